@@ -1,0 +1,179 @@
+"""One tree of errors.
+
+Every error says what happened, to what, and what to do about it. Each class knows whether another try of the same
+attempt can help (`retry_can_help`): the local engine spends no retry where it cannot. What an engine is told is the
+contract's business (`attempt.report.status_for_exception`), not this attribute's.
+
+The second base classes (`ValueError`, `RuntimeError`) are part of the published contract: existing callers catch them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PeragoError(Exception):
+    """Root of every error that Perago raises on purpose."""
+
+    retry_can_help: ClassVar[bool] = True
+
+
+# ---- declaring and configuring: a person has to mend something
+
+
+class TaskDefinitionError(PeragoError, ValueError):
+    """A task declaration is wrong; the message names the function, the fault and the mend."""
+
+    retry_can_help = False
+
+
+class TaskInputError(PeragoError, ValueError):
+    """What came in is not what the task takes: a field is missing, unknown, blank or does not validate."""
+
+    retry_can_help = False
+
+
+class RuntimeConfigError(PeragoError, ValueError):
+    """A setting is missing, half given or does not parse; the message names the variable and its source."""
+
+    retry_can_help = False
+
+
+# ---- the body
+
+
+class TaskExecutionError(PeragoError, RuntimeError):
+    """The task body failed, or returned what its result model refuses.
+
+    Args:
+        reason: what is reported to the engine.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TaskFailed(TaskExecutionError):
+    """Raised by a body to fail this attempt; the engine may retry it."""
+
+
+class TaskTerminalError(TaskExecutionError):
+    """Raised by a body to fail the task for good; the engine does not retry it."""
+
+    retry_can_help = False
+
+
+class TaskCancelledError(TaskExecutionError):
+    """The attempt was cancelled while its body ran; raised by `TaskContext.raise_if_cancelled`."""
+
+    retry_can_help = False
+
+
+class TaskTimeoutError(TaskExecutionError):
+    """The body ran longer than the attempt may take, and was ended."""
+
+
+# ---- guards
+
+
+class GuardrailViolation(PeragoError, RuntimeError):  # noqa: N818 - the name is published contract
+    """A guard did not hold."""
+
+
+class PreGuardrailViolation(GuardrailViolation):
+    """The input workspace breaks a guard: no retry of the same input can help."""
+
+    retry_can_help = False
+
+
+class PostGuardrailViolation(GuardrailViolation):
+    """What the body left in the workspace breaks a guard."""
+
+
+# ---- fences
+
+
+class StaleAttemptError(PeragoError, RuntimeError):
+    """The attempt fence: the engine's current execution is not this one (any more)."""
+
+    retry_can_help = False
+
+
+class PublishFenceError(PeragoError, RuntimeError):
+    """The publish fence: the target may not be moved from its present head. The target is untouched."""
+
+    retry_can_help = False
+
+
+class HeadMovedError(PublishFenceError):
+    """A compare-and-swap lost: the target moved between reading its head and publishing. Nothing was published.
+
+    A store's `publish_workspace` raises it; the attempt then reads the head again and decides anew.
+    """
+
+    retry_can_help = True
+
+
+# ---- the workspace on disk
+
+
+class WorkspaceError(PeragoError, RuntimeError):
+    """The workspace directory holds, or would hold, what cannot be laid out or staged."""
+
+    retry_can_help = False
+
+
+class ObjectNameError(WorkspaceError):
+    """An object name that would be unsafe or ambiguous as a file name."""
+
+
+class WorkspaceContentError(WorkspaceError):
+    """The body left something that is no regular file, cannot be read, or changed its kind."""
+
+
+class WorkspaceStorageError(WorkspaceError):
+    """The disk under the workspace, or under the store, refused: full, read-only, or an I/O error."""
+
+    retry_can_help = True
+
+
+# ---- store and engine
+
+
+class StoreError(PeragoError, RuntimeError):
+    """The versioned store could not do what it was asked."""
+
+
+class RepositoryNotFoundError(StoreError):
+    """There is no repository there; the message says how to make one."""
+
+    retry_can_help = False
+
+
+class BranchNotFoundError(StoreError):
+    """The repository has no such branch; the message says how to make one."""
+
+    retry_can_help = False
+
+
+class RefNotFoundError(StoreError):
+    """The input ref is no full commit id, or the repository has no such commit."""
+
+    retry_can_help = False
+
+
+class EngineError(PeragoError, RuntimeError):
+    """The engine could not do what it was asked."""
+
+
+class RunNotFoundError(EngineError):
+    """The local engine has no record of that run."""
+
+    retry_can_help = False
+
+
+class RunBusyError(EngineError):
+    """That run is being executed by a living process."""
+
+    retry_can_help = False

@@ -1,0 +1,240 @@
+"""What the core asks of the world: a store, an engine, an observer, a clock. Protocols and their event values only."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from perago.models import (
+    Attempt,
+    History,
+    InstanceRecord,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.spec import WorkspaceSpec
+
+
+# ---------------------------------------------------------------- store
+
+FileDigests = Mapping[str, str]
+"""Path relative to the workspace directory -> `<algorithm>:<hex>` of its content; see `workspace.digest`."""
+
+
+class DownloadWorkspace(Protocol):
+    """Lay out the input's files under the workspace directory.
+
+    A store that knows what it wrote returns the digests, and the manifest need not read the files again; None is fine.
+    """
+
+    def __call__(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+    ) -> FileDigests | None: ...
+
+
+class StageWorkspace(Protocol):
+    """Upload `execution.changes` and commit them, by `execution.plan`, where nobody reads.
+
+    Without a plan the store reads the head by itself and decides with `plans.plan_without_engine`.
+    If it raises, it has cleaned up what it made.
+    """
+
+    def __call__(
+        self,
+        workspace_dir: Path,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> StagedWorkspace: ...
+
+
+class PublishWorkspace(Protocol):
+    """Move the target from the head that was staged upon to the staged content: exactly once, or not at all.
+
+    Returns the published commit's full id.
+
+    Raises:
+        HeadMovedError: the target moved meanwhile; nothing was published.
+    """
+
+    def __call__(
+        self,
+        staged: StagedWorkspace,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> str: ...
+
+
+class CleanupStaging(Protocol):
+    """Remove what staging left. Called whenever staging returned, after success and after failure."""
+
+    def __call__(self, staged: StagedWorkspace, /) -> None: ...
+
+
+class CompleteNoopWorkspace(Protocol):
+    """A writable task changed nothing: say which commit it completes with.
+
+    With a `Complete` plan that is the plan's commit. Without a plan the store looks by itself whether anything lies
+    between the input and the head, and raises `PublishFenceError` if so.
+    """
+
+    def __call__(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+    ) -> str: ...
+
+
+class ReadHistory(Protocol):
+    """Read the head of the input's branch, then the first-parent line from it down to the input ref.
+
+    Raises:
+        RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
+        PublishFenceError: the input ref is not on the line, or not within `plans.MAX_HISTORY` commits.
+    """
+
+    def __call__(self, workspace_input: WorkspaceInput, /) -> History: ...
+
+
+class WorkspaceStore(Protocol):
+    """A versioned store: the callables of an attempt, as methods of one object."""
+
+    @property
+    def download_workspace(self) -> DownloadWorkspace: ...
+    @property
+    def stage_workspace(self) -> StageWorkspace: ...
+    @property
+    def publish_workspace(self) -> PublishWorkspace: ...
+    @property
+    def cleanup_staging(self) -> CleanupStaging: ...
+    @property
+    def complete_noop_workspace(self) -> CompleteNoopWorkspace: ...
+    @property
+    def read_history(self) -> ReadHistory: ...
+
+
+# ---------------------------------------------------------------- engine
+
+
+class LoadCurrentAttempt(Protocol):
+    """Read the engine's present state of this attempt's task, for the attempt fence."""
+
+    def __call__(self, attempt: Attempt, /) -> Attempt: ...
+
+
+class LoadRecord(Protocol):
+    """Read every try of the attempt's workflow instance: the engine's verdict on stamps rests on it."""
+
+    def __call__(self, attempt: Attempt, /) -> InstanceRecord: ...
+
+
+class ReportResult(Protocol):
+    """Tell the engine the attempt's result. An engine that has moved on may drop it silently: read back."""
+
+    def __call__(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None: ...
+
+
+class Engine(Protocol):
+    """A task engine: the callables of an attempt, as methods of one object."""
+
+    @property
+    def load_current_attempt(self) -> LoadCurrentAttempt: ...
+    @property
+    def load_record(self) -> LoadRecord: ...
+    @property
+    def report_result(self) -> ReportResult: ...
+
+
+# ---------------------------------------------------------------- observer
+
+
+class Phase(enum.StrEnum):
+    """The phases of an attempt, in order. `DECIDE` is each look at history and record: at the start, and at the fence."""
+
+    POLL = "poll"
+    PARSE = "parse"
+    DECIDE = "decide"
+    MATERIALIZE = "materialize"
+    PRE_GUARDS = "pre_guards"
+    BODY = "body"
+    POST_GUARDS = "post_guards"
+    DIFF = "diff"
+    STAGE = "stage"
+    FENCE = "fence"
+    PUBLISH = "publish"
+    REPORT = "report"
+    CLEAN = "clean"
+
+
+EventKind = Literal["started", "progress", "completed", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened in a phase.
+
+    Attributes:
+        attributes: what the phase knows, by the field's standard names: `files`, `bytes` (so far, in this phase),
+            `total_files`, `total_bytes`, `plan`, `ref`, `added`, `modified`, `deleted`, …
+        seconds: duration of the phase so far; 0 for `started`.
+        error: of a `failed` event.
+    """
+
+    phase: Phase
+    kind: EventKind
+    execution_id: str = ""
+    task_id: str = ""
+    seconds: float = 0.0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+
+
+class Observer(Protocol):
+    """The one hook on which logs, metrics, traces, progress bars, kill points and fault injection hang.
+
+    What it raises fails the phase (that is how faults are injected); sinks that must not do so guard themselves.
+    """
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+def ignore(event: Event, /) -> None:
+    """The observer that looks away."""
+
+
+# ---------------------------------------------------------------- clock
+
+
+class Clock(Protocol):
+    """Where time comes from, so that a simulation can make it up."""
+
+    def now(self) -> datetime:
+        """The present, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point; never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

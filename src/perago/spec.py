@@ -1,0 +1,99 @@
+"""What a task says of its workspace: prefix, patterns, guards, isolation. Values only; `tasks.guards` checks guards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+
+WHOLE_REPOSITORY = "/"
+
+GuardKind = Literal["require_file", "require_dir", "require_glob", "forbid_glob"]
+
+
+def relative_posix_path(value: str, what: str) -> str:
+    """Check a path or pattern that a task author wrote: relative, POSIX style, inside its root.
+
+    Raises:
+        ValueError: it is empty, absolute, has a drive, a backslash, or a segment "", "." or "..".
+    """
+    if not value:
+        raise ValueError(f"{what} may not be empty")
+    if "\\" in value:
+        raise ValueError(f"{what} {value!r} may not hold a backslash; write it POSIX style, with '/'")
+    if value.startswith("/"):
+        raise ValueError(f"{what} {value!r} may not be absolute; write it relative to the workspace prefix")
+    if len(value) > 1 and value[1] == ":" and value[0].isalpha():
+        raise ValueError(f"{what} {value!r} may not have a drive; write it relative to the workspace prefix")
+    for segment in value.split("/"):
+        if segment in ("", ".", ".."):
+            raise ValueError(f"{what} {value!r} may not have the segment {segment!r}; it must stay inside its root")
+    return value
+
+
+class Guardrail(BaseModel):
+    """One guard on the files of a workspace; made by `require_file` and its siblings.
+
+    Attributes:
+        path: a path, or for the two glob kinds a pattern, relative to the prefix.
+        min_count, max_count: of `require_glob`, how many files may match; None: no bound.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: GuardKind
+    path: str
+    min_count: NonNegativeInt | None = None
+    max_count: NonNegativeInt | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        return relative_posix_path(value, "a guard's path")
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Guardrail:
+        if self.min_count is not None and self.max_count is not None and self.min_count > self.max_count:
+            raise ValueError(f"min_count {self.min_count} is larger than max_count {self.max_count}")
+        return self
+
+
+class WorkspaceSpec(BaseModel):
+    """The part of a repository that a task works on, and the rules it is held to.
+
+    Attributes:
+        prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository.
+        pre, post: guards checked before and after the body.
+        read_only: the task's changes are ignored, and it completes with its input.
+        isolation: "serializable" refuses to publish over any commit that the attempt has not seen; "snapshot" merges
+            with commits that touch none of the changed paths.
+        include, exclude: patterns (as in `pathlib`, with `**`) on paths below the prefix. What is not included, or is
+            excluded, is neither fetched nor touched. No include pattern includes everything.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: str = WHOLE_REPOSITORY
+    pre: list[Guardrail] = Field(default_factory=list)
+    post: list[Guardrail] = Field(default_factory=list)
+    read_only: bool = False
+    isolation: Literal["serializable", "snapshot"] = "serializable"
+    include: list[str] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
+
+    @field_validator("prefix")
+    @classmethod
+    def _normalized_prefix(cls, value: str) -> str:
+        if value == WHOLE_REPOSITORY:
+            return value
+        return relative_posix_path(value.lstrip("/"), "a prefix")
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _patterns_stay_inside(cls, value: list[str]) -> list[str]:
+        return [relative_posix_path(pattern, "a pattern") for pattern in value]
+
+    @property
+    def root(self) -> str:
+        """The prefix as object names begin with it: "" for the whole repository, else "a/b/"."""
+        return "" if self.prefix == WHOLE_REPOSITORY else self.prefix + "/"

@@ -1,0 +1,1 @@
+"""Versioned stores. Sibling packages have the same file names."""

@@ -1,0 +1,1 @@
+"""Declaring tasks: the decorator, controls, guards, loading, TaskDef."""

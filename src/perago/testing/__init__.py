@@ -1,0 +1,1 @@
+"""What task authors, and Perago itself, test with."""

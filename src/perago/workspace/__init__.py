@@ -1,0 +1,1 @@
+"""The attempt's directory on disk: owner marker, manifest, names of files, janitor."""
