@@ -21,7 +21,6 @@ from perago.models import (
 )
 from perago.spec import WorkspaceSpec
 
-
 # ---------------------------------------------------------------- store
 
 FileDigests = Mapping[str, str]

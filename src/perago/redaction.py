@@ -1,0 +1,45 @@
+"""What counts as a secret, and how it is masked: the one place for logs, errors, records and stamps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "**********"
+"""What stands in a secret's place; the same text that pydantic's `SecretStr` dumps to."""
+
+_SECRET_WORDS = "passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?|authorization"
+_SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_SECRET_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/\s:@]*:[^/\s@]+@")
+_ASSIGNED = re.compile(
+    rf"(?i)\b([a-z0-9_\-.]*(?:{_SECRET_WORDS})[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)[^\s,;&\"'}}]+"
+)
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a field of this name holds a secret, going by its last word: `db_password`, `apiKey`, `auth-token`."""
+    return _SECRET_KEY.search(_CAMEL.sub("_", key)) is not None
+
+
+def mask_json(value: Any) -> Any:
+    """A copy of a JSON value in which every string under a secret-looking key, and every URL's password, is masked."""
+    if isinstance(value, Mapping):
+        return {
+            key: MASK if isinstance(item, str) and is_secret_key(str(key)) else mask_json(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [mask_json(item) for item in value]
+    return mask_urls(value) if isinstance(value, str) else value
+
+
+def mask_urls(text: str) -> str:
+    """Mask the user and password of every URL in a text."""
+    return _URL_USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+
+
+def mask_text(text: str) -> str:
+    """Mask URLs' passwords, and what is assigned to a secret-looking name, in a message made by somebody else."""
+    return _ASSIGNED.sub(rf"\g<1>{MASK}", mask_urls(text))

@@ -1,0 +1,36 @@
+"""What is taken for a secret, and what is not."""
+
+import pytest
+
+from perago.redaction import MASK, is_secret_key, mask_text
+
+
+@pytest.mark.parametrize(
+    "key", ["password", "db_password", "apiKey", "API_KEY", "secret", "clientSecret", "access_key_id", "auth-token"]
+)
+def test_names_of_secrets(key):
+    assert is_secret_key(key)
+
+
+@pytest.mark.parametrize("key", ["tokens", "max_tokens", "tokenizer", "key", "author", "secretary", "password_length"])
+def test_names_that_only_look_alike(key):
+    assert not is_secret_key(key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cannot reach https://me:hunter2@host/x",
+        "password=hunter2 is wrong",
+        "Authorization: Bearer hunter2",
+        '{"api_key": "hunter2"}',
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=hunter2",
+    ],
+)
+def test_a_message_of_somebody_else_is_masked(text):
+    assert "hunter2" not in mask_text(text)
+    assert MASK in mask_text(text)
+
+
+def test_a_harmless_message_is_left_alone():
+    assert mask_text("12 tokens in a/b.txt: no such file") == "12 tokens in a/b.txt: no such file"
