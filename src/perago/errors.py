@@ -54,7 +54,7 @@ class TaskExecutionError(PeragoError, RuntimeError):
         self.reason = reason
 
 
-class TaskFailed(TaskExecutionError):
+class TaskFailed(TaskExecutionError):  # noqa: N818 - the name is published contract
     """Raised by a body to fail this attempt; the engine may retry it."""
 
 

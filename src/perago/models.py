@@ -15,7 +15,7 @@ JsonObject = Mapping[str, Any]
 
 
 class _WorkspaceRef(BaseModel):
-    """A commit of a branch. The reference type is read as `refType` (0.6) or `ref_type` (before), and answered alike."""
+    """A commit of a branch. The reference type is read as `refType` (0.6) or `ref_type` (before), answered alike."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class _WorkspaceRef(BaseModel):
             raise ValueError("give the reference type once, as refType or as ref_type, not both")
         renamed = {("refType" if key == "ref_type" else key): value for key, value in data.items()}
         validated = handler(renamed)
-        validated._spelling = "ref_type"
+        validated._spelling = "ref_type"  # noqa: SLF001 - an alternative constructor
         return validated
 
     @field_validator("repository", "branch", "ref")

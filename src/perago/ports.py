@@ -156,7 +156,7 @@ class Engine(Protocol):
 
 
 class Phase(enum.StrEnum):
-    """The phases of an attempt, in order. `DECIDE` is each look at history and record: at the start, and at the fence."""
+    """The phases of an attempt. `DECIDE` is each look at history and record: at the start, and at the publish fence."""
 
     POLL = "poll"
     PARSE = "parse"

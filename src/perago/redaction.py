@@ -9,13 +9,11 @@ from typing import Any
 MASK = "**********"
 """What stands in a secret's place; the same text that pydantic's `SecretStr` dumps to."""
 
-_SECRET_WORDS = "passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?|authorization"
-_SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_SECRET_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
+_WORDS = "passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?|authorization"
+_SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/\s:@]*:[^/\s@]+@")
-_ASSIGNED = re.compile(
-    rf"(?i)\b([a-z0-9_\-.]*(?:{_SECRET_WORDS})[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)[^\s,;&\"'}}]+"
-)
+_ASSIGNED = re.compile(rf"(?i)\b([a-z0-9_\-.]*(?:{_WORDS})[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)[^\s,;&\"'}}]+")
 
 
 def is_secret_key(key: str) -> bool:
