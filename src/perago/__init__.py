@@ -1,0 +1,154 @@
+"""Perago: a typed Python runtime for Conductor workers whose tasks work on versioned lakeFS workspaces.
+
+The public names, loaded when they are first used: importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from perago._version import __version__
+
+if TYPE_CHECKING:
+    from perago.attempt.fence import assert_current_attempt_snapshot
+    from perago.attempt.free import (
+        invoke_workspace_free_task,
+        invoke_workspace_task_body,
+        run_workspace_free_task_attempt,
+    )
+    from perago.attempt.output import (
+        build_workspace_free_task_output,
+        build_workspace_task_output,
+        result_for_exception,
+    )
+    from perago.attempt.run import run_workspace_task_attempt
+    from perago.errors import (
+        GuardrailViolation,
+        HeadMovedError,
+        PeragoError,
+        PostGuardrailViolation,
+        PreGuardrailViolation,
+        PublishFenceError,
+        RuntimeConfigError,
+        StaleAttemptError,
+        TaskCancelledError,
+        TaskDefinitionError,
+        TaskExecutionError,
+        TaskFailed,
+        TaskInputError,
+        TaskTerminalError,
+    )
+    from perago.models import RuntimeTaskResult, StagedWorkspace, WorkspaceInput, WorkspaceOutput
+    from perago.settings import ConductorConfig, LakeFSConfig, RuntimeConfig, load_runtime_config
+    from perago.spec import WorkspaceSpec
+    from perago.staging import staging_branch_name
+    from perago.tasks.context import TaskContext
+    from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
+    from perago.tasks.declare import TaskDefinition, task
+    from perago.tasks.guards import check_guardrails, forbid_glob, require_dir, require_file, require_glob
+    from perago.tasks.load import load_module_task
+    from perago.tasks.metrics import MetricRecorder, MetricSpec
+    from perago.tasks.taskdef import build_taskdef, write_taskdef
+
+_HOMES = {
+    "attempt.fence": ("assert_current_attempt_snapshot",),
+    "attempt.free": ("invoke_workspace_free_task", "invoke_workspace_task_body", "run_workspace_free_task_attempt"),
+    "attempt.output": ("build_workspace_free_task_output", "build_workspace_task_output", "result_for_exception"),
+    "attempt.run": ("run_workspace_task_attempt",),
+    "errors": (
+        "GuardrailViolation",
+        "HeadMovedError",
+        "PeragoError",
+        "PostGuardrailViolation",
+        "PreGuardrailViolation",
+        "PublishFenceError",
+        "RuntimeConfigError",
+        "StaleAttemptError",
+        "TaskCancelledError",
+        "TaskDefinitionError",
+        "TaskExecutionError",
+        "TaskFailed",
+        "TaskInputError",
+        "TaskTerminalError",
+    ),
+    "models": ("RuntimeTaskResult", "StagedWorkspace", "WorkspaceInput", "WorkspaceOutput"),
+    "settings": ("ConductorConfig", "LakeFSConfig", "RuntimeConfig", "load_runtime_config"),
+    "spec": ("WorkspaceSpec",),
+    "staging": ("staging_branch_name",),
+    "tasks.context": ("TaskContext",),
+    "tasks.controls": ("ExecutionLimits", "PublishBudget", "RetryPolicy", "TaskControls", "TimeoutPolicy"),
+    "tasks.declare": ("TaskDefinition", "task"),
+    "tasks.guards": ("check_guardrails", "forbid_glob", "require_dir", "require_file", "require_glob"),
+    "tasks.load": ("load_module_task",),
+    "tasks.metrics": ("MetricRecorder", "MetricSpec"),
+    "tasks.taskdef": ("build_taskdef", "write_taskdef"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ConductorConfig",
+    "ExecutionLimits",
+    "GuardrailViolation",
+    "HeadMovedError",
+    "LakeFSConfig",
+    "MetricRecorder",
+    "MetricSpec",
+    "PeragoError",
+    "PostGuardrailViolation",
+    "PreGuardrailViolation",
+    "PublishBudget",
+    "PublishFenceError",
+    "RetryPolicy",
+    "RuntimeConfig",
+    "RuntimeConfigError",
+    "RuntimeTaskResult",
+    "StagedWorkspace",
+    "StaleAttemptError",
+    "TaskCancelledError",
+    "TaskContext",
+    "TaskControls",
+    "TaskDefinition",
+    "TaskDefinitionError",
+    "TaskExecutionError",
+    "TaskFailed",
+    "TaskInputError",
+    "TaskTerminalError",
+    "TimeoutPolicy",
+    "WorkspaceInput",
+    "WorkspaceOutput",
+    "WorkspaceSpec",
+    "__version__",
+    "assert_current_attempt_snapshot",
+    "build_taskdef",
+    "build_workspace_free_task_output",
+    "build_workspace_task_output",
+    "check_guardrails",
+    "forbid_glob",
+    "invoke_workspace_free_task",
+    "invoke_workspace_task_body",
+    "load_module_task",
+    "load_runtime_config",
+    "require_dir",
+    "require_file",
+    "require_glob",
+    "result_for_exception",
+    "run_workspace_free_task_attempt",
+    "run_workspace_task_attempt",
+    "staging_branch_name",
+    "task",
+    "write_taskdef",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

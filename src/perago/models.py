@@ -369,6 +369,7 @@ class TryRecord:
     Attributes:
         input_ref: the commit that its input names; None for a free task.
         output: of a COMPLETED try, else None.
+        ended_time: when it ended, by the engine's clock, milliseconds since the epoch; None: live, or not said.
         retried_task_id: the try that this one retries; None on a first try.
     """
 
@@ -380,6 +381,7 @@ class TryRecord:
     status: TryStatus
     input_ref: str | None = None
     output: JsonObject | None = None
+    ended_time: int | None = None
     retried_task_id: str | None = None
 
     @property
@@ -427,12 +429,14 @@ class Merge:
 
 @dataclass(frozen=True)
 class Seal:
-    """Adopt: stage an empty commit on top of `head` that says "completed with `completes`", and complete with that
-    commit and the result that `source`, the adopted stamp, holds."""
+    """Stage an empty commit on top of `head` that says "completed with `completes`", and complete with that commit.
+
+    `source` is the stamp whose result the attempt completes with: the adopted one, or the attempt's own for a no-op.
+    """
 
     head: str
     completes: str
-    source: Stamp
+    source: Stamp | None = None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,9 @@ def from_pairs(pairs: Mapping[str, str]) -> Stamp | None:
             text = pairs.get(name.replace("_", "-"))
             if text is not None:
                 values[name] = codec.read(text)
-        return Stamp(**{name: None for name in _REQUIRED_BUT_NULLABLE if name not in values}, **values)
+        for name in _REQUIRED_BUT_NULLABLE:
+            values.setdefault(name, None)
+        return Stamp(**values)
     except (ValueError, TypeError, RecursionError):
         return None
 

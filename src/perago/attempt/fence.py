@@ -1,0 +1,271 @@
+"""Both fences as plain functions: from what the engine and the history say to a decision. No I/O.
+
+The attempt fence asks whether this execution is still the engine's current one. The publish fence asks whether the
+target may move from its head, and how. The rules are those of the publication protocol (ARCHITECTURE.md); the tests
+explore every interleaving of its executable model with the functions of this file in the place of the model's own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perago.errors import StaleAttemptError
+from perago.models import (
+    Attempt,
+    AttemptIdentity,
+    CommitFacts,
+    Complete,
+    History,
+    InstanceRecord,
+    JsonObject,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    Stamp,
+    TryRecord,
+    TryStatus,
+)
+
+# ---------------------------------------------------------------- attempt fence
+
+
+def assert_current_attempt_snapshot(task: Attempt, fresh: Attempt) -> None:
+    """The attempt fence: `fresh`, the engine's present state, is still the execution that `task` is.
+
+    Scheduled time and poll count are compared where both sides have them: a rerun keeps the task id and the retry
+    count, a requeue keeps all but the poll count.
+
+    Raises:
+        StaleAttemptError: it is another execution, or it is no longer IN_PROGRESS.
+    """
+    mine, now = AttemptIdentity.of(task), AttemptIdentity.of(fresh)
+    changed = [
+        f"{name} {ours!r} is now {theirs!r}"
+        for name in ("workflow_instance_id", "task_id", "retry_count", "scheduled_time", "poll_count")
+        if (ours := getattr(mine, name)) is not None and (theirs := getattr(now, name)) is not None and ours != theirs
+    ]
+    if fresh.status != TryStatus.IN_PROGRESS:
+        changed.append(f"status is {fresh.status}")
+    if changed:
+        raise StaleAttemptError(
+            f"task {mine.task_id} is no longer this attempt's: {'; '.join(changed)}. "
+            f"Another execution has it, or it was ended; nothing more is published or reported here"
+        )
+
+
+# ---------------------------------------------------------------- publish fence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applicant:
+    """The attempt that asks to publish.
+
+    Attributes:
+        identity: with a scheduled time, or nothing can be adopted (a rerun could not be told).
+        reference_task_name: with the workflow instance, its logical task.
+        input_ref: full id of its input commit.
+        snapshot: its isolation merges with foreign commits instead of refusing.
+    """
+
+    identity: AttemptIdentity
+    reference_task_name: str
+    input_ref: str
+    params_digest: str
+    code_digest: str
+    snapshot: bool = False
+
+    @property
+    def logical_task(self) -> tuple[str, str]:
+        return (self.identity.workflow_instance_id, self.reference_task_name)
+
+
+class Verdict(enum.StrEnum):
+    """What a commit between input and head is to the attempt that finds it."""
+
+    EFFECTIVE = "effective"
+    ABANDONED = "abandoned"
+    FOREIGN = "foreign"
+
+
+def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> Verdict:
+    """The engine's verdict on a commit, asked about the asking attempt's own workflow instance.
+
+    Without a record, or for a commit of another instance, nothing is known: foreign.
+    """
+    stamp = commit.counting_stamp
+    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+        return Verdict.FOREIGN
+    tries = record.of(stamp.reference_task_name)
+    if _completed_with(tries, commit.id):
+        return Verdict.EFFECTIVE
+    made_by = record.find(stamp.task_id)
+    if made_by is None:
+        return Verdict.ABANDONED  # a restart removed the try, or a rerun of an earlier task did
+    if stamp.scheduled_time is None:
+        return Verdict.FOREIGN
+    if made_by.scheduled_time != stamp.scheduled_time:
+        return Verdict.ABANDONED  # a rerun: same task id, another execution
+    if any(entry.status is TryStatus.COMPLETED for entry in tries):
+        return Verdict.ABANDONED  # its logical task has another outcome
+    if stamp.logical_task == asking.logical_task:
+        return Verdict.ABANDONED  # our own, and not to be adopted
+    if any(entry.status.ends_task for entry in tries) and not made_by.status.is_live:
+        return Verdict.ABANDONED  # no later try will come
+    return Verdict.FOREIGN  # a later try of its logical task may still adopt it
+
+
+def plan_start(history: History, record: InstanceRecord | None, asking: Applicant) -> Plan | None:
+    """Before the body: complete as another try did, adopt, or refuse what would be refused afterwards anyway.
+
+    Returns:
+        None where the body is to run.
+    """
+    adopted = _adopt(history, record, asking)
+    if adopted is not None:
+        return adopted
+    foreign, _ = _sort(history, record, asking)
+    return Refuse(history.head, foreign) if foreign and not asking.snapshot else None
+
+
+def plan_publication(history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool) -> Plan:
+    """The publish fence, after the body. `changed`: the body changed something.
+
+    A no-op of a first delivery writes nothing. One of a later delivery or a retry is sealed: an earlier execution may
+    still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second outcome.
+    """
+    adopted = _adopt(history, record, asking)
+    if adopted is not None:
+        return adopted
+    foreign, abandoned = _sort(history, record, asking)
+    gone = tuple(commit.id for commit in abandoned)
+    if not changed and not gone and (asking.snapshot or not foreign):
+        again = _delivered_before(record, asking.identity)
+        return Seal(history.head, asking.input_ref) if again else Complete(asking.input_ref)
+    if not foreign:
+        return Publish(history.head, gone)
+    if asking.snapshot:
+        return Merge(history.head, tuple(commit.id for commit in foreign), gone)
+    return Refuse(history.head, foreign)
+
+
+def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:
+    """Another try of this logical task is recorded COMPLETED with the same input and code: complete as it did.
+
+    The code is told by the stamp of the commit that it completed with, or by a seal for it. A try that completed with
+    its input has neither (a no-op writes nothing). It is taken, or the logical task would have two outcomes, unless it
+    had ended before its retry was scheduled as recorded now: then somebody asked for a rerun, and the body runs anew.
+    """
+    if record is None:
+        return None
+    for entry in record.of(asking.reference_task_name):
+        ref = entry.output_ref
+        same_input = entry.input_ref == asking.input_ref
+        if entry.task_id == asking.identity.task_id or entry.status is not TryStatus.COMPLETED or not same_input:
+            continue
+        if ref is None:
+            continue
+        noop = ref == asking.input_ref and not _rerun_since(entry, record)
+        if noop or _code_of(history, entry, asking) == asking.code_digest:
+            return Complete(ref, _result_of(entry))
+    return None
+
+
+def _adopt(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
+    return plan_completed_elsewhere(history, record, asking) or _adopt_from_history(history, record, asking)
+
+
+def _adopt_from_history(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
+    """The newest stamp of this logical task, and only that one: an older one has been replaced."""
+    newest = next(
+        (
+            (commit, stamp)
+            for commit in history.commits
+            if (stamp := commit.counting_stamp) is not None and stamp.logical_task == asking.logical_task
+        ),
+        None,
+    )
+    if newest is None or not _adoptable(newest[1], record, asking):
+        return None
+    commit, stamp = newest
+    ref = commit.id if stamp.completes is None else stamp.completes
+    if record is not None and _completed_with(record.of(asking.reference_task_name), ref):
+        return Complete(ref, stamp.result)
+    return Seal(history.head, ref, stamp)
+
+
+def _adoptable(stamp: Stamp, record: InstanceRecord | None, asking: Applicant) -> bool:
+    made_by = (stamp.task_id, stamp.scheduled_time)
+    return (
+        stamp.input_ref == asking.input_ref
+        and stamp.params_digest == asking.params_digest
+        and stamp.code_digest == asking.code_digest
+        and stamp.result_exact
+        and stamp.result is not None
+        and stamp.scheduled_time is not None
+        and made_by in _kin(record, asking.identity)
+    )
+
+
+def _kin(record: InstanceRecord | None, identity: AttemptIdentity) -> set[tuple[str, int | None]]:
+    """(task id, scheduled time as recorded now) of this task and of the tries that it retries."""
+    kin: set[tuple[str, int | None]] = {(identity.task_id, identity.scheduled_time)}
+    entry = record.find(identity.task_id) if record else None
+    while record and entry and entry.retried_task_id:
+        entry = record.find(entry.retried_task_id)
+        if entry is None or (entry.task_id, entry.scheduled_time) in kin:
+            break
+        kin.add((entry.task_id, entry.scheduled_time))
+    return kin
+
+
+def _sort(
+    history: History, record: InstanceRecord | None, asking: Applicant
+) -> tuple[tuple[CommitFacts, ...], tuple[CommitFacts, ...]]:
+    """The commits between, oldest first: those that stand in the way, and those whose content is to be left behind."""
+    foreign, abandoned = [], []
+    for commit in history.between:
+        verdict = judge(commit, record, asking)
+        stamp = commit.counting_stamp
+        own = stamp is not None and stamp.logical_task == asking.logical_task
+        if verdict is Verdict.ABANDONED or (verdict is Verdict.EFFECTIVE and own):
+            abandoned.append(commit)  # an own effective one is of an earlier input or code: a rerun computes anew
+        else:
+            foreign.append(commit)
+    return tuple(foreign), tuple(abandoned)
+
+
+def _completed_with(tries: tuple[TryRecord, ...], ref: str) -> bool:
+    return any(entry.status is TryStatus.COMPLETED and entry.output_ref == ref for entry in tries)
+
+
+def _code_of(history: History, entry: TryRecord, asking: Applicant) -> str | None:
+    """The code digest behind a try's outcome: of the commit that it completed with, or of the seal that it wrote."""
+    for commit in history.commits:
+        stamp = commit.counting_stamp
+        if stamp is None or stamp.logical_task != asking.logical_task:
+            continue
+        sealed_by = (stamp.task_id, stamp.scheduled_time) == (entry.task_id, entry.scheduled_time)
+        if commit.id == entry.output_ref or (stamp.completes == entry.output_ref and sealed_by):
+            return stamp.code_digest
+    return None
+
+
+def _delivered_before(record: InstanceRecord | None, identity: AttemptIdentity) -> bool:
+    """Whether this logical task was handed out before: this task again, or a try that this one retries."""
+    entry = record.find(identity.task_id) if record else None
+    return (identity.poll_count or 0) > 1 or (entry is not None and entry.retried_task_id is not None)
+
+
+def _rerun_since(entry: TryRecord, record: InstanceRecord) -> bool:
+    """Whether the retry of a COMPLETED try was scheduled after that had ended, which only a rerun does."""
+    retry = next((later for later in record.tries if later.retried_task_id == entry.task_id), None)
+    return retry is not None and entry.ended_time is not None and entry.ended_time < retry.scheduled_time
+
+
+def _result_of(entry: TryRecord) -> JsonObject:
+    result = (entry.output or {}).get("result")
+    return result if isinstance(result, Mapping) else {}

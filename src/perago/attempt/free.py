@@ -1,0 +1,130 @@
+"""Tasks without a workspace, and the body phase alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception
+from perago.attempt.parse import FREE_FIELDS, WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
+from perago.attempt.phases import Phases
+from perago.errors import TaskInputError
+from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.ports import Clock, Observer, Phase, SystemClock
+from perago.tasks.context import TaskContext
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.metrics import MetricRecorder
+from perago.telemetry.logs import log_event
+
+_NOBODY = AttemptIdentity(workflow_instance_id="", task_id="", retry_count=0)
+
+
+def run_workspace_free_task_attempt(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    *,
+    attempt: Attempt | None = None,
+    execution_id: str | None = None,
+    metrics: MetricRecorder | None = None,
+    failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH,
+    invoke_body: InvokeBody = invoke_in_process,
+    is_cancelled: Callable[[], bool] = bool,
+    observer: Observer = log_event,
+    clock: Clock | None = None,
+) -> RuntimeTaskResult:
+    """Run one attempt of a task without a workspace.
+
+    Args:
+        input_data: the engine's task input: exactly `params`.
+        attempt: the engine's task object, for the body's `TaskContext`. Default: none, its identity is empty.
+        execution_id: unique for this run. Default: a fresh one.
+
+    The other arguments are as in `run_workspace_task_attempt`.
+
+    Returns:
+        COMPLETED with `{"result": …}`, or a failure with its reason.
+
+    Raises:
+        TaskInputError: the task has a workspace.
+    """
+    if task.has_workspace:
+        raise TaskInputError(f"task {task.name!r} has a workspace; run it with run_workspace_task_attempt")
+    identity = _NOBODY if attempt is None else AttemptIdentity.of(attempt)
+    execution_id = execution_id or uuid.uuid4().hex
+    context = TaskContext(identity=identity, execution_id=execution_id, task_name=task.name, is_cancelled=is_cancelled)
+    phases = Phases(observer, clock or SystemClock(), execution_id=execution_id, task_id=identity.task_id)
+    try:
+        with phases(Phase.PARSE):
+            expect_fields(task, input_data, FREE_FIELDS, only=True)
+            call = _call(task, input_data, metrics, context)
+        with phases(Phase.BODY) as span:
+            context = call.context.reporting_to(span.report_progress)
+            return completed({"result": dict(invoke_body(replace(call, context=context)))})
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
+        return result_for_exception(exc, max_length=failure_reason_max_length)
+
+
+def invoke_workspace_task_body(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    workspace_dir: Path,
+    *,
+    metrics: MetricRecorder | None = None,
+) -> dict[str, Any]:
+    """Validate and invoke only the body of a workspace task, on a directory that is there already.
+
+    Args:
+        input_data: at least `workspace` and `params`; further top-level fields are passed over.
+        workspace_dir: what the body gets as its workspace; it is neither guarded nor compared.
+
+    Returns:
+        `{"result": …}`.
+
+    Raises:
+        TaskInputError: the task has no workspace, or its input does not validate.
+        TaskExecutionError: the result does not validate. What the body raises is passed on.
+    """
+    if not task.has_workspace:
+        raise TaskInputError(f"task {task.name!r} has no workspace; use invoke_workspace_free_task")
+    expect_fields(task, input_data, WORKSPACE_FIELDS, only=False)
+    parse_workspace_input(task, input_data["workspace"])
+    call = _call(task, input_data, metrics, _no_context(task))
+    return {"result": dict(invoke_in_process(replace(call, workspace=workspace_dir)))}
+
+
+def invoke_workspace_free_task(
+    task: TaskDefinition, input_data: Mapping[str, Any], *, metrics: MetricRecorder | None = None
+) -> dict[str, Any]:
+    """Validate and invoke only the body of a task without a workspace.
+
+    Args:
+        input_data: at least `params`; further top-level fields are passed over.
+
+    Returns:
+        `{"result": …}`.
+
+    Raises:
+        TaskInputError: the task has a workspace, or its input does not validate.
+        TaskExecutionError: the result does not validate. What the body raises is passed on.
+    """
+    if task.has_workspace:
+        raise TaskInputError(f"task {task.name!r} has a workspace; use invoke_workspace_task_body")
+    expect_fields(task, input_data, FREE_FIELDS, only=False)
+    return {"result": dict(invoke_in_process(_call(task, input_data, metrics, _no_context(task))))}
+
+
+def _call(
+    task: TaskDefinition, input_data: Mapping[str, Any], metrics: MetricRecorder | None, context: TaskContext
+) -> BodyCall:
+    params, raw_params = parse_params(task, input_data)
+    return BodyCall(task=task, params=params, raw_params=raw_params, metrics=metrics, context=context)
+
+
+def _no_context(task: TaskDefinition) -> TaskContext:
+    return TaskContext(identity=_NOBODY, execution_id=uuid.uuid4().hex, task_name=task.name)

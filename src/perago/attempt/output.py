@@ -1,0 +1,86 @@
+"""What an attempt hands to the engine: an output or a reason, never both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from perago.attempt.parse import parse_workspace_input
+from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
+from perago.models import JsonObject, ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
+from perago.redaction import mask_text
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.params import validate_result
+
+FAILURE_REASON_MAX_LENGTH = 500
+"""Characters of a reason that are kept, as Conductor cuts there (`reasonForIncompletion`)."""
+
+
+def build_workspace_task_output(
+    task: TaskDefinition, input_workspace: WorkspaceInput | Mapping[str, Any], published_ref: str, raw_result: object
+) -> dict[str, Any]:
+    """`{"workspace": …, "result": …}`: the input's repository and branch, with the published commit as `ref`.
+
+    Args:
+        input_workspace: the input, as a model or as it came in.
+        published_ref: full commit id.
+        raw_result: what the body returned; validated against the task's result model.
+
+    Raises:
+        TaskInputError: the task has no workspace, or the input does not validate.
+        TaskExecutionError: the result does not validate.
+    """
+    if not task.has_workspace:
+        raise TaskInputError(f"task {task.name!r} has no workspace; use build_workspace_free_task_output")
+    return workspace_output(
+        parse_workspace_input(task, input_workspace), published_ref, validate_result(task, raw_result)
+    )
+
+
+def build_workspace_free_task_output(task: TaskDefinition, raw_result: object) -> dict[str, Any]:
+    """`{"result": …}`, validated against the task's result model.
+
+    Raises:
+        TaskInputError: the task has a workspace.
+        TaskExecutionError: the result does not validate.
+    """
+    if task.has_workspace:
+        raise TaskInputError(f"task {task.name!r} has a workspace; use build_workspace_task_output")
+    return {"result": validate_result(task, raw_result)}
+
+
+def workspace_output(workspace_input: WorkspaceInput, ref: str, result: JsonObject) -> dict[str, Any]:
+    """The output of a workspace task whose result is validated already."""
+    return {"workspace": WorkspaceOutput.from_input(workspace_input, ref).model_dump(), "result": dict(result)}
+
+
+def completed(output: JsonObject) -> RuntimeTaskResult:
+    return RuntimeTaskResult("COMPLETED", output=output)
+
+
+def result_for_exception(exc: BaseException, *, max_length: int = FAILURE_REASON_MAX_LENGTH) -> RuntimeTaskResult:
+    """Turn what an attempt raised into its result.
+
+    A violated pre guard and a `TaskTerminalError` fail the task for good; everything else may be retried.
+
+    Args:
+        max_length: characters of the reason that are kept, at least 1.
+    """
+    return RuntimeTaskResult(
+        status_for_exception(exc), reason_for_incompletion=reason_for_exception(exc)[: max(1, max_length)]
+    )
+
+
+def status_for_exception(exc: BaseException) -> ResultStatus:
+    terminal = isinstance(exc, PreGuardrailViolation | TaskTerminalError)
+    return "FAILED_WITH_TERMINAL_ERROR" if terminal else "FAILED"
+
+
+def reason_for_exception(exc: BaseException) -> str:
+    """The message, masked; for an error that is not Perago's own or says nothing, with its class's name."""
+    text = exc.reason if isinstance(exc, TaskExecutionError) else str(exc)
+    if not text.strip():
+        text = type(exc).__name__
+    elif not type(exc).__module__.startswith("perago."):
+        text = f"{type(exc).__name__}: {text}"
+    return mask_text(text)

@@ -1,0 +1,203 @@
+"""Moving the target: decide, fence, stage, fence, publish, clean; again from the head if another was faster.
+
+The order is the protocol's: the head is read first, then the engine, then the attempt fence is taken, before staging
+and again before publishing. A swap can so never rest on a head that is newer than the fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, assert_never
+
+from perago.attempt import fence
+from perago.attempt.phases import Phases
+from perago.errors import HeadMovedError, PublishFenceError
+from perago.models import (
+    Attempt,
+    Changes,
+    Complete,
+    History,
+    InstanceRecord,
+    JsonObject,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    StagedWorkspace,
+    Stamp,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.plans import refusal
+from perago.ports import (
+    CleanupStaging,
+    CompleteNoopWorkspace,
+    DownloadWorkspace,
+    LoadCurrentAttempt,
+    LoadRecord,
+    Phase,
+    PublishWorkspace,
+    ReadHistory,
+    StageWorkspace,
+)
+from perago.spec import WorkspaceSpec
+
+MAX_SWAPS = 64
+"""Lost compare-and-swaps after which an attempt gives up. Each loss is another's success, so that this many in a row
+mean a branch with far more writers than one target serves; the engine's retry comes later and fares better."""
+
+How = Literal["published", "merged", "replaced", "adopted", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptPorts:
+    """The store and the engine of an attempt, as callables."""
+
+    download_workspace: DownloadWorkspace
+    load_current_attempt: LoadCurrentAttempt
+    stage_workspace: StageWorkspace
+    publish_workspace: PublishWorkspace
+    cleanup_staging: CleanupStaging
+    complete_noop_workspace: CompleteNoopWorkspace | None = None
+    read_history: ReadHistory | None = None
+    load_record: LoadRecord | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the attempt completes with. `result` is another try's; None: the attempt's own."""
+
+    ref: str
+    how: How
+    result: JsonObject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The branch that one attempt means to move."""
+
+    ports: AttemptPorts
+    attempt: Attempt
+    workspace_input: WorkspaceInput
+    spec: WorkspaceSpec
+    applicant: fence.Applicant
+    phases: Phases
+
+    def begin(self, execution: TaskExecution, workspace_dir: Path) -> Outcome | None:
+        """At the start: complete as another try did, adopt what one published, or refuse; None: run the body."""
+        if self.ports.read_history is None:
+            return None
+        return self._until_settled(fence.plan_start, execution, workspace_dir)
+
+    def finish(self, execution: TaskExecution, workspace_dir: Path) -> Outcome:
+        """After the body: publish `execution.changes`, or complete without if there are none."""
+        changed = bool(execution.changes)
+        if not changed and self.ports.complete_noop_workspace is None:
+            raise PublishFenceError(
+                f"the body changed nothing, and no complete_noop_workspace callable was given to say whether branch "
+                f"{self.workspace_input.branch!r} still stands at the input; pass the store's complete_noop_workspace"
+            )
+
+        def decide(history: History, record: InstanceRecord | None, asking: fence.Applicant) -> Plan:
+            return fence.plan_publication(history, record, asking, changed=changed)
+
+        outcome = self._until_settled(decide, execution, workspace_dir)
+        assert outcome is not None, "a publication is always decided"
+        return outcome
+
+    def _until_settled(
+        self,
+        decide: Callable[[History, InstanceRecord | None, fence.Applicant], Plan | None],
+        execution: TaskExecution,
+        workspace_dir: Path,
+    ) -> Outcome | None:
+        for _ in range(MAX_SWAPS):
+            try:
+                if self.ports.read_history is None:
+                    return self._without_plan(execution, workspace_dir)
+                plan = self._plan(self.ports.read_history, decide)
+                return None if plan is None else self._carry_out(plan, execution, workspace_dir)
+            except HeadMovedError:
+                continue
+        raise PublishFenceError(
+            f"branch {self.workspace_input.branch!r} moved {MAX_SWAPS} times while this attempt tried to publish. "
+            f"Nothing was published. Run the task again, or let fewer tasks write this branch at once"
+        )
+
+    def _plan(
+        self,
+        read_history: ReadHistory,
+        decide: Callable[[History, InstanceRecord | None, fence.Applicant], Plan | None],
+    ) -> Plan | None:
+        with self.phases(Phase.DECIDE) as span:
+            history = read_history(self.workspace_input)
+            record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
+            plan = decide(history, record, self.applicant)
+            span.note(head=history.head, commits=len(history.commits), plan=_name(plan))
+            if isinstance(plan, Refuse):
+                raise refusal(plan, self.workspace_input.branch, history.base)
+        return plan
+
+    def _without_plan(self, execution: TaskExecution, workspace_dir: Path) -> Outcome:
+        """The store decides by itself, without an engine's word on anything."""
+        noop = self.ports.complete_noop_workspace
+        if not execution.changes and noop is not None:
+            self._attempt_fence()
+            return Outcome(noop(self.workspace_input, self.spec, execution), "unchanged")
+        return Outcome(self._write(execution, workspace_dir), "published")
+
+    def _carry_out(self, plan: Plan, execution: TaskExecution, workspace_dir: Path) -> Outcome:
+        planned = replace(execution, plan=plan, changes=execution.changes or Changes())
+        match plan:
+            case Complete(ref, None):
+                return self._without_plan(replace(planned, plan=Complete(ref)), workspace_dir)
+            case Complete(ref, result):
+                self._attempt_fence()
+                return Outcome(ref, "adopted", result)
+            case Seal(head, completes, None):
+                own = Seal(head, completes, execution.stamp)
+                self._write(replace(planned, plan=own), workspace_dir)
+                return Outcome(completes, "unchanged")
+            case Seal(_, completes, Stamp(result=result)):
+                self._write(planned, workspace_dir)
+                return Outcome(completes, "adopted", result)
+            case Publish(_, abandoned):
+                return Outcome(self._write(planned, workspace_dir), "replaced" if abandoned else "published")
+            case Merge():
+                return Outcome(self._write(planned, workspace_dir), "merged")
+            case Refuse():
+                raise refusal(plan, self.workspace_input.branch, self.applicant.input_ref)
+        assert_never(plan)
+
+    def _write(self, execution: TaskExecution, workspace_dir: Path) -> str:
+        self._attempt_fence()
+        with self.phases(Phase.STAGE) as span:
+            staged = self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution)
+            span.note(staged=staged.commit)
+        try:
+            self._attempt_fence()
+            with self.phases(Phase.PUBLISH) as span:
+                ref = self.ports.publish_workspace(staged, self.workspace_input, self.spec, execution)
+                span.note(ref=ref)
+                return ref
+        finally:
+            self._clean(staged)
+
+    def _attempt_fence(self) -> None:
+        with self.phases(Phase.FENCE):
+            fence.assert_current_attempt_snapshot(self.attempt, self.ports.load_current_attempt(self.attempt))
+
+    def _clean(self, staged: StagedWorkspace) -> None:
+        """Best effort: what fails here is told to the observer, and never changes the result."""
+        try:
+            with self.phases(Phase.CLEAN, what="staging", branch=staged.branch):
+                self.ports.cleanup_staging(staged)
+        except Exception:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
+            return
+
+
+def _name(plan: Plan | None) -> str:
+    return "run" if plan is None else type(plan).__name__.lower()

@@ -1,0 +1,106 @@
+"""Reporting a result so that it sticks, and never for another.
+
+An engine takes a result from whoever sends it, and drops a late one without a word (that is how Conductor does it). So
+each report goes through one more attempt fence, which also looks whether another try completed meanwhile, and is read
+back; what did not stick is posted again through the same fence. Heartbeats are to be stopped and joined before.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from perago.attempt.fence import Applicant, assert_current_attempt_snapshot, plan_completed_elsewhere
+from perago.attempt.output import completed, workspace_output
+from perago.attempt.parse import parse_params, parse_workspace_input
+from perago.attempt.phases import Phases
+from perago.attempt.stamp import describe_params
+from perago.errors import EngineError, StaleAttemptError
+from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, TryStatus
+from perago.ports import Engine, LoadRecord, Phase, ReadHistory
+from perago.stamps import json_digest
+from perago.tasks.code import code_digest
+from perago.tasks.declare import TaskDefinition
+
+MAX_REPORTS = 5
+"""Times that a result is posted before it is given up: each post that does not stick has met a race in the engine, one
+in some dozens with a heartbeat in flight, none in sixty without (measured on Conductor)."""
+
+
+class Reported(enum.Enum):
+    """What became of a report."""
+
+    RECORDED = "recorded"
+    STALE = "stale"  # the execution is no longer current: nothing was reported
+
+
+LastLook = Callable[[], RuntimeTaskResult | None]
+"""Whether another try of the logical task completed meanwhile, and how; `last_look` makes one."""
+
+
+def report_attempt(
+    engine: Engine,
+    attempt: Attempt,
+    result: RuntimeTaskResult,
+    phases: Phases,
+    *,
+    last_look: LastLook = lambda: None,
+) -> Reported:
+    """Report a result until the engine shows that it stuck, for as long as the execution is the current one.
+
+    Args:
+        last_look: asked before each report of a COMPLETED result; what it returns is reported instead.
+
+    Raises:
+        EngineError: it did not stick in `MAX_REPORTS` posts.
+    """
+    with phases(Phase.REPORT, status=result.status) as span:
+        for _ in range(MAX_REPORTS):
+            if not _is_current(engine, attempt):
+                span.note(reported=Reported.STALE.value)
+                return Reported.STALE
+            other = last_look() if result.status == "COMPLETED" else None
+            engine.report_result(attempt, other or result)
+            if engine.load_current_attempt(attempt).status != TryStatus.IN_PROGRESS:
+                span.note(reported=Reported.RECORDED.value)
+                return Reported.RECORDED
+        raise EngineError(
+            f"task {attempt.task_id}: the engine still shows it IN_PROGRESS after {MAX_REPORTS} reports of "
+            f"{result.status}. What was published stays, and the next try adopts it"
+        )
+
+
+def last_look(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    attempt: Attempt,
+    *,
+    read_history: ReadHistory,
+    load_record: LoadRecord,
+) -> LastLook:
+    """Make the last look of a workspace task's attempt: complete as another try did, rather than a second time."""
+
+    def look() -> RuntimeTaskResult | None:
+        workspace_input = parse_workspace_input(task, input_data["workspace"])
+        identity = AttemptIdentity.of(attempt)
+        asking = Applicant(
+            identity=identity,
+            reference_task_name=identity.reference_task_name or task.name,
+            input_ref=workspace_input.ref,
+            params_digest=json_digest(describe_params(*parse_params(task, input_data))),
+            code_digest=code_digest(task),
+        )
+        history = read_history(workspace_input)
+        plan = plan_completed_elsewhere(history, load_record(attempt), asking)
+        return None if plan is None else completed(workspace_output(workspace_input, plan.ref, plan.result or {}))
+
+    return look
+
+
+def _is_current(engine: Engine, attempt: Attempt) -> bool:
+    try:
+        assert_current_attempt_snapshot(attempt, engine.load_current_attempt(attempt))
+    except StaleAttemptError:
+        return False
+    return True

@@ -1,0 +1,320 @@
+"""The spine: one attempt of a workspace task, from its input to its result.
+
+parse -> start (adopt?) -> materialize -> pre guards -> body -> post guards -> diff -> stage -> fence -> publish -> clean
+
+Everything outside comes in as a callable. The phases go through the observer; logs, metrics and faults hang there.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.diff import diff
+from perago.attempt.fence import Applicant
+from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, workspace_output
+from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
+from perago.attempt.phases import Phases
+from perago.attempt.publication import AttemptPorts, Outcome, Target
+from perago.attempt.stamp import Draft
+from perago.errors import TaskInputError
+from perago.models import (
+    Attempt,
+    AttemptIdentity,
+    Changes,
+    JsonObject,
+    RuntimeTaskResult,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.ports import (
+    CleanupStaging,
+    Clock,
+    CompleteNoopWorkspace,
+    DownloadWorkspace,
+    LoadCurrentAttempt,
+    LoadRecord,
+    Observer,
+    Phase,
+    PublishWorkspace,
+    ReadHistory,
+    StageWorkspace,
+    SystemClock,
+)
+from perago.spec import WorkspaceSpec
+from perago.tasks.context import TaskContext
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.guards import check_guardrails
+from perago.tasks.metrics import MetricRecorder
+from perago.telemetry.logs import log_event
+from perago.workspace.digest import digest_file
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.manifest import Manifest, take_manifest
+from perago.workspace.patterns import Selection
+from perago.workspace.scan import scan
+
+
+def run_workspace_task_attempt(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    attempt: Attempt,
+    workspace_root: Path,
+    *,
+    download_workspace: DownloadWorkspace,
+    load_current_attempt: LoadCurrentAttempt,
+    stage_workspace: StageWorkspace,
+    publish_workspace: PublishWorkspace,
+    cleanup_staging: CleanupStaging,
+    complete_noop_workspace: CompleteNoopWorkspace | None = None,
+    owner_worker_id: str | None = None,
+    execution_id: str | None = None,
+    metrics: MetricRecorder | None = None,
+    failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH,
+    read_history: ReadHistory | None = None,
+    load_record: LoadRecord | None = None,
+    invoke_body: InvokeBody = invoke_in_process,
+    is_cancelled: Callable[[], bool] = bool,
+    keep_failed_workspace: bool = False,
+    observer: Observer = log_event,
+    clock: Clock | None = None,
+) -> RuntimeTaskResult:
+    """Run one workspace task attempt.
+
+    Args:
+        task: a workspace task.
+        input_data: the engine's task input: exactly `workspace` and `params`.
+        attempt: the engine's task object; see `models.Attempt`.
+        workspace_root: directory in which the attempt's own directory is made; its file system holds the workspace.
+        download_workspace: lays the input's files out.
+        load_current_attempt: reads the engine's present state of this task, for the attempt fence.
+        stage_workspace: uploads the changes and commits them where nobody reads.
+        publish_workspace: moves the target to what was staged, or raises `HeadMovedError`.
+        cleanup_staging: removes what staging left; called whenever staging returned.
+        complete_noop_workspace: says which commit a writable task completes with that changed nothing. Left out, such
+            an attempt fails closed.
+        owner_worker_id: who runs the attempt, for the owner marker and the stamp. Default: host and process id.
+        execution_id: unique for this run, at most 64 characters. Default: a fresh one.
+        metrics: where the body's own metrics go. Default: nowhere.
+        failure_reason_max_length: characters of a failure's reason that are kept.
+        read_history: the store's, for adoption: reads head and history of the target. Left out, the store decides by
+            itself, nothing is adopted, and any commit since the input is refused.
+        load_record: the engine's, for its verdict on stamps: reads every try of the workflow instance. Left out,
+            another task's commits are foreign, and so are those of other tries.
+        invoke_body: where the body runs. Default: in this process.
+        is_cancelled: what `TaskContext.cancelled` asks.
+        keep_failed_workspace: leave the files of a failed attempt in `<workspace_root>/kept/`; the event of the clean
+            phase says where.
+        observer: gets every phase's events. Default: the standard library's logging.
+        clock: where time comes from. Default: the machine's.
+
+    Returns:
+        COMPLETED with `{"workspace": …, "result": …}`, or a failure with its reason. Everything that is raised within
+        the attempt becomes a result, a body's `sys.exit` included; KeyboardInterrupt alone is passed on, cleaned up.
+
+    Raises:
+        TaskInputError: the task has no workspace.
+    """
+    if task.workspace is None:
+        raise TaskInputError(
+            f"task {task.name!r} has no workspace; run it with run_workspace_free_task_attempt, or declare workspace="
+        )
+    ports = AttemptPorts(
+        download_workspace=download_workspace,
+        load_current_attempt=load_current_attempt,
+        stage_workspace=stage_workspace,
+        publish_workspace=publish_workspace,
+        cleanup_staging=cleanup_staging,
+        complete_noop_workspace=complete_noop_workspace,
+        read_history=read_history,
+        load_record=load_record,
+    )
+    run = AttemptRun(
+        task=task,
+        spec=task.workspace,
+        attempt=attempt,
+        execution_id=execution_id or uuid.uuid4().hex,
+        worker_id=owner_worker_id or f"{platform.node()}-{os.getpid()}",
+        workspace_root=workspace_root,
+        metrics=metrics,
+        invoke_body=invoke_body,
+        is_cancelled=is_cancelled,
+        keep_failed_workspace=keep_failed_workspace,
+        observer=observer,
+        clock=clock or SystemClock(),
+    )
+    try:
+        return run.complete(input_data, ports)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
+        return result_for_exception(exc, max_length=failure_reason_max_length)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the body did: its result, as JSON, and what it changed."""
+
+    result: JsonObject
+    changes: Changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRun:
+    """One attempt under way. Attributes as the arguments of `run_workspace_task_attempt`."""
+
+    task: TaskDefinition
+    spec: WorkspaceSpec
+    attempt: Attempt
+    execution_id: str
+    worker_id: str
+    workspace_root: Path
+    metrics: MetricRecorder | None
+    invoke_body: InvokeBody
+    is_cancelled: Callable[[], bool]
+    keep_failed_workspace: bool
+    observer: Observer
+    clock: Clock
+
+    def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
+        """Run it whole; raises what ends it early."""
+        workspace_input, call = self._parse(input_data)
+        with self._directory() as directory:
+            if self.spec.read_only:
+                work = self._work(workspace_input, call, directory, ports.download_workspace)
+                return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
+            draft = Draft.begin(self.task, call, self.identity, workspace_input.ref, self.clock)
+            target = Target(
+                ports=ports,
+                attempt=self.attempt,
+                workspace_input=workspace_input,
+                spec=self.spec,
+                applicant=self._applicant(draft),
+                phases=self.phases,
+            )
+            execution = self._execution(draft, {})
+            outcome = target.begin(execution, directory.workspace)
+            result: JsonObject = {}
+            if outcome is None:
+                work = self._work(workspace_input, call, directory, ports.download_workspace)
+                execution = replace(self._execution(draft, work.result), changes=work.changes)
+                outcome, result = target.finish(execution, directory.workspace), work.result
+            return self._completed(workspace_input, outcome, result)
+
+    def rehearse(self, input_data: Mapping[str, Any], download_workspace: DownloadWorkspace) -> Work:
+        """Run it up to the diff, and publish nothing."""
+        workspace_input, call = self._parse(input_data)
+        with self._directory() as directory:
+            return self._work(workspace_input, call, directory, download_workspace)
+
+    @property
+    def identity(self) -> AttemptIdentity:
+        return AttemptIdentity.of(self.attempt)
+
+    @property
+    def phases(self) -> Phases:
+        return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=self.identity.task_id)
+
+    def _parse(self, input_data: Mapping[str, Any]) -> tuple[WorkspaceInput, BodyCall]:
+        with self.phases(Phase.PARSE):
+            expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
+            workspace_input = parse_workspace_input(self.task, input_data["workspace"])
+            params, raw_params = parse_params(self.task, input_data)
+        context = TaskContext(
+            identity=self.identity,
+            execution_id=self.execution_id,
+            task_name=self.task.name,
+            is_cancelled=self.is_cancelled,
+        )
+        call = BodyCall(task=self.task, params=params, raw_params=raw_params, metrics=self.metrics, context=context)
+        return workspace_input, call
+
+    @contextmanager
+    def _directory(self) -> Iterator[AttemptDirectory]:
+        """The attempt's directory, from before its first file to after its last."""
+        directory = AttemptDirectory.create(
+            self.workspace_root, self.identity, self.execution_id, self.worker_id, self.clock
+        )
+        failed = True
+        try:
+            yield directory
+            failed = False
+        finally:
+            self._clean(directory, keep=failed and self.keep_failed_workspace)
+
+    def _clean(self, directory: AttemptDirectory, *, keep: bool) -> None:
+        """Best effort: what fails here is told to the observer, and never changes the result."""
+        try:
+            with self.phases(Phase.CLEAN, what="directory") as span:
+                if keep:
+                    span.note(kept=str(directory.keep()))
+                else:
+                    directory.remove()
+        except Exception:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
+            return
+
+    def _work(
+        self,
+        workspace_input: WorkspaceInput,
+        call: BodyCall,
+        directory: AttemptDirectory,
+        download_workspace: DownloadWorkspace,
+    ) -> Work:
+        """Lay out, guard, run, guard, compare."""
+        selection = Selection(self.spec.include, self.spec.exclude)
+        with self.phases(Phase.MATERIALIZE) as span:
+            digests = download_workspace(workspace_input, self.spec, directory.workspace)
+            manifest = None if self.spec.read_only else take_manifest(directory.workspace, selection, digests)
+            if manifest is not None:
+                manifest.save(directory.manifest_path)
+                span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
+        with self.phases(Phase.PRE_GUARDS):
+            check_guardrails(directory.workspace, self.spec.pre, "pre")
+        with self.phases(Phase.BODY) as span:
+            context = call.context.reporting_to(span.report_progress)
+            result = self.invoke_body(replace(call, workspace=directory.workspace, context=context))
+        with self.phases(Phase.POST_GUARDS):
+            check_guardrails(directory.workspace, self.spec.post, "post")
+        if manifest is None:
+            return Work(result, Changes())
+        return Work(result, self._diff(directory.workspace, manifest, selection))
+
+    def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> Changes:
+        with self.phases(Phase.DIFF) as span:
+            changes = diff(manifest, scan(workspace_dir, selection), partial(_digest_in, workspace_dir))
+            span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
+        return changes
+
+    def _applicant(self, draft: Draft) -> Applicant:
+        return Applicant(
+            identity=self.identity,
+            reference_task_name=draft.reference_task_name,
+            input_ref=draft.input_ref,
+            params_digest=draft.params_digest,
+            code_digest=draft.code_digest,
+            snapshot=self.spec.isolation == "snapshot",
+        )
+
+    def _execution(self, draft: Draft, result: JsonObject) -> TaskExecution:
+        return TaskExecution(
+            attempt=self.attempt,
+            identity=self.identity,
+            execution_id=self.execution_id,
+            stamp=draft.stamp(self.execution_id, self.worker_id, result, self.clock),
+        )
+
+    @staticmethod
+    def _completed(workspace_input: WorkspaceInput, outcome: Outcome, own: JsonObject) -> RuntimeTaskResult:
+        result = own if outcome.result is None else outcome.result
+        return completed(workspace_output(workspace_input, outcome.ref, result))
+
+
+def _digest_in(workspace_dir: Path, path: str, algorithm: str, size: int) -> str:
+    return digest_file(workspace_dir / path, algorithm, size)

@@ -1,0 +1,90 @@
+"""What a commit will say of the attempt that makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from perago.attempt.body import BodyCall
+from perago.models import AttemptIdentity, JsonObject, Stamp
+from perago.ports import Clock
+from perago.redaction import mask_json
+from perago.stamps import json_digest, storable
+from perago.tasks.code import code_digest
+from perago.tasks.declare import TaskDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What is known before the body runs.
+
+    Attributes:
+        reference_task_name: the engine's, or the task's name where the engine does not say.
+        params: as JSON, secret fields masked.
+        params_digest: of `params`, so that it tells nothing of a secret.
+        started: RFC 3339, UTC; started_monotonic: the same moment on the monotonic clock, seconds.
+    """
+
+    task: str
+    identity: AttemptIdentity
+    reference_task_name: str
+    input_ref: str
+    params: JsonObject
+    params_digest: str
+    code_digest: str
+    started: str
+    started_monotonic: float
+
+    @classmethod
+    def begin(
+        cls, task: TaskDefinition, call: BodyCall, identity: AttemptIdentity, input_ref: str, clock: Clock
+    ) -> Draft:
+        params = describe_params(call.params, call.raw_params)
+        return cls(
+            task=task.name,
+            identity=identity,
+            reference_task_name=identity.reference_task_name or task.name,
+            input_ref=input_ref,
+            params=params,
+            params_digest=json_digest(params),
+            code_digest=code_digest(task),
+            started=clock.now().isoformat(timespec="milliseconds"),
+            started_monotonic=clock.monotonic(),
+        )
+
+    def stamp(self, execution_id: str, worker_id: str, result: JsonObject, clock: Clock) -> Stamp:
+        """The stamp of a commit with this result; a store sets the head that it is put on."""
+        stored_result, exact = storable(result)
+        return Stamp(
+            task=self.task,
+            workflow_instance_id=self.identity.workflow_instance_id,
+            reference_task_name=self.reference_task_name,
+            task_id=self.identity.task_id,
+            retry_count=self.identity.retry_count,
+            scheduled_time=self.identity.scheduled_time,
+            poll_count=self.identity.poll_count,
+            execution_id=execution_id,
+            input_ref=self.input_ref,
+            params_digest=self.params_digest,
+            code_digest=self.code_digest,
+            result_digest=json_digest(mask_json(result)),
+            params=storable(self.params)[0],
+            result=stored_result,
+            result_exact=exact,
+            started_at=self.started,
+            duration_ms=round((clock.monotonic() - self.started_monotonic) * 1000),
+            worker=worker_id,
+        )
+
+
+def describe_params(params: BaseModel, raw: JsonObject) -> JsonObject:
+    """The validated params as JSON: pydantic masks its secret types. What has no JSON form is taken as it came in."""
+    try:
+        dumped: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
+    except PydanticSerializationError:
+        dumped = to_jsonable_python(raw, fallback=str)
+    masked: dict[str, Any] = mask_json(dumped)
+    return masked

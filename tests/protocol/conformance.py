@@ -1,0 +1,183 @@
+"""The executable model of the publication protocol, with Perago's own decisions in the place of the model's.
+
+The model explores every interleaving of workers, engine, people and faults. Here its `Protocol` is replaced by
+`perago.attempt.fence`: facts are translated from the model's state, plans back into the model's commits. What is
+explored is thus the code that runs in production, in the model's world.
+
+usage: python conformance.py [SCENARIO …]   (none: all; minutes)
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import model
+
+from perago.attempt import fence
+from perago.models import (
+    AttemptIdentity,
+    CommitFacts,
+    Complete,
+    History,
+    InstanceRecord,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    Stamp,
+    TryRecord,
+    TryStatus,
+)
+
+INSTANCE = "workflow"
+_STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}
+
+
+@lru_cache(maxsize=200_000)
+def _facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> CommitFacts:
+    stamp = None
+    if commit.who not in ("root", "person"):
+        task_id, scheduled, poll = commit.exe
+        stamp = Stamp(
+            task=commit.who,
+            workflow_instance_id=INSTANCE,
+            reference_task_name=commit.who,
+            task_id=str(task_id),
+            retry_count=0,
+            scheduled_time=scheduled,
+            poll_count=poll,
+            execution_id=str(commit.exe),
+            input_ref=str(commit.base),
+            expected_head=str(commit.expected),
+            params_digest=str(commit.digest),
+            code_digest="" if blind else str(commit.code),
+            result_digest="",
+            result={"code": commit.code} if commit.stored else None,
+            result_exact=commit.stored,
+            completes=None if commit.completes is None else str(commit.completes),
+        )
+    return CommitFacts(str(index), str(index - 1), stamp, empty)
+
+
+@lru_cache(maxsize=200_000)
+def history(chain: tuple, base: int, head: int, blind: bool) -> History:
+    commits = tuple(_facts(chain[i], i, chain[i].tree == chain[i - 1].tree, blind) for i in range(head, base, -1))
+    return History(str(head), str(base), commits)
+
+
+@lru_cache(maxsize=200_000)
+def record(rows: tuple) -> InstanceRecord:
+    return InstanceRecord(INSTANCE, tuple(_try(row) for row in rows))
+
+
+def _try(row: model.Row) -> TryRecord:
+    output = None
+    if row.status == "COMPLETED":
+        output = {"workspace": {"ref": str(row.out)}, "result": {"code": row.out_code}}
+    return TryRecord(
+        task_id=str(row.tid),
+        reference_task_name=row.name,
+        retry_count=0,
+        scheduled_time=row.sched,
+        poll_count=row.poll,
+        status=_STATUS.get(row.status) or TryStatus(row.status),
+        input_ref=str(row.inp),
+        output=output,
+        ended_time=row.ended if row.status == "COMPLETED" else None,
+        retried_task_id=None if row.prev is None else str(row.prev),
+    )
+
+
+class Ours(model.Protocol):
+    """The model's protocol, decided by `perago.attempt.fence`. Merging trees is the store's part, and stays."""
+
+    def asking(self, w: model.Worker) -> fence.Applicant:
+        task_id, scheduled, poll = w.exe
+        identity = AttemptIdentity(
+            workflow_instance_id=INSTANCE,
+            task_id=str(task_id),
+            retry_count=0,
+            scheduled_time=scheduled,
+            poll_count=poll,
+        )
+        return fence.Applicant(
+            identity=identity,
+            reference_task_name=w.name,
+            input_ref=str(w.inp),
+            params_digest=str(self.digest(w)),
+            code_digest="" if self.cfg.blind else str(w.code),
+            snapshot=self.cfg.snapshot,
+        )
+
+    def seen(self, s: model.State, w: model.Worker, head: int) -> tuple[History, InstanceRecord, fence.Applicant]:
+        return history(s.chain, w.inp, head, self.cfg.blind), record(s.rows), self.asking(w)
+
+    def start_plan(self, s: model.State, w: model.Worker, head: int) -> Plan | None:
+        return fence.plan_start(*self.seen(s, w, head))
+
+    def start(self, s: model.State, w: model.Worker, head: int) -> tuple | None:
+        plan = self.start_plan(s, w, head)
+        return None if plan is None or isinstance(plan, Refuse) else self.carry_out(plan, s, w, head)
+
+    def decide(self, s: model.State, w: model.Worker, head: int) -> tuple:
+        plan = fence.plan_publication(*self.seen(s, w, head), changed=bool(w.writes))
+        return self.carry_out(plan, s, w, head)
+
+    def adopt_engine(self, s: model.State, w: model.Worker) -> tuple | None:
+        plan = fence.plan_completed_elsewhere(*self.seen(s, w, len(s.chain) - 1))
+        return None if plan is None else self.carry_out(plan, s, w, len(s.chain) - 1)
+
+    def carry_out(self, plan: Plan, s: model.State, w: model.Worker, head: int) -> tuple:
+        match plan:
+            case Complete(ref, result):
+                return ("out", int(ref), w.code if result is None else result["code"])
+            case Seal(_, completes, source):
+                code = w.code if source is None or source.result is None else source.result["code"]
+                tree = s.chain[head].tree
+                return ("pub", model.Commit(w.name, w.exe, w.inp, head, tree, (), (), self.cfg.stored, self.digest(w),
+                                            code, False, int(completes)))  # fmt: skip
+            case Publish(_, abandoned):
+                content = model.put(s.chain[w.inp].tree, w.writes)
+                return self.make(w, head, content, [int(ref) for ref in abandoned])
+            case Merge(_, foreign, abandoned):
+                return self.merge(s, w, head, [int(ref) for ref in foreign], [int(ref) for ref in abandoned])
+            case Refuse(_, foreign):
+                return ("refuse", tuple(int(commit.id) for commit in foreign))
+
+
+class OurWorld(model.World):
+    """The model's world; an attempt that would be refused is refused before its body."""
+
+    def __init__(self, rules: model.Rules, cfg: model.Config) -> None:
+        super().__init__(rules, cfg)
+        self.P = Ours(rules, cfg)
+
+    def work(self, s, w, faults=True):
+        if w.pc == "S" and isinstance(self.P.start_plan(s, w, len(s.chain) - 1), Refuse):
+            yield f"{self.id(w)} refused before its body", self.with_worker(s, w, w._replace(pc="X", plan=()))
+            return
+        yield from super().work(s, w, faults)
+
+
+def explore(name: str, limit_s: float, *, stop_first: bool = False) -> tuple[int, bool, dict[str, str]]:
+    """Explore a scenario: states, whether all were seen, and what broke (property -> shortest trace)."""
+    world, model.World = model.World, OurWorld
+    try:
+        states, _, complete, found, _ = model.explore(model.LEAN, model.SCENARIOS[name], limit_s, stop_first=stop_first)
+    finally:
+        model.World = world
+    broken = {kind: "\n".join([what, *trace]) for kind, (what, trace) in found.items() if not kind.startswith("soft")}
+    return states, complete, broken
+
+
+if __name__ == "__main__":
+    for scenario in sys.argv[1:] or model.SCENARIOS:
+        states, complete, broken = explore(scenario, limit_s=900)
+        verdict = "holds" if not broken else f"BROKEN {sorted(broken)}"
+        print(f"{scenario}: {states} states, {'complete' if complete else 'cut off'}: {verdict}", flush=True)
+        for trace in broken.values():
+            print(trace)

@@ -1,0 +1,71 @@
+"""Perago's decisions hold in every interleaving of the model; with a rule broken on purpose, the model notices.
+
+The scenarios here take seconds each. `python tests/protocol/conformance.py` explores all of them, in about 20 minutes.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import conformance
+
+from perago.attempt import fence
+from perago.attempt.fence import Verdict
+from perago.models import CommitFacts
+
+QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
+
+
+@pytest.mark.parametrize("scenario", QUICK)
+def test_the_protocol_holds_in_every_interleaving(scenario):
+    states, complete, broken = conformance.explore(scenario, limit_s=200)
+    assert broken == {}
+    assert complete, "cut off: give it more time"
+    assert states > 3_000
+
+
+def explore_anew(scenario):
+    """Without the answers that were cached before a rule was broken."""
+    states, _, broken = conformance.explore(scenario, limit_s=100, stop_first=True)
+    assert states > 1
+    return broken
+
+
+def test_a_person_s_commit_taken_for_abandoned_is_noticed(monkeypatch):
+    honest = fence.judge
+
+    def judge(commit, record, asking):
+        return Verdict.ABANDONED if commit.stamp is None else honest(commit, record, asking)
+
+    monkeypatch.setattr(fence, "judge", judge)
+    (broken,) = explore_anew("seq-people").values()
+    assert "lost what a person committed" in broken
+
+
+def test_replacing_what_another_task_may_still_adopt_is_noticed(monkeypatch):
+    honest = fence.judge
+
+    def judge(commit, record, asking):
+        verdict = honest(commit, record, asking)
+        unsettled = verdict is Verdict.FOREIGN and commit.counting_stamp is not None
+        return Verdict.ABANDONED if unsettled else verdict
+
+    monkeypatch.setattr(fence, "judge", judge)
+    assert explore_anew("fork-redelivery")
+
+
+def test_believing_a_copied_stamp_is_noticed(monkeypatch):
+    monkeypatch.setattr(CommitFacts, "counting_stamp", property(lambda commit: commit.stamp))
+    assert explore_anew("seq-copies")
+
+
+def test_refusing_to_replace_one_s_own_earlier_publication_is_noticed(monkeypatch):
+    def judge(commit, record, asking):
+        stamp = commit.counting_stamp
+        own = stamp is not None and stamp.logical_task == asking.logical_task
+        return Verdict.FOREIGN if own else Verdict.ABANDONED if stamp else Verdict.FOREIGN
+
+    monkeypatch.setattr(fence, "judge", judge)
+    assert explore_anew("seq-unstored")

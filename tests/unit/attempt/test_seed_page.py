@@ -1,0 +1,354 @@
+"""Every sentence of the published page of `run_workspace_task_attempt` holds.
+
+The callables here are a user's own, as the page allows: the smallest that can be, on plain dictionaries.
+"""
+
+import inspect
+import json
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydantic import BaseModel
+
+import perago
+from perago import StagedWorkspace, TaskInputError, TaskTerminalError, WorkspaceSpec, run_workspace_task_attempt, task
+
+A, B = "a" * 40, "b" * 40
+INPUT = {
+    "workspace": {"repository": "songs", "branch": "main", "refType": "commit", "ref": A},
+    "params": {"text": "hello"},
+}
+
+
+class Params(BaseModel):
+    text: str
+
+
+class Result(BaseModel):
+    length: int
+
+
+@task(name="seed.write", owner_email="a@example.com", workspace=WorkspaceSpec())
+def write(workspace: Path, params: Params) -> Result:
+    if params.text == "boom":
+        raise ValueError("it went boom")
+    if params.text != "nothing":
+        (workspace / "out.txt").write_text(params.text)
+    return Result(length=len(params.text))
+
+
+@task(name="seed.read", owner_email="a@example.com", workspace=WorkspaceSpec(read_only=True))
+def read(workspace: Path, params: Params) -> Result:
+    (workspace / "in.txt").write_text("scribbled, and ignored")
+    return Result(length=len(list(workspace.iterdir())))
+
+
+@task(name="seed.free", owner_email="a@example.com")
+def free(params: Params) -> Result:
+    return Result(length=len(params.text))
+
+
+WRITE, READ, FREE = write.__perago_task__, read.__perago_task__, free.__perago_task__
+
+
+@dataclass
+class World:
+    """A store and an engine of plain attributes."""
+
+    attempt: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(
+            status="IN_PROGRESS", workflow_instance_id="wf-1", task_id="t-1", retry_count=0
+        )
+    )
+    fresh: list = field(default_factory=list)  # what the engine says next; the last one stays
+    events: list = field(default_factory=list)
+    staged: dict = field(default_factory=dict)
+    published: dict = field(default_factory=dict)
+    executions: list = field(default_factory=list)
+    seen_dirs: list = field(default_factory=list)
+    fail: dict = field(default_factory=dict)
+
+    def _happens(self, name):
+        self.events.append(name)
+        if name in self.fail:
+            raise self.fail[name]
+
+    def download_workspace(self, workspace_input, workspace_spec, workspace_dir):
+        self._happens("download")
+        assert workspace_dir.is_dir()
+        assert list(workspace_dir.iterdir()) == []
+        self.seen_dirs.append(workspace_dir)
+        self.downloaded = (workspace_input, workspace_spec)
+        self.owner = json.loads((workspace_dir.parent / "owner.json").read_text())
+        (workspace_dir / "in.txt").write_text("input")
+
+    def load_current_attempt(self, attempt):
+        self._happens("fence")
+        if len(self.fresh) > 1:
+            return self.fresh.pop(0)
+        return self.fresh[0] if self.fresh else attempt
+
+    def stage_workspace(self, workspace_dir, workspace_input, workspace_spec, execution):
+        self._happens("stage")
+        self.executions.append(execution)
+        files = {p.name: p.read_text() for p in workspace_dir.iterdir()}
+        self.staged[B] = files
+        return StagedWorkspace(workspace_input.repository, f"staging-{execution.execution_id}", B)
+
+    def publish_workspace(self, staged, workspace_input, workspace_spec, execution):
+        self._happens("publish")
+        self.published[workspace_input.branch] = self.staged[staged.commit]
+        return staged.commit
+
+    def cleanup_staging(self, staged):
+        self._happens("clean")
+        self.staged.pop(staged.commit, None)
+
+    def complete_noop_workspace(self, workspace_input, workspace_spec, execution):
+        self._happens("noop")
+        return workspace_input.ref
+
+    def run(self, root, task_def=WRITE, text="hello", **options):
+        callables = {
+            "download_workspace": self.download_workspace,
+            "load_current_attempt": self.load_current_attempt,
+            "stage_workspace": self.stage_workspace,
+            "publish_workspace": self.publish_workspace,
+            "cleanup_staging": self.cleanup_staging,
+            "complete_noop_workspace": self.complete_noop_workspace,
+        }
+        input_data = options.pop("input_data", {**INPUT, "params": {"text": text}})
+        return run_workspace_task_attempt(task_def, input_data, self.attempt, root, **{**callables, **options})
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "workspaces"
+
+
+def test_the_signature_is_the_published_one():
+    parameters = inspect.signature(run_workspace_task_attempt).parameters
+    assert list(parameters)[:4] == ["task", "input_data", "attempt", "workspace_root"]
+    published = [
+        "download_workspace", "load_current_attempt", "stage_workspace", "publish_workspace", "cleanup_staging",
+        "complete_noop_workspace", "owner_worker_id", "execution_id", "failure_reason_max_length",
+    ]  # fmt: skip
+    for name in published:
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    required = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
+    assert required == {*list(parameters)[:4], *published[:5]}
+    assert parameters["complete_noop_workspace"].default is None
+    assert parameters["failure_reason_max_length"].default == 500
+
+
+def test_the_page_s_own_example_runs(world, root, tmp_path, monkeypatch):
+    (tmp_path / "seed_example_task.py").write_text(
+        "from pathlib import Path\n"
+        "from pydantic import BaseModel\n"
+        "from perago import WorkspaceSpec, task\n"
+        "class Params(BaseModel):\n    text: str\n"
+        "class Result(BaseModel):\n    length: int\n"
+        "@task(name='features.build', owner_email='a@example.com', workspace=WorkspaceSpec())\n"
+        "def build(workspace: Path, params: Params) -> Result:\n"
+        "    (workspace / 'out.txt').write_text(params.text)\n"
+        "    return Result(length=len(params.text))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = run_workspace_task_attempt(
+        perago.load_module_task("seed_example_task"),
+        INPUT,
+        world.attempt,
+        root,
+        download_workspace=world.download_workspace,
+        load_current_attempt=world.load_current_attempt,
+        stage_workspace=world.stage_workspace,
+        publish_workspace=world.publish_workspace,
+        cleanup_staging=world.cleanup_staging,
+    )
+    assert result.status == "COMPLETED"
+
+
+def test_a_writable_attempt_publishes_and_completes_with_the_published_ref(world, root):
+    result = world.run(root)
+    assert result.status == "COMPLETED"
+    assert result.output == {"workspace": {**INPUT["workspace"], "ref": B}, "result": {"length": 5}}
+    assert result.reason_for_incompletion is None
+    assert world.published == {"main": {"in.txt": "input", "out.txt": "hello"}}
+
+
+@pytest.mark.parametrize(
+    ("input_data", "fault"),
+    [
+        ({"workspace": INPUT["workspace"]}, "params"),
+        ({"params": {"text": "x"}}, "workspace"),
+        ({**INPUT, "extra": 1}, "extra"),
+        ({**INPUT, "workspace": {**INPUT["workspace"], "colour": 1}}, "colour"),
+        ({**INPUT, "workspace": {**INPUT["workspace"], "branch": "  "}}, "branch"),
+        ({**INPUT, "workspace": {**INPUT["workspace"], "refType": "branch"}}, "refType"),
+        ({**INPUT, "params": {}}, "text"),
+        ([], "object"),
+    ],
+)
+def test_the_input_shape_is_validated_before_anything_happens(world, root, input_data, fault):
+    result = world.run(root, input_data=input_data)
+    assert result.status == "FAILED"
+    assert fault in result.reason_for_incompletion
+    assert world.events == []
+
+
+def test_the_workspace_is_local_to_the_attempt_and_under_the_root(world, root):
+    world.run(root)
+    world.run(root)
+    first, second = world.seen_dirs
+    assert first != second
+    assert all(root in path.parents for path in world.seen_dirs)
+
+
+def test_the_declared_input_is_what_is_downloaded(world, root):
+    world.run(root)
+    workspace_input, spec = world.downloaded
+    assert workspace_input.model_dump() == INPUT["workspace"]
+    assert spec == WRITE.workspace
+
+
+def test_a_read_only_task_completes_with_its_input_ref_and_takes_no_fence(world, root):
+    result = world.run(root, READ)
+    assert result.output["workspace"]["ref"] == A
+    assert result.output["result"] == {"length": 1}
+    assert world.events == ["download"]
+
+
+def test_a_writable_no_op_completes_without_staging_behind_a_fence(world, root):
+    result = world.run(root, text="nothing")
+    assert result.output["workspace"]["ref"] == A
+    assert world.events == ["download", "fence", "noop"]
+
+
+def test_a_no_op_without_its_callable_fails_closed(world, root):
+    result = world.run(root, text="nothing", complete_noop_workspace=None)
+    assert result.status == "FAILED"
+    assert "complete_noop_workspace" in result.reason_for_incompletion
+    assert world.published == {}
+
+
+def test_the_attempt_fence_is_taken_before_and_after_staging(world, root):
+    world.run(root)
+    assert world.events == ["download", "fence", "stage", "fence", "publish", "clean"]
+
+
+@pytest.mark.parametrize("change", [{"status": "CANCELED"}, {"retry_count": 1}, {"task_id": "t-2"}])
+def test_an_attempt_that_is_stale_before_staging_stages_nothing(world, root, change):
+    world.fresh = [SimpleNamespace(**{**vars(world.attempt), **change})]
+    result = world.run(root)
+    assert result.status == "FAILED"
+    assert world.events == ["download", "fence"]
+
+
+@pytest.mark.parametrize("change", [{"status": "TIMED_OUT"}, {"workflow_instance_id": "wf-2"}])
+def test_an_attempt_that_is_stale_after_staging_publishes_nothing_and_cleans(world, root, change):
+    world.fresh = [world.attempt, SimpleNamespace(**{**vars(world.attempt), **change})]
+    result = world.run(root)
+    assert result.status == "FAILED"
+    assert world.published == {}
+    assert world.staged == {}
+    assert world.events[-1] == "clean"
+
+
+@pytest.mark.parametrize("text", ["hello", "boom", "nothing"])
+def test_local_and_staging_resources_are_gone_afterwards(world, root, text):
+    world.run(root, text=text)
+    assert world.staged == {}
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["download", "fence", "stage", "publish"])
+def test_what_is_raised_within_the_attempt_becomes_its_result(world, root, step):
+    world.fail[step] = RuntimeError("the wire broke")
+    result = world.run(root)
+    assert result.status == "FAILED"
+    assert "the wire broke" in result.reason_for_incompletion
+    assert result.output is None
+    assert list(root.iterdir()) == []
+
+
+def test_a_failed_publication_still_cleans_staging(world, root):
+    world.fail["publish"] = RuntimeError("no")
+    world.run(root)
+    assert world.events[-1] == "clean"
+
+
+def test_a_workspace_free_task_is_rejected(world, root):
+    with pytest.raises(TaskInputError, match=r"seed\.free"):
+        world.run(root, FREE)
+
+
+def test_any_object_with_the_attributes_is_an_attempt_and_its_attributes_reach_the_store(world, root):
+    world.attempt.colour = "blue"
+    world.run(root, execution_id="e-1")
+    (execution,) = world.executions
+    assert (execution.colour, execution.task_id, execution.execution_id) == ("blue", "t-1", "e-1")
+    with pytest.raises(AttributeError):
+        execution.shape  # noqa: B018 - the attempt has none
+
+
+def test_the_owner_marker_names_the_worker_and_the_living_process(world, root):
+    world.run(root, owner_worker_id="songs-3")
+    assert world.owner["worker_id"] == "songs-3"
+    assert world.owner["pid"] == os.getpid()
+
+
+def test_the_execution_id_isolates_directory_and_staging(world, root):
+    world.run(root, execution_id="exec-7")
+    assert "exec-7" in world.seen_dirs[0].parent.name
+    assert world.executions[0].execution_id == "exec-7"
+    assert "exec-7" in perago.staging_branch_name(world.executions[0])
+    other = replace(world.executions[0], execution_id="exec-8")
+    assert perago.staging_branch_name(other) != perago.staging_branch_name(world.executions[0])
+
+
+def test_a_new_execution_id_is_made_when_omitted(world, root):
+    world.run(root)
+    world.run(root)
+    first, second = (execution.execution_id for execution in world.executions)
+    assert first
+    assert second
+    assert first != second
+
+
+@pytest.mark.parametrize("length", [1, 7, 500])
+def test_a_reason_is_cut(world, root, length):
+    world.fail["download"] = RuntimeError("x" * 1000)
+    result = world.run(root, failure_reason_max_length=length)
+    assert len(result.reason_for_incompletion) == length
+
+
+def test_a_failed_cleanup_of_a_completed_attempt_is_logged_and_changes_nothing(world, root, caplog):
+    world.fail["clean"] = RuntimeError("staging will not go")
+    with caplog.at_level(logging.WARNING):
+        result = world.run(root)
+    assert result.status == "COMPLETED"
+    assert "staging will not go" in caplog.text
+
+
+def test_a_failed_cleanup_of_a_failed_attempt_is_logged_and_keeps_the_first_reason(world, root, caplog):
+    world.fail = {"publish": RuntimeError("refused"), "clean": RuntimeError("staging will not go")}
+    with caplog.at_level(logging.WARNING):
+        result = world.run(root)
+    assert "refused" in result.reason_for_incompletion
+    assert "staging will not go" in caplog.text
+
+
+def test_a_terminal_error_of_the_body_is_told_apart(world, root):
+    world.fail["download"] = TaskTerminalError("never again")
+    result = world.run(root)
+    assert result.status == "FAILED_WITH_TERMINAL_ERROR"
+    assert result.reason_for_incompletion == "never again"
