@@ -1,0 +1,70 @@
+# Every target sets up what it needs in .venv. `make` alone lists them.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
+TESTS ?= tests
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url --quiet
+
+.PHONY: help setup quickstart test cov check lint types layers format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: $(DEV) ## Make .venv with Perago and all its tools
+
+quickstart: $(RUN) ## Run the example tasks on real data, from nothing, into ./quickstart
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh quickstart
+
+test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of them)
+	@rm -f .coverage .coverage.*
+	$(BIN)/pytest --cov --cov-report=term $(TESTS)
+
+cov: ## Write what the last `make test` covered to htmlcov/, line by line
+	$(BIN)/coverage html
+
+check: lint types layers ## Check lint, types and layering
+
+lint: $(DEV) ## Check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(DEV) ## Check types
+	$(BIN)/mypy
+
+layers: $(DEV) ## Check that dependencies point one way
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code, and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Pin the dependencies anew (needs uv)
+	$(COMPILE) --upgrade --group dev --output-file requirements/dev.txt
+	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+
+clean: ## Remove what was made, .venv too
+	rm -rf $(VENV) quickstart dist build htmlcov .coverage .coverage.* \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@python=$$(.ci/find-python) && echo "Making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+
+$(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what Perago needs to run"
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing Perago, and what its development needs"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(RUN)
