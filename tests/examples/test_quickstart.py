@@ -1,0 +1,67 @@
+"""The quickstart script, as `make quickstart` runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def quickstart(examples):
+    def run_script(directory: Path) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", str(examples / "quickstart.sh"), str(directory)],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run_script
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-c", "safe.directory=*", "-C", str(repository), *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_quickstart_publishes_what_it_says(quickstart, tmp_path):
+    done = quickstart(tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    repository = tmp_path / "out" / "penguins.git"
+    files = _git(repository, "ls-tree", "-r", "--name-only", "main").split()
+    assert {"raw/penguins.csv", "clean/gentoo.csv", "reports/summary.csv"} <= set(files)
+    assert len(_git(repository, "rev-list", "main").split()) == 3  # the import and two publications
+    _git(repository, "fsck", "--strict")
+    assert (tmp_path / "out" / "tables" / "reports" / "summary.csv").exists()
+
+
+def test_the_quickstart_shows_the_guard_and_the_history(quickstart, tmp_path):
+    done = quickstart(tmp_path / "out")
+    said = done.stdout + done.stderr
+    assert "require_glob" in said
+    assert "clean/*.csv" in said
+    history = done.stdout.rpartition("perago log")[2]
+    assert "clean_penguins" in history
+    assert "summarise_penguins" in history
+
+
+def test_the_quickstart_can_be_run_again(quickstart, tmp_path):
+    assert quickstart(tmp_path / "out").returncode == 0
+    assert quickstart(tmp_path / "out").returncode == 0
+
+
+def test_the_quickstart_removes_nothing_that_it_did_not_make(quickstart, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious.txt").write_text("keep me")
+    done = quickstart(mine)
+    assert done.returncode == 2
+    assert "Name another directory" in done.stderr
+    assert (mine / "precious.txt").read_text() == "keep me"
