@@ -1,0 +1,126 @@
+"""Digests of file content, as strings `<algorithm>:<hex>`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from perago.errors import WorkspaceContentError
+from perago.names import show_name
+from perago.workspace.storage import storage_error
+
+SHA256 = "sha256"
+GIT_SHA1 = "git-sha1"
+"""A git blob's id: SHA-1 over `blob <size>`, a NUL, and the content. Names what a store wrote; it guards nothing."""
+
+CHUNK_BYTES = 1024 * 1024
+"""How much of a file is in memory at a time."""
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_STILL_AT_WORK = "the task must end every process that it started before it returns"
+
+
+class _Hasher(Protocol):
+    def update(self, data: bytes | memoryview, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+def _new_sha256(_size: int) -> _Hasher:
+    return hashlib.sha256()
+
+
+def _new_git_sha1(size: int) -> _Hasher:
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+_ALGORITHMS: dict[str, Callable[[int], _Hasher]] = {SHA256: _new_sha256, GIT_SHA1: _new_git_sha1}
+
+
+def algorithm_of(digest: str) -> str:
+    """The part of a digest before the colon."""
+    return digest.partition(":")[0]
+
+
+def is_known(digest: str) -> bool:
+    """Whether this module could compute such a digest, so that a file can be compared with it later."""
+    algorithm, colon, value = digest.partition(":")
+    return bool(colon and value) and algorithm in _ALGORITHMS
+
+
+def digest_bytes(content: bytes, algorithm: str) -> str:
+    """The digest of bytes in memory.
+
+    Raises:
+        ValueError: the algorithm is neither "sha256" nor "git-sha1".
+    """
+    hasher = _new_hasher(algorithm, len(content))
+    hasher.update(content)
+    return f"{algorithm}:{hasher.hexdigest()}"
+
+
+def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
+    """The digest of a regular file, read in pieces of `CHUNK_BYTES`.
+
+    Args:
+        path: the file; a symbolic link is refused.
+        algorithm: "sha256" or "git-sha1".
+        size: its size in bytes, as it was scanned.
+
+    Raises:
+        WorkspaceContentError: it is gone, cannot be read, or is not (or no longer) a regular file of this size.
+        WorkspaceStorageError: the disk failed.
+        ValueError: the algorithm is unknown.
+    """
+    hasher = _new_hasher(algorithm, size)
+    with _content_errors(path):
+        read = _feed(hasher, path, size)
+    if read != size:
+        raise WorkspaceContentError(
+            f"file {show_name(os.fspath(path))} changed while it was read: it is no longer a regular file of {size} "
+            f"bytes; {_STILL_AT_WORK}"
+        )
+    return f"{algorithm}:{hasher.hexdigest()}"
+
+
+def _feed(hasher: _Hasher, path: str | os.PathLike[str], size: int) -> int:
+    """Read the file into the hasher; how many bytes there were, -1 if it is no regular file."""
+    # Not blocking, because a fifo that took the file's place would be waited for without end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return -1
+        buffer = memoryview(bytearray(min(CHUNK_BYTES, size + 1)))
+        read = 0
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+            read += count
+    return read
+
+
+def _new_hasher(algorithm: str, size: int) -> _Hasher:
+    new = _ALGORITHMS.get(algorithm)
+    if new is None:
+        raise ValueError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(_ALGORITHMS)}")
+    return new(size)
+
+
+@contextmanager
+def _content_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A file that the body took away or made unreadable is the body's fault, anything else the disk's."""
+    try:
+        yield
+    except PermissionError as exc:
+        raise WorkspaceContentError(
+            f"file {show_name(os.fspath(path))} cannot be read by this process; give it read permission"
+        ) from exc
+    except OSError as exc:
+        if exc.errno in _GONE:
+            raise WorkspaceContentError(
+                f"file {show_name(os.fspath(path))} is gone since it was scanned; {_STILL_AT_WORK}"
+            ) from exc
+        raise storage_error(exc, "cannot read file", path) from exc

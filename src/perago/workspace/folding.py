@@ -1,0 +1,47 @@
+"""Which names a file system does not tell apart: tried out, because no system call tells."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from perago.names import Folding
+from perago.workspace.storage import OWNER_ONLY, storage_errors
+
+_COMPOSED = "\u00e9"
+_DECOMPOSED = "e\u0301"
+_NAME_REFUSED = (errno.EILSEQ, errno.EINVAL)
+
+
+def probe_folding(root: Path) -> Folding:
+    """Find out what the file system at `root` folds, with a file that is made and removed at once.
+
+    Directories of one file system can differ (ext4 and NTFS fold case per directory), so probe the very directory, or
+    one that hands the attribute down.
+
+    Raises:
+        WorkspaceStorageError: no file can be made there.
+    """
+    name = f".probe-{secrets.token_hex(8)}-"
+    with storage_errors("cannot write in", root):
+        case = _is_found_as(root, name + "a", name + "A")
+        try:
+            unicode = _is_found_as(root, name + _COMPOSED, name + _DECOMPOSED)
+        except OSError as exc:
+            if exc.errno not in _NAME_REFUSED:
+                raise
+            unicode = False  # it takes no such name at all, and says so when one is laid out
+    return Folding(case=case, unicode=unicode)
+
+
+def _is_found_as(root: Path, name: str, other: str) -> bool:
+    path = root / name
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY))
+    try:
+        return os.path.lexists(root / other)
+    finally:
+        with suppress(OSError):
+            path.unlink()

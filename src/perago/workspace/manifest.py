@@ -1,0 +1,159 @@
+"""What was laid out: each file's stat and digest, and when that was, by the file system's own clock.
+
+The diff takes a file for unchanged if its stat is as the manifest has it. That is only sound for files whose timestamps
+are older than the manifest by more than the file system can tell apart: a file written in the same tick, before and
+after, has the same stat (git calls such an entry racy). So the manifest knows the time *before* its first file was
+looked at, and racy files are read again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from perago.errors import WorkspaceStorageError
+from perago.workspace.digest import SHA256, digest_file, is_known
+from perago.workspace.patterns import Selection
+from perago.workspace.scan import FileStat, scan
+from perago.workspace.storage import OWNER_ONLY, storage_errors, write_whole
+
+FINE_TICK_NS = 10_000_000
+"""10 ms. The kernel stamps files with the time of its last timer tick, 1 to 10 ms apart (CONFIG_HZ 1000 to 100); file
+systems with finer stamps of their own round to less (NTFS 100 ns), exFAT to 10 ms."""
+
+COARSE_TICK_NS = 2_000_000_000
+"""2 s, where stamps are whole seconds: FAT keeps even seconds; HFS+, ext3 and some network file systems whole ones."""
+
+_SECOND_NS = 1_000_000_000
+_FORMAT = "perago-manifest-1"
+
+
+class ManifestEntry(NamedTuple):
+    """One file as it was laid out; `digest` is `<algorithm>:<hex>` of its content, see `workspace.digest`."""
+
+    stat: FileStat
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a workspace before the body ran.
+
+    Attributes:
+        taken_at_ns: the file system's clock before the first file was looked at; nanoseconds since the epoch.
+        entries: path relative to the workspace -> entry.
+        tick_ns: what the file system's clock may not tell apart.
+    """
+
+    taken_at_ns: int
+    entries: dict[str, ManifestEntry]
+    tick_ns: int = FINE_TICK_NS
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(entry.stat.size for entry in self.entries.values())
+
+    def is_racy(self, stat: FileStat) -> bool:
+        """Whether a later write could have left this very stat; if so, only the content tells.
+
+        Both stamps count: mtime can be set at will, ctime cannot, but some file systems lack one of them.
+        """
+        return max(stat.mtime_ns, stat.ctime_ns) >= self.taken_at_ns - self.tick_ns
+
+    def save(self, path: Path) -> None:
+        """Write the manifest as JSON lines, whole or not at all.
+
+        Raises:
+            WorkspaceStorageError: the disk refused.
+        """
+        with storage_errors("cannot write manifest", path):
+            write_whole(path, self._lines())
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read what `save` wrote.
+
+        Raises:
+            WorkspaceStorageError: it cannot be read, or is no whole manifest.
+        """
+        with storage_errors("cannot read manifest", path), path.open(encoding="utf-8") as file:
+            try:
+                return cls._parse(file)
+            except (ValueError, TypeError, KeyError, StopIteration) as exc:
+                raise WorkspaceStorageError(
+                    f"manifest {os.fspath(path)!a} is damaged ({exc}); run the attempt again"
+                ) from exc
+
+    def _lines(self) -> Iterator[str]:
+        head = {
+            "format": _FORMAT,
+            "taken_at_ns": self.taken_at_ns,
+            "tick_ns": self.tick_ns,
+            "files": len(self.entries),
+        }
+        yield json.dumps(head) + "\n"
+        for path, entry in self.entries.items():
+            yield json.dumps([path, entry.digest, *entry.stat]) + "\n"
+
+    @classmethod
+    def _parse(cls, lines: Iterator[str]) -> Manifest:
+        head = json.loads(next(lines))
+        if head["format"] != _FORMAT:
+            raise ValueError(f"unknown format {head['format']!r}")
+        entries = {}
+        for line in lines:
+            path, digest, size, mtime_ns, ctime_ns, inode, executable = json.loads(line)
+            entries[path] = ManifestEntry(FileStat(size, mtime_ns, ctime_ns, inode, executable), digest)
+        if len(entries) != head["files"]:
+            raise ValueError(f"{len(entries)} of {head['files']} files")
+        return cls(head["taken_at_ns"], entries, head["tick_ns"])
+
+
+def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] | None) -> Manifest:
+    """Take down what lies below `root` now. Nobody may write there meanwhile.
+
+    Args:
+        root: the workspace directory. The directory that holds it must be writable, for a moment's probe of the clock.
+        selection: what belongs to the workspace.
+        digests: path -> digest of what the store itself wrote there; trusted, so that those files are not read again.
+            A digest that could not be computed anew (an algorithm that `workspace.digest` does not know) is passed
+            over, and the file is read.
+
+    Raises:
+        ObjectNameError, WorkspaceContentError: as `scan`.
+        WorkspaceStorageError: the disk refused.
+    """
+    taken_at_ns = _clock_of_file_system(root.parent)
+    known = digests or {}
+    entries = {}
+    for path, stat in scan(root, selection).files.items():
+        digest = known.get(path, "")
+        if not is_known(digest):
+            digest = digest_file(root / path, SHA256, stat.size)
+        entries[path] = ManifestEntry(stat, digest)
+    return Manifest(taken_at_ns, entries, _tick_of(taken_at_ns))
+
+
+def _clock_of_file_system(directory: Path) -> int:
+    """The present as a file written now would be stamped, which can be behind the system's clock, or a server's own."""
+    probe = directory / f".clock.{secrets.token_hex(8)}"
+    with storage_errors("cannot write in", directory):
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+        try:
+            os.write(descriptor, b"\n")  # a network file system stamps it no later than when it is asked
+            return os.fstat(descriptor).st_mtime_ns
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):
+                probe.unlink()
+
+
+def _tick_of(stamp_ns: int) -> int:
+    """One stamp on a whole second in a thousand million is chance; it costs reading some files again."""
+    return COARSE_TICK_NS if stamp_ns % _SECOND_NS == 0 else FINE_TICK_NS

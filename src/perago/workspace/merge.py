@@ -1,0 +1,99 @@
+"""`snapshot` isolation, as plain data: what foreign commits changed, and what this attempt changed, in one tree or not.
+
+The rule is the protocol's (`merge` of its executable model): E is the input's tree with the foreign changes on top, so
+that what abandoned commits did is undone by leaving it out. A path that the attempt changed conflicts if E differs
+there from the input, and from what the attempt made of it. Besides, no path may be file and directory at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MergeResult(Generic[T]):
+    """What to put on the input's tree.
+
+    Attributes:
+        overlay: path -> entry, None where it is deleted: the foreign changes, then the attempt's own. Of no use where
+            there are conflicts.
+        conflicts: paths that cannot be merged, sorted; the attempt's own, except where foreign commits clash with what
+            undoing abandoned ones brings back.
+    """
+
+    overlay: dict[str, T | None]
+    conflicts: tuple[str, ...]
+
+
+def nothing_below(_path: str) -> Iterable[str]:
+    """The `base_below` of an input without directories."""
+    return ()
+
+
+def merge_paths(
+    foreign: Sequence[Mapping[str, T | None]],
+    own: Mapping[str, T | None],
+    base: Callable[[str], T | None],
+    base_below: Callable[[str], Iterable[str]] = nothing_below,
+) -> MergeResult[T]:
+    """Merge an attempt's changes with those of foreign commits.
+
+    Args:
+        foreign: what each foreign commit changed of its first parent, oldest first: path -> new entry, None = deleted.
+        own: what the attempt changed of the input's tree.
+        base: the input's entry of a file at a path; None where there is none, or a directory.
+        base_below: paths of the input's files below a path. Only asked for files that foreign commits wrote where the
+            input has none. Without it, a foreign file in the place of a directory that only an abandoned commit removed
+            is not seen.
+    """
+    changed: dict[str, T | None] = {}
+    for changes in foreign:
+        changed.update(changes)
+    conflicts = {
+        path
+        for path, entry in own.items()
+        if path in changed and changed[path] != base(path) and changed[path] != entry
+    }
+    overlay = {**changed, **own}
+    for above, below in _clashes(overlay, own, base, base_below):
+        of_own = {path for path in (above, below) if own.get(path) is not None}
+        conflicts |= of_own or {path for path in (above, below) if changed.get(path) is not None}
+    return MergeResult(overlay, tuple(sorted(conflicts)))
+
+
+def _clashes(
+    overlay: Mapping[str, T | None],
+    own: Mapping[str, T | None],
+    base: Callable[[str], T | None],
+    base_below: Callable[[str], Iterable[str]],
+) -> Iterator[tuple[str, str]]:
+    """Pairs of files of which one would have to be a directory above the other. Own changes alone make none."""
+    file_at: dict[str, bool] = {}
+
+    def is_file(path: str) -> bool:
+        if path not in file_at:
+            entry = overlay[path] if path in overlay else base(path)
+            file_at[path] = entry is not None
+        return file_at[path]
+
+    for path, entry in overlay.items():
+        if entry is None:
+            continue
+        for directory in _above(path):
+            if is_file(directory):
+                yield directory, path
+        if path not in own and base(path) is None:
+            for below in base_below(path):
+                if below not in overlay:
+                    yield path, below
+
+
+def _above(path: str) -> Iterator[str]:
+    end = path.rfind("/")
+    while end > 0:
+        yield path[:end]
+        end = path.rfind("/", 0, end)

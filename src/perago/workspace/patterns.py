@@ -1,0 +1,138 @@
+"""Which paths of a workspace an attempt has to do with: include and exclude patterns, compiled once.
+
+Patterns are `pathlib`'s, matched against the whole relative path: `*`, `?` and `[...]` stay within a segment, `**` as a
+segment stands for any number of segments, none included. Files with a leading dot are ordinary. A pattern that matches
+a directory matches everything below it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_ANY_SEGMENTS = "**"
+
+
+class Selection:
+    """What is included and not excluded; no include pattern includes everything.
+
+    Args:
+        include, exclude: relative patterns, POSIX style, as `WorkspaceSpec` has checked them.
+    """
+
+    __slots__ = ("_excluded", "_included", "_on_the_way")
+
+    def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        self._included = _compile([_matches(pattern) for pattern in include])
+        self._on_the_way = _compile([_leads_to(pattern) for pattern in include])
+        self._excluded = _compile([_matches(pattern) for pattern in exclude])
+
+    def selects(self, path: str) -> bool:
+        """Whether a file at this path belongs to the workspace."""
+        if self._excluded is not None and self._excluded.match(path):
+            return False
+        return self._included is None or self._included.match(path) is not None
+
+    def enters(self, directory: str) -> bool:
+        """Whether a path below this directory can be selected; a directory that is not entered need not be read."""
+        if self._excluded is not None and self._excluded.match(directory):
+            return False
+        if self._included is None or self._on_the_way is None:
+            return True
+        return bool(self._included.match(directory) or self._on_the_way.match(directory))
+
+
+def _compile(alternatives: list[str]) -> re.Pattern[str] | None:
+    if not alternatives:
+        return None
+    return re.compile("|".join(f"(?:{alternative})" for alternative in alternatives), re.DOTALL)
+
+
+def _matches(pattern: str) -> str:
+    """A regular expression for the paths that the pattern matches, and for everything below them."""
+    parts = []
+    segments = _segments(pattern)
+    for index, segment in enumerate(segments):
+        if segment != _ANY_SEGMENTS:
+            parts.append(_segment_expression(segment) + ("" if index == len(segments) - 1 else "/"))
+        elif index < len(segments) - 1:
+            parts.append("(?:[^/]+/)*?")
+        elif index > 0:
+            # "a/**" matches "a" itself, whose separator is written already, and everything below it.
+            parts[-1] = parts[-1].removesuffix("/")
+    return "".join(parts) + r"(?:/|\Z)" if segments != [_ANY_SEGMENTS] else ""
+
+
+def _leads_to(pattern: str) -> str:
+    """A regular expression for the directories above the paths that the pattern can match."""
+    leading: list[str] = []
+    for segment in _segments(pattern)[:-1]:
+        if segment == _ANY_SEGMENTS:
+            return _nested(leading, "(?:/.*)?" if leading else ".*")
+        leading.append(_segment_expression(segment))
+    return _nested(leading, "")
+
+
+def _nested(segments: list[str], end: str) -> str:
+    """`a`, `a/b`, `a/b/c` …: any number of the segments, but the first, then `end`."""
+    if not segments:
+        return end + r"\Z" if end else "(?!)"
+    expression = end
+    for segment in reversed(segments[1:]):
+        expression = f"(?:/{segment}{expression})?"
+    return segments[0] + expression + r"\Z"
+
+
+def _segments(pattern: str) -> list[str]:
+    """The pattern's segments; neighbouring `**` are one, which also keeps matching from going astray."""
+    segments: list[str] = []
+    for segment in pattern.split("/"):
+        if segment != _ANY_SEGMENTS or segments[-1:] != [_ANY_SEGMENTS]:
+            segments.append(segment)
+    return segments
+
+
+def _segment_expression(segment: str) -> str:
+    parts: list[str] = []
+    position = 0
+    while position < len(segment):
+        character = segment[position]
+        position += 1
+        if character == "*":
+            if parts[-1:] != ["[^/]*"]:
+                parts.append("[^/]*")
+        elif character == "?":
+            parts.append("[^/]")
+        elif character == "[" and (end := _class_end(segment, position)) is not None:
+            parts.append(_class_expression(segment[position:end]))
+            position = end + 1
+        else:
+            parts.append(re.escape(character))
+    return "".join(parts)
+
+
+def _class_end(segment: str, start: int) -> int | None:
+    """Where the class that began before `start` ends: a `]` that is not its first character. None: it never does."""
+    first = start + 1 if segment[start : start + 1] == "!" else start
+    end = segment.find("]", first + 1)
+    return None if end < 0 else end
+
+
+def _class_expression(body: str) -> str:
+    """`[abc]`, `[a-z]`, `[!x]` without the brackets. A range whose ends are the wrong way round holds nothing."""
+    negated = body.startswith("!")
+    characters = body[1:] if negated else body
+    items = []
+    position = 0
+    while position < len(characters):
+        low = characters[position]
+        if characters[position + 1 : position + 2] == "-" and position + 2 < len(characters):
+            high = characters[position + 2]
+            items += [f"{re.escape(low)}-{re.escape(high)}"] if low <= high else []
+            position += 3
+        else:
+            items.append(re.escape(low))
+            position += 1
+    if negated:
+        return f"[^/{''.join(items)}]"
+    return f"(?!/)[{''.join(items)}]" if items else "(?!)"

@@ -1,0 +1,206 @@
+"""What is on disk below a workspace: the selected files with what `stat` says of them, and the directories.
+
+Nothing is followed, nothing is read. Whatever could not be stored whole is refused here, before anything is compared.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceError
+from perago.names import name_fault, show_name
+from perago.workspace.patterns import Selection
+from perago.workspace.storage import storage_error
+
+MAX_LISTED = 10
+"""Faults that one error names; the rest is counted."""
+
+_READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+_EFFECTIVE = os.access in os.supports_effective_ids
+
+
+class FileStat(NamedTuple):
+    """What tells that a file may have changed.
+
+    Attributes:
+        size: bytes.
+        mtime_ns, ctime_ns: nanoseconds since the epoch, by the file system's clock.
+        inode: number of the file on its file system.
+        executable: its owner may execute it, which is what git keeps.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A workspace as it is on disk.
+
+    Attributes:
+        files: path relative to the workspace, POSIX style -> stat; the selected ones.
+        directories: paths of all directories that may hold selected files, empty ones too, without the root.
+    """
+
+    files: dict[str, FileStat]
+    directories: frozenset[str]
+
+
+def listed(items: list[str], total: int) -> str:
+    """The first faults of many, for a message."""
+    shown = "; ".join(items[:MAX_LISTED])
+    more = total - min(len(items), MAX_LISTED)
+    return f"{shown}; and {more} more" if more else shown
+
+
+def scan(root: Path, selection: Selection) -> Scan:
+    """Look at everything selected below `root`. What is not selected is passed over, whatever it is.
+
+    A symbolic link to a directory counts as a directory here: it is refused where selected files could lie below it.
+
+    Raises:
+        ObjectNameError: files whose names no store could take.
+        WorkspaceContentError: symbolic links, sockets, fifos, devices, what cannot be read; or the root is gone.
+        WorkspaceStorageError: the disk failed.
+    """
+    walk = _Walk(os.fspath(root), selection)
+    try:
+        is_directory = stat.S_ISDIR(os.lstat(root).st_mode)
+    except FileNotFoundError:
+        is_directory = False
+    except OSError as exc:
+        raise storage_error(exc, "cannot look at workspace", root) from exc
+    if not is_directory:
+        raise WorkspaceContentError(
+            f"the workspace directory {os.fspath(root)!a} is no longer there, or no longer a directory; the task may "
+            f"empty it, but must leave the directory itself"
+        )
+    while walk.pending:
+        walk.look_into(walk.pending.pop())
+    walk.faults.raise_if_any()
+    return Scan(walk.files, frozenset(walk.directories))
+
+
+@dataclass(slots=True)
+class _Faults:
+    """What is wrong with a workspace: the first few by name, and how many of each kind."""
+
+    shown: list[str] = field(default_factory=list)
+    total: int = 0
+    names: int = 0
+
+    def add(self, path: str, fault: str) -> None:
+        self.total += 1
+        if len(self.shown) < MAX_LISTED:
+            self.shown.append(f"{show_name(path)} {fault}")
+
+    def add_name(self, path: str, fault: str) -> None:
+        self.names += 1
+        self.add(path, fault)
+
+    def raise_if_any(self) -> None:
+        if not self.total:
+            return
+        only_names = self.names == self.total
+        error: type[WorkspaceError] = ObjectNameError if only_names else WorkspaceContentError
+        mend = "rename them" if only_names else "leave regular files that can be read, under names that can be stored,"
+        raise error(
+            f"the workspace holds what cannot be stored: {listed(self.shown, self.total)}. In the task, {mend} or "
+            f"remove them, or keep them out with the workspace's include and exclude patterns"
+        )
+
+
+class _Walk:
+    """A scan under way."""
+
+    def __init__(self, root: str, selection: Selection) -> None:
+        self.pending = [""]
+        self.files: dict[str, FileStat] = {}
+        self.directories: list[str] = []
+        self.faults = _Faults()
+        self._root = root
+        self._selection = selection
+
+    def look_into(self, directory: str) -> None:
+        """Take down one directory's entries; `directory` is "" for the root."""
+        prefix = directory + "/" if directory else ""
+        try:
+            with os.scandir(os.path.join(self._root, directory)) as entries:  # noqa: PTH118 - half the time of Path
+                for entry in entries:
+                    self._take(entry, prefix + entry.name)
+        except FileNotFoundError:
+            return  # went away while we looked: as if it had never been there
+        except PermissionError:
+            self.faults.add(directory or ".", "is a directory that cannot be read")
+        except OSError as exc:
+            if exc.errno != errno.ENAMETOOLONG:
+                raise storage_error(exc, "cannot read directory", self._path(directory)) from exc
+            self.faults.add_name(directory, "has a path that is too long for this system")
+
+    def _take(self, entry: os.DirEntry[str], path: str) -> None:
+        if entry.is_dir(follow_symlinks=False):
+            if self._selection.enters(path):
+                self.directories.append(path)
+                self.pending.append(path)
+            return
+        if not self._selection.selects(path):
+            if entry.is_symlink() and self._selection.enters(path) and _leads_to_directory(entry):
+                self.faults.add(path, "is a symbolic link to a directory")
+            return
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            self.faults.add(path, "is in a directory that cannot be searched")
+            return
+        self._take_file(path, status)
+
+    def _take_file(self, path: str, status: os.stat_result) -> None:
+        mode = status.st_mode
+        name = name_fault(path)
+        if name is not None:
+            self.faults.add_name(path, name)
+        elif not stat.S_ISREG(mode):
+            self.faults.add(path, f"is {_kind(mode)}")
+        elif not self._readable(path, mode):
+            self.faults.add(path, "cannot be read")
+        else:
+            self.files[path] = FileStat(
+                status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, bool(mode & stat.S_IXUSR)
+            )
+
+    def _readable(self, path: str, mode: int) -> bool:
+        """Asked of the system only where the mode bits leave a doubt; almost always they do not."""
+        return mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(
+            self._path(path), os.R_OK, effective_ids=_EFFECTIVE
+        )
+
+    def _path(self, path: str) -> str:
+        return os.path.join(self._root, path)  # noqa: PTH118 - names may be undecodable, and Path is slow here
+
+
+def _leads_to_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _kind(mode: int) -> str:
+    kinds = [
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISFIFO, "a fifo"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISCHR, "a character device"),
+    ]
+    return next((what for is_kind, what in kinds if is_kind(mode)), "no regular file")

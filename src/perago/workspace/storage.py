@@ -1,0 +1,70 @@
+"""What the disk under a workspace refuses, in the project's own errors; and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from perago.errors import WorkspaceStorageError
+
+OWNER_ONLY = 0o600
+OWNER_ONLY_DIRECTORY = 0o700
+
+_MENDS = {
+    errno.ENOSPC: "free some space, or put the workspace root on a larger disk",
+    errno.EDQUOT: "the user's quota is used up: free some space, or put the workspace root on another disk",
+    errno.EROFS: "put the workspace root on a file system that can be written",
+    errno.EACCES: "give this user permission to write there, or choose another workspace root",
+    errno.EPERM: "give this user permission to write there, or choose another workspace root",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "the machine has too many open files: raise its limit",
+    errno.ENAMETOOLONG: "choose a workspace root with a shorter path",
+    errno.ENOTDIR: "a file is in the way of a directory: remove it, or choose another workspace root",
+    errno.EEXIST: "something else is in the way: remove it, or choose another workspace root",
+    errno.EIO: "the disk is failing: look at the system's log",
+}
+_OTHER_MEND = "look at the disk under the workspace root"
+
+
+def storage_error(exc: OSError, doing: str, path: str | os.PathLike[str]) -> WorkspaceStorageError:
+    """Translate what the operating system refused.
+
+    Args:
+        doing: what could not be done to `path`, as in "cannot write the manifest".
+    """
+    why = exc.strerror or type(exc).__name__
+    mend = _MENDS.get(exc.errno or 0, _OTHER_MEND)
+    return WorkspaceStorageError(f"{doing} {os.fspath(path)!a}: {why}; {mend}")
+
+
+@contextmanager
+def storage_errors(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Run a block whose `OSError`s become `WorkspaceStorageError`s that name `path`."""
+    try:
+        yield
+    except OSError as exc:
+        raise storage_error(exc, doing, path) from exc
+
+
+def write_whole(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file for its owner alone (mode 0600) that a reader sees whole or not at all.
+
+    Nothing is synced: these files mean nothing after the machine went down.
+
+    Raises:
+        OSError: it could not be written; nothing of it is left.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        aside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
