@@ -1,0 +1,54 @@
+"""Removing what attempts left: their staging references, and what killed ones could not remove themselves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.models import StagedWorkspace
+from perago.stores.git.lfs import LfsStore
+from perago.stores.git.refs import STAGING, References
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep removed: names of staging references, and how many temporary files."""
+
+    staging: tuple[str, ...]
+    temporaries: int
+
+
+def cleanup_staging(references: References, staged: StagedWorkspace) -> None:
+    """Remove a staging reference; one that is gone is fine. See `ports.CleanupStaging`."""
+    references.drop_staged(staged.branch)
+
+
+def sweep(references: References, older_than_seconds: float) -> Swept:
+    """Remove staging references whose commit is older, and temporary files that lost their owner.
+
+    Args:
+        older_than_seconds: longer than any attempt may take from staging to publishing. One that is swept meanwhile
+            fails, and publishes nothing.
+    """
+    before = references.clock.now().timestamp() - older_than_seconds
+    old = [name for name, commit_id in references.staged() if _staged_at(references, commit_id) < before]
+    for name in old:
+        references.drop_staged(name)
+    repository_path = references.repository.path
+    locks = _remove_old_locks(repository_path / STAGING, older_than_seconds)
+    return Swept(tuple(old), LfsStore(repository_path).sweep() + locks)
+
+
+def _staged_at(references: References, commit_id: str) -> int:
+    return references.repository.commit(commit_id).commit_time
+
+
+def _remove_old_locks(directory: Path, older_than_seconds: float) -> int:
+    """git's locks on staging references: no two executions share one, so an old one is a dead one's."""
+    removed = 0
+    for lock in directory.glob("*.lock"):
+        if time.time() - lock.stat().st_mtime > older_than_seconds:
+            lock.unlink(missing_ok=True)
+            removed += 1
+    return removed

@@ -1,0 +1,46 @@
+"""Writing a commit, and in whose name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pygit2
+from pygit2.enums import ObjectType
+
+from perago.ports import Clock
+from perago.stores.git.objects import ObjectWriter
+from perago.stores.git.repository import Repository
+
+_NAME, _EMAIL = "Perago", "perago@localhost"
+_NOT_IN_A_NAME = re.compile(r"[<>\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """In whose name a commit is made, as git writes it: without angle brackets or line ends."""
+
+    name: str
+    email: str
+
+    @classmethod
+    def of(cls, repository: Repository) -> Identity:
+        """git's user.name and user.email for this repository, where both are set; else Perago's own."""
+        try:
+            signature = repository.handle.default_signature
+            name, email = signature.name, signature.email
+        except (KeyError, ValueError, pygit2.GitError):
+            name, email = _NAME, _EMAIL
+        return cls(_NOT_IN_A_NAME.sub("", name).strip() or _NAME, _NOT_IN_A_NAME.sub("", email).strip() or _EMAIL)
+
+
+def write_commit(
+    writer: ObjectWriter, *, tree: str, parent: str | None, identity: Identity, message: str, clock: Clock
+) -> str:
+    """Add a commit object; returns its id. No branch knows of it yet."""
+    who = f"{identity.name} <{identity.email}> {int(clock.now().timestamp())} +0000"
+    lines = [f"tree {tree}"]
+    if parent is not None:
+        lines.append(f"parent {parent}")
+    lines += [f"author {who}", f"committer {who}", "", message.replace("\0", " ")]
+    return writer.write(ObjectType.COMMIT, "\n".join(lines).encode("utf-8", "replace"))

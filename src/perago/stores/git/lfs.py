@@ -1,0 +1,208 @@
+"""Large files in the layout of git-lfs: content in `lfs/objects/aa/bb/<sha256>`, a pointer in the tree.
+
+A blob goes through memory as a whole, and more than once; these are streamed. `git lfs` reads what is written here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.errors import StoreError, WorkspaceContentError
+from perago.stores.git.files import make_directories, read_chunks, sync_directory, write_all
+from perago.stores.git.repository import storage_error, translated
+
+LFS_THRESHOLD = 1 << 20
+"""Files of this many bytes and more go to the git-lfs layout."""
+
+POINTER_LIMIT = 1024
+"""A pointer is smaller than this many bytes (git-lfs specification)."""
+
+_VERSION = b"version https://git-lfs.github.com/spec/v1\n"
+_POINTER = re.compile(re.escape(_VERSION) + rb"oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n?")
+_MODE = 0o444
+_ABANDONED_SECONDS = 60
+"""A temporary file this old that nobody holds locked has lost its owner. Younger ones may be about to be locked."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What stands in the tree for a large file. `sha256` is of its content, in hex; `size` in bytes."""
+
+    sha256: str
+    size: int
+
+    def encode(self) -> bytes:
+        return _VERSION + f"oid sha256:{self.sha256}\nsize {self.size}\n".encode()
+
+
+def parse_pointer(data: bytes) -> Pointer | None:
+    """Read a blob as a pointer; None: it is a file of its own.
+
+    Raises:
+        StoreError: it is a pointer whose content a git-lfs extension has transformed.
+    """
+    if len(data) >= POINTER_LIMIT or not data.startswith(_VERSION):
+        return None
+    match = _POINTER.fullmatch(data)
+    if match is not None:
+        return Pointer(match[1].decode(), int(match[2]))
+    if b"\next-" in data:
+        raise StoreError("the pointer names git-lfs extensions, which Perago cannot undo; store the file without them")
+    return None
+
+
+def looks_like_pointer(data: bytes) -> bool:
+    """Whether some version of git-lfs, or `parse_pointer`, could take this small file for a pointer.
+
+    It would come back as something else, so it is stored behind a pointer itself. Generous: that costs nothing.
+    """
+    return len(data) <= POINTER_LIMIT and data.lstrip().startswith(b"version ")
+
+
+class LfsStore:
+    """The large files of one repository.
+
+    Attributes:
+        root: the repository's `lfs` directory.
+    """
+
+    def __init__(self, repository_path: Path) -> None:
+        self.root = repository_path / "lfs"
+        self._temporary = self.root / "tmp"
+
+    def path_of(self, sha256: str) -> Path:
+        return self.root / "objects" / sha256[:2] / sha256[2:4] / sha256
+
+    def store(self, descriptor: int, path: str, size: int) -> Pointer:
+        """Stream a file in, and sync it, unless it is there already.
+
+        Raises:
+            WorkspaceContentError: it does not have `size` bytes.
+        """
+        doing = f"storing {path}"
+        with translated(doing, self.root), self._temporary_file() as (name, out):
+            digest, written = hashlib.sha256(), 0
+            for chunk in read_chunks(descriptor, path):
+                digest.update(chunk)
+                write_all(out, chunk)
+                written += len(chunk)
+            if written != size:
+                raise WorkspaceContentError(f"{path} changed while it was being staged: it had {size} bytes")
+            pointer = Pointer(digest.hexdigest(), size)
+            self._install(name, out, pointer)
+        return pointer
+
+    def store_bytes(self, data: bytes, path: str) -> Pointer:
+        """As `store`, from memory."""
+        pointer = Pointer(hashlib.sha256(data).hexdigest(), len(data))
+        with translated(f"storing {path}", self.root), self._temporary_file() as (name, out):
+            write_all(out, data)
+            self._install(name, out, pointer)
+        return pointer
+
+    def lay_out(self, pointer: Pointer, path: str, out: int) -> None:
+        """Copy an object into an open file, checking size and hash on the way.
+
+        Raises:
+            StoreError: it is not there, or is not what its name says.
+        """
+        source = self.path_of(pointer.sha256)
+        try:
+            descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as exc:
+            raise StoreError(self._missing(pointer, path)) from exc
+        except OSError as exc:
+            raise storage_error(exc, f"reading the content of {path}", source) from exc
+        try:
+            digest, copied = hashlib.sha256(), 0
+            for chunk in read_chunks(descriptor, str(source)):
+                digest.update(chunk)
+                write_all(out, chunk)
+                copied += len(chunk)
+        finally:
+            os.close(descriptor)
+        if (copied, digest.hexdigest()) != (pointer.size, pointer.sha256):
+            raise StoreError(
+                f"the content of {path} is damaged: {source} has {copied} bytes and sha256 {digest.hexdigest()}, "
+                f"expected {pointer.size} bytes. Put a whole copy in its place"
+            )
+
+    def digest(self, descriptor: int, path: str) -> str:
+        """sha256 of an open file, in hex; nothing is written."""
+        digest = hashlib.sha256()
+        for chunk in read_chunks(descriptor, path):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def holds(self, pointer: Pointer) -> bool:
+        try:
+            return self.path_of(pointer.sha256).stat().st_size == pointer.size
+        except OSError:
+            return False
+
+    def sweep(self) -> int:
+        """Remove temporary files whose owners died; returns how many."""
+        removed = 0
+        for path in self._temporary.glob("*") if self._temporary.is_dir() else ():
+            removed += _remove_if_abandoned(path)
+        return removed
+
+    def _install(self, name: Path, out: int, pointer: Pointer) -> None:
+        if self.holds(pointer):
+            return
+        os.fsync(out)
+        target = self.path_of(pointer.sha256)
+        make_directories(target.parent)
+        os.fchmod(out, _MODE)
+        name.rename(target)
+        sync_directory(target.parent)
+
+    @contextmanager
+    def _temporary_file(self) -> Iterator[tuple[Path, int]]:
+        """A file beside the objects, locked while its owner lives, gone afterwards unless it was renamed."""
+        make_directories(self._temporary)
+        self.sweep()
+        prefix = f"{platform.node()}-{os.getpid()}-"
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=self._temporary)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(name), descriptor
+        finally:
+            Path(name).unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _missing(self, pointer: Pointer, path: str) -> str:
+        repository = self.root.parent
+        return (
+            f"the content of {path} is not in repository {repository}: object sha256:{pointer.sha256} "
+            f"({pointer.size} bytes) is missing. Fetch it with `git -C {repository} lfs fetch --all`, or copy "
+            f"{self.path_of(pointer.sha256).relative_to(repository)} from a repository that has it"
+        )
+
+
+def _remove_if_abandoned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if time.time() - os.fstat(descriptor).st_mtime < _ABANDONED_SECONDS:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)

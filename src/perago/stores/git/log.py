@@ -1,0 +1,76 @@
+"""Who published what: the first-parent line of a branch, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pygit2
+
+from perago.models import Stamp
+from perago.stores.git.history import first_parents, parent_of
+from perago.stores.git.message import author_of, stamp_of, subject_of
+from perago.stores.git.objects import ObjectReader
+from perago.stores.git.repository import Repository
+from perago.stores.git.trees import compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """One commit.
+
+    Attributes:
+        id, parents: full commit ids.
+        author: name of the author; time: of the commit, UTC.
+        subject: first line of the message.
+        stamp: what it says of itself, if it counts: a copied one does not.
+        added, modified, deleted: number of paths changed since the first parent.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    author: str
+    time: datetime
+    subject: str
+    stamp: Stamp | None
+    added: int
+    modified: int
+    deleted: int
+
+
+def log(repository: Repository, ref: str, limit: int) -> Iterator[LogEntry]:
+    """The commit `ref` and its first parents, newest first, at most `limit`.
+
+    Raises:
+        RefNotFoundError: `ref` is no full commit id, or there is no such commit.
+    """
+    head = str(repository.input_commit(ref).id)
+    reader = ObjectReader(repository)
+    for commit in first_parents(repository, head, limit):
+        yield _entry(repository, reader, commit)
+
+
+def _entry(repository: Repository, reader: ObjectReader, commit: pygit2.Commit) -> LogEntry:
+    parent = parent_of(commit)
+    before = str(repository.commit(parent).tree_id) if parent is not None else None
+    stamp = stamp_of(commit)
+    added, modified, deleted = _counts(reader, before, str(commit.tree_id))
+    return LogEntry(
+        id=str(commit.id),
+        parents=tuple(map(str, commit.parent_ids)),
+        author=author_of(commit),
+        time=datetime.fromtimestamp(commit.commit_time, UTC),
+        subject=subject_of(commit),
+        stamp=stamp if stamp is not None and stamp.expected_head == parent else None,
+        added=added,
+        modified=modified,
+        deleted=deleted,
+    )
+
+
+def _counts(reader: ObjectReader, before: str | None, after: str) -> tuple[int, int, int]:
+    changes = compare(reader, before, after).values()
+    added = sum(change.before is None for change in changes)
+    deleted = sum(change.after is None for change in changes)
+    return added, len(changes) - added - deleted, deleted

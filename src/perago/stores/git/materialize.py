@@ -1,0 +1,146 @@
+"""Laying out the files of a commit under a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.errors import ObjectNameError, PrefixNotFoundError
+from perago.names import check_git_name, check_object_names, show_name
+from perago.spec import WorkspaceSpec
+from perago.stores.git.files import write_all
+from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
+from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
+from perago.stores.git.repository import Repository
+from perago.stores.git.trees import find, walk
+from perago.workspace.folding import probe_folding
+from perago.workspace.patterns import Selection
+from perago.workspace.storage import storage_errors
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE, _EXECUTABLE = 0o644, 0o755
+_KINDS = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files that a commit holds for a workspace: path below the prefix, and what stands there."""
+
+    files: tuple[tuple[str, Leaf], ...]
+
+
+def plan_layout(repository: Repository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool) -> Layout:
+    """List what is to be laid out, and judge every name, before anything is written.
+
+    Args:
+        may_be_missing: nothing below the prefix means no files.
+
+    Raises:
+        PrefixNotFoundError: there is nothing below the prefix.
+        ObjectNameError: a name or a kind of entry that cannot be laid out.
+    """
+    reader = ObjectReader(repository)
+    tree_id = str(repository.commit(commit_id).tree_id)
+    root = find(reader, tree_id, spec.root.rstrip("/"))
+    if root is None and may_be_missing:
+        return Layout(())
+    if root is None or not root.is_directory:
+        raise PrefixNotFoundError(
+            f"commit {commit_id[:12]} of {repository.path} has no directory {spec.prefix!r}. Give a prefix that it "
+            f"has; `git -C {repository.path} ls-tree -d -r --name-only {commit_id[:12]}` lists them"
+        )
+    selection = Selection(spec.include, spec.exclude)
+    found = walk(reader, root.id, enters=selection.enters)
+    files = sorted((path, leaf) for path, leaf in found if selection.selects(path))
+    for path, leaf in files:
+        _check_kind(spec.root + path, leaf)
+    return Layout(tuple(files))
+
+
+def check_layout(layout: Layout, target: Path) -> None:
+    """Refuse names that the target's file system could not take, or that lead out of it.
+
+    Raises:
+        ObjectNameError
+    """
+    for path, _ in layout.files:
+        check_git_name(path)
+    check_object_names((path for path, _ in layout.files), probe_folding(target))
+
+
+def lay_out(repository: Repository, layout: Layout, target: Path, done: Callable[[int], None]) -> dict[str, str]:
+    """Write the files below an existing, empty directory.
+
+    Args:
+        done: called with the size of each file that is written.
+
+    Returns:
+        digest by path, as `ports.FileDigests` has them.
+    """
+    reader, lfs = ObjectReader(repository), LfsStore(repository.path)
+    digests: dict[str, str] = {}
+    large: list[tuple[str, Leaf, Pointer]] = []
+    with storage_errors("cannot lay out the workspace in", target):
+        _make_directories(target, (path for path, _ in layout.files))
+        for path, leaf in layout.files:
+            data = reader.blob(leaf.id)
+            pointer = parse_pointer(data)
+            if pointer is not None:
+                large.append((path, leaf, pointer))
+                continue
+            _write_file(target, path, leaf, data)
+            digests[path] = f"git-sha1:{leaf.id}"
+            done(len(data))
+        for path, leaf, pointer in large:
+            _write_large(lfs, target, path, leaf, pointer)
+            digests[path] = f"sha256:{pointer.sha256}"
+            done(pointer.size)
+    return digests
+
+
+def _check_kind(path: str, leaf: Leaf) -> None:
+    if not leaf.is_file:
+        kind = _KINDS.get(leaf.mode, f"an entry of mode {leaf.mode:o}")
+        raise ObjectNameError(
+            f"{show_name(path)} is {kind}, and a workspace holds regular files only; replace it in the repository, "
+            f"or leave it out with the workspace's include and exclude patterns"
+        )
+
+
+def _make_directories(target: Path, paths: Iterable[str]) -> None:
+    made = {""}
+    for path in paths:
+        _make_directory(target, path.rpartition("/")[0], made)
+
+
+def _make_directory(target: Path, directory: str, made: set[str]) -> None:
+    """Make a directory and those above it that are not made yet."""
+    missing = []
+    while directory not in made:
+        missing.append(directory)
+        made.add(directory)
+        directory = directory.rpartition("/")[0]
+    for path in reversed(missing):
+        (target / path).mkdir()
+
+
+def _open_new(target: Path, path: str, leaf: Leaf) -> int:
+    return os.open(f"{target}/{path}", _CREATE, _EXECUTABLE if leaf.is_executable else _FILE)
+
+
+def _write_file(target: Path, path: str, leaf: Leaf, data: bytes) -> None:
+    descriptor = _open_new(target, path, leaf)
+    try:
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _write_large(lfs: LfsStore, target: Path, path: str, leaf: Leaf, pointer: Pointer) -> None:
+    descriptor = _open_new(target, path, leaf)
+    try:
+        lfs.lay_out(pointer, path, descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""Stamps as commit trailers, and the messages around them."""
+
+from __future__ import annotations
+
+import re
+
+import pygit2
+
+from perago.models import Changes, Stamp
+from perago.stamps import from_pairs, to_pairs
+
+_PREFIX = "Perago-"
+_TREE = "tree"
+_TRAILER = re.compile(r"([A-Za-z0-9-]+):(?: (.*))?")
+_SUBJECT_LENGTH = 120
+
+
+def compose(stamp: Stamp, subject: str, tree_id: str) -> str:
+    """The message of a stamped commit: a subject, a line for people, and the stamp as trailers.
+
+    The tree is named too: a person who amends the commit changes its content, and what they made is theirs.
+    """
+    pairs = {**to_pairs(stamp), _TREE: tree_id}
+    trailers = [f"{_trailer_name(name)}: {value}" for name, value in pairs.items() if value]
+    about = _on_a_line(
+        f"Task {stamp.reference_task_name} of workflow {stamp.workflow_instance_id}, try {stamp.retry_count + 1}."
+    )
+    return "\n".join((subject, "", about, "", *trailers, ""))
+
+
+def publication_subject(stamp: Stamp, changes: Changes) -> str:
+    counts = f"+{len(changes.added)} ~{len(changes.modified)} -{len(changes.deleted)} files"
+    return f"{_on_a_line(stamp.task)}: {counts}"
+
+
+def seal_subject(stamp: Stamp) -> str:
+    return f"{_on_a_line(stamp.task)}: completed with {(stamp.completes or '')[:12]}"
+
+
+def message_of(commit: pygit2.Commit) -> str:
+    """A commit's message; what is no text in it is replaced."""
+    return commit.raw_message.decode("utf-8", "replace")
+
+
+def subject_of(commit: pygit2.Commit) -> str:
+    return message_of(commit).lstrip("\n").partition("\n")[0].strip()
+
+
+def author_of(commit: pygit2.Commit) -> str:
+    return commit.author.raw_name.decode("utf-8", "replace")
+
+
+def stamp_of(commit: pygit2.Commit) -> Stamp | None:
+    """What a commit says of itself; None where it says nothing, nothing that can be read, or names another tree."""
+    if f"\n{_PREFIX}".encode() not in commit.raw_message:
+        return None
+    pairs = _pairs(message_of(commit))
+    if pairs.pop(_TREE, None) != str(commit.tree_id):
+        return None
+    return from_pairs(pairs)
+
+
+def _pairs(message: str) -> dict[str, str]:
+    """The stamp's pairs of the last paragraph, if all of its lines are trailers and none of ours comes twice."""
+    paragraph = re.split(r"\n[ \t]*\n", message.rstrip())[-1]
+    pairs: dict[str, str] = {}
+    for line in paragraph.split("\n"):
+        match = _TRAILER.fullmatch(line.rstrip("\r"))
+        if match is None:
+            return {}
+        if not match[1].startswith(_PREFIX):
+            continue
+        name = match[1].removeprefix(_PREFIX).lower()
+        if name in pairs:
+            return {}
+        pairs[name] = (match[2] or "").strip()
+    return pairs
+
+
+def _trailer_name(name: str) -> str:
+    return _PREFIX + "-".join(part.capitalize() for part in name.split("-"))
+
+
+def _on_a_line(text: str) -> str:
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[:_SUBJECT_LENGTH]

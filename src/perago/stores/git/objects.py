@@ -1,0 +1,134 @@
+"""Git objects as bytes: trees read and written, and where new objects go.
+
+Trees are taken apart here and not by libgit2 because a repository can hold names that are no text, or that no tool
+would write, and all of them have to be seen before they are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from pygit2.enums import ObjectType
+
+from perago.errors import StoreError
+from perago.stores.git.repository import GIT_FAULTS, Repository, storage_error
+
+FILE = 0o100644
+EXECUTABLE = 0o100755
+SYMLINK = 0o120000
+SUBMODULE = 0o160000
+DIRECTORY = 0o040000
+
+_KIND_BITS = 0o170000
+_ID_BYTES = 20
+
+
+class TreeEntry(NamedTuple):
+    """One entry of a tree. `name` is text with undecodable bytes kept as surrogates; `id` is hex."""
+
+    name: str
+    mode: int
+    id: str
+
+    @property
+    def is_directory(self) -> bool:
+        return self.mode & _KIND_BITS == DIRECTORY
+
+
+class Leaf(NamedTuple):
+    """What a path of a tree holds that is no directory: a file, a link or a submodule."""
+
+    mode: int
+    id: str
+
+    @property
+    def is_file(self) -> bool:
+        return self.mode & _KIND_BITS == FILE & _KIND_BITS
+
+    @property
+    def is_executable(self) -> bool:
+        return bool(self.mode & 0o100)
+
+
+class ObjectWriter(Protocol):
+    """Where new objects go. They are on disk, synced, when the writer's context has ended."""
+
+    def write(self, kind: ObjectType, data: bytes) -> str:
+        """Add an object; returns its id."""
+        ...
+
+
+class LooseWriter:
+    """Writes each object to a file of its own, synced at once."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._path = repository.path
+        self._odb = repository.handle.odb
+
+    def write(self, kind: ObjectType, data: bytes) -> str:
+        try:
+            return str(self._odb.write(int(kind), data))
+        except GIT_FAULTS as exc:
+            raise storage_error(exc, f"writing a {kind.name.lower()}", self._path) from exc
+
+
+class ObjectReader:
+    """Reads objects; their hashes are checked on the way."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._path = repository.path
+        self._odb = repository.handle.odb
+
+    def blob(self, blob_id: str) -> bytes:
+        return self._read(blob_id, ObjectType.BLOB)
+
+    def tree(self, tree_id: str) -> list[TreeEntry]:
+        data = self._read(tree_id, ObjectType.TREE)
+        try:
+            return parse_tree(data)
+        except ValueError as exc:
+            raise storage_error(exc, f"reading tree {tree_id}", self._path) from exc
+
+    def _read(self, object_id: str, kind: ObjectType) -> bytes:
+        try:
+            found, data = self._odb.read(object_id)
+        except GIT_FAULTS as exc:
+            raise storage_error(exc, f"reading {kind.name.lower()} {object_id}", self._path) from exc
+        if found != kind:
+            raise StoreError(
+                f"object {object_id} in {self._path} is no {kind.name.lower()}, as the tree above it says. "
+                f"Run `git -C {self._path} fsck`"
+            )
+        return data
+
+
+def parse_tree(data: bytes) -> list[TreeEntry]:
+    """Take the bytes of a tree apart.
+
+    Raises:
+        ValueError: they are none.
+    """
+    entries = []
+    at, end = 0, len(data)
+    while at < end:
+        space = data.index(b" ", at)
+        nul = data.index(b"\0", space)
+        after = nul + 1 + _ID_BYTES
+        if after > end:
+            raise ValueError("the tree ends within an entry")
+        name = data[space + 1 : nul].decode("utf-8", "surrogateescape")
+        entries.append(TreeEntry(name, int(data[at:space], 8), data[nul + 1 : after].hex()))
+        at = after
+    return entries
+
+
+def serialize_tree(entries: Iterable[TreeEntry]) -> bytes:
+    """The bytes of a tree, in git's order: a directory sorts as if its name ended in a slash."""
+    named = [(_encoded(entry.name), entry) for entry in entries]
+    named.sort(key=lambda pair: pair[0] + b"/" if pair[1].is_directory else pair[0])
+    return b"".join(b"%o %b\0%b" % (entry.mode, name, bytes.fromhex(entry.id)) for name, entry in named)
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,159 @@
+"""Many new objects in one pack file: one sync instead of one for each of them.
+
+10,000 small files take 0.3 s this way and 6 s as loose objects, each of which is synced (ext4, two cores). Few objects
+go loose all the same, because every pack makes each later look-up a little slower until `git gc` has put them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator, Set
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO
+
+from pygit2.enums import ObjectType
+
+from perago.stores.git.files import CHUNK, sync_directory
+from perago.stores.git.objects import LooseWriter, ObjectWriter
+from perago.stores.git.repository import Repository, translated
+
+PACK_FROM = 100
+"""Files in one commit from which they are packed. Loose, this many cost about 60 ms."""
+
+_LEVEL = 1  # of zlib: `git gc` compresses again, and better
+_LARGE_OFFSET = 1 << 31
+_MODE = 0o444
+
+
+@contextmanager
+def open_writer(repository: Repository, files: int, known: Set[str] = frozenset()) -> Iterator[ObjectWriter]:
+    """Where the objects of one commit with this many changed files go.
+
+    They are in the repository, synced, after the context; after an exception, a pack is not.
+
+    Args:
+        known: ids of objects that hang on a branch already and need not be packed again.
+    """
+    if files < PACK_FROM:
+        yield LooseWriter(repository)
+        return
+    directory = repository.path / "objects" / "pack"
+    with _packing(repository):
+        directory.mkdir(exist_ok=True)
+        # `git prune` removes what is called so, should this process be killed.
+        descriptor, name = tempfile.mkstemp(prefix="tmp_pack_", dir=directory)
+    pack = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            writer = PackWriter(file, repository, known)
+            yield writer
+            with _packing(repository):
+                writer.finish()
+        with _packing(repository):
+            writer.install(pack)
+    finally:
+        pack.unlink(missing_ok=True)
+
+
+def _packing(repository: Repository) -> AbstractContextManager[None]:
+    return translated("writing a pack", repository.path)
+
+
+class PackWriter:
+    """Writes whole objects (no deltas) to a pack, version 2."""
+
+    def __init__(self, file: IO[bytes], repository: Repository, known: Set[str] = frozenset()) -> None:
+        self._file = file
+        self._repository = repository
+        self._known = known
+        self._entries: dict[str, tuple[int, int]] = {}
+        self._checksum = b""
+        self._size = file.write(b"PACK" + struct.pack(">II", 2, 0))
+
+    def write(self, kind: ObjectType, data: bytes) -> str:
+        header = f"{kind.name.lower()} {len(data)}\0".encode()
+        object_id = hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+        if object_id not in self._entries and object_id not in self._known:
+            packed = _object_header(kind, len(data)) + zlib.compress(data, _LEVEL)
+            self._entries[object_id] = (self._size, zlib.crc32(packed))
+            with _packing(self._repository):
+                self._size += self._file.write(packed)
+        return object_id
+
+    def finish(self) -> None:
+        """Write the number of objects and the checksum, and sync."""
+        self._file.seek(4)
+        self._file.write(struct.pack(">II", 2, len(self._entries)))
+        self._file.seek(0)
+        checksum = hashlib.sha1(usedforsecurity=False)
+        while chunk := self._file.read(CHUNK):
+            checksum.update(chunk)
+        self._checksum = checksum.digest()
+        self._file.write(self._checksum)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def install(self, pack: Path) -> None:
+        """Give the finished pack its name, then its index, which makes it visible; all of it synced."""
+        if not self._entries:
+            return
+        name = pack.with_name(f"pack-{self._checksum.hex()}")
+        descriptor, temporary = tempfile.mkstemp(prefix="tmp_idx_", dir=pack.parent)
+        index = Path(temporary)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self._index())
+                file.flush()
+                os.fsync(file.fileno())
+            for path, suffix in ((pack, ".pack"), (index, ".idx")):
+                path.chmod(_MODE)
+                path.rename(name.with_suffix(suffix))
+        finally:
+            index.unlink(missing_ok=True)
+        sync_directory(pack.parent)
+
+    def _index(self) -> bytes:
+        """The pack's index, version 2: fan-out, ids, checksums, offsets, offsets of 31 bits and more."""
+        ids = sorted(self._entries)
+        fan, counted = [], 0
+        for first in range(256):
+            while counted < len(ids) and int(ids[counted][:2], 16) <= first:
+                counted += 1
+            fan.append(counted)
+        offsets, large = [], []
+        for object_id in ids:
+            offset = self._entries[object_id][0]
+            if offset >= _LARGE_OFFSET:
+                large.append(offset)
+                offset = _LARGE_OFFSET | (len(large) - 1)
+            offsets.append(offset)
+        body = b"".join(
+            (
+                b"\xfftOc" + struct.pack(">I", 2),
+                struct.pack(">256I", *fan),
+                bytes.fromhex("".join(ids)),
+                struct.pack(f">{len(ids)}I", *(self._entries[object_id][1] for object_id in ids)),
+                struct.pack(f">{len(ids)}I", *offsets),
+                struct.pack(f">{len(large)}Q", *large),
+                self._checksum,
+            )
+        )
+        return body + hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+def _object_header(kind: ObjectType, size: int) -> bytes:
+    """Kind and size of an object in a pack: 4 bits of the size, then 7 at a time."""
+    byte = int(kind) << 4 | size & 0x0F
+    size >>= 4
+    header = bytearray()
+    while size:
+        header.append(byte | 0x80)
+        byte = size & 0x7F
+        size >>= 7
+    header.append(byte)
+    return bytes(header)

@@ -1,0 +1,51 @@
+"""Telling the observer how far a phase is."""
+
+from __future__ import annotations
+
+from perago.models import TaskExecution
+from perago.ports import Clock, Event, Observer, Phase
+
+INTERVAL_SECONDS = 0.1
+"""Events of one phase are at least this far apart, but for the last."""
+
+
+class Progress:
+    """Counts files and bytes of one phase, and tells the observer now and then, and at the end."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        clock: Clock,
+        phase: Phase,
+        *,
+        total_files: int,
+        execution: TaskExecution | None = None,
+    ) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._phase = phase
+        self._total_files = total_files
+        self._execution_id = execution.execution_id if execution is not None else ""
+        self._task_id = execution.task_id if execution is not None else ""
+        self._begun = self._told = clock.monotonic()
+        self.files = 0
+        self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """One more file of this many bytes is done."""
+        self.files += 1
+        self.bytes += size
+        now = self._clock.monotonic()
+        if now - self._told >= INTERVAL_SECONDS or self.files == self._total_files:
+            self._told = now
+            self._observer(self._event(now))
+
+    def _event(self, now: float) -> Event:
+        return Event(
+            phase=self._phase,
+            kind="progress",
+            execution_id=self._execution_id,
+            task_id=self._task_id,
+            seconds=now - self._begun,
+            attributes={"files": self.files, "bytes": self.bytes, "total_files": self._total_files},
+        )

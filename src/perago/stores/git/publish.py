@@ -1,0 +1,36 @@
+"""Publishing: the branch moves to the staged commit, or the attempt completes without moving it."""
+
+from __future__ import annotations
+
+from perago.errors import StoreError
+from perago.models import Complete, Refuse, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.plans import plan_without_engine, refusal
+from perago.stores.git.history import parent_of, read_history
+from perago.stores.git.message import subject_of
+from perago.stores.git.refs import References
+from perago.stores.git.repository import Repository
+
+
+def publish(references: References, staged: StagedWorkspace, workspace_input: WorkspaceInput) -> str:
+    """Move the branch from the commit that was staged upon to the staged one. See `ports.PublishWorkspace`.
+
+    The staged commit is the published one: a second call finds it on the branch and says so.
+    """
+    commit = references.repository.commit(staged.commit)
+    expected = parent_of(commit)
+    if expected is None:
+        raise StoreError(f"{staged.commit} was not staged by an attempt: it stands on no commit")
+    references.swap_branch(workspace_input.branch, expected, staged.commit, f"perago: {subject_of(commit)}")
+    return staged.commit
+
+
+def complete_noop(repository: Repository, workspace_input: WorkspaceInput, execution: TaskExecution) -> str:
+    """Say which commit an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
+    if isinstance(execution.plan, Complete):
+        return execution.plan.ref
+    if execution.plan is not None:
+        raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(execution.plan).__name__}")
+    decided = plan_without_engine(read_history(repository, workspace_input))
+    if isinstance(decided, Refuse):
+        raise refusal(decided, workspace_input.branch, workspace_input.ref)
+    return workspace_input.ref

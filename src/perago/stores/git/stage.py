@@ -1,0 +1,184 @@
+"""Staging: the changed files into the object database, and a commit on top of the head that no branch has yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import assert_never
+
+from perago.errors import PublishFenceError, StoreError
+from perago.models import (
+    Changes,
+    Complete,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    StagedWorkspace,
+    Stamp,
+    TaskExecution,
+    WorkspaceInput,
+    WritePlan,
+)
+from perago.names import check_git_name
+from perago.plans import plan_without_engine, refusal
+from perago.ports import Clock
+from perago.spec import WorkspaceSpec
+from perago.staging import staging_branch_name
+from perago.stores.git.commits import Identity, write_commit
+from perago.stores.git.history import parent_of, read_history
+from perago.stores.git.message import compose, publication_subject, seal_subject
+from perago.stores.git.objects import Leaf, ObjectReader, ObjectWriter
+from perago.stores.git.packs import open_writer
+from perago.stores.git.refs import References
+from perago.stores.git.repository import Repository
+from perago.stores.git.trees import Overlay, Snapshot, compare, edit
+from perago.stores.git.upload import Uploader
+from perago.workspace.merge import merge_paths
+
+_LISTED_CONFLICTS = 10
+
+
+@dataclass(frozen=True)
+class Staging:
+    """What staging needs: the repository, the references that keep what it makes, and the time of the commit."""
+
+    repository: Repository
+    references: References
+    clock: Clock
+
+    def stage(
+        self,
+        workspace_dir: Path,
+        workspace_input: WorkspaceInput,
+        spec: WorkspaceSpec,
+        execution: TaskExecution,
+        done: Callable[[int], None],
+    ) -> StagedWorkspace:
+        """See `ports.StageWorkspace`. `done` is called with the size of each file that is uploaded."""
+        plan = self._plan(workspace_input, execution)
+        stamp = _stamp_of(execution)
+        base = str(self.repository.input_commit(workspace_input.ref).id)
+        changes = _changes_of(execution) if not isinstance(plan, Seal) else Changes()
+        with open_writer(self.repository, len(changes.written)) as writer:
+            own = self._upload(writer, workspace_dir, spec, changes, done)
+            tree = self._tree(writer, plan, base, own)
+            commit_id = self._commit(writer, plan, stamp, changes, tree)
+        name = self.references.keep_staged(staging_branch_name(execution), commit_id)
+        return StagedWorkspace(repository=workspace_input.repository, branch=name, commit=commit_id)
+
+    def _plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
+        plan: Plan = execution.plan or plan_without_engine(read_history(self.repository, workspace_input))
+        match plan:
+            case Publish() | Merge() | Seal():
+                return plan
+            case Refuse():
+                raise refusal(plan, workspace_input.branch, workspace_input.ref)
+            case Complete():
+                raise StoreError("a plan to complete without writing has nothing to stage")
+        assert_never(plan)
+
+    def _upload(
+        self,
+        writer: ObjectWriter,
+        workspace_dir: Path,
+        spec: WorkspaceSpec,
+        changes: Changes,
+        done: Callable[[int], None],
+    ) -> dict[str, Leaf | None]:
+        """Store the written files; returns what is to stand at each changed path of the repository."""
+        for path in changes.written:
+            check_git_name(spec.root + path)
+        own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
+        uploader = Uploader(self.repository, writer, workspace_dir)
+        for path in changes.written:
+            own[spec.root + path], size = uploader.upload(path)
+            done(size)
+        return own
+
+    def _tree(self, writer: ObjectWriter, plan: WritePlan, base: str, own: Overlay) -> str:
+        reader = ObjectReader(self.repository)
+        match plan:
+            case Seal(head=head):
+                return str(self.repository.commit(head).tree_id)
+            case Publish():
+                overlay = own
+            case Merge(foreign=foreign):
+                overlay = self._merged(reader, foreign, own, base)
+            case _:
+                assert_never(plan)
+        base_tree = str(self.repository.commit(base).tree_id)
+        return edit(reader, writer, base_tree, overlay) if overlay else base_tree
+
+    def _merged(self, reader: ObjectReader, foreign: Iterable[str], own: Overlay, base: str) -> Overlay:
+        """What the foreign commits and this attempt changed since the input, in one.
+
+        Raises:
+            PublishFenceError: both changed a path.
+        """
+        overlays = [self._changed_by(reader, commit_id) for commit_id in foreign]
+        before = Snapshot(reader, str(self.repository.commit(base).tree_id))
+        merged = merge_paths(overlays, own, before.leaf, before.below)
+        if merged.conflicts:
+            raise _conflict(merged.conflicts)
+        return merged.overlay
+
+    def _changed_by(self, reader: ObjectReader, commit_id: str) -> Overlay:
+        commit = self.repository.commit(commit_id)
+        parent = parent_of(commit)
+        before = str(self.repository.commit(parent).tree_id) if parent is not None else None
+        return {path: change.after for path, change in compare(reader, before, str(commit.tree_id)).items()}
+
+    def _commit(self, writer: ObjectWriter, plan: WritePlan, stamp: Stamp, changes: Changes, tree: str) -> str:
+        if isinstance(plan, Seal):
+            stamp = _sealing(stamp, plan)
+            subject = seal_subject(stamp)
+        else:
+            stamp = stamp.on(plan.head, plan.abandoned)
+            subject = publication_subject(stamp, changes)
+        return write_commit(
+            writer,
+            tree=tree,
+            parent=plan.head,
+            identity=Identity.of(self.repository),
+            message=compose(stamp, subject, tree),
+            clock=self.clock,
+        )
+
+
+def _stamp_of(execution: TaskExecution) -> Stamp:
+    if execution.stamp is None:
+        raise StoreError("the execution has no stamp, and a publication without one could never be told from others")
+    return execution.stamp
+
+
+def _changes_of(execution: TaskExecution) -> Changes:
+    if execution.changes is None:
+        raise StoreError("the execution does not say what changed; stage after the diff")
+    return execution.changes
+
+
+def _sealing(stamp: Stamp, plan: Seal) -> Stamp:
+    """The attempt's own stamp on a seal, with the result of the commit that it completes with."""
+    source = plan.source or stamp
+    return replace(
+        stamp.on(plan.head),
+        completes=plan.completes,
+        code_digest=source.code_digest,
+        result=source.result,
+        result_digest=source.result_digest,
+        result_exact=source.result_exact,
+    )
+
+
+def _conflict(conflicts: Iterable[str]) -> PublishFenceError:
+    paths = sorted(conflicts)
+    listed = ", ".join(repr(path) for path in paths[:_LISTED_CONFLICTS])
+    more = len(paths) - _LISTED_CONFLICTS
+    return PublishFenceError(
+        f"{len(paths)} of the paths that this attempt changed were changed by others since its input: {listed}"
+        + (f", and {more} more" if more > 0 else "")
+        + ". Nothing was published and nothing is lost. Run the task again from the present head"
+    )

@@ -1,0 +1,169 @@
+"""The embedded store as one object: the store's ports, and what the commands need besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
+from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.stores.git.clean import Swept, cleanup_staging, sweep
+from perago.stores.git.history import read_history
+from perago.stores.git.import_export import Import, create_repository, export
+from perago.stores.git.locks import Patience
+from perago.stores.git.log import LogEntry, log
+from perago.stores.git.materialize import check_layout, lay_out, plan_layout
+from perago.stores.git.progress import Progress
+from perago.stores.git.publish import complete_noop, publish
+from perago.stores.git.refs import References
+from perago.stores.git.repository import Repository
+from perago.stores.git.stage import Staging
+
+
+class GitStore:
+    """A versioned store in a bare git repository on a local disk. Any number of processes may share one.
+
+    Files of 1 MiB and more lie in git-lfs layout. Nothing outside refs/heads and refs/perago is written. What is staged
+    hangs on references below refs/perago/staging, so that `git gc` keeps it; only `git gc --prune=now` at the very
+    moment of staging could still take it, and then the attempt fails.
+
+    Args:
+        path: the repository. It is opened when it is first used.
+        observer: gets the progress events of materializing and staging.
+        clock: where time comes from.
+        patience: how long is waited for locks.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        observer: Observer = ignore,
+        clock: Clock | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self._observer = observer
+        self._clock = clock or SystemClock()
+        self._repository = Repository(self.path)
+        self._references = References(self._repository, self._clock, patience or Patience())
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, branch: str = "main", observer: Observer = ignore, clock: Clock | None = None
+    ) -> GitStore:
+        """Make a bare repository, unless there is one; `branch` is what a clone will check out.
+
+        Raises:
+            StoreError: something else is there, or it cannot be made.
+        """
+        store = cls(path, observer=observer, clock=clock)
+        create_repository(store.path, branch)
+        return store
+
+    # ---- the ports; see `perago.ports` for what they promise
+
+    def download_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+    ) -> FileDigests:
+        """Lay out the input's files below the prefix.
+
+        A prefix that is not there is an empty workspace for a writable task, whose output makes it.
+
+        Raises:
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
+            PrefixNotFoundError: of a read-only task.
+            ObjectNameError: something in the commit cannot be laid out; nothing was written.
+            StoreError: content is missing or damaged.
+            WorkspaceStorageError: the disk refused.
+        """
+        commit = self._repository.input_commit(workspace_input.ref)
+        self._repository.branch_head(workspace_input.branch)
+        layout = plan_layout(
+            self._repository, str(commit.id), workspace_spec, may_be_missing=not workspace_spec.read_only
+        )
+        check_layout(layout, workspace_dir)
+        progress = self._progress(Phase.MATERIALIZE, len(layout.files))
+        return lay_out(self._repository, layout, workspace_dir, progress.add)
+
+    def read_history(self, workspace_input: WorkspaceInput, /) -> History:
+        """Read the head, then the first-parent line from it down to the input."""
+        return read_history(self._repository, workspace_input)
+
+    def stage_workspace(
+        self,
+        workspace_dir: Path,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> StagedWorkspace:
+        """Store the changed files, and commit them on top of the plan's head, where no branch has it yet."""
+        total = len(execution.changes.written) if execution.changes is not None else 0
+        progress = self._progress(Phase.STAGE, total, execution)
+        staging = Staging(self._repository, self._references, self._clock)
+        return staging.stage(workspace_dir, workspace_input, workspace_spec, execution, progress.add)
+
+    def publish_workspace(
+        self,
+        staged: StagedWorkspace,
+        workspace_input: WorkspaceInput,
+        _workspace_spec: WorkspaceSpec,
+        _execution: TaskExecution,
+        /,
+    ) -> str:
+        """Move the branch to the staged commit by compare-and-swap; returns that commit's id."""
+        return publish(self._references, staged, workspace_input)
+
+    def complete_noop_workspace(
+        self, workspace_input: WorkspaceInput, _workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+    ) -> str:
+        """Say which commit an attempt without changes completes with."""
+        return complete_noop(self._repository, workspace_input, execution)
+
+    def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
+        """Remove the staging reference; one that is gone is fine."""
+        cleanup_staging(self._references, staged)
+
+    # ---- what the commands need
+
+    def branch_head(self, branch: str) -> str | None:
+        """Full id of the commit that a branch points at; None where there is no such branch."""
+        return self._repository.find_branch_head(branch)
+
+    def branches(self) -> list[str]:
+        """Names of all branches, sorted."""
+        return sorted(self._repository.handle.branches.local)
+
+    def import_directory(
+        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
+    ) -> str | None:
+        """Make the branch's content below `spec.prefix` equal to a directory's, in one commit without a stamp.
+
+        Args:
+            spec: prefix, include and exclude count: what is not selected stays as it is. Default: everything.
+
+        Returns:
+            the commit's id, or None where nothing differs. See `import_export.Import.run` for the errors.
+        """
+        progress = self._progress(Phase.STAGE, 0)
+        job = Import(self._repository, self._references, self._clock)
+        return job.run(source, branch, message, spec or WorkspaceSpec(), progress.add)
+
+    def export(self, ref: str, prefix: str, target: Path) -> int:
+        """Lay out a commit's files below a new or empty directory; returns how many. See `import_export.export`."""
+        spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
+        progress = self._progress(Phase.MATERIALIZE, 0)
+        return export(self._repository, ref, spec, target, progress.add)
+
+    def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
+        """The commit `ref` and its first parents, newest first, at most `limit` of them."""
+        return log(self._repository, ref, limit)
+
+    def sweep(self, older_than_seconds: float) -> Swept:
+        """Remove what killed attempts left: staging references older than this, and temporary files without owner."""
+        return sweep(self._references, older_than_seconds)
+
+    def _progress(self, phase: Phase, total_files: int, execution: TaskExecution | None = None) -> Progress:
+        return Progress(self._observer, self._clock, phase, total_files=total_files, execution=execution)

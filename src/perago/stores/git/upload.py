@@ -1,0 +1,63 @@
+"""Files of a directory into the repository: large ones in git-lfs layout, the others as blobs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pygit2.enums import ObjectType
+
+from perago.stores.git.files import open_workspace_file, read_whole
+from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
+from perago.stores.git.objects import EXECUTABLE, FILE, Leaf, ObjectReader, ObjectWriter
+from perago.stores.git.repository import Repository
+
+
+class Uploader:
+    """Stores files of one directory.
+
+    Args:
+        writer: where blobs go.
+        root: the directory.
+    """
+
+    def __init__(self, repository: Repository, writer: ObjectWriter, root: Path) -> None:
+        self._lfs = LfsStore(repository.path)
+        self._reader = ObjectReader(repository)
+        self._writer = writer
+        self._root = root
+
+    def upload(self, path: str, present: Leaf | None = None) -> tuple[Leaf, int]:
+        """Store one file, streamed where it is large.
+
+        Args:
+            path: relative to the directory.
+            present: what the repository has at this path now; a large file that equals it is read, and not written.
+
+        Returns:
+            what stands for it in a tree, and its size in bytes.
+
+        Raises:
+            WorkspaceContentError: it is no regular file, cannot be read, or changes meanwhile.
+            WorkspaceStorageError: the disk refused.
+        """
+        with open_workspace_file(self._root, path) as (descriptor, state):
+            if state.st_size >= LFS_THRESHOLD:
+                blob = self._large(descriptor, path, state.st_size, present).encode()
+            else:
+                blob = read_whole(descriptor, path, state.st_size)
+                if looks_like_pointer(blob):
+                    blob = self._lfs.store_bytes(blob, path).encode()
+        mode = EXECUTABLE if state.st_mode & 0o100 else FILE
+        return Leaf(mode, self._writer.write(ObjectType.BLOB, blob)), state.st_size
+
+    def _large(self, descriptor: int, path: str, size: int, present: Leaf | None) -> Pointer:
+        pointer = self._pointer_at(present)
+        if pointer is not None and pointer.size == size and self._lfs.holds(pointer):
+            if self._lfs.digest(descriptor, path) == pointer.sha256:
+                return pointer
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return self._lfs.store(descriptor, path, size)
+
+    def _pointer_at(self, present: Leaf | None) -> Pointer | None:
+        return parse_pointer(self._reader.blob(present.id)) if present is not None and present.is_file else None

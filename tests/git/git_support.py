@@ -1,0 +1,253 @@
+"""What the tests of the git store share: a repository, attempts on it, and git itself to look at the outcome."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from perago.models import (
+    AttemptIdentity,
+    Changes,
+    Plan,
+    StagedWorkspace,
+    Stamp,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.spec import WorkspaceSpec
+from perago.stamps import json_digest
+from perago.stores.git import GitStore
+
+Files = Mapping[str, bytes]
+EVERYTHING = WorkspaceSpec()
+GIT_ENVIRONMENT = {
+    **os.environ,
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "LC_ALL": "C",
+}
+_numbers = itertools.count(1)
+
+
+def git(repository: Path, *arguments: str, text: str | None = None, check: bool = True) -> str:
+    """Run git in a repository; returns what it prints, without the last line end."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments],
+        env=GIT_ENVIRONMENT,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"git {' '.join(arguments)}: {done.stderr}")
+    return done.stdout.rstrip("\n")
+
+
+def fsck(repository: Path) -> str:
+    """What `git fsck` finds wrong; "" if nothing is. Unreachable objects are no fault."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), "fsck", "--full", "--strict", "--no-dangling"],
+        env=GIT_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return (done.stdout + done.stderr).strip()
+
+
+@dataclass
+class FakeAttempt:
+    """An engine's task object."""
+
+    workflow_instance_id: str
+    task_id: str
+    retry_count: int = 0
+    status: str = "IN_PROGRESS"
+    reference_task_name: str = "build_ref"
+    task_def_name: str = "build"
+    scheduled_time: int = 1
+    poll_count: int = 1
+
+
+def make_execution(
+    base: str, *, changes: Changes | None = None, plan: Plan | None = None, number: int | None = None, **stamp: object
+) -> TaskExecution:
+    """A fresh execution of a task whose input is `base`, as the core would hand it over."""
+    number = next(_numbers) if number is None else number
+    attempt = FakeAttempt(f"wf-{number}", f"task-{number}")
+    result = {"rows": number}
+    made = Stamp(
+        task="build",
+        workflow_instance_id=attempt.workflow_instance_id,
+        reference_task_name=attempt.reference_task_name,
+        task_id=attempt.task_id,
+        retry_count=0,
+        scheduled_time=1,
+        poll_count=1,
+        execution_id=f"execution-{os.getpid()}-{number}",
+        input_ref=base,
+        params_digest=json_digest({}),
+        code_digest=json_digest("code"),
+        result_digest=json_digest(result),
+        params={},
+        result=result,
+        result_exact=True,
+        started_at="2026-01-01T00:00:00.000+00:00",
+        duration_ms=5,
+        worker="tests",
+    )
+    return TaskExecution(
+        attempt=attempt,
+        identity=AttemptIdentity.of(attempt),
+        execution_id=made.execution_id,
+        stamp=replace(made, **stamp),
+        changes=changes,
+        plan=plan,
+    )
+
+
+def write_files(root: Path, files: Files) -> None:
+    for path, content in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def read_files(root: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def executables(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.stat().st_mode & 0o100}
+
+
+def make_executable(path: Path) -> None:
+    path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+@dataclass
+class Work:
+    """A workspace that was laid out, and how it was then."""
+
+    directory: Path
+    workspace_input: WorkspaceInput
+    spec: WorkspaceSpec
+    before: dict[str, bytes]
+    executables: set[str]
+
+    def changes(self) -> Changes:
+        """What is different now, found out by reading everything."""
+        after, executable = read_files(self.directory), executables(self.directory)
+        kept = self.before.keys() & after.keys()
+        modified = {path for path in kept if self.before[path] != after[path]}
+        modified |= {path for path in kept if (path in self.executables) != (path in executable)}
+        return Changes(
+            added=tuple(sorted(after.keys() - self.before.keys())),
+            modified=tuple(sorted(modified)),
+            deleted=tuple(sorted(self.before.keys() - after.keys())),
+        )
+
+
+class Bench:
+    """A store in a directory of its own, and the steps of attempts on it."""
+
+    def __init__(self, root: Path, store: GitStore | None = None) -> None:
+        self.root = root
+        self.store = store or GitStore.create(root / "data.git")
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    def git(self, *arguments: str, text: str | None = None, check: bool = True) -> str:
+        return git(self.path, *arguments, text=text, check=check)
+
+    def head(self, branch: str = "main") -> str:
+        head = self.store.branch_head(branch)
+        assert head is not None
+        return head
+
+    def import_files(self, files: Files, branch: str = "main", message: str = "some files") -> str:
+        """Make the branch hold exactly these files; returns its head."""
+        source = self.root / f"source-{next(_numbers)}"
+        source.mkdir()
+        write_files(source, files)
+        self.store.import_directory(source, branch, message)
+        return self.head(branch)
+
+    def person_commits(self, files: Mapping[str, bytes | None], branch: str = "main", message: str = "by hand") -> str:
+        """A commit made by git itself: these paths get this content, None: they go."""
+        index = {**GIT_ENVIRONMENT, "GIT_INDEX_FILE": str(self.root / f"index-{next(_numbers)}")}
+
+        def run(*arguments: str, data: bytes = b"") -> str:
+            command = ["git", "-C", str(self.path), *arguments]
+            return (
+                subprocess.run(command, env=index, input=data, capture_output=True, check=True).stdout.decode().strip()
+            )
+
+        head = self.head(branch)
+        run("read-tree", head)
+        lines = []
+        for path, content in files.items():
+            blob = run("hash-object", "-w", "--stdin", data=content) if content is not None else "0" * 40
+            lines.append(f"{'100644' if content is not None else '0'} {blob}\t{path}\n")
+        run("update-index", "--index-info", data="".join(lines).encode())
+        commit = run("commit-tree", run("write-tree"), "-p", head, "-m", message)
+        run("update-ref", f"refs/heads/{branch}", commit, head)
+        return commit
+
+    def input(self, ref: str, branch: str = "main") -> WorkspaceInput:
+        return WorkspaceInput(repository="data", branch=branch, refType="commit", ref=ref)
+
+    def download(self, ref: str, spec: WorkspaceSpec = EVERYTHING, branch: str = "main") -> Work:
+        directory = self.root / f"workspace-{next(_numbers)}"
+        directory.mkdir()
+        workspace_input = self.input(ref, branch)
+        self.store.download_workspace(workspace_input, spec, directory)
+        return Work(directory, workspace_input, spec, read_files(directory), executables(directory))
+
+    def content(self, ref: str) -> dict[str, bytes]:
+        """What a commit holds, as a task would see it."""
+        return self.download(ref).before
+
+    def stage(self, work: Work, plan: Plan | None = None, **stamp: object) -> tuple[StagedWorkspace, TaskExecution]:
+        execution = make_execution(work.workspace_input.ref, changes=work.changes(), plan=plan, **stamp)
+        staged = self.store.stage_workspace(work.directory, work.workspace_input, work.spec, execution)
+        return staged, execution
+
+    def finish(self, work: Work, plan: Plan | None = None, **stamp: object) -> str:
+        """Stage, publish and clean; returns the published commit."""
+        staged, execution = self.stage(work, plan, **stamp)
+        try:
+            return self.store.publish_workspace(staged, work.workspace_input, work.spec, execution)
+        finally:
+            self.store.cleanup_staging(staged)
+
+    def publish_files(
+        self,
+        ref: str,
+        files: Mapping[str, bytes | None],
+        *,
+        spec: WorkspaceSpec = EVERYTHING,
+        plan: Plan | None = None,
+        branch: str = "main",
+        **stamp: object,
+    ) -> str:
+        """A whole attempt from `ref`: these paths of the workspace get this content, None: they go."""
+        work = self.download(ref, spec, branch)
+        for path, content in files.items():
+            if content is None:
+                (work.directory / path).unlink()
+        write_files(work.directory, {path: content for path, content in files.items() if content is not None})
+        return self.finish(work, plan, **stamp)
