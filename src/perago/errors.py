@@ -163,6 +163,15 @@ class RefNotFoundError(StoreError):
     retry_can_help = False
 
 
+class PrefixNotFoundError(StoreError):
+    """The input commit holds nothing below the prefix that a read-only task, or an export, asks for.
+
+    A writable task starts with an empty workspace instead: its first output makes the prefix.
+    """
+
+    retry_can_help = False
+
+
 class EngineError(PeragoError, RuntimeError):
     """The engine could not do what it was asked."""
 
