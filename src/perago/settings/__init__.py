@@ -1,0 +1,10 @@
+"""Settings: environment over `.env` over `perago.toml` over `[tool.perago]` of pyproject.toml.
+
+Each fault names its variable and the source that it came from; all faults are told at once; no secret is ever shown.
+"""
+
+from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig
+from perago.settings.load import load_runtime_config
+from perago.settings.roots import probe_root
+
+__all__ = ["ConductorConfig", "LakeFSConfig", "MetricsConfig", "RuntimeConfig", "load_runtime_config", "probe_root"]

@@ -1,0 +1,102 @@
+"""What the settings come to: frozen values, with their defaults."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+DEFAULT_LOG_FILE_MAX_SIZE = 100 * 1024**2
+DEFAULT_LOG_RETENTION = timedelta(days=30)
+DEFAULT_CACHE_MAX_SIZE = 10 * 1024**3
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ConductorConfig(_Config):
+    """The Conductor server.
+
+    Attributes:
+        server_url: of its API, as in `http://localhost:8080/api`.
+        auth_key, auth_secret: an access key, for a server that asks for one; both or none.
+    """
+
+    server_url: str
+    auth_key: str | None = None
+    auth_secret: SecretStr | None = None
+
+
+class LakeFSConfig(_Config):
+    """The lakeFS server, and the access key to it."""
+
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: SecretStr
+
+
+class MetricsConfig(_Config):
+    """Where metrics are sent by OTLP over HTTP.
+
+    Attributes:
+        endpoint: URL for metrics.
+        instance_id: tells workers apart; None: made up.
+        compression: None: none.
+        timeout_millis, export_interval_millis: None: OpenTelemetry's defaults.
+    """
+
+    endpoint: str
+    instance_id: str | None = None
+    compression: Literal["gzip"] | None = None
+    timeout_millis: int | None = None
+    export_interval_millis: int | None = None
+
+
+class RuntimeConfig(_Config):
+    """Everything that a process of Perago is told from outside.
+
+    Attributes:
+        workspace_root: directory below which attempts make theirs.
+        log_root: directory of the log files.
+        log_file_max_size: bytes of a log file before the next one is begun.
+        log_retention: how long log files are kept.
+        worker_id_prefix: ASCII letters and digits with which worker ids begin.
+        worker_id: a worker id given whole; None: made from the prefix.
+        execution_mode: whether executors are processes or threads.
+        workspace_gc_ttl: age at which an attempt directory without a living owner is removed.
+        workspace_gc_interval: how often such directories are looked for.
+        shutdown_force_kill_after: how long a shutdown waits for attempts; None: until they are done.
+        failure_reason_max_length: characters of a failure's reason that are reported.
+        cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take.
+        fence: whether the publish fence is the store's own compare-and-swap, or rests on all writers' cooperation.
+        instance_id: tells this process's metrics from others'.
+        conductor, lakefs, metrics: None: not configured.
+    """
+
+    workspace_root: Path
+    log_root: Path
+    log_file_max_size: int
+    log_retention: timedelta
+    worker_id_prefix: str
+    worker_id: str | None = None
+    execution_mode: Literal["process", "thread"] = "process"
+    workspace_gc_ttl: timedelta = timedelta(days=1)
+    workspace_gc_interval: timedelta = timedelta(hours=1)
+    shutdown_force_kill_after: timedelta | None = None
+    failure_reason_max_length: int = 500
+    cache_dir: Path = Field(default_factory=lambda: default_root() / "cache")
+    cache_max_size: int = DEFAULT_CACHE_MAX_SIZE
+    fence: Literal["exact", "cooperative"] = "exact"
+    instance_id: str | None = None
+    conductor: ConductorConfig | None = None
+    lakefs: LakeFSConfig | None = None
+    metrics: MetricsConfig | None = None
+
+
+def default_root() -> Path:
+    """`<temp>/perago`: where everything lies that is not told to lie elsewhere."""
+    return Path(tempfile.gettempdir()) / "perago"

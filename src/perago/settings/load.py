@@ -1,0 +1,212 @@
+"""From the sources to a `RuntimeConfig`, or to one error that tells everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from perago.errors import RuntimeConfigError
+from perago.settings.config import (
+    DEFAULT_LOG_FILE_MAX_SIZE,
+    DEFAULT_LOG_RETENTION,
+    ConductorConfig,
+    LakeFSConfig,
+    MetricsConfig,
+    RuntimeConfig,
+    default_root,
+)
+from perago.settings.roots import probe_root, resolve_root
+from perago.settings.sources import MappingSettingsSource, Source, read_sources
+from perago.settings.variables import Variables, field_of, is_blank
+
+_DIRECTORIES = {"PERAGO_WORKSPACE_ROOT": "workspaces", "PERAGO_LOG_ROOT": "logs", "PERAGO_CACHE_DIR": "cache"}
+_PROBED = ("PERAGO_WORKSPACE_ROOT", "PERAGO_LOG_ROOT")
+_LAKEFS = (
+    "LAKECTL_SERVER_ENDPOINT_URL",
+    "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
+    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+)
+
+
+def load_runtime_config(
+    module_target: str,
+    *,
+    cwd: Path | None = None,
+    process_env: Mapping[str, str] | None = None,
+    probe_roots: bool = True,
+) -> RuntimeConfig:
+    """Read the settings for a task module.
+
+    Args:
+        module_target: `pkg.module` or `pkg.module:function`; the default worker id prefix is made of it.
+        cwd: where `.env`, `perago.toml` and `pyproject.toml` are looked for, and relative paths begin. Default: the
+            current directory.
+        process_env: default: the process's environment.
+        probe_roots: make the workspace and log directories, and see that they can be written.
+
+    Raises:
+        RuntimeConfigError: all that is wrong, each with its variable and the source it came from; no secret.
+    """
+    cwd = Path.cwd() if cwd is None else cwd.absolute()
+    sources = read_sources(cwd, os.environ if process_env is None else process_env)
+    given = _Given(sources)
+    config = given.config(module_target, cwd, probe_roots=probe_roots)
+    if given.faults:
+        raise RuntimeConfigError(_tell(given.faults))
+    return config
+
+
+class _Given:
+    """What the sources hold, and what is wrong with it.
+
+    Attributes:
+        faults: whole sentences, in the order in which they were found.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.faults = [fault for source in sources for fault in source.faults]
+        self._variables, self._refused = self._check()
+
+    def config(self, module_target: str, cwd: Path, *, probe_roots: bool) -> RuntimeConfig:
+        """The settings as far as they are right; the faults say whether that is all of them."""
+        fields: dict[str, Any] = {
+            field_of(name): value
+            for name, value in self._variables.items()
+            if name.startswith("PERAGO_") and name not in _DIRECTORIES
+        }
+        fields.setdefault("log_file_max_size", DEFAULT_LOG_FILE_MAX_SIZE)
+        fields.setdefault("log_retention", DEFAULT_LOG_RETENTION)
+        fields["worker_id_prefix"] = self._worker_id_prefix(module_target)
+        for name, default in _DIRECTORIES.items():
+            fields[field_of(name)] = self._directory(name, cwd, default_root() / default)
+        if probe_roots:
+            for name in _PROBED:
+                self._attempt(name, probe_root, fields[field_of(name)])
+        return RuntimeConfig(**fields, conductor=self._conductor(), lakefs=self._lakefs(), metrics=self._metrics())
+
+    def _check(self) -> tuple[dict[str, Any], frozenset[str]]:
+        """The variables that are set and right, and the names of those that are wrong."""
+        try:
+            checked = _settings_class(self._sources)()
+        except ValidationError as exc:
+            faults = {str(error["loc"][0]): error for error in exc.errors()}
+            for name, error in faults.items():
+                self._add(name, str(error.get("ctx", {}).get("error", error["msg"])))
+            rest = [source.without(faults) for source in self._sources]
+            return _set_variables(_settings_class(rest)()), frozenset(faults)
+        return _set_variables(checked), frozenset()
+
+    def _add(self, name: str, fault: str) -> None:
+        self.faults.append(f"{name} ({self._origin(name)}) {fault}")
+
+    def _attempt(self, name: str, read: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return read(*arguments)
+        except ValueError as exc:
+            self._add(name, str(exc))
+            return None
+
+    def _origin(self, name: str) -> str:
+        source = next((source for source in self._sources if name in source.values), None)
+        return "the default" if source is None or is_blank(source.values[name]) else source.origin(name)
+
+    def _directory(self, name: str, cwd: Path, default: Path) -> Path:
+        given = self._variables.get(name)
+        found: Path | None = None if given is None else self._attempt(name, resolve_root, cwd, given)
+        return found or default
+
+    def _worker_id_prefix(self, module_target: str) -> str:
+        given = self._variables.get("PERAGO_WORKER_ID_PREFIX")
+        prefix = given or "".join(char for char in module_target if char.isascii() and char.isalnum())
+        if not prefix and "PERAGO_WORKER_ID_PREFIX" not in self._refused:
+            self._add(
+                "PERAGO_WORKER_ID_PREFIX",
+                f"would be empty, as {module_target!r} has no ASCII letter or digit; set it, or name a task module",
+            )
+        return prefix
+
+    def _conductor(self) -> ConductorConfig | None:
+        self._both_or_none("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET")
+        url = self._variables.get("CONDUCTOR_SERVER_URL")
+        if url is None:
+            self._needs("CONDUCTOR_AUTH_KEY", "CONDUCTOR_SERVER_URL")
+            return None
+        return ConductorConfig(
+            server_url=url,
+            auth_key=self._variables.get("CONDUCTOR_AUTH_KEY"),
+            auth_secret=self._variables.get("CONDUCTOR_AUTH_SECRET"),
+        )
+
+    def _lakefs(self) -> LakeFSConfig | None:
+        self._all_or_none("LakeFS", _LAKEFS)
+        values = [self._variables.get(name) for name in _LAKEFS]
+        if None in values:
+            return None
+        endpoint, key, secret = values
+        return LakeFSConfig(endpoint_url=endpoint, access_key_id=key, secret_access_key=secret)
+
+    def _metrics(self) -> MetricsConfig | None:
+        """OpenTelemetry's own rules: a variable for metrics goes before the one for all signals."""
+        get = self._variables.get
+        endpoint = get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+        if endpoint is None and (base := get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None:
+            endpoint = base.rstrip("/") + "/v1/metrics"
+        if endpoint is None or str(get("OTEL_SDK_DISABLED")).lower() == "true":
+            return None
+        compression = get("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION") or get("OTEL_EXPORTER_OTLP_COMPRESSION")
+        return MetricsConfig(
+            endpoint=endpoint,
+            instance_id=get("PERAGO_INSTANCE_ID"),
+            compression="gzip" if compression == "gzip" else None,
+            timeout_millis=get("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT") or get("OTEL_EXPORTER_OTLP_TIMEOUT"),
+            export_interval_millis=get("OTEL_METRIC_EXPORT_INTERVAL"),
+        )
+
+    def _is_given(self, name: str) -> bool:
+        return name in self._variables or name in self._refused
+
+    def _needs(self, given: str, missing: str) -> None:
+        if self._is_given(given) and not self._is_given(missing):
+            self._add(given, f"is set, but {missing} is not; set it too, or neither")
+
+    def _both_or_none(self, one: str, other: str) -> None:
+        self._needs(one, other)
+        self._needs(other, one)
+
+    def _all_or_none(self, what: str, names: Sequence[str]) -> None:
+        given = [name for name in names if self._is_given(name)]
+        missing = [name for name in names if name not in given]
+        if given and missing:
+            found = ", ".join(f"{name} ({self._origin(name)})" for name in given)
+            self.faults.append(
+                f"{what} is configured by half: {', '.join(missing)} missing, {found} given; give all of them or none"
+            )
+
+
+def _settings_class(sources: Sequence[Source]) -> type[BaseSettings]:
+    """`Variables` with these sources in the place of the process's own."""
+
+    class Configured(Variables):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_args: object, **_kwargs: object
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(MappingSettingsSource(settings_cls, source) for source in sources)
+
+    return Configured
+
+
+def _set_variables(checked: BaseSettings) -> dict[str, Any]:
+    return {name: value for name in checked.model_fields_set if (value := getattr(checked, name)) is not None}
+
+
+def _tell(faults: Sequence[str]) -> str:
+    if len(faults) == 1:
+        return faults[0]
+    return f"{len(faults)} settings are wrong:\n" + "\n".join(f"- {fault}" for fault in faults)

@@ -1,0 +1,141 @@
+"""The four sources of settings, read into values by variable name."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource
+
+from perago.settings.variables import SECRETS, TOML_KEYS, Variables
+
+_VARIABLES = {key: name for name, key in TOML_KEYS.items()}
+_TABLES = frozenset(key.split(".")[0] for key in _VARIABLES if "." in key)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source, read.
+
+    Attributes:
+        label: as messages call it.
+        values: by variable name; values are not checked yet.
+        faults: what is wrong with the source itself, as whole sentences.
+        in_toml: its keys are those of TOML files.
+    """
+
+    label: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    in_toml: bool = False
+
+    def origin(self, variable: str) -> str:
+        """Where in this source a variable stands, for a message."""
+        return f"`{TOML_KEYS[variable]}` in {self.label}" if self.in_toml else self.label
+
+    def without(self, variables: Container[str]) -> Source:
+        return replace(self, values={name: item for name, item in self.values.items() if name not in variables})
+
+
+class MappingSettingsSource(PydanticBaseSettingsSource):
+    """A source that is read already, as pydantic-settings takes it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], source: Source) -> None:
+        super().__init__(settings_cls)
+        self._values = source.values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        del field
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self._values)
+
+
+def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...]:
+    """All sources, the strongest first. A file that is not there is an empty source."""
+    return (
+        Source("the environment", _known(environment)),
+        _read_dotenv(cwd / ".env"),
+        _read_toml(cwd / "perago.toml", "perago.toml", lambda document: document),
+        _read_toml(cwd / "pyproject.toml", "[tool.perago] of pyproject.toml", _tool_table, committed=True),
+    )
+
+
+def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name in Variables.model_fields and value is not None}
+
+
+def _read_dotenv(path: Path) -> Source:
+    if not path.is_file():
+        return Source(".env")
+    try:
+        source = DotEnvSettingsSource(Variables, env_file=path, case_sensitive=True)
+    except (OSError, UnicodeDecodeError) as exc:
+        return Source(".env", faults=(_unreadable(path, exc),))
+    return Source(".env", _known(source.env_vars))
+
+
+def _read_toml(
+    path: Path, label: str, select: Callable[[dict[str, Any]], object], *, committed: bool = False
+) -> Source:
+    if not path.is_file():
+        return Source(label, in_toml=True)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        return Source(label, faults=(_unreadable(path, exc),), in_toml=True)
+    except tomllib.TOMLDecodeError as exc:
+        return Source(label, faults=(f"{path.name} is no valid TOML: {exc}",), in_toml=True)
+    table = select(document)
+    if not isinstance(table, dict):
+        return Source(label, faults=(f"{label} must be a table",), in_toml=True)
+    return _sort_keys(table, label, committed=committed)
+
+
+def _tool_table(document: dict[str, Any]) -> object:
+    tool = document.get("tool", {})
+    return tool.get("perago", {}) if isinstance(tool, dict) else {}
+
+
+def _sort_keys(table: dict[str, Any], label: str, *, committed: bool) -> Source:
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for key, value in _flatten(table):
+        variable = _VARIABLES.get(key)
+        if variable is None:
+            faults.append(_unknown_key(key, label))
+        elif committed and variable in SECRETS:
+            faults.append(
+                f"{variable} (`{key}` in {label}): a secret has no place in a file that is committed; "
+                f"put it into .env or the environment, and change it if it was ever committed"
+            )
+        else:
+            values[variable] = value
+    return Source(label, values, tuple(faults), in_toml=True)
+
+
+def _flatten(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if key in _TABLES and isinstance(value, dict):
+            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
+        else:
+            yield key, value
+
+
+def _unknown_key(key: str, label: str) -> str:
+    if key in _TABLES:
+        return f"`{key}` in {label} must be a table; write [{key}] above its keys"
+    near = difflib.get_close_matches(key.lower().removeprefix("perago_"), _VARIABLES, n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(_VARIABLES))}"
+    return f"`{key}` in {label} is no setting{hint}"
+
+
+def _unreadable(path: Path, exc: Exception) -> str:
+    reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+    return f"{path.name} cannot be read: {reason}"
