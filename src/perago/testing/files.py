@@ -1,0 +1,66 @@
+"""Files of the in-memory store on their way into a workspace directory and out of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from perago.errors import ObjectNameError, WorkspaceContentError
+from perago.names import show_name
+from perago.testing.commits import Blob, Overlay, Tree
+from perago.workspace.storage import opened_file, storage_errors
+
+
+def lay_out(files: Tree, target: Path) -> None:
+    """Write files below a directory; nothing that is there is overwritten or followed.
+
+    Raises:
+        WorkspaceStorageError: the disk refused.
+    """
+    with storage_errors("cannot lay out the workspace in", target):
+        for path, blob in files.items():
+            file = target / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            mode = 0o755 if blob.executable else 0o644
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            with os.fdopen(descriptor, "wb") as writing:
+                writing.write(blob.content)
+
+
+def read_file(workspace_dir: Path, path: str) -> Blob:
+    """Read a file that the body left.
+
+    Raises:
+        WorkspaceContentError: it is gone, no regular file, or cannot be read.
+    """
+    try:
+        with opened_file(workspace_dir / path) as file:
+            return Blob(file.readall(), bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR))
+    except OSError as exc:
+        raise WorkspaceContentError(
+            f"{show_name(path)} cannot be read as a regular file: {exc.strerror}; the task has to leave it readable, "
+            f"and to end every process that it started before it returns"
+        ) from exc
+
+
+def check_places(own: Overlay, tree: Tree) -> None:
+    """Refuse a written file in the place of a directory, or below a file, that the attempt did not see.
+
+    Include and exclude patterns hide files of the commit from a workspace; they are not its to replace.
+
+    Raises:
+        ObjectNameError
+    """
+    directories = {str(parent) for name in tree for parent in PurePosixPath(name).parents}
+    for path, blob in own.items():
+        if blob is None:
+            continue
+        beside = next((above for above in map(str, PurePosixPath(path).parents) if above in tree), None)
+        if beside is None and path in directories:
+            beside = next(name for name in tree if name.startswith(path + "/"))
+        if beside is not None:
+            raise ObjectNameError(
+                f"{show_name(path)} cannot be written beside {show_name(beside)}, which the workspace's patterns leave "
+                f"out: one would have to be a directory and a file at once; write it elsewhere"
+            )

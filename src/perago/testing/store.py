@@ -1,0 +1,354 @@
+"""A versioned store in memory, for tests: the ports of a real one, and looks into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import assert_never
+
+from perago.errors import PrefixNotFoundError, PublishFenceError, RefNotFoundError, RepositoryNotFoundError, StoreError
+from perago.models import (
+    Changes,
+    CommitFacts,
+    Complete,
+    History,
+    Merge,
+    Publish,
+    Refuse,
+    Seal,
+    StagedWorkspace,
+    Stamp,
+    TaskExecution,
+    WorkspaceInput,
+    WritePlan,
+)
+from perago.names import check_object_names
+from perago.plans import MAX_HISTORY, input_not_on_branch, plan_without_engine, refusal
+from perago.ports import FileDigests
+from perago.spec import WorkspaceSpec
+from perago.staging import staging_branch_name
+from perago.stamps import from_pairs, to_pairs
+from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
+from perago.testing.files import check_places, lay_out, read_file
+from perago.workspace.digest import SHA256, digest_bytes
+from perago.workspace.folding import probe_folding
+from perago.workspace.merge import merge_paths
+from perago.workspace.patterns import Selection
+
+_FULL_ID = re.compile(r"[0-9a-f]{40}")
+_LISTED_CONFLICTS = 10
+
+
+class MemoryStore:
+    """A versioned store in memory: what a real one does, without a disk or a server. Safe to share between threads.
+
+    It holds to the same contract suite (`perago.testing.contract`) as the real stores.
+
+    Args:
+        repository: its only repository; inputs have to name it.
+    """
+
+    def __init__(self, repository: str = "memory") -> None:
+        self.repository = repository
+        self._commits = Commits(repository)
+
+    # ---- the ports; see `perago.ports` for what they promise
+
+    def download_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+    ) -> FileDigests:
+        """Lay out the input's files below the prefix.
+
+        Raises:
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
+            PrefixNotFoundError: of a read-only task.
+            ObjectNameError: a name that cannot be laid out; nothing was written.
+            WorkspaceStorageError: the disk refused.
+        """
+        commit = self._input_commit(workspace_input)
+        self._commits.head(workspace_input.branch)
+        selection = Selection(workspace_spec.include, workspace_spec.exclude)
+        below = self._below_prefix(commit, workspace_spec)
+        files = {path: blob for path, blob in below.items() if selection.selects(path)}
+        check_object_names(files, probe_folding(workspace_dir))
+        lay_out(files, workspace_dir)
+        return {path: digest_bytes(blob.content, SHA256) for path, blob in files.items()}
+
+    def read_history(self, workspace_input: WorkspaceInput, /) -> History:
+        """Read the head, then the first-parent line from it down to the input."""
+        base = self._input_commit(workspace_input).id
+        head = self._commits.head(workspace_input.branch)
+        between: list[CommitFacts] = []
+        for commit in self._commits.first_parents(head):
+            if commit.id == base:
+                return History(head, base, tuple(between))
+            if len(between) == MAX_HISTORY:
+                break
+            between.append(self._facts(commit))
+        raise input_not_on_branch(workspace_input.branch, base, head)
+
+    def stage_workspace(
+        self,
+        workspace_dir: Path,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> StagedWorkspace:
+        """Commit the changed files on top of the plan's head, where no branch has them yet."""
+        plan = self._write_plan(workspace_input, execution)
+        stamp = _stamp_of(execution)
+        base = self._input_commit(workspace_input)
+        parent = self._commits.get(plan.head)
+        changes = Changes() if isinstance(plan, Seal) else _changes_of(execution)
+        own = _own_overlay(workspace_dir, workspace_spec, changes)
+        tree = self._staged_tree(plan, parent, base, own)
+        staged = self._commits.add(
+            parent.id,
+            tree,
+            stamp=_as_stored(_sealing(stamp, plan) if isinstance(plan, Seal) else stamp.on(plan.head, plan.abandoned)),
+            author="perago",
+            subject=_subject(stamp, plan, changes),
+        )
+        name = staging_branch_name(execution)
+        self._commits.keep_staged(name, staged.id)
+        return StagedWorkspace(repository=workspace_input.repository, branch=name, commit=staged.id)
+
+    def publish_workspace(
+        self,
+        staged: StagedWorkspace,
+        workspace_input: WorkspaceInput,
+        _workspace_spec: WorkspaceSpec,
+        _execution: TaskExecution,
+        /,
+    ) -> str:
+        """Move the branch to the staged commit by compare-and-swap; returns that commit's id."""
+        self._check_repository(workspace_input)
+        self._commits.swap(workspace_input.branch, self._commits.get(staged.commit))
+        return staged.commit
+
+    def complete_noop_workspace(
+        self, workspace_input: WorkspaceInput, _workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+    ) -> str:
+        """Say which commit an attempt without changes completes with."""
+        plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
+        match plan:
+            case Complete(ref):
+                return ref
+            case Refuse():
+                raise refusal(plan, workspace_input.branch, workspace_input.ref)
+            case Publish() if execution.plan is None:
+                return workspace_input.ref
+        raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
+
+    def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
+        """Remove the staging reference; one that is gone is fine."""
+        self._commits.drop_staged(staged.branch)
+
+    # ---- for tests: what people do, and looks into the repository
+
+    def commit(
+        self,
+        branch: str,
+        files: Mapping[str, bytes | str | None],
+        author: str = "someone",
+        *,
+        subject: str = "by hand",
+        executable: Collection[str] = (),
+    ) -> str:
+        """A person's commit on the head: these object names get this content, None: they go.
+
+        Args:
+            branch: made if there is none.
+            files: any names, hostile ones too.
+            executable: which of them have the executable bit.
+
+        Returns:
+            the commit's id.
+        """
+        overlay = {path: _blob(content, path in executable) for path, content in files.items()}
+        return self._commits.commit_on(branch, overlay, stamp=None, author=author, subject=subject).id
+
+    def cherry_pick(self, commit_id: str, branch: str, author: str = "someone") -> str:
+        """Put a commit's changes on a branch as a person does, who copies its metadata too, a stamp included."""
+        source = self._commits.get(commit_id)
+        overlay = changed(self._commits.parent_tree(source), source.tree)
+        made = self._commits.commit_on(branch, overlay, stamp=source.stamp, author=author, subject=source.subject)
+        return made.id
+
+    def input(self, branch: str = "main", ref: str | None = None) -> WorkspaceInput:
+        """A task's workspace input. Default: the branch's head."""
+        ref = self.head(branch) if ref is None else ref
+        return WorkspaceInput(repository=self.repository, branch=branch, refType="commit", ref=ref)
+
+    def files(self, ref_or_branch: str) -> dict[str, bytes]:
+        """Content by object name."""
+        return {path: blob.content for path, blob in self._at(ref_or_branch).tree.items()}
+
+    def executables(self, ref_or_branch: str) -> set[str]:
+        """Object names with the executable bit."""
+        return {path for path, blob in self._at(ref_or_branch).tree.items() if blob.executable}
+
+    def branches(self) -> list[str]:
+        """Names of all branches, sorted."""
+        return self._commits.branches()
+
+    def head(self, branch: str) -> str:
+        """Id of the commit that a branch points at.
+
+        Raises:
+            BranchNotFoundError
+        """
+        return self._commits.head(branch)
+
+    def history(self, branch: str) -> list[str]:
+        """Commit ids on the first-parent line, from the head to the root."""
+        return [commit.id for commit in self._commits.first_parents(self.head(branch))]
+
+    def stamp_of(self, commit_id: str) -> Stamp | None:
+        """What a commit says of itself, whether that counts or not."""
+        return self._commits.get(commit_id).stamp
+
+    def staged(self) -> list[str]:
+        """Names of what is staged and not cleaned up, sorted."""
+        return self._commits.staged()
+
+    # ---- within
+
+    def _check_repository(self, workspace_input: WorkspaceInput) -> None:
+        if workspace_input.repository != self.repository:
+            raise RepositoryNotFoundError(
+                f"there is no repository {workspace_input.repository!r} here; this one is {self.repository!r}. Make "
+                f"one with MemoryStore({workspace_input.repository!r})"
+            )
+
+    def _input_commit(self, workspace_input: WorkspaceInput) -> Commit:
+        self._check_repository(workspace_input)
+        ref = workspace_input.ref
+        if not _FULL_ID.fullmatch(ref):
+            raise RefNotFoundError(
+                f"input ref {ref!r} is no full commit id (40 lower-case hex digits); give what MemoryStore.commit "
+                f"returned, or MemoryStore.head(branch)"
+            )
+        found = self._commits.find(ref)
+        if found is None:
+            raise RefNotFoundError(
+                f"repository {self.repository!r} has no commit {ref}; give what MemoryStore.commit returned"
+            )
+        return found
+
+    def _at(self, ref_or_branch: str) -> Commit:
+        head = self._commits.find_head(ref_or_branch)
+        return self._commits.get(ref_or_branch if head is None else head)
+
+    def _below_prefix(self, commit: Commit, spec: WorkspaceSpec) -> Tree:
+        root = spec.root
+        below = {path.removeprefix(root): blob for path, blob in commit.tree.items() if path.startswith(root)}
+        is_file = spec.prefix in commit.tree
+        if root and not below and (spec.read_only or is_file):
+            raise PrefixNotFoundError(
+                f"commit {commit.id[:12]} of {self.repository!r} has no directory {spec.prefix!r}"
+                + ("; that is a file" if is_file else "")
+                + ". Give a prefix that it has"
+            )
+        return below
+
+    def _facts(self, commit: Commit) -> CommitFacts:
+        empty = commit.parent is not None and commit.tree == self._commits.parent_tree(commit)
+        return CommitFacts(commit.id, commit.parent or "", commit.stamp, empty, commit.author, commit.subject)
+
+    def _write_plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
+        plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
+        match plan:
+            case Publish() | Merge() | Seal():
+                return plan
+            case Refuse():
+                raise refusal(plan, workspace_input.branch, workspace_input.ref)
+            case Complete():
+                raise StoreError("a plan to complete without writing has nothing to stage")
+        assert_never(plan)
+
+    def _staged_tree(self, plan: WritePlan, parent: Commit, base: Commit, own: Overlay) -> Tree:
+        match plan:
+            case Seal():
+                return parent.tree
+            case Publish():
+                tree = put(base.tree, own)
+                check_places(own, tree)
+                return tree
+            case Merge(foreign=foreign):
+                return put(base.tree, self._merged(foreign, own, base.tree))
+        assert_never(plan)
+
+    def _merged(self, foreign: Iterable[str], own: Overlay, base: Tree) -> Overlay:
+        commits = [self._commits.get(commit_id) for commit_id in foreign]
+        overlays = [changed(self._commits.parent_tree(commit), commit.tree) for commit in commits]
+
+        def below(path: str) -> list[str]:
+            return [name for name in base if name.startswith(path + "/")]
+
+        merged = merge_paths(overlays, own, base.get, below)
+        if merged.conflicts:
+            raise _conflict(merged.conflicts)
+        return merged.overlay
+
+
+def _blob(content: bytes | str | None, executable: bool) -> Blob | None:
+    if content is None:
+        return None
+    return Blob(content.encode() if isinstance(content, str) else bytes(content), executable)
+
+
+def _own_overlay(workspace_dir: Path, spec: WorkspaceSpec, changes: Changes) -> dict[str, Blob | None]:
+    check_object_names(spec.root + path for path in changes.written)
+    own: dict[str, Blob | None] = {spec.root + path: None for path in changes.deleted}
+    own.update((spec.root + path, read_file(workspace_dir, path)) for path in changes.written)
+    return own
+
+
+def _stamp_of(execution: TaskExecution) -> Stamp:
+    if execution.stamp is None:
+        raise StoreError("the execution has no stamp, and a publication without one could never be told from others")
+    return execution.stamp
+
+
+def _changes_of(execution: TaskExecution) -> Changes:
+    if execution.changes is None:
+        raise StoreError("the execution does not say what changed; stage after the diff")
+    return execution.changes
+
+
+def _sealing(stamp: Stamp, plan: Seal) -> Stamp:
+    """The attempt's own stamp, with the code and result of the commit that it completes with."""
+    source = plan.source or stamp
+    return replace(
+        stamp.on(plan.head),
+        completes=plan.completes,
+        code_digest=source.code_digest,
+        result=source.result,
+        result_digest=source.result_digest,
+        result_exact=source.result_exact,
+    )
+
+
+def _as_stored(stamp: Stamp) -> Stamp | None:
+    """The stamp as a store with text metadata gives it back."""
+    return from_pairs(to_pairs(stamp))
+
+
+def _subject(stamp: Stamp, plan: WritePlan, changes: Changes) -> str:
+    if isinstance(plan, Seal):
+        return f"{stamp.task}: completed with {plan.completes[:12]}"
+    return f"{stamp.task}: +{len(changes.added)} ~{len(changes.modified)} -{len(changes.deleted)} files"
+
+
+def _conflict(conflicts: tuple[str, ...]) -> PublishFenceError:
+    listed = ", ".join(repr(path) for path in conflicts[:_LISTED_CONFLICTS])
+    more = len(conflicts) - _LISTED_CONFLICTS
+    return PublishFenceError(
+        f"{len(conflicts)} of the paths that this attempt changed were changed by others since its input: {listed}"
+        + (f", and {more} more" if more > 0 else "")
+        + ". Nothing was published. Run the task again from the present head"
+    )
