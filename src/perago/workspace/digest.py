@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from perago.errors import WorkspaceContentError
 from perago.names import show_name
-from perago.workspace.storage import storage_error
+from perago.workspace.storage import opened_file, storage_error
 
 SHA256 = "sha256"
 GIT_SHA1 = "git-sha1"
@@ -21,7 +20,7 @@ GIT_SHA1 = "git-sha1"
 CHUNK_BYTES = 1024 * 1024
 """How much of a file is in memory at a time."""
 
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 _STILL_AT_WORK = "the task must end every process that it started before it returns"
 
 
@@ -81,19 +80,15 @@ def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
         read = _feed(hasher, path, size)
     if read != size:
         raise WorkspaceContentError(
-            f"file {show_name(os.fspath(path))} changed while it was read: it is no longer a regular file of {size} "
-            f"bytes; {_STILL_AT_WORK}"
+            f"file {show_name(os.fspath(path))} changed while it was read: {size} bytes before, {read} now; "
+            f"{_STILL_AT_WORK}"
         )
     return f"{algorithm}:{hasher.hexdigest()}"
 
 
 def _feed(hasher: _Hasher, path: str | os.PathLike[str], size: int) -> int:
-    """Read the file into the hasher; how many bytes there were, -1 if it is no regular file."""
-    # Not blocking, because a fifo that took the file's place would be waited for without end.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return -1
+    """Read the file into the hasher; how many bytes there were."""
+    with opened_file(path) as file:
         buffer = memoryview(bytearray(min(CHUNK_BYTES, size + 1)))
         read = 0
         while count := file.readinto(buffer):
@@ -121,6 +116,7 @@ def _content_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as exc:
         if exc.errno in _GONE:
             raise WorkspaceContentError(
-                f"file {show_name(os.fspath(path))} is gone since it was scanned; {_STILL_AT_WORK}"
+                f"{show_name(os.fspath(path))} is gone since it was scanned, or no longer a regular file; "
+                f"{_STILL_AT_WORK}"
             ) from exc
         raise storage_error(exc, "cannot read file", path) from exc

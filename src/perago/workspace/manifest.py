@@ -137,7 +137,7 @@ def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] |
         if not is_known(digest):
             digest = digest_file(root / path, SHA256, stat.size)
         entries[path] = ManifestEntry(stat, digest)
-    return Manifest(taken_at_ns, entries, _tick_of(taken_at_ns))
+    return Manifest(taken_at_ns, entries, tick_of(taken_at_ns))
 
 
 def _clock_of_file_system(directory: Path) -> int:
@@ -154,6 +154,6 @@ def _clock_of_file_system(directory: Path) -> int:
                 probe.unlink()
 
 
-def _tick_of(stamp_ns: int) -> int:
+def tick_of(stamp_ns: int) -> int:
     """One stamp on a whole second in a thousand million is chance; it costs reading some files again."""
     return COARSE_TICK_NS if stamp_ns % _SECOND_NS == 0 else FINE_TICK_NS

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from perago.workspace.storage import storage_errors, write_whole
+from perago.workspace.storage import opened_file, storage_errors, write_whole
 
 Liveness = Literal["alive", "dead", "unknown"]
 
@@ -83,8 +83,7 @@ class OwnerMarker:
     def read(cls, path: Path) -> Self | None:
         """Read a marker; None where there is none, or none that can be understood. A link is not followed."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
+            with opened_file(path) as file:
                 return cls._of(json.loads(file.read(_MAX_MARKER_BYTES)))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +50,23 @@ def storage_errors(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as exc:
         raise storage_error(exc, doing, path) from exc
+
+
+@contextmanager
+def opened_file(path: str | os.PathLike[str]) -> Iterator[io.FileIO]:
+    """A regular file for reading, unbuffered. What else may have taken its place is neither followed nor waited for.
+
+    Raises:
+        OSError: it is not there, cannot be read, or (`EINVAL`, `ELOOP`) is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+        with io.FileIO(descriptor, closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, lines: Iterable[str]) -> None:

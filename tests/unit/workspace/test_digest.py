@@ -1,0 +1,101 @@
+"""Digests of files and bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tracemalloc
+
+import pytest
+
+from perago.errors import WorkspaceContentError, WorkspaceStorageError
+from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, digest_file, is_known
+
+SIZES = [0, 1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 7]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_and_its_bytes_have_one_digest(tmp_path, size):
+    content = os.urandom(size)
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    assert digest_file(path, "sha256", size) == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert digest_file(path, "git-sha1", size) == digest_bytes(content, "git-sha1")
+    assert digest_file(str(path), "sha256", size) == digest_bytes(content, "sha256")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_sha1_is_gits_own_id(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"hello\n" * 1000)
+    told = subprocess.run(["git", "hash-object", "--no-filters", path], check=True, capture_output=True, text=True)
+    assert digest_file(path, "git-sha1", 6000) == "git-sha1:" + told.stdout.strip()
+
+
+def test_a_large_file_is_never_whole_in_memory(tmp_path):
+    path = tmp_path / "large"
+    size = 64 * CHUNK_BYTES
+    with path.open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        digest_file(path, "sha256", size)
+        assert tracemalloc.get_traced_memory()[1] < 2 * CHUNK_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("told", [0, 4, 6])
+@pytest.mark.parametrize("algorithm", ["sha256", "git-sha1"])
+def test_a_file_that_is_not_of_the_size_told_is_refused(tmp_path, told, algorithm):
+    path = tmp_path / "f"
+    path.write_bytes(b"12345")
+    with pytest.raises(WorkspaceContentError, match="changed while it was read"):
+        digest_file(path, algorithm, told)
+
+
+def test_what_took_the_files_place_is_refused_at_once(tmp_path):
+    path = tmp_path / "f"
+    with pytest.raises(WorkspaceContentError, match="gone since"):
+        digest_file(path, "sha256", 0)
+    os.mkfifo(path)
+    with pytest.raises(WorkspaceContentError, match="no longer a regular file"):
+        digest_file(path, "sha256", 0)
+    path.unlink()
+    (tmp_path / "other").write_bytes(b"")
+    path.symlink_to("other")
+    with pytest.raises(WorkspaceContentError, match="gone since"):
+        digest_file(path, "sha256", 0)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(WorkspaceContentError, match="no longer a regular file"):
+        digest_file(path, "sha256", 0)
+
+
+def test_an_unreadable_file_is_the_bodys_fault(open_directory, as_nobody):
+    path = open_directory / "f"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    with pytest.raises(WorkspaceContentError, match="read permission"):
+        as_nobody(lambda: digest_file(path, "sha256", 1))
+
+
+def test_other_faults_of_the_system_are_storage_errors(tmp_path):
+    with pytest.raises(WorkspaceStorageError, match="cannot read file"):
+        digest_file(tmp_path / ("x" * 300), "sha256", 1)
+
+
+def test_an_unknown_algorithm_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="md5"):
+        digest_bytes(b"", "md5")
+    with pytest.raises(ValueError, match="md5"):
+        digest_file(tmp_path, "md5", 1)
+
+
+def test_known_digests_are_told_from_others():
+    assert is_known(digest_bytes(b"", "sha256"))
+    assert is_known(digest_bytes(b"", "git-sha1"))
+    assert not any(is_known(text) for text in ("", "sha256", "sha256:", "md5:abc", ":abc"))
+    assert algorithm_of("git-sha1:abc") == "git-sha1"
