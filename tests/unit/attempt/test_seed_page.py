@@ -307,11 +307,11 @@ def test_the_owner_marker_names_the_worker_and_the_living_process(world, root):
 
 
 def test_the_execution_id_isolates_directory_and_staging(world, root):
-    world.run(root, execution_id="exec-7")
-    assert "exec-7" in world.seen_dirs[0].parent.name
-    assert world.executions[0].execution_id == "exec-7"
-    assert "exec-7" in perago.staging_branch_name(world.executions[0])
-    other = replace(world.executions[0], execution_id="exec-8")
+    world.run(root, execution_id="exec7")
+    assert "exec7" in world.seen_dirs[0].parent.name
+    assert world.executions[0].execution_id == "exec7"
+    assert "exec7" in perago.staging_branch_name(world.executions[0])
+    other = replace(world.executions[0], execution_id="exec8")
     assert perago.staging_branch_name(other) != perago.staging_branch_name(world.executions[0])
 
 

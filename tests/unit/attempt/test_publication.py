@@ -1,0 +1,306 @@
+"""What becomes of the branch, whatever races, dies or is retried. The store and the engine are the in-memory ones."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from attempt_world import World, nothing, ref_of, said_of, with_params
+
+from perago.ports import Phase
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path / "root")
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    return World(tmp_path / "root", isolation="snapshot")
+
+
+def test_a_retry_adopts_what_its_predecessor_published_and_the_body_does_not_run_again(world):
+    world.schedule()
+    first = world.poll()
+    world.result = "the first time"
+    published = ref_of(world.attempt(first, report=False))
+    world.engine.timeout(first.task_id)
+    world.result = "the second time"
+    with world.nothing_left():
+        result = world.attempt(world.poll())
+    assert ref_of(result) == published
+    assert said_of(result) == "the first time"
+    assert world.runs == 1
+    seal = world.store.stamp_of(world.head)
+    assert seal.completes == published
+    assert world.line[1:] == [published, world.input_ref]
+
+
+def test_a_zombie_that_comes_late_finds_its_retry_sealed(world):
+    world.schedule()
+    first = world.poll()
+
+    def the_retry_is_faster():
+        world.engine.timeout(first.task_id)
+        second = world.attempt(world.poll())
+        assert second.status == "COMPLETED"
+
+    world.at[(Phase.STAGE, "completed")] = the_retry_is_faster
+    with world.nothing_left():
+        result = world.attempt(first)
+    assert result.status == "FAILED"
+    assert len(world.line) == 2
+    assert world.engine.status() == "COMPLETED"
+
+
+def test_a_swap_of_a_zombie_cannot_land_after_an_adoption(world):
+    """The zombie passed both fences; its swap comes after the retry adopted an older publication."""
+    world.schedule()
+    first = world.poll()
+    published = ref_of(world.attempt(first, report=False))
+    world.engine.requeue(first.task_id)
+    again = world.poll()
+    staged = []
+
+    def stage_only(workspace_dir, workspace_input, spec, execution):
+        commit = world.store.stage_workspace(workspace_dir, workspace_input, spec, execution)
+        staged.append((commit, workspace_input, spec, execution))
+        raise RuntimeError("stalls here")
+
+    world.attempt(again, report=False, read_history=None, stage_workspace=stage_only)
+    world.engine.timeout(first.task_id)
+    assert ref_of(world.attempt(world.poll())) == published
+    head = world.head
+    for arguments in staged:
+        with pytest.raises(Exception, match="moved"):
+            world.store.publish_workspace(*arguments)
+    assert world.head == head
+
+
+def test_a_retry_with_other_params_replaces_and_loses_nothing(world):
+    world.schedule()
+    first = world.poll()
+    world.body = lambda workspace, params: [(workspace / name).write_text("1") for name in ("a", "b")]
+    left = ref_of(world.attempt(first, report=False))
+    world.engine.timeout(first.task_id)
+    second = world.poll()
+    world.body = lambda workspace, params: (workspace / "a").write_text("2")
+    second = with_params(second, text="other")
+    with world.nothing_left():
+        result = world.attempt(second)
+    assert world.files == {"in.txt": b"input", "a": b"2"}
+    assert world.line == [ref_of(result), left, world.input_ref]
+    assert world.store.stamp_of(world.head).abandoned == (left,)
+
+
+def test_a_rerun_computes_anew_and_replaces(world):
+    world.schedule()
+    first = world.poll()
+    before = ref_of(world.attempt(first))
+    world.engine.rerun(first.task_id)
+    world.result = "anew"
+    result = world.attempt(world.poll())
+    assert said_of(result) == "anew"
+    assert world.runs == 2
+    assert world.line == [ref_of(result), before, world.input_ref]
+
+
+def test_a_restart_computes_anew_and_replaces(world):
+    world.schedule()
+    before = ref_of(world.attempt(world.poll()))
+    world.engine.restart()
+    result = world.attempt(world.poll())
+    assert world.runs == 2
+    assert world.line == [ref_of(result), before, world.input_ref]
+
+
+def test_a_person_s_commit_since_the_input_is_refused_before_the_body(world):
+    world.schedule()
+    theirs = world.person(their_txt="mine")
+    with world.nothing_left():
+        result = world.attempt(world.poll())
+    assert result.status == "FAILED"
+    assert "Grace" in result.reason_for_incompletion
+    assert world.runs == 0
+    assert world.head == theirs
+
+
+@pytest.mark.parametrize("moment", [(Phase.BODY, "completed"), (Phase.STAGE, "completed"), (Phase.PUBLISH, "started")])
+def test_a_person_s_commit_made_meanwhile_is_kept_and_told(world, moment):
+    world.schedule()
+    world.at[moment] = lambda: world.person(their_txt="mine")
+    with world.nothing_left():
+        result = world.attempt(world.poll())
+    assert result.status == "FAILED"
+    assert "Nothing was published" in result.reason_for_incompletion
+    assert world.files == {"in.txt": b"input", "their.txt": b"mine"}
+
+
+@pytest.mark.parametrize("moment", [(Phase.BODY, "completed"), (Phase.STAGE, "completed"), (Phase.PUBLISH, "started")])
+def test_in_snapshot_isolation_it_is_merged_with(snapshot, moment):
+    snapshot.schedule()
+    snapshot.at[moment] = lambda: snapshot.person(their_txt="mine")
+    with snapshot.nothing_left():
+        result = snapshot.attempt(snapshot.poll())
+    assert ref_of(result) == snapshot.head
+    assert snapshot.files == {"in.txt": b"input", "their.txt": b"mine", "out.txt": b"hello"}
+    assert snapshot.runs == 1
+
+
+def test_in_snapshot_isolation_the_first_committer_of_a_path_wins(snapshot):
+    snapshot.schedule()
+    snapshot.at[(Phase.BODY, "completed")] = lambda: snapshot.person(out_txt="mine")
+    with snapshot.nothing_left():
+        result = snapshot.attempt(snapshot.poll())
+    assert result.status == "FAILED"
+    assert "out.txt" in result.reason_for_incompletion
+    assert snapshot.files["out.txt"] == b"mine"
+
+
+def test_two_branches_of_a_fork_both_publish_in_snapshot_isolation(snapshot):
+    snapshot.schedule("left")
+    snapshot.schedule("right")
+    left, right = snapshot.poll(), snapshot.poll()
+    snapshot.body = lambda workspace, params: (workspace / "left").write_text("l")
+    snapshot.attempt(left)
+    snapshot.body = lambda workspace, params: (workspace / "right").write_text("r")
+    snapshot.attempt(right)
+    assert snapshot.files == {"in.txt": b"input", "left": b"l", "right": b"r"}
+
+
+def test_the_second_branch_of_a_fork_is_refused_in_serializable_isolation(world):
+    world.schedule("left")
+    world.schedule("right")
+    left, right = world.poll(), world.poll()
+    published = ref_of(world.attempt(left))
+    result = world.attempt(right)
+    assert "say" in result.reason_for_incompletion
+    assert world.head == published
+
+
+def test_a_task_after_a_sealed_one_publishes_over_the_seal(world):
+    world.schedule("first")
+    attempt = world.poll()
+    published = ref_of(world.attempt(attempt, report=False))
+    world.engine.timeout(attempt.task_id)
+    world.attempt(world.poll())
+    world.input_ref = published
+    world.schedule("second", after=("first",))
+    world.body = lambda workspace, params: (workspace / "more.txt").write_text("more")
+    result = world.attempt(world.poll())
+    assert world.files == {"in.txt": b"input", "out.txt": b"hello", "more.txt": b"more"}
+    assert ref_of(result) == world.head
+
+
+def test_a_no_op_leaves_the_branch_alone(world):
+    world.schedule()
+    world.body = nothing
+    with world.nothing_left():
+        result = world.attempt(world.poll())
+    assert ref_of(result) == world.input_ref == world.head
+
+
+def test_a_no_op_of_a_retry_is_sealed(world):
+    world.schedule()
+    world.engine.timeout(world.poll().task_id)
+    world.body = nothing
+    result = world.attempt(world.poll())
+    assert ref_of(result) == world.input_ref
+    assert world.store.stamp_of(world.head).completes == world.input_ref
+    assert world.files == {"in.txt": b"input"}
+
+
+def test_a_no_op_that_follows_an_abandoned_publication_restores_the_input(world):
+    world.schedule()
+    first = world.poll()
+    world.attempt(first, report=False)
+    world.engine.timeout(first.task_id)
+    second = with_params(world.poll(), text="other")
+    world.body = nothing
+    result = world.attempt(second)
+    assert ref_of(result) == world.head
+    assert world.files == {"in.txt": b"input"}
+    assert len(world.line) == 3
+
+
+def test_a_no_op_beside_a_person_s_commit_is_refused(world):
+    world.schedule()
+    world.body = nothing
+    world.at[(Phase.BODY, "completed")] = lambda: world.person(their_txt="mine")
+    assert world.attempt(world.poll()).status == "FAILED"
+
+
+def test_a_read_only_task_does_not_care_who_commits(tmp_path):
+    world = World(tmp_path / "root", read_only=True)
+    world.schedule()
+    world.person(their_txt="mine")
+    result = world.attempt(world.poll())
+    assert ref_of(result) == world.input_ref
+
+
+def test_a_publication_whose_answer_is_lost_is_adopted_by_the_next_try(world):
+    world.schedule()
+
+    def publish_and_lose_the_answer(*arguments):
+        world.store.publish_workspace(*arguments)
+        raise ConnectionError("cut")
+
+    first = world.attempt(world.poll(), publish_workspace=publish_and_lose_the_answer)
+    assert first.status == "FAILED"
+    published = world.head
+    assert ref_of(world.attempt(world.poll())) == published
+    assert world.runs == 1
+
+
+@pytest.mark.parametrize("event", ["terminate", "timeout", "requeue"])
+@pytest.mark.parametrize("moment", [(Phase.BODY, "completed"), (Phase.STAGE, "completed")])
+def test_an_attempt_that_lost_its_task_publishes_nothing(world, event, moment):
+    world.schedule()
+    attempt = world.poll()
+    lose = {
+        "terminate": world.engine.terminate,
+        "timeout": lambda: world.engine.timeout(attempt.task_id),
+        "requeue": lambda: world.engine.requeue(attempt.task_id),
+    }
+    world.at[moment] = lose[event]
+    with world.nothing_left():
+        result = world.attempt(attempt, report=False)
+    assert result.status == "FAILED"
+    assert world.line == [world.input_ref]
+
+
+def test_the_seed_s_callables_alone_publish_and_refuse_what_is_between(world):
+    world.schedule()
+    alone = {"read_history": None, "load_record": None}
+    attempt = world.poll()
+    published = ref_of(world.attempt(attempt, report=False, **alone))
+    assert world.head == published
+    world.engine.timeout(attempt.task_id)
+    result = world.attempt(world.poll(), **alone)
+    assert result.status == "FAILED"
+    assert "Nothing was published" in result.reason_for_incompletion
+    assert world.head == published
+
+
+def test_the_seed_s_callables_alone_go_back_to_the_head_when_a_swap_is_lost(world):
+    world.schedule()
+    world.at[(Phase.PUBLISH, "started")] = lambda: world.person(their_txt="mine")
+    result = world.attempt(world.poll(), read_history=None, load_record=None)
+    assert "Grace" in result.reason_for_incompletion
+    assert world.files == {"in.txt": b"input", "their.txt": b"mine"}
+
+
+def test_a_stamp_says_who_made_it_from_what_with_what_result(world):
+    world.schedule()
+    attempt = world.poll()
+    world.attempt(attempt, execution_id="exec1", owner_worker_id="worker-1")
+    stamp = world.store.stamp_of(world.head)
+    assert (stamp.task, stamp.reference_task_name, stamp.worker) == ("say", "say", "worker-1")
+    assert (stamp.workflow_instance_id, stamp.task_id) == (attempt.workflow_instance_id, attempt.task_id)
+    assert (stamp.scheduled_time, stamp.poll_count) == (attempt.scheduled_time, attempt.poll_count)
+    assert (stamp.execution_id, stamp.input_ref, stamp.expected_head) == ("exec1", world.input_ref, world.input_ref)
+    assert (stamp.params, stamp.result, stamp.result_exact) == ({"text": "hello"}, {"said": "hello"}, True)
+    assert stamp.started_at.endswith("+00:00")
+    assert stamp.duration_ms >= 0
