@@ -6,6 +6,7 @@ import itertools
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def git(repository: Path, *arguments: str, text: str | None = None, check: bool 
 
 
 def fsck(repository: Path) -> str:
-    """What `git fsck` finds wrong; "" if nothing is. Unreachable objects are no fault."""
+    """What `git fsck` finds wrong; "" if nothing is. Unreachable objects are no fault, nor are missing branches."""
     done = subprocess.run(
         ["git", "-C", str(repository), "fsck", "--full", "--strict", "--no-dangling"],
         env=GIT_ENVIRONMENT,
@@ -62,7 +63,8 @@ def fsck(repository: Path) -> str:
         text=True,
         timeout=300,
     )
-    return (done.stdout + done.stderr).strip()
+    found = (done.stdout + done.stderr).splitlines()
+    return "\n".join(line for line in found if not line.startswith("notice: "))
 
 
 @dataclass
@@ -251,3 +253,36 @@ class Bench:
                 (work.directory / path).unlink()
         write_files(work.directory, {path: content for path, content in files.items() if content is not None})
         return self.finish(work, plan, **stamp)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: its return code (negative: a signal), what it printed, and what it synced and renamed."""
+
+    code: int
+    output: str
+    calls: list[str]
+
+
+def publish_in_a_process(
+    bench: Bench, files: Files, *, syscalls: Path | None = None, kill_before: str = "", branch: str = "main"
+) -> Ended:
+    """Publish these files from a process of its own, see program_publish.py; `kill_before` as in syscalls.c."""
+    number = next(_numbers)
+    workspace, trace = bench.root / f"own-{number}", bench.root / f"trace-{number}"
+    workspace.mkdir()
+    write_files(workspace, files)
+    environment = dict(os.environ)
+    if syscalls is not None:
+        environment |= {"LD_PRELOAD": str(syscalls), "TRACE_FILE": str(trace)}
+        environment |= {"KILL_BEFORE": kill_before} if kill_before else {}
+    program = Path(__file__).parent / "program_publish.py"
+    done = subprocess.run(
+        [sys.executable, program, bench.path, branch, workspace],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    calls = trace.read_text().splitlines() if trace.exists() else []
+    return Ended(done.returncode, done.stdout.strip() + done.stderr, calls)

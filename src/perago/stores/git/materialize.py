@@ -14,7 +14,7 @@ from perago.stores.git.files import write_all
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import Repository
-from perago.stores.git.trees import find, walk
+from perago.stores.git.trees import Snapshot, find, walk
 from perago.workspace.folding import probe_folding
 from perago.workspace.patterns import Selection
 from perago.workspace.storage import storage_errors
@@ -44,7 +44,7 @@ def plan_layout(repository: Repository, commit_id: str, spec: WorkspaceSpec, *, 
     reader = ObjectReader(repository)
     tree_id = str(repository.commit(commit_id).tree_id)
     root = find(reader, tree_id, spec.root.rstrip("/"))
-    if root is None and may_be_missing:
+    if root is None and may_be_missing and not _leads_through_a_file(reader, tree_id, spec.root):
         return Layout(())
     if root is None or not root.is_directory:
         raise PrefixNotFoundError(
@@ -98,6 +98,12 @@ def lay_out(repository: Repository, layout: Layout, target: Path, done: Callable
             digests[path] = f"sha256:{pointer.sha256}"
             done(pointer.size)
     return digests
+
+
+def _leads_through_a_file(reader: ObjectReader, tree_id: str, root: str) -> bool:
+    segments = root.rstrip("/").split("/")
+    before = Snapshot(reader, tree_id)
+    return any(before.leaf("/".join(segments[:length])) is not None for length in range(1, len(segments)))
 
 
 def _check_kind(path: str, leaf: Leaf) -> None:

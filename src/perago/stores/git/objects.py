@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from pygit2.enums import ObjectType
 
 from perago.errors import StoreError
-from perago.stores.git.repository import GIT_FAULTS, Repository, storage_error
+from perago.stores.git.repository import GIT_FAULTS, Repository, storage_error, while_directories_vanish
 
 FILE = 0o100644
 EXECUTABLE = 0o100755
@@ -68,7 +68,7 @@ class LooseWriter:
 
     def write(self, kind: ObjectType, data: bytes) -> str:
         try:
-            return str(self._odb.write(int(kind), data))
+            return str(while_directories_vanish(lambda: self._odb.write(int(kind), data)))
         except GIT_FAULTS as exc:
             raise storage_error(exc, f"writing a {kind.name.lower()}", self._path) from exc
 
@@ -78,7 +78,7 @@ class ObjectReader:
 
     def __init__(self, repository: Repository) -> None:
         self._path = repository.path
-        self._odb = repository.handle.odb
+        self._repository = repository
 
     def blob(self, blob_id: str) -> bytes:
         return self._read(blob_id, ObjectType.BLOB)
@@ -92,7 +92,7 @@ class ObjectReader:
 
     def _read(self, object_id: str, kind: ObjectType) -> bytes:
         try:
-            found, data = self._odb.read(object_id)
+            found, data = self._repository.read(lambda handle: handle.odb.read(object_id))
         except GIT_FAULTS as exc:
             raise storage_error(exc, f"reading {kind.name.lower()} {object_id}", self._path) from exc
         if found != kind:

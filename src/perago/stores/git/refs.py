@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pygit2
 
-from perago.errors import BranchNotFoundError, HeadMovedError, StoreError
+from perago.errors import BranchNotFoundError, HeadMovedError, PeragoError, StoreError
 from perago.ports import Clock
 from perago.stores.git.history import first_parents
 from perago.stores.git.locks import Patience, RefLock, hold
-from perago.stores.git.repository import GIT_FAULTS, Repository, branch_ref, storage_error, translated
+from perago.stores.git.repository import (
+    GIT_FAULTS,
+    Repository,
+    branch_ref,
+    storage_error,
+    translated,
+    while_directories_vanish,
+)
 
 STAGING = "refs/perago/staging/"
 """References that keep staged commits alive: `git gc` removes what hangs on none."""
@@ -21,7 +30,10 @@ _LOOKED_BACK = 1_000
 """First-parent commits that are searched for a publication whose answer was unclear."""
 
 _TRIES = 100
-"""Attempts at a swap that git's own lock got in the way of; each waits until that lock is gone."""
+"""Times that one write is tried which git's own lock got in the way of; each waits until that lock is gone."""
+
+_LOCKED = re.compile(r"failed to lock file|failed to create locked file .*" + re.escape(os.strerror(errno.EEXIST)))
+"""What libgit2 says where somebody else holds a lock; the error has no class of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +56,17 @@ class References:
         """
         name = branch_ref(branch)
         with hold(self.repository.path, self.patience, self.clock) as lock:
-            for _ in range(_TRIES):
-                if self._settled(branch, expected, new):
-                    return
-                fault = self._try_swap(lock, name, expected, new, message)
-                if fault is not None and not self._was_locked(name, fault) and not self._settled(branch, expected, new):
-                    raise storage_error(fault, f"publishing to branch {branch!r}", self.repository.path) from fault
-        raise StoreError(f"branch {branch!r} was locked by git each of {_TRIES} times; nothing was published")
+            if self._settled(branch, expected, new):
+                return
+            try:
+                self._write(lock, name, new, lambda: self._compare_and_swap(name, expected, new, message))
+            except (*GIT_FAULTS, StoreError) as fault:
+                if not self._settled(branch, expected, new):
+                    raise _told(fault, f"publishing to branch {branch!r}", self.repository) from fault
+            if not self._settled(branch, expected, new):
+                raise HeadMovedError(
+                    f"branch {branch!r} moved, and moved back to {expected[:12]}; nothing was published"
+                )
 
     def create_branch(self, branch: str, commit_id: str) -> None:
         """Make a branch that is not there yet.
@@ -59,29 +75,28 @@ class References:
             HeadMovedError: it is there.
         """
         name = branch_ref(branch)
-        with translated(f"making branch {branch!r}", self.repository.path), self._moving(name, commit_id):
-            try:
-                self.repository.handle.references.create(name, commit_id)
-            except pygit2.AlreadyExistsError as exc:
-                raise HeadMovedError(f"branch {branch!r} was made by somebody else meanwhile") from exc
+        try:
+            self._write_alone(name, commit_id, lambda: self.repository.handle.references.create(name, commit_id))
+        except pygit2.AlreadyExistsError as exc:
+            raise HeadMovedError(f"branch {branch!r} was made by somebody else meanwhile") from exc
+        except GIT_FAULTS as exc:
+            raise storage_error(exc, f"making branch {branch!r}", self.repository.path) from exc
 
     def keep_staged(self, staging_name: str, commit_id: str) -> str:
         """Hang a staged commit on a reference of its own; returns the reference's name."""
         name = STAGING + staging_name
-        with translated("keeping the staged commit", self.repository.path), self._moving(name, commit_id):
-            self.repository.handle.references.create(name, commit_id, force=True)
+        with translated("keeping the staged commit", self.repository.path):
+            self._write_alone(
+                name, commit_id, lambda: self.repository.handle.references.create(name, commit_id, force=True)
+            )
         return name
 
     def drop_staged(self, name: str) -> None:
         """Remove a staging reference; one that is not there is fine."""
         assert name.startswith(STAGING), name
         with translated(f"removing {name}", self.repository.path):
-            if self.repository.handle.references.get(name) is None:
-                return
-            with self._moving(name, ""):
-                reference = self.repository.handle.references.get(name)
-                if reference is not None:
-                    reference.delete()
+            if self.repository.handle.references.get(name) is not None:
+                self._write_alone(name, "", lambda: self._delete(name))
 
     def staged(self) -> Iterator[tuple[str, str]]:
         """Name and commit id of every staging reference."""
@@ -92,23 +107,34 @@ class References:
                     if reference is not None:
                         yield name, str(reference.target)
 
-    @contextmanager
-    def _moving(self, name: str, target: str) -> Iterator[None]:
-        locks = (f"{name}.lock",) if target else (f"{name}.lock", "packed-refs.lock")
-        with hold(self.repository.path, self.patience, self.clock) as lock, lock.moving(locks, target):
-            yield
+    def _write_alone(self, name: str, target: str, write: Callable[[], object]) -> None:
+        with hold(self.repository.path, self.patience, self.clock) as lock:
+            self._write(lock, name, target, write)
 
-    def _try_swap(self, lock: RefLock, name: str, expected: str, new: str, message: str) -> Exception | None:
-        """One compare-and-swap; returns what it failed with."""
-        with lock.moving((f"{name}.lock",), new):
-            try:
-                reference = self.repository.handle.references.get(name)
-                # libgit2 compares with what this object was read as, under git's lock; and this is the value we expect.
-                if reference is not None and str(reference.target) == expected:
-                    reference.set_target(new, message)
-            except GIT_FAULTS as exc:
-                return exc
-        return None
+    def _write(self, lock: RefLock, name: str, target: str, write: Callable[[], object]) -> None:
+        """Write one reference, again while git's own locks are in the way. `target` is "" for a deletion."""
+        locks = (f"{name}.lock",) if target else (f"{name}.lock", "packed-refs.lock")
+        for _ in range(_TRIES):
+            with lock.moving(locks, target):
+                try:
+                    while_directories_vanish(write)
+                except GIT_FAULTS as exc:
+                    if not _LOCKED.search(str(exc)):
+                        raise
+                else:
+                    return
+        raise StoreError(f"{name} was locked by git each of {_TRIES} times, and was not written. Try again")
+
+    def _delete(self, name: str) -> None:
+        reference = self.repository.handle.references.get(name)
+        if reference is not None:
+            reference.delete()
+
+    def _compare_and_swap(self, name: str, expected: str, new: str, message: str) -> None:
+        reference = self.repository.handle.references.get(name)
+        # libgit2 compares with what this object was read as, under git's lock; and that is the value we expect.
+        if reference is not None and str(reference.target) == expected:
+            reference.set_target(new, message)
 
     def _settled(self, branch: str, expected: str, new: str) -> bool:
         """Whether the branch has the new commit; raises where it can have it no more."""
@@ -133,6 +159,6 @@ class References:
                 return False
         return False
 
-    def _was_locked(self, name: str, fault: Exception) -> bool:
-        """Whether git's own lock was in the way: it may be gone again by now."""
-        return "lock" in str(fault) or (self.repository.path / f"{name}.lock").exists()
+
+def _told(fault: Exception, doing: str, repository: Repository) -> PeragoError:
+    return fault if isinstance(fault, PeragoError) else storage_error(fault, doing, repository.path)

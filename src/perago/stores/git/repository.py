@@ -10,9 +10,10 @@ import errno
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pygit2
 from pygit2.enums import Option, ReferenceType, RepositoryOpenFlag
@@ -35,6 +36,10 @@ GIT_FAULTS = (pygit2.GitError, OSError, KeyError, ValueError)
 """What pygit2 raises: a class by kind of fault, none of them its own for a lost swap or a busy lock."""
 
 
+_VANISHED_TRIES = 20
+T = TypeVar("T")
+
+
 class Repository:
     """A bare repository on disk, opened when it is first used."""
 
@@ -55,6 +60,18 @@ class Repository:
         repository: pygit2.Repository = self._own.repository
         return repository
 
+    def read(self, call: Callable[[pygit2.Repository], T]) -> T:
+        """Read with a call on the open repository; if that fails, once more on one that is opened anew.
+
+        git's housekeeping moves objects into new packs and removes the old ones, which an open repository may still
+        look into.
+        """
+        try:
+            return call(self.handle)
+        except GIT_FAULTS:
+            self._own.pid = None
+            return call(self.handle)
+
     def commit(self, commit_id: str) -> pygit2.Commit:
         """A commit by its full id.
 
@@ -62,7 +79,7 @@ class Repository:
             StoreError: it is not there, or is something else.
         """
         with translated(f"reading commit {commit_id}", self.path):
-            found = self.handle[commit_id]
+            found = self.read(lambda handle: handle[commit_id])
         if not isinstance(found, pygit2.Commit):
             raise StoreError(f"{commit_id} in repository {self.path} is no commit. Run `git fsck` there")
         return found
@@ -139,6 +156,17 @@ def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
     return StoreError(
         f"{doing}: {where} could not be used: {said}. If this comes again, see what `git -C {where} fsck` says"
     )
+
+
+def while_directories_vanish(call: Callable[[], T]) -> T:
+    """Call again where a directory went away under it: git's housekeeping removes those that are empty for a moment."""
+    for _ in range(_VANISHED_TRIES):
+        try:
+            return call()
+        except GIT_FAULTS as exc:
+            if os.strerror(errno.ENOENT) not in str(exc):
+                raise
+    return call()
 
 
 @contextmanager

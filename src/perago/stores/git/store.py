@@ -18,6 +18,7 @@ from perago.stores.git.progress import Progress
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository
+from perago.stores.git.resolve import resolve
 from perago.stores.git.stage import Staging
 
 
@@ -131,6 +132,10 @@ class GitStore:
     def branch_head(self, branch: str) -> str | None:
         """Full id of the commit that a branch points at; None where there is no such branch."""
         return self._repository.find_branch_head(branch)
+
+    def resolve(self, ref: str) -> str:
+        """Full id of the commit that a branch, a tag or the beginning of an id names. See `resolve.resolve`."""
+        return resolve(self._repository, ref)
 
     def branches(self) -> list[str]:
         """Names of all branches, sorted."""

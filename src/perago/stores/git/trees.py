@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pygit2.enums import ObjectType
 
-from perago.errors import StoreError
+from perago.errors import StoreError, WorkspaceContentError
 from perago.stores.git.objects import DIRECTORY, Leaf, ObjectReader, ObjectWriter, TreeEntry, serialize_tree
 
 Overlay = Mapping[str, Leaf | None]
@@ -118,7 +118,7 @@ def edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str, overlay: Over
     A directory that is left without files goes. A path may become a directory, or a directory a path.
 
     Raises:
-        StoreError: the overlay has a file where it also has a directory.
+        WorkspaceContentError: a file would stand where there is also a directory.
     """
     changed = _edit(reader, writer, tree_id, _nest(overlay), "")
     return changed if changed is not None else writer.write(ObjectType.TREE, b"")
@@ -141,21 +141,18 @@ def _edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, edits
     entries = {entry.name: entry for entry in listed}
     if len(entries) != len(listed):
         raise StoreError(f"directory {where or '/'!r} of the tree holds a name twice; mend it with git first")
-    replaced = set()
-    for name, leaf in edits.leaves.items():
+    for name in edits.leaves.keys() | edits.directories.keys():
+        leaf, inside = _split(entries.pop(name, None))
+        if name in edits.directories:
+            inside = _edit(reader, writer, inside, edits.directories[name], f"{where}{name}/")
+        leaf = edits.leaves.get(name, leaf)
+        if leaf is not None and inside is not None:
+            raise WorkspaceContentError(
+                f"{where}{name} would be a file and a directory at once: the repository has the other one there, "
+                f"outside of what was changed. Use another name, or change the workspace's prefix and patterns"
+            )
         if leaf is not None:
             entries[name] = TreeEntry(name, leaf.mode, leaf.id)
-            replaced.add(name)
-        elif name in entries and not entries[name].is_directory:
-            del entries[name]
-    for name, below in edits.directories.items():
-        present = entries.get(name)
-        inside = present.id if present is not None and present.is_directory else None
-        written = _edit(reader, writer, inside, below, f"{where}{name}/")
-        if written is not None and name in replaced:
-            raise StoreError(f"{where}{name} cannot be a file and a directory at once")
-        if written is not None:
-            entries[name] = TreeEntry(name, DIRECTORY, written)
         elif inside is not None:
-            del entries[name]
+            entries[name] = TreeEntry(name, DIRECTORY, inside)
     return writer.write(ObjectType.TREE, serialize_tree(entries.values())) if entries else None

@@ -1,0 +1,47 @@
+"""What is published survives a crash of the machine: everything is synced before the branch moves, and then the branch.
+
+A library between the program and libc writes down the order of the calls.
+"""
+
+import re
+
+from git_support import publish_in_a_process
+
+
+def position(calls, pattern):
+    """Where the first call that matches stands."""
+    found = [number for number, call in enumerate(calls) if re.search(pattern, call)]
+    assert found, f"no call matches {pattern}: {calls}"
+    return found[0]
+
+
+def test_every_object_and_the_branch_are_synced_in_order(bench, syscalls):
+    bench.import_files({"a": b"a"})
+    ended = publish_in_a_process(bench, {"b": b"b", "c/d": b"d"}, syscalls=syscalls)
+    assert ended.code == 0
+    moved = position(ended.calls, r"rename .*/refs/heads/main$")
+    objects = [call for call in ended.calls[:moved] if "fsync" in call and "/objects/tmp_object" in call]
+    assert len(objects) == 5  # two blobs, two trees, one commit
+    assert position(ended.calls, r"fsync .*/refs/heads/main\.lock$") < moved
+    assert position(ended.calls, r"fsync .*/data\.git/refs/heads$") > moved
+    assert all("/objects/" not in call for call in ended.calls[moved:])
+
+
+def test_a_large_file_is_synced_before_it_has_its_name_and_its_name_before_the_branch_moves(bench, syscalls):
+    bench.import_files({"a": b"a"})
+    ended = publish_in_a_process(bench, {"large": b"x" * (1 << 20)}, syscalls=syscalls)
+    named = position(ended.calls, r"rename .*/lfs/tmp/.*/lfs/objects/")
+    assert position(ended.calls, r"fsync .*/lfs/tmp/") < named
+    directory = position(ended.calls, r"fsync .*/lfs/objects/\w\w/\w\w$")
+    assert named < directory < position(ended.calls, r"rename .*/refs/heads/main$")
+
+
+def test_a_pack_is_synced_before_its_index_makes_it_visible(bench, syscalls):
+    bench.import_files({"a": b"a"})
+    ended = publish_in_a_process(bench, {f"f{number}": b"%d" % number for number in range(150)}, syscalls=syscalls)
+    pack, index = position(ended.calls, r"rename .*\.pack$"), position(ended.calls, r"rename .*\.idx$")
+    assert position(ended.calls, r"fsync .*/tmp_pack_") < pack < index
+    assert position(ended.calls, r"fsync .*/tmp_idx_") < index
+    assert (
+        index < position(ended.calls, r"fsync .*/objects/pack$") < position(ended.calls, r"rename .*/refs/heads/main$")
+    )
