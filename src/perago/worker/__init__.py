@@ -1,0 +1,1 @@
+"""Putting things together for processes that run task bodies."""

@@ -1,0 +1,164 @@
+"""What an attempt's process and its body's process tell each other: JSON objects, each with its length in front.
+
+Nothing but JSON is read from a body's process: a pickle could run code in the process that holds the credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Bytes of one message: bounds what a result, or the params, may weigh. Data belongs into the workspace."""
+
+MAX_TEXT_LENGTH = 64 * 1024
+"""Characters of a log line, a progress message or a traceback that are kept."""
+
+_LENGTH = struct.Struct(">I")
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Start(_Message):
+    """To the body: everything that it is to run. Params may hold secrets, so they travel here and nowhere else.
+
+    Attributes:
+        target: `pkg.module:function`.
+        sys_path, cwd: where modules and relative paths are found; cwd None: the caller's is gone.
+        identity: the fields of `AttemptIdentity`.
+        params: as they came in; validated again in the body's process.
+        workspace: absolute path of the body's directory; None for a free task.
+        metrics: whether the caller takes metrics.
+        log_levels: logger name ("" is the root) -> level, so that the caller's log settings hold.
+    """
+
+    kind: Literal["start"] = "start"
+    target: str
+    sys_path: list[str]
+    cwd: str | None
+    identity: dict[str, Any]
+    execution_id: str
+    task_name: str
+    params: dict[str, Any]
+    workspace: str | None
+    metrics: bool
+    log_levels: dict[str, int]
+
+
+class Cancel(_Message):
+    """To the body: stop as soon as you can."""
+
+    kind: Literal["cancel"] = "cancel"
+
+
+class Progress(_Message):
+    kind: Literal["progress"] = "progress"
+    done: int | float
+    total: int | float | None = None
+    message: str | None = None
+
+
+class Log(_Message):
+    """A record of the standard library's logging, formatted; `created` is in seconds since the epoch."""
+
+    kind: Literal["log"] = "log"
+    logger: str
+    level: int
+    text: str
+    created: float
+    fields: dict[str, Any] = Field(default_factory=dict)
+
+
+class Metric(_Message):
+    kind: Literal["metric"] = "metric"
+    instrument: Literal["gauge", "histogram"]
+    name: str
+    value: float
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Result(_Message):
+    """The body returned; `result` is validated."""
+
+    kind: Literal["result"] = "result"
+    result: dict[str, Any]
+
+
+class Failure(_Message):
+    """The body raised. `error` names the nearest class in `perago.errors`; texts are masked."""
+
+    kind: Literal["failure"] = "failure"
+    error: str
+    reason: str
+    traceback: str = ""
+
+
+ToBody = Annotated[Start | Cancel, Field(discriminator="kind")]
+FromBody = Annotated[Progress | Log | Metric | Result | Failure, Field(discriminator="kind")]
+
+TO_BODY: TypeAdapter[Start | Cancel] = TypeAdapter(ToBody)
+FROM_BODY: TypeAdapter[Progress | Log | Metric | Result | Failure] = TypeAdapter(FromBody)
+
+
+def encode(message: Start | Cancel | Progress | Log | Metric | Result | Failure) -> bytes:
+    """A message as it goes over the wire.
+
+    Raises:
+        ValueError: it holds what is no JSON, is nested too deeply, or is larger than `MAX_MESSAGE_BYTES`.
+    """
+    try:
+        payload = json.dumps(message.model_dump(), separators=(",", ":")).encode()
+    except TypeError as exc:
+        raise ValueError(str(exc)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be sent as JSON") from None
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ValueError(
+            f"it is {len(payload)} bytes as JSON, and at most {MAX_MESSAGE_BYTES} can be passed to or from a body; "
+            f"put the data into files of the workspace"
+        )
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class Decoder:
+    """Cuts a stream of bytes into JSON values."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[object]:
+        """Take more bytes; give the values that are complete.
+
+        Raises:
+            ValueError: a message is larger than `MAX_MESSAGE_BYTES`, or no JSON.
+        """
+        self._pending += data
+        while len(self._pending) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._pending)
+            if length > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message of {length} bytes is announced, and at most {MAX_MESSAGE_BYTES} are taken")
+            end = _LENGTH.size + length
+            if len(self._pending) < end:
+                return
+            payload = bytes(self._pending[_LENGTH.size : end])
+            del self._pending[:end]
+            yield _parse(payload)
+
+
+def clean_text(text: str) -> str:
+    """A text that any reader of UTF-8 takes, of at most `MAX_TEXT_LENGTH` characters; the end is kept."""
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    return clean if len(clean) <= MAX_TEXT_LENGTH else "[…] " + clean[-MAX_TEXT_LENGTH + 4 :]
+
+
+def _parse(payload: bytes) -> object:
+    try:
+        return json.loads(payload)
+    except RecursionError:
+        raise ValueError("a message is nested too deeply") from None

@@ -1,0 +1,27 @@
+"""A process that runs a body and prints what the body tells; for tests that kill it."""
+
+import sys
+from pathlib import Path
+
+from perago.attempt.body import BodyCall
+from perago.models import AttemptIdentity
+from perago.tasks.context import TaskContext
+from perago.tasks.load import load_module_task
+from perago.tasks.params import validate_params
+from perago.worker.body_process import BodyProcess
+
+TARGET = "worker_bodies:leave_children"
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    task = load_module_task(TARGET)
+    raw = {"text": sys.argv[1]}
+    context = TaskContext(
+        identity=AttemptIdentity(workflow_instance_id="w", task_id="t", retry_count=0),
+        execution_id="e",
+        task_name=task.name,
+        is_cancelled=bool,
+    ).reporting_to(lambda _done, _total, message: print(message, flush=True))
+    BodyProcess(TARGET, cancelled=bool)(
+        BodyCall(task=task, params=validate_params(task, raw), raw_params=raw, context=context)
+    )
