@@ -1,0 +1,224 @@
+"""The directory of runs: one directory for each, `<run id>/run.json` and `<run id>/lock`.
+
+A run's directory appears under its name when its record is whole, and goes in one rename. Only who holds a run's lock
+writes in it. Directories that are half made or half removed begin with a dot; a sweep removes those of dead processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.engines.local.files import (
+    OWNER_ONLY_DIRECTORY,
+    record_errors,
+    sweep_leftovers,
+    sync_directory,
+    write_durably,
+)
+from perago.engines.local.lock import FileLock
+from perago.engines.local.record import RunRecord, from_json, to_json
+from perago.errors import EngineError, RunBusyError, RunNotFoundError, WorkspaceStorageError
+from perago.ports import Clock
+from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
+from perago.workspace.storage import opened_file
+
+RECORD_FILE = "run.json"
+LOCK_FILE = "lock"
+MAKING_LOCK_FILE = ".lock"
+NEW_PREFIX = ".new-"
+RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
+
+_LOCK_TRIES = 50
+_LOCK_PAUSE_SECONDS = 0.02
+"""Together a second. A list of runs holds each lock for some microseconds, a sweep holds the one for making for as long
+as it takes to remove what a few killed processes left."""
+
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+
+
+@dataclass(frozen=True)
+class RunsDirectory:
+    """Where the records lie."""
+
+    path: Path
+    clock: Clock
+
+    def record_path(self, run_id: str) -> Path:
+        return self.path / run_id / RECORD_FILE
+
+    def lock_path(self, run_id: str) -> Path:
+        return self.path / run_id / LOCK_FILE
+
+    def ids(self) -> list[str]:
+        """Every run, newest first; runs of one second in the order of their names."""
+        try:
+            with record_errors("cannot list the runs in", self.path):
+                return sorted((name for name in os.listdir(self.path) if RUN_ID.fullmatch(name)), reverse=True)  # noqa: PTH208 - names are all that is needed
+        except EngineError as exc:
+            if isinstance(exc.__cause__, FileNotFoundError):
+                return []
+            raise
+
+    def create(self, record: RunRecord) -> FileLock | None:
+        """Make a run's directory; returns its lock, held. None: the name is taken.
+
+        Raises:
+            EngineError: it cannot be made.
+        """
+        with record_errors("cannot make a record of the run in", self.path):
+            if not self.path.is_dir():
+                self.path.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+                sync_directory(self.path.parent)
+            with self._making():
+                return self._create(record)
+
+    def _create(self, record: RunRecord) -> FileLock | None:
+        aside = self.path / f"{NEW_PREFIX}{secrets.token_hex(8)}"
+        aside.mkdir(OWNER_ONLY_DIRECTORY)
+        lock = FileLock.try_acquire(aside / LOCK_FILE)
+        assert lock is not None, "nobody else knows this name"
+        try:
+            write_durably(aside / RECORD_FILE, _text_of(record))
+            aside.rename(self.path / record.run_id)
+            sync_directory(self.path)
+        except BaseException as exc:
+            lock.release()
+            with suppress(WorkspaceStorageError):  # the next sweep removes it
+                delete_tree(aside, LOCK_FILE)
+            if isinstance(exc, OSError) and exc.errno in _TAKEN:
+                return None
+            raise
+        return lock
+
+    def acquire(self, run_id: str) -> FileLock:
+        """Take a run's lock.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunBusyError: a living process has it.
+        """
+        self._expect(run_id)
+        with record_errors("cannot lock run", self.path / run_id):
+            try:
+                lock = self._acquire(self.lock_path(run_id))
+            except FileNotFoundError as exc:
+                raise self._not_found(run_id) from exc
+        if lock is None:
+            raise RunBusyError(
+                f"run {run_id} is under way in {self._holder(run_id)}. Wait until it has ended, or end it first"
+            )
+        return lock
+
+    def read(self, run_id: str) -> RunRecord:
+        """Read a record.
+
+        Raises:
+            RunNotFoundError: there is none.
+            EngineError: it is damaged.
+        """
+        self._expect(run_id)
+        path = self.record_path(run_id)
+        try:
+            with record_errors("cannot read", path), opened_file(path) as file:
+                text = file.readall()
+            return from_json(text, run_id)
+        except ValueError as exc:
+            raise EngineError(
+                f"the record of run {run_id} is damaged: {exc}. Nothing can be resumed from it; look at {path}, or "
+                f"remove its directory"
+            ) from exc
+        except EngineError as exc:
+            if isinstance(exc.__cause__, FileNotFoundError) and not (self.path / run_id).is_dir():
+                raise self._not_found(run_id) from exc
+            raise
+
+    def write(self, record: RunRecord) -> None:
+        """Replace a record; for the holder of the run's lock alone.
+
+        Raises:
+            EngineError: the disk refused, and the old record stands (or the new one, where only the last sync failed).
+        """
+        path = self.record_path(record.run_id)
+        text = _text_of(record)
+        with record_errors("cannot write", path):
+            write_durably(path, text)
+
+    def sweep_run(self, run_id: str) -> None:
+        """Remove what killed writers left in a run's directory; for the holder of its lock alone."""
+        with record_errors("cannot sweep", self.path / run_id):
+            sweep_leftovers(self.record_path(run_id))
+
+    def sweep(self) -> None:
+        """Remove directories that killed processes left half made or half removed."""
+        making = FileLock.try_acquire(self.path / MAKING_LOCK_FILE)
+        if making is None:
+            return  # somebody makes a run, or sweeps, at this moment; the next sweep comes
+        with making:
+            for name in os.listdir(self.path):  # noqa: PTH208 - names are all that is needed
+                if name.startswith((NEW_PREFIX, TRASH_PREFIX)):
+                    delete_tree(self.path / name, LOCK_FILE)
+
+    def remove(self, run_id: str) -> bool:
+        """Remove a run that no process has; says whether it did."""
+        try:
+            lock = FileLock.try_acquire(self.lock_path(run_id))
+        except FileNotFoundError:
+            return False
+        if lock is None:
+            return False
+        with lock:
+            discard(self.path / run_id, LOCK_FILE)
+        return True
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """While a directory is half made: no sweep takes it for a dead one's."""
+        lock = self._acquire(self.path / MAKING_LOCK_FILE, shared=True)
+        if lock is None:
+            raise EngineError(
+                f"another process has swept {self.path} for {_LOCK_TRIES * _LOCK_PAUSE_SECONDS:g} s; try again, or end "
+                f"that process"
+            )
+        with lock:
+            yield
+
+    def _acquire(self, path: Path, *, shared: bool = False) -> FileLock | None:
+        for _ in range(_LOCK_TRIES):
+            lock = FileLock.try_acquire(path, shared=shared)
+            if lock is not None:
+                return lock
+            self.clock.sleep(_LOCK_PAUSE_SECONDS)
+        return None
+
+    def _expect(self, run_id: str) -> None:
+        """An id comes from a command line: it may be anything, and must not lead elsewhere."""
+        if not RUN_ID.fullmatch(run_id):
+            raise self._not_found(run_id)
+
+    def _not_found(self, run_id: str) -> RunNotFoundError:
+        return RunNotFoundError(f"there is no run {run_id!a} in {self.path}; `perago runs` lists those that are there")
+
+    def _holder(self, run_id: str) -> str:
+        try:
+            newest = self.read(run_id).current
+        except EngineError:
+            return "another process"
+        return f"process {newest.pid} on {newest.host}"
+
+
+def _text_of(record: RunRecord) -> str:
+    try:
+        return to_json(record)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise EngineError(f"run {record.run_id}: its input, options or output is not JSON: {exc}") from exc
+
+
+REMOVAL_ERRORS = (OSError, WorkspaceStorageError)
+"""What sweeping and removing can fail with."""

@@ -1,0 +1,273 @@
+"""The engine of `perago run`: it starts and resumes runs, lists them, and answers an attempt as any engine does."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import string
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+
+from perago.engines.local.directory import REMOVAL_ERRORS, RunsDirectory
+from perago.engines.local.lock import FileLock, is_held_by_anybody
+from perago.engines.local.record import RunRecord, workspace_field
+from perago.engines.local.run import LocalAttempt, LocalRun
+from perago.engines.local.summary import RunSummary
+from perago.errors import EngineError, RunNotFoundError
+from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryStatus
+from perago.ports import Clock, SystemClock
+
+DEFAULT_KEPT_RUNS = 1_000
+"""Records that are kept; the oldest go when a run is started. A record is a few KiB and the task's input and output."""
+
+_ID_CHARACTERS = string.digits + string.ascii_lowercase
+_ID_LENGTH = 6
+"""Two billion names a second: one workflow instance id must not come twice, on another machine neither, or the stamps
+of two runs in one repository would be told apart by their scheduled times only."""
+
+_NAME_TRIES = 10
+_SECOND = len("20260101-000000")
+
+
+class LocalEngine:
+    """Runs, each in one process and one try at a time, with records in a directory.
+
+    A run is one workflow instance with one logical task. Any number of processes may share the directory. Records
+    survive a kill at any moment.
+
+    Args:
+        directory: where the records lie; made when a run is started.
+        clock: where time comes from. Default: the machine's.
+        keep: how many records are kept; the oldest that no process has go when a run is started.
+    """
+
+    def __init__(self, directory: Path, clock: Clock | None = None, *, keep: int = DEFAULT_KEPT_RUNS) -> None:
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, not {keep}: a run needs its record")
+        self._clock = clock or SystemClock()
+        self._directory = RunsDirectory(directory.absolute(), self._clock)
+        self._keep = keep
+        self._mutex = threading.Lock()
+        self._open: dict[str, LocalRun] = {}
+
+    # ---- runs
+
+    def start_run(
+        self,
+        *,
+        target: str,
+        task_name: str,
+        input_data: JsonObject,
+        params_exact: bool = True,
+        options: JsonObject | None = None,
+    ) -> LocalRun:
+        """Begin a run with its first try.
+
+        Args:
+            target: what names the task's function, `pkg.module:function`.
+            task_name: of the definition; the logical task's reference name too.
+            input_data: the task's input, as JSON; secrets in its params masked.
+            params_exact: nothing was masked. False: a resume has to be given the params again.
+            options: JSON that the caller wants back at a resume.
+
+        Raises:
+            EngineError: the record cannot be written.
+        """
+        for _ in range(_NAME_TRIES):
+            draft = RunRecord(
+                run_id=self._new_id(),
+                target=target,
+                task_name=task_name,
+                input_data=input_data,
+                params_exact=params_exact,
+                tries=(),
+                options=options or {},
+            )
+            record = self._begin_try(draft)
+            lock = self._directory.create(record)
+            if lock is not None:
+                run = self._hold(lock, record, input_data)
+                self._trim(self._keep)
+                return run
+        raise EngineError(f"no free name for a run was found in {self._directory.path} in {_NAME_TRIES} tries")
+
+    def resume_run(self, run_id: str, *, input_params: JsonObject | None = None) -> LocalRun:
+        """Begin the next try of a run that was killed, failed or was cancelled, from the same input.
+
+        Args:
+            input_params: the params, where the record has them masked; else they may be left out.
+
+        Raises:
+            RunNotFoundError: there is no such run.
+            RunBusyError: a living process has it.
+            EngineError: it is completed, the params are missing or others, or the record is damaged or cannot be
+                written.
+        """
+        lock = self._directory.acquire(run_id)
+        try:
+            record = self._directory.read(run_id)
+            _expect_resumable(record)
+            input_data = _resumed_input(record, input_params)
+            self._directory.sweep_run(run_id)
+            if record.current.status.is_live:
+                record = record.ended(TryStatus.FAILED, now=self._now(), reason="its process died")
+            record = self._begin_try(record)
+            self._directory.write(record)
+            return self._hold(lock, record, input_data)
+        except BaseException:
+            lock.release()
+            raise
+
+    def runs(self) -> Iterator[RunSummary]:
+        """Every run, newest first. One whose record cannot be read is listed as such.
+
+        Raises:
+            EngineError: the directory cannot be read.
+        """
+        for _, names in groupby(self._directory.ids(), key=lambda name: name[:_SECOND]):
+            summaries = [summary for name in names if (summary := self._summary(name)) is not None]
+            yield from sorted(summaries, key=lambda summary: summary.started or self._clock.now(), reverse=True)
+
+    def prune(self, keep: int = DEFAULT_KEPT_RUNS) -> list[str]:
+        """Remove the oldest records but `keep`, those of runs under way excepted, and what killed processes left.
+
+        Returns:
+            ids of the removed runs.
+
+        Raises:
+            EngineError: something cannot be removed.
+        """
+        try:
+            removed = self._trim_or_fail(keep)
+            for run_id in self._directory.ids():
+                self._sweep_if_free(run_id)
+        except REMOVAL_ERRORS as exc:
+            raise EngineError(f"cannot remove records in {self._directory.path}: {exc}") from exc
+        return removed
+
+    # ---- the ports; see `perago.ports` for what they promise
+
+    def load_current_attempt(self, attempt: Attempt, /) -> LocalAttempt:
+        """The attempt's try as it is now.
+
+        Raises:
+            RunNotFoundError, EngineError: there is no such run, or it has no such try.
+        """
+        run = self._held(attempt.workflow_instance_id)
+        if run is not None:
+            found = run.find_attempt(attempt.task_id)
+        else:
+            record = self._directory.read(attempt.workflow_instance_id)
+            entry = record.find(attempt.task_id)
+            found = None if entry is None else LocalAttempt.of(record, entry, entry.status)
+        if found is None:
+            raise EngineError(f"run {attempt.workflow_instance_id} has no try {attempt.task_id!r}")
+        return found
+
+    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+        """Every try of the attempt's run.
+
+        Raises:
+            RunNotFoundError, EngineError: there is no such run, or its record is damaged.
+        """
+        run = self._held(attempt.workflow_instance_id)
+        record = self._directory.read(attempt.workflow_instance_id) if run is None else run.record
+        return record.as_instance()
+
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+        """Record a result; one for a try that is not current, or has ended, is dropped without a word.
+
+        Raises:
+            RunNotFoundError, EngineError: there is no such run or try, this process does not have it, or the record
+                cannot be written.
+        """
+        is_live = self.load_current_attempt(attempt).status == TryStatus.IN_PROGRESS
+        run = self._held(attempt.workflow_instance_id)
+        if run is not None:
+            run.report(attempt.task_id, result)
+        elif is_live:
+            raise EngineError(
+                f"run {attempt.workflow_instance_id} belongs to another process, which alone may report its result"
+            )
+
+    # ---- within
+
+    def _hold(self, lock: FileLock, record: RunRecord, input_data: JsonObject) -> LocalRun:
+        run = LocalRun(self._directory, lock, record, input_data, self._let_go)
+        with self._mutex:
+            self._open[record.run_id] = run
+        return run
+
+    def _let_go(self, run: LocalRun) -> None:
+        with self._mutex:
+            if self._open.get(run.run_id) is run:
+                del self._open[run.run_id]
+
+    def _held(self, run_id: str) -> LocalRun | None:
+        with self._mutex:
+            return self._open.get(run_id)
+
+    def _begin_try(self, record: RunRecord) -> RunRecord:
+        return record.begun(now=self._now(), host=platform.node(), pid=os.getpid())
+
+    def _summary(self, run_id: str) -> RunSummary | None:
+        try:
+            is_held = is_held_by_anybody(self._directory.lock_path(run_id))
+            return RunSummary.of(self._directory.read(run_id), is_held=is_held, now=self._clock.now())
+        except RunNotFoundError:
+            return None  # pruned meanwhile
+        except (EngineError, OSError) as exc:
+            return RunSummary.unreadable(run_id, str(exc))
+
+    def _trim(self, keep: int) -> None:
+        with suppress(EngineError, *REMOVAL_ERRORS):  # a run is not to fail because an old one cannot be removed
+            self._trim_or_fail(keep)
+
+    def _trim_or_fail(self, keep: int) -> list[str]:
+        if not self._directory.path.is_dir():
+            return []
+        self._directory.sweep()
+        return [run_id for run_id in self._directory.ids()[keep:] if self._directory.remove(run_id)]
+
+    def _sweep_if_free(self, run_id: str) -> None:
+        try:
+            lock = FileLock.try_acquire(self._directory.lock_path(run_id))
+        except FileNotFoundError:
+            return
+        if lock is not None:
+            with lock:
+                self._directory.sweep_run(run_id)
+
+    def _new_id(self) -> str:
+        rest = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+        return f"{self._clock.now():%Y%m%d-%H%M%S}-{rest}"
+
+    def _now(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)
+
+
+def _resumed_input(record: RunRecord, input_params: JsonObject | None) -> JsonObject:
+    stored = record.input_data
+    if input_params is None:
+        if record.params_exact:
+            return stored
+        raise EngineError(
+            f"the params of run {record.run_id} hold secrets, which are not kept. Give the same params again to resume"
+        )
+    if record.params_exact and dict(input_params) != stored.get("params"):
+        raise EngineError(
+            f"these are not the params that run {record.run_id} was started with. Leave them out to resume it, or "
+            f"start another run with them"
+        )
+    return {**stored, "params": input_params}
+
+
+def _expect_resumable(record: RunRecord) -> None:
+    if record.current.status is TryStatus.COMPLETED:
+        ref = workspace_field(record.current.output, "ref")
+        outcome = f"with commit {ref}" if ref else "with a result"
+        raise EngineError(f"run {record.run_id} is COMPLETED already, {outcome}; start another run")

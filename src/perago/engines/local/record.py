@@ -1,0 +1,167 @@
+"""What is on disk of a run: values, what may become of them, and their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from perago.models import InstanceRecord, JsonObject, TryRecord, TryStatus
+
+RECORD_VERSION: Final = 1
+POLL_COUNT = 1
+"""Each try is handed out once: whoever takes a run up again makes a new one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryEntry:
+    """One try of a run.
+
+    Attributes:
+        scheduled_time, ended_time: milliseconds since the epoch; each try's are later than those of the one before.
+        host, pid: the process that it belongs to.
+        output: of a COMPLETED one; reason: of any other that has ended.
+        duration_ms: from its beginning to its end; None where nobody saw the end.
+    """
+
+    task_id: str
+    retry_count: int
+    scheduled_time: int
+    host: str
+    pid: int
+    status: TryStatus = TryStatus.IN_PROGRESS
+    retried_task_id: str | None = None
+    ended_time: int | None = None
+    duration_ms: int | None = None
+    output: JsonObject | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run: one workflow instance with one logical task.
+
+    Attributes:
+        target: what names the task's function.
+        params_exact: `input_data` is the whole input; False: secrets in its params are masked.
+        options: whatever the caller wants back at a resume.
+        tries: the first one first, never empty.
+    """
+
+    run_id: str
+    target: str
+    task_name: str
+    input_data: JsonObject
+    params_exact: bool
+    tries: tuple[TryEntry, ...]
+    options: JsonObject = field(default_factory=dict)
+    version: Literal[1] = RECORD_VERSION
+
+    @property
+    def current(self) -> TryEntry:
+        """The newest try."""
+        return self.tries[-1]
+
+    def find(self, task_id: str) -> TryEntry | None:
+        return next((entry for entry in self.tries if entry.task_id == task_id), None)
+
+    def begun(self, *, now: int, host: str, pid: int) -> RunRecord:
+        """With another try."""
+        before = self.tries[-1] if self.tries else None
+        times = (before.scheduled_time, before.ended_time or 0) if before else (0,)
+        entry = TryEntry(
+            task_id=f"{self.run_id}-{len(self.tries) + 1}",
+            retry_count=len(self.tries),
+            scheduled_time=max(now, max(times) + 1),
+            host=host,
+            pid=pid,
+            retried_task_id=before.task_id if before else None,
+        )
+        return replace(self, tries=(*self.tries, entry))
+
+    def ended(
+        self,
+        status: TryStatus,
+        *,
+        now: int,
+        output: JsonObject | None = None,
+        reason: str | None = None,
+        duration_ms: int | None = None,
+    ) -> RunRecord:
+        """With the newest try ended."""
+        assert self.current.status is TryStatus.IN_PROGRESS, self.current
+        entry = replace(
+            self.current,
+            status=status,
+            ended_time=max(now, self.current.scheduled_time),
+            output=output,
+            reason=reason,
+            duration_ms=duration_ms,
+        )
+        return replace(self, tries=(*self.tries[:-1], entry))
+
+    def as_instance(self) -> InstanceRecord:
+        """As the engine's port has it."""
+        return InstanceRecord(self.run_id, tuple(self._as_try(entry) for entry in self.tries))
+
+    def _as_try(self, entry: TryEntry) -> TryRecord:
+        return TryRecord(
+            task_id=entry.task_id,
+            reference_task_name=self.task_name,
+            retry_count=entry.retry_count,
+            scheduled_time=entry.scheduled_time,
+            poll_count=POLL_COUNT,
+            status=entry.status,
+            input_ref=workspace_field(self.input_data, "ref"),
+            output=entry.output,
+            ended_time=entry.ended_time,
+            retried_task_id=entry.retried_task_id,
+        )
+
+
+def workspace_field(data: JsonObject | None, name: str) -> str | None:
+    """A field of the workspace that a task's input or output names; None: it has none."""
+    workspace = (data or {}).get("workspace")
+    value = workspace.get(name) if isinstance(workspace, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
+def to_json(record: RunRecord) -> str:
+    """The text of `run.json`.
+
+    Raises:
+        TypeError, ValueError: the input, the options or an output is not JSON.
+    """
+    return json.dumps(asdict(record), indent=1, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+def from_json(text: str | bytes, run_id: str) -> RunRecord:
+    """Read what `to_json` wrote.
+
+    Raises:
+        ValueError: it is damaged, of a later version, or of another run; says how.
+    """
+    try:
+        record = _RECORD.validate_python(json.loads(text))
+    except ValidationError as exc:
+        fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from exc
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
+    if record.run_id != run_id:
+        raise ValueError(f"it is the record of run {record.run_id!r}")
+    if not record.tries:
+        raise ValueError("it has no try")
+    return record
+
+
+_RECORD = TypeAdapter(RunRecord)

@@ -1,0 +1,101 @@
+"""A disk under the records that refuses."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from perago.engines.local import LocalEngine
+from perago.errors import EngineError
+from perago.models import RuntimeTaskResult
+
+START = {"target": "t", "task_name": "t", "input_data": {"params": {}}}
+NOBODY = 65534
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small disk")
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this system does not let root mount a tmpfs")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_full_disk_is_said_to_be_and_the_record_stands(small_disk):
+    engine = LocalEngine(small_disk / "runs")
+    large = RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * 100_000}})
+    with engine.start_run(**START) as run:
+        with pytest.raises(EngineError, match="No space left.*free some space"):
+            engine.report_result(run.attempt, large)
+        assert engine.load_current_attempt(run.attempt).status == "IN_PROGRESS"
+        assert sorted(os.listdir(small_disk / "runs" / run.run_id)) == ["lock", "run.json"]
+        engine.report_result(run.attempt, RuntimeTaskResult("FAILED", reason_for_incompletion="the disk is full"))
+    assert next(engine.runs()).reason == "the disk is full"
+
+
+def test_a_run_that_cannot_be_recorded_is_not_started(small_disk):
+    engine = LocalEngine(small_disk / "runs")
+    with pytest.raises(EngineError, match="No space left"):
+        engine.start_run(**START, options={"text": "x" * 100_000})
+    assert os.listdir(small_disk / "runs") == [".lock"]
+    engine.start_run(**START).close()
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    engine = LocalEngine(tmp_path / "runs")
+    with pytest.raises(EngineError, match="in the way"):
+        engine.start_run(**START)
+    with pytest.raises(EngineError, match="cannot list"):
+        next(engine.runs())
+
+
+@pytest.fixture
+def open_directory():
+    """A directory that every user reaches; pytest's own are the user's alone."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_directory_of_somebody_else_is_refused(open_directory):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    engine = LocalEngine(open_directory / "runs")
+    run = engine.start_run(**START)
+    run.close()
+    for directory in (open_directory / "runs", open_directory / "runs" / run.run_id):
+        directory.chmod(0o755)
+    child = os.fork()
+    if not child:
+        outcome = 9
+        try:
+            outcome = _as_nobody(engine, run.run_id)
+        finally:
+            os._exit(outcome)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _as_nobody(engine, run_id):
+    """0 where each call says what is wrong."""
+    os.setuid(NOBODY)
+    if [summary.status for summary in engine.runs()] != ["unreadable"]:
+        return 1
+    for call in (lambda: engine.start_run(**START), lambda: engine.resume_run(run_id)):
+        try:
+            call()
+        except EngineError as exc:
+            if "give this user the right" not in str(exc):
+                return 2
+        else:
+            return 3
+    return 0
