@@ -1,6 +1,5 @@
 """Listing the runs of the local engine, and letting the old ones go."""
 
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -51,6 +50,10 @@ def test_a_free_task_has_no_workspace(start, engine):
     start(input_data={"params": {}})
     (summary,) = engine.runs()
     assert (summary.repository, summary.branch, summary.input_ref) == (None, None, None)
+
+
+def names_in(directory):
+    return sorted(path.name for path in directory.iterdir())
 
 
 DAMAGES = {
@@ -114,7 +117,7 @@ def test_the_oldest_runs_go_when_there_are_too_many_but_none_under_way(tmp_path,
     runs[1].close()
     assert engine.prune(keep=1) == [runs[4].run_id, runs[3].run_id, runs[1].run_id]
     assert [run_id for run_id, _ in listed(engine)] == [runs[5].run_id]
-    assert sorted(os.listdir(tmp_path / "runs")) == [".lock", runs[5].run_id]
+    assert names_in(tmp_path / "runs") == [".lock", runs[5].run_id]
 
 
 def test_what_killed_processes_left_goes(start, engine, tmp_path):
@@ -126,8 +129,8 @@ def test_what_killed_processes_left_goes(start, engine, tmp_path):
     (runs / f".trash-{'0' * 32}").mkdir()
     (runs / run.run_id / ".run.json.0123").write_text("half")
     engine.prune()
-    assert sorted(os.listdir(runs)) == [".lock", run.run_id]
-    assert sorted(os.listdir(runs / run.run_id)) == ["lock", "run.json"]
+    assert names_in(runs) == [".lock", run.run_id]
+    assert names_in(runs / run.run_id) == ["lock", "run.json"]
 
 
 def test_a_resume_sweeps_what_a_killed_writer_left(start, engine, tmp_path):

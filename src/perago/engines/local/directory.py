@@ -7,7 +7,6 @@ writes in it. Directories that are half made or half removed begin with a dot; a
 from __future__ import annotations
 
 import errno
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -60,7 +59,7 @@ class RunsDirectory:
         """Every run, newest first; runs of one second in the order of their names."""
         try:
             with record_errors("cannot list the runs in", self.path):
-                return sorted((name for name in os.listdir(self.path) if RUN_ID.fullmatch(name)), reverse=True)  # noqa: PTH208 - names are all that is needed
+                return sorted((path.name for path in self.path.iterdir() if RUN_ID.fullmatch(path.name)), reverse=True)
         except EngineError as exc:
             if isinstance(exc.__cause__, FileNotFoundError):
                 return []
@@ -161,9 +160,9 @@ class RunsDirectory:
         if making is None:
             return  # somebody makes a run, or sweeps, at this moment; the next sweep comes
         with making:
-            for name in os.listdir(self.path):  # noqa: PTH208 - names are all that is needed
-                if name.startswith((NEW_PREFIX, TRASH_PREFIX)):
-                    delete_tree(self.path / name, LOCK_FILE)
+            for path in self.path.iterdir():
+                if path.name.startswith((NEW_PREFIX, TRASH_PREFIX)):
+                    delete_tree(path, LOCK_FILE)
 
     def remove(self, run_id: str) -> bool:
         """Remove a run that no process has; says whether it did."""
