@@ -20,7 +20,7 @@ def test_every_object_and_the_branch_are_synced_in_order(bench, syscalls):
     ended = publish_in_a_process(bench, {"b": b"b", "c/d": b"d"}, syscalls=syscalls)
     assert ended.code == 0
     moved = position(ended.calls, r"rename .*/refs/heads/main$")
-    objects = [call for call in ended.calls[:moved] if "fsync" in call and "/objects/tmp_object" in call]
+    objects = [call for call in ended.calls[:moved] if "fsync" in call and "/objects/tmp_obj_" in call]
     assert len(objects) == 5  # two blobs, two trees, one commit
     assert position(ended.calls, r"fsync .*/refs/heads/main\.lock$") < moved
     assert position(ended.calls, r"fsync .*/data\.git/refs/heads$") > moved

@@ -12,13 +12,13 @@ from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.files import open_workspace_file
+from perago.stores.git.loose import LooseWriter
 from perago.stores.git.objects import (
     DIRECTORY,
     EXECUTABLE,
     FILE,
     SUBMODULE,
     SYMLINK,
-    LooseWriter,
     TreeEntry,
     parse_tree,
     serialize_tree,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import pygit2
 from pygit2.enums import ObjectType
 
 from perago.ports import Clock
 from perago.stores.git.objects import ObjectWriter
 from perago.stores.git.repository import Repository
 
+_KEYS = ("user.name", "user.email")
 _NAME, _EMAIL = "Perago", "perago@localhost"
 _NOT_IN_A_NAME = re.compile(r"[<>\x00-\x1f\x7f]")
 
@@ -26,12 +26,9 @@ class Identity:
     @classmethod
     def of(cls, repository: Repository) -> Identity:
         """git's user.name and user.email for this repository, where both are set; else Perago's own."""
-        try:
-            signature = repository.handle.default_signature
-            name, email = signature.name, signature.email
-        except (KeyError, ValueError, pygit2.GitError):
-            name, email = _NAME, _EMAIL
-        return cls(_NOT_IN_A_NAME.sub("", name).strip() or _NAME, _NOT_IN_A_NAME.sub("", email).strip() or _EMAIL)
+        config = repository.handle.config
+        name, email = (_NOT_IN_A_NAME.sub("", config[key] or "").strip() if key in config else "" for key in _KEYS)
+        return cls(name, email) if name and email else cls(_NAME, _EMAIL)
 
 
 def write_commit(

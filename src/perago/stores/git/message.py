@@ -65,7 +65,7 @@ def _pairs(message: str) -> dict[str, str]:
     paragraph = re.split(r"\n[ \t]*\n", message.rstrip())[-1]
     pairs: dict[str, str] = {}
     for line in paragraph.split("\n"):
-        match = _TRAILER.fullmatch(line.rstrip("\r"))
+        match = _TRAILER.fullmatch(line)
         if match is None:
             return {}
         if not match[1].startswith(_PREFIX):

@@ -6,13 +6,14 @@ would write, and all of them have to be seen before they are judged.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from pygit2.enums import ObjectType
 
 from perago.errors import StoreError
-from perago.stores.git.repository import GIT_FAULTS, Repository, storage_error, while_directories_vanish
+from perago.stores.git.repository import GIT_FAULTS, Repository, storage_error
 
 FILE = 0o100644
 EXECUTABLE = 0o100755
@@ -59,20 +60,6 @@ class ObjectWriter(Protocol):
         ...
 
 
-class LooseWriter:
-    """Writes each object to a file of its own, synced at once."""
-
-    def __init__(self, repository: Repository) -> None:
-        self._path = repository.path
-        self._odb = repository.handle.odb
-
-    def write(self, kind: ObjectType, data: bytes) -> str:
-        try:
-            return str(while_directories_vanish(lambda: self._odb.write(int(kind), data)))
-        except GIT_FAULTS as exc:
-            raise storage_error(exc, f"writing a {kind.name.lower()}", self._path) from exc
-
-
 class ObjectReader:
     """Reads objects; their hashes are checked on the way."""
 
@@ -101,6 +88,12 @@ class ObjectReader:
                 f"Run `git -C {self._path} fsck`"
             )
         return data
+
+
+def object_id_of(kind: ObjectType, data: bytes) -> tuple[str, bytes]:
+    """The id that git gives to an object, in hex, and the header that its bytes begin with."""
+    header = f"{kind.name.lower()} {len(data)}\0".encode()
+    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest(), header
 
 
 def parse_tree(data: bytes) -> list[TreeEntry]:

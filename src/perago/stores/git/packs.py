@@ -19,14 +19,16 @@ from typing import IO
 from pygit2.enums import ObjectType
 
 from perago.stores.git.files import CHUNK, sync_directory
-from perago.stores.git.objects import LooseWriter, ObjectWriter
+from perago.stores.git.loose import LooseWriter
+from perago.stores.git.objects import ObjectWriter, object_id_of
 from perago.stores.git.repository import Repository, translated
 
 PACK_FROM = 100
 """Files in one commit from which they are packed. Loose, this many cost about 60 ms."""
 
 _LEVEL = 1  # of zlib: `git gc` compresses again, and better
-_LARGE_OFFSET = 1 << 31
+_LARGE_OFFSET = 1 << 31  # this bit says that the offset stands in the second table
+_LARGE_FROM = 1 << 31
 _MODE = 0o444
 
 
@@ -37,10 +39,10 @@ def open_writer(repository: Repository, files: int, known: Set[str] = frozenset(
     They are in the repository, synced, after the context; after an exception, a pack is not.
 
     Args:
-        known: ids of objects that hang on a branch already and need not be packed again.
+        known: ids of objects that hang on a branch already and need not be written again.
     """
     if files < PACK_FROM:
-        yield LooseWriter(repository)
+        yield LooseWriter(repository, known)
         return
     directory = repository.path / "objects" / "pack"
     with _packing(repository):
@@ -76,8 +78,7 @@ class PackWriter:
         self._size = file.write(b"PACK" + struct.pack(">II", 2, 0))
 
     def write(self, kind: ObjectType, data: bytes) -> str:
-        header = f"{kind.name.lower()} {len(data)}\0".encode()
-        object_id = hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+        object_id, _ = object_id_of(kind, data)
         if object_id not in self._entries and object_id not in self._known:
             packed = _object_header(kind, len(data)) + zlib.compress(data, _LEVEL)
             self._entries[object_id] = (self._size, zlib.crc32(packed))
@@ -128,7 +129,7 @@ class PackWriter:
         offsets, large = [], []
         for object_id in ids:
             offset = self._entries[object_id][0]
-            if offset >= _LARGE_OFFSET:
+            if offset >= _LARGE_FROM:
                 large.append(offset)
                 offset = _LARGE_OFFSET | (len(large) - 1)
             offsets.append(offset)

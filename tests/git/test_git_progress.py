@@ -1,0 +1,55 @@
+"""What the observer hears of moving data, and what loading the store costs."""
+
+import subprocess
+import sys
+
+from git_support import EVERYTHING, make_execution, write_files
+
+from perago.models import Changes, Publish
+from perago.ports import Phase
+from perago.stores.git import GitStore
+from perago.stores.git.progress import INTERVAL_SECONDS
+
+
+class SteppingClock:
+    """Each look at it costs a quarter of the interval between events."""
+
+    def __init__(self):
+        self.time = 0.0
+
+    def monotonic(self):
+        self.time += INTERVAL_SECONDS / 4
+        return self.time
+
+
+def test_the_last_event_of_a_phase_says_all_of_it(bench):
+    events = []
+    store = GitStore(bench.path, observer=events.append)
+    base = bench.import_files({f"f{number}": b"x" * 10 for number in range(50)})
+    target = bench.root / "target"
+    target.mkdir()
+    store.download_workspace(bench.input(base), EVERYTHING, target)
+    assert (events[-1].phase, events[-1].kind) == (Phase.MATERIALIZE, "progress")
+    assert events[-1].attributes == {"files": 50, "bytes": 500, "total_files": 50}
+
+    write_files(target, {"new": b"12345"})
+    execution = make_execution(base, changes=Changes(added=("new",)), plan=Publish(base))
+    store.stage_workspace(target, bench.input(base), EVERYTHING, execution)
+    assert (events[-1].phase, events[-1].execution_id) == (Phase.STAGE, execution.execution_id)
+    assert events[-1].attributes == {"files": 1, "bytes": 5, "total_files": 1}
+
+
+def test_events_come_now_and_then_and_not_for_every_file():
+    from perago.stores.git.progress import Progress
+
+    events = []
+    progress = Progress(events.append, SteppingClock(), Phase.STAGE, total_files=100)
+    for _ in range(100):
+        progress.add(1)
+    assert [event.attributes["files"] for event in events] == [*range(4, 101, 4)]
+    assert events[-1].seconds > events[0].seconds
+
+
+def test_loading_the_package_loads_no_pygit2():
+    code = "import sys, perago.stores.git; assert 'pygit2' not in sys.modules; perago.stores.git.GitStore; assert 'pygit2' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
