@@ -8,7 +8,7 @@ from git_support import EVERYTHING, make_execution, write_files
 from perago.models import Changes, Publish
 from perago.ports import Phase
 from perago.stores.git import GitStore
-from perago.stores.git.progress import INTERVAL_SECONDS
+from perago.stores.git.progress import INTERVAL_SECONDS, Progress
 
 
 class SteppingClock:
@@ -40,16 +40,20 @@ def test_the_last_event_of_a_phase_says_all_of_it(bench):
 
 
 def test_events_come_now_and_then_and_not_for_every_file():
-    from perago.stores.git.progress import Progress
-
     events = []
     progress = Progress(events.append, SteppingClock(), Phase.STAGE, total_files=100)
     for _ in range(100):
         progress.add(1)
-    assert [event.attributes["files"] for event in events] == [*range(4, 101, 4)]
+    assert 20 <= len(events) <= 26
+    assert events[-1].attributes["files"] == 100
     assert events[-1].seconds > events[0].seconds
 
 
 def test_loading_the_package_loads_no_pygit2():
-    code = "import sys, perago.stores.git; assert 'pygit2' not in sys.modules; perago.stores.git.GitStore; assert 'pygit2' in sys.modules"
+    code = (
+        "import sys, perago.stores.git\n"
+        "assert 'pygit2' not in sys.modules\n"
+        "perago.stores.git.GitStore\n"
+        "assert 'pygit2' in sys.modules\n"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
