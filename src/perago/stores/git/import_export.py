@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import ObjectType, RepositoryInitFlag
+from pygit2.enums import ObjectType
 
 from perago.errors import BranchNotFoundError, HeadMovedError, WorkspaceStorageError
 from perago.names import check_git_name
@@ -46,14 +47,28 @@ def create_repository(path: Path, branch: str) -> None:
     Raises:
         StoreError: something else is there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    check_branch_name(branch)
+    if not _is_free(path):
         Repository(path).handle  # noqa: B018 - raises what is wrong with it
         return
-    check_branch_name(branch)
     with translated("making the repository", path):
-        repository = pygit2.init_repository(str(path), bare=True, flags=RepositoryInitFlag.MKPATH, initial_head=branch)
-        for name, value in _CONFIG.items():
-            repository.config[name] = value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place and then renamed: others see all of it or nothing, and only one of several makes it.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as aside:
+            made = Path(aside) / path.name
+            repository = pygit2.init_repository(str(made), bare=True, initial_head=branch)
+            for name, value in _CONFIG.items():
+                repository.config[name] = value
+            try:
+                made.rename(path)
+            except OSError:
+                if _is_free(path):
+                    raise
+    Repository(path).handle  # noqa: B018 - as above
+
+
+def _is_free(path: Path) -> bool:
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def check_branch_name(branch: str) -> None:
