@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from git_support import Bench, publish_in_a_process
 
-from perago.errors import StoreError
+from perago.errors import HeadMovedError, StoreError
 from perago.ports import SystemClock
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience, hold
@@ -174,3 +174,33 @@ def test_publishing_waits_until_git_lets_go(bench):
     letting_go.start()
     assert bench.publish_files(base, {"b": b"b"}) == bench.head()
     letting_go.join()
+
+
+class MeddlingClock(SystemClock):
+    """At each look at it, somebody commits to the branch: also between the last look at the branch and its move."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.looks = 0
+        self.meddle_at = None
+
+    def monotonic(self):
+        self.looks += 1
+        if self.looks == self.meddle_at:
+            self.bench.person_commits({"theirs": b"x"})
+        return super().monotonic()
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_person_who_commits_at_the_last_moment_loses_nothing(bench, look):
+    base = bench.import_files({"a": b"a"})
+    clock = MeddlingClock(bench)
+    meddled = Bench(bench.root, GitStore(bench.path, clock=clock))
+    work = meddled.download(base)
+    (work.directory / "b").write_bytes(b"b")
+    staged, execution = meddled.stage(work)
+    clock.looks, clock.meddle_at = 0, look
+    with pytest.raises(HeadMovedError):
+        meddled.store.publish_workspace(staged, work.workspace_input, work.spec, execution)
+    assert clock.looks >= look
+    assert bench.git("log", "--format=%s", "main").split("\n") == ["by hand", "some files"]

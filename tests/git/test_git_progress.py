@@ -39,6 +39,20 @@ def test_the_last_event_of_a_phase_says_all_of_it(bench):
     assert events[-1].attributes == {"files": 1, "bytes": 5, "total_files": 1}
 
 
+def test_imports_and_exports_say_how_far_they_are(bench):
+    events = []
+    store = GitStore(bench.path, observer=events.append)
+    source = bench.root / "source"
+    write_files(source, {"a": b"123", "b": b"45"})
+    ref = store.import_directory(source, "main", "m")
+    store.export(ref, "/", bench.root / "out")
+    totals = [(event.phase, dict(event.attributes)) for event in events if event.attributes["files"] == 2]
+    assert totals == [
+        (Phase.STAGE, {"files": 2, "bytes": 5, "total_files": 2}),
+        (Phase.MATERIALIZE, {"files": 2, "bytes": 5, "total_files": 2}),
+    ]
+
+
 def test_events_come_now_and_then_and_not_for_every_file():
     events = []
     progress = Progress(events.append, SteppingClock(), Phase.STAGE, total_files=100)

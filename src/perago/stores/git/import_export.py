@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.objects import Leaf, ObjectReader
 from perago.stores.git.packs import open_writer
+from perago.stores.git.progress import Progress
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.trees import Overlay, edit, find, walk
@@ -89,9 +89,7 @@ class Import:
     references: References
     clock: Clock
 
-    def run(
-        self, source: Path, branch: str, message: str, spec: WorkspaceSpec, done: Callable[[int], None]
-    ) -> str | None:
+    def run(self, source: Path, branch: str, message: str, spec: WorkspaceSpec, progress: Progress) -> str | None:
         """Make the selected content below the prefix equal to the directory's, in one commit on the branch's head.
 
         A branch that is not there is made. If the branch moves meanwhile, the directory is compared with its new head.
@@ -108,7 +106,8 @@ class Import:
         for path in paths:
             check_git_name(spec.root + path)
         present = self._present(self.repository.find_branch_head(branch), spec)
-        uploaded = self._upload(source, paths, present, done)
+        progress.total_files = len(paths)
+        uploaded = self._upload(source, paths, present, progress)
         for _ in range(_SWAPS):
             with suppress(HeadMovedError):
                 return self._commit(uploaded, branch, message, spec)
@@ -152,9 +151,7 @@ class Import:
             return {}
         return {path: leaf for path, leaf in walk(reader, root.id, selection.enters) if selection.selects(path)}
 
-    def _upload(
-        self, source: Path, paths: list[str], present: dict[str, Leaf], done: Callable[[int], None]
-    ) -> dict[str, Leaf]:
+    def _upload(self, source: Path, paths: list[str], present: dict[str, Leaf], progress: Progress) -> dict[str, Leaf]:
         """Store the files; large ones that the branch has already are read, not written."""
         uploaded: dict[str, Leaf] = {}
         known = frozenset(leaf.id for leaf in present.values())
@@ -162,11 +159,11 @@ class Import:
             uploader = Uploader(self.repository, writer, source)
             for path in paths:
                 uploaded[path], size = uploader.upload(path, present.get(path))
-                done(size)
+                progress.add(size)
         return uploaded
 
 
-def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, done: Callable[[int], None]) -> int:
+def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, progress: Progress) -> int:
     """Lay out a commit's files below a new or empty directory; returns how many.
 
     Raises:
@@ -179,7 +176,8 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
     layout = plan_layout(repository, str(commit.id), spec, may_be_missing=False)
     _empty_directory(target)
     check_layout(layout, target)
-    lay_out(repository, layout, target, done)
+    progress.total_files = len(layout.files)
+    lay_out(repository, layout, target, progress.add)
     return len(layout.files)
 
 

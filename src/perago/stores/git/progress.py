@@ -10,7 +10,12 @@ INTERVAL_SECONDS = 0.1
 
 
 class Progress:
-    """Counts files and bytes of one phase, and tells the observer now and then, and at the end."""
+    """Counts files and bytes of one phase, and tells the observer now and then, and at the end.
+
+    Attributes:
+        total_files: how many there will be; 0 until that is known.
+        files, bytes: how many are done.
+    """
 
     def __init__(
         self,
@@ -18,13 +23,13 @@ class Progress:
         clock: Clock,
         phase: Phase,
         *,
-        total_files: int,
+        total_files: int = 0,
         execution: TaskExecution | None = None,
     ) -> None:
         self._observer = observer
         self._clock = clock
         self._phase = phase
-        self._total_files = total_files
+        self.total_files = total_files
         self._execution_id = execution.execution_id if execution is not None else ""
         self._task_id = execution.task_id if execution is not None else ""
         self._begun = self._told = clock.monotonic()
@@ -36,7 +41,7 @@ class Progress:
         self.files += 1
         self.bytes += size
         now = self._clock.monotonic()
-        if now - self._told >= INTERVAL_SECONDS or self.files == self._total_files:
+        if now - self._told >= INTERVAL_SECONDS or self.files == self.total_files:
             self._told = now
             self._observer(self._event(now))
 
@@ -47,5 +52,5 @@ class Progress:
             execution_id=self._execution_id,
             task_id=self._task_id,
             seconds=now - self._begun,
-            attributes={"files": self.files, "bytes": self.bytes, "total_files": self._total_files},
+            attributes={"files": self.files, "bytes": self.bytes, "total_files": self.total_files},
         )

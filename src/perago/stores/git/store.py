@@ -152,15 +152,15 @@ class GitStore:
         Returns:
             the commit's id, or None where nothing differs. See `import_export.Import.run` for the errors.
         """
-        progress = self._progress(Phase.STAGE, 0)
+        progress = self._progress(Phase.STAGE)
         job = Import(self._repository, self._references, self._clock)
-        return job.run(source, branch, message, spec or WorkspaceSpec(), progress.add)
+        return job.run(source, branch, message, spec or WorkspaceSpec(), progress)
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
         """Lay out a commit's files below a new or empty directory; returns how many. See `import_export.export`."""
         spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
-        progress = self._progress(Phase.MATERIALIZE, 0)
-        return export(self._repository, ref, spec, target, progress.add)
+        progress = self._progress(Phase.MATERIALIZE)
+        return export(self._repository, ref, spec, target, progress)
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
@@ -170,5 +170,5 @@ class GitStore:
         """Remove what killed attempts left: staging references older than this, and temporary files without owner."""
         return sweep(self._references, older_than_seconds)
 
-    def _progress(self, phase: Phase, total_files: int, execution: TaskExecution | None = None) -> Progress:
+    def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
         return Progress(self._observer, self._clock, phase, total_files=total_files, execution=execution)
