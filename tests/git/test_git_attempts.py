@@ -3,8 +3,8 @@
 import pytest
 from git_support import make_executable, make_execution, write_files
 
-from perago.errors import HeadMovedError, PublishFenceError
-from perago.models import Complete, Merge, Publish, Seal
+from perago.errors import HeadMovedError, PublishFenceError, StoreError
+from perago.models import Complete, Merge, Publish, Refuse, Seal
 from perago.spec import WorkspaceSpec
 
 
@@ -160,6 +160,32 @@ def test_a_noop_completes_with_its_input_or_by_plan_or_is_refused(bench):
     assert bench.store.complete_noop_workspace(bench.input(base), spec, planned) == base
     with pytest.raises(PublishFenceError):
         bench.store.complete_noop_workspace(bench.input(base), spec, make_execution(base))
+
+
+def test_a_noop_with_a_plan_to_write_or_to_refuse_is_not_completed(bench):
+    base = bench.import_files({"a": b"a"})
+    with pytest.raises(StoreError, match="plan to Publish"):
+        bench.store.complete_noop_workspace(
+            bench.input(base), WorkspaceSpec(), make_execution(base, plan=Publish(base))
+        )
+    refuse = Refuse(base, bench.store.read_history(bench.input(base)).commits)
+    with pytest.raises(PublishFenceError):
+        bench.store.complete_noop_workspace(bench.input(base), WorkspaceSpec(), make_execution(base, plan=refuse))
+
+
+def test_plans_that_write_nothing_are_not_staged(bench):
+    base = bench.import_files({"a": b"a"})
+    for plan, error in ((Complete(base), StoreError), (Refuse(base, ()), PublishFenceError)):
+        with pytest.raises(error):
+            bench.store.stage_workspace(bench.root, bench.input(base), WorkspaceSpec(), make_execution(base, plan=plan))
+
+
+def test_paths_may_be_as_deep_as_names_allow(bench):
+    base = bench.import_files({"a": b"a"})
+    deep = "d/" * 500 + "file"
+    ref = bench.publish_files(base, {deep: b"deep"})
+    assert bench.content(ref)[deep] == b"deep"
+    assert bench.content(bench.publish_files(ref, {deep: None})) == {"a": b"a"}
 
 
 def test_the_executable_bit_is_kept_and_can_be_all_that_changes(bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def _remove_old_locks(directory: Path, older_than_seconds: float) -> int:
     """git's locks on staging references: no two executions share one, so an old one is a dead one's."""
     removed = 0
     for lock in directory.glob("*.lock"):
-        if time.time() - lock.stat().st_mtime > older_than_seconds:
-            lock.unlink(missing_ok=True)
-            removed += 1
+        with suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > older_than_seconds:
+                lock.unlink()
+                removed += 1
     return removed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perago.errors import StoreError
-from perago.models import Complete, Refuse, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.models import Complete, Publish, Refuse, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.plans import plan_without_engine, refusal
 from perago.stores.git.history import parent_of, read_history
 from perago.stores.git.message import subject_of
@@ -26,11 +26,12 @@ def publish(references: References, staged: StagedWorkspace, workspace_input: Wo
 
 def complete_noop(repository: Repository, workspace_input: WorkspaceInput, execution: TaskExecution) -> str:
     """Say which commit an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
-    if isinstance(execution.plan, Complete):
-        return execution.plan.ref
-    if execution.plan is not None:
-        raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(execution.plan).__name__}")
-    decided = plan_without_engine(read_history(repository, workspace_input))
-    if isinstance(decided, Refuse):
-        raise refusal(decided, workspace_input.branch, workspace_input.ref)
-    return workspace_input.ref
+    plan = execution.plan or plan_without_engine(read_history(repository, workspace_input))
+    match plan:
+        case Complete(ref):
+            return ref
+        case Refuse():
+            raise refusal(plan, workspace_input.branch, workspace_input.ref)
+        case Publish() if execution.plan is None:
+            return workspace_input.ref
+    raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")

@@ -17,7 +17,7 @@ from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.progress import Progress
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import Repository, translated
 from perago.stores.git.resolve import resolve
 from perago.stores.git.stage import Staging
 
@@ -139,7 +139,8 @@ class GitStore:
 
     def branches(self) -> list[str]:
         """Names of all branches, sorted."""
-        return sorted(self._repository.handle.branches.local)
+        with translated("listing the branches", self.path):
+            return sorted(self._repository.handle.branches.local)
 
     def import_directory(
         self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
