@@ -6,7 +6,14 @@ import sys
 
 import pytest
 
-from perago import TaskDefinitionError, TaskExecutionError, TaskFailed, TaskInputError, TaskTerminalError
+from perago import (
+    MetricRecorder,
+    TaskDefinitionError,
+    TaskExecutionError,
+    TaskFailed,
+    TaskInputError,
+    TaskTerminalError,
+)
 from perago.errors import TaskCancelledError, TaskTimeoutError
 from perago.worker.messages import MAX_MESSAGE_BYTES
 
@@ -94,7 +101,9 @@ def test_progress_comes_in_order_and_its_last_word_always(bodies):
 def test_log_records_come_to_the_callers_loggers(bodies, caplog):
     with caplog.at_level(logging.WARNING):
         bodies.run("report", {"text": "penguins"})
-    assert ("bodies", logging.WARNING, "careful with penguins") in caplog.record_tuples
+    (record,) = [record for record in caplog.records if record.name == "bodies"]
+    assert (record.levelno, record.getMessage()) == (logging.WARNING, "careful with penguins")
+    assert (record.filename, record.funcName) == ("worker_bodies.py", "report")
     assert "nobody asked for this" not in caplog.text
 
 
@@ -102,6 +111,36 @@ def test_the_callers_log_settings_hold_in_the_body(bodies, caplog):
     with caplog.at_level(logging.INFO, "bodies.quiet"):
         bodies.run("report")
     assert ("bodies.quiet", logging.INFO, "nobody asked for this") in caplog.record_tuples
+
+
+def test_the_contexts_logger_brings_its_fields(bodies, caplog):
+    with caplog.at_level(logging.INFO):
+        bodies.run("log_fields")
+    (record,) = [record for record in caplog.records if record.name == "perago.task.log_fields"]
+    assert record.getMessage().startswith("read rows=3")
+    assert (record.event, record.fields) == ("read", {"rows": 3, "path": "/tmp"})
+    assert record.attempt["execution_id"] == "execution-1"
+
+
+def test_a_process_that_did_not_ask_for_logs_gets_none(bodies, capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    bodies.run("log_fields", {"text": "warn"})
+    assert "read" not in capfd.readouterr().err
+
+
+def test_metrics_come_to_the_callers_recorder(bodies):
+    recorded = []
+
+    class Recorder(MetricRecorder):
+        def deliver(self, *metric):
+            recorded.append(metric)
+
+    bodies.run("measure", metrics=Recorder())
+    assert recorded == [("gauge", "rows", 3.0, {"kind": "clean"}), ("histogram", "age", 1.5, {})]
+
+
+def test_metrics_that_nobody_takes_are_dropped(bodies):
+    assert bodies.run("measure") == {"value": None}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -23,9 +24,10 @@ from perago.models import AttemptIdentity
 from perago.redaction import mask_text
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
-from perago.tasks.metrics import MetricRecorder
+from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_params
 from perago.worker.messages import (
+    MAX_TEXT_LENGTH,
     TO_BODY,
     Decoder,
     Failure,
@@ -38,6 +40,8 @@ from perago.worker.messages import (
     encode,
 )
 
+# `message` and `asctime` are set by formatting.
+_STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 _CHUNK = 256 * 1024
 _PROGRESS_SECONDS = 0.1  # ten times a second is as fast as anyone looks
 
@@ -158,6 +162,12 @@ class _Outbox:
 class _Metrics(MetricRecorder):
     """Hands a body's metrics to the caller's recorder."""
 
+    def __init__(self, outbox: _Outbox) -> None:
+        self._outbox = outbox
+
+    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=dict(labels)))
+
 
 class _LogHandler(logging.Handler):
     """Hands log records to the caller's loggers of the same names."""
@@ -174,10 +184,22 @@ class _LogHandler(logging.Handler):
                     level=record.levelno,
                     text=clean_text(self.format(record)),
                     created=record.created,
+                    path=record.pathname,
+                    line=record.lineno,
+                    function=record.funcName or "",
+                    fields=_json_fields(record),
                 )
             )
         except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
             self.handleError(record)
+
+
+def _json_fields(record: logging.LogRecord) -> dict[str, object]:
+    """What came as `extra`; what is no JSON, as text."""
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+    text = json.dumps(extra, default=str)
+    fields: dict[str, object] = json.loads(text) if len(text) <= MAX_TEXT_LENGTH else {}
+    return fields
 
 
 def _send_logs_to(outbox: _Outbox, levels: Mapping[str, int]) -> None:

@@ -18,6 +18,7 @@ from perago import errors
 from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
 from perago.models import JsonObject
+from perago.tasks.context import LOGGER_ROOT
 from perago.worker.child_process import GONE_SECONDS, ChildProcess
 from perago.worker.messages import FROM_BODY, Cancel, Failure, Log, Metric, Progress, Result, Start, encode
 
@@ -40,7 +41,7 @@ class BodyProcess:
         target: `pkg.module:function` of the task; the body's process imports it.
         timeout_seconds: how long a body may take, from the start of its process. None: no limit.
         grace_seconds: see above. A process that lingers after its body has returned is killed after it, too.
-        cancelled: asked every 50 ms, in the calling thread.
+        cancelled: asked every 50 ms, in the calling thread, as is the call's context.
     """
 
     def __init__(
@@ -77,19 +78,20 @@ class BodyProcess:
             inbox = _Inbox(call)
             deadline = None if self._timeout_seconds is None else time.monotonic() + self._timeout_seconds
             while process.exit_code is None:
-                self._look_at_clock(ending, inbox, deadline)
+                if ending.cause is None:
+                    self._look_for_cause(call, ending, inbox, deadline)
+                ending.go_on()
                 for value in process.poll(_TICK_SECONDS):
                     inbox.take(value)
             return self._outcome(call, inbox.outcome, ending, process.exit_code)
 
-    def _look_at_clock(self, ending: _Ending, inbox: _Inbox, deadline: float | None) -> None:
+    def _look_for_cause(self, call: BodyCall, ending: _Ending, inbox: _Inbox, deadline: float | None) -> None:
         if inbox.outcome is not None:
             ending.begin("finished")
-        elif self._is_cancelled():
+        elif self._is_cancelled() or call.context.cancelled:
             ending.begin("cancelled")
         elif deadline is not None and time.monotonic() >= deadline:
             ending.begin("timed out")
-        ending.go_on()
 
     def _outcome(self, call: BodyCall, outcome: Result | Failure | None, ending: _Ending, exit_code: int) -> JsonObject:
         if ending.cause == "timed out":
@@ -112,7 +114,7 @@ class _Ending:
     """How a body is ended, one step after the other.
 
     Attributes:
-        cause: why; the first one counts. None: it is not being ended.
+        cause: why. None: it is not being ended.
     """
 
     def __init__(self, process: ChildProcess, grace_seconds: float) -> None:
@@ -122,8 +124,6 @@ class _Ending:
         self._steps: list[tuple[float, Callable[[], None]]] = []
 
     def begin(self, cause: _Cause) -> None:
-        if self.cause is not None:
-            return
         self.cause = cause
         now = time.monotonic()
         grace = self._grace_seconds
@@ -214,10 +214,14 @@ def _log_levels() -> dict[str, int]:
 
 def _log(message: Log) -> None:
     logger = logging.getLogger(message.logger or None)
-    if not logger.isEnabledFor(message.level):
+    if not logger.isEnabledFor(message.level) or (message.logger.startswith(LOGGER_ROOT) and not logger.hasHandlers()):
         return
-    record = logger.makeRecord(logger.name, message.level, "(body)", 0, message.text, (), None, extra=message.fields)
+    record = logger.makeRecord(
+        logger.name, message.level, message.path, message.line, message.text, (), None, message.function
+    )
     record.created = message.created
+    for name, value in message.fields.items():
+        vars(record).setdefault(name, value)
     logger.handle(record)
 
 

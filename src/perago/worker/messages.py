@@ -65,13 +65,22 @@ class Progress(_Message):
 
 
 class Log(_Message):
-    """A record of the standard library's logging, formatted; `created` is in seconds since the epoch."""
+    """A record of the standard library's logging, formatted.
+
+    Attributes:
+        created: seconds since the epoch.
+        path, line, function: where it was logged.
+        fields: what came as `extra`.
+    """
 
     kind: Literal["log"] = "log"
     logger: str
     level: int
     text: str
     created: float
+    path: str = ""
+    line: int = 0
+    function: str = ""
     fields: dict[str, Any] = Field(default_factory=dict)
 
 

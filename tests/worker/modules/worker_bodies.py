@@ -83,6 +83,13 @@ def report(params: Params, context: TaskContext) -> Answer:
     return Answer()
 
 
+@task(name="log_fields", owner_email="t@example.org")
+def log_fields(params: Params, context: TaskContext) -> Answer:
+    log = context.logger.warning if params.text == "warn" else context.logger.info
+    log("read", rows=3, path=Path("/tmp"))
+    return Answer()
+
+
 @task(name="measure", owner_email="t@example.org", metrics=MetricSpec())
 def measure(params: Params, metrics: MetricRecorder) -> Answer:
     metrics.gauge("rows", 3, labels={"kind": "clean"})
