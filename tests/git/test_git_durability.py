@@ -22,6 +22,15 @@ def test_every_object_and_the_branch_are_synced_in_order(bench, syscalls):
     moved = position(ended.calls, r"rename .*/refs/heads/main$")
     objects = [call for call in ended.calls[:moved] if "fsync" in call and "/objects/tmp_obj_" in call]
     assert len(objects) == 5  # two blobs, two trees, one commit
+    named = [
+        call
+        for call in ended.calls[:moved]
+        if re.search(r"rename .*/objects/tmp_obj_\S+ \S*/objects/\w\w/\w{38}$", call)
+    ]
+    assert len(named) == 5
+    for call in named:
+        directory = call.split()[-1].rpartition("/")[0]
+        assert f"fsync {directory}" in ended.calls[ended.calls.index(call) : moved]
     assert position(ended.calls, r"fsync .*/refs/heads/main\.lock$") < moved
     assert position(ended.calls, r"fsync .*/data\.git/refs/heads$") > moved
     assert all("/objects/" not in call for call in ended.calls[moved:])
