@@ -15,10 +15,12 @@ def relative_posix_path(value: str, what: str) -> str:
     """Check a path or pattern that a task author wrote: relative, POSIX style, inside its root.
 
     Raises:
-        ValueError: it is empty, absolute, has a drive, a backslash, or a segment "", "." or "..".
+        ValueError: it is empty, absolute, has a drive, a backslash, a NUL, or a segment "", "." or "..".
     """
     if not value:
         raise ValueError(f"{what} may not be empty")
+    if "\0" in value:
+        raise ValueError(f"{what} {value!r} may not hold a NUL character")
     if "\\" in value:
         raise ValueError(f"{what} {value!r} may not hold a backslash; write it POSIX style, with '/'")
     if value.startswith("/"):
@@ -50,6 +52,13 @@ class Guardrail(BaseModel):
     @classmethod
     def _stays_inside(cls, value: str) -> str:
         return relative_posix_path(value, "a guard's path")
+
+    @model_validator(mode="after")
+    def _pattern_is_one(self) -> Guardrail:
+        # Python before 3.13 refuses such a pattern, and only when it is used.
+        if self.kind.endswith("glob") and any("**" in segment and segment != "**" for segment in self.path.split("/")):
+            raise ValueError(f"in pattern {self.path!r}, '**' must be a segment of its own; within one, write '*'")
+        return self
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Guardrail:

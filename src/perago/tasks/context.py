@@ -1,0 +1,215 @@
+"""What a body may ask of its attempt: who am I, where do I log, how do I tell how far I am, am I to stop."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Protocol
+
+from perago.errors import TaskCancelledError
+from perago.models import AttemptIdentity
+from perago.redaction import mask_json, mask_urls
+
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+
+LOGGER_ROOT = "perago.task"
+"""Loggers of the standard library below this one take what bodies log: `perago.task.<task name>`."""
+
+
+class ReportProgress(Protocol):
+    """Takes a body's progress: how much is done, of how much (None: not known), and a word on it."""
+
+    def __call__(self, done: float, total: float | None, message: str | None, /) -> None: ...
+
+
+def _report_nothing(done: float, total: float | None, message: str | None, /) -> None:
+    """The receiver that looks away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskContext:
+    """The attempt as its body may see it. A body gets it through a parameter that is annotated `TaskContext`.
+
+    Attributes:
+        identity: the engine's identity of this execution.
+        execution_id: ours, fresh for each run.
+        task_name: name of the task definition.
+        is_cancelled: asked for `cancelled`; safe to call from any thread of the body.
+        on_progress: takes what `progress` tells.
+    """
+
+    identity: AttemptIdentity
+    execution_id: str
+    task_name: str
+    is_cancelled: Callable[[], bool] = bool
+    on_progress: ReportProgress = _report_nothing
+
+    @classmethod
+    def for_test(
+        cls,
+        task_name: str = "test",
+        *,
+        is_cancelled: Callable[[], bool] = bool,
+        on_progress: ReportProgress = _report_nothing,
+    ) -> TaskContext:
+        """A context with which a test calls a body: an identity made up, nobody listening, never cancelled."""
+        identity = AttemptIdentity(
+            workflow_instance_id="test-workflow", task_id="test-task", retry_count=0, reference_task_name=task_name
+        )
+        return cls(
+            identity=identity,
+            execution_id="test-execution",
+            task_name=task_name,
+            is_cancelled=is_cancelled,
+            on_progress=on_progress,
+        )
+
+    def reporting_to(self, on_progress: ReportProgress) -> TaskContext:
+        """The same context, whose progress goes elsewhere."""
+        return replace(self, on_progress=on_progress)
+
+    # -- who am I
+
+    @property
+    def workflow_instance_id(self) -> str:
+        return self.identity.workflow_instance_id
+
+    @property
+    def reference_task_name(self) -> str | None:
+        """Name of the task within its workflow; None: the engine does not say."""
+        return self.identity.reference_task_name
+
+    @property
+    def task_id(self) -> str:
+        return self.identity.task_id
+
+    @property
+    def retry_count(self) -> int:
+        """0 on the first try."""
+        return self.identity.retry_count
+
+    @property
+    def scheduled_time(self) -> int | None:
+        """Milliseconds since the epoch; None: the engine does not say."""
+        return self.identity.scheduled_time
+
+    @property
+    def poll_count(self) -> int | None:
+        return self.identity.poll_count
+
+    @property
+    def seq(self) -> int | None:
+        return self.identity.seq
+
+    @property
+    def iteration(self) -> int | None:
+        """Of the loop that the task is in; None: the engine does not say."""
+        return self.identity.iteration
+
+    # -- where do I log
+
+    @cached_property
+    def logger(self) -> BoundLogger:
+        """A structlog logger, bound with the identity of the attempt: `context.logger.info("read", rows=3)`.
+
+        It writes to the standard library's logger `perago.task.<task name>`, and so prints nothing unless logging is
+        configured. A record's message is the event and its fields, `read rows=3`; its attributes `event`, `fields` (the
+        author's) and `attempt` (the bound ones) hold the same in parts. Strings under secret-looking names are masked.
+        """
+        import structlog
+
+        root = logging.getLogger(LOGGER_ROOT)
+        if not any(isinstance(handler, logging.NullHandler) for handler in root.handlers):
+            root.addHandler(logging.NullHandler())  # else the library's last resort would print warnings
+        logger: BoundLogger = structlog.wrap_logger(
+            logging.getLogger(f"{LOGGER_ROOT}.{self.task_name}"),
+            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.PositionalArgumentsFormatter(), _to_record],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ).bind(_attempt=self._bound_fields())
+        return logger
+
+    def _bound_fields(self) -> dict[str, object]:
+        return {
+            "task": self.task_name,
+            "workflow_instance_id": self.workflow_instance_id,
+            "reference_task_name": self.reference_task_name,
+            "task_id": self.task_id,
+            "retry_count": self.retry_count,
+            "execution_id": self.execution_id,
+        }
+
+    # -- how far am I
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell how far the body is; cheap, call it as often as you like.
+
+        Args:
+            done: how much is done, in whatever unit. May be more than `total`: that is often an estimate.
+            total: how much there is; None: not known.
+            message: what is being counted, or done just now.
+
+        Raises:
+            ValueError: `done` or `total` is no finite number, or below 0.
+        """
+        self.on_progress(
+            _amount("done", done),
+            None if total is None else _amount("total", total),
+            None if message is None else str(message),
+        )
+
+    # -- am I to stop
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is to end: a body that can stop early looks here now and then."""
+        return bool(self.is_cancelled())
+
+    def raise_if_cancelled(self) -> None:
+        """End the body if the attempt is to end.
+
+        Raises:
+            TaskCancelledError: it is. Let it pass.
+        """
+        if self.cancelled:
+            raise TaskCancelledError(f"task {self.task_name!r}: cancelled while its body ran")
+
+
+def _amount(what: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise ValueError(f"progress: {what} must be a finite number of at least 0, not {value!r}")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _to_record(
+    _logger: logging.Logger, _method: str, fields: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
+    """The last processor: structlog's event as the arguments of a call of the standard library's logger."""
+    attempt = fields.pop("_attempt", {})
+    event = mask_urls(str(fields.pop("event", "")))
+    passed_on = {name: fields.pop(name) for name in ("exc_info", "stack_info") if name in fields}
+    masked: Mapping[str, Any] = mask_json(fields)
+    text = " ".join([event, *(f"{name}={value!r}" for name, value in masked.items())])
+    extra = {"event": event, "fields": dict(masked), "attempt": attempt}
+    return (text,), {**passed_on, "stacklevel": _stacklevel(), "extra": extra}
+
+
+def _stacklevel() -> int:
+    """What makes a record name the line that logs: structlog's frames above it, this processor's caller left out."""
+    count = 0
+    frame = inspect.currentframe()
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("structlog."):
+            count += 1
+        elif module != __name__:
+            break
+        frame = frame.f_back
+    return count

@@ -1,0 +1,246 @@
+"""Guards: what must lie in a workspace, or must not, before and after a body. Declared here, and checked here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from os import PathLike
+from pathlib import Path, PurePath
+from typing import Literal
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from perago.errors import GuardrailViolation, PostGuardrailViolation, PreGuardrailViolation, TaskDefinitionError
+from perago.names import show_name
+from perago.spec import GuardKind, Guardrail
+
+GuardPhase = Literal["pre", "post"]
+
+_SHOWN = 3
+_MOST_LISTED = 1000  # entries of a directory that are looked at for a name that is nearly the one asked for
+
+
+# ---------------------------------------------------------------- declaring
+
+
+def require_file(path: str | PathLike[str]) -> Guardrail:
+    """There must be a file at this path.
+
+    Args:
+        path: relative to the workspace's prefix, POSIX style.
+
+    Raises:
+        TaskDefinitionError: the path is empty, absolute, has a drive, a backslash, or a segment "", "." or "..".
+    """
+    return _guard("require_file", path)
+
+
+def require_dir(path: str | PathLike[str]) -> Guardrail:
+    """There must be a directory at this path. Arguments and errors are those of `require_file`."""
+    return _guard("require_dir", path)
+
+
+def require_glob(pattern: str | PathLike[str], *, min_count: int | None = 1, max_count: int | None = None) -> Guardrail:
+    """So many paths must match a pattern.
+
+    Args:
+        pattern: as in `pathlib`, relative to the workspace's prefix; files and directories match alike, dot files too.
+        min_count: at least so many; None is the default, 1.
+        max_count: at most so many; None: any number.
+
+    Raises:
+        TaskDefinitionError: as `require_file`; or "**" is only part of a segment, or the counts contradict each other.
+    """
+    return _guard("require_glob", pattern, 1 if min_count is None else min_count, max_count)
+
+
+def forbid_glob(pattern: str | PathLike[str]) -> Guardrail:
+    """No path may match a pattern. Patterns and errors are those of `require_glob`."""
+    return _guard("forbid_glob", pattern)
+
+
+def _guard(
+    kind: GuardKind, path: str | PathLike[str], min_count: int | None = None, max_count: int | None = None
+) -> Guardrail:
+    try:
+        text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
+        return Guardrail(kind=kind, path=text, min_count=min_count, max_count=max_count)
+    except TypeError as exc:
+        raise TaskDefinitionError(f"{kind}({path!r}): {exc}") from None
+    except ValidationError as exc:
+        faults = exc.errors(include_url=False, include_input=False)
+        raise TaskDefinitionError(f"{kind}({path!r}): {'; '.join(map(_describe_fault, faults))}") from None
+
+
+def _describe_fault(fault: ErrorDetails) -> str:
+    if fault["type"] == "value_error":  # ours, and whole sentences
+        return fault["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+
+
+# ---------------------------------------------------------------- checking
+
+
+def check_guardrails(root: str | PathLike[str], guardrails: Iterable[Guardrail], phase: GuardPhase) -> None:
+    """Hold a workspace to its guards.
+
+    No symbolic link is followed out of the workspace: one that leads there counts for `forbid_glob` only, as itself.
+    One that stays within counts as what it leads to.
+
+    Args:
+        root: the workspace's directory.
+
+    Raises:
+        PreGuardrailViolation, PostGuardrailViolation: guards do not hold; the message tells of each what was found.
+        ValueError: `phase` is neither "pre" nor "post".
+    """
+    error = _error_of(phase)
+    guards = list(guardrails)
+    workspace = _Workspace(Path(root))
+    faults = [f"{describe_guard(guard)} {fault}" for guard in guards if (fault := _fault(workspace, guard)) is not None]
+    if faults:
+        count = f"{len(faults)} of {len(guards)} {phase} guards" if len(guards) > 1 else f"the {phase} guard"
+        raise error(f"{count} did not hold: {'; '.join(faults)}")
+
+
+def describe_guard(guard: Guardrail) -> str:
+    """A guard as it is written in a task module."""
+    counts = ""
+    if guard.kind == "require_glob":
+        least = 1 if guard.min_count is None else guard.min_count
+        counts = "" if least == 1 else f", min_count={least}"
+        counts += "" if guard.max_count is None else f", max_count={guard.max_count}"
+    return f"{guard.kind}({guard.path!r}{counts})"
+
+
+def _error_of(phase: GuardPhase) -> type[GuardrailViolation]:
+    match phase:
+        case "pre":
+            return PreGuardrailViolation
+        case "post":
+            return PostGuardrailViolation
+    raise ValueError(f"the phase of a guard is 'pre' or 'post', not {phase!r}")
+
+
+def _fault(workspace: _Workspace, guard: Guardrail) -> str | None:
+    match guard.kind:
+        case "require_file":
+            return _kind_fault(workspace, guard.path, "file")
+        case "require_dir":
+            return _kind_fault(workspace, guard.path, "directory")
+        case "require_glob":
+            return _count_fault(guard, workspace.inside(workspace.matches(guard.path)))
+        case "forbid_glob":
+            found = workspace.matches(guard.path)
+            return f"matched {_paths(len(found))}: {_listed(found)}" if found else None
+
+
+def _kind_fault(workspace: _Workspace, path: str, wanted: Literal["file", "directory"]) -> str | None:
+    found = workspace.kind(path)
+    if found == wanted:
+        return None
+    if found is None:
+        return f"found no {wanted}: {workspace.near(path)}"
+    article = "a " if found in ("file", "directory") else ""
+    return f"found no {wanted}, but {article}{found}"
+
+
+def _count_fault(guard: Guardrail, found: list[str]) -> str | None:
+    least = 1 if guard.min_count is None else guard.min_count
+    if len(found) < least:
+        return f"matched {_paths(len(found))}, and at least {least} must match" + (
+            f": {_listed(found)}" if found else ""
+        )
+    if guard.max_count is not None and len(found) > guard.max_count:
+        return f"matched {_paths(len(found))}, and at most {guard.max_count} may match: {_listed(found)}"
+    return None
+
+
+def _paths(count: int) -> str:
+    return {0: "nothing", 1: "1 path"}.get(count, f"{count} paths")
+
+
+def _listed(paths: list[str]) -> str:
+    shown = ", ".join(show_name(path) for path in paths[:_SHOWN])
+    more = len(paths) - _SHOWN
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+class _Workspace:
+    """A directory, looked at without ever following a link out of it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+
+    def kind(self, path: str) -> str | None:
+        """What lies at a path, as a message has it; None: nothing."""
+        full = self._root / path
+        if not self._is_inside(full):
+            return "a symbolic link that leads out of the workspace"
+        try:
+            if full.is_file():
+                return "file"
+            if full.is_dir():
+                return "directory"
+            if full.is_symlink():
+                return "a symbolic link that leads nowhere"
+            return "something that is neither file nor directory" if full.exists() else None
+        except OSError as exc:
+            return f"something that cannot be looked at ({exc.strerror})"
+
+    def matches(self, pattern: str) -> list[str]:
+        """The paths that match, relative to the root, sorted: what `Path.glob` finds, but nothing behind a link out.
+
+        Segment by segment, so that `Path.glob` never gets to see a directory outside.
+        """
+        found = {self._root}
+        for segment in pattern.split("/"):
+            found = {path for directory in found if self._enters(directory) for path in directory.glob(segment)}
+        return sorted(path.relative_to(self._root).as_posix() for path in found)
+
+    def inside(self, paths: Iterable[str]) -> list[str]:
+        """Those of the paths that are no links out."""
+        return [path for path in paths if self._is_inside(self._root / path)]
+
+    def near(self, path: str) -> str:
+        """What is there instead, for a message: the nearest directory above, and names in it like the missing one."""
+        segments = path.split("/")
+        directory = self._root
+        depth = 0
+        while depth < len(segments) - 1 and self._enters(directory / segments[depth]):
+            directory /= segments[depth]
+            depth += 1
+        if not self._enters(directory):
+            return "the workspace's directory is not there"
+        where = "the workspace" if depth == 0 else show_name("/".join(segments[:depth]))
+        names = list(islice(_names(directory), _MOST_LISTED))
+        wanted = segments[depth]
+        if wanted in names:
+            return f"{show_name('/'.join(segments[: depth + 1]))} is no directory"
+        if not names:
+            return f"{where} is empty"
+        alike = difflib.get_close_matches(wanted, names, n=_SHOWN)
+        return f"{where} has no {show_name(wanted)}, but {_listed(alike or sorted(names))}"
+
+    def _enters(self, directory: Path) -> bool:
+        try:
+            return directory.is_dir() and self._is_inside(directory)
+        except OSError:
+            return False
+
+    def _is_inside(self, path: Path) -> bool:
+        real = os.path.realpath(path)
+        return real == self._real_root or real.startswith(self._real_root.rstrip(os.sep) + os.sep)
+
+
+def _names(directory: Path) -> Iterator[str]:
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                yield entry.name
+    except OSError:
+        return

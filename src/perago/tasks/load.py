@@ -1,0 +1,130 @@
+"""Finding a task by the import path of its module."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from perago.errors import TaskDefinitionError
+from perago.redaction import mask_text
+from perago.tasks.declare import TaskDefinition, task_of
+
+_MODULE = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_TARGET = re.compile(rf"(?P<module>{_MODULE})(?::(?P<function>[^\W\d]\w*))?")
+_SHOWN = 5
+
+
+def load_module_task(target: str) -> TaskDefinition:
+    """Import a module, and find its task.
+
+    Args:
+        target: `pkg.module` of a module that declares one task, or `pkg.module:function`. A task counts for the module
+            that its function is defined in; one that is imported from elsewhere is found by `module:function` only.
+
+    Raises:
+        TaskDefinitionError: the target is no import path, there is no such module, importing it fails (the module's own
+            error is the `__cause__`), it has no such function, no task, or several.
+    """
+    match = _TARGET.fullmatch(target)
+    if match is None or target.endswith(".py"):
+        raise _not_an_import_path(target)
+    module = _import(match["module"])
+    if match["function"] is not None:
+        return _named_task(module, match["function"])
+    own = {name: task for name, task in module_tasks(module).items() if task.fn.__module__ == module.__name__}
+    distinct = {id(task): name for name, task in reversed(own.items())}  # a task with two names counts once
+    if len(distinct) == 1:
+        return own[next(iter(distinct.values()))]
+    if not distinct:
+        raise _no_task(module)
+    raise TaskDefinitionError(
+        f"module {module.__name__!r} declares {len(distinct)} tasks; name the one that is meant: "
+        f"{_targets(module, sorted(distinct.values()))}"
+    )
+
+
+def module_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
+    """All tasks that a module has, by the name that it has them under, imported ones too, in order."""
+    found = ((name, task_of(value)) for name, value in vars(module).items())
+    return {name: task for name, task in found if task is not None}
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except TaskDefinitionError:
+        raise
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):
+            raise _no_module(name, exc.name) from None
+        raise _import_failed(name, exc) from exc
+    except (Exception, SystemExit) as exc:  # a module may raise anything
+        raise _import_failed(name, exc) from exc
+
+
+def _named_task(module: ModuleType, function: str) -> TaskDefinition:
+    missing = object()
+    value = vars(module).get(function, missing)
+    task = task_of(value)
+    if task is not None:
+        return task
+    fault = (
+        f"module {module.__name__!r} has no {function!r}"
+        if value is missing
+        else f"{module.__name__}:{function} is no task; decorate it with @perago.task(...)"
+    )
+    tasks = module_tasks(module)
+    there = f"its tasks are {_targets(module, sorted(tasks))}" if tasks else "it has no task at all"
+    raise TaskDefinitionError(f"{fault}; {there}")
+
+
+def _no_task(module: ModuleType) -> TaskDefinitionError:
+    imported = module_tasks(module)
+    mend = "decorate a function with @perago.task(...)"
+    if imported:
+        homes = ", ".join(sorted({task.fn.__module__ for task in imported.values()}))
+        mend = f"it only imports some, from {homes}; name the one that is meant: {_targets(module, sorted(imported))}"
+    return TaskDefinitionError(f"module {module.__name__!r} declares no task; {mend}")
+
+
+def _targets(module: ModuleType, names: list[str]) -> str:
+    return ", ".join(f"{module.__name__}:{name}" for name in names)
+
+
+def _not_an_import_path(target: str) -> TaskDefinitionError:
+    path = target.partition(":")[0].removeprefix("./").removesuffix(".py").strip("/")
+    dotted = path.replace("/", ".").replace("\\", ".")
+    example = dotted if re.fullmatch(_MODULE, dotted) else "app.features"
+    return TaskDefinitionError(
+        f"{target!r} is no import path of a module; write {example} or {example}:function, as an import statement "
+        f"would, not the path of a file"
+    )
+
+
+def _no_module(name: str, missing: str) -> TaskDefinitionError:
+    looked = [entry for entry in sys.path if entry]
+    more = len(looked) - _SHOWN
+    where = ", ".join(looked[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    parent, _, last = name.rpartition(".")
+    hint = f" If {last!r} is a function, write {parent}:{last}." if parent and missing == name else ""
+    return TaskDefinitionError(
+        f"there is no module {missing!r}.{hint} Python looked in {where}; the current directory is {_cwd()}. "
+        f"Run in the directory that holds {name.partition('.')[0]!r}, install it, or put its directory on PYTHONPATH"
+    )
+
+
+def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
+    what = f"{type(exc).__name__}: {mask_text(str(exc))}" if str(exc) else type(exc).__name__
+    return TaskDefinitionError(
+        f"module {name!r} is there, but importing it failed: {what}; try `python -c 'import {name}'`"
+    )
+
+
+def _cwd() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "gone"

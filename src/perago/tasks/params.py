@@ -1,0 +1,126 @@
+"""What goes into a body and what comes out of it, held to the task's models. Every fault is told at once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from perago.errors import TaskExecutionError, TaskInputError
+from perago.redaction import is_secret_key
+from perago.tasks.declare import TaskDefinition
+
+MAX_FAULTS = 50
+"""Faults that one message names; how many more there are, it says."""
+
+# Errors whose message surely repeats nothing of the value, and may be shown of a secret field.
+_NOTHING_TO_HIDE = ("missing", "extra_forbidden")
+
+
+def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
+    """The params as the task's model.
+
+    Fields that the model does not know are ignored, or with `strict_params` refused; either at every depth, and
+    whatever the models themselves say about extra fields.
+
+    Args:
+        raw: a mapping, as it came in, or an instance of the model.
+
+    Raises:
+        TaskInputError: all faults with their paths; never the values.
+    """
+    try:
+        return task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
+    except ValidationError as exc:
+        raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
+
+
+def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
+    """The result as a JSON object, its keys being the names of the model's fields.
+
+    Args:
+        raw: what the body returned: an instance of the output model, or a mapping that validates as it. Fields that
+            the model does not know are refused at every depth.
+
+    Raises:
+        TaskExecutionError: all faults with their paths.
+    """
+    try:
+        model = _result_model(task, raw)
+    except ValidationError as exc:
+        raise TaskExecutionError(f"task {task.name!r}: {describe_faults(exc, 'result')}") from None
+    try:
+        # Once as Python values: JSON mode turns NaN and infinity into null.
+        faults = [*_not_json(model.model_dump(warnings=False), "result")]
+        dumped = model.model_dump(mode="json", warnings=False)
+        faults += [fault for fault in _not_json(dumped, "result") if fault not in faults]
+        if not faults:
+            json.dumps(dumped, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise TaskExecutionError(f"task {task.name!r}: the result cannot be written as JSON: {exc}") from exc
+    if faults:
+        raise TaskExecutionError(f"task {task.name!r}: the result is no JSON: {_joined(faults)}")
+    return dumped
+
+
+def describe_faults(error: ValidationError, root: str) -> str:
+    """All faults of a validation as one line: `params.rows.0.age (Field required); …`.
+
+    Args:
+        root: name of the value that was validated.
+    """
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return _joined([_describe(fault, root) for fault in details])
+
+
+def _result_model(task: TaskDefinition, raw: object) -> BaseModel:
+    model = task.output_model
+    if not isinstance(raw, BaseModel):
+        return model.model_validate(raw, extra="forbid")
+    # Validated anew: an instance can be built, or changed, without validation. By field names, so that it does not
+    # matter which aliases the model has; what is computed from the fields is left out.
+    fields = raw.model_dump(by_alias=False, round_trip=True, warnings=False)
+    return model.model_validate(fields, extra="forbid", by_alias=False, by_name=True)
+
+
+def _describe(fault: ErrorDetails, root: str) -> str:
+    path = ".".join([root, *(str(part) for part in fault["loc"])])
+    # No colon after the path: to whoever masks texts, `password: …` is a secret.
+    secret = any(is_secret_key(str(part)) for part in fault["loc"])
+    if secret and fault["type"] not in _NOTHING_TO_HIDE:
+        return f"{path} (not valid, {fault['type']})"
+    return f"{path} ({fault['msg']})"
+
+
+def _joined(faults: list[str]) -> str:
+    more = len(faults) - MAX_FAULTS
+    return "; ".join(faults[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _not_json(value: object, path: str) -> Iterator[str]:
+    """The values below that JSON has no form for, though the dumped types look like JSON's."""
+    match value:
+        case float() if not math.isfinite(value):
+            yield f"{path} is {value}"
+        case str() if not _is_unicode(value):
+            yield f"{path} is a text with lone surrogates"
+        case Mapping():
+            for key, item in value.items():
+                yield from _not_json(item, f"{path}.{key}")
+        case str() | bytes():
+            return
+        case Sequence() | Set():
+            for index, item in enumerate(value):
+                yield from _not_json(item, f"{path}.{index}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

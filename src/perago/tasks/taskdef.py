@@ -1,0 +1,145 @@
+"""A task as Conductor registers it (TaskDef). It says nothing of guards, prefix, budget or credentials."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import warnings
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from perago.errors import TaskDefinitionError
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.schema import model_schema
+
+_TEXT = {"type": "string", "minLength": 1}
+
+# A workspace in a task's input and output. `ref_type`, which versions before 0.6 wrote, is still read, but not told.
+_WORKSPACE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "repository": _TEXT,
+        "branch": _TEXT,
+        "refType": {"type": "string", "const": "commit"},
+        "ref": _TEXT,
+    },
+    "required": ["repository", "branch", "refType", "ref"],
+    "additionalProperties": False,
+}
+
+
+def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
+    """The task's TaskDef, as JSON values.
+
+    Warns (`UserWarning`) where the response timeout is shorter than the task's publish budget needs.
+
+    Raises:
+        TaskDefinitionError: a model of the task has no JSON schema of an end; see `schema.model_schema`.
+    """
+    try:
+        params = model_schema(task.params_model, closed=task.strict_params)
+        result = model_schema(task.output_model, closed=True)
+    except TaskDefinitionError as exc:
+        raise TaskDefinitionError(f"task {task.name!r}: {exc}") from exc
+    _warn_of_short_timeout(task)
+    inputs = {"params": params}
+    outputs = {"result": result}
+    if task.has_workspace:
+        inputs = {"workspace": _WORKSPACE_SCHEMA, **inputs}
+        outputs = {"workspace": _WORKSPACE_SCHEMA, **outputs}
+    taskdef: dict[str, Any] = {"name": task.name, "ownerEmail": task.owner_email}
+    if task.description is not None:
+        taskdef["description"] = task.description
+    return {
+        **taskdef,
+        **_controls(task),
+        "inputKeys": list(inputs),
+        "outputKeys": list(outputs),
+        "inputSchema": _schema(f"{task.name}.input", inputs, closed=False),
+        "outputSchema": _schema(f"{task.name}.output", outputs, closed=True),
+    }
+
+
+def write_taskdef(task: TaskDefinition, output: str | PathLike[str]) -> Path:
+    """Write the task's TaskDef as a JSON file, whole or not at all; directories above it are made.
+
+    Args:
+        output: path of the file; its name ends in `.json`. A file that is there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        TaskDefinitionError: as `build_taskdef`; or the path does not end in `.json`.
+        OSError: the file cannot be written.
+    """
+    path = Path(output)
+    if path.suffix != ".json":
+        raise TaskDefinitionError(
+            f"cannot write the TaskDef of task {task.name!r} to {str(path)!r}: give a file whose name ends in .json, "
+            f"such as {str(path / 'features.build.json')!r}"
+        )
+    text = json.dumps(build_taskdef(task), indent=2, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, text)
+    return path
+
+
+def _controls(task: TaskDefinition) -> dict[str, Any]:
+    retry, timeout, limits = task.controls.retry, task.controls.timeout, task.controls.limits
+    limited = {
+        "concurrentExecLimit": limits.concurrent_exec_limit,
+        "rateLimitFrequencyInSeconds": limits.rate_limit_frequency_in_seconds,
+        "rateLimitPerFrequency": limits.rate_limit_per_frequency,
+    }
+    return {
+        "retryCount": retry.count,
+        "retryLogic": retry.logic,
+        "retryDelaySeconds": retry.delay_seconds,
+        "maxRetryDelaySeconds": retry.max_delay_seconds,
+        "backoffJitterMs": retry.jitter_ms,
+        "timeoutPolicy": timeout.policy,
+        "timeoutSeconds": timeout.seconds,
+        "responseTimeoutSeconds": timeout.response_seconds,
+        "pollTimeoutSeconds": timeout.poll_seconds,
+        "totalTimeoutSeconds": timeout.total_seconds,
+        **{key: value for key, value in limited.items() if value is not None},
+    }
+
+
+def _schema(name: str, properties: dict[str, Any], *, closed: bool) -> dict[str, Any]:
+    """One of a TaskDef's two schemas. All its properties are required; a closed one has no others."""
+    data = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": not closed,
+    }
+    return {"name": name, "version": 1, "type": "JSON", "data": data}
+
+
+def _warn_of_short_timeout(task: TaskDefinition) -> None:
+    budget = task.controls.publish_budget
+    response_seconds = task.controls.timeout.response_seconds
+    if budget is not None and response_seconds < budget.response_timeout_seconds:
+        warnings.warn(
+            f"task {task.name!r}: timeout.response_seconds={response_seconds} is shorter than the "
+            f"{budget.response_timeout_seconds} s that its publish_budget comes to, so that the engine may give an "
+            f"attempt up while it publishes; raise response_seconds to {budget.response_timeout_seconds} or more",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write beside the file and rename over it, so that nobody reads half of it."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
