@@ -4,7 +4,16 @@ Each fault names its variable and the source that it came from; all faults are t
 """
 
 from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig
-from perago.settings.load import load_runtime_config
-from perago.settings.roots import probe_root
+from perago.settings.load import load_run_config, load_runtime_config
+from perago.settings.roots import probe_root, resolve_root
 
-__all__ = ["ConductorConfig", "LakeFSConfig", "MetricsConfig", "RuntimeConfig", "load_runtime_config", "probe_root"]
+__all__ = [
+    "ConductorConfig",
+    "LakeFSConfig",
+    "MetricsConfig",
+    "RuntimeConfig",
+    "load_run_config",
+    "load_runtime_config",
+    "probe_root",
+    "resolve_root",
+]

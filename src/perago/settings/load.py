@@ -53,9 +53,25 @@ def load_runtime_config(
         RuntimeConfigError: all that is wrong, each with its variable and the source it came from; no secret.
     """
     cwd = Path.cwd() if cwd is None else cwd.absolute()
-    sources = read_sources(cwd, os.environ if process_env is None else process_env)
-    given = _Given(sources)
-    config = given.config(module_target, cwd, probe_roots=probe_roots)
+    environment = os.environ if process_env is None else process_env
+    return _load(module_target, cwd, environment, _PROBED if probe_roots else ())
+
+
+def load_run_config(module_target: str, *, probe_workspace_root: bool = True) -> RuntimeConfig:
+    """Read the settings for one run in this process, which writes no log files: their directory is left alone.
+
+    Args:
+        probe_workspace_root: make the workspace directory, and see that it can be written.
+
+    Raises:
+        RuntimeConfigError: as `load_runtime_config`.
+    """
+    return _load(module_target, Path.cwd(), os.environ, _PROBED[:1] if probe_workspace_root else ())
+
+
+def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed: Sequence[str]) -> RuntimeConfig:
+    given = _Given(read_sources(cwd, environment))
+    config = given.config(module_target, cwd, probed)
     if given.faults:
         raise RuntimeConfigError(_tell(given.faults))
     return config
@@ -73,7 +89,7 @@ class _Given:
         self.faults = [fault for source in sources for fault in source.faults]
         self._variables, self._refused = self._check()
 
-    def config(self, module_target: str, cwd: Path, *, probe_roots: bool) -> RuntimeConfig:
+    def config(self, module_target: str, cwd: Path, probed: Sequence[str]) -> RuntimeConfig:
         """The settings as far as they are right; the faults say whether that is all of them."""
         fields: dict[str, Any] = {
             field_of(name): value
@@ -85,9 +101,8 @@ class _Given:
         fields["worker_id_prefix"] = self._worker_id_prefix(module_target)
         for name, default in _DIRECTORIES.items():
             fields[field_of(name)] = self._directory(name, cwd, default_root() / default)
-        if probe_roots:
-            for name in _PROBED:
-                self._attempt(name, probe_root, fields[field_of(name)])
+        for name in probed:
+            self._attempt(name, probe_root, fields[field_of(name)])
         return RuntimeConfig(**fields, conductor=self._conductor(), lakefs=self._lakefs(), metrics=self._metrics())
 
     def _check(self) -> tuple[dict[str, Any], frozenset[str]]:

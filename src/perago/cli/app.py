@@ -1,0 +1,93 @@
+"""The entry: finding a command, running it, and turning what comes of it into an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from perago import __version__
+
+_COMMANDS = {
+    "run": ("perago.cli.run", "Run a task once, on a commit of a branch, and publish what it changed."),
+    "runs": ("perago.cli.runs", "List the runs of `perago run`, and how they ended."),
+    "check": ("perago.cli.check", "Check a module's tasks and the settings."),
+    "extract": ("perago.cli.extract", "Write a task's TaskDef, for Conductor."),
+    "import": ("perago.cli.importing", "Put a directory's files onto a branch."),
+    "export": ("perago.cli.export", "Lay out a commit's files in a directory."),
+    "log": ("perago.cli.log", "Show who published what, from what, with what result."),
+}
+
+_EPILOG = """\b
+Exit codes: 0 done, 1 the task failed, 2 usage or settings, 3 the fence refused, 130 interrupted.
+Settings: environment, .env, perago.toml, [tool.perago] of pyproject.toml, in this order."""
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and loads the one that is called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _ = _COMMANDS[cmd_name]
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(_no_such_command(args[0]))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
+@click.version_option(__version__, message="%(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Typed tasks on versioned workspaces.
+
+    A task gets the files of a commit, changes them, and Perago moves the branch: exactly once, or not at all.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
+
+
+def main() -> NoReturn:
+    """The `perago` program."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code. Whatever goes wrong is told on stderr."""
+    try:
+        code: int | None = cli.main(args=list(arguments), prog_name="perago", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one place where errors end
+        from perago.cli.failure import report_failure
+
+        return report_failure(exc, arguments)
+    return code or 0
+
+
+def _no_such_command(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, _COMMANDS, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(_COMMANDS)}."
+    return f"no such command {name!r}. {hint}"

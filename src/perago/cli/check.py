@@ -1,0 +1,159 @@
+"""`perago check`: what a module's tasks are, and what the settings come to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perago.cli.loading import load_tasks, module_argument
+from perago.cli.output import json_option, note, print_json, size_text
+from perago.redaction import mask_urls
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from perago.settings import RuntimeConfig
+    from perago.spec import Guardrail, WorkspaceSpec
+    from perago.tasks.controls import TaskControls
+    from perago.tasks.declare import TaskDefinition
+
+_LABEL_WIDTH = 13
+
+
+@click.command()
+@module_argument
+@json_option
+def command(module: str, as_json: bool) -> None:
+    """Check the tasks of a module, and the settings, without running anything.
+
+    Shows each task's name, signature, workspace, guards and controls, and warns where they do not go together.
+    """
+    from perago.settings import load_runtime_config
+
+    tasks = load_tasks(module)
+    config = load_runtime_config(module)
+    warned = {task.target: _warnings_of(task) for task in tasks}
+    if as_json:
+        print_json(
+            {
+                "tasks": [{**describe_task(task), "warnings": warned[task.target]} for task in tasks],
+                "settings": describe_settings(config),
+            }
+        )
+        return
+    for task in tasks:
+        click.echo(f"Task {task.target}")
+        _print_rows(describe_task(task))
+    click.echo("Settings")
+    _print_rows(describe_settings(config))
+    for text in [text for texts in warned.values() for text in texts]:
+        note(f"warning: {text}")
+
+
+def describe_task(task: TaskDefinition) -> dict[str, Any]:
+    """A task as rows for people, and as JSON."""
+    rows: dict[str, Any] = {"name": task.name, "owner": task.owner_email}
+    if task.description is not None:
+        rows["description"] = task.description
+    rows["signature"] = _signature(task)
+    rows["params"] = _fields(task.params_model)
+    rows["result"] = _fields(task.output_model)
+    if task.workspace is not None:
+        rows |= _describe_workspace(task.workspace)
+    return {**rows, **_describe_controls(task.controls)}
+
+
+def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
+    """What of the settings a person wants to see; secrets are not among it."""
+    conductor, lakefs = config.conductor, config.lakefs
+    days = config.log_retention / timedelta(days=1)
+    return {
+        "workspaces": str(config.workspace_root),
+        "logs": f"{config.log_root}, {size_text(config.log_file_max_size)} a file, for {days:g} days",
+        "workers": f"{config.worker_id_prefix}, {config.execution_mode}",
+        "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
+        "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
+    }
+
+
+def _print_rows(rows: dict[str, Any]) -> None:
+    for label, value in rows.items():
+        for number, line in enumerate(value if isinstance(value, list) else [value]):
+            click.echo(f"  {label if number == 0 else '':<{_LABEL_WIDTH}}{line}".rstrip())
+
+
+def _signature(task: TaskDefinition) -> str:
+    words = {
+        "workspace": "workspace: Path",
+        "params": f"params: {task.params_model.__name__}",
+        "metrics": "metrics: MetricRecorder",
+        "context": "context: TaskContext",
+    }
+    arguments = ", ".join(words[slot.value] for slot in task.slots)
+    return f"{'async ' if task.is_async else ''}({arguments}) -> {task.output_model.__name__}"
+
+
+def _fields(model: type[BaseModel]) -> list[str]:
+    """Names and types; no defaults, one of which may be a secret."""
+    fields = model.__pydantic_fields__.items()
+    return [
+        f"{name}: {_type_name(field.annotation)}{'' if field.is_required() else ' (optional)'}"
+        for name, field in fields
+    ] or ["(no fields)"]
+
+
+def _type_name(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not _is_generic(annotation) else str(annotation)
+
+
+def _is_generic(annotation: object) -> bool:
+    return hasattr(annotation, "__args__")
+
+
+def _describe_workspace(spec: WorkspaceSpec) -> dict[str, Any]:
+    access = "read-only" if spec.read_only else f"read and write, {spec.isolation}"
+    rows: dict[str, Any] = {"workspace": f"{spec.prefix} ({access})"}
+    if spec.include:
+        rows["include"] = spec.include
+    if spec.exclude:
+        rows["exclude"] = spec.exclude
+    if spec.pre or spec.post:
+        rows["guards"] = [*_guards("before", spec.pre), *_guards("after", spec.post)]
+    return rows
+
+
+def _guards(when: str, guards: list[Guardrail]) -> Iterator[str]:
+    for guard in guards:
+        least = "" if guard.min_count is None else f", at least {guard.min_count}"
+        most = "" if guard.max_count is None else f", at most {guard.max_count}"
+        yield f"{when}: {guard.kind} {guard.path}{least}{most}"
+
+
+def _describe_controls(controls: TaskControls) -> dict[str, Any]:
+    retry, timeout, limits = controls.retry, controls.timeout, controls.limits
+    rows = {
+        "retries": f"{retry.count}, {retry.logic}, {retry.delay_seconds} s apart",
+        "timeouts": f"{_limit(timeout.seconds)} a try, {timeout.response_seconds} s without a sign of life, then "
+        f"{timeout.policy}",
+    }
+    if limits.concurrent_exec_limit is not None:
+        rows["limits"] = f"{limits.concurrent_exec_limit} at once"
+    return rows
+
+
+def _limit(seconds: int) -> str:
+    return f"{seconds} s" if seconds else "no limit"
+
+
+def _warnings_of(task: TaskDefinition) -> list[str]:
+    """What building the TaskDef warns of."""
+    from perago.tasks.taskdef import build_taskdef
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_taskdef(task)
+    return [str(warning.message) for warning in caught]

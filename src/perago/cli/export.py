@@ -1,0 +1,37 @@
+"""`perago export`: a commit's files become a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perago.cli.importing import workspace_spec
+from perago.cli.output import count_text, json_option, print_json
+from perago.cli.repository import DEFAULT_BRANCH, head_of, open_store, repo_option
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@repo_option
+@click.option("--branch", metavar="NAME", help=f"The branch whose head is exported.  [default: {DEFAULT_BRANCH}]")
+@click.option("--ref", metavar="COMMIT", help="A commit id, or the beginning of one, instead of a branch.")
+@click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that is exported.")
+@json_option
+def command(directory: Path, repo: str, branch: str | None, ref: str | None, prefix: str, as_json: bool) -> None:
+    """Lay out a commit's files in DIRECTORY, which is new or empty."""
+    from perago.cli.progress import open_display
+
+    if branch is not None and ref is not None:
+        raise click.UsageError("give --branch or --ref, not both")
+    spec = workspace_spec(prefix)
+    if directory.is_dir() and any(directory.iterdir()):
+        raise click.UsageError(f"{directory} is not empty, and nothing in it is overwritten; give a new directory")
+    with open_display() as display:
+        store = open_store(repo, display)
+        commit = head_of(store, branch or DEFAULT_BRANCH) if ref is None else store.resolve(ref)
+        files = store.export(commit, spec.prefix, directory)
+    if as_json:
+        print_json({"commit": commit, "files": files, "directory": str(directory)})
+    else:
+        click.echo(f"Exported {count_text(files, 'file')} of commit {commit} to {directory}")

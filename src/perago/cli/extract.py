@@ -1,0 +1,37 @@
+"""`perago extract`: a task's TaskDef as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perago.cli.loading import load_task, module_argument
+from perago.cli.output import json_option, plain_warnings, print_json
+
+
+@click.command()
+@module_argument
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write, whose name ends in .json.",
+)
+@json_option
+def command(module: str, output: Path, as_json: bool) -> None:
+    """Write the TaskDef of a task as JSON, to be registered at a Conductor server."""
+    from perago.tasks.taskdef import write_taskdef
+
+    task = load_task(module)
+    with plain_warnings():
+        try:
+            path = write_taskdef(task, output)
+        except OSError as exc:
+            raise click.UsageError(f"--output: {output} cannot be written: {exc.strerror}") from None
+    if as_json:
+        print_json({"task": task.name, "output": str(path)})
+    else:
+        click.echo(f"Wrote the TaskDef of task {task.name} to {path}")

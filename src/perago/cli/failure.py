@@ -1,0 +1,94 @@
+"""The one place where an error becomes an exit code and a message."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from perago import errors
+from perago.cli.output import note, print_json
+from perago.redaction import mask_text
+
+DONE: Final = 0
+TASK_FAILED: Final = 1
+USAGE: Final = 2
+FENCE_REFUSED: Final = 3
+INTERRUPTED: Final = 130
+
+_CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
+    ((KeyboardInterrupt, click.Abort, errors.TaskCancelledError), INTERRUPTED),
+    ((errors.StaleAttemptError, errors.PublishFenceError), FENCE_REFUSED),
+    (
+        (
+            click.ClickException,
+            errors.TaskDefinitionError,
+            errors.TaskInputError,
+            errors.RuntimeConfigError,
+            errors.RepositoryNotFoundError,
+            errors.BranchNotFoundError,
+            errors.RefNotFoundError,
+            errors.PrefixNotFoundError,
+            errors.ObjectNameError,
+            errors.WorkspaceContentError,
+            errors.RunNotFoundError,
+            errors.RunBusyError,
+        ),
+        USAGE,
+    ),
+)
+
+
+def exit_code_of(exc: BaseException) -> int:
+    """The exit code of an error that ends a command."""
+    return next((code for classes, code in _CODES if isinstance(exc, classes)), TASK_FAILED)
+
+
+def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
+    """Tell what ended a command; returns its exit code."""
+    code = exit_code_of(exc)
+    message = _message(exc)
+    if _wants_traceback(arguments) and not isinstance(exc, click.ClickException):
+        click.echo("".join(traceback.format_exception(exc)), err=True)
+    if _wants_json(arguments):
+        print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
+    if isinstance(exc, click.UsageError) and exc.ctx is not None:
+        click.echo(exc.ctx.get_usage(), err=True)
+    note(f"error: {message}")
+    return code
+
+
+def _message(exc: BaseException) -> str:
+    if isinstance(exc, click.ClickException):
+        return exc.format_message()
+    if isinstance(exc, errors.PeragoError):
+        return str(exc) or type(exc).__name__
+    if isinstance(exc, KeyboardInterrupt | click.Abort):
+        return "interrupted"
+    if isinstance(exc, OSError):
+        return mask_text(str(exc))
+    return (
+        f"Perago itself failed: {type(exc).__name__}: {mask_text(str(exc))}. PERAGO_TRACEBACK=1 shows where; please "
+        f"report it with that"
+    )
+
+
+def _type_name(exc: BaseException) -> str:
+    return "UsageError" if isinstance(exc, click.ClickException) else type(exc).__name__
+
+
+def _wants_traceback(arguments: Sequence[str]) -> bool:
+    return os.environ.get("PERAGO_TRACEBACK", "") not in ("", "0") or "--debug" in _options(arguments)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Looked up by hand: a command line that cannot be parsed has no options yet."""
+    return "--json" in _options(arguments)
+
+
+def _options(arguments: Sequence[str]) -> Sequence[str]:
+    given = list(arguments)
+    return given[: given.index("--")] if "--" in given else given

@@ -1,0 +1,56 @@
+"""Loading task modules for the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from perago.tasks.declare import TaskDefinition
+
+module_argument = click.argument("module", metavar="MODULE[:FUNCTION]")
+
+
+def load_task(target: str) -> TaskDefinition:
+    """The one task that a target names; modules in the current directory are found.
+
+    Raises:
+        TaskDefinitionError: there is none, or several.
+    """
+    from perago.tasks.load import load_module_task
+
+    _find_modules_here()
+    return load_module_task(target)
+
+
+def load_tasks(target: str) -> list[TaskDefinition]:
+    """As `load_task`, but all the tasks of a module that declares several.
+
+    Raises:
+        TaskDefinitionError: there is none.
+    """
+    from perago.errors import TaskDefinitionError
+    from perago.tasks.load import module_tasks
+
+    try:
+        return [load_task(target)]
+    except TaskDefinitionError:
+        module = sys.modules.get(target)
+        tasks = [] if module is None else [task for task in module_tasks(module).values() if _is_own(task, target)]
+        if len(tasks) < 2:
+            raise
+        return list({id(task): task for task in tasks}.values())
+
+
+def _is_own(task: TaskDefinition, module: str) -> bool:
+    return task.fn.__module__ == module
+
+
+def _find_modules_here() -> None:
+    """As `python -m` does: a program in a bin directory would not look here."""
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)

@@ -1,0 +1,88 @@
+"""What the commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+MIN_WRAP_COLUMNS = 20
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+def print_json(value: Any) -> None:
+    """A value on stdout, indented."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Something for the person, on stderr."""
+    click.echo(wrap(text, sys.stderr), err=True)
+
+
+def printable(text: str) -> str:
+    """A text of unknown origin with everything escaped that would steer a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def wrap(text: str, stream: TextIO, indent: str = "") -> str:
+    """A text with its long lines broken at the terminal's width; as it is where the stream is no terminal."""
+    columns = terminal_columns(stream)
+    if columns is None:
+        return text
+    width = max(columns - 1, MIN_WRAP_COLUMNS)
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
+def shorten(text: str, columns: int | None) -> str:
+    """A text cut to so many columns; None: not cut."""
+    return text if columns is None or len(text) <= columns else text[: max(columns - 1, 1)] + "…"
+
+
+def terminal_columns(stream: TextIO) -> int | None:
+    """How wide the terminal is behind a stream; None where there is none."""
+    if not stream.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def is_plain(stream: TextIO) -> bool:
+    """Whether colours and moving lines are unwelcome."""
+    return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: "512 B", "1.5 MB"; a unit is 1024 of the one before."""
+    size = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """ "1 file", "3 files"."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Tell Python's warnings without file and line, as the person has to mend a declaration and not that line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        note(f"warning: {text}")

@@ -1,0 +1,99 @@
+"""The `--params` and `--param` arguments: a task's params from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+MAX_PARAMS_BYTES = 64 * 1024 * 1024
+"""Larger params could not be passed to a body's process (`worker.messages.MAX_MESSAGE_BYTES`)."""
+
+
+def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """The params as JSON; not validated yet.
+
+    Args:
+        params: a JSON object, `@FILE` for one in a file, `-` for one on stdin; None: an empty one.
+        pairs: `key=value`, which go over it; a value is JSON, or text where it is none or the model wants text.
+        model: the task's params model.
+
+    Raises:
+        UsageError: something is no JSON, no object, no pair, or cannot be read. Values are not shown: they may be
+            secrets.
+    """
+    given = {} if params is None else _read_object(params)
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise click.UsageError(f"--param takes key=value; {key!r} has no '='")
+        given[key] = _read_value(text, model, key)
+    return given
+
+
+def _read_object(params: str) -> dict[str, Any]:
+    text = _read_text(params)
+    try:
+        value = _loads(text)
+    except ValueError as exc:
+        raise click.UsageError(
+            f"--params is no JSON: {exc}. It takes a JSON object, @FILE for one in a file, or - for stdin"
+        ) from None
+    if not isinstance(value, dict):
+        raise click.UsageError(f"--params must be a JSON object, as in '{{\"key\": 1}}', not {_kind(value)}")
+    return value
+
+
+def _read_text(params: str) -> str:
+    if params == "-":
+        return sys.stdin.read(MAX_PARAMS_BYTES)
+    if not params.startswith("@"):
+        return params
+    path = Path(params[1:]).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise click.UsageError(f"--params: {path} cannot be read: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError(f"--params: {path} is not UTF-8") from None
+
+
+def _read_value(text: str, model: type[BaseModel], key: str) -> Any:
+    try:
+        value = _loads(text)
+    except ValueError:
+        return text
+    return text if not isinstance(value, str) and value is not None and _wants_text(model, key) else value
+
+
+def _wants_text(model: type[BaseModel], key: str) -> bool:
+    """Whether the field takes text and nothing else, so that `version=1.10` is not a number."""
+    from pydantic import SecretStr
+
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias):
+            kind = field.annotation
+            kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+            return set(kinds) <= {str, SecretStr, Path, type(None)}
+    return False
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,204 @@
+"""Showing an attempt's phases on stderr: lines, and on a terminal a line that moves while files do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from perago.cli.output import count_text, is_plain, note, printable, size_text, terminal_columns
+from perago.ports import Event, Phase
+from perago.redaction import mask_text
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+MIN_MOVING_COLUMNS = 60
+"""A terminal narrower than this gets lines only: a bar, files, bytes and rate do not fit."""
+
+PLAIN_SECONDS = 10.0
+"""Lines about the progress of one phase are at least this far apart where nothing can move."""
+
+_TRANSFERS = (Phase.MATERIALIZE, Phase.STAGE)
+_SHORT_COMMIT = 12
+
+
+class Display(Protocol):
+    """An observer that shows what it is told."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        ...
+
+
+@contextmanager
+def open_display(*, still: bool = False) -> Iterator[Display]:
+    """A display on stderr, as fits what is there.
+
+    Args:
+        still: nothing may move: a debugger is to have the terminal.
+    """
+    columns = terminal_columns(sys.stderr)
+    if still or is_plain(sys.stderr) or columns is None or columns < MIN_MOVING_COLUMNS:
+        yield LineDisplay()
+        return
+    display = MovingDisplay(sys.stderr)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+class LineDisplay:
+    """Lines only: for files, pipes, narrow terminals and people who want no colour."""
+
+    def __init__(self) -> None:
+        self._latest: Mapping[str, Any] = {}
+        self._told_seconds = 0.0
+
+    def __call__(self, event: Event, /) -> None:
+        if event.kind == "started":
+            self._latest, self._told_seconds = {}, 0.0
+        if event.kind == "progress":
+            self._latest = event.attributes
+            if event.seconds - self._told_seconds >= PLAIN_SECONDS:
+                self._told_seconds = event.seconds
+                self.line(f"{event.phase}: {describe_progress(event)}")
+            return
+        text = describe(event, self._latest)
+        if text is not None:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        note(text)
+
+
+class MovingDisplay:
+    """Lines, and below them one that moves: while files are on their way, or once a body says how far it is.
+
+    A body that says nothing has the terminal to itself: what it prints would be painted over.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=Console(file=stream, highlight=False),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._moving: TaskID | None = None
+        self._latest: Mapping[str, Any] = {}
+
+    def __call__(self, event: Event, /) -> None:
+        match event.kind:
+            case "started":
+                self._latest = {}
+                if event.phase in _TRANSFERS:
+                    self._move(event)
+            case "progress":
+                self._latest = event.attributes
+                self._move(event)
+            case _:
+                self._halt()
+        if event.kind != "progress" and (text := describe(event, self._latest)) is not None:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=False)
+
+    def close(self) -> None:
+        self._halt()
+
+    def _move(self, event: Event) -> None:
+        done, total = how_far(event.attributes)
+        text = describe_progress(event)
+        if self._moving is None:
+            self._moving = self._progress.add_task(str(event.phase), total=total, text="")
+            self._progress.start()
+        self._progress.update(self._moving, total=total, completed=done, text=text)
+
+    def _halt(self) -> None:
+        if self._moving is None:
+            return
+        self._progress.stop()
+        self._progress.remove_task(self._moving)
+        self._moving = None
+
+
+def how_far(attributes: Mapping[str, Any]) -> tuple[float, float | None]:
+    """(done, total) of a progress event: of the body's own units, or of files; total None: not known."""
+    if "done" in attributes:
+        return attributes["done"], attributes.get("total")
+    return attributes.get("files", 0), attributes.get("total_files") or None
+
+
+def describe_progress(event: Event) -> str:
+    """How far a phase is, in words: files, bytes and rate, or what the body says."""
+    attributes = event.attributes
+    done, total = how_far(attributes)
+    if "done" in attributes:
+        text = f"{done:g}" if total is None else f"{done:g} of {total:g}"
+        message = attributes.get("message")
+        return f"{text}, {printable(message)}" if message else text
+    if "files" not in attributes:
+        return ""
+    files = count_text(int(done), "file") if total is None else f"{done} of {count_text(int(total), 'file')}"
+    return f"{files}, {size_text(attributes.get('bytes', 0))}{_rate(attributes, event.seconds)}"
+
+
+def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
+    """The line that a phase's beginning or end is worth; None: none.
+
+    Args:
+        latest: attributes of the phase's last progress event.
+    """
+    if event.kind == "started":
+        return "body: running" if event.phase is Phase.BODY else None
+    if event.kind == "failed":
+        return _describe_failure(event)
+    match event.phase:
+        case Phase.MATERIALIZE | Phase.STAGE:
+            known = {**latest, **event.attributes}
+            if "files" not in known:
+                return None
+            files, size = count_text(known["files"], "file"), size_text(known.get("bytes", 0))
+            return f"{event.phase}: {files}, {size} in {event.seconds:.1f} s{_rate(known, event.seconds)}"
+        case Phase.BODY:
+            return f"body: done in {event.seconds:.1f} s"
+        case Phase.DIFF:
+            return f"diff: {describe_counts(event.attributes)}"
+        case Phase.PUBLISH:
+            return f"publish: commit {str(event.attributes.get('ref', ''))[:_SHORT_COMMIT]}"
+        case _:
+            return None
+
+
+def describe_counts(counts: Mapping[str, Any]) -> str:
+    """ "2 added, 1 deleted"; "nothing changed"."""
+    parts = [f"{counts[name]} {name}" for name in ("added", "modified", "deleted") if counts.get(name)]
+    return ", ".join(parts) or "nothing changed"
+
+
+def _describe_failure(event: Event) -> str | None:
+    if event.phase is not Phase.CLEAN:
+        return f"{event.phase}: failed after {event.seconds:.1f} s"
+    what = event.attributes.get("what", "")
+    return (
+        f"warning: the {what} could not be removed: {mask_text(str(event.error))}. Nothing depends on it; it goes with "
+        f"the next leftovers"
+    )
+
+
+def _rate(attributes: Mapping[str, Any], seconds: float) -> str:
+    size = attributes.get("bytes", 0)
+    return f", {size_text(round(size / seconds))}/s" if size and seconds >= 0.1 else ""

@@ -1,0 +1,167 @@
+"""`perago check` and `perago extract`, and how a task module is found."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TASK = """
+from pathlib import Path
+from pydantic import BaseModel, SecretStr
+from perago import *
+
+class Params(BaseModel):
+    rows: int
+    token: SecretStr = SecretStr("hunter2")
+
+class Result(BaseModel):
+    read: int
+"""
+BUILD = """
+@task(name="{name}", owner_email="a@example.org", workspace=WorkspaceSpec(prefix="data", pre=[require_file("a.csv")]),
+      controls=TaskControls(retry=RetryPolicy(count=2)){more})
+def {name}(workspace: Path, params: Params) -> Result:
+    return Result(read=params.rows)
+"""
+SHORT = """
+budget = PublishBudget(observed_merge_p99_seconds=1, safety_margin_seconds=1, lakefs_merge_timeout_seconds=600,
+    conductor_completion_timeout_seconds=60, worker_shutdown_grace_seconds=60, heartbeat_interval_seconds=5)
+
+@task(name="short", owner_email="a@example.org", workspace=WorkspaceSpec(),
+      controls=TaskControls(publish_budget=budget))
+def short(workspace: Path, params: Params) -> Result:
+    return Result(read=params.rows)
+"""
+
+
+@pytest.fixture
+def module(project):
+    """Write a module into the project's directory, which is not on PYTHONPATH."""
+
+    def write(name: str, *parts: str) -> None:
+        (project.path / f"{name}.py").write_text("".join(parts))
+
+    return write
+
+
+def test_check_shows_the_task_of_a_module_and_the_settings(module, perago, project):
+    module("check_one", TASK, BUILD.format(name="build", more=""))
+    said = perago("check", "check_one")
+    assert said.code == 0
+    for line in (
+        "Task check_one:build",
+        "  name         build",
+        "  signature    (workspace: Path, params: Params) -> Result",
+        "  params       rows: int",
+        "               token: SecretStr (optional)",
+        "  workspace    data (read and write, serializable)",
+        "  guards       before: require_file a.csv",
+        "  retries      2, FIXED, 60 s apart",
+        f"  workspaces   {project.workspace_root}",
+        "  conductor    not configured",
+    ):
+        assert line in said.out.splitlines()
+    assert said.err == ""
+    assert "hunter2" not in said.out
+
+
+def test_check_shows_every_task_of_a_module_or_the_one_that_is_named(module, perago):
+    module("check_two", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
+    assert [task["name"] for task in perago("check", "check_two", "--json").json["tasks"]] == ["one", "two"]
+    assert [task["name"] for task in perago("check", "check_two:two", "--json").json["tasks"]] == ["two"]
+
+
+def test_check_warns_of_a_response_timeout_that_is_too_short(module, perago):
+    module("check_short", TASK, SHORT)
+    said = perago("check", "check_short")
+    assert said.code == 0
+    assert said.err.startswith("warning: task 'short': timeout.response_seconds=600 is shorter than the 725 s")
+    assert "725 s" in perago("check", "check_short", "--json").json["tasks"][0]["warnings"][0]
+
+
+def test_check_tells_of_settings_that_are_wrong(module, perago, project):
+    module("check_settings", TASK, BUILD.format(name="build", more=""))
+    (project.path / "perago.toml").write_text('fence = "loose"\nlog_rot = "x"\n')
+    said = perago("check", "check_settings")
+    assert said.code == 2
+    assert "PERAGO_FENCE (`fence` in perago.toml) must be 'exact' or 'cooperative'" in said.err
+    assert "did you mean `log_root`?" in said.err
+    assert said.out == ""
+
+
+def test_check_shows_servers_without_their_secrets(module, perago, project):
+    module("check_servers", TASK, BUILD.format(name="build", more=""))
+    (project.path / ".env").write_text(
+        "CONDUCTOR_SERVER_URL=http://user:hunter2@conductor/api\nLAKECTL_SERVER_ENDPOINT_URL=http://lakefs\n"
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID=AKIA\nLAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=hunter2\n"
+    )
+    for said in (perago("check", "check_servers"), perago("check", "check_servers", "--json")):
+        assert said.code == 0
+        assert "conductor/api" in said.out
+        assert "http://lakefs" in said.out
+        assert "hunter2" not in said.out + said.err
+
+
+@pytest.mark.parametrize("command", [("check",), ("extract", "-o", "out.json")])
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("check_nowhere", "there is no module 'check_nowhere'"),
+        ("check_broken", "importing it failed: ZeroDivisionError"),
+        ("check_none", "module 'check_none' declares no task"),
+        ("check_pair:three", "module 'check_pair' has no 'three'; its tasks are check_pair:one, check_pair:two"),
+        ("check_bad", "owner_email"),
+        ("check_pair.py", "is no import path"),
+    ],
+)
+def test_a_module_that_is_wrong_exits_with_2_and_writes_nothing(module, perago, project, command, target, said):
+    module("check_broken", "1 / 0")
+    module("check_none", TASK)
+    module("check_pair", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
+    module("check_bad", TASK, BUILD.format(name="build", more="").replace("a@example.org", " "))
+    done = perago(command[0], target, *command[1:])
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert not (project.path / "out.json").exists()
+
+
+def test_extract_writes_the_taskdef(module, perago, project):
+    module("extract_one", TASK, BUILD.format(name="build", more=', description="Builds."'))
+    said = perago("extract", "extract_one", "-o", "out/build.json")
+    assert said.code == 0
+    assert said.out == "Wrote the TaskDef of task build to out/build.json\n"
+    taskdef = json.loads((project.path / "out" / "build.json").read_text())
+    assert (taskdef["name"], taskdef["retryCount"]) == ("build", 2)
+    assert perago("extract", "extract_one", "-o", "x.json", "--json").json == {"task": "build", "output": "x.json"}
+
+
+def test_extract_wants_one_task_and_lists_them_where_there_are_several(module, perago):
+    module("extract_two", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
+    said = perago("extract", "extract_two", "-o", "out.json")
+    assert said.code == 2
+    assert "declares 2 tasks; name the one that is meant: extract_two:one, extract_two:two" in said.err
+    assert perago("extract", "extract_two:two", "-o", "out.json").code == 0
+
+
+def test_extract_warns_without_file_and_line(module, perago):
+    module("extract_short", TASK, SHORT)
+    said = perago("extract", "extract_short", "-o", "out.json")
+    assert said.code == 0
+    assert said.err.startswith("warning: task 'short':")
+    assert ".py" not in said.err
+
+
+@pytest.mark.parametrize(("output", "said"), [("out.txt", ".json"), ("file/out.json", "cannot be written")])
+def test_extract_needs_a_file_that_can_be_written(module, perago, project, output, said):
+    module("extract_one_more", TASK, BUILD.format(name="build", more=""))
+    (project.path / "file").write_text("")
+    done = perago("extract", "extract_one_more", "-o", output)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_the_installed_program_finds_modules_in_the_current_directory(module, project):
+    module("check_here", TASK, BUILD.format(name="build", more=""))
+    assert project.run("check", "check_here", env={"PYTHONPATH": ""}).code == 0

@@ -1,0 +1,147 @@
+"""`perago import` and `perago export`."""
+
+from __future__ import annotations
+
+import pytest
+
+FILES = {"a.txt": "alpha", "deep/b.txt": "beta"}
+
+
+def test_an_import_makes_the_repository_and_the_branch(project, perago):
+    project.write(FILES)
+    said = perago("import", "source", "--repo", "data.git", "--branch", "raw")
+    assert said.code == 0
+    assert said.out == f"Imported 2 files, 9 B, onto branch raw: commit {project.head('raw')}\n"
+    assert project.git("ls-tree", "-r", "--name-only", "raw").split() == ["a.txt", "deep/b.txt"]
+    project.git("fsck", "--strict")
+
+
+def test_a_second_import_replaces_what_the_branch_holds_in_one_commit(project, perago):
+    source = project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    first = project.head()
+    (source / "a.txt").unlink()
+    project.write({"c.txt": "gamma"})
+    assert perago("import", "source", "--repo", "data.git", "-m", "A second one").code == 0
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["c.txt", "deep/b.txt"]
+    assert project.git("rev-parse", "main~1") == first
+    assert project.git("log", "-1", "--format=%s", "main") == "A second one"
+
+
+def test_an_import_that_changes_nothing_says_so_and_leaves_the_branch(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    head = project.head()
+    said = perago("import", "source", "--repo", "data.git")
+    assert said.code == 0
+    assert said.out == f"Nothing changed: branch main holds the same 2 files at {head}\n"
+    assert project.head() == head
+
+
+def test_a_prefix_is_all_that_an_import_touches(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    project.write({"x.txt": "x"}, "more")
+    assert perago("import", "more", "--repo", "data.git", "--prefix", "deep").code == 0
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["a.txt", "deep/x.txt"]
+
+
+def test_an_import_as_json(project, perago):
+    project.write(FILES)
+    said = perago("import", "source", "--repo", "data.git", "--json")
+    assert said.json == {"commit": project.head(), "changed": True, "branch": "main", "files": 2, "bytes": 9}
+    assert perago("import", "source", "--repo", "data.git", "--json").json["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere",), "Directory 'nowhere' does not exist"),
+        (("source/a.txt",), "is a file"),
+        (("empty",), "empty holds no file"),
+        ((".",), "lies in ., which is to be imported"),
+        (("source", "--prefix", "../x"), "--prefix: a prefix '../x' may not have the segment '..'"),
+        (("source", "--branch", "-x"), "'-x' is no name for a branch"),
+        (("source", "--branch", "a..b"), "'a..b' is no name for a branch"),
+        (("linked",), "'link' is a symbolic link"),
+        (("dotgit",), "a segment that git reads as '.git'"),
+    ],
+)
+def test_what_cannot_be_imported_exits_with_2_and_makes_no_repository(project, perago, arguments, said):
+    project.write(FILES)
+    (project.path / "empty").mkdir()
+    project.write({"a": ""}, "linked")
+    (project.path / "linked" / "link").symlink_to("a")
+    project.write({".git/config": ""}, "dotgit")
+    done = perago("import", *arguments, "--repo", "data.git")
+    assert done.code == 2
+    assert said in done.err
+    assert not project.repo.exists()
+
+
+def test_a_path_that_is_no_repository_is_left_alone(project, perago):
+    project.write(FILES)
+    project.write({"precious.txt": "keep me"}, "data.git")
+    said = perago("import", "source", "--repo", "data.git")
+    assert said.code == 2
+    assert "is no git repository" in said.err
+    assert [path.name for path in project.repo.iterdir()] == ["precious.txt"]
+
+
+def test_an_export_lays_out_the_head_of_a_branch(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    said = perago("export", "out", "--repo", "data.git")
+    assert said.code == 0
+    assert said.out == f"Exported 2 files of commit {project.head()} to out\n"
+    assert (project.path / "out" / "deep" / "b.txt").read_text() == "beta"
+
+
+def test_an_export_takes_the_beginning_of_a_commit_id_and_a_prefix(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    first = project.head()
+    project.write({"deep/b.txt": "changed"})
+    perago("import", "source", "--repo", "data.git")
+    said = perago("export", "out", "--repo", "data.git", "--ref", first[:8], "--prefix", "deep", "--json")
+    assert said.json == {"commit": first, "files": 1, "directory": "out"}
+    assert (project.path / "out" / "b.txt").read_text() == "beta"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("out", "--ref", "ffffffff"), "there is no commit 'ffffffff'"),
+        (("out", "--ref", "f"), "'f'"),
+        (("out", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Make it"),
+        (("out", "--branch", "main", "--ref", "x"), "give --branch or --ref, not both"),
+        (("out", "--prefix", "nope"), "nope"),
+        (("source",), "source is not empty"),
+        (("source/a.txt",), "is a file"),
+    ],
+)
+def test_what_cannot_be_exported_exits_with_2_and_writes_nothing(project, perago, arguments, said):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    done = perago("export", *arguments, "--repo", "data.git")
+    assert done.code == 2
+    assert said in done.err
+    assert not (project.path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("log",), ("export", "out")])
+@pytest.mark.parametrize(
+    ("repo", "said"),
+    [
+        ("nowhere.git", "Make one with `perago import"),
+        ("source", "is no git repository"),
+        ("lakefs://data", "needs LAKECTL_SERVER_ENDPOINT_URL"),
+        ("https://host/data.git", "clone it first"),
+    ],
+)
+def test_a_repository_that_is_none_exits_with_2_and_a_mend(project, perago, command, repo, said):
+    project.write(FILES)
+    done = perago(*command, "--repo", repo)
+    assert done.code == 2
+    assert said in done.err
+    assert [path.name for path in project.path.iterdir()] == ["source"]
