@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -85,6 +88,29 @@ def test_a_reaper_that_is_asked_to_end_ends_the_body(bodies, is_alive):
     with pytest.raises(TaskExecutionError, match="SIGKILL"):
         bodies.run("leave_children", {"text": "wait"})
     assert not any(map(is_alive, _started(bodies.progress[0][2])))
+
+
+def test_bodies_run_side_by_side_and_leave_nothing(bodies, is_alive):
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: bodies.run("leave_children"), range(8)))
+    assert len({pid for result in results for pid in result["value"]}) == 24
+    assert not any(is_alive(pid) for _, _, pids in bodies.progress for pid in _started(pids))
+
+
+@pytest.fixture
+def many_open_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with ExitStack() as files:
+        for _ in range(1100):
+            files.enter_context(Path(os.devnull).open())
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_caller_with_many_open_files_can_run_bodies(many_open_files, bodies):
+    """Descriptors keep their numbers in the body's process, and select(2) takes none above 1023."""
+    assert bodies.run("return_text", {"text": "fine"}) == {"value": "fine"}
 
 
 def test_many_bodies_leave_nothing(bodies):

@@ -10,7 +10,7 @@ it answers with the body's exit code (negative: the signal that ended it), packe
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
 import socket
 import struct
@@ -49,17 +49,19 @@ def reap(body: int, control: socket.socket) -> None:
         body: process id of the body, a child of this process and the leader of its group.
         control: where orders come from.
     """
-    with _SignalNumbers() as signals:
-        orders: list[socket.socket] = [control]
+    with _SignalNumbers() as signals, selectors.DefaultSelector() as selector:
+        selector.register(signals.reader, selectors.EVENT_READ)
+        selector.register(control, selectors.EVENT_READ)
         exit_code = _collect(body)
         while exit_code is None:
-            ready, _, _ = select.select([signals.reader, *orders], [], [])
+            ready = {key.fileobj for key, _ in selector.select()}
             if signals.reader in ready and signals.ask_to_end():
                 _signal_body(body, signal.SIGKILL)
             if control in ready:
                 order = _receive(control)
                 _signal_body(body, signal.SIGTERM if order == TERMINATE else signal.SIGKILL)
-                orders = [control] if order else []
+                if not order:
+                    selector.unregister(control)
             exit_code = _collect(body)
         _signal_group(body, signal.SIGKILL)  # the id is not another group's yet: process ids are handed out in turn
         _end_strays()
