@@ -17,6 +17,7 @@ from perago import (
 from perago.errors import TaskCancelledError, TaskTimeoutError
 from perago.worker.messages import MAX_MESSAGE_BYTES
 
+LINUX = sys.platform == "linux"
 SECRET = "hunter2-in-params"
 
 
@@ -179,6 +180,7 @@ def test_an_error_brings_the_bodys_traceback_as_a_note_and_no_secret(bodies):
         ({"text": "SIGSEGV"}, "SIGSEGV"),
         ({"text": "SIGKILL"}, "SIGKILL.*out of memory"),
         ({"text": "SIGTERM"}, "SIGTERM"),
+        pytest.param({"text": "40"}, "signal 40", marks=pytest.mark.skipif(not LINUX, reason="only Linux has it")),
     ],
 )
 def test_the_death_of_the_body_is_told_with_its_cause(bodies, params, words):
@@ -192,10 +194,18 @@ def test_a_fork_of_the_body_is_mute(bodies):
     assert bodies.progress == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the body finds its sockets in /proc")
-def test_a_body_that_writes_rubbish_to_the_channel_fails(bodies):
+@pytest.mark.skipif(not LINUX, reason="the body finds its sockets in /proc")
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "start"}', '{"kind": "result", "result": 1}'])
+def test_a_body_that_writes_rubbish_to_the_channel_fails(bodies, text):
     with pytest.raises(TaskExecutionError, match="no message"):
-        bodies.run("corrupt")
+        bodies.run("corrupt", {"text": text})
+
+
+@pytest.mark.skipif(not LINUX, reason="the body finds its sockets in /proc")
+def test_an_error_of_a_class_that_is_not_ours_is_a_failed_execution(bodies):
+    forged = '{"kind": "failure", "error": "__doc__", "reason": "forged"}'
+    with pytest.raises(TaskExecutionError, match="forged"):
+        bodies.run("corrupt", {"text": forged})
 
 
 def test_a_target_that_cannot_be_loaded_there_fails_as_it_would_here(bodies):

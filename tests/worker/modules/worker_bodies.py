@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -119,7 +120,7 @@ def fail(params: Params) -> Answer:
 @task(name="die", owner_email="t@example.org")
 def die(params: Params) -> Answer:
     if params.text:
-        os.kill(os.getpid(), signal.Signals[params.text])
+        os.kill(os.getpid(), int(params.text) if params.text.isdigit() else signal.Signals[params.text])
         time.sleep(60)
     os._exit(params.size)
 
@@ -201,11 +202,12 @@ def fork(params: Params, context: TaskContext) -> Answer:
 
 @task(name="corrupt", owner_email="t@example.org")
 def corrupt(params: Params) -> Answer:
-    """Writes what is no message into every socket it has."""
+    """Writes what is no message into every socket it has: no JSON, or JSON of another kind."""
+    rubbish = struct.pack(">I", len(params.text)) + params.text.encode() if params.text else b"\xff" * 100
     for handle in range(3, 64):
         try:
             if Path(f"/proc/self/fd/{handle}").readlink().name.startswith("socket:"):
-                os.write(handle, b"\xff" * 100)
+                os.write(handle, rubbish)
         except OSError:
             continue
     return Answer()
