@@ -264,21 +264,20 @@ class Ended:
     calls: list[str]
 
 
-def publish_in_a_process(
-    bench: Bench, files: Files, *, syscalls: Path | None = None, kill_before: str = "", branch: str = "main"
-) -> Ended:
-    """Publish these files from a process of its own, see program_publish.py; `kill_before` as in syscalls.c."""
+def publish_in_a_process(bench: Bench, files: Files, *, syscalls: Path, **kill: str | int) -> Ended:
+    """Publish these files from a process of its own, see program_publish.py.
+
+    `kill_before`, `kill_after`, `kill_at`: when it is killed, see syscalls.c.
+    """
     number = next(_numbers)
     workspace, trace = bench.root / f"own-{number}", bench.root / f"trace-{number}"
     workspace.mkdir()
     write_files(workspace, files)
-    environment = dict(os.environ)
-    if syscalls is not None:
-        environment |= {"LD_PRELOAD": str(syscalls), "TRACE_FILE": str(trace)}
-        environment |= {"KILL_BEFORE": kill_before} if kill_before else {}
+    environment = {**os.environ, "LD_PRELOAD": str(syscalls), "TRACE_FILE": str(trace)}
+    environment |= {name.upper(): str(value) for name, value in kill.items()}
     program = Path(__file__).parent / "program_publish.py"
     done = subprocess.run(
-        [sys.executable, program, bench.path, branch, workspace],
+        [sys.executable, program, bench.path, "main", workspace],
         env=environment,
         capture_output=True,
         text=True,

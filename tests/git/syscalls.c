@@ -1,8 +1,10 @@
 /* Loaded before libc into a program under test: writes down which files are synced and renamed, in order, and kills the
- * program right before it renames something to a path that ends as asked.
+ * program right before one of these calls.
  *
  *   TRACE_FILE      where the lines go: "fsync PATH", "rename FROM TO"
  *   KILL_BEFORE     end of a path: SIGKILL before a rename to it
+ *   KILL_AFTER      end of a path: SIGKILL after a rename to it
+ *   KILL_AT         number: SIGKILL before this call, counted from 1
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static void count(void) {
+    static int calls;
+    const char *at = getenv("KILL_AT");
+    if (at != NULL && ++calls == atoi(at)) raise(SIGKILL);
+}
+
+static int ends_as(const char *path, const char *variable) {
+    const char *end = getenv(variable);
+    return end != NULL && strlen(path) >= strlen(end) && strcmp(path + strlen(path) - strlen(end), end) == 0;
+}
 
 static void note(const char *line) {
     const char *path = getenv("TRACE_FILE");
@@ -37,6 +50,7 @@ static void note_sync(int fd) {
 int fsync(int fd) {
     static int (*real)(int);
     if (real == NULL) real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    count();
     note_sync(fd);
     return real(fd);
 }
@@ -45,9 +59,11 @@ int rename(const char *from, const char *to) {
     static int (*real)(const char *, const char *);
     char line[2 * PATH_MAX + 16];
     if (real == NULL) real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
-    const char *end = getenv("KILL_BEFORE");
-    if (end != NULL && strlen(to) >= strlen(end) && strcmp(to + strlen(to) - strlen(end), end) == 0) raise(SIGKILL);
+    if (ends_as(to, "KILL_BEFORE")) raise(SIGKILL);
+    count();
     snprintf(line, sizeof line, "rename %s %s\n", from, to);
     note(line);
-    return real(from, to);
+    int result = real(from, to);
+    if (ends_as(to, "KILL_AFTER")) raise(SIGKILL);
+    return result;
 }
