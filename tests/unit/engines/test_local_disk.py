@@ -1,5 +1,6 @@
 """A disk under the records that refuses."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from perago.engines.local import LocalEngine
+from perago.engines.local.directory import RunsDirectory
 from perago.errors import EngineError
 from perago.models import RuntimeTaskResult
 
@@ -43,6 +45,50 @@ def test_a_full_disk_is_said_to_be_and_the_record_stands(small_disk):
         assert names_in(small_disk / "runs" / run.run_id) == ["lock", "run.json"]
         engine.report_result(run.attempt, RuntimeTaskResult("FAILED", reason_for_incompletion="the disk is full"))
     assert next(engine.runs()).reason == "the disk is full"
+
+
+def test_a_cancel_counts_though_it_cannot_be_recorded(small_disk):
+    engine = LocalEngine(small_disk / "runs")
+    run = engine.start_run(**START)
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"x" * 1024):
+            continue
+    with pytest.raises(EngineError, match="No space left"):
+        run.cancel()
+    filler.unlink()
+    assert engine.load_current_attempt(run.attempt).status == "CANCELED"
+    engine.report_result(run.attempt, RuntimeTaskResult("COMPLETED", {"result": {}}))
+    assert run.attempt.status == "CANCELED"
+    run.close()
+    assert next(engine.runs()).status != "COMPLETED"
+
+
+class InterruptedDirectory(RunsDirectory):
+    """Ctrl-C comes when a record is on disk, and before anybody knows."""
+
+    def write(self, record):
+        super().write(record)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("then", ["cancel", "close", "report", "next_try"])
+def test_after_an_interrupted_write_what_is_on_disk_counts(tmp_path, then):
+    engine = LocalEngine(tmp_path / "runs")
+    run = engine.start_run(**START)
+    whole, run._directory = run._directory, InterruptedDirectory(run._directory.path, run._directory.clock)
+    with pytest.raises(KeyboardInterrupt):
+        engine.report_result(run.attempt, RuntimeTaskResult("COMPLETED", {"result": {"rows": 1}}))
+    run._directory = whole
+    if then == "cancel":
+        run.cancel()
+    elif then == "report":
+        engine.report_result(run.attempt, RuntimeTaskResult("FAILED", reason_for_incompletion="interrupted"))
+    elif then == "next_try":
+        with pytest.raises(EngineError, match="COMPLETED"):
+            run.next_try("interrupted")
+    run.close()
+    assert next(engine.runs()).status == "COMPLETED"
 
 
 def test_a_run_that_cannot_be_recorded_is_not_started(small_disk):

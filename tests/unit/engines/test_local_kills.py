@@ -126,23 +126,25 @@ def test_a_fork_that_outlives_its_process_does_not_keep_the_run_busy(tmp_path):
         finally:
             os._exit(1)
     os.close(alive)
+    run_id, survivor = os.read(ready, 100).decode().split()
+    os.close(ready)
     try:
-        run_id, survivor = os.read(ready, 100).decode().split()
         (summary,) = engine.runs()
         assert (summary.status, summary.tries) == ("running", 1)
         with pytest.raises(RunBusyError):
             engine.resume_run(run_id)
-    finally:
         os.kill(parent, signal.SIGKILL)
         os.waitpid(parent, 0)
-        os.close(ready)
-    try:
+        parent = None
         os.kill(int(survivor), 0)
         wait_for(lambda: next(engine.runs()).status == "killed")
         with engine.resume_run(run_id) as run:
             assert run.record.tries[0].reason == "its process died"
     finally:
         os.kill(int(survivor), signal.SIGKILL)
+        if parent is not None:
+            os.kill(parent, signal.SIGKILL)
+            os.waitpid(parent, 0)
 
 
 RACER = """

@@ -174,16 +174,32 @@ def test_a_stalled_report_overwrites_the_row_as_it_was_read(engine):
     assert engine.status() == "RUNNING"
 
 
+def test_a_stalled_failure_makes_no_third_try_beside_the_second(engine):
+    first = scheduled(engine)
+    write = engine.slow_report(first, FAILED)
+    engine.timeout(first.task_id)
+    write()
+    assert statuses(engine) == [("a", "FAILED"), ("a", "SCHEDULED")]
+
+
+def test_a_stalled_failure_of_a_task_that_a_rerun_removed_brings_nothing_back(engine):
+    left, right = scheduled(engine, "left"), scheduled(engine, "right")
+    write = engine.slow_report(right, FAILED)
+    engine.terminate()
+    engine.rerun(left.task_id)
+    write()
+    assert statuses(engine) == [("left", "SCHEDULED")]
+
+
 def test_a_stalled_report_that_read_an_ended_row_or_lost_it_writes_nothing(engine):
     first = scheduled(engine)
     second = scheduled(engine, "b")
     engine.timeout(first.task_id)
-    late = engine.slow_report(first, DONE)
-    removed = engine.slow_report(second, DONE)
+    late = [engine.slow_report(attempt, result) for attempt in (first, second) for result in (DONE, FAILED)]
     engine.terminate()
     engine.restart()
-    late()
-    removed()
+    for write in late:
+        write()
     assert statuses(engine) == [("a", "SCHEDULED"), ("b", "SCHEDULED")]
 
 

@@ -1,0 +1,234 @@
+"""The checker: what was seen of a run, against what Perago promises. Plain functions, for any store and engine.
+
+Whoever drives a run (a sweep, a simulation, a nemesis on real servers) writes down an `Observation`; `violations` reads
+it. Nothing here asks a store or an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from perago.models import CommitFacts, InstanceRecord, Stamp, TryRecord, TryStatus
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an attempt that had its effect.
+
+    Attributes:
+        execution: names the execution that made it.
+        port: `load_current_attempt`, `stage_workspace`, `publish_workspace`, …
+        is_current: whether the execution was the engine's current one when the call had its effect.
+    """
+
+    execution: str
+    port: str
+    is_current: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What was seen of one branch, after everything has ended and the janitor has run.
+
+    Attributes:
+        root: id of the commit that the branch began with.
+        line: commits on the first-parent line from the head (first) down to the root (left out).
+        heads: every head that anybody ever saw.
+        records: of every workflow instance whose tasks wrote the branch.
+        files: content by object name, of a commit.
+        snapshot: reference names of the tasks whose isolation merges with others' commits.
+        calls: in the order of their effects.
+        left: what is still there and should not be: staging references, attempt directories, temporary files, locks.
+    """
+
+    root: str
+    line: Sequence[CommitFacts]
+    heads: Collection[str]
+    records: Sequence[InstanceRecord]
+    files: Callable[[str], Files]
+    snapshot: Collection[str] = ()
+    calls: Sequence[Call] = ()
+    left: Collection[str] = ()
+
+
+def violations(seen: Observation) -> list[str]:
+    """Every promise that was broken, one sentence each; none: an empty list."""
+    checks = (
+        _lost_heads,
+        _double_publications,
+        _false_outcomes,
+        _replaced_outcomes,
+        _unfenced_publications,
+        _overwritten_commits,
+        _false_seals,
+    )
+    return [broken for check in checks for broken in check(seen)] + [f"left behind: {name}" for name in seen.left]
+
+
+# ---------------------------------------------------------------- nothing is lost
+
+
+def _lost_heads(seen: Observation) -> Iterator[str]:
+    """Every head ever observed stays on the first-parent line."""
+    there = {commit.id for commit in seen.line} | {seen.root}
+    for head in seen.heads:
+        if head not in there:
+            yield f"lost: {head[:12]} was the head once and is not in the history"
+
+
+def _overwritten_commits(seen: Observation) -> Iterator[str]:
+    """A foreign commit is never published over; in `snapshot` isolation its content is merged with."""
+    for publication, stamp in _publications(seen):
+        between = _between(seen, stamp, publication)
+        if between is None:
+            yield f"{_name(publication)}: its input {stamp.input_ref[:12]} is not below it"
+            continue
+        foreign = [commit for commit in between if _is_foreign_to(seen, commit, stamp)]
+        if stamp.reference_task_name in seen.snapshot:
+            yield from _unmerged(seen, publication, foreign)
+        else:
+            yield from (f"{_name(publication)} replaces the foreign commit {_name(commit)}" for commit in foreign)
+
+
+def _unmerged(seen: Observation, publication: CommitFacts, foreign: Sequence[CommitFacts]) -> Iterator[str]:
+    theirs: dict[str, bytes | None] = {}
+    for commit in foreign:
+        before, after = seen.files(commit.parent), seen.files(commit.id)
+        for path in before.keys() | after.keys():
+            if before.get(path) != after.get(path):
+                theirs[path] = after.get(path)
+    merged = seen.files(publication.id)
+    for path, content in sorted(theirs.items()):
+        if merged.get(path) != content:
+            yield f"{_name(publication)} overwrites {path!r}, which foreign commits changed"
+
+
+# ---------------------------------------------------------------- nothing is done twice
+
+
+def _double_publications(seen: Observation) -> Iterator[str]:
+    """An execution publishes once or not at all."""
+    by_execution: dict[str, CommitFacts] = {}
+    for publication, stamp in _publications(seen):
+        first = by_execution.setdefault(stamp.execution_id, publication)
+        if first is not publication:
+            yield f"execution {stamp.execution_id} published twice: {_name(first)} and {_name(publication)}"
+
+
+def _false_outcomes(seen: Observation) -> Iterator[str]:
+    """A logical task has one outcome: its input, or a commit of its own that is there."""
+    by_id = {commit.id: commit for commit in seen.line}
+    for record in seen.records:
+        outcomes: dict[str, str] = {}
+        for entry in _completed(record):
+            name, ref = entry.reference_task_name, entry.output_ref
+            if ref is None:
+                continue
+            if outcomes.setdefault(name, ref) != ref:
+                yield f"task {name!r} completed twice: with {outcomes[name][:12]} and with {ref[:12]}"
+            if ref != entry.input_ref:
+                yield from _false_outcome(record, entry, ref, by_id.get(ref))
+
+
+def _false_outcome(record: InstanceRecord, entry: TryRecord, ref: str, commit: CommitFacts | None) -> Iterator[str]:
+    said = f"try {entry.task_id} completed with {ref[:12]}"
+    if commit is None:
+        yield f"{said}, which is not in the history"
+        return
+    stamp = commit.counting_stamp
+    if stamp is None or stamp.logical_task != (record.workflow_instance_id, entry.reference_task_name):
+        yield f"{said}, which is not of its logical task"
+    elif stamp.input_ref != entry.input_ref:
+        yield f"{said}, which was made from another input"
+    elif stamp.result_exact and stamp.result != (entry.output or {}).get("result"):
+        yield f"{said} and another result than its stamp has"
+
+
+def _replaced_outcomes(seen: Observation) -> Iterator[str]:
+    """Once a logical task has its outcome, no execution of it publishes again."""
+    for publication, stamp in _publications(seen):
+        effective = _outcome_of(seen, stamp)
+        if effective is not None and effective in _below(seen, publication):
+            yield f"{_name(publication)} was published over the outcome {effective[:12]} of its own task"
+
+
+# ---------------------------------------------------------------- nothing without a fence
+
+
+def _unfenced_publications(seen: Observation) -> Iterator[str]:
+    """Between staging and publishing an execution looks whether it is current, and it was when it looked."""
+    is_fenced: dict[str, bool] = {}
+    for call in seen.calls:
+        if call.port == "load_current_attempt":
+            is_fenced[call.execution] = call.is_current
+        elif call.port == "stage_workspace":
+            is_fenced[call.execution] = False
+        elif call.port == "publish_workspace" and not is_fenced.get(call.execution, False):
+            yield f"execution {call.execution} published without having seen after staging that it was current"
+
+
+def _false_seals(seen: Observation) -> Iterator[str]:
+    """A seal says which commit its task completed with, and changes nothing."""
+    for commit in seen.line:
+        stamp = commit.counting_stamp
+        if stamp is not None and stamp.completes is not None and not commit.empty:
+            yield f"the seal {_name(commit)} has content of its own"
+
+
+# ---------------------------------------------------------------- looking
+
+
+def _publications(seen: Observation) -> Iterator[tuple[CommitFacts, Stamp]]:
+    """Commits of attempts that are no seals, oldest first."""
+    for commit in reversed(seen.line):
+        stamp = commit.counting_stamp
+        if stamp is not None and stamp.completes is None:
+            yield commit, stamp
+
+
+def _below(seen: Observation, commit: CommitFacts) -> list[str]:
+    """Ids of the commits under one, newest first, the root included."""
+    ids = [entry.id for entry in seen.line] + [seen.root]
+    return ids[ids.index(commit.id) + 1 :]
+
+
+def _between(seen: Observation, stamp: Stamp, publication: CommitFacts) -> list[CommitFacts] | None:
+    """The commits between a publication and its input, oldest first; None: the input is not below it."""
+    below = _below(seen, publication)
+    if stamp.input_ref not in below:
+        return None
+    wanted = set(below[: below.index(stamp.input_ref)])
+    return [commit for commit in reversed(seen.line) if commit.id in wanted]
+
+
+def _is_foreign_to(seen: Observation, commit: CommitFacts, asking: Stamp) -> bool:
+    """A person's commit, another instance's, or the outcome of another logical task of this one."""
+    if commit.is_seal:
+        return False
+    stamp = commit.counting_stamp
+    if stamp is None or stamp.workflow_instance_id != asking.workflow_instance_id:
+        return True
+    return stamp.logical_task != asking.logical_task and _outcome_of(seen, stamp) == commit.id
+
+
+def _outcome_of(seen: Observation, stamp: Stamp) -> str | None:
+    """The commit that the logical task of a stamp completed with, as recorded."""
+    for record in seen.records:
+        if record.workflow_instance_id == stamp.workflow_instance_id:
+            for entry in _completed(record):
+                if entry.reference_task_name == stamp.reference_task_name:
+                    return entry.output_ref
+    return None
+
+
+def _completed(record: InstanceRecord) -> list[TryRecord]:
+    return [entry for entry in record.tries if entry.status is TryStatus.COMPLETED]
+
+
+def _name(commit: CommitFacts) -> str:
+    stamp = commit.counting_stamp
+    made_by = f"{stamp.reference_task_name}/{stamp.task_id}" if stamp is not None else commit.author or "somebody"
+    return f"{commit.id[:12]} ({made_by})"

@@ -1,0 +1,29 @@
+"""Contract suites: pytest classes that any store, and any engine, has to pass.
+
+Subclass one in a test module, under a name that pytest collects, and say in its hooks how yours is made and looked at:
+
+    from perago.testing.contract import StoreContract
+
+    class TestMyStore(StoreContract):
+        def make_store(self, directory): ...
+"""
+
+import pytest
+
+_MODULES = (
+    "bench",
+    "engine",
+    "store_history",
+    "store_input",
+    "store_merge",
+    "store_publish",
+    "store_races",
+    "store_stage",
+)
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
+
+from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - asserts are rewritten from here on
+from perago.testing.contract.engine import EngineContract  # noqa: E402
+from perago.testing.contract.store import StoreContract  # noqa: E402
+
+__all__ = ["Bench", "EngineContract", "Staged", "StoreContract", "Work"]

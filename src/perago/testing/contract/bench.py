@@ -1,0 +1,326 @@
+"""Steps of attempts on a store, through its ports alone; what people do, and looks into it, come from the hooks."""
+
+from __future__ import annotations
+
+import itertools
+import stat
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.models import (
+    AttemptIdentity,
+    Changes,
+    CommitFacts,
+    History,
+    Plan,
+    Publish,
+    Seal,
+    StagedWorkspace,
+    Stamp,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.ports import FileDigests, WorkspaceStore
+from perago.spec import WorkspaceSpec
+from perago.stamps import json_digest
+
+Edits = Mapping[str, bytes | None]
+"""Path -> content; None: the file goes."""
+
+EVERYTHING = WorkspaceSpec()
+MAIN = "main"
+
+
+class StoreHooks(ABC):
+    """What a store's instance of the suite has to say.
+
+    Attributes:
+        unknown_commit: a full commit id that no repository has.
+        rounds: how often publishers race.
+    """
+
+    unknown_commit = "0123456789abcdef0123456789abcdef01234567"
+    rounds = 20
+
+    @abstractmethod
+    def make_store(self, directory: Path) -> WorkspaceStore:
+        """A store with an empty repository; `directory` is an empty one to put it in."""
+
+    @abstractmethod
+    def person_commits(self, store: Any, branch: str, files: Edits) -> str:
+        """A commit on the head as a person makes it, without Perago; the branch is made if there is none. Its id."""
+
+    @abstractmethod
+    def copy_commit(self, store: Any, commit: str, branch: str) -> str:
+        """A commit with the changes and all the metadata of another one, as a cherry-pick makes it. Its id."""
+
+    @abstractmethod
+    def head(self, store: Any, branch: str) -> str:
+        """Full id of the commit that the branch points at."""
+
+    @abstractmethod
+    def first_parent_line(self, store: Any, branch: str) -> list[str]:
+        """Full ids of the commits from the head down the first parents, to the root."""
+
+    @abstractmethod
+    def files(self, store: Any, ref: str) -> dict[str, bytes]:
+        """All that a commit holds, by object name."""
+
+    @abstractmethod
+    def staged(self, store: Any) -> list[str]:
+        """Names of what is staged and not cleaned up."""
+
+    @abstractmethod
+    def without_repository(self, store: Any, directory: Path) -> tuple[WorkspaceStore, str]:
+        """A store, and the name of a repository that it does not have; it may be another store."""
+
+    def repository(self, _store: Any, /) -> str:
+        """The repository's name in a task's input."""
+        return "contract"
+
+    @pytest.fixture
+    def bench(self, tmp_path: Path) -> Bench:
+        directory = tmp_path / "store"
+        directory.mkdir()
+        return Bench(self, self.make_store(directory), tmp_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractAttempt:
+    """An engine's task object."""
+
+    task_id: str
+    workflow_instance_id: str = "wf"
+    status: str = "IN_PROGRESS"
+    retry_count: int = 0
+    reference_task_name: str = "build_ref"
+    task_def_name: str = "build"
+    scheduled_time: int = 1
+    poll_count: int = 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """A workspace that was laid out, and how it was then."""
+
+    directory: Path
+    workspace_input: WorkspaceInput
+    spec: WorkspaceSpec
+    digests: FileDigests | None
+    before: dict[str, bytes]
+    executables: frozenset[str]
+
+    def edit(self, files: Edits) -> None:
+        """Change files as a body does; directories come and go with them."""
+        for path, content in files.items():
+            if content is None:
+                (self.directory / path).unlink()
+                self._remove_empty(self.directory / path)
+        for path, content in files.items():
+            if content is not None:
+                target = self.directory / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+
+    def make_executable(self, path: str) -> None:
+        target = self.directory / path
+        target.chmod(target.stat().st_mode | stat.S_IXUSR)
+
+    def changes(self) -> Changes:
+        """What is different now, found out by reading everything."""
+        after, executable = read_files(self.directory), executables(self.directory)
+        kept = self.before.keys() & after.keys()
+        modified = {path for path in kept if self.before[path] != after[path]}
+        modified |= {path for path in kept if (path in self.executables) != (path in executable)}
+        return Changes(
+            added=tuple(sorted(after.keys() - self.before.keys())),
+            modified=tuple(sorted(modified)),
+            deleted=tuple(sorted(self.before.keys() - after.keys())),
+        )
+
+    def _remove_empty(self, removed: Path) -> None:
+        for directory in removed.parents:
+            if directory == self.directory or any(directory.iterdir()):
+                return
+            directory.rmdir()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What an attempt has staged."""
+
+    store: WorkspaceStore
+    workspace: StagedWorkspace
+    work: Work
+    execution: TaskExecution
+
+    def publish(self) -> str:
+        return self.store.publish_workspace(self.workspace, self.work.workspace_input, self.work.spec, self.execution)
+
+    def clean(self) -> None:
+        self.store.cleanup_staging(self.workspace)
+
+    def finish(self) -> str:
+        """Publish and clean up; returns the published commit's id."""
+        try:
+            return self.publish()
+        finally:
+            self.clean()
+
+
+class Bench:
+    """One store, and attempts on it.
+
+    Args:
+        root: a directory for workspaces.
+    """
+
+    def __init__(self, hooks: StoreHooks, store: WorkspaceStore, root: Path) -> None:
+        self.hooks = hooks
+        self.store = store
+        self.root = root
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    # ---- what people do, and looks into the store
+
+    def commit(self, files: Edits, branch: str = MAIN) -> str:
+        """A person's commit."""
+        return self.hooks.person_commits(self.store, branch, files)
+
+    def copy(self, commit: str, branch: str = MAIN) -> str:
+        return self.hooks.copy_commit(self.store, commit, branch)
+
+    def head(self, branch: str = MAIN) -> str:
+        return self.hooks.head(self.store, branch)
+
+    def line(self, branch: str = MAIN) -> list[str]:
+        return self.hooks.first_parent_line(self.store, branch)
+
+    def files(self, ref: str) -> dict[str, bytes]:
+        return self.hooks.files(self.store, ref)
+
+    def staged(self) -> list[str]:
+        return self.hooks.staged(self.store)
+
+    def history(self, base: str, branch: str = MAIN) -> History:
+        return self.store.read_history(self.input(base, branch))
+
+    def newest(self, base: str) -> CommitFacts:
+        """The newest commit above an input."""
+        return self.history(base).commits[0]
+
+    # ---- attempts
+
+    def input(self, ref: str, branch: str = MAIN) -> WorkspaceInput:
+        return WorkspaceInput(repository=self.hooks.repository(self.store), branch=branch, refType="commit", ref=ref)
+
+    def directory(self) -> Path:
+        """A new, empty one."""
+        path = self.root / f"workspace-{self._number()}"
+        path.mkdir()
+        return path
+
+    def lay_out(self, ref: str, spec: WorkspaceSpec = EVERYTHING, branch: str = MAIN) -> Work:
+        directory, workspace_input = self.directory(), self.input(ref, branch)
+        digests = self.store.download_workspace(workspace_input, spec, directory)
+        before = read_files(directory)
+        return Work(directory, workspace_input, spec, digests, before, frozenset(executables(directory)))
+
+    def execution(
+        self, base: str, *, changes: Changes | None = None, plan: Plan | None = None, **stamp: Any
+    ) -> TaskExecution:
+        """A fresh execution, of a task of its own, as the core hands it over. `stamp`: what its stamp is to say."""
+        number = self._number()
+        attempt = ContractAttempt(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
+        made = replace(make_stamp(base, number), **stamp)
+        return TaskExecution(
+            attempt=attempt,
+            identity=AttemptIdentity.of(attempt),
+            execution_id=made.execution_id,
+            stamp=made,
+            changes=changes,
+            plan=plan,
+        )
+
+    def stage(self, work: Work, plan: Plan | None = None, **stamp: Any) -> Staged:
+        execution = self.execution(work.workspace_input.ref, changes=work.changes(), plan=plan, **stamp)
+        return self.stage_as(work, execution)
+
+    def stage_as(self, work: Work, execution: TaskExecution) -> Staged:
+        staged = self.store.stage_workspace(work.directory, work.workspace_input, work.spec, execution)
+        return Staged(self.store, staged, work, execution)
+
+    def publish(
+        self,
+        base: str,
+        files: Edits,
+        plan: Plan | None = None,
+        *,
+        spec: WorkspaceSpec = EVERYTHING,
+        branch: str = MAIN,
+        **stamp: Any,
+    ) -> str:
+        """A whole attempt from `base`; returns the published commit's id."""
+        work = self.lay_out(base, spec, branch)
+        work.edit(files)
+        return self.stage(work, plan, **stamp).finish()
+
+    def publish_on(self, head: str, base: str, files: Edits, abandoned: tuple[str, ...] = ()) -> str:
+        """A whole attempt from `base`, published on top of `head`."""
+        return self.publish(base, files, Publish(head, abandoned))
+
+    def seal(self, base: str, head: str, completes: str, source: Stamp | None = None, **stamp: Any) -> str:
+        """A whole attempt from `base` that seals; returns the seal's id."""
+        execution = self.execution(base, plan=Seal(head, completes, source), **stamp)
+        work = Work(self.directory(), self.input(base), EVERYTHING, None, {}, frozenset())
+        return self.stage_as(work, execution).finish()
+
+    def _number(self) -> int:
+        with self._lock:
+            return next(self._numbers)
+
+
+def make_stamp(base: str, number: int) -> Stamp:
+    """A stamp as an attempt drafts it."""
+    result = {"rows": number}
+    return Stamp(
+        task="build",
+        workflow_instance_id=f"wf-{number}",
+        reference_task_name="build_ref",
+        task_id=f"task-{number}",
+        retry_count=0,
+        scheduled_time=1,
+        poll_count=1,
+        execution_id=f"execution-{number}",
+        input_ref=base,
+        params_digest=json_digest({}),
+        code_digest=json_digest("code"),
+        result_digest=json_digest(result),
+        params={},
+        result=result,
+        result_exact=True,
+        started_at="2026-01-01T00:00:00.000+00:00",
+        duration_ms=5,
+        worker="contract",
+    )
+
+
+def read_files(root: Path) -> dict[str, bytes]:
+    """Every file below a directory, by its relative path."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in _regular_files(root)}
+
+
+def executables(root: Path) -> set[str]:
+    """Relative paths of the files with the owner's executable bit."""
+    return {str(path.relative_to(root)) for path in _regular_files(root) if path.stat().st_mode & stat.S_IXUSR}
+
+
+def _regular_files(root: Path) -> Iterator[Path]:
+    return (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())

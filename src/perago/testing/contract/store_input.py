@@ -1,0 +1,162 @@
+"""Laying out an input: content, digests, the executable bit, prefix and patterns, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perago.errors import (
+    BranchNotFoundError,
+    ObjectNameError,
+    PrefixNotFoundError,
+    RefNotFoundError,
+    RepositoryNotFoundError,
+)
+from perago.models import Changes, WorkspaceInput
+from perago.ports import WorkspaceStore
+from perago.spec import WorkspaceSpec
+from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, StoreHooks, read_files
+from perago.workspace.digest import algorithm_of, digest_file, is_known
+
+CONTENT = {
+    "plain.txt": b"one\n",
+    "empty": b"",
+    ".hidden/.file": b"dot",
+    "deep/er/and/deeper": b"\x00\xff\r\n",
+    "a b/\u00e4 \u6f22.txt": b"name",
+    "deep.txt": b"beside a directory",
+}
+LARGE = bytes(range(256)) * 8192  # 2 MiB: stores treat large files otherwise
+
+BAD_REFS: dict[str, Callable[[str], str]] = {
+    "a branch": lambda _: MAIN,
+    "a short id": lambda ref: ref[:12],
+    "in capitals": lambda ref: ref[:-2] + "AB",
+    "with a space": lambda ref: ref + " ",
+    "with a line end": lambda ref: ref + "\n",
+    "an expression": lambda ref: ref + "~0",
+    "a name of the store's": lambda _: "HEAD",
+}
+HOSTILE_NAMES = ["back\\slash", "bidi\u202etxt.exe", "del\x7f"]
+
+Call = Callable[[Bench, WorkspaceStore, WorkspaceInput], object]
+CALLS: dict[str, Call] = {
+    "download": lambda bench, store, given: store.download_workspace(given, EVERYTHING, bench.directory()),
+    "history": lambda _, store, given: store.read_history(given),
+    "stage": lambda bench, store, given: store.stage_workspace(
+        bench.directory(), given, EVERYTHING, bench.execution(given.ref, changes=Changes())
+    ),
+    "no-op": lambda bench, store, given: store.complete_noop_workspace(given, EVERYTHING, bench.execution(given.ref)),
+}
+
+
+class InputContract(StoreHooks):
+    """What an input means to a store."""
+
+    def test_an_input_is_laid_out_whole(self, bench: Bench) -> None:
+        base = bench.commit(CONTENT)
+        assert bench.lay_out(base).before == CONTENT
+
+    def test_large_files_are_laid_out_and_published(self, bench: Bench) -> None:
+        base = bench.commit({"large": LARGE, "small": b"1"})
+        ref = bench.publish(base, {"other": LARGE[::-1]})
+        assert bench.lay_out(ref).before == {"large": LARGE, "small": b"1", "other": LARGE[::-1]}
+        assert bench.files(ref)["other"] == LARGE[::-1]
+
+    def test_an_older_commit_is_laid_out_as_it_was(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1", "b": b"1"})
+        bench.commit({"a": b"2", "b": None})
+        assert bench.lay_out(base).before == {"a": b"1", "b": b"1"}
+
+    def test_a_commit_without_files_is_an_empty_workspace(self, bench: Bench) -> None:
+        bench.commit({"a": b"1"})
+        emptied = bench.commit({"a": None})
+        assert bench.lay_out(emptied).before == {}
+        assert bench.files(bench.publish(emptied, {"b": b"2"})) == {"b": b"2"}
+
+    def test_digests_that_are_told_are_right(self, bench: Bench) -> None:
+        work = bench.lay_out(bench.commit({**CONTENT, "large": LARGE}))
+        for path, digest in (work.digests or {}).items():
+            assert is_known(digest), digest
+            size = len(work.before[path])
+            assert digest_file(work.directory / path, algorithm_of(digest), size) == digest, path
+
+    def test_files_that_are_laid_out_can_be_changed_without_a_trace_in_the_store(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        with (bench.lay_out(base).directory / "a").open("r+b") as file:
+            file.write(b"2")
+        assert bench.lay_out(base).before == {"a": b"1"}
+
+    # ---- prefix and patterns
+
+    def test_a_prefix_shows_what_is_below_it_and_nothing_beside(self, bench: Bench) -> None:
+        base = bench.commit({"data/a": b"1", "data/b/c": b"2", "data2/d": b"3", "data.txt": b"4", "e/data/f": b"5"})
+        assert bench.lay_out(base, WorkspaceSpec(prefix="data")).before == {"a": b"1", "b/c": b"2"}
+        assert bench.lay_out(base, WorkspaceSpec(prefix="/e/data")).before == {"f": b"5"}
+
+    def test_a_prefix_that_is_not_there_is_empty_for_a_task_that_writes(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        spec = WorkspaceSpec(prefix="new/place")
+        assert bench.lay_out(base, spec).before == {}
+        ref = bench.publish(base, {"b": b"2"}, spec=spec)
+        assert bench.files(ref) == {"a": b"1", "new/place/b": b"2"}
+
+    def test_a_prefix_that_is_not_there_is_refused_to_a_task_that_reads(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1", "data2/b": b"2"})
+        with pytest.raises(PrefixNotFoundError, match="'data'"):
+            bench.lay_out(base, WorkspaceSpec(prefix="data", read_only=True))
+
+    def test_a_prefix_that_is_a_file_is_refused_to_all(self, bench: Bench) -> None:
+        base = bench.commit({"data": b"1"})
+        for read_only in (True, False):
+            with pytest.raises(PrefixNotFoundError, match="'data'"):
+                bench.lay_out(base, WorkspaceSpec(prefix="data", read_only=read_only))
+
+    def test_patterns_select_below_the_prefix(self, bench: Bench) -> None:
+        base = bench.commit({"p/a.csv": b"1", "p/q/b.csv": b"2", "p/q/c.txt": b"3", "p/raw/d.csv": b"4", "e.csv": b"5"})
+        spec = WorkspaceSpec(prefix="p", include=["**/*.csv"], exclude=["raw"])
+        assert bench.lay_out(base, spec).before == {"a.csv": b"1", "q/b.csv": b"2"}
+
+    def test_names_are_judged_after_the_patterns(self, bench: Bench) -> None:
+        base = bench.commit({"fine/a": b"1", "bad/back\\slash": b"2"})
+        assert bench.lay_out(base, WorkspaceSpec(exclude=["bad"])).before == {"fine/a": b"1"}
+
+    # ---- what is refused
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
+    def test_a_hostile_name_is_refused_before_anything_is_written(self, bench: Bench, name: str) -> None:
+        base = bench.commit({"a/fine": b"1", f"a/{name}": b"2"})
+        directory = bench.directory()
+        with pytest.raises(ObjectNameError):
+            bench.store.download_workspace(bench.input(base), EVERYTHING, directory)
+        assert read_files(directory) == {}
+
+    @pytest.mark.parametrize("call", CALLS)
+    @pytest.mark.parametrize("kind", BAD_REFS)
+    def test_an_input_ref_is_a_full_commit_id(self, bench: Bench, kind: str, call: str) -> None:
+        base = bench.commit({"a": b"1"})
+        with pytest.raises(RefNotFoundError):
+            CALLS[call](bench, bench.store, bench.input(BAD_REFS[kind](base)))
+        assert (bench.line(), bench.staged()) == ([base], [])
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_a_commit_that_is_not_there_is_named(self, bench: Bench, call: str) -> None:
+        bench.commit({"a": b"1"})
+        with pytest.raises(RefNotFoundError, match=self.unknown_commit):
+            CALLS[call](bench, bench.store, bench.input(self.unknown_commit))
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_a_branch_that_is_not_there_is_named(self, bench: Bench, call: str) -> None:
+        base = bench.commit({"a": b"1"})
+        with pytest.raises(BranchNotFoundError, match="'elsewhere'"):
+            CALLS[call](bench, bench.store, bench.input(base, "elsewhere"))
+        assert bench.staged() == []
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_a_repository_that_is_not_there_is_said_to_be(self, bench: Bench, call: str, tmp_path: Path) -> None:
+        base = bench.commit({"a": b"1"})
+        store, repository = self.without_repository(bench.store, tmp_path / "no-repository")
+        with pytest.raises(RepositoryNotFoundError):
+            CALLS[call](bench, store, bench.input(base).model_copy(update={"repository": repository}))
