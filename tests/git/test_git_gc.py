@@ -3,9 +3,11 @@
 import os
 
 import pytest
-from git_support import write_files
+from git_support import Bench, write_files
 
-from perago.errors import StoreError
+from perago.errors import RefNotFoundError, StoreError
+from perago.stores.git import GitStore
+from perago.stores.git.packs import PACK_FROM
 
 LARGE = b"x" * (1 << 20)
 
@@ -51,6 +53,17 @@ def test_a_store_that_is_open_finds_what_was_packed_meanwhile(bench):
         base = bench.publish_files(base, {f"f{turn}": b"x"})
         bench.git("gc", "--prune=now", "--quiet")
     assert len(bench.content(base)) == 4
+
+
+def test_a_pack_that_was_known_and_never_opened_may_go(bench):
+    """libgit2 knows from an index that a pack has an object, and finds the pack gone."""
+    first = bench.import_files({f"a{number}": b"a%d" % number for number in range(PACK_FROM)})
+    second = bench.publish_files(first, {f"b{number}": b"b%d" % number for number in range(PACK_FROM)})
+    store = GitStore(bench.path)
+    with pytest.raises(RefNotFoundError):
+        store.read_history(bench.input("1" * 40))  # looks into every index, and opens no pack
+    bench.git("gc", "--prune=now", "--quiet")
+    assert len(Bench(bench.root, store).content(second)) == 2 * PACK_FROM
 
 
 def test_a_forked_process_opens_a_repository_of_its_own(bench):

@@ -16,6 +16,7 @@ from perago.errors import HeadMovedError, StoreError
 from perago.ports import SystemClock
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience, hold
+from perago.stores.git.repository import while_directories_vanish
 
 QUICK = Patience(ours=0.3, git=0.3, watch=0.1)
 HOLD_THE_LOCK = """
@@ -204,3 +205,59 @@ def test_a_person_who_commits_at_the_last_moment_loses_nothing(bench, look):
         meddled.store.publish_workspace(staged, work.workspace_input, work.spec, execution)
     assert clock.looks >= look
     assert bench.git("log", "--format=%s", "main").split("\n") == ["by hand", "some files"]
+
+
+class LockingClock(SystemClock):
+    """At a certain look at it, somebody takes a lock of git's, and lets go of it soon."""
+
+    def __init__(self):
+        self.looks = 0
+        self.lock_at = None
+        self.path = None
+        self.letting_go = None
+
+    def monotonic(self):
+        self.looks += 1
+        if self.looks == self.lock_at:
+            self.path.touch()
+            self.letting_go = threading.Timer(0.2, self.path.unlink)
+            self.letting_go.start()
+        return super().monotonic()
+
+
+def test_a_lock_that_git_takes_at_the_last_moment_is_waited_for(bench):
+    base = bench.import_files({"a": b"a"})
+    clock = LockingClock()
+    locked = Bench(bench.root, GitStore(bench.path, clock=clock))
+    work = locked.download(base)
+    (work.directory / "b").write_bytes(b"b")
+    staged, _ = locked.stage(work)
+    # Looks: for our own lock, for that of the reference, and for that of packed-refs, after which libgit2 takes both.
+    clock.looks, clock.lock_at, clock.path = 0, 3, bench.path / f"{staged.branch}.lock"
+    locked.store.cleanup_staging(staged)
+    clock.letting_go.join()
+    assert bench.git("for-each-ref", "refs/perago") == ""
+
+
+def test_a_call_under_which_a_directory_vanished_is_repeated():
+    gone = [OSError("failed to create locked file 'refs/x/y.lock': No such file or directory")] * 3
+
+    def write():
+        if gone:
+            raise gone.pop()
+        return "written"
+
+    assert while_directories_vanish(write) == "written"
+
+
+@pytest.mark.parametrize("fault", ["No such file or directory", "Permission denied"])
+def test_a_call_that_fails_for_good_fails(fault):
+    calls = []
+
+    def write():
+        calls.append(fault)
+        raise OSError(fault)
+
+    with pytest.raises(OSError, match=fault):
+        while_directories_vanish(write)
+    assert len(calls) < 100
