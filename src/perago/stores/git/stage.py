@@ -59,6 +59,7 @@ class Staging:
     ) -> StagedWorkspace:
         """See `ports.StageWorkspace`. `done` is called with the size of each file that is uploaded."""
         plan = self._plan(workspace_input, execution)
+        self.repository.commit(plan.head)  # libgit2 would write a commit on a parent that is not there
         stamp = _stamp_of(execution)
         base = str(self.repository.input_commit(workspace_input.ref).id)
         changes = _changes_of(execution) if not isinstance(plan, Seal) else Changes()
