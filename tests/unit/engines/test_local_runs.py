@@ -1,5 +1,6 @@
 """Starting, resuming and ending runs of the local engine."""
 
+import fcntl
 import json
 import re
 from dataclasses import replace
@@ -72,6 +73,30 @@ def test_a_run_that_is_not_there_is_not_found(engine, start, run_id):
     start()
     with pytest.raises(RunNotFoundError, match="perago runs"):
         engine.resume_run(run_id)
+
+
+def test_an_id_leads_to_no_other_directory(start, engine, tmp_path):
+    start()
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(RunNotFoundError):
+        engine.resume_run("../other")
+    assert list(other.iterdir()) == []
+
+
+def test_a_run_that_goes_while_it_is_being_locked_is_not_found(start, engine, tmp_path, monkeypatch):
+    run = start()
+    run.close()
+    flock = fcntl.flock
+
+    def remove_first(descriptor, operation):
+        """There is no other way to come between the opening of the file and its lock."""
+        (tmp_path / "runs" / run.run_id).rename(tmp_path / "removed")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with pytest.raises(RunNotFoundError):
+        engine.resume_run(run.run_id)
 
 
 def test_a_run_that_a_process_has_is_busy_until_it_is_closed(start, engine):

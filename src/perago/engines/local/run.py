@@ -167,12 +167,13 @@ class LocalRun:
             self._end(TryStatus(result.status), output=result.output, reason=reason)
 
     def close(self) -> None:
-        """Give the run up. A try that has no end by now is recorded FAILED, where the disk lets it. Twice is fine."""
+        """Give the run up. A try that has no end by now is recorded as failed, if the disk lets it. Twice is fine."""
         with self._mutex:
             with suppress(EngineError):  # then it shows as killed, which is as true
                 self._settle()
                 if self._is_live and self._lock.is_held:
-                    self._end(TryStatus.FAILED, reason="it ended without a result")
+                    status = TryStatus.CANCELED if self._cancelled else TryStatus.FAILED
+                    self._end(status, reason="it ended without a result")
             self._lock.release()
         self._on_close(self)
 
