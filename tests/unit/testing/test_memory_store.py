@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from perago.errors import BranchNotFoundError, ObjectNameError, RepositoryNotFoundError, StoreError
+from perago.errors import BranchNotFoundError, ObjectNameError, PublishFenceError, RepositoryNotFoundError, StoreError
 from perago.models import AttemptIdentity, Changes, Publish, Stamp, TaskExecution
+from perago.plans import MAX_HISTORY
 from perago.spec import WorkspaceSpec
 from perago.testing import MemoryAttempt, MemoryStore
 
@@ -122,6 +123,16 @@ def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(StoreError, match="no commit " + "f" * 40):
         store.stage_workspace(tmp_path, store.input(), EVERYTHING, execution(base, plan=Publish("f" * 40)))
     assert store.staged() == []
+
+
+def test_an_input_that_is_too_far_back_is_refused():
+    store = MemoryStore()
+    too_old, oldest = (store.commit("main", {}) for _ in range(2))
+    for _ in range(MAX_HISTORY):
+        store.commit("main", {})
+    assert len(store.read_history(store.input(ref=oldest)).commits) == MAX_HISTORY
+    with pytest.raises(PublishFenceError, match=too_old[:12]):
+        store.read_history(store.input(ref=too_old))
 
 
 def test_people_who_commit_at_once_lose_nothing():
