@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,15 @@ class Project:
 
     def show(self, path: str, ref: str = "main") -> str:
         return self.git("show", f"{ref}:{path}")
+
+    @staticmethod
+    def wait_for(path: Path, seconds: float = 30) -> str:
+        """Wait until a file is there; its text."""
+        deadline = time.monotonic() + seconds
+        while not path.exists():
+            assert time.monotonic() < deadline, f"{path} did not appear in {seconds} s"
+            time.sleep(0.01)
+        return path.read_text()
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start the installed program."""

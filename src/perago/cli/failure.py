@@ -51,7 +51,8 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     """Tell what ended a command; returns its exit code."""
     code = exit_code_of(exc)
     message = _message(exc)
-    if _wants_traceback(arguments) and not isinstance(exc, click.ClickException):
+    debugging = wants_traceback() or "--debug" in _options(arguments)
+    if debugging and not isinstance(exc, click.ClickException | KeyboardInterrupt):
         click.echo("".join(traceback.format_exception(exc)), err=True)
     if _wants_json(arguments):
         print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
@@ -80,8 +81,9 @@ def _type_name(exc: BaseException) -> str:
     return "UsageError" if isinstance(exc, click.ClickException) else type(exc).__name__
 
 
-def _wants_traceback(arguments: Sequence[str]) -> bool:
-    return os.environ.get("PERAGO_TRACEBACK", "") not in ("", "0") or "--debug" in _options(arguments)
+def wants_traceback() -> bool:
+    """PERAGO_TRACEBACK is set."""
+    return os.environ.get("PERAGO_TRACEBACK", "") not in ("", "0")
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

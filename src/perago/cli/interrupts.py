@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -19,14 +20,16 @@ class Interrupts:
 
     Args:
         cancel: called at the first signal, within its handler: it may set a flag, not more.
+        at_once: raise KeyboardInterrupt at the first signal already.
 
     Attributes:
         count: signals that came.
     """
 
-    def __init__(self, cancel: Callable[[], None]) -> None:
+    def __init__(self, cancel: Callable[[], None], *, at_once: bool = False) -> None:
         self.count = 0
         self._cancel = cancel
+        self._at_once = at_once
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -43,8 +46,11 @@ class Interrupts:
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
-        if self.count > 1:
+        if self._at_once or self.count > 1:
             raise KeyboardInterrupt
-        # Not through sys.stderr: the handler may have come in the middle of a write to it.
-        os.write(_STDERR, b"\ncancelling; the body is told, and everything is cleaned up. Again: at once\n")
         self._cancel()
+        with suppress(OSError):  # a terminal that has gone
+            # Not through sys.stderr: the signal may have come in the middle of a write to it.
+            os.write(
+                _STDERR, b"\nCancelling: the body is told, and everything is cleaned up. Once more ends at once.\n"
+            )

@@ -63,7 +63,8 @@ def describe_entry(entry: LogEntry) -> list[str]:
     task = printable(stamp.task)
     if stamp.completes is not None:
         return [f"{head}  {task} sealed: completed with {stamp.completes[:_SHORT]}"]
-    lines = [f"{head}  {task}, try {stamp.retry_count + 1}, run {printable(stamp.workflow_instance_id)}"]
+    nth = f", try {stamp.retry_count + 1}" if stamp.retry_count else ""
+    lines = [f"{head}  {task}, run {printable(stamp.workflow_instance_id)}{nth}"]
     lines.append(f"    from    {stamp.input_ref[:_SHORT]}{_replaced(stamp)}")
     lines.append(f"    params  {_value(stamp.params)}")
     lines.append(f"    result  {_value(stamp.result)}")

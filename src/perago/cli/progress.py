@@ -191,7 +191,7 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
 
 def _describe_failure(event: Event) -> str | None:
     if event.phase is not Phase.CLEAN:
-        return f"{event.phase}: failed after {event.seconds:.1f} s"
+        return f"{event.phase.replace('_', ' ')}: failed after {event.seconds:.1f} s"
     what = event.attributes.get("what", "")
     return (
         f"warning: the {what} could not be removed: {mask_text(str(event.error))}. Nothing depends on it; it goes with "

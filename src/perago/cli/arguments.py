@@ -1,0 +1,74 @@
+"""The arguments of `perago run`, and which of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments:
+    """As they came in; see the command's help."""
+
+    module: str | None
+    params: str | None
+    pairs: tuple[str, ...]
+    repo: str | None
+    branch: str | None
+    ref: str | None
+    retries: int
+    timeout: float | None
+    workspace_root: str | None
+    keep: bool
+    dry_run: bool
+    debug: bool
+    resume: str | None
+    as_json: bool
+
+    @property
+    def has_params(self) -> bool:
+        return self.params is not None or bool(self.pairs)
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            UsageError
+        """
+        if self.module is None and self.resume is None:
+            raise click.UsageError("Missing argument 'MODULE[:FUNCTION]'.")
+        if self.resume is not None:
+            self._refuse_beside("--resume", {"--branch": self.branch, "--ref": self.ref})
+        if self.dry_run:
+            self._refuse_beside("--dry-run", {"--resume": self.resume, "--retries": self.retries or None})
+        if self.debug:
+            self._refuse_beside("--debug", {"--timeout": self.timeout})
+
+    @staticmethod
+    def _refuse_beside(option: str, others: dict[str, object]) -> None:
+        given = [name for name, value in others.items() if value is not None]
+        reasons = {
+            "--resume": "it begins from the input of the run that it resumes",
+            "--dry-run": "nothing is recorded or published",
+            "--debug": "the body runs in this process, which cannot end it",
+        }
+        if given:
+            raise click.UsageError(f"{option} takes no {' or '.join(given)}: {reasons[option]}")
+
+
+def check_workspace_root(given: str) -> Path:
+    """The directory that `--workspace-root` names, made and found writable.
+
+    Raises:
+        UsageError
+    """
+    from perago.settings import probe_root, resolve_root
+
+    try:
+        path = resolve_root(Path.cwd(), given)
+        probe_root(path)
+    except ValueError as exc:
+        raise click.UsageError(f"--workspace-root {exc}") from None
+    return path

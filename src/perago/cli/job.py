@@ -1,0 +1,195 @@
+"""What `perago run` is to do, checked whole before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
+from perago.attempt.stamp import describe_params
+from perago.cli.arguments import RunArguments, check_workspace_root
+from perago.cli.loading import load_task
+from perago.cli.params import read_params
+from perago.cli.repository import head_of, open_store, repository_name, repository_path
+from perago.cli.state import local_engine
+from perago.engines.local import LocalEngine, LocalRun, RunSummary
+from perago.errors import EngineError, RunNotFoundError
+from perago.models import JsonObject
+from perago.redaction import MASK, mask_json
+from perago.settings import RuntimeConfig, load_run_config
+from perago.stamps import canonical_json
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.params import validate_params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run to be done.
+
+    Attributes:
+        target: as the person named it; a body's process finds the task by it.
+        input_data: the task's input, secrets and all. None: that of the run to be resumed.
+        new_params: params given for the run to be resumed; None: those of its record.
+        repository: path of the repository; None: a free task without one.
+        resumed: id of the run to be resumed; None: a new one.
+    """
+
+    task: TaskDefinition
+    target: str
+    config: RuntimeConfig
+    repository: Path | None
+    engine: LocalEngine
+    input_data: JsonObject | None = None
+    new_params: JsonObject | None = None
+    resumed: str | None = None
+
+    def begin(self) -> tuple[LocalRun, JsonObject]:
+        """Record a new run, or the next try of the one to be resumed; returns it with its whole input.
+
+        Raises:
+            UsageError: the run cannot be resumed like this.
+            RunNotFoundError, RunBusyError, EngineError: see the engine.
+        """
+        if self.resumed is not None:
+            run = self._resume(self.resumed)
+            return run, run.input_data
+        assert self.input_data is not None, "a new run has its input"
+        params = self.input_data["params"]
+        recorded = recordable(self.task, params)
+        run = self.engine.start_run(
+            target=self.target,
+            task_name=self.task.name,
+            input_data={**self.input_data, "params": recorded},
+            params_exact=recorded == params,
+        )
+        return run, self.input_data
+
+    def _resume(self, run_id: str) -> LocalRun:
+        try:
+            return self.engine.resume_run(run_id, input_params=self.new_params)
+        except EngineError as exc:
+            if type(exc) is EngineError and exc.__cause__ is None:  # not the disk's fault: what was asked for
+                raise click.UsageError(str(exc)) from None
+            raise
+
+
+def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
+    """The params as a record may hold them: as they are, or with the secrets that were given masked."""
+    validated = validate_params(task, params)
+    return describe_params(validated, params) if _holds_secrets(validated, params) else params
+
+
+def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
+    """Whether any was given: by the model's types, or by its name. Defaults do not count."""
+    try:
+        given = validated.model_dump(mode="json", exclude_unset=True, warnings=False)
+    except PydanticSerializationError:
+        return True  # nobody can tell
+    return MASK in canonical_json(given) or mask_json(params) != params
+
+
+def prepare(arguments: RunArguments) -> Job:
+    """Check everything that a new run needs.
+
+    Raises:
+        UsageError, TaskDefinitionError, TaskInputError, RuntimeConfigError: something is wrong with what was given.
+        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: something named is not there.
+    """
+    assert arguments.module is not None, "checked before"
+    task = load_task(arguments.module)
+    params = read_params(arguments.params, arguments.pairs, task.params_model)
+    validate_params(task, params)
+    config = _config(arguments, arguments.module)
+    repository = _repository(arguments)
+    input_data: dict[str, Any] = {"params": params}
+    if task.has_workspace:
+        input_data = {"workspace": _workspace(arguments), **input_data}
+    elif arguments.branch is not None or arguments.ref is not None:
+        raise click.UsageError(f"task {task.name!r} has no workspace, and takes no --branch or --ref")
+    return Job(
+        task=task,
+        target=arguments.module,
+        config=config,
+        repository=repository,
+        engine=local_engine(repository),
+        input_data=input_data,
+    )
+
+
+def prepare_resume(arguments: RunArguments) -> Job:
+    """Check everything that the next try of a run needs.
+
+    Raises:
+        RunNotFoundError: there is no such run in the repository, or among the free tasks.
+        UsageError: another task is named than the run's.
+        Otherwise as `prepare`.
+    """
+    assert arguments.resume is not None, "checked before"
+    repository = _repository(arguments)
+    engine = local_engine(repository)
+    summary = _find(engine, arguments.resume, repository)
+    if arguments.module is not None and arguments.module != summary.target:
+        raise click.UsageError(
+            f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
+        )
+    task = load_task(summary.target)
+    params = None
+    if arguments.has_params:
+        params = read_params(arguments.params, arguments.pairs, task.params_model)
+        validate_params(task, params)
+    return Job(
+        task=task,
+        target=summary.target,
+        config=_config(arguments, summary.target),
+        repository=repository,
+        engine=engine,
+        new_params=params,
+        resumed=summary.run_id,
+    )
+
+
+def _config(arguments: RunArguments, target: str) -> RuntimeConfig:
+    config = load_run_config(target, probe_workspace_root=arguments.workspace_root is None)
+    if arguments.workspace_root is None:
+        return config
+    return config.model_copy(update={"workspace_root": check_workspace_root(arguments.workspace_root)})
+
+
+def _repository(arguments: RunArguments) -> Path | None:
+    if arguments.repo is None:
+        return None
+    open_store(arguments.repo)
+    return repository_path(arguments.repo)
+
+
+def _workspace(arguments: RunArguments) -> dict[str, str]:
+    """The workspace of the input: the branch's head, or the commit that `--ref` names."""
+    if arguments.repo is None:
+        raise click.UsageError(
+            "Missing option '--repo': the task works on a workspace. `perago import DIR --repo PATH` makes a repository"
+        )
+    store = open_store(arguments.repo)
+    if arguments.branch is None:
+        branches = ", ".join(map(repr, store.branches())) or "none yet"
+        raise click.UsageError(f"Missing option '--branch': which branch is the task to move? There is {branches}")
+    head = head_of(store, arguments.branch)
+    return {
+        "repository": repository_name(store.path),
+        "branch": arguments.branch,
+        "refType": "commit",
+        "ref": head if arguments.ref is None else store.resolve(arguments.ref),
+    }
+
+
+def _find(engine: LocalEngine, run_id: str, repository: Path | None) -> RunSummary:
+    summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
+    if summary is None:
+        where = f"repository {repository}" if repository else "the runs of free tasks; --repo says in which repository"
+        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `perago runs` lists what is there")
+    if not summary.target:
+        raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
+    return summary

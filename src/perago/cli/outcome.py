@@ -1,0 +1,169 @@
+"""What a run came to: the result on stdout, the rest for people on stderr."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from perago.cli.arguments import RunArguments
+from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
+from perago.cli.job import Job
+from perago.cli.output import note, print_json
+from perago.cli.watch import Watch, place_in_body
+from perago.engines.local import LocalRun
+from perago.models import RuntimeTaskResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The last try of a run.
+
+    Attributes:
+        how: published, replaced, merged, adopted, unchanged, read-only, or free; None: it did not complete.
+        replaced: ids of commits whose content the publication replaces.
+    """
+
+    result: RuntimeTaskResult
+    run_id: str
+    task_name: str
+    tries: int
+    exit_code: int
+    how: str | None = None
+    branch: str | None = None
+    ref: str | None = None
+    replaced: tuple[str, ...] = ()
+    counts: dict[str, int]
+    kept: str | None = None
+    place: str | None = None
+
+    @classmethod
+    def of(cls, job: Job, run: LocalRun, result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> Outcome:
+        """Put together what a run's last try came to."""
+        output_workspace: dict[str, Any] = (result.output or {}).get("workspace", {})
+        ref, branch = output_workspace.get("ref"), run.input_data.get("workspace", {}).get("branch")
+        replaced = _replaced(job, ref) if watch.plan == "publish" and ref is not None else ()
+        return cls(
+            result=result,
+            run_id=run.run_id,
+            task_name=job.task.name,
+            tries=run.attempt.retry_count + 1,
+            exit_code=_exit_code(result, watch, cancelled=cancelled),
+            how=_how(job, run, ref, watch, replaced) if result.status == "COMPLETED" else None,
+            branch=branch,
+            ref=ref,
+            replaced=replaced,
+            counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
+            kept=watch.kept,
+            place=place_in_body(watch.error),
+        )
+
+    def print(self, arguments: RunArguments) -> None:
+        """Tell it; with `--json` as one object."""
+        if arguments.as_json:
+            print_json(self.as_object())
+        elif self.result.output is not None:
+            print_json(self.result.output["result"])
+        if self.exit_code == DONE:
+            self._tell_success(arguments)
+        else:
+            self._tell_failure(arguments)
+
+    def as_object(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "task": self.task_name,
+            "status": "CANCELED" if self.exit_code == INTERRUPTED else self.result.status,
+            "exit_code": self.exit_code,
+            "tries": self.tries,
+            "how": self.how,
+            "output": self.result.output,
+            "reason": self.result.reason_for_incompletion,
+            "changes": self.counts or None,
+            "replaced": list(self.replaced),
+            "kept": self.kept,
+        }
+
+    def _tell_success(self, arguments: RunArguments) -> None:
+        note(self._success())
+        if self.how not in ("free", "read-only"):
+            note("Its history is shown by")
+            _next_step(f"perago log --repo {_quoted(arguments.repo)} --branch {_quoted(self.branch)}")
+
+    def _success(self) -> str:
+        match self.how:
+            case "published":
+                return f"Published commit {self.ref} on branch {self.branch}."
+            case "merged":
+                return f"Published commit {self.ref} on branch {self.branch}, merged with what others published there."
+            case "replaced":
+                return (
+                    f"Published commit {self.ref} on branch {self.branch}. It replaces what an earlier try published "
+                    f"and did not complete with ({', '.join(self.replaced)}), which stays in the history."
+                )
+            case "adopted":
+                return (
+                    f"Adopted commit {self.ref}, which an earlier try published on branch {self.branch}; the task "
+                    f"completed with it and its result."
+                )
+            case "unchanged":
+                return f"Nothing changed: the task completed with its input, commit {self.ref}."
+            case "read-only":
+                return f"The task read commit {self.ref}."
+            case _:
+                return f"Task {self.task_name} is done, run {self.run_id}."
+
+    def _tell_failure(self, arguments: RunArguments) -> None:
+        word = "was cancelled" if self.exit_code == INTERRUPTED else "failed"
+        place = f" (at {self.place})" if self.place else ""
+        note(f"error: task {self.task_name} {word}: {self.result.reason_for_incompletion}{place}")
+        if self.kept is not None:
+            note(f"Its workspace was kept: {self.kept}")
+        tries = f" after {self.tries} tries" if self.tries > 1 else ""
+        if self.exit_code == FENCE_REFUSED:
+            note(f"Run {self.run_id} ended{tries}.")
+            return
+        note(f"Run {self.run_id} ended{tries}. Its next try, from the same input, is")
+        repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
+        _next_step(f"perago run --resume {self.run_id}{repo}")
+
+
+def _exit_code(result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> int:
+    if result.status == "COMPLETED":
+        return DONE
+    if cancelled:
+        return INTERRUPTED
+    refused = watch.error is not None and exit_code_of(watch.error) == FENCE_REFUSED
+    return FENCE_REFUSED if refused else TASK_FAILED
+
+
+def _how(job: Job, run: LocalRun, ref: str | None, watch: Watch, replaced: tuple[str, ...]) -> str:
+    if job.task.workspace is None:
+        return "free"
+    if job.task.workspace.read_only:
+        return "read-only"
+    if ref == run.input_data["workspace"]["ref"]:
+        return "unchanged"
+    if watch.plan in ("seal", "complete"):
+        return "adopted"
+    if watch.plan == "merge":
+        return "merged"
+    return "replaced" if replaced else "published"
+
+
+def _replaced(job: Job, ref: str) -> tuple[str, ...]:
+    from perago.stores.git import GitStore
+
+    assert job.repository is not None, "a workspace task has a repository"
+    stamp = next(GitStore(job.repository).log(ref, 1)).stamp
+    return () if stamp is None else stamp.abandoned
+
+
+def _next_step(command: str) -> None:
+    click.echo(f"  {command}", err=True)
+
+
+def _quoted(text: str | None) -> str:
+    return shlex.quote(text or "")

@@ -1,0 +1,195 @@
+"""Doing a job: its tries one after the other, each reported to the engine, until one completes or none can help."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+import click
+
+from perago.attempt.body import InvokeBody, invoke_in_process
+from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.phases import Phases
+from perago.attempt.report import report_attempt
+from perago.attempt.run import run_workspace_task_attempt
+from perago.cli.arguments import RunArguments
+from perago.cli.failure import wants_traceback
+from perago.cli.interrupts import Interrupts
+from perago.cli.job import Job
+from perago.cli.log_lines import log_lines_on
+from perago.cli.outcome import Outcome
+from perago.cli.progress import open_display
+from perago.cli.watch import Watch
+from perago.engines.local import LocalRun
+from perago.errors import PeragoError
+from perago.models import JsonObject, RuntimeTaskResult
+from perago.ports import SystemClock
+from perago.redaction import mask_text
+from perago.stores.git import GitStore
+from perago.worker.body_process import BodyProcess
+from perago.workspace import janitor
+
+GRACE_SECONDS = 2.0
+"""How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
+
+_STDOUT = 1
+_STDERR = 2
+
+
+def run_job(job: Job, arguments: RunArguments) -> int:
+    """Do a job and tell what came of it; returns the exit code."""
+    cancelled = threading.Event()
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display(still=arguments.debug))
+        stack.enter_context(log_lines_on(display))
+        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
+        watch = Watch(display, cancelled)
+        sweep_leftovers(job, watch)
+        run, input_data = job.begin()
+        stack.enter_context(run)
+        watch.line(_beginning(job, run))
+        try:
+            result = _Tries(job, arguments, run, input_data, watch, cancelled).go()
+        except KeyboardInterrupt:
+            run.cancel("interrupted")
+            raise
+        outcome = Outcome.of(job, run, result, watch, cancelled=cancelled.is_set())
+    show_traceback(watch.error, arguments)
+    outcome.print(arguments)
+    return outcome.exit_code
+
+
+@dataclass(frozen=True)
+class _Tries:
+    """The tries of one run."""
+
+    job: Job
+    arguments: RunArguments
+    run: LocalRun
+    input_data: JsonObject
+    watch: Watch
+    cancelled: threading.Event
+
+    def go(self) -> RuntimeTaskResult:
+        """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
+        last = self.run.attempt.retry_count + self.arguments.retries
+        while True:
+            result = self._try_once()
+            if self.cancelled.is_set() and result.status != "COMPLETED":
+                self.run.cancel(result.reason_for_incompletion or "cancelled")
+                return result
+            self._report(result)
+            if result.status != "FAILED" or not self._retry_can_help() or self.run.attempt.retry_count >= last:
+                return result
+            self.watch.line(f"try {self.run.attempt.retry_count + 1} failed: {result.reason_for_incompletion}")
+            self.run.next_try(result.reason_for_incompletion or "it failed")
+            self.watch.begin()
+
+    def _try_once(self) -> RuntimeTaskResult:
+        job, run = self.job, self.run
+        invoke_body = choose_body(job, self.arguments, self.cancelled)
+        max_length = job.config.failure_reason_max_length
+        with stdout_for_the_result(self.arguments):
+            if not job.task.has_workspace:
+                return run_workspace_free_task_attempt(
+                    job.task,
+                    self.input_data,
+                    attempt=run.attempt,
+                    failure_reason_max_length=max_length,
+                    invoke_body=invoke_body,
+                    is_cancelled=self.cancelled.is_set,
+                    observer=self.watch,
+                )
+            assert job.repository is not None, "a workspace task has a repository"
+            store = GitStore(job.repository, observer=self.watch)
+            return run_workspace_task_attempt(
+                job.task,
+                self.input_data,
+                run.attempt,
+                job.config.workspace_root,
+                download_workspace=store.download_workspace,
+                load_current_attempt=job.engine.load_current_attempt,
+                stage_workspace=store.stage_workspace,
+                publish_workspace=store.publish_workspace,
+                cleanup_staging=store.cleanup_staging,
+                complete_noop_workspace=store.complete_noop_workspace,
+                failure_reason_max_length=max_length,
+                read_history=store.read_history,
+                load_record=job.engine.load_record,
+                invoke_body=invoke_body,
+                is_cancelled=self.cancelled.is_set,
+                keep_failed_workspace=self.arguments.keep,
+                observer=self.watch,
+            )
+
+    def _report(self, result: RuntimeTaskResult) -> None:
+        attempt = self.run.attempt
+        phases = Phases(self.watch, SystemClock(), execution_id="", task_id=attempt.task_id)
+        report_attempt(self.job.engine, attempt, result, phases)
+
+    def _retry_can_help(self) -> bool:
+        error = self.watch.error
+        return not isinstance(error, PeragoError) or error.retry_can_help
+
+
+def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -> InvokeBody:
+    """Where the body runs: in a process of its own, or here for a debugger."""
+    if arguments.debug:
+        return invoke_in_process
+    return BodyProcess(
+        job.target, timeout_seconds=_timeout(job, arguments), grace_seconds=GRACE_SECONDS, cancelled=cancelled
+    )
+
+
+@contextmanager
+def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
+    """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
+    if not arguments.debug or sys.stdout.isatty():
+        yield
+        return
+    sys.stdout.flush()
+    saved = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, _STDOUT)
+        os.close(saved)
+
+
+def sweep_leftovers(job: Job, watch: Watch) -> None:
+    """Remove what killed runs left: their directories, and what they staged. Best effort."""
+    ttl_seconds = job.config.workspace_gc_ttl.total_seconds()
+    with suppress(PeragoError, OSError):
+        removed = len(janitor.sweep(job.config.workspace_root, ttl_seconds, time.time()).removed)
+        if removed:
+            watch.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
+        if job.repository is not None:
+            GitStore(job.repository).sweep(ttl_seconds)
+
+
+def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
+    """Print where a failure came from, for those who asked for it."""
+    if error is not None and (arguments.debug or wants_traceback()):
+        click.echo(mask_text("".join(traceback.format_exception(error))), err=True)
+
+
+def _timeout(job: Job, arguments: RunArguments) -> float | None:
+    if arguments.timeout is not None:
+        return arguments.timeout
+    own = job.task.controls.timeout
+    return float(own.seconds) if own.seconds and own.policy != "ALERT_ONLY" else None
+
+
+def _beginning(job: Job, run: LocalRun) -> str:
+    word = f"Resuming run {run.run_id} of" if job.resumed else f"Run {run.run_id}:"
+    workspace = run.input_data.get("workspace")
+    on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""
+    return f"{word} task {job.task.name}{on}"

@@ -1,0 +1,73 @@
+"""`perago runs`: what was run, and how it ended."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perago.cli.output import json_option, note, print_json, printable, shorten, terminal_columns
+from perago.cli.repository import open_store, repository_path
+from perago.cli.state import local_engine
+
+if TYPE_CHECKING:
+    from perago.engines.local import RunSummary
+
+DEFAULT_RUNS = 20
+_SHORT = 12
+
+
+@click.command()
+@click.option("--repo", metavar="PATH", help="The repository.  [default: runs of tasks without one]")
+@click.option(
+    "-n",
+    "--limit",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=DEFAULT_RUNS,
+    show_default=True,
+    help="How many runs are shown at most, the newest first.",
+)
+@json_option
+def command(repo: str | None, limit: int, as_json: bool) -> None:
+    """List recorded runs: running, COMPLETED, FAILED, CANCELED or killed, from which input to which output."""
+    path = None
+    if repo is not None:
+        open_store(repo)
+        path = repository_path(repo)
+    shown = list(itertools.islice(local_engine(path).runs(), limit + 1))
+    if as_json:
+        print_json([as_object(summary) for summary in shown[:limit]])
+        return
+    if not shown:
+        note("There are no runs yet. `perago run` makes one.")
+    columns = terminal_columns(sys.stdout)
+    for summary in shown[:limit]:
+        for line in describe_run(summary):
+            click.echo(shorten(line, columns))
+    if len(shown) > limit:
+        note(f"There are older runs; -n {limit * 5} shows more of them.")
+
+
+def describe_run(summary: RunSummary) -> list[str]:
+    """A run as lines for people."""
+    tries = f", {summary.tries} tries" if summary.tries > 1 else ""
+    took = "" if summary.duration is None else f", {summary.duration:.1f} s"
+    lines = [f"{summary.run_id}  {summary.status:<10}  {printable(summary.task_name)}{tries}{took}"]
+    if summary.input_ref is not None:
+        output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
+        lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
+    if summary.reason is not None:
+        lines.append(f"    {printable(summary.reason)}")
+    return lines
+
+
+def as_object(summary: RunSummary) -> dict[str, Any]:
+    """A run as JSON."""
+    from dataclasses import asdict
+
+    started = summary.started
+    return {**asdict(summary), "started": None if started is None else started.astimezone(UTC).isoformat()}

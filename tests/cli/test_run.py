@@ -1,0 +1,186 @@
+"""`perago run`: a task on a commit of a branch."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+REPO = ("--repo", "data.git", "--branch", "main")
+
+
+def test_a_run_publishes_what_the_body_changed_and_prints_its_result(repository, perago):
+    before = repository.head()
+    said = perago("run", "cli_single", "--params", '{"text": "hello"}', *REPO)
+    assert said.code == 0
+    assert json.loads(said.out) == {"length": 1}
+    assert f"Published commit {repository.head()} on branch main." in said.err
+    assert "perago log --repo data.git --branch main" in said.err
+    assert repository.show("single.txt") == "hello"
+    assert repository.git("rev-parse", "main~1") == before
+    repository.git("fsck", "--strict")
+
+
+def test_a_run_shows_its_phases_on_stderr(repository, perago):
+    lines = perago("run", "cli_bodies:replace_all", *REPO).err.splitlines()
+    assert lines[0].startswith("Run ")
+    assert lines[0].endswith(
+        f": task replace_all on commit {repository.git('rev-parse', '--short=12', 'main~1')} of branch main"
+    )
+    assert lines[1].startswith("materialize: 2 files, 9 B")
+    assert lines[2] == "body: running"
+    assert "diff: 1 added, 1 modified, 1 deleted" in lines
+    assert any(line.startswith("stage: 2 files, 15 B") for line in lines)
+
+
+def test_a_run_as_json_tells_all_of_it(repository, perago):
+    before = repository.head()
+    told = perago("run", "cli_bodies:write", "--param", "text=hello", *REPO, "--json").json
+    assert told["status"] == "COMPLETED"
+    assert (told["exit_code"], told["how"], told["tries"], told["reason"], told["kept"]) == (
+        0,
+        "published",
+        1,
+        None,
+        None,
+    )
+    assert told["output"]["result"] == {"length": 5}
+    assert told["output"]["workspace"] == {
+        "repository": "data.git",
+        "branch": "main",
+        "refType": "commit",
+        "ref": repository.head(),
+    }
+    assert told["changes"] == {"added": 1, "modified": 0, "deleted": 0}
+    assert repository.git("rev-parse", "main~1") == before
+
+
+def test_params_come_from_a_file_from_stdin_and_from_pairs(repository, perago):
+    (repository.path / "p.json").write_text('{"text": "from file"}')
+    perago("run", "cli_bodies:write", "--params", "@p.json", *REPO)
+    assert repository.show("out.txt") == "from file"
+    said = repository.run("run", "cli_bodies:write", "--params", "-", *REPO, stdin_text='{"text": "from stdin"}')
+    assert said.code == 0
+    assert repository.show("out.txt") == "from stdin"
+    perago("run", "cli_bodies:write", "--params", "@p.json", "--param", "text=1.10", *REPO)
+    assert repository.show("out.txt") == "1.10"
+
+
+def test_a_run_that_changes_nothing_completes_with_its_input(repository, perago):
+    before = repository.head()
+    said = perago("run", "cli_bodies:leave", *REPO)
+    assert said.code == 0
+    assert f"Nothing changed: the task completed with its input, commit {before}." in said.err
+    assert repository.head() == before
+    assert perago("run", "cli_bodies:leave", *REPO, "--json").json["how"] == "unchanged"
+
+
+def test_a_read_only_task_reads(repository, perago):
+    before = repository.head()
+    said = perago("run", "cli_bodies:read", *REPO)
+    assert (said.code, json.loads(said.out)) == (0, {"length": 5})
+    assert f"The task read commit {before}." in said.err
+    assert repository.head() == before
+
+
+def test_a_task_without_a_workspace_needs_no_repository(project, perago):
+    said = perago("run", "cli_bodies:add", "--param", "numbers=[1, 2]")
+    assert (said.code, json.loads(said.out)) == (0, {"total": 3})
+    assert list(project.path.iterdir()) == []
+    [listed] = perago("runs", "--json").json
+    assert (listed["status"], listed["task_name"], listed["input_ref"]) == ("COMPLETED", "add", None)
+    assert perago("run", "cli_bodies:add", "--param", "numbers=[1]", "--json").json["how"] == "free"
+
+
+def test_a_free_task_may_be_recorded_in_a_repository(repository, perago):
+    assert perago("run", "cli_bodies:add", "--param", "numbers=[1]", "--repo", "data.git").code == 0
+    assert len(perago("runs", "--repo", "data.git", "--json").json) == 1
+    assert perago("runs", "--json").json == []
+
+
+@pytest.mark.parametrize("name", ["short", "branch", "tag", "whole"])
+def test_another_commit_may_be_the_input(repository, perago, name):
+    first = repository.head()
+    repository.git("tag", "v1", first)
+    repository.git("branch", "old", first)
+    ref = {"short": first[:8], "branch": "old", "tag": "v1", "whole": first}[name]
+    said = perago("run", "cli_bodies:write", *REPO, "--ref", ref, "--json")
+    assert said.code == 0
+    assert f"on commit {first[:12]} of branch main" in said.err
+
+
+def test_an_input_that_others_have_published_over_is_refused_with_3(repository, perago):
+    first = repository.head()
+    perago("run", "cli_bodies:write", *REPO)
+    head = repository.head()
+    said = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", first)
+    assert said.code == 3
+    assert "has moved from input" in said.err
+    assert "body: running" not in said.err
+    assert "--resume" not in said.err
+    assert said.out == ""
+    assert repository.head() == head
+    assert perago("run", "cli_bodies:write", *REPO, "--ref", first, "--json").json["exit_code"] == 3
+
+
+def test_what_a_body_prints_logs_and_reports_goes_to_stderr(repository, perago):
+    said = repository.run("run", "cli_bodies:count", *REPO)
+    assert said.code == 0
+    assert json.loads(said.out) == {"length": 3}
+    assert "printed by the body" in said.err
+    assert "INFO perago.task.count: counted steps=3" in said.err
+
+
+def test_a_module_of_the_current_directory_runs(repository):
+    (repository.path / "here.py").write_text(
+        "from cli_bodies import *\n\n@task(name='here', owner_email=OWNER, workspace=WorkspaceSpec())\n"
+        "def here(workspace: Path, params: Params) -> Result:\n    return write(workspace, params)\n"
+    )
+    said = repository.run("run", "here", *REPO)
+    assert said.code == 0, said.err
+    assert repository.show("out.txt") == "out"
+
+
+def test_the_workspace_root_is_left_as_it_was(repository, perago):
+    perago("run", "cli_bodies:write", *REPO, "--workspace-root", "elsewhere")
+    assert list((repository.path / "elsewhere").iterdir()) == []
+    assert not repository.workspace_root.exists()
+
+
+def test_the_log_tells_who_published_what_from_what(repository, perago):
+    first = repository.head()
+    run_id = perago("run", "cli_bodies:write", "--param", "text=hi", *REPO, "--json").json["run_id"]
+    said = perago("log", *REPO)
+    lines = said.out.splitlines()
+    assert said.code == 0
+    assert lines[0].startswith(repository.head()[:12])
+    assert lines[0].endswith(f"write, run {run_id}")
+    assert lines[1] == f"    from    {first[:12]}"
+    assert '"text": "hi"' in lines[2]
+    assert lines[3] == '    result  {"length": 2}'
+    assert lines[4].startswith("    files   1 added, in ")
+    assert lines[5].startswith(first[:12])
+    assert lines[5].endswith(": Import source")
+    newest, imported = perago("log", *REPO, "--json").json
+    assert (newest["kind"], newest["commit"], newest["added"]) == ("publication", repository.head(), 1)
+    assert newest["stamp"]["input_ref"] == first
+    assert (imported["kind"], imported["stamp"]) == ("commit", None)
+
+
+def test_the_log_stops_at_its_limit_and_says_so(repository, perago):
+    perago("run", "cli_bodies:write", *REPO)
+    said = perago("log", *REPO, "-n", "1")
+    assert "Import source" not in said.out
+    assert "There are older commits; -n 5 shows more" in said.err
+
+
+def test_secrets_among_the_params_are_neither_recorded_nor_published_nor_shown(repository, perago):
+    (repository.path / "p.json").write_text('{"password": "hunter2"}')
+    said = perago("run", "cli_bodies:write", "--params", "@p.json", *REPO)
+    assert said.code == 0
+    shown = (
+        said.out + said.err + perago("log", *REPO, "--json").out + perago("runs", "--repo", "data.git", "--json").out
+    )
+    assert "hunter2" not in shown
+    for path in repository.repo.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes()

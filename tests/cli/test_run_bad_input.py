@@ -1,0 +1,90 @@
+"""`perago run` with something wrong about what it was given: exit code 2, and nothing changed."""
+
+from __future__ import annotations
+
+import pytest
+
+REPO = ("--repo", "data.git", "--branch", "main")
+
+
+@pytest.fixture
+def untouched(repository, perago):
+    """After the test: no commit, no run and no workspace was made."""
+    head = repository.head()
+    yield repository
+    assert repository.head() == head
+    assert perago("runs", "--repo", "data.git", "--json").json == []
+    assert perago("runs", "--json").json == []
+    assert not repository.workspace_root.exists() or list(repository.workspace_root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Missing argument 'MODULE[:FUNCTION]'"),
+        (("cli_nowhere", *REPO), "there is no module 'cli_nowhere'"),
+        (("cli_bodies", *REPO), "cli_bodies:add, cli_bodies:count"),
+        (("cli_bodies:nothing", *REPO), "has no 'nothing'; its tasks are"),
+        (("cli_single",), "Missing option '--repo'"),
+        (
+            ("cli_single", "--repo", "data.git"),
+            "Missing option '--branch': which branch is the task to move? There is 'main'",
+        ),
+        (("cli_single", "--repo", "nowhere.git", "--branch", "main"), "Make one with `perago import DIR --repo"),
+        (("cli_single", "--repo", "source", "--branch", "main"), "is no git repository"),
+        (("cli_single", "--repo", "lakefs://data", "--branch", "main"), "needs LAKECTL_SERVER_ENDPOINT_URL"),
+        (("cli_single", "--repo", "data.git", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Make it"),
+        (("cli_single", *REPO, "--ref", "ffffffffff"), "there is no commit 'ffffffffff'"),
+        (("cli_single", *REPO, "--params", "{"), "--params is no JSON"),
+        (("cli_single", *REPO, "--params", "@nowhere.json"), "nowhere.json cannot be read"),
+        (("cli_single", *REPO, "--param", "text"), "--param takes key=value"),
+        (
+            ("cli_bodies:add", "--param", "numbers=[1]", "--branch", "main"),
+            "has no workspace, and takes no --branch or --ref",
+        ),
+        (("cli_single", *REPO, "--retries", "-1"), "--retries"),
+        (("cli_single", *REPO, "--timeout", "0"), "--timeout"),
+        (("cli_single", *REPO, "--workspace-root", "."), "--workspace-root is "),
+        (("cli_single", *REPO, "--workspace-root", "source/other.txt"), "which cannot be written"),
+        (("cli_single", *REPO, "--debug", "--timeout", "5"), "--debug takes no --timeout"),
+        (("cli_single", *REPO, "--dry-run", "--retries", "2"), "--dry-run takes no --retries"),
+        (("cli_bodies:add", "--param", "numbers=[1]", "--dry-run"), "it publishes nothing, with --dry-run or without"),
+        (("cli_single", *REPO, "--resume", "x"), "--resume takes no --branch"),
+        (("--resume", "20260101-000000-abcdef", "--repo", "data.git"), "there is no run '20260101-000000-abcdef'"),
+        (("--resume", "../x"), "there is no run '../x' in the runs of free tasks"),
+    ],
+)
+def test_what_is_wrong_exits_with_2_and_says_how_to_mend_it(untouched, perago, arguments, said):
+    done = perago("run", *arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_params_that_do_not_validate_are_told_all_at_once_with_their_paths(untouched, perago):
+    said = perago("run", "cli_bodies:add", "--params", '{"numbers": ["x", 1, "y"], "label": 5}')
+    assert said.code == 2
+    for path in ("params.numbers.0", "params.numbers.2", "params.label"):
+        assert path in said.err
+
+
+def test_settings_that_are_wrong_stop_a_run(untouched, perago):
+    (untouched.path / "perago.toml").write_text("failure_reason_max_length = 0\n")
+    said = perago("run", "cli_single", *REPO)
+    assert said.code == 2
+    assert "PERAGO_FAILURE_REASON_MAX_LENGTH (`failure_reason_max_length` in perago.toml)" in said.err
+
+
+def test_a_workspace_root_that_cannot_be_written_names_its_variable(untouched, perago, monkeypatch):
+    monkeypatch.setenv("PERAGO_WORKSPACE_ROOT", str(untouched.path / "source" / "other.txt"))
+    said = perago("run", "cli_single", *REPO)
+    assert said.code == 2
+    assert "PERAGO_WORKSPACE_ROOT (the environment) is" in said.err
+
+
+def test_a_repository_with_a_work_tree_is_refused(untouched, perago):
+    untouched.git("clone", "-q", str(untouched.repo), str(untouched.path / "clone"))
+    said = perago("run", "cli_single", "--repo", "clone", "--branch", "main")
+    assert said.code == 2
+    assert "Give a bare one" in said.err

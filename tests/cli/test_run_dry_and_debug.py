@@ -1,0 +1,112 @@
+"""`perago run --dry-run`, which publishes nothing, and `--debug`, which runs the body in the command's process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = ("--repo", "data.git", "--branch", "main")
+
+DEBUGGED = """
+import os
+from cli_bodies import *
+
+@task(name="debugged", owner_email=OWNER, workspace=WorkspaceSpec())
+def debugged(workspace: Path, params: Params) -> Result:
+    if params.kind == "raise":
+        raise KeyError("missing")
+    answer = 41
+    if params.kind == "break":
+        breakpoint()
+    print("printed")
+    return Result(length=os.getpid())
+"""
+
+
+@pytest.fixture
+def debugged(repository):
+    (repository.path / "debugged.py").write_text(DEBUGGED)
+    return repository
+
+
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(repository, perago):
+    before = repository.head()
+    said = perago("run", "cli_bodies:replace_all", *REPO, "--dry-run")
+    assert said.code == 0
+    assert json.loads(said.out) == {"length": 3}
+    assert "  added     new.txt  3 B" in said.err
+    assert "  modified  a.txt  5 B -> 12 B" in said.err
+    assert "  deleted   b.txt  4 B" in said.err
+    assert "Dry run: 1 added, 1 modified, 1 deleted; nothing was published." in said.err
+    assert repository.head() == before
+    assert repository.git("for-each-ref", "refs/perago") == ""
+    assert perago("runs", "--repo", "data.git", "--json").json == []
+    assert list(repository.workspace_root.iterdir()) == []
+
+
+def test_a_dry_run_as_json_lists_every_change(repository, perago):
+    told = perago("run", "cli_bodies:replace_all", *REPO, "--dry-run", "--json").json
+    assert told["result"] == {"length": 3}
+    assert told["changes"] == [
+        {"change": "added", "path": "new.txt", "before": None, "after": 3},
+        {"change": "modified", "path": "a.txt", "before": 5, "after": 12},
+        {"change": "deleted", "path": "b.txt", "before": 4, "after": None},
+    ]
+
+
+def test_a_dry_run_that_changes_nothing_or_reads_only(repository, perago):
+    for task in ("leave", "read"):
+        assert "Dry run: nothing changed;" in perago("run", f"cli_bodies:{task}", *REPO, "--dry-run").err
+
+
+def test_a_dry_run_that_fails_exits_with_1_and_may_keep_its_workspace(repository, perago):
+    said = perago("run", "cli_bodies:fail", *REPO, "--dry-run", "--keep", "--json")
+    assert said.code == 1
+    assert said.json["reason"] == "not today"
+    assert (Path(said.json["kept"]) / "half.txt").exists()
+    assert "error: task fail failed: not today" in said.err
+    assert perago("run", "cli_bodies:guarded", *REPO, "--dry-run").code == 1
+
+
+def test_debug_runs_the_body_in_the_commands_own_process(debugged):
+    with debugged.start("run", "debugged", *REPO, "--debug") as process:
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert json.loads(out) == {"length": process.pid}
+    assert "printed" in err
+
+
+def test_debug_shows_the_traceback_of_a_body(debugged, perago):
+    said = perago("run", "debugged", *REPO, "--debug", "--param", "kind=raise")
+    assert said.code == 1
+    assert re.search(r'File ".*debugged.py", line 8, in debugged', said.err)
+    assert "error: task debugged failed: KeyError: 'missing'" in said.err
+
+
+def test_a_breakpoint_stops_in_the_body(debugged):
+    with debugged.start("run", "debugged", *REPO, "--debug", "--param", "kind=break", stdin=subprocess.PIPE) as process:
+        out, err = process.communicate("p answer + 1\nc\n", timeout=30)
+    assert process.returncode == 0, err
+    assert json.loads(out) == {"length": process.pid}
+    assert re.search(r"^(\(Pdb\) )?42$", err, re.MULTILINE)
+
+
+def test_ctrl_c_in_a_debugged_body_cleans_up_and_exits_with_130(repository, tmp_path):
+    params = ("--param", f"touch={tmp_path / 'there'}", "--param", "wait_for=/nowhere/x")
+    head = repository.head()
+    with repository.start("run", "cli_bodies:write", *params, *REPO, "--debug") as process:
+        pid = int(repository.wait_for(tmp_path / "there"))
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert pid == process.pid
+    assert process.returncode == 130
+    assert err.rstrip().endswith("error: interrupted")
+    assert repository.head() == head
+    assert list(repository.workspace_root.iterdir()) == []
+    assert json.loads(repository.run("runs", "--repo", "data.git", "--json").out)[0]["status"] == "CANCELED"

@@ -1,0 +1,201 @@
+"""`perago run` of a task that fails, and what `perago runs` tells of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPO = ("--repo", "data.git", "--branch", "main")
+
+
+@pytest.fixture
+def untouched(repository):
+    """After the test: the branch stands where it stood, and no workspace is left."""
+    head = repository.head()
+    yield repository
+    assert repository.head() == head
+    assert [path.name for path in repository.workspace_root.iterdir() if path.name != "kept"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "status"),
+    [
+        ("", "not today", "FAILED"),
+        ("terminal", "never again", "FAILED_WITH_TERMINAL_ERROR"),
+        ("exit", "sys.exit(7)", "FAILED"),
+        ("die", "exited with code 9", "FAILED"),
+        ("link", "'link' is a symbolic link", "FAILED"),
+        ("fifo", "'pipe'", "FAILED"),
+        ("kind", "other.txt", "FAILED"),
+        ("result", "result.length", "FAILED"),
+    ],
+)
+def test_a_body_that_fails_exits_with_1_and_says_why(untouched, perago, kind, said, status):
+    done = perago("run", "cli_bodies:fail", "--param", f"kind={kind}", *REPO)
+    assert done.code == 1
+    assert re.search(r"^error: task fail failed: .*" + re.escape(said), done.err, re.MULTILINE | re.DOTALL)
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    [listed] = perago("runs", "--repo", "data.git", "--json").json
+    assert listed["status"] == status
+    assert said in listed["reason"]
+    assert f"perago run --resume {listed['run_id']} --repo data.git" in done.err
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "status"),
+    [
+        ("needs_more", "require_file('missing.csv')", "FAILED_WITH_TERMINAL_ERROR"),
+        ("guarded", "forbid_glob('*.tmp')", "FAILED"),
+    ],
+)
+def test_a_guard_that_does_not_hold_fails_the_task(untouched, perago, task, said, status):
+    done = perago("run", f"cli_bodies:{task}", *REPO, "--json")
+    assert done.code == 1
+    assert (done.json["status"], done.json["exit_code"], done.json["output"]) == (status, 1, None)
+    assert said in done.json["reason"]
+
+
+def test_an_error_of_the_bodys_own_names_its_place_and_with_a_variable_its_traceback(untouched, perago, monkeypatch):
+    (untouched.path / "broken_body.py").write_text(
+        "from cli_bodies import *\n\n@task(name='broken', owner_email=OWNER, workspace=WorkspaceSpec())\n"
+        "def broken(workspace: Path, params: Params) -> Result:\n    return {}['missing']\n"
+    )
+    said = perago("run", "broken_body", *REPO)
+    assert said.code == 1
+    assert "failed: KeyError: 'missing' (at " in said.err
+    assert "broken_body.py:5 in broken)" in said.err
+    assert "Traceback" not in said.err
+    monkeypatch.setenv("PERAGO_TRACEBACK", "1")
+    assert "Traceback" in perago("run", "broken_body", *REPO).err
+
+
+def test_the_reason_is_cut_where_the_settings_say(untouched, perago, monkeypatch):
+    monkeypatch.setenv("PERAGO_FAILURE_REASON_MAX_LENGTH", "5")
+    assert perago("run", "cli_bodies:fail", *REPO, "--json").json["reason"] == "not t"
+
+
+def test_a_failed_workspace_is_kept_on_request(untouched, perago):
+    told = perago("run", "cli_bodies:fail", *REPO, "--keep", "--json").json
+    assert (Path(told["kept"]) / "half.txt").read_text() == "half done"
+    assert perago("run", "cli_bodies:fail", *REPO, "--json").json["kept"] is None
+    said = perago("run", "cli_bodies:fail", *REPO, "--keep")
+    kept = re.search(r"Its workspace was kept: (.*)", said.err)
+    assert kept is not None
+    assert Path(kept[1]).is_dir()
+
+
+def test_a_workspace_that_did_not_fail_is_not_kept(repository, perago):
+    told = perago("run", "cli_bodies:write", *REPO, "--keep", "--json").json
+    assert told["kept"] is None
+    assert list(repository.workspace_root.iterdir()) == []
+
+
+def test_a_body_that_takes_too_long_is_ended(untouched, perago):
+    said = perago("run", "cli_bodies:write", "--param", "wait_for=/nowhere/x", *REPO, "--timeout", "0.5")
+    assert said.code == 1
+    assert "the body took longer than 0.5 s and was ended" in said.err
+
+
+def test_a_tasks_own_timeout_holds_where_none_is_given(untouched, perago):
+    (untouched.path / "slow_body.py").write_text(
+        "import time\nfrom cli_bodies import *\nfrom perago import TaskControls, TimeoutPolicy\n\n"
+        "@task(name='slow', owner_email=OWNER, workspace=WorkspaceSpec(),\n"
+        "      controls=TaskControls(timeout=TimeoutPolicy(seconds=1)))\n"
+        "def slow(workspace: Path, params: Params) -> Result:\n    time.sleep(60)\n"
+    )
+    assert "took longer than 1 s" in perago("run", "slow_body", *REPO).err
+
+
+def test_retries_are_only_made_when_asked_for(repository, perago, tmp_path):
+    marker = f"touch={tmp_path / 'tried'}"
+    assert perago("run", "cli_bodies:fail_once", "--param", marker, *REPO).code == 1
+    (tmp_path / "tried").unlink()
+    said = perago("run", "cli_bodies:fail_once", "--param", marker, *REPO, "--retries", "3", "--json")
+    assert said.code == 0
+    assert said.json["tries"] == 2
+    assert "try 1 failed: the first time" in said.err
+    assert perago("runs", "--repo", "data.git", "--json").json[0]["tries"] == 2
+    assert ", try 2" in perago("log", *REPO).out
+
+
+def test_no_retry_is_spent_where_none_can_help(untouched, perago):
+    for task, param in (("fail", "kind=terminal"), ("needs_more", "kind=")):
+        told = perago("run", f"cli_bodies:{task}", "--param", param, *REPO, "--retries", "3", "--json").json
+        assert told["tries"] == 1
+
+
+def test_a_failed_run_is_resumed_from_the_same_input_with_the_same_params(repository, perago, tmp_path):
+    first = repository.head()
+    failed = perago("run", "cli_bodies:fail_once", "--param", f"touch={tmp_path / 'tried'}", *REPO, "--json").json
+    said = perago("run", "--resume", failed["run_id"], "--repo", "data.git", "--json")
+    assert said.code == 0
+    assert (said.json["run_id"], said.json["tries"], said.json["how"]) == (failed["run_id"], 2, "published")
+    assert repository.git("rev-parse", "main~1") == first
+    again = perago("run", "--resume", failed["run_id"], "--repo", "data.git")
+    assert again.code == 2
+    assert "COMPLETED already" in again.err
+
+
+def test_a_resumed_run_wants_its_secrets_again(untouched, perago):
+    failed = perago("run", "cli_bodies:fail", "--param", "password=hunter2", *REPO, "--json").json
+    resume = ("run", "--resume", failed["run_id"], "--repo", "data.git")
+    said = perago(*resume)
+    assert said.code == 2
+    assert "hold secrets, which are not kept" in said.err
+    assert perago(*resume, "--param", "password=hunter2").code == 1
+
+
+def test_a_resumed_run_takes_no_other_params_and_no_other_task(untouched, perago):
+    failed = perago("run", "cli_bodies:fail", *REPO, "--json").json
+    resume = ("--resume", failed["run_id"], "--repo", "data.git")
+    said = perago("run", *resume, "--param", "text=other")
+    assert (said.code, "these are not the params" in said.err) == (2, True)
+    said = perago("run", "cli_single", *resume)
+    assert (said.code, "is of cli_bodies:fail, not of cli_single" in said.err) == (2, True)
+    assert perago("run", "cli_bodies:fail", *resume).code == 1
+
+
+def test_a_run_that_another_process_has_is_not_resumed(repository, perago, tmp_path):
+    params = ("--param", f"touch={tmp_path / 'there'}", "--param", f"wait_for={tmp_path / 'go'}")
+    with repository.start("run", "cli_bodies:write", *params, *REPO, "--json") as process:
+        repository.wait_for(tmp_path / "there")
+        [listed] = perago("runs", "--repo", "data.git", "--json").json
+        said = perago("run", "--resume", listed["run_id"], "--repo", "data.git")
+        (tmp_path / "go").write_text("")
+        process.communicate(timeout=30)
+    assert listed["status"] == "running"
+    assert said.code == 2
+    assert "is under way in process" in said.err
+    assert process.returncode == 0
+
+
+def test_runs_are_listed_newest_first_for_people_and_programs(repository, perago):
+    assert "There are no runs yet" in perago("runs", "--repo", "data.git").err
+    perago("run", "cli_bodies:write", *REPO)
+    head = repository.head()
+    perago("run", "cli_bodies:fail", *REPO)
+    said = perago("runs", "--repo", "data.git")
+    lines = said.out.splitlines()
+    assert re.fullmatch(r"\S+  FAILED      fail, \d+\.\d s", lines[0])
+    assert lines[1] == f"    main  {head[:12]}"
+    assert lines[2] == "    not today"
+    assert re.fullmatch(r"\S+  COMPLETED   write, \d+\.\d s", lines[3])
+    assert lines[4].endswith(f" -> {head[:12]}")
+    newest, oldest = perago("runs", "--repo", "data.git", "--json").json
+    assert (newest["status"], oldest["status"], oldest["output_ref"]) == ("FAILED", "COMPLETED", head)
+    limited = perago("runs", "--repo", "data.git", "-n", "1")
+    assert len(limited.out.splitlines()) == 3
+    assert "There are older runs; -n 5 shows more" in limited.err
+
+
+def test_a_file_that_cannot_be_read_in_the_repository_is_a_failure_with_a_reason(untouched, perago):
+    blob = untouched.git("rev-parse", "main:other.txt")
+    path = untouched.repo / "objects" / blob[:2] / blob[2:]
+    path.chmod(0o600)
+    path.write_bytes(b"damaged")
+    said = perago("run", "cli_bodies:write", *REPO)
+    assert said.code == 1
+    assert said.err.count("error: ") == 1
