@@ -27,7 +27,6 @@ from perago.models import (
     Refuse,
     Seal,
     StagedWorkspace,
-    Stamp,
     TaskExecution,
     WorkspaceInput,
 )
@@ -157,13 +156,12 @@ class Target:
             case Complete(ref, result):
                 self._attempt_fence()
                 return Outcome(ref, "adopted", result)
-            case Seal(head, completes, None):
-                own = Seal(head, completes, execution.stamp)
-                self._write(replace(planned, plan=own), workspace_dir)
-                return Outcome(completes, "unchanged")
-            case Seal(_, completes, Stamp(result=result)):
-                self._write(planned, workspace_dir)
-                return Outcome(completes, "adopted", result)
+            case Seal(_, completes, source):
+                sealed = plan if source is not None else replace(plan, source=execution.stamp)
+                self._write(replace(planned, plan=sealed), workspace_dir)
+                if source is None:
+                    return Outcome(completes, "unchanged")
+                return Outcome(completes, "adopted", source.result)
             case Publish(_, abandoned):
                 return Outcome(self._write(planned, workspace_dir), "replaced" if abandoned else "published")
             case Merge():

@@ -1,6 +1,6 @@
 """The spine: one attempt of a workspace task, from its input to its result.
 
-parse -> start (adopt?) -> materialize -> pre guards -> body -> post guards -> diff -> stage -> fence -> publish -> clean
+parse -> adopt? -> materialize -> pre guards -> body -> post guards -> diff -> stage -> fence -> publish -> clean
 
 Everything outside comes in as a callable. The phases go through the observer; logs, metrics and faults hang there.
 """

@@ -1,7 +1,7 @@
 """Phases as log lines of the standard library's logging, logger `perago.attempt`.
 
-A failure to clean is a warning: nothing else will tell of it. Every other phase is a debug line; what failed the attempt
-stands in its result.
+A failure to clean is a warning: nothing else will tell of it. Every other phase is a debug line; what failed the
+attempt stands in its result.
 """
 
 from __future__ import annotations
