@@ -58,24 +58,22 @@ CONTRACT = sorted(
     ]
 )
 
-HEAVY = set(
-    [
-        "pygit2",
-        "pydantic",
-        "pydantic_settings",
-        "rich",
-        "click",
-        "structlog",
-        "psutil",
-        "http.client",
-        "urllib.request",
-        "ssl",
-        "asyncio",
-        "perago.stores.git",
-        "perago.engines.local",
-        "perago.settings",
-    ]
-)
+HEAVY = {
+    "pygit2",
+    "pydantic",
+    "pydantic_settings",
+    "rich",
+    "click",
+    "structlog",
+    "psutil",
+    "http.client",
+    "urllib.request",
+    "ssl",
+    "asyncio",
+    "perago.stores.git",
+    "perago.engines.local",
+    "perago.settings",
+}
 
 
 @pytest.mark.parametrize("name", CONTRACT)
