@@ -14,21 +14,6 @@ from perago.errors import TaskDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.schema import model_schema
 
-_TEXT = {"type": "string", "minLength": 1}
-
-# A workspace in a task's input and output. `ref_type`, which versions before 0.6 wrote, is still read, but not told.
-_WORKSPACE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "repository": _TEXT,
-        "branch": _TEXT,
-        "refType": {"type": "string", "const": "commit"},
-        "ref": _TEXT,
-    },
-    "required": ["repository", "branch", "refType", "ref"],
-    "additionalProperties": False,
-}
-
 
 def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     """The task's TaskDef, as JSON values.
@@ -47,8 +32,8 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     inputs = {"params": params}
     outputs = {"result": result}
     if task.has_workspace:
-        inputs = {"workspace": _WORKSPACE_SCHEMA, **inputs}
-        outputs = {"workspace": _WORKSPACE_SCHEMA, **outputs}
+        inputs = {"workspace": _workspace_schema(), **inputs}
+        outputs = {"workspace": _workspace_schema(), **outputs}
     taskdef: dict[str, Any] = {"name": task.name, "ownerEmail": task.owner_email}
     if task.description is not None:
         taskdef["description"] = task.description
@@ -106,6 +91,17 @@ def _controls(task: TaskDefinition) -> dict[str, Any]:
         "pollTimeoutSeconds": timeout.poll_seconds,
         "totalTimeoutSeconds": timeout.total_seconds,
         **{key: value for key, value in limited.items() if value is not None},
+    }
+
+
+def _workspace_schema() -> dict[str, Any]:
+    """A workspace in input and output. `ref_type`, which versions before 0.6 wrote, is still read, but not told."""
+    texts = {name: {"type": "string", "minLength": 1} for name in ("repository", "branch", "ref")}
+    return {
+        "type": "object",
+        "properties": {**texts, "refType": {"type": "string", "const": "commit"}},
+        "required": ["repository", "branch", "refType", "ref"],
+        "additionalProperties": False,
     }
 
 

@@ -1,0 +1,274 @@
+"""What `@task` makes of a function that is declared as it should be."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from pathlib import Path
+from typing import Annotated, Generic, TypeVar
+
+import pytest
+from pydantic import BaseModel
+
+import perago
+from perago import (
+    MetricRecorder,
+    MetricSpec,
+    PublishBudget,
+    TaskContext,
+    TaskControls,
+    TaskDefinition,
+    TaskDefinitionError,
+    WorkspaceSpec,
+    task,
+)
+from perago.tasks.declare import task_of
+
+Value = TypeVar("Value")
+
+
+class Params(BaseModel):
+    size: int = 0
+
+
+class Result(BaseModel):
+    size: int = 0
+
+
+class Boxed(BaseModel, Generic[Value]):
+    value: Value
+
+
+BUDGET = PublishBudget(
+    observed_merge_p99_seconds=1,
+    safety_margin_seconds=1,
+    lakefs_merge_timeout_seconds=2,
+    conductor_completion_timeout_seconds=1,
+    worker_shutdown_grace_seconds=1,
+    heartbeat_interval_seconds=1,
+)
+CONTEXT = TaskContext.for_test()
+
+
+def declare(fn, **options):
+    return task(**{"name": "t", "owner_email": "t@example.org", **options})(fn).__perago_task__
+
+
+def test_the_decorated_function_is_the_function_itself_and_stays_callable():
+    def build(params: Params) -> Result:
+        return Result(size=params.size)
+
+    decorated = task(name="t", owner_email="t@example.org")(build)
+    assert decorated is build
+    assert decorated(Params(size=3)) == Result(size=3)
+    assert decorated.__perago_task__.fn is build
+
+
+def test_a_definition_has_what_was_declared():
+    controls = TaskControls(publish_budget=BUDGET)
+    workspace = WorkspaceSpec(prefix="data")
+    metrics = MetricSpec(attempts=False)
+
+    @task(
+        name="features.build",
+        owner_email="team@example.org",
+        description="Builds features.",
+        workspace=workspace,
+        metrics=metrics,
+        controls=controls,
+        strict_params=True,
+    )
+    def build(workspace: Path, params: Params, metrics: MetricRecorder) -> Result:
+        return Result()
+
+    definition = build.__perago_task__
+    assert isinstance(definition, TaskDefinition)
+    assert definition.name == "features.build"
+    assert definition.owner_email == "team@example.org"
+    assert definition.description == "Builds features."
+    assert definition.params_model is Params
+    assert definition.output_model is Result
+    assert definition.workspace is workspace
+    assert definition.has_workspace
+    assert definition.metrics is metrics
+    assert definition.controls is controls
+    assert definition.strict_params
+    with pytest.raises(AttributeError):
+        definition.name = "other"
+
+
+def test_what_is_left_out_has_its_default():
+    def build(params: Params) -> Result: ...
+
+    definition = declare(build)
+    assert (definition.description, definition.workspace, definition.metrics) == (None, None, None)
+    assert not definition.has_workspace
+    assert not definition.strict_params
+    assert definition.controls == TaskControls()
+    assert declare(build, controls=None).controls == TaskControls()
+
+
+def test_the_decorator_takes_keywords_only_and_none_that_it_does_not_know():
+    assert {p.kind for p in inspect.signature(task).parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    with pytest.raises(TypeError, match="retry"):
+        task(name="t", owner_email="t@example.org", retry=3)
+
+
+def _free(params: Params) -> Result: ...
+def _free_positional(params: Params, /) -> Result: ...
+def _workspace(workspace: Path, params: Params) -> Result: ...
+def _metrics(params: Params, metrics: MetricRecorder) -> Result: ...
+def _all(workspace: Path, params: Params, metrics: MetricRecorder) -> Result: ...
+def _context_last(params: Params, context: TaskContext) -> Result: ...
+def _context_first(me: TaskContext, workspace: Path, params: Params) -> Result: ...
+def _context_between(workspace: Path, metrics_of_mine: TaskContext, params: Params) -> Result: ...
+def _all_and_context(workspace: Path, params: Params, metrics: MetricRecorder, ctx: TaskContext) -> Result: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "order"),
+    [
+        (_free, "p"),
+        (_free_positional, "p"),
+        (_workspace, "wp"),
+        (_metrics, "pm"),
+        (_all, "wpm"),
+        (_context_last, "pc"),
+        (_context_first, "cwp"),
+        (_context_between, "wcp"),
+        (_all_and_context, "wpmc"),
+    ],
+)
+def test_each_parameter_gets_what_it_stands_for(fn, order):
+    definition = declare(
+        fn, workspace=WorkspaceSpec() if "w" in order else None, metrics=MetricSpec() if "m" in order else None
+    )
+    values = {"w": Path("/w"), "p": Params(), "m": MetricRecorder(), "c": CONTEXT}
+    given = definition.arguments(values["w"], values["p"], values["m"], values["c"])
+    assert [id(value) for value in given] == [id(values[letter]) for letter in order]
+
+
+def test_metrics_that_nobody_takes_are_discarded():
+    (_, recorder) = declare(_metrics, metrics=MetricSpec()).arguments(None, Params(), None, CONTEXT)
+    recorder.gauge("rows", 1)
+
+
+def test_a_definition_that_is_made_by_hand_calls_in_the_standard_order():
+    definition = TaskDefinition("t", "t@example.org", _workspace, Params, Result, workspace=WorkspaceSpec())
+    assert definition.arguments(Path("/w"), Params(size=1), None, CONTEXT) == (Path("/w"), Params(size=1))
+
+
+def test_async_functions_are_tasks():
+    async def build(params: Params) -> Result:
+        return Result()
+
+    assert declare(build).is_async
+    assert declare(build).output_model is Result
+    assert not declare(_free).is_async
+
+
+def test_annotations_that_name_local_classes_are_resolved():
+    """All annotations of this file are text, by its first import."""
+
+    class Outer(BaseModel):
+        pass
+
+    def declare_inside():
+        class Inner(BaseModel):
+            pass
+
+        def build(params: Outer) -> Inner: ...
+
+        return declare(build), Inner
+
+    definition, inner = declare_inside()
+    assert (definition.params_model, definition.output_model) == (Outer, inner)
+
+
+def test_a_local_class_hides_one_of_the_module():
+    class Result(BaseModel):
+        pass
+
+    def build(params: Params) -> Result: ...
+
+    assert declare(build).output_model is Result
+
+
+def test_what_is_inside_hides_what_is_outside():
+    class Result(BaseModel):
+        pass
+
+    def declare_inside():
+        class Result(BaseModel):
+            pass
+
+        def build(params: Params) -> Result: ...
+
+        return declare(build).output_model is Result
+
+    assert declare_inside()
+
+
+def test_a_class_inside_a_class_is_resolved():
+    class Group:
+        class Inside(BaseModel):
+            pass
+
+        @staticmethod
+        @task(name="t", owner_email="t@example.org")
+        def build(params: Inside) -> Inside: ...
+
+    assert task_of(Group.build).params_model is Group.Inside
+
+
+def test_annotated_and_generic_models_are_models():
+    def build(params: Annotated[Params, "said of it"]) -> Boxed[int]: ...
+
+    definition = declare(build)
+    assert definition.params_model is Params
+    assert definition.output_model is Boxed[int]
+
+
+def test_a_function_that_wraps_another_takes_over_its_signature():
+    @functools.wraps(_workspace)
+    def wrapper(*args, **kwargs):
+        return _workspace(*args, **kwargs)
+
+    assert declare(wrapper, workspace=WorkspaceSpec()).fn is wrapper
+
+
+@pytest.mark.parametrize("name", ["features.build", "a b", "ünïcode", "a:b", "x" * 300, " padded "])
+def test_names_that_engines_take_are_taken(name):
+    assert declare(_free, name=name).name == name
+
+
+def test_a_module_written_for_the_published_package_needs_no_change(tmp_path, monkeypatch):
+    (tmp_path / "published_tasks.py").write_text(
+        "from pathlib import Path\n"
+        "from pydantic import BaseModel\n"
+        "from perago import (ExecutionLimits, MetricRecorder, MetricSpec, PublishBudget, RetryPolicy, TaskControls,\n"
+        "    TimeoutPolicy, WorkspaceSpec, forbid_glob, require_dir, require_file, require_glob, task)\n"
+        "class P(BaseModel):\n    x: int\n"
+        "class R(BaseModel):\n    y: int\n"
+        "@task(name='features.build', owner_email='a@example.com', description='d', strict_params=True,\n"
+        "    workspace=WorkspaceSpec(prefix='/a/b', pre=[require_file('x'), require_dir('d')],\n"
+        "        post=[require_glob('*.csv', min_count=1, max_count=2), forbid_glob('*.tmp')], read_only=False),\n"
+        "    metrics=MetricSpec(attempts=True, workspace_io=False, worker_capacity=True),\n"
+        "    controls=TaskControls(retry=RetryPolicy(count=1, logic='EXPONENTIAL_BACKOFF', delay_seconds=5),\n"
+        "        timeout=TimeoutPolicy(policy='RETRY', response_seconds=900),\n"
+        "        limits=ExecutionLimits(concurrent_exec_limit=3)))\n"
+        "def build(workspace: Path, params: P, metrics: MetricRecorder) -> R:\n"
+        "    with metrics.timer('t', labels={'a': 'b'}):\n        return {'y': params.x}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    definition = perago.load_module_task("published_tasks")
+    workspace = {"repository": "r", "branch": "b", "refType": "commit", "ref": "c"}
+    result = perago.invoke_workspace_task_body(definition, {"workspace": workspace, "params": {"x": 4}}, tmp_path)
+    assert result == {"result": {"y": 4}}
+
+
+def test_a_budget_needs_a_workspace():
+    controls = TaskControls(publish_budget=BUDGET)
+    assert declare(_workspace, workspace=WorkspaceSpec(), controls=controls).controls is controls
+    with pytest.raises(TaskDefinitionError, match="publish_budget"):
+        declare(_free, controls=controls)

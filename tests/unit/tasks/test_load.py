@@ -1,0 +1,189 @@
+"""Finding a task by its module's import path."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+import traceback
+
+import pytest
+
+from perago import TaskDefinitionError, load_module_task
+from perago.tasks.load import module_tasks
+
+_numbers = itertools.count()
+
+HEAD = "from pydantic import BaseModel\nfrom perago import task\nclass P(BaseModel):\n    x: int = 0\n"
+TASK = "@task(name={0!r}, owner_email='t@example.org')\ndef {0}(params: P) -> P:\n    return params\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a module, and give the unique name that it can be imported by."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write_module(*tasks, code="", before="", package=None):
+        name = f"load_case_{next(_numbers)}"
+        folder = tmp_path if package is None else tmp_path / package
+        text = HEAD + textwrap.dedent(before) + "".join(TASK.format(task) for task in tasks) + textwrap.dedent(code)
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
+        return name if package is None else f"{package}.{name}"
+
+    return write_module
+
+
+def fault_of(target):
+    with pytest.raises(TaskDefinitionError) as caught:
+        load_module_task(target)
+    return str(caught.value)
+
+
+def test_the_one_task_of_a_module_is_found(write):
+    module = write("build")
+    assert load_module_task(module).name == "build"
+    assert load_module_task(module).target == f"{module}:build"
+
+
+def test_a_module_in_a_package_without_init_is_found(write):
+    assert load_module_task(write("build", package="load_case_package")).name == "build"
+
+
+def test_each_task_of_a_module_is_found_by_its_function(write):
+    module = write("build", "check")
+    assert load_module_task(f"{module}:build").name == "build"
+    assert load_module_task(f"{module}:check").name == "check"
+
+
+def test_a_task_with_two_names_in_its_module_is_one(write):
+    assert load_module_task(write("build", code="alias = build")).name == "build"
+
+
+def test_several_tasks_are_listed_as_one_would_name_them(write):
+    module = write("build", "check")
+    assert fault_of(module) == (
+        f"module {module!r} declares 2 tasks; name the one that is meant: {module}:build, {module}:check"
+    )
+
+
+def test_a_module_without_a_task_says_how_to_declare_one(write):
+    module = write()
+    assert fault_of(module) == f"module {module!r} declares no task; decorate a function with @perago.task(...)"
+
+
+def test_an_imported_task_counts_where_it_is_defined(write):
+    home = write("build")
+    mixed = write("check", before=f"from {home} import build\n")
+    assert load_module_task(mixed).name == "check"
+    assert load_module_task(f"{mixed}:build").name == "build"
+
+
+def test_a_module_that_only_imports_tasks_says_where_they_are(write):
+    home = write("build")
+    importing = write(before=f"from {home} import build\n")
+    assert load_module_task(f"{importing}:build").name == "build"
+    fault = fault_of(importing)
+    assert f"from {home}" in fault
+    assert f"{importing}:build" in fault
+
+
+def test_module_tasks_are_all_that_a_module_has(write):
+    home = write("build")
+    mixed = write("check", before=f"from {home} import build\n")
+    definition = load_module_task(mixed)
+    module = __import__(mixed)
+    assert {name: task.name for name, task in module_tasks(module).items()} == {"build": "build", "check": "check"}
+    assert module_tasks(module)["check"] is definition
+
+
+def test_a_function_that_is_not_there_or_no_task_is_told_from_each_other(write):
+    module = write("build", code="def helper(): ...\n")
+    assert fault_of(f"{module}:bild") == f"module {module!r} has no 'bild'; its tasks are {module}:build"
+    assert fault_of(f"{module}:helper") == (
+        f"{module}:helper is no task; decorate it with @perago.task(...); its tasks are {module}:build"
+    )
+    assert fault_of(f"{write()}:x").endswith("it has no task at all")
+
+
+def test_looking_for_tasks_runs_nothing_of_the_module_s_values(write):
+    module = write(
+        "build",
+        code="""
+        class Lazy:
+            def __getattr__(self, name):
+                raise RuntimeError("looked at")
+        lazy = Lazy()
+        """,
+    )
+    assert load_module_task(module).name == "build"
+
+
+@pytest.mark.parametrize(
+    ("target", "example"),
+    [
+        ("app/features.py", "app.features"), ("./app/features.py", "app.features"),
+        ("/app/features.py", "app.features"),
+        ("features.py", "features"), ("app/features", "app.features"), ("app\\features.py", "app.features"),
+        ("app/features.py:build", "app.features"), ("", "app.features"), (" ", "app.features"),
+        ("app.features ", "app.features"), (".features", "app.features"), ("app..features", "app.features"),
+        ("1app", "app.features"), ("app:build:more", "app"), ("app:", "app"), ("app-1", "app.features"),
+    ],
+)  # fmt: skip
+def test_what_is_no_import_path_is_told_how_one_looks(target, example):
+    fault = fault_of(target)
+    assert fault.startswith(f"{target!r} is no import path of a module; write {example} or {example}:function")
+
+
+def test_an_unknown_module_says_where_python_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    fault = fault_of("no_such_package.tasks")
+    assert fault.startswith("there is no module 'no_such_package'.")
+    assert f"Python looked in {tmp_path / 'first'}" in fault
+    assert f"the current directory is {tmp_path}" in fault
+    assert "PYTHONPATH" in fault
+
+
+def test_an_unknown_module_in_a_known_package_is_named_whole(write):
+    module = write("build", package="load_case_known")
+    assert fault_of("load_case_known.zzz").startswith("there is no module 'load_case_known.zzz'.")
+    assert f"write {module}:build." in fault_of(f"{module}.build")
+
+
+def test_a_missing_module_that_the_module_imports_is_told_from_a_missing_module(write):
+    module = write("build", before="import no_such_library\n")
+    with pytest.raises(TaskDefinitionError) as caught:
+        load_module_task(module)
+    assert f"module {module!r} is there, but importing it failed: ModuleNotFoundError" in str(caught.value)
+    assert "no_such_library" in str(caught.value)
+    cause = caught.value.__cause__
+    assert isinstance(cause, ModuleNotFoundError)
+    assert "import no_such_library" in "".join(traceback.format_exception(cause))
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "said"),
+    [
+        ("from os import no_such_name", ImportError, "no_such_name"),
+        ("1 / 0", ZeroDivisionError, "division by zero"),
+        ("raise RuntimeError", RuntimeError, "RuntimeError"),
+        ("def f(:", SyntaxError, "invalid syntax"),
+        ("raise SystemExit(3)", SystemExit, "SystemExit: 3"),
+    ],
+)
+def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
+    module = write("build", code=code)
+    with pytest.raises(TaskDefinitionError, match=f"module '{module}' is there, but importing it failed") as caught:
+        load_module_task(module)
+    assert isinstance(caught.value.__cause__, error)
+    assert said in str(caught.value)
+
+
+def test_a_secret_in_what_a_module_raises_is_masked(write):
+    module = write(code="raise RuntimeError('cannot reach https://me:hunter2@host/')")
+    assert "hunter2" not in fault_of(module)
+
+
+def test_a_wrong_declaration_is_passed_on_as_it_is(write):
+    module = write(code="@task(name='', owner_email='x')\ndef build(params: P) -> P: ...\n")
+    assert fault_of(module).startswith(f"task function {module}.build: name=''")

@@ -1,0 +1,240 @@
+"""Building and writing TaskDefs, where the published package sets no example."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field, RootModel, create_model
+
+from perago import (
+    PublishBudget,
+    TaskControls,
+    TaskDefinitionError,
+    TimeoutPolicy,
+    WorkspaceSpec,
+    build_taskdef,
+    forbid_glob,
+    require_file,
+    task,
+    write_taskdef,
+)
+
+
+class Empty(BaseModel):
+    pass
+
+
+class Tree(BaseModel):
+    children: list[Tree] = []
+
+
+class Left(BaseModel):
+    right: Right | None = None
+
+
+class Right(BaseModel):
+    left: Left | None = None
+
+
+class Forest(BaseModel):
+    trees: list[Left] = []
+
+
+class Rows(RootModel[list[int]]):
+    pass
+
+
+class Nested(BaseModel):
+    rows: Rows
+
+
+class WithTitles(BaseModel):
+    title: int = 0
+    properties: int = 1
+    kept: dict[str, Any] = {"title": "x", "description": "y"}
+    reference: str = Field("x", alias="$ref")
+
+
+def declare(params=Empty, result=Empty, workspace=None, **options):
+    if workspace is None:
+
+        def fn(params): ...
+
+        annotations = {}
+    else:
+
+        def fn(workspace, params): ...
+
+        annotations = {"workspace": Path}
+    fn.__annotations__ = {**annotations, "params": params, "return": result}
+    declaring = task(name="features.build", owner_email="t@example.org", workspace=workspace, **options)
+    return declaring(fn).__perago_task__
+
+
+def params_schema(model):
+    return build_taskdef(declare(model))["inputSchema"]["data"]["properties"]["params"]
+
+
+@pytest.mark.parametrize(
+    ("model", "circle"), [(Tree, "Tree -> Tree"), (Left, "Left -> Right -> Left"), (Forest, "Left -> Right -> Left")]
+)
+def test_a_model_that_refers_to_itself_has_no_taskdef(model, circle):
+    for definition in (declare(model), declare(result=model)):
+        with pytest.raises(TaskDefinitionError) as caught:
+            build_taskdef(definition)
+        message = str(caught.value)
+        assert message.startswith(f"task 'features.build': model {model.__module__}.{model.__name__} refers to itself")
+        assert circle in message
+        assert "dict[str, Any]" in message
+
+
+def test_a_model_that_is_used_twice_does_not_refer_to_itself():
+    class Leaf(BaseModel):
+        n: int = 0
+
+    class Pair(BaseModel):
+        a: Leaf
+        b: Leaf
+
+    leaf = {"type": "object", "properties": {"n": {"type": "integer", "default": 0}}, "additionalProperties": True}
+    assert params_schema(Pair)["properties"] == {"a": leaf, "b": leaf}
+
+
+def test_a_schema_that_grows_without_measure_is_refused():
+    model = create_model("Level0", n=(int, 0))
+    for level in range(1, 20):
+        model = create_model(f"Level{level}", a=(model, ...), b=(model, ...))
+    with pytest.raises(TaskDefinitionError, match="more than 10000 parts"):
+        build_taskdef(declare(model))
+
+
+def test_a_field_that_json_cannot_hold_is_told():
+    class WithFunction(BaseModel):
+        fn: Callable[[int], int]
+
+    with pytest.raises(TaskDefinitionError, match=r"'features\.build': model .*WithFunction has no JSON schema"):
+        build_taskdef(declare(WithFunction))
+
+
+def test_a_model_whose_names_are_not_defined_is_told():
+    class Unfinished(BaseModel):
+        x: NotDefinedAnywhere  # noqa: F821
+
+    with pytest.raises(TaskDefinitionError, match="NotDefinedAnywhere"):
+        build_taskdef(declare(Unfinished))
+
+
+def test_only_schemas_lose_their_titles():
+    schema = params_schema(WithTitles)
+    assert schema["properties"] == {
+        "title": {"type": "integer", "default": 0},
+        "properties": {"type": "integer", "default": 1},
+        "kept": {"type": "object", "additionalProperties": True, "default": {"title": "x", "description": "y"}},
+        "$ref": {"type": "string", "default": "x"},
+    }
+
+
+def test_a_root_model_inside_a_model_is_what_it_holds():
+    assert params_schema(Nested)["properties"]["rows"] == {"type": "array", "items": {"type": "integer"}}
+
+
+def test_guards_prefix_and_budget_never_enter_a_taskdef():
+    spec = WorkspaceSpec(
+        prefix="hidden-prefix", pre=[require_file("hidden-file")], post=[forbid_glob("hidden-*")], include=["hidden"]
+    )
+    controls = TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=999))
+    text = json.dumps(build_taskdef(declare(workspace=spec, controls=controls)))
+    assert "hidden" not in text
+    assert "budget" not in text
+    assert text == json.dumps(
+        build_taskdef(
+            declare(workspace=WorkspaceSpec(), controls=TaskControls(timeout=TimeoutPolicy(response_seconds=999)))
+        )
+    )
+
+
+def budget():
+    return PublishBudget(
+        observed_merge_p99_seconds=10,
+        safety_margin_seconds=5,
+        lakefs_merge_timeout_seconds=20,
+        conductor_completion_timeout_seconds=30,
+        worker_shutdown_grace_seconds=40,
+        heartbeat_interval_seconds=11,
+    )
+
+
+@pytest.mark.parametrize("response_seconds", [0, 100])
+def test_a_response_timeout_shorter_than_the_budget_warns(response_seconds):
+    controls = TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=response_seconds))
+    with pytest.warns(UserWarning, match=f"response_seconds={response_seconds} is shorter than the 101 s") as caught:
+        taskdef = build_taskdef(declare(workspace=WorkspaceSpec(), controls=controls))
+    assert taskdef["responseTimeoutSeconds"] == response_seconds
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize("response_seconds", [101, 600])
+def test_a_response_timeout_that_covers_the_budget_does_not(response_seconds):
+    controls = TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=response_seconds))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_taskdef(declare(workspace=WorkspaceSpec(), controls=controls))
+
+
+def test_two_taskdefs_share_nothing():
+    definition = declare(workspace=WorkspaceSpec())
+    first = build_taskdef(definition)
+    first["inputSchema"]["data"]["properties"]["workspace"]["properties"]["ref"]["minLength"] = 99
+    first["outputSchema"]["data"]["properties"]["workspace"]["required"].clear()
+    second = build_taskdef(definition)
+    assert second["inputSchema"]["data"]["properties"]["workspace"]["properties"]["ref"]["minLength"] == 1
+    assert second["outputSchema"]["data"]["properties"]["workspace"]["required"]
+    properties = second["inputSchema"]["data"]["properties"]["workspace"]["properties"]
+    assert properties["ref"] is not properties["branch"]
+
+
+# ---------------------------------------------------------------- writing
+
+
+def test_a_taskdef_is_written_as_json_with_its_directories(tmp_path):
+    definition = declare(description="Größe")
+    path = write_taskdef(definition, tmp_path / "generated" / "deep" / "features.build.json")
+    assert path == tmp_path / "generated" / "deep" / "features.build.json"
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == build_taskdef(definition)
+    assert text.startswith('{\n  "name": "features.build"')
+    assert text.endswith("}\n")
+    assert "Größe" in text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_path_may_be_text_and_a_file_is_replaced(tmp_path):
+    (tmp_path / "t.json").write_text("old")
+    assert write_taskdef(declare(), str(tmp_path / "t.json")) == tmp_path / "t.json"
+    assert json.loads((tmp_path / "t.json").read_text())["name"] == "features.build"
+
+
+@pytest.mark.parametrize("name", ["t.yaml", "t", "t.JSON", ""])
+def test_another_kind_of_file_is_refused_and_nothing_is_made(tmp_path, name):
+    with pytest.raises(TaskDefinitionError, match=r"ends in \.json"):
+        write_taskdef(declare(), tmp_path / "new" / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_built_leaves_the_file_as_it_is(tmp_path):
+    (tmp_path / "t.json").write_text("old")
+    with pytest.raises(TaskDefinitionError):
+        write_taskdef(declare(Tree), tmp_path / "t.json")
+    assert (tmp_path / "t.json").read_text() == "old"
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "t.json").mkdir()
+    with pytest.raises(OSError, match=r"t\.json"):
+        write_taskdef(declare(), tmp_path / "t.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
