@@ -1,0 +1,15 @@
+"""Every call of an attempt meets every kind of fault, in every scenario, on both stores; then faults stop."""
+
+import pytest
+from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
+from fault_stores import STORES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("store", STORES)
+def test_nothing_is_lost_or_done_twice_wherever_a_fault_strikes(fast_path, fault_counts, store, scenario, kind):
+    points, broken = sweep_scenario(fast_path, STORES[store], SCENARIOS[scenario], KINDS[kind])
+    assert broken == {}
+    assert points >= 5
+    fault_counts[f"{store}/{kind.partition(',')[0]}"] += points
