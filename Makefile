@@ -12,6 +12,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --quiet
 
+# The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup quickstart test cov check lint types layers format lock clean
 
 help: ## List the targets
