@@ -12,8 +12,11 @@ MASK = "**********"
 _WORDS = "passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?|authorization"
 _SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/\s:@]*:[^/\s@]+@")
-_ASSIGNED = re.compile(rf"(?i)\b([a-z0-9_\-.]*(?:{_WORDS})[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)[^\s,;&\"'}}]+")
+# Each pattern is tried at few places and looks at few characters there: texts of megabytes come by.
+_URL_USERINFO = re.compile(r"://[^/\s@]{1,1024}@")
+_ASSIGNED = re.compile(
+    rf"(?i)((?:{_WORDS})[\"']?\s{{0,8}}[:=]\s{{0,8}}[\"']?(?:bearer\s{{1,8}}|basic\s{{1,8}})?)[^\s,;&\"'}}]+"
+)
 
 
 def is_secret_key(key: str) -> bool:
@@ -22,7 +25,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def mask_json(value: Any) -> Any:
-    """A copy of a JSON value in which every string under a secret-looking key, and every URL's password, is masked."""
+    """A copy of a JSON value in which every string under a secret-looking key, and every URL's user and password, is masked."""
     if isinstance(value, Mapping):
         return {
             key: MASK if isinstance(item, str) and is_secret_key(str(key)) else mask_json(item)
@@ -34,10 +37,10 @@ def mask_json(value: Any) -> Any:
 
 
 def mask_urls(text: str) -> str:
-    """Mask the user and password of every URL in a text."""
-    return _URL_USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+    """Mask user and password of every URL in a text; a user alone too, for tokens stand there."""
+    return _URL_USERINFO.sub(f"://{MASK}@", text)
 
 
 def mask_text(text: str) -> str:
-    """Mask URLs' passwords, and what is assigned to a secret-looking name, in a message made by somebody else."""
+    """Mask URLs' users and passwords, and what is assigned to a secret-looking name, in a message made by somebody else."""
     return _ASSIGNED.sub(rf"\g<1>{MASK}", mask_urls(text))

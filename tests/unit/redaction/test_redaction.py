@@ -1,8 +1,10 @@
 """What is taken for a secret, and what is not."""
 
+import time
+
 import pytest
 
-from perago.redaction import MASK, is_secret_key, mask_text
+from perago.redaction import MASK, is_secret_key, mask_json, mask_text
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,7 @@ def test_names_that_only_look_alike(key):
     "text",
     [
         "cannot reach https://me:hunter2@host/x",
+        "cannot reach https://hunter2@host/x",
         "password=hunter2 is wrong",
         "Authorization: Bearer hunter2",
         '{"api_key": "hunter2"}',
@@ -34,3 +37,17 @@ def test_a_message_of_somebody_else_is_masked(text):
 
 def test_a_harmless_message_is_left_alone():
     assert mask_text("12 tokens in a/b.txt: no such file") == "12 tokens in a/b.txt: no such file"
+
+
+@pytest.mark.parametrize("unit", ["x", "a.", "a-", "a:", "a://", "token ", "secret=", "http://a:", " "])
+def test_masking_takes_time_in_proportion_to_the_text(unit):
+    """A body may raise, and a person may pass, megabytes of anything."""
+
+    def seconds(length):
+        text = unit * (length // len(unit))
+        began = time.process_time()
+        mask_text(text)
+        mask_json({"a": text})
+        return time.process_time() - began
+
+    assert seconds(2_000_000) < 3
