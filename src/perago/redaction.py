@@ -25,7 +25,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def mask_json(value: Any) -> Any:
-    """A copy of a JSON value in which every string under a secret-looking key, and every URL's user and password, is masked."""
+    """A copy of a JSON value: strings under secret-looking keys, and users and passwords of URLs, are masked."""
     if isinstance(value, Mapping):
         return {
             key: MASK if isinstance(item, str) and is_secret_key(str(key)) else mask_json(item)
@@ -42,5 +42,5 @@ def mask_urls(text: str) -> str:
 
 
 def mask_text(text: str) -> str:
-    """Mask URLs' users and passwords, and what is assigned to a secret-looking name, in a message made by somebody else."""
+    """Mask somebody else's message: what is assigned to secret-looking names, and URLs' users and passwords."""
     return _ASSIGNED.sub(rf"\g<1>{MASK}", mask_urls(text))
