@@ -6,8 +6,10 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import perago
 from perago.cli.progress import Display
 from perago.errors import TaskCancelledError, TaskExecutionError
 from perago.ports import Event, Phase
@@ -20,6 +22,7 @@ _CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
 
 _AFTERMATH = (Phase.REPORT, Phase.CLEAN)
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
+_OURS = str(Path(perago.__file__).parent)
 
 
 class Watch:
@@ -89,5 +92,6 @@ def place_in_body(error: BaseException | None) -> str | None:
     """Where in the body an error that it did not raise on purpose came from; None: not known, or on purpose."""
     if type(error) is not TaskExecutionError:
         return None
-    frames = [match for note in getattr(error, "__notes__", ()) for match in _FRAME.finditer(note)]
+    notes = getattr(error, "__notes__", ())
+    frames = [match for note in notes for match in _FRAME.finditer(note) if not match["file"].startswith(_OURS)]
     return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None
