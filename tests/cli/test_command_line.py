@@ -12,7 +12,7 @@ import pytest
 
 from perago import errors
 from perago.cli.app import _COMMANDS
-from perago.cli.failure import exit_code_of
+from perago.cli.failure import exit_code_of, report_failure
 
 HEAVY = {"pydantic", "pydantic_settings", "pygit2", "rich", "structlog", "psutil", "asyncio"}
 
@@ -135,6 +135,20 @@ def test_a_traceback_comes_only_when_asked_for(project):
 )
 def test_each_error_has_its_exit_code(error, code):
     assert exit_code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("password=hunter2"), "error: Perago itself failed: RuntimeError: password=**********."),
+        (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device"),
+        (KeyboardInterrupt(), "error: interrupted"),
+        (errors.StoreError(""), "error: StoreError"),
+    ],
+)
+def test_whatever_ends_a_command_is_told_in_a_line(capsys, error, said):
+    report_failure(error, ["log"])
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_reader_that_goes_away_is_no_traceback(repository):

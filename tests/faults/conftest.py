@@ -14,10 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 _COUNTS = pytest.StashKey[Counter[str]]()
 
 
-def pytest_configure(config):
-    config.stash[_COUNTS] = Counter()
-
-
 @pytest.fixture
 def fast_path(tmp_path):
     """A directory in memory where there is one: syncing some thousand repositories to a disk would take minutes."""

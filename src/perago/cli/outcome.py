@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from perago.cli.job import Job
 from perago.cli.output import note, print_json
 from perago.cli.watch import Watch, place_in_body
 from perago.engines.local import LocalRun
+from perago.errors import StoreError
 from perago.models import RuntimeTaskResult
 
 
@@ -157,7 +159,9 @@ def _replaced(job: Job, ref: str) -> tuple[str, ...]:
     from perago.stores.git import GitStore
 
     assert job.repository is not None, "a workspace task has a repository"
-    stamp = next(GitStore(job.repository).log(ref, 1)).stamp
+    stamp = None
+    with suppress(StoreError):  # the run is completed and reported; this is only for the summary
+        stamp = next(GitStore(job.repository).log(ref, 1)).stamp
     return () if stamp is None else stamp.abandoned
 
 
