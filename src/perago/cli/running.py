@@ -50,6 +50,7 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
+        sweep_leftovers(job, watch)
         run, input_data = job.begin()
         stack.enter_context(run)
         watch.line(_beginning(job, run))

@@ -1,0 +1,127 @@
+"""The observer of `perago run`, and the signals around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from perago.cli.interrupts import Interrupts
+from perago.cli.watch import Watch, place_in_body
+from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
+from perago.ports import Event, Phase
+
+
+class Display:
+    def __init__(self, fails=False):
+        self.shown = []
+        self._fails = fails
+
+    def __call__(self, event):
+        self.line(f"{event.phase} {event.kind}")
+
+    def line(self, text):
+        self.shown.append(text)
+        if self._fails:
+            raise OSError("the terminal has gone")
+
+
+@pytest.fixture
+def cancelled():
+    return threading.Event()
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        (Phase.PARSE, "started"),
+        (Phase.MATERIALIZE, "started"),
+        (Phase.MATERIALIZE, "progress"),
+        (Phase.BODY, "started"),
+        (Phase.DIFF, "started"),
+        (Phase.STAGE, "progress"),
+        (Phase.FENCE, "started"),
+    ],
+)
+def test_before_publishing_a_cancelled_attempt_ends_at_its_next_event(cancelled, phase, kind):
+    watch = Watch(Display(), cancelled)
+    watch(Event(phase=phase, kind=kind))
+    cancelled.set()
+    with pytest.raises(TaskCancelledError, match=f"phase {phase}"):
+        watch(Event(phase=phase, kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        (Phase.BODY, "progress"),
+        (Phase.STAGE, "completed"),
+        (Phase.STAGE, "failed"),
+        (Phase.PUBLISH, "started"),
+        (Phase.PUBLISH, "completed"),
+        (Phase.REPORT, "started"),
+        (Phase.CLEAN, "started"),
+    ],
+)
+def test_a_body_is_left_to_its_runner_and_a_publication_goes_to_its_end(cancelled, phase, kind):
+    cancelled.set()
+    Watch(Display(), cancelled)(Event(phase=phase, kind=kind))
+
+
+def test_a_display_that_fails_is_not_asked_again_and_fails_no_attempt(cancelled):
+    display = Display(fails=True)
+    watch = Watch(display, cancelled)
+    for _ in range(3):
+        watch(Event(phase=Phase.PARSE, kind="started"))
+        watch.line("more")
+    assert display.shown == ["parse started"]
+
+
+def test_the_first_error_of_a_try_counts_and_cleaning_does_not(cancelled):
+    watch = Watch(Display(), cancelled)
+    first = TaskFailed("first")
+    watch(Event(phase=Phase.CLEAN, kind="failed", error=OSError("left")))
+    watch(Event(phase=Phase.BODY, kind="failed", error=first))
+    watch(Event(phase=Phase.STAGE, kind="failed", error=OSError("second")))
+    assert watch.error is first
+    watch.begin()
+    assert watch.error is None
+
+
+def test_only_an_error_that_was_not_raised_on_purpose_has_a_place():
+    accident = TaskExecutionError("x")
+    accident.add_note('Traceback\n  File "/lib/perago.py", line 1, in call\n  File "/app/task.py", line 7, in build\n')
+    assert place_in_body(accident) == "/app/task.py:7 in build"
+    on_purpose = TaskFailed("x")
+    on_purpose.add_note(accident.__notes__[0])
+    assert place_in_body(on_purpose) is None
+    assert place_in_body(TaskExecutionError("without a note")) is None
+    assert place_in_body(None) is None
+
+
+def test_signals_are_taken_and_given_back(cancelled):
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupts(cancelled.set):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert cancelled.wait(5)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_was_ignored_stays_ignored(cancelled):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts(cancelled.set):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not cancelled.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_for_a_debugger_the_first_signal_interrupts(cancelled):
+    with Interrupts(cancelled.set, at_once=True), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not cancelled.is_set()
