@@ -88,7 +88,7 @@ def last_look(
             identity=identity,
             reference_task_name=identity.reference_task_name or task.name,
             input_ref=workspace_input.ref,
-            params_digest=json_digest(describe_params(*parse_params(task, input_data))),
+            params_digest=json_digest(describe_params(parse_params(task, input_data)[0])),
             code_digest=code_digest(task),
         )
         history = read_history(workspace_input)

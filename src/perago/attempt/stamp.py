@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from perago.attempt.body import BodyCall
 from perago.models import AttemptIdentity, JsonObject, Stamp
@@ -42,7 +42,7 @@ class Draft:
     def begin(
         cls, task: TaskDefinition, call: BodyCall, identity: AttemptIdentity, input_ref: str, clock: Clock
     ) -> Draft:
-        params = describe_params(call.params, call.raw_params)
+        params = describe_params(call.params)
         return cls(
             task=task.name,
             identity=identity,
@@ -80,11 +80,14 @@ class Draft:
         )
 
 
-def describe_params(params: BaseModel, raw: JsonObject) -> JsonObject:
-    """The validated params as JSON: pydantic masks its secret types. What has no JSON form is taken as it came in."""
+def describe_params(params: BaseModel) -> JsonObject:
+    """The validated params as JSON, secrets masked: pydantic's secret types, and strings under secret-looking names.
+
+    Params that have no JSON form are described by their `repr`, field by field, which masks pydantic's secret types too.
+    """
     try:
-        dumped: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
+        described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
     except PydanticSerializationError:
-        dumped = to_jsonable_python(raw, fallback=str)
-    masked: dict[str, Any] = mask_json(dumped)
+        described = {name: repr(value) for name, value in params}
+    masked: dict[str, Any] = mask_json(described)
     return masked

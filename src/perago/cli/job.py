@@ -80,7 +80,7 @@ class Job:
 def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
     """The params as a record may hold them: as they are, or with the secrets that were given masked."""
     validated = validate_params(task, params)
-    return describe_params(validated, params) if _holds_secrets(validated, params) else params
+    return describe_params(validated) if _holds_secrets(validated, params) else params
 
 
 def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
