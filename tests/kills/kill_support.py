@@ -1,0 +1,199 @@
+"""A repository, `perago` in real processes on it, and what has to hold after any of them was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perago.cli.state import runs_directory
+from perago.engines.local import LocalEngine, RunSummary
+from perago.stores.git import GitStore
+from perago.workspace import janitor
+
+HERE = Path(__file__).parent
+SECONDS = 120
+"""Longer than any one command takes, on a machine that is busy too."""
+
+TASK = "kill_bodies:append"
+KILLED = -signal.SIGKILL
+_SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "GIT_")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        code: negative for a signal.
+        said: seconds after its start at which each line came on stderr; of a command that nobody killed.
+    """
+
+    code: int
+    out: str
+    err: str
+    said: tuple[float, ...] = ()
+
+    @property
+    def killed_at(self) -> str | None:
+        found = re.search(r"^killed at (\S+)$", self.err, re.MULTILINE)
+        return found[1] if found else None
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Project:
+    """A repository with one branch, and the workspaces of its runs. `lines` are those of the runs that are done."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.repository = directory / "data.git"
+        self.root = directory / "workspaces"
+        self.lines: list[str] = []
+        self.heads: list[str] = []
+
+    @classmethod
+    def create(cls, directory: Path) -> Project:
+        project = cls(directory)
+        source = directory / "source"
+        source.mkdir(parents=True)
+        (source / "log.txt").write_text("")
+        (source / "kept.txt").write_text("kept")
+        GitStore.create(project.repository).import_directory(source, "main", "the beginning")
+        project.look()
+        return project
+
+    def copy(self, directory: Path) -> Project:
+        """The same, elsewhere, as it is now."""
+        shutil.copytree(self.directory, directory)
+        copied = Project(directory)
+        copied.lines, copied.heads = list(self.lines), list(self.heads)
+        return copied
+
+    # ---- commands
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        environment = kept | {"PYTHONPATH": str(HERE / "modules"), "PERAGO_WORKSPACE_ROOT": str(self.root)}
+        return subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def perago(self, *arguments: str, kill_at: int | str | None = None) -> Ended:
+        """Run `perago` to its end, or to its death at a boundary of its phases."""
+        program = [sys.executable, "-m", "perago"]
+        if kill_at is not None:
+            program = [sys.executable, str(HERE / "program_killed.py"), str(kill_at)]
+        began = time.monotonic()
+        with self.start(*program, *arguments) as process:
+            assert process.stderr is not None
+            lines = [(line, time.monotonic() - began) for line in process.stderr]
+            out, _ = process.communicate(timeout=SECONDS)
+        self.look()
+        return Ended(process.returncode, out, "".join(line for line, _ in lines), tuple(at for _, at in lines))
+
+    def kill_perago(self, *arguments: str, after: float, after_first_word: bool) -> Ended:
+        """Run `perago` and kill it some seconds after its start or its first word, unless it has ended by then."""
+        first = ""
+        with self.start(sys.executable, "-m", "perago", *arguments) as process:
+            assert process.stderr is not None
+            if after_first_word:
+                first = process.stderr.readline()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(after)
+            process.kill()
+            out, err = process.communicate(timeout=SECONDS)
+        self.look()
+        return Ended(process.returncode, out, first + err)
+
+    def run_arguments(self, line: int) -> list[str]:
+        return ["run", TASK, "--repo", str(self.repository), "--branch", "main", "--param", f"line={line}", "--json"]
+
+    def resume_arguments(self, run_id: str) -> list[str]:
+        return ["run", "--resume", run_id, "--repo", str(self.repository), "--json"]
+
+    def newest_run(self) -> RunSummary | None:
+        return next(LocalEngine(runs_directory(self.repository)).runs(), None)
+
+    # ---- what holds
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-c", "safe.directory=*", "-C", str(self.repository), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def look(self) -> None:
+        """Write down the head, for `check_history`."""
+        head = self.git("rev-parse", "refs/heads/main")
+        if head not in self.heads:
+            self.heads.append(head)
+
+    def check_history(self) -> None:
+        """Nothing is lost, nothing was done twice, and every commit holds whole what it should."""
+        store = GitStore(self.repository)
+        entries = list(store.log(store.resolve("main"), 10_000))
+        ids = [entry.id for entry in entries]
+        assert set(self.heads) <= set(ids), "a head was lost"
+        stamps = [entry.stamp for entry in entries[:-1]]
+        assert None not in stamps, "somebody else wrote"
+        published = [stamp for stamp in stamps if stamp is not None and stamp.completes is None]
+        for name in ("execution_id", "workflow_instance_id"):
+            assert len({getattr(stamp, name) for stamp in published}) == len(published), "published twice"
+        written = self.git("show", "main:log.txt").split()
+        assert written[: len(self.lines)] == self.lines, "a line was lost, or written twice"
+        assert len(written) - len(self.lines) in (0, 1)
+        names = self.git("ls-tree", "-r", "--name-only", "main").split()
+        assert sorted(names) == sorted(["kept.txt", "log.txt", *(f"new/{line}" for line in written)])
+
+    def check_done(self, line: int) -> None:
+        """The newest run is completed, and its line is the last one."""
+        self.lines.append(str(line))
+        summary = self.newest_run()
+        assert summary is not None
+        assert summary.status == "COMPLETED"
+        assert self.git("show", f"{summary.output_ref}:log.txt").split() == self.lines
+        self.check_history()
+
+    def check_clean(self) -> None:
+        """After the janitors nothing is left that should not be, and git finds nothing wrong."""
+        janitor.sweep(self.root, 0, 0)
+        GitStore(self.repository).sweep(-60)
+        LocalEngine(runs_directory(self.repository)).prune()
+        assert list(self.root.iterdir()) == []
+        assert self.git("for-each-ref", "refs/perago") == ""
+        assert self.git("fsck", "--full", "--strict", "--no-dangling") == ""
+        assert _leftovers(self.repository) == []
+
+
+def _leftovers(repository: Path) -> list[str]:
+    """git's locks, an unfinished publication's record, and what runs leave half made.
+
+    A killed writer's `tmp_obj_…` is no matter: `git prune` and `git gc` remove them.
+    """
+    publishing = repository / "perago" / "publish.lock"
+    locks = [path for path in repository.rglob("?*.lock") if path != publishing]
+    half_made = [path for path in runs_directory(repository).rglob(".*") if path.name != ".lock"]
+    records = [publishing] if publishing.stat().st_size else []
+    return [str(path.relative_to(repository)) for path in locks + half_made + records]

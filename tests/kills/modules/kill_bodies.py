@@ -1,0 +1,25 @@
+"""The task that is killed: it adds a line to a file, so that a line lost or written twice is seen."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import WorkspaceSpec, task
+
+
+class Params(BaseModel):
+    line: int
+
+
+class Result(BaseModel):
+    lines: int
+
+
+@task(name="append", owner_email="tests@example.org", workspace=WorkspaceSpec())
+def append(workspace: Path, params: Params) -> Result:
+    log = workspace / "log.txt"
+    lines = [*log.read_text().splitlines(), str(params.line)]
+    log.write_text("".join(f"{line}\n" for line in lines))
+    (workspace / "new" / str(params.line)).parent.mkdir(exist_ok=True)
+    (workspace / "new" / str(params.line)).write_text(str(params.line))
+    return Result(lines=len(lines))
