@@ -7,9 +7,21 @@ directory=${1:-quickstart}
 examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="$examples${PYTHONPATH:+:$PYTHONPATH}"
 
-explain() { printf '\n# %s\n' "$@"; }
+explain() {
+  echo
+  printf '# %s\n' "$@"
+}
+
+# Shows a command as it would be typed, and runs it.
 run() {
-  printf '$ %s\n' "$*"
+  local word shown='$'
+  for word in "$@"; do
+    case $word in
+      *[!A-Za-z0-9_./:=,-]*) shown+=" '$word'" ;;
+      *) shown+=" $word" ;;
+    esac
+  done
+  echo "$shown"
   "$@"
 }
 
@@ -17,6 +29,7 @@ if [ -e "$directory" ] && [ ! -d "$directory/penguins.git" ]; then
   echo "$directory is there already, and is not what this script made. Name another directory." >&2
   exit 2
 fi
+explain "The tasks are Python modules in $examples/penguins, which PYTHONPATH names."
 rm -rf "$directory"
 mkdir -p "$directory"
 cd "$directory"
@@ -45,7 +58,7 @@ run perago log --repo penguins.git --branch main
 
 explain "The files as the branch has them now:"
 run perago export tables --repo penguins.git --branch main
-run head -n 4 tables/reports/summary.csv
+run cut -d, -f1-4 tables/reports/summary.csv
 
 cat <<EOF
 
