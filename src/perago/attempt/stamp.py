@@ -83,7 +83,7 @@ class Draft:
 def describe_params(params: BaseModel) -> JsonObject:
     """The validated params as JSON, secrets masked: pydantic's secret types, and strings under secret-looking names.
 
-    Params that have no JSON form are described by their `repr`, field by field, which masks pydantic's secret types too.
+    Params that have no JSON form are described by the `repr` of each field, which masks pydantic's secret types too.
     """
     try:
         described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
