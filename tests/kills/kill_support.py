@@ -26,7 +26,8 @@ SECONDS = 120
 
 TASK = "kill_bodies:append"
 KILLED = -signal.SIGKILL
-_SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "GIT_")
+_NOT_FOR_KILLED = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "GIT_", "COV")
+"""Settings; and who is killed while it writes down what it covered leaves a file that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Project:
     # ---- commands
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_KILLED)}
         environment = kept | {"PYTHONPATH": str(HERE / "modules"), "PERAGO_WORKSPACE_ROOT": str(self.root)}
         return subprocess.Popen(
             command,
