@@ -52,10 +52,15 @@ class InvokeBody(Protocol):
 
 def invoke_in_process(call: BodyCall) -> JsonObject:
     """Run the body here, in this thread; an `async def` body on an event loop of its own."""
-    return validate_result(call.task, _call(call))
+    return validate_result(call.task, call_body(call))
 
 
-def _call(call: BodyCall) -> object:
+def call_body(call: BodyCall) -> object:
+    """Call the function; returns what it returns, not validated yet.
+
+    Raises:
+        TaskExecutionError: the body called `sys.exit`. What it raises is passed on.
+    """
     try:
         returned = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
         return _finish(returned) if inspect.iscoroutine(returned) else returned

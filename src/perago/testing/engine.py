@@ -116,11 +116,12 @@ class MemoryEngine:
 
     # ---- workers
 
-    def poll(self, task_name: str | None = None) -> MemoryAttempt | None:
+    def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> MemoryAttempt | None:
         """Deliver the task that waits longest; None: none waits.
 
         Args:
             task_name: of the task definition. Default: any.
+            reference_task_name: of the task within its workflow. Default: any.
         """
         with self._lock:
             waiting = [
@@ -129,7 +130,8 @@ class MemoryEngine:
                 for row in instance.rows
                 if instance.is_running
                 and row.status is TryStatus.SCHEDULED
-                and (task_name is None or row.task_def_name == task_name)
+                and task_name in (None, row.task_def_name)
+                and reference_task_name in (None, row.record.reference_task_name)
             ]
             if not waiting:
                 return None

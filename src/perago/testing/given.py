@@ -1,0 +1,86 @@
+"""What a test gives: a task, its params, and files as a dict or a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
+
+from pydantic import BaseModel
+
+from perago.errors import TaskInputError
+from perago.names import check_object_names
+from perago.tasks.declare import TaskDefinition, task_of
+from perago.testing.commits import Blob, Tree
+from perago.testing.files import lay_out, read_file
+from perago.testing.store import MemoryStore
+from perago.workspace.patterns import Selection
+from perago.workspace.scan import scan
+
+Files = Mapping[str, bytes | str] | Path
+"""Path -> content, texts as UTF-8; or a directory, of which the files and their executable bits are copied."""
+
+Params = BaseModel | Mapping[str, Any]
+"""A task's params: an instance of its model, or an object as an engine sends it."""
+
+
+def definition_of(task: TaskDefinition | Callable[..., object]) -> TaskDefinition:
+    """The definition, of whichever form of a task.
+
+    Raises:
+        TaskInputError: it is no task.
+    """
+    definition = task if isinstance(task, TaskDefinition) else task_of(task)
+    if definition is None:
+        raise TaskInputError(f"{task!r} is no task; give a function that is decorated with @task")
+    return definition
+
+
+def read_given(files: Files) -> Tree:
+    """The files by their POSIX paths.
+
+    Raises:
+        WorkspaceContentError: the directory is not there, or holds what no workspace can: a symbolic link, a socket.
+    """
+    if isinstance(files, Path):
+        return {path: read_file(files, path) for path in scan(files, Selection((), ())).files}
+    return {path: Blob(text.encode() if isinstance(text, str) else bytes(text)) for path, text in files.items()}
+
+
+def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = "", subject: str = "given") -> str:
+    """Commit the files on a branch; returns the commit's id.
+
+    Args:
+        below: what their names in the repository begin with.
+    """
+    given = {below + path: blob for path, blob in read_given(files).items()}
+    contents = {name: blob.content for name, blob in given.items()}
+    return store.commit(
+        branch, contents, subject=subject, executable=[name for name in given if given[name].executable]
+    )
+
+
+def lay_out_given(root: Path, files: Files) -> Path:
+    """Lay the files out in a new directory below the root; returns it.
+
+    Raises:
+        ObjectNameError: a path that is none within a workspace.
+    """
+    given = read_given(files)
+    check_object_names(given)
+    root.mkdir(parents=True, exist_ok=True)
+    made = Path(mkdtemp(prefix="workspace-", dir=root))
+    lay_out(given, made)
+    return made
+
+
+@contextmanager
+def directory_for(root: Path | None) -> Iterator[Path]:
+    """The root, or a temporary directory that is removed at the end."""
+    if root is not None:
+        yield root
+        return
+    with TemporaryDirectory(prefix="perago-test-") as temporary:
+        yield Path(temporary)
