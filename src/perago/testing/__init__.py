@@ -10,15 +10,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perago.testing.attempts import FinishedAttempt
     from perago.testing.body import BodyRun, Metric, Progress, run_body
     from perago.testing.clock import ManualClock
     from perago.testing.engine import MemoryAttempt, MemoryEngine
-    from perago.testing.kit import FinishedAttempt, MemoryWorkflow
+    from perago.testing.kit import MemoryWorkflow
     from perago.testing.store import MemoryStore
 
 _HOMES = {
     "BodyRun": "body",
-    "FinishedAttempt": "kit",
+    "FinishedAttempt": "attempts",
     "ManualClock": "clock",
     "MemoryAttempt": "engine",
     "MemoryEngine": "engine",

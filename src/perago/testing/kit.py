@@ -5,89 +5,22 @@ It runs the core that workers run, on the store and the engine of this package.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from perago.attempt.fence import assert_current_attempt_snapshot
-from perago.attempt.free import run_workspace_free_task_attempt
-from perago.attempt.phases import Phases
-from perago.attempt.report import LastLook, Reported, last_look, report_attempt
-from perago.attempt.run import run_workspace_task_attempt
-from perago.errors import EngineError, StaleAttemptError
-from perago.models import CommitFacts, JsonObject, ResultStatus, RuntimeTaskResult, TryStatus
-from perago.ports import Event, Phase, SystemClock
+from perago.errors import EngineError
+from perago.models import CommitFacts, TryStatus
 from perago.tasks.declare import TaskDefinition
-from perago.testing.engine import MemoryAttempt, MemoryEngine
+from perago.testing.attempts import At, FinishedAttempt, RunningAttempt, Watch
+from perago.testing.engine import MemoryEngine
 from perago.testing.given import Files, Params, commit_given, definition_of, directory_for
 from perago.testing.store import MemoryStore
 from perago.testing.workflow import WorkflowStatus
 
 R = TypeVar("R", bound=BaseModel)
-
-At = Mapping[str, Callable[[], object]]
-"""Name of a phase (`perago.ports.Phase`) -> what happens when it begins for the first time in the attempt."""
-
-_PHASES = tuple(phase.value for phase in Phase if phase is not Phase.POLL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedAttempt(Generic[R]):
-    """One attempt that has ended.
-
-    Attributes:
-        task_id: the engine's id of the try.
-        input_ref: full id of the commit that it worked on; empty for a free task.
-        status: what it ended with, whether the engine took it or not.
-        reason: why it failed; empty of a completed one.
-        error: what was raised, with its traceback; None of a completed one.
-        reported: the engine has the result; False: it was lost, or the attempt was no longer the current one.
-        body_ran: False where the attempt adopted what another published, or was refused before.
-        files: what the branch holds afterwards, by object name.
-    """
-
-    task_id: str
-    input_ref: str
-    status: ResultStatus
-    reason: str
-    error: BaseException | None = field(repr=False)
-    reported: bool
-    body_ran: bool
-    files: Mapping[str, bytes] = field(repr=False)
-    output: JsonObject | None = field(repr=False)
-    output_model: type[R] = field(repr=False)
-
-    @property
-    def result(self) -> R:
-        """The result, as whoever reads the engine's output gets it.
-
-        Raises:
-            AssertionError: the attempt did not complete; says why.
-        """
-        return self.output_model.model_validate(self._completed["result"], by_alias=False, by_name=True)
-
-    @property
-    def ref(self) -> str:
-        """Full id of the commit that a workspace task completed with: its own, an adopted one, or its input.
-
-        Raises:
-            AssertionError: the attempt did not complete, or its task has no workspace.
-        """
-        output = self._completed
-        if "workspace" not in output:
-            raise AssertionError("the task has no workspace, so that its attempts complete with no commit")
-        ref: str = output["workspace"]["ref"]
-        return ref
-
-    @property
-    def _completed(self) -> JsonObject:
-        if self.output is None:
-            raise AssertionError(f"the attempt did not complete, it is {self.status}: {self.reason}") from self.error
-        return self.output
 
 
 class MemoryWorkflow:
@@ -199,7 +132,7 @@ class MemoryWorkflow:
             AssertionError: the attempt never came to a phase that `at` names.
         """
         definition = definition_of(task)
-        watch = _Watch(at)
+        watch = Watch(at)
         name = name or self._free_name(definition.name)
         inputs: dict[str, object] = {"params": {} if params is None else params}
         if definition.has_workspace:
@@ -221,7 +154,7 @@ class MemoryWorkflow:
         Raises:
             EngineError: no try waits: the last one completed, or is still in progress for all that the engine knows.
         """
-        watch = _Watch(at)
+        watch = Watch(at)
         if self.status in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
             self.engine.retry_workflow()
         return self._next(name or self._last, watch, lose_report=lose_report)
@@ -255,7 +188,7 @@ class MemoryWorkflow:
             number += 1
         return free
 
-    def _next(self, name: str, watch: _Watch, *, lose_report: bool) -> FinishedAttempt[Any]:
+    def _next(self, name: str, watch: Watch, *, lose_report: bool) -> FinishedAttempt[Any]:
         attempt = self.engine.poll(reference_task_name=name)
         if attempt is None:
             raise EngineError(
@@ -264,7 +197,7 @@ class MemoryWorkflow:
                 f"by timeout()"
             )
         self._last = name
-        running = _Running(self.store, self.engine, self._tasks[name], attempt, watch)
+        running = RunningAttempt(self.store, self.engine, self._tasks[name], attempt, watch)
         with directory_for(self._root) as directory:
             result = running.run(directory, keep=self._root is not None)
         reported = not lose_report and running.report(result)
@@ -281,110 +214,3 @@ class MemoryWorkflow:
             output=result.output,
             output_model=self._tasks[name].output_model,
         )
-
-
-class _Watch:
-    """The observer of one attempt: lets happen what a test wants to, and remembers what went wrong."""
-
-    def __init__(self, at: At | None) -> None:
-        unknown = [name for name in at or {} if name not in _PHASES]
-        if unknown:
-            raise ValueError(f"an attempt has no phase {unknown[0]!r}; it has {', '.join(_PHASES)}")
-        self.body_ran = False
-        self.error: BaseException | None = None
-        self._at = dict(at or {})
-        self._went_wrong: BaseException | None = None
-
-    def observe(self, event: Event, /) -> None:
-        if event.kind == "failed" and event.phase is not Phase.CLEAN and self.error is None:
-            self.error = event.error
-        if event.kind == "started":
-            self.body_ran = self.body_ran or event.phase is Phase.BODY
-            self._happen(self._at.pop(event.phase.value, None))
-
-    def check(self) -> None:
-        """Everything that was to happen meanwhile did, and went well: else a test would not test what it says."""
-        if self._went_wrong is not None:
-            raise self._went_wrong
-        if self._at:
-            said = f"the attempt never came to {', '.join(self._at)}, so that what was to happen then did not"
-            raise AssertionError(said) from self.error
-
-    def _happen(self, happening: Callable[[], object] | None) -> None:
-        if happening is None:
-            return
-        try:
-            happening()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exc:  # noqa: BLE001 - it is the test's, not the attempt's: raised when that is over
-            self._went_wrong = exc
-
-
-@dataclass(frozen=True)
-class _Running:
-    """One attempt under way."""
-
-    store: MemoryStore
-    engine: MemoryEngine
-    task: TaskDefinition
-    attempt: MemoryAttempt
-    watch: _Watch
-    execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def run(self, directory: Path, *, keep: bool) -> RuntimeTaskResult:
-        if not self.task.has_workspace:
-            return run_workspace_free_task_attempt(
-                self.task,
-                self.attempt.input_data,
-                attempt=self.attempt,
-                execution_id=self.execution_id,
-                is_cancelled=self.is_cancelled,
-                observer=self.watch.observe,
-            )
-        return run_workspace_task_attempt(
-            self.task,
-            self.attempt.input_data,
-            self.attempt,
-            directory,
-            download_workspace=self.store.download_workspace,
-            load_current_attempt=self.engine.load_current_attempt,
-            stage_workspace=self.store.stage_workspace,
-            publish_workspace=self.store.publish_workspace,
-            cleanup_staging=self.store.cleanup_staging,
-            complete_noop_workspace=self.store.complete_noop_workspace,
-            execution_id=self.execution_id,
-            read_history=self.store.read_history,
-            load_record=self.engine.load_record,
-            is_cancelled=self.is_cancelled,
-            keep_failed_workspace=keep,
-            observer=self.watch.observe,
-        )
-
-    def report(self, result: RuntimeTaskResult) -> bool:
-        """Report as a worker does; whether the engine has the result."""
-        phases = Phases(self.watch.observe, SystemClock(), execution_id=self.execution_id, task_id=self.attempt.task_id)
-        try:
-            reported = report_attempt(self.engine, self.attempt, result, phases, last_look=self._last_look())
-        except EngineError:
-            return False  # a rerun or a restart removed the task
-        return reported is Reported.RECORDED
-
-    def _last_look(self) -> LastLook:
-        if not self.task.has_workspace:
-            return lambda: None
-        return last_look(
-            self.task,
-            self.attempt.input_data,
-            self.attempt,
-            read_history=self.store.read_history,
-            load_record=self.engine.load_record,
-        )
-
-    def is_cancelled(self) -> bool:
-        """The engine has ended this try, or given its task to another execution."""
-        try:
-            assert_current_attempt_snapshot(self.attempt, self.engine.load_current_attempt(self.attempt))
-        except (StaleAttemptError, EngineError):
-            return True
-        return False
