@@ -178,65 +178,72 @@ def test_publishing_waits_until_git_lets_go(bench):
 
 
 class MeddlingClock(SystemClock):
-    """At each look at it, somebody commits to the branch: also between the last look at the branch and its move."""
-
-    def __init__(self, bench):
-        self.bench = bench
-        self.looks = 0
-        self.meddle_at = None
-
-    def monotonic(self):
-        self.looks += 1
-        if self.looks == self.meddle_at:
-            self.bench.person_commits({"theirs": b"x"})
-        return super().monotonic()
-
-
-@pytest.mark.parametrize("look", [1, 2])
-def test_a_person_who_commits_at_the_last_moment_loses_nothing(bench, look):
-    base = bench.import_files({"a": b"a"})
-    clock = MeddlingClock(bench)
-    meddled = Bench(bench.root, GitStore(bench.path, clock=clock))
-    work = meddled.download(base)
-    (work.directory / "b").write_bytes(b"b")
-    staged, execution = meddled.stage(work)
-    clock.looks, clock.meddle_at = 0, look
-    with pytest.raises(HeadMovedError):
-        meddled.store.publish_workspace(staged, work.workspace_input, work.spec, execution)
-    assert clock.looks >= look
-    assert bench.git("log", "--format=%s", "main").split("\n") == ["by hand", "some files"]
-
-
-class LockingClock(SystemClock):
-    """At a certain look at it, somebody takes a lock of git's, and lets go of it soon."""
+    """At a certain look at the clock, somebody does something: between two steps of ours."""
 
     def __init__(self):
         self.looks = 0
-        self.lock_at = None
-        self.path = None
-        self.letting_go = None
+        self.at = 0
+        self.meddle = None
+
+    def next_time(self, look, meddle):
+        """From now on, at this look."""
+        self.looks, self.at, self.meddle = 0, look, meddle
 
     def monotonic(self):
         self.looks += 1
-        if self.looks == self.lock_at:
-            self.path.touch()
-            self.letting_go = threading.Timer(0.2, self.path.unlink)
-            self.letting_go.start()
+        if self.looks == self.at:
+            self.meddle()
         return super().monotonic()
 
 
-def test_a_lock_that_git_takes_at_the_last_moment_is_waited_for(bench):
+@pytest.fixture
+def meddled(bench):
+    """A staged commit, and a store whose clock somebody meddles at."""
     base = bench.import_files({"a": b"a"})
-    clock = LockingClock()
-    locked = Bench(bench.root, GitStore(bench.path, clock=clock))
-    work = locked.download(base)
+    clock = MeddlingClock()
+    made = Bench(bench.root, GitStore(bench.path, clock=clock))
+    work = made.download(base)
     (work.directory / "b").write_bytes(b"b")
-    staged, _ = locked.stage(work)
-    # Looks: for our own lock, for that of the reference, and for that of packed-refs, after which libgit2 takes both.
-    clock.looks, clock.lock_at, clock.path = 0, 3, bench.path / f"{staged.branch}.lock"
-    locked.store.cleanup_staging(staged)
-    clock.letting_go.join()
+    staged, execution = made.stage(work)
+    return made.store, clock, staged, work, execution
+
+
+# Looks at the clock when a reference is written: for our own lock, for git's on the reference, and where it is deleted
+# for git's on packed-refs; then libgit2 does it; and after a deletion for git's on packed-refs again.
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_person_who_commits_at_the_last_moment_loses_nothing(bench, meddled, look):
+    store, clock, staged, work, execution = meddled
+    clock.next_time(look, lambda: bench.person_commits({"theirs": b"x"}))
+    with pytest.raises(HeadMovedError):
+        store.publish_workspace(staged, work.workspace_input, work.spec, execution)
+    assert bench.git("log", "--format=%s", "main").split("\n") == ["by hand", "some files"]
+
+
+def test_a_lock_that_git_takes_at_the_last_moment_is_waited_for(bench, meddled):
+    store, clock, staged, *_ = meddled
+    lock = bench.path / f"{staged.branch}.lock"
+    letting_go = threading.Timer(0.2, lock.unlink)
+
+    def take():
+        lock.touch()
+        letting_go.start()
+
+    clock.next_time(3, take)
+    store.cleanup_staging(staged)
+    letting_go.join()
     assert bench.git("for-each-ref", "refs/perago") == ""
+
+
+def test_a_staging_reference_that_git_packs_while_it_is_removed_does_not_come_back(bench, meddled):
+    store, clock, staged, *_ = meddled
+    packed = f"# pack-refs with: peeled fully-peeled sorted \n{staged.commit} {staged.branch}\n"
+    clock.next_time(4, lambda: (bench.path / "packed-refs").write_text(packed))
+    store.cleanup_staging(staged)
+    assert clock.looks > 4
+    assert bench.git("for-each-ref", "refs/perago") == ""
+    assert bench.git("cat-file", "-t", staged.commit) == "commit"
 
 
 def test_a_call_under_which_a_directory_vanished_is_repeated():

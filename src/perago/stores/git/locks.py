@@ -78,7 +78,7 @@ class RefLock:
             StoreError: somebody holds one of git's locks for too long.
         """
         for lock in locks:
-            self._wait_for_git(self._repository_path / lock)
+            self.wait_for_git(lock)
         self._record(json.dumps({"locks": locks, "target": target}))
         try:
             yield
@@ -110,7 +110,13 @@ class RefLock:
         if seen is not None and _state(path) == seen:
             _remove(path)
 
-    def _wait_for_git(self, path: Path) -> None:
+    def wait_for_git(self, lock: str) -> None:
+        """Wait until nobody holds this lock of git's; one whose owner died is removed.
+
+        Raises:
+            StoreError: somebody holds it for too long.
+        """
+        path = self._repository_path / lock
         deadline = self._clock.monotonic() + self._patience.git
         while (seen := _state(path)) is not None:
             for _ in self._watching(path):

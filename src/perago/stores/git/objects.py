@@ -65,7 +65,7 @@ class ObjectReader:
 
     def __init__(self, repository: Repository) -> None:
         self._path = repository.path
-        self._repository = repository
+        self._odb = repository.handle.odb
 
     def blob(self, blob_id: str) -> bytes:
         return self._read(blob_id, ObjectType.BLOB)
@@ -79,7 +79,7 @@ class ObjectReader:
 
     def _read(self, object_id: str, kind: ObjectType) -> bytes:
         try:
-            found, data = self._repository.read(lambda handle: handle.odb.read(object_id))
+            found, data = self._odb.read(object_id)
         except GIT_FAULTS as exc:
             raise storage_error(exc, f"reading {kind.name.lower()} {object_id}", self._path) from exc
         if found != kind:

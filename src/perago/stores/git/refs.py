@@ -26,6 +26,8 @@ from perago.stores.git.repository import (
 STAGING = "refs/perago/staging/"
 """References that keep staged commits alive: `git gc` removes what hangs on none."""
 
+_PACKED = "packed-refs.lock"
+
 _LOOKED_BACK = 1_000
 """First-parent commits that are searched for a publication whose answer was unclear."""
 
@@ -92,11 +94,22 @@ class References:
         return name
 
     def drop_staged(self, name: str) -> None:
-        """Remove a staging reference; one that is not there is fine."""
+        """Remove a staging reference; one that is not there is fine.
+
+        A `git pack-refs` under way may have read the reference before it was removed, and write it again: libgit2 does
+        not keep it off. So we look again once nobody packs.
+        """
         assert name.startswith(STAGING), name
         with translated(f"removing {name}", self.repository.path):
-            if self.repository.handle.references.get(name) is not None:
-                self._write_alone(name, "", lambda: self._delete(name))
+            if not self._exists(name):
+                return
+            with hold(self.repository.path, self.patience, self.clock) as lock:
+                for _ in range(_TRIES):
+                    self._write(lock, name, "", lambda: self._delete(name))
+                    lock.wait_for_git(_PACKED)
+                    if not self._exists(name):
+                        return
+        raise StoreError(f"{name} came back each of {_TRIES} times; remove it with `git update-ref -d {name}`")
 
     def staged(self) -> Iterator[tuple[str, str]]:
         """Name and commit id of every staging reference."""
@@ -113,7 +126,7 @@ class References:
 
     def _write(self, lock: RefLock, name: str, target: str, write: Callable[[], object]) -> None:
         """Write one reference, again while git's own locks are in the way. `target` is "" for a deletion."""
-        locks = (f"{name}.lock",) if target else (f"{name}.lock", "packed-refs.lock")
+        locks = (f"{name}.lock",) if target else (f"{name}.lock", _PACKED)
         for _ in range(_TRIES):
             with lock.moving(locks, target):
                 try:
@@ -124,6 +137,9 @@ class References:
                 else:
                     return
         raise StoreError(f"{name} was locked by git each of {_TRIES} times, and was not written. Try again")
+
+    def _exists(self, name: str) -> bool:
+        return self.repository.handle.references.get(name) is not None
 
     def _delete(self, name: str) -> None:
         reference = self.repository.handle.references.get(name)

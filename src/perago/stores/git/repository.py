@@ -60,18 +60,6 @@ class Repository:
         repository: pygit2.Repository = self._own.repository
         return repository
 
-    def read(self, call: Callable[[pygit2.Repository], T]) -> T:
-        """Read with a call on the open repository; if that fails, once more on one that is opened anew.
-
-        git's housekeeping moves objects into new packs and removes the old ones, which an open repository may still
-        look into.
-        """
-        try:
-            return call(self.handle)
-        except GIT_FAULTS:
-            self._own.pid = None
-            return call(self.handle)
-
     def commit(self, commit_id: str) -> pygit2.Commit:
         """A commit by its full id.
 
@@ -79,7 +67,7 @@ class Repository:
             StoreError: it is not there, or is something else.
         """
         with translated(f"reading commit {commit_id}", self.path):
-            found = self.read(lambda handle: handle[commit_id])
+            found = self.handle[commit_id]
         if not isinstance(found, pygit2.Commit):
             raise StoreError(f"{commit_id} in repository {self.path} is no commit. Run `git fsck` there")
         return found
