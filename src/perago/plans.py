@@ -1,14 +1,18 @@
-"""The publish fence without an engine, and how a refusal reads. Shared by the core and by every store."""
+"""What every store does alike with a plan: decide without an engine, stamp the commit, say why it is refused."""
 
 from __future__ import annotations
 
-from perago.errors import PublishFenceError
-from perago.models import CommitFacts, History, Publish, Refuse
+from collections.abc import Iterable
+from dataclasses import replace
+
+from perago.errors import PublishFenceError, StoreError
+from perago.models import Changes, CommitFacts, History, Publish, Refuse, Seal, Stamp, TaskExecution, WritePlan
 
 MAX_HISTORY = 10_000
 """Commits that are scanned between a head and an input ref; a task whose input is older is refused (design, step 1)."""
 
 _NAMED_IN_A_REFUSAL = 3
+_LISTED_CONFLICTS = 10
 
 
 def plan_without_engine(history: History) -> Publish | Refuse:
@@ -18,6 +22,53 @@ def plan_without_engine(history: History) -> Publish | Refuse:
     """
     foreign = history.between
     return Refuse(history.head, foreign) if foreign else Publish(history.head)
+
+
+def stamp_for(execution: TaskExecution, plan: WritePlan) -> Stamp:
+    """The stamp of the commit that a plan makes; on a seal, with the code and result of what it completes with.
+
+    Raises:
+        StoreError: the execution has no stamp.
+    """
+    stamp = execution.stamp
+    if stamp is None:
+        raise StoreError("the execution has no stamp, and a publication without one could never be told from others")
+    if not isinstance(plan, Seal):
+        return stamp.on(plan.head, plan.abandoned)
+    source = plan.source or stamp
+    return replace(
+        stamp.on(plan.head),
+        completes=plan.completes,
+        code_digest=source.code_digest,
+        result=source.result,
+        result_digest=source.result_digest,
+        result_exact=source.result_exact,
+    )
+
+
+def changes_for(execution: TaskExecution, plan: WritePlan) -> Changes:
+    """What a plan has to upload: the execution's changes; nothing for a seal.
+
+    Raises:
+        StoreError: the execution does not say what changed.
+    """
+    if isinstance(plan, Seal):
+        return Changes()
+    if execution.changes is None:
+        raise StoreError("the execution does not say what changed; stage after the diff")
+    return execution.changes
+
+
+def conflict(paths: Iterable[str]) -> PublishFenceError:
+    """The error for paths that both this attempt and others changed, in `snapshot` isolation."""
+    found = sorted(paths)
+    listed = ", ".join(repr(path) for path in found[:_LISTED_CONFLICTS])
+    more = len(found) - _LISTED_CONFLICTS
+    return PublishFenceError(
+        f"{len(found)} of the paths that this attempt changed were changed by others since its input: {listed}"
+        + (f", and {more} more" if more > 0 else "")
+        + ". Nothing was published and nothing is lost. Run the task again from the present head"
+    )
 
 
 def refusal(refuse: Refuse, branch: str, base: str) -> PublishFenceError:

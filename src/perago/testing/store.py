@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import PrefixNotFoundError, PublishFenceError, RefNotFoundError, RepositoryNotFoundError, StoreError
+from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
 from perago.models import (
     Changes,
     CommitFacts,
@@ -25,7 +24,15 @@ from perago.models import (
     WritePlan,
 )
 from perago.names import check_object_names
-from perago.plans import MAX_HISTORY, input_not_on_branch, plan_without_engine, refusal
+from perago.plans import (
+    MAX_HISTORY,
+    changes_for,
+    conflict,
+    input_not_on_branch,
+    plan_without_engine,
+    refusal,
+    stamp_for,
+)
 from perago.ports import FileDigests
 from perago.spec import WorkspaceSpec
 from perago.staging import staging_branch_name
@@ -38,7 +45,6 @@ from perago.workspace.merge import merge_paths
 from perago.workspace.patterns import Selection
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
-_LISTED_CONFLICTS = 10
 
 
 class MemoryStore:
@@ -99,16 +105,16 @@ class MemoryStore:
     ) -> StagedWorkspace:
         """Commit the changed files on top of the plan's head, where no branch has them yet."""
         plan = self._write_plan(workspace_input, execution)
-        stamp = _stamp_of(execution)
+        stamp = stamp_for(execution, plan)
         base = self._input_commit(workspace_input)
         parent = self._commits.get(plan.head)
-        changes = Changes() if isinstance(plan, Seal) else _changes_of(execution)
+        changes = changes_for(execution, plan)
         own = _own_overlay(workspace_dir, workspace_spec, changes)
         tree = self._staged_tree(plan, parent, base, own)
         staged = self._commits.add(
             parent.id,
             tree,
-            stamp=_as_stored(_sealing(stamp, plan) if isinstance(plan, Seal) else stamp.on(plan.head, plan.abandoned)),
+            stamp=_as_stored(stamp),
             author="perago",
             subject=_subject(stamp, plan, changes),
         )
@@ -291,7 +297,7 @@ class MemoryStore:
 
         merged = merge_paths(overlays, own, base.get, below)
         if merged.conflicts:
-            raise _conflict(merged.conflicts)
+            raise conflict(merged.conflicts)
         return merged.overlay
 
 
@@ -308,31 +314,6 @@ def _own_overlay(workspace_dir: Path, spec: WorkspaceSpec, changes: Changes) -> 
     return own
 
 
-def _stamp_of(execution: TaskExecution) -> Stamp:
-    if execution.stamp is None:
-        raise StoreError("the execution has no stamp, and a publication without one could never be told from others")
-    return execution.stamp
-
-
-def _changes_of(execution: TaskExecution) -> Changes:
-    if execution.changes is None:
-        raise StoreError("the execution does not say what changed; stage after the diff")
-    return execution.changes
-
-
-def _sealing(stamp: Stamp, plan: Seal) -> Stamp:
-    """The attempt's own stamp, with the code and result of the commit that it completes with."""
-    source = plan.source or stamp
-    return replace(
-        stamp.on(plan.head),
-        completes=plan.completes,
-        code_digest=source.code_digest,
-        result=source.result,
-        result_digest=source.result_digest,
-        result_exact=source.result_exact,
-    )
-
-
 def _as_stored(stamp: Stamp) -> Stamp | None:
     """The stamp as a store with text metadata gives it back."""
     return from_pairs(to_pairs(stamp))
@@ -342,13 +323,3 @@ def _subject(stamp: Stamp, plan: WritePlan, changes: Changes) -> str:
     if isinstance(plan, Seal):
         return f"{stamp.task}: completed with {plan.completes[:12]}"
     return f"{stamp.task}: +{len(changes.added)} ~{len(changes.modified)} -{len(changes.deleted)} files"
-
-
-def _conflict(conflicts: tuple[str, ...]) -> PublishFenceError:
-    listed = ", ".join(repr(path) for path in conflicts[:_LISTED_CONFLICTS])
-    more = len(conflicts) - _LISTED_CONFLICTS
-    return PublishFenceError(
-        f"{len(conflicts)} of the paths that this attempt changed were changed by others since its input: {listed}"
-        + (f", and {more} more" if more > 0 else "")
-        + ". Nothing was published. Run the task again from the present head"
-    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import PublishFenceError, StoreError
+from perago.errors import StoreError
 from perago.models import (
     Changes,
     Complete,
@@ -23,7 +23,7 @@ from perago.models import (
     WritePlan,
 )
 from perago.names import check_git_name
-from perago.plans import plan_without_engine, refusal
+from perago.plans import changes_for, conflict, plan_without_engine, refusal, stamp_for
 from perago.ports import Clock
 from perago.spec import WorkspaceSpec
 from perago.staging import staging_branch_name
@@ -37,8 +37,6 @@ from perago.stores.git.repository import Repository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
 from perago.workspace.merge import merge_paths
-
-_LISTED_CONFLICTS = 10
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ class Staging:
         """See `ports.StageWorkspace`. `done` is called with the size of each file that is uploaded."""
         plan = self._plan(workspace_input, execution)
         self.repository.commit(plan.head)  # libgit2 would write a commit on a parent that is not there
-        stamp = _stamp_of(execution)
+        stamp = stamp_for(execution, plan)
         base = str(self.repository.input_commit(workspace_input.ref).id)
-        changes = _changes_of(execution) if not isinstance(plan, Seal) else Changes()
+        changes = changes_for(execution, plan)
         with open_writer(self.repository, len(changes.written)) as writer:
             own = self._upload(writer, workspace_dir, spec, changes, done)
             tree = self._tree(writer, plan, base, own)
@@ -123,7 +121,7 @@ class Staging:
         before = Snapshot(reader, str(self.repository.commit(base).tree_id))
         merged = merge_paths(overlays, own, before.leaf, before.below)
         if merged.conflicts:
-            raise _conflict(merged.conflicts)
+            raise conflict(merged.conflicts)
         return merged.overlay
 
     def _changed_by(self, reader: ObjectReader, commit_id: str) -> Overlay:
@@ -133,12 +131,7 @@ class Staging:
         return {path: change.after for path, change in compare(reader, before, str(commit.tree_id)).items()}
 
     def _commit(self, writer: ObjectWriter, plan: WritePlan, stamp: Stamp, changes: Changes, tree: str) -> str:
-        if isinstance(plan, Seal):
-            stamp = _sealing(stamp, plan)
-            subject = seal_subject(stamp)
-        else:
-            stamp = stamp.on(plan.head, plan.abandoned)
-            subject = publication_subject(stamp, changes)
+        subject = seal_subject(stamp) if isinstance(plan, Seal) else publication_subject(stamp, changes)
         return write_commit(
             writer,
             tree=tree,
@@ -147,39 +140,3 @@ class Staging:
             message=compose(stamp, subject, tree),
             clock=self.clock,
         )
-
-
-def _stamp_of(execution: TaskExecution) -> Stamp:
-    if execution.stamp is None:
-        raise StoreError("the execution has no stamp, and a publication without one could never be told from others")
-    return execution.stamp
-
-
-def _changes_of(execution: TaskExecution) -> Changes:
-    if execution.changes is None:
-        raise StoreError("the execution does not say what changed; stage after the diff")
-    return execution.changes
-
-
-def _sealing(stamp: Stamp, plan: Seal) -> Stamp:
-    """The attempt's own stamp on a seal, with the result of the commit that it completes with."""
-    source = plan.source or stamp
-    return replace(
-        stamp.on(plan.head),
-        completes=plan.completes,
-        code_digest=source.code_digest,
-        result=source.result,
-        result_digest=source.result_digest,
-        result_exact=source.result_exact,
-    )
-
-
-def _conflict(conflicts: Iterable[str]) -> PublishFenceError:
-    paths = sorted(conflicts)
-    listed = ", ".join(repr(path) for path in paths[:_LISTED_CONFLICTS])
-    more = len(paths) - _LISTED_CONFLICTS
-    return PublishFenceError(
-        f"{len(paths)} of the paths that this attempt changed were changed by others since its input: {listed}"
-        + (f", and {more} more" if more > 0 else "")
-        + ". Nothing was published and nothing is lost. Run the task again from the present head"
-    )
