@@ -94,6 +94,22 @@ def test_an_attempt_that_times_out_after_publishing_is_adopted() -> None:
     assert (again.ref, again.body_ran) == (late.ref, False)
 
 
+@pytest.mark.parametrize("phase", ["parse", "decide", "body", "diff", "stage", "fence", "publish", "report", "clean"])
+def test_a_retry_that_overtakes_leaves_one_publication(phase: str) -> None:
+    workflow = MemoryWorkflow(FILES)
+    overtaking = []
+
+    def overtake() -> None:
+        workflow.timeout()
+        overtaking.append(workflow.retry())
+
+    overtaken = workflow.run(tasks.copy, {"suffix": "!"}, at={phase: overtake})
+    [retry] = overtaking
+    assert (overtaken.reported, retry.reported, retry.status) == (False, True, "COMPLETED")
+    assert [commit.id for commit in workflow.history if not commit.is_seal] == [retry.ref]
+    assert workflow.files["data/out.txt"] == b"hi!"
+
+
 def test_a_foreign_commit_is_not_published_over() -> None:
     workflow = MemoryWorkflow(FILES)
     refused = workflow.run(tasks.copy, at={"body": lambda: workflow.person_commits({"note": "n"}, "Grace")})
@@ -110,7 +126,7 @@ def test_in_snapshot_isolation_parallel_tasks_are_merged() -> None:
     begin = workflow.head
     workflow.run(tasks.append, {"suffix": "a"}, ref=begin)
     merged = workflow.run(tasks.append, {"suffix": "b"}, ref=begin)
-    assert merged.status == "COMPLETED"
+    assert (merged.status, merged.input_ref) == ("COMPLETED", begin)
     assert workflow.files == {"parta": b"a", "partb": b"b"}
 
 

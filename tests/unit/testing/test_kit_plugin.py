@@ -49,6 +49,8 @@ def test_the_entry_point_names_the_plugin() -> None:
 def test_its_fixtures_are_there_without_an_import(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
+        import pytest
+        from perago.errors import ObjectNameError
         from words import Params, Result, count
 
         def test_function(perago_workspace):
@@ -56,6 +58,8 @@ def test_its_fixtures_are_there_without_an_import(project: pytest.Pytester) -> N
             assert count(workspace, Params()) == Result(words=2)
             assert (workspace / "out.txt").read_text() == "2"
             assert perago_workspace(workspace) != workspace, "a directory is copied"
+            with pytest.raises(ObjectNameError):
+                perago_workspace({"../in.txt": ""})
 
         def test_body(perago_body):
             assert perago_body(count, workspace={"in.txt": "a b"}).added == ("out.txt",)
