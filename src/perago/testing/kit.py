@@ -152,12 +152,15 @@ class MemoryWorkflow:
         `at` and `lose_report` are as in `run`.
 
         Raises:
-            EngineError: no try waits: the last one completed, or is still in progress for all that the engine knows.
+            EngineError: there is no such task; or no try waits: the last one completed, or is still in progress for all that the engine knows.
         """
         watch = Watch(at)
+        name = name or self._last
+        if name not in self._tasks:
+            raise EngineError(f"the workflow has no task {name!r}, but {[*self._tasks]}; add it with run()")
         if self.status in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
             self.engine.retry_workflow()
-        return self._next(name or self._last, watch, lose_report=lose_report)
+        return self._next(name, watch, lose_report=lose_report)
 
     # ---- what befalls them
 

@@ -197,8 +197,21 @@ def test_what_goes_wrong_in_a_test_is_not_taken_for_a_failure_of_the_attempt() -
         workflow.run(tasks.copy, at={"body": lambda: pytest.fail("mine")})
 
 
+def test_an_interrupt_ends_the_test_at_once() -> None:
+    workflow = MemoryWorkflow(FILES)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run(tasks.copy, at={"body": interrupt})
+    assert (workflow.history, workflow.store.staged()) == ((), [])
+
+
 def test_what_could_not_happen_is_told() -> None:
     workflow = MemoryWorkflow(FILES)
+    with pytest.raises(EngineError, match="has no task ''"):
+        workflow.retry()
     with pytest.raises(AssertionError, match="never came to publish"):
         workflow.run(tasks.look, at={"publish": workflow.cancel})
     with pytest.raises(ValueError, match="no phase 'publication'; it has parse"):

@@ -116,3 +116,8 @@ def test_the_testing_kit_is_there_without_pytest() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_name_that_the_kit_does_not_have_is_told() -> None:
+    with pytest.raises(ImportError, match="run_bodies"):
+        from perago.testing import run_bodies  # noqa: F401 - it is not there
