@@ -152,7 +152,8 @@ class MemoryWorkflow:
         `at` and `lose_report` are as in `run`.
 
         Raises:
-            EngineError: there is no such task; or no try waits: the last one completed, or is still in progress for all that the engine knows.
+            EngineError: there is no such task; or no try waits: the last one completed, or is still in progress for all
+                that the engine knows.
         """
         watch = Watch(at)
         name = name or self._last
