@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -242,7 +243,7 @@ class World:
         self.repository.clean()
         for marker in self.root.glob(f"*/{OWNER_FILE}"):
             marker.write_text(json.dumps(json.loads(marker.read_text()) | {"process_started": 0}))
-        sweep_attempt_directories(self.root, 0, 0)
+        sweep_attempt_directories(self.root, 0, time.time() + 60)
 
     def broken_promises(self) -> list[str]:
         """What should hold when a run has ended, and does not."""
