@@ -46,7 +46,9 @@ class Numbers(BaseModel):
 
 def _meet(params: Params) -> None:
     if params.touch is not None:
-        Path(params.touch).write_text(str(os.getpid()))
+        touched = Path(params.touch)
+        touched.with_suffix(".part").write_text(str(os.getpid()))
+        touched.with_suffix(".part").rename(touched)  # whoever waits for it must not find it empty
     while params.wait_for is not None and not Path(params.wait_for).exists():
         time.sleep(0.01)
 
