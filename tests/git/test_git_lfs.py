@@ -56,12 +56,14 @@ def test_the_executable_bit_of_a_large_file_is_kept(bench):
     assert bench.download(bench.finish(work)).executables == {"tool"}
 
 
-def test_content_that_is_there_is_not_written_again(bench):
+def test_content_that_is_there_is_not_written_again_but_made_young(bench):
     base = bench.import_files({"large": LARGE})
+    os.utime(object_path(bench, LARGE), (1, 1))
     before = object_path(bench, LARGE).stat()
     ref = bench.publish_files(base, {"copy": LARGE, "large": None})
     after = object_path(bench, LARGE).stat()
-    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert before.st_ino == after.st_ino
+    assert after.st_mtime > 1  # or who removes unreferenced objects by their age could take it from a running attempt
     assert bench.content(ref) == {"copy": LARGE}
     assert list((bench.path / "lfs/tmp").iterdir()) == []
 

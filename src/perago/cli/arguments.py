@@ -72,3 +72,27 @@ def check_workspace_root(given: str) -> Path:
     except ValueError as exc:
         raise click.UsageError(f"--workspace-root {exc}") from None
     return path
+
+
+def existing_workspace_root(given: str | None) -> Path | None:
+    """The workspace root that is to be looked at; None: it is not there, and nothing is in it.
+
+    Args:
+        given: what `--workspace-root` names. None: that of the settings.
+
+    Raises:
+        UsageError: it names no directory that is there.
+        RuntimeConfigError: the settings are wrong.
+    """
+    from perago.settings import load_run_config, resolve_root
+
+    if given is None:
+        path = load_run_config("perago", probe_workspace_root=False).workspace_root
+        return path if path.is_dir() else None
+    try:
+        path = resolve_root(Path.cwd(), given)
+    except ValueError as exc:
+        raise click.UsageError(f"--workspace-root {exc}") from None
+    if not path.is_dir():
+        raise click.UsageError(f"--workspace-root is {path}, and there is no such directory")
+    return path

@@ -71,15 +71,63 @@ def sweep(root: Path, ttl_seconds: float, now: float) -> SweepReport:
     Raises:
         WorkspaceStorageError: the root cannot be read.
     """
+    report = _Tally()
+    for path in attempt_directories(root):
+        _sweep_one(path, ttl_seconds, now, report)
+    return SweepReport(tuple(report.removed), tuple(report.kept), tuple(report.failed))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An attempt directory as it was a moment ago.
+
+    Attributes:
+        marker: who it belongs to; None: there is none that can be read.
+        owner: whether that process still runs.
+        changed: when something was last made or renamed in its top level; seconds since the epoch.
+    """
+
+    path: Path
+    marker: OwnerMarker | None
+    owner: Liveness
+    changed: float
+
+    def is_orphan(self, ttl_seconds: float, now: float) -> bool:
+        return is_orphan(self.marker, self.owner, now - self.changed, ttl_seconds)
+
+
+def attempt_directories(root: Path) -> list[Path]:
+    """The directories of a workspace root that attempts made, half made and half removed ones too.
+
+    Raises:
+        WorkspaceStorageError: the root cannot be read.
+    """
     with storage_errors("cannot read workspace root", root):
         try:
-            found = sorted(_attempt_directories(root.resolve(strict=True)))
+            return sorted(_attempt_directories(root.resolve(strict=True)))
         except FileNotFoundError:
-            return SweepReport()
-    report = _Tally()
-    for path in found:
-        _judge(path, ttl_seconds, now, report)
-    return SweepReport(tuple(report.removed), tuple(report.kept), tuple(report.failed))
+            return []
+
+
+def judge(path: Path) -> Judged | None:
+    """Look at one attempt directory; None: its owner, or another janitor, has removed it."""
+    changed = _last_change(path)
+    if changed is None:
+        return None
+    marker = OwnerMarker.read(path / OWNER_FILE)
+    return Judged(path, marker, "unknown" if marker is None else liveness(marker), changed)
+
+
+def remove(path: Path) -> None:
+    """Remove an orphan.
+
+    Raises:
+        WorkspaceStorageError: not all of it could be removed.
+    """
+    if path.name.startswith(TRASH_PREFIX):
+        delete_tree(path, OWNER_FILE)
+    else:
+        discard(path, OWNER_FILE)
 
 
 @dataclass
@@ -89,20 +137,15 @@ class _Tally:
     failed: list[NotRemoved] = field(default_factory=list)
 
 
-def _judge(path: Path, ttl_seconds: float, now: float, report: _Tally) -> None:
-    changed = _last_change(path)
-    if changed is None:
-        return  # its owner, or another janitor, was quicker
-    marker = OwnerMarker.read(path / OWNER_FILE)
-    owner: Liveness = "unknown" if marker is None else liveness(marker)
-    if not is_orphan(marker, owner, now - changed, ttl_seconds):
+def _sweep_one(path: Path, ttl_seconds: float, now: float, report: _Tally) -> None:
+    judged = judge(path)
+    if judged is None:
+        return
+    if not judged.is_orphan(ttl_seconds, now):
         report.kept.append(path)
         return
     try:
-        if path.name.startswith(TRASH_PREFIX):
-            delete_tree(path, OWNER_FILE)
-        else:
-            discard(path, OWNER_FILE)
+        remove(path)
     except WorkspaceStorageError as exc:
         report.failed.append(NotRemoved(path, str(exc)))
     else:

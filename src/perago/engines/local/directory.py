@@ -16,6 +16,7 @@ from pathlib import Path
 
 from perago.engines.local.files import (
     OWNER_ONLY_DIRECTORY,
+    leftovers_of,
     record_errors,
     sweep_leftovers,
     sync_directory,
@@ -154,15 +155,32 @@ class RunsDirectory:
         with record_errors("cannot sweep", self.path / run_id):
             sweep_leftovers(self.record_path(run_id))
 
-    def sweep(self) -> None:
-        """Remove directories that killed processes left half made or half removed."""
+    def sweep(self) -> bool:
+        """Remove directories that killed processes left half made or half removed; says whether it could look."""
         making = FileLock.try_acquire(self.path / MAKING_LOCK_FILE)
         if making is None:
-            return  # somebody makes a run, or sweeps, at this moment; the next sweep comes
+            return False  # somebody makes a run, or sweeps, at this moment; the next sweep comes
         with making:
-            for path in self.path.iterdir():
-                if path.name.startswith((NEW_PREFIX, TRASH_PREFIX)):
-                    delete_tree(path, LOCK_FILE)
+            for path in self._aside():
+                delete_tree(path, LOCK_FILE)
+        return True
+
+    def half_made(self) -> list[Path]:
+        """What `sweep` would remove; empty while somebody makes a run or sweeps."""
+        if not self._aside():
+            return []
+        making = FileLock.try_acquire(self.path / MAKING_LOCK_FILE)
+        if making is None:
+            return []
+        with making:
+            return self._aside()
+
+    def half_written(self, run_id: str) -> list[Path]:
+        """What `sweep_run` would remove, for who has the run's lock."""
+        try:
+            return leftovers_of(self.record_path(run_id))
+        except FileNotFoundError:
+            return []  # pruned meanwhile
 
     def remove(self, run_id: str) -> bool:
         """Remove a run that no process has; says whether it did."""
@@ -175,6 +193,12 @@ class RunsDirectory:
         with lock:
             discard(self.path / run_id, LOCK_FILE)
         return True
+
+    def _aside(self) -> list[Path]:
+        try:
+            return [path for path in self.path.iterdir() if path.name.startswith((NEW_PREFIX, TRASH_PREFIX))]
+        except FileNotFoundError:
+            return []
 
     @contextmanager
     def _making(self) -> Iterator[None]:

@@ -9,17 +9,21 @@ import string
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from perago.engines.local.directory import REMOVAL_ERRORS, RunsDirectory
+from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
+from perago.engines.local.examine import died, examine
 from perago.engines.local.lock import FileLock, is_held_by_anybody
 from perago.engines.local.record import RunRecord, workspace_field
 from perago.engines.local.run import LocalAttempt, LocalRun
-from perago.engines.local.summary import RunSummary
+from perago.engines.local.summary import RUNNING, RunSummary
 from perago.errors import EngineError, RunNotFoundError
+from perago.findings import Finding
 from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryStatus
 from perago.ports import Clock, SystemClock
+from perago.workspace.owner import Liveness
 
 DEFAULT_KEPT_RUNS = 1_000
 """Records that are kept; the oldest go when a run is started. A record is a few KiB and the task's input and output."""
@@ -113,9 +117,7 @@ class LocalEngine:
             _expect_resumable(record)
             input_data = _resumed_input(record, input_params)
             self._directory.sweep_run(run_id)
-            if record.current.status.is_live:
-                record = record.ended(TryStatus.FAILED, now=self._now(), reason="its process died")
-            record = self._begin_try(record)
+            record = self._begin_try(died(record, self._clock))
             self._directory.write(record)
             return self._hold(lock, record, input_data)
         except BaseException:
@@ -148,6 +150,27 @@ class LocalEngine:
         except REMOVAL_ERRORS as exc:
             raise EngineError(f"cannot remove records in {self._directory.path}: {exc}") from exc
         return removed
+
+    # ---- looking after them
+
+    def examine(self) -> Iterator[Finding]:
+        """What killed processes left: runs recorded as under way, unreadable records, half written files.
+
+        Raises:
+            EngineError: the directory cannot be read.
+        """
+        return examine(self._directory, self.runs(), self._clock)
+
+    def liveness_of(self, run_id: str) -> Liveness:
+        """Whether a process has a run; "unknown": there is no record of it."""
+        if not RUN_ID.fullmatch(run_id) or not self._directory.record_path(run_id).exists():
+            return "unknown"
+        return "alive" if is_held_by_anybody(self._directory.lock_path(run_id)) else "dead"
+
+    def running_since(self) -> datetime | None:
+        """When the oldest run began that a process has; None: there is none."""
+        begun = [summary.started for summary in self.runs() if summary.status == RUNNING]
+        return min((started for started in begun if started is not None), default=None)
 
     # ---- the ports; see `perago.ports` for what they promise
 

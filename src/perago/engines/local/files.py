@@ -57,9 +57,14 @@ def write_durably(path: Path, text: str) -> None:
     sync_directory(path.parent)
 
 
+def leftovers_of(path: Path) -> list[Path]:
+    """What writers of this file have beside it: killed ones left it."""
+    return [entry for entry in path.parent.iterdir() if entry.name.startswith(_aside_prefix(path))]
+
+
 def sweep_leftovers(path: Path) -> int:
     """Remove what killed writers of this file left; only for whoever is its one writer now. Returns how many."""
-    leftovers = [entry for entry in path.parent.iterdir() if entry.name.startswith(_aside_prefix(path))]
+    leftovers = leftovers_of(path)
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)

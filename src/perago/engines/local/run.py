@@ -164,7 +164,8 @@ class LocalRun:
                 return
             self._expect_held()
             reason = result.reason_for_incompletion
-            self._end(TryStatus(result.status), output=result.output, reason=reason)
+            output = None if result.output is None else mask_json(result.output)
+            self._end(TryStatus(result.status), output=output, reason=reason)
 
     def close(self) -> None:
         """Give the run up. A try that has no end by now is recorded as failed, if the disk lets it. Twice is fine."""

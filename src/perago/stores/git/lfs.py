@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import StoreError, WorkspaceContentError
+from perago.ports import SystemClock
 from perago.stores.git.files import make_directories, read_chunks, sync_directory, write_all
+from perago.stores.git.flock import acquire
 from perago.stores.git.repository import storage_error, translated
 
 LFS_THRESHOLD = 1 << 20
@@ -30,6 +32,9 @@ POINTER_LIMIT = 1024
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
 _POINTER = re.compile(re.escape(_VERSION) + rb"oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n?")
 _MODE = 0o444
+_LOCK_SECONDS = 60.0
+"""How long is waited for the lock on large files, which is held for some microseconds each time."""
+
 _ABANDONED_SECONDS = 60
 """A temporary file this old that nobody holds locked has lost its owner. Younger ones may be about to be locked."""
 
@@ -145,27 +150,81 @@ class LfsStore:
         return digest.hexdigest()
 
     def holds(self, pointer: Pointer) -> bool:
+        """Whether an object is there, with the right size."""
         try:
             return self.path_of(pointer.sha256).stat().st_size == pointer.size
         except OSError:
             return False
 
+    def reuse(self, pointer: Pointer) -> bool:
+        """Whether an object is there; then it is made young, so that nobody takes it for unreferenced."""
+        with self._kept():
+            return self._freshened(pointer)
+
+    def remove_unreferenced(self, sha256: str, before: float) -> bool:
+        """Remove an object that no reference names, unless it is younger than that; says whether it is gone.
+
+        Args:
+            before: seconds since the epoch. Whoever stores or reuses an object makes it young.
+        """
+        path = self.path_of(sha256)
+        with self._kept(shared=False):
+            try:
+                if path.stat().st_mtime >= before:
+                    return False
+            except FileNotFoundError:
+                return True
+            path.unlink()
+        return True
+
     def sweep(self) -> int:
         """Remove temporary files whose owners died; returns how many."""
-        removed = 0
-        for path in self._temporary.glob("*") if self._temporary.is_dir() else ():
-            removed += _remove_if_abandoned(path)
-        return removed
+        return sum(_remove_if_abandoned(path) for path in self._temporaries())
+
+    def abandoned(self) -> Iterator[Path]:
+        """What `sweep` would remove."""
+        return (path for path in self._temporaries() if _remove_if_abandoned(path, only_look=True))
+
+    def _temporaries(self) -> list[Path]:
+        return list(self._temporary.glob("*")) if self._temporary.is_dir() else []
 
     def _install(self, name: Path, out: int, pointer: Pointer) -> None:
-        if self.holds(pointer):
+        if self.reuse(pointer):
             return
+        os.fchmod(out, _MODE)
         os.fsync(out)
         target = self.path_of(pointer.sha256)
-        make_directories(target.parent)
-        os.fchmod(out, _MODE)
-        name.rename(target)
+        with self._kept():
+            if self._freshened(pointer):
+                return
+            make_directories(target.parent)
+            name.rename(target)
         sync_directory(target.parent)
+
+    def _freshened(self, pointer: Pointer) -> bool:
+        if not self.holds(pointer):
+            return False
+        try:
+            os.utime(self.path_of(pointer.sha256))
+        except PermissionError:
+            return False  # another user's: then a copy of our own takes its place
+        return True
+
+    @contextmanager
+    def _kept(self, *, shared: bool = True) -> Iterator[None]:
+        """While objects are looked at and kept, none is removed; whoever removes is alone."""
+        path = self.root.parent / "perago" / "large-files.lock"
+        make_directories(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            acquire(descriptor, path, _LOCK_SECONDS, SystemClock(), shared=shared)
+            try:
+                yield
+            finally:
+                # Explicitly: a child forked meanwhile shares the lock, and closing would leave it with the child.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _temporary_file(self) -> Iterator[tuple[Path, int]]:
@@ -190,7 +249,7 @@ class LfsStore:
         )
 
 
-def _remove_if_abandoned(path: Path) -> bool:
+def _remove_if_abandoned(path: Path, *, only_look: bool = False) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -199,7 +258,8 @@ def _remove_if_abandoned(path: Path) -> bool:
         if time.time() - os.fstat(descriptor).st_mtime < _ABANDONED_SECONDS:
             return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
+        if not only_look:
+            path.unlink(missing_ok=True)
     except OSError:
         return False
     else:

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from perago.errors import StoreError
 from perago.ports import Clock
 from perago.stores.git.files import make_directories
+from perago.stores.git.flock import acquire, peek
 from perago.stores.git.repository import translated
 
 _LOGGER = logging.getLogger("perago.stores.git")
@@ -137,6 +138,22 @@ class RefLock:
             self._clock.sleep(_POLL_SECONDS)
 
 
+def unfinished(repository_path: Path) -> Unfinished | None:
+    """What a dead owner of the lock was about to do; None: nothing, or somebody has the lock. `hold` clears it up."""
+    with suppress(BlockingIOError), peek(_lock_path(repository_path)) as descriptor:
+        return None if descriptor is None else _parse(os.pread(descriptor, _RECORD_LIMIT, 0))
+    return None
+
+
+def is_moving(repository_path: Path) -> bool:
+    """Whether a process holds the lock at this moment."""
+    try:
+        with peek(_lock_path(repository_path)):
+            return False
+    except BlockingIOError:
+        return True
+
+
 @contextmanager
 def hold(repository_path: Path, patience: Patience, clock: Clock) -> Iterator[RefLock]:
     """Hold the lock on moving references.
@@ -144,12 +161,12 @@ def hold(repository_path: Path, patience: Patience, clock: Clock) -> Iterator[Re
     Raises:
         StoreError: others hold it for longer than `patience.ours`.
     """
-    directory = repository_path / "perago"
+    path = _lock_path(repository_path)
     with translated("locking the repository", repository_path):
-        make_directories(directory)
-        descriptor = os.open(directory / "publish.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        make_directories(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        _acquire(descriptor, directory / "publish.lock", patience.ours, clock)
+        acquire(descriptor, path, patience.ours, clock)
         try:
             lock = RefLock(repository_path, descriptor, patience, clock)
             lock.recover()
@@ -161,22 +178,8 @@ def hold(repository_path: Path, patience: Patience, clock: Clock) -> Iterator[Re
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, seconds: float, clock: Clock) -> None:
-    deadline = clock.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            if clock.monotonic() > deadline:
-                raise StoreError(
-                    f"{path} has been locked by other processes for {seconds:.0f} s, so nothing can be published. "
-                    f"Look for a stopped Perago process (`fuser {path}`), or run the task again"
-                ) from exc
-            clock.sleep(_POLL_SECONDS)
-        except OSError as exc:
-            raise StoreError(f"{path} cannot be locked: {exc.strerror}. Keep the repository on a local disk") from exc
-        else:
-            return
+def _lock_path(repository_path: Path) -> Path:
+    return repository_path / "perago" / "publish.lock"
 
 
 class _State(NamedTuple):

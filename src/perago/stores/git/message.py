@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import pygit2
 
@@ -11,6 +12,8 @@ from perago.stamps import from_pairs, to_pairs
 
 _PREFIX = "Perago-"
 _TREE = "tree"
+_LINES_OF_OURS = re.compile(rf"^{_PREFIX}[A-Z][A-Za-z-]*:".encode(), re.MULTILINE)
+_LEAST_LINES = 2  # a message may well speak of a trailer of ours
 _TRAILER = re.compile(r"([A-Za-z0-9-]+):(?: (.*))?")
 _SUBJECT_LENGTH = 120
 
@@ -52,12 +55,29 @@ def author_of(commit: pygit2.Commit) -> str:
 
 def stamp_of(commit: pygit2.Commit) -> Stamp | None:
     """What a commit says of itself; None where it says nothing, nothing that can be read, or names another tree."""
-    if f"\n{_PREFIX}".encode() not in commit.raw_message:
+    carried = carried_stamp(commit)
+    return None if carried is None or carried.tree_id != str(commit.tree_id) else carried.stamp
+
+
+@dataclass(frozen=True)
+class CarriedStamp:
+    """A stamp in a commit's message, also where it is another commit's.
+
+    Attributes:
+        tree_id: of the tree that it was made for; None: it names none.
+        stamp: None: it cannot be read.
+    """
+
+    tree_id: str | None
+    stamp: Stamp | None
+
+
+def carried_stamp(commit: pygit2.Commit) -> CarriedStamp | None:
+    """What stands in a commit's message; None: no stamp."""
+    if len(_LINES_OF_OURS.findall(commit.raw_message)) < _LEAST_LINES:
         return None
     pairs = _pairs(message_of(commit))
-    if pairs.pop(_TREE, None) != str(commit.tree_id):
-        return None
-    return from_pairs(pairs)
+    return CarriedStamp(pairs.pop(_TREE, None), from_pairs(pairs))
 
 
 def _pairs(message: str) -> dict[str, str]:

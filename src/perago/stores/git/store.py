@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from perago.findings import Finding
 from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.git.clean import Swept, cleanup_staging, sweep
+from perago.stores.git.examine import AttemptLiveness, Examination
 from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
@@ -170,6 +172,27 @@ class GitStore:
     def sweep(self, older_than_seconds: float) -> Swept:
         """Remove what killed attempts left: staging references older than this, and temporary files without owner."""
         return sweep(self._references, older_than_seconds)
+
+    def examine(
+        self,
+        *,
+        older_than_seconds: float,
+        liveness_of: AttemptLiveness = lambda _: "unknown",
+        living_since: float | None = None,
+        deep: bool = False,
+    ) -> Iterator[Finding]:
+        """Find what killed attempts left, and what is missing or damaged; nothing is changed.
+
+        Arguments, and errors, as `Examination`.
+        """
+        self._repository.handle  # noqa: B018 - raises what is wrong with it
+        return Examination(
+            references=self._references,
+            older_than_seconds=older_than_seconds,
+            liveness_of=liveness_of,
+            living_since=living_since,
+            deep=deep,
+        ).run()
 
     def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
         return Progress(self._observer, self._clock, phase, total_files=total_files, execution=execution)

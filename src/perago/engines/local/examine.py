@@ -1,0 +1,108 @@
+"""What killed processes left of runs, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from perago.engines.local.directory import RunsDirectory
+from perago.engines.local.files import record_errors
+from perago.engines.local.lock import is_held_by_anybody
+from perago.engines.local.record import RunRecord
+from perago.engines.local.summary import KILLED, UNREADABLE, RunSummary
+from perago.errors import RunBusyError, RunNotFoundError
+from perago.findings import Finding, Kind, size_below
+from perago.models import TryStatus
+from perago.ports import Clock
+
+PROCESS_DIED = "its process died"
+"""Reason of a try that has no end, and whose process is gone."""
+
+
+def examine(directory: RunsDirectory, summaries: Iterator[RunSummary], clock: Clock) -> Iterator[Finding]:
+    """Find runs that are recorded as under way though no process has them, records that cannot be read, and leftovers.
+
+    Whether a process has a run is told by a lock of the kernel's, so that nothing here depends on its age.
+
+    Raises:
+        EngineError: the directory cannot be read.
+    """
+    for summary in summaries:
+        if summary.status == KILLED:
+            started = summary.started
+            yield Finding(
+                kind=Kind.KILLED_RUN,
+                what=summary.run_id,
+                why="it is recorded as under way, and its process is dead",
+                age_seconds=None if started is None else (clock.now() - started).total_seconds(),
+                mend=partial(_end_killed, directory, summary.run_id, clock),
+            )
+        elif summary.status == UNREADABLE:
+            yield Finding(kind=Kind.UNREADABLE_RUN, what=summary.run_id, why=(summary.reason or "").rstrip("."))
+    yield from _half_made(directory, clock)
+    yield from _in_runs(directory, clock)
+
+
+def died(record: RunRecord, clock: Clock) -> RunRecord:
+    """The record of a run whose process is gone: a try without an end failed."""
+    if not record.current.status.is_live:
+        return record
+    return record.ended(TryStatus.FAILED, now=round(clock.now().timestamp() * 1000), reason=PROCESS_DIED)
+
+
+def _end_killed(directory: RunsDirectory, run_id: str, clock: Clock) -> bool:
+    try:
+        lock = directory.acquire(run_id)
+    except RunBusyError:
+        return False  # resumed meanwhile
+    except RunNotFoundError:
+        return True
+    with lock:
+        directory.write(died(directory.read(run_id), clock))
+    return True
+
+
+def _half_made(directory: RunsDirectory, clock: Clock) -> Iterator[Finding]:
+    """Directories of runs that were being made or removed."""
+    with record_errors("cannot read", directory.path):
+        found = directory.half_made()
+    for path in found:
+        yield _leftover(path, "whoever was making or removing this record is dead", clock, partial(_sweep, directory))
+
+
+def _in_runs(directory: RunsDirectory, clock: Clock) -> Iterator[Finding]:
+    """Files in the directories of runs that no process has."""
+    for run_id in directory.ids():
+        with record_errors("cannot read", directory.path / run_id):
+            found = directory.half_written(run_id)
+            is_held = is_held_by_anybody(directory.lock_path(run_id))
+        for path in found:
+            if not is_held and path.exists():
+                mend = partial(_sweep_run, directory, run_id)
+                yield _leftover(path, f"whoever was writing the record of run {run_id} is dead", clock, mend)
+
+
+def _leftover(path: Path, why: str, clock: Clock, mend: partial[bool]) -> Finding:
+    try:
+        age = clock.now().timestamp() - path.lstat().st_mtime
+    except OSError:
+        age = None
+    return Finding(kind=Kind.RUN_LEFTOVER, what=str(path), why=why, age_seconds=age, size=size_below(path), mend=mend)
+
+
+def _sweep(directory: RunsDirectory) -> bool:
+    with record_errors("cannot sweep", directory.path):
+        return directory.sweep()
+
+
+def _sweep_run(directory: RunsDirectory, run_id: str) -> bool:
+    try:
+        lock = directory.acquire(run_id)
+    except RunBusyError:
+        return False
+    except RunNotFoundError:
+        return True
+    with lock:
+        directory.sweep_run(run_id)
+    return True

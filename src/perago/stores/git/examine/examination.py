@@ -1,0 +1,61 @@
+"""One look at a repository: everything that is to be found, as findings that can mend themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from perago.findings import Finding
+from perago.models import Stamp
+from perago.stores.git.examine.large_files import large_file_findings
+from perago.stores.git.examine.leftovers import staged_commits, temporary_files, unfinished_publication
+from perago.stores.git.examine.reachable import Reachable, mark
+from perago.stores.git.examine.stale_locks import stale_locks
+from perago.stores.git.refs import References
+from perago.workspace.owner import Liveness
+
+AttemptLiveness = Callable[[Stamp], Liveness]
+"""Whether the attempt runs that made a stamp; "unknown" where nobody can tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What is to be looked for.
+
+    Attributes:
+        older_than_seconds: age of what may go where nothing else tells that its owner is dead: longer than any attempt
+            takes from staging to publishing.
+        liveness_of: tells the staged commits of living attempts from those of dead ones.
+        living_since: when the oldest attempt began that may be at work here; seconds since the epoch, None: none is.
+        deep: read all large files, and compare their content with their names.
+    """
+
+    references: References
+    older_than_seconds: float
+    liveness_of: AttemptLiveness
+    living_since: float | None = None
+    deep: bool = False
+
+    def run(self) -> Iterator[Finding]:
+        """Look. Nothing is changed.
+
+        Raises:
+            StoreError, WorkspaceStorageError: the repository cannot be read.
+        """
+        references, older_than = self.references, self.older_than_seconds
+        path = references.repository.path
+        yield from staged_commits(references, self.liveness_of, older_than)
+        yield from unfinished_publication(references)
+        yield from stale_locks(references, older_than)
+        yield from temporary_files(path, older_than)
+        reachable = mark(references.repository)
+        yield from reachable.findings
+        yield from self._large_files(reachable)
+
+    def _large_files(self, reachable: Reachable) -> Iterator[Finding]:
+        before = time.time() - self.older_than_seconds
+        if self.living_since is not None:
+            before = min(before, self.living_since)
+        path = self.references.repository.path
+        return large_file_findings(path, reachable, before, lambda: mark(self.references.repository), deep=self.deep)

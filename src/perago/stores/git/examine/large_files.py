@@ -1,0 +1,124 @@
+"""Large files against what names them: some are needed and missing or damaged, some are there and needed by nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from perago.findings import Finding, Kind
+from perago.stores.git.examine.reachable import Place, Reachable
+from perago.stores.git.files import read_chunks
+from perago.stores.git.lfs import LfsStore
+from perago.stores.git.repository import translated
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def large_file_findings(
+    path: Path, reachable: Reachable, before: float, mark_again: Callable[[], Reachable], *, deep: bool
+) -> Iterator[Finding]:
+    """Compare what is named with what is there.
+
+    Args:
+        before: seconds since the epoch; whatever is younger may belong to an attempt that runs.
+        deep: read every file that is named.
+    """
+    store = LfsStore(path)
+    for place in reachable.large.values():
+        yield from _needed(store, place, deep=deep)
+    if reachable.is_whole:  # or what names them may be what could not be read
+        again = _Again(mark_again)
+        for file in _unreferenced(store, reachable.named, before):
+            yield _unreferenced_finding(store, file, partial(_remove, store, file.name, before, again))
+
+
+class _Again:
+    """A second mark, made once, when the first file is to be removed: a branch may have been moved by hand since."""
+
+    def __init__(self, mark: Callable[[], Reachable]) -> None:
+        self._mark = mark
+        self._marked: Reachable | None = None
+
+    def names(self, sha256: str) -> bool:
+        if self._marked is None:
+            self._marked = self._mark()
+        return sha256 in self._marked.named or not self._marked.is_whole
+
+
+def _needed(store: LfsStore, place: Place, *, deep: bool) -> Iterator[Finding]:
+    pointer, file = place.pointer, store.path_of(place.pointer.sha256)
+    what = f"{place.path!a} of commit {place.commit[:12]}"
+    repository = store.root.parent
+    try:
+        size = file.stat().st_size
+    except OSError:
+        yield Finding(
+            kind=Kind.MISSING_LARGE_FILE,
+            what=what,
+            why=f"its content, {pointer.size} bytes, is not at {file}. Fetch it with `git -C {repository} lfs fetch "
+            f"--all`, or copy that file from a repository that has it",
+            size=pointer.size,
+        )
+        return
+    fault = f"has {size} bytes, and should have {pointer.size}" if size != pointer.size else None
+    if fault is None and deep and _digest(file) != pointer.sha256:
+        fault = "does not have the sha256 that its name says"
+    if fault is not None:
+        yield Finding(
+            kind=Kind.DAMAGED_LARGE_FILE,
+            what=what,
+            why=f"its content, {file}, {fault}. Put a whole copy in its place, from a repository that has it",
+            size=size,
+        )
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with translated(f"reading {file}", file):
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for chunk in read_chunks(descriptor, str(file)):
+                digest.update(chunk)
+        finally:
+            os.close(descriptor)
+    return digest.hexdigest()
+
+
+def _unreferenced(store: LfsStore, named: set[str], before: float) -> Iterator[Path]:
+    for file in (store.root / "objects").glob("??/??/*"):
+        if _SHA256.fullmatch(file.name) and file.name not in named and _changed(file) < before:
+            yield file
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return time.time()  # gone meanwhile
+
+
+def _unreferenced_finding(store: LfsStore, file: Path, mend: partial[bool]) -> Finding:
+    try:
+        state = file.stat()
+        age, size = time.time() - state.st_mtime, state.st_size
+    except OSError:
+        age, size = None, None
+    return Finding(
+        kind=Kind.UNREFERENCED_LARGE_FILE,
+        what=str(file.relative_to(store.root.parent)),
+        why="no branch, tag, staged commit or reflog names it",
+        age_seconds=age,
+        size=size,
+        mend=mend,
+    )
+
+
+def _remove(store: LfsStore, sha256: str, before: float, again: _Again) -> bool:
+    if again.names(sha256):
+        return False
+    return store.remove_unreferenced(sha256, before)

@@ -1,0 +1,119 @@
+"""What killed attempts leave: staged commits, a publication in the middle, temporary files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from perago.errors import StoreError
+from perago.findings import Finding, Kind
+from perago.models import Stamp
+from perago.stores.git.examine.processes import has_open
+from perago.stores.git.lfs import LfsStore
+from perago.stores.git.locks import hold, unfinished
+from perago.stores.git.message import stamp_of
+from perago.stores.git.refs import References
+from perago.workspace.owner import Liveness
+
+
+def staged_commits(
+    references: References, liveness_of: Callable[[Stamp], Liveness], older_than_seconds: float
+) -> Iterator[Finding]:
+    """Staging references whose attempts are dead, or old where nobody can tell."""
+
+    def reason(commit_id: str) -> tuple[str | None, float | None]:
+        """Why a staged commit may go, if it may; and its age."""
+        try:
+            commit = references.repository.commit(commit_id)
+        except StoreError:
+            return "its commit is not in the repository", None
+        age = references.clock.now().timestamp() - commit.commit_time
+        stamp = stamp_of(commit)
+        owner: Liveness = "unknown" if stamp is None else liveness_of(stamp)
+        if owner == "unknown":
+            return ("nobody knows its attempt, and it is old" if age > older_than_seconds else None), age
+        assert stamp is not None, "only stamps have owners"
+        return (f"its attempt, run {stamp.workflow_instance_id}, has ended" if owner == "dead" else None), age
+
+    def mend(name: str) -> bool:
+        for other, commit_id in references.staged():
+            if other == name and reason(commit_id)[0] is None:
+                return False
+        references.drop_staged(name)
+        return True
+
+    for name, commit_id in references.staged():
+        why, age = reason(commit_id)
+        if why is not None:
+            yield Finding(kind=Kind.STAGED_COMMIT, what=name, why=why, age_seconds=age, mend=partial(mend, name))
+
+
+def unfinished_publication(references: References) -> Iterator[Finding]:
+    """A process that was killed while it moved a reference. The next publication would clear it up too."""
+    path = references.repository.path
+
+    def mend() -> bool:
+        with hold(path, references.patience, references.clock):
+            return True
+
+    left = unfinished(path)
+    if left is not None:
+        yield Finding(
+            kind=Kind.UNFINISHED_PUBLICATION,
+            what=", ".join(lock.removesuffix(".lock") for lock in left.locks),
+            why="the process that was writing it was killed, and may have left git's lock on it",
+            mend=mend,
+        )
+
+
+def temporary_files(path: Path, older_than_seconds: float) -> Iterator[Finding]:
+    """Files that became neither an object nor a pack nor a large file."""
+    for temporary in LfsStore(path).abandoned():
+        yield _temporary(temporary, "its owner no longer holds it", partial(_sweep_large, path, temporary))
+    candidates = [candidate for candidate in _half_written(path / "objects") if _is_old(candidate, older_than_seconds)]
+    opened = has_open(candidates)
+    for candidate in candidates:
+        if candidate not in opened:
+            mend = partial(_remove_half_written, candidate, older_than_seconds)
+            yield _temporary(candidate, "whoever was writing it is gone: no process has it open", mend)
+
+
+def _temporary(path: Path, why: str, mend: partial[bool]) -> Finding:
+    try:
+        state = path.stat()
+        age, size = time.time() - state.st_mtime, state.st_size
+    except OSError:
+        age, size = None, None
+    return Finding(kind=Kind.TEMPORARY_FILE, what=str(path), why=why, age_seconds=age, size=size, mend=mend)
+
+
+def _half_written(objects: Path) -> Iterator[Path]:
+    """Temporary files of git's and ours, and packs that never got their index."""
+    packs = objects / "pack"
+    for directory in (objects, *objects.glob("[0-9a-f][0-9a-f]"), packs):
+        yield from (path for path in directory.glob("tmp_*") if path.is_file())
+    yield from packs.glob(".tmp-*")
+    yield from (path for path in packs.glob("pack-*.pack") if not path.with_suffix(".idx").exists())
+
+
+def _is_old(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:
+        return False
+
+
+def _remove_half_written(path: Path, older_than_seconds: float) -> bool:
+    if not path.exists():
+        return True
+    if not _is_old(path, older_than_seconds) or path.with_suffix(".idx").exists() or has_open([path]):
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _sweep_large(repository_path: Path, temporary: Path) -> bool:
+    LfsStore(repository_path).sweep()
+    return not temporary.exists()

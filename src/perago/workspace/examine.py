@@ -1,0 +1,79 @@
+"""The attempt directories that nobody needs any more, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from perago.findings import Finding, Kind, size_below
+from perago.ports import Clock
+from perago.workspace.janitor import Judged, attempt_directories, judge, remove
+
+
+def examine(root: Path, older_than_seconds: float, clock: Clock) -> Iterator[Finding]:
+    """Find the orphans that `janitor.sweep` would remove.
+
+    Args:
+        root: the workspace root; one that is not there has no orphans.
+        older_than_seconds: age of a directory of which nobody can tell whether its owner lives.
+
+    Raises:
+        WorkspaceStorageError: the root cannot be read.
+    """
+
+    def is_orphan(judged: Judged) -> bool:
+        return judged.is_orphan(older_than_seconds, clock.now().timestamp())
+
+    def mend(path: Path) -> bool:
+        judged = judge(path)
+        if judged is None:
+            return True
+        if not is_orphan(judged):
+            return False
+        remove(path)
+        return True
+
+    for path in attempt_directories(root):
+        judged = judge(path)
+        if judged is not None and is_orphan(judged):
+            yield Finding(
+                kind=Kind.ATTEMPT_DIRECTORY,
+                what=str(path),
+                why=_why(judged),
+                age_seconds=clock.now().timestamp() - judged.changed,
+                size=size_below(path),
+                mend=partial(mend, path),
+            )
+
+
+def living_since(root: Path) -> float | None:
+    """When the oldest attempt began that may be alive; seconds since the epoch. None: there is none.
+
+    Raises:
+        WorkspaceStorageError: the root cannot be read.
+    """
+    begun = []
+    for path in attempt_directories(root):
+        judged = judge(path)
+        if judged is not None and judged.marker is not None and judged.owner == "alive":
+            begun.append(_created(judged))
+    return min(begun, default=None)
+
+
+def _created(judged: Judged) -> float:
+    assert judged.marker is not None, "only asked of directories that have an owner"
+    try:
+        return datetime.fromisoformat(judged.marker.created_at).timestamp()
+    except ValueError:
+        return judged.changed
+
+
+def _why(judged: Judged) -> str:
+    if judged.marker is None:
+        return "it names no owner, and nothing has happened in it for long"
+    process = f"process {judged.marker.pid} on {judged.marker.host}"
+    if judged.owner == "dead":
+        return f"its owner, {process}, is dead"
+    return f"its owner, {process}, cannot be seen from here, and nothing has happened in it for long"

@@ -1,0 +1,35 @@
+"""`perago` that stops at a boundary of its phases, for good or for a while.
+
+usage: program_halted.py kill|wait BOUNDARY ARGUMENTS…
+BOUNDARY is `<phase>.<started, progress, completed or failed>`. There it says `halted` on stderr; then it kills itself,
+or waits for a line on stdin.
+"""
+
+import os
+import signal
+import sys
+
+from perago.cli import watch
+from perago.cli.app import invoke
+from perago.ports import Event
+
+
+def main() -> None:
+    how, wanted, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
+    original = watch.Watch.__call__
+    halted = []
+
+    def halting(self: watch.Watch, event: Event, /) -> None:
+        if f"{event.phase}.{event.kind}" == wanted and not halted:
+            halted.append(event)
+            os.write(2, b"halted\n")
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.read(0, 1)
+        original(self, event)
+
+    watch.Watch.__call__ = halting
+    sys.exit(invoke(arguments))
+
+
+main()

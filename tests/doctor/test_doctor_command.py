@@ -1,0 +1,65 @@
+"""`perago doctor` as a command: what it prints, and its exit codes."""
+
+import json
+import subprocess
+
+import pytest
+
+
+def test_it_tells_people_what_it_is_how_old_how_large_and_why(project):
+    project.halted_run("kill", "stage.completed", "one")
+    arguments = ("doctor", "--repo", str(project.repository), "--workspace-root", str(project.root))
+    looked = project.perago(*arguments)
+    [directory] = project.root.iterdir()
+    lines = looked.out.splitlines()
+    [at] = [number for number, line in enumerate(lines) if line.startswith(f"attempt directory: {directory} (")]
+    assert lines[at].endswith(" s old, 4.0 MB)")
+    assert lines[at + 1].startswith("    its owner, process ")
+    assert lines[at + 1].endswith(", is dead.")
+    assert looked.err == "Found 3 things wrong. --fix mends 3 of them.\n"
+    mended = project.perago(*arguments, "--fix")
+    assert mended.out.count("    mended\n") == 3
+    assert (mended.code, mended.err) == (0, "Mended 3 things. Nothing is wrong.\n")
+    clean = project.perago(*arguments)
+    assert (clean.code, clean.out, clean.err) == (0, "", "Nothing is wrong.\n")
+
+
+def test_it_says_as_json_whether_all_is_well(project):
+    said = project.doctor()
+    assert json.loads(said.out) == {"clean": True, "findings": []}
+
+
+def test_without_a_repository_it_looks_at_runs_and_workspaces(project):
+    project.halted_run("kill", "body.started", "one")
+    said = project.perago("doctor", "--json")
+    assert (said.code, said.kinds) == (1, ["attempt_directory"])
+
+
+def test_what_was_asked_wrongly_is_exit_code_2(project):
+    for arguments, told in (
+        (("--older-than", "soon"), "--older-than must be a duration such as"),
+        (("--workspace-root", "nowhere"), "there is no such directory"),
+        (("--repo", "nowhere.git"), "there is no repository at"),
+    ):
+        said = project.perago("doctor", *arguments)
+        assert said.code == 2
+        assert told in said.err
+
+
+def test_what_cannot_be_mended_is_told_and_counts(project):
+    project.halted_run("kill", "materialize.completed", "one")
+    [directory] = project.root.iterdir()
+    busy = directory / "workspace" / "busy"
+    busy.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", busy], check=False, capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    try:
+        said = project.doctor("--fix")
+    finally:
+        subprocess.run(["umount", "-l", next(project.root.glob("*/workspace/busy"))], check=True)
+    found = said.only("attempt_directory")
+    assert (said.code, found["fixed"]) == (1, False)
+    assert "cannot remove all of directory" in found["failure"]
+    assert project.doctor("--fix").code == 0
+    assert list(project.root.iterdir()) == []

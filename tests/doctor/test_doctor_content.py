@@ -1,0 +1,144 @@
+"""Large files that nothing names, and what is named and missing or damaged."""
+
+import hashlib
+
+from doctor_support import OF_ANY_AGE, make_old
+
+from perago.stores.git.lfs import LfsStore, Pointer
+
+FIRST = b"first".ljust(2 << 20, b".")
+SECOND = b"second".ljust(2 << 20, b".")
+
+
+def object_path(project, content):
+    return LfsStore(project.repository).path_of(hashlib.sha256(content).hexdigest())
+
+
+def drop_by_hand(project):
+    """A commit with a second large file, which is taken off its branch again."""
+    first = project.git("rev-parse", "main")
+    second = project.commit({"small.txt": b"small", "second.bin": SECOND})
+    project.git("update-ref", "refs/heads/main", first)
+    for content in (FIRST, SECOND):
+        make_old(object_path(project, content))
+    return second
+
+
+def forget(project):
+    project.git("reflog", "expire", "--expire=all", "--all")
+
+
+def test_a_large_file_that_nothing_names_is_found_and_removed_and_no_other(project):
+    drop_by_hand(project)
+    assert project.doctor().findings == []  # the reflog names it: who dropped the commit can still take it back
+    forget(project)
+    looked = project.doctor()
+    found = looked.only("unreferenced_large_file")
+    assert (looked.code, found["size"]) == (1, 2 << 20)
+    assert found["what"] == str(object_path(project, SECOND).relative_to(project.repository))
+    assert project.doctor("--fix").code == 0
+    assert project.large_files() == {object_path(project, FIRST)}
+    assert project.doctor("--deep").findings == []
+
+
+def test_whatever_names_a_large_file_keeps_it(project):
+    second = drop_by_hand(project)
+    forget(project)
+    for name in ("refs/tags/light", "refs/perago/staging/x", "refs/elsewhere/x"):
+        project.git("update-ref", name, second)
+        assert "unreferenced_large_file" not in project.doctor("--fix").kinds, name
+        project.git("update-ref", "-d", name)
+        forget(project)
+    project.git("tag", "-a", "-m", "annotated", "heavy", second)
+    assert project.doctor("--fix").findings == []
+    project.git("tag", "-d", "heavy")
+    assert project.doctor().kinds == ["unreferenced_large_file"]
+
+
+def test_a_young_large_file_may_be_a_running_attempts(project):
+    drop_by_hand(project)
+    forget(project)
+    object_path(project, SECOND).touch()
+    assert project.doctor("--fix").findings == []
+    assert object_path(project, SECOND).exists()
+
+
+def test_an_attempt_that_uses_an_old_large_file_again_keeps_it(project):
+    drop_by_hand(project)
+    forget(project)
+    store = LfsStore(project.repository)
+    pointer = Pointer(hashlib.sha256(SECOND).hexdigest(), len(SECOND))
+    assert store.reuse(pointer)
+    assert not store.remove_unreferenced(pointer.sha256, object_path(project, SECOND).stat().st_mtime)
+    assert object_path(project, SECOND).exists()
+
+
+def test_nothing_is_taken_for_unreferenced_where_not_all_can_be_read(project):
+    drop_by_hand(project)
+    forget(project)
+    blob = project.git("rev-parse", "main:first.bin")
+    (project.repository / "objects" / blob[:2] / blob[2:]).unlink()
+    looked = project.doctor("--fix")
+    assert (looked.code, looked.kinds) == (1, ["damaged_object"])
+    assert "'first.bin' of commit" in looked.findings[0]["what"]
+    assert object_path(project, SECOND).exists()
+
+
+def test_a_large_file_that_is_missing_is_told_with_its_path_and_the_mend(project):
+    path = object_path(project, FIRST)
+    path.unlink()
+    looked = project.doctor("--fix")
+    found = looked.only("missing_large_file")
+    assert (looked.code, found["fixable"], found["size"]) == (1, False, 2 << 20)
+    assert found["what"] == f"'first.bin' of commit {project.git('rev-parse', 'main')[:12]}"
+    assert str(path) in found["why"]
+    assert "lfs fetch" in found["why"]
+
+
+def test_a_large_file_cut_short_is_always_seen_and_another_content_only_by_a_deep_look(project):
+    path = object_path(project, FIRST)
+    path.chmod(0o644)
+    path.write_bytes(FIRST[:-1] + b"!")
+    assert project.doctor().findings == []
+    deep = project.doctor("--deep")
+    assert (deep.code, deep.kinds) == (1, ["damaged_large_file"])
+    assert "sha256" in deep.findings[0]["why"]
+    path.write_bytes(FIRST[:-1])
+    assert "has 2097151 bytes, and should have 2097152" in project.doctor().only("damaged_large_file")["why"]
+
+
+def amend(project, change):
+    """Write the newest commit anew with another message."""
+    message = change(project.git("show", "-s", "--format=%B", "main"))
+    tree, parent = project.git("rev-parse", "main^{tree}"), project.git("rev-parse", "main^")
+    commit = project.git("commit-tree", tree, "-p", parent, "-m", message)
+    project.git("update-ref", "refs/heads/main", commit)
+    return commit
+
+
+def test_a_stamp_that_cannot_be_read_is_told(project):
+    assert project.perago(*project.run_arguments("one")).code == 0
+    assert project.doctor().findings == []
+    commit = amend(project, lambda message: message.replace("Perago-Task-Id:", "Perago-Task-Ident:"))
+    looked = project.doctor("--fix")
+    assert (looked.code, looked.kinds) == (1, ["unreadable_stamp"])
+    assert commit[:12] in looked.findings[0]["what"]
+
+
+def test_a_stamp_that_was_copied_is_a_note_and_no_fault(project):
+    assert project.perago(*project.run_arguments("one")).code == 0
+    published = project.git("rev-parse", "main")
+    tree, message = project.git("rev-parse", "main^{tree}"), project.git("show", "-s", "--format=%B", "main")
+    copied = project.git("commit-tree", tree, "-p", published, "-m", message)
+    other = project.git("commit-tree", project.git("rev-parse", "main^^{tree}"), "-p", copied, "-m", message)
+    project.git("update-ref", "refs/heads/main", other)
+    looked = project.doctor()
+    assert (looked.code, looked.kinds) == (0, ["stamp_that_does_not_count"] * 2)
+    assert all(finding["note"] for finding in looked.findings)
+
+
+def test_a_message_that_speaks_of_a_trailer_carries_no_stamp(project):
+    tree, head = project.git("rev-parse", "main^{tree}"), project.git("rev-parse", "main")
+    commit = project.git("commit-tree", tree, "-p", head, "-m", "why\n\nPerago-Task: is a trailer")
+    project.git("update-ref", "refs/heads/main", commit)
+    assert project.doctor(*OF_ANY_AGE).findings == []
