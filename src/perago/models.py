@@ -239,6 +239,7 @@ class Stamp:
         task_id, retry_count, scheduled_time, poll_count: the execution, as the engine names it.
         execution_id: the execution, as we name it; unique for each run.
         input_ref: full id of the commit that the attempt worked on.
+        branch: that the publication moved; on another branch the stamp does not count. Empty: not said.
         expected_head: full id of the head that the publication moved; empty until a store puts the commit on a head.
             A stamp counts only where this is the commit's first parent.
         params_digest, code_digest, result_digest: `sha256:<hex>`.
@@ -260,6 +261,7 @@ class Stamp:
     poll_count: int | None
     execution_id: str
     input_ref: str
+    branch: str = ""
     expected_head: str = ""
     params_digest: str
     code_digest: str
@@ -281,6 +283,10 @@ class Stamp:
     def on(self, head: str, abandoned: tuple[str, ...] = ()) -> Stamp:
         """The same stamp for a commit whose first parent is `head`."""
         return replace(self, expected_head=head, abandoned=abandoned)
+
+    def is_for(self, branch: str) -> bool:
+        """Whether it may count on a branch: a copy of the commit on another one is a person's."""
+        return self.branch in ("", branch)
 
 
 @dataclass(frozen=True)
@@ -334,6 +340,14 @@ class History:
     def between(self) -> tuple[CommitFacts, ...]:
         """Oldest first, seals passed over: what the publish fence judges."""
         return tuple(commit for commit in reversed(self.commits) if not commit.is_seal)
+
+    def on_branch(self, branch: str) -> History:
+        """The same history as `branch`'s: a stamp that was made for another branch is a copy, and says nothing."""
+        commits = (
+            commit if commit.stamp is None or commit.stamp.is_for(branch) else replace(commit, stamp=None)
+            for commit in self.commits
+        )
+        return replace(self, commits=tuple(commits))
 
 
 # ---------------------------------------------------------------- the engine's record

@@ -8,7 +8,7 @@ from typing import Any
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
 from perago.models import JsonObject, ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
-from perago.redaction import mask_text
+from perago.redaction import mask_text, text_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_result
 
@@ -78,9 +78,9 @@ def status_for_exception(exc: BaseException) -> ResultStatus:
 
 def reason_for_exception(exc: BaseException) -> str:
     """The message, masked; for an error that is not Perago's own or says nothing, with its class's name."""
-    text = exc.reason if isinstance(exc, TaskExecutionError) else str(exc)
+    text = mask_text(exc.reason) if isinstance(exc, TaskExecutionError) else text_of(exc)
     if not text.strip():
         text = type(exc).__name__
     elif not type(exc).__module__.startswith("perago."):
         text = f"{type(exc).__name__}: {text}"
-    return mask_text(text)
+    return text

@@ -132,7 +132,7 @@ class Target:
         decide: Callable[[History, InstanceRecord | None, fence.Applicant], Plan | None],
     ) -> Plan | None:
         with self.phases(Phase.DECIDE) as span:
-            history = read_history(self.workspace_input)
+            history = read_history(self.workspace_input).on_branch(self.workspace_input.branch)
             record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
             plan = decide(history, record, self.applicant)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan))

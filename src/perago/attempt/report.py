@@ -91,7 +91,7 @@ def last_look(
             params_digest=json_digest(describe_params(parse_params(task, input_data)[0])),
             code_digest=code_digest(task),
         )
-        history = read_history(workspace_input)
+        history = read_history(workspace_input).on_branch(workspace_input.branch)
         plan = plan_completed_elsewhere(history, load_record(attempt), asking)
         return None if plan is None else completed(workspace_output(workspace_input, plan.ref, plan.result or {}))
 

@@ -190,7 +190,7 @@ class AttemptRun:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
-            draft = Draft.begin(self.task, call, self.identity, workspace_input.ref, self.clock)
+            draft = Draft.begin(self.task, call, self.identity, workspace_input, self.clock)
             target = Target(
                 ports=ports,
                 attempt=self.attempt,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.body import BodyCall
-from perago.models import AttemptIdentity, JsonObject, Stamp
+from perago.models import AttemptIdentity, JsonObject, Stamp, WorkspaceInput
 from perago.ports import Clock
 from perago.redaction import mask_json
 from perago.stamps import json_digest, storable
@@ -32,6 +33,7 @@ class Draft:
     identity: AttemptIdentity
     reference_task_name: str
     input_ref: str
+    branch: str
     params: JsonObject
     params_digest: str
     code_digest: str
@@ -40,14 +42,20 @@ class Draft:
 
     @classmethod
     def begin(
-        cls, task: TaskDefinition, call: BodyCall, identity: AttemptIdentity, input_ref: str, clock: Clock
+        cls,
+        task: TaskDefinition,
+        call: BodyCall,
+        identity: AttemptIdentity,
+        workspace_input: WorkspaceInput,
+        clock: Clock,
     ) -> Draft:
         params = describe_params(call.params)
         return cls(
             task=task.name,
             identity=identity,
             reference_task_name=identity.reference_task_name or task.name,
-            input_ref=input_ref,
+            input_ref=workspace_input.ref,
+            branch=workspace_input.branch,
             params=params,
             params_digest=json_digest(params),
             code_digest=code_digest(task),
@@ -68,6 +76,7 @@ class Draft:
             poll_count=self.identity.poll_count,
             execution_id=execution_id,
             input_ref=self.input_ref,
+            branch=self.branch,
             params_digest=self.params_digest,
             code_digest=self.code_digest,
             result_digest=json_digest(mask_json(result)),
@@ -89,5 +98,14 @@ def describe_params(params: BaseModel) -> JsonObject:
         described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
     except PydanticSerializationError:
         described = {name: repr(value) for name, value in params}
-    masked: dict[str, Any] = mask_json(described)
+    masked: dict[str, Any] = mask_json(_finite(described))
     return masked
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with infinities and NaN, which JSON has no numbers for, as text: `inf`, `-inf`, `nan`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value

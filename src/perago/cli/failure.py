@@ -53,7 +53,7 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
     if debugging and not isinstance(exc, click.ClickException | KeyboardInterrupt):
-        click.echo("".join(traceback.format_exception(exc)), err=True)
+        click.echo(mask_text("".join(traceback.format_exception(exc))), err=True)
     if _wants_json(arguments):
         print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
     if isinstance(exc, click.UsageError) and exc.ctx is not None:

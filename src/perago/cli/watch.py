@@ -66,6 +66,8 @@ class Watch:
 
     def _remember(self, event: Event) -> None:
         attributes = event.attributes
+        if event.kind == "started" and event.phase is Phase.DECIDE:
+            self.error = None  # the swap before was lost, and the attempt goes on
         if event.kind == "failed" and event.phase not in _AFTERMATH:
             self.error = self.error or event.error
         if event.kind != "completed":

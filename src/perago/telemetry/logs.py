@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from perago.ports import Event, Phase
-from perago.redaction import mask_text
+from perago.redaction import text_of
 
 _LOGGER = logging.getLogger("perago.attempt")
 
@@ -21,7 +21,7 @@ def log_event(event: Event) -> None:
     if not _LOGGER.isEnabledFor(level):
         return
     about = "; ".join(f"{name}={value}" for name, value in event.attributes.items())
-    fault = f": {type(event.error).__name__}: {mask_text(str(event.error))}" if event.error is not None else ""
+    fault = f": {type(event.error).__name__}: {text_of(event.error)}" if event.error is not None else ""
     _LOGGER.log(
         level,
         "%s %s after %.3f s (task %s, execution %s)%s%s",

@@ -304,3 +304,32 @@ def test_a_stamp_says_who_made_it_from_what_with_what_result(world):
     assert (stamp.params, stamp.result, stamp.result_exact) == ({"text": "hello"}, {"said": "hello"}, True)
     assert stamp.started_at.endswith("+00:00")
     assert stamp.duration_ms >= 0
+
+
+def test_a_copy_of_a_publication_on_another_branch_is_a_person_s(world):
+    """Its parent and its content are the original's; only the branch tells."""
+    world.schedule("left")
+    world.schedule("right")
+    left, right = world.poll(), world.poll()
+    published = ref_of(world.attempt(left))
+    stamp = world.store.stamp_of(published)
+    assert stamp.branch == "main"
+    history = world.store.read_history(world.store.input(ref=world.input_ref))
+    assert history.on_branch("main") == history
+    assert [commit.stamp for commit in history.on_branch("draft").commits] == [None]
+    assert "say" in world.attempt(right).reason_for_incompletion
+
+
+def test_a_body_whose_exception_cannot_say_its_message_is_a_failed_attempt(world):
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    def fail(workspace, params):
+        raise Mute
+
+    world.schedule()
+    world.body = fail
+    with world.nothing_left():
+        result = world.attempt(world.poll())
+    assert (result.status, result.reason_for_incompletion) == ("FAILED", "Mute")

@@ -1,5 +1,6 @@
 """What of the params goes into stamps and records: everything but secrets."""
 
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -32,3 +33,12 @@ def test_a_secret_is_masked_too_where_the_params_have_no_json_form():
     assert "hunter2" not in str(described)
     assert described["text"] == "'a'"
     assert described["thing"] == "Opaque()"
+
+
+class Limits(BaseModel):
+    limit: float = math.inf
+    floor: list[float] = [-math.inf, 1.5]
+
+
+def test_infinities_are_described_as_text():
+    assert describe_params(Limits()) == {"limit": "inf", "floor": ["-inf", 1.5]}

@@ -4,11 +4,26 @@ import time
 
 import pytest
 
-from perago.redaction import MASK, is_secret_key, mask_json, mask_text
+from perago.redaction import MASK, is_secret_key, mask_json, mask_text, text_of
 
 
 @pytest.mark.parametrize(
-    "key", ["password", "db_password", "apiKey", "API_KEY", "secret", "clientSecret", "access_key_id", "auth-token"]
+    "key",
+    [
+        "secret_key",
+        "aws_secret_key",
+        "signing_key",
+        "pwd",
+        "passwords",
+        "password",
+        "db_password",
+        "apiKey",
+        "API_KEY",
+        "secret",
+        "clientSecret",
+        "access_key_id",
+        "auth-token",
+    ],
 )
 def test_names_of_secrets(key):
     assert is_secret_key(key)
@@ -25,6 +40,10 @@ def test_names_that_only_look_alike(key):
         "cannot reach https://me:hunter2@host/x",
         "cannot reach https://hunter2@host/x",
         "password=hunter2 is wrong",
+        'password="my hunter2 pass"',
+        "Authorization: token hunter2",
+        "secret_key=hunter2",
+        "https://h/?token=hunter2",
         "Authorization: Bearer hunter2",
         '{"api_key": "hunter2"}',
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=hunter2",
@@ -51,3 +70,25 @@ def test_masking_takes_time_in_proportion_to_the_text(unit):
         return time.process_time() - began
 
     assert seconds(2_000_000) < 3
+
+
+@pytest.mark.parametrize("value", ["hunter2", 123, ["hunter2"], {"value": "hunter2"}])
+def test_what_stands_under_a_secret_name_is_masked_whatever_it_is(value):
+    assert mask_json({"password": value, "has_token": True, "secret": None}) == {
+        "password": MASK,
+        "has_token": True,
+        "secret": None,
+    }
+
+
+def test_a_secret_within_a_text_of_a_json_value_is_masked():
+    assert "hunter2" not in str(mask_json({"dsn": "Server=db;Password=hunter2;", "urls": ["https://h/?token=hunter2"]}))
+
+
+def test_an_exception_that_cannot_say_its_message_has_none():
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert text_of(Mute()) == ""
+    assert text_of(ValueError("password=hunter2")) == f"password={MASK}"

@@ -17,6 +17,7 @@ from perago.engines.local.record import POLL_COUNT, RunRecord, TryEntry
 from perago.errors import EngineError
 from perago.models import JsonObject, RuntimeTaskResult, TryStatus
 from perago.ports import Clock
+from perago.redaction import mask_json
 
 
 @dataclass(frozen=True, kw_only=True)
