@@ -37,6 +37,15 @@ def test_a_killed_attempts_staging_reference_is_swept_when_it_is_old(bench, sysc
     assert later.sweep(3600).staging == ()
 
 
+def test_a_staging_reference_whose_commit_is_gone_does_not_stop_a_sweep(bench):
+    bench.import_files({"a": b"a"})
+    broken = bench.path / "refs/perago/staging/broken"
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_text("1" * 40 + "\n")
+    assert bench.store.sweep(3600).staging == ("refs/perago/staging/broken",)
+    assert not broken.exists()
+
+
 def test_branches_and_foreign_references_are_never_swept(bench):
     bench.import_files({"a": b"a"})
     bench.git("update-ref", "refs/perago/other", "main")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.errors import StoreError
 from perago.models import StagedWorkspace
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.refs import STAGING, References
@@ -42,7 +43,11 @@ def sweep(references: References, older_than_seconds: float) -> Swept:
 
 
 def _staged_at(references: References, commit_id: str) -> int:
-    return references.repository.commit(commit_id).commit_time
+    """When a commit was staged, seconds since the epoch; 0 where it is gone, and nothing can come of it any more."""
+    try:
+        return references.repository.commit(commit_id).commit_time
+    except StoreError:
+        return 0
 
 
 def _remove_old_locks(directory: Path, older_than_seconds: float) -> int:
