@@ -49,7 +49,9 @@ def test_the_first_task_does_what_it_says(first_task, tmp_path):
 
 def test_the_options_that_the_readme_names_are_there(first_task):
     options = re.findall(r"`(--[a-z-]+)", README.read_text().partition("## A first task")[2])
-    done = first_task("perago run --help; perago check --help; perago extract --help; perago runs --help")
+    done = first_task(
+        "perago run --help; perago check --help; perago extract --help; perago runs --help; perago doctor --help"
+    )
     assert done.returncode == 0, done.stderr
     missing = [option for option in options if option not in done.stdout]
     assert not missing
