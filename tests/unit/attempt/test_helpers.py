@@ -1,0 +1,120 @@
+"""The helpers around an attempt: the body phase alone, free tasks, outputs."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from perago import (
+    TaskContext,
+    TaskExecutionError,
+    TaskInputError,
+    WorkspaceSpec,
+    build_workspace_free_task_output,
+    build_workspace_task_output,
+    invoke_workspace_free_task,
+    invoke_workspace_task_body,
+    run_workspace_free_task_attempt,
+    task,
+)
+
+REF = {"repository": "songs", "branch": "main", "ref_type": "commit", "ref": "a" * 40}
+
+
+class Params(BaseModel):
+    text: str = "hello"
+
+
+class Result(BaseModel):
+    said: str
+
+
+@task(name="write", owner_email="ada@example.org", workspace=WorkspaceSpec())
+def write(workspace: Path, params: Params) -> Result:
+    (workspace / "out.txt").write_text(params.text)
+    return Result(said=params.text)
+
+
+@task(name="free", owner_email="ada@example.org")
+async def free(params: Params, context: TaskContext) -> Result:
+    await asyncio.sleep(0)
+    if params.text == "exit":
+        raise SystemExit(3)
+    if params.text == "boom":
+        raise ValueError("it went boom")
+    context.progress(1, 2)
+    return Result(said=f"{params.text} by {context.task_name}")
+
+
+WRITE, FREE = write.__perago_task__, free.__perago_task__
+
+
+def test_the_body_of_a_workspace_task_is_invoked_alone_and_further_fields_are_passed_over(tmp_path):
+    said = invoke_workspace_task_body(WRITE, {"workspace": REF, "params": {"text": "a"}, "more": 1}, tmp_path)
+    assert said == {"result": {"said": "a"}}
+    assert (tmp_path / "out.txt").read_text() == "a"
+
+
+def test_the_body_of_a_free_task_is_invoked_alone():
+    assert invoke_workspace_free_task(FREE, {"params": {"text": "a"}, "more": 1}) == {"result": {"said": "a by free"}}
+
+
+def test_an_async_body_also_runs_where_a_loop_is_running_and_its_error_comes_out():
+    async def notebook(text):
+        return invoke_workspace_free_task(FREE, {"params": {"text": text}})
+
+    assert asyncio.run(notebook("a")) == {"result": {"said": "a by free"}}
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(notebook("boom"))
+
+
+@pytest.mark.parametrize("missing", ["workspace", "params"])
+def test_what_is_missing_of_the_input_is_named(tmp_path, missing):
+    given = {name: value for name, value in {"workspace": REF, "params": {}}.items() if name != missing}
+    with pytest.raises(TaskInputError, match=missing):
+        invoke_workspace_task_body(WRITE, given, tmp_path)
+
+
+def test_a_helper_for_the_other_kind_of_task_is_named(tmp_path):
+    with pytest.raises(TaskInputError, match="invoke_workspace_free_task"):
+        invoke_workspace_task_body(FREE, {"params": {}}, tmp_path)
+    with pytest.raises(TaskInputError, match="invoke_workspace_task_body"):
+        invoke_workspace_free_task(WRITE, {"params": {}})
+    with pytest.raises(TaskInputError, match="build_workspace_free_task_output"):
+        build_workspace_task_output(FREE, REF, "b" * 40, {"said": "a"})
+    with pytest.raises(TaskInputError, match="build_workspace_task_output"):
+        build_workspace_free_task_output(WRITE, {"said": "a"})
+    with pytest.raises(TaskInputError, match="run_workspace_task_attempt"):
+        run_workspace_free_task_attempt(WRITE, {"params": {}})
+
+
+def test_outputs_keep_repository_branch_and_the_spelling_that_came_in():
+    output = build_workspace_task_output(WRITE, REF, "b" * 40, Result(said="a"))
+    assert output == {"workspace": {**REF, "ref": "b" * 40}, "result": {"said": "a"}}
+    assert build_workspace_free_task_output(FREE, {"said": "a"}) == {"result": {"said": "a"}}
+
+
+def test_a_result_with_a_field_too_many_is_refused():
+    with pytest.raises(TaskExecutionError, match="more"):
+        build_workspace_free_task_output(FREE, {"said": "a", "more": 1})
+
+
+@pytest.mark.parametrize(
+    ("input_data", "status", "told"),
+    [
+        ({"params": {"text": "a"}}, "COMPLETED", None),
+        ({"params": {"text": "exit"}}, "FAILED", "sys.exit(3)"),
+        ({"params": {"text": "boom"}}, "FAILED", "ValueError: it went boom"),
+        ({"params": {"text": 1}}, "FAILED", "params.text"),
+        ({"params": {}, "more": 1}, "FAILED", "more"),
+        ({}, "FAILED", "params"),
+    ],
+)
+def test_an_attempt_of_a_free_task_ends_in_a_result(input_data, status, told):
+    result = run_workspace_free_task_attempt(FREE, input_data)
+    assert result.status == status
+    if told is None:
+        assert result.output == {"result": {"said": "a by free"}}
+    else:
+        assert told in result.reason_for_incompletion
