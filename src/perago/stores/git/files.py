@@ -31,15 +31,6 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def sync_file(path: Path) -> None:
-    """Make a file's content survive a crash of the machine."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_directories(directory: Path) -> None:
     """Make a directory and those above it, each name synced."""
     if directory.is_dir():

@@ -36,18 +36,13 @@ _MODE = 0o444
 def open_writer(repository: Repository, files: int, known: Set[str] = frozenset()) -> Iterator[ObjectWriter]:
     """Where the objects of one commit with this many changed files go.
 
-    They are in the repository, synced, after the context; after an exception, they are not.
+    They are in the repository, synced, after the context; after an exception, a pack is not.
 
     Args:
         known: ids of objects that hang on a branch already and need not be written again.
     """
     if files < PACK_FROM:
-        loose = LooseWriter(repository, known)
-        try:
-            yield loose
-            loose.finish()
-        finally:
-            loose.discard()
+        yield LooseWriter(repository, known)
         return
     directory = repository.path / "objects" / "pack"
     with _packing(repository):
@@ -56,11 +51,11 @@ def open_writer(repository: Repository, files: int, known: Set[str] = frozenset(
         descriptor, name = tempfile.mkstemp(prefix="tmp_pack_", dir=directory)
     pack = Path(name)
     try:
-        # What is buffered is written when the file is closed, also after a failure, and may fail again.
-        with _packing(repository), os.fdopen(descriptor, "w+b") as file:
+        with os.fdopen(descriptor, "w+b") as file:
             writer = PackWriter(file, repository, known)
             yield writer
-            writer.finish()
+            with _packing(repository):
+                writer.finish()
         with _packing(repository):
             writer.install(pack)
     finally:

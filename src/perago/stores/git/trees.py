@@ -112,11 +112,10 @@ class _Edits:
     directories: dict[str, _Edits] = field(default_factory=dict)
 
 
-def edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, overlay: Overlay) -> str:
+def edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str, overlay: Overlay) -> str:
     """Write the tree that an overlay makes of another; only the directories on the way are written.
 
-    Without another one (None) it is made of an empty tree. A directory that is left without files goes. A path may
-    become a directory, or a directory a path.
+    A directory that is left without files goes. A path may become a directory, or a directory a path.
 
     Raises:
         WorkspaceContentError: a file would stand where there is also a directory.
