@@ -15,7 +15,7 @@ COMPILE := uv pip compile pyproject.toml --generate-hashes --universal --python-
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov check lint types layers format lock clean
+.PHONY: help setup quickstart test cov bench check lint types layers format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of 
 
 cov: ## Write what the last `make test` covered to htmlcov/, line by line
 	$(BIN)/coverage html
+
+bench: $(RUN) ## Measure attempts beside plain git into benchmarks/RESULTS.md, under 10 minutes (BENCH=directory to work in)
+	$(BIN)/python -m benchmarks $(if $(BENCH),--directory $(BENCH))
 
 check: lint types layers ## Check lint, types and layering
 

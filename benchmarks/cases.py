@@ -1,0 +1,137 @@
+"""What is measured: how many files, how large, how many of them change, and how often."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import sides
+from benchmarks.compare import Comparison, compare
+from benchmarks.inputs import Content, make_git_repository, make_perago_repository
+from benchmarks.sides import Case, Side
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+ATTEMPT = "Perago, an attempt"
+RUN = "Perago, `perago run`"
+GIT = "git"
+LFS = "git with git-lfs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one run of the benchmarks does.
+
+    Attributes:
+        small: numbers of small files, `sizes` their bytes; of each `changed` change.
+        large: bytes of large files, the first beside git, the others for the memory alone.
+        files: numbers of small files for the growth, of which `changed` change.
+        changes: numbers of changed files for the growth, of the greatest of `small`.
+        repeats, large_repeats: samples of each side.
+        seconds: when so many have passed, what has not begun of the growth is left out.
+    """
+
+    small: tuple[int, ...] = (1_000, 10_000)
+    sizes: tuple[int, ...] = (4 * KIB, KIB)
+    changed: int = 10
+    large: tuple[int, ...] = (GIB, 64 * MIB)
+    files: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000)
+    changes: tuple[int, ...] = (10, 100, 1_000, 10_000)
+    repeats: int = 5
+    large_repeats: int = 3
+    seconds: float = 500.0
+
+
+TINY = Plan(
+    small=(5, 20), sizes=(KIB,), changed=2, large=(3 * MIB, 2 * MIB), files=(5, 20), changes=(2, 20), repeats=1,
+    large_repeats=1, seconds=60.0,
+)  # fmt: skip
+"""Shows that the benchmarks run, and nothing else."""
+
+
+@dataclass
+class Results:
+    """What was measured.
+
+    Attributes:
+        small: by number of files and their size; large: by size.
+        by_files, by_changes: the growth; by number of files, and by number of changed files.
+        left_out: what there was no time for.
+    """
+
+    small: dict[tuple[int, int], Comparison] = field(default_factory=dict)
+    large: dict[int, Comparison] = field(default_factory=dict)
+    by_files: dict[int, Comparison] = field(default_factory=dict)
+    by_changes: dict[int, Comparison] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+class Measuring:
+    """A run of the benchmarks.
+
+    Args:
+        directory: where it works, and leaves nothing; on the file system that is to be measured.
+    """
+
+    def __init__(self, plan: Plan, directory: Path) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._began = time.monotonic()
+        self.results = Results()
+
+    def run(self) -> Results:
+        """Measure everything."""
+        plan = self._plan
+        for files in plan.small:
+            for size in plan.sizes:
+                self.results.small[files, size] = self._small(
+                    Content(files, size), plan.changed, plan.repeats, run=True
+                )
+        for number, size in enumerate(plan.large):
+            self.results.large[size] = self._large(Content(1, size), beside_git=number == 0)
+        for files in plan.files:
+            if self._has_time(f"{files:,} files"):
+                content = Content(files, plan.sizes[0])
+                self.results.by_files[files] = self._small(content, plan.changed, plan.large_repeats)
+        for changed in plan.changes:
+            if self._has_time(f"{changed:,} changed files"):
+                content = Content(max(plan.small), plan.sizes[0])
+                self.results.by_changes[changed] = self._small(content, changed, plan.large_repeats)
+        return self.results
+
+    def _small(self, content: Content, changed: int, repeats: int, *, run: bool = False) -> Comparison:
+        title = f"{content.files:,} files of {content.size:,} bytes, {min(changed, content.files):,} changed"
+        with self._working(title) as directory:
+            case = Case(make_git_repository(content, directory), changed)
+            both: dict[str, tuple[Side, Case]] = {ATTEMPT: (sides.perago, case), GIT: (sides.git, case)}
+            if run:
+                both[RUN] = (sides.perago_run, case)
+            return compare(title, both, repeats, directory)
+
+    def _large(self, content: Content, *, beside_git: bool) -> Comparison:
+        title = f"one file of {content.size // MIB:,} MiB, one byte changed"
+        with self._working(title) as directory:
+            in_lfs = Case(make_perago_repository(content, directory), 1)
+            all_sides: dict[str, tuple[Side, Case]] = {ATTEMPT: (sides.perago, in_lfs)}
+            if beside_git:
+                all_sides[GIT] = (sides.git, Case(make_git_repository(content, directory), 1))
+                if shutil.which("git-lfs"):
+                    all_sides[LFS] = (sides.git_lfs, in_lfs)
+            return compare(title, all_sides, self._plan.large_repeats, directory)
+
+    @contextmanager
+    def _working(self, title: str) -> Iterator[Path]:
+        print(f"{time.monotonic() - self._began:5.0f} s  {title}", flush=True)
+        with tempfile.TemporaryDirectory(dir=self._directory) as directory:
+            yield Path(directory)
+
+    def _has_time(self, what: str) -> bool:
+        if time.monotonic() - self._began < self._plan.seconds:
+            return True
+        self.results.left_out.append(what)
+        return False

@@ -1,0 +1,76 @@
+"""One attempt, as `perago run` does it but for the command line and the body's own process.
+
+usage: python -m benchmarks.program_attempt REPOSITORY WORKSPACE_ROOT COUNT WORD
+It prints, as JSON, how long the attempt took, and each of its phases, in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.tasks import change
+from perago.attempt.phases import Phases
+from perago.attempt.report import report_attempt
+from perago.attempt.run import run_workspace_task_attempt
+from perago.engines.local import LocalEngine
+from perago.ports import Event, SystemClock
+from perago.stores.git import GitStore
+from perago.tasks.declare import task_of
+
+
+class Stopwatch:
+    """An observer that adds up how long each phase took."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+
+    def __call__(self, event: Event, /) -> None:
+        if event.kind == "completed":
+            self.phases[event.phase.value] = self.phases.get(event.phase.value, 0.0) + event.seconds
+        assert event.kind != "failed", event.error
+
+
+def main() -> None:
+    """Run it, and print what was measured."""
+    repository, root, count, word = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    stopwatch = Stopwatch()
+    began = time.perf_counter()
+    status = attempt(repository, root, {"count": count, "word": word}, stopwatch)
+    seconds = time.perf_counter() - began
+    assert status == "COMPLETED", status
+    print(json.dumps({"seconds": seconds, "phases": stopwatch.phases}))
+
+
+def attempt(repository: Path, root: Path, params: dict[str, object], observer: Stopwatch) -> str:
+    """Run the task on the head of `main`, and report its result; returns its status."""
+    task = task_of(change)
+    assert task is not None
+    store, engine = GitStore(repository, observer=observer), LocalEngine(repository / "perago" / "runs")
+    workspace = {"repository": "r", "branch": "main", "refType": "commit", "ref": store.resolve("main")}
+    input_data = {"workspace": workspace, "params": params}
+    with engine.start_run(target="benchmarks.tasks:change", task_name=task.name, input_data=input_data) as run:
+        result = run_workspace_task_attempt(
+            task,
+            input_data,
+            run.attempt,
+            root,
+            download_workspace=store.download_workspace,
+            load_current_attempt=engine.load_current_attempt,
+            stage_workspace=store.stage_workspace,
+            publish_workspace=store.publish_workspace,
+            cleanup_staging=store.cleanup_staging,
+            complete_noop_workspace=store.complete_noop_workspace,
+            read_history=store.read_history,
+            load_record=engine.load_record,
+            observer=observer,
+        )
+        phases = Phases(observer, SystemClock(), execution_id="", task_id=run.attempt.task_id)
+        report_attempt(engine, run.attempt, result, phases)
+    return result.status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The sides: an attempt, and the same by hand with git. Each lays out, changes, publishes and cleans up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.changing import change_files
+from benchmarks.inputs import environment
+from benchmarks.measure import Usage, run, settle
+
+_LFS_FILTERS = [
+    option
+    for setting in (
+        "filter.lfs.process=git-lfs filter-process",
+        "filter.lfs.clean=git-lfs clean -- %f",
+        "filter.lfs.smudge=git-lfs smudge -- %f",
+        "filter.lfs.required=true",
+    )
+    for option in ("-c", setting)
+]
+_HARD_LINKED = ("objects", "lfs")
+"""What git and Perago write once and never change."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of one side.
+
+    Attributes:
+        publishing: seconds of laying out and publishing: all but the body's own time and the removal of its files.
+        whole: the programs, from their start to their end, the removal of the files included.
+        phases: seconds by phase, or by git's command.
+    """
+
+    publishing: float
+    whole: Usage
+    phases: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is done.
+
+    Attributes:
+        repository: bare, with a branch `main`; each run gets a copy.
+        changed: so many files are changed.
+    """
+
+    repository: Path
+    changed: int
+
+
+Side = Callable[[Case, Path, str], Sample]
+"""Does a case once, in an empty directory; the word differs from run to run."""
+
+
+def perago(case: Case, directory: Path, word: str) -> Sample:
+    """One attempt in a process of its own, the body in the same process."""
+    repository = copy_repository(case.repository, directory / "data.git")
+    program = [sys.executable, "-m", "benchmarks.program_attempt"]
+    command: list[str | Path] = [*program, repository, directory / "workspaces", str(case.changed), word]
+    settle()
+    whole = run(command, environment=environment(), directory=directory)
+    told = json.loads(whole.output)
+    phases = told["phases"]
+    phases["rest"] = told["seconds"] - sum(phases.values())
+    publishing = told["seconds"] - phases["body"] - phases["clean"]
+    return Sample(publishing, whole, phases)
+
+
+def perago_run(case: Case, directory: Path, word: str) -> Sample:
+    """The command `perago run`, as a person types it: the interpreter's start and the body's own process included."""
+    repository = copy_repository(case.repository, directory / "data.git")
+    params = ["--param", f"count={case.changed}", "--param", f'word="{word}"']
+    options: list[str | Path] = ["--repo", repository, "--branch", "main", "--workspace-root", directory / "workspaces"]
+    settle()
+    whole = run(
+        [sys.executable, "-m", "perago", "run", "benchmarks.tasks:change", *params, *options],
+        environment=environment(),
+        directory=directory,
+    )
+    return Sample(whole.seconds, whole, {})
+
+
+def git(case: Case, directory: Path, word: str) -> Sample:
+    """git itself: checkout into a fresh work tree, add, commit to the same branch of the same repository."""
+    return _by_hand(case, directory, word, [])
+
+
+def git_lfs(case: Case, directory: Path, word: str) -> Sample:
+    """As `git`, every file in git-lfs layout, which the repository has to have."""
+    attributes = directory / "attributes"
+    attributes.write_text("* filter=lfs -text\n")
+    return _by_hand(case, directory, word, ["-c", f"core.attributesFile={attributes}", *_LFS_FILTERS])
+
+
+def _by_hand(case: Case, directory: Path, word: str, options: list[str]) -> Sample:
+    repository, work = copy_repository(case.repository, directory / "data.git"), directory / "work"
+    work.mkdir()
+    known = {**environment(), "GIT_INDEX_FILE": str(directory / "index")}
+    command = ["git", f"--git-dir={repository}", f"--work-tree={work}", *options]
+
+    def do(*arguments: str) -> Usage:
+        return run([*command, *arguments], environment=known, directory=directory)
+
+    settle()
+    checkout = do("checkout", "--quiet", "--force", "main")
+    began = time.perf_counter()
+    change_files(work, case.changed, word)
+    changing = time.perf_counter() - began
+    add = do("add", "--all")
+    commit = do("commit", "--quiet", "--message=changed")
+    clean = run(["rm", "-rf", work], environment=known, directory=directory)
+    whole = checkout + add + commit + clean
+    phases = {"checkout": checkout.seconds, "add": add.seconds, "commit": commit.seconds, "rm -rf": clean.seconds}
+    publishing = checkout.seconds + add.seconds + commit.seconds
+    return Sample(publishing, replace(whole, seconds=whole.seconds + changing), phases)
+
+
+def copy_repository(source: Path, target: Path) -> Path:
+    """A copy that shares what never changes, so that one of a GiB costs nothing."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.name in _HARD_LINKED:
+            shutil.copytree(path, target / path.name, copy_function=os.link)
+        elif path.is_dir():
+            shutil.copytree(path, target / path.name)
+        else:
+            shutil.copy2(path, target / path.name)
+    return target

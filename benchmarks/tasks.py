@@ -1,0 +1,32 @@
+"""The task that is measured: it changes some files, as a body would, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from benchmarks.changing import change_files
+from perago import WorkspaceSpec, task
+
+
+class Params(BaseModel):
+    """What is to be changed.
+
+    Attributes:
+        count: so many files, spread over all of them; all where there are fewer.
+        word: eight characters that are written into the middle of each, and differ from run to run.
+    """
+
+    count: int
+    word: str
+
+
+class Result(BaseModel):
+    changed: int
+
+
+@task(name="change", owner_email="benchmarks@example.org", workspace=WorkspaceSpec())
+def change(workspace: Path, params: Params) -> Result:
+    """Change as many files as the params say."""
+    return Result(changed=change_files(workspace, params.count, params.word))

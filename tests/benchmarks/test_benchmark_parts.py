@@ -1,0 +1,124 @@
+"""The parts of the benchmarks that could make a figure wrong without a word."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.changing import change_files
+from benchmarks.compare import Comparison, Spread, compare, publishing
+from benchmarks.inputs import Content, environment, make_git_repository
+from benchmarks.measure import Usage, run
+from benchmarks.plot import plot
+from benchmarks.sides import Case, Sample, copy_repository, git, perago
+
+WORD = "abcdefgh"
+
+
+def sample(seconds):
+    return Sample(seconds, Usage(seconds, seconds, 1), {"a": seconds})
+
+
+def content(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_ratios_are_of_samples_that_were_taken_together():
+    comparison = Comparison("t", {"one": list(map(sample, [1, 20, 3])), "other": list(map(sample, [1, 10, 1]))})
+    assert comparison.ratio("one", "other", publishing) == Spread(2.0, 1.0, 3.0)
+    assert comparison.spread("one", publishing) == Spread(3, 1, 20)
+    assert comparison.phases("one") == {"a": 3}
+
+
+def test_sides_take_turns_and_the_first_round_does_not_count(tmp_path):
+    turns = []
+
+    def side(name):
+        def do(_case, directory, word):
+            assert list(directory.iterdir()) == []
+            turns.append((name, word))
+            return sample(len(turns))
+
+        return do
+
+    case = Case(tmp_path, 1)
+    comparison = compare("t", {"a": (side("a"), case), "b": (side("b"), case)}, 2, tmp_path)
+    assert [name for name, _ in turns] == ["a", "b"] * 3
+    assert len({word for _, word in turns}) == 3
+    assert [taken.publishing for taken in comparison.samples["a"]] == [3, 5]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_child_of_a_program_uses_counts(tmp_path):
+    grandchild = "bytes(100_000_000).count(1); import time\nwhile time.process_time() < 0.3: pass"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}], check=True); print('x')"
+    used = run([sys.executable, "-c", program], environment=dict(os.environ), directory=tmp_path)
+    assert used.output == "x\n"
+    assert used.peak_bytes > 100_000_000
+    assert used.cpu_seconds > 0.2
+    assert used.seconds >= 0.2
+
+
+def test_a_program_that_fails_is_no_measurement(tmp_path):
+    with pytest.raises(RuntimeError, match="oh no"):
+        run([sys.executable, "-c", "raise SystemExit('oh no')"], environment=dict(os.environ), directory=tmp_path)
+
+
+@pytest.mark.parametrize(("count", "changed"), [(1, 1), (3, 3), (10, 10), (99, 10)])
+def test_as_many_files_are_changed_as_is_said(tmp_path, count, changed):
+    Content(10, 64).write(tmp_path)
+    before = content(tmp_path)
+    assert change_files(tmp_path, count, WORD) == changed
+    after = content(tmp_path)
+    assert before.keys() == after.keys()
+    assert sum(before[path] != after[path] for path in before) == changed
+    assert all(len(after[path]) == 64 for path in after)
+
+
+def test_both_sides_publish_the_same_from_the_same(tmp_path):
+    case = Case(make_git_repository(Content(12, 100), tmp_path), 3)
+    trees = set()
+    for side in (perago, git):
+        here = tmp_path / side.__name__
+        here.mkdir()
+        taken = side(case, here, WORD)
+        assert 0 < taken.publishing <= taken.whole.seconds
+        command = ["git", f"--git-dir={here / 'data.git'}"]
+        told = run(
+            [*command, "log", "--format=%T", "main"], environment=environment(), directory=tmp_path
+        ).output.split()
+        trees.add(tuple(told))
+        left = [path.name for path in here.iterdir() if path.is_dir()]
+        assert sorted(left) in (["data.git"], ["data.git", "workspaces"])
+    [(published, original)] = trees
+    assert published != original
+
+
+def test_a_copied_repository_can_change_without_the_original(tmp_path):
+    source = make_git_repository(Content(3, 100), tmp_path)
+    before = content(source)
+    here = tmp_path / "here"
+    here.mkdir()
+    perago(Case(source, 3), here, WORD)
+    assert content(source) == before
+    assert content(copy_repository(source, tmp_path / "copy")) == before
+
+
+def test_a_plot_has_its_points_in_order_and_no_markup_from_names():
+    drawn = plot(
+        "a < b", "x", "y", {"one & all": {10: Spread(1, 1, 2), 100: Spread(5, 4, 6)}, "two": {10: Spread(2, 2, 2)}}
+    )
+    assert "a &lt; b" in drawn
+    assert "one &amp; all" in drawn
+    [first, last] = drawn.split('points="')[1].split('"')[0].split()
+    assert float(first.split(",")[0]) < float(last.split(",")[0])
+    assert float(first.split(",")[1]) > float(last.split(",")[1])
+
+
+def test_who_measures_loads_nothing_large(tmp_path):
+    """The kernel counts a program's memory from the fork on: whoever starts it is the least that can be measured."""
+    code = "import benchmarks.cases, benchmarks.report, sys; print('perago' in sys.modules, 'pygit2' in sys.modules)"
+    assert run([sys.executable, "-c", code], environment=environment(), directory=tmp_path).output == "False False\n"
