@@ -14,6 +14,8 @@ from perago.names import show_name
 from perago.workspace.storage import opened_file, storage_error
 
 SHA256 = "sha256"
+MD5 = "md5"
+"""What object stores say of an object: a check of what arrives, and no defence against malice."""
 GIT_SHA1 = "git-sha1"
 """A git blob's id: SHA-1 over `blob <size>`, a NUL, and the content. Names what a store wrote; it guards nothing."""
 
@@ -24,20 +26,26 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 _STILL_AT_WORK = "the task must end every process that it started before it returns"
 
 
-class _Hasher(Protocol):
+class Hasher(Protocol):
+    """What `hashlib` makes, as far as it is used here."""
+
     def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
-def _new_sha256(_size: int) -> _Hasher:
+def _new_sha256(_size: int) -> Hasher:
     return hashlib.sha256()
 
 
-def _new_git_sha1(size: int) -> _Hasher:
+def _new_md5(_size: int) -> Hasher:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _new_git_sha1(size: int) -> Hasher:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-_ALGORITHMS: dict[str, Callable[[int], _Hasher]] = {SHA256: _new_sha256, GIT_SHA1: _new_git_sha1}
+_ALGORITHMS: dict[str, Callable[[int], Hasher]] = {SHA256: _new_sha256, MD5: _new_md5, GIT_SHA1: _new_git_sha1}
 
 
 def algorithm_of(digest: str) -> str:
@@ -51,13 +59,28 @@ def is_known(digest: str) -> bool:
     return bool(colon and value) and algorithm in _ALGORITHMS
 
 
+def new_hasher(algorithm: str, size: int) -> Hasher:
+    """What digests content piece by piece; its `hexdigest` is the part of a digest after the colon.
+
+    Args:
+        size: of the whole content in bytes; a git blob's id begins with it.
+
+    Raises:
+        ValueError: the algorithm is unknown.
+    """
+    new = _ALGORITHMS.get(algorithm)
+    if new is None:
+        raise ValueError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(_ALGORITHMS)}")
+    return new(size)
+
+
 def digest_bytes(content: bytes, algorithm: str) -> str:
     """The digest of bytes in memory.
 
     Raises:
-        ValueError: the algorithm is neither "sha256" nor "git-sha1".
+        ValueError: the algorithm is not "sha256", "md5" or "git-sha1".
     """
-    hasher = _new_hasher(algorithm, len(content))
+    hasher = new_hasher(algorithm, len(content))
     hasher.update(content)
     return f"{algorithm}:{hasher.hexdigest()}"
 
@@ -67,7 +90,7 @@ def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
 
     Args:
         path: the file; a symbolic link is refused.
-        algorithm: "sha256" or "git-sha1".
+        algorithm: "sha256", "md5" or "git-sha1".
         size: its size in bytes, as it was scanned.
 
     Raises:
@@ -75,7 +98,7 @@ def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
         WorkspaceStorageError: the disk failed.
         ValueError: the algorithm is unknown.
     """
-    hasher = _new_hasher(algorithm, size)
+    hasher = new_hasher(algorithm, size)
     with _content_errors(path):
         read = _feed(hasher, path, size)
     if read != size:
@@ -86,7 +109,7 @@ def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
     return f"{algorithm}:{hasher.hexdigest()}"
 
 
-def _feed(hasher: _Hasher, path: str | os.PathLike[str], size: int) -> int:
+def _feed(hasher: Hasher, path: str | os.PathLike[str], size: int) -> int:
     """Read the file into the hasher; how many bytes there were."""
     with opened_file(path) as file:
         buffer = memoryview(bytearray(min(CHUNK_BYTES, size + 1)))
@@ -95,13 +118,6 @@ def _feed(hasher: _Hasher, path: str | os.PathLike[str], size: int) -> int:
             hasher.update(buffer[:count])
             read += count
     return read
-
-
-def _new_hasher(algorithm: str, size: int) -> _Hasher:
-    new = _ALGORITHMS.get(algorithm)
-    if new is None:
-        raise ValueError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(_ALGORITHMS)}")
-    return new(size)
 
 
 @contextmanager
