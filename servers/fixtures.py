@@ -1,0 +1,117 @@
+"""pytest fixtures: a lakeFS for the session, repositories on it, and servers of a test's own.
+
+PERAGO_TEST_LAKEFS_URL names a server to use instead of one that is started here, with PERAGO_TEST_LAKEFS_ACCESS_KEY_ID,
+PERAGO_TEST_LAKEFS_SECRET_ACCESS_KEY and, where its block store is not local, PERAGO_TEST_LAKEFS_STORAGE (such as s3://bucket/tests/).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from servers import lakefs_build
+from servers.lakefs import LakeFSServer
+from servers.lakefs_api import LakeFSApi, LakeFSRepository
+
+_VARIABLE = "PERAGO_TEST_LAKEFS"
+_USE_A_SERVER = frozenset({"lakefs_server", "start_lakefs", "lakefs_without_actions"})
+
+
+@dataclass(frozen=True)
+class GivenLakeFS:
+    """A server that somebody else runs: what LakeFSServer has, without the means to stop it."""
+
+    url: str
+    access_key_id: str
+    secret_access_key: str
+    storage: str
+
+    def api(self) -> LakeFSApi:
+        return LakeFSApi(self.url, self.access_key_id, self.secret_access_key)
+
+
+LakeFS = LakeFSServer | GivenLakeFS
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build here, where no test's time runs out over it."""
+    wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
+    if wanted and not session.config.option.collectonly and lakefs_build.can_build():
+        with _output_shown(session.config):
+            lakefs_build.programs()
+
+
+@pytest.fixture(scope="session")
+def lakefs_server() -> Iterator[LakeFS]:
+    """The session's server: the one that PERAGO_TEST_LAKEFS_URL names, or one started here."""
+    given = _given()
+    if given is not None:
+        yield given
+        return
+    _need_a_build()
+    with LakeFSServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lakefs_without_actions() -> Iterator[LakeFSServer]:
+    """A server that runs no hooks."""
+    _need_a_build()
+    with LakeFSServer(actions=False) as server:
+        yield server
+
+
+@pytest.fixture
+def start_lakefs() -> Iterator[Callable[..., LakeFSServer]]:
+    """Starts servers of the test's own, which it may stop, kill and start again; takes what LakeFSServer takes."""
+    _need_a_build()
+    with contextlib.ExitStack() as servers:
+        yield lambda **arguments: servers.enter_context(LakeFSServer(**arguments))
+
+
+@pytest.fixture
+def lakefs_repository(lakefs_server: LakeFS) -> Iterator[LakeFSRepository]:
+    """A new repository on the session's server, through plain HTTP; `.name` and `.api` say where it is."""
+    with repository_on(lakefs_server) as repository:
+        yield repository
+
+
+@contextlib.contextmanager
+def repository_on(server: LakeFS) -> Iterator[LakeFSRepository]:
+    """A new repository; removed at the end from a server that stays."""
+    name = f"perago-{uuid.uuid4().hex[:16]}"
+    with server.api() as api:
+        repository = api.create_repository(name, f"{server.storage}{name}")
+        yield repository
+        if isinstance(server, GivenLakeFS):
+            repository.expect("DELETE", "", query={"force": True})
+
+
+def _given() -> GivenLakeFS | None:
+    url = os.environ.get(f"{_VARIABLE}_URL")
+    if not url:
+        return None
+    return GivenLakeFS(
+        url.rstrip("/"),
+        os.environ[f"{_VARIABLE}_ACCESS_KEY_ID"],
+        os.environ[f"{_VARIABLE}_SECRET_ACCESS_KEY"],
+        os.environ.get(f"{_VARIABLE}_STORAGE", "local://"),
+    )
+
+
+def _need_a_build() -> None:
+    if not lakefs_build.is_built() and not lakefs_build.can_build():
+        pytest.skip(lakefs_build.MISSING)
+
+
+@contextlib.contextmanager
+def _output_shown(config: pytest.Config) -> Iterator[None]:
+    """pytest hides what is written while it collects; minutes of silence look like a hang."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        yield

@@ -1,0 +1,245 @@
+"""lakeFS by plain HTTP, for tests that look at a server without the client under test; any object name goes through."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+TIMEOUT_SECONDS = 60.0
+PAGE = 1_000
+"""Most that a listing gives in one answer, and that one bulk deletion takes."""
+
+Json = dict[str, Any]
+
+
+class ApiError(AssertionError):
+    """A call that was to succeed did not."""
+
+    def __init__(self, call: str, answer: Answer) -> None:
+        super().__init__(f"{call}: {answer.status} {answer.body[:2_000]!r}")
+        self.status = answer.status
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        """What an answer that is an error says."""
+        return str(self.json()["message"])
+
+
+class LakeFSApi:
+    """One connection to one server; for one thread. A context manager.
+
+    Args:
+        url: such as http://127.0.0.1:8000, of the server or of a proxy in front of it.
+    """
+
+    def __init__(self, url: str, access_key_id: str, secret_access_key: str) -> None:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        connection = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        self._connection = connection(address.hostname, address.port, timeout=TIMEOUT_SECONDS)
+        pair = base64.b64encode(f"{access_key_id}:{secret_access_key}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {pair}"}
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Any call, whatever its outcome.
+
+        Args:
+            path: after /api/v1, its parts quoted already.
+            query: names and values; bytes go as they are, lists as repeated names, None not at all.
+            data: to send as JSON.
+        """
+        sent = {**self._headers, **(headers or {})}
+        if data is not None:
+            body = json.dumps(data).encode()
+            sent["Content-Type"] = "application/json"
+        target = f"/api/v1{path}{_query(query or {})}"
+        try:
+            self._connection.request(method, target, body=body, headers=sent)
+            response = self._connection.getresponse()
+            answer = Answer(response.status, response.read(), dict(response.headers.items()))
+        except BaseException:
+            self.close()
+            raise
+        return answer
+
+    def expect(self, method: str, path: str, **arguments: Any) -> Any:
+        """A call that succeeds; returns its JSON, None if there is none.
+
+        Raises:
+            ApiError: its status is not 2xx.
+        """
+        answer = self.call(method, path, **arguments)
+        if answer.status // 100 != 2:
+            raise ApiError(f"{method} {path}", answer)
+        return answer.json() if answer.body else None
+
+    def create_repository(self, name: str, storage_namespace: str) -> LakeFSRepository:
+        """Make a repository with an empty first commit on `main`."""
+        data = {"name": name, "storage_namespace": storage_namespace, "default_branch": "main"}
+        self.expect("POST", "/repositories", data=data)
+        return LakeFSRepository(self, name)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+
+class LakeFSRepository:
+    """Calls on one repository. Each raises ApiError when the server refuses; `call` does not."""
+
+    def __init__(self, api: LakeFSApi, name: str) -> None:
+        self.api = api
+        self.name = name
+
+    def call(self, method: str, path: str, **arguments: Any) -> Answer:
+        return self.api.call(method, f"/repositories/{self.name}{path}", **arguments)
+
+    def expect(self, method: str, path: str, **arguments: Any) -> Any:
+        return self.api.expect(method, f"/repositories/{self.name}{path}", **arguments)
+
+    # ---- objects
+
+    def put(self, branch: str, path: str | bytes, content: bytes, metadata: Mapping[str, str] | None = None) -> Json:
+        """Upload an object of any name, uncommitted; returns what the server says of it."""
+        headers = {f"x-lakefs-meta-{name}": value for name, value in (metadata or {}).items()}
+        headers["Content-Type"] = "application/octet-stream"
+        made: Json = self.expect(
+            "POST", f"/branches/{branch}/objects", query={"path": path}, body=content, headers=headers
+        )
+        return made
+
+    def get(self, ref: str, path: str | bytes) -> bytes:
+        answer = self.call("GET", f"/refs/{ref}/objects", query={"path": path})
+        if answer.status != 200:
+            raise ApiError(f"GET {path!r} at {ref}", answer)
+        return answer.body
+
+    def stat(self, ref: str, path: str | bytes) -> Json:
+        found: Json = self.expect("GET", f"/refs/{ref}/objects/stat", query={"path": path})
+        return found
+
+    def delete(self, branch: str, *paths: str) -> None:
+        for some in _batches(paths):
+            answer = self.expect("POST", f"/branches/{branch}/objects/delete", data={"paths": list(some)})
+            assert not answer["errors"], answer
+
+    def objects(self, ref: str, prefix: str = "") -> list[Json]:
+        """All that a ref holds, uncommitted objects of a branch included."""
+        return list(self._pages(f"/refs/{ref}/objects/ls", {"prefix": prefix}))
+
+    def files(self, ref: str, prefix: str = "") -> dict[str, bytes]:
+        """Name -> content."""
+        return {found["path"]: self.get(ref, found["path"]) for found in self.objects(ref, prefix)}
+
+    # ---- branches and commits
+
+    def head(self, branch: str) -> str:
+        """Id of the commit that a branch points at."""
+        found: Json = self.expect("GET", f"/branches/{branch}")
+        return str(found["commit_id"])
+
+    def branch(self, name: str, source: str, *, hidden: bool = False) -> str:
+        """Make a branch; returns its name."""
+        self.expect("POST", "/branches", data={"name": name, "source": source, "hidden": hidden})
+        return name
+
+    def branches(self, prefix: str = "", *, hidden: bool = False) -> list[str]:
+        return [found["id"] for found in self._pages("/branches", {"prefix": prefix, "show_hidden": hidden})]
+
+    def delete_branch(self, name: str) -> None:
+        self.expect("DELETE", f"/branches/{name}")
+
+    def commit(
+        self, branch: str, message: str = "by hand", metadata: Mapping[str, str] | None = None, **query: Any
+    ) -> Json:
+        """Commit what is uncommitted; `query` may have source_metarange. Returns the commit."""
+        data = {"message": message, "metadata": dict(metadata or {})}
+        if "allow_empty" in query:
+            data["allow_empty"] = query.pop("allow_empty")
+        made: Json = self.expect("POST", f"/branches/{branch}/commits", data=data, query=query)
+        return made
+
+    def commit_files(
+        self, branch: str, files: Mapping[str, bytes | None], metadata: Mapping[str, str] | None = None
+    ) -> str:
+        """A commit as a person makes it; None: the file goes. Returns its id."""
+        for path, content in files.items():
+            if content is not None:
+                self.put(branch, path, content)
+        self.delete(branch, *(path for path, content in files.items() if content is None))
+        return str(self.commit(branch, metadata=metadata)["id"])
+
+    def show(self, ref: str) -> Json:
+        """A commit as the server tells it."""
+        found: Json = self.expect("GET", f"/commits/{ref}")
+        return found
+
+    def log(self, ref: str, **query: Any) -> list[Json]:
+        """First-parent line from a ref down to the root, newest first."""
+        return list(self._pages(f"/refs/{ref}/commits", {"first_parent": True, **query}))
+
+    def line(self, ref: str) -> list[str]:
+        """Ids of the commits from a ref down the first parents, to the root."""
+        return [found["id"] for found in self.log(ref)]
+
+    def merge(self, source: str, target: str, metadata: Mapping[str, str] | None = None, **options: Any) -> Answer:
+        """Merge, whatever the outcome; options: message, strategy, force, allow_empty, squash_merge."""
+        data = {"message": "merged", "metadata": dict(metadata or {}), **options}
+        return self.call("POST", f"/refs/{source}/merge/{target}", data=data)
+
+    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
+        after = ""
+        while True:
+            page = self.expect("GET", path, query={"amount": PAGE, **query, "after": after})
+            yield from page["results"]
+            pagination = page["pagination"]
+            if not pagination["has_more"]:
+                return
+            assert pagination["next_offset"] != after, "the server repeats a page"
+            after = pagination["next_offset"]
+
+
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (paths[start : start + PAGE] for start in range(0, len(paths), PAGE))
+
+
+def _query(values: Mapping[str, Any]) -> str:
+    pairs = []
+    for name, value in values.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                spelled = str(one).lower() if isinstance(one, bool) else one
+                pairs.append(f"{name}={quote(spelled if isinstance(spelled, bytes) else str(spelled), safe='')}")
+    return "?" + "&".join(pairs) if pairs else ""

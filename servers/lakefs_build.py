@@ -1,0 +1,90 @@
+"""lakeFS and its command line, built once through the Go module proxy and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+VERSION = "1.84.0"
+MODULE = f"github.com/treeverse/lakefs@v{VERSION}"
+PROGRAMS = ("lakefs", "lakectl")
+MISSING = "needs Go 1.26 or newer on the PATH (it builds lakeFS), or a lakeFS named by PERAGO_TEST_LAKEFS_URL"
+BUILD_SECONDS = 1_800.0
+"""Some 150 s on two free cores with nothing cached; builders on a busy machine get their time."""
+
+
+class BuildError(RuntimeError):
+    """The build failed; the message has the end of what Go said."""
+
+
+def kept_in() -> Path:
+    """Where the programs of this version are kept, whether they are there or not."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "perago" / "servers" / f"lakefs-{VERSION}"
+
+
+def is_built() -> bool:
+    return all((kept_in() / program).is_file() for program in PROGRAMS)
+
+
+def can_build() -> bool:
+    return shutil.which("go") is not None
+
+
+def programs() -> Path:
+    """The directory with `lakefs` and `lakectl`; they are built if need be, which is said on standard error.
+
+    Raises:
+        BuildError: they could not be built.
+    """
+    directory = kept_in()
+    if is_built():
+        return directory
+    if not can_build():
+        raise BuildError(f"lakeFS {VERSION} {MISSING}")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _one_builder(directory.with_suffix(".lock")):
+        if not is_built():
+            _build(directory)
+    return directory
+
+
+def _build(directory: Path) -> None:
+    print(f"Building lakeFS {VERSION} into {directory}: once, some minutes", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=directory.parent) as temporary:
+        source = json.loads(_go("mod", "download", "-json", MODULE, cwd=temporary))["Dir"]
+        made = Path(temporary) / "bin"
+        made.mkdir()
+        # Its own go.mod and go.sum hold; `go install MODULE` refuses them, because of a replace line.
+        _go("build", "-C", source, "-o", f"{made}/", "./cmd/lakefs", "./cmd/lakectl", cwd=temporary)
+        shutil.rmtree(directory, ignore_errors=True)  # what is there lacks a program
+        made.rename(directory)
+
+
+def _go(*arguments: str, cwd: str) -> str:
+    try:
+        done = subprocess.run(
+            ["go", *arguments], cwd=cwd, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise BuildError(f"go {arguments[0]} did not end within {BUILD_SECONDS:.0f} s") from exc
+    if done.returncode:
+        said = (done.stdout + done.stderr)[-4_000:]
+        raise BuildError(f"go {' '.join(arguments)} failed; with Go 1.26 and the module proxy it works:\n{said}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _one_builder(path: Path) -> Iterator[None]:
+    """Others wait until it is built; the lock goes with the process."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
