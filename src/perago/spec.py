@@ -95,6 +95,8 @@ class WorkspaceSpec(BaseModel):
     def _normalized_prefix(cls, value: str) -> str:
         if value == WHOLE_REPOSITORY:
             return value
+        if not value.strip():
+            raise ValueError('a prefix may not be blank; the whole repository is "/"')
         return relative_posix_path(value.lstrip("/"), "a prefix")
 
     @field_validator("include", "exclude")

@@ -39,7 +39,7 @@ def run_workspace_free_task_attempt(
     """Run one attempt of a task without a workspace.
 
     Args:
-        input_data: the engine's task input: exactly `params`.
+        input_data: the engine's task input: at least `params`; further top-level fields are passed over.
         attempt: the engine's task object, for the body's `TaskContext`. Default: none, its identity is empty.
         execution_id: unique for this run. Default: a fresh one.
 
@@ -59,7 +59,7 @@ def run_workspace_free_task_attempt(
     phases = Phases(observer, clock or SystemClock(), execution_id=execution_id, task_id=identity.task_id)
     try:
         with phases(Phase.PARSE):
-            expect_fields(task, input_data, FREE_FIELDS, only=True)
+            expect_fields(task, input_data, FREE_FIELDS, only=False)
             call = _call(task, input_data, metrics, context)
         with phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)

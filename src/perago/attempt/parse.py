@@ -32,7 +32,8 @@ def expect_fields(task: TaskDefinition, input_data: Mapping[str, Any], fields: I
     unknown = sorted(str(name) for name in input_data if name not in wanted) if only else []
     faults = [f"{kind} {names}" for kind, names in (("missing", missing), ("unknown", unknown)) if names]
     if faults:
-        raise TaskInputError(f"task {task.name!r}: the input must hold exactly {list(wanted)}; {', '.join(faults)}")
+        bound = "exactly" if only else "at least"
+        raise TaskInputError(f"task {task.name!r}: the input must hold {bound} {list(wanted)}; {', '.join(faults)}")
 
 
 def parse_workspace_input(task: TaskDefinition, raw: object) -> WorkspaceInput:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
@@ -23,6 +24,7 @@ TASK_ATTRIBUTE = "__perago_task__"
 """Where a decorated function carries its definition."""
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+_Options = ParamSpec("_Options")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,33 @@ class TaskDefinition:
         return tuple(values[slot] for slot in self.slots)
 
 
+def _naming_the_function(
+    decorator: Callable[_Options, Callable[[_Function], _Function]],
+) -> Callable[_Options, Callable[[_Function], _Function]]:
+    """Let a call with wrong arguments fail as any wrong declaration does, rather than with Python's TypeError."""
+    signature = inspect.signature(decorator)
+
+    @functools.wraps(decorator)
+    def checked(*args: _Options.args, **options: _Options.kwargs) -> Callable[[_Function], _Function]:
+        try:
+            signature.bind(*args, **options)
+        except TypeError as exc:
+            fault = f"@task is given wrong arguments: {exc}"
+        else:
+            return decorator(*args, **options)
+        mend = 'write @task(name="features.build", owner_email="team@example.org", ...), all by keyword'
+        if args and callable(args[0]):  # @task without parentheses
+            raise definition_fault(args[0], fault, mend)
+
+        def fail(fn: _Function) -> _Function:
+            raise definition_fault(fn, fault, mend)
+
+        return fail
+
+    return checked
+
+
+@_naming_the_function
 def task(
     *,
     name: str,

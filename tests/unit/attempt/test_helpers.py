@@ -104,11 +104,12 @@ def test_a_result_with_a_field_too_many_is_refused():
     ("input_data", "status", "told"),
     [
         ({"params": {"text": "a"}}, "COMPLETED", None),
+        ({"params": {"text": "a"}, "more": 1}, "COMPLETED", None),
         ({"params": {"text": "exit"}}, "FAILED", "sys.exit(3)"),
         ({"params": {"text": "boom"}}, "FAILED", "ValueError: it went boom"),
         ({"params": {"text": 1}}, "FAILED", "params.text"),
-        ({"params": {}, "more": 1}, "FAILED", "more"),
         ({}, "FAILED", "params"),
+        ([], "FAILED", "object"),
     ],
 )
 def test_an_attempt_of_a_free_task_ends_in_a_result(input_data, status, told):

@@ -108,10 +108,28 @@ def test_what_is_left_out_has_its_default():
     assert declare(build, controls=None).controls == TaskControls()
 
 
-def test_the_decorator_takes_keywords_only_and_none_that_it_does_not_know():
+def test_the_decorator_takes_keywords_only():
     assert {p.kind for p in inspect.signature(task).parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
-    with pytest.raises(TypeError, match="retry"):
-        task(name="t", owner_email="t@example.org", retry=3)
+
+
+@pytest.mark.parametrize(
+    ("decorate", "fault"),
+    [
+        (lambda fn: task(fn), "too many positional arguments"),
+        (lambda fn: task()(fn), "missing a required argument: 'name'"),
+        (lambda fn: task(name="t")(fn), "missing a required argument: 'owner_email'"),
+        (lambda fn: task(name="t", owner_email="t@example.org", retry=3)(fn), "unexpected keyword argument 'retry'"),
+        (lambda fn: task("t", owner_email="t@example.org")(fn), "too many positional arguments"),
+    ],
+)
+def test_wrong_arguments_of_the_decorator_are_told_of_the_function_with_the_mend(decorate, fault):
+    def build(params: Params) -> Result: ...
+
+    with pytest.raises(TaskDefinitionError) as caught:
+        decorate(build)
+    assert "build: @task is " in str(caught.value)
+    assert fault in str(caught.value)
+    assert '@task(name="features.build", owner_email="team@example.org"' in str(caught.value)
 
 
 def _free(params: Params) -> Result: ...

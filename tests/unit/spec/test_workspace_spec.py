@@ -1,0 +1,47 @@
+"""What a task may say of its workspace."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from perago import WorkspaceSpec, require_file
+
+
+def test_what_is_left_out_has_its_default():
+    spec = WorkspaceSpec()
+    assert (spec.prefix, spec.pre, spec.post, spec.read_only) == ("/", [], [], False)
+    assert (spec.isolation, spec.include, spec.exclude) == ("serializable", [], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix", "root"),
+    [("/", "/", ""), ("a", "a", "a/"), ("/a/b", "a/b", "a/b/"), ("//a", "a", "a/"), ("a b/c", "a b/c", "a b/c/")],
+)
+def test_a_prefix_loses_leading_slashes_and_a_slash_alone_is_the_whole_repository(given, prefix, root):
+    spec = WorkspaceSpec(prefix=given)
+    assert (spec.prefix, spec.root) == (prefix, root)
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "//", "a/", "a//b", ".", "./a", "a/./b", "..", "a/../b", "a\\b", "a\0b"])
+def test_a_prefix_that_is_blank_or_may_lead_elsewhere_is_refused(prefix):
+    with pytest.raises(ValidationError, match="prefix"):
+        WorkspaceSpec(prefix=prefix)
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_patterns_stay_inside(field):
+    assert getattr(WorkspaceSpec(**{field: ["a/**/*.txt"]}), field) == ["a/**/*.txt"]
+    for pattern in ("/a", "../a", "a\\b", ""):
+        with pytest.raises(ValidationError, match="pattern"):
+            WorkspaceSpec(**{field: [pattern]})
+
+
+def test_it_is_frozen_and_takes_no_unknown_field():
+    spec = WorkspaceSpec(pre=[require_file("in.txt")])
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.prefix = "other"
+    with pytest.raises(ValidationError, match="colour"):
+        WorkspaceSpec(colour="red")
+    with pytest.raises(ValidationError, match="isolation"):
+        WorkspaceSpec(isolation="none")
