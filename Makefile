@@ -32,8 +32,8 @@ test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of 
 cov: ## Write what the last `make test` covered to htmlcov/, line by line
 	$(BIN)/coverage html
 
-bench: $(RUN) ## Measure attempts beside plain git into benchmarks/RESULTS.md, under 10 minutes (BENCH=directory to work in)
-	$(BIN)/python -m benchmarks $(if $(BENCH),--directory $(BENCH))
+bench: $(RUN) ## Measure into benchmarks/RESULTS.md (BENCH_ONLY=git for one part, BENCH=directory to work in)
+	$(BIN)/python -m benchmarks $(BENCH_ONLY) $(if $(BENCH),--directory $(BENCH))
 
 check: lint types layers ## Check lint, types and layering
 

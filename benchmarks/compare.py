@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.sides import Case, Sample, Side
+from benchmarks.measure import Usage
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of one side.
+
+    Attributes:
+        publishing: seconds of laying out and publishing: all but the body's own time and the removal of its files.
+        whole: the programs, from their start to their end, the removal of the files included.
+        phases: seconds by phase, or by command.
+    """
+
+    publishing: float
+    whole: Usage
+    phases: dict[str, float]
+
+
+Side = Callable[[Path, str], Sample]
+"""Does the work once, in an empty directory. The word, of eight characters, differs from run to run."""
 
 
 class Spread(NamedTuple):
@@ -65,14 +84,14 @@ def peak(sample: Sample) -> float:
     return sample.whole.peak_bytes
 
 
-def compare(title: str, sides: dict[str, tuple[Side, Case]], repeats: int, directory: Path) -> Comparison:
+def compare(title: str, sides: Mapping[str, Side], repeats: int, directory: Path) -> Comparison:
     """Do a case on each side in turn (A B A B …), after one round that does not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for repeat in range(repeats + 1):
-        for name, (side, case) in sides.items():
+        for name, side in sides.items():
             here = directory / f"{name}-{repeat}".replace(" ", "-")
             here.mkdir()
-            sample = side(case, here, f"{repeat:08}")
+            sample = side(here, f"{repeat:08}")
             shutil.rmtree(here)
             if repeat:
                 samples[name].append(sample)

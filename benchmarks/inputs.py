@@ -1,17 +1,14 @@
-"""What is measured on: bare repositories with one commit, the same for both sides, made from a seed."""
+"""What is measured on: files that are the same on every side and every machine, made from a seed."""
 
 from __future__ import annotations
 
 import os
 import random
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from benchmarks.measure import run
 
 CHUNK = 1 << 20
 FILES_IN_A_DIRECTORY = 100
@@ -64,44 +61,8 @@ def environment() -> dict[str, str]:
     }
 
 
-def make_perago_repository(content: Content, directory: Path) -> Path:
-    """With `perago import`: files of 1 MiB and more come to lie in git-lfs layout."""
-    repository = directory / "perago.git"
-    with _written(content, directory) as source:
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "perago",
-            "import",
-            source,
-            "--repo",
-            repository,
-            "--branch",
-            "main",
-        ]
-        run(command, environment=environment(), directory=directory)
-    return repository
-
-
-def make_git_repository(content: Content, directory: Path) -> Path:
-    """With git alone, packed, as a clone would be. A large file is stored uncompressed, which is quicker."""
-    repository = directory / "git.git"
-    compression = ["-c", "core.compression=0"] if content.size >= CHUNK else []
-    with _written(content, directory) as source:
-        git = ["git", f"--git-dir={repository}", *compression]
-        for command in (
-            ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(repository)],
-            [*git, f"--work-tree={source}", "add", "--all"],
-            [*git, f"--work-tree={source}", "commit", "--quiet", "--message=the input"],
-            [*git, "repack", "-a", "-d", "--quiet", "--window=0"],
-        ):
-            run(command, environment=environment(), directory=directory)
-    (repository / "index").unlink()
-    return repository
-
-
 @contextmanager
-def _written(content: Content, directory: Path) -> Iterator[Path]:
+def written(content: Content, directory: Path) -> Iterator[Path]:
     """Files in a directory that goes when they are stored."""
     source = directory / "source"
     content.write(source)

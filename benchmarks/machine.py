@@ -14,10 +14,8 @@ from pathlib import Path
 def describe(directory: Path) -> dict[str, str]:
     """What matters for the figures; `directory` is where was measured."""
     return {
+        "Perago": version("perago"),
         "Python": platform.python_version(),
-        "pygit2": f"{version('pygit2')}, libgit2 {_libgit2()}",
-        "git": _version("git", "--version"),
-        "git-lfs": _version("git-lfs", "version") if shutil.which("git-lfs") else "not installed",
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": _file_system(directory),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
@@ -25,13 +23,10 @@ def describe(directory: Path) -> dict[str, str]:
     }
 
 
-def _libgit2() -> str:
-    import pygit2
-
-    return pygit2.LIBGIT2_VERSION
-
-
-def _version(*command: str) -> str:
+def version_of(*command: str) -> str:
+    """The version that a program says of itself; "not installed" where there is none."""
+    if shutil.which(command[0]) is None:
+        return "not installed"
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"\d+(\.\d+)+", said)
     return found[0] if found else said.strip()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.changing import change_files
-from benchmarks.compare import Comparison, Spread, compare, publishing
-from benchmarks.inputs import Content, environment, make_git_repository
+from benchmarks.compare import Comparison, Sample, Spread, compare, publishing
+from benchmarks.git.repositories import make_git_repository
+from benchmarks.git.sides import Case, copy_repository, git, perago
+from benchmarks.inputs import Content, environment
 from benchmarks.measure import Usage, run
+from benchmarks.parts import Measured
 from benchmarks.plot import plot
-from benchmarks.sides import Case, Sample, copy_repository, git, perago
+from benchmarks.results import Results, section
 
 WORD = "abcdefgh"
 
@@ -37,15 +41,14 @@ def test_sides_take_turns_and_the_first_round_does_not_count(tmp_path):
     turns = []
 
     def side(name):
-        def do(_case, directory, word):
+        def do(directory, word):
             assert list(directory.iterdir()) == []
             turns.append((name, word))
             return sample(len(turns))
 
         return do
 
-    case = Case(tmp_path, 1)
-    comparison = compare("t", {"a": (side("a"), case), "b": (side("b"), case)}, 2, tmp_path)
+    comparison = compare("t", {"a": side("a"), "b": side("b")}, 2, tmp_path)
     assert [name for name, _ in turns] == ["a", "b"] * 3
     assert len({word for _, word in turns}) == 3
     assert [taken.publishing for taken in comparison.samples["a"]] == [3, 5]
@@ -53,7 +56,7 @@ def test_sides_take_turns_and_the_first_round_does_not_count(tmp_path):
 
 
 def test_what_a_child_of_a_program_uses_counts(tmp_path):
-    grandchild = "bytes(100_000_000).count(1); import time\nwhile time.process_time() < 0.3: pass"
+    grandchild = "kept = b'x' * 100_000_000; import time\nwhile time.process_time() < 0.3: pass"
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}], check=True); print('x')"
     used = run([sys.executable, "-c", program], environment=dict(os.environ), directory=tmp_path)
     assert used.output == "x\n"
@@ -120,5 +123,36 @@ def test_a_plot_has_its_points_in_order_and_no_markup_from_names():
 
 def test_who_measures_loads_nothing_large(tmp_path):
     """The kernel counts a program's memory from the fork on: whoever starts it is the least that can be measured."""
-    code = "import benchmarks.cases, benchmarks.report, sys; print('perago' in sys.modules, 'pygit2' in sys.modules)"
-    assert run([sys.executable, "-c", code], environment=environment(), directory=tmp_path).output == "False False\n"
+    code = "import benchmarks.__main__, benchmarks.git.part, sys; print(*{'perago', 'pygit2'} & set(sys.modules))"
+    assert run([sys.executable, "-c", code], environment=environment(), directory=tmp_path).output == "\n"
+
+
+MACHINE = {"kernel": "any"}
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def written_section(title):
+    measured = Measured(title=title, versions={"tool": "1.0"}, short=("fast",), text=f"### Of {title}\n")
+    return section(measured, MACHINE, NOON, "make bench")
+
+
+def test_a_part_that_is_measured_again_leaves_the_others_as_they_are(tmp_path):
+    results = Results(tmp_path)
+    results.put("other", written_section("The other"), {"other-plot.svg": "<svg/>"})
+    results.put("git", written_section("First"), {"git-a.svg": "<svg/>", "git-b.svg": "<svg/>"})
+    path = results.put("git", written_section("Second"), {"git-a.svg": "<svg>new</svg>"})
+    text = path.read_text()
+    assert "First" not in text
+    assert text.count("# Results\n") == 1
+    assert text.index("## Second") < text.index("## The other") < text.index("### Of The other")
+    assert "Made by `make bench` on 2026-11-25 at 12:00 UTC" in text
+    assert "| tool | 1.0 |" in text
+    assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["git-a.svg", "other-plot.svg"]
+    assert (tmp_path / "git-a.svg").read_text() == "<svg>new</svg>"
+    results.put("git", written_section("Second"), {"git-a.svg": "<svg>new</svg>"})
+    assert path.read_text() == text, "measuring the same twice changes nothing"
+
+
+def test_a_plot_of_another_part_cannot_be_overwritten(tmp_path):
+    with pytest.raises(AssertionError, match="another part"):
+        Results(tmp_path).put("git", written_section("t"), {"lakefs-plot.svg": "<svg/>"})

@@ -6,35 +6,44 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PLOTS = ["git-growth-changes.svg", "git-growth-files.svg"]
 
 
 def test_the_benchmarks_write_results_and_plots_and_leave_nothing(tmp_path):
     work, output = tmp_path / "work", tmp_path / "output"
     output.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--tiny", "--directory", work, "--output", output],
+        [sys.executable, "-m", "benchmarks", "git", "--tiny", "--directory", work, "--output", output],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in output.iterdir()) == ["RESULTS.md", "growth-changes.svg", "growth-files.svg"]
+    assert sorted(path.name for path in output.iterdir()) == ["RESULTS.md", *PLOTS]
     assert list(work.iterdir()) == []
     text = (output / "RESULTS.md").read_text()
-    assert "Made by `python -m benchmarks --tiny`" in text
+    assert "Made by `python -m benchmarks git --tiny`" in text
     for title in (
-        "### 20 files of 1,024 bytes, 2 changed",
-        "### one file of 3 MiB, one byte changed",
-        "### By number of files in the commit",
-        "### By number of changed files",
+        "#### 20 files of 1,024 bytes, 2 changed",
+        "#### one file of 3 MiB, one byte changed",
+        "#### By number of files in the commit",
+        "#### By number of changed files",
     ):
         assert title in text
     assert "| Perago, an attempt | 0." in text
-    assert "Perago, an attempt, seconds: materialize 0." in text
-    assert "git, seconds: checkout 0." in text
+    assert "Perago, an attempt, seconds by phase: materialize 0." in text
+    assert "git, seconds by phase: checkout 0." in text
     assert str(tmp_path) not in text
-    for name in ("growth-changes.svg", "growth-files.svg"):
+    for name in PLOTS:
         drawing = ET.parse(output / name).getroot()
         lines = drawing.findall("{http://www.w3.org/2000/svg}polyline")
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
+
+
+def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "svn", "--directory", tmp_path / "work", "--output", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "there is no part svn; there are git" in done.stderr
+    assert list(tmp_path.iterdir()) == []

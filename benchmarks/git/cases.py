@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from benchmarks import sides
-from benchmarks.compare import Comparison, compare
-from benchmarks.inputs import Content, make_git_repository, make_perago_repository
-from benchmarks.sides import Case, Side
+from benchmarks.compare import Comparison, Side, compare
+from benchmarks.git import sides
+from benchmarks.git.repositories import make_git_repository, make_perago_repository
+from benchmarks.git.sides import Case
+from benchmarks.inputs import Content
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -108,20 +110,20 @@ class Measuring:
         title = f"{content.files:,} files of {content.size:,} bytes, {min(changed, content.files):,} changed"
         with self._working(title) as directory:
             case = Case(make_git_repository(content, directory), changed)
-            both: dict[str, tuple[Side, Case]] = {ATTEMPT: (sides.perago, case), GIT: (sides.git, case)}
+            both: dict[str, Side] = {ATTEMPT: partial(sides.perago, case), GIT: partial(sides.git, case)}
             if run:
-                both[RUN] = (sides.perago_run, case)
+                both[RUN] = partial(sides.perago_run, case)
             return compare(title, both, repeats, directory)
 
     def _large(self, content: Content, *, beside_git: bool) -> Comparison:
         title = f"one file of {content.size // MIB:,} MiB, one byte changed"
         with self._working(title) as directory:
             in_lfs = Case(make_perago_repository(content, directory), 1)
-            all_sides: dict[str, tuple[Side, Case]] = {ATTEMPT: (sides.perago, in_lfs)}
+            all_sides: dict[str, Side] = {ATTEMPT: partial(sides.perago, in_lfs)}
             if beside_git:
-                all_sides[GIT] = (sides.git, Case(make_git_repository(content, directory), 1))
+                all_sides[GIT] = partial(sides.git, Case(make_git_repository(content, directory), 1))
                 if shutil.which("git-lfs"):
-                    all_sides[LFS] = (sides.git_lfs, in_lfs)
+                    all_sides[LFS] = partial(sides.git_lfs, in_lfs)
             return compare(title, all_sides, self._plan.large_repeats, directory)
 
     @contextmanager

@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.changing import change_files
+from benchmarks.compare import Sample
 from benchmarks.inputs import environment
 from benchmarks.measure import Usage, run, settle
 
@@ -30,21 +30,6 @@ _HARD_LINKED = ("objects", "lfs")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One run of one side.
-
-    Attributes:
-        publishing: seconds of laying out and publishing: all but the body's own time and the removal of its files.
-        whole: the programs, from their start to their end, the removal of the files included.
-        phases: seconds by phase, or by git's command.
-    """
-
-    publishing: float
-    whole: Usage
-    phases: dict[str, float]
-
-
-@dataclass(frozen=True)
 class Case:
     """What is done.
 
@@ -57,14 +42,10 @@ class Case:
     changed: int
 
 
-Side = Callable[[Case, Path, str], Sample]
-"""Does a case once, in an empty directory; the word differs from run to run."""
-
-
 def perago(case: Case, directory: Path, word: str) -> Sample:
     """One attempt in a process of its own, the body in the same process."""
     repository = copy_repository(case.repository, directory / "data.git")
-    program = [sys.executable, "-m", "benchmarks.program_attempt"]
+    program = [sys.executable, "-m", "benchmarks.git.program_attempt"]
     command: list[str | Path] = [*program, repository, directory / "workspaces", str(case.changed), word]
     settle()
     whole = run(command, environment=environment(), directory=directory)

@@ -1,6 +1,6 @@
 """One attempt, as `perago run` does it but for the command line and the body's own process.
 
-usage: python -m benchmarks.program_attempt REPOSITORY WORKSPACE_ROOT COUNT WORD
+usage: python -m benchmarks.git.program_attempt REPOSITORY WORKSPACE_ROOT COUNT WORD
 It prints, as JSON, how long the attempt took, and each of its phases, in seconds.
 """
 

@@ -1,0 +1,1 @@
+"""Attempts on the git store, beside git itself."""

@@ -1,0 +1,110 @@
+"""What was measured of the git store, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from benchmarks.compare import Comparison, Spread, peak, publishing
+from benchmarks.git.cases import ATTEMPT, GIT, LFS, MIB, Results
+from benchmarks.plot import plot
+from benchmarks.tables import bytes_text, comparison_table, growth_table, ratio_text, verdict
+
+MAX_RATIO = 1.5
+"""To be reached: laying out and publishing, over git's checkout, add and commit, for `RATIO_FILES` files."""
+
+RATIO_FILES = 10_000
+
+MAX_GROWTH = 20 * MIB
+"""To be reached: what an attempt on the largest file may need in memory beyond one on the smallest."""
+
+FILES_PLOT, CHANGES_PLOT = "git-growth-files.svg", "git-growth-changes.svg"
+
+_ABOUT = """\
+**An attempt** lays out a commit's files, lets a body change some, finds out which, stores and publishes them,
+reports, and removes the files. It is one process with the git store and the local engine; the body runs in it.
+**`perago run`** is the command as a person types it, with the start of the interpreter and the body's own process.
+**git** does the same by hand, on a copy of the same repository: `git checkout` into a fresh work tree, the same
+changes, `git add --all`, `git commit` to the same branch, `rm -rf`.
+
+*Laid out and published* is all but the body's own time and the removal of the files; of git, it is checkout, add and
+commit. *Whole* is everything from the start of the programs to their end. CPU and memory are what the kernel says of
+the whole programs, their children included; memory is that of the largest process.
+
+What git does not do: Perago syncs everything to the disk before the branch moves, checks the hash of what it lays
+out, and judges every name.
+"""
+
+
+def report(results: Results) -> str:
+    """The text of the part's section; the plots lie beside it."""
+    lines = ["### What is measured", "", _ABOUT, "### Many small files", ""]
+    for comparison in results.small.values():
+        lines += [f"#### {comparison.title}", "", *comparison_table(comparison, ATTEMPT, (GIT,))]
+    lines += ["### One large file", "", *_about_large(results)]
+    for comparison in results.large.values():
+        lines += [f"#### {comparison.title}", "", *comparison_table(comparison, ATTEMPT, (GIT, LFS))]
+    lines += ["### Growth", ""]
+    lines += _growth("files in the commit", results.by_files, FILES_PLOT)
+    lines += _growth("changed files", results.by_changes, CHANGES_PLOT)
+    if results.left_out:
+        lines += [f"There was no time for {', '.join(results.left_out)}.", ""]
+    return "\n".join(lines)
+
+
+def short(results: Results) -> tuple[str, ...]:
+    """What was to be reached, and whether it was."""
+    return tuple(_short(results))
+
+
+def plots(results: Results) -> dict[str, str]:
+    """The plots by their file names."""
+    return {
+        name: plot(f"Laid out and published, by {by}", by, "seconds", _lines(growth))
+        for name, by, growth in (
+            (FILES_PLOT, "files in the commit", results.by_files),
+            (CHANGES_PLOT, "changed files", results.by_changes),
+        )
+        if growth
+    }
+
+
+def _lines(growth: Mapping[int, Comparison]) -> dict[str, dict[int, Spread]]:
+    return {
+        side: {number: comparison.spread(side, publishing) for number, comparison in growth.items()}
+        for side in (ATTEMPT, GIT)
+    }
+
+
+def _short(results: Results) -> Iterator[str]:
+    for (files, _), comparison in results.small.items():
+        ratio = comparison.ratio(ATTEMPT, GIT, publishing)
+        reached = f", {verdict(ratio.median <= MAX_RATIO, MAX_RATIO)}" if files >= RATIO_FILES else ""
+        yield f"{comparison.title}: {ratio_text(ratio)} of git's time{reached}"
+    first = next(iter(results.large.values()))
+    yield f"{first.title}: {ratio_text(first.ratio(ATTEMPT, GIT, publishing))} of git's time"
+    peaks = [comparison.spread(ATTEMPT, peak).median for comparison in results.large.values()]
+    grown = max(peaks) - min(peaks)
+    sizes = " and ".join(f"{size // MIB:,} MiB" for size in results.large)
+    yield (
+        f"memory on a file of {sizes}: {bytes_text(max(peaks))} at most, {bytes_text(grown)} apart, "
+        f"{verdict(grown <= MAX_GROWTH, bytes_text(MAX_GROWTH))}"
+    )
+
+
+def _about_large(results: Results) -> list[str]:
+    has_lfs = any(LFS in comparison.samples for comparison in results.large.values())
+    beside = "git with git-lfs works on the same repository" if has_lfs else "git-lfs is not installed here"
+    return [
+        f"Perago keeps the file in git-lfs layout, git as an object of its own, which it compresses; {beside}.",
+        "",
+    ]
+
+
+def _growth(by: str, growth: Mapping[int, Comparison], plot_name: str) -> Iterator[str]:
+    if not growth:
+        return
+    yield f"#### By number of {by}"
+    yield ""
+    yield f"![Laid out and published, by {by}]({plot_name})"
+    yield ""
+    yield from growth_table(by, growth, ATTEMPT, GIT)
