@@ -7,6 +7,7 @@ PERAGO_TEST_LAKEFS_SECRET_ACCESS_KEY and, where its block store is not local, PE
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ import pytest
 from servers import lakefs_build
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSApi, LakeFSRepository
+from servers.s3 import S3Server
 
 _VARIABLE = "PERAGO_TEST_LAKEFS"
-_USE_A_SERVER = frozenset({"lakefs_server", "start_lakefs", "lakefs_without_actions"})
+_USE_A_SERVER = frozenset({"lakefs_server", "start_lakefs", "lakefs_without_actions", "lakefs_on_s3"})
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ LakeFS = LakeFSServer | GivenLakeFS
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build here, where no test's time runs out over it."""
     wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
-    if wanted and not session.config.option.collectonly and lakefs_build.can_build():
+    if wanted and not session.config.option.collectonly:
         with _output_shown(session.config):
-            lakefs_build.programs()
+            _what_is_missing()
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +65,14 @@ def lakefs_without_actions() -> Iterator[LakeFSServer]:
     """A server that runs no hooks."""
     _need_a_build()
     with LakeFSServer(actions=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lakefs_on_s3() -> Iterator[LakeFSServer]:
+    """A server that keeps its objects on an S3 server on loopback, and so has presigned URLs."""
+    _need_a_build()
+    with S3Server() as blocks, LakeFSServer(config=blocks.lakefs_config, storage=blocks.storage) as server:
         yield server
 
 
@@ -105,8 +115,21 @@ def _given() -> GivenLakeFS | None:
 
 
 def _need_a_build() -> None:
+    missing = _what_is_missing()
+    if missing:
+        pytest.skip(missing)
+
+
+@functools.cache
+def _what_is_missing() -> str:
+    """Build lakeFS if need be; returns "", or why there is none. Tried once in a session."""
     if not lakefs_build.is_built() and not lakefs_build.can_build():
-        pytest.skip(lakefs_build.MISSING)
+        return lakefs_build.MISSING
+    try:
+        lakefs_build.programs()
+    except lakefs_build.BuildError as exc:
+        return f"needs lakeFS, which could not be built: {exc}"
+    return ""
 
 
 @contextlib.contextmanager

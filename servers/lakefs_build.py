@@ -51,7 +51,7 @@ def programs() -> Path:
     if not can_build():
         raise BuildError(f"lakeFS {VERSION} {MISSING}")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _one_builder(directory.with_suffix(".lock")):
+    with _one_builder(directory.parent / f"{directory.name}.lock"):
         if not is_built():
             _build(directory)
     return directory
@@ -59,7 +59,10 @@ def programs() -> Path:
 
 def _build(directory: Path) -> None:
     print(f"Building lakeFS {VERSION} into {directory}: once, some minutes", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=directory.parent) as temporary:
+    prefix = f".{directory.name}-"
+    for left_by_the_killed in directory.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left_by_the_killed)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=directory.parent) as temporary:
         source = json.loads(_go("mod", "download", "-json", MODULE, cwd=temporary))["Dir"]
         made = Path(temporary) / "bin"
         made.mkdir()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -92,3 +93,11 @@ def test_the_command_line_runs_one(start_lakefs):
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=30) == 0
     assert shown["PERAGO_TEST_LAKEFS_URL"].startswith("http://127.0.0.1:")
+
+
+def test_a_server_on_s3_has_presigned_urls(lakefs_on_s3):
+    with repository_on(lakefs_on_s3) as repository:
+        repository.put("main", "a", b"content")
+        found = repository.expect("GET", "/refs/main/objects/ls", query={"presign": True})["results"]
+        with urlopen(found[0]["physical_address"], timeout=30) as response:
+            assert response.read() == b"content"
