@@ -1,0 +1,6 @@
+"""The objects that this host has fetched or sent, so that no attempt fetches them again."""
+
+from perago.workspace.cache.objects import ObjectCache, cache_key
+from perago.workspace.cache.room import Usage
+
+__all__ = ["ObjectCache", "Usage", "cache_key"]

@@ -1,0 +1,254 @@
+"""The cache of a host: objects by their immutable address, for all processes of one user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from perago.errors import RuntimeConfigError
+from perago.workspace.cache.entries import (
+    SMALL_BYTES,
+    DamagedEntryError,
+    copy_entry,
+    lay_out_large,
+    lay_out_small,
+    remove_file,
+    write_entry,
+)
+from perago.workspace.cache.partial import PartialFiles
+from perago.workspace.cache.room import Room, Usage
+from perago.workspace.storage import OWNER_ONLY_DIRECTORY, opened_file
+
+TOUCH_SECONDS = 600
+"""How stale the time of an entry's last use may be: a used entry is not marked again before."""
+
+_FORMAT = "objects-1"
+"""Directory of all that is ours, by the version of its format: another version leaves it alone."""
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# The object cache of Perago. Everything in it can be fetched again, so that backups may leave it out (CACHEDIR.TAG).
+"""
+
+
+def cache_key(*parts: str | int) -> str:
+    """The key of an object: all that its immutable address is made of: server, physical address, checksum, size."""
+    return "\0".join(str(part) for part in parts)
+
+
+class ObjectCache:
+    """Contents of objects on this host's disk, bounded in size, shared by all of a user's processes and threads.
+
+    Nothing in it is believed: size and digest are checked whenever an entry is used; a damaged one is removed, and is a
+    miss. A cache that cannot be written to, or has no room, keeps nothing and fails nothing. What is laid out is a
+    clone of the entry where the file system can, else a copy; never a hard link, as a body may write into its files.
+
+    Calls for content of up to `entries.SMALL_BYTES` take some 50 µs; larger ones read and write it all, in the calling
+    thread. Nothing waits for other processes but for a few system calls of theirs.
+
+    Args:
+        directory: what is ours lies in one directory in it, for the user alone; made when it is needed.
+        max_bytes: what the entries may take on the disk together, in whole blocks; 0: nothing is kept or found.
+
+    Raises:
+        RuntimeConfigError: what should be ours is another user's, or no directory.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self.directory = directory.absolute()
+        self.max_bytes = max_bytes
+        self._home = self.directory / _FORMAT
+        self._entries = f"{self._home}/entries"
+        self._partial = PartialFiles(self._home / "partial")
+        self._room = Room(self._home, Path(self._entries), max_bytes)
+        self._lock = threading.Lock()
+        self._ready = False
+        self._clones = True
+        if max_bytes:
+            _check_owner(self._home)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back room that was not used, and wait for an eviction under way. The cache can be used on."""
+        with self._lock:
+            self._ready = False
+            self._partial.close()
+        self._room.close()
+
+    def lay_out(self, key: str, size: int, target: str, mode: int = 0o644) -> str | None:
+        """Write an object's content to a new file.
+
+        Args:
+            key: see `cache_key`.
+            size: bytes of its content.
+            target: path at which nothing may be yet.
+            mode: the file's permissions, less the umask.
+
+        Returns:
+            the digest of its content, `<algorithm>:<hex>`, found right just now. None: it is not here, and nothing was
+            written.
+
+        Raises:
+            OSError: the target cannot be written, or is there already; nothing of it is left.
+        """
+        if self.max_bytes == 0:
+            return None
+        path = self._path(key)
+        try:
+            entry = os.open(path, _READ)
+        except OSError:
+            return None
+        try:
+            digest = self._lay_out(entry, size, target, mode)
+        except DamagedEntryError:
+            remove_file(path)
+            return None
+        else:
+            self._touch(entry)
+            return digest
+        finally:
+            os.close(entry)
+
+    def add(self, key: str, content: bytes, digest: str) -> bool:
+        """Keep an object's content that is in memory; see `add_file`."""
+        return self._keep(key, len(content), lambda path: write_entry(path, content, digest))
+
+    def add_file(self, key: str, path: str | os.PathLike[str], size: int, digest: str) -> bool:
+        """Keep an object's content that is in a file.
+
+        Args:
+            key: see `cache_key`.
+            path: a regular file that holds the content, and nothing else.
+            size: its bytes.
+            digest: `<algorithm>:<hex>` of it, by any algorithm of `workspace.digest`. If it is wrong, so is the entry,
+                which is then a miss.
+
+        Returns:
+            whether it is kept now. If not, there is no room, or it cannot be written; that is not an error.
+        """
+
+        def copy(entry: str) -> None:
+            with opened_file(path) as file:
+                cloned = copy_entry(entry, file.fileno(), size, digest, clones=self._clones and size > SMALL_BYTES)
+            self._learn(size, cloned=cloned)
+
+        return self._keep(key, size, copy)
+
+    def usage(self) -> Usage:
+        """Count the entries; takes a second for some hundred thousand of them."""
+        return self._room.count()
+
+    def sweep(self) -> int:
+        """Remove what killed processes left half written, as each process does at its first entry.
+
+        Returns how many processes that were.
+        """
+        return self._partial.sweep()
+
+    def clear(self) -> Usage:
+        """Remove every entry; returns what there was. Processes at work just miss them."""
+        self.sweep()
+        if not self._home.is_dir():
+            return Usage(0, 0)
+        return self._room.evict(0)
+
+    def _path(self, key: str) -> str:
+        name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+        return f"{self._entries}/{name[:2]}/{name[2:]}"
+
+    def _lay_out(self, entry: int, size: int, target: str, mode: int) -> str:
+        if size <= SMALL_BYTES:
+            return lay_out_small(entry, size, target, mode)
+        digest, cloned = lay_out_large(entry, size, target, mode, clones=self._clones)
+        self._learn(size, cloned=cloned)
+        return digest
+
+    def _learn(self, size: int, *, cloned: bool) -> None:
+        """A file system that did not clone once is not asked again."""
+        if size > SMALL_BYTES:
+            self._clones = cloned
+
+    @staticmethod
+    def _touch(entry: int) -> None:
+        now = time.time()
+        if now - os.fstat(entry).st_mtime > TOUCH_SECONDS:
+            with suppress(OSError):
+                os.utime(entry, (now, now))
+
+    def _keep(self, key: str, size: int, write: Callable[[str], None]) -> bool:
+        if self.max_bytes == 0 or size > self.max_bytes // 2:  # a larger one would drive out too many others
+            return False
+        try:
+            self._prepare()
+            return self._room.take(size) and self._write(key, size, write)
+        except (OSError, DamagedEntryError):
+            return False
+
+    def _write(self, key: str, size: int, write: Callable[[str], None]) -> bool:
+        """Write an entry aside, and rename it into place."""
+        aside = self._new_path()
+        try:
+            write(aside)
+            _rename(aside, self._path(key))
+        except BaseException:
+            self._room.give_back(size)
+            remove_file(aside)
+            raise
+        return True
+
+    def _new_path(self) -> str:
+        with self._lock:
+            return self._partial.new_path()
+
+    def _prepare(self) -> None:
+        if self._ready:
+            return
+        with self._lock:
+            self._home.mkdir(OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+            _check_owner(self._home)
+            self._home.chmod(OWNER_ONLY_DIRECTORY)
+            with suppress(FileExistsError), (self._home / "CACHEDIR.TAG").open("xb") as tag:
+                tag.write(_TAG)
+            self._partial.sweep()
+            self._ready = True
+
+
+def _check_owner(directory: Path) -> None:
+    """Entries of another user are not for us: who can write them can write into our workspaces.
+
+    Raises:
+        RuntimeConfigError
+    """
+    try:
+        found = directory.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} is no directory; name another, or remove it")
+    if found.st_uid != os.geteuid():
+        raise RuntimeConfigError(
+            f"PERAGO_CACHE_DIR: {directory} belongs to user {found.st_uid}, and a cache is for one user only; set "
+            f"PERAGO_CACHE_DIR to a directory of your own, or PERAGO_CACHE_MAX_SIZE=0 to work without a cache"
+        )
+
+
+def _rename(aside: str, path: str) -> None:
+    try:
+        os.rename(aside, path)  # noqa: PTH104 - the dearest call of a small entry as it is
+    except FileNotFoundError:
+        Path(path).parent.mkdir(OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+        Path(aside).rename(path)

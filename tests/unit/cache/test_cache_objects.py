@@ -1,0 +1,112 @@
+"""The object cache of a host, used by one process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+import pytest
+
+from perago.workspace.cache import ObjectCache, Usage, cache_key
+from perago.workspace.cache.entries import SMALL_BYTES
+from perago.workspace.cache.room import charge
+
+MIB = 1 << 20
+SIZES = [0, 1, 1000, 4096 - 96, 4096, SMALL_BYTES, SMALL_BYTES + 1, 3 * MIB + 7]
+
+
+def sha256(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def md5(content: bytes) -> str:
+    return "md5:" + hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with ObjectCache(tmp_path / "cache", 64 * MIB) as cache:
+        yield cache
+
+
+def entries(cache):
+    return sorted(path for path in (cache.directory / "objects-1" / "entries").rglob("*") if path.is_file())
+
+
+def partial_files(cache):
+    return [
+        path
+        for path in (cache.directory / "objects-1" / "partial").rglob("*")
+        if path.name != "lock" and path.is_file()
+    ]
+
+
+@pytest.mark.parametrize("digest", [md5, sha256])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_kept_is_laid_out_with_its_digest(cache, tmp_path, size, digest):
+    content = os.urandom(size)
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    assert cache.add("bytes", content, digest(content))
+    assert cache.add_file("file", source, size, digest(content))
+    for key in ("bytes", "file"):
+        assert cache.lay_out(key, size, str(tmp_path / key)) == digest(content)
+        assert (tmp_path / key).read_bytes() == content
+    assert cache.usage() == Usage(2, 2 * charge(size))
+
+
+def test_the_file_has_the_mode_that_was_asked_for_and_its_bytes_are_its_own(cache, tmp_path):
+    for size in (10, 2 * MIB):
+        content = os.urandom(size)
+        cache.add("a", content, md5(content))
+        for number, mode in enumerate((0o644, 0o755, 0o600)):
+            laid = tmp_path / f"{size}-{number}"
+            assert cache.lay_out("a", size, str(laid), mode)
+            assert stat.S_IMODE(laid.stat().st_mode) == mode
+            with laid.open("r+b") as file:
+                file.write(b"changed in place")
+        assert cache.lay_out("a", size, str(tmp_path / f"{size}-again")) == md5(content)
+
+
+def test_what_is_not_there_is_a_miss_and_leaves_nothing(cache, tmp_path):
+    assert cache.lay_out("never", 3, str(tmp_path / "f")) is None
+    cache.add("a", b"abc", md5(b"abc"))
+    assert cache.lay_out("other", 3, str(tmp_path / "f")) is None
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_file_in_the_way_is_neither_overwritten_nor_followed(cache, tmp_path):
+    large = os.urandom(SMALL_BYTES + 1)
+    cache.add("small", b"abc", md5(b"abc"))
+    cache.add("large", large, md5(large))
+    (tmp_path / "f").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for key, size in (("small", 3), ("large", len(large))):
+        for name in ("f", "link"):
+            with pytest.raises(FileExistsError):
+                cache.lay_out(key, size, str(tmp_path / name))
+    assert (tmp_path / "f").read_bytes() == b"mine"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_key_is_made_of_all_its_parts():
+    assert cache_key("a", "b", 1) != cache_key("a", "b1") != cache_key("ab", 1)
+    assert cache_key("a", 12) != cache_key("a", 1, 2)
+
+
+def test_a_cache_of_size_zero_is_no_cache(tmp_path):
+    with ObjectCache(tmp_path / "cache", 0) as cache:
+        assert not cache.add("a", b"", md5(b""))
+        assert not cache.add("a", b"abc", md5(b"abc"))
+        assert cache.lay_out("a", 3, str(tmp_path / "f")) is None
+        assert cache.usage() == Usage(0, 0)
+        assert cache.clear() == Usage(0, 0)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_digest_that_nothing_can_be_checked_by_is_a_mistake_of_the_caller(cache):
+    for digest in ("", "md5", "crc32:12", "abc"):
+        with pytest.raises(ValueError, match="no digest"):
+            cache.add("a", b"abc", digest)
+    assert entries(cache) == partial_files(cache) == []
