@@ -9,7 +9,7 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TESTS ?= tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-COMPILE := uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 \
+COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --quiet
 
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.

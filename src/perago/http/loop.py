@@ -1,0 +1,133 @@
+"""One background thread with an event loop, for code that is not asynchronous itself."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import weakref
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled call may take to let go of what it holds."""
+
+
+class LoopThread:
+    """Runs coroutines for any number of threads, on one thread of its own that begins with the first of them.
+
+    `close` ends it; so does the end of the process, or of the last reference to this object.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: weakref.finalize[Any, LoopThread] | None = None
+        self._closed = False
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine to its end. Whatever interrupts the waiting thread cancels it.
+
+        Args:
+            timeout: seconds; None: as long as it takes, which its own deadlines bound.
+
+        Raises:
+            TimeoutError: it took longer, and was cancelled.
+            RuntimeError: the thread was closed.
+        """
+        try:
+            loop = self._running()
+        except BaseException:
+            coroutine.close()
+            raise
+        call = _Call(loop, coroutine)
+        try:
+            return call.ended.result(timeout)
+        except BaseException:
+            if not call.ended.done():
+                call.cancel()
+            raise
+
+    def close(self) -> None:
+        """Cancel what runs, and end the thread. Twice is fine."""
+        with self._lock:
+            self._closed = True
+            end, self._end, self._loop = self._end, None, None
+        if end is not None:
+            end()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"{self._name} is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
+                thread.start()
+                self._end = weakref.finalize(self, _stop, self._loop, thread)
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(_end_tasks())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    with suppress(RuntimeError):  # it has ended by itself
+        loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():
+        thread.join()
+
+
+class _Call(Generic[T]):
+    """One coroutine on its way; `ended` has its outcome when it has let go of its files and connections."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.ended: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        loop.call_soon_threadsafe(self._begin)
+
+    def cancel(self) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and the call with it
+            self._loop.call_soon_threadsafe(self._cancel)
+            concurrent.futures.wait([self.ended], CANCEL_SECONDS)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.ended.set_exception(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(task.result())

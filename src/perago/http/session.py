@@ -1,0 +1,315 @@
+"""One pool of connections to one server, for calls and for bytes; made and used within one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from perago.http.faults import FaultKind, HttpFault
+from perago.http.proxies import Proxy, proxy_for
+from perago.http.retry import RetryPolicy, retry_delay
+
+CONNECT_SECONDS = 10.0
+"""For a connection to stand, TLS included."""
+
+STALL_SECONDS = 60.0
+"""Without a byte arriving, whatever the deadline of the whole call."""
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Of an answer that is read into memory. A page of 1,000 objects of the longest names is below 10 MiB."""
+
+Body = bytes | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request.
+
+    Attributes:
+        url: whole, and encoded already.
+        body: None: none. An iterator can be sent once only, so such a request is not retried here.
+        idempotent: doing it twice is as good as once.
+        authorized: whether the server's credentials go with it; never to another server than ours.
+    """
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    idempotent: bool = True
+    authorized: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer in memory."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Stream:
+    """An answer whose body is still to come."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in pieces, as they arrive.
+
+        Raises:
+            HttpFault: it breaks off, or does not come.
+        """
+        with _faults():
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+
+    async def read(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
+        """The body whole.
+
+        Raises:
+            HttpFault: it is longer than `limit`, or breaks off.
+        """
+        with _faults():
+            return await _read(self._response, limit)
+
+
+class HttpSession:
+    """A bounded pool of kept connections.
+
+    Args:
+        authorization: the header's value for our server; None: none.
+        ca_file: certificates that a server's may be signed with, besides none other; None: the system's.
+        connections: at most, to all servers together.
+        policy: of retries.
+        user_agent: who we say we are.
+    """
+
+    def __init__(
+        self,
+        *,
+        authorization: str | None,
+        ca_file: str | os.PathLike[str] | None = None,
+        connections: int = 32,
+        policy: RetryPolicy | None = None,
+        user_agent: str = "perago",
+    ) -> None:
+        self._tls = ssl.create_default_context(cafile=os.fspath(ca_file)) if ca_file is not None else None
+        self._connections = connections
+        self._policy = policy or RetryPolicy()
+        common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._open_headers = common
+        self._our_headers = {**common, "Authorization": authorization} if authorization is not None else common
+        self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
+        self._client: aiohttp.ClientSession | None = None
+
+    async def call(self, request: Request, *, timeout: float) -> Answer:
+        """Send a request, and read the answer into memory; again where that is safe and may help.
+
+        Args:
+            timeout: seconds for all tries together.
+
+        Raises:
+            HttpFault: there is no whole answer.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        tries = 0
+        while True:
+            tries += 1
+            outcome: Answer | HttpFault
+            try:
+                outcome = await self._once(request, deadline - loop.time())
+                if outcome.status < 400:
+                    return outcome
+            except HttpFault as fault:
+                outcome = fault
+            delay = retry_delay(
+                self._policy,
+                tries=tries,
+                idempotent=request.idempotent,
+                outcome=outcome if isinstance(outcome, HttpFault) else outcome.status,
+                retry_after=_retry_after(outcome),
+                jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+            )
+            if delay is None or loop.time() + delay >= deadline or not isinstance(request.body, bytes | None):
+                break
+            await asyncio.sleep(delay)
+        if isinstance(outcome, HttpFault):
+            raise outcome
+        return outcome
+
+    @asynccontextmanager
+    async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[Stream]:
+        """Send a request once, and give the answer with its body still to come.
+
+        Args:
+            timeout: seconds until the end of the body.
+
+        Raises:
+            HttpFault: there is no answer.
+        """
+        with _faults():
+            response = await self._send(request, timeout)
+        try:
+            yield Stream(response)
+        finally:
+            response.release()  # a body that was not read whole takes its connection with it
+
+    async def close(self) -> None:
+        """Close all connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _once(self, request: Request, timeout: float) -> Answer:
+        with _faults():
+            response = await self._send(request, timeout)
+            try:
+                body = await _read(response, MAX_ANSWER_BYTES)
+            finally:
+                response.release()
+        return Answer(response.status, response.headers, body)
+
+    async def _send(self, request: Request, timeout: float) -> aiohttp.ClientResponse:
+        url = request.url
+        headers = self._our_headers if request.authorized else self._open_headers
+        if request.headers:
+            headers = {**headers, **request.headers}
+        return await self._opened().request(
+            request.method,
+            url,
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                total=max(timeout, 0.001), sock_connect=CONNECT_SECONDS, sock_read=min(STALL_SECONDS, timeout)
+            ),
+            **self._proxy_of(url),
+        )
+
+    def _proxy_of(self, url: URL) -> dict[str, Any]:
+        """Looked up once a server: aiohttp's own way reads the whole environment for each request."""
+        key = (url.scheme, url.raw_host, url.port)
+        if key not in self._proxies:
+            try:
+                self._proxies[key] = proxy_for(f"{url.scheme}://{url.raw_authority}")
+            except ValueError as exc:
+                raise HttpFault(FaultKind.UNREACHABLE, str(exc)) from None
+        proxy = self._proxies[key]
+        if proxy is None:
+            return {}
+        auth = aiohttp.BasicAuth(proxy.user, proxy.password) if proxy.user else None
+        return {"proxy": proxy.url, "proxy_auth": auth}
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._client is None:
+            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._tls or True, keepalive_timeout=15.0)
+            self._client = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )
+        return self._client
+
+
+def encoded(url: str) -> URL:
+    """A URL whose parts are percent-encoded already, taken as it stands."""
+    return URL(url, encoded=True)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    length = response.content_length
+    if length is not None and length > limit:
+        raise HttpFault(FaultKind.MALFORMED, f"the answer has {length} bytes, and {limit} is the limit")
+    if length is not None:
+        return await response.read()
+    parts, size = [], 0
+    async for chunk in response.content.iter_any():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise HttpFault(FaultKind.MALFORMED, f"the answer has more than {limit} bytes, which is the limit")
+    return b"".join(parts)
+
+
+def _retry_after(outcome: Answer | HttpFault) -> float | None:
+    """Seconds; a date in that header counts as not given."""
+    if isinstance(outcome, HttpFault):
+        return None
+    value = outcome.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+class _faults:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more
+    """Translate what aiohttp raises. Its own texts can hold whole URLs, and a presigned one is a credential."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError):
+            raise _fault_of(error) from None
+
+
+_TLS = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError)
+_UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError, ConnectionError)
+
+
+def _fault_of(error: Exception) -> HttpFault:
+    if isinstance(error, _TLS):
+        return HttpFault(FaultKind.TLS, f"no TLS connection: {_tls_reason(error)}")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return HttpFault(FaultKind.UNREACHABLE, f"the proxy answered {error.status}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return HttpFault(FaultKind.UNREACHABLE, f"the proxy cannot be reached: {_reason(error)}")
+    if isinstance(error, _UNREACHABLE):
+        return HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(error)}")
+    if isinstance(error, TimeoutError):
+        return HttpFault(FaultKind.TIMEOUT, "no whole answer in time")
+    if isinstance(error, _CUT):
+        return HttpFault(FaultKind.CUT, "the connection was cut before the whole answer came")
+    return HttpFault(FaultKind.MALFORMED, f"the answer is not HTTP as expected ({type(error).__name__})")
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if isinstance(error, TimeoutError):
+        return f"none in {CONNECT_SECONDS:g} s"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host's name is not known"
+    return os.strerror(number) if isinstance(number, int) and number in errno.errorcode else type(error).__name__
+
+
+def _tls_reason(error: Exception) -> str:
+    for cause in (error, *_causes(error)):
+        verify = getattr(cause, "verify_message", None)
+        if isinstance(verify, str) and verify:
+            return verify
+        reason = getattr(cause, "reason", None)
+        if isinstance(reason, str) and reason:
+            return reason
+    return type(error).__name__
+
+
+def _causes(error: Exception) -> Iterable[object]:
+    yield getattr(error, "certificate_error", None)
+    yield getattr(error, "os_error", None)
+    yield error.__cause__

@@ -1,0 +1,4 @@
+"""The store on a lakeFS server.
+
+The modules here load aiohttp; import them late.
+"""

@@ -1,0 +1,209 @@
+"""Calls on objects: what they are, their bytes, and staging them on a branch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from yarl import URL
+
+from perago.http.faults import HttpFault
+from perago.http.session import Body, Request, Stream
+from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, parsed, segment
+from perago.stores.lakefs.failure import LakeFSError, refused, unanswered
+from perago.stores.lakefs.values import EXECUTABLE_KEY, ObjectFault, ObjectStats, StagingLocation
+
+MAX_DELETED_AT_ONCE = 1000
+"""Paths of a bulk delete: the most that the server takes."""
+
+SLOWEST_BYTES_PER_SECOND = 128 * 1024
+"""A transfer that is slower than this, on the whole, is given up."""
+
+_UPLOAD_HEADERS = {"Content-Type": "application/octet-stream"}
+_EXECUTABLE_HEADERS = {**_UPLOAD_HEADERS, f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true"}
+
+
+def transfer_seconds(size: int) -> float:
+    """The deadline of a call that moves this many bytes."""
+    return CALL_SECONDS + size / SLOWEST_BYTES_PER_SECOND
+
+
+class ObjectCalls(Api):
+    """Objects of a commit, and of a staging branch. Every call raises `LakeFSError`. Read by full commit id."""
+
+    # ---- what there is
+
+    async def list_objects(
+        self,
+        repository: str,
+        ref: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        presign: bool = False,
+    ) -> AsyncIterator[list[ObjectStats]]:
+        """All objects below a prefix, in the order of their names' bytes, in pages. See `listing` for the checks."""
+        query = {"prefix": prefix or None, "after": after or None, "presign": True if presign else None}
+        async for page in self.pages("listObjects", f"{_at(repository, ref)}/ls", query, ObjectStats.of):
+            yield page
+
+    async def list_page(
+        self,
+        repository: str,
+        ref: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        amount: int = PAGE,
+        presign: bool = False,
+    ) -> tuple[list[ObjectStats], str | None]:
+        """One page of `list_objects`, and the name after which the next one begins; None: there is none."""
+        query = {
+            "prefix": prefix or None,
+            "after": after or None,
+            "amount": amount,
+            "presign": True if presign else None,
+        }
+        document = await self.get("listObjects", self.url(f"{_at(repository, ref)}/ls", query))
+        pagination = document["pagination"]
+        return [ObjectStats.of(item) for item in document["results"]], (
+            pagination["next_offset"] if pagination["has_more"] else None
+        )
+
+    async def stat_object(self, repository: str, ref: str, path: str) -> ObjectStats:
+        url = self.url(f"{_at(repository, ref)}/stat", {"path": path})
+        return ObjectStats.of(await self.get("statObject", url))
+
+    async def find_object(self, repository: str, ref: str, path: str) -> ObjectStats | None:
+        """The object, or None where there is none at that path, or no such ref or repository."""
+        try:
+            return await self.stat_object(repository, ref, path)
+        except LakeFSError as exc:
+            if exc.status == 404:
+                return None
+            raise
+
+    # ---- reading
+
+    def object_url(self, repository: str, ref: str, path: str) -> URL:
+        """Where an object's bytes are read."""
+        return self.url(_at(repository, ref), {"path": path})
+
+    async def read_object(self, repository: str, ref: str, path: str, *, size: int = 0) -> bytes:
+        """An object's bytes in memory; `size` sets the deadline."""
+        request = Request("GET", self.object_url(repository, ref, path))
+        return (await self.call("getObject", request, timeout=transfer_seconds(size))).body
+
+    @asynccontextmanager
+    async def open_object(
+        self, url: URL, *, first: int = 0, last: int | None = None, ours: bool = True
+    ) -> AsyncIterator[Stream]:
+        """The bytes at a URL, from `first` to `last`, both included, as they arrive; tried once.
+
+        Args:
+            last: None: to the end; with `first` 0, the whole object.
+            ours: the URL is the server's; False: a presigned one, which gets no credentials of ours.
+        """
+        ranged = first > 0 or last is not None
+        headers = {"Range": f"bytes={first}-{'' if last is None else last}"} if ranged else {}
+        request = Request("GET", url, headers, authorized=ours)
+        where = self.root if ours else f"the block store at {url.host}"
+        seconds = transfer_seconds((last - first + 1) if last is not None else 1 << 40)
+        try:
+            async with self.session.stream(request, timeout=seconds) as stream:
+                if stream.status != (206 if ranged else 200):
+                    raise refused("getObject", where, stream.status, await stream.read())
+                yield stream
+        except HttpFault as fault:
+            raise unanswered("getObject", where, fault) from fault
+
+    async def presigned_read_url(self, repository: str, ref: str, path: str) -> URL:
+        """A URL of the block store for an object's bytes; it is a credential."""
+        url = self.url(_at(repository, ref), {"path": path, "presign": True})
+        answer = await self.call("getObject", Request("GET", url), expected=(302,))
+        return URL(answer.headers["Location"], encoded=True)
+
+    # ---- staging
+
+    async def upload_object(
+        self,
+        repository: str,
+        branch: str,
+        path: str,
+        body: Body,
+        *,
+        size: int,
+        executable: bool = False,
+    ) -> ObjectStats:
+        """Put an object on a branch, uncommitted. Done twice is as good as once; an iterator is sent once only."""
+        headers = _EXECUTABLE_HEADERS if executable else _UPLOAD_HEADERS
+        if not isinstance(body, bytes):
+            headers = {**headers, "Content-Length": str(size)}
+        url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
+        answer = await self.call(
+            "uploadObject", Request("POST", url, headers, body), expected=(201,), timeout=transfer_seconds(size)
+        )
+        return ObjectStats.of(parsed("uploadObject", answer))
+
+    async def stage_object(self, repository: str, branch: str, path: str, stats: ObjectStats) -> ObjectStats:
+        """Put an object on a branch whose bytes are in the block store already: nothing is copied.
+
+        Args:
+            stats: where the bytes are, their checksum and size; its `path` does not count.
+        """
+        body = {
+            "physical_address": stats.physical_address,
+            "checksum": stats.checksum,
+            "size_bytes": stats.size,
+            "content_type": _UPLOAD_HEADERS["Content-Type"],
+            "metadata": _metadata(stats.executable),
+        }
+        url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
+        await self.send("stageObject", ("PUT", url, body), expected=(201,), idempotent=True)
+        return stats._replace(path=path)
+
+    async def get_physical_address(
+        self, repository: str, branch: str, path: str, *, presign: bool = True
+    ) -> StagingLocation:
+        """Where this client may upload an object for a path by itself, to link it afterwards."""
+        url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": path, "presign": presign})
+        return StagingLocation.of(await self.get("getPhysicalAddress", url))
+
+    async def link_physical_address(
+        self, repository: str, branch: str, location: StagingLocation, stats: ObjectStats
+    ) -> ObjectStats:
+        """Put on a branch, at `stats.path`, what was uploaded to `location`."""
+        body = {
+            "staging": {"physical_address": location.physical_address},
+            "checksum": stats.checksum,
+            "size_bytes": stats.size,
+            "content_type": _UPLOAD_HEADERS["Content-Type"],
+            "user_metadata": _metadata(stats.executable),
+        }
+        url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": stats.path})
+        answer = await self.send("linkPhysicalAddress", ("PUT", url, body), expected=(200,), idempotent=True)
+        return ObjectStats.of(parsed("linkPhysicalAddress", answer))
+
+    async def delete_objects(self, repository: str, branch: str, paths: Sequence[str]) -> list[ObjectFault]:
+        """Delete up to `MAX_DELETED_AT_ONCE` objects from a branch; returns those that could not be.
+
+        A path that is not there is fine.
+        """
+        if len(paths) > MAX_DELETED_AT_ONCE:
+            raise ValueError(f"{len(paths)} paths are more than {MAX_DELETED_AT_ONCE}")
+        url = self.url(f"{_on(repository, branch)}/objects/delete")
+        body: Mapping[str, Sequence[str]] = {"paths": list(paths)}
+        answer = await self.send("deleteObjects", ("POST", url, body), expected=(200,), idempotent=True)
+        return [ObjectFault.of(item) for item in parsed("deleteObjects", answer).get("errors") or []]
+
+
+def _at(repository: str, ref: str) -> str:
+    return f"/repositories/{segment(repository)}/refs/{segment(ref)}/objects"
+
+
+def _on(repository: str, branch: str) -> str:
+    return f"/repositories/{segment(repository)}/branches/{segment(branch)}"
+
+
+def _metadata(executable: bool) -> dict[str, str] | None:
+    return {EXECUTABLE_KEY: "true"} if executable else None
