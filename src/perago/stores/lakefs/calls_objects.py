@@ -148,6 +148,9 @@ class ObjectCalls(Api):
     async def stage_object(self, repository: str, branch: str, path: str, stats: ObjectStats) -> ObjectStats:
         """Put an object on a branch whose bytes are in the block store already: nothing is copied.
 
+        Not on a local block store: it lists what was staged so at an address that is wrong (lakeFS 1.84). There take
+        `copy_object`.
+
         Args:
             stats: where the bytes are, their checksum and size; its `path` does not count.
         """
@@ -161,6 +164,24 @@ class ObjectCalls(Api):
         url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
         await self.send("stageObject", ("PUT", url, body), expected=(201,), idempotent=True)
         return stats._replace(path=path)
+
+    async def copy_object(
+        self, repository: str, branch: str, path: str, *, source_ref: str, source: str, size: int = 0
+    ) -> ObjectStats:
+        """Put on a branch what any ref has at `source`, user metadata included: the server copies the bytes.
+
+        Args:
+            size: bytes, for the deadline.
+        """
+        url = self.url(f"{_on(repository, branch)}/objects/copy", {"dest_path": path})
+        answer = await self.send(
+            "copyObject",
+            ("POST", url, {"src_path": source, "src_ref": source_ref}),
+            expected=(201,),
+            idempotent=True,
+            timeout=transfer_seconds(size),
+        )
+        return ObjectStats.of(parsed("copyObject", answer))
 
     async def get_physical_address(
         self, repository: str, branch: str, path: str, *, presign: bool = True
