@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perago.errors import StoreError, WorkspaceContentError
-from perago.stores.git.files import open_workspace_file, read_whole
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
+from perago.workspace.reading import open_workspace_file, read_whole
 
 LARGE = b"0123456789abcdef" * (LFS_THRESHOLD // 16)
 LARGE_SHA = hashlib.sha256(LARGE).hexdigest()

@@ -11,7 +11,6 @@ from pygit2.enums import ObjectType
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
-from perago.stores.git.files import open_workspace_file
 from perago.stores.git.loose import LooseWriter
 from perago.stores.git.objects import (
     DIRECTORY,
@@ -24,6 +23,7 @@ from perago.stores.git.objects import (
     serialize_tree,
 )
 from perago.stores.git.repository import Repository
+from perago.workspace.reading import open_workspace_file
 
 
 def commit_raw(bench, *entries: tuple[str, int, bytes | str]) -> str:

@@ -8,7 +8,7 @@ from git_support import EVERYTHING, make_execution, write_files
 from perago.models import Changes, Publish
 from perago.ports import Phase
 from perago.stores.git import GitStore
-from perago.stores.git.progress import INTERVAL_SECONDS, Progress
+from perago.workspace.progress import INTERVAL_SECONDS, Progress
 
 
 class SteppingClock:

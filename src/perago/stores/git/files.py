@@ -1,22 +1,15 @@
-"""The few calls on files that survive a crash, or a file that changes under one's hands."""
+"""The few calls on files that survive a crash."""
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from perago.errors import WorkspaceContentError, WorkspaceStorageError
-
 CHUNK = 1 << 20
-"""Bytes read or written at once. Memory stays at a few of these, whatever the size of a file."""
+"""Bytes written at once. Memory stays at a few of these, whatever the size of a file."""
 
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
-# O_NONBLOCK: opening a fifo would wait for its other end.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def sync_directory(directory: Path) -> None:
@@ -40,78 +33,8 @@ def make_directories(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-@contextmanager
-def open_workspace_file(root: Path, path: str) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a regular file of a workspace for reading, and see to it that it stays as it is meanwhile.
-
-    Yields:
-        its descriptor and its state.
-
-    Raises:
-        WorkspaceContentError: it is no regular file, is gone, cannot be read, or changed while it was read.
-        WorkspaceStorageError: the disk could not read it.
-    """
-    try:
-        descriptor = os.open(root / path, _READ)
-    except OSError as exc:
-        raise _unreadable(exc, path) from exc
-    try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise WorkspaceContentError(f"{path} is no regular file, so it cannot be published; remove it in the task")
-        yield descriptor, before
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _changed(path)
-
-
-def read_whole(descriptor: int, path: str, size: int) -> bytes:
-    """Read a file of this size.
-
-    Raises:
-        WorkspaceContentError: it has another size.
-    """
-    parts, left = [], size + 1
-    while left and (part := _read(descriptor, path, min(left, CHUNK))):
-        parts.append(part)
-        left -= len(part)
-    if left != 1:
-        raise _changed(path)
-    return b"".join(parts)
-
-
-def read_chunks(descriptor: int, path: str) -> Iterator[bytes]:
-    """Read a file to its end, a chunk at a time."""
-    while part := _read(descriptor, path, CHUNK):
-        yield part
-
-
 def write_all(descriptor: int, data: bytes) -> None:
     """Write every byte, however many the system takes at once."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _read(descriptor: int, path: str, size: int) -> bytes:
-    try:
-        return os.read(descriptor, size)
-    except OSError as exc:
-        raise WorkspaceStorageError(f"{path} could not be read: {exc.strerror}. Mend the disk under it") from exc
-
-
-def _changed(path: str) -> WorkspaceContentError:
-    return WorkspaceContentError(
-        f"{path} changed while it was being staged. End every thread and process that writes files before the task "
-        f"returns"
-    )
-
-
-def _unreadable(exc: OSError, path: str) -> WorkspaceContentError:
-    if exc.errno in (errno.ELOOP, errno.EMLINK):
-        return WorkspaceContentError(f"{path} is a symbolic link, which is not published; write a file in its place")
-    if exc.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-        return WorkspaceContentError(f"{path} is no regular file, so it cannot be published; remove it in the task")
-    return WorkspaceContentError(f"{path} cannot be read: {exc.strerror}. The task has to leave files it may read")

@@ -18,12 +18,12 @@ from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.objects import Leaf, ObjectReader
 from perago.stores.git.packs import open_writer
-from perago.stores.git.progress import Progress
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.trees import Overlay, edit, find, walk
 from perago.stores.git.upload import Uploader
 from perago.workspace.patterns import Selection
+from perago.workspace.progress import Progress
 from perago.workspace.scan import scan
 
 _SWAPS = 64

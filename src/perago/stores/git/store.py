@@ -16,12 +16,12 @@ from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
 from perago.stores.git.log import LogEntry, log
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
-from perago.stores.git.progress import Progress
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.resolve import resolve
 from perago.stores.git.stage import Staging
+from perago.workspace.progress import Progress
 
 
 class GitStore:

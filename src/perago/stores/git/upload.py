@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pygit2.enums import ObjectType
 
-from perago.stores.git.files import open_workspace_file, read_whole
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
 from perago.stores.git.objects import EXECUTABLE, FILE, Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.repository import Repository
+from perago.workspace.reading import open_workspace_file, read_whole
 
 
 class Uploader:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from perago.findings import Finding, Kind
 from perago.stores.git.examine.reachable import Place, Reachable
-from perago.stores.git.files import read_chunks
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.repository import translated
+from perago.workspace.reading import read_chunks
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
