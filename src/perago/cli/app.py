@@ -19,6 +19,7 @@ _COMMANDS = {
     "import": ("perago.cli.importing", "Put a directory's files onto a branch."),
     "export": ("perago.cli.export", "Lay out a commit's files in a directory."),
     "log": ("perago.cli.log", "Show who published what, from what, with what result."),
+    "cache": ("perago.cli.cache", "Show what the host's object cache holds, and clear it."),
     "doctor": ("perago.cli.doctor", "Find what is left over, missing or damaged, and mend it."),
 }
 

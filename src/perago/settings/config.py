@@ -71,7 +71,7 @@ class RuntimeConfig(_Config):
         workspace_gc_interval: how often such directories are looked for.
         shutdown_force_kill_after: how long a shutdown waits for attempts; None: until they are done.
         failure_reason_max_length: characters of a failure's reason that are reported.
-        cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take.
+        cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take; 0: there is none.
         fence: whether the publish fence is the store's own compare-and-swap, or rests on all writers' cooperation.
         instance_id: tells this process's metrics from others'.
         conductor, lakefs, metrics: None: not configured.

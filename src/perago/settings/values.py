@@ -13,6 +13,7 @@ from perago.redaction import mask_urls
 PLACEHOLDER = "replace-me"
 
 _SIZE = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>B|KB|MB|GB|TB)", re.IGNORECASE)
+_ZERO = re.compile(r"0(?:\.0+)?\s*(?:B|KB|MB|GB|TB)", re.IGNORECASE)
 _SIZE_UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])", re.IGNORECASE)
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -38,6 +39,16 @@ def read_size(value: object) -> int:
     if size <= 0:
         raise ValueError(f"must be a size such as '512KB', '100MB' or '1.5GB', not {shown(value)}")
     return size
+
+
+def read_size_or_zero(value: object) -> int:
+    """As `read_size`; "0", with or without a unit, is none at all."""
+    if str(value).strip() == "0" or (isinstance(value, str) and _ZERO.fullmatch(value.strip())):
+        return 0
+    try:
+        return read_size(value)
+    except ValueError:
+        raise ValueError(f"must be a size such as '512MB' or '10GB', or 0 for none, not {shown(value)}") from None
 
 
 def read_duration(value: object) -> timedelta:

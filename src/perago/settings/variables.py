@@ -14,6 +14,7 @@ from perago.settings import values
 Text = Annotated[str, BeforeValidator(values.read_text)]
 Url = Annotated[str, BeforeValidator(values.read_url)]
 Size = Annotated[int, BeforeValidator(values.read_size)]
+SizeOrZero = Annotated[int, BeforeValidator(values.read_size_or_zero)]
 Count = Annotated[int, BeforeValidator(values.read_count)]
 Duration = Annotated[timedelta, BeforeValidator(values.read_duration)]
 KeyId = Annotated[str, BeforeValidator(values.read_secret)]
@@ -42,7 +43,7 @@ class Variables(BaseSettings):
     PERAGO_SHUTDOWN_FORCE_KILL_AFTER: Annotated[timedelta | None, BeforeValidator(values.read_duration_or_none)] = None
     PERAGO_FAILURE_REASON_MAX_LENGTH: Count | None = None
     PERAGO_CACHE_DIR: Text | None = None
-    PERAGO_CACHE_MAX_SIZE: Size | None = None
+    PERAGO_CACHE_MAX_SIZE: SizeOrZero | None = None
     PERAGO_FENCE: (
         Annotated[Literal["exact", "cooperative"], BeforeValidator(values.one_of("exact", "cooperative"))] | None
     ) = None

@@ -45,6 +45,18 @@ def test_sizes_have_a_unit(settings, text, size):
     assert settings.load(PERAGO_CACHE_MAX_SIZE=text).cache_max_size == size
 
 
+@pytest.mark.parametrize("text", ["0", "0B", "0 GB", "0.0mb", " 0 "])
+def test_a_cache_may_have_no_size_at_all(settings, text):
+    assert settings.load(PERAGO_CACHE_MAX_SIZE=text).cache_max_size == 0
+
+
+@pytest.mark.parametrize("text", ["100", "-1MB", "0.1B", "00", "none"])
+def test_what_is_no_size_of_a_cache_is_refused_with_examples(settings, text):
+    assert settings.fault(PERAGO_CACHE_MAX_SIZE=text) == (
+        f"PERAGO_CACHE_MAX_SIZE (the environment) must be a size such as '512MB' or '10GB', or 0 for none, not {text!r}"
+    )
+
+
 @pytest.mark.parametrize("text", ["100", "0MB", "-1MB", "MB", "1KiB", "1 2 MB", "0.1B"])
 def test_what_is_no_size_is_refused_with_an_example(settings, text):
     assert settings.fault(PERAGO_LOG_FILE_MAX_SIZE=text) == (

@@ -1,4 +1,4 @@
-"""One file of the cache: an object's content, and behind it a trailer with its size and digest.
+"""One file of the cache: an object's content, and behind it a trailer that says whose it is, its size and its digest.
 
 The trailer stands behind the content so that an entry can be cloned, and the clone then cut. Nothing is synced: an
 entry that a crash of the machine tore is told by its digest, like any other damage.
@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from perago.workspace.cache.cloning import CREATE, open_clone
 from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, is_known, new_hasher
 
-TRAILER_BYTES = 96
+TRAILER_BYTES = 136
 SMALL_BYTES = 256 * 1024
 """Content up to this size is read, checked and written in one piece; only what is larger is worth a clone."""
 
 _MAGIC = b"perago-1"
-_SIZE_DIGITS, _DIGEST_BYTES = 16, 72
-"""Of the trailer: the size in hexadecimal, and a digest's text, the longest of which is a SHA-256."""
+_DIGEST_BYTES = 72
+"""Of the trailer, which holds the magic, the entry's name (40), the size in hexadecimal (16), and a digest's text: the
+longest is a SHA-256."""
 
 
 class DamagedEntryError(Exception):
     """An entry is not what was put there. It never leaves the cache."""
 
 
-def trailer(size: int, digest: str) -> bytes:
+def trailer(name: str, size: int, digest: str) -> bytes:
     """What stands behind the content.
 
     Raises:
@@ -36,25 +36,27 @@ def trailer(size: int, digest: str) -> bytes:
     """
     if not is_known(digest) or len(digest) > _DIGEST_BYTES:
         raise ValueError(f"{digest!r} is no digest that a cache entry could be checked by")
-    return _MAGIC + b"%016x" % size + digest.encode().ljust(_DIGEST_BYTES)
+    return _head(name, size) + digest.encode().ljust(_DIGEST_BYTES)
 
 
-def read_trailer(data: bytes, size: int) -> str:
+def read_trailer(data: bytes, name: str, size: int) -> str:
     """The digest that a trailer tells.
 
     Raises:
-        DamagedEntryError: it is no trailer, or one of content of another size.
+        DamagedEntryError: it is no trailer, or that of another object or size.
     """
-    head = len(_MAGIC) + _SIZE_DIGITS
-    if data[:head] != _MAGIC + b"%016x" % size:
-        raise DamagedEntryError
-    digest = data[head:].rstrip().decode("ascii", "replace")
-    if not is_known(digest):
+    head = _head(name, size)
+    digest = data[len(head) :].rstrip().decode("ascii", "replace")
+    if len(data) != TRAILER_BYTES or not data.startswith(head) or not is_known(digest):
         raise DamagedEntryError
     return digest
 
 
-def lay_out_small(entry: int, size: int, target: str, mode: int) -> str:
+def _head(name: str, size: int) -> bytes:
+    return b"%s%s%016x" % (_MAGIC, name.encode(), size)
+
+
+def lay_out_small(entry: int, name: str, size: int, target: str, mode: int) -> str:
     """Check content of at most `SMALL_BYTES`, and write it to a new file; returns its digest.
 
     Raises:
@@ -63,7 +65,7 @@ def lay_out_small(entry: int, size: int, target: str, mode: int) -> str:
     """
     data = _read_piece(entry, size + TRAILER_BYTES, 0)
     content = data[:size]
-    digest = read_trailer(data[size:], size)
+    digest = read_trailer(data[size:], name, size)
     if digest_bytes(content, algorithm_of(digest)) != digest:
         raise DamagedEntryError
     made = os.open(target, CREATE, mode)
@@ -77,7 +79,7 @@ def lay_out_small(entry: int, size: int, target: str, mode: int) -> str:
     return digest
 
 
-def lay_out_large(entry: int, size: int, target: str, mode: int, *, clones: bool) -> tuple[str, bool]:
+def lay_out_large(entry: int, name: str, size: int, target: str, mode: int, *, clones: bool) -> tuple[str, bool]:
     """Write content to a new file piece by piece, or clone it, and check it meanwhile.
 
     Args:
@@ -89,7 +91,7 @@ def lay_out_large(entry: int, size: int, target: str, mode: int, *, clones: bool
     Raises:
         DamagedEntryError, OSError: as `lay_out_small`.
     """
-    digest = read_trailer(_read_piece(entry, TRAILER_BYTES, size), size)
+    digest = read_trailer(_read_piece(entry, TRAILER_BYTES, size), name, size)
     made = open_clone(entry, target, mode) if clones else None
     cloned = made is not None
     if made is None:
@@ -108,13 +110,13 @@ def lay_out_large(entry: int, size: int, target: str, mode: int, *, clones: bool
     return digest, cloned
 
 
-def write_entry(path: str, content: bytes, digest: str) -> None:
+def write_entry(path: str, name: str, content: bytes, digest: str) -> None:
     """Make an entry of content in memory.
 
     Raises:
         OSError: it cannot be written; the caller removes what there is.
     """
-    end = trailer(len(content), digest)
+    end = trailer(name, len(content), digest)
     made = os.open(path, CREATE, 0o600)
     try:
         if os.writev(made, (content, end)) != len(content) + len(end):
@@ -125,14 +127,14 @@ def write_entry(path: str, content: bytes, digest: str) -> None:
         os.close(made)
 
 
-def copy_entry(path: str, source: int, size: int, digest: str, *, clones: bool) -> bool:
+def copy_entry(path: str, name: str, source: int, size: int, digest: str, *, clones: bool) -> bool:
     """Make an entry of an open file, by cloning it if the file system can; returns whether it was cloned.
 
     Raises:
         DamagedEntryError: the file is shorter.
         OSError: it cannot be read, or the entry not written; the caller removes what there is.
     """
-    end = trailer(size, digest)
+    end = trailer(name, size, digest)
     made = open_clone(source, path, 0o600) if clones else None
     cloned = made is not None
     if made is None:
@@ -142,6 +144,7 @@ def copy_entry(path: str, source: int, size: int, digest: str, *, clones: bool) 
             os.ftruncate(made, size)
             os.lseek(made, size, os.SEEK_SET)
         else:
+            os.ftruncate(made, size)  # so that who counts the bytes on the disk sees them all from the beginning
             _read(source, size, partial(write_all, made))
         write_all(made, end)
     finally:
@@ -161,10 +164,13 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         written = os.write(descriptor, data)
 
 
-def remove_file(path: str) -> None:
-    """Remove a file, if it is there and can be removed."""
-    with suppress(OSError):
+def remove_file(path: str) -> bool:
+    """Remove a file, if it is there and can be removed; whether it was."""
+    try:
         Path(path).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _check(source: int, size: int, digest: str, each: Callable[[memoryview], None]) -> None:

@@ -32,7 +32,7 @@ TOUCH_SECONDS = 600
 
 _FORMAT = "objects-1"
 """Directory of all that is ours, by the version of its format: another version leaves it alone."""
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # The object cache of Perago. Everything in it can be fetched again, so that backups may leave it out (CACHEDIR.TAG).
 """
@@ -67,7 +67,7 @@ class ObjectCache:
         self._home = self.directory / _FORMAT
         self._entries = f"{self._home}/entries"
         self._partial = PartialFiles(self._home / "partial")
-        self._room = Room(self._home, Path(self._entries), max_bytes)
+        self._room = Room(self._home, Path(self._entries), self._home / "partial", max_bytes)
         self._lock = threading.Lock()
         self._ready = False
         self._clones = True
@@ -84,9 +84,7 @@ class ObjectCache:
 
     def close(self) -> None:
         """Give back room that was not used, and wait for an eviction under way. The cache can be used on."""
-        with self._lock:
-            self._ready = False
-            self._partial.close()
+        self._forget_directories()
         self._room.close()
 
     def lay_out(self, key: str, size: int, target: str, mode: int = 0o644) -> str | None:
@@ -107,13 +105,14 @@ class ObjectCache:
         """
         if self.max_bytes == 0:
             return None
-        path = self._path(key)
+        name = _name(key)
+        path = self._path(name)
         try:
             entry = os.open(path, _READ)
         except OSError:
             return None
         try:
-            digest = self._lay_out(entry, size, target, mode)
+            digest = self._lay_out(entry, name, size, target, mode)
         except DamagedEntryError:
             remove_file(path)
             return None
@@ -125,7 +124,8 @@ class ObjectCache:
 
     def add(self, key: str, content: bytes, digest: str) -> bool:
         """Keep an object's content that is in memory; see `add_file`."""
-        return self._keep(key, len(content), lambda path: write_entry(path, content, digest))
+        name = _name(key)
+        return self._keep(name, len(content), lambda path: write_entry(path, name, content, digest))
 
     def add_file(self, key: str, path: str | os.PathLike[str], size: int, digest: str) -> bool:
         """Keep an object's content that is in a file.
@@ -141,12 +141,16 @@ class ObjectCache:
             whether it is kept now. If not, there is no room, or it cannot be written; that is not an error.
         """
 
+        name = _name(key)
+
         def copy(entry: str) -> None:
             with opened_file(path) as file:
-                cloned = copy_entry(entry, file.fileno(), size, digest, clones=self._clones and size > SMALL_BYTES)
+                cloned = copy_entry(
+                    entry, name, file.fileno(), size, digest, clones=self._clones and size > SMALL_BYTES
+                )
             self._learn(size, cloned=cloned)
 
-        return self._keep(key, size, copy)
+        return self._keep(name, size, copy)
 
     def usage(self) -> Usage:
         """Count the entries; takes a second for some hundred thousand of them."""
@@ -164,16 +168,15 @@ class ObjectCache:
         self.sweep()
         if not self._home.is_dir():
             return Usage(0, 0)
-        return self._room.evict(0)
+        return self._room.evict(0, waits=True)
 
-    def _path(self, key: str) -> str:
-        name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+    def _path(self, name: str) -> str:
         return f"{self._entries}/{name[:2]}/{name[2:]}"
 
-    def _lay_out(self, entry: int, size: int, target: str, mode: int) -> str:
+    def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int) -> str:
         if size <= SMALL_BYTES:
-            return lay_out_small(entry, size, target, mode)
-        digest, cloned = lay_out_large(entry, size, target, mode, clones=self._clones)
+            return lay_out_small(entry, name, size, target, mode)
+        digest, cloned = lay_out_large(entry, name, size, target, mode, clones=self._clones)
         self._learn(size, cloned=cloned)
         return digest
 
@@ -189,21 +192,24 @@ class ObjectCache:
             with suppress(OSError):
                 os.utime(entry, (now, now))
 
-    def _keep(self, key: str, size: int, write: Callable[[str], None]) -> bool:
+    def _keep(self, name: str, size: int, write: Callable[[str], None]) -> bool:
         if self.max_bytes == 0 or size > self.max_bytes // 2:  # a larger one would drive out too many others
             return False
         try:
             self._prepare()
-            return self._room.take(size) and self._write(key, size, write)
+            return self._room.take(size) and self._write(name, size, write)
+        except FileNotFoundError:  # somebody removed our directories: the next entry makes them again
+            self._forget_directories()
+            return False
         except (OSError, DamagedEntryError):
             return False
 
-    def _write(self, key: str, size: int, write: Callable[[str], None]) -> bool:
+    def _write(self, name: str, size: int, write: Callable[[str], None]) -> bool:
         """Write an entry aside, and rename it into place."""
         aside = self._new_path()
         try:
             write(aside)
-            _rename(aside, self._path(key))
+            _rename(aside, self._path(name))
         except BaseException:
             self._room.give_back(size)
             remove_file(aside)
@@ -213,6 +219,11 @@ class ObjectCache:
     def _new_path(self) -> str:
         with self._lock:
             return self._partial.new_path()
+
+    def _forget_directories(self) -> None:
+        with self._lock:
+            self._ready = False
+            self._partial.close()
 
     def _prepare(self) -> None:
         if self._ready:
@@ -225,6 +236,11 @@ class ObjectCache:
                 tag.write(_TAG)
             self._partial.sweep()
             self._ready = True
+
+
+def _name(key: str) -> str:
+    """What an entry is called: keys are long, and hold what no file name may."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def _check_owner(directory: Path) -> None:

@@ -19,10 +19,12 @@ from pathlib import Path
 from perago.workspace.cache.entries import TRAILER_BYTES, remove_file
 from perago.workspace.storage import OWNER_ONLY
 
-EVICT_FROM = 0.95
+EVICT_FROM = 0.9
 """Share of the bound at which eviction begins."""
-EVICT_TO = 0.85
+EVICT_TO = 0.8
 """Share of the bound that is left when it ends: each walk over all entries makes room for many."""
+TAKE_TO = 0.95
+"""Share of the bound beyond which no room is given: evictions cannot count what was taken and is not on disk yet."""
 FREE_SHARE = 0.05
 """Share of its file system that the cache leaves free for others."""
 
@@ -55,13 +57,14 @@ class Room:
 
     Args:
         directory: the cache's, in which it keeps its files.
-        entries: directory of the entries.
+        entries, partial: directories of the entries, and of what will be some.
         max_bytes: what all entries may take together.
     """
 
-    def __init__(self, directory: Path, entries: Path, max_bytes: int) -> None:
+    def __init__(self, directory: Path, entries: Path, partial: Path, max_bytes: int) -> None:
         self._directory = directory
         self._entries = entries
+        self._partial = partial
         self._max = max_bytes
         self._left = 0
         self._lock = threading.Lock()
@@ -104,19 +107,23 @@ class Room:
         sizes = [size for _, size, _ in walk(self._entries)]
         return Usage(len(sizes), sum(sizes))
 
-    def evict(self, to_bytes: int) -> Usage:
+    def evict(self, to_bytes: int, *, waits: bool = False) -> Usage:
         """Remove the entries that were not used for the longest time until the others take at most `to_bytes`.
 
-        Nothing is done while another process is at it. Returns what went.
+        Args:
+            waits: for another process that is at it; otherwise that one's work will do.
+
+        Returns what went.
         """
-        with self._only_one() as alone:
+        with self._only_one(waits=waits) as alone:
             if not alone:
                 return Usage(0, 0)
             with self._open_sum() as total:
                 before = total.read()
+            coming = sum(size for _, size, _ in walk(self._partial))
             counted, gone = evict_oldest(self._entries, to_bytes)
             with self._open_sum() as total:  # others may have taken room since: they changed the sum by as much
-                total.add(counted - before - gone.bytes)
+                total.add(coming + counted - before - gone.bytes)
             return gone
 
     def _reserve(self, wanted: int) -> int:
@@ -126,7 +133,7 @@ class Room:
             short = self._shortage(wanted)
             if used + wanted > self._max * EVICT_FROM or short > 0:
                 self._evict_behind(min(int(self._max * EVICT_TO), used - short))
-            if used + wanted > self._max or short > 0:
+            if used + wanted > self._max * TAKE_TO or short > 0:
                 return 0
             total.add(wanted)
             return wanted
@@ -158,12 +165,12 @@ class Room:
             os.close(descriptor)
 
     @contextmanager
-    def _only_one(self) -> Iterator[bool]:
+    def _only_one(self, *, waits: bool) -> Iterator[bool]:
         path = self._directory / "evicting"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ONLY)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
             except BlockingIOError:
                 yield False
                 return
@@ -220,8 +227,8 @@ def evict_oldest(entries: Path, to_bytes: int) -> tuple[int, Usage]:
             continue
         if used == last:
             from_last -= size
-        remove_file(path)
-        removed, freed = removed + 1, freed + size
+        if remove_file(path):
+            removed, freed = removed + 1, freed + size
     return counted, Usage(removed, freed)
 
 

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 
 import pytest
+from cache_support import MIB, entry_files, md5, partial_files, sha256
 
 from perago.workspace.cache import ObjectCache, Usage, cache_key
 from perago.workspace.cache.entries import SMALL_BYTES
 from perago.workspace.cache.room import charge
 
-MIB = 1 << 20
-SIZES = [0, 1, 1000, 4096 - 96, 4096, SMALL_BYTES, SMALL_BYTES + 1, 3 * MIB + 7]
-
-
-def sha256(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-def md5(content: bytes) -> str:
-    return "md5:" + hashlib.md5(content).hexdigest()
+SIZES = [0, 1, 1000, 4096 - 136, 4096, SMALL_BYTES, SMALL_BYTES + 1, 3 * MIB + 7]
 
 
 @pytest.fixture
 def cache(tmp_path):
     with ObjectCache(tmp_path / "cache", 64 * MIB) as cache:
         yield cache
-
-
-def entries(cache):
-    return sorted(path for path in (cache.directory / "objects-1" / "entries").rglob("*") if path.is_file())
-
-
-def partial_files(cache):
-    return [
-        path
-        for path in (cache.directory / "objects-1" / "partial").rglob("*")
-        if path.name != "lock" and path.is_file()
-    ]
 
 
 @pytest.mark.parametrize("digest", [md5, sha256])
@@ -109,4 +88,4 @@ def test_a_digest_that_nothing_can_be_checked_by_is_a_mistake_of_the_caller(cach
     for digest in ("", "md5", "crc32:12", "abc"):
         with pytest.raises(ValueError, match="no digest"):
             cache.add("a", b"abc", digest)
-    assert entries(cache) == partial_files(cache) == []
+    assert entry_files(cache) == partial_files(cache) == []

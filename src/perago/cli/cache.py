@@ -1,0 +1,41 @@
+"""`perago cache`: what the host's object cache holds."""
+
+from __future__ import annotations
+
+import click
+
+from perago.cli.output import count_text, json_option, print_json, size_text
+
+
+@click.command()
+@click.option("--clear", is_flag=True, help="Remove everything in it.")
+@json_option
+def command(clear: bool, as_json: bool) -> None:
+    """Show what the object cache of this host holds, or clear it.
+
+    Tasks on a lakeFS server fetch an object once; the next attempt lays it out from here. PERAGO_CACHE_DIR says where,
+    PERAGO_CACHE_MAX_SIZE how much it may take (0: there is none), and what was not used for longest goes first.
+    Clearing it is safe at any time: running tasks fetch what they miss.
+    """
+    from perago.settings import load_run_config
+    from perago.workspace.cache import ObjectCache
+
+    config = load_run_config("perago", probe_workspace_root=False)
+    with ObjectCache(config.cache_dir, config.cache_max_size) as cache:
+        removed = cache.clear() if clear else None
+        usage = cache.usage()
+    if as_json:
+        print_json(
+            {
+                "directory": str(cache.directory),
+                "entries": usage.entries,
+                "bytes": usage.bytes,
+                "max_bytes": cache.max_bytes,
+                "removed": None if removed is None else {"entries": removed.entries, "bytes": removed.bytes},
+            }
+        )
+        return
+    if removed is not None:
+        click.echo(f"Removed {count_text(removed.entries, 'object')}, {size_text(removed.bytes)}")
+    bound = f"of at most {size_text(cache.max_bytes)}" if cache.max_bytes else "and it is off (PERAGO_CACHE_MAX_SIZE=0)"
+    click.echo(f"{cache.directory}: {count_text(usage.entries, 'object')}, {size_text(usage.bytes)} {bound}")
