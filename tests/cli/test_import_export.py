@@ -13,7 +13,7 @@ def test_an_import_makes_the_repository_and_the_branch(project, perago):
     assert said.code == 0
     assert said.out == f"Imported 2 files, 9 B, onto branch raw: commit {project.head('raw')}\n"
     assert project.git("ls-tree", "-r", "--name-only", "raw").split() == ["a.txt", "deep/b.txt"]
-    project.git("fsck", "--strict")
+    assert project.git("fsck", "--strict") == ""  # nothing dangling either
 
 
 def test_a_second_import_replaces_what_the_branch_holds_in_one_commit(project, perago):

@@ -191,6 +191,22 @@ def test_runs_are_listed_newest_first_for_people_and_programs(repository, perago
     assert "There are older runs; -n 5 shows more" in limited.err
 
 
+def test_without_a_repository_the_list_says_where_else_runs_are(repository, perago):
+    perago("run", "cli_bodies:write", *REPO)
+    said = perago("runs")
+    assert said.code == 0
+    assert said.out == ""
+    assert "Runs on a repository are listed with --repo" in said.err
+
+
+def test_a_reason_names_the_task_once(repository, perago):
+    said = perago("run", "cli_bodies:fail", "--param", "kind=exit", "--retries", "1", *REPO)
+    assert "error: task fail failed: the body called sys.exit(7)" in said.err
+    assert "try 1 failed: the body called sys.exit(7)" in said.err
+    rehearsed = perago("run", "cli_bodies:fail", "--param", "kind=exit", "--dry-run", *REPO)
+    assert "error: task fail failed: the body called sys.exit(7)" in rehearsed.err
+
+
 def test_a_file_that_cannot_be_read_in_the_repository_is_a_failure_with_a_reason(untouched, perago):
     blob = untouched.git("rev-parse", "main:other.txt")
     path = untouched.repo / "objects" / blob[:2] / blob[2:]

@@ -109,6 +109,17 @@ def test_names_of_others_cannot_steer_the_terminal(on_terminal, repository, pera
     assert ESCAPE not in shown
 
 
+@pytest.mark.parametrize("columns", [100, 40])
+def test_what_a_body_raises_cannot_steer_the_terminal_and_keeps_its_lines(on_terminal, columns):
+    kind = ("--param", "kind=bug")
+    code, shown = on_terminal("run", "cli_bodies:fail", *kind, "--retries", "1", *REPO, columns=columns)
+    assert code == 1
+    assert shown.count("\\x1b]0;title\\x07") == 2  # of either try
+    assert "\x1b]0;" not in shown
+    assert "\x1b[2J" not in shown
+    assert any(line.startswith("on two lines") for line in _lines(shown))
+
+
 def test_ctrl_c_typed_at_the_terminal_cancels(repository, tmp_path):
     ours, theirs = pty.openpty()
     params = ("--param", f"touch={tmp_path / 'there'}", "--param", f"wait_for={tmp_path / 'go'}")

@@ -15,7 +15,7 @@ from perago.cli.repository import DEFAULT_BRANCH, head_of, open_store, repo_opti
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @repo_option
 @click.option("--branch", metavar="NAME", help=f"The branch whose head is exported.  [default: {DEFAULT_BRANCH}]")
-@click.option("--ref", metavar="COMMIT", help="A commit id, or the beginning of one, instead of a branch.")
+@click.option("--ref", metavar="COMMIT", help="A commit instead of a branch: an id or its beginning, or a tag.")
 @click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that is exported.")
 @json_option
 def command(directory: Path, repo: str, branch: str | None, ref: str | None, prefix: str, as_json: bool) -> None:

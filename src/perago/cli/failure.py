@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from perago import errors
-from perago.cli.output import note, print_json
+from perago.cli.output import note, print_json, printable_lines
 from perago.redaction import mask_text
 
 DONE: Final = 0
@@ -53,7 +53,7 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
     if debugging and not isinstance(exc, click.ClickException | KeyboardInterrupt):
-        click.echo(mask_text("".join(traceback.format_exception(exc))), err=True)
+        click.echo(printable_lines(mask_text("".join(traceback.format_exception(exc)))), err=True)
     if _wants_json(arguments):
         print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
     if isinstance(exc, click.UsageError) and exc.ctx is not None:

@@ -12,7 +12,7 @@ import click
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
 from perago.cli.job import Job
-from perago.cli.output import note, print_json
+from perago.cli.output import note, print_json, reason_within
 from perago.cli.watch import Watch, place_in_body
 from perago.engines.local import LocalRun
 from perago.errors import StoreError
@@ -120,7 +120,8 @@ class Outcome:
     def _tell_failure(self, arguments: RunArguments) -> None:
         word = "was cancelled" if self.exit_code == INTERRUPTED else "failed"
         place = f" (at {self.place})" if self.place else ""
-        note(f"error: task {self.task_name} {word}: {self.result.reason_for_incompletion}{place}")
+        reason = reason_within(self.task_name, self.result.reason_for_incompletion)
+        note(f"error: task {self.task_name} {word}: {reason}{place}")
         if self.kept is not None:
             note(f"Its workspace was kept: {self.kept}")
         tries = f" after {self.tries} tries" if self.tries > 1 else ""

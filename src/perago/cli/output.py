@@ -26,12 +26,22 @@ def print_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Something for the person, on stderr."""
-    click.echo(wrap(text, sys.stderr), err=True)
+    click.echo(wrap(printable_lines(text), sys.stderr), err=True)
 
 
 def printable(text: str) -> str:
     """A text of unknown origin with everything escaped that would steer a terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but lines stay lines, and tabs are spaces."""
+    return "\n".join(printable(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
+
+
+def reason_within(task_name: str, reason: str | None) -> str:
+    """Why a task failed, for a line that names the task already."""
+    return (reason or "").removeprefix(f"task {task_name!r}: ")
 
 
 def wrap(text: str, stream: TextIO, indent: str = "") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from perago.cli.output import count_text, is_plain, note, printable, size_text, terminal_columns
+from perago.cli.output import count_text, is_plain, note, printable, printable_lines, size_text, terminal_columns
 from perago.ports import Event, Phase
 from perago.redaction import mask_text
 
@@ -114,7 +114,7 @@ class MovingDisplay:
             self.line(text)
 
     def line(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=False)
+        self._progress.console.print(printable_lines(text), markup=False, highlight=False, soft_wrap=False)
 
     def close(self) -> None:
         self._halt()

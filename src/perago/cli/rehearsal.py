@@ -21,7 +21,7 @@ from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
-from perago.cli.output import note, print_json, printable, size_text
+from perago.cli.output import note, print_json, printable, reason_within, size_text
 from perago.cli.progress import describe_counts, open_display
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.watch import Watch, place_in_body
@@ -133,7 +133,8 @@ def _tell_failure(exc: BaseException, watch: Watch, job: Job, arguments: RunArgu
         print_json({"dry_run": True, "exit_code": code, "reason": reason, "kept": watch.kept})
     place = place_in_body(exc)
     word = "was cancelled" if cancelled else "failed"
-    note(f"error: task {job.task.name} {word}: {reason}{f' (at {place})' if place else ''}")
+    told = reason_within(job.task.name, reason)
+    note(f"error: task {job.task.name} {word}: {told}{f' (at {place})' if place else ''}")
     if watch.kept is not None:
         note(f"Its workspace was kept: {watch.kept}")
     return code

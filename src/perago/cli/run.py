@@ -17,7 +17,9 @@ from perago.cli.output import json_option
 )
 @click.option("--repo", metavar="PATH", help="The repository: the path of a bare git repository.")
 @click.option("--branch", metavar="NAME", help="The branch to work on: its head is the input, and it is moved.")
-@click.option("--ref", metavar="COMMIT", help="Another commit of the branch as input: an id, or the beginning of one.")
+@click.option(
+    "--ref", metavar="COMMIT", help="Another commit of the branch as input: an id or its beginning, a branch, a tag."
+)
 @click.option(
     "--retries", metavar="COUNT", type=click.IntRange(0, 100), default=0, help="Tries after a failed one.  [default: 0]"
 )

@@ -24,6 +24,7 @@ from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
 from perago.cli.outcome import Outcome
+from perago.cli.output import printable_lines, reason_within
 from perago.cli.progress import open_display
 from perago.cli.watch import Watch
 from perago.engines.local import LocalRun
@@ -87,7 +88,8 @@ class _Tries:
             self._report(result)
             if result.status != "FAILED" or not self._retry_can_help() or self.run.attempt.retry_count >= last:
                 return result
-            self.watch.line(f"try {self.run.attempt.retry_count + 1} failed: {result.reason_for_incompletion}")
+            reason = reason_within(self.job.task.name, result.reason_for_incompletion)
+            self.watch.line(f"try {self.run.attempt.retry_count + 1} failed: {reason}")
             self.run.next_try(result.reason_for_incompletion or "it failed")
             self.watch.begin()
 
@@ -178,7 +180,7 @@ def sweep_leftovers(job: Job, watch: Watch) -> None:
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
     """Print where a failure came from, for those who asked for it."""
     if error is not None and (arguments.debug or wants_traceback()):
-        click.echo(mask_text("".join(traceback.format_exception(error))), err=True)
+        click.echo(printable_lines(mask_text("".join(traceback.format_exception(error)))), err=True)
 
 
 def _timeout(job: Job, arguments: RunArguments) -> float | None:

@@ -43,13 +43,19 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
         print_json([as_object(summary) for summary in shown[:limit]])
         return
     if not shown:
-        note("There are no runs yet. `perago run` makes one.")
+        note(_nothing_to_show(repo))
     columns = terminal_columns(sys.stdout)
     for summary in shown[:limit]:
         for line in describe_run(summary):
             click.echo(shorten(line, columns))
     if len(shown) > limit:
         note(f"There are older runs; -n {limit * 5} shows more of them.")
+
+
+def _nothing_to_show(repo: str | None) -> str:
+    if repo is not None:
+        return "There are no runs yet. `perago run` makes one."
+    return "There are no runs of tasks without a workspace. Runs on a repository are listed with --repo PATH."
 
 
 def describe_run(summary: RunSummary) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
 _AFTERMATH = (Phase.REPORT, Phase.CLEAN)
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
 _OURS = str(Path(perago.__file__).parent)
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 class Watch:
@@ -96,4 +98,6 @@ def place_in_body(error: BaseException | None) -> str | None:
         return None
     notes = getattr(error, "__notes__", ())
     frames = [match for note in notes for match in _FRAME.finditer(note) if not match["file"].startswith(_OURS)]
+    # Not where a library gave up, but where the body called it. A task that is installed is a library itself.
+    frames = [match for match in frames if not match["file"].startswith(_LIBRARIES)] or frames
     return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None

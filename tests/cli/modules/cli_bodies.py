@@ -86,6 +86,8 @@ def fail(workspace: Path, params: Params) -> Result:
             raise TaskTerminalError("never again")
         case "exit":
             sys.exit(7)
+        case "bug":
+            raise ValueError("evil \x1b]0;title\x07 \x1b[2J bug,\non two lines")
         case "die":
             os._exit(9)
         case "link":

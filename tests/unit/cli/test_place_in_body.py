@@ -1,6 +1,9 @@
 """A failure names the line of the body that it came from, and none of Perago's own."""
 
+import json
 from pathlib import Path
+
+import pydantic
 
 import perago
 from perago.cli.watch import place_in_body
@@ -24,6 +27,14 @@ def test_perago_s_own_frames_are_passed_over():
         place_in_body(error_with(("/a/task.py", 3, "build"), (OURS, 55, "validate_result"))) == "/a/task.py:3 in build"
     )
     assert place_in_body(error_with((OURS, 55, "validate_result"))) is None
+
+
+def test_a_library_s_frames_are_passed_over_where_the_body_has_some():
+    library = Path(pydantic.__file__)
+    standard = Path(json.__file__)
+    task = ("/a/task.py", 3, "build")
+    assert place_in_body(error_with(task, (library, 9, "dump"), (standard, 7, "loads"))) == "/a/task.py:3 in build"
+    assert place_in_body(error_with((library, 9, "dump"))) == f"{library}:9 in dump"  # a task that was installed
 
 
 def test_what_a_body_raised_on_purpose_has_no_place():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import ObjectType
 
 from perago.errors import BranchNotFoundError, HeadMovedError, WorkspaceStorageError
 from perago.names import check_git_name
@@ -121,7 +120,7 @@ class Import:
             overlay = self._overlay(files, self._present(head, spec), spec)
             if head is not None and not overlay:
                 return None
-            tree = str(self.repository.commit(head).tree_id) if head else writer.write(ObjectType.TREE, b"")
+            tree = str(self.repository.commit(head).tree_id) if head else None
             commit_id = write_commit(
                 writer,
                 tree=edit(ObjectReader(self.repository), writer, tree, overlay),

@@ -112,8 +112,8 @@ class _Edits:
     directories: dict[str, _Edits] = field(default_factory=dict)
 
 
-def edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str, overlay: Overlay) -> str:
-    """Write the tree that an overlay makes of another; only the directories on the way are written.
+def edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, overlay: Overlay) -> str:
+    """Write the tree that an overlay makes of another (None: of nothing); only the directories on the way are written.
 
     A directory that is left without files goes. A path may become a directory, or a directory a path.
 
