@@ -264,17 +264,17 @@ class Ended:
     calls: list[str]
 
 
-def publish_in_a_process(bench: Bench, files: Files, *, syscalls: Path, **kill: str | int) -> Ended:
+def publish_in_a_process(bench: Bench, files: Files, *, syscalls: Path, **setting: str | int) -> Ended:
     """Publish these files from a process of its own, see program_publish.py.
 
-    `kill_before`, `kill_after`, `kill_at`: when it is killed, see syscalls.c.
+    `kill_before`, `kill_after`, `kill_at`: when it is killed, see syscalls.c. `open_files`: how many it may have open.
     """
     number = next(_numbers)
     workspace, trace = bench.root / f"own-{number}", bench.root / f"trace-{number}"
     workspace.mkdir()
     write_files(workspace, files)
     environment = {**os.environ, "LD_PRELOAD": str(syscalls), "TRACE_FILE": str(trace)}
-    environment |= {name.upper(): str(value) for name, value in kill.items()}
+    environment |= {name.upper(): str(value) for name, value in setting.items()}
     program = Path(__file__).parent / "program_publish.py"
     done = subprocess.run(
         [sys.executable, program, bench.path, "main", workspace],

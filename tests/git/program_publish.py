@@ -1,9 +1,11 @@
 """One attempt in a process of its own: adds the given files to a branch's head and publishes.
 
 usage: program_publish.py REPOSITORY BRANCH WORKSPACE_DIR
-Prints the published commit.
+Prints the published commit. OPEN_FILES in the environment: it may have so many open.
 """
 
+import os
+import resource
 import sys
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from perago.stores.git import GitStore
 
 def main() -> None:
     repository, branch, workspace = sys.argv[1:]
+    if "OPEN_FILES" in os.environ:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(os.environ["OPEN_FILES"]),) * 2)
     store = GitStore(repository)
     head = store.branch_head(branch)
     assert head is not None

@@ -11,7 +11,6 @@ from pygit2.enums import ObjectType
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
-from perago.stores.git.loose import LooseWriter
 from perago.stores.git.objects import (
     DIRECTORY,
     EXECUTABLE,
@@ -22,24 +21,23 @@ from perago.stores.git.objects import (
     parse_tree,
     serialize_tree,
 )
+from perago.stores.git.packs import open_writer
 from perago.stores.git.repository import Repository
 from perago.workspace.reading import open_workspace_file
 
 
 def commit_raw(bench, *entries: tuple[str, int, bytes | str]) -> str:
     """A commit on main whose root tree has these entries, whatever git would say. Text is an id, bytes a blob."""
-    repository = Repository(bench.path)
-    writer = LooseWriter(repository)
-    tree = write_tree(writer, *entries)
     head = bench.store.branch_head("main")
-    commit = write_commit(
-        writer,
-        tree=tree,
-        parent=head,
-        identity=Identity("Eve", "eve@example.org"),
-        message="raw",
-        clock=bench.store._clock,
-    )
+    with open_writer(Repository(bench.path), 0) as writer:
+        commit = write_commit(
+            writer,
+            tree=write_tree(writer, *entries),
+            parent=head,
+            identity=Identity("Eve", "eve@example.org"),
+            message="raw",
+            clock=bench.store._clock,
+        )
     bench.git("update-ref", "refs/heads/main", commit)
     return commit
 
@@ -90,7 +88,8 @@ def test_a_hostile_name_in_a_tree_is_refused_before_anything_is_written(loose_be
 
 @pytest.mark.parametrize("name", ["..", ".git", "bad\\name"])
 def test_a_hostile_directory_is_refused(loose_bench, name):
-    inner = write_tree(LooseWriter(Repository(loose_bench.path)), ("file", FILE, b"1"))
+    with open_writer(Repository(loose_bench.path), 0) as writer:
+        inner = write_tree(writer, ("file", FILE, b"1"))
     ref = commit_raw(loose_bench, (name, DIRECTORY, inner))
     with pytest.raises(ObjectNameError):
         loose_bench.download(ref)
@@ -103,7 +102,8 @@ def test_a_name_that_comes_twice_is_refused(loose_bench):
 
 
 def test_a_file_that_is_a_directory_too_is_refused(loose_bench):
-    inner = write_tree(LooseWriter(Repository(loose_bench.path)), ("file", FILE, b"1"))
+    with open_writer(Repository(loose_bench.path), 0) as writer:
+        inner = write_tree(writer, ("file", FILE, b"1"))
     ref = commit_raw(loose_bench, ("same", FILE, b"1"), ("same", DIRECTORY, inner))
     with pytest.raises(ObjectNameError, match="directory too"):
         loose_bench.download(ref)

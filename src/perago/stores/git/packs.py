@@ -12,7 +12,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterator, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -36,13 +36,18 @@ _MODE = 0o444
 def open_writer(repository: Repository, files: int, known: Set[str] = frozenset()) -> Iterator[ObjectWriter]:
     """Where the objects of one commit with this many changed files go.
 
-    They are in the repository, synced, after the context; after an exception, a pack is not.
+    They are in the repository, synced, after the context; after an exception, they are not.
 
     Args:
         known: ids of objects that hang on a branch already and need not be written again.
     """
     if files < PACK_FROM:
-        yield LooseWriter(repository, known)
+        loose = LooseWriter(repository, known)
+        try:
+            yield loose
+            loose.finish()
+        finally:
+            loose.discard()
         return
     directory = repository.path / "objects" / "pack"
     with _packing(repository):
@@ -50,15 +55,16 @@ def open_writer(repository: Repository, files: int, known: Set[str] = frozenset(
         # `git prune` removes what is called so, should this process be killed.
         descriptor, name = tempfile.mkstemp(prefix="tmp_pack_", dir=directory)
     pack = Path(name)
+    file = os.fdopen(descriptor, "w+b")
     try:
-        with os.fdopen(descriptor, "w+b") as file:
-            writer = PackWriter(file, repository, known)
-            yield writer
-            with _packing(repository):
-                writer.finish()
+        writer = PackWriter(file, repository, known)
+        yield writer
         with _packing(repository):
+            writer.finish()
             writer.install(pack)
     finally:
+        with suppress(OSError):  # what a full disk did not take before, it does not take now
+            file.close()
         pack.unlink(missing_ok=True)
 
 
