@@ -84,15 +84,17 @@ def peak(sample: Sample) -> float:
     return sample.whole.peak_bytes
 
 
-def compare(title: str, sides: Mapping[str, Side], repeats: int, directory: Path) -> Comparison:
-    """Do a case on each side in turn (A B A B …), after one round that does not count."""
+def compare(
+    title: str, sides: Mapping[str, Side], repeats: int, directory: Path, *, rounds_before: int = 1
+) -> Comparison:
+    """Do something on each side in turn (A B A B …), after some rounds that do not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
+    for number in range(rounds_before + repeats):
         for name, side in sides.items():
-            here = directory / f"{name}-{repeat}".replace(" ", "-")
+            here = directory / f"{name}-{number}".replace(" ", "-")
             here.mkdir()
-            sample = side(here, f"{repeat:08}")
+            sample = side(here, f"{number:08}")
             shutil.rmtree(here)
-            if repeat:
+            if number >= rounds_before:
                 samples[name].append(sample)
     return Comparison(title, samples)

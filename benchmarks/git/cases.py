@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -34,7 +35,7 @@ class Plan:
         large: bytes of large files, the first beside git, the others for the memory alone.
         files: numbers of small files for the growth, of which `changed` change.
         changes: numbers of changed files for the growth, of the greatest of `small`.
-        repeats, large_repeats: samples of each side.
+        repeats, large_repeats: samples of each side; rounds_before: rounds that do not count.
         seconds: when so many have passed, what has not begun of the growth is left out.
     """
 
@@ -46,13 +47,22 @@ class Plan:
     changes: tuple[int, ...] = (10, 100, 1_000, 10_000)
     repeats: int = 5
     large_repeats: int = 3
+    rounds_before: int = 1
     seconds: float = 500.0
 
 
 TINY = Plan(
-    small=(5, 20), sizes=(KIB,), changed=2, large=(3 * MIB, 2 * MIB), files=(5, 20), changes=(2, 20), repeats=1,
-    large_repeats=1, seconds=60.0,
-)  # fmt: skip
+    small=(20,),
+    sizes=(KIB,),
+    changed=2,
+    large=(3 * MIB, 2 * MIB),
+    files=(5, 20),
+    changes=(2, 20),
+    repeats=1,
+    large_repeats=1,
+    rounds_before=0,
+    seconds=math.inf,
+)
 """Shows that the benchmarks run, and nothing else."""
 
 
@@ -113,7 +123,7 @@ class Measuring:
             both: dict[str, Side] = {ATTEMPT: partial(sides.perago, case), GIT: partial(sides.git, case)}
             if run:
                 both[RUN] = partial(sides.perago_run, case)
-            return compare(title, both, repeats, directory)
+            return compare(title, both, repeats, directory, rounds_before=self._plan.rounds_before)
 
     def _large(self, content: Content, *, beside_git: bool) -> Comparison:
         title = f"one file of {content.size // MIB:,} MiB, one byte changed"
@@ -124,7 +134,9 @@ class Measuring:
                 all_sides[GIT] = partial(sides.git, Case(make_git_repository(content, directory), 1))
                 if shutil.which("git-lfs"):
                     all_sides[LFS] = partial(sides.git_lfs, in_lfs)
-            return compare(title, all_sides, self._plan.large_repeats, directory)
+            return compare(
+                title, all_sides, self._plan.large_repeats, directory, rounds_before=self._plan.rounds_before
+            )
 
     @contextmanager
     def _working(self, title: str) -> Iterator[Path]:

@@ -17,7 +17,7 @@ def test_the_benchmarks_write_results_and_plots_and_leave_nothing(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in output.iterdir()) == ["RESULTS.md", *PLOTS]
