@@ -62,7 +62,7 @@ class LakeFSApi:
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
+        body: bytes | Iterator[bytes] | None = None,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
@@ -88,7 +88,7 @@ class LakeFSApi:
         return answer
 
     def expect(self, method: str, path: str, **arguments: Any) -> Any:
-        """A call that succeeds; returns its JSON, None if there is none.
+        """A call that succeeds; returns its JSON, None if it answers anything else.
 
         Raises:
             ApiError: its status is not 2xx.
@@ -96,7 +96,7 @@ class LakeFSApi:
         answer = self.call(method, path, **arguments)
         if answer.status // 100 != 2:
             raise ApiError(f"{method} {path}", answer)
-        return answer.json() if answer.body else None
+        return answer.json() if "json" in answer.headers.get("Content-Type", "") and answer.body else None
 
     def create_repository(self, name: str, storage_namespace: str) -> LakeFSRepository:
         """Make a repository with an empty first commit on `main`."""
@@ -131,7 +131,13 @@ class LakeFSRepository:
 
     # ---- objects
 
-    def put(self, branch: str, path: str | bytes, content: bytes, metadata: Mapping[str, str] | None = None) -> Json:
+    def put(
+        self,
+        branch: str,
+        path: str | bytes,
+        content: bytes | Iterator[bytes],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Json:
         """Upload an object of any name, uncommitted; returns what the server says of it."""
         headers = {f"x-lakefs-meta-{name}": value for name, value in (metadata or {}).items()}
         headers["Content-Type"] = "application/octet-stream"
