@@ -176,6 +176,12 @@ class EngineError(PeragoError, RuntimeError):
     """The engine could not do what it was asked."""
 
 
+class TaskNotFoundError(EngineError):
+    """The engine has no such task or workflow (any more): a restart or a person removed it. Its execution is void."""
+
+    retry_can_help = False
+
+
 class RunNotFoundError(EngineError):
     """The local engine has no record of that run."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from perago.models import (
     Attempt,
     History,
     InstanceRecord,
+    JsonObject,
     RuntimeTaskResult,
     StagedWorkspace,
     TaskExecution,
@@ -150,6 +151,58 @@ class Engine(Protocol):
     def load_record(self) -> LoadRecord: ...
     @property
     def report_result(self) -> ReportResult: ...
+
+
+class HandedOut(Attempt, Protocol):
+    """A task as a poll hands it out to a worker."""
+
+    @property
+    def task_def_name(self) -> str: ...
+    @property
+    def input_data(self) -> JsonObject: ...
+
+
+class Lease(Protocol):
+    """The worker's right to an execution, kept by heartbeats in the background until it is stopped."""
+
+    @property
+    def is_late(self) -> bool:
+        """Heartbeats are missing, so that the lease is soon lost: stop it, and hold the attempt anew."""
+        ...
+
+    def stop(self) -> None:
+        """No more heartbeats; returns when the one in flight has its answer. Comes before the report."""
+        ...
+
+
+TaskT = TypeVar("TaskT", bound=HandedOut)
+
+
+class WorkerEngine(Engine, Protocol[TaskT]):
+    """What a worker needs of an engine beyond an attempt's callables. Every method may raise `EngineError`.
+
+    All of it may be called from any thread.
+    """
+
+    def poll(self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None) -> Sequence[TaskT]:
+        """Take up to `count` waiting tasks, at once; whoever takes one holds it or gives it back."""
+        ...
+
+    def hold(self, attempt: TaskT) -> Lease:
+        """Keep an execution's lease."""
+        ...
+
+    def give_back(self, attempt: TaskT) -> bool:
+        """Put a task back into its queue, spending no retry; says whether it was still this execution's."""
+        ...
+
+    def current_of(self, attempts: Iterable[TaskT]) -> Mapping[str, Attempt | None]:
+        """What the engine has now of many tasks, by task id; None: it is not there any more."""
+        ...
+
+    def log(self, attempt: TaskT, text: str) -> None:
+        """Add an entry to the task's log."""
+        ...
 
 
 # ---------------------------------------------------------------- observer

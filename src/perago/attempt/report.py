@@ -16,7 +16,7 @@ from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import parse_params, parse_workspace_input
 from perago.attempt.phases import Phases
 from perago.attempt.stamp import describe_params
-from perago.errors import EngineError, StaleAttemptError
+from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
 from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, TryStatus
 from perago.ports import Engine, LoadRecord, Phase, ReadHistory
 from perago.stamps import json_digest
@@ -101,6 +101,6 @@ def last_look(
 def _is_current(engine: Engine, attempt: Attempt) -> bool:
     try:
         assert_current_attempt_snapshot(attempt, engine.load_current_attempt(attempt))
-    except StaleAttemptError:
+    except (StaleAttemptError, TaskNotFoundError):
         return False
     return True

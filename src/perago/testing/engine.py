@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from perago.errors import EngineError
+from perago.errors import EngineError, TaskNotFoundError
 from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryStatus
 from perago.ports import Clock, SystemClock
 from perago.testing.workflow import Instance, Row, Step, TaskInput, WorkflowStatus
@@ -228,7 +228,9 @@ class MemoryEngine:
             row = instance.find(task_id)
             if row is not None:
                 return instance, row
-        raise EngineError(f"there is no task {task_id!r}, or no more: a rerun or a restart removes tasks for good")
+        raise TaskNotFoundError(
+            f"there is no task {task_id!r}, or no more: a rerun or a restart removes tasks for good"
+        )
 
     def _tick(self) -> int:
         """Milliseconds since the epoch, larger than ever before."""

@@ -1,0 +1,166 @@
+"""Calls of the API in general: their URLs, the token that goes with them, their answers as JSON, their errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from yarl import URL
+
+from perago.engines.conductor.failure import ConductorError, refused, unanswered
+from perago.engines.conductor.token import NoToken, Token
+from perago.errors import EngineError, RuntimeConfigError
+from perago.http.faults import HttpFault
+from perago.http.session import Answer, HttpSession, Request, encoded
+
+Query = Mapping[str, str | int | bool | None]
+
+CALL_SECONDS = 30.0
+"""Deadline of a call, all its tries together."""
+
+_PREFIX = "/api"
+_UNAUTHORIZED = 401
+_JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+def api_root(server_url: str) -> str:
+    """The API's URL at a server; `http://host:8080` and `http://host:8080/api` both name it.
+
+    Raises:
+        RuntimeConfigError: it is no such URL.
+    """
+    fault = (
+        "CONDUCTOR_SERVER_URL is no URL such as http://conductor.example:8080/api; give scheme, host and path, without "
+        "a query"
+    )
+    try:
+        parts = urlsplit(server_url.strip())
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise RuntimeConfigError(fault) from None
+    if not valid or parts.query or parts.fragment:
+        raise RuntimeConfigError(fault)
+    if parts.username is not None or parts.password is not None:
+        raise RuntimeConfigError(
+            "CONDUCTOR_SERVER_URL may not hold user or password; give CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or _PREFIX}"
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a URL's path."""
+    return quote(name, safe="")
+
+
+class Api:
+    """The server's API over one session, within one event loop.
+
+    Args:
+        root: as `api_root` gives it.
+        session: the pool of connections. The caller closes it.
+        token: what each call is authorized with.
+    """
+
+    def __init__(self, root: str, session: HttpSession, token: Token | None = None) -> None:
+        self.root = root
+        self.session = session
+        self._token = token or NoToken()
+
+    def url(self, path: str, query: Query | None = None) -> URL:
+        """The URL of a call; a parameter that is None is left out.
+
+        Args:
+            path: below the API's root, its segments encoded already.
+        """
+        given = [f"{key}={quote(_text(value), safe='')}" for key, value in (query or {}).items() if value is not None]
+        return encoded(f"{self.root}{path}" + (f"?{'&'.join(given)}" if given else ""))
+
+    async def get(self, path: str, query: Query | None = None) -> Any:
+        """The JSON of a GET.
+
+        Raises:
+            ConductorError: the server refused, or gave no answer.
+        """
+        return self._parsed(f"GET {path}", await self._call(path, Request("GET", self.url(path, query))))
+
+    async def take(self, path: str, query: Query, *, timeout: float) -> Any:
+        """The JSON of a GET that takes something away: it is made once more only where nothing was sent."""
+        request = Request("GET", self.url(path, query), idempotent=False)
+        answer = await self._call(path, request, timeout=timeout)
+        return self._parsed(f"GET {path}", answer) if answer.body else None
+
+    async def post(
+        self, path: str, body: Any, *, idempotent: bool, timeout: float = CALL_SECONDS, method: str = "POST"
+    ) -> Answer:
+        """Send a JSON document.
+
+        Args:
+            idempotent: doing it twice is as good as once. What is not is tried again only where nothing was sent.
+
+        Raises:
+            ConductorError: the server refused, or gave no answer.
+            EngineError: it is no JSON.
+        """
+        return await self.send(path, json_bytes(body), idempotent=idempotent, timeout=timeout, method=method)
+
+    async def send(
+        self, path: str, body: bytes, *, idempotent: bool, timeout: float = CALL_SECONDS, method: str = "POST"
+    ) -> Answer:
+        """As `post`, with the document as bytes."""
+        request = Request(method, self.url(path), _JSON_HEADERS, body, idempotent)
+        return await self._call(path, request, timeout=timeout)
+
+    async def _call(self, path: str, request: Request, *, timeout: float = CALL_SECONDS) -> Answer:
+        """Make a call; with a new token once more where the server does not take the one that we have.
+
+        Such a call was not carried out, so that it may be made again whatever it does.
+        """
+        call = f"{request.method} {path}"
+        try:
+            used = await self._token.value(self)
+            answer = await self.session.call(_authorized(request, used), timeout=timeout)
+            if answer.status == _UNAUTHORIZED and used is not None:
+                renewed = await self._token.value(self, refused=used)
+                answer = await self.session.call(_authorized(request, renewed), timeout=timeout)
+        except HttpFault as fault:
+            raise unanswered(call, self.root, fault) from fault
+        if answer.status >= 300:
+            raise refused(call, self.root, answer.status, answer.body)
+        return answer
+
+    def _parsed(self, call: str, answer: Answer) -> Any:
+        try:
+            return json.loads(answer.body)
+        except (ValueError, RecursionError) as exc:
+            raise ConductorError(call, self.root, status=answer.status, message="something that is no JSON") from exc
+
+
+def json_bytes(value: Any) -> bytes:
+    """A document as it is sent.
+
+    Raises:
+        EngineError: it is no JSON.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise EngineError(f"what is to be sent to Conductor is no JSON: {exc}") from exc
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+def _authorized(request: Request, token: str | None) -> Request:
+    if token is None:
+        return request
+    headers = {**request.headers, "X-Authorization": token}
+    return Request(request.method, request.url, headers, request.body, request.idempotent)
+
+
+def _text(value: str | int | bool | None) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

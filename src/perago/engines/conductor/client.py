@@ -1,0 +1,168 @@
+"""The Conductor server's API, typed: the calls that a worker makes, over one pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from perago._version import __version__
+from perago.engines.conductor import mapping
+from perago.engines.conductor.api import CALL_SECONDS, Api, Query, api_root, segment
+from perago.engines.conductor.attempt import ConductorAttempt
+from perago.engines.conductor.failure import ConductorError, ConductorNotFoundError
+from perago.engines.conductor.token import KeyToken
+from perago.errors import RuntimeConfigError
+from perago.http.retry import RetryPolicy
+from perago.http.session import HttpSession
+from perago.models import Attempt, InstanceRecord, RuntimeTaskResult
+
+T = TypeVar("T")
+
+POLL_SECONDS = 10.0
+"""Deadline of a poll, which the server answers at once: with timeout 0 it waits for nothing."""
+
+LOG_SECONDS = 5.0
+MAX_LOG_BYTES = 64 * 1024
+"""Of one entry of a task's log; what is beyond is cut off."""
+
+MAX_READS_AT_ONCE = 8
+
+_POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0)
+
+
+class ConductorClient(Api):
+    """Every call that the engine makes. Use one client within one event loop (`perago.http.loop`).
+
+    All calls have a deadline, and raise `ConductorError`. Reads are repeated where that may help. What changes a task
+    is repeated only where nothing was sent: whoever wants it again takes the attempt fence first.
+    """
+
+    @classmethod
+    def connect(
+        cls,
+        server_url: str,
+        auth_key: str | None = None,
+        auth_secret: str | None = None,
+        *,
+        ca_file: str | os.PathLike[str] | None = None,
+        connections: int = 16,
+    ) -> ConductorClient:
+        """A client for a server. Nothing is sent yet.
+
+        Args:
+            auth_key, auth_secret: an access key, for a server that asks for one; both or none.
+            ca_file: certificates that the server's may be signed with; None: the system's.
+            connections: at most at once.
+
+        Raises:
+            RuntimeConfigError: the URL is none of a server, half a key was given, or the file holds no certificates.
+        """
+        if (auth_key is None) != (auth_secret is None):
+            raise RuntimeConfigError("give CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET together, or neither")
+        root = api_root(server_url)
+        try:
+            session = HttpSession(
+                authorization=None,
+                ca_file=ca_file,
+                connections=connections,
+                policy=_POLICY,
+                user_agent=f"perago/{__version__}",
+            )
+        except OSError as exc:  # ssl.SSLError is one
+            raise RuntimeConfigError(
+                f"the CA file {os.fspath(ca_file or '')!a} cannot be used: {exc.strerror or exc}; "
+                f"give a file of certificates in PEM format"
+            ) from exc
+        token = KeyToken(auth_key, auth_secret) if auth_key is not None and auth_secret is not None else None
+        return cls(root, session, token)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.session.close()
+
+    # ---- polling
+
+    async def poll_type(
+        self, task_type: str, count: int, worker_id: str, domain: str | None = None
+    ) -> list[ConductorAttempt]:
+        """Take up to `count` tasks that wait; at once, also where there are fewer."""
+        query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
+        tasks = await self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
+        return [self._read("poll", mapping.attempt_of, task) for task in tasks or ()]
+
+    # ---- reading
+
+    async def get_task(self, task_id: str) -> ConductorAttempt:
+        """A task as it is now.
+
+        Raises:
+            TaskNotFoundError: there is none; a restart, a rerun or a person removed it.
+        """
+        path = f"/tasks/{segment(task_id)}"
+        return self._read(f"GET {path}", mapping.attempt_of, await self.get(path))
+
+    async def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
+        """Tasks as they are now, by id; None: it is not there any more."""
+        ids = list(dict.fromkeys(task_ids))
+        limit = asyncio.Semaphore(MAX_READS_AT_ONCE)
+
+        async def read(task_id: str) -> ConductorAttempt | None:
+            async with limit:
+                try:
+                    return await self.get_task(task_id)
+                except ConductorNotFoundError:
+                    return None
+
+        return dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
+
+    async def get_record(self, workflow_id: str) -> InstanceRecord:
+        """Every try of a workflow instance.
+
+        Raises:
+            TaskNotFoundError: there is no such workflow.
+        """
+        path = f"/workflow/{segment(workflow_id)}"
+        return self._read(f"GET {path}", mapping.record_of, await self.get(path, {"includeTasks": True}))
+
+    # ---- writing
+
+    async def post_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
+        """Send a result, once. The server drops one for a task that has ended, and says nothing."""
+        await self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
+
+    async def extend_lease(self, attempt: Attempt, *, timeout: float = CALL_SECONDS) -> None:
+        """A sign of life. The answer does not tell whether the task is still anybody's."""
+        await self.post("/tasks", mapping.heartbeat(attempt), idempotent=False, timeout=timeout)
+
+    async def give_back(self, attempt: Attempt) -> None:
+        """Put a task back into its queue, at once and without spending a retry."""
+        await self.post("/tasks", mapping.give_back(attempt), idempotent=False)
+
+    async def log(self, task_id: str, text: str) -> None:
+        """Add an entry to a task's log; taken after its end too."""
+        body = text.encode(errors="replace")[:MAX_LOG_BYTES].decode(errors="ignore").encode()
+        await self.send(f"/tasks/{segment(task_id)}/log", body, idempotent=False, timeout=LOG_SECONDS)
+
+    # ---- definitions
+
+    async def get_taskdef(self, name: str) -> dict[str, Any] | None:
+        """A registered TaskDef; None: there is none of that name."""
+        try:
+            document = await self.get(f"/metadata/taskdefs/{segment(name)}")
+        except ConductorNotFoundError:
+            return None
+        return dict(document) if isinstance(document, Mapping) else None
+
+    async def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
+        """Register a TaskDef, in the place of the one of its name if there is one."""
+        await self.post("/metadata/taskdefs", [taskdef], idempotent=True)
+
+    # ---- within
+
+    def _read(self, call: str, read: Callable[[mapping.Document], T], document: Any) -> T:
+        try:
+            return read(document if isinstance(document, Mapping) else {})
+        except ValueError as exc:
+            raise ConductorError(call, self.root, status=200, message=f"what Conductor does not say ({exc})") from exc

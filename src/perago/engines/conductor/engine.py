@@ -1,0 +1,222 @@
+"""The Conductor server as an engine: what an attempt asks of it, and what a worker does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from perago.engines.conductor.attempt import ConductorAttempt
+from perago.engines.conductor.client import ConductorClient
+from perago.engines.conductor.lease import Heartbeat, heartbeat_interval
+from perago.engines.conductor.poll import Turns
+from perago.engines.conductor.report import MAX_OUTPUT_BYTES, fitting
+from perago.errors import EngineError, TaskNotFoundError
+from perago.http.loop import LoopThread
+from perago.models import Attempt, InstanceRecord, RuntimeTaskResult, TryStatus
+
+T = TypeVar("T")
+
+
+class ConductorEngine:
+    """A Conductor server, for any number of threads. Nothing is sent before the first call.
+
+    One thread of its own runs all calls over one pool of connections; it begins with the first call. `close` ends it,
+    and so does the end of the process.
+
+    Args:
+        server_url: of its API, as in `http://localhost:8080/api`.
+        auth_key, auth_secret: an access key, for a server that asks for one; both or none.
+        ca_file: certificates that the server's may be signed with. Default: the system's.
+        connections: at most at once.
+        max_output_bytes: of a result's output as JSON; a larger one becomes a terminal failure that says so.
+
+    Raises:
+        RuntimeConfigError: the URL is none of a server, half a key was given, or the CA file cannot be used.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        *,
+        auth_key: str | None = None,
+        auth_secret: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        connections: int = 16,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> None:
+        self._client = ConductorClient.connect(
+            server_url, auth_key, auth_secret, ca_file=ca_file, connections=connections
+        )
+        self._loop = LoopThread("perago-conductor")
+        self._turns = Turns()
+        self._max_output_bytes = max_output_bytes
+
+    @property
+    def api_url(self) -> str:
+        """Of the server's API."""
+        return self._client.root
+
+    @property
+    def max_output_bytes(self) -> int:
+        """The largest output that is reported."""
+        return self._max_output_bytes
+
+    def close(self) -> None:
+        """End all heartbeats and connections. Twice is fine."""
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- what an attempt asks
+
+    def load_current_attempt(self, attempt: Attempt, /) -> ConductorAttempt:
+        """The attempt's task as it is now.
+
+        Raises:
+            TaskNotFoundError: a restart or a rerun removed it.
+            EngineError: the server refused, or gave no answer.
+        """
+        return self.load_task(attempt.task_id)
+
+    def load_task(self, task_id: str) -> ConductorAttempt:
+        """A task as it is now; raises as `load_current_attempt`."""
+        return self._run(self._client.get_task(task_id))
+
+    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+        """Every try of the attempt's workflow instance; raises as `load_current_attempt`."""
+        return self._run(self._client.get_record(attempt.workflow_instance_id))
+
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+        """Send a result, once; the server drops one for a task that has ended, and says nothing: read back.
+
+        The attempt's lease is to be stopped before. A result that is too large becomes a failure that says so.
+
+        Raises:
+            TaskNotFoundError: a restart or a rerun removed the task.
+            EngineError: the server refused or gave no answer; it may have taken the result.
+        """
+        self._run(self._client.post_result(attempt, fitting(result, max_bytes=self._max_output_bytes)))
+
+    # ---- what a worker does
+
+    def poll(
+        self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None
+    ) -> list[ConductorAttempt]:
+        """Take up to `count` waiting tasks of these types; at once, also where there are fewer.
+
+        A busy type starves none of the others. The lease of each begins now: hold it, or give it back.
+
+        Raises:
+            EngineError: the server refused or gave no answer, and nothing was taken before.
+        """
+        return self._run(self._poll(self._turns.order(task_types), count, worker_id, domain))
+
+    def hold(self, attempt: ConductorAttempt) -> ConductorLease:
+        """Keep an execution's lease with heartbeats until `stop`, which comes before the report."""
+        interval = heartbeat_interval(attempt.response_timeout_seconds)
+        heartbeat = Heartbeat(lambda seconds: self._client.extend_lease(attempt, timeout=seconds), interval)
+        self._run(heartbeat.start())
+        return ConductorLease(self._loop, heartbeat)
+
+    def extend_lease(self, attempt: Attempt) -> None:
+        """One heartbeat. The server takes it for a task that was cancelled or given to another just the same."""
+        self._run(self._client.extend_lease(attempt))
+
+    def give_back(self, attempt: Attempt) -> bool:
+        """Put a task back into its queue at once, spending no retry; says whether it was still this execution's.
+
+        Its lease is to be stopped before.
+        """
+        return self._run(self._give_back(attempt))
+
+    def current_of(self, attempts: Iterable[Attempt]) -> dict[str, ConductorAttempt | None]:
+        """What the server has now of many tasks, by task id, read side by side; None: it is not there any more."""
+        return self._run(self._client.get_tasks([attempt.task_id for attempt in attempts]))
+
+    def log(self, attempt: Attempt, text: str) -> None:
+        """Add an entry to the task's log, which the server's UI shows."""
+        self._run(self._client.log(attempt.task_id, text))
+
+    # ---- definitions
+
+    def get_taskdef(self, name: str) -> dict[str, Any] | None:
+        """A registered TaskDef; None: there is none of that name."""
+        return self._run(self._client.get_taskdef(name))
+
+    def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
+        """Register a TaskDef, in the place of the one of its name if there is one."""
+        self._run(self._client.put_taskdef(taskdef))
+
+    # ---- within
+
+    async def _poll(
+        self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None
+    ) -> list[ConductorAttempt]:
+        taken: list[ConductorAttempt] = []
+        for task_type in task_types:
+            if len(taken) >= count:
+                break
+            try:
+                taken += await self._client.poll_type(task_type, count - len(taken), worker_id, domain)
+            except EngineError:
+                if not taken:
+                    raise
+                break  # those that were taken must not be lost over it
+        return taken
+
+    async def _give_back(self, attempt: Attempt) -> bool:
+        try:
+            now = await self._client.get_task(attempt.task_id)
+        except TaskNotFoundError:
+            return False
+        if now.status != TryStatus.IN_PROGRESS or _execution(now) != _execution(attempt):
+            return False  # another worker has it by now, and would get it a second time
+        await self._client.give_back(attempt)
+        return True
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run(call)
+
+
+class ConductorLease:
+    """The lease of one execution, kept by a heartbeat. Its properties may be read from any thread."""
+
+    def __init__(self, loop: LoopThread, heartbeat: Heartbeat) -> None:
+        self._loop = loop
+        self._heartbeat = heartbeat
+
+    @property
+    def is_late(self) -> bool:
+        """Whether heartbeats are missing, so that the lease is soon lost; stop it, and hold the attempt anew."""
+        return self._heartbeat.is_late
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server does not know the task any more."""
+        return self._heartbeat.is_gone
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the last heartbeat that the server answered."""
+        return self._heartbeat.silent_seconds
+
+    def stop(self) -> None:
+        """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
+        self._loop.run(self._heartbeat.stop())
+
+
+def _execution(attempt: Attempt) -> tuple[object, ...]:
+    return (
+        attempt.task_id,
+        attempt.retry_count,
+        getattr(attempt, "scheduled_time", None),
+        getattr(attempt, "poll_count", None),
+    )

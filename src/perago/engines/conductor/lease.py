@@ -1,0 +1,116 @@
+"""Keeping an execution's lease: a heartbeat at a third of the response timeout, and never one beside a report.
+
+The server writes a task's row without a lock. A heartbeat that is in flight when COMPLETED is posted can put the task
+back to IN_PROGRESS: 64 of 150 with three in flight, 1 of 60 with one, none of 60 when it was stopped and joined first.
+So there is one heartbeat at a time, and `stop` waits for the one in flight instead of cutting it: what is cut may still
+arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from perago.errors import EngineError, TaskNotFoundError
+
+FRACTION = 3
+"""Heartbeats within one response timeout: two may fail before the lease is lost."""
+
+SHORTEST_INTERVAL_SECONDS = 0.25
+DEFAULT_INTERVAL_SECONDS = 60.0
+"""For a task whose response timeout is not said."""
+
+LONGEST_CALL_SECONDS = 10.0
+"""Deadline of one heartbeat, unless its interval is shorter; `stop` waits no longer than that."""
+
+RETRY_FRACTION = 4
+"""A heartbeat that failed is sent again after this part of the interval."""
+
+
+def heartbeat_interval(response_timeout_seconds: float) -> float:
+    """Seconds between two heartbeats; a timeout of 0 is none that was said."""
+    if response_timeout_seconds <= 0:
+        return DEFAULT_INTERVAL_SECONDS
+    return max(SHORTEST_INTERVAL_SECONDS, response_timeout_seconds / FRACTION)
+
+
+def heartbeat_deadline(interval: float) -> float:
+    """Seconds that one heartbeat may take."""
+    return min(LONGEST_CALL_SECONDS, interval)
+
+
+class Heartbeat:
+    """The heartbeat of one execution, within an event loop.
+
+    Args:
+        send: sends one; its argument is the deadline in seconds.
+        interval: seconds between two.
+    """
+
+    def __init__(self, send: Callable[[float], Awaitable[None]], interval: float) -> None:
+        self._send = send
+        self._interval = interval
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._last = time.monotonic()
+        self._failures = 0
+        self._gone = False
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the last heartbeat that the server answered, or since the beginning. May be read from any thread."""
+        return time.monotonic() - self._last
+
+    @property
+    def is_late(self) -> bool:
+        """Whether two heartbeats are missing: the third one loses the lease. May be read from any thread."""
+        return self.silent_seconds > self._interval * (FRACTION - 1)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server does not know the task any more. May be read from any thread."""
+        return self._gone
+
+    @property
+    def failures(self) -> int:
+        """Heartbeats in a row that failed. May be read from any thread."""
+        return self._failures
+
+    async def start(self) -> None:
+        """Begin; the first one is due after the interval, as the poll began the lease."""
+        self._task = asyncio.get_running_loop().create_task(self._beat())
+
+    async def stop(self) -> None:
+        """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _beat(self) -> None:
+        while not self._gone and not await self._stopped_within(self._pause()):
+            await self._send_one()
+
+    async def _send_one(self) -> None:
+        sent = time.monotonic()
+        try:
+            await self._send(heartbeat_deadline(self._interval))
+        except TaskNotFoundError:
+            self._gone = True
+        except EngineError:
+            self._failures += 1
+        else:
+            self._last = sent
+            self._failures = 0
+
+    def _pause(self) -> float:
+        """From the last one that was sent, not from its answer: a slow server must not stretch the interval."""
+        if self._failures:
+            return self._interval / RETRY_FRACTION
+        return max(0.0, self._interval - self.silent_seconds)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()

@@ -1,0 +1,142 @@
+"""Conductor's JSON to our values and back. Pure; what is not as Conductor writes it is a ValueError that says where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from perago.engines.conductor.attempt import ConductorAttempt
+from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryRecord, TryStatus
+
+Document = Mapping[str, Any]
+
+
+def attempt_of(task: Document) -> ConductorAttempt:
+    """A task as a poll or `GET /tasks/{id}` gives it.
+
+    Raises:
+        ValueError: a field is missing, or of the wrong kind.
+    """
+    return ConductorAttempt(
+        status=_text(task, "status"),
+        workflow_instance_id=_text(task, "workflowInstanceId"),
+        task_id=_text(task, "taskId"),
+        retry_count=_number(task, "retryCount"),
+        reference_task_name=_text(task, "referenceTaskName"),
+        task_def_name=_text_or(task, "taskDefName", _text_or(task, "taskType", "")),
+        scheduled_time=_number(task, "scheduledTime"),
+        poll_count=_number(task, "pollCount"),
+        seq=_number(task, "seq"),
+        iteration=_number_or(task, "iteration", 0),
+        input_data=_object(task, "inputData"),
+        response_timeout_seconds=_number_or(task, "responseTimeoutSeconds", 0),
+        start_time=_number_or(task, "startTime", 0) or None,
+        worker_id=_text_or(task, "workerId", ""),
+        retried_task_id=_text_or(task, "retriedTaskId", "") or None,
+        correlation_id=_text_or(task, "correlationId", "") or None,
+        domain=_text_or(task, "domain", "") or None,
+        workflow_type=_text_or(task, "workflowType", "") or None,
+        reason_for_incompletion=_text_or(task, "reasonForIncompletion", "") or None,
+        output_data=_object(task, "outputData"),
+    )
+
+
+def try_of(task: Document) -> TryRecord:
+    """A task of a workflow as a try of its logical task.
+
+    Raises:
+        ValueError: a field is missing, or of the wrong kind.
+    """
+    status = TryStatus(_text(task, "status"))
+    return TryRecord(
+        task_id=_text(task, "taskId"),
+        reference_task_name=_text(task, "referenceTaskName"),
+        retry_count=_number(task, "retryCount"),
+        scheduled_time=_number(task, "scheduledTime"),
+        poll_count=_number_or(task, "pollCount", 0),
+        status=status,
+        input_ref=_input_ref(_object(task, "inputData")),
+        output=_object(task, "outputData") if status is TryStatus.COMPLETED else None,
+        ended_time=None if status.is_live else _number_or(task, "endTime", 0) or None,
+        retried_task_id=_text_or(task, "retriedTaskId", "") or None,
+    )
+
+
+def record_of(workflow: Document) -> InstanceRecord:
+    """A workflow with its tasks: the engine's record. Tasks of Conductor's own kinds are among its tries.
+
+    Raises:
+        ValueError: a field is missing, or of the wrong kind.
+    """
+    tasks = workflow.get("tasks")
+    if not isinstance(tasks, list):
+        raise ValueError("tasks: no list")  # noqa: TRY004 - the fault of a document, not of a caller
+    tries = [try_of(task) for task in tasks if isinstance(task, Mapping)]
+    return InstanceRecord(_text(workflow, "workflowId"), tuple(sorted(tries, key=lambda entry: entry.scheduled_time)))
+
+
+def task_result(attempt: Attempt, result: RuntimeTaskResult) -> dict[str, Any]:
+    """A result as `POST /tasks` takes it."""
+    document = _update(attempt, result.status)
+    if result.output is not None:
+        document["outputData"] = result.output
+    if result.reason_for_incompletion is not None:
+        document["reasonForIncompletion"] = result.reason_for_incompletion
+    return document
+
+
+def heartbeat(attempt: Attempt) -> dict[str, Any]:
+    """The sign of life that moves the lease, and nothing else."""
+    return {**_update(attempt, TryStatus.IN_PROGRESS.value), "extendLease": True}
+
+
+def give_back(attempt: Attempt) -> dict[str, Any]:
+    """Back into the queue at once, without spending a retry: IN_PROGRESS that does not extend the lease."""
+    return {**_update(attempt, TryStatus.IN_PROGRESS.value), "callbackAfterSeconds": 0}
+
+
+def _update(attempt: Attempt, status: str) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "workflowInstanceId": attempt.workflow_instance_id,
+        "taskId": attempt.task_id,
+        "status": status,
+    }
+    worker_id = getattr(attempt, "worker_id", "")
+    if worker_id:
+        document["workerId"] = worker_id
+    return document
+
+
+def _input_ref(input_data: JsonObject) -> str | None:
+    workspace = input_data.get("workspace")
+    ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
+    return ref if isinstance(ref, str) else None
+
+
+def _text(document: Document, name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name}: no text")
+    return value
+
+
+def _text_or(document: Document, name: str, default: str) -> str:
+    value = document.get(name)
+    return value if isinstance(value, str) else default
+
+
+def _number(document: Document, name: str) -> int:
+    value = document.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name}: no whole number")  # noqa: TRY004 - the fault of a document, not of a caller
+    return value
+
+
+def _number_or(document: Document, name: str, default: int) -> int:
+    value = document.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _object(document: Document, name: str) -> JsonObject:
+    value = document.get(name)
+    return value if isinstance(value, Mapping) else {}

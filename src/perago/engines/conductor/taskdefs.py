@@ -1,0 +1,52 @@
+"""What is registered against what is declared: a TaskDef's differences as a diff. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+TaskDef = Mapping[str, Any]
+
+OPTIONAL_DEFAULTS: TaskDef = {
+    "description": None,
+    "concurrentExecLimit": None,
+    "rateLimitFrequencyInSeconds": 1,
+    "rateLimitPerFrequency": 0,
+}
+"""What a TaskDef of ours may leave out, and what the server has then. Its other fields, such as when and by whom it was
+registered, are the server's own."""
+
+
+def differences(declared: TaskDef, registered: TaskDef | None) -> list[str]:
+    """The lines of a unified diff from what is registered to what is declared; none where they agree."""
+    name = str(declared.get("name"))
+    old = [] if registered is None else _lines(_comparable(registered, declared))
+    new = _lines(_comparable(declared, declared))
+    return list(difflib.unified_diff(old, new, f"{name} (registered)", f"{name} (declared)", lineterm="", n=2))
+
+
+def _comparable(taskdef: TaskDef, declared: TaskDef) -> dict[str, Any]:
+    names = [*declared, *(name for name in OPTIONAL_DEFAULTS if name not in declared)]
+    values = {name: taskdef.get(name, OPTIONAL_DEFAULTS.get(name)) for name in names}
+    return {
+        name: _schema(value) if name in ("inputSchema", "outputSchema") else value
+        for name, value in values.items()
+        if not (name in OPTIONAL_DEFAULTS and _is_default(name, value))
+    }
+
+
+def _is_default(name: str, value: object) -> bool:
+    return value in (None, OPTIONAL_DEFAULTS[name]) or (name != "description" and value == 0)
+
+
+def _schema(value: Any) -> Any:
+    """The schema without what the server adds to it."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: value.get(name) for name in ("name", "version", "type", "data")}
+
+
+def _lines(value: Mapping[str, Any]) -> list[str]:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()

@@ -1,0 +1,102 @@
+"""The token that an access key is exchanged for: fetched when it is needed, renewed before it is too old."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from perago.engines.conductor.failure import ConductorAccessError, ConductorError, refused, unanswered
+from perago.http.faults import HttpFault
+from perago.http.session import Request
+
+if TYPE_CHECKING:
+    from perago.engines.conductor.api import Api
+
+TOKEN_SECONDS = 45 * 60.0
+"""Age at which a token is renewed: servers that ask for one let it live for an hour or more."""
+
+_CALL_SECONDS = 30.0
+_PATH = "/token"
+_NO_SUCH_CALL = 404
+
+
+class Token(Protocol):
+    """What a call is authorized with."""
+
+    async def value(self, api: Api, refused: str | None = None) -> str | None:
+        """The token; None: calls go without one.
+
+        Args:
+            refused: the one that the server does not take any more.
+
+        Raises:
+            ConductorError: there is none to be had.
+        """
+        ...
+
+
+class NoToken:
+    """For a server that asks for none."""
+
+    async def value(self, api: Api, refused: str | None = None) -> str | None:  # noqa: ARG002 - the protocol's
+        return None
+
+
+class KeyToken:
+    """The token for an access key. Many calls at once fetch one.
+
+    A server without `/token` (404) asks for no authorization: calls then go without.
+
+    Args:
+        key_id, key_secret: the access key; they are sent to `/token` only.
+        lifetime_seconds: after which it is renewed.
+    """
+
+    def __init__(self, key_id: str, key_secret: str, *, lifetime_seconds: float = TOKEN_SECONDS) -> None:
+        self._key_id = key_id
+        self._key_secret = key_secret
+        self._lifetime = lifetime_seconds
+        self._lock = asyncio.Lock()
+        self._token: str | None = None
+        self._fetched_at: float | None = None
+
+    async def value(self, api: Api, refused: str | None = None) -> str | None:
+        async with self._lock:
+            if self._is_stale(refused):
+                self._token = await self._fetch(api)
+                self._fetched_at = time.monotonic()
+            return self._token
+
+    def _is_stale(self, refused: str | None) -> bool:
+        if self._fetched_at is None or time.monotonic() - self._fetched_at > self._lifetime:
+            return True
+        return refused is not None and refused == self._token  # else another call has renewed it meanwhile
+
+    async def _fetch(self, api: Api) -> str | None:
+        body = json.dumps({"keyId": self._key_id, "keySecret": self._key_secret}).encode()
+        request = Request("POST", api.url(_PATH), {"Content-Type": "application/json"}, body)
+        call = f"POST {_PATH}"
+        try:
+            answer = await api.session.call(request, timeout=_CALL_SECONDS)
+        except HttpFault as fault:
+            raise unanswered(call, api.root, fault) from fault
+        if answer.status == _NO_SUCH_CALL:
+            return None
+        if answer.status in (400, 401, 403):
+            raise ConductorAccessError(call, api.root, status=401, message="the access key is not known there")
+        if answer.status >= 300:
+            raise refused_without_words(call, api.root, answer.status)
+        try:
+            token = json.loads(answer.body)["token"]
+        except (ValueError, KeyError, TypeError):
+            token = None
+        if not isinstance(token, str) or not token:
+            raise ConductorError(call, api.root, status=answer.status, message="an answer without a token")
+        return token
+
+
+def refused_without_words(call: str, where: str, status: int) -> ConductorError:
+    """The answer may repeat what was sent, which is a secret."""
+    return refused(call, where, status, b"")
