@@ -92,7 +92,7 @@ class HttpSession:
 
     Args:
         authorization: the header's value for our server; None: none.
-        ca_file: certificates that a server's may be signed with, besides none other; None: the system's.
+        ca_file: certificates that a server's may be signed with, besides those that the system knows.
         connections: at most, to all servers together.
         policy: of retries.
         user_agent: who we say we are.
@@ -107,7 +107,7 @@ class HttpSession:
         policy: RetryPolicy | None = None,
         user_agent: str = "perago",
     ) -> None:
-        self._tls = ssl.create_default_context(cafile=os.fspath(ca_file)) if ca_file is not None else None
+        self._tls: ssl.SSLContext | bool = True if ca_file is None else _trusting(ca_file)
         self._connections = connections
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -217,7 +217,7 @@ class HttpSession:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._client is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._tls or True, keepalive_timeout=15.0)
+            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._tls, keepalive_timeout=15.0)
             self._client = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -225,6 +225,12 @@ class HttpSession:
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
         return self._client
+
+
+def _trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=os.fspath(ca_file))
+    return context
 
 
 def encoded(url: str) -> URL:
@@ -247,12 +253,16 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait; a date in that header counts as not given."""
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
 def _retry_after(outcome: Answer | HttpFault) -> float | None:
-    """Seconds; a date in that header counts as not given."""
     if isinstance(outcome, HttpFault):
         return None
-    value = outcome.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    return retry_after_of(outcome.headers)
 
 
 class _faults:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more

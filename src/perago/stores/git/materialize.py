@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.names import check_git_name, check_object_names, show_name
 from perago.spec import WorkspaceSpec
-from perago.stores.git.files import write_all
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import Repository
 from perago.stores.git.trees import Snapshot, find, walk
 from perago.workspace.folding import probe_folding
+from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
 from perago.workspace.storage import storage_errors
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE, _EXECUTABLE = 0o644, 0o755
 _KINDS = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}
 
 
@@ -83,7 +81,7 @@ def lay_out(repository: Repository, layout: Layout, target: Path, done: Callable
     digests: dict[str, str] = {}
     large: list[tuple[str, Leaf, Pointer]] = []
     with storage_errors("cannot lay out the workspace in", target):
-        _make_directories(target, (path for path, _ in layout.files))
+        make_directories(target, (path for path, _ in layout.files))
         for path, leaf in layout.files:
             data = reader.blob(leaf.id)
             pointer = parse_pointer(data)
@@ -115,29 +113,8 @@ def _check_kind(path: str, leaf: Leaf) -> None:
         )
 
 
-def _make_directories(target: Path, paths: Iterable[str]) -> None:
-    made = {""}
-    for path in paths:
-        _make_directory(target, path.rpartition("/")[0], made)
-
-
-def _make_directory(target: Path, directory: str, made: set[str]) -> None:
-    """Make a directory and those above it that are not made yet."""
-    missing = []
-    while directory not in made:
-        missing.append(directory)
-        made.add(directory)
-        directory = directory.rpartition("/")[0]
-    for path in reversed(missing):
-        (target / path).mkdir()
-
-
-def _open_new(target: Path, path: str, leaf: Leaf) -> int:
-    return os.open(f"{target}/{path}", _CREATE, _EXECUTABLE if leaf.is_executable else _FILE)
-
-
 def _write_file(target: Path, path: str, leaf: Leaf, data: bytes) -> None:
-    descriptor = _open_new(target, path, leaf)
+    descriptor = open_new(f"{target}/{path}", executable=leaf.is_executable)
     try:
         write_all(descriptor, data)
     finally:
@@ -145,7 +122,7 @@ def _write_file(target: Path, path: str, leaf: Leaf, data: bytes) -> None:
 
 
 def _write_large(lfs: LfsStore, target: Path, path: str, leaf: Leaf, pointer: Pointer) -> None:
-    descriptor = _open_new(target, path, leaf)
+    descriptor = open_new(f"{target}/{path}", executable=leaf.is_executable)
     try:
         lfs.lay_out(pointer, path, descriptor)
     finally:

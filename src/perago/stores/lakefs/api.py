@@ -100,7 +100,7 @@ class Api:
         except HttpFault as fault:
             raise unanswered(name, where, fault) from fault
         if answer.status not in expected:
-            raise refused(name, where, answer.status, answer.body)
+            raise refused(name, where, answer)
         return answer
 
     async def get(self, name: str, url: URL) -> Any:

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 
 from yarl import URL
 
+from perago.errors import ObjectNameError, StoreError
 from perago.http.faults import HttpFault
-from perago.http.session import Body, Request, Stream
+from perago.http.session import Answer, Body, Request, Stream
+from perago.names import show_name
 from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, parsed, segment
 from perago.stores.lakefs.failure import LakeFSError, refused, unanswered
 from perago.stores.lakefs.values import EXECUTABLE_KEY, ObjectFault, ObjectStats, StagingLocation
@@ -34,18 +36,20 @@ class ObjectCalls(Api):
     # ---- what there is
 
     async def list_objects(
-        self,
-        repository: str,
-        ref: str,
-        *,
-        prefix: str = "",
-        after: str = "",
-        presign: bool = False,
+        self, repository: str, ref: str, *, prefix: str = "", after: str = "", presign: bool = False
     ) -> AsyncIterator[list[ObjectStats]]:
-        """All objects below a prefix, in the order of their names' bytes, in pages. See `listing` for the checks."""
-        query = {"prefix": prefix or None, "after": after or None, "presign": True if presign else None}
-        async for page in self.pages("listObjects", f"{_at(repository, ref)}/ls", query, ObjectStats.of):
+        """All objects below a prefix, in the order of their names' bytes, in pages.
+
+        Raises:
+            ObjectNameError: a page ends with a name that is no valid UTF-8, after which no other can be asked for.
+            StoreError: the names do not rise, so that the listing might never end.
+        """
+        offset: str | None = after
+        while offset is not None:
+            page, following = await self.list_page(repository, ref, prefix=prefix, after=offset, presign=presign)
+            _check_rising(offset, page, following)
             yield page
+            offset = following
 
     async def list_page(
         self,
@@ -94,25 +98,35 @@ class ObjectCalls(Api):
         request = Request("GET", self.object_url(repository, ref, path))
         return (await self.call("getObject", request, timeout=transfer_seconds(size))).body
 
+    async def read_object_at(self, url: URL, size: int, *, ours: bool = True) -> bytes:
+        """The bytes at a URL, in memory; `ours` as in `open_object`."""
+        where = self.root if ours else _block_store(url)
+        request = Request("GET", url, authorized=ours)
+        try:
+            answer = await self.session.call(request, timeout=transfer_seconds(size))
+        except HttpFault as fault:
+            raise unanswered("getObject", where, fault) from fault
+        if answer.status != 200:
+            raise refused("getObject", where, answer)
+        return answer.body
+
     @asynccontextmanager
-    async def open_object(
-        self, url: URL, *, first: int = 0, last: int | None = None, ours: bool = True
-    ) -> AsyncIterator[Stream]:
-        """The bytes at a URL, from `first` to `last`, both included, as they arrive; tried once.
+    async def open_object(self, url: URL, size: int, part: range, *, ours: bool = True) -> AsyncIterator[Stream]:
+        """The bytes of a part of an object, as they arrive; tried once.
 
         Args:
-            last: None: to the end; with `first` 0, the whole object.
+            size: of the whole object.
+            part: which of its bytes.
             ours: the URL is the server's; False: a presigned one, which gets no credentials of ours.
         """
-        ranged = first > 0 or last is not None
-        headers = {"Range": f"bytes={first}-{'' if last is None else last}"} if ranged else {}
+        whole = len(part) == size
+        headers = {} if whole else {"Range": f"bytes={part.start}-{part.stop - 1}"}
         request = Request("GET", url, headers, authorized=ours)
-        where = self.root if ours else f"the block store at {url.host}"
-        seconds = transfer_seconds((last - first + 1) if last is not None else 1 << 40)
+        where = self.root if ours else _block_store(url)
         try:
-            async with self.session.stream(request, timeout=seconds) as stream:
-                if stream.status != (206 if ranged else 200):
-                    raise refused("getObject", where, stream.status, await stream.read())
+            async with self.session.stream(request, timeout=transfer_seconds(len(part))) as stream:
+                if stream.status != (200 if whole else 206):
+                    raise refused("getObject", where, Answer(stream.status, stream.headers, await stream.read()))
                 yield stream
         except HttpFault as fault:
             raise unanswered("getObject", where, fault) from fault
@@ -224,6 +238,30 @@ def _at(repository: str, ref: str) -> str:
 
 def _on(repository: str, branch: str) -> str:
     return f"/repositories/{segment(repository)}/branches/{segment(branch)}"
+
+
+def _block_store(url: URL) -> str:
+    return f"the block store at {url.host}"
+
+
+def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None) -> None:
+    previous = after
+    for stats in page:
+        if stats.path <= previous and previous:
+            raise StoreError(
+                f"listObjects gives {show_name(stats.path)} after {show_name(previous)}, which is not in order; the "
+                f"server is at fault"
+            )
+        previous = stats.path
+    if following is None:
+        return
+    if "\ufffd" in previous:
+        raise ObjectNameError(
+            f"object name {show_name(previous)} is not valid UTF-8, and the server can list nothing after it; remove "
+            f"or rename the object"
+        )
+    if not page or following != previous:
+        raise StoreError("listObjects does not go on where its page ended; the server is at fault")
 
 
 def _metadata(executable: bool) -> dict[str, str] | None:

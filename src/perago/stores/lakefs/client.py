@@ -32,7 +32,7 @@ class LakeFSClient(RefCalls, ObjectCalls):
         """A client for an endpoint. Nothing is sent yet.
 
         Args:
-            ca_file: certificates that the server's may be signed with; None: the system's.
+            ca_file: certificates that the server's may be signed with, besides those that the system knows.
             connections: at most at once.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from perago.errors import StoreError
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.session import Answer, retry_after_of
 from perago.redaction import mask_text
 
 MAX_SHOWN_CHARACTERS = 500
@@ -42,7 +43,10 @@ class LakeFSError(StoreError):
         status: of the answer; None where there was none.
         message: the server's own words, or what happened on the way.
         fault: where the call broke off; None where the server answered.
+        retry_after: seconds that the server asked to wait.
     """
+
+    retry_after: float | None = None
 
     def __init__(
         self, call: str, where: str, *, status: int | None, message: str, fault: FaultKind | None = None
@@ -68,10 +72,16 @@ class LakeFSAccessError(LakeFSError):
     retry_can_help: ClassVar[bool] = False
 
 
-def refused(call: str, where: str, status: int, body: bytes) -> LakeFSError:
+class DamagedObjectError(StoreError):
+    """An object's content is not what the server says it is; nothing of it was laid out or published."""
+
+
+def refused(call: str, where: str, answer: Answer) -> LakeFSError:
     """The error for an answer that is not the expected one."""
-    error = LakeFSAccessError if status in (401, 403) else LakeFSError
-    return error(call, where, status=status, message=_message_of(body))
+    kind = LakeFSAccessError if answer.status in (401, 403) else LakeFSError
+    error = kind(call, where, status=answer.status, message=_message_of(answer.body))
+    error.retry_after = retry_after_of(answer.headers)
+    return error
 
 
 def unanswered(call: str, where: str, fault: HttpFault) -> LakeFSError:

@@ -1,0 +1,56 @@
+"""Many jobs at a time on one event loop, a few at a time, and files in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def together(*running: Coroutine[Any, Any, None]) -> None:
+    """Run all of them to their ends.
+
+    Raises:
+        what the first one that failed raised; the others are cancelled, and have ended.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in running]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def in_parallel(jobs: Iterable[T], work: Callable[[T], Awaitable[None]], width: int) -> None:
+    """Do each job, `width` of them at a time, in their order. A job is taken when a worker is free for it.
+
+    Raises:
+        as `together`.
+    """
+    source = iter(jobs)
+
+    async def worker() -> None:
+        for job in source:
+            await work(job)
+
+    await together(*(worker() for _ in range(width)))
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in a thread, and see its end even when cancelled: what it works on may be closed then."""
+    future = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue
+        future.exception()
+        raise

@@ -1,0 +1,87 @@
+"""Whether content is what the server's checksum says, where that is a checksum at all.
+
+It is the content's MD5 where the object came in one piece. An object that came in parts, through the S3 gateway, has
+the MD5 of its parts' MD5s there, and nothing tells the two apart. Other block stores give other things.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import re
+
+from perago.workspace.digest import CHUNK_BYTES
+
+_MIB = 1024 * 1024
+PART_SIZES_MIB = (8, 5, 16, 10, 64, 100, 128, 50, 32, 15, 20, 25, 6, 7, 12, 256, 512)
+"""Sizes in which clients upload parts, the commonest first: 8 of AWS' tools and boto3, 5 of the S3 minimum, rclone and
+the Go SDK, 16 of MinIO, 10 of lakectl and Arrow, 64 to 128 of Hadoop, 50 of s5cmd."""
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+class Verdict(enum.Enum):
+    """What a checksum says of content."""
+
+    RIGHT = "it is the content's MD5"
+    OPAQUE = "it is no MD5 of the content, and does not claim to be"
+    WRONG = "it is another content's"
+
+
+def is_md5(checksum: str) -> bool:
+    """Whether it looks like an MD5."""
+    return _MD5.fullmatch(checksum) is not None
+
+
+def judge_small(checksum: str, md5: str) -> Verdict:
+    """Judge content too small for several parts, by its MD5."""
+    known = _judge(checksum, md5)
+    if known is not Verdict.WRONG:
+        return known
+    one_part = hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest()
+    return Verdict.OPAQUE if checksum == one_part else Verdict.WRONG
+
+
+def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> Verdict:
+    """Judge the content of an open file, whose MD5 is known. Reads it again only where that is another one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    known = _judge(checksum, md5)
+    if known is not Verdict.WRONG:
+        return known
+    if checksum == hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest():
+        return Verdict.OPAQUE
+    for part in PART_SIZES_MIB:
+        if part * _MIB < size and checksum == _md5_of_parts(descriptor, size, part * _MIB):
+            return Verdict.OPAQUE
+    return Verdict.WRONG
+
+
+def _judge(checksum: str, md5: str) -> Verdict:
+    if checksum == md5:
+        return Verdict.RIGHT
+    return Verdict.WRONG if is_md5(checksum) else Verdict.OPAQUE
+
+
+def _md5_of_parts(descriptor: int, size: int, part: int) -> str:
+    whole = hashlib.md5(usedforsecurity=False)
+    for first in range(0, size, part):
+        whole.update(md5_of_range(descriptor, first, min(first + part, size)).digest())
+    return whole.hexdigest()
+
+
+def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
+    """The MD5 of a file's bytes from `first` up to `end`, that one left out."""
+    hasher = hashlib.md5(usedforsecurity=False)
+    feed_range(hasher, descriptor, first, end)
+    return hasher
+
+
+def feed_range(hasher: hashlib._Hash, descriptor: int, first: int, end: int) -> None:
+    """Read a file's bytes into a hasher, a chunk at a time."""
+    while first < end and (piece := os.pread(descriptor, min(CHUNK_BYTES, end - first), first)):
+        hasher.update(piece)
+        first += len(piece)

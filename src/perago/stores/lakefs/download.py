@@ -1,0 +1,236 @@
+"""Objects of a commit into files: small ones in one piece, large ones in parts side by side, each checked whole."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.errors import StoreError
+from perago.http.faults import FaultKind
+from perago.http.parallel import in_parallel, in_thread, together
+from perago.names import show_name
+from perago.stores.lakefs.checksums import Verdict, feed_range, judge_file, judge_small
+from perago.stores.lakefs.failure import DamagedObjectError, LakeFSError
+from perago.stores.lakefs.retrying import retried
+from perago.stores.lakefs.sources import Source, Sources
+from perago.stores.lakefs.transfer import SMALL_BYTES, Transfer
+from perago.stores.lakefs.values import ObjectStats
+from perago.workspace.digest import CHUNK_BYTES
+from perago.workspace.new_files import open_new, write_all
+
+SMALL_AT_ONCE = 24
+"""Small objects on their way at a time: what a server on two cores gives the most objects a second with."""
+
+LARGE_AT_ONCE = 3
+PARTS_AT_ONCE = 3
+"""Large objects at a time, and parts of each."""
+
+PART_BYTES = 16 * 1024 * 1024
+"""Of a large object, read by one request."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Objects of one commit on their way into one directory.
+
+    Attributes:
+        target: whose directories are made already.
+        root: what names have before the path below the target.
+        digests: gets the digest of each file that is right: `md5:<hex>` by its path.
+        done: called with the size of each file that is right.
+    """
+
+    transfer: Transfer
+    target: Path
+    root: str
+    sources: Sources
+    digests: MutableMapping[str, str]
+    done: Callable[[int], None]
+
+    async def run(self, wanted: Sequence[ObjectStats]) -> None:
+        """Fetch the objects.
+
+        Raises:
+            LakeFSError: the server refuses, or cannot be reached.
+            DamagedObjectError: what comes is not what it should be, again and again.
+            OSError: the disk refuses.
+        """
+        small = [stats for stats in wanted if stats.size <= SMALL_BYTES]
+        large = [stats for stats in wanted if stats.size > SMALL_BYTES]
+        await together(
+            in_parallel(small, self._fetch_small, min(SMALL_AT_ONCE, len(small))),
+            in_parallel(large, self._fetch_large, min(LARGE_AT_ONCE, len(large))),
+        )
+
+    # ---- small ones: in memory
+
+    async def _fetch_small(self, stats: ObjectStats) -> None:
+        content, md5 = (b"", _EMPTY_MD5) if stats.size == 0 else await self._small_content(stats)
+        path = stats.path[len(self.root) :]
+        file = f"{self.target}/{path}"
+        descriptor = open_new(file, executable=stats.executable)
+        try:
+            write_all(descriptor, content)
+        finally:
+            os.close(descriptor)
+        digest = f"md5:{md5}"
+        if self.transfer.cache is not None and stats.size:
+            self.transfer.cache.add(self.transfer.key(stats), content, digest)
+        self.digests[path] = digest
+        self.done(stats.size)
+
+    async def _small_content(self, stats: ObjectStats) -> tuple[bytes, str]:
+        async def attempt(tries: int) -> tuple[bytes, str]:
+            source = await self.sources.of(stats, tries)
+            content = await self._read(stats, source)
+            if len(content) != stats.size:
+                raise _wrong_size(stats, len(content))
+            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            self._check(stats, judge_small(stats.checksum, md5))
+            return content, md5
+
+        return await retried(attempt, (DamagedObjectError,))
+
+    async def _read(self, stats: ObjectStats, source: Source) -> bytes:
+        client = self.transfer.client
+        if source.ours:
+            return await client.read_object_at(source.url, stats.size)
+        try:
+            return await client.read_object_at(source.url, stats.size, ours=False)
+        except LakeFSError as exc:
+            self._judge_block_store(exc)
+            source = await self.sources.of(stats, tries=1)
+            return await client.read_object_at(source.url, stats.size)
+
+    # ---- large ones: streamed
+
+    async def _fetch_large(self, stats: ObjectStats) -> None:
+        path = stats.path[len(self.root) :]
+        file = f"{self.target}/{path}"
+        descriptor = open_new(file, executable=stats.executable)
+        try:
+            md5 = await retried(lambda tries: self._large_content(stats, descriptor, tries), (DamagedObjectError,))
+        finally:
+            os.close(descriptor)
+        digest = f"md5:{md5}"
+        if self.transfer.cache is not None:
+            await in_thread(self.transfer.cache.add_file, self.transfer.key(stats), file, stats.size, digest)
+        self.digests[path] = digest
+        self.done(stats.size)
+
+    async def _large_content(self, stats: ObjectStats, descriptor: int, tries: int) -> str:
+        """Fetch a large object's parts side by side, and hash what is there from the beginning meanwhile."""
+        source = await self.sources.of(stats, tries)
+        parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
+        arrived = [asyncio.Event() for _ in parts]
+        hashing = asyncio.create_task(_hash(descriptor, parts, arrived))
+
+        async def fetch(index: int) -> None:
+            await self._fetch_part(stats, source, parts[index], descriptor)
+            arrived[index].set()
+
+        try:
+            await in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts)))
+            md5 = await hashing
+        finally:
+            hashing.cancel()
+            await asyncio.wait([hashing])  # it reads the file
+        verdict = await in_thread(judge_file, stats.checksum, descriptor, stats.size, md5)
+        self._check(stats, verdict)
+        return md5
+
+    async def _fetch_part(self, stats: ObjectStats, source: Source, part: range, descriptor: int) -> None:
+        """Fetch one part, going on where a try broke off."""
+        at = part.start
+
+        async def attempt(tries: int) -> None:
+            nonlocal at
+            here = source if tries == 0 or source.ours else await self.sources.of(stats, tries)
+            try:
+                at = await self._stream(stats, here, range(at, part.stop), descriptor)
+            except _BrokenOffError as exc:
+                at = exc.at
+                if not here.ours:
+                    self._judge_block_store(exc.error)
+                raise exc.error from exc.error.__cause__
+
+        await retried(attempt, (LakeFSError,))
+
+    async def _stream(self, stats: ObjectStats, source: Source, part: range, descriptor: int) -> int:
+        """Write what arrives of a part; returns where it ended.
+
+        Raises:
+            _BrokenOffError: with how far it came.
+        """
+        at, pieces, waiting = part.start, list[bytes](), 0
+        try:
+            async with self.transfer.client.open_object(source.url, stats.size, part, ours=source.ours) as stream:
+                async for piece in stream.chunks():
+                    pieces.append(piece)
+                    waiting += len(piece)
+                    if at + waiting > part.stop:
+                        raise _wrong_size(stats, stats.size + at + waiting - part.stop)
+                    if waiting >= CHUNK_BYTES:
+                        at, pieces, waiting = await in_thread(_write_at, descriptor, pieces, at), [], 0
+        except (LakeFSError, DamagedObjectError) as exc:
+            raise _BrokenOffError(exc, _write_at(descriptor, pieces, at)) from exc
+        at = await in_thread(_write_at, descriptor, pieces, at)
+        if at != part.stop:
+            raise _BrokenOffError(_wrong_size(stats, stats.size - (part.stop - at)), at)
+        return at
+
+    # ---- judging
+
+    def _judge_block_store(self, error: StoreError) -> None:
+        """One that cannot be reached from here is not asked again."""
+        if isinstance(error, LakeFSError) and error.fault in (FaultKind.UNREACHABLE, FaultKind.TLS):
+            self.sources.give_up()
+
+    def _check(self, stats: ObjectStats, verdict: Verdict) -> None:
+        if verdict is Verdict.WRONG and self.transfer.checksums == "md5":
+            raise DamagedObjectError(
+                f"the content of {show_name(stats.path)} does not match its checksum {stats.checksum}; it is damaged "
+                f"on the way or in the block store. Try again; if the block store's checksums are no MD5 of the "
+                f'content (S3 with keys of its own, for one), set the store\'s option checksums="opaque"'
+            )
+
+
+class _BrokenOffError(Exception):
+    """A stream ended too early; what came is written."""
+
+    def __init__(self, error: LakeFSError | DamagedObjectError, at: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.at = at
+
+
+_EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
+
+
+async def _hash(descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event]) -> str:
+    hasher = hashlib.md5(usedforsecurity=False)
+    for part, event in zip(parts, arrived, strict=True):
+        await event.wait()
+        await in_thread(feed_range, hasher, descriptor, part.start, part.stop)
+    return hasher.hexdigest()
+
+
+def _write_at(descriptor: int, pieces: Sequence[bytes], at: int) -> int:
+    """Write pieces one behind the other; returns where they end."""
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            written = os.pwrite(descriptor, view, at)
+            view, at = view[written:], at + written
+    return at
+
+
+def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:
+    return DamagedObjectError(
+        f"{size} bytes of {show_name(stats.path)} came, and the server says that it has {stats.size}; it was cut on "
+        f"the way or is damaged in the block store. Try again"
+    )

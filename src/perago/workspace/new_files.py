@@ -1,0 +1,55 @@
+"""Making the directories and files of a workspace, where nothing may be yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+FILE, EXECUTABLE = 0o644, 0o755
+"""Permissions of what is laid out, less the umask."""
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_directories(target: Path, paths: Iterable[str]) -> None:
+    """Make the directories below `target` that files at these relative paths lie in.
+
+    Raises:
+        OSError: one cannot be made, or something is there already.
+    """
+    made = {""}
+    for path in paths:
+        _make_directory(target, path.rpartition("/")[0], made)
+
+
+def open_new(path: str, *, executable: bool) -> int:
+    """Make a file, and open it for writing and reading.
+
+    Raises:
+        OSError: it cannot be made, or something is there already.
+    """
+    return os.open(path, _CREATE, EXECUTABLE if executable else FILE)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte, however many the system takes at once.
+
+    Raises:
+        OSError
+    """
+    written = os.write(descriptor, data)
+    while written < len(data):
+        data = memoryview(data)[written:]
+        written = os.write(descriptor, data)
+
+
+def _make_directory(target: Path, directory: str, made: set[str]) -> None:
+    """Make a directory and those above it that are not made yet."""
+    missing = []
+    while directory not in made:
+        missing.append(directory)
+        made.add(directory)
+        directory = directory.rpartition("/")[0]
+    for path in reversed(missing):
+        (target / path).mkdir()
