@@ -3,8 +3,8 @@
 usage: python -S -E guard.py [--remove DIRECTORY] -- COMMAND...
 
 Prints the server's process id. Reads orders from standard input, a byte each: T sends SIGTERM to the server, K sends
-SIGKILL to its process group. Ends with the server, and says then `exit N`. When the input ends, or the process that
-started this one is gone, the server's group gets SIGTERM, five seconds later SIGKILL, and DIRECTORY is removed.
+SIGKILL to its process group. Ends with the server. When the input ends, or the process that started this one is gone,
+the server's group gets SIGTERM, five seconds later SIGKILL, and DIRECTORY is removed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def main() -> None:
         process_group=0,
     )
     print(server.pid, flush=True)
-    if _obey(server, owner):
-        _say_how_it_ended(server)
-    else:
+    if not _obey(server, owner):
         _end(server)
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
@@ -86,11 +84,6 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-
-
-def _say_how_it_ended(server: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print("exit", server.returncode, flush=True)
 
 
 if __name__ == "__main__":

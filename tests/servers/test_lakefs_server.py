@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from servers.fixtures import repository_on
@@ -84,6 +85,14 @@ def test_it_ends_when_its_owner_is_killed(start_lakefs):
         owner.kill()
     wait_for(lambda: is_gone(int(pid)), "the server's end")
     wait_for(lambda: not Path(directory.decode()).exists(), "the removal of its data")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a process can ask to end with its parent")
+def test_it_ends_when_its_guard_is_killed(start_lakefs):
+    server = start_lakefs()
+    guard = psutil.Process(server.pid).parent()
+    guard.kill()
+    wait_for(lambda: is_gone(server.pid), "the server's end")
 
 
 def test_the_command_line_runs_one(start_lakefs):
