@@ -157,6 +157,22 @@ class BranchNotFoundError(StoreError):
     retry_can_help = False
 
 
+class PublishVetoedError(StoreError):
+    """A hook on the server, not Perago's own, refused the publication; the message names it. Nothing was published."""
+
+    retry_can_help = False
+
+
+class FenceUnavailableError(StoreError):
+    """The server cannot publish exactly; the message says why, and how to do without. Nothing was published."""
+
+    retry_can_help = False
+
+
+class DirtyBranchError(StoreError):
+    """The target branch holds uncommitted changes, onto which nothing can be published. Nothing was published."""
+
+
 class RefNotFoundError(StoreError):
     """The input ref is no full commit id, or the repository has no such commit."""
 

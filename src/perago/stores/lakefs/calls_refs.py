@@ -167,15 +167,20 @@ class RefCalls(Api):
     # ---- differences
 
     async def diff_refs(
-        self, repository: str, left: str, right: str, *, two_dot: bool = True, prefix: str = ""
+        self, repository: str, left: str, right: str, *, two_dot: bool = True, prefix: str = "", stats: bool = False
     ) -> AsyncIterator[list[DiffEntry]]:
         """What differs from `left` to `right`, in pages, by path.
 
         Args:
             two_dot: between the two themselves; False: from their merge base to `right`.
+            stats: with the right side's checksums, and whether it is executable.
         """
         path = f"{_ref(repository, left)}/diff/{segment(right)}"
-        query = {"type": "two_dot" if two_dot else "three_dot", "prefix": prefix or None}
+        query = {
+            "type": "two_dot" if two_dot else "three_dot",
+            "prefix": prefix or None,
+            "include_right_stats": True if stats else None,
+        }
         async for page in self.pages("diffRefs", path, query, DiffEntry.of):
             yield page
 

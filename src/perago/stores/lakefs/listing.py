@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.client import LakeFSClient
+from perago.stores.lakefs.fence import ACTIONS_PREFIX
 from perago.stores.lakefs.values import ObjectStats
 from perago.workspace.patterns import Selection
-
-ACTIONS = "_lakefs_actions/"
-"""Names below this are code that the server runs; no workspace has them."""
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -33,19 +31,19 @@ async def list_files(
             found += (
                 stats
                 for stats in page
-                if not stats.path.startswith(ACTIONS) and (selects_all or selection.selects(stats.path[start:]))
+                if not stats.path.startswith(ACTIONS_PREFIX) and (selects_all or selection.selects(stats.path[start:]))
             )
     return tuple(found)
 
 
 async def has_any(client: LakeFSClient, repository: str, commit_id: str, prefix: str) -> bool:
-    """Whether a commit holds anything below a prefix; what `ACTIONS` hides does not count."""
+    """Whether a commit holds anything below a prefix; what `ACTIONS_PREFIX` hides does not count."""
     page, following = await client.list_page(repository, commit_id, prefix=prefix, amount=1)
-    if page and page[0].path.startswith(ACTIONS) and following is not None:
+    if page and page[0].path.startswith(ACTIONS_PREFIX) and following is not None:
         page, _ = await client.list_page(
-            repository, commit_id, prefix=prefix, after=ACTIONS[:-1] + chr(ord("/") + 1), amount=1
+            repository, commit_id, prefix=prefix, after=ACTIONS_PREFIX[:-1] + chr(ord("/") + 1), amount=1
         )
-    return any(not stats.path.startswith(ACTIONS) for stats in page)
+    return any(not stats.path.startswith(ACTIONS_PREFIX) for stats in page)
 
 
 def _prefixes(root: str, include: Sequence[str]) -> Iterable[str]:

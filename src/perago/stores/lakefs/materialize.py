@@ -34,7 +34,7 @@ class Layout:
     files: tuple[ObjectStats, ...]
 
 
-def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool) -> Layout:
+async def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool) -> Layout:
     """List what is to be laid out; nothing is written.
 
     Args:
@@ -46,7 +46,16 @@ def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *, may_
         ObjectNameError: the listing cannot get past a name.
         LakeFSError: the server refuses, or cannot be reached.
     """
-    return transfer.loop.run(_plan(transfer, commit_id, spec, may_be_missing=may_be_missing))
+    client, repository = transfer.client, transfer.repository
+    files = await list_files(client, repository, commit_id, spec)
+    if files or spec.prefix == WHOLE_REPOSITORY or await has_any(client, repository, commit_id, spec.root):
+        return Layout(commit_id, spec.root, files)
+    if may_be_missing and not await _leads_through_a_file(transfer, commit_id, spec.prefix):
+        return Layout(commit_id, spec.root, ())
+    raise PrefixNotFoundError(
+        f"commit {commit_id[:12]} of lakeFS repository {repository} holds nothing below {spec.prefix!r}. Give a prefix "
+        f"that it has; `lakectl fs ls lakefs://{repository}/{commit_id[:12]}/` lists them"
+    )
 
 
 def check_layout(layout: Layout, target: Path) -> None:
@@ -107,19 +116,6 @@ def _from_cache(
         digests[path] = digest
         done(stats.size)
     return missing
-
-
-async def _plan(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool) -> Layout:
-    client, repository = transfer.client, transfer.repository
-    files = await list_files(client, repository, commit_id, spec)
-    if files or spec.prefix == WHOLE_REPOSITORY or await has_any(client, repository, commit_id, spec.root):
-        return Layout(commit_id, spec.root, files)
-    if may_be_missing and not await _leads_through_a_file(transfer, commit_id, spec.prefix):
-        return Layout(commit_id, spec.root, ())
-    raise PrefixNotFoundError(
-        f"commit {commit_id[:12]} of lakeFS repository {repository} holds nothing below {spec.prefix!r}. Give a prefix "
-        f"that it has; `lakectl fs ls lakefs://{repository}/{commit_id[:12]}/` lists them"
-    )
 
 
 async def _leads_through_a_file(transfer: Transfer, commit_id: str, prefix: str) -> bool:

@@ -110,15 +110,29 @@ DiffKind = Literal["added", "removed", "changed", "conflict", "prefix_changed"]
 
 
 class DiffEntry(NamedTuple):
-    """One path that differs between two refs. `size` is of the right side, of a removed one of the left."""
+    """One path that differs between two refs.
+
+    Attributes:
+        size: of the right side, of a removed one of the left.
+        checksum, executable: of the right side, where they were asked for.
+    """
 
     path: str
     kind: DiffKind
     size: int
+    checksum: str = ""
+    executable: bool = False
 
     @classmethod
     def of(cls, answer: Json) -> DiffEntry:
-        return cls(answer["path"], answer["type"], answer.get("size_bytes") or 0)
+        right = answer.get("right") or _NOTHING
+        return cls(
+            answer["path"],
+            answer["type"],
+            answer.get("size_bytes") or 0,
+            right.get("checksum") or "",
+            (right.get("metadata") or _NOTHING).get(EXECUTABLE_KEY) == "true",
+        )
 
 
 @dataclass(frozen=True, slots=True)

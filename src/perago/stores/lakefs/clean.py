@@ -1,0 +1,111 @@
+"""Removing what attempts left: their staging branches, and those of killed ones that could not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from perago.errors import StoreError
+from perago.models import StagedWorkspace, Stamp
+from perago.ports import Clock
+from perago.stores.lakefs.branches import STAGING_PREFIX, StagingBranch, parse_staging
+from perago.stores.lakefs.client import LakeFSClient
+from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.message import staged_stamp_of
+from perago.workspace.owner import Liveness
+
+AttemptLiveness = Callable[[Stamp], Liveness]
+"""Whether the attempt runs that made a stamp; "unknown" where nobody can tell."""
+
+_GONE = 404
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A staging branch that nobody needs any more.
+
+    Attributes:
+        why: the end of a sentence.
+    """
+
+    branch: StagingBranch
+    why: str
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class Janitor:
+    """Finds and removes orphans of one repository.
+
+    Attributes:
+        older_than_seconds: longer than any attempt takes from staging to publishing. One whose branch goes meanwhile
+            fails, and publishes nothing.
+        liveness_of: the engine's word on an attempt. Who is said to live is left alone, however old.
+    """
+
+    client: LakeFSClient
+    clock: Clock
+    repository: str
+    older_than_seconds: float
+    liveness_of: AttemptLiveness = lambda _: "unknown"
+
+    async def orphans(self) -> AsyncIterator[Orphan]:
+        """The branches that may go. Nothing is changed."""
+        pages = self.client.list_branches(self.repository, prefix=STAGING_PREFIX, show_hidden=True)
+        async for page in pages:
+            for found in page:
+                branch = parse_staging(found.id)
+                if branch is not None and (orphan := await self._judge(branch, found.commit_id)) is not None:
+                    yield orphan
+
+    async def remove(self, branch: StagingBranch) -> bool:
+        """Look again, and remove it; False: it is needed after all."""
+        found = await self.client.find_branch(self.repository, branch.name)
+        if found is None:
+            return True
+        if await self._judge(branch, found.commit_id) is None:
+            return False
+        await self.client.delete_branch(self.repository, branch.name)
+        return True
+
+    async def sweep(self) -> tuple[str, ...]:
+        """Remove all orphans; returns their names. One that cannot be removed does not keep the others."""
+        removed, faults = [], []
+        for orphan in [orphan async for orphan in self.orphans()]:
+            try:
+                if await self.remove(orphan.branch):
+                    removed.append(orphan.branch.name)
+            except LakeFSError as exc:
+                faults.append(exc)
+        if faults:
+            raise faults[0]
+        return tuple(removed)
+
+    async def _judge(self, branch: StagingBranch, commit_id: str) -> Orphan | None:
+        age = (self.clock.now() - branch.made_at).total_seconds()
+        stamp = await self._stamp_on(commit_id)
+        liveness: Liveness = "unknown" if stamp is None else self.liveness_of(stamp)
+        if liveness == "dead" and stamp is not None:
+            return Orphan(branch, f"its attempt, of workflow {stamp.workflow_instance_id}, has ended", age)
+        if liveness == "unknown" and age > self.older_than_seconds:
+            return Orphan(branch, "nobody knows its attempt, and it is old", age)
+        return None
+
+    async def _stamp_on(self, commit_id: str) -> Stamp | None:
+        try:
+            return staged_stamp_of(await self.client.get_commit(self.repository, commit_id))
+        except LakeFSError as exc:
+            if exc.status == _GONE:
+                return None
+            raise
+
+
+async def cleanup_staging(client: LakeFSClient, staged: StagedWorkspace) -> None:
+    """Remove a staging branch; one that is gone is fine. See `ports.CleanupStaging`.
+
+    Raises:
+        StoreError: it is no staging branch of ours.
+    """
+    if parse_staging(staged.branch) is None:
+        raise StoreError(f"{staged.branch!r} is no staging branch of Perago's, and is left alone")
+    await client.delete_branch(staged.repository, staged.branch)

@@ -1,0 +1,42 @@
+"""What a person calls a commit (a branch, a tag, an expression, the beginning of an id) as its full id."""
+
+from __future__ import annotations
+
+from perago.errors import RefNotFoundError
+from perago.stores.lakefs.client import LakeFSClient
+from perago.stores.lakefs.commits import NOT_THERE, no_repository
+from perago.stores.lakefs.failure import LakeFSError
+
+
+async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
+    """Full id of the commit that `ref` names now, in any way that lakeFS takes (`main`, `main~2`, `v1`, `3f2a…`).
+
+    Raises:
+        RepositoryNotFoundError: there is no repository.
+        RefNotFoundError: it names nothing, or more than one commit.
+    """
+    try:
+        async for page in client.log_commits(repository, ref, amount=1):
+            return page[0].id
+    except LakeFSError as exc:
+        if exc.status not in NOT_THERE:
+            raise
+        await check_repository(client, repository)
+    raise RefNotFoundError(
+        f"repository {repository!r} has no commit {ref!r}, or more than one. Give a commit id, a branch or a tag; "
+        f"`perago log --repo lakefs://{repository} --branch BRANCH` lists commits"
+    )
+
+
+async def check_repository(client: LakeFSClient, repository: str) -> None:
+    """See to it that there is a repository.
+
+    Raises:
+        RepositoryNotFoundError: there is none.
+    """
+    try:
+        await client.get_repository(repository)
+    except LakeFSError as exc:
+        if exc.status not in NOT_THERE:
+            raise
+        raise no_repository(repository) from exc
