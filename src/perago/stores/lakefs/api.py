@@ -103,9 +103,9 @@ class Api:
             raise refused(name, where, answer)
         return answer
 
-    async def get(self, name: str, url: URL) -> Any:
-        """The JSON of a GET."""
-        return parsed(name, await self.call(name, Request("GET", url)))
+    async def get(self, name: str, url: URL, of: Callable[[Any], T]) -> T:
+        """What `of` makes of a GET's JSON."""
+        return read(name, await self.call(name, Request("GET", url)), of)
 
     async def send(
         self,
@@ -142,13 +142,13 @@ class Api:
         amount = query.get("amount", PAGE)
         seen: set[str] = set()
         while True:
-            document = await self.get(name, self.url(path, {**query, "after": after or None, "amount": amount}))
-            with_shape(name, document, "results", "pagination")
-            yield [of(item) for item in document["results"]]
-            if not document["pagination"]["has_more"]:
+            url = self.url(path, {**query, "after": after or None, "amount": amount})
+            page, following = await self.get(name, url, lambda answer: page_of(answer, of))
+            yield page
+            if following is None:
                 return
             seen.add(after)
-            after = document["pagination"]["next_offset"]
+            after = following
             if after in seen or not after:
                 raise StoreError(
                     f"{name} at {self.root} gives the same page again and again; the listing holds a name that is no "
@@ -156,28 +156,25 @@ class Api:
                 )
 
 
-def parsed(name: str, answer: Answer) -> Any:
-    """The JSON of an answer.
+def page_of(answer: Any, of: Callable[[Any], T]) -> tuple[list[T], str | None]:
+    """A page's items, and after which one the next page begins; None: there is none."""
+    pagination = answer["pagination"]
+    return [of(item) for item in answer["results"]], pagination["next_offset"] if pagination["has_more"] else None
+
+
+def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
+    """What `of` makes of an answer's JSON.
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is no JSON, or has another shape.
     """
     try:
-        return json.loads(answer.body)
-    except ValueError as exc:
-        raise StoreError(f"{name} did not answer with JSON; check that the endpoint URL is a lakeFS server's") from exc
-
-
-def with_shape(name: str, document: Any, *members: str) -> None:
-    """Refuse an answer that lacks a member.
-
-    Raises:
-        StoreError
-    """
-    if not isinstance(document, dict) or any(member not in document for member in members):
+        return of(json.loads(answer.body))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise StoreError(
-            f"{name} answered without {', '.join(members)}; check that the endpoint URL is a lakeFS server's"
-        )
+            f"{name} did not answer in the shape that lakeFS answers in ({type(exc).__name__}); check that the "
+            f"endpoint URL is a lakeFS server's"
+        ) from exc
 
 
 def _text(value: str | int | bool | None) -> str:

@@ -11,7 +11,7 @@ from perago.errors import ObjectNameError, StoreError
 from perago.http.faults import HttpFault
 from perago.http.session import Answer, Body, Request, Stream
 from perago.names import show_name
-from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, parsed, segment
+from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, page_of, read, segment
 from perago.stores.lakefs.failure import LakeFSError, refused, unanswered
 from perago.stores.lakefs.values import EXECUTABLE_KEY, ObjectFault, ObjectStats, StagingLocation
 
@@ -68,15 +68,12 @@ class ObjectCalls(Api):
             "amount": amount,
             "presign": True if presign else None,
         }
-        document = await self.get("listObjects", self.url(f"{_at(repository, ref)}/ls", query))
-        pagination = document["pagination"]
-        return [ObjectStats.of(item) for item in document["results"]], (
-            pagination["next_offset"] if pagination["has_more"] else None
-        )
+        url = self.url(f"{_at(repository, ref)}/ls", query)
+        return await self.get("listObjects", url, lambda answer: page_of(answer, ObjectStats.of))
 
     async def stat_object(self, repository: str, ref: str, path: str) -> ObjectStats:
         url = self.url(f"{_at(repository, ref)}/stat", {"path": path})
-        return ObjectStats.of(await self.get("statObject", url))
+        return await self.get("statObject", url, ObjectStats.of)
 
     async def find_object(self, repository: str, ref: str, path: str) -> ObjectStats | None:
         """The object, or None where there is none at that path, or no such ref or repository."""
@@ -157,7 +154,7 @@ class ObjectCalls(Api):
         answer = await self.call(
             "uploadObject", Request("POST", url, headers, body), expected=(201,), timeout=transfer_seconds(size)
         )
-        return ObjectStats.of(parsed("uploadObject", answer))
+        return read("uploadObject", answer, ObjectStats.of)
 
     async def stage_object(self, repository: str, branch: str, path: str, stats: ObjectStats) -> ObjectStats:
         """Put an object on a branch whose bytes are in the block store already: nothing is copied.
@@ -195,14 +192,14 @@ class ObjectCalls(Api):
             idempotent=True,
             timeout=transfer_seconds(size),
         )
-        return ObjectStats.of(parsed("copyObject", answer))
+        return read("copyObject", answer, ObjectStats.of)
 
     async def get_physical_address(
         self, repository: str, branch: str, path: str, *, presign: bool = True
     ) -> StagingLocation:
         """Where this client may upload an object for a path by itself, to link it afterwards."""
         url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": path, "presign": presign})
-        return StagingLocation.of(await self.get("getPhysicalAddress", url))
+        return await self.get("getPhysicalAddress", url, StagingLocation.of)
 
     async def link_physical_address(
         self, repository: str, branch: str, location: StagingLocation, stats: ObjectStats
@@ -217,7 +214,7 @@ class ObjectCalls(Api):
         }
         url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": stats.path})
         answer = await self.send("linkPhysicalAddress", ("PUT", url, body), expected=(200,), idempotent=True)
-        return ObjectStats.of(parsed("linkPhysicalAddress", answer))
+        return read("linkPhysicalAddress", answer, ObjectStats.of)
 
     async def delete_objects(self, repository: str, branch: str, paths: Sequence[str]) -> list[ObjectFault]:
         """Delete up to `MAX_DELETED_AT_ONCE` objects from a branch; returns those that could not be.
@@ -229,7 +226,7 @@ class ObjectCalls(Api):
         url = self.url(f"{_on(repository, branch)}/objects/delete")
         body: Mapping[str, Sequence[str]] = {"paths": list(paths)}
         answer = await self.send("deleteObjects", ("POST", url, body), expected=(200,), idempotent=True)
-        return [ObjectFault.of(item) for item in parsed("deleteObjects", answer).get("errors") or []]
+        return read("deleteObjects", answer, lambda done: [ObjectFault.of(item) for item in done.get("errors") or []])
 
 
 def _at(repository: str, ref: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 from perago.http.session import Request
-from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, parsed, segment
+from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, read, segment
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.values import (
     ActionRun,
@@ -23,12 +23,12 @@ class RefCalls(Api):
 
     async def get_config(self) -> ServerFacts:
         """What the server says of itself."""
-        return ServerFacts.of(await self.get("getConfig", self.url("/config")))
+        return await self.get("getConfig", self.url("/config"), ServerFacts.of)
 
     # ---- repositories
 
     async def get_repository(self, repository: str) -> RepositoryFacts:
-        return RepositoryFacts.of(await self.get("getRepository", self.url(_repository(repository))))
+        return await self.get("getRepository", self.url(_repository(repository)), RepositoryFacts.of)
 
     async def create_repository(
         self, repository: str, storage_namespace: str, *, default_branch: str = "main"
@@ -38,18 +38,19 @@ class RefCalls(Api):
         answer = await self.send(
             "createRepository", ("POST", self.url("/repositories"), body), expected=(201,), idempotent=False
         )
-        return RepositoryFacts.of(parsed("createRepository", answer))
+        return read("createRepository", answer, RepositoryFacts.of)
 
     async def get_protected_branches(self, repository: str) -> list[str]:
         """The patterns of branches that are protected against direct changes."""
         path = f"{_repository(repository)}/settings/branch_protection"
-        rules = await self.get("getBranchProtectionRules", self.url(path))
-        return [str(rule["pattern"]) for rule in rules]
+        return await self.get(
+            "getBranchProtectionRules", self.url(path), lambda rules: [str(rule["pattern"]) for rule in rules]
+        )
 
     # ---- branches and tags
 
     async def get_branch(self, repository: str, branch: str) -> Branch:
-        return Branch.of(await self.get("getBranch", self.url(_branch(repository, branch))))
+        return await self.get("getBranch", self.url(_branch(repository, branch)), Branch.of)
 
     async def find_branch(self, repository: str, branch: str) -> Branch | None:
         """The branch, or None where the repository, or the branch, is not there."""
@@ -95,15 +96,14 @@ class RefCalls(Api):
             yield page
 
     async def get_tag(self, repository: str, tag: str) -> Branch:
-        return Branch.of(await self.get("getTag", self.url(f"{_repository(repository)}/tags/{segment(tag)}")))
+        return await self.get("getTag", self.url(f"{_repository(repository)}/tags/{segment(tag)}"), Branch.of)
 
     # ---- commits
 
     async def get_commit(self, repository: str, commit_id: str) -> Commit:
         """A commit by its id, or by a unique beginning of one; the server takes branch and tag names here too."""
-        return Commit.of(
-            await self.get("getCommit", self.url(f"{_repository(repository)}/commits/{segment(commit_id)}"))
-        )
+        url = self.url(f"{_repository(repository)}/commits/{segment(commit_id)}")
+        return await self.get("getCommit", url, Commit.of)
 
     async def log_commits(
         self,
@@ -137,7 +137,7 @@ class RefCalls(Api):
         url = self.url(f"{_branch(repository, branch)}/commits", {"source_metarange": source_metarange})
         body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
         answer = await self.send("commit", ("POST", url, body), expected=(201,), idempotent=False)
-        return Commit.of(parsed("commit", answer))
+        return read("commit", answer, Commit.of)
 
     async def merge(
         self,
@@ -162,7 +162,7 @@ class RefCalls(Api):
         answer = await self.send(
             "mergeIntoBranch", ("POST", url, body), expected=(200,), idempotent=False, timeout=timeout
         )
-        return str(parsed("mergeIntoBranch", answer)["reference"])
+        return read("mergeIntoBranch", answer, lambda merged: str(merged["reference"]))
 
     # ---- differences
 

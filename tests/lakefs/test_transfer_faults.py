@@ -1,0 +1,190 @@
+"""Moving data through a proxy that spoils it: what can be repeated is, the rest is an error, nothing wrong stays."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
+
+from perago.errors import WorkspaceContentError, WorkspaceStorageError
+from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
+from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Swallow, Truncate
+from servers.proxy import FaultProxy
+
+FILES = {f"d/{number:03}": b"%d" % number * 50 for number in range(60)} | {"large": noise(20 * MIB), "empty": b""}
+READS = {"method": "GET", "path": r"/refs/[0-9a-f]+/objects\?"}
+WRITES = {"method": "POST", "path": r"/branches/[^/]+/objects\?"}
+
+
+@pytest.fixture
+def spoilt(lakefs_server, lakefs_repository, tmp_path):
+    """As `there`, but everything goes through a proxy; the rules come later."""
+    source = tmp_path / "source"
+    write_files(source, FILES)
+    with (
+        FaultProxy(lakefs_server.url) as proxy,
+        transfer_to(proxy.url, lakefs_server, lakefs_repository.name) as transfer,
+    ):
+        yield SimpleNamespace(repository=lakefs_repository, transfer=transfer, source=source, proxy=proxy)
+
+
+@pytest.fixture
+def commit(spoilt):
+    upload(spoilt.transfer, "main", spoilt.source)
+    return spoilt.repository.commit("main")["id"]
+
+
+PASSING = {
+    "cut before": CutBefore(),
+    "reset before": CutBefore(reset=True),
+    "swallowed": Swallow(),
+    "cut in the answer": CutResponse(3),
+    "500": Refuse(500),
+    "503": Refuse(503, {"Retry-After": "0"}),
+    "429": Refuse(429, {"Retry-After": "0"}),
+    "repeated": Repeat(),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_a_download_gets_over_what_passes(spoilt, commit, tmp_path, fault):
+    rules = [spoilt.proxy.add(Rule(fault, **READS, skip=skip)) for skip in (0, 7, 30)]
+    rules.append(spoilt.proxy.add(Rule(fault, method="GET", path="path=large")))
+    rules.append(spoilt.proxy.add(Rule(fault, method="GET", path="/objects/ls")))
+    download(spoilt.transfer, commit, tmp_path / "target")
+    assert files_of(tmp_path / "target") == FILES
+    assert sum(rule.fired for rule in rules) == len(rules)
+
+
+@pytest.mark.parametrize("fault", [*PASSING.values(), CutRequest(10)], ids=[*PASSING, "cut in the request"])
+def test_an_upload_gets_over_what_passes(spoilt, fault):
+    rules = [spoilt.proxy.add(Rule(fault, **WRITES, skip=skip)) for skip in (0, 7, 30)]
+    rules.append(spoilt.proxy.add(Rule(fault, method="POST", path="path=large")))
+    rules.append(spoilt.proxy.add(Rule(fault, method="POST", path="/objects/delete")))
+    upload(spoilt.transfer, "main", spoilt.source, deleted=["not there"])
+    commit = spoilt.repository.commit("main")["id"]
+    assert spoilt.repository.files(commit) == FILES
+    assert sum(rule.fired for rule in rules) == len(rules)
+
+
+@pytest.mark.parametrize("after", [0, 5 * MIB, 16 * MIB - 1], ids=lambda size: f"after {size}")
+def test_a_large_file_goes_on_where_it_was_cut(spoilt, commit, tmp_path, after):
+    rule = spoilt.proxy.add(Rule(CutResponse(after), method="GET", path="path=large"))
+    download(spoilt.transfer, commit, tmp_path / "target", include=["large"])
+    assert files_of(tmp_path / "target") == {"large": FILES["large"]}
+    assert rule.fired == 1
+
+
+SPOILT = {"truncated": Truncate(10), "corrupted": Corrupt(10)}
+
+
+@pytest.mark.parametrize("path", ["d/007", "large"])
+@pytest.mark.parametrize("fault", SPOILT.values(), ids=SPOILT)
+def test_damage_on_the_way_is_noticed_and_fetched_again(spoilt, commit, tmp_path, fault, path):
+    rule = spoilt.proxy.add(Rule(fault, method="GET", path=f"objects.path={path.replace('/', '%2F')}"))
+    digests = download(spoilt.transfer, commit, tmp_path / "target")
+    assert files_of(tmp_path / "target") == FILES
+    assert digests[path] == f"md5:{hashlib.md5(FILES[path]).hexdigest()}"
+    assert rule.fired == 1
+
+
+@pytest.mark.parametrize("path", ["d/007", "large"])
+@pytest.mark.parametrize("fault", SPOILT.values(), ids=SPOILT)
+def test_what_stays_damaged_is_an_error(spoilt, commit, tmp_path, fault, path):
+    spoilt.proxy.add(Rule(fault, method="GET", path=f"objects.path={path.replace('/', '%2F')}", times=None))
+    with pytest.raises(DamagedObjectError, match=path):
+        download(spoilt.transfer, commit, tmp_path / "target")
+
+
+def test_a_listing_that_is_no_listing_is_an_error(spoilt, commit, tmp_path):
+    for fault in (Refuse(200, body=b"<html>"), Refuse(200, body=b"{}"), Refuse(200, body=b'{"results": [1]}')):
+        spoilt.proxy.add(Rule(fault, method="GET", path="/objects/ls"))
+        with pytest.raises(Exception, match="lakeFS server's"):
+            download(spoilt.transfer, commit, tmp_path / "target")
+
+
+def test_a_listing_that_repeats_itself_ends(spoilt, commit, tmp_path):
+    page = (
+        b'{"pagination": {"has_more": true, "next_offset": "a", "results": 1, "max_per_page": 1000}, "results": '
+        b'[{"path": "a", "path_type": "object", "physical_address": "x", "checksum": "c", "size_bytes": 1}]}'
+    )
+    spoilt.proxy.add(Rule(Refuse(200, body=page), method="GET", path="/objects/ls", times=None))
+    with pytest.raises(Exception, match="not in order"):
+        download(spoilt.transfer, commit, tmp_path / "target")
+
+
+@pytest.mark.parametrize("path", ["/objects/ls", "objects.path=large", "objects.path=d%2F033"])
+def test_no_permission_to_read_is_said_at_once(spoilt, commit, tmp_path, path):
+    rule = spoilt.proxy.add(Rule(Refuse(403), method="GET", path=path, times=None))
+    with pytest.raises(LakeFSAccessError, match="403"):
+        download(spoilt.transfer, commit, tmp_path / "target")
+    assert rule.fired <= 3  # one for each part of the large file that was on its way
+
+
+@pytest.mark.parametrize("path", ["objects.path=large", "objects.path=d%2F033", "/objects/delete"])
+def test_no_permission_to_write_is_said_at_once(spoilt, path):
+    rule = spoilt.proxy.add(Rule(Refuse(403), method="POST", path=path, times=None))
+    with pytest.raises(LakeFSAccessError, match="403"):
+        upload(spoilt.transfer, "main", spoilt.source, deleted=["x"])
+    assert rule.fired == 1
+
+
+def test_a_server_that_is_gone_is_said(spoilt, commit, tmp_path):
+    spoilt.proxy.add(Rule(CutBefore(), path="", times=None))
+    with pytest.raises(LakeFSError, match="cut before the whole answer came"):
+        download(spoilt.transfer, commit, tmp_path / "target")
+    spoilt.proxy.close()
+    with pytest.raises(LakeFSError, match="Connection refused"):
+        download(spoilt.transfer, commit, tmp_path / "target")
+
+
+def test_a_file_that_changes_while_it_is_sent_is_refused(spoilt):
+    large = spoilt.source / "large"
+    client = spoilt.transfer.client
+    original = client.session.call
+
+    async def grow_meanwhile(request, *, timeout):
+        if "path=large" in request.url.raw_query_string:
+            with large.open("ab") as file:
+                file.write(b"more")
+        return await original(request, timeout=timeout)
+
+    client.session.call = grow_meanwhile
+    with pytest.raises(WorkspaceContentError, match="changed while it was being staged"):
+        upload(spoilt.transfer, "main", spoilt.source, written=["large"])
+
+
+def open_descriptors():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """An empty file system of 4 MiB."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", point], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
+    yield point
+    subprocess.run(["umount", "-l", point], check=True)
+
+
+@pytest.mark.parametrize("include", [["large"], ["d", "filling/*"]], ids=["streamed", "small"])
+def test_a_disk_that_fills_is_said(spoilt, small_disk, include):
+    write_files(spoilt.source, {f"filling/{number:03}": noise(100_000, number) for number in range(60)})
+    upload(spoilt.transfer, "main", spoilt.source)
+    commit = spoilt.repository.commit("main")["id"]
+    with pytest.raises(WorkspaceStorageError, match="No space left on device"):
+        download(spoilt.transfer, commit, small_disk / "target", include=include)
+
+
+def test_no_connection_or_descriptor_is_left_open(spoilt, commit, tmp_path):
+    before = open_descriptors()
+    spoilt.proxy.add(Rule(Refuse(403), method="GET", path="objects.path=large", skip=1, times=None))
+    with pytest.raises(LakeFSAccessError):
+        download(spoilt.transfer, commit, tmp_path / "target")
+    spoilt.transfer.loop.run(spoilt.transfer.client.close())
+    assert open_descriptors() <= before

@@ -1,0 +1,64 @@
+"""A client and its transfers on a server, for tests of moving data."""
+
+import contextlib
+import random
+from pathlib import Path
+
+from perago.http.loop import LoopThread
+from perago.spec import WorkspaceSpec
+from perago.stores.lakefs.client import LakeFSClient
+from perago.stores.lakefs.materialize import check_layout, lay_out, plan_layout
+from perago.stores.lakefs.transfer import Transfer
+from perago.stores.lakefs.upload import Upload
+
+MIB = 1024 * 1024
+
+
+def ignore(_size):
+    pass
+
+
+@contextlib.contextmanager
+def transfer_to(url, server, repository, *, cache=None, ca_file=None, **options):
+    """A Transfer through a URL of the server: its own, or a proxy's."""
+    loop = LoopThread("transfer-test")
+    client = LakeFSClient.connect(url, server.access_key_id, server.secret_access_key, ca_file=ca_file)
+    try:
+        facts = loop.run(client.get_config())
+        yield Transfer(client, loop, repository, facts, cache, **options)
+    finally:
+        loop.run(client.close())
+        loop.close()
+
+
+def download(transfer, commit, target: Path, *, may_be_missing=True, done=ignore, **spec):
+    """Lay out a commit in a new directory; returns the digests."""
+    layout = plan_layout(transfer, commit, WorkspaceSpec(**spec), may_be_missing=may_be_missing)
+    target.mkdir(exist_ok=True)
+    check_layout(layout, target)
+    return lay_out(transfer, layout, target, done)
+
+
+def upload(transfer, branch, source: Path, *, root="", deleted=(), written=None, done=ignore):
+    """Bring a branch to what a directory has; returns what stands at each path."""
+    paths = sorted(files_of(source)) if written is None else written
+    return transfer.loop.run(Upload(transfer, branch, source, root, done).run(paths, deleted))
+
+
+def files_of(directory: Path):
+    """Path -> content of all files below."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+def write_files(directory: Path, files):
+    for path, content in files.items():
+        file = directory / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+def noise(size, seed=1):
+    """Bytes that do not repeat, the same for a seed."""
+    return random.Random(seed).randbytes(size)
