@@ -92,6 +92,16 @@ def test_a_full_disk_under_the_workspace_says_so(tmp_path, small_disk):
             path.unlink()
 
 
+def test_an_export_onto_a_full_disk_leaves_nothing_of_it(tmp_path, small_disk):
+    bench = Bench(tmp_path)
+    ref = bench.import_files({"d/a": b"a", **{f"f{number}": os.urandom(LFS_THRESHOLD - 1) for number in range(6)}})
+    (small_disk / "empty").mkdir()
+    for target in ("new", "empty"):
+        with pytest.raises(WorkspaceStorageError, match="No space left on device"):
+            bench.store.export(ref, "/", small_disk / target)
+    assert [path.name for path in small_disk.rglob("*")] == ["empty"]
+
+
 def test_a_read_only_disk_says_so(small_bench, small_disk):
     base = small_bench.import_files({"a": b"a"})
     work = small_bench.download(base)

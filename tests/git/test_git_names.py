@@ -56,6 +56,7 @@ HOSTILE = [
     ".",
     "..",
     "./a",
+    "a/b",
     "//x",
     "/abs",
     "dir/",
@@ -107,6 +108,16 @@ def test_a_file_that_is_a_directory_too_is_refused(loose_bench):
     ref = commit_raw(loose_bench, ("same", FILE, b"1"), ("same", DIRECTORY, inner))
     with pytest.raises(ObjectNameError, match="directory too"):
         loose_bench.download(ref)
+
+
+def test_an_export_that_is_refused_leaves_the_directory_as_it_was(loose_bench, tmp_path):
+    ref = commit_raw(loose_bench, ("good", FILE, b"1"), ("..", FILE, b"2"))
+    (tmp_path / "empty").mkdir()
+    for target in ("new", "empty"):
+        with pytest.raises(ObjectNameError):
+            loose_bench.store.export(ref, "/", tmp_path / target)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_a_hostile_name_that_is_not_selected_is_nobodys_business(loose_bench):

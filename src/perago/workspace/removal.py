@@ -45,8 +45,12 @@ def discard(path: Path, last: str) -> None:
     delete_tree(aside, last)
 
 
-def delete_tree(top: Path, last: str) -> None:
-    """Delete a directory and everything in it; see `discard`. What is no directory, a link to one too, is unlinked."""
+def delete_tree(top: Path, last: str = "") -> None:
+    """Delete a directory and everything in it; see `discard`. What is no directory, a link to one too, is unlinked.
+
+    Args:
+        last: default: no file is to be the last.
+    """
     try:
         if not stat.S_ISDIR(os.lstat(top).st_mode):
             top.unlink()

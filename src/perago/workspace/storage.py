@@ -16,6 +16,7 @@ from perago.errors import WorkspaceStorageError
 OWNER_ONLY = 0o600
 OWNER_ONLY_DIRECTORY = 0o700
 
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _MENDS = {
     errno.ENOSPC: "free some space, or put the workspace root on a larger disk",
     errno.EDQUOT: "the user's quota is used up: free some space, or put the workspace root on another disk",
@@ -87,3 +88,15 @@ def write_whole(path: Path, lines: Iterable[str]) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory survive a crash of the machine, where its file system can."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as exc:
+        if exc.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

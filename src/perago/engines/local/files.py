@@ -10,11 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perago.errors import EngineError
+from perago.workspace.storage import OWNER_ONLY, sync_directory
 
-OWNER_ONLY = 0o600
-OWNER_ONLY_DIRECTORY = 0o700
-
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _MENDS = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "the user's quota is used up: free some space",
@@ -68,18 +65,6 @@ def sweep_leftovers(path: Path) -> int:
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a crash of the machine, where its file system can."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as exc:
-        if exc.errno not in _NO_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _aside_prefix(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perago.engines.local.files import OWNER_ONLY
+from perago.workspace.storage import OWNER_ONLY
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
+from perago.workspace.storage import sync_directory
+
 CHUNK = 1 << 20
 """Bytes written at once. Memory stays at a few of these, whatever the size of a file."""
-
-_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a crash of the machine, where its file system can."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as exc:
-        if exc.errno not in _NO_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def make_directories(directory: Path) -> None:

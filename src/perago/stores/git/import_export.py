@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from perago.stores.git.trees import Overlay, edit, find, walk
 from perago.stores.git.upload import Uploader
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress
+from perago.workspace.removal import delete_tree
 from perago.workspace.scan import scan
 
 _SWAPS = 64
@@ -173,14 +175,30 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
     """
     commit = repository.input_commit(ref)
     layout = plan_layout(repository, str(commit.id), spec, may_be_missing=False)
-    _empty_directory(target)
-    check_layout(layout, target)
-    progress.total_files = len(layout.files)
-    lay_out(repository, layout, target, progress.add)
+    with _empty_directory(target):
+        check_layout(layout, target)
+        progress.total_files = len(layout.files)
+        lay_out(repository, layout, target, progress.add)
     return len(layout.files)
 
 
-def _empty_directory(target: Path) -> None:
+@contextmanager
+def _empty_directory(target: Path) -> Iterator[None]:
+    """Make a directory, or find it empty; if what is done in it fails, it is as before."""
+    is_new = not target.exists()
+    _make_empty_directory(target)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, WorkspaceStorageError):  # the first failure is to be told
+            for path in list(target.iterdir()):
+                delete_tree(path)
+            if is_new:
+                target.rmdir()
+        raise
+
+
+def _make_empty_directory(target: Path) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True)
         is_empty = not any(target.iterdir())

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from perago.errors import StoreError, WorkspaceContentError
 from perago.ports import SystemClock
-from perago.stores.git.files import make_directories, sync_directory, write_all
+from perago.stores.git.files import make_directories, write_all
 from perago.stores.git.flock import acquire
 from perago.stores.git.repository import storage_error, translated
 from perago.workspace.reading import read_chunks
+from perago.workspace.storage import sync_directory
 
 LFS_THRESHOLD = 1 << 20
 """Files of this many bytes and more go to the git-lfs layout."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from pygit2.enums import ObjectType
 
-from perago.errors import StoreError, WorkspaceContentError
+from perago.errors import ObjectNameError, StoreError, WorkspaceContentError
+from perago.names import show_name
 from perago.stores.git.objects import DIRECTORY, Leaf, ObjectReader, ObjectWriter, TreeEntry, serialize_tree
 
 Overlay = Mapping[str, Leaf | None]
@@ -35,12 +36,21 @@ def find(reader: ObjectReader, tree_id: str, path: str) -> TreeEntry | None:
 def walk(
     reader: ObjectReader, tree_id: str, enters: Callable[[str], bool] = lambda _: True
 ) -> Iterator[tuple[str, Leaf]]:
-    """Every path below a tree that is no directory. Directories that are not entered are passed over."""
+    """Every path below a tree that is no directory. Directories that are not entered are passed over.
+
+    Raises:
+        ObjectNameError: the name of an entry holds a slash: its path would be another entry's.
+    """
     waiting = [("", tree_id)]
     while waiting:
         root, current = waiting.pop()
         for entry in reader.tree(current):
             path = root + entry.name
+            if "/" in entry.name:
+                raise ObjectNameError(
+                    f"object name {show_name(path)} has the segment {show_name(entry.name)}, and no segment may hold "
+                    f"'/'; mend the tree with git"
+                )
             if not entry.is_directory:
                 yield path, Leaf(entry.mode, entry.id)
             elif enters(path):
