@@ -44,7 +44,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Build here, where no test's time runs out over it."""
     wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
     if wanted and not session.config.option.collectonly:
-        with _output_shown(session.config):
+        with output_shown(session.config):
             _what_is_missing()
 
 
@@ -133,7 +133,7 @@ def _what_is_missing() -> str:
 
 
 @contextlib.contextmanager
-def _output_shown(config: pytest.Config) -> Iterator[None]:
+def output_shown(config: pytest.Config) -> Iterator[None]:
     """pytest hides what is written while it collects; minutes of silence look like a hang."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():

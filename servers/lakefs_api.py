@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import base64
-import http.client
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from typing import Any
 
-TIMEOUT_SECONDS = 60.0
+from servers.json_api import Answer, ApiError, Json, JsonApi
+
+__all__ = ["Answer", "ApiError", "LakeFSApi", "LakeFSRepository"]
+
 PAGE = 1_000
 """Most that a listing gives in one answer, and that one bulk deletion takes."""
 
-Json = dict[str, Any]
 
-
-class ApiError(AssertionError):
-    """A call that was to succeed did not."""
-
-    def __init__(self, call: str, answer: Answer) -> None:
-        super().__init__(f"{call}: {answer.status} {answer.body[:2_000]!r}")
-        self.status = answer.status
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def message(self) -> str:
-        """What an answer that is an error says."""
-        return str(self.json()["message"])
-
-
-class LakeFSApi:
+class LakeFSApi(JsonApi):
     """One connection to one server; for one thread. A context manager.
 
     Args:
@@ -49,71 +22,14 @@ class LakeFSApi:
     """
 
     def __init__(self, url: str, access_key_id: str, secret_access_key: str) -> None:
-        address = urlsplit(url)
-        assert address.hostname is not None
-        connection = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-        self._connection = connection(address.hostname, address.port, timeout=TIMEOUT_SECONDS)
         pair = base64.b64encode(f"{access_key_id}:{secret_access_key}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {pair}"}
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: bytes | Iterator[bytes] | None = None,
-        data: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Any call, whatever its outcome.
-
-        Args:
-            path: after /api/v1, its parts quoted already.
-            query: names and values; bytes go as they are, lists as repeated names, None not at all.
-            data: to send as JSON.
-        """
-        sent = {**self._headers, **(headers or {})}
-        if data is not None:
-            body = json.dumps(data).encode()
-            sent["Content-Type"] = "application/json"
-        target = f"/api/v1{path}{_query(query or {})}"
-        try:
-            self._connection.request(method, target, body=body, headers=sent)
-            response = self._connection.getresponse()
-            answer = Answer(response.status, response.read(), dict(response.headers.items()))
-        except BaseException:
-            self.close()
-            raise
-        return answer
-
-    def expect(self, method: str, path: str, **arguments: Any) -> Any:
-        """A call that succeeds; returns its JSON, None if it answers anything else.
-
-        Raises:
-            ApiError: its status is not 2xx.
-        """
-        answer = self.call(method, path, **arguments)
-        if answer.status // 100 != 2:
-            raise ApiError(f"{method} {path}", answer)
-        return answer.json() if "json" in answer.headers.get("Content-Type", "") and answer.body else None
+        super().__init__(url, "/api/v1", {"Authorization": f"Basic {pair}"})
 
     def create_repository(self, name: str, storage_namespace: str) -> LakeFSRepository:
         """Make a repository with an empty first commit on `main`."""
         data = {"name": name, "storage_namespace": storage_namespace, "default_branch": "main"}
         self.expect("POST", "/repositories", data=data)
         return LakeFSRepository(self, name)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
-    ) -> None:
-        self.close()
 
 
 class LakeFSRepository:
@@ -239,13 +155,3 @@ class LakeFSRepository:
 
 def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
     return (paths[start : start + PAGE] for start in range(0, len(paths), PAGE))
-
-
-def _query(values: Mapping[str, Any]) -> str:
-    pairs = []
-    for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                spelled = str(one).lower() if isinstance(one, bool) else one
-                pairs.append(f"{name}={quote(spelled if isinstance(spelled, bytes) else str(spelled), safe='')}")
-    return "?" + "&".join(pairs) if pairs else ""

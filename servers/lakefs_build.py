@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+
+from servers.once import one_at_a_time
 
 VERSION = "1.84.0"
 MODULE = f"github.com/treeverse/lakefs@v{VERSION}"
@@ -51,7 +50,7 @@ def programs() -> Path:
     if not can_build():
         raise BuildError(f"lakeFS {VERSION} {MISSING}")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _one_builder(directory.parent / f"{directory.name}.lock"):
+    with one_at_a_time(directory.parent / f"{directory.name}.lock"):
         if not is_built():
             _build(directory)
     return directory
@@ -83,11 +82,3 @@ def _go(*arguments: str, cwd: str) -> str:
         said = (done.stdout + done.stderr)[-4_000:]
         raise BuildError(f"go {' '.join(arguments)} failed; with Go 1.26 and the module proxy it works:\n{said}")
     return done.stdout
-
-
-@contextlib.contextmanager
-def _one_builder(path: Path) -> Iterator[None]:
-    """Others wait until it is built; the lock goes with the process."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,0 +1,131 @@
+"""A Conductor server on loopback.
+
+usage: python -m servers.conductor fetch | run
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from servers import conductor_jar
+from servers.conductor_api import ConductorApi
+from servers.java import find_java
+from servers.kept_server import KeptServer
+from servers.process import ServerFailedError
+
+HEAP = "768m"
+JVM_OPTIONS = (f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
+"""A bounded heap, and what starts sooner on few cores: the tests end before the second compiler would pay."""
+
+SETTINGS: Mapping[str, str] = {
+    "server.address": "127.0.0.1",
+    "conductor.db.type": "sqlite",
+    "conductor.queue.type": "sqlite",
+    "conductor.indexing.type": "sqlite",
+    "conductor.workflow-execution-lock.type": "local_only",
+    "conductor.app.ownerEmailMandatory": "false",
+    "conductor.external-payload-storage.type": "dummy",
+    "logging.level.root": "WARN",
+    "spring.main.banner-mode": "off",
+}
+
+
+class ConductorServer(KeptServer):
+    """A server on SQLite. A context manager.
+
+    Args:
+        settings: further ones, or others than ours, by dotted name.
+        jvm_options: default: small and soon up.
+        parent: where its temporary directory is made; the system's place if None.
+    """
+
+    name = "Conductor"
+    healthy_seconds = 300.0  # 15 s on two free cores
+    port_is_taken = "was already in use"
+
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, str] | None = None,
+        jvm_options: Sequence[str] = JVM_OPTIONS,
+        parent: Path | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._jvm_options = jvm_options
+        self._port = 0
+        try:
+            self._jar = conductor_jar.jar()
+            java = find_java()
+            assert java is not None, "what_is_missing() says it first"
+            self._java = java
+            self.start_on_a_free_port()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def api_url(self) -> str:
+        """What CONDUCTOR_SERVER_URL holds."""
+        return f"{self.url}/api"
+
+    def api(self) -> ConductorApi:
+        """A client of its own for a test to look at the server with."""
+        return ConductorApi(self.api_url)
+
+    def command(self) -> Sequence[str | Path]:
+        database = f"jdbc:sqlite:{self.directory / 'conductor.db'}?busy_timeout=15000&journal_mode=WAL"
+        settings = {**self._settings, "server.port": str(self._port), "spring.datasource.url": database}
+        temporary = f"-Djava.io.tmpdir={self.directory}"
+        return [
+            self._java,
+            *self._jvm_options,
+            temporary,
+            "-jar",
+            self._jar,
+            *(f"--{name}={value}" for name, value in settings.items()),
+        ]
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing that Spring would take for a setting, and nothing that the JVM would take for an option."""
+        spoilers = ("CONDUCTOR_", "SPRING_", "SERVER_", "LOGGING_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(spoilers)}
+
+    def use_port(self, port: int) -> None:
+        self._port = port
+
+    def is_healthy(self) -> bool:
+        with contextlib.suppress(OSError), ConductorApi(self.url, prefix="") as api:
+            answer = api.call("GET", "/health")
+            return answer.status == 200 and bool(answer.json().get("healthy"))
+        return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m servers.conductor", description="A Conductor server on loopback.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("fetch", help="fetch the server's jar, unless Maven has it already; print where it is")
+    commands.add_parser("run", help="run a server until Ctrl-C; what is in it goes with it")
+    arguments = parser.parse_args()
+    if arguments.command == "fetch":
+        print(conductor_jar.jar())
+        return
+    missing = conductor_jar.what_is_missing()
+    if missing:
+        sys.exit(f"Conductor {conductor_jar.VERSION} {missing}")
+    with ConductorServer() as server, contextlib.suppress(KeyboardInterrupt):
+        print(f"PERAGO_TEST_CONDUCTOR_URL={server.api_url}", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (conductor_jar.FetchError, ServerFailedError) as exc:
+        sys.exit(str(exc))

@@ -1,0 +1,169 @@
+"""Conductor by plain HTTP, for tests that look at a server without the client under test, and play the person at it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from servers.json_api import Answer, ApiError, Json, JsonApi
+
+__all__ = ["Answer", "ApiError", "ConductorApi", "Json", "fresh", "simple"]
+
+LOOK_SECONDS = 0.02
+WAIT_SECONDS = 60.0
+ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
+
+
+class ConductorApi(JsonApi):
+    """One connection to one server; for one thread. A context manager.
+
+    Args:
+        url: such as http://127.0.0.1:8080/api, of the server or of a proxy in front of it.
+        prefix: of all paths; None: the URL's.
+    """
+
+    def __init__(self, url: str, prefix: str | None = None) -> None:
+        super().__init__(url, urlsplit(url).path.rstrip("/") if prefix is None else prefix)
+
+    # ---- definitions
+
+    def define_task(self, name: str, **settings: Any) -> str:
+        """Register a task: three retries at once, a response timeout of a minute, unless said otherwise."""
+        taskdef = {
+            "name": name,
+            "retryCount": 3,
+            "retryDelaySeconds": 0,
+            "retryLogic": "FIXED",
+            "timeoutSeconds": 0,
+            "responseTimeoutSeconds": 60,
+            "timeoutPolicy": "TIME_OUT_WF",
+            "ownerEmail": "tests@example.com",
+            **settings,
+        }
+        self.expect("POST", "/metadata/taskdefs", data=[taskdef])
+        return name
+
+    def define_workflow(self, name: str, tasks: Sequence[Mapping[str, Any]], **settings: Any) -> str:
+        """Register a workflow, in the place of one of its name."""
+        workflow = {
+            "name": name,
+            "version": 1,
+            "schemaVersion": 2,
+            "ownerEmail": "tests@example.com",
+            "tasks": list(tasks),
+            **settings,
+        }
+        self.expect("PUT", "/metadata/workflow", data=[workflow])
+        return name
+
+    # ---- workflows
+
+    def start_workflow(self, name: str, input_data: Mapping[str, Any] | None = None, **settings: Any) -> str:
+        """Start one; returns its id."""
+        data = {"name": name, "version": 1, "input": dict(input_data or {}), **settings}
+        answer = self.call("POST", "/workflow", data=data)
+        if answer.status != 200:
+            raise ApiError(f"POST /workflow {name}", answer)
+        return answer.body.decode()
+
+    def workflow(self, workflow_id: str) -> Json:
+        """A workflow with its tasks."""
+        found: Json = self.expect("GET", f"/workflow/{workflow_id}", query={"includeTasks": True})
+        return found
+
+    def tasks(self, workflow_id: str, reference_task_name: str | None = None) -> list[Json]:
+        """Tasks of a workflow, all tries of them, in the server's order."""
+        return [
+            task
+            for task in self.workflow(workflow_id)["tasks"]
+            if reference_task_name in (None, task["referenceTaskName"])
+        ]
+
+    def task(self, task_id: str) -> Json:
+        found: Json = self.expect("GET", f"/tasks/{task_id}")
+        return found
+
+    def wait_for(self, workflow_id: str, condition: Callable[[Json], bool], seconds: float = WAIT_SECONDS) -> Json:
+        """Poll a workflow until it is as wanted; returns it.
+
+        Raises:
+            AssertionError: it is not in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition(found := self.workflow(workflow_id)):
+            if time.monotonic() > deadline:
+                tasks = [(task["referenceTaskName"], task["status"]) for task in found["tasks"]]
+                raise AssertionError(f"not within {seconds:.0f} s: {found['status']}, {tasks}")
+            time.sleep(LOOK_SECONDS)
+        return found
+
+    def wait_for_end(self, workflow_id: str, seconds: float = WAIT_SECONDS) -> Json:
+        return self.wait_for(workflow_id, lambda found: found["status"] in ENDED, seconds)
+
+    def decide(self, workflow_id: str) -> None:
+        """Have the server look at a workflow now: timeouts of tasks are noticed by its own sweep late."""
+        self.expect("PUT", f"/workflow/decide/{workflow_id}")
+
+    def terminate(self, workflow_id: str) -> None:
+        self.expect("DELETE", f"/workflow/{workflow_id}")
+
+    def retry(self, workflow_id: str) -> None:
+        """Take a failed workflow up again at the task that failed: a new try of it."""
+        self.expect("POST", f"/workflow/{workflow_id}/retry")
+
+    def rerun(self, workflow_id: str, task_id: str) -> None:
+        """Run an ended workflow again from a task on, which keeps its id."""
+        self.expect("POST", f"/workflow/{workflow_id}/rerun", data={"reRunFromTaskId": task_id})
+
+    def restart(self, workflow_id: str) -> None:
+        """Run an ended workflow again from its beginning, with new tasks."""
+        self.expect("POST", f"/workflow/{workflow_id}/restart")
+
+    # ---- workers
+
+    def poll(self, task_type: str, worker_id: str = "a-test", **query: Any) -> Json | None:
+        """Take a task that waits; None: there is none."""
+        found = self.poll_many(task_type, 1, worker_id, **query)
+        return found[0] if found else None
+
+    def poll_many(self, task_type: str, count: int, worker_id: str = "a-test", **query: Any) -> list[Json]:
+        given = {"count": count, "timeout": 0, "workerid": worker_id, **query}
+        found: list[Json] | None = self.expect("GET", f"/tasks/poll/batch/{task_type}", query=given)
+        return found or []
+
+    def wait_for_task(self, task_type: str, seconds: float = WAIT_SECONDS, **query: Any) -> Json:
+        """Poll until a task comes."""
+        deadline = time.monotonic() + seconds
+        while (task := self.poll(task_type, **query)) is None:
+            assert time.monotonic() < deadline, f"no task {task_type} within {seconds:.0f} s"
+            time.sleep(LOOK_SECONDS)
+        return task
+
+    def update(self, task: Mapping[str, Any], status: str, **values: Any) -> Answer:
+        """Post a result, whatever the outcome."""
+        data = {
+            "workflowInstanceId": task["workflowInstanceId"],
+            "taskId": task["taskId"],
+            "status": status,
+            **values,
+        }
+        return self.call("POST", "/tasks", data=data)
+
+
+def fresh(name: str) -> str:
+    """A name for a definition that no other test has."""
+    return f"{name}_{uuid.uuid4().hex[:12]}"
+
+
+def simple(name: str, reference: str, inputs: Mapping[str, Any] | None = None, **settings: Any) -> Json:
+    """A worker's task in a workflow."""
+    return {
+        "name": name,
+        "taskReferenceName": reference,
+        "type": "SIMPLE",
+        "inputParameters": dict(inputs or {}),
+        **settings,
+    }

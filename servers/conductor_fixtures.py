@@ -1,0 +1,89 @@
+"""pytest fixtures: a Conductor server for the session, a client of it for each test, and servers of a test's own.
+
+PERAGO_TEST_CONDUCTOR_URL names a server to use instead of one that is started here, such as http://localhost:8080/api.
+What tests register and start there stays there, under names of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from servers import conductor_jar
+from servers.conductor import ConductorServer
+from servers.conductor_api import ConductorApi
+from servers.fixtures import output_shown
+
+_USE_A_SERVER = frozenset({"conductor_server", "start_conductor"})
+
+
+@dataclass(frozen=True)
+class GivenConductor:
+    """A server that somebody else runs: what ConductorServer has, without the means to stop it."""
+
+    api_url: str
+
+    def api(self) -> ConductorApi:
+        return ConductorApi(self.api_url)
+
+
+Conductor = ConductorServer | GivenConductor
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch here, where no test's time runs out over it."""
+    wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        with output_shown(session.config):
+            _what_is_missing()
+
+
+@pytest.fixture(scope="session")
+def conductor_server() -> Iterator[Conductor]:
+    """The session's server: the one that PERAGO_TEST_CONDUCTOR_URL names, or one started here."""
+    given = os.environ.get("PERAGO_TEST_CONDUCTOR_URL")
+    if given:
+        yield GivenConductor(given.rstrip("/"))
+        return
+    _need_a_jar()
+    with ConductorServer() as server:
+        yield server
+
+
+@pytest.fixture
+def conductor(conductor_server: Conductor) -> Iterator[ConductorApi]:
+    """The session's server through plain HTTP."""
+    with conductor_server.api() as api:
+        yield api
+
+
+@pytest.fixture
+def start_conductor() -> Iterator[Callable[..., ConductorServer]]:
+    """Starts servers of the test's own, which it may stop, kill and start again; takes what ConductorServer takes."""
+    _need_a_jar()
+    with contextlib.ExitStack() as servers:
+        yield lambda **arguments: servers.enter_context(ConductorServer(**arguments))
+
+
+def _need_a_jar() -> None:
+    missing = _what_is_missing()
+    if missing:
+        pytest.skip(missing)
+
+
+@functools.cache
+def _what_is_missing() -> str:
+    """Fetch the jar if need be; returns "", or why there is none. Tried once in a session."""
+    missing = conductor_jar.what_is_missing()
+    if missing:
+        return missing
+    try:
+        conductor_jar.jar()
+    except conductor_jar.FetchError as exc:
+        return f"needs the Conductor server, which could not be fetched: {exc}"
+    return ""
