@@ -15,7 +15,7 @@ class Params(BaseModel):
 
     Attributes:
         count: so many files, spread over all of them; all where there are fewer.
-        word: eight characters that are written into the middle of each, and differ from run to run.
+        word: what is written into the middle of each; it differs from run to run.
     """
 
     count: int

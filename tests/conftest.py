@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Generator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import pytest
+
+_COUNTED = "counted"
 
 pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
 
@@ -25,12 +27,36 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture
+def counted(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Counter[str]]]:
+    """Counters, by a heading; those of all tests are added up and told at the end of the run."""
+    counters: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    yield counters.__getitem__
+    told = {heading: dict(counter) for heading, counter in counters.items()}
+    request.node.user_properties.append((_COUNTED, told))  # which come along from a worker of pytest-xdist
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say plainly, at the end, what this machine could not test."""
+    """Say plainly, at the end, what was counted, and what this machine could not test."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    for heading, counter in _added_up(reports).items():
+        told = ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+        terminalreporter.write_line(f"{heading}: {counter.total()} in all ({told})", bold=True)
     reasons = (_skip_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     missing = Counter(reason for reason in reasons if reason.startswith("needs "))
     for reason, count in sorted(missing.items()):
         terminalreporter.write_line(f"NOT TESTED HERE ({count}): {reason}", yellow=True, bold=True)
+
+
+def _added_up(reports: Iterable[object]) -> dict[str, Counter[str]]:
+    """What tests counted, by heading."""
+    added: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for report in reports:
+        if isinstance(report, pytest.TestReport) and report.when == "teardown":
+            for name, value in report.user_properties:
+                for heading, counts in value.items() if name == _COUNTED else ():
+                    added[heading].update(counts)
+    return added
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

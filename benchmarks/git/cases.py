@@ -31,7 +31,7 @@ class Plan:
     """What one run of the benchmarks does.
 
     Attributes:
-        small: numbers of small files, `sizes` their bytes; of each `changed` change.
+        small: numbers of small files, `size` their bytes; of each `changed` change.
         large: bytes of large files, the first beside git, the others for the memory alone.
         files: numbers of small files for the growth, of which `changed` change.
         changes: numbers of changed files for the growth, of the greatest of `small`.
@@ -40,7 +40,7 @@ class Plan:
     """
 
     small: tuple[int, ...] = (1_000, 10_000)
-    sizes: tuple[int, ...] = (4 * KIB, KIB)
+    size: int = 4 * KIB
     changed: int = 10
     large: tuple[int, ...] = (GIB, 64 * MIB)
     files: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000)
@@ -48,12 +48,12 @@ class Plan:
     repeats: int = 5
     large_repeats: int = 3
     rounds_before: int = 1
-    seconds: float = 500.0
+    seconds: float = 900.0
 
 
 TINY = Plan(
     small=(20,),
-    sizes=(KIB,),
+    size=KIB,
     changed=2,
     large=(3 * MIB, 2 * MIB),
     files=(5, 20),
@@ -71,12 +71,12 @@ class Results:
     """What was measured.
 
     Attributes:
-        small: by number of files and their size; large: by size.
+        small: by number of files; large: by size.
         by_files, by_changes: the growth; by number of files, and by number of changed files.
         left_out: what there was no time for.
     """
 
-    small: dict[tuple[int, int], Comparison] = field(default_factory=dict)
+    small: dict[int, Comparison] = field(default_factory=dict)
     large: dict[int, Comparison] = field(default_factory=dict)
     by_files: dict[int, Comparison] = field(default_factory=dict)
     by_changes: dict[int, Comparison] = field(default_factory=dict)
@@ -100,52 +100,51 @@ class Measuring:
         """Measure everything."""
         plan = self._plan
         for files in plan.small:
-            for size in plan.sizes:
-                self.results.small[files, size] = self._small(
-                    Content(files, size), plan.changed, plan.repeats, run=True
-                )
+            self.results.small[files] = self._small(files, plan.changed, plan.repeats, run=True)
         for number, size in enumerate(plan.large):
             self.results.large[size] = self._large(Content(1, size), beside_git=number == 0)
         for files in plan.files:
-            if self._has_time(f"{files:,} files"):
-                content = Content(files, plan.sizes[0])
-                self.results.by_files[files] = self._small(content, plan.changed, plan.large_repeats)
+            self._grow(self.results.by_files, files, (files, plan.changed), f"{files:,} files")
         for changed in plan.changes:
-            if self._has_time(f"{changed:,} changed files"):
-                content = Content(max(plan.small), plan.sizes[0])
-                self.results.by_changes[changed] = self._small(content, changed, plan.large_repeats)
+            self._grow(self.results.by_changes, changed, (max(plan.small), changed), f"{changed:,} changed files")
         return self.results
 
-    def _small(self, content: Content, changed: int, repeats: int, *, run: bool = False) -> Comparison:
-        title = f"{content.files:,} files of {content.size:,} bytes, {min(changed, content.files):,} changed"
+    def _grow(self, growth: dict[int, Comparison], number: int, case: tuple[int, int], what: str) -> None:
+        """Put in a point of the growth; what was measured already is not measured again."""
+        files, changed = case
+        if changed == self._plan.changed and files in self.results.small:
+            growth[number] = self.results.small[files]
+        elif time.monotonic() - self._began < self._plan.seconds:
+            growth[number] = self._small(files, changed, self._plan.large_repeats)
+        else:
+            self.results.left_out.append(what)
+
+    def _small(self, files: int, changed: int, repeats: int, *, run: bool = False) -> Comparison:
+        size = self._plan.size
+        title = f"{files:,} files of {size:,} bytes, {min(changed, files):,} changed"
         with self._working(title) as directory:
-            case = Case(make_git_repository(content, directory), changed)
+            case = Case(make_git_repository(Content(files, size), directory), changed)
             both: dict[str, Side] = {ATTEMPT: partial(sides.perago, case), GIT: partial(sides.git, case)}
             if run:
                 both[RUN] = partial(sides.perago_run, case)
-            return compare(title, both, repeats, directory, rounds_before=self._plan.rounds_before)
+            return self._compare(title, both, repeats, directory)
 
     def _large(self, content: Content, *, beside_git: bool) -> Comparison:
         title = f"one file of {content.size // MIB:,} MiB, one byte changed"
         with self._working(title) as directory:
-            in_lfs = Case(make_perago_repository(content, directory), 1)
+            in_lfs = Case(make_perago_repository(content, directory), 1, width=1)
             all_sides: dict[str, Side] = {ATTEMPT: partial(sides.perago, in_lfs)}
             if beside_git:
-                all_sides[GIT] = partial(sides.git, Case(make_git_repository(content, directory), 1))
+                all_sides[GIT] = partial(sides.git, Case(make_git_repository(content, directory), 1, width=1))
                 if shutil.which("git-lfs"):
                     all_sides[LFS] = partial(sides.git_lfs, in_lfs)
-            return compare(
-                title, all_sides, self._plan.large_repeats, directory, rounds_before=self._plan.rounds_before
-            )
+            return self._compare(title, all_sides, self._plan.large_repeats, directory)
+
+    def _compare(self, title: str, all_sides: dict[str, Side], repeats: int, directory: Path) -> Comparison:
+        return compare(title, all_sides, repeats, directory, rounds_before=self._plan.rounds_before)
 
     @contextmanager
     def _working(self, title: str) -> Iterator[Path]:
         print(f"{time.monotonic() - self._began:5.0f} s  {title}", flush=True)
         with tempfile.TemporaryDirectory(dir=self._directory) as directory:
             yield Path(directory)
-
-    def _has_time(self, what: str) -> bool:
-        if time.monotonic() - self._began < self._plan.seconds:
-            return True
-        self.results.left_out.append(what)
-        return False

@@ -76,7 +76,7 @@ def _lines(growth: Mapping[int, Comparison]) -> dict[str, dict[int, Spread]]:
 
 
 def _short(results: Results) -> Iterator[str]:
-    for (files, _), comparison in results.small.items():
+    for files, comparison in results.small.items():
         ratio = comparison.ratio(ATTEMPT, GIT, publishing)
         reached = f", {verdict(ratio.median <= MAX_RATIO, MAX_RATIO)}" if files >= RATIO_FILES else ""
         yield f"{comparison.title}: {ratio_text(ratio)} of git's time{reached}"

@@ -36,17 +36,19 @@ class Case:
     Attributes:
         repository: bare, with a branch `main`; each run gets a copy.
         changed: so many files are changed.
+        width: and in the middle of each so many bytes, at most 8: the last ones of the word.
     """
 
     repository: Path
     changed: int
+    width: int = 8
 
 
 def perago(case: Case, directory: Path, word: str) -> Sample:
     """One attempt in a process of its own, the body in the same process."""
     repository = copy_repository(case.repository, directory / "data.git")
     program = [sys.executable, "-m", "benchmarks.git.program_attempt"]
-    command: list[str | Path] = [*program, repository, directory / "workspaces", str(case.changed), word]
+    command: list[str | Path] = [*program, repository, directory / "workspaces", str(case.changed), word[-case.width :]]
     settle()
     whole = run(command, environment=environment(), directory=directory)
     told = json.loads(whole.output)
@@ -59,7 +61,7 @@ def perago(case: Case, directory: Path, word: str) -> Sample:
 def perago_run(case: Case, directory: Path, word: str) -> Sample:
     """The command `perago run`, as a person types it: the interpreter's start and the body's own process included."""
     repository = copy_repository(case.repository, directory / "data.git")
-    params = ["--param", f"count={case.changed}", "--param", f'word="{word}"']
+    params = ["--param", f"count={case.changed}", "--param", f'word="{word[-case.width :]}"']
     options: list[str | Path] = ["--repo", repository, "--branch", "main", "--workspace-root", directory / "workspaces"]
     settle()
     whole = run(
@@ -94,7 +96,7 @@ def _by_hand(case: Case, directory: Path, word: str, options: list[str]) -> Samp
     settle()
     checkout = do("checkout", "--quiet", "--force", "main")
     began = time.perf_counter()
-    change_files(work, case.changed, word)
+    change_files(work, case.changed, word[-case.width :])
     changing = time.perf_counter() - began
     add = do("add", "--all")
     commit = do("commit", "--quiet", "--message=changed")

@@ -81,8 +81,9 @@ def test_as_many_files_are_changed_as_is_said(tmp_path, count, changed):
     assert all(len(after[path]) == 64 for path in after)
 
 
-def test_both_sides_publish_the_same_from_the_same(tmp_path):
-    case = Case(make_git_repository(Content(12, 100), tmp_path), 3)
+@pytest.mark.parametrize("width", [8, 1])
+def test_both_sides_publish_the_same_from_the_same(tmp_path, width):
+    case = Case(make_git_repository(Content(12, 100), tmp_path), 3, width=width)
     trees = set()
     for side in (perago, git):
         here = tmp_path / side.__name__

@@ -1,17 +1,14 @@
-"""The sweeps tell at the end how many faults they set off."""
+"""What the sweeps share."""
 
 import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-_COUNTS = pytest.StashKey[Counter[str]]()
 
 
 @pytest.fixture
@@ -27,13 +24,6 @@ def fast_path(tmp_path):
 
 
 @pytest.fixture
-def fault_counts(pytestconfig):
+def fault_counts(counted):
     """Runs with a fault, by what they swept."""
-    return pytestconfig.stash.setdefault(_COUNTS, Counter())
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    counts = config.stash.get(_COUNTS, Counter())
-    if counts:
-        told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        terminalreporter.write_line(f"faults set off, each checked: {told}; {counts.total()} runs in all")
+    return counted("faults set off, each run checked")

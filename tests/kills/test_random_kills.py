@@ -105,7 +105,7 @@ def test_runs_killed_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_pat
     seed = int(os.environ.get("PERAGO_TEST_SEED", random.randrange(1 << 32)))
     series = Series(Project.create(tmp_path / "project"), random.Random(seed))
     paces = series.measure()
-    kill_counts.notes.append(f"random ones with PERAGO_TEST_SEED={seed}")
+    print(f"PERAGO_TEST_SEED={seed} kills at these moments again")
     kills = 0
     while kills < KILLS:
         where = series.kill_once(paces)
