@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from servers.json_api import Answer, ApiError, Json, JsonApi
 
 __all__ = ["Answer", "ApiError", "ConductorApi", "Json", "fresh", "simple"]
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.02
 WAIT_SECONDS = 60.0
@@ -23,10 +25,14 @@ class ConductorApi(JsonApi):
     Args:
         url: such as http://127.0.0.1:8080/api, of the server or of a proxy in front of it.
         prefix: of all paths; None: the URL's.
+
+    Attributes:
+        url: as given.
     """
 
     def __init__(self, url: str, prefix: str | None = None) -> None:
         super().__init__(url, urlsplit(url).path.rstrip("/") if prefix is None else prefix)
+        self.url = url
 
     # ---- definitions
 
@@ -136,11 +142,15 @@ class ConductorApi(JsonApi):
 
     def wait_for_task(self, task_type: str, seconds: float = WAIT_SECONDS, **query: Any) -> Json:
         """Poll until a task comes."""
+        return self.wait_while_none(lambda: self.poll(task_type, **query), seconds)
+
+    def wait_while_none(self, look: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
+        """Look until there is something."""
         deadline = time.monotonic() + seconds
-        while (task := self.poll(task_type, **query)) is None:
-            assert time.monotonic() < deadline, f"no task {task_type} within {seconds:.0f} s"
+        while (found := look()) is None:
+            assert time.monotonic() < deadline, f"nothing within {seconds:.0f} s"
             time.sleep(LOOK_SECONDS)
-        return task
+        return found
 
     def update(self, task: Mapping[str, Any], status: str, **values: Any) -> Answer:
         """Post a result, whatever the outcome."""

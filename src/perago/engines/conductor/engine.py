@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -65,6 +66,8 @@ class ConductorEngine:
 
     def close(self) -> None:
         """End all heartbeats and connections. Twice is fine."""
+        with suppress(RuntimeError):  # it is closed already
+            self._loop.run(self._client.close())
         self._loop.close()
 
     def __enter__(self) -> Self:
