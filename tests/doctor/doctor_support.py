@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perago.cli.state import runs_directory
+from perago.cli.state import git_runs_directory
 from perago.stores.git import GitStore
 
 HERE = Path(__file__).parent
@@ -72,7 +72,7 @@ class Project:
 
     @property
     def runs(self) -> Path:
-        return runs_directory(self.repository)
+        return git_runs_directory(self.repository)
 
     def large_files(self) -> set[Path]:
         return {path for path in (self.repository / "lfs/objects").rglob("*") if path.is_file()}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perago.cli.state import runs_directory
+from perago.cli.state import git_runs_directory
 from perago.engines.local import LocalEngine, RunSummary
 from perago.stores.git import GitStore
 from perago.workspace import janitor
@@ -131,7 +131,7 @@ class Project:
         return ["run", "--resume", run_id, "--repo", str(self.repository), "--json"]
 
     def newest_run(self) -> RunSummary | None:
-        return next(LocalEngine(runs_directory(self.repository)).runs(), None)
+        return next(LocalEngine(git_runs_directory(self.repository)).runs(), None)
 
     # ---- what holds
 
@@ -181,7 +181,7 @@ class Project:
         """After the janitors nothing is left that should not be, and git finds nothing wrong."""
         janitor.sweep(self.root, 0, time.time() + 60)
         GitStore(self.repository).sweep(-60)
-        LocalEngine(runs_directory(self.repository)).prune()
+        LocalEngine(git_runs_directory(self.repository)).prune()
         assert [path.name for path in self.root.iterdir()] == []
         assert self.git("for-each-ref", "refs/perago") == ""
         assert self.git("fsck", "--full", "--strict", "--no-dangling") == ""
@@ -195,6 +195,6 @@ def _leftovers(repository: Path) -> list[str]:
     """
     publishing = repository / "perago" / "publish.lock"
     locks = [path for path in repository.rglob("?*.lock") if path != publishing]
-    half_made = [path for path in runs_directory(repository).rglob(".*") if path.name != ".lock"]
+    half_made = [path for path in git_runs_directory(repository).rglob(".*") if path.name != ".lock"]
     records = [publishing] if publishing.stat().st_size else []
     return [str(path.relative_to(repository)) for path in locks + half_made + records]

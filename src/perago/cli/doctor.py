@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from perago.cli.arguments import existing_workspace_root
 from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, wrap
-from perago.cli.repository import open_store, repository_path
+from perago.cli.repository import parse_address
 from perago.cli.state import local_engine
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ FOUND = 1
 
 
 @click.command()
-@click.option("--repo", metavar="PATH", help="The repository.  [default: none; runs of tasks without one]")
+@click.option("--repo", metavar="REPO", help="The repository.  [default: none; runs of tasks without one]")
 @click.option("--workspace-root", metavar="DIR", help="Where workspaces are made.  [default: PERAGO_WORKSPACE_ROOT]")
 @click.option("--fix", is_flag=True, help="Mend what can be mended.")
 @click.option("--deep", is_flag=True, help="Read all large files, and compare their content with their names.")
@@ -131,18 +132,20 @@ def _examine(repo: str | None, workspace_root: str | None, older_than: float, *,
     from perago.workspace import examine
 
     root = existing_workspace_root(workspace_root)
-    store = None if repo is None else open_store(repo)
-    engine = local_engine(None if repo is None else repository_path(repo))
-    yield from engine.examine()
-    if root is not None:
-        yield from examine.examine(root, older_than, SystemClock())
-    if store is not None:
-        yield from store.examine(
-            older_than_seconds=older_than,
-            liveness_of=_LivenessOf(engine),
-            living_since=_living_since(engine, root),
-            deep=deep,
-        )
+    address = None if repo is None else parse_address(repo)
+    with ExitStack() as stack:
+        repository = None if address is None else stack.enter_context(address.open())
+        engine = local_engine(address)
+        yield from engine.examine()
+        if root is not None:
+            yield from examine.examine(root, older_than, SystemClock())
+        if repository is not None:
+            yield from repository.examine(
+                older_than_seconds=older_than,
+                liveness_of=_LivenessOf(engine),
+                living_since=_living_since(engine, root),
+                deep=deep,
+            )
 
 
 @dataclass(frozen=True)

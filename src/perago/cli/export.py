@@ -8,7 +8,7 @@ import click
 
 from perago.cli.importing import workspace_spec
 from perago.cli.output import count_text, json_option, print_json
-from perago.cli.repository import DEFAULT_BRANCH, head_of, open_store, repo_option
+from perago.cli.repository import DEFAULT_BRANCH, head_of, parse_address, repo_option
 
 
 @click.command()
@@ -27,10 +27,10 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
     spec = workspace_spec(prefix)
     if directory.is_dir() and any(directory.iterdir()):
         raise click.UsageError(f"{directory} is not empty, and nothing in it is overwritten; give a new directory")
-    with open_display() as display:
-        store = open_store(repo, display)
-        commit = head_of(store, branch or DEFAULT_BRANCH) if ref is None else store.resolve(ref)
-        files = store.export(commit, spec.prefix, directory)
+    address = parse_address(repo)
+    with open_display() as display, address.open(display) as repository:
+        commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
+        files = repository.export(commit, spec.prefix, directory)
     if as_json:
         print_json({"commit": commit, "files": files, "directory": str(directory)})
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from perago.cli.output import count_text, json_option, print_json, size_text
-from perago.cli.repository import branch_option, repo_option, repository_path
+from perago.cli.repository import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
     from perago.spec import WorkspaceSpec
@@ -20,30 +19,46 @@ if TYPE_CHECKING:
 @repo_option
 @branch_option
 @click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that gets the files.")
+@click.option(
+    "--storage-namespace",
+    metavar="URI",
+    help="Where a lakeFS server is to keep the objects of a repository that is made: s3://BUCKET/PATH, for one.",
+)
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
-def command(directory: Path, repo: str, branch: str, prefix: str, message: str | None, as_json: bool) -> None:
+def command(
+    directory: Path,
+    repo: str,
+    branch: str,
+    prefix: str,
+    storage_namespace: str | None,
+    message: str | None,
+    as_json: bool,
+) -> None:
     """Put the files of DIRECTORY onto a branch, in one commit.
 
     The repository and the branch are made if they are not there. Below the prefix, the branch then holds what DIRECTORY
-    holds, and nothing else; what lies elsewhere stays.
+    holds, and nothing else; what lies elsewhere stays. A lakeFS server makes a repository only where it is told where
+    to keep its objects.
     """
     from perago.cli.progress import open_display
-    from perago.stores.git import GitStore
     from perago.workspace.patterns import Selection
     from perago.workspace.scan import scan
 
-    path = repository_path(repo)
+    address = parse_address(repo)
     spec = workspace_spec(prefix)
-    _keep_apart(directory, path)
+    address.check_source(directory)
     files = scan(directory, Selection()).files
     if not files:
         raise click.UsageError(f"{directory} holds no file; the branch would be emptied below the prefix")
-    _check_names(files, spec)
-    with open_display() as display:
-        store = GitStore.create(path, branch=branch, observer=display)
-        commit = store.import_directory(directory, branch, message or f"Import {directory.resolve().name}", spec=spec)
-        head = commit or store.branch_head(branch)
+    address.check_names(spec.root + path for path in files)
+    message = message or f"Import {directory.resolve().name}"
+    with (
+        open_display() as display,
+        address.create(branch, display, storage_namespace=storage_namespace) as repository,
+    ):
+        commit = repository.import_directory(directory, branch, message, spec=spec)
+        head = commit or repository.branch_head(branch)
     size = sum(stat.size for stat in files.values())
     if as_json:
         print_json(
@@ -72,19 +87,3 @@ def workspace_spec(prefix: str) -> WorkspaceSpec:
     except ValidationError as exc:
         reasons = "; ".join(str(error.get("ctx", {}).get("error", error["msg"])) for error in exc.errors())
         raise click.UsageError(f"--prefix: {reasons}") from None
-
-
-def _keep_apart(directory: Path, repository: Path) -> None:
-    if repository.resolve().is_relative_to(directory.resolve()):
-        raise click.UsageError(
-            f"the repository {repository} lies in {directory}, which is to be imported; keep it outside, or import a "
-            f"directory beside it"
-        )
-
-
-def _check_names(paths: Iterable[str], spec: WorkspaceSpec) -> None:
-    """Before a repository is made for them: one without content would be left behind."""
-    from perago.names import check_git_name
-
-    for path in paths:
-        check_git_name(spec.root + path)

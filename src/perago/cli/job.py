@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from perago.attempt.stamp import describe_params
 from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import load_task
 from perago.cli.params import read_params
-from perago.cli.repository import head_of, open_store, repository_name, repository_path
+from perago.cli.repository import Address, head_of, parse_address
 from perago.cli.state import local_engine
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, RunNotFoundError
@@ -34,14 +33,14 @@ class Job:
         target: as the person named it; a body's process finds the task by it.
         input_data: the task's input, secrets and all. None: that of the run to be resumed.
         new_params: params given for the run to be resumed; None: those of its record.
-        repository: path of the repository; None: a free task without one.
+        repository: where the repository is; None: a free task without one.
         resumed: id of the run to be resumed; None: a new one.
     """
 
     task: TaskDefinition
     target: str
     config: RuntimeConfig
-    repository: Path | None
+    repository: Address | None
     engine: LocalEngine
     input_data: JsonObject | None = None
     new_params: JsonObject | None = None
@@ -107,7 +106,7 @@ def prepare(arguments: RunArguments) -> Job:
     repository = _repository(arguments)
     input_data: dict[str, Any] = {"params": params}
     if task.has_workspace:
-        input_data = {"workspace": _workspace(arguments), **input_data}
+        input_data = {"workspace": _workspace(arguments, repository), **input_data}
     elif arguments.branch is not None or arguments.ref is not None:
         raise click.UsageError(f"task {task.name!r} has no workspace, and takes no --branch or --ref")
     return Job(
@@ -159,36 +158,37 @@ def _config(arguments: RunArguments, target: str) -> RuntimeConfig:
     return config.model_copy(update={"workspace_root": check_workspace_root(arguments.workspace_root)})
 
 
-def _repository(arguments: RunArguments) -> Path | None:
+def _repository(arguments: RunArguments) -> Address | None:
     if arguments.repo is None:
         return None
-    open_store(arguments.repo)
-    return repository_path(arguments.repo)
+    address = parse_address(arguments.repo)
+    with address.open():  # raises where it is no repository
+        return address
 
 
-def _workspace(arguments: RunArguments) -> dict[str, str]:
+def _workspace(arguments: RunArguments, address: Address | None) -> dict[str, str]:
     """The workspace of the input: the branch's head, or the commit that `--ref` names."""
-    if arguments.repo is None:
+    if address is None:
         raise click.UsageError(
             "Missing option '--repo': the task works on a workspace. `perago import DIR --repo PATH` makes a repository"
         )
-    store = open_store(arguments.repo)
-    if arguments.branch is None:
-        branches = ", ".join(map(repr, store.branches())) or "none yet"
-        raise click.UsageError(f"Missing option '--branch': which branch is the task to move? There is {branches}")
-    head = head_of(store, arguments.branch)
-    return {
-        "repository": repository_name(store.path),
-        "branch": arguments.branch,
-        "refType": "commit",
-        "ref": head if arguments.ref is None else store.resolve(arguments.ref),
-    }
+    with address.open() as repository:
+        if arguments.branch is None:
+            branches = ", ".join(map(repr, repository.branches())) or "none yet"
+            raise click.UsageError(f"Missing option '--branch': which branch is the task to move? There is {branches}")
+        head = head_of(repository, arguments.branch, address)
+        ref = head if arguments.ref is None else repository.resolve(arguments.ref)
+    return {"repository": address.name, "branch": arguments.branch, "refType": "commit", "ref": ref}
 
 
-def _find(engine: LocalEngine, run_id: str, repository: Path | None) -> RunSummary:
+def _find(engine: LocalEngine, run_id: str, repository: Address | None) -> RunSummary:
     summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
     if summary is None:
-        where = f"repository {repository}" if repository else "the runs of free tasks; --repo says in which repository"
+        where = (
+            f"repository {repository.argument}"
+            if repository
+            else "the runs of free tasks; --repo says in which repository"
+        )
         raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `perago runs` lists what is there")
     if not summary.target:
         raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")

@@ -12,11 +12,11 @@ import click
 
 from perago.cli.output import json_option, note, print_json, printable, shorten, terminal_columns
 from perago.cli.progress import describe_counts
-from perago.cli.repository import branch_option, head_of, open_store, repo_option
+from perago.cli.repository import branch_option, head_of, parse_address, repo_option
 
 if TYPE_CHECKING:
     from perago.models import Stamp
-    from perago.stores.git import LogEntry
+    from perago.repositories import LogEntry
 
 DEFAULT_ENTRIES = 20
 _SHORT = 12
@@ -40,8 +40,9 @@ def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
 
     A seal is a commit without content: it says with which commit a task completed.
     """
-    store = open_store(repo)
-    entries = list(store.log(head_of(store, branch), limit))
+    address = parse_address(repo)
+    with address.open() as repository:
+        entries = list(repository.log(head_of(repository, branch, address), limit))
     if as_json:
         print_json([as_object(entry) for entry in entries])
         return

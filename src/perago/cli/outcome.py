@@ -157,12 +157,11 @@ def _how(job: Job, run: LocalRun, ref: str | None, watch: Watch, replaced: tuple
 
 
 def _replaced(job: Job, ref: str) -> tuple[str, ...]:
-    from perago.stores.git import GitStore
-
     assert job.repository is not None, "a workspace task has a repository"
     stamp = None
-    with suppress(StoreError):  # the run is completed and reported; this is only for the summary
-        stamp = next(GitStore(job.repository).log(ref, 1)).stamp
+    # The run is completed and reported; this is only for the summary.
+    with suppress(StoreError), job.repository.open() as repository:
+        stamp = next(repository.log(ref, 1)).stamp
     return () if stamp is None else stamp.abandoned
 
 

@@ -27,7 +27,6 @@ from perago.cli.running import choose_body, show_traceback, stdout_for_the_resul
 from perago.cli.watch import Watch, place_in_body
 from perago.models import Changes, JsonObject
 from perago.ports import SystemClock
-from perago.stores.git import GitStore
 
 MAX_LISTED = 200
 """Paths that are listed for people; `--json` has all."""
@@ -89,7 +88,8 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
             clock=SystemClock(),
         )
         try:
-            work = attempt.rehearse(job.input_data, GitStore(job.repository, observer=watch).download_workspace)
+            with job.repository.open(watch) as repository:
+                work = attempt.rehearse(job.input_data, repository.download_workspace)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is told as its failure

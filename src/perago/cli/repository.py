@@ -1,10 +1,12 @@
-"""The `--repo` argument: which store it names, and opening it. The next store plugs in here."""
+"""The `--repo` argument: which repository of which store it names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -12,27 +14,100 @@ from perago.errors import RuntimeConfigError
 from perago.ports import Observer, ignore
 
 if TYPE_CHECKING:
-    from perago.stores.git import GitStore
+    from perago.repositories import Repository
 
 DEFAULT_BRANCH = "main"
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 
 repo_option = click.option(
-    "--repo", metavar="PATH", required=True, help="The repository: the path of a bare git repository."
+    "--repo",
+    metavar="REPO",
+    required=True,
+    help="The repository: lakefs://NAME, or the path of a bare git repository.",
 )
 branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
 
 
-def repository_path(argument: str) -> Path:
-    """The path that a `--repo` argument names.
+class Address(Protocol):
+    """What a `--repo` argument names. There may be nothing there."""
+
+    @property
+    def argument(self) -> str:
+        """As `--repo` takes it."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the repository is called in messages and stamps."""
+        ...
+
+    @property
+    def runs_directory(self) -> Path:
+        """Where the records of its runs lie on this host.
+
+        Raises:
+            RuntimeConfigError: the settings do not say which server it is on.
+        """
+        ...
+
+    def open(
+        self, observer: Observer = ignore, *, merge_seconds: float | None = None
+    ) -> AbstractContextManager[Repository]:
+        """Open the repository.
+
+        Args:
+            merge_seconds: how long a server may take to publish; None: the store's own bound.
+
+        Raises:
+            RuntimeConfigError: the settings do not say how.
+            RepositoryNotFoundError: nothing is there, or no repository.
+            StoreError: the server cannot be reached, or refuses.
+        """
+        ...
+
+    def create(
+        self, branch: str, observer: Observer, *, storage_namespace: str | None
+    ) -> AbstractContextManager[Repository]:
+        """As `open`; if there is none, one is made, with this branch if the store makes one with it.
+
+        Args:
+            storage_namespace: where a lakeFS server is to keep the objects of a new repository.
+        """
+        ...
+
+    def check_source(self, directory: Path) -> None:
+        """Refuse a directory that cannot be imported into this repository.
+
+        Raises:
+            UsageError
+        """
+        ...
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse names that files cannot have in this repository, before one is made for them.
+
+        Raises:
+            ObjectNameError
+        """
+        ...
+
+    def branch_from_commit(self, branch: str) -> str:
+        """The command that makes a branch from a commit."""
+        ...
+
+
+def parse_address(argument: str) -> Address:
+    """What a `--repo` argument names.
 
     Raises:
-        RuntimeConfigError: it names another kind of store.
+        RuntimeConfigError: a kind of repository that there is none of, or no name for one.
     """
     match = _SCHEME.match(argument)
     if match is None:
-        return Path(argument).expanduser().absolute()
+        from perago.cli.git_address import GitAddress
+
+        return GitAddress(Path(argument).expanduser().absolute())
     if match["scheme"].lower() == "lakefs":
         raise RuntimeConfigError(
             f"--repo {argument!r} needs LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID, "
@@ -40,31 +115,12 @@ def repository_path(argument: str) -> Path:
             f"give the path of a git repository"
         )
     raise RuntimeConfigError(
-        f"--repo takes the path of a bare git repository, no {match['scheme']}:// address; clone it first, with "
-        f"`git clone --bare`"
+        f"--repo takes lakefs://NAME or the path of a bare git repository, no {match['scheme']}:// address; clone it "
+        f"first, with `git clone --bare`"
     )
 
 
-def open_store(argument: str, observer: Observer = ignore) -> GitStore:
-    """The store that a `--repo` argument names.
-
-    Raises:
-        RuntimeConfigError: it names another kind of store.
-        RepositoryNotFoundError: nothing is there, or no repository.
-    """
-    from perago.stores.git import GitStore
-
-    store = GitStore(repository_path(argument), observer=observer)
-    store.branches()  # opens it
-    return store
-
-
-def repository_name(path: Path) -> str:
-    """What the repository is called in messages and stamps."""
-    return path.name or str(path)
-
-
-def head_of(store: GitStore, branch: str) -> str:
+def head_of(repository: Repository, branch: str, address: Address) -> str:
     """Full id of the commit that a branch points at.
 
     Raises:
@@ -72,13 +128,13 @@ def head_of(store: GitStore, branch: str) -> str:
     """
     from perago.errors import BranchNotFoundError
 
-    head = store.branch_head(branch)
+    head = repository.branch_head(branch)
     if head is not None:
         return head
-    branches = store.branches()
+    branches = repository.branches()
     there = f"it has {', '.join(map(repr, branches))}" if branches else "it has none yet"
     raise BranchNotFoundError(
-        f"repository {store.path} has no branch {branch!r}; {there}. Make it from a directory with "
-        f"`perago import DIR --repo {store.path} --branch {branch}`, or from a commit with "
-        f"`git -C {store.path} branch {branch} COMMIT`"
+        f"repository {address.argument} has no branch {branch!r}; {there}. Make it from a directory with "
+        f"`perago import DIR --repo {address.argument} --branch {branch}`, or from a commit with "
+        f"`{address.branch_from_commit(branch)}`"
     )

@@ -15,7 +15,7 @@ from perago.cli.output import json_option
 @click.option(
     "--param", "pairs", metavar="KEY=VALUE", multiple=True, help="One param, over --params: JSON, or text. Repeatable."
 )
-@click.option("--repo", metavar="PATH", help="The repository: the path of a bare git repository.")
+@click.option("--repo", metavar="REPO", help="The repository: lakefs://NAME, or the path of a bare git repository.")
 @click.option("--branch", metavar="NAME", help="The branch to work on: its head is the input, and it is moved.")
 @click.option(
     "--ref", metavar="COMMIT", help="Another commit of the branch as input: an id or its beginning, a branch, a tag."

@@ -32,7 +32,7 @@ from perago.errors import PeragoError
 from perago.models import JsonObject, RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.redaction import mask_text
-from perago.stores.git import GitStore
+from perago.repositories import Repository
 from perago.worker.body_process import BodyProcess
 from perago.workspace import janitor
 
@@ -51,12 +51,13 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
-        sweep_leftovers(job, watch)
+        repository = _open(job, stack, watch)
+        sweep_leftovers(job, repository, watch)
         run, input_data = job.begin()
         stack.enter_context(run)
         watch.line(_beginning(job, run))
         try:
-            result = _Tries(job, arguments, run, input_data, watch, cancelled).go()
+            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled).go()
         except KeyboardInterrupt:
             run.cancel("interrupted")
             raise
@@ -68,10 +69,11 @@ def run_job(job: Job, arguments: RunArguments) -> int:
 
 @dataclass(frozen=True)
 class _Tries:
-    """The tries of one run."""
+    """The tries of one run. The repository is open; None: a free task needs none."""
 
     job: Job
     arguments: RunArguments
+    repository: Repository | None
     run: LocalRun
     input_data: JsonObject
     watch: Watch
@@ -108,8 +110,8 @@ class _Tries:
                     is_cancelled=self.cancelled.is_set,
                     observer=self.watch,
                 )
-            assert job.repository is not None, "a workspace task has a repository"
-            store = GitStore(job.repository, observer=self.watch)
+            assert self.repository is not None, "a workspace task has a repository"
+            store = self.repository
             return run_workspace_task_attempt(
                 job.task,
                 self.input_data,
@@ -166,15 +168,23 @@ def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
         os.close(saved)
 
 
-def sweep_leftovers(job: Job, watch: Watch) -> None:
+def _open(job: Job, stack: ExitStack, watch: Watch) -> Repository | None:
+    if job.repository is None or not job.task.has_workspace:
+        return None
+    budget = job.task.controls.publish_budget
+    merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
+    return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds))
+
+
+def sweep_leftovers(job: Job, repository: Repository | None, watch: Watch) -> None:
     """Remove what killed runs left: their directories, and what they staged. Best effort."""
     ttl_seconds = job.config.workspace_gc_ttl.total_seconds()
     with suppress(PeragoError, OSError):
         removed = len(janitor.sweep(job.config.workspace_root, ttl_seconds, time.time()).removed)
         if removed:
             watch.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
-        if job.repository is not None:
-            GitStore(job.repository).sweep(ttl_seconds)
+        if repository is not None:
+            repository.sweep(ttl_seconds)
 
 
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:

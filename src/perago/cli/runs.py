@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.output import json_option, note, print_json, printable, shorten, terminal_columns
-from perago.cli.repository import open_store, repository_path
+from perago.cli.repository import Address, parse_address
 from perago.cli.state import local_engine
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SHORT = 12
 
 
 @click.command()
-@click.option("--repo", metavar="PATH", help="The repository.  [default: runs of tasks without one]")
+@click.option("--repo", metavar="REPO", help="The repository.  [default: runs of tasks without one]")
 @click.option(
     "-n",
     "--limit",
@@ -34,11 +34,12 @@ _SHORT = 12
 @json_option
 def command(repo: str | None, limit: int, as_json: bool) -> None:
     """List recorded runs: running, COMPLETED, FAILED, CANCELED or killed, from which input to which output."""
-    path = None
+    address: Address | None = None
     if repo is not None:
-        open_store(repo)
-        path = repository_path(repo)
-    shown = list(itertools.islice(local_engine(path).runs(), limit + 1))
+        address = parse_address(repo)
+        with address.open():  # raises where it is no repository, which has no runs either
+            pass
+    shown = list(itertools.islice(local_engine(address).runs(), limit + 1))
     if as_json:
         print_json([as_object(summary) for summary in shown[:limit]])
         return
@@ -55,7 +56,7 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
 def _nothing_to_show(repo: str | None) -> str:
     if repo is not None:
         return "There are no runs yet. `perago run` makes one."
-    return "There are no runs of tasks without a workspace. Runs on a repository are listed with --repo PATH."
+    return "There are no runs of tasks without a workspace. Runs on a repository are listed with --repo REPO."
 
 
 def describe_run(summary: RunSummary) -> list[str]:

@@ -9,12 +9,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perago.stores.git.log import LogEntry
     from perago.stores.git.store import GitStore
 
-__all__ = ["GitStore", "LogEntry"]
+__all__ = ["GitStore"]
 
-_HOME_OF = {"GitStore": "store", "LogEntry": "log"}
+_HOME_OF = {"GitStore": "store"}
 
 
 def __getattr__(name: str) -> object:

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pygit2
 
-from perago.models import Stamp
+from perago.repositories import LogEntry
 from perago.stores.git.history import first_parents, parent_of
 from perago.stores.git.message import author_of, stamp_of, subject_of
 from perago.stores.git.objects import ObjectReader
 from perago.stores.git.repository import Repository
 from perago.stores.git.trees import compare
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogEntry:
-    """One commit.
-
-    Attributes:
-        id, parents: full commit ids.
-        author: name of the author; time: of the commit, UTC.
-        subject: first line of the message.
-        stamp: what it says of itself, if it counts: a copied one does not.
-        added, modified, deleted: number of paths changed since the first parent.
-    """
-
-    id: str
-    parents: tuple[str, ...]
-    author: str
-    time: datetime
-    subject: str
-    stamp: Stamp | None
-    added: int
-    modified: int
-    deleted: int
 
 
 def log(repository: Repository, ref: str, limit: int) -> Iterator[LogEntry]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from perago.findings import Finding
 from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
+from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.git.clean import Swept, cleanup_staging, sweep
-from perago.stores.git.examine import AttemptLiveness, Examination
+from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
-from perago.stores.git.log import LogEntry, log
+from perago.stores.git.log import log
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References

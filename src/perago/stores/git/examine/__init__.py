@@ -1,5 +1,5 @@
 """Looking after a repository: what killed attempts left in it, and what is missing or damaged."""
 
-from perago.stores.git.examine.examination import AttemptLiveness, Examination
+from perago.stores.git.examine.examination import Examination
 
-__all__ = ["AttemptLiveness", "Examination"]
+__all__ = ["Examination"]

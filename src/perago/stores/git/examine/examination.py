@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from perago.findings import Finding
-from perago.models import Stamp
+from perago.repositories import AttemptLiveness
 from perago.stores.git.examine.large_files import large_file_findings
 from perago.stores.git.examine.leftovers import staged_commits, temporary_files, unfinished_publication
 from perago.stores.git.examine.reachable import Reachable, mark
 from perago.stores.git.examine.stale_locks import stale_locks
 from perago.stores.git.refs import References
-from perago.workspace.owner import Liveness
-
-AttemptLiveness = Callable[[Stamp], Liveness]
-"""Whether the attempt runs that made a stamp; "unknown" where nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

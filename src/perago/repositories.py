@@ -1,0 +1,119 @@
+"""A repository as the commands see it: what they ask of a store besides the ports of an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from perago.findings import Finding
+from perago.models import Stamp
+from perago.ports import WorkspaceStore
+from perago.spec import WorkspaceSpec
+
+AttemptLiveness = Callable[[Stamp], Literal["alive", "dead", "unknown"]]
+"""Whether the attempt that made a stamp is at work, as far as its engine can tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """One commit.
+
+    Attributes:
+        id, parents: full commit ids.
+        author: name of the author; time: of the commit, UTC.
+        subject: first line of the message.
+        stamp: what it says of itself, if it counts: a copied one does not.
+        added, modified, deleted: number of paths changed since the first parent.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    author: str
+    time: datetime
+    subject: str
+    stamp: Stamp | None
+    added: int
+    modified: int
+    deleted: int
+
+
+class Repository(WorkspaceStore, Protocol):
+    """One repository of a store."""
+
+    def branch_head(self, branch: str) -> str | None:
+        """Full id of the commit that a branch points at; None where there is no such branch."""
+        ...
+
+    def branches(self) -> list[str]:
+        """Names of all branches that people work on, sorted.
+
+        Raises:
+            RepositoryNotFoundError
+        """
+        ...
+
+    def resolve(self, ref: str) -> str:
+        """Full id of the commit that a branch, a tag or the beginning of an id names.
+
+        Raises:
+            RefNotFoundError: it names nothing, or more than one commit.
+        """
+        ...
+
+    def import_directory(
+        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
+    ) -> str | None:
+        """Make the branch's content below `spec.prefix` equal to a directory's, in one commit without a stamp.
+
+        A branch that is not there is made.
+
+        Args:
+            spec: prefix, include and exclude count: what is not selected stays as it is. Default: everything.
+
+        Returns:
+            the full id of the branch's new head, or None where nothing differs.
+
+        Raises:
+            WorkspaceError: the directory holds what cannot be stored.
+            HeadMovedError: the branch moved again and again.
+        """
+        ...
+
+    def export(self, ref: str, prefix: str, target: Path) -> int:
+        """Lay out a commit's files below a new or empty directory; returns how many.
+
+        Raises:
+            RefNotFoundError: `ref` is no full commit id, or there is no such commit.
+            PrefixNotFoundError: there is nothing below the prefix.
+            ObjectNameError: a name that cannot be laid out; nothing was written.
+            WorkspaceStorageError: the directory is not empty, or cannot be written.
+        """
+        ...
+
+    def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
+        """The commit `ref` and its first parents, newest first, at most `limit` of them."""
+        ...
+
+    def sweep(self, older_than_seconds: float) -> object:
+        """Remove what killed attempts left staged longer ago than this."""
+        ...
+
+    def examine(
+        self,
+        *,
+        older_than_seconds: float,
+        liveness_of: AttemptLiveness = ...,
+        living_since: float | None = None,
+        deep: bool = False,
+    ) -> Iterator[Finding]:
+        """Find what killed attempts left, and what is missing or damaged; nothing is changed.
+
+        Args:
+            older_than_seconds: age of what counts as left behind where nothing else tells.
+            living_since: when the oldest attempt began that may be at work; seconds since the epoch.
+            deep: read content too, where that can tell something.
+        """
+        ...
