@@ -22,12 +22,15 @@ from perago.stores.lakefs.vetoes import HOOK_REFUSED, vetoes
 MERGE_SECONDS = 60.0
 """How long a merge may take, its repetitions and the looks between them included, where nobody says otherwise."""
 
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
-_REFUSED_TRIES = 5
-"""Merges that the server answered with a failure of its own (5xx) or with "later" (429), before it is believed."""
+NOT_GUARANTEED = (
+    "Published with fence='cooperative', no hook of the server's guarding it: not guaranteed is that a commit which "
+    "somebody else makes in the same moment is not merged with. It would be found out afterwards, and nothing be lost"
+)
 
-_DIRTY_TRIES = 6
-"""Merges onto a branch with uncommitted changes, a second or two together: a person may be about to commit them."""
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+_ANSWERED_TRIES = 6
+"""Merges that the server answered with a failure of its own (5xx), with "later" (429), or because somebody was about to
+commit what lay on the branch (400), before it is believed; 2 s of pauses together."""
 
 _BAD_REQUEST = 400
 
@@ -40,6 +43,11 @@ class Publishing:
     commits: Commits
     mode: FenceMode
     merge_seconds: float = MERGE_SECONDS
+
+    @property
+    def caution(self) -> str:
+        """What the merge's message says besides."""
+        return f"\n\n{NOT_GUARANTEED}." if self.mode == "cooperative" else ""
 
     async def publish(
         self, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
@@ -119,7 +127,7 @@ class _Swap:
             given.repository,
             self.staged.id,
             given.branch,
-            message=self.staged.message,
+            message=self.staged.message + self.publishing.caution,
             metadata=publication_metadata(self.stamp, self.staged),
             options={"allow_empty": True} if same else {},
             timeout=max(self._left(), 0.001),
@@ -151,13 +159,11 @@ class _Swap:
             return
         if fault.status == HOOK_REFUSED:
             raise await self._vetoed(fault) from fault
-        if fault.status == _BAD_REQUEST and await self._is_dirty():
-            if self.tries >= _DIRTY_TRIES:
-                raise self._dirty() from fault
-        elif not _may_pass(fault):
+        if fault.status != _BAD_REQUEST and not _may_pass(fault):
             raise fault
-        if self._left() <= 0 or (fault.status is not None and self.tries >= _REFUSED_TRIES):
-            raise self._too_slow(fault) from fault
+        if self._left() <= 0 or (fault.status is not None and self.tries >= _ANSWERED_TRIES):
+            dirty = fault.status == _BAD_REQUEST and await self._is_dirty()
+            raise (self._dirty() if dirty else self._too_often(fault)) from fault
         await self._pause()
 
     async def _unsettled(self, exc: LakeFSError, fault: LakeFSError | None) -> StoreError:
@@ -185,11 +191,16 @@ class _Swap:
             f"published. Mend what the hook checks, or the hook"
         )
 
-    def _too_slow(self, fault: LakeFSError) -> StoreError:
+    def _too_often(self, fault: LakeFSError) -> StoreError:
+        hint = (
+            "Give it longer with lakefs_merge_timeout_seconds in the task's PublishBudget"
+            if self._left() <= 0
+            else ("Look at the server's log")
+        )
         return StoreError(
-            f"branch {self.workspace_input.branch!r} was not moved within {self.publishing.merge_seconds:g} s, in "
-            f"{self.tries} tries: {fault}. Nothing is published as yet; should the server still do it, a retry of this "
-            f"task finds it. Give it longer with lakefs_merge_timeout_seconds in the task's PublishBudget"
+            f"branch {self.workspace_input.branch!r} was not moved in {self.tries} tries, within "
+            f"{self.publishing.merge_seconds:g} s: {fault}. Nothing is published as yet; should the server still do "
+            f"it, a retry of this task finds it. {hint}"
         )
 
     async def _is_dirty(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from perago.errors import RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
+from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.branches import staging_name
 from perago.stores.lakefs.canary import Canary
@@ -22,7 +22,7 @@ from perago.stores.lakefs.commits import Commits, full_id
 from perago.stores.lakefs.fence import FenceMode
 from perago.stores.lakefs.history import read_history
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
-from perago.stores.lakefs.publish import MERGE_SECONDS, Publishing, complete_noop
+from perago.stores.lakefs.publish import MERGE_SECONDS, NOT_GUARANTEED, Publishing, complete_noop
 from perago.stores.lakefs.resolve import resolve
 from perago.stores.lakefs.stage import Staging, StagingJob
 from perago.stores.lakefs.transfer import Transfer
@@ -165,7 +165,10 @@ class LakeFSStore:
             DirtyBranchError: the branch holds uncommitted changes.
             PublishFenceError: with fence="cooperative", somebody else's commit came in between.
         """
-        return self._run(self._publishing.publish(staged, workspace_input, execution)).id
+        published = self._run(self._publishing.publish(staged, workspace_input, execution))
+        if self._fence == "cooperative":
+            self._observer(_caution(execution, published.id))
+        return published.id
 
     def complete_noop_workspace(
         self, workspace_input: WorkspaceInput, _workspace_spec: WorkspaceSpec, execution: TaskExecution, /
@@ -255,3 +258,14 @@ class LakeFSStore:
         await cleanup_staging(self._client, staged)
         for execution_id in [key for key, value in self._staged_on.items() if value.branch == staged.branch]:
             del self._staged_on[execution_id]
+
+
+def _caution(execution: TaskExecution, ref: str) -> Event:
+    """What each cooperative publication tells of itself."""
+    return Event(
+        phase=Phase.PUBLISH,
+        kind="progress",
+        execution_id=execution.execution_id,
+        task_id=execution.task_id,
+        attributes={"ref": ref, "fence": NOT_GUARANTEED},
+    )

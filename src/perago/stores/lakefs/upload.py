@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perago.errors import StoreError
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.names import show_name
 from perago.redaction import mask_text
 from perago.stores.lakefs.block_store import MAX_PRESIGNED_BYTES, send_to_block_store
 from perago.stores.lakefs.calls_objects import MAX_DELETED_AT_ONCE
 from perago.stores.lakefs.checksums import is_md5
-from perago.stores.lakefs.failure import DamagedObjectError, LakeFSError
+from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.stores.lakefs.file_body import FileBody
 from perago.stores.lakefs.retrying import retried
 from perago.stores.lakefs.transfer import LOCAL, SMALL_BYTES, Transfer
@@ -100,9 +99,13 @@ class Upload:
         faults = await transfer.client.delete_objects(transfer.repository, self.branch, names)
         if faults:
             first = faults[0]
-            raise StoreError(
-                f"lakeFS could not delete {len(faults)} of {len(paths)} objects from {transfer.repository}; the first "
-                f"is {show_name(first.path)}: {first.status} {mask_text(first.message)}. Look at the server's log"
+            error = LakeFSAccessError if first.status in (401, 403) else LakeFSError
+            what = f"{len(faults)} of {len(paths)} objects could not be deleted; the first is {show_name(first.path)}"
+            raise error(
+                "deleteObjects",
+                f"{transfer.client.root}, repository {transfer.repository},",
+                status=first.status,
+                message=f"{what}: {mask_text(first.message)}",
             )
 
     # ---- small ones: in memory

@@ -1,0 +1,54 @@
+"""What the tests of publishing share: the contract's bench on a lakeFS, and looks at the server by plain HTTP."""
+
+from __future__ import annotations
+
+import time
+
+from perago.testing.contract.bench import Bench
+from servers.lakefs_hooks import ACTIONS
+
+FENCE_PATH = ACTIONS + "perago_fence.yaml"
+SECONDS = 20
+
+
+class LakeFSBench(Bench):
+    """Steps of attempts on one repository.
+
+    Attributes:
+        proxy: between store and server; None: there is none.
+    """
+
+    def __init__(self, hooks, root, proxy=None):
+        super().__init__(hooks, hooks.store, root)
+        self.proxy = proxy
+
+    @property
+    def raw(self):
+        """The repository by plain HTTP, as a context."""
+        return self.hooks.raw
+
+    def show(self, commit):
+        with self.raw() as repository:
+            return repository.show(commit)
+
+    def put_action(self, name, text, branch="main"):
+        """A person adds an action file; returns the commit."""
+        with self.raw() as repository:
+            return repository.commit_files(branch, {ACTIONS + name: text})
+
+    def actions(self, ref):
+        with self.raw() as repository:
+            return repository.files(ref, ACTIONS)
+
+    def staged_edit(self, base, files, plan=None, **stamp):
+        """An attempt that has staged these edits."""
+        work = self.lay_out(base)
+        work.edit(files)
+        return self.stage(work, plan, **stamp)
+
+
+def eventually(condition, what):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        time.sleep(0.01)
