@@ -33,7 +33,8 @@ def transfer_to(url, server, repository, *, cache=None, ca_file=None, **options)
 
 def download(transfer, commit, target: Path, *, may_be_missing=True, done=ignore, **spec):
     """Lay out a commit in a new directory; returns the digests."""
-    layout = plan_layout(transfer, commit, WorkspaceSpec(**spec), may_be_missing=may_be_missing)
+    spec = WorkspaceSpec(**spec)
+    layout = transfer.loop.run(plan_layout(transfer, commit, spec, may_be_missing=may_be_missing))
     target.mkdir(exist_ok=True)
     check_layout(layout, target)
     return lay_out(transfer, layout, target, done)

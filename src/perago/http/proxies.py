@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
@@ -13,12 +15,11 @@ class Proxy:
 
     Attributes:
         url: without user and password.
-        user, password: "" where it asks for none.
+        headers: that it is to get: its credentials, where the environment names some.
     """
 
     url: str
-    user: str = ""
-    password: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def proxy_for(url: str) -> Proxy | None:
@@ -47,6 +48,11 @@ def _parsed(named: str, scheme: str) -> Proxy:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return Proxy(
         url=f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""),
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        headers=_credentials(unquote(parts.username or ""), unquote(parts.password or "")),
     )
+
+
+def _credentials(user: str, password: str) -> dict[str, str]:
+    if not user:
+        return {}
+    return {"Proxy-Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}

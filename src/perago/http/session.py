@@ -187,6 +187,12 @@ class HttpSession:
     async def _send(self, request: Request, timeout: float) -> aiohttp.ClientResponse:
         url = request.url
         headers = self._our_headers if request.authorized else self._open_headers
+        proxy = self._proxy_of(url)
+        tunnel: dict[str, Any] = {}
+        if proxy is not None:
+            tunnel = {"proxy": proxy.url, "proxy_headers": proxy.headers}
+            if url.scheme == "http":
+                headers = {**headers, **proxy.headers}
         if request.headers:
             headers = {**headers, **request.headers}
         return await self._opened().request(
@@ -198,10 +204,10 @@ class HttpSession:
             timeout=aiohttp.ClientTimeout(
                 total=max(timeout, 0.001), sock_connect=CONNECT_SECONDS, sock_read=min(STALL_SECONDS, timeout)
             ),
-            **self._proxy_of(url),
+            **tunnel,
         )
 
-    def _proxy_of(self, url: URL) -> dict[str, Any]:
+    def _proxy_of(self, url: URL) -> Proxy | None:
         """Looked up once a server: aiohttp's own way reads the whole environment for each request."""
         key = (url.scheme, url.raw_host, url.port)
         if key not in self._proxies:
@@ -209,11 +215,7 @@ class HttpSession:
                 self._proxies[key] = proxy_for(f"{url.scheme}://{url.raw_authority}")
             except ValueError as exc:
                 raise HttpFault(FaultKind.UNREACHABLE, str(exc)) from None
-        proxy = self._proxies[key]
-        if proxy is None:
-            return {}
-        auth = aiohttp.BasicAuth(proxy.user, proxy.password) if proxy.user else None
-        return {"proxy": proxy.url, "proxy_auth": auth}
+        return self._proxies[key]
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._client is None:

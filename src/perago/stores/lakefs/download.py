@@ -150,13 +150,15 @@ class Download:
         async def attempt(tries: int) -> None:
             nonlocal at
             here = source if tries == 0 or source.ours else await self.sources.of(stats, tries)
-            try:
-                at = await self._stream(stats, here, range(at, part.stop), descriptor)
-            except _BrokenOffError as exc:
-                at = exc.at
-                if not here.ours:
+            while at < part.stop:
+                try:
+                    at = await self._stream(stats, here, range(at, part.stop), descriptor)
+                except _BrokenOffError as exc:
+                    at = exc.at
+                    if here.ours:
+                        raise exc.error from exc.error.__cause__
                     self._judge_block_store(exc.error)
-                raise exc.error from exc.error.__cause__
+                    here = await self.sources.of(stats, tries=1)
 
         await retried(attempt, (LakeFSError,))
 

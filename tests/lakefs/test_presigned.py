@@ -1,0 +1,128 @@
+"""Moving data where the server gives URLs of its block store: it goes there, with no credentials of ours."""
+
+from types import SimpleNamespace
+
+import pytest
+from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
+
+from perago.workspace.cache import ObjectCache
+from servers.faults import Corrupt, CutBefore, Refuse, Rule
+from servers.fixtures import repository_on
+from servers.lakefs import LakeFSServer
+from servers.proxy import FaultProxy
+from servers.s3 import S3Server
+
+FILES = {f"d/{number:02}": noise(1000 + number, number) for number in range(30)} | {
+    "large": noise(20 * MIB),
+    "twin": noise(20 * MIB),
+    "medium": noise(2 * MIB),
+    "empty": b"",
+}
+
+
+@pytest.fixture(scope="module")
+def servers(lakefs_server):
+    """A lakeFS on S3, whose presigned URLs lead through a proxy; lakefs_server: where none can be, all here skip."""
+    with S3Server() as blocks, FaultProxy(blocks.url) as store:
+        config = blocks.lakefs_config | {"blockstore.s3.pre_signed_endpoint": store.url}
+        with LakeFSServer(config=config, storage=blocks.storage) as server, FaultProxy(server.url) as front:
+            yield SimpleNamespace(server=server, store=store, front=front)
+
+
+@pytest.fixture
+def there(servers, tmp_path):
+    servers.store.clear()
+    servers.front.clear()
+    with (
+        repository_on(servers.server) as repository,
+        transfer_to(servers.front.url, servers.server, repository.name) as transfer,
+    ):
+        write_files(tmp_path / "source", FILES)
+        before = len(servers.store.seen())
+        front_before = len(servers.front.seen())
+        yield SimpleNamespace(
+            repository=repository,
+            transfer=transfer,
+            source=tmp_path / "source",
+            servers=servers,
+            at_store=lambda: servers.store.seen()[before:],
+            at_server=lambda: servers.front.seen()[front_before:],
+        )
+
+
+def fill(there):
+    upload(there.transfer, "main", there.source)
+    return there.repository.commit("main")["id"]
+
+
+def test_content_goes_to_and_from_the_block_store(there, tmp_path):
+    commit = fill(there)
+    assert [seen.method for seen in there.at_store()] == ["PUT"]  # large; its twin is linked, the others are small
+    assert there.repository.files(commit) == FILES
+    addresses = {found["path"]: found["physical_address"] for found in there.repository.objects(commit)}
+    assert addresses["twin"] == addresses["large"]
+    asked = len(there.at_server())
+    download(there.transfer, commit, tmp_path / "target")
+    assert files_of(tmp_path / "target") == FILES
+    reads = [seen for seen in there.at_server()[asked:] if "/objects?" in seen.target]
+    assert reads == []
+    assert len([seen for seen in there.at_store() if seen.method == "GET"]) >= len(FILES) - 1
+
+
+def test_few_files_of_many_are_asked_for_one_by_one(there, tmp_path):
+    commit = fill(there)
+    with ObjectCache(tmp_path / "cache", 1 << 30) as cache:
+        server, name = there.servers.server, there.repository.name
+        with transfer_to(there.servers.front.url, server, name, cache=cache) as transfer:
+            download(transfer, commit, tmp_path / "first", exclude=["medium", "d/07"])
+            asked = len(there.at_server())
+            download(transfer, commit, tmp_path / "second")
+    assert files_of(tmp_path / "second") == FILES
+    new = [seen.target for seen in there.at_server()[asked:]]
+    assert [target for target in new if "ls?" in target and "presign" in target] == []
+    assert len([target for target in new if "path=medium&presign=true" in target]) == 1
+    assert len([target for target in new if "path=d%2F07" in target and "presign" not in target]) == 1
+
+
+@pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), Refuse(500), Corrupt(5)], ids=repr)
+def test_what_the_block_store_does_not_give_comes_from_the_server(there, tmp_path, fault):
+    commit = fill(there)
+    rule = there.servers.store.add(Rule(fault, method="GET", times=None))
+    download(there.transfer, commit, tmp_path / "target", include=["d/0*", "large", "medium"])
+    assert files_of(tmp_path / "target") == {
+        path: content for path, content in FILES.items() if path.startswith("d/0") or path in ("large", "medium")
+    }
+    assert rule.fired
+
+
+@pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), Refuse(500)], ids=["403", "cut", "500"])
+def test_what_the_block_store_does_not_take_goes_to_the_server(there, fault):
+    rule = there.servers.store.add(Rule(fault, method="PUT", times=None))
+    commit = fill(there)
+    assert there.repository.files(commit) == FILES
+    assert rule.fired
+
+
+def test_a_block_store_out_of_reach_is_not_asked_again_and_again(lakefs_server, tmp_path):
+    with S3Server() as blocks:
+        config = blocks.lakefs_config | {"blockstore.s3.pre_signed_endpoint": "http://127.0.0.1:9"}
+        with (
+            LakeFSServer(config=config, storage=blocks.storage) as server,
+            repository_on(server) as repository,
+            transfer_to(server.url, server, repository.name) as transfer,
+        ):
+            write_files(tmp_path / "source", FILES)
+            upload(transfer, "main", tmp_path / "source")
+            commit = repository.commit("main")["id"]
+            download(transfer, commit, tmp_path / "target")
+            assert files_of(tmp_path / "target") == FILES
+
+
+def test_it_can_be_left_off(there, tmp_path):
+    server, name = there.servers.server, there.repository.name
+    with transfer_to(there.servers.front.url, server, name, presign=False) as transfer:
+        upload(transfer, "main", there.source)
+        commit = there.repository.commit("main")["id"]
+        download(transfer, commit, tmp_path / "target")
+    assert files_of(tmp_path / "target") == FILES
+    assert there.at_store() == []

@@ -1,0 +1,171 @@
+"""The loop's thread: results and errors come back, an interrupt ends what runs, and nothing stays behind."""
+
+import asyncio
+import gc
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+
+from perago.http.loop import LoopThread
+from perago.http.parallel import in_parallel, in_thread, together
+
+
+@pytest.fixture
+def loop():
+    thread = LoopThread("loop-test")
+    yield thread
+    thread.close()
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "loop-test"]
+
+
+async def value():
+    return threading.current_thread().name
+
+
+async def fail():
+    raise KeyError("mine")
+
+
+def test_results_and_errors_come_back(loop):
+    assert loop.run(value()) == "loop-test"
+    with pytest.raises(KeyError, match="mine"):
+        loop.run(fail())
+
+
+def test_it_serves_many_threads(loop):
+    results = []
+    workers = [threading.Thread(target=lambda: results.append(loop.run(value()))) for _ in range(20)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == ["loop-test"] * 20
+    assert len(threads()) == 1
+
+
+def test_the_thread_begins_with_the_first_call_and_ends_with_close(loop):
+    assert threads() == []
+    loop.run(value())
+    loop.close()
+    loop.close()
+    assert threads() == []
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.run(value())
+
+
+def test_the_thread_ends_with_its_owner():
+    loop = LoopThread("loop-test")
+    loop.run(value())
+    gone = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert gone() is None
+    assert threads() == []
+
+
+def test_a_call_that_takes_too_long_is_cancelled(loop):
+    ended = threading.Event()
+
+    async def slow():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        loop.run(slow(), timeout=0.05)
+    assert ended.is_set()
+
+
+PROGRAM = """
+import asyncio, sys
+from perago.http.loop import LoopThread
+async def wait():
+    try:
+        print("waiting", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        print("let go", flush=True)
+loop = LoopThread("interrupted")
+try:
+    loop.run(wait())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    {end}
+"""
+
+
+@pytest.mark.parametrize("end", ["loop.close()", "pass"])
+def test_an_interrupt_ends_the_call_and_the_process(end):
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(end=end)], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout.readline() == "waiting\n"
+        running.send_signal(signal.SIGINT)
+        assert running.stdout.read() == "let go\ninterrupted\n"
+        assert running.wait(timeout=20) == 0
+
+
+def test_the_first_failure_ends_the_others(loop):
+    ended = []
+
+    async def work(number):
+        if number == 3:
+            raise KeyError(number)
+        try:
+            await asyncio.sleep(60 if number < 3 else 0)
+        finally:
+            ended.append(number)
+
+    with pytest.raises(KeyError, match="3"):
+        loop.run(in_parallel(range(100), work, 4))
+    assert sorted(ended) == [0, 1, 2]
+
+
+def test_jobs_are_taken_when_a_worker_is_free(loop):
+    taken, running, most = [], [0], [0]
+
+    async def work(number):
+        taken.append(number)
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.sleep(0)
+        running[0] -= 1
+
+    async def nothing():
+        pass
+
+    loop.run(together(in_parallel(range(50), work, 7), in_parallel((), work, 0), nothing()))
+    assert taken == list(range(50))
+    assert most[0] == 7
+
+
+def test_a_thread_has_ended_when_its_cancelled_caller_goes_on(loop):
+    steps = []
+
+    def write():
+        steps.append("begun")
+        time.sleep(0.2)
+        steps.append("written")
+
+    async def cancelled():
+        task = asyncio.create_task(in_thread(write))
+        while not steps:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        steps.append("closed")
+
+    loop.run(cancelled())
+    assert steps == ["begun", "written", "closed"]
