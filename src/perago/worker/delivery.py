@@ -1,0 +1,149 @@
+"""Delivering results: at once, or as soon as the engine takes them, for as long as the execution is the current one."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from perago.attempt.phases import Phases
+from perago.attempt.report import LastLook, Reported, report_attempt
+from perago.errors import EngineError, PeragoError, TaskNotFoundError
+from perago.models import Attempt, RuntimeTaskResult
+from perago.ports import Clock, Engine, Observer, SystemClock, ignore
+from perago.worker.spool import KeptAttempt, KeptResult, ResultSpool
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+"""Between two rounds: short against the response timeouts that run meanwhile, as nobody holds the lease any more."""
+
+
+class Delivered(enum.Enum):
+    """What became of a result."""
+
+    RECORDED = "recorded"
+    VOID = "void"  # the execution is no longer current: nothing was reported
+    KEPT = "kept"  # on disk, for the next round
+
+
+LookFor = Callable[[KeptAttempt], LastLook | None]
+"""Makes the last look for a result that was kept, where its task and store are known; see `report.last_look`."""
+
+
+def pause_before_round(rounds: int) -> float:
+    """Seconds to wait before results are tried again that so many rounds could not deliver."""
+    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(rounds, 10))
+
+
+@dataclass
+class _Entry:
+    kept: KeptResult
+    look: LastLook | None
+
+
+class Delivery:
+    """Delivers results to an engine, and keeps those that it cannot deliver now. For any number of threads.
+
+    Args:
+        spool: where they are kept; what an earlier worker left there is taken up.
+        look_for: for results of an earlier worker; None where it cannot look.
+
+    Raises:
+        EngineError: the spool cannot be read.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        spool: ResultSpool,
+        *,
+        look_for: LookFor = lambda attempt: None,  # noqa: ARG005 - nobody can look
+        observer: Observer = ignore,
+        clock: Clock | None = None,
+    ) -> None:
+        self._engine = engine
+        self._spool = spool
+        self._look_for = look_for
+        self._observer = observer
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._round = threading.Lock()
+        self._waiting = {kept.file_name: _Entry(kept, None) for kept in spool.load()}
+
+    @property
+    def waiting(self) -> int:
+        """Results that are still to be delivered."""
+        with self._lock:
+            return len(self._waiting)
+
+    def deliver(
+        self, attempt: Attempt, result: RuntimeTaskResult, *, last_look: LastLook | None = None, execution_id: str = ""
+    ) -> Delivered:
+        """Report a result. One that cannot be delivered now is kept, and tried again by `deliver_kept`.
+
+        The attempt's lease is to be stopped before.
+        """
+        try:
+            return self._report(attempt, result, last_look, execution_id)
+        except PeragoError:  # the engine is away, or the store that the last look asks
+            self._keep(_Entry(KeptResult.of(attempt, result), last_look))
+            return Delivered.KEPT
+
+    def deliver_kept(self) -> list[tuple[KeptResult, Delivered]]:
+        """One round over all that waits; says what became of each. A round that is under way already has them."""
+        if not self._round.acquire(blocking=False):
+            return []
+        try:
+            with self._lock:
+                entries = list(self._waiting.values())
+            return [(entry.kept, self._try_again(entry)) for entry in entries]
+        finally:
+            self._round.release()
+
+    def _try_again(self, entry: _Entry) -> Delivered:
+        kept = entry.kept
+        try:
+            look = entry.look or self._look_for(kept.attempt)
+            outcome = self._report(kept.attempt, kept.result, look, "")
+            if outcome is Delivered.VOID and self._was_recorded(kept):
+                outcome = Delivered.RECORDED
+        except PeragoError:
+            self._keep(entry)  # a disk that was full when it was kept may have room by now
+            return Delivered.KEPT
+        with self._lock:
+            self._waiting.pop(kept.file_name, None)
+        self._spool.forget(kept)
+        return outcome
+
+    def _report(
+        self, attempt: Attempt, result: RuntimeTaskResult, look: LastLook | None, execution_id: str
+    ) -> Delivered:
+        phases = Phases(self._observer, self._clock, execution_id=execution_id, task_id=attempt.task_id)
+        try:
+            reported = report_attempt(self._engine, attempt, result, phases, last_look=look or _no_look)
+        except TaskNotFoundError:
+            return Delivered.VOID
+        return Delivered.RECORDED if reported is Reported.RECORDED else Delivered.VOID
+
+    def _was_recorded(self, kept: KeptResult) -> bool:
+        """Whether an earlier report arrived all the same, whose answer was lost: this execution ended as it says."""
+        try:
+            now = self._engine.load_current_attempt(kept.attempt)
+        except TaskNotFoundError:
+            return False
+        return now.status == kept.result.status and KeptAttempt.of(now).execution == kept.attempt.execution
+
+    def _keep(self, entry: _Entry) -> None:
+        name = entry.kept.file_name
+        with self._lock:
+            is_new = name not in self._waiting
+            self._waiting[name] = entry
+        if is_new or not (self._spool.directory / name).exists():
+            with suppress(EngineError):  # it is still in memory
+                self._spool.keep(entry.kept)
+
+
+def _no_look() -> None:
+    return None

@@ -1,0 +1,143 @@
+"""Results that could not be delivered yet, each in a file of its own: they outlive the worker.
+
+A file holds what the engine is to be told, for its owner alone (mode 0600). Its name is a digest and tells nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from perago.engines.local.files import record_errors, write_durably
+from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, TryStatus
+from perago.workspace.storage import OWNER_ONLY_DIRECTORY, sync_directory
+
+VERSION: Final = 1
+SUFFIX = ".json"
+DAMAGED_SUFFIX = ".damaged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptAttempt:
+    """An execution as its result was kept: an attempt, with every attribute of its identity."""
+
+    workflow_instance_id: str
+    task_id: str
+    retry_count: int
+    reference_task_name: str | None = None
+    task_def_name: str | None = None
+    scheduled_time: int | None = None
+    poll_count: int | None = None
+    seq: int | None = None
+    iteration: int | None = None
+    worker_id: str = ""
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> KeptAttempt:
+        return cls(**asdict(AttemptIdentity.of(attempt)), worker_id=getattr(attempt, "worker_id", ""))
+
+    @property
+    def status(self) -> str:
+        """As it was when its result was made."""
+        return TryStatus.IN_PROGRESS.value
+
+    @property
+    def execution(self) -> tuple[str, int, int | None, int | None]:
+        """What tells executions apart."""
+        return (self.task_id, self.retry_count, self.scheduled_time, self.poll_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptResult:
+    """A result that is still to be delivered.
+
+    Attributes:
+        kept_at: milliseconds since the epoch.
+    """
+
+    attempt: KeptAttempt
+    result: RuntimeTaskResult
+    kept_at: int
+    version: Literal[1] = VERSION
+
+    @classmethod
+    def of(cls, attempt: Attempt, result: RuntimeTaskResult) -> KeptResult:
+        return cls(attempt=KeptAttempt.of(attempt), result=result, kept_at=round(time.time() * 1000))
+
+    @property
+    def file_name(self) -> str:
+        identity = json.dumps(self.attempt.execution)
+        return hashlib.sha256(identity.encode()).hexdigest()[:32] + SUFFIX
+
+
+class ResultSpool:
+    """A directory of results. One process writes in it.
+
+    Args:
+        directory: made when something is kept.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def keep(self, kept: KeptResult) -> None:
+        """Write a result, in the place of an earlier one of its execution; a crash of the machine does not undo it.
+
+        Raises:
+            EngineError: it cannot be written.
+        """
+        with record_errors("cannot keep a result in", self.directory):
+            if not self.directory.is_dir():
+                self.directory.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+                sync_directory(self.directory.parent)
+            write_durably(self.directory / kept.file_name, json.dumps(asdict(kept), default=_plain))
+
+    def forget(self, kept: KeptResult) -> None:
+        """Remove a result that was delivered, or is void; where the disk refuses, the next start finds it void."""
+        with suppress(OSError):
+            (self.directory / kept.file_name).unlink()
+
+    def load(self) -> list[KeptResult]:
+        """All results that are kept, oldest first. A file that cannot be read is put aside as `*.damaged`.
+
+        Raises:
+            EngineError: the directory cannot be read.
+        """
+        if not self.directory.exists():
+            return []
+        with record_errors("cannot list", self.directory):
+            paths = list(self.directory.iterdir())
+        for half_written in (path for path in paths if path.name.startswith(".")):
+            with suppress(OSError):
+                half_written.unlink()  # a killed writer's; there is one writer, and this is it
+        found = [kept for path in paths if path.suffix == SUFFIX and (kept := _read(path)) is not None]
+        return sorted(found, key=lambda entry: entry.kept_at)
+
+
+def _read(path: Path) -> KeptResult | None:
+    try:
+        return _KEPT.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, ValueError, OSError):
+        with suppress(OSError):
+            path.rename(path.with_suffix(DAMAGED_SUFFIX))
+        return None
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+_KEPT = TypeAdapter(KeptResult)
+assert {field.name for field in fields(AttemptIdentity)} < {field.name for field in fields(KeptAttempt)}

@@ -1,0 +1,245 @@
+"""A result that cannot be delivered waits on disk, for as long as its execution is the current one."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from perago.errors import EngineError, StoreError
+from perago.models import RuntimeTaskResult
+from perago.testing import MemoryEngine
+from perago.worker.delivery import LONGEST_PAUSE_SECONDS, Delivered, Delivery, pause_before_round
+from perago.worker.spool import KeptResult, ResultSpool
+
+OUTPUT = {"result": {"password": "hunter2", "n": [1, None, "\u6f22"]}}
+DONE = RuntimeTaskResult("COMPLETED", OUTPUT)
+FAILED = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")
+
+
+class Line:
+    """An engine behind a line that can be cut: before a report arrives, or after."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.cut = False
+        self.lose_answers = False
+
+    def load_current_attempt(self, attempt):
+        self._expect_up()
+        return self.engine.load_current_attempt(attempt)
+
+    def load_record(self, attempt):
+        self._expect_up()
+        return self.engine.load_record(attempt)
+
+    def report_result(self, attempt, result):
+        self._expect_up()
+        self.engine.report_result(attempt, result)
+        if self.lose_answers:
+            raise EngineError("the answer was lost")
+
+    def _expect_up(self):
+        if self.cut:
+            raise EngineError("the engine is away")
+
+
+@pytest.fixture
+def engine():
+    return MemoryEngine()
+
+
+@pytest.fixture
+def line(engine):
+    return Line(engine)
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return ResultSpool(tmp_path / "root" / "reports")
+
+
+@pytest.fixture
+def attempt(engine):
+    engine.schedule("build", {"params": {}})
+    return engine.poll()
+
+
+def files(spool):
+    return sorted(path.name for path in spool.directory.iterdir()) if spool.directory.exists() else []
+
+
+def outcomes(delivery):
+    return [outcome for _, outcome in delivery.deliver_kept()]
+
+
+@pytest.mark.parametrize("result", [DONE, FAILED], ids=lambda result: result.status)
+def test_an_engine_that_is_there_gets_it_at_once_and_nothing_is_written(engine, line, spool, attempt, result):
+    delivery = Delivery(line, spool)
+    assert delivery.deliver(attempt, result) is Delivered.RECORDED
+    assert engine.attempt(attempt.task_id).status == result.status
+    assert (delivery.waiting, spool.directory.exists()) == (0, False)
+
+
+def test_a_result_waits_until_the_engine_is_back(engine, line, spool, attempt):
+    delivery = Delivery(line, spool)
+    line.cut = True
+    assert delivery.deliver(attempt, DONE) is Delivered.KEPT
+    assert outcomes(delivery) == [Delivered.KEPT]
+    line.cut = False
+    assert outcomes(delivery) == [Delivered.RECORDED]
+    assert engine.record().tries[0].output == OUTPUT
+    assert (outcomes(delivery), files(spool)) == ([], [])
+
+
+def test_a_worker_that_restarts_delivers_it(engine, line, spool, attempt):
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, DONE)
+    line.cut = False
+    restarted = Delivery(line, spool)
+    assert restarted.waiting == 1
+    assert outcomes(restarted) == [Delivered.RECORDED]
+    assert engine.record().tries[0].output == OUTPUT
+    assert (files(spool), Delivery(line, spool).waiting) == ([], 0)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("event", ["timeout", "requeue", "terminate"])
+def test_a_result_of_an_execution_that_is_no_longer_current_is_void(engine, line, spool, attempt, event, restarts):
+    delivery = Delivery(line, spool)
+    line.cut = True
+    delivery.deliver(attempt, DONE)
+    line.cut = False
+    engine.terminate() if event == "terminate" else getattr(engine, event)(attempt.task_id)
+    before = engine.record()
+    assert outcomes(Delivery(line, spool) if restarts else delivery) == [Delivered.VOID]
+    assert (engine.record(), files(spool)) == (before, [])
+
+
+def test_a_result_of_a_task_that_was_removed_is_void(engine, line, spool, attempt):
+    delivery = Delivery(line, spool)
+    line.cut = True
+    delivery.deliver(attempt, DONE)
+    line.cut = False
+    engine.terminate()
+    engine.restart()
+    assert outcomes(delivery) == [Delivered.VOID]
+    assert files(spool) == []
+
+
+def test_a_report_that_arrived_though_its_answer_was_lost_is_not_made_twice(engine, line, spool, attempt):
+    delivery = Delivery(line, spool)
+    line.lose_answers = True
+    assert delivery.deliver(attempt, DONE) is Delivered.KEPT
+    assert outcomes(delivery) == [Delivered.RECORDED]
+    assert files(spool) == []
+
+
+def test_another_try_that_completed_meanwhile_is_reported_instead(engine, line, spool, attempt):
+    other = RuntimeTaskResult("COMPLETED", {"result": {"from": "another try"}})
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, DONE)
+    line.cut = False
+    asked = []
+    restarted = Delivery(line, spool, look_for=lambda attempt: asked.append(attempt) or (lambda: other))
+    assert outcomes(restarted) == [Delivered.RECORDED]
+    assert engine.record().tries[0].output == other.output
+    assert [entry.task_id for entry in asked] == [attempt.task_id]
+
+
+def test_a_store_that_cannot_be_asked_is_waited_for(engine, line, spool, attempt):
+    down = [True]
+
+    def look():
+        if down[0]:
+            raise StoreError("the store is away")
+
+    delivery = Delivery(line, spool)
+    assert delivery.deliver(attempt, DONE, last_look=look) is Delivered.KEPT
+    assert outcomes(delivery) == [Delivered.KEPT]
+    assert engine.attempt(attempt.task_id).status == "IN_PROGRESS"
+    down[0] = False
+    assert outcomes(delivery) == [Delivered.RECORDED]
+
+
+def test_what_is_on_disk_is_for_its_owner_alone_and_its_name_tells_nothing(line, spool, attempt):
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, DONE)
+    (name,) = files(spool)
+    path = spool.directory / name
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(spool.directory.stat().st_mode) == 0o700
+    assert attempt.task_id not in name
+    assert json.loads(path.read_text())["result"]["output"] == OUTPUT
+
+
+def test_a_damaged_file_is_put_aside_and_in_nobodys_way(engine, line, spool, attempt):
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, DONE)
+    line.cut = False
+    for name, content in {"a.json": b"", "b.json": b'{"version": 9}', "c.json": b"\xff\x00", "d.json": b"[[["}.items():
+        (spool.directory / name).write_bytes(content)
+    (spool.directory / ".e.json.0123").write_bytes(b'{"half": ')
+    restarted = Delivery(line, spool)
+    assert outcomes(restarted) == [Delivered.RECORDED]
+    assert files(spool) == ["a.damaged", "b.damaged", "c.damaged", "d.damaged"]
+    assert Delivery(line, spool).waiting == 0
+
+
+def test_where_the_disk_refuses_it_waits_in_memory(engine, line, spool, attempt):
+    spool.directory.parent.mkdir()
+    spool.directory.write_text("in the way")
+    delivery = Delivery(line, ResultSpool(spool.directory / "reports"))
+    line.cut = True
+    assert delivery.deliver(attempt, DONE) is Delivered.KEPT
+    assert delivery.waiting == 1
+    spool.directory.unlink()
+    assert outcomes(delivery) == [Delivered.KEPT]
+    assert len(files(ResultSpool(spool.directory / "reports"))) == 1
+    line.cut = False
+    assert outcomes(delivery) == [Delivered.RECORDED]
+
+
+def test_executions_of_one_task_are_kept_apart(engine, line, spool, attempt):
+    engine.requeue(attempt.task_id)
+    again = engine.poll()
+    delivery = Delivery(line, spool)
+    line.cut = True
+    delivery.deliver(attempt, FAILED)
+    delivery.deliver(again, DONE)
+    assert len(files(spool)) == 2
+    line.cut = False
+    assert outcomes(Delivery(line, spool)) == [Delivered.VOID, Delivered.RECORDED]
+    assert engine.attempt(attempt.task_id).status == "COMPLETED"
+
+
+def test_a_spool_that_cannot_be_read_is_said(spool, line):
+    spool.directory.mkdir(parents=True)
+    (spool.directory / "file").write_text("")
+    with pytest.raises(EngineError, match="cannot list"):
+        Delivery(line, ResultSpool(spool.directory / "file"))
+
+
+def test_a_killed_writer_leaves_the_whole_result_or_none(spool, attempt):
+    kept = KeptResult.of(attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * 4_000_000}}))
+    child = os.fork()
+    if child == 0:
+        try:
+            for _ in range(1_000):
+                spool.keep(kept)
+        finally:
+            os._exit(0)
+    while not files(spool):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    found = ResultSpool(spool.directory).load()
+    assert found in ([], [kept])
+    assert all(name == kept.file_name for name in files(spool))
+
+
+def test_rounds_come_less_often_the_longer_the_engine_is_away():
+    pauses = [pause_before_round(rounds) for rounds in range(40)]
+    assert pauses[0] == 0.5
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
