@@ -203,6 +203,7 @@ def test_a_reason_names_the_task_once(repository, perago):
     said = perago("run", "cli_bodies:fail", "--param", "kind=exit", "--retries", "1", *REPO)
     assert "error: task fail failed: the body called sys.exit(7)" in said.err
     assert "try 1 failed: the body called sys.exit(7)" in said.err
+    assert "\n    the body called sys.exit(7)" in perago("runs", "--repo", "data.git").out
     rehearsed = perago("run", "cli_bodies:fail", "--param", "kind=exit", "--dry-run", *REPO)
     assert "error: task fail failed: the body called sys.exit(7)" in rehearsed.err
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.output import json_option, note, print_json, printable, shorten, terminal_columns
+from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, terminal_columns
 from perago.cli.repository import Address, parse_address
 from perago.cli.state import local_engine
 
@@ -68,7 +68,7 @@ def describe_run(summary: RunSummary) -> list[str]:
         output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
         lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
     if summary.reason is not None:
-        lines.append(f"    {printable(summary.reason)}")
+        lines.append(f"    {printable(reason_within(summary.task_name, summary.reason))}")
     return lines
 
 

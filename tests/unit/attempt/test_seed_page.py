@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 import perago
 from perago import StagedWorkspace, TaskInputError, TaskTerminalError, WorkspaceSpec, run_workspace_task_attempt, task
 
-A, B = "a" * 40, "b" * 40
+A, B, C = "a" * 40, "b" * 40, "c" * 40
 INPUT = {
     "workspace": {"repository": "songs", "branch": "main", "refType": "commit", "ref": A},
     "params": {"text": "hello"},
@@ -36,6 +37,8 @@ class Result(BaseModel):
 def write(workspace: Path, params: Params) -> Result:
     if params.text == "boom":
         raise ValueError("it went boom")
+    if params.text == "exit":
+        sys.exit(0)
     if params.text != "nothing":
         (workspace / "out.txt").write_text(params.text)
     return Result(length=len(params.text))
@@ -185,6 +188,11 @@ def test_a_writable_attempt_publishes_and_completes_with_the_published_ref(world
     assert world.published == {"main": {"in.txt": "input", "out.txt": "hello"}}
 
 
+def test_the_output_names_what_publishing_returned_and_not_what_was_staged(world, root):
+    result = world.run(root, publish_workspace=lambda *_: C)
+    assert result.output["workspace"]["ref"] == C
+
+
 @pytest.mark.parametrize(
     ("input_data", "fault"),
     [
@@ -233,6 +241,25 @@ def test_a_writable_no_op_completes_without_staging_behind_a_fence(world, root):
     assert world.events == ["download", "fence", "noop"]
 
 
+def test_a_no_op_completes_with_the_ref_that_its_callable_reconciled(world, root):
+    result = world.run(root, text="nothing", complete_noop_workspace=lambda *_: C)
+    assert result.output["workspace"] == {**INPUT["workspace"], "ref": C}
+
+
+def test_a_no_op_that_its_callable_refuses_fails(world, root):
+    world.fail["noop"] = RuntimeError("the branch has moved")
+    result = world.run(root, text="nothing")
+    assert (result.status, result.output) == ("FAILED", None)
+    assert "the branch has moved" in result.reason_for_incompletion
+
+
+def test_an_attempt_that_is_stale_at_its_no_op_fails_before_the_callable(world, root):
+    world.fresh = [SimpleNamespace(**{**vars(world.attempt), "status": "TIMED_OUT"})]
+    result = world.run(root, text="nothing")
+    assert result.status == "FAILED"
+    assert world.events == ["download", "fence"]
+
+
 def test_a_no_op_without_its_callable_fails_closed(world, root):
     result = world.run(root, text="nothing", complete_noop_workspace=None)
     assert result.status == "FAILED"
@@ -263,9 +290,10 @@ def test_an_attempt_that_is_stale_after_staging_publishes_nothing_and_cleans(wor
     assert world.events[-1] == "clean"
 
 
-@pytest.mark.parametrize("text", ["hello", "boom", "nothing"])
-def test_local_and_staging_resources_are_gone_afterwards(world, root, text):
-    world.run(root, text=text)
+@pytest.mark.parametrize("task_def", [WRITE, READ], ids=["writable", "read-only"])
+@pytest.mark.parametrize("text", ["hello", "boom", "nothing", "exit"])
+def test_local_and_staging_resources_are_gone_afterwards(world, root, task_def, text):
+    world.run(root, task_def, text=text)
     assert world.staged == {}
     assert list(root.iterdir()) == []
 
@@ -278,6 +306,14 @@ def test_what_is_raised_within_the_attempt_becomes_its_result(world, root, step)
     assert "the wire broke" in result.reason_for_incompletion
     assert result.output is None
     assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "told"), [("boom", "ValueError: it went boom"), ("exit", "sys.exit(0)")])
+def test_a_body_that_raises_or_exits_is_a_failed_attempt_that_stages_nothing(world, root, text, told):
+    result = world.run(root, text=text)
+    assert (result.status, result.output) == ("FAILED", None)
+    assert told in result.reason_for_incompletion
+    assert world.events == ["download"]
 
 
 def test_a_failed_publication_still_cleans_staging(world, root):
