@@ -198,8 +198,9 @@ def _ask(writers: list[_Writer], orders: Sequence[str]) -> list[list[str]]:
 
 
 def _claim(head: str, staged: list[str], published: list[str]) -> Claim:
-    commit = staged[1] if staged[0] == "staged" else ""
-    return Claim(head, commit, published[0], published[1] if len(published) > 1 else "")
+    if staged[0] != "staged":
+        return Claim(head, "", "failed", staged[-1])
+    return Claim(head, staged[1], published[0], published[1] if len(published) > 1 else "")
 
 
 def _prepare(person: LakeFSRepository, way: str, turn: int, head: str, by_hand: list[str]) -> Callable[[], None]:
