@@ -33,9 +33,10 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Delay:
-    """Wait, then pass the request on as it is."""
+    """Wait, then pass the request on, also if the client has hung up meanwhile; or wait with the server's `answer`."""
 
     seconds: float
+    answer: bool = False
 
 
 @dataclass(frozen=True)

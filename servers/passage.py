@@ -106,9 +106,12 @@ class Passage:
                 await pass_over(self._request.body)
                 await self._give(_refused(refusal))
                 return True
-            case Delay(seconds):
+            case Delay(seconds, answer=False):
                 await asyncio.sleep(seconds)
                 answer = await self._ask()
+            case Delay(seconds):
+                answer = await self._ask()
+                await asyncio.sleep(seconds)
             case Swallow(reset):
                 await pass_over((await self._ask()).body)
                 raise HangUpError(reset=reset)

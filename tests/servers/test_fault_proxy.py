@@ -278,6 +278,23 @@ def test_delayed(client, proxy):
     assert time.monotonic() - start >= 0.3
 
 
+def test_delayed_past_the_clients_patience_it_is_done_all_the_same(proxy, server):
+    proxy.add(Rule(Delay(0.3)))
+    client = http.client.HTTPConnection(*_address(proxy), timeout=0.1)
+    with contextlib.closing(client), pytest.raises(TimeoutError):
+        ask(client, "POST", body=b"late")
+    assert server.got == []
+    wait_for(lambda: server.got == [("POST", "/a", b"late")], "the request arrives late")
+
+
+def test_a_delayed_answer_the_server_has_done_it(proxy, server):
+    proxy.add(Rule(Delay(600, answer=True)))
+    client = http.client.HTTPConnection(*_address(proxy), timeout=0.3)
+    with contextlib.closing(client), pytest.raises(TimeoutError):
+        ask(client, "POST", body=b"body")
+    assert server.got == [("POST", "/a", b"body")]
+
+
 def test_stalled_in_the_middle_of_the_body(proxy, server):
     proxy.add(Rule(Stall(after_bytes=5)))
     client = http.client.HTTPConnection(*_address(proxy), timeout=0.5)
