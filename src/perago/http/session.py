@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
+import math
 import os
 import random
 import ssl
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from perago.http.faults import FaultKind, HttpFault
@@ -111,8 +114,9 @@ class HttpSession:
         self._connections = connections
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        self._open_headers = common
-        self._our_headers = {**common, "Authorization": authorization} if authorization is not None else common
+        ours = {**common, "Authorization": authorization} if authorization is not None else common
+        self._open_headers = CIMultiDict(common)  # what aiohttp would make of a dictionary for each request anew
+        self._our_headers = CIMultiDict(ours)
         self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
         self._client: aiohttp.ClientSession | None = None
 
@@ -162,8 +166,11 @@ class HttpSession:
         Raises:
             HttpFault: there is no answer.
         """
+        stalled = aiohttp.ClientTimeout(
+            total=timeout, sock_connect=CONNECT_SECONDS, sock_read=min(STALL_SECONDS, timeout)
+        )
         with _faults():
-            response = await self._send(request, timeout)
+            response = await self._send(request, stalled)
         try:
             yield Stream(response)
         finally:
@@ -177,16 +184,16 @@ class HttpSession:
 
     async def _once(self, request: Request, timeout: float) -> Answer:
         with _faults():
-            response = await self._send(request, timeout)
+            response = await self._send(request, _deadline(timeout if timeout < 30 else math.ceil(timeout)))
             try:
                 body = await _read(response, MAX_ANSWER_BYTES)
             finally:
                 response.release()
         return Answer(response.status, response.headers, body)
 
-    async def _send(self, request: Request, timeout: float) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         url = request.url
-        headers = self._our_headers if request.authorized else self._open_headers
+        headers: Mapping[str, str] = self._our_headers if request.authorized else self._open_headers
         proxy = self._proxy_of(url)
         tunnel: dict[str, Any] = {}
         if proxy is not None:
@@ -201,9 +208,7 @@ class HttpSession:
             data=request.body,
             headers=headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(
-                total=max(timeout, 0.001), sock_connect=CONNECT_SECONDS, sock_read=min(STALL_SECONDS, timeout)
-            ),
+            timeout=timeout,
             **tunnel,
         )
 
@@ -227,6 +232,12 @@ class HttpSession:
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
         return self._client
+
+
+@functools.lru_cache(maxsize=256)
+def _deadline(seconds: float) -> aiohttp.ClientTimeout:
+    """Of a whole call; long ones are given rounded up, so that many small calls share one."""
+    return aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_SECONDS)
 
 
 def _trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:

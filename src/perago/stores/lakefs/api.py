@@ -94,13 +94,12 @@ class Api:
         Raises:
             LakeFSError: the answer has another status than expected, or there was none.
         """
-        where = f"{self.root}{request.url.raw_path.removeprefix(urlsplit(self.root).path)}"
         try:
             answer = await self.session.call(request, timeout=timeout)
         except HttpFault as fault:
-            raise unanswered(name, where, fault) from fault
+            raise unanswered(name, _without_query(request.url), fault) from fault
         if answer.status not in expected:
-            raise refused(name, where, answer)
+            raise refused(name, _without_query(request.url), answer)
         return answer
 
     async def get(self, name: str, url: URL, of: Callable[[Any], T]) -> T:
@@ -175,6 +174,10 @@ def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
             f"{name} did not answer in the shape that lakeFS answers in ({type(exc).__name__}); check that the "
             f"endpoint URL is a lakeFS server's"
         ) from exc
+
+
+def _without_query(url: URL) -> str:
+    return str(url).partition("?")[0]
 
 
 def _text(value: str | int | bool | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perago.errors import PrefixNotFoundError
@@ -14,10 +16,14 @@ from perago.stores.lakefs.listing import has_any, list_files
 from perago.stores.lakefs.sources import Sources
 from perago.stores.lakefs.transfer import Transfer
 from perago.stores.lakefs.values import ObjectStats
-from perago.workspace.cache import ObjectCache
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
 from perago.workspace.storage import storage_errors
+
+CACHE_THREADS = 2
+CACHED_AT_ONCE = 64
+"""Threads that lay out what the cache has, and files that each takes at a time. It is nearly all system calls, which
+two threads get done in two thirds of the time; more do not help."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def lay_out(transfer: Transfer, layout: Layout, target: Path, done: Callable[[in
         make_directories(target, (stats.path[start:] for stats in layout.files))
         missing = list(layout.files)
         if transfer.cache is not None:
-            missing = _from_cache(transfer, transfer.cache, layout, target, (digests, done))
+            missing = _from_cache(transfer, layout, target, digests, done)
         if missing:
             sources = Sources(transfer, layout.commit_id, missing, len(layout.files))
             download = Download(transfer, target, layout.root, sources, digests, done)
@@ -97,25 +103,42 @@ def lay_out(transfer: Transfer, layout: Layout, target: Path, done: Callable[[in
 
 def _from_cache(
     transfer: Transfer,
-    cache: ObjectCache,
     layout: Layout,
     target: Path,
-    laid_out: tuple[MutableMapping[str, str], Callable[[int], None]],
+    digests: MutableMapping[str, str],
+    done: Callable[[int], None],
 ) -> list[ObjectStats]:
-    """Lay out what the cache has; returns the rest."""
-    digests, done = laid_out
-    start = len(layout.root)
-    missing = []
-    for stats in layout.files:
-        path = stats.path[start:]
-        mode = EXECUTABLE if stats.executable else FILE
-        digest = cache.lay_out(transfer.key(stats), stats.size, f"{target}/{path}", mode)
-        if digest is None:
-            missing.append(stats)
-            continue
-        digests[path] = digest
-        done(stats.size)
+    """Lay out what the cache has, in a few threads; returns the rest."""
+    missing: list[ObjectStats] = []
+    start, files = len(layout.root), layout.files
+    pieces = [files[first : first + CACHED_AT_ONCE] for first in range(0, len(files), CACHED_AT_ONCE)]
+    executor = ThreadPoolExecutor(CACHE_THREADS, thread_name_prefix="lay-out")
+    try:
+        for piece, found in zip(pieces, executor.map(partial(_piece, transfer, start, target), pieces), strict=True):
+            for stats, digest in zip(piece, found, strict=True):
+                if digest is None:
+                    missing.append(stats)
+                else:
+                    digests[stats.path[start:]] = digest
+                    done(stats.size)
+    finally:
+        executor.shutdown(cancel_futures=True)
     return missing
+
+
+def _piece(transfer: Transfer, start: int, target: Path, files: Sequence[ObjectStats]) -> list[str | None]:
+    """Lay out what the cache has of some files; returns the digest of each, None for what it has not."""
+    cache = transfer.cache
+    assert cache is not None
+    return [
+        cache.lay_out(
+            transfer.key(stats),
+            stats.size,
+            f"{target}/{stats.path[start:]}",
+            EXECUTABLE if stats.executable else FILE,
+        )
+        for stats in files
+    ]
 
 
 async def _leads_through_a_file(transfer: Transfer, commit_id: str, prefix: str) -> bool:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from yarl import URL
 
-from perago.stores.lakefs.api import PAGE
+from perago.http.session import encoded
+from perago.stores.lakefs.api import PAGE, segment
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.transfer import SMALL_BYTES, Transfer
 from perago.stores.lakefs.values import ObjectStats
@@ -48,6 +49,7 @@ class Sources:
 
     def __init__(self, transfer: Transfer, commit_id: str, wanted: Sequence[ObjectStats], total: int) -> None:
         self._transfer = transfer
+        self._ours = str(transfer.client.object_url(transfer.repository, commit_id, ""))
         self._commit_id = commit_id
         self._presigned = transfer.presigned
         self._by_page = len(wanted) >= DENSE * total
@@ -60,12 +62,11 @@ class Sources:
 
     async def of(self, stats: ObjectStats, tries: int = 0) -> Source:
         """The source of an object; a second try is made at the server."""
-        transfer = self._transfer
         if self._presigned and tries == 0 and (self._by_page or stats.size > SMALL_BYTES):
             url = await self._presigned_url(stats)
             if url is not None:
                 return Source(url, ours=False)
-        return Source(transfer.client.object_url(transfer.repository, self._commit_id, stats.path), ours=True)
+        return Source(encoded(self._ours + segment(stats.path)), ours=True)
 
     def give_up(self) -> None:
         """The block store cannot be reached: read everything from the server."""
