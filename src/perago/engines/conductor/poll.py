@@ -13,6 +13,8 @@ BUSY_SECONDS = 10.0
 """After the last task, for which the shortest pause holds."""
 
 LONGEST_FAILURE_PAUSE_SECONDS = 5.0
+_DOUBLINGS = 10
+"""More than it takes to the longest pause; a float has an end."""
 
 
 def pause_after(idle_seconds: float) -> float:
@@ -32,7 +34,7 @@ def pause_after_failures(failures: int, jitter: float) -> float:
         failures: 1 or more.
         jitter: a random number from 0 to 1; workers that lost the same server must not come back in step.
     """
-    longest = min(LONGEST_FAILURE_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+    longest = min(LONGEST_FAILURE_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS * 2.0 ** min(failures - 1, _DOUBLINGS))
     return longest * (0.5 + jitter / 2)
 
 

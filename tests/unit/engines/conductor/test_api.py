@@ -1,0 +1,70 @@
+"""The URL of a server's API, and what is refused as one."""
+
+import pytest
+
+from perago.engines.conductor import ConductorEngine, ConductorError
+from perago.engines.conductor.api import api_root, segment
+from perago.errors import RuntimeConfigError
+from servers.process import free_port
+
+
+@pytest.mark.parametrize(
+    ("given", "root"),
+    [
+        ("http://host:8080/api", "http://host:8080/api"),
+        ("http://host:8080/api/", "http://host:8080/api"),
+        ("http://host:8080", "http://host:8080/api"),
+        ("https://host/", "https://host/api"),
+        (" https://host/behind/a/proxy/api ", "https://host/behind/a/proxy/api"),
+        ("http://[::1]:8080", "http://[::1]:8080/api"),
+    ],
+)
+def test_the_root_of_the_api(given, root):
+    assert api_root(given) == root
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "host:8080", "ftp://host/api", "http://", "http://host:x/api", "http://host/api?a=b", "http://host:0/"],
+)
+def test_what_is_no_url_of_a_server_is_refused(given):
+    with pytest.raises(RuntimeConfigError, match="CONDUCTOR_SERVER_URL"):
+        ConductorEngine(given)
+
+
+def test_a_url_with_a_password_is_refused_and_not_shown():
+    with pytest.raises(RuntimeConfigError, match="CONDUCTOR_AUTH_KEY") as caught:
+        ConductorEngine("http://me:hunter2@host/api")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("half", [{"auth_key": "k"}, {"auth_secret": "s"}])
+def test_half_a_key_is_refused(half):
+    with pytest.raises(RuntimeConfigError, match="CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET together"):
+        ConductorEngine("http://host/api", **half)
+
+
+def test_a_ca_file_that_is_none_is_refused(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(RuntimeConfigError, match="CA file"):
+        ConductorEngine("https://host/api", ca_file=tmp_path / "ca.pem")
+
+
+def test_names_stay_within_their_segment():
+    assert segment("a/b?c#d e%") == "a%2Fb%3Fc%23d%20e%25"
+
+
+def test_a_server_that_is_not_there_is_said_with_what_to_do():
+    mend = "check CONDUCTOR_SERVER_URL, the network, and that the server runs"
+    with ConductorEngine(f"http://127.0.0.1:{free_port()}/api") as engine, pytest.raises(ConductorError, match=mend):
+        engine.get_taskdef("build")
+
+
+def test_an_engine_that_was_never_used_closes():
+    ConductorEngine("http://host/api").close()
+
+
+def test_closing_twice_is_fine():
+    engine = ConductorEngine("http://host/api")
+    engine.close()
+    engine.close()

@@ -1,0 +1,148 @@
+"""Conductor's JSON and our values."""
+
+import json
+
+import pytest
+
+from perago.engines.conductor import mapping
+from perago.engines.conductor.api import json_bytes
+from perago.models import AttemptIdentity, RuntimeTaskResult, TryStatus
+
+TASK = {
+    "taskType": "build",
+    "status": "IN_PROGRESS",
+    "inputData": {"workspace": {"ref": "a" * 40}, "params": {}},
+    "referenceTaskName": "build_ref__2",
+    "retryCount": 1,
+    "seq": 7,
+    "pollCount": 3,
+    "taskDefName": "build",
+    "scheduledTime": 1000,
+    "startTime": 1100,
+    "endTime": 0,
+    "responseTimeoutSeconds": 60,
+    "workflowInstanceId": "flow-1",
+    "workflowType": "flow",
+    "taskId": "task-2",
+    "retriedTaskId": "task-1",
+    "workerId": "here",
+    "domain": "east",
+    "correlationId": "order-9",
+    "outputData": {},
+    "iteration": 2,
+    "aFieldOfALaterVersion": {"x": 1},
+}
+
+
+def test_a_task_is_an_attempt_with_its_whole_identity():
+    attempt = mapping.attempt_of(TASK)
+    assert AttemptIdentity.of(attempt) == AttemptIdentity(
+        workflow_instance_id="flow-1",
+        task_id="task-2",
+        retry_count=1,
+        reference_task_name="build_ref__2",
+        task_def_name="build",
+        scheduled_time=1000,
+        poll_count=3,
+        seq=7,
+        iteration=2,
+    )
+    assert attempt.input_data == TASK["inputData"]
+    assert (attempt.response_timeout_seconds, attempt.worker_id, attempt.domain) == (60, "here", "east")
+    assert (attempt.retried_task_id, attempt.correlation_id, attempt.start_time) == ("task-1", "order-9", 1100)
+
+
+@pytest.mark.parametrize("name", ["status", "workflowInstanceId", "taskId", "referenceTaskName"])
+@pytest.mark.parametrize("value", [None, "", 5, []])
+def test_a_task_without_an_identity_is_refused_and_the_field_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        mapping.attempt_of({**TASK, name: value})
+
+
+@pytest.mark.parametrize("name", ["retryCount", "scheduledTime", "pollCount", "seq"])
+@pytest.mark.parametrize("value", [None, "1", True, 1.5])
+def test_a_task_without_its_counts_is_refused_and_the_field_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        mapping.attempt_of({**TASK, name: value})
+
+
+def test_fields_that_are_not_there_have_defaults():
+    few = {name: TASK[name] for name in ("status", "workflowInstanceId", "taskId", "referenceTaskName")}
+    few |= {"retryCount": 0, "scheduledTime": 5, "pollCount": 1, "seq": 1}
+    attempt = mapping.attempt_of(few)
+    assert (attempt.iteration, attempt.input_data, attempt.worker_id, attempt.retried_task_id) == (0, {}, "", None)
+
+
+def test_an_attempts_text_does_not_show_its_data():
+    assert "secret" not in repr(mapping.attempt_of({**TASK, "inputData": {"params": {"key": "secret"}}}))
+
+
+def test_a_workflow_is_a_record_in_the_order_of_scheduling():
+    done = {
+        **TASK,
+        "taskId": "task-1",
+        "status": "FAILED",
+        "scheduledTime": 500,
+        "endTime": 900,
+        "outputData": {"x": 1},
+    }
+    done.pop("retriedTaskId")
+    record = mapping.record_of({"workflowId": "flow-1", "tasks": [TASK, done]})
+    assert record.workflow_instance_id == "flow-1"
+    first, second = record.tries
+    assert (first.task_id, first.status, first.output, first.ended_time) == ("task-1", TryStatus.FAILED, None, 900)
+    assert (second.task_id, second.retried_task_id, second.ended_time) == ("task-2", "task-1", None)
+    assert {first.input_ref, second.input_ref} == {"a" * 40}
+
+
+def test_the_output_of_a_completed_try_names_its_commit():
+    output = {"workspace": {"ref": "b" * 40}, "result": {}}
+    done = mapping.try_of({**TASK, "status": "COMPLETED", "endTime": 2000, "outputData": output})
+    assert (done.output, done.output_ref, done.ended_time) == (output, "b" * 40, 2000)
+
+
+@pytest.mark.parametrize("workspace", [None, "text", {"ref": 5}, {}])
+def test_an_input_without_a_workspace_has_no_ref(workspace):
+    assert mapping.try_of({**TASK, "inputData": {"workspace": workspace}}).input_ref is None
+
+
+@pytest.mark.parametrize("workflow", [{}, {"workflowId": "x"}, {"workflowId": "x", "tasks": {}}, {"tasks": []}])
+def test_what_is_no_workflow_is_refused(workflow):
+    with pytest.raises(ValueError, match=r"tasks|workflowId"):
+        mapping.record_of(workflow)
+
+
+def test_a_status_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="HALF_DONE"):
+        mapping.try_of({**TASK, "status": "HALF_DONE"})
+
+
+def test_a_result_says_whose_it_is():
+    sent = mapping.task_result(mapping.attempt_of(TASK), RuntimeTaskResult("COMPLETED", {"result": {"n": 1}}))
+    assert sent == {
+        "workflowInstanceId": "flow-1",
+        "taskId": "task-2",
+        "workerId": "here",
+        "status": "COMPLETED",
+        "outputData": {"result": {"n": 1}},
+    }
+
+
+def test_a_failure_has_its_reason_and_no_output():
+    failed = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")
+    sent = mapping.task_result(mapping.attempt_of(TASK), failed)
+    assert (sent["status"], sent["reasonForIncompletion"], "outputData" in sent) == ("FAILED", "no luck", False)
+
+
+def test_a_heartbeat_extends_and_a_give_back_does_not():
+    attempt = mapping.attempt_of(TASK)
+    assert mapping.heartbeat(attempt)["extendLease"] is True
+    given_back = mapping.give_back(attempt)
+    assert (given_back["status"], given_back["callbackAfterSeconds"]) == ("IN_PROGRESS", 0)
+    assert "extendLease" not in given_back
+
+
+def test_what_is_sent_is_json_as_small_as_it_can_be():
+    value = {"text": "\u00e4\u6f22\n", "n": [1, 2.5, None]}
+    assert json.loads(json_bytes(value)) == value
+    assert json_bytes(value) == '{"text":"\u00e4\u6f22\\n","n":[1,2.5,null]}'.encode()
