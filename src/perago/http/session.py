@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import io
 import math
 import os
 import random
@@ -30,6 +31,8 @@ STALL_SECONDS = 60.0
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of an answer that is read into memory. A page of 1,000 objects of the longest names is below 10 MiB."""
+
+LARGE_BODY_BYTES = 256 * 1024
 
 Body = bytes | AsyncIterator[bytes]
 
@@ -205,7 +208,7 @@ class HttpSession:
         return await self._opened().request(
             request.method,
             url,
-            data=request.body,
+            data=_whole_or_streamed(request.body),
             headers=headers,
             allow_redirects=False,
             timeout=timeout,
@@ -231,6 +234,8 @@ class HttpSession:
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
+            # By itself it sends a GET again when a connection is cut, and a poll takes something away each time.
+            self._client._retry_connection = False  # noqa: SLF001 - there is no other way
         return self._client
 
 
@@ -244,6 +249,11 @@ def _trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(cafile=os.fspath(ca_file))
     return context
+
+
+def _whole_or_streamed(body: Body | None) -> Any:
+    """Bytes that are many are written in pieces, so that the loop serves others meanwhile."""
+    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY_BYTES else body
 
 
 def encoded(url: str) -> URL:

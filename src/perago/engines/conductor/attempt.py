@@ -35,7 +35,7 @@ class ConductorAttempt:
     poll_count: int
     seq: int
     iteration: int
-    input_data: JsonObject = field(default_factory=dict, repr=False)
+    input_data: JsonObject = field(default_factory=dict, repr=False, hash=False)
     response_timeout_seconds: int = 0
     start_time: int | None = None
     worker_id: str = ""
@@ -44,4 +44,4 @@ class ConductorAttempt:
     domain: str | None = None
     workflow_type: str | None = None
     reason_for_incompletion: str | None = None
-    output_data: Mapping[str, object] = field(default_factory=dict, repr=False)
+    output_data: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)

@@ -1,0 +1,350 @@
+"""What a worker does with the engine, on a real server."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from perago.attempt.fence import assert_current_attempt_snapshot
+from perago.engines.conductor import ConductorEngine, ConductorError
+from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
+from perago.models import RuntimeTaskResult
+from perago.worker.delivery import Delivered, Delivery
+from perago.worker.spool import ResultSpool
+from servers.conductor_api import fresh
+from servers.faults import CutBefore, Delay, Refuse, Rule, Swallow
+from servers.proxy import FaultProxy
+
+DONE = RuntimeTaskResult("COMPLETED", {"result": {"n": 1}})
+
+
+@pytest.fixture
+def proxy(conductor_server):
+    url = conductor_server.api_url.removesuffix("/api")
+    with FaultProxy(url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_proxy(proxy):
+    with ConductorEngine(f"{proxy.url}/api") as engine:
+        yield engine
+
+
+def taken(conductor, engine, task_types, count=1, worker="w", **settings):
+    """Poll until something comes."""
+    return conductor.wait_while_none(lambda: engine.poll(task_types, count, worker, **settings) or None)
+
+
+# ---- polling
+
+
+def test_a_poll_takes_no_more_than_it_asks_for(conductor, engine, flow):
+    for _ in range(5):
+        flow.start()
+    first = taken(conductor, engine, [flow.task], 3)
+    rest = taken(conductor, engine, [flow.task], 8)
+    assert (len(first), len(rest)) == (3, 2)
+    assert len({attempt.task_id for attempt in first + rest}) == 5
+    assert engine.poll([flow.task], 8, "w") == []
+
+
+def test_a_poll_of_nothing_answers_at_once(engine, flow):
+    engine.poll([flow.task], 1, "w")
+    began = time.monotonic()
+    assert engine.poll([flow.task], 4, "w") == []
+    assert time.monotonic() - began < 5
+
+
+def test_a_poll_of_several_types_shares_its_count_among_them(conductor, engine, make_flow):
+    one, other = make_flow(), make_flow()
+    for _ in range(3):
+        one.start()
+        other.start()
+    attempts = []
+    while len(attempts) < 6:
+        some = taken(conductor, engine, [one.task, other.task], 2)
+        assert len(some) <= 2
+        attempts += some
+    assert {attempt.task_def_name for attempt in attempts[:4]} == {one.task, other.task}
+
+
+def test_a_type_without_work_costs_the_others_nothing(conductor, engine, make_flow):
+    empty, full = make_flow(), make_flow()
+    full.start()
+    assert len(taken(conductor, engine, [empty.task, full.task], 1)) == 1
+
+
+def test_a_domain_has_a_queue_of_its_own(conductor, engine, flow):
+    flow.start(taskToDomain={flow.task: "east"})
+    conductor.wait_for(flow.started[0], lambda found: bool(found["tasks"]))
+    assert engine.poll([flow.task], 1, "w") == []
+    assert engine.poll([flow.task], 1, "w", "west") == []
+    (attempt,) = taken(conductor, engine, [flow.task], domain="east")
+    assert attempt.domain == "east"
+
+
+def test_the_worker_is_named(conductor, engine, flow):
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task], worker="the-worker")
+    assert attempt.worker_id == "the-worker"
+    engine.report_result(attempt, DONE)
+    assert conductor.task(attempt.task_id)["workerId"] == "the-worker"
+
+
+def test_what_was_taken_before_a_type_failed_is_not_lost(conductor, proxy, behind_proxy, make_flow):
+    good, bad = make_flow(), make_flow()
+    good.start()
+    proxy.add(Rule(Refuse(400), path=bad.task, times=None))
+    attempts = conductor.wait_while_none(lambda: behind_proxy_poll(behind_proxy, [good.task, bad.task]))
+    assert [attempt.task_def_name for attempt in attempts] == [good.task]
+
+
+def behind_proxy_poll(engine, types):
+    try:
+        return engine.poll(types, 4, "w") or None
+    except ConductorError:
+        return None  # the bad one was first in turn
+
+
+def test_a_poll_whose_answer_is_lost_is_not_made_again(conductor, proxy, behind_proxy, flow):
+    flow.start()
+    flow.start()
+    conductor.wait_for(flow.started[1], lambda found: bool(found["tasks"]))
+    proxy.add(Rule(Swallow(), path="poll/batch"))
+    with pytest.raises(ConductorError, match="cut"):
+        behind_proxy.poll([flow.task], 1, "w")
+    assert len(taken(conductor, behind_proxy, [flow.task], 2)) <= 1
+
+
+def test_a_poll_that_was_never_sent_is_made_again_by_the_next(conductor, proxy, behind_proxy, flow):
+    flow.start()
+    proxy.add(Rule(CutBefore(reset=True), path="poll/batch", times=2))
+    attempts = conductor.wait_while_none(lambda: behind_proxy_poll(behind_proxy, [flow.task]))
+    assert len(attempts) == 1
+
+
+# ---- giving back
+
+
+def test_what_is_given_back_is_delivered_again_at_once_and_no_retry_is_spent(conductor, engine, flow):
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    assert engine.give_back(attempt)
+    (again,) = taken(conductor, engine, [flow.task])
+    assert (again.task_id, again.retry_count, again.poll_count) == (attempt.task_id, 0, 2)
+    with pytest.raises(StaleAttemptError, match="poll_count 1 is now 2"):
+        assert_current_attempt_snapshot(attempt, engine.load_current_attempt(attempt))
+    engine.report_result(again, DONE)
+    conductor.wait_for_end(flow.started[0])
+    assert len(conductor.tasks(flow.started[0])) == 1
+
+
+def test_what_another_worker_has_by_now_is_not_given_back(conductor, engine, flow):
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    engine.give_back(attempt)
+    (again,) = taken(conductor, engine, [flow.task])
+    assert not engine.give_back(attempt)
+    assert_current_attempt_snapshot(again, engine.load_current_attempt(again))
+
+
+def test_what_was_ended_or_removed_is_not_given_back(conductor, engine, make_flow):
+    ended, removed = make_flow(), make_flow()
+    attempts = []
+    for flow in (ended, removed):
+        flow.start()
+        attempts += taken(conductor, engine, [flow.task])
+    conductor.terminate(ended.started[0])
+    conductor.expect("DELETE", f"/workflow/{removed.started[0]}/remove", query={"archiveWorkflow": False})
+    assert [engine.give_back(attempt) for attempt in attempts] == [False, False]
+    assert conductor.task(attempts[0].task_id)["status"] == "CANCELED"
+
+
+# ---- leases
+
+
+def test_a_lease_that_is_held_outlives_the_response_timeout(conductor, engine, make_flow):
+    flow = make_flow(responseTimeoutSeconds=1, timeoutPolicy="RETRY")
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    lease = engine.hold(attempt)
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        conductor.decide(flow.started[0])
+        time.sleep(0.1)
+    assert not lease.is_late
+    lease.stop()
+    assert_current_attempt_snapshot(attempt, engine.load_current_attempt(attempt))
+    engine.report_result(attempt, DONE)
+    assert conductor.wait_for_end(flow.started[0])["status"] == "COMPLETED"
+    assert len(conductor.tasks(flow.started[0])) == 1
+
+
+def test_a_lease_that_is_not_held_is_lost(conductor, engine, make_flow):
+    flow = make_flow(responseTimeoutSeconds=1, timeoutPolicy="RETRY")
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    (again,) = conductor.wait_while_none(
+        lambda: conductor.decide(flow.started[0]) or engine.poll([flow.task], 1, "w") or None
+    )
+    assert (again.retried_task_id, again.retry_count) == (attempt.task_id, 1)
+    assert engine.load_current_attempt(attempt).status == "TIMED_OUT"
+
+
+def test_a_lease_whose_heartbeats_do_not_arrive_says_so_and_recovers(conductor, proxy, behind_proxy, make_flow):
+    flow = make_flow(responseTimeoutSeconds=1)
+    flow.start()
+    (attempt,) = taken(conductor, behind_proxy, [flow.task])
+    rule = proxy.add(Rule(Refuse(503), method="POST", path="/api/tasks$", times=None))
+    lease = behind_proxy.hold(attempt)
+    conductor.wait_while_none(lambda: lease.is_late or None)
+    assert rule.fired >= 2
+    proxy.clear()
+    conductor.wait_while_none(lambda: None if lease.is_late else True)
+    lease.stop()
+
+
+def test_stopping_a_lease_waits_for_the_heartbeat_in_flight(conductor, proxy, behind_proxy, make_flow):
+    flow = make_flow(responseTimeoutSeconds=3)
+    flow.start()
+    (attempt,) = taken(conductor, behind_proxy, [flow.task])
+    rule = proxy.add(Rule(Delay(0.5), method="POST", path="/api/tasks$"))
+    lease = behind_proxy.hold(attempt)
+    conductor.wait_while_none(lambda: rule.fired or None)
+    assert not heartbeats(proxy)
+    lease.stop()
+    assert len(heartbeats(proxy)) == 1
+    behind_proxy.report_result(attempt, DONE)
+    assert conductor.wait_for_end(flow.started[0])["status"] == "COMPLETED"
+
+
+def poll_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def heartbeats(proxy):
+    return [seen for seen in proxy.seen() if (seen.method, seen.target, seen.status) == ("POST", "/api/tasks", 200)]
+
+
+def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, make_flow):
+    """Without joining one of 60 reports is reverted, with three heartbeats in flight 64 of 150."""
+    flow = make_flow(responseTimeoutSeconds=1)
+    for _ in range(30):
+        flow.start()
+    leases = {}
+    while len(leases) < 30:
+        leases |= {attempt: engine.hold(attempt) for attempt in engine.poll([flow.task], 30, "w")}
+
+    def work(attempt):
+        lease = leases[attempt]
+        poll_until(lambda: lease.silent_seconds > 1 / 3)  # the interval: a heartbeat is in flight, or about to be
+        lease.stop()
+        engine.report_result(attempt, DONE)
+        return engine.load_current_attempt(attempt).status
+
+    with ThreadPoolExecutor(10) as threads:
+        assert list(threads.map(work, leases)) == ["COMPLETED"] * 30
+    assert [conductor.wait_for_end(workflow)["status"] for workflow in flow.started] == ["COMPLETED"] * 30
+
+
+# ---- looking
+
+
+def test_many_tasks_are_looked_at_in_one_call(conductor, engine, flow):
+    for _ in range(4):
+        flow.start()
+    attempts = []
+    while len(attempts) < 4:
+        attempts += engine.poll([flow.task], 4, "w")
+    live, done, cancelled, removed = attempts
+    engine.report_result(done, DONE)
+    conductor.terminate(cancelled.workflow_instance_id)
+    conductor.expect("DELETE", f"/workflow/{removed.workflow_instance_id}/remove", query={"archiveWorkflow": False})
+    found = engine.current_of(attempts)
+    assert {task_id: task and task.status for task_id, task in found.items()} == {
+        live.task_id: "IN_PROGRESS",
+        done.task_id: "COMPLETED",
+        cancelled.task_id: "CANCELED",
+        removed.task_id: None,
+    }
+    assert engine.current_of([]) == {}
+
+
+def test_the_log_of_a_task_takes_lines_before_and_after_its_end(conductor, engine, flow):
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    engine.log(attempt, 'half done: "\u6f22" \u00e4')
+    engine.report_result(attempt, DONE)
+    engine.log(attempt, "after the end")
+    engine.log(attempt, "x" * 200_000)
+    lines = [entry["log"] for entry in conductor.expect("GET", f"/tasks/{attempt.task_id}/log")]
+    assert sorted(lines, key=len)[:2] == ["after the end", 'half done: "\u6f22" \u00e4']
+    assert len(max(lines, key=len)) == 64 * 1024
+
+
+# ---- reports
+
+
+@pytest.mark.parametrize("fault", [Swallow(), CutBefore(), Refuse(503)], ids=lambda fault: type(fault).__name__)
+def test_a_report_that_breaks_off_is_delivered_by_the_next_round(conductor, proxy, behind_proxy, flow, tmp_path, fault):
+    flow.start()
+    (attempt,) = taken(conductor, behind_proxy, [flow.task])
+    delivery = Delivery(behind_proxy, ResultSpool(tmp_path / "reports"))
+    proxy.add(Rule(fault, method="POST", path="/api/tasks$"))
+    assert delivery.deliver(attempt, DONE) is Delivered.KEPT
+    assert [outcome for _, outcome in delivery.deliver_kept()] == [Delivered.RECORDED]
+    assert conductor.wait_for_end(flow.started[0])["output"] == DONE.output
+
+
+def test_a_report_that_the_server_reverted_is_posted_again(conductor, proxy, behind_proxy, engine, flow, tmp_path):
+    """A heartbeat of an earlier execution that comes between post and read back, as the server lets it."""
+    flow.start()
+    (attempt,) = taken(conductor, behind_proxy, [flow.task])
+    rule = proxy.add(Rule(Refuse(200, body=b"taken"), method="POST", path="/api/tasks$"))
+    delivery = Delivery(behind_proxy, ResultSpool(tmp_path / "reports"))
+    assert delivery.deliver(attempt, DONE) is Delivered.RECORDED
+    assert rule.fired == 1
+    assert conductor.wait_for_end(flow.started[0])["status"] == "COMPLETED"
+
+
+def test_a_result_that_is_too_large_fails_plainly(conductor, engine, flow):
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    engine.report_result(attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * (engine.max_output_bytes)}}))
+    now = engine.load_current_attempt(attempt)
+    assert now.status == "FAILED_WITH_TERMINAL_ERROR"
+    assert "too large for Conductor" in now.reason_for_incompletion
+
+
+def test_a_result_just_within_the_limit_is_kept_whole(conductor, engine, flow):
+    flow.start()
+    (attempt,) = taken(conductor, engine, [flow.task])
+    output = {"result": {"text": "\u6f22" * ((engine.max_output_bytes - 100) // 3)}}
+    engine.report_result(attempt, RuntimeTaskResult("COMPLETED", output))
+    assert engine.load_record(attempt).tries[0].output == output
+
+
+# ---- what is not there
+
+
+def test_a_task_that_is_not_there_is_an_error_of_its_own(engine):
+    with pytest.raises(TaskNotFoundError, match="no-such-task"):
+        engine.load_task("no-such-task")
+    with pytest.raises(EngineError, match="400"):
+        engine.load_task("../metadata/taskdefs")
+
+
+def test_a_server_that_is_none_is_said(proxy, behind_proxy):
+    proxy.add(Rule(Refuse(200, {"Content-Type": "text/html"}, b"<html>welcome</html>"), times=None))
+    with pytest.raises(ConductorError, match="no JSON"):
+        behind_proxy.get_taskdef("build")
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(proxy, behind_proxy):
+    rule = proxy.add(Rule(Refuse(503), times=2))
+    assert behind_proxy.get_taskdef(fresh("none")) is None
+    assert rule.fired == 2
