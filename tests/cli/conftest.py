@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,86 +10,10 @@ import pytest
 
 from perago.cli.app import invoke
 
-BODIES = Path(__file__).parent / "modules"
-SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "NO_COLOR", "COLUMNS")
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-@dataclass(frozen=True)
-class Said:
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Project:
-    """A directory in which commands run, with a workspace root of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.repo = path / "data.git"
-        self.workspace_root = path.parent / "workspaces"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        return {
-            **kept,
-            "PATH": path,
-            "PYTHONPATH": str(BODIES),
-            "PERAGO_WORKSPACE_ROOT": str(self.workspace_root),
-            "XDG_STATE_HOME": str(self.path.parent / "state"),
-        }
-
-    def write(self, files: dict[str, str], directory: str = "source") -> Path:
-        for name, text in files.items():
-            path = self.path / directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return self.path / directory
-
-    def git(self, *arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-c", "safe.directory=*", "-C", str(self.repo), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    def head(self, branch: str = "main") -> str:
-        return self.git("rev-parse", f"refs/heads/{branch}")
-
-    def show(self, path: str, ref: str = "main") -> str:
-        return self.git("show", f"{ref}:{path}")
-
-    @staticmethod
-    def wait_for(path: Path, seconds: float = 30) -> str:
-        """Wait until a file is there; its text."""
-        deadline = time.monotonic() + seconds
-        while not path.exists():
-            assert time.monotonic() < deadline, f"{path} did not appear in {seconds} s"
-            time.sleep(0.01)
-        return path.read_text()
-
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the installed program."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
-        environment = self.environment | options.pop("env", {})
-        return subprocess.Popen(["perago", *arguments], cwd=self.path, env=environment, text=True, **options)
-
-    def run(self, *arguments: str, stdin_text: str | None = None, **options: Any) -> Said:
-        """Run the installed program to its end."""
-        if stdin_text is not None:
-            options["stdin"] = subprocess.PIPE
-        with self.start(*arguments, **options) as process:
-            out, err = process.communicate(stdin_text, timeout=60)
-        return Said(process.returncode, out, err)
+from cli_project import BODIES, SETTINGS, Project, Said
+from lakefs_project import LakeFSProject
 
 
 @pytest.fixture
@@ -135,3 +55,14 @@ def perago(project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: py
 def _is_of_a_project(module: object) -> bool:
     file = getattr(module, "__file__", None)
     return file is not None and "/project/" in file
+
+
+@pytest.fixture
+def songs(tmp_path: Path, lakefs_server, lakefs_repository, perago, monkeypatch: pytest.MonkeyPatch):
+    """A project with a repository on lakeFS that has one commit on main; commands in this process find it too."""
+    made = LakeFSProject(tmp_path / "project", lakefs_server, lakefs_repository)
+    for name, value in made.settings.items():
+        monkeypatch.setenv(name, value)
+    made.write({"in/a.txt": "alpha", "in/b.txt": "beta", "other.txt": "other"})
+    assert perago("import", "source", *made.on_main).code == 0
+    return made

@@ -109,11 +109,9 @@ def parse_address(argument: str) -> Address:
 
         return GitAddress(Path(argument).expanduser().absolute())
     if match["scheme"].lower() == "lakefs":
-        raise RuntimeConfigError(
-            f"--repo {argument!r} needs LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID, "
-            f"LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY and the lakeFS store, which this version does not have yet; "
-            f"give the path of a git repository"
-        )
+        from perago.cli.lakefs_address import LakeFSAddress
+
+        return LakeFSAddress.parse(argument[match.end() :])
     raise RuntimeConfigError(
         f"--repo takes lakefs://NAME or the path of a bare git repository, no {match['scheme']}:// address; clone it "
         f"first, with `git clone --bare`"

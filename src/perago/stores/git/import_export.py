@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
 
-from perago.errors import BranchNotFoundError, HeadMovedError, WorkspaceStorageError
+from perago.errors import BranchNotFoundError, HeadMovedError
 from perago.names import check_git_name
 from perago.ports import Clock
 from perago.spec import WorkspaceSpec
@@ -22,9 +21,9 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.trees import Overlay, edit, find, walk
 from perago.stores.git.upload import Uploader
+from perago.workspace.empty_directory import empty_directory
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress
-from perago.workspace.removal import delete_tree
 from perago.workspace.scan import scan
 
 _SWAPS = 64
@@ -175,34 +174,8 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
     """
     commit = repository.input_commit(ref)
     layout = plan_layout(repository, str(commit.id), spec, may_be_missing=False)
-    with _empty_directory(target):
+    with empty_directory(target):
         check_layout(layout, target)
         progress.total_files = len(layout.files)
         lay_out(repository, layout, target, progress.add)
     return len(layout.files)
-
-
-@contextmanager
-def _empty_directory(target: Path) -> Iterator[None]:
-    """Make a directory, or find it empty; if what is done in it fails, it is as before."""
-    is_new = not target.exists()
-    _make_empty_directory(target)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError, WorkspaceStorageError):  # the first failure is to be told
-            for path in list(target.iterdir()):
-                delete_tree(path)
-            if is_new:
-                target.rmdir()
-        raise
-
-
-def _make_empty_directory(target: Path) -> None:
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(target.iterdir())
-    except OSError as exc:
-        raise WorkspaceStorageError(f"{target} cannot be made or read: {exc.strerror}. Give another directory") from exc
-    if not is_empty:
-        raise WorkspaceStorageError(f"{target} is not empty, and nothing of yours is overwritten. Give a new directory")

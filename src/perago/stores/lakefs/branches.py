@@ -18,6 +18,7 @@ STAGING_PREFIX = "perago-"
 _TIME = "%Y%m%dt%H%M%Sz"
 _NAME = re.compile(rf"{STAGING_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
 _CANARY = "canary"
+_IMPORT = "import"
 _CONTENT_SUFFIX = "-content"
 
 
@@ -47,6 +48,11 @@ def content_name(name: str) -> str:
 def canary_name(now: datetime, token: str) -> str:
     """A scratch branch; `token` makes it nobody else's."""
     return f"{STAGING_PREFIX}{_time(now)}-{_CANARY}-{token}"
+
+
+def import_name(now: datetime, token: str) -> str:
+    """The branch on which an import is staged; `token` makes it nobody else's."""
+    return f"{STAGING_PREFIX}{_time(now)}-{_IMPORT}-{token}"
 
 
 def parse_staging(name: str) -> StagingBranch | None:

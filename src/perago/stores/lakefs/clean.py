@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from perago.errors import StoreError
 from perago.models import StagedWorkspace, Stamp
 from perago.ports import Clock
+from perago.repositories import AttemptLiveness
 from perago.stores.lakefs.branches import STAGING_PREFIX, StagingBranch, parse_staging
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.message import staged_stamp_of
 from perago.workspace.owner import Liveness
-
-AttemptLiveness = Callable[[Stamp], Liveness]
-"""Whether the attempt runs that made a stamp; "unknown" where nobody can tell."""
 
 _GONE = 404
 

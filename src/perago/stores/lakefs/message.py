@@ -43,8 +43,16 @@ def stamp_of(commit: Commit) -> Stamp | None:
 
 
 def carries_stamp(commit: Commit) -> bool:
-    """Whether there is a stamp on it at all, also one that cannot be read, or is another commit's."""
-    return any(name.startswith(_STAMP) for name in commit.metadata)
+    """Whether there is a stamp on it at all, also one that cannot be read, or is another commit's.
+
+    An import says only which head it expected.
+    """
+    return any(name.startswith(_STAMP) and name != EXPECTED_PARENT for name in commit.metadata)
+
+
+def names_other_content(commit: Commit) -> bool:
+    """Whether its stamp was made for other content: somebody made another commit with it."""
+    return commit.metadata.get(_CONTENT, commit.meta_range_id) != commit.meta_range_id
 
 
 def staged_stamp_of(commit: Commit) -> Stamp | None:

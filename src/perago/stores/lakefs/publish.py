@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
@@ -60,9 +61,16 @@ class Publishing:
         if len(commit.parents) != 1 or execution.stamp is None:
             raise StoreError(f"{staged.commit} was not staged by an attempt: it says not on which head")
         stamp = _stamp_on(execution, commit.parents[0])
-        swap = _Swap(self, workspace_input, commit, stamp, asyncio.get_running_loop().time() + self.merge_seconds)
+        return await self.swap(commit, workspace_input, publication_metadata(stamp, commit))
+
+    async def swap(self, staged: Commit, workspace_input: WorkspaceInput, metadata: Mapping[str, str]) -> Commit:
+        """Merge a commit of one parent into the branch, on that parent; the merge has this metadata.
+
+        Raises: as `publish`.
+        """
+        swap = _Swap(self, workspace_input, staged, metadata, asyncio.get_running_loop().time() + self.merge_seconds)
         found = await swap.run()
-        self._verify(found, commit, workspace_input)
+        self._verify(found, staged, workspace_input)
         return found
 
     def _verify(self, found: Commit, staged: Commit, workspace_input: WorkspaceInput) -> None:
@@ -90,7 +98,7 @@ class _Swap:
     publishing: Publishing
     workspace_input: WorkspaceInput
     staged: Commit
-    stamp: Stamp
+    metadata: Mapping[str, str]
     deadline: float
     tries: int = field(default=0, init=False)
 
@@ -128,7 +136,7 @@ class _Swap:
             self.staged.id,
             given.branch,
             message=self.staged.message + self.publishing.caution,
-            metadata=publication_metadata(self.stamp, self.staged),
+            metadata=self.metadata,
             options={"allow_empty": True} if same else {},
             timeout=max(self._left(), 0.001),
         )

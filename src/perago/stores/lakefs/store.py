@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from perago.errors import RuntimeConfigError
+from perago.findings import Finding
 from perago.http.loop import LoopThread
 from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
-from perago.spec import WorkspaceSpec
+from perago.repositories import AttemptLiveness, LogEntry
+from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.lakefs.branches import staging_name
 from perago.stores.lakefs.canary import Canary
-from perago.stores.lakefs.clean import AttemptLiveness, Janitor, cleanup_staging
+from perago.stores.lakefs.clean import Janitor, cleanup_staging
 from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import Commits, full_id
+from perago.stores.lakefs.commits import NOT_THERE, Commits, full_id
+from perago.stores.lakefs.examine import staged_commits, stamp_findings
+from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import FenceMode
 from perago.stores.lakefs.history import read_history
+from perago.stores.lakefs.import_export import Import, export
+from perago.stores.lakefs.log import log
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.publish import MERGE_SECONDS, NOT_GUARANTEED, Publishing, complete_noop
-from perago.stores.lakefs.resolve import resolve
+from perago.stores.lakefs.resolve import check_repository, resolve
 from perago.stores.lakefs.stage import Staging, StagingJob
 from perago.stores.lakefs.transfer import Transfer
 from perago.stores.lakefs.values import ServerFacts
@@ -187,6 +193,71 @@ class LakeFSStore:
         found = self._run(self._client.find_branch(repository, branch))
         return found.commit_id if found is not None else None
 
+    def branches(self, repository: str) -> list[str]:
+        """Names of all branches but hidden ones, sorted.
+
+        Raises:
+            RepositoryNotFoundError
+        """
+        return self._run(self._branches(repository))
+
+    def create_repository(self, repository: str, storage_namespace: str, branch: str) -> None:
+        """Make a repository with one branch, which points at an empty first commit.
+
+        Args:
+            storage_namespace: where the server keeps its objects; used by no other repository.
+
+        Raises:
+            StoreError: the server refuses.
+        """
+        self._run(self._client.create_repository(repository, storage_namespace, default_branch=branch))
+
+    def import_directory(
+        self, repository: str, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
+    ) -> str | None:
+        """Make a branch's content equal to a directory's. See `import_export.Import.run`."""
+        job = Import(
+            client=self._client,
+            commits=self._commits,
+            transfer=self._run(self._transfer(repository)),
+            publishing=self._publishing,
+            canary=self._canary if self._fence == "exact" else None,
+            clock=self._clock,
+            run_coroutine=self._run,
+            source=source,
+            branch=branch,
+            message=message,
+            spec=spec or WorkspaceSpec(),
+        )
+        return job.run(self._progress(Phase.STAGE))
+
+    def export(self, repository: str, ref: str, prefix: str, target: Path) -> int:
+        """Lay out a commit's files below a new or empty directory; returns how many. See `import_export.export`."""
+        transfer = self._run(self._transfer(repository))
+        spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
+        return export(transfer, ref, spec, target, self._progress(Phase.MATERIALIZE))
+
+    def log(self, repository: str, ref: str, limit: int) -> list[LogEntry]:
+        """The commit `ref` and its first parents, newest first, at most `limit` of them."""
+        return self._run(log(self._client, repository, ref, limit))
+
+    def examine(
+        self,
+        repository: str,
+        *,
+        older_than_seconds: float,
+        liveness_of: AttemptLiveness = lambda _: "unknown",
+        deep: bool = False,
+    ) -> Iterator[Finding]:
+        """Find staging branches that killed attempts left, and stamps that cannot be read; nothing is changed.
+
+        Args:
+            deep: look at all commits of each branch, not at the newest 1,000 only.
+        """
+        janitor = Janitor(self._client, self._clock, repository, older_than_seconds, liveness_of)
+        yield from staged_commits(janitor, self._run)
+        yield from self._run(stamp_findings(self._client, repository, deep=deep))
+
     def resolve(self, repository: str, ref: str) -> str:
         """Full id of the commit that a branch, a tag, an expression or the beginning of an id names."""
         return self._run(resolve(self._client, repository, ref))
@@ -198,6 +269,14 @@ class LakeFSStore:
         return self._run(Janitor(self._client, self._clock, repository, older_than_seconds, liveness_of).sweep())
 
     # ---- inside
+
+    async def _branches(self, repository: str) -> list[str]:
+        try:
+            return sorted([branch.id async for page in self._client.list_branches(repository) for branch in page])
+        except LakeFSError as exc:
+            if exc.status in NOT_THERE:
+                await check_repository(self._client, repository)
+            raise
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._is_used = True
