@@ -198,7 +198,7 @@ def test_a_small_file_of_another_size_than_it_had_is_refused(tmp_path, size):
 def test_a_large_file_of_another_size_than_it_had_is_refused_and_leaves_nothing(bench, size):
     write_files(bench.root, {"large": LARGE})
     with (bench.root / "large").open("rb") as file, pytest.raises(WorkspaceContentError, match="large changed while"):
-        LfsStore(bench.path).store(file.fileno(), "large", size)
+        LfsStore(bench.path).store(file.fileno(), "large", size, lambda _: None)
     assert list((bench.path / "lfs").rglob("*/*/*/*")) == []
     assert list((bench.path / "lfs/tmp").iterdir()) == []
 

@@ -1,10 +1,14 @@
 """What the observer hears of moving data, and what loading the store costs."""
 
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
+import pytest
 from git_support import EVERYTHING, make_execution, write_files
 
+from perago.errors import TaskCancelledError
 from perago.models import Changes, Publish
 from perago.ports import Phase
 from perago.stores.git import GitStore
@@ -20,6 +24,12 @@ class SteppingClock:
     def monotonic(self):
         self.time += INTERVAL_SECONDS / 4
         return self.time
+
+    def now(self):
+        return datetime.now(UTC)
+
+
+LARGE = os.urandom(12 << 20)
 
 
 def test_the_last_event_of_a_phase_says_all_of_it(bench):
@@ -37,6 +47,49 @@ def test_the_last_event_of_a_phase_says_all_of_it(bench):
     store.stage_workspace(target, bench.input(base), EVERYTHING, execution)
     assert (events[-1].phase, events[-1].execution_id) == (Phase.STAGE, execution.execution_id)
     assert events[-1].attributes == {"files": 1, "bytes": 5, "total_files": 1}
+
+
+def test_a_large_file_under_way_says_how_far_it_is(bench):
+    events = []
+    store = GitStore(bench.path, observer=events.append, clock=SteppingClock())
+    base = bench.import_files({"a": b"a", "large": LARGE})
+    target = bench.root / "target"
+    target.mkdir()
+    store.download_workspace(bench.input(base), EVERYTHING, target)
+    write_files(target, {"large": LARGE[::-1]})
+    execution = make_execution(base, changes=Changes(modified=("large",)), plan=Publish(base))
+    store.stage_workspace(target, bench.input(base), EVERYTHING, execution)
+    store.import_directory(target, "other", "m")
+    for phase, small, files in ((Phase.MATERIALIZE, 1, 2), (Phase.STAGE, 0, 1)):
+        told = [dict(event.attributes) for event in events if event.phase is phase]
+        under_way = [told["bytes"] for told in told if told["files"] == files - 1 and told["bytes"] > small]
+        assert len(under_way) >= 2, "12 chunks, and an event for every fourth look at the clock"
+        assert under_way[0] < under_way[1] <= len(LARGE) + small
+        assert {"files": files, "bytes": len(LARGE) + small, "total_files": files} in told
+
+
+@pytest.mark.parametrize("phase", [Phase.MATERIALIZE, Phase.STAGE])
+def test_an_observer_can_stop_a_large_file_under_way_and_nothing_of_it_is_left(bench, phase):
+    def stop(event):
+        if event.phase is phase:
+            assert event.attributes["files"] == 0
+            raise TaskCancelledError("enough")
+
+    base = bench.import_files({"large": LARGE})
+    before = sorted(path for path in (bench.path / "lfs").rglob("*") if path.is_file())
+    store = GitStore(bench.path, observer=stop, clock=SteppingClock())
+    target = bench.root / "target"
+    write_files(target, {"large": LARGE[::-1]})
+    execution = make_execution(base, changes=Changes(modified=("large",)), plan=Publish(base))
+    moves = {
+        Phase.STAGE: lambda: store.stage_workspace(target, bench.input(base), EVERYTHING, execution),
+        Phase.MATERIALIZE: lambda: store.export(base, "/", bench.root / "out"),
+    }
+    with pytest.raises(TaskCancelledError):
+        moves[phase]()
+    assert sorted(path for path in (bench.path / "lfs").rglob("*") if path.is_file()) == before
+    assert not (bench.root / "out").exists()
+    assert bench.git("for-each-ref", "refs/perago") == ""
 
 
 def test_imports_and_exports_say_how_far_they_are(bench):

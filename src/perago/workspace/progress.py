@@ -14,7 +14,7 @@ class Progress:
 
     Attributes:
         total_files: how many there will be; 0 until that is known.
-        files, bytes: how many are done.
+        files: how many are done; bytes: of these, and of a file under way.
     """
 
     def __init__(
@@ -35,13 +35,24 @@ class Progress:
         self._begun = self._told = clock.monotonic()
         self.files = 0
         self.bytes = 0
+        self._moved = 0
 
     def add(self, size: int) -> None:
-        """One more file of this many bytes is done."""
+        """One more file of this many bytes is done, those that were told to `move` included."""
         self.files += 1
-        self.bytes += size
+        self.bytes += size - self._moved
+        self._moved = 0
+        self._tell(is_last=self.files == self.total_files)
+
+    def move(self, count: int) -> None:
+        """So many bytes more of a file under way; only where files go one after the other."""
+        self._moved += count
+        self.bytes += count
+        self._tell()
+
+    def _tell(self, *, is_last: bool = False) -> None:
         now = self._clock.monotonic()
-        if now - self._told >= INTERVAL_SECONDS or self.files == self.total_files:
+        if is_last or now - self._told >= INTERVAL_SECONDS:
             self._told = now
             self._observer(self._event(now))
 

@@ -156,10 +156,9 @@ class Import:
         uploaded: dict[str, Leaf] = {}
         known = frozenset(leaf.id for leaf in present.values())
         with open_writer(self.repository, len(paths), known) as writer:
-            uploader = Uploader(self.repository, writer, source)
+            uploader = Uploader(self.repository, writer, source, progress)
             for path in paths:
-                uploaded[path], size = uploader.upload(path, present.get(path))
-                progress.add(size)
+                uploaded[path] = uploader.upload(path, present.get(path))
         return uploaded
 
 
@@ -177,5 +176,5 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
     with empty_directory(target):
         check_layout(layout, target)
         progress.total_files = len(layout.files)
-        lay_out(repository, layout, target, progress.add)
+        lay_out(repository, layout, target, progress)
     return len(layout.files)

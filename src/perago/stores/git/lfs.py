@@ -12,7 +12,7 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +90,11 @@ class LfsStore:
     def path_of(self, sha256: str) -> Path:
         return self.root / "objects" / sha256[:2] / sha256[2:4] / sha256
 
-    def store(self, descriptor: int, path: str, size: int) -> Pointer:
+    def store(self, descriptor: int, path: str, size: int, moved: Callable[[int], None]) -> Pointer:
         """Stream a file in, and sync it, unless it is there already.
+
+        Args:
+            moved: called with the size of each chunk; if it raises, nothing is stored.
 
         Raises:
             WorkspaceContentError: it does not have `size` bytes.
@@ -103,6 +106,7 @@ class LfsStore:
                 digest.update(chunk)
                 write_all(out, chunk)
                 written += len(chunk)
+                moved(len(chunk))
             if written != size:
                 raise WorkspaceContentError(f"{path} changed while it was being staged: it had {size} bytes")
             pointer = Pointer(digest.hexdigest(), size)
@@ -117,8 +121,8 @@ class LfsStore:
             self._install(name, out, pointer)
         return pointer
 
-    def lay_out(self, pointer: Pointer, path: str, out: int) -> None:
-        """Copy an object into an open file, checking size and hash on the way.
+    def lay_out(self, pointer: Pointer, path: str, out: int, moved: Callable[[int], None]) -> None:
+        """Copy an object into an open file, checking size and hash on the way. `moved` as of `store`.
 
         Raises:
             StoreError: it is not there, or is not what its name says.
@@ -136,6 +140,7 @@ class LfsStore:
                 digest.update(chunk)
                 write_all(out, chunk)
                 copied += len(chunk)
+                moved(len(chunk))
         finally:
             os.close(descriptor)
         if (copied, digest.hexdigest()) != (pointer.size, pointer.sha256):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from perago.stores.git.trees import Snapshot, find, walk
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
+from perago.workspace.progress import Progress
 from perago.workspace.storage import storage_errors
 
 _KINDS = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}
@@ -68,11 +68,8 @@ def check_layout(layout: Layout, target: Path) -> None:
     check_object_names((path for path, _ in layout.files), probe_folding(target))
 
 
-def lay_out(repository: Repository, layout: Layout, target: Path, done: Callable[[int], None]) -> dict[str, str]:
+def lay_out(repository: Repository, layout: Layout, target: Path, progress: Progress) -> dict[str, str]:
     """Write the files below an existing, empty directory.
-
-    Args:
-        done: called with the size of each file that is written.
 
     Returns:
         digest by path, as `ports.FileDigests` has them.
@@ -90,11 +87,11 @@ def lay_out(repository: Repository, layout: Layout, target: Path, done: Callable
                 continue
             _write_file(target, path, leaf, data)
             digests[path] = f"git-sha1:{leaf.id}"
-            done(len(data))
+            progress.add(len(data))
         for path, leaf, pointer in large:
-            _write_large(lfs, target, path, leaf, pointer)
+            _write_large(lfs, target, path, leaf, pointer, progress)
             digests[path] = f"sha256:{pointer.sha256}"
-            done(pointer.size)
+            progress.add(pointer.size)
     return digests
 
 
@@ -121,9 +118,9 @@ def _write_file(target: Path, path: str, leaf: Leaf, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _write_large(lfs: LfsStore, target: Path, path: str, leaf: Leaf, pointer: Pointer) -> None:
+def _write_large(lfs: LfsStore, target: Path, path: str, leaf: Leaf, pointer: Pointer, progress: Progress) -> None:
     descriptor = open_new(f"{target}/{path}", executable=leaf.is_executable)
     try:
-        lfs.lay_out(pointer, path, descriptor)
+        lfs.lay_out(pointer, path, descriptor, progress.move)
     finally:
         os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -37,6 +37,7 @@ from perago.stores.git.repository import Repository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
 from perago.workspace.merge import merge_paths
+from perago.workspace.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,16 @@ class Staging:
         workspace_input: WorkspaceInput,
         spec: WorkspaceSpec,
         execution: TaskExecution,
-        done: Callable[[int], None],
+        progress: Progress,
     ) -> StagedWorkspace:
-        """See `ports.StageWorkspace`. `done` is called with the size of each file that is uploaded."""
+        """See `ports.StageWorkspace`."""
         plan = self._plan(workspace_input, execution)
         self.repository.commit(plan.head)  # libgit2 would write a commit on a parent that is not there
         stamp = stamp_for(execution, plan)
         base = str(self.repository.input_commit(workspace_input.ref).id)
         changes = changes_for(execution, plan)
         with open_writer(self.repository, len(changes.written)) as writer:
-            own = self._upload(writer, workspace_dir, spec, changes, done)
+            own = self._upload(writer, workspace_dir, spec, changes, progress)
             tree = self._tree(writer, plan, base, own)
             commit_id = self._commit(writer, plan, stamp, changes, tree)
         name = self.references.keep_staged(staging_branch_name(execution), commit_id)
@@ -85,16 +86,15 @@ class Staging:
         workspace_dir: Path,
         spec: WorkspaceSpec,
         changes: Changes,
-        done: Callable[[int], None],
+        progress: Progress,
     ) -> dict[str, Leaf | None]:
         """Store the written files; returns what is to stand at each changed path of the repository."""
         for path in changes.written:
             check_git_name(spec.root + path)
         own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
-        uploader = Uploader(self.repository, writer, workspace_dir)
+        uploader = Uploader(self.repository, writer, workspace_dir, progress)
         for path in changes.written:
-            own[spec.root + path], size = uploader.upload(path)
-            done(size)
+            own[spec.root + path] = uploader.upload(path)
         return own
 
     def _tree(self, writer: ObjectWriter, plan: WritePlan, base: str, own: Overlay) -> str:

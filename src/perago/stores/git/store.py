@@ -89,7 +89,7 @@ class GitStore:
         )
         check_layout(layout, workspace_dir)
         progress = self._progress(Phase.MATERIALIZE, len(layout.files))
-        return lay_out(self._repository, layout, workspace_dir, progress.add)
+        return lay_out(self._repository, layout, workspace_dir, progress)
 
     def read_history(self, workspace_input: WorkspaceInput, /) -> History:
         """Read the head, then the first-parent line from it down to the input."""
@@ -107,7 +107,7 @@ class GitStore:
         total = len(execution.changes.written) if execution.changes is not None else 0
         progress = self._progress(Phase.STAGE, total, execution)
         staging = Staging(self._repository, self._references, self._clock)
-        return staging.stage(workspace_dir, workspace_input, workspace_spec, execution, progress.add)
+        return staging.stage(workspace_dir, workspace_input, workspace_spec, execution, progress)
 
     def publish_workspace(
         self,

@@ -10,6 +10,7 @@ from pygit2.enums import ObjectType
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
 from perago.stores.git.objects import EXECUTABLE, FILE, Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.repository import Repository
+from perago.workspace.progress import Progress
 from perago.workspace.reading import open_workspace_file, read_whole
 
 
@@ -19,15 +20,17 @@ class Uploader:
     Args:
         writer: where blobs go.
         root: the directory.
+        progress: is told of each file, and of large ones under way.
     """
 
-    def __init__(self, repository: Repository, writer: ObjectWriter, root: Path) -> None:
+    def __init__(self, repository: Repository, writer: ObjectWriter, root: Path, progress: Progress) -> None:
         self._lfs = LfsStore(repository.path)
         self._reader = ObjectReader(repository)
         self._writer = writer
         self._root = root
+        self._progress = progress
 
-    def upload(self, path: str, present: Leaf | None = None) -> tuple[Leaf, int]:
+    def upload(self, path: str, present: Leaf | None = None) -> Leaf:
         """Store one file, streamed where it is large.
 
         Args:
@@ -35,7 +38,7 @@ class Uploader:
             present: what the repository has at this path now; a large file that equals it is read, and not written.
 
         Returns:
-            what stands for it in a tree, and its size in bytes.
+            what stands for it in a tree.
 
         Raises:
             WorkspaceContentError: it is no regular file, cannot be read, or changes meanwhile.
@@ -49,7 +52,9 @@ class Uploader:
                 if looks_like_pointer(blob):
                     blob = self._lfs.store_bytes(blob, path).encode()
         mode = EXECUTABLE if state.st_mode & 0o100 else FILE
-        return Leaf(mode, self._writer.write(ObjectType.BLOB, blob)), state.st_size
+        leaf = Leaf(mode, self._writer.write(ObjectType.BLOB, blob))
+        self._progress.add(state.st_size)
+        return leaf
 
     def _large(self, descriptor: int, path: str, size: int, present: Leaf | None) -> Pointer:
         pointer = self._pointer_at(present)
@@ -57,7 +62,7 @@ class Uploader:
             if self._lfs.digest(descriptor, path) == pointer.sha256 and self._lfs.reuse(pointer):
                 return pointer
             os.lseek(descriptor, 0, os.SEEK_SET)
-        return self._lfs.store(descriptor, path, size)
+        return self._lfs.store(descriptor, path, size, self._progress.move)
 
     def _pointer_at(self, present: Leaf | None) -> Pointer | None:
         return parse_pointer(self._reader.blob(present.id)) if present is not None and present.is_file else None
