@@ -1,9 +1,17 @@
 """What the tests on a real Conductor share: definitions of their own, and an engine."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from perago.engines.conductor import ConductorEngine
 from servers.conductor_api import fresh, simple
+from servers.fixtures import repository_on
+from servers.lakefs_hooks import store_on
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conductor_scene import Scene
 
 
 class Flow:
@@ -60,3 +68,13 @@ def flow(make_flow):
 def engine(conductor_server):
     with ConductorEngine(conductor_server.api_url) as engine:
         yield engine
+
+
+@pytest.fixture
+def scene(conductor, engine, lakefs_server, tmp_path):
+    """A repository on a real lakeFS, and the engine."""
+    with repository_on(lakefs_server) as repository, store_on(lakefs_server) as store:
+        scene = Scene(conductor, engine, store, repository, tmp_path)
+        yield scene
+        scene.close()
+        assert scene.staged() == []
