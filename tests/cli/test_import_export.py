@@ -135,7 +135,7 @@ def test_what_cannot_be_exported_exits_with_2_and_writes_nothing(project, perago
     [
         ("nowhere.git", "Make one with `perago import"),
         ("source", "is no git repository"),
-        ("lakefs://data", "needs LAKECTL_SERVER_ENDPOINT_URL"),
+        ("lakefs://data", "set LAKECTL_SERVER_ENDPOINT_URL"),
         ("https://host/data.git", "clone it first"),
     ],
 )

@@ -32,7 +32,7 @@ def untouched(repository, perago):
         ),
         (("cli_single", "--repo", "nowhere.git", "--branch", "main"), "Make one with `perago import DIR --repo"),
         (("cli_single", "--repo", "source", "--branch", "main"), "is no git repository"),
-        (("cli_single", "--repo", "lakefs://data", "--branch", "main"), "needs LAKECTL_SERVER_ENDPOINT_URL"),
+        (("cli_single", "--repo", "lakefs://data", "--branch", "main"), "set LAKECTL_SERVER_ENDPOINT_URL"),
         (("cli_single", "--repo", "data.git", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Make it"),
         (("cli_single", *REPO, "--ref", "ffffffffff"), "there is no commit 'ffffffffff'"),
         (("cli_single", *REPO, "--params", "{"), "--params is no JSON"),

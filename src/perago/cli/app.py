@@ -20,6 +20,7 @@ _COMMANDS = {
     "export": ("perago.cli.export", "Lay out a commit's files in a directory."),
     "log": ("perago.cli.log", "Show who published what, from what, with what result."),
     "cache": ("perago.cli.cache", "Show what the host's object cache holds, and clear it."),
+    "fence": ("perago.cli.fence", "Check a lakeFS branch's publish fence, and put it there."),
     "doctor": ("perago.cli.doctor", "Find what is left over, missing or damaged, and mend it."),
 }
 

@@ -18,6 +18,7 @@ from perago.repositories import Repository
 from perago.settings import LakeFSConfig, RuntimeConfig, load_run_config
 
 if TYPE_CHECKING:
+    from perago.stores.lakefs.fence import FenceMode
     from perago.stores.lakefs.store import LakeFSStore
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
@@ -64,13 +65,13 @@ class LakeFSAddress:
 
     @contextmanager
     def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:
-        with self._store(observer, merge_seconds) as store:
+        with self.open_store(observer, merge_seconds=merge_seconds) as store:
             store.branches(self.name)  # raises what is wrong with it
             yield self._repository(store)
 
     @contextmanager
     def create(self, branch: str, observer: Observer, *, storage_namespace: str | None) -> Iterator[Repository]:
-        with self._store(observer, None) as store:
+        with self.open_store(observer) as store:
             try:
                 store.branches(self.name)
             except RepositoryNotFoundError as exc:
@@ -95,7 +96,14 @@ class LakeFSAddress:
         return f"lakectl branch create {self.argument}/{branch} --source {self.argument}/COMMIT"
 
     @contextmanager
-    def _store(self, observer: Observer, merge_seconds: float | None) -> Iterator[LakeFSStore]:
+    def open_store(
+        self, observer: Observer = ignore, *, merge_seconds: float | None = None, fence: FenceMode | None = None
+    ) -> Iterator[LakeFSStore]:
+        """The store of all repositories of the server.
+
+        Args:
+            fence: None: as the settings say.
+        """
         from perago.stores.lakefs.publish import MERGE_SECONDS
         from perago.stores.lakefs.store import LakeFSStore
         from perago.workspace.cache import ObjectCache
@@ -108,7 +116,7 @@ class LakeFSAddress:
                 endpoint_url=server.endpoint_url,
                 access_key_id=server.access_key_id,
                 secret_access_key=server.secret_access_key.get_secret_value(),
-                fence=config.fence,
+                fence=fence or config.fence,
                 merge_timeout_seconds=merge_seconds or MERGE_SECONDS,
                 cache=cache if cache.max_bytes else None,
                 observer=observer,

@@ -63,6 +63,9 @@ class LineDisplay:
         if event.kind == "started":
             self._latest, self._told_seconds = {}, 0.0
         if event.kind == "progress":
+            if (caution := caution_of(event)) is not None:
+                self.line(caution)
+                return
             self._latest = event.attributes
             if event.seconds - self._told_seconds >= PLAIN_SECONDS:
                 self._told_seconds = event.seconds
@@ -105,6 +108,8 @@ class MovingDisplay:
                 self._latest = {}
                 if event.phase in _TRANSFERS:
                     self._move(event)
+            case "progress" if (caution := caution_of(event)) is not None:
+                self.line(caution)
             case "progress":
                 self._latest = event.attributes
                 self._move(event)
@@ -133,6 +138,12 @@ class MovingDisplay:
         self._progress.stop()
         self._progress.remove_task(self._moving)
         self._moving = None
+
+
+def caution_of(event: Event) -> str | None:
+    """What a store does not guarantee of what it just published, as a line; None: it guarantees all."""
+    caution = event.attributes.get("fence") if event.phase is Phase.PUBLISH else None
+    return None if caution is None else f"warning: {caution}."
 
 
 def how_far(attributes: Mapping[str, Any]) -> tuple[float, float | None]:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, StoreError
-from perago.models import WorkspaceInput
+from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
 from perago.names import check_object_name, show_name
-from perago.ports import Clock
 from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.branches import import_name
-from perago.stores.lakefs.canary import Canary
+from perago.stores.lakefs.by_hand import ByHand
 from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import NOT_THERE, Commits
+from perago.stores.lakefs.commits import NOT_THERE
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import (
-    EXPECTED_PARENT,
-    FENCE_PATH,
-    FenceMode,
-    fence_content,
-    holds_fence,
     refuse_actions,
 )
 from perago.stores.lakefs.listing import list_files
 from perago.stores.lakefs.materialize import check_layout, lay_out, plan_layout
-from perago.stores.lakefs.protection import explained
-from perago.stores.lakefs.publish import Publishing
 from perago.stores.lakefs.transfer import Transfer
 from perago.stores.lakefs.upload import Upload
 from perago.stores.lakefs.values import Commit, ObjectStats
@@ -75,15 +64,10 @@ class Import:
 
     Attributes:
         run_coroutine: the store's own.
-        canary: None: the fence is not checked.
     """
 
-    client: LakeFSClient
-    commits: Commits
+    by_hand: ByHand
     transfer: Transfer
-    publishing: Publishing
-    canary: Canary | None
-    clock: Clock
     run_coroutine: RunCoroutine
     source: Path
     branch: str
@@ -127,8 +111,8 @@ class Import:
         return self.transfer.repository
 
     @property
-    def _mode(self) -> FenceMode:
-        return self.publishing.mode
+    def _client(self) -> LakeFSClient:
+        return self.transfer.client
 
     def _differs(self, path: str, stat: FileStat, present: ObjectStats | None) -> bool:
         if present is None or (present.size, present.executable) != (stat.size, stat.executable):
@@ -136,19 +120,19 @@ class Import:
         return digest_file(self.source / path, MD5, stat.size) != f"{MD5}:{present.checksum}"
 
     async def _base(self) -> _Base:
-        found = await self.client.find_branch(self._repository, self.branch)
+        found = await self._client.find_branch(self._repository, self.branch)
         commit = await self._first_commit() if found is None else found.commit_id
         await self._check_prefix(commit)
-        files = await list_files(self.client, self._repository, commit, self.spec)
+        files = await list_files(self._client, self._repository, commit, self.spec)
         start = len(self.spec.root)
         head = None if found is None else commit
         return _Base(head, commit, {stats.path[start:]: stats for stats in files})
 
     async def _first_commit(self) -> str:
         """The empty one that every repository begins with."""
-        facts = await self.client.get_repository(self._repository)
+        facts = await self._client.get_repository(self._repository)
         first = ""
-        async for page in self.client.log_commits(self._repository, facts.default_branch):
+        async for page in self._client.log_commits(self._repository, facts.default_branch):
             first = page[-1].id if page else first
         return first
 
@@ -161,45 +145,25 @@ class Import:
         segments = self.spec.root.split("/")[:-1]
         for length in range(1, len(segments) + 1):
             name = "/".join(segments[:length])
-            if await self.client.find_object(self._repository, commit, name) is not None:
+            if await self._client.find_object(self._repository, commit, name) is not None:
                 raise ObjectNameError(
                     f"{show_name(name)} is a file in {self._repository!r}, and nothing can be imported below it. Give "
                     f"another prefix"
                 )
 
     async def _import(self, base: _Base, written: list[str], deleted: list[str], done: Callable[[int], None]) -> str:
-        token = secrets.token_hex(8)
-        staging = import_name(self.clock.now(), token)
-        await self.client.create_branch(self._repository, staging, base.commit, hidden=True)
-        try:
+        async def fill(staging: str) -> None:
             await Upload(self.transfer, staging, self.source, self.spec.root, done).run(written, deleted)
-            await self._put_fence(staging, base.commit, fence_content(self._mode, token))
-            staged = await self.client.commit(self._repository, staging, self.message, {}, allow_empty=True)
-            self.commits.remember(self._repository, staged)
+
+        async with self.by_hand.staged(base.commit, self.message, fill) as staged:
             if base.head is None:
                 return await self._make_branch(staged)
-            return await self._swap(base.head, staged)
-        except LakeFSError as exc:
-            raise await explained(self.client, self._repository, staging, exc) from exc
-        finally:
-            with suppress(StoreError):  # the janitor sees to it
-                await self.client.delete_branch(self._repository, staging)
-
-    async def _put_fence(self, staging: str, commit: str, content: bytes) -> None:
-        present = await self.client.find_object(self._repository, commit, FENCE_PATH)
-        if present is None or not holds_fence({FENCE_PATH: present}, content):
-            await self.client.upload_object(self._repository, staging, FENCE_PATH, content, size=len(content))
-
-    async def _swap(self, head: str, staged: Commit) -> str:
-        if self.canary is not None:
-            await self.canary.check(self._repository, staged)
-        target = WorkspaceInput(repository=self._repository, branch=self.branch, refType="commit", ref=head)
-        return (await self.publishing.swap(staged, target, {EXPECTED_PARENT: head})).id
+            return await self.by_hand.swap(self.branch, staged)
 
     async def _make_branch(self, staged: Commit) -> str:
         """Where there is none, the branch begins with what was staged: nobody sees it without."""
         try:
-            await self.client.create_branch(self._repository, self.branch, staged.id)
+            await self._client.create_branch(self._repository, self.branch, staged.id)
         except LakeFSError as exc:
             if exc.status == _CONFLICT:
                 raise HeadMovedError(f"branch {self.branch!r} was made by somebody else meanwhile") from exc

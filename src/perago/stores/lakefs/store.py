@@ -17,6 +17,7 @@ from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock
 from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.lakefs.branches import staging_name
+from perago.stores.lakefs.by_hand import ByHand
 from perago.stores.lakefs.canary import Canary
 from perago.stores.lakefs.clean import Janitor, cleanup_staging
 from perago.stores.lakefs.client import LakeFSClient
@@ -26,6 +27,7 @@ from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import FenceMode
 from perago.stores.lakefs.history import read_history
 from perago.stores.lakefs.import_export import Import, export
+from perago.stores.lakefs.installation import FenceReport, check_fence, install_fence
 from perago.stores.lakefs.log import log
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.publish import MERGE_SECONDS, NOT_GUARANTEED, Publishing, complete_noop
@@ -217,12 +219,8 @@ class LakeFSStore:
     ) -> str | None:
         """Make a branch's content equal to a directory's. See `import_export.Import.run`."""
         job = Import(
-            client=self._client,
-            commits=self._commits,
+            by_hand=self._by_hand(repository),
             transfer=self._run(self._transfer(repository)),
-            publishing=self._publishing,
-            canary=self._canary if self._fence == "exact" else None,
-            clock=self._clock,
             run_coroutine=self._run,
             source=source,
             branch=branch,
@@ -236,6 +234,14 @@ class LakeFSStore:
         transfer = self._run(self._transfer(repository))
         spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
         return export(transfer, ref, spec, target, self._progress(Phase.MATERIALIZE))
+
+    def check_fence(self, repository: str, branch: str) -> FenceReport:
+        """Whether a branch has the fence, and the server heeds it. See `installation`."""
+        return self._run(check_fence(self._by_hand(repository), branch))
+
+    def install_fence(self, repository: str, branch: str) -> str | None:
+        """Put the fence on a branch; returns the new head, None where it was there. See `installation`."""
+        return self._run(install_fence(self._by_hand(repository), branch))
 
     def log(self, repository: str, ref: str, limit: int) -> list[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
@@ -269,6 +275,16 @@ class LakeFSStore:
         return self._run(Janitor(self._client, self._clock, repository, older_than_seconds, liveness_of).sweep())
 
     # ---- inside
+
+    def _by_hand(self, repository: str) -> ByHand:
+        return ByHand(
+            client=self._client,
+            commits=self._commits,
+            publishing=self._publishing,
+            canary=self._canary,
+            clock=self._clock,
+            repository=repository,
+        )
 
     async def _branches(self, repository: str) -> list[str]:
         try:

@@ -1,0 +1,87 @@
+"""`perago fence`: the publish fence of a branch on a lakeFS server, by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from perago.cli.output import json_option, note, print_json
+from perago.cli.repository import branch_option, parse_address, repo_option
+
+if TYPE_CHECKING:
+    from perago.cli.lakefs_address import LakeFSAddress
+
+FOUND = 1
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["check", "install"]))
+@repo_option
+@branch_option
+@json_option
+def command(action: str, repo: str, branch: str, as_json: bool) -> int:
+    """Check the publish fence of a branch on a lakeFS server, or put it there.
+
+    The fence is a small action file that the server runs when a branch is to be moved: it lets a publication move the
+    branch from the commit that it was made for, and from no other. Every publication brings it along, so nobody needs
+    to install it; who looks after the server can do so before the first one.
+
+    Exit code 0: the fence is there, and the server heeds it; 1: not so.
+    """
+    address = _lakefs_address(repo)
+    return _check(address, branch, as_json=as_json) if action == "check" else _install(address, branch, as_json=as_json)
+
+
+def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
+    with address.open_store(fence="exact") as store:
+        report = store.check_fence(address.name, branch)
+    is_exact = report.file == "present" and report.is_heeded
+    if as_json:
+        print_json(
+            {
+                "exact": is_exact,
+                "head": report.head,
+                "file": report.file,
+                "heeded": report.is_heeded,
+                "why": report.why,
+            }
+        )
+    else:
+        files = {
+            "present": "holds the fence",
+            "missing": f"does not hold the fence; the next publication brings it along, or `perago fence install "
+            f"--repo {address.argument} --branch {branch}` puts it there",
+            "different": "holds another file in the fence's place, which the next publication replaces",
+        }
+        click.echo(f"Branch {branch} of {address.argument} {files[report.file]}.")
+        if report.is_heeded:
+            click.echo("The server heeds it: it refused a forbidden merge on a scratch branch.")
+        else:
+            note(f"The server does not heed it: {report.why}")
+    return 0 if is_exact else FOUND
+
+
+def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
+    with address.open_store(fence="exact") as store:
+        commit = store.install_fence(address.name, branch)
+        head = commit or store.branch_head(address.name, branch)
+    if as_json:
+        print_json({"installed": commit is not None, "head": head})
+    elif commit is None:
+        click.echo(f"Branch {branch} of {address.argument} holds the fence already.")
+    else:
+        click.echo(f"Put the fence on branch {branch} of {address.argument}: commit {commit}")
+    return 0
+
+
+def _lakefs_address(repo: str) -> LakeFSAddress:
+    from perago.cli.lakefs_address import LakeFSAddress
+
+    address = parse_address(repo)
+    if not isinstance(address, LakeFSAddress):
+        raise click.UsageError(
+            f"--repo {repo}: only a lakeFS repository has such a fence. A git repository needs none: its references "
+            f"move by compare-and-swap"
+        )
+    return address
