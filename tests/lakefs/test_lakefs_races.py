@@ -9,6 +9,19 @@ from race import race
 NAIVE = Path(__file__).with_name("program_race_naive.py")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hundred_rounds_of_five_writers_and_a_person(lakefs_server, counted):
+    outcome = race(lakefs_server, 200)
+    names = ("rounds", "published", "lost", "by_hand", "between", "contested")
+    counted("races on a real lakeFS").update({name: getattr(outcome, name) for name in names} | outcome.faults)
+    assert outcome.faults == {}, outcome
+    assert outcome.failures == [], outcome
+    assert outcome.contested >= 60, "too few rounds were races"
+    assert outcome.by_hand >= 60, "the person came too seldom"
+    assert outcome.between >= 10, "the person hardly ever came first"
+
+
 @pytest.mark.parametrize(("way", "fault"), [("merge", "unexpected"), ("reset", "lost_heads")])
 def test_the_race_notices_writers_without_a_fence(lakefs_server, way, fault):
     outcome = race(lakefs_server, 12, program=(sys.executable, str(NAIVE), way))
