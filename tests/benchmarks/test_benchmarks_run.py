@@ -41,6 +41,24 @@ def test_the_benchmarks_write_results_and_plots_and_leave_nothing(tmp_path):
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
 
 
+def test_http_clients_are_measured_beside_each_other(tmp_path, start_lakefs):
+    output = tmp_path / "output"
+    output.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "pool", "--tiny", "--directory", tmp_path / "work", "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (output / "RESULTS.md").read_text()
+    for client in ("one connection", "http.client in threads", "urllib3 in threads", "aiohttp", "Perago's session"):
+        assert f"| {client} | 0." in text
+    assert "| **Perago's session / urllib3 in threads** |" in text
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "svn", "--directory", tmp_path / "work", "--output", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
