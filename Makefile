@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TESTS ?= tests
+ROUNDS ?= 1000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --quiet
@@ -15,7 +16,7 @@ COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --univ
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov bench check lint types layers format lock clean
+.PHONY: help setup quickstart test cov bench races check lint types layers format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,9 @@ cov: ## Write what the last `make test` covered to htmlcov/, line by line
 
 bench: $(RUN) ## Measure into benchmarks/RESULTS.md (BENCH_ONLY=git for one part, BENCH=directory to work in)
 	$(BIN)/python -m benchmarks $(BENCH_ONLY) $(if $(BENCH),--directory $(BENCH))
+
+races: $(DEV) ## Race five writers and a person on a real lakeFS, and judge the history (ROUNDS=1000)
+	$(BIN)/python tests/lakefs/race.py --rounds $(ROUNDS)
 
 check: lint types layers ## Check lint, types and layering
 
