@@ -192,6 +192,10 @@ class EngineError(PeragoError, RuntimeError):
     """The engine could not do what it was asked."""
 
 
+class EngineUnavailableError(EngineError):
+    """The engine's server cannot be reached, or does not know who asks: a setting, the network, the server is wrong."""
+
+
 class TaskNotFoundError(EngineError):
     """The engine has no such task or workflow (any more): a restart or a person removed it. Its execution is void."""
 

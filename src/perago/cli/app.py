@@ -16,6 +16,7 @@ _COMMANDS = {
     "runs": ("perago.cli.runs", "List the runs of `perago run`, and how they ended."),
     "check": ("perago.cli.check", "Check a module's tasks and the settings."),
     "extract": ("perago.cli.extract", "Write a task's TaskDef, for Conductor."),
+    "register": ("perago.cli.register", "Register a module's tasks at the Conductor server."),
     "import": ("perago.cli.importing", "Put a directory's files onto a branch."),
     "export": ("perago.cli.export", "Lay out a commit's files in a directory."),
     "log": ("perago.cli.log", "Show who published what, from what, with what result."),

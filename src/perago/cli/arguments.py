@@ -25,6 +25,7 @@ class RunArguments:
     dry_run: bool
     debug: bool
     resume: str | None
+    task_id: str | None
     as_json: bool
 
     @property
@@ -41,6 +42,18 @@ class RunArguments:
             raise click.UsageError("Missing argument 'MODULE[:FUNCTION]'.")
         if self.resume is not None:
             self._refuse_beside("--resume", {"--branch": self.branch, "--ref": self.ref})
+        if self.task_id is not None:
+            self._refuse_beside(
+                "--task-id",
+                {
+                    "--params": self.params,
+                    "--param": self.pairs or None,
+                    "--branch": self.branch,
+                    "--ref": self.ref,
+                    "--retries": self.retries or None,
+                    "--resume": self.resume,
+                },
+            )
         if self.dry_run:
             self._refuse_beside("--dry-run", {"--resume": self.resume, "--retries": self.retries or None})
         if self.debug:
@@ -51,6 +64,7 @@ class RunArguments:
         given = [name for name, value in others.items() if value is not None]
         reasons = {
             "--resume": "it begins from the input of the run that it resumes",
+            "--task-id": "it begins from the input of the task that it replays, and publishes nothing",
             "--dry-run": "nothing is recorded or published",
             "--debug": "the body runs in this process, which cannot end it",
         }

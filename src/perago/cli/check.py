@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perago.cli.failure import DONE, USAGE
 from perago.cli.loading import load_tasks, module_argument
 from perago.cli.output import json_option, note, print_json, size_text
 from perago.redaction import mask_urls
@@ -16,6 +17,7 @@ from perago.redaction import mask_urls
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from perago.cli.conductor import Compared
     from perago.settings import RuntimeConfig
     from perago.spec import Guardrail, WorkspaceSpec
     from perago.tasks.controls import TaskControls
@@ -26,8 +28,9 @@ _LABEL_WIDTH = 13
 
 @click.command()
 @module_argument
+@click.option("--server", is_flag=True, help="Compare with what the Conductor server has; exit code 2 if it differs.")
 @json_option
-def command(module: str, as_json: bool) -> None:
+def command(module: str, server: bool, as_json: bool) -> int:
     """Check the tasks of a module, and the settings, without running anything.
 
     Shows each task's name, signature, workspace, guards and controls, and warns where they do not go together.
@@ -36,15 +39,16 @@ def command(module: str, as_json: bool) -> None:
 
     tasks = load_tasks(module)
     config = load_runtime_config(module)
+    compared = _compare(config, tasks) if server else []
+    code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
     warned = {task.target: _warnings_of(task) for task in tasks}
     if as_json:
-        print_json(
-            {
-                "tasks": [{**describe_task(task), "warnings": warned[task.target]} for task in tasks],
-                "settings": describe_settings(config),
-            }
-        )
-        return
+        said: dict[str, Any] = {
+            "tasks": [{**describe_task(task), "warnings": warned[task.target]} for task in tasks],
+            "settings": describe_settings(config),
+        }
+        print_json({**said, "server": [entry.said for entry in compared]} if server else said)
+        return code
     for task in tasks:
         click.echo(f"Task {task.target}")
         _print_rows(describe_task(task))
@@ -52,6 +56,28 @@ def command(module: str, as_json: bool) -> None:
     _print_rows(describe_settings(config))
     for text in [text for texts in warned.values() for text in texts]:
         note(f"warning: {text}")
+    _tell_compared(compared, module)
+    return code
+
+
+def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compared]:
+    from perago.cli.conductor import compare_taskdefs, open_conductor
+
+    with open_conductor(config) as engine, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are told with the tasks
+        return compare_taskdefs(engine, tasks)
+
+
+def _tell_compared(compared: list[Compared], module: str) -> None:
+    if not compared:
+        return
+    words = {"registered": "registered as declared", "missing": "not registered", "differs": "registered otherwise"}
+    click.echo("Server")
+    _print_rows({entry.task.name: words[entry.state] for entry in compared})
+    for line in [line for entry in compared if entry.state == "differs" for line in entry.diff]:
+        click.echo(line)
+    if any(entry.state != "registered" for entry in compared):
+        note(f"error: the server does not have the tasks as they are declared; `perago register {module}` mends that")
 
 
 def describe_task(task: TaskDefinition) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def prepare(arguments: RunArguments) -> Job:
     task = load_task(arguments.module)
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
-    config = _config(arguments, arguments.module)
+    config = run_config(arguments, arguments.module)
     repository = _repository(arguments)
     input_data: dict[str, Any] = {"params": params}
     if task.has_workspace:
@@ -143,7 +143,7 @@ def prepare_resume(arguments: RunArguments) -> Job:
     return Job(
         task=task,
         target=summary.target,
-        config=_config(arguments, summary.target),
+        config=run_config(arguments, summary.target),
         repository=repository,
         engine=engine,
         new_params=params,
@@ -151,7 +151,8 @@ def prepare_resume(arguments: RunArguments) -> Job:
     )
 
 
-def _config(arguments: RunArguments, target: str) -> RuntimeConfig:
+def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
+    """The settings for a run in this process, with the workspace root that was given."""
     config = load_run_config(target, probe_workspace_root=arguments.workspace_root is None)
     if arguments.workspace_root is None:
         return config

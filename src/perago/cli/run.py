@@ -34,6 +34,7 @@ from perago.cli.output import json_option
 @click.option("--dry-run", is_flag=True, help="Run the body, show what it changed, and publish nothing.")
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
 @click.option("--resume", metavar="RUN_ID", help="The next try of a run that failed or was killed, from its input.")
+@click.option("--task-id", metavar="ID", help="Replay a task that Conductor has: its input, here, publishing nothing.")
 @json_option
 def command(**given: Any) -> int:
     """Run a task once: on a commit of a branch, which then moves to what the task changed.
@@ -41,6 +42,7 @@ def command(**given: Any) -> int:
     \b
       perago run app.features:build --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
+      perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository. Ctrl-C
     cancels the body and cleans up; a second one ends at once.
@@ -51,6 +53,10 @@ def command(**given: Any) -> int:
     arguments.check()
     from perago.cli.job import prepare, prepare_resume
 
+    if arguments.task_id is not None:
+        from perago.cli.replay import replay
+
+        return replay(arguments)
     job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
     if arguments.dry_run:
         from perago.cli.rehearsal import rehearse

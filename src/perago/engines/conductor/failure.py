@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from perago.errors import EngineError, TaskNotFoundError
+from perago.errors import EngineError, EngineUnavailableError, TaskNotFoundError
 from perago.http.faults import FaultKind, HttpFault
 from perago.redaction import mask_text
 
@@ -59,7 +59,11 @@ class ConductorError(EngineError):
         return self.fault is not FaultKind.TLS
 
 
-class ConductorAccessError(ConductorError):
+class ConductorUnreachableError(ConductorError, EngineUnavailableError):
+    """There is no connection to the server: nothing was sent."""
+
+
+class ConductorAccessError(ConductorError, EngineUnavailableError):
     """The server does not know the access key (401), or it may not do this (403)."""
 
     retry_can_help: ClassVar[bool] = False
@@ -83,7 +87,8 @@ def refused(call: str, where: str, status: int, body: bytes) -> ConductorError:
 
 def unanswered(call: str, where: str, fault: HttpFault) -> ConductorError:
     """The error for a call without a whole answer."""
-    return ConductorError(call, where, status=None, message=fault.detail, fault=fault.kind)
+    kind = ConductorError if fault.was_sent else ConductorUnreachableError
+    return kind(call, where, status=None, message=fault.detail, fault=fault.kind)
 
 
 def _message_of(body: bytes) -> str:

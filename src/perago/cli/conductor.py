@@ -1,0 +1,118 @@
+"""The Conductor server that the settings name, and what of a module's tasks is registered there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from perago.errors import RuntimeConfigError
+from perago.settings import RuntimeConfig
+
+if TYPE_CHECKING:
+    from perago.engines.conductor import ConductorEngine
+    from perago.tasks.declare import TaskDefinition
+
+State = Literal["registered", "differs", "missing"]
+
+
+@contextmanager
+def open_conductor(config: RuntimeConfig) -> Iterator[ConductorEngine]:
+    """The server of the settings; nothing is sent yet.
+
+    Raises:
+        RuntimeConfigError: the settings name none, or what it takes to speak to it is not installed.
+    """
+    if config.conductor is None:
+        raise RuntimeConfigError(
+            "there is no Conductor server in the settings; set CONDUCTOR_SERVER_URL, such as http://localhost:8080/api"
+        )
+    try:
+        from perago.engines.conductor import ConductorEngine
+    except ModuleNotFoundError as exc:
+        if exc.name != "aiohttp":
+            raise
+        raise RuntimeConfigError(
+            "speaking to Conductor needs aiohttp, which is not installed; install Perago as 'perago[conductor]'"
+        ) from exc
+    conductor = config.conductor
+    secret = conductor.auth_secret
+    with ConductorEngine(
+        conductor.server_url,
+        auth_key=conductor.auth_key,
+        auth_secret=None if secret is None else secret.get_secret_value(),
+    ) as engine:
+        yield engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A task as it is declared, against what is registered.
+
+    Attributes:
+        diff: lines of a unified diff from what is registered to what is declared.
+    """
+
+    task: TaskDefinition
+    taskdef: dict[str, Any]
+    state: State
+    diff: Sequence[str]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"task": self.task.name, "target": self.task.target, "state": self.state, "diff": list(self.diff)}
+
+
+def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -> list[Compared]:
+    """Compare tasks with what is registered of them. Warns as `build_taskdef`.
+
+    Raises:
+        TaskDefinitionError: a task has no TaskDef.
+        UsageError: two tasks have one name.
+        EngineError: the server refused, or gave no answer.
+    """
+    from perago.engines.conductor.taskdefs import differences
+    from perago.tasks.taskdef import build_taskdef
+
+    _expect_names_of_their_own(tasks)
+    taskdefs = [build_taskdef(task) for task in tasks]
+    compared = []
+    for task, taskdef in zip(tasks, taskdefs, strict=True):
+        registered = engine.get_taskdef(task.name)
+        diff = differences(taskdef, registered)
+        state: State = "missing" if registered is None else "differs" if diff else "registered"
+        compared.append(Compared(task=task, taskdef=taskdef, state=state, diff=diff))
+    return compared
+
+
+def expect_registered(engine: ConductorEngine, tasks: Sequence[TaskDefinition], modules: Sequence[str]) -> None:
+    """Refuse to go on where a task is not registered as it is declared.
+
+    Raises:
+        RuntimeConfigError: says which tasks, how they differ, and what to do.
+        Otherwise as `compare_taskdefs`.
+    """
+    faults = [entry for entry in compare_taskdefs(engine, tasks) if entry.state != "registered"]
+    if not faults:
+        return
+    words = {"missing": "is not registered", "differs": "is registered otherwise than it is declared"}
+    told = "; ".join(f"task {entry.task.name!r} {words[entry.state]}" for entry in faults)
+    diff = "\n".join(line for entry in faults if entry.state == "differs" for line in entry.diff)
+    raise RuntimeConfigError(
+        f"{told} at {engine.api_url}. `perago register {' '.join(modules)}` registers it"
+        + (f":\n{diff}" if diff else "")
+    )
+
+
+def _expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
+    seen: dict[str, TaskDefinition] = {}
+    for task in tasks:
+        other = seen.setdefault(task.name, task)
+        if other is not task:
+            raise click.UsageError(
+                f"{other.target} and {task.target} are both named {task.name!r}; a server keeps one TaskDef of a name"
+            )

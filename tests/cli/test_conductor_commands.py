@@ -1,0 +1,233 @@
+"""`perago register`, `perago check --server` and `perago run --task-id`, on a real Conductor server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from servers.conductor_api import fresh, simple
+from servers.process import free_port
+
+TASKS = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import *
+
+class Params(BaseModel):
+    rows: int
+    fail: bool = False
+
+class Result(BaseModel):
+    read: int
+
+@task(name="{build}", owner_email="a@example.org", description="builds",
+      workspace=WorkspaceSpec(),
+      controls=TaskControls(retry=RetryPolicy(count={retries}, delay_seconds=1, max_delay_seconds=9, jitter_ms=5),
+                            timeout=TimeoutPolicy(policy="RETRY", seconds=900, response_seconds=30, total_seconds=9000),
+                            limits=ExecutionLimits(concurrent_exec_limit=4, rate_limit_per_frequency=9,
+                                                   rate_limit_frequency_in_seconds=60)))
+def build(workspace: Path, params: Params) -> Result:
+    if params.fail:
+        raise TaskFailed("as it was told")
+    (workspace / "rows.txt").write_text("x" * params.rows)
+    return Result(read=params.rows)
+
+@task(name="{free}", owner_email="a@example.org")
+def free(params: Params) -> Result:
+    if params.fail:
+        raise TaskFailed("as it was told")
+    return Result(read=params.rows)
+"""
+
+
+@pytest.fixture
+def names():
+    return {"build": fresh("build"), "free": fresh("free")}
+
+
+@pytest.fixture
+def module(project, names):
+    """Write the module, whose name is the answer; `retries` is what changes between two versions of it."""
+
+    def write(name: str, retries: int = 2) -> str:
+        (project.path / f"{name}.py").write_text(TASKS.format(retries=retries, **names))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def server(conductor, perago, monkeypatch):
+    """The settings name the server."""
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", conductor.url)
+    return conductor
+
+
+def test_register_registers_all_of_a_task_and_a_second_time_changes_nothing(module, perago, server, names):
+    said = perago("register", module("first"))
+    assert said.code == 0
+    assert said.out == f"{names['build']}: new\n{names['free']}: new\n"
+    assert f"Registered at {server.url}" in said.err
+    kept = server.expect("GET", f"/metadata/taskdefs/{names['build']}")
+    assert {
+        "retryCount": 2,
+        "retryDelaySeconds": 1,
+        "maxRetryDelaySeconds": 9,
+        "backoffJitterMs": 5,
+        "timeoutPolicy": "RETRY",
+        "timeoutSeconds": 900,
+        "responseTimeoutSeconds": 30,
+        "totalTimeoutSeconds": 9000,
+        "concurrentExecLimit": 4,
+        "rateLimitPerFrequency": 9,
+        "rateLimitFrequencyInSeconds": 60,
+        "description": "builds",
+        "ownerEmail": "a@example.org",
+        "inputKeys": ["workspace", "params"],
+    }.items() <= kept.items()
+    again = perago("register", "first")
+    assert again.out == f"{names['build']}: unchanged\n{names['free']}: unchanged\n"
+    assert server.expect("GET", f"/metadata/taskdefs/{names['build']}") == kept
+
+
+def test_register_changes_what_is_registered_otherwise_and_shows_how(module, perago, server, names):
+    perago("register", module("old", retries=2))
+    said = perago("register", f"{module('new', retries=5)}:build", "--json")
+    (entry,) = said.json
+    assert (said.code, entry["state"], entry["target"]) == (0, "changed", "new:build")
+    assert '-  "retryCount": 2,' in entry["diff"]
+    assert '+  "retryCount": 5,' in entry["diff"]
+    assert server.expect("GET", f"/metadata/taskdefs/{names['build']}")["retryCount"] == 5
+
+
+def test_register_takes_several_modules_and_refuses_one_name_twice(module, perago, server, names, project):
+    module("one")
+    said = perago("register", "one", "one:build")
+    assert (said.code, said.out.count("\n")) == (0, 2)
+    (project.path / "two.py").write_text((project.path / "one.py").read_text())
+    clash = perago("register", "one", "two")
+    assert clash.code == 2
+    assert f"one:build and two:build are both named '{names['build']}'" in clash.err
+
+
+def test_register_of_a_module_that_does_not_import_registers_nothing(module, perago, server, names, project):
+    module("good")
+    (project.path / "broken.py").write_text("raise RuntimeError('no')")
+    assert perago("register", "good", "broken").code == 2
+    assert server.call("GET", f"/metadata/taskdefs/{names['build']}").status == 404
+
+
+def test_check_of_the_server_says_what_is_missing_and_what_differs(module, perago, server, names):
+    missing = perago("check", module("declared", retries=2), "--server")
+    assert missing.code == 2
+    assert missing.out.count("not registered") == 2
+    assert "perago register declared" in missing.err
+    perago("register", "declared")
+    same = perago("check", "declared", "--server")
+    assert (same.code, "registered as declared" in same.out) == (0, True)
+    perago("register", module("other", retries=7))
+    differs = perago("check", "declared", "--server")
+    assert differs.code == 2
+    assert '-  "retryCount": 7,\n+  "retryCount": 2,\n' in differs.out
+    as_json = perago("check", "declared", "--server", "--json")
+    assert (as_json.code, [entry["state"] for entry in as_json.json["server"]]) == (2, ["differs", "registered"])
+
+
+def test_check_without_the_server_asks_nobody(module, perago, monkeypatch):
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", f"http://127.0.0.1:{free_port()}/api")
+    assert perago("check", module("alone")).code == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["register", "{}"], ["check", "{}", "--server"], ["run", "{}:free", "--task-id", "x"]]
+)
+def test_a_server_that_is_not_there_is_told_with_code_2(module, perago, monkeypatch, command):
+    module("away")
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", f"http://127.0.0.1:{free_port()}/api")
+    said = perago(*(part.format("away") for part in command))
+    assert said.code == 2
+    assert "check CONDUCTOR_SERVER_URL, the network, and that the server runs" in said.err
+
+
+def test_without_a_server_in_the_settings_it_says_what_to_set(module, perago):
+    said = perago("register", module("unset"))
+    assert said.code == 2
+    assert "set CONDUCTOR_SERVER_URL" in said.err
+
+
+# ---- replaying
+
+
+@pytest.fixture
+def recorded(server, names, module, perago):
+    """Have the server record a task with an input; returns the task's id."""
+    module("tasks")
+    perago("register", "tasks")
+
+    def record(which: str, input_data: dict, status: str = "FAILED_WITH_TERMINAL_ERROR") -> str:
+        inputs = {name: f"${{workflow.input.{name}}}" for name in input_data}
+        flow = server.define_workflow(fresh("flow"), [simple(names[which], "only", inputs)])
+        server.start_workflow(flow, input_data)
+        found = server.wait_for_task(names[which])
+        server.update(found, status, reasonForIncompletion="no luck")
+        return found["taskId"]
+
+    return record
+
+
+def test_a_recorded_task_is_replayed_on_its_input_and_nothing_is_published(perago, repository, recorded):
+    head = repository.head()
+    workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
+    task_id = recorded("build", {"workspace": workspace, "params": {"rows": 5}})
+    said = perago("run", "tasks:build", "--task-id", task_id, "--repo", "data.git", "--json")
+    assert said.code == 0, said.err
+    assert said.json["result"] == {"read": 5}
+    assert [(change["change"], change["path"], change["after"]) for change in said.json["changes"]] == [
+        ("added", "rows.txt", 5)
+    ]
+    assert f"Replaying task {task_id} (FAILED_WITH_TERMINAL_ERROR, try 1)" in said.err
+    assert "nothing was published" in said.err
+    assert repository.head() == head
+
+
+def test_a_replay_leaves_the_record_as_it_is(perago, recorded, server):
+    task_id = recorded("free", {"params": {"rows": 3}})
+    before = server.task(task_id)
+    said = perago("run", "tasks:free", "--task-id", task_id)
+    assert (said.code, json.loads(said.out)) == (0, {"read": 3})
+    assert server.task(task_id) == before
+
+
+def test_a_replay_that_fails_says_why(perago, recorded):
+    task_id = recorded("free", {"params": {"rows": 3, "fail": True}})
+    said = perago("run", "tasks:free", "--task-id", task_id, "--json")
+    assert (said.code, said.json["reason"]) == (1, "as it was told")
+    assert "error: task" in said.err
+
+
+def test_a_replay_of_an_input_that_the_task_does_not_take_says_so(perago, recorded, repository):
+    task_id = recorded("build", {"params": {"rows": 3}})
+    said = perago("run", "tasks:build", "--task-id", task_id, "--repo", "data.git")
+    assert said.code == 1
+    assert "workspace" in said.err
+
+
+def test_a_replay_with_another_task_is_refused(perago, recorded, names):
+    task_id = recorded("free", {"params": {"rows": 3}})
+    said = perago("run", "tasks:build", "--task-id", task_id, "--repo", "data.git")
+    assert said.code == 2
+    assert f"is of task '{names['free']}'" in said.err
+
+
+def test_a_replay_of_a_task_that_is_not_there_is_told(perago, server, module):
+    said = perago("run", f"{module('tasks')}:free", "--task-id", "no-such-task")
+    assert said.code == 2
+    assert "no-such-task" in said.err
+
+
+@pytest.mark.parametrize("other", [["--param", "rows=1"], ["--branch", "main"], ["--retries", "1"], ["--resume", "x"]])
+def test_a_replay_takes_nothing_that_its_input_says(perago, module, other):
+    said = perago("run", f"{module('tasks')}:free", "--task-id", "x", *other)
+    assert said.code == 2
+    assert f"takes no {other[0]}: it begins from the input of the task that it replays" in said.err
