@@ -1,9 +1,10 @@
 """Who keeps a publication off a head that it was not made for, and what is said where nobody can."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from publication_support import FENCE_PATH, eventually
+from publication_support import FENCE_PATH, SECONDS, eventually
 
 from perago.errors import (
     DirtyBranchError,
@@ -16,6 +17,7 @@ from perago.errors import (
 )
 from perago.models import Merge, Publish
 from perago.ports import Phase
+from servers.faults import Delay, Rule
 from servers.lakefs_hooks import store_on
 
 VETO = b"""name: quality gate
@@ -188,19 +190,16 @@ def test_a_commit_that_slips_in_is_found_out_and_nothing_is_lost(cooperative):
     """The person commits between the look at the head and the merge: without hooks the server merges both."""
     base = cooperative.commit({"a": b"1"})
     staged = cooperative.staged_edit(base, {"b": b"2"})
-    store, merge = cooperative.store, cooperative.store._client.merge
-    by_person = []
-
-    async def slow(*args, **options):
-        by_person.append(cooperative.commit({"c": b"3"}))
-        return await merge(*args, **options)
-
-    store._client.merge = slow
-    with pytest.raises(PublishFenceError, match=r"cooperative.*Nothing is lost") as refused:
-        staged.publish()
+    late = cooperative.proxy.add(Rule(Delay(2), method="POST", path="/merge/main"))
+    with ThreadPoolExecutor(1) as threads:
+        publishing = threads.submit(staged.publish)
+        eventually(lambda: late.fired, "the merge is on its way")
+        person = cooperative.commit({"c": b"3"})
+        with pytest.raises(PublishFenceError, match=r"cooperative.*Nothing is lost") as refused:
+            publishing.result(SECONDS)
     assert not isinstance(refused.value, HeadMovedError)
     head, *below = cooperative.line()
-    assert below == [*by_person, base]
+    assert below == [person, base]
     assert cooperative.files(head) == {"a": b"1", "b": b"2", "c": b"3"}
     assert cooperative.newest(base).counting_stamp is None
 

@@ -34,8 +34,8 @@ def command(action: str, repo: str, branch: str, as_json: bool) -> int:
 
 
 def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
-    with address.open_store(fence="exact") as store:
-        report = store.check_fence(address.name, branch)
+    with address.connect(fence="exact") as repository:
+        report = repository.check_fence(branch)
     is_exact = report.file == "present" and report.is_heeded
     if as_json:
         print_json(
@@ -63,9 +63,9 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
 
 
 def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
-    with address.open_store(fence="exact") as store:
-        commit = store.install_fence(address.name, branch)
-        head = commit or store.branch_head(address.name, branch)
+    with address.connect(fence="exact") as repository:
+        commit = repository.install_fence(branch)
+        head = commit or repository.branch_head(branch)
     if as_json:
         print_json({"installed": commit is not None, "head": head})
     elif commit is None:

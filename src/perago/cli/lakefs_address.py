@@ -19,7 +19,7 @@ from perago.settings import LakeFSConfig, RuntimeConfig, load_run_config
 
 if TYPE_CHECKING:
     from perago.stores.lakefs.fence import FenceMode
-    from perago.stores.lakefs.store import LakeFSStore
+    from perago.stores.lakefs.repository import LakeFSRepository
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 """lakeFS's own rule for repositories."""
@@ -65,23 +65,23 @@ class LakeFSAddress:
 
     @contextmanager
     def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:
-        with self.open_store(observer, merge_seconds=merge_seconds) as store:
-            store.branches(self.name)  # raises what is wrong with it
-            yield self._repository(store)
+        with self.connect(observer, merge_seconds=merge_seconds) as repository:
+            repository.check()
+            yield repository
 
     @contextmanager
     def create(self, branch: str, observer: Observer, *, storage_namespace: str | None) -> Iterator[Repository]:
-        with self.open_store(observer) as store:
+        with self.connect(observer) as repository:
             try:
-                store.branches(self.name)
+                repository.check()
             except RepositoryNotFoundError as exc:
                 if storage_namespace is None:
                     raise RepositoryNotFoundError(
                         f"the lakeFS server has no repository {self.name!r}, and makes one only where it is told where "
                         f"to keep its objects: give --storage-namespace, such as s3://BUCKET/{self.name}"
                     ) from exc
-                store.create_repository(self.name, storage_namespace, branch)
-            yield self._repository(store)
+                repository.create(storage_namespace, branch)
+            yield repository
 
     def check_source(self, directory: Path) -> None:
         """Any directory will do: the server is elsewhere."""
@@ -96,16 +96,16 @@ class LakeFSAddress:
         return f"lakectl branch create {self.argument}/{branch} --source {self.argument}/COMMIT"
 
     @contextmanager
-    def open_store(
+    def connect(
         self, observer: Observer = ignore, *, merge_seconds: float | None = None, fence: FenceMode | None = None
-    ) -> Iterator[LakeFSStore]:
-        """The store of all repositories of the server.
+    ) -> Iterator[LakeFSRepository]:
+        """The repository, of which nobody has seen yet that it is there.
 
         Args:
             fence: None: as the settings say.
         """
-        from perago.stores.lakefs.publish import MERGE_SECONDS
         from perago.stores.lakefs.store import LakeFSStore
+        from perago.stores.lakefs.swap import MERGE_SECONDS
         from perago.workspace.cache import ObjectCache
 
         config = _config()
@@ -122,12 +122,7 @@ class LakeFSAddress:
                 observer=observer,
             ) as store,
         ):
-            yield store
-
-    def _repository(self, store: LakeFSStore) -> Repository:
-        from perago.stores.lakefs.repository import LakeFSRepository
-
-        return LakeFSRepository(store, self.name)
+            yield store.repository(self.name)
 
 
 def directory_name(endpoint_url: str, repository: str) -> str:

@@ -17,8 +17,7 @@ STAGING_PREFIX = "perago-"
 
 _TIME = "%Y%m%dt%H%M%Sz"
 _NAME = re.compile(rf"{STAGING_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
-_CANARY = "canary"
-_IMPORT = "import"
+_CANARY, _IMPORT = "canary", "import"
 _CONTENT_SUFFIX = "-content"
 
 
@@ -51,7 +50,7 @@ def canary_name(now: datetime, token: str) -> str:
 
 
 def import_name(now: datetime, token: str) -> str:
-    """The branch on which an import is staged; `token` makes it nobody else's."""
+    """A branch for what a person imports; `token` makes it nobody else's."""
     return f"{STAGING_PREFIX}{_time(now)}-{_IMPORT}-{token}"
 
 

@@ -13,7 +13,6 @@ from perago.stores.lakefs.branches import STAGING_PREFIX, StagingBranch, parse_s
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.message import staged_stamp_of
-from perago.workspace.owner import Liveness
 
 _GONE = 404
 
@@ -82,7 +81,7 @@ class Janitor:
     async def _judge(self, branch: StagingBranch, commit_id: str) -> Orphan | None:
         age = (self.clock.now() - branch.made_at).total_seconds()
         stamp = await self._stamp_on(commit_id)
-        liveness: Liveness = "unknown" if stamp is None else self.liveness_of(stamp)
+        liveness = "unknown" if stamp is None else self.liveness_of(stamp)
         if liveness == "dead" and stamp is not None:
             return Orphan(branch, f"its attempt, of workflow {stamp.workflow_instance_id}, has ended", age)
         if liveness == "unknown" and age > self.older_than_seconds:

@@ -102,7 +102,7 @@ class Commits:
         try:
             await self._client.get_commit(repository, workspace_input.ref)
         except LakeFSError as exc:
-            return _no_commit(repository, workspace_input.ref) if exc.status in NOT_THERE else exc
+            return no_commit(repository, workspace_input.ref) if exc.status in NOT_THERE else exc
         return fault
 
 
@@ -112,14 +112,21 @@ def full_id(workspace_input: WorkspaceInput) -> str:
     Raises:
         RefNotFoundError: it is a branch, a tag, an expression or a shortened id.
     """
-    ref = workspace_input.ref
+    check_full_id(workspace_input.ref, workspace_input.repository)
+    return workspace_input.ref
+
+
+def check_full_id(ref: str, repository: str) -> None:
+    """See to it that a ref could be a commit's full id.
+
+    Raises:
+        RefNotFoundError: it could not.
+    """
     if not _FULL_ID.fullmatch(ref):
         raise RefNotFoundError(
-            f"input ref {ref!r} is no full commit id (64 hexadecimal digits). A branch or tag may move while the task "
-            f"runs: give the id of the commit that it points at, which `perago log --repo lakefs://"
-            f"{workspace_input.repository} --branch {workspace_input.branch}` shows"
+            f"ref {ref!r} is no full commit id (64 hexadecimal digits). A branch or tag may move meanwhile: "
+            f"give the id of the commit that it points at, which `perago log --repo lakefs://{repository}` shows"
         )
-    return ref
 
 
 def no_repository(repository: str) -> RepositoryNotFoundError:
@@ -137,7 +144,8 @@ def _no_branch(repository: str, branch: str, ref: str) -> BranchNotFoundError:
     )
 
 
-def _no_commit(repository: str, ref: str) -> RefNotFoundError:
+def no_commit(repository: str, ref: str) -> RefNotFoundError:
+    """The error for a commit that is not there."""
     return RefNotFoundError(
         f"repository {repository!r} has no commit {ref}. Give the id of a commit of this repository as input ref"
     )

@@ -1,93 +1,131 @@
-"""What is left over in a repository, as findings for `perago doctor`."""
+"""Looking after a repository: what killed attempts left in it, stamps that do not count, content that is damaged."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import partial
 
 from perago.findings import Finding, Kind
-from perago.stores.lakefs.api import PAGE
-from perago.stores.lakefs.clean import Janitor, Orphan
+from perago.names import show_name
+from perago.stores.lakefs.branches import StagingBranch, parse_staging
+from perago.stores.lakefs.checksums import is_md5
+from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.import_export import RunCoroutine
+from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.message import carries_stamp, names_other_content, stamp_of, subject_of
-from perago.stores.lakefs.values import Commit
+from perago.stores.lakefs.values import Branch, Commit, ObjectStats
 
-STAMPS_LOOKED_AT = PAGE
-"""Newest commits of each branch whose stamps are looked at; `deep` looks at all."""
+LOOKED_AT = 1_000
+"""Newest commits of each branch whose stamps are looked at: what tasks under way can still come upon."""
 
-
-def staged_commits(janitor: Janitor, run: RunCoroutine) -> list[Finding]:
-    """The staging branches that nobody needs any more."""
-
-    async def find() -> list[Orphan]:
-        return [orphan async for orphan in janitor.orphans()]
-
-    def mend(orphan: Orphan) -> bool:
-        return run(janitor.remove(orphan.branch))
-
-    return [
-        Finding(
-            kind=Kind.STAGED_COMMIT,
-            what=orphan.branch.name,
-            why=orphan.why,
-            age_seconds=orphan.age_seconds,
-            mend=partial(mend, orphan),
-        )
-        for orphan in run(find())
-    ]
+Mender = Callable[[StagingBranch], bool]
 
 
-async def stamp_findings(client: LakeFSClient, repository: str, *, deep: bool) -> list[Finding]:
-    """Stamps on the branches' first parents that cannot be read, or do not count."""
-    seen: set[str] = set()
-    findings = []
-    async for branches in client.list_branches(repository):
-        for branch in branches:
-            async for commit in _unseen(client, repository, branch.id, seen, deep=deep):
-                finding = _judge(commit)
+@dataclass(frozen=True)
+class Examination:
+    """One look at a repository. Nothing is changed.
+
+    Attributes:
+        janitor: of the repository; it knows what may go.
+        mend: removes a staging branch, if it may go still.
+        deep: read all objects of all branches' heads, and compare them with their checksums.
+    """
+
+    janitor: Janitor
+    mend: Mender
+    deep: bool = False
+
+    @property
+    def _client(self) -> LakeFSClient:
+        return self.janitor.client
+
+    async def run(self) -> AsyncIterator[Finding]:
+        """Everything that is to be found, one after the other.
+
+        Raises:
+            StoreError: the server does not tell.
+        """
+        async for orphan in self.janitor.orphans():
+            yield Finding(
+                kind=Kind.STAGED_COMMIT,
+                what=orphan.branch.name,
+                why=orphan.why,
+                age_seconds=orphan.age_seconds,
+                mend=partial(self.mend, orphan.branch),
+            )
+        seen: set[str] = set()
+        async for page in self._client.list_branches(self.janitor.repository):
+            for branch in (branch for branch in page if parse_staging(branch.id) is None):
+                async for finding in self._stamps(branch, seen):
+                    yield finding
+                if self.deep:
+                    async for finding in self._content(branch, seen):
+                        yield finding
+
+    async def _stamps(self, branch: Branch, seen: set[str]) -> AsyncIterator[Finding]:
+        looked_at = 0
+        async for page in self._client.log_commits(self.janitor.repository, branch.commit_id):
+            for commit in page:
+                if commit.id in seen:
+                    return
+                seen.add(commit.id)
+                finding = stamp_finding(commit)
                 if finding is not None:
-                    findings.append(finding)
-    return findings
-
-
-async def _unseen(
-    client: LakeFSClient, repository: str, branch: str, seen: set[str], *, deep: bool
-) -> AsyncIterator[Commit]:
-    """A branch's first parents, down to what another branch had already."""
-    async for page in client.log_commits(repository, branch):
-        for commit in page:
-            if commit.id in seen:
+                    yield finding
+            looked_at += len(page)
+            if looked_at >= LOOKED_AT:
                 return
-            seen.add(commit.id)
-            yield commit
-        if not deep:
-            return
+
+    async def _content(self, branch: Branch, seen: set[str]) -> AsyncIterator[Finding]:
+        async for page in self._client.list_objects(self.janitor.repository, branch.commit_id):
+            for stats in page:
+                if stats.physical_address in seen:
+                    continue
+                seen.add(stats.physical_address)
+                fault = await self._fault_of(branch.commit_id, stats)
+                if fault is not None:
+                    what = f"object {show_name(stats.path)} of branch {branch.id!r}"
+                    yield Finding(kind=Kind.DAMAGED_OBJECT, what=what, why=fault, size=stats.size)
+
+    async def _fault_of(self, commit_id: str, stats: ObjectStats) -> str | None:
+        client, hasher, size = self._client, hashlib.md5(usedforsecurity=False), 0
+        url = client.object_url(self.janitor.repository, commit_id, stats.path)
+        try:
+            async with client.open_object(url, stats.size, range(stats.size)) as stream:
+                async for chunk in stream.chunks():
+                    hasher.update(chunk)
+                    size += len(chunk)
+        except LakeFSError as exc:
+            if exc.status is None:
+                raise
+            return f"its bytes cannot be read: {exc.message}. Restore them in the block store, or upload the file again"
+        if size != stats.size or (is_md5(stats.checksum) and hasher.hexdigest() != stats.checksum):
+            return "its bytes are not what was uploaded, unless it came in parts. Compare it, and upload it again"
+        return None
 
 
-def _judge(commit: Commit) -> Finding | None:
+def stamp_finding(commit: Commit) -> Finding | None:
     """A stamp that cannot be read, or that is another commit's."""
     if not carries_stamp(commit):
         return None
     what = f"commit {commit.id[:12]} {subject_of(commit)!a}"
     stamp = stamp_of(commit)
-    if stamp is None and not names_other_content(commit):
-        return Finding(
-            kind=Kind.UNREADABLE_STAMP,
-            what=what,
-            why="its perago. metadata are no whole stamp. It counts as a person's commit: tasks whose input is older "
-            "are refused, as by any other. History is never rewritten; begin them anew from a later commit",
-        )
-    if stamp is None:
-        how = "its content is another"
-    elif not commit.parents or stamp.expected_head != commit.parents[0]:
-        how = "it stands on another commit"
-    else:
+    if stamp is not None and stamp.expected_head == commit.parents[0]:
         return None
+    if stamp is not None or names_other_content(commit):
+        how = "it stands on another commit" if stamp is not None else "its content is another"
+        return Finding(
+            kind=Kind.STAMP_THAT_DOES_NOT_COUNT,
+            what=what,
+            why=f"it carries the stamp of a publication, but {how}: somebody copied it, or without hooks it was merged "
+            f"with somebody else's commit. It counts as a person's commit",
+            is_note=True,
+        )
     return Finding(
-        kind=Kind.STAMP_THAT_DOES_NOT_COUNT,
+        kind=Kind.UNREADABLE_STAMP,
         what=what,
-        why=f"it carries the stamp of a publication, but {how}: somebody copied it, or merged it with another commit. "
-        f"It counts as a person's commit",
-        is_note=True,
+        why="its perago metadata are no whole stamp. It counts as a person's commit: tasks whose input is older are "
+        "refused, as by any other. Begin them anew from a later commit",
     )

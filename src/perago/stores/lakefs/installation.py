@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perago.errors import BranchNotFoundError, FenceUnavailableError, HeadMovedError
-from perago.stores.lakefs.by_hand import ByHand
+from perago.stores.lakefs.by_hand import FENCE_ALONE, ByHand
 from perago.stores.lakefs.fence import EXACT_FENCE, FENCE_PATH, holds_fence
 from perago.stores.lakefs.resolve import check_repository
 
@@ -45,9 +45,9 @@ async def check_fence(by_hand: ByHand, branch: str) -> FenceReport:
     """
     head = await _head(by_hand, branch)
     file = await _file(by_hand, head)
-    async with by_hand.staged(head, "Perago's look at the fence", _nothing) as staged:
+    async with by_hand.staged(head, "Perago's look at the fence", FENCE_ALONE) as staged:
         try:
-            await by_hand.canary.check(by_hand.repository, staged)
+            await by_hand.connection.check_fence(by_hand.repository, staged.id)
         except FenceUnavailableError as exc:
             return FenceReport(head, file, is_heeded=False, why=str(exc))
     return FenceReport(head, file, is_heeded=True)
@@ -64,7 +64,7 @@ async def install_fence(by_hand: ByHand, branch: str) -> str | None:
         head = await _head(by_hand, branch)
         if await _file(by_hand, head) == "present":
             return None
-        async with by_hand.staged(head, "Put the publish fence here", _nothing) as staged:
+        async with by_hand.staged(head, "Put the publish fence here", FENCE_ALONE) as staged:
             try:
                 return await by_hand.swap(branch, staged)
             except HeadMovedError:
@@ -73,19 +73,15 @@ async def install_fence(by_hand: ByHand, branch: str) -> str | None:
 
 
 async def _head(by_hand: ByHand, branch: str) -> str:
-    found = await by_hand.client.find_branch(by_hand.repository, branch)
+    found = await by_hand.connection.client.find_branch(by_hand.repository, branch)
     if found is None:
-        await check_repository(by_hand.client, by_hand.repository)
+        await check_repository(by_hand.connection.client, by_hand.repository)
         raise BranchNotFoundError(f"repository {by_hand.repository!r} has no branch {branch!r}. Check the name")
     return found.commit_id
 
 
 async def _file(by_hand: ByHand, commit: str) -> FenceFile:
-    found = await by_hand.client.find_object(by_hand.repository, commit, FENCE_PATH)
+    found = await by_hand.connection.client.find_object(by_hand.repository, commit, FENCE_PATH)
     if found is None:
         return "missing"
     return "present" if holds_fence({FENCE_PATH: found}, EXACT_FENCE) else "different"
-
-
-async def _nothing(_branch: str) -> None:
-    """The fence comes along by itself."""

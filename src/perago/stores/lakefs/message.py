@@ -37,9 +37,8 @@ def staged_metadata(stamp: Stamp, *, empty: bool) -> dict[str, str]:
 
 def stamp_of(commit: Commit) -> Stamp | None:
     """What a commit says of itself; None where it says nothing, nothing that can be read, or names other content."""
-    if commit.metadata.get(_CONTENT) != commit.meta_range_id:
-        return None
-    return _stamp_at(commit, _STAMP)
+    is_own = commit.metadata.get(_CONTENT) == commit.meta_range_id
+    return _stamp_at(commit, _STAMP) if is_own else None
 
 
 def carries_stamp(commit: Commit) -> bool:

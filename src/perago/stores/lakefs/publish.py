@@ -1,237 +1,29 @@
-"""Publishing: the branch moves to the staged content by a merge that the server makes on the expected head only."""
+"""Publishing: the branch moves to the staged content, or the attempt completes without moving it."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
-from perago.http.faults import FaultKind
+from perago.errors import StoreError
 from perago.models import Complete, Merge, Publish, Refuse, Seal, StagedWorkspace, Stamp, TaskExecution, WorkspaceInput
 from perago.plans import plan_without_engine, refusal, stamp_for
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.fence import FenceMode
-from perago.stores.lakefs.history import Publication, find_publication, read_history
+from perago.stores.lakefs.history import read_history
 from perago.stores.lakefs.message import publication_metadata
+from perago.stores.lakefs.swap import Mover
 from perago.stores.lakefs.values import Commit
-from perago.stores.lakefs.vetoes import HOOK_REFUSED, vetoes
-
-MERGE_SECONDS = 60.0
-"""How long a merge may take, its repetitions and the looks between them included, where nobody says otherwise."""
-
-NOT_GUARANTEED = (
-    "Published with fence='cooperative', no hook of the server's guarding it: not guaranteed is that a commit which "
-    "somebody else makes in the same moment is not merged with. It would be found out afterwards, and nothing be lost"
-)
-
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
-_ANSWERED_TRIES = 6
-"""Merges that the server answered with a failure of its own (5xx), with "later" (429), or because somebody was about to
-commit what lay on the branch (400), before it is believed; 2 s of pauses together."""
-
-_BAD_REQUEST = 400
 
 
-@dataclass(frozen=True)
-class Publishing:
-    """What publishing needs: the server, what is known of its commits, the kind of fence, and a bound in seconds."""
-
-    client: LakeFSClient
-    commits: Commits
-    mode: FenceMode
-    merge_seconds: float = MERGE_SECONDS
-
-    @property
-    def caution(self) -> str:
-        """What the merge's message says besides."""
-        return f"\n\n{NOT_GUARANTEED}." if self.mode == "cooperative" else ""
-
-    async def publish(
-        self, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
-    ) -> Commit:
-        """Merge the staged commit into the branch, on its expected head. See `ports.PublishWorkspace`.
-
-        The head is looked at before each merge: a merge that hooks refuse leaves a trace on the branch.
-        """
-        commit = await self.commits.get(workspace_input.repository, staged.commit)
-        if len(commit.parents) != 1 or execution.stamp is None:
-            raise StoreError(f"{staged.commit} was not staged by an attempt: it says not on which head")
-        stamp = _stamp_on(execution, commit.parents[0])
-        return await self.swap(commit, workspace_input, publication_metadata(stamp, commit))
-
-    async def swap(self, staged: Commit, workspace_input: WorkspaceInput, metadata: Mapping[str, str]) -> Commit:
-        """Merge a commit of one parent into the branch, on that parent; the merge has this metadata.
-
-        Raises: as `publish`.
-        """
-        swap = _Swap(self, workspace_input, staged, metadata, asyncio.get_running_loop().time() + self.merge_seconds)
-        found = await swap.run()
-        self._verify(found, staged, workspace_input)
-        return found
-
-    def _verify(self, found: Commit, staged: Commit, workspace_input: WorkspaceInput) -> None:
-        """See to it that the server did what it was asked; it always has, or the fence did not hold."""
-        expected = staged.parents[0]
-        if found.parents[0] == expected and found.meta_range_id == staged.meta_range_id:
-            return
-        cooperative = (
-            "which fence='cooperative' can find out only afterwards"
-            if self.mode == "cooperative"
-            else ("although a hook was to refuse that: check that the server runs hooks (actions.enabled)")
-        )
-        raise PublishFenceError(
-            f"the server merged what was to move branch {workspace_input.branch!r} from {expected[:12]} with commit "
-            f"{found.parents[0][:12]}, which somebody made meanwhile, {cooperative}. Nothing is lost: merge "
-            f"{found.id[:12]} holds both, and counts as nobody's publication. Look at it, revert it if it is not "
-            f"wanted, and run the task again from the present head"
-        )
-
-
-@dataclass
-class _Swap:
-    """One merge, as often as it takes to know its outcome."""
-
-    publishing: Publishing
-    workspace_input: WorkspaceInput
-    staged: Commit
-    metadata: Mapping[str, str]
-    deadline: float
-    tries: int = field(default=0, init=False)
-
-    async def run(self) -> Commit:
-        """The commit that published; there is one at most, however often this is called."""
-        fault: LakeFSError | None = None
-        while True:
-            published = await self._look(fault)
-            if published.commit is not None:
-                return published.commit
-            await self._judge(published, fault)
-            try:
-                return await self._merge()
-            except LakeFSError as exc:
-                fault = exc
-
-    @property
-    def _expected(self) -> str:
-        return self.staged.parents[0]
-
-    @property
-    def _client(self) -> LakeFSClient:
-        return self.publishing.client
-
-    def _left(self) -> float:
-        return self.deadline - asyncio.get_running_loop().time()
-
-    async def _merge(self) -> Commit:
-        self.tries += 1
-        given = self.workspace_input
-        head = await self.publishing.commits.get(given.repository, self._expected)
-        same = self.staged.meta_range_id == head.meta_range_id
-        merged = await self._client.merge(
-            given.repository,
-            self.staged.id,
-            given.branch,
-            message=self.staged.message + self.publishing.caution,
-            metadata=self.metadata,
-            options={"allow_empty": True} if same else {},
-            timeout=max(self._left(), 0.001),
-        )
-        return await self._client.get_commit(given.repository, merged)
-
-    async def _look(self, fault: LakeFSError | None) -> Publication:
-        """What the branch says; asked until it answers, if a merge may have been made."""
-        while True:
-            try:
-                return await find_publication(self._client, self.workspace_input, self.staged)
-            except LakeFSError as exc:
-                if fault is None or not _may_pass(exc) or self._left() <= 0:
-                    raise await self._unsettled(exc, fault) from exc
-                await self._pause()
-
-    async def _judge(self, found: Publication, fault: LakeFSError | None) -> None:
-        """It is not published: raise why it will not be; or return, for another try on the same head.
-
-        Trying again is safe where the answer was unclear: the head is still the expected one, and of two merges of one
-        staged commit the server makes one.
-        """
-        branch, expected = self.workspace_input.branch, self._expected
-        if found.head != expected:
-            raise HeadMovedError(
-                f"branch {branch!r} moved from {expected[:12]} to {found.head[:12]}; nothing was published"
-            )
-        if fault is None:
-            return
-        if fault.status == HOOK_REFUSED:
-            raise await self._vetoed(fault) from fault
-        if fault.status != _BAD_REQUEST and not _may_pass(fault):
-            raise fault
-        if self._left() <= 0 or (fault.status is not None and self.tries >= _ANSWERED_TRIES):
-            dirty = fault.status == _BAD_REQUEST and await self._is_dirty()
-            raise (self._dirty() if dirty else self._too_often(fault)) from fault
-        await self._pause()
-
-    async def _unsettled(self, exc: LakeFSError, fault: LakeFSError | None) -> StoreError:
-        if fault is None:
-            return await self.publishing.commits.explained(exc, self.workspace_input)
-        return StoreError(
-            f"whether branch {self.workspace_input.branch!r} was moved is not known: {fault}; and then {exc}. "
-            f"If it was, a retry of this task finds it, and completes with it"
-        )
-
-    def _dirty(self) -> DirtyBranchError:
-        given = self.workspace_input
-        return DirtyBranchError(
-            f"branch {given.branch!r} holds uncommitted changes, onto which lakeFS does not publish. Nothing was "
-            f"published. Commit them, or drop them with `lakectl branch reset lakefs://{given.repository}/"
-            f"{given.branch}`; then run the task again"
-        )
-
-    async def _vetoed(self, fault: LakeFSError) -> StoreError:
-        found = await vetoes(self._client, self.workspace_input.repository, fault)
-        who = [str(veto) for veto in found if not veto.is_ours]
-        named = ", ".join(who) if who else "a hook on the server"
-        return PublishVetoedError(
-            f"{named} refused the publication to branch {self.workspace_input.branch!r}: {fault.message}. Nothing was "
-            f"published. Mend what the hook checks, or the hook"
-        )
-
-    def _too_often(self, fault: LakeFSError) -> StoreError:
-        hint = (
-            "Give it longer with lakefs_merge_timeout_seconds in the task's PublishBudget"
-            if self._left() <= 0
-            else ("Look at the server's log")
-        )
-        return StoreError(
-            f"branch {self.workspace_input.branch!r} was not moved in {self.tries} tries, within "
-            f"{self.publishing.merge_seconds:g} s: {fault}. Nothing is published as yet; should the server still do "
-            f"it, a retry of this task finds it. {hint}"
-        )
-
-    async def _is_dirty(self) -> bool:
-        given = self.workspace_input
-        async for page in self._client.diff_branch(given.repository, given.branch, amount=1):
-            return bool(page)
-        return False
-
-    async def _pause(self) -> None:
-        longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0**self.tries, max(self._left(), 0.0))
-        await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, guards nothing
-
-
-def _may_pass(fault: LakeFSError) -> bool:
-    """Whether the same call may do later."""
-    return fault.is_unclear or fault.fault is FaultKind.UNREACHABLE
-
-
-def _stamp_on(execution: TaskExecution, head: str) -> Stamp:
-    """The stamp of what was staged on this head."""
-    plan = execution.plan
-    stamp = stamp_for(execution, plan if isinstance(plan, Publish | Merge | Seal) else Publish(head))
-    return replace(stamp, expected_head=head)
+async def publish(
+    mover: Mover, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
+) -> Commit:
+    """Move the branch from the head that was staged upon to the staged commit. See `ports.PublishWorkspace`."""
+    commit = await mover.commits.get(workspace_input.repository, staged.commit)
+    if len(commit.parents) != 1:
+        raise StoreError(f"{staged.commit} was not staged by an attempt: it does not stand on one head")
+    stamp = _stamp_on(execution, commit.parents[0])
+    return await mover.move(workspace_input, commit, publication_metadata(stamp, commit))
 
 
 async def complete_noop(
@@ -247,3 +39,10 @@ async def complete_noop(
         case Publish() if execution.plan is None:
             return workspace_input.ref
     raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
+
+
+def _stamp_on(execution: TaskExecution, head: str) -> Stamp:
+    """The stamp of what was staged on this head."""
+    plan = execution.plan
+    stamp = stamp_for(execution, plan if isinstance(plan, Publish | Merge | Seal) else Publish(head))
+    return replace(stamp, expected_head=head)

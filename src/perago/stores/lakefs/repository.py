@@ -1,94 +1,208 @@
-"""One repository of a lakeFS server, as the commands see it."""
+"""One repository of a lakeFS server, as the commands see it: see `perago.repositories`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from perago.errors import RepositoryNotFoundError
 from perago.findings import Finding
-from perago.ports import (
-    CleanupStaging,
-    CompleteNoopWorkspace,
-    DownloadWorkspace,
-    PublishWorkspace,
-    ReadHistory,
-    StageWorkspace,
-)
+from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.ports import FileDigests, Phase, WorkspaceStore
 from perago.repositories import AttemptLiveness, LogEntry
-from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.store import LakeFSStore
+from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.stores.lakefs.by_hand import ByHand
+from perago.stores.lakefs.clean import Janitor
+from perago.stores.lakefs.commits import NOT_THERE, check_full_id, no_commit
+from perago.stores.lakefs.connection import Connection
+from perago.stores.lakefs.examine import Examination
+from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.import_export import Import
+from perago.stores.lakefs.installation import FenceReport, check_fence, install_fence
+from perago.stores.lakefs.log import log
+from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
+from perago.stores.lakefs.resolve import check_repository, resolve
+from perago.stores.lakefs.transfer import Transfer
+from perago.workspace.empty_directory import empty_directory
 
 
 class LakeFSRepository:
-    """The store with a repository's name filled in. See `perago.repositories.Repository`.
+    """What the commands ask of one repository; the store's ports with it, for inputs that name it.
 
     Args:
-        store: the caller's, who closes it.
+        store: which the caller closes, with its connection.
+        name: of the repository.
     """
 
-    def __init__(self, store: LakeFSStore, name: str) -> None:
+    def __init__(self, store: WorkspaceStore, connection: Connection, name: str) -> None:
         self._store = store
-        self._name = name
+        self._connection = connection
+        self.name = name
 
-    # ---- the ports
+    # ---- the ports, as the store has them
 
-    @property
-    def download_workspace(self) -> DownloadWorkspace:
-        return self._store.download_workspace
+    def download_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+    ) -> FileDigests | None:
+        return self._store.download_workspace(workspace_input, workspace_spec, workspace_dir)
 
-    @property
-    def stage_workspace(self) -> StageWorkspace:
-        return self._store.stage_workspace
+    def read_history(self, workspace_input: WorkspaceInput, /) -> History:
+        return self._store.read_history(workspace_input)
 
-    @property
-    def publish_workspace(self) -> PublishWorkspace:
-        return self._store.publish_workspace
+    def stage_workspace(
+        self,
+        workspace_dir: Path,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> StagedWorkspace:
+        return self._store.stage_workspace(workspace_dir, workspace_input, workspace_spec, execution)
 
-    @property
-    def cleanup_staging(self) -> CleanupStaging:
-        return self._store.cleanup_staging
+    def publish_workspace(
+        self,
+        staged: StagedWorkspace,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,
+        execution: TaskExecution,
+        /,
+    ) -> str:
+        return self._store.publish_workspace(staged, workspace_input, workspace_spec, execution)
 
-    @property
-    def complete_noop_workspace(self) -> CompleteNoopWorkspace:
-        return self._store.complete_noop_workspace
+    def complete_noop_workspace(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+    ) -> str:
+        return self._store.complete_noop_workspace(workspace_input, workspace_spec, execution)
 
-    @property
-    def read_history(self) -> ReadHistory:
-        return self._store.read_history
+    def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
+        self._store.cleanup_staging(staged)
 
     # ---- what the commands need
 
+    def check(self) -> None:
+        """See to it that there is such a repository.
+
+        Raises:
+            RepositoryNotFoundError: there is none.
+        """
+        self._connection.run(check_repository(self._connection.client, self.name))
+
+    def create(self, storage_namespace: str, branch: str) -> None:
+        """Make the repository, unless there is one.
+
+        Args:
+            storage_namespace: where the server is to keep the objects, such as s3://bucket/songs.
+            branch: its first one.
+        """
+        try:
+            self.check()
+        except RepositoryNotFoundError:
+            made = self._connection.client.create_repository(self.name, storage_namespace, default_branch=branch)
+            self._connection.run(made)
+
     def branch_head(self, branch: str) -> str | None:
-        return self._store.branch_head(self._name, branch)
+        """Full id of the commit that a branch points at; None where there is no such branch."""
+        found = self._connection.run(self._connection.client.find_branch(self.name, branch))
+        return found.commit_id if found is not None else None
 
     def branches(self) -> list[str]:
-        return self._store.branches(self._name)
+        """Names of all branches that people work on, sorted; staging branches are hidden.
+
+        Raises:
+            RepositoryNotFoundError
+        """
+        self.check()
+        pages = self._connection.client.list_branches(self.name)
+        return sorted(branch.id for page in self._connection.drained(pages) for branch in page)
 
     def resolve(self, ref: str) -> str:
-        return self._store.resolve(self._name, ref)
+        """Full id of the commit that a branch, a tag, an expression or the beginning of an id names.
+
+        Raises:
+            RepositoryNotFoundError: there is no such repository.
+            RefNotFoundError: it names nothing, or more than one commit.
+        """
+        return self._connection.run(resolve(self._connection.client, self.name, ref))
 
     def import_directory(
         self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
     ) -> str | None:
-        return self._store.import_directory(self._name, source, branch, message, spec=spec)
+        """Make the branch's content below `spec.prefix` equal to a directory's, in one commit without a stamp.
+
+        See `import_export.Import.run`, and for the fence's errors `LakeFSStore.publish_workspace`.
+        """
+        self.check()
+        job = Import(
+            by_hand=self._by_hand,
+            source=source,
+            spec=spec or WorkspaceSpec(),
+            progress=self._connection.progress(Phase.STAGE),
+        )
+        return self._connection.run(job.run(branch, message))
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
-        return self._store.export(self._name, ref, prefix, target)
+        """Lay out a commit's files below a new or empty directory; returns how many.
+
+        Raises:
+            RefNotFoundError: `ref` is no full commit id, or there is no such commit.
+            PrefixNotFoundError: there is nothing below the prefix.
+            ObjectNameError: a name that cannot be laid out; nothing was written.
+            WorkspaceStorageError: the directory is not empty, or cannot be written.
+        """
+        spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
+        transfer, layout = self._connection.run(self._plan_export(ref, spec))
+        progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
+        with empty_directory(target):
+            check_layout(layout, target)
+            lay_out(transfer, layout, target, progress.add)
+        return len(layout.files)
+
+    def check_fence(self, branch: str) -> FenceReport:
+        """Whether a branch has the fence, and the server heeds it. See `installation`."""
+        return self._connection.run(check_fence(self._by_hand, branch))
+
+    def install_fence(self, branch: str) -> str | None:
+        """Put the fence on a branch; returns the new head, None where it was there. See `installation`."""
+        return self._connection.run(install_fence(self._by_hand, branch))
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
-        return iter(self._store.log(self._name, ref, limit))
+        """The commit `ref` and its first parents, newest first, at most `limit` of them."""
+        for entries in self._connection.drained(log(self._connection.client, self.name, ref, limit)):
+            yield from entries
 
-    def sweep(self, older_than_seconds: float) -> tuple[str, ...]:
-        return self._store.sweep(self._name, older_than_seconds)
+    def sweep(self, older_than_seconds: float, liveness_of: AttemptLiveness = lambda _: "unknown") -> tuple[str, ...]:
+        """Remove the staging branches that killed attempts left; returns their names. See `clean.Janitor`."""
+        return self._connection.run(self._janitor(older_than_seconds, liveness_of).sweep())
 
     def examine(
         self,
         *,
         older_than_seconds: float,
         liveness_of: AttemptLiveness = lambda _: "unknown",
-        living_since: float | None = None,  # noqa: ARG002 - a staging branch's own name says since when it is there
+        living_since: float | None = None,  # noqa: ARG002 - here, age and the engine's word are all that tells
         deep: bool = False,
     ) -> Iterator[Finding]:
-        return self._store.examine(
-            self._name, older_than_seconds=older_than_seconds, liveness_of=liveness_of, deep=deep
-        )
+        """Find what killed attempts left, and what is damaged; nothing is changed. See `examine.Examination`."""
+        self.check()
+        janitor = self._janitor(older_than_seconds, liveness_of)
+        looking = Examination(janitor, lambda branch: self._connection.run(janitor.remove(branch)), deep=deep)
+        yield from self._connection.drained(looking.run())
+
+    @property
+    def _by_hand(self) -> ByHand:
+        return ByHand(self._connection, self.name)
+
+    def _janitor(self, older_than_seconds: float, liveness_of: AttemptLiveness) -> Janitor:
+        return Janitor(self._connection.client, self._connection.clock, self.name, older_than_seconds, liveness_of)
+
+    async def _plan_export(self, ref: str, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
+        check_full_id(ref, self.name)
+        try:
+            commit = await self._connection.client.get_commit(self.name, ref)
+        except LakeFSError as exc:
+            if exc.status not in NOT_THERE:
+                raise
+            await check_repository(self._connection.client, self.name)
+            raise no_commit(self.name, ref) from exc
+        transfer = await self._connection.transfer(self.name)
+        return transfer, await plan_layout(transfer, commit.id, spec, may_be_missing=False)

@@ -1,0 +1,90 @@
+"""What everything that speaks with one server shares: the client, its thread, and what is known of the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from perago.http.loop import LoopThread
+from perago.models import TaskExecution
+from perago.ports import Clock, Observer, Phase
+from perago.stores.lakefs.canary import Canary
+from perago.stores.lakefs.client import LakeFSClient
+from perago.stores.lakefs.commits import Commits
+from perago.stores.lakefs.swap import Mover
+from perago.stores.lakefs.transfer import Transfer
+from perago.stores.lakefs.values import ServerFacts
+from perago.workspace.cache import ObjectCache
+from perago.workspace.progress import Progress
+
+T = TypeVar("T")
+
+
+class Connection:
+    """A client, and the thread on which its calls are made. Any number of threads may use it.
+
+    Args:
+        client: used by nobody else.
+        mover: moves branches.
+        cache: of the host; None: none is used.
+        observer: gets the progress events.
+    """
+
+    def __init__(
+        self, client: LakeFSClient, mover: Mover, *, cache: ObjectCache | None, observer: Observer, clock: Clock
+    ) -> None:
+        self.client = client
+        self.mover = mover
+        self.clock = clock
+        self.observer = observer
+        self._cache = cache
+        self._canary = Canary(client, clock) if mover.mode == "exact" else None
+        self._loop = LoopThread("perago-lakefs")
+        self._server: ServerFacts | None = None
+        self._is_open = False
+
+    @property
+    def commits(self) -> Commits:
+        return self.mover.commits
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end; an interrupt cancels it."""
+        self._is_open = True
+        return self._loop.run(coroutine)
+
+    def drained(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """An asynchronous iterator's items, each fetched when it is asked for."""
+
+        async def following() -> tuple[T] | None:
+            try:
+                return (await anext(items),)
+            except StopAsyncIteration:
+                return None
+
+        while (item := self.run(following())) is not None:
+            yield item[0]
+
+    async def transfer(self, repository: str) -> Transfer:
+        """How content gets to and from a repository; the server is asked once what it can do."""
+        if self._server is None:
+            self._server = await self.client.get_config()
+        return Transfer(self.client, self._loop, repository, self._server, self._cache)
+
+    def progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
+        return Progress(self.observer, self.clock, phase, total_files=total_files, execution=execution)
+
+    async def check_fence(self, repository: str, staged_commit: str) -> None:
+        """Make sure, once, that the server guards publications; nothing is asked where nobody relies on it.
+
+        Raises:
+            FenceUnavailableError
+        """
+        if self._canary is not None:
+            await self._canary.check(repository, await self.commits.get(repository, staged_commit))
+
+    def close(self) -> None:
+        """End all connections and the thread. Twice is fine."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.run(self.client.close())
+        self._loop.close()
