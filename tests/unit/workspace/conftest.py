@@ -92,3 +92,21 @@ def full_disk(small_disk: Path) -> Path:
         while True:
             file.write(b"x" * 4096)
     return small_disk
+
+
+@pytest.fixture
+def cloning_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of some 300 MiB that clones files."""
+    make = shutil.which("mkfs.xfs")
+    if make is None or sys.platform != "linux":
+        pytest.skip("no mkfs.xfs here, and so no file system that clones")
+    image, path = tmp_path / "image", tmp_path / "cloning"
+    path.mkdir()
+    with image.open("wb") as file:
+        file.truncate(320 << 20)
+    subprocess.run([make, "-q", "-m", "reflink=1", image], check=True, capture_output=True)
+    mounted = subprocess.run(["mount", "-o", "loop", image, path], check=False, capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting an image is not permitted here")
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
