@@ -1,0 +1,96 @@
+"""How a Conductor server takes results and signs of life: it does not fence. Heartbeats and reports rest on it."""
+
+import pytest
+
+LATE = ["COMPLETED", "FAILED", "IN_PROGRESS"]
+
+
+def told(task):
+    return {name: task.get(name) for name in ("status", "outputData", "endTime", "pollCount", "workerId")}
+
+
+def test_a_result_is_taken_from_whoever_sends_it(conductor, flow):
+    task = flow.begin()
+    assert conductor.update(task, "COMPLETED", workerId="somebody-else", outputData={"x": 1}).status == 200
+    assert conductor.task(task["taskId"])["outputData"] == {"x": 1}
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_a_result_for_a_completed_task_answers_200_and_is_dropped(conductor, flow, late):
+    task = flow.begin()
+    conductor.update(task, "COMPLETED", outputData={"x": 1})
+    before = told(conductor.task(task["taskId"]))
+    assert conductor.update(task, late, outputData={"x": 2}).status == 200
+    assert told(conductor.task(task["taskId"])) == before
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_a_result_for_a_cancelled_task_answers_200_and_is_dropped(conductor, flow, late):
+    task = flow.begin()
+    conductor.terminate(flow.started[0])
+    assert conductor.update(task, late, outputData={"x": 2}).status == 200
+    assert conductor.task(task["taskId"])["status"] == "CANCELED"
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_a_result_for_a_task_that_timed_out_answers_200_and_is_dropped(conductor, make_flow, late):
+    flow = make_flow(responseTimeoutSeconds=1)
+    task = flow.begin()
+    conductor.wait_while_none(lambda: conductor.decide(flow.started[0]) or conductor.poll(flow.task))
+    assert conductor.update(task, late, outputData={"x": 2}).status == 200
+    assert conductor.task(task["taskId"])["status"] == "TIMED_OUT"
+
+
+def test_a_result_for_a_task_that_nobody_knows_answers_404(conductor, flow):
+    task = flow.begin()
+    assert conductor.update({**task, "taskId": "no-such-task"}, "COMPLETED").status == 404
+
+
+def test_a_heartbeat_moves_the_time_of_the_last_sign_and_nothing_else(conductor, flow):
+    task = flow.begin()
+    answer = conductor.update(task, "IN_PROGRESS", extendLease=True, outputData={"lost": True})
+    assert answer.status == 200
+    now = conductor.task(task["taskId"])
+    assert now["updateTime"] > task["updateTime"]
+    assert told(now) == told(task)
+    assert conductor.poll(flow.task) is None
+
+
+def test_a_heartbeat_never_tells_of_cancellation(conductor, flow):
+    task = flow.begin()
+    conductor.terminate(flow.started[0])
+    assert conductor.update(task, "IN_PROGRESS", extendLease=True).status == 200
+    assert conductor.task(task["taskId"])["status"] == "CANCELED"
+
+
+def test_an_update_without_extending_puts_the_task_back_into_its_queue(conductor, flow):
+    task = flow.begin()
+    conductor.update(task, "IN_PROGRESS", callbackAfterSeconds=0)
+    assert conductor.task(task["taskId"])["status"] == "SCHEDULED"
+    assert conductor.wait_for_task(flow.task)["taskId"] == task["taskId"]
+
+
+@pytest.mark.parametrize(("status", "workflow"), [("FAILED_WITH_TERMINAL_ERROR", "FAILED"), ("COMPLETED", "COMPLETED")])
+def test_what_ends_a_task_for_good_ends_the_workflow(conductor, flow, status, workflow):
+    conductor.update(flow.begin(), status)
+    assert conductor.wait_for_end(flow.started[0])["status"] == workflow
+    assert len(conductor.tasks(flow.started[0])) == 1
+
+
+def test_a_paused_workflow_takes_results_and_hands_out_what_was_scheduled(conductor, flow):
+    flow.start()
+    conductor.wait_for(flow.started[0], lambda found: bool(found["tasks"]))
+    conductor.expect("PUT", f"/workflow/{flow.started[0]}/pause")
+    task = conductor.wait_for_task(flow.task)
+    conductor.update(task, "COMPLETED")
+    assert conductor.task(task["taskId"])["status"] == "COMPLETED"
+    conductor.expect("PUT", f"/workflow/{flow.started[0]}/resume")
+
+
+def test_the_log_is_kept_as_it_was_sent_also_after_the_end(conductor, flow):
+    task = flow.begin()
+    conductor.update(task, "COMPLETED")
+    text = '{"not": "parsed"} \u6f22'
+    headers = {"Content-Type": "application/json"}
+    conductor.expect("POST", f"/tasks/{task['taskId']}/log", body=text.encode(), headers=headers)
+    assert conductor.expect("GET", f"/tasks/{task['taskId']}/log")[-1]["log"] == text
