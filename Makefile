@@ -9,6 +9,7 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TESTS ?= tests
 ROUNDS ?= 1000
+JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --quiet
@@ -26,9 +27,9 @@ setup: $(DEV) ## Make .venv with Perago and all its tools
 quickstart: $(RUN) ## Run the example tasks on real data, from nothing, into ./quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh quickstart
 
-test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of them)
+test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of them, JOBS=0 for all in one process)
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest --cov --cov-report=term $(TESTS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(TESTS)
 
 cov: ## Write what the last `make test` covered to htmlcov/, line by line
 	$(BIN)/coverage html

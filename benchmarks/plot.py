@@ -11,6 +11,9 @@ from benchmarks.compare import Spread
 WIDTH, HEIGHT, MARGIN = 640, 400, 60
 COLOURS = ("#1b6ca8", "#c0392b", "#2e7d32", "#6a1b9a")
 
+_EDGE = 0.04
+"""Room between the outermost points and the frame, of what lies between them."""
+
 _FONT = 'font-family="sans-serif" font-size="12"'
 
 Line = Mapping[int, Spread]
@@ -44,6 +47,8 @@ class _Axis:
         if self._high - self._low < 1:  # at least one power of ten
             middle = (self._high + self._low) / 2
             self._low, self._high = middle - 0.5, middle + 0.5
+        edge = (self._high - self._low) * _EDGE
+        self._low, self._high = self._low - edge, self._high + edge
         self._start, self._end = start, end
 
     def at(self, value: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 import time
@@ -36,7 +35,6 @@ class Plan:
         files: numbers of small files for the growth, of which `changed` change.
         changes: numbers of changed files for the growth, of the greatest of `small`.
         repeats, large_repeats: samples of each side; rounds_before: rounds that do not count.
-        seconds: when so many have passed, what has not begun of the growth is left out.
     """
 
     small: tuple[int, ...] = (1_000, 10_000)
@@ -48,7 +46,6 @@ class Plan:
     repeats: int = 5
     large_repeats: int = 3
     rounds_before: int = 1
-    seconds: float = 900.0
 
 
 TINY = Plan(
@@ -61,7 +58,6 @@ TINY = Plan(
     repeats=1,
     large_repeats=1,
     rounds_before=0,
-    seconds=math.inf,
 )
 """Shows that the benchmarks run, and nothing else."""
 
@@ -73,14 +69,12 @@ class Results:
     Attributes:
         small: by number of files; large: by size.
         by_files, by_changes: the growth; by number of files, and by number of changed files.
-        left_out: what there was no time for.
     """
 
     small: dict[int, Comparison] = field(default_factory=dict)
     large: dict[int, Comparison] = field(default_factory=dict)
     by_files: dict[int, Comparison] = field(default_factory=dict)
     by_changes: dict[int, Comparison] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
 
 
 class Measuring:
@@ -104,20 +98,16 @@ class Measuring:
         for number, size in enumerate(plan.large):
             self.results.large[size] = self._large(Content(1, size), beside_git=number == 0)
         for files in plan.files:
-            self._grow(self.results.by_files, files, (files, plan.changed), f"{files:,} files")
+            self.results.by_files[files] = self._growing(files, plan.changed)
         for changed in plan.changes:
-            self._grow(self.results.by_changes, changed, (max(plan.small), changed), f"{changed:,} changed files")
+            self.results.by_changes[changed] = self._growing(max(plan.small), changed)
         return self.results
 
-    def _grow(self, growth: dict[int, Comparison], number: int, case: tuple[int, int], what: str) -> None:
-        """Put in a point of the growth; what was measured already is not measured again."""
-        files, changed = case
+    def _growing(self, files: int, changed: int) -> Comparison:
+        """A point of the growth; what was measured already is not measured again."""
         if changed == self._plan.changed and files in self.results.small:
-            growth[number] = self.results.small[files]
-        elif time.monotonic() - self._began < self._plan.seconds:
-            growth[number] = self._small(files, changed, self._plan.large_repeats)
-        else:
-            self.results.left_out.append(what)
+            return self.results.small[files]
+        return self._small(files, changed, self._plan.large_repeats)
 
     def _small(self, files: int, changed: int, repeats: int, *, run: bool = False) -> Comparison:
         size = self._plan.size

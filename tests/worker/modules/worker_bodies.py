@@ -204,7 +204,7 @@ def fork(params: Params, context: TaskContext) -> Answer:
 def corrupt(params: Params) -> Answer:
     """Writes what is no message into every socket it has: no JSON, or JSON of another kind."""
     rubbish = struct.pack(">I", len(params.text)) + params.text.encode() if params.text else b"\xff" * 100
-    for handle in range(3, 64):
+    for handle in sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())[3:]:
         try:
             if Path(f"/proc/self/fd/{handle}").readlink().name.startswith("socket:"):
                 os.write(handle, rubbish)
