@@ -1,0 +1,180 @@
+"""Commands on lakeFS that are interrupted, killed, or left alone by their server, in the middle of a transfer."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from lakefs_project import LakeFSProject
+
+from servers.faults import Delay, Rule, Swallow
+from servers.fixtures import repository_on
+from servers.proxy import FaultProxy
+
+FILES = {"in/a.txt": "alpha", "in/b.txt": "beta", "other.txt": "other"}
+SLOW = 20.0
+"""Seconds that a delayed request takes: longer than any of these tests waits for a command's end."""
+
+
+@pytest.fixture
+def proxy(songs) -> Iterator[FaultProxy]:
+    """A proxy in front of the server; commands that are started with `through` go through it."""
+    with FaultProxy(songs.server.url) as made:
+        yield made
+
+
+def through(proxy: FaultProxy) -> dict[str, str]:
+    return {"LAKECTL_SERVER_ENDPOINT_URL": proxy.url}
+
+
+def wait_until_taken(rule: Rule, process: subprocess.Popen[str], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while rule.fired == 0:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"{rule} took nothing in {seconds} s"
+        time.sleep(0.01)
+
+
+def end(process: subprocess.Popen[str], seconds: float = SLOW - 5) -> tuple[int, str]:
+    _, err = process.communicate(timeout=seconds)
+    return process.returncode, err
+
+
+def wait_for_no_staging(songs: LakeFSProject, seconds: float = 30) -> None:
+    """A request that was delayed on its way may still arrive, and make what is then removed."""
+    deadline = time.monotonic() + seconds
+    while songs.staging_branches():
+        assert time.monotonic() < deadline, songs.staging_branches()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("path", ["/objects", "/commits$", "/merge/"])
+def test_an_import_that_is_interrupted_imports_nothing_and_leaves_nothing(songs, proxy, path):
+    head = songs.head()
+    songs.write({"new.txt": "new"})
+    rule = proxy.add(Rule(Delay(SLOW), method="POST", path=path))
+    process = songs.start("import", "source", *songs.on_main, env=through(proxy))
+    wait_until_taken(rule, process)
+    process.send_signal(signal.SIGINT)
+    code, err = end(process)
+    assert code == 130, err
+    assert err.endswith("error: interrupted\n")
+    wait_for_no_staging(songs)
+    assert songs.head() == head
+
+
+def test_an_export_that_is_interrupted_leaves_no_directory(songs, proxy):
+    rule = proxy.add(Rule(Delay(SLOW), method="GET", path="/objects.path="))
+    process = songs.start("export", "out", *songs.on_main, env=through(proxy))
+    wait_until_taken(rule, process)
+    process.send_signal(signal.SIGINT)
+    code, err = end(process)
+    assert code == 130, err
+    assert not (songs.path / "out").exists()
+
+
+def test_a_run_that_is_interrupted_while_its_body_runs_cleans_up(songs, tmp_path):
+    head = songs.head()
+    there = tmp_path / "there"
+    process = songs.start(
+        "run", "cli_bodies:write", "--param", f"touch={there}", "--param", f"wait_for={tmp_path}/go", *songs.on_main
+    )
+    songs.wait_for(there)
+    process.send_signal(signal.SIGINT)
+    code, err = end(process)
+    assert code == 130, err
+    assert songs.head() == head
+    assert songs.staging_branches() == []
+    assert list(songs.workspace_root.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/refs/[0-9a-f]{64}/objects.path=", "/branches/perago-.*/objects"])
+def test_two_interrupts_end_a_run_in_the_middle_of_a_transfer(songs, proxy, path):
+    head = songs.head()
+    rule = proxy.add(Rule(Delay(SLOW), path=path))
+    process = songs.start(
+        "run", "cli_bodies:write", *songs.on_main, env=through(proxy) | {"PERAGO_CACHE_MAX_SIZE": "0"}
+    )
+    wait_until_taken(rule, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)  # two signals of one kind that are both pending are one
+    process.send_signal(signal.SIGINT)
+    code, err = end(process)
+    assert code == 130, err
+    wait_for_no_staging(songs)
+    assert songs.head() == head
+    assert list(songs.workspace_root.iterdir()) == []
+
+
+def test_a_publication_whose_answer_is_lost_is_found_and_told_as_published(songs, proxy):
+    before = songs.head()
+    rule = proxy.add(Rule(Swallow(), method="POST", path=r"/merge/main"))
+    process = songs.start("run", "cli_bodies:write", *songs.on_main, env=through(proxy))
+    code, err = end(process, 60)
+    assert rule.fired == 1
+    assert code == 0, err
+    assert f"Published commit {songs.head()}" in err
+    assert songs.parent("main") == before
+
+
+def test_a_run_that_is_killed_before_its_merge_is_resumed_and_published_once(songs, proxy, perago, monkeypatch):
+    before = songs.head()
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", proxy.url)
+    rule = proxy.add(Rule(Delay(8), method="POST", path="/merge/main"))
+    process = songs.start("run", "cli_bodies:write", *songs.on_main, env=through(proxy))
+    wait_until_taken(rule, process)
+    process.kill()
+    process.communicate(timeout=30)
+    [killed] = perago("runs", "--repo", songs.address, "--json").json
+    assert killed["status"] == "killed"
+    assert songs.head() == before, "the merge is still on its way"
+    resumed = perago("run", "--resume", killed["run_id"], "--repo", songs.address)
+    assert resumed.code == 0, resumed.err
+    deadline = time.monotonic() + 60
+    while sum("/merge/main" in seen.target for seen in proxy.seen()) < 2:
+        assert time.monotonic() < deadline, "the delayed merge never arrived"
+        time.sleep(0.1)
+    publications = [entry for entry in perago("log", *songs.on_main, "--json").json if entry["kind"] == "publication"]
+    assert len(publications) == 1, "the late merge came to nothing, or the resumed run found it"
+    assert songs.parent("main") == before
+    assert songs.files() == FILES | {"out.txt": "out"}
+
+
+@pytest.fixture
+def own_server(tmp_path, start_lakefs, perago, monkeypatch):
+    """A project on a server that the test may stop."""
+    server = start_lakefs()
+    with repository_on(server) as repository:
+        made = LakeFSProject(tmp_path / "project", server, repository)
+        for name, value in made.settings.items():
+            monkeypatch.setenv(name, value)
+        made.write(FILES)
+        assert perago("import", "source", *made.on_main).code == 0
+        yield made
+
+
+def test_a_server_that_goes_away_fails_the_run_which_is_resumed_when_it_is_back(own_server, perago, tmp_path):
+    before = own_server.head()
+    there, go = tmp_path / "there", tmp_path / "go"
+    process = own_server.start(
+        "run", "cli_bodies:write", "--param", f"touch={there}", "--param", f"wait_for={go}", *own_server.on_main
+    )
+    own_server.wait_for(there)
+    own_server.repository.api.close()
+    own_server.server.kill()
+    go.touch()
+    code, err = end(process, 120)
+    assert code == 1
+    assert "check the endpoint URL, the network, and that the server runs" in err.replace("\n", " ")
+    assert list(own_server.workspace_root.iterdir()) == []
+    assert perago("log", *own_server.on_main).code == 1
+    own_server.server.start()
+    [failed] = perago("runs", "--repo", own_server.address, "--json").json
+    assert failed["status"] == "FAILED"
+    resumed = perago("run", "--resume", failed["run_id"], "--repo", own_server.address)
+    assert resumed.code == 0, resumed.err
+    assert own_server.parent("main") == before
+    assert own_server.files() == FILES | {"out.txt": "out"}
