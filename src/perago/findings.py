@@ -30,6 +30,7 @@ class Kind(enum.StrEnum):
     UNFINISHED_PUBLICATION = "unfinished_publication"
     LOCK = "lock"
     TEMPORARY_FILE = "temporary_file"
+    DAMAGED_CACHE_ENTRY = "damaged_cache_entry"
     UNREFERENCED_LARGE_FILE = "unreferenced_large_file"
     MISSING_LARGE_FILE = "missing_large_file"
     DAMAGED_LARGE_FILE = "damaged_large_file"

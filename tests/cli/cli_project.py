@@ -45,6 +45,7 @@ class Project:
             "PATH": path,
             "PYTHONPATH": str(BODIES),
             "PERAGO_WORKSPACE_ROOT": str(self.workspace_root),
+            "PERAGO_CACHE_DIR": str(self.path.parent / "cache"),
             "XDG_STATE_HOME": str(self.path.parent / "state"),
         }
 

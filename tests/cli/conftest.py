@@ -37,7 +37,7 @@ def perago(project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.chdir(project.path)
     for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         monkeypatch.delenv(name)
-    for name in ("PERAGO_WORKSPACE_ROOT", "XDG_STATE_HOME"):
+    for name in ("PERAGO_WORKSPACE_ROOT", "PERAGO_CACHE_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, project.environment[name])
     monkeypatch.setattr(sys, "path", [str(BODIES), *sys.path])
 

@@ -23,12 +23,11 @@ class LakeFSProject(Project):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What names the server, and keeps the project's things apart."""
+        """What names the server."""
         return {
             "LAKECTL_SERVER_ENDPOINT_URL": self.server.url,
             "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.server.access_key_id,
             "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.server.secret_access_key,
-            "PERAGO_CACHE_DIR": str(self.path.parent / "cache"),
         }
 
     @property

@@ -54,6 +54,7 @@ class Project:
         self.directory = directory
         self.repository = directory / "data.git"
         self.root = directory / "workspaces"
+        self.cache = directory / "cache"
         self.root.mkdir()
         self._started: list[subprocess.Popen[str]] = []
         self.commit({"small.txt": b"small", "first.bin": b"first".ljust(2 << 20, b".")})
@@ -153,6 +154,7 @@ class Project:
         settings = {
             "PYTHONPATH": str(HERE / "modules"),
             "PERAGO_WORKSPACE_ROOT": str(self.root),
+            "PERAGO_CACHE_DIR": str(self.cache),
             "XDG_STATE_HOME": str(self.directory / "state"),
             "GIT_AUTHOR_NAME": "A",
             "GIT_AUTHOR_EMAIL": "a@example.org",

@@ -30,7 +30,9 @@ FOUND = 1
 @click.option("--repo", metavar="REPO", help="The repository.  [default: none; runs of tasks without one]")
 @click.option("--workspace-root", metavar="DIR", help="Where workspaces are made.  [default: PERAGO_WORKSPACE_ROOT]")
 @click.option("--fix", is_flag=True, help="Mend what can be mended.")
-@click.option("--deep", is_flag=True, help="Read all large files, and compare their content with their names.")
+@click.option(
+    "--deep", is_flag=True, help="Read all large files and cached objects, and compare their content with their names."
+)
 @click.option(
     "--older-than",
     metavar="AGE",
@@ -46,9 +48,9 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
       perago doctor --repo data.git
       perago doctor --repo data.git --fix
 
-    Left over can be: attempt directories, runs without an end, staged commits, locks, temporary files, large files that
-    nothing names. Missing or damaged: large files, git's objects, stamps; these only a person can mend. What belongs to
-    a living process is never touched.
+    Left over can be: attempt directories, runs without an end, staged commits, locks, temporary files (also of the
+    host's object cache), large files that nothing names. Missing or damaged: large files, git's objects, stamps; these
+    only a person can mend; and with --deep cached objects. What belongs to a living process is never touched.
 
     Exit code 0: nothing is wrong, or everything is mended; 1: something is left.
     """
@@ -129,9 +131,12 @@ class _Result:
 def _examine(repo: str | None, workspace_root: str | None, older_than: float, *, deep: bool) -> Iterator[Finding]:
     """Everything, the cheap first."""
     from perago.ports import SystemClock
+    from perago.settings import load_run_config
     from perago.workspace import examine
+    from perago.workspace.cache import examine as cache_examine
 
     root = existing_workspace_root(workspace_root)
+    cache = load_run_config("perago", probe_workspace_root=False).cache_dir
     address = None if repo is None else parse_address(repo)
     with ExitStack() as stack:
         repository = None if address is None else stack.enter_context(address.open())
@@ -139,6 +144,7 @@ def _examine(repo: str | None, workspace_root: str | None, older_than: float, *,
         yield from engine.examine()
         if root is not None:
             yield from examine.examine(root, older_than, SystemClock())
+        yield from cache_examine.examine(cache, SystemClock(), deep=deep)
         if repository is not None:
             yield from repository.examine(
                 older_than_seconds=older_than,

@@ -110,6 +110,16 @@ def lay_out_large(entry: int, name: str, size: int, target: str, mode: int, *, c
     return digest, cloned
 
 
+def is_whole(entry: int, name: str, size: int) -> bool:
+    """Whether an open file is an entry of this name and size, with the content that was put there."""
+    try:
+        digest = read_trailer(_read_piece(entry, TRAILER_BYTES, max(size, 0)), name, size)
+        _check(entry, size, digest, _ignore)
+    except DamagedEntryError:
+        return False
+    return True
+
+
 def write_entry(path: str, name: str, content: bytes, digest: str) -> None:
     """Make an entry of content in memory.
 

@@ -30,8 +30,9 @@ from perago.workspace.storage import OWNER_ONLY_DIRECTORY, opened_file
 TOUCH_SECONDS = 600
 """How stale the time of an entry's last use may be: a used entry is not marked again before."""
 
-_FORMAT = "objects-1"
+FORMAT = "objects-1"
 """Directory of all that is ours, by the version of its format: another version leaves it alone."""
+ENTRIES, PARTIAL = "entries", "partial"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # The object cache of Perago. Everything in it can be fetched again, so that backups may leave it out (CACHEDIR.TAG).
@@ -64,10 +65,10 @@ class ObjectCache:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self.directory = directory.absolute()
         self.max_bytes = max_bytes
-        self._home = self.directory / _FORMAT
-        self._entries = f"{self._home}/entries"
-        self._partial = PartialFiles(self._home / "partial")
-        self._room = Room(self._home, Path(self._entries), self._home / "partial", max_bytes)
+        self._home = self.directory / FORMAT
+        self._entries = f"{self._home}/{ENTRIES}"
+        self._partial = PartialFiles(self._home / PARTIAL)
+        self._room = Room(self._home, Path(self._entries), self._home / PARTIAL, max_bytes)
         self._lock = threading.Lock()
         self._ready = False
         self._clones = True

@@ -57,17 +57,8 @@ class PartialFiles:
     def sweep(self, now: float | None = None) -> int:
         """Remove what dead processes left; returns how many directories that were."""
         now = time.time() if now is None else now
-        removed = 0
-        try:
-            names = os.listdir(self._parent)  # noqa: PTH208 - as light as can be: it is done by each process
-        except OSError:
-            return 0
-        for name in names:
-            path = self._parent / name
-            if path != self._directory and _is_left_behind(path, now):
-                shutil.rmtree(path, ignore_errors=True)
-                removed += 1
-        return removed
+        others = [path for path in left_behind(self._parent, now) if path != self._directory]
+        return sum(remove_left_behind(path, now) for path in others)
 
     def _make(self) -> None:
         directory = self._parent / f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -76,6 +67,23 @@ class PartialFiles:
         with suppress(OSError):  # a file system without locks: nothing on it is ever taken for left behind
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._directory = directory
+
+
+def left_behind(parent: Path, now: float) -> list[Path]:
+    """The directories of dead processes."""
+    try:
+        names = os.listdir(parent)  # noqa: PTH208 - as light as can be: each process that fills the cache does it
+    except OSError:
+        return []
+    return [parent / name for name in sorted(names) if _is_left_behind(parent / name, now)]
+
+
+def remove_left_behind(directory: Path, now: float) -> bool:
+    """Look again, and remove what a dead process left; False: it is somebody's, or cannot be removed."""
+    if not _is_left_behind(directory, now):
+        return False
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 def _is_left_behind(directory: Path, now: float) -> bool:
