@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from yarl import URL
 
 from perago.errors import RuntimeConfigError, StoreError
-from perago.http.faults import HttpFault
+from perago.http.faults import FaultKind, HttpFault
 from perago.http.session import Answer, HttpSession, Request, encoded
 from perago.stores.lakefs.failure import refused, unanswered
 
@@ -170,10 +170,10 @@ def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
     try:
         return of(json.loads(answer.body))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise StoreError(
-            f"{name} did not answer in the shape that lakeFS answers in ({type(exc).__name__}); check that the "
-            f"endpoint URL is a lakeFS server's"
-        ) from exc
+        fault = HttpFault(
+            FaultKind.MALFORMED, f"the answer is not of the shape that lakeFS gives ({type(exc).__name__})"
+        )
+        raise unanswered(name, "the endpoint", fault) from exc
 
 
 def _without_query(url: URL) -> str:

@@ -17,6 +17,8 @@ from perago.stores.lakefs.values import (
     ServerFacts,
 )
 
+_CONFLICT = 409
+
 
 class RefCalls(Api):
     """What has no content: names, and what they point at. Every call raises `LakeFSError`."""
@@ -62,10 +64,10 @@ class RefCalls(Api):
             raise
 
     async def create_branch(self, repository: str, branch: str, source: str, *, hidden: bool = False) -> None:
-        """Make a branch at a commit. 409: there is one, and it points elsewhere.
+        """Make a branch at a commit, unless it is there, and points there. 409: there is one that points elsewhere.
 
         Args:
-            source: full commit id. After an unclear answer the branch is looked at: one that points there was made.
+            source: full commit id.
         """
         body = {"name": branch, "source": source, "hidden": hidden}
         url = self.url(f"{_repository(repository)}/branches")
@@ -73,11 +75,13 @@ class RefCalls(Api):
             try:
                 await self.send("createBranch", ("POST", url, body), expected=(201,), idempotent=False)
             except LakeFSError as exc:
-                if last or not exc.is_unclear:
+                if last or not (exc.is_unclear or exc.status == _CONFLICT):
                     raise
                 made = await self.find_branch(repository, branch)
                 if made is not None and made.commit_id == source:
                     return
+                if exc.status == _CONFLICT:
+                    raise
             else:
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from contextlib import suppress
 
@@ -17,6 +18,8 @@ from perago.stores.lakefs.vetoes import HOOK_REFUSED, vetoes
 
 _NO_COMMIT = "canary"
 """No commit has this id, so the fence has to refuse."""
+
+_PAUSE_SECONDS = 0.5
 
 COOPERATIVE_HINT = (
     "To publish without hooks, with what that cannot guarantee, set fence='cooperative' (LakeFSStore's option, or "
@@ -50,29 +53,39 @@ class Canary:
 
     async def _sing(self, repository: str, staged: Commit) -> None:
         branch = canary_name(self._clock.now(), secrets.token_hex(8))
-        await self._client.create_branch(repository, branch, staged.parents[0], hidden=True)
         try:
-            merged = await self._client.merge(
-                repository,
-                staged.id,
-                branch,
-                message="Perago's check that a hook refuses a merge on an unexpected head",
-                metadata={EXPECTED_PARENT: _NO_COMMIT},
-                options={"allow_empty": True},
-            )
-        except LakeFSError as exc:
-            if exc.status != HOOK_REFUSED:
-                raise
-            await self._see_to_ours(repository, exc)
-        else:
+            await self._client.create_branch(repository, branch, staged.parents[0], hidden=True)
+            merged = await self._merge(repository, branch, staged)
+        finally:
+            with suppress(StoreError):
+                await self._client.delete_branch(repository, branch)
+        if merged is not None:
             raise FenceUnavailableError(
                 f"the lakeFS server made merge {merged[:12]} of repository {repository!r}, on a scratch branch, which "
                 f"Perago's hook should have refused: it runs no hooks (its setting actions.enabled), or not as known. "
                 f"Nothing was published. Enable actions on the server. {COOPERATIVE_HINT}"
             )
-        finally:
-            with suppress(StoreError):
-                await self._client.delete_branch(repository, branch)
+
+    async def _merge(self, repository: str, branch: str, staged: Commit) -> str | None:
+        """The merge that should not be; None: it was refused. Nobody needs it, so it is repeated until it is clear."""
+        for last in (False, False, False, False, True):
+            try:
+                return await self._client.merge(
+                    repository,
+                    staged.id,
+                    branch,
+                    message="Perago's check that a hook refuses a merge on an unexpected head",
+                    metadata={EXPECTED_PARENT: _NO_COMMIT},
+                    options={"allow_empty": True},
+                )
+            except LakeFSError as exc:
+                if exc.status == HOOK_REFUSED:
+                    await self._see_to_ours(repository, exc)
+                    return None
+                if last or not exc.may_pass:
+                    raise
+                await asyncio.sleep(random.random() * _PAUSE_SECONDS)  # noqa: S311 - spreads load, guards nothing
+        raise AssertionError("the last try returns or raises")
 
     async def _see_to_ours(self, repository: str, refusal: LakeFSError) -> None:
         found = await vetoes(self._client, repository, refusal)

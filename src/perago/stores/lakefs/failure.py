@@ -65,6 +65,11 @@ class LakeFSError(StoreError):
             return self.status >= 500 or self.status in (408, 429)
         return self.fault not in (FaultKind.UNREACHABLE, FaultKind.TLS)
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may do later."""
+        return self.is_unclear or self.fault is FaultKind.UNREACHABLE
+
 
 class LakeFSAccessError(LakeFSError):
     """The server does not know the access key (401), or its user may not do this (403)."""

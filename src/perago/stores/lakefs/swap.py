@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
-from perago.http.faults import FaultKind
 from perago.models import WorkspaceInput
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits
@@ -144,7 +143,7 @@ class _Swap:
             try:
                 return await find_publication(self._client, self.target, self.staged)
             except LakeFSError as exc:
-                if fault is None or not _may_pass(exc) or self._left() <= 0:
+                if fault is None or not exc.may_pass or self._left() <= 0:
                     raise await self._unsettled(exc, fault) from exc
                 await self._pause()
 
@@ -163,7 +162,7 @@ class _Swap:
             return
         if fault.status == HOOK_REFUSED:
             raise await self._vetoed(fault) from fault
-        if fault.status != _BAD_REQUEST and not _may_pass(fault):
+        if fault.status != _BAD_REQUEST and not fault.may_pass:
             raise fault
         if self._left() <= 0 or (fault.status is not None and self.tries >= _ANSWERED_TRIES):
             dirty = fault.status == _BAD_REQUEST and await self._is_dirty()
@@ -216,8 +215,3 @@ class _Swap:
     async def _pause(self) -> None:
         longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0**self.tries, max(self._left(), 0.0))
         await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, guards nothing
-
-
-def _may_pass(fault: LakeFSError) -> bool:
-    """Whether the same call may do later."""
-    return fault.is_unclear or fault.fault is FaultKind.UNREACHABLE
