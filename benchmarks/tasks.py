@@ -1,4 +1,4 @@
-"""The task that is measured: it changes some files, as a body would, and nothing else."""
+"""The tasks that are measured: they change some files, as a body would, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from benchmarks.changing import change_files
+from benchmarks.changing import append_to_files, change_files
 from perago import WorkspaceSpec, task
 
 
@@ -29,4 +29,10 @@ class Result(BaseModel):
 @task(name="change", owner_email="benchmarks@example.org", workspace=WorkspaceSpec())
 def change(workspace: Path, params: Params) -> Result:
     """Change as many files as the params say."""
-    return Result(changed=change_files(workspace, params.count, params.word))
+    return Result(changed=len(change_files(workspace, params.count, params.word)))
+
+
+@task(name="append", owner_email="benchmarks@example.org", workspace=WorkspaceSpec())
+def append(workspace: Path, params: Params) -> Result:
+    """Make as many files as the params say longer by a byte."""
+    return Result(changed=len(append_to_files(workspace, params.count, params.word)))

@@ -11,26 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.tasks import change
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_workspace_task_attempt
 from perago.engines.local import LocalEngine
-from perago.ports import Event, SystemClock
+from perago.ports import SystemClock
 from perago.stores.git import GitStore
 from perago.tasks.declare import task_of
-
-
-class Stopwatch:
-    """An observer that adds up how long each phase took."""
-
-    def __init__(self) -> None:
-        self.phases: dict[str, float] = {}
-
-    def __call__(self, event: Event, /) -> None:
-        if event.kind == "completed":
-            self.phases[event.phase.value] = self.phases.get(event.phase.value, 0.0) + event.seconds
-        assert event.kind != "failed", event.error
 
 
 def main() -> None:

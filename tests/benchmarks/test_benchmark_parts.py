@@ -74,7 +74,7 @@ def test_a_program_that_fails_is_no_measurement(tmp_path):
 def test_as_many_files_are_changed_as_is_said(tmp_path, count, changed):
     Content(10, 64).write(tmp_path)
     before = content(tmp_path)
-    assert change_files(tmp_path, count, WORD) == changed
+    assert len(change_files(tmp_path, count, WORD)) == changed
     after = content(tmp_path)
     assert before.keys() == after.keys()
     assert sum(before[path] != after[path] for path in before) == changed

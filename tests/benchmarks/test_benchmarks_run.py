@@ -60,6 +60,28 @@ def test_http_clients_are_measured_beside_each_other(tmp_path, start_lakefs):
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_attempts_on_lakefs_are_measured_beside_others(tmp_path, start_lakefs):
+    output = tmp_path / "output"
+    output.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "lakefs", "--tiny", "--directory", tmp_path / "work", "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "work").iterdir()) == []
+    text = (output / "RESULTS.md").read_text()
+    for side in ("Perago, first attempt", "Perago, second attempt", "bare HTTP", "lakectl"):
+        assert f"| {side} | 0." in text or f"| {side} | 1." in text or f"| {side} | 2." in text
+    for title in ("### 20 files of 1,024 bytes, 2 changed", "### one file of 2 MiB, a byte appended"):
+        assert title in text
+    for name in ("lakefs-growth-files.svg", "lakefs-growth-changes.svg"):
+        lines = ET.parse(output / name).getroot().findall("{http://www.w3.org/2000/svg}polyline")
+        assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
+
+
 def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "svn", "--directory", tmp_path / "work", "--output", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

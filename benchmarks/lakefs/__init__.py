@@ -1,0 +1,1 @@
+"""Attempts on the lakeFS store, beside what people would use otherwise."""

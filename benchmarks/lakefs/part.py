@@ -1,0 +1,27 @@
+"""The part: attempts on the lakeFS store, beside the reference, lakectl and bare HTTP."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.lakefs.cases import TINY, Measuring, Plan
+from benchmarks.lakefs.report import plots, report, short
+from benchmarks.parts import CannotMeasureError, Measured
+from servers import lakefs_build
+from servers.lakefs import LakeFSServer
+
+
+def measure(directory: Path, tiny: bool) -> Measured:
+    """See `benchmarks.parts.Measure`."""
+    if not lakefs_build.is_built() and not lakefs_build.can_build():
+        raise CannotMeasureError(lakefs_build.MISSING)
+    with LakeFSServer(parent=directory) as server, server.api() as api:
+        results = Measuring(TINY if tiny else Plan(), directory, server, api).run()
+    return Measured(
+        title="Attempts on the lakeFS store, beside the reference, lakectl and bare HTTP",
+        versions={"lakeFS": lakefs_build.VERSION, "aiohttp": version("aiohttp")},
+        short=short(results),
+        text=report(results),
+        plots=plots(results),
+    )

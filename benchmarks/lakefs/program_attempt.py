@@ -1,0 +1,96 @@
+"""Attempts one after the other in one process, as a worker makes them.
+
+usage: python -m benchmarks.lakefs.program_attempt URL REPOSITORY DIRECTORY CACHE TASK COUNT WORD...
+with the access key in PERAGO_BENCH_KEY_ID and PERAGO_BENCH_SECRET. An attempt for each word. It prints, as JSON, for
+each attempt how long it took, and each of its phases, in seconds, and its CPU seconds, and then the peak memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import tasks
+from benchmarks.stopwatch import Stopwatch
+from perago.attempt.phases import Phases
+from perago.attempt.report import report_attempt
+from perago.attempt.run import run_workspace_task_attempt
+from perago.engines.local import LocalEngine
+from perago.ports import SystemClock
+from perago.stores.lakefs import LakeFSStore
+from perago.tasks.declare import task_of
+from perago.workspace.cache import ObjectCache
+
+CACHE_BYTES = 10 * 1024**3
+
+
+class Case(NamedTuple):
+    """What is done, where, and who measures it."""
+
+    repository: str
+    root: Path
+    task: str
+    observer: Stopwatch
+
+
+def main() -> None:
+    """Run them, and print what was measured."""
+    url, repository, directory, cache, task, count, *words = sys.argv[1:]
+    stopwatch = Stopwatch()
+    samples = []
+    with (
+        ObjectCache(Path(cache), CACHE_BYTES) as kept,
+        LakeFSStore(
+            endpoint_url=url,
+            access_key_id=os.environ["PERAGO_BENCH_KEY_ID"],
+            secret_access_key=os.environ["PERAGO_BENCH_SECRET"],
+            cache=kept,
+            observer=stopwatch,
+        ) as store,
+    ):
+        engine = LocalEngine(Path(directory) / "runs")
+        case = Case(repository, Path(directory), task, stopwatch)
+        for word in words:
+            stopwatch.phases.clear()
+            began, cpu = time.perf_counter(), time.process_time()
+            status = attempt(store, engine, case, {"count": int(count), "word": word})
+            seconds, spent = time.perf_counter() - began, time.process_time() - cpu
+            assert status == "COMPLETED", status
+            samples.append({"seconds": seconds, "cpu": spent, "phases": dict(stopwatch.phases)})
+    print(json.dumps(samples))
+
+
+def attempt(store: LakeFSStore, engine: LocalEngine, case: Case, params: dict[str, object]) -> str:
+    """Run a task on the head of `main`, and report its result; returns its status."""
+    repository, root, name, observer = case
+    task = task_of(getattr(tasks, name))
+    assert task is not None
+    workspace = {"repository": repository, "branch": "main", "refType": "commit"}
+    input_data = {"workspace": {**workspace, "ref": store.repository(repository).branch_head("main")}, "params": params}
+    with engine.start_run(target=f"benchmarks.tasks:{name}", task_name=task.name, input_data=input_data) as run:
+        result = run_workspace_task_attempt(
+            task,
+            input_data,
+            run.attempt,
+            root / "workspaces",
+            download_workspace=store.download_workspace,
+            load_current_attempt=engine.load_current_attempt,
+            stage_workspace=store.stage_workspace,
+            publish_workspace=store.publish_workspace,
+            cleanup_staging=store.cleanup_staging,
+            complete_noop_workspace=store.complete_noop_workspace,
+            read_history=store.read_history,
+            load_record=engine.load_record,
+            observer=observer,
+        )
+        phases = Phases(observer, SystemClock(), execution_id="", task_id=run.attempt.task_id)
+        report_attempt(engine, run.attempt, result, phases)
+    return result.status
+
+
+if __name__ == "__main__":
+    main()
