@@ -41,9 +41,12 @@ def test_branches_come_and_go(loop, client, lakefs_repository):
     assert [b.id for b in loop.run(collect(client.list_branches(name, prefix="perago-", show_hidden=True)))] == [
         "perago-x"
     ]
+    loop.run(client.create_branch(name, "perago-x", head))
+    later = lakefs_repository.commit_files("main", {"later": b"1"})
     with pytest.raises(LakeFSError) as raised:
-        loop.run(client.create_branch(name, "perago-x", head))
+        loop.run(client.create_branch(name, "perago-x", later))
     assert raised.value.status == 409
+    assert loop.run(client.get_branch(name, "perago-x")).commit_id == head
     assert loop.run(client.delete_branch(name, "perago-x"))
     assert not loop.run(client.delete_branch(name, "perago-x"))
     assert loop.run(client.find_branch(name, "perago-x")) is None
