@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from perago.models import (
     Attempt,
@@ -160,6 +160,10 @@ class HandedOut(Attempt, Protocol):
     def task_def_name(self) -> str: ...
     @property
     def input_data(self) -> JsonObject: ...
+    @property
+    def response_timeout_seconds(self) -> int:
+        """Without a sign of life from the worker, until the engine gives the execution up; 0: it does not say."""
+        ...
 
 
 class Lease(Protocol):
@@ -175,32 +179,31 @@ class Lease(Protocol):
         ...
 
 
-TaskT = TypeVar("TaskT", bound=HandedOut)
-
-
-class WorkerEngine(Engine, Protocol[TaskT]):
+class WorkerEngine(Engine, Protocol):
     """What a worker needs of an engine beyond an attempt's callables. Every method may raise `EngineError`.
 
     All of it may be called from any thread.
     """
 
-    def poll(self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None) -> Sequence[TaskT]:
+    def poll(
+        self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None
+    ) -> Sequence[HandedOut]:
         """Take up to `count` waiting tasks, at once; whoever takes one holds it or gives it back."""
         ...
 
-    def hold(self, attempt: TaskT) -> Lease:
+    def hold(self, attempt: HandedOut) -> Lease:
         """Keep an execution's lease."""
         ...
 
-    def give_back(self, attempt: TaskT) -> bool:
+    def give_back(self, attempt: HandedOut) -> bool:
         """Put a task back into its queue, spending no retry; says whether it was still this execution's."""
         ...
 
-    def current_of(self, attempts: Iterable[TaskT]) -> Mapping[str, Attempt | None]:
+    def current_of(self, attempts: Iterable[HandedOut]) -> Mapping[str, Attempt | None]:
         """What the engine has now of many tasks, by task id; None: it is not there any more."""
         ...
 
-    def log(self, attempt: TaskT, text: str) -> None:
+    def log(self, attempt: HandedOut, text: str) -> None:
         """Add an entry to the task's log."""
         ...
 

@@ -14,6 +14,8 @@ from perago import __version__
 _COMMANDS = {
     "run": ("perago.cli.run", "Run a task once, on a commit of a branch, and publish what it changed."),
     "runs": ("perago.cli.runs", "List the runs of `perago run`, and how they ended."),
+    "start": ("perago.cli.start", "Run tasks as a Conductor server hands them out."),
+    "status": ("perago.cli.status", "Show what each slot of a worker does now."),
     "check": ("perago.cli.check", "Check a module's tasks and the settings."),
     "extract": ("perago.cli.extract", "Write a task's TaskDef, for Conductor."),
     "register": ("perago.cli.register", "Register a module's tasks at the Conductor server."),

@@ -22,7 +22,7 @@ def load_task(target: str) -> TaskDefinition:
     """
     from perago.tasks.load import load_module_task
 
-    _find_modules_here()
+    find_modules_here()
     return load_module_task(target)
 
 
@@ -32,25 +32,14 @@ def load_tasks(target: str) -> list[TaskDefinition]:
     Raises:
         TaskDefinitionError: there is none.
     """
-    from perago.errors import TaskDefinitionError
-    from perago.tasks.load import module_tasks
+    from perago.tasks.load import load_module_tasks
 
-    try:
-        return [load_task(target)]
-    except TaskDefinitionError:
-        module = sys.modules.get(target)
-        tasks = [] if module is None else [task for task in module_tasks(module).values() if _is_own(task, target)]
-        if len(tasks) < 2:
-            raise
-        return list({id(task): task for task in tasks}.values())
+    find_modules_here()
+    return load_module_tasks(target)
 
 
-def _is_own(task: TaskDefinition, module: str) -> bool:
-    return task.fn.__module__ == module
-
-
-def _find_modules_here() -> None:
-    """As `python -m` does: a program in a bin directory would not look here."""
+def find_modules_here() -> None:
+    """Have modules in the current directory found, as `python -m` does: a program in a bin directory would not."""
     here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)

@@ -69,6 +69,8 @@ class RuntimeConfig(_Config):
         execution_mode: whether executors are processes or threads.
         workspace_gc_ttl: age at which an attempt directory without a living owner is removed.
         workspace_gc_interval: how often such directories are looked for.
+        executor_max_attempts: after which an executor is replaced; None: no bound.
+        executor_max_memory: bytes from which on it is, after an attempt; None: no bound.
         shutdown_force_kill_after: how long a shutdown waits for attempts; None: until they are done.
         failure_reason_max_length: characters of a failure's reason that are reported.
         cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take; 0: there is none.
@@ -86,6 +88,8 @@ class RuntimeConfig(_Config):
     execution_mode: Literal["process", "thread"] = "process"
     workspace_gc_ttl: timedelta = timedelta(days=1)
     workspace_gc_interval: timedelta = timedelta(hours=1)
+    executor_max_attempts: int | None = None
+    executor_max_memory: int | None = None
     shutdown_force_kill_after: timedelta | None = None
     failure_reason_max_length: int = 500
     cache_dir: Path = Field(default_factory=lambda: default_root() / "cache")

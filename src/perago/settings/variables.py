@@ -40,6 +40,8 @@ class Variables(BaseSettings):
     ) = None
     PERAGO_WORKSPACE_GC_TTL: Duration | None = None
     PERAGO_WORKSPACE_GC_INTERVAL: Duration | None = None
+    PERAGO_EXECUTOR_MAX_ATTEMPTS: Count | None = None
+    PERAGO_EXECUTOR_MAX_MEMORY: Size | None = None
     PERAGO_SHUTDOWN_FORCE_KILL_AFTER: Annotated[timedelta | None, BeforeValidator(values.read_duration_or_none)] = None
     PERAGO_FAILURE_REASON_MAX_LENGTH: Count | None = None
     PERAGO_CACHE_DIR: Text | None = None

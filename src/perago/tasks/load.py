@@ -46,6 +46,23 @@ def load_module_task(target: str) -> TaskDefinition:
     )
 
 
+def load_module_tasks(target: str) -> list[TaskDefinition]:
+    """As `load_module_task`, but all the tasks of a module that declares several, in order.
+
+    Raises:
+        TaskDefinitionError: as there, but several are fine.
+    """
+    try:
+        return [load_module_task(target)]
+    except TaskDefinitionError:
+        module = sys.modules.get(target)
+        tasks = {} if module is None else module_tasks(module)
+        own = [task for task in tasks.values() if task.fn.__module__ == target]
+        if len(own) < 2:
+            raise
+        return list({id(task): task for task in own}.values())
+
+
 def module_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
     """All tasks that a module has, by the name that it has them under, imported ones too, in order."""
     found = ((name, task_of(value)) for name, value in vars(module).items())

@@ -27,6 +27,7 @@ class MemoryAttempt:
     seq: int
     iteration: int = 0
     input_data: JsonObject
+    response_timeout_seconds: int = 600
 
 
 class MemoryEngine:

@@ -1,4 +1,4 @@
-"""The caller's end of a body's process: start it, send and take messages, signal it, see it gone. No policy in here."""
+"""The caller's end of a process that runs bodies: start it, talk with it, signal it, see it gone. No policy in here."""
 
 from __future__ import annotations
 
@@ -19,21 +19,28 @@ from perago.worker.messages import Decoder
 GONE_SECONDS = 2 * reaper.STRAYS_SECONDS
 """How long a killed body may take to be collected, before the process that should do so is killed too."""
 
+BODY = "perago.worker.body_child"
+EXECUTOR = "perago.worker.executor_child"
+
 _CHUNK = 256 * 1024
 _STDERR = 2
 
 
 class ChildProcess:
-    """A body's process with everything it starts, and the channel to it. A context manager; on leaving, all is ended.
+    """A process that runs bodies, with everything it starts, and the channel to it. A context manager; on leaving, all
+    is ended.
+
+    Args:
+        module: what is run; see `under_reaper`.
 
     Attributes:
-        exit_code: of the body, negative for a signal; None while it runs. Once it is set, no process is left.
+        exit_code: of the process, negative for a signal; None while it runs. Once it is set, no process is left.
 
     Raises:
         TaskExecutionError: no process could be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = BODY) -> None:
         self.exit_code: int | None = None
         self._outgoing = bytearray()
         self._decoder = Decoder()
@@ -42,15 +49,18 @@ class ChildProcess:
                 self._channel, far_channel = map(undo.enter_context, socket.socketpair())
                 self._control, far_control = map(undo.enter_context, socket.socketpair())
                 self._selector = undo.enter_context(selectors.DefaultSelector())
-                self._process = _start(far_channel, far_control)
+                self._alarm, self._bell = map(undo.enter_context, socket.socketpair())
+                self._process = _start(module, far_channel, far_control)
             except OSError as exc:
                 raise TaskExecutionError(f"no process could be started for the body: {exc}") from exc
             undo.pop_all()
         far_channel.close()
         far_control.close()
-        self._channel.setblocking(False)
+        for own in (self._channel, self._alarm, self._bell):
+            own.setblocking(False)
         self._selector.register(self._channel, selectors.EVENT_READ)
         self._selector.register(self._control, selectors.EVENT_READ)
+        self._selector.register(self._alarm, selectors.EVENT_READ)
 
     def __enter__(self) -> Self:
         return self
@@ -66,15 +76,19 @@ class ChildProcess:
             raise
         finally:
             self._selector.close()
-            self._channel.close()
+            for own in (self._channel, self._alarm, self._bell):
+                own.close()
 
     def send(self, data: bytes) -> None:
-        """Have bytes sent to the body by the next calls of `poll`."""
+        """Have bytes sent to the process by the next calls of `poll`."""
         self._outgoing += data
         self._watch_channel()
 
-    def poll(self, seconds: float) -> list[object]:
-        """Wait until something comes, at most that long; the messages that came, as JSON values.
+    def poll(self, seconds: float | None) -> list[object]:
+        """Wait until something comes, or `wake` is called, at most that long; the messages that came, as JSON values.
+
+        Args:
+            seconds: None: no bound.
 
         Raises:
             TaskExecutionError: what came is no message; a body that writes into our descriptors does that.
@@ -85,18 +99,26 @@ class ChildProcess:
                 self._take_exit_code()
                 messages += self._receive_rest()
                 continue
+            if key.fileobj is self._alarm:
+                self._alarm.recv(_CHUNK)
+                continue
             if events & selectors.EVENT_WRITE:
                 self._write()
             if events & selectors.EVENT_READ:
                 messages += self._decode(self._read())
         return messages
 
+    def wake(self) -> None:
+        """Let `poll` return; for other threads."""
+        with suppress(OSError):  # so many calls have not been taken yet that it wakes anyway, or it is closed
+            self._bell.send(b"w")
+
     def terminate(self) -> None:
-        """Send SIGTERM to the body's process group."""
+        """Send SIGTERM to its process group."""
         self._order(reaper.TERMINATE)
 
     def kill(self) -> None:
-        """Send SIGKILL to the body's process group."""
+        """Send SIGKILL to its process group."""
         self._order(reaper.KILL)
 
     def _await_end(self) -> None:
@@ -161,14 +183,14 @@ class ChildProcess:
             self._selector.unregister(self._channel)
 
 
-def _start(channel: socket.socket, control: socket.socket) -> subprocess.Popen[bytes]:
-    """Start `body_child`, in the directory that holds this very package, so that it is found there whatever `sys.path`.
+def _start(module: str, channel: socket.socket, control: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a module as a process, in the directory of this very package, so that it is found whatever `sys.path`.
 
     It goes to the caller's directory when it has been told which that is.
     """
     handles = (channel.fileno(), control.fileno())
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "perago.worker.body_child", *map(str, handles)],
+        [sys.executable, "-m", module, *map(str, handles)],
         cwd=Path(perago.__file__).parent.parent,
         pass_fds=handles,
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""What an attempt's process and its body's process tell each other: JSON objects, each with its length in front.
+"""What processes of ours tell each other, and an attempt's process and its body's: JSON objects, length in front.
 
 Nothing but JSON is read from a body's process: a pickle could run code in the process that holds the credentials.
 """
@@ -21,11 +21,13 @@ MAX_TEXT_LENGTH = 64 * 1024
 _LENGTH = struct.Struct(">I")
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """Anything that goes over such a channel."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Start(_Message):
+class Start(Message):
     """To the body: everything that it is to run. Params may hold secrets, so they travel here and nowhere else.
 
     Attributes:
@@ -51,20 +53,20 @@ class Start(_Message):
     log_levels: dict[str, int]
 
 
-class Cancel(_Message):
+class Cancel(Message):
     """To the body: stop as soon as you can."""
 
     kind: Literal["cancel"] = "cancel"
 
 
-class Progress(_Message):
+class Progress(Message):
     kind: Literal["progress"] = "progress"
     done: int | float
     total: int | float | None = None
     message: str | None = None
 
 
-class Log(_Message):
+class Log(Message):
     """A record of the standard library's logging, formatted.
 
     Attributes:
@@ -84,7 +86,7 @@ class Log(_Message):
     fields: dict[str, Any] = Field(default_factory=dict)
 
 
-class Metric(_Message):
+class Metric(Message):
     kind: Literal["metric"] = "metric"
     instrument: Literal["gauge", "histogram"]
     name: str
@@ -92,14 +94,14 @@ class Metric(_Message):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
-class Result(_Message):
+class Result(Message):
     """The body returned; `result` is validated."""
 
     kind: Literal["result"] = "result"
     result: dict[str, Any]
 
 
-class Failure(_Message):
+class Failure(Message):
     """The body raised. `error` names the nearest class in `perago.errors`; texts are masked."""
 
     kind: Literal["failure"] = "failure"
@@ -115,7 +117,7 @@ TO_BODY: TypeAdapter[Start | Cancel] = TypeAdapter(ToBody)
 FROM_BODY: TypeAdapter[Progress | Log | Metric | Result | Failure] = TypeAdapter(FromBody)
 
 
-def encode(message: Start | Cancel | Progress | Log | Metric | Result | Failure) -> bytes:
+def encode(message: Message) -> bytes:
     """A message as it goes over the wire.
 
     Raises:

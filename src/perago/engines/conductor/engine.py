@@ -16,6 +16,7 @@ from perago.engines.conductor.report import MAX_OUTPUT_BYTES, fitting
 from perago.errors import EngineError, TaskNotFoundError
 from perago.http.loop import LoopThread
 from perago.models import Attempt, InstanceRecord, RuntimeTaskResult, TryStatus
+from perago.ports import HandedOut
 
 T = TypeVar("T")
 
@@ -122,7 +123,7 @@ class ConductorEngine:
         """
         return self._run(self._poll(self._turns.order(task_types), count, worker_id, domain))
 
-    def hold(self, attempt: ConductorAttempt) -> ConductorLease:
+    def hold(self, attempt: HandedOut) -> ConductorLease:
         """Keep an execution's lease with heartbeats until `stop`, which comes before the report."""
         interval = heartbeat_interval(attempt.response_timeout_seconds)
         heartbeat = Heartbeat(lambda seconds: self._client.extend_lease(attempt, timeout=seconds), interval)

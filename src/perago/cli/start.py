@@ -1,0 +1,36 @@
+"""`perago start`: a worker that runs the tasks of some modules for a Conductor server."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
+@click.option(
+    "-j", "--jobs", "slots", type=click.IntRange(1, 1024), default=1, show_default=True, help="Attempts at a time."
+)
+@click.option(
+    "--execution-mode",
+    type=click.Choice(["process", "thread"]),
+    help="Where bodies run.  [default: PERAGO_EXECUTION_MODE, or process]",
+)
+@click.option("--domain", metavar="NAME", help="Take tasks of this domain only.")
+@click.option("--repo", metavar="PATH", help="Work on a bare git repository, instead of the lakeFS server.")
+def command(
+    modules: tuple[str, ...], slots: int, execution_mode: str | None, domain: str | None, repo: str | None
+) -> int:
+    """Run the tasks of some modules, as the Conductor server at CONDUCTOR_SERVER_URL hands them out.
+
+    \b
+      perago start app.features app.audio:mix -j 4
+
+    The tasks have to be registered there as they are declared (`perago register`). SIGTERM and Ctrl-C let what runs
+    come to its end, and take no new tasks; what is not through after PERAGO_SHUTDOWN_FORCE_KILL_AFTER is given back. A
+    second signal ends at once. `perago status` shows what each slot does.
+    """
+    from perago.cli.starting import StartArguments, run_worker
+
+    return run_worker(
+        StartArguments(modules=modules, slots=slots, execution_mode=execution_mode, domain=domain, repo=repo)
+    )

@@ -1,0 +1,247 @@
+"""Starting a worker: everything is checked before the first task is taken."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perago.cli.conductor import open_conductor
+from perago.cli.failure import DONE, INTERRUPTED
+from perago.cli.git_address import GitAddress
+from perago.cli.loading import find_modules_here
+from perago.cli.output import printable_lines
+from perago.cli.repository import parse_address
+from perago.errors import EngineError, RuntimeConfigError
+from perago.http.loop import LoopThread
+from perago.settings import RuntimeConfig, load_runtime_config
+from perago.telemetry.json_lines import JsonLinesFile
+from perago.worker.configuration import (
+    LOG_LEVELS,
+    MakeExecutor,
+    executor_configuration,
+    process_executors,
+    store_settings,
+    thread_executors,
+    worker_id_of,
+    worker_settings,
+)
+from perago.worker.executor_messages import DeclaredTask
+from perago.worker.executor_thread import JOB
+from perago.worker.journal import LOGGER
+from perago.worker.lock import only_supervisor
+from perago.worker.polling import Pace
+from perago.worker.shutdown import StopSignals, serve_until_stopped
+from perago.worker.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from perago.engines.conductor import ConductorEngine
+
+MAX_SHOWN_DIFFERENCES = 40
+"""Lines of a TaskDef's differences that are shown; `perago check --server` shows all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartArguments:
+    """What `perago start` was told. None: not given."""
+
+    modules: tuple[str, ...]
+    slots: int
+    execution_mode: str | None
+    domain: str | None
+    repo: str | None
+
+
+def run_worker(arguments: StartArguments) -> int:
+    """Run a worker until it is told to stop; returns the exit code."""
+    config = _configured(arguments)
+    worker_id = worker_id_of(config)
+    find_modules_here()
+    with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))
+        stack.enter_context(_logging(config, worker_id))
+        engine = stack.enter_context(_reached_engine(config))
+        supervisor = Supervisor(
+            worker_settings(config, worker_id, directory, slots=arguments.slots, pace=_pace(), domain=arguments.domain),
+            engine,
+            _executors(stack, arguments, config, worker_id, engine),
+            lambda tasks: check_tasks(tasks, arguments, config, engine),
+        )
+        try:
+            supervisor.start(lambda: signals.count > 0)
+        except BaseException:
+            supervisor.close()
+            raise
+        force_kill_after = config.shutdown_force_kill_after
+        is_whole = serve_until_stopped(
+            supervisor, signals, None if force_kill_after is None else force_kill_after.total_seconds()
+        )
+        if not is_whole:
+            _end_at_once()
+    return DONE
+
+
+def check_tasks(
+    tasks: Sequence[DeclaredTask], arguments: StartArguments, config: RuntimeConfig, engine: ConductorEngine
+) -> None:
+    """See that the tasks are registered as they are declared, and that there is a store for them.
+
+    Raises:
+        RuntimeConfigError: all that is wrong.
+    """
+    faults = []
+    if arguments.repo is None and config.lakefs is None and any(task.has_workspace for task in tasks):
+        names = ", ".join(task.name for task in tasks if task.has_workspace)
+        faults.append(
+            f"{names} work on a workspace, and there is no store: set LAKECTL_SERVER_ENDPOINT_URL, "
+            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, or give --repo"
+        )
+    try:
+        faults += [fault for task in tasks for fault in _registration_faults(task, arguments, engine)]
+    except EngineError as exc:
+        raise RuntimeConfigError(str(exc)) from exc
+    if faults:
+        raise RuntimeConfigError("\n".join(faults))
+
+
+def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: ConductorEngine) -> Iterator[str]:
+    from perago.engines.conductor.taskdefs import differences
+
+    registered = engine.get_taskdef(task.name)
+    mend = f"register it with `perago register {' '.join(arguments.modules)}`"
+    if registered is None:
+        yield f"task {task.name!r} is not registered at {engine.api_url}; {mend}"
+        return
+    lines = differences(task.taskdef, registered)
+    if lines:
+        shown = lines[:MAX_SHOWN_DIFFERENCES] + (["..."] if len(lines) > MAX_SHOWN_DIFFERENCES else [])
+        yield f"task {task.name!r} is registered otherwise than it is declared; {mend}\n" + "\n".join(shown)
+
+
+def _configured(arguments: StartArguments) -> RuntimeConfig:
+    config = load_runtime_config(arguments.modules[0])
+    if arguments.execution_mode is not None:
+        config = config.model_copy(update={"execution_mode": arguments.execution_mode})
+    return config
+
+
+@contextmanager
+def _reached_engine(config: RuntimeConfig) -> Iterator[ConductorEngine]:
+    """The engine, which has answered once."""
+    with open_conductor(config) as engine:
+        try:
+            engine.get_taskdef("perago")
+        except EngineError as exc:
+            raise RuntimeConfigError(f"the Conductor server cannot be used: {exc}") from exc
+        yield engine
+
+
+def _executors(
+    stack: ExitStack, arguments: StartArguments, config: RuntimeConfig, worker_id: str, engine: ConductorEngine
+) -> MakeExecutor:
+    repository = None if arguments.repo is None else _opened(arguments.repo)
+    configuration = executor_configuration(config, worker_id, arguments.modules, store_settings(config, repository))
+    if config.execution_mode == "process":
+        return process_executors(configuration, engine)
+    loop = LoopThread("perago-bodies")
+    stack.callback(loop.close)
+    return thread_executors(configuration, engine, loop)
+
+
+def _opened(repo: str) -> Path:
+    """The path of a git repository that is there.
+
+    Raises:
+        RuntimeConfigError: a repository on a server is named, which is for each task's input to name.
+        RepositoryNotFoundError: nothing is there, or no repository.
+    """
+    address = parse_address(repo)
+    if not isinstance(address, GitAddress):
+        raise RuntimeConfigError(
+            f"--repo takes the path of a bare git repository, not {repo!r}; leave it out for the lakeFS server of the "
+            f"settings: each task's input names its repository there"
+        )
+    with address.open():
+        return address.path
+
+
+def _pace() -> Pace:
+    from perago.engines.conductor.poll import pause_after, pause_after_failures
+
+    return Pace(after=pause_after, after_failures=pause_after_failures)
+
+
+@contextmanager
+def _logging(config: RuntimeConfig, worker_id: str) -> Iterator[None]:
+    """The worker's log as JSON lines in a file; what a person should see at once on stderr too."""
+    try:
+        file = JsonLinesFile(
+            config.log_root,
+            worker_id,
+            max_bytes=config.log_file_max_size,
+            retention_seconds=config.log_retention.total_seconds(),
+            common={"worker": worker_id},
+        )
+    except OSError as exc:
+        raise RuntimeConfigError(f"PERAGO_LOG_ROOT {config.log_root} cannot be used: {exc.strerror}") from exc
+    file.setLevel(logging.INFO)
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(_ConsoleFormatter())
+    console.addFilter(_is_for_people)
+    rest = _Rest(file)
+    root = logging.getLogger()
+    levels = {name: logging.getLogger(name or None).level for name in LOG_LEVELS}
+    for name, level in LOG_LEVELS.items():
+        logging.getLogger(name or None).setLevel(level)
+    LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO)
+    handlers = ((LOGGER, file), (LOGGER, console), (root, rest))
+    for logger, handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, handler in handlers:
+            logger.removeHandler(handler)
+        for name, level in levels.items():
+            logging.getLogger(name or None).setLevel(level)
+        file.close()
+
+
+class _Rest(logging.Handler):
+    """Takes warnings of whatever else logs in this process: not of bodies in threads, which their slots take down."""
+
+    def __init__(self, file: logging.Handler) -> None:
+        super().__init__(logging.WARNING)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if JOB.get() is None:
+            self._file.handle(record)
+
+
+class _ConsoleFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Warnings, and what is not of a single attempt: of those there can be hundreds a second."""
+    fields = getattr(record, "perago_fields", {})
+    return record.levelno >= logging.WARNING or "execution" not in fields
+
+
+def _end_at_once() -> None:
+    """Threads may be left that nothing can end; what they hold has been given back."""
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,77 @@
+"""`perago status`: what each slot of a worker does now."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from perago.cli.arguments import existing_workspace_root
+from perago.cli.output import json_option, note, print_json, printable, size_text
+
+if TYPE_CHECKING:
+    from perago.worker.status import SlotStatus, WorkerStatus
+
+RUNNING = 0
+NOT_RUNNING = 1
+
+
+@click.command()
+@click.option("--workspace-root", metavar="DIR", help="The worker's.  [default: PERAGO_WORKSPACE_ROOT]")
+@json_option
+def command(workspace_root: str | None, as_json: bool) -> int:
+    """Show what the worker of a workspace root does: each slot, its attempt, the phase and progress of that.
+
+    Exit code 0: it runs; 1: it does not.
+    """
+    from perago.worker.status import read_status
+
+    root = existing_workspace_root(workspace_root)
+    status = None if root is None else read_status(root)
+    runs = status is not None and status.state != "gone"
+    if as_json:
+        print_json({"running": runs, "worker": None if status is None else asdict(status)})
+    elif status is None or not runs:
+        last = "" if status is None else f" The last one was {status.worker_id}, process {status.pid}."
+        note(f"No worker runs here.{last}")
+    else:
+        _print(status)
+    return RUNNING if runs else NOT_RUNNING
+
+
+def _print(status: WorkerStatus) -> None:
+    now = time.time()
+    polled = "no poll was answered yet" if status.polled_at is None else f"polled {_ago(now - status.polled_at)}"
+    click.echo(f"Worker {printable(status.worker_id)}, process {status.pid}: {status.state}, {polled}")
+    click.echo(f"Tasks: {printable(', '.join(status.tasks)) or 'none yet'}")
+    if status.undelivered:
+        click.echo(f"Results that wait for the server: {status.undelivered}")
+    for slot in status.slots:
+        click.echo(printable(_line(slot, now)))
+
+
+def _line(slot: SlotStatus, now: float) -> str:
+    memory = f", {size_text(slot.memory_bytes)}" if slot.memory_bytes else ""
+    if slot.job is None:
+        deaths = f", {slot.deaths} executors died in a row" if slot.deaths else ""
+        return f"  {slot.slot:>3}  {slot.state} for {_span(now - slot.since)}{memory}{deaths}"
+    job = slot.job
+    progress = f", {job.progress}" if job.progress else ""
+    ending = f", being ended: {job.ending}" if job.ending else ""
+    return (
+        f"  {slot.slot:>3}  {job.task} (workflow {job.workflow}, attempt {job.attempt}) for "
+        f"{_span(now - job.begun_at)}: {job.phase or 'beginning'}{progress}{ending}"
+    )
+
+
+def _ago(seconds: float) -> str:
+    return f"{_span(seconds)} ago"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,126 @@
+"""Log records as JSON lines in files that are begun anew when they are large, and removed when they are old."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from perago.redaction import mask_json, mask_text
+
+FIELDS_ATTRIBUTE = "perago_fields"
+"""Attribute of a record, given as `extra`: a mapping of what goes into its line besides the usual."""
+
+MAX_LINE_CHARACTERS = 64 * 1024
+SWEEP_SECONDS = 600.0
+"""How often old files are looked for, while lines are written."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+class JsonLinesFormatter(logging.Formatter):
+    """One object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, what all lines hold, the record's own.
+
+    Args:
+        common: fields of every line.
+    """
+
+    def __init__(self, common: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._common = dict(common)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": mask_text(record.getMessage())[:MAX_LINE_CHARACTERS],
+            **self._common,
+        }
+        fields = getattr(record, FIELDS_ATTRIBUTE, None)
+        if isinstance(fields, Mapping):
+            line |= mask_json(fields)
+        if record.exc_info:
+            line["traceback"] = mask_text(self.formatException(record.exc_info))[-MAX_LINE_CHARACTERS:]
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class JsonLinesFile(logging.Handler):
+    """Appends records to `<directory>/<name>.jsonl`.
+
+    A file that would grow beyond the size is renamed to `<name>.<time>.jsonl`, and a new one begun. Files of any worker
+    in the directory that nobody has written to for as long as the retention are removed.
+
+    Args:
+        name: of the worker; what no file name may hold becomes "_".
+        max_bytes: of one file.
+        retention_seconds: see above.
+        common: fields of every line.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(
+        self, directory: Path, name: str, *, max_bytes: int, retention_seconds: float, common: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        self.setFormatter(JsonLinesFormatter(common))
+        self._directory = directory
+        self._name = _UNSAFE.sub("_", name)
+        self.path = directory / f"{self._name}.jsonl"
+        self._max_bytes = max_bytes
+        self._retention_seconds = retention_seconds
+        self._swept = float("-inf")
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file: TextIO = self._opened()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + "\n"
+            size = len(line.encode(errors="replace"))
+            if self._size and self._size + size > self._max_bytes:
+                self._rotate()
+            self._file.write(line)
+            self._file.flush()
+            self._size += size
+            if time.monotonic() - self._swept >= SWEEP_SECONDS:
+                self.sweep()
+        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+            self.handleError(record)
+
+    def sweep(self) -> None:
+        """Remove what is older than the retention; best effort."""
+        self._swept = time.monotonic()
+        before = time.time() - self._retention_seconds
+        for path in self._directory.glob("*.jsonl"):
+            with suppress(OSError):
+                if path != self.path and path.stat().st_mtime < before:
+                    path.unlink()
+
+    def close(self) -> None:
+        self.acquire()
+        try:
+            self._file.close()
+        finally:
+            self.release()
+        super().close()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        self.path.rename(self._directory / f"{self._name}.{stamp}.jsonl")
+        self._file = self._opened()
+        self.sweep()
+
+    def _opened(self) -> TextIO:
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._size = os.fstat(handle).st_size
+        return os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,147 @@
+"""What becomes of a job when its attempt has ended: its lease, its report, and what it left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.errors import EngineError, WorkspaceStorageError
+from perago.models import InstanceRecord, RuntimeTaskResult, TryStatus
+from perago.ports import Phase, WorkerEngine
+from perago.redaction import mask_text
+from perago.worker.delivery import Delivered, Delivery
+from perago.worker.endings import Cause
+from perago.worker.executor_attempt import attempt_to_json
+from perago.worker.executor_messages import Discard
+from perago.worker.job import Died, Ended, Finished, Job, NotBegun, Outcome
+from perago.worker.journal import Journal
+from perago.worker.slot import Executor, Slot
+from perago.workspace import janitor
+from perago.workspace.directory import directory_name
+
+_STAGING_PHASES = frozenset({Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aftermath:
+    """Sees to the end of every job of a worker.
+
+    Attributes:
+        writes: whether a task, by its name, publishes.
+        gc_ttl_seconds: age at which staged work of anybody may go.
+        on_kept: called when a result could not be delivered, and waits for the next round.
+    """
+
+    engine: WorkerEngine
+    delivery: Delivery
+    journal: Journal
+    workspace_root: Path
+    failure_reason_max_length: int
+    gc_ttl_seconds: float
+    writes: Callable[[str], bool]
+    on_kept: Callable[[], None]
+
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome) -> None:
+        """Stop the lease, then report, give back, or do neither; then remove what is left."""
+        died_in = job.phase
+        job.stop_lease()
+        job.phase = Phase.REPORT.value
+        match outcome:
+            case Finished(result):
+                self._deliver(job, result, executor)
+            case Died(reason):
+                self._deliver(job, self._failed(job, reason), None)
+            case NotBegun():
+                self._give_back(job, "its executor was gone before it began")
+            case Ended(Cause.CANCELLED):
+                text = "ended: the execution is no longer the engine's current one; nothing is reported"
+                self.journal.tell(logging.INFO, text, job)
+            case Ended(cause):
+                self._give_back(job, f"the worker is shutting down ({cause})")
+        if not isinstance(outcome, Finished) and not executor.is_alive:
+            self._remove_what_is_left(slot, job, died_in)
+        self.journal.forget(job)
+
+    def give_back_unbegun(self, job: Job, why: str) -> None:
+        """Give a task back that no slot has."""
+        job.stop_lease()
+        self._give_back(job, why)
+
+    def _failed(self, job: Job, reason: str) -> RuntimeTaskResult:
+        text = mask_text(f"task {job.attempt.task_def_name!r}: {reason}")[: self.failure_reason_max_length]
+        return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
+
+    def _deliver(self, job: Job, result: RuntimeTaskResult, executor: Executor | None) -> None:
+        look = None
+        if self.writes(job.attempt.task_def_name):
+            look = _LastLook(self.engine, job, executor)
+        delivered = self.delivery.deliver(job.attempt, result, last_look=look, execution_id=job.execution_id)
+        if look is not None:
+            look.release()
+        seconds = round(time.monotonic() - job.begun, 3)
+        reason = f": {result.reason_for_incompletion}" if result.reason_for_incompletion else ""
+        level = logging.INFO if result.status == "COMPLETED" else logging.WARNING
+        text = f"{result.status} after {seconds} s{reason}"
+        self.journal.tell(level, text, job, status=result.status, seconds=seconds, delivered=delivered.value)
+        if delivered is Delivered.KEPT:
+            self.on_kept()
+
+    def _give_back(self, job: Job, why: str) -> None:
+        try:
+            was_ours = self.engine.give_back(job.attempt)
+        except EngineError as exc:
+            text = f"could not be given back ({why}): {exc}; the engine gives it out again after its response timeout"
+            self.journal.tell(logging.WARNING, text, job)
+            return
+        done = "given back" if was_ours else "not given back, as it is no longer this execution's"
+        self.journal.tell(logging.INFO, f"{done}: {why}", job)
+
+    def _remove_what_is_left(self, slot: Slot, job: Job, died_in: str) -> None:
+        """The files of an executor that was killed, and through its successor what it staged."""
+        path = self.workspace_root / directory_name(job.attempt.task_id, job.execution_id)
+        try:
+            if path.exists():
+                janitor.remove(path)
+        except (WorkspaceStorageError, OSError) as exc:
+            self.journal.tell(logging.WARNING, f"the attempt's directory could not be removed: {exc}", job)
+        if died_in in _STAGING_PHASES:
+            slot.add_chore(
+                Discard(
+                    attempt=attempt_to_json(job.attempt),
+                    execution_id=job.execution_id,
+                    older_than_seconds=self.gc_ttl_seconds,
+                )
+            )
+
+
+class _LastLook:
+    """Whether another try of the job's logical task completed meanwhile, and how.
+
+    The engine's record tells whether; how, the executor can tell that has the store and the task. Without it (it died,
+    or has another attempt by now) nothing is reported over a try that completed: this execution ends by itself.
+    """
+
+    def __init__(self, engine: WorkerEngine, job: Job, executor: Executor | None) -> None:
+        self._engine = engine
+        self._job = job
+        self._executor = executor
+
+    def release(self) -> None:
+        """The executor goes on to other attempts."""
+        self._executor = None
+
+    def __call__(self) -> RuntimeTaskResult | None:
+        if not another_try_completed(self._engine.load_record(self._job.attempt), self._job):
+            return None
+        if self._executor is None:
+            raise EngineError(f"another try of task {self._job.attempt.task_id} completed meanwhile")
+        return self._executor.look(self._job)
+
+
+def another_try_completed(record: InstanceRecord, job: Job) -> bool:
+    """Whether the record holds a COMPLETED try of the job's logical task that is not the job's own."""
+    tries = record.of(job.identity.reference_task_name or "")
+    return any(entry.status is TryStatus.COMPLETED and entry.task_id != job.attempt.task_id for entry in tries)

@@ -1,0 +1,137 @@
+"""Running one attempt after the other with the tasks and the store of an executor, be that a process or a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perago.attempt.body import InvokeBody, invoke_in_process
+from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.report import last_look
+from perago.attempt.run import run_workspace_task_attempt
+from perago.errors import TaskDefinitionError
+from perago.models import JsonObject, RuntimeTaskResult
+from perago.ports import HandedOut, LoadCurrentAttempt, LoadRecord, Observer, ignore
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.load import load_module_tasks
+from perago.tasks.metrics import MetricRecorder
+from perago.tasks.taskdef import build_taskdef
+from perago.worker.executor_messages import DeclaredTask
+from perago.worker.executor_store import ExecutorStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What an attempt is given by who runs it.
+
+    Attributes:
+        load_current_attempt, load_record: the engine's.
+    """
+
+    load_current_attempt: LoadCurrentAttempt
+    load_record: LoadRecord
+    observer: Observer
+    is_cancelled: Callable[[], bool]
+    invoke_body: InvokeBody = invoke_in_process
+    metrics: MetricRecorder = field(default_factory=MetricRecorder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRunner:
+    """Runs attempts, one at a time.
+
+    Attributes:
+        tasks: by name.
+    """
+
+    tasks: Mapping[str, TaskDefinition]
+    store: ExecutorStore
+    workspace_root: Path
+    worker_id: str
+    failure_reason_max_length: int
+
+    def run(self, attempt: HandedOut, execution_id: str, around: Surroundings) -> RuntimeTaskResult:
+        """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up."""
+        task = self.tasks[attempt.task_def_name]
+        if not task.has_workspace:
+            return run_workspace_free_task_attempt(
+                task,
+                attempt.input_data,
+                attempt=attempt,
+                execution_id=execution_id,
+                metrics=around.metrics,
+                failure_reason_max_length=self.failure_reason_max_length,
+                invoke_body=around.invoke_body,
+                is_cancelled=around.is_cancelled,
+                observer=around.observer,
+            )
+        budget = task.controls.publish_budget
+        merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
+        store = self.store.open(around.observer, merge_seconds)
+        return run_workspace_task_attempt(
+            task,
+            attempt.input_data,
+            attempt,
+            self.workspace_root,
+            download_workspace=store.download_workspace,
+            load_current_attempt=around.load_current_attempt,
+            stage_workspace=store.stage_workspace,
+            publish_workspace=store.publish_workspace,
+            cleanup_staging=store.cleanup_staging,
+            complete_noop_workspace=store.complete_noop_workspace,
+            owner_worker_id=self.worker_id,
+            execution_id=execution_id,
+            metrics=around.metrics,
+            failure_reason_max_length=self.failure_reason_max_length,
+            read_history=store.read_history,
+            load_record=around.load_record,
+            invoke_body=around.invoke_body,
+            is_cancelled=around.is_cancelled,
+            observer=around.observer,
+        )
+
+    def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
+        """Whether another try completed meanwhile, and how; see `attempt.report.last_look`."""
+        task = self.tasks[attempt.task_def_name]
+        read_history = self.store.open(ignore).read_history
+        return last_look(task, attempt.input_data, attempt, read_history=read_history, load_record=load_record)()
+
+    def declared(self) -> list[DeclaredTask]:
+        """The tasks as a supervisor knows them."""
+        return [
+            DeclaredTask(
+                name=task.name,
+                target=task.target,
+                has_workspace=task.has_workspace,
+                is_read_only=task.workspace is not None and task.workspace.read_only,
+                taskdef=build_taskdef(task),
+            )
+            for task in self.tasks.values()
+        ]
+
+
+def load_tasks(targets: list[str]) -> dict[str, TaskDefinition]:
+    """All the tasks of some targets, by name.
+
+    Raises:
+        TaskDefinitionError: a module cannot be loaded or has no task, or two tasks have one name.
+    """
+    found: dict[str, TaskDefinition] = {}
+    for target in targets:
+        for task in load_module_tasks(target):
+            other = found.setdefault(task.name, task)
+            if other is not task:
+                raise TaskDefinitionError(
+                    f"{other.target} and {task.target} are both named {task.name!r}; one worker runs one task of a name"
+                )
+    return found
+
+
+def result_from(status: str | None, output: JsonObject | None, reason: str | None) -> RuntimeTaskResult | None:
+    """The result of its parts; None where there is none."""
+    match status:
+        case "COMPLETED" | "FAILED" | "FAILED_WITH_TERMINAL_ERROR":
+            return RuntimeTaskResult(status, output=output, reason_for_incompletion=reason)
+        case _:
+            return None

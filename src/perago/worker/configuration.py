@@ -1,0 +1,123 @@
+"""From the settings to what a supervisor and its executors are told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from perago.http.loop import LoopThread
+from perago.ports import Engine
+from perago.settings import RuntimeConfig
+from perago.tasks.declare import TaskDefinition
+from perago.worker.attempt_runner import AttemptRunner, load_tasks
+from perago.worker.executor_messages import Configure, GitSettings, LakeFSSettings
+from perago.worker.executor_process import ExecutorProcess
+from perago.worker.executor_store import ExecutorStore
+from perago.worker.executor_thread import ExecutorThread
+from perago.worker.journal import Journal
+from perago.worker.polling import Pace
+from perago.worker.slot import Executor, Wear
+from perago.worker.worker_settings import WorkerSettings
+
+LOG_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
+"""Of executors: what bodies log is wanted, what Perago does is told by phase."""
+
+MakeExecutor = Callable[[Journal], AbstractContextManager[Executor]]
+
+
+def worker_id_of(config: RuntimeConfig) -> str:
+    """The id as it is given, or one that no other worker has: prefix, host and process."""
+    return config.worker_id or f"{config.worker_id_prefix}-{platform.node()}-{os.getpid()}"
+
+
+def worker_settings(
+    config: RuntimeConfig, worker_id: str, directory: Path, *, slots: int, pace: Pace, domain: str | None = None
+) -> WorkerSettings:
+    """What a supervisor is told.
+
+    Args:
+        directory: the supervisor's own; see `lock.only_supervisor`.
+    """
+    return WorkerSettings(
+        worker_id=worker_id,
+        workspace_root=config.workspace_root,
+        directory=directory,
+        execution_mode=config.execution_mode,
+        slots=slots,
+        pace=pace,
+        domain=domain,
+        wear=Wear(config.executor_max_attempts, config.executor_max_memory),
+        failure_reason_max_length=config.failure_reason_max_length,
+        gc_ttl_seconds=config.workspace_gc_ttl.total_seconds(),
+        gc_interval_seconds=config.workspace_gc_interval.total_seconds(),
+    )
+
+
+def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSettings | LakeFSSettings | None:
+    """The store that executors open.
+
+    Args:
+        repository: path of a git repository; None: the lakeFS server that is configured, if one is.
+    """
+    if repository is not None:
+        return GitSettings(path=str(repository))
+    if config.lakefs is None:
+        return None
+    return LakeFSSettings(
+        endpoint_url=config.lakefs.endpoint_url,
+        access_key_id=config.lakefs.access_key_id,
+        secret_access_key=config.lakefs.secret_access_key,
+        fence=config.fence,
+        cache_dir=str(config.cache_dir),
+        cache_max_size=config.cache_max_size,
+    )
+
+
+def executor_configuration(
+    config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: GitSettings | LakeFSSettings | None
+) -> Configure:
+    """What an executor process is told first."""
+    return Configure(
+        targets=list(targets),
+        sys_path=list(sys.path),
+        cwd=os.getcwd(),  # noqa: PTH109 - goes to chdir as it is
+        store=store,
+        workspace_root=str(config.workspace_root),
+        worker_id=worker_id,
+        failure_reason_max_length=config.failure_reason_max_length,
+        log_levels=LOG_LEVELS,
+    )
+
+
+def process_executors(configuration: Configure, engine: Engine) -> MakeExecutor:
+    """Executors that are processes."""
+    return lambda journal: ExecutorProcess(configuration, engine, journal)
+
+
+def thread_executors(configuration: Configure, engine: Engine, loop: LoopThread) -> MakeExecutor:
+    """Executors that are threads of this process; loads the modules here.
+
+    Args:
+        loop: for bodies that are `async def`; the caller closes it.
+
+    Raises:
+        TaskDefinitionError: as `load_tasks`.
+    """
+    tasks: dict[str, TaskDefinition] = load_tasks(configuration.targets)
+
+    def make(journal: Journal) -> AbstractContextManager[Executor]:
+        runner = AttemptRunner(
+            tasks=tasks,
+            store=ExecutorStore(configuration.store),
+            workspace_root=Path(configuration.workspace_root),
+            worker_id=configuration.worker_id,
+            failure_reason_max_length=configuration.failure_reason_max_length,
+        )
+        return ExecutorThread(runner, engine, journal, loop)
+
+    return make

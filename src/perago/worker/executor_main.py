@@ -1,0 +1,220 @@
+"""What happens in an executor: load the modules once, then run one attempt after the other, as ordered."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from perago.errors import PeragoError
+from perago.models import RuntimeTaskResult
+from perago.ports import Event
+from perago.redaction import mask_json, text_of
+from perago.worker.attempt_runner import AttemptRunner, Surroundings, load_tasks
+from perago.worker.executor_attempt import ExecutorAttempt
+from perago.worker.executor_messages import Configure, Discard, Done, Look, PhaseEvent, Ready, Run, Sweep
+from perago.worker.executor_store import ExecutorStore
+from perago.worker.memory import memory_bytes
+from perago.worker.outbox import Outbox, OutboxMetrics, Terminated, failure_of, raise_terminated, send_logs_to
+from perago.worker.reaper import adopt_orphans
+from perago.worker.supervisor_link import SupervisorLink
+
+_PROGRESS_SECONDS = 0.1  # ten times a second is as fast as anyone looks
+_MAX_ATTRIBUTES_LENGTH = 16 * 1024
+_TERMINATED = "the executor was sent SIGTERM"
+
+
+def run_executor(channel: socket.socket) -> None:
+    """Serve one supervisor until it goes, or SIGTERM comes."""
+    signal.signal(signal.SIGTERM, raise_terminated)
+    adopt_orphans()  # so that a look at this process's children tells what a body left behind
+    outbox = Outbox(channel)
+    link = SupervisorLink(channel, outbox)
+    link.listen()
+    try:
+        runner = _prepare(link, outbox)
+        if runner is not None:
+            _Executor(link, outbox, runner).serve()
+    except Terminated:
+        _end_by_sigterm()
+
+
+def _prepare(link: SupervisorLink, outbox: Outbox) -> AttemptRunner | None:
+    """Load the modules, and say so; None: it failed, or the supervisor has gone."""
+    order = link.take()
+    if not isinstance(order, Configure):
+        return None
+    try:
+        sys.path[:] = order.sys_path
+        if order.cwd is not None:
+            os.chdir(order.cwd)
+        send_logs_to(outbox, order.log_levels)
+        runner = AttemptRunner(
+            tasks=load_tasks(order.targets),
+            store=ExecutorStore(order.store),
+            workspace_root=Path(order.workspace_root),
+            worker_id=order.worker_id,
+            failure_reason_max_length=order.failure_reason_max_length,
+        )
+        outbox.send(Ready(tasks=runner.declared()))
+    except Terminated:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor tells it
+        outbox.send(failure_of(exc, _TERMINATED))
+        return None
+    return runner
+
+
+class _Executor:
+    """Carries out orders in the main thread, where SIGTERM interrupts a body."""
+
+    def __init__(self, link: SupervisorLink, outbox: Outbox, runner: AttemptRunner) -> None:
+        self._link = link
+        self._outbox = outbox
+        self._runner = runner
+        self._metrics = OutboxMetrics(outbox)
+        self._last: ExecutorAttempt | None = None
+
+    def serve(self) -> None:
+        while (order := self._link.take()) is not None:
+            match order:
+                case Run():
+                    self._answer(self._run(order))
+                case Look():
+                    self._answer(self._look())
+                case Discard():
+                    attempt = ExecutorAttempt(**order.attempt)
+                    with suppress(PeragoError):  # best effort: the sweep by age comes later
+                        self._runner.store.discard(attempt, order.execution_id, order.older_than_seconds)
+                    self._answer(None)
+                case Sweep():
+                    with suppress(PeragoError):
+                        self._runner.store.sweep(order.repository, order.older_than_seconds)
+                    self._answer(None)
+                case _:
+                    continue
+
+    def _run(self, order: Run) -> RuntimeTaskResult:
+        self._last = attempt = ExecutorAttempt(**order.attempt)
+        observer = _PhaseSender(self._outbox)
+        around = Surroundings(
+            load_current_attempt=self._link.load_current_attempt,
+            load_record=self._link.load_record,
+            observer=observer,
+            is_cancelled=self._link.cancelled.is_set,
+            metrics=self._metrics,
+        )
+        try:
+            with _UnchangedProcess():
+                return self._runner.run(attempt, order.execution_id, around)
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
+
+    def _look(self) -> RuntimeTaskResult | None:
+        assert self._last is not None, "an attempt was run before"
+        return self._runner.look(self._last, self._link.load_record)
+
+    def _answer(self, result: RuntimeTaskResult | None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # closed by the body, or by the reader
+                stream.flush()
+        facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "leaves_processes": _has_children()}
+        if result is None:
+            self._outbox.send(Done(**facts))
+            return
+        reason = result.reason_for_incompletion
+        output = None if result.output is None else dict(result.output)
+        try:
+            self._outbox.send(Done(status=result.status, output=output, reason=reason, **facts))
+        except ValueError as exc:
+            fault = f"the result cannot be passed on: {exc}"
+            self._outbox.send(Done(status="FAILED", reason=fault, **facts))
+
+
+class _PhaseSender:
+    """Sends the observer's events, progress not more often than anyone looks."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._progress: Event | None = None
+        self._progress_sent = float("-inf")
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "progress":
+            self._progress = event
+            if time.monotonic() - self._progress_sent < _PROGRESS_SECONDS:
+                return
+            self._flush()
+            return
+        self._flush()
+        self._send(event)
+
+    def _flush(self) -> None:
+        event, self._progress = self._progress, None
+        if event is not None:
+            self._progress_sent = time.monotonic()
+            self._send(event)
+
+    def _send(self, event: Event) -> None:
+        error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
+        self._outbox.send(
+            PhaseEvent(
+                phase=event.phase.value,
+                event=event.kind,
+                seconds=event.seconds,
+                attributes=_json_attributes(event),
+                error=error,
+            )
+        )
+
+
+def _json_attributes(event: Event) -> dict[str, Any]:
+    if not event.attributes:
+        return {}
+    text = json.dumps(mask_json(dict(event.attributes)), default=str)
+    attributes: dict[str, Any] = json.loads(text) if len(text) <= _MAX_ATTRIBUTES_LENGTH else {}
+    return attributes
+
+
+class _UnchangedProcess:
+    """What a body may change of its process, and the next one must not find changed."""
+
+    def __enter__(self) -> None:
+        self._cwd = os.getcwd()  # noqa: PTH109 - goes back to chdir as it is
+        self._environment = dict(os.environ)
+        self._path = list(sys.path)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            os.chdir(self._cwd)
+        if os.environ != self._environment:
+            os.environ.clear()
+            os.environ.update(self._environment)
+        sys.path[:] = self._path
+        signal.signal(signal.SIGTERM, raise_terminated)
+
+
+def _has_children() -> bool:
+    """Collect the children that have ended; whether others run."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+
+
+def _end_by_sigterm() -> NoReturn:
+    """End as SIGTERM ends a process, now that everything is cleaned up."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(1)  # pragma: no cover - the signal was faster

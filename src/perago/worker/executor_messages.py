@@ -1,0 +1,176 @@
+"""What a supervisor and its executors tell each other, over the channel of `messages`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, TypeAdapter, field_serializer
+
+from perago.worker.messages import Cancel, Failure, Log, Message, Metric
+
+# ---------------------------------------------------------------- to the executor
+
+
+class GitSettings(Message):
+    """The embedded store: a bare git repository."""
+
+    kind: Literal["git"] = "git"
+    path: str
+
+
+class LakeFSSettings(Message):
+    """A lakeFS server; the secret travels here and nowhere else."""
+
+    kind: Literal["lakefs"] = "lakefs"
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: SecretStr
+    fence: Literal["exact", "cooperative"] = "exact"
+    cache_dir: str | None = None
+    cache_max_size: int = 0
+
+    @field_serializer("secret_access_key")
+    def _reveal(self, secret: SecretStr) -> str:
+        return secret.get_secret_value()
+
+
+StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kind")]
+
+
+class Configure(Message):
+    """The first message: what the executor is for.
+
+    Attributes:
+        targets: `pkg.module` or `pkg.module:function`, of which all tasks are loaded.
+        sys_path, cwd: where modules and relative paths are found.
+        store: None: there is none, and only free tasks can be run.
+        log_levels: logger name ("" is the root) -> level.
+    """
+
+    kind: Literal["configure"] = "configure"
+    targets: list[str]
+    sys_path: list[str]
+    cwd: str | None
+    store: StoreSettings | None
+    workspace_root: str
+    worker_id: str
+    failure_reason_max_length: int
+    log_levels: dict[str, int] = Field(default_factory=dict)
+
+
+class Run(Message):
+    """Run an attempt.
+
+    Attributes:
+        attempt: the fields of `ExecutorAttempt`.
+    """
+
+    kind: Literal["run"] = "run"
+    attempt: dict[str, Any]
+    execution_id: str
+
+
+class Look(Message):
+    """Did another try of the last attempt's logical task complete meanwhile? See `attempt.report.last_look`."""
+
+    kind: Literal["look"] = "look"
+
+
+class Discard(Message):
+    """Remove what an attempt staged that was killed."""
+
+    kind: Literal["discard"] = "discard"
+    attempt: dict[str, Any]
+    execution_id: str
+    older_than_seconds: float
+
+
+class Sweep(Message):
+    """Remove what killed attempts of anybody staged in a repository, by age."""
+
+    kind: Literal["sweep"] = "sweep"
+    repository: str
+    older_than_seconds: float
+
+
+class Answer(Message):
+    """To an `Ask`: a value, or why there is none."""
+
+    kind: Literal["answer"] = "answer"
+    number: int
+    value: dict[str, Any] | None = None
+    failure: Failure | None = None
+
+
+# ---------------------------------------------------------------- from the executor
+
+
+class DeclaredTask(Message):
+    """A task that the executor can run.
+
+    Attributes:
+        target: `module:function`.
+        taskdef: as it has to be registered.
+    """
+
+    name: str
+    target: str
+    has_workspace: bool
+    is_read_only: bool
+    taskdef: dict[str, Any]
+
+
+class Ready(Message):
+    """The modules are loaded."""
+
+    kind: Literal["ready"] = "ready"
+    tasks: list[DeclaredTask]
+
+
+class PhaseEvent(Message):
+    """An event of the observer; `error` is the class and text of what failed the phase."""
+
+    kind: Literal["phase"] = "phase"
+    phase: str
+    event: Literal["started", "progress", "completed", "failed"]
+    seconds: float
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    error: str | None = None
+
+
+class Ask(Message):
+    """A question to the engine about the attempt under way: its present state, or its instance's record."""
+
+    kind: Literal["ask"] = "ask"
+    number: int
+    what: Literal["current", "record"]
+
+
+class Done(Message):
+    """The attempt has ended, or what was to be looked for was.
+
+    Attributes:
+        status: None: nothing was found (by a `Look`).
+        memory_bytes: of the executor's process, after it.
+        leaves_processes: the body started some that still run.
+    """
+
+    kind: Literal["done"] = "done"
+    status: Literal["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"] | None = None
+    output: dict[str, Any] | None = None
+    reason: str | None = None
+    memory_bytes: int = 0
+    leaves_processes: bool = False
+
+
+ToExecutor = Annotated[
+    Configure | Run | Cancel | Look | Discard | Sweep | Answer,
+    Field(discriminator="kind"),
+]
+FromExecutor = Annotated[
+    Ready | Failure | PhaseEvent | Log | Metric | Ask | Done,
+    Field(discriminator="kind"),
+]
+
+TO_EXECUTOR: TypeAdapter[Configure | Run | Cancel | Look | Discard | Sweep | Answer] = TypeAdapter(ToExecutor)
+FROM_EXECUTOR: TypeAdapter[Ready | Failure | PhaseEvent | Log | Metric | Ask | Done] = TypeAdapter(FromExecutor)

@@ -1,0 +1,70 @@
+"""Removing what killed workers left: their attempts' directories, and what they staged."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from perago.errors import PeragoError
+from perago.ports import HandedOut
+from perago.worker.executor_messages import Sweep
+from perago.worker.journal import Journal
+from perago.worker.slot import Slot
+from perago.workspace import janitor
+
+MAX_REPOSITORIES = 1000
+"""That a worker remembers to look for staged work in; the oldest is forgotten first."""
+
+
+class Housekeeping:
+    """One turn at the start, and then one each interval; see `loops.Loop`."""
+
+    def __init__(
+        self,
+        root: Path,
+        journal: Journal,
+        slots: Sequence[Slot],
+        *,
+        ttl_seconds: float,
+        interval_seconds: float,
+    ) -> None:
+        self._root = root
+        self._journal = journal
+        self._slots = slots
+        self._ttl_seconds = ttl_seconds
+        self._interval_seconds = interval_seconds
+        self._lock = threading.Lock()
+        self._repositories: dict[str, None] = {}
+
+    def note(self, attempt: HandedOut) -> None:
+        """Remember the repository of a task: what killed attempts staged is looked for there."""
+        workspace = attempt.input_data.get("workspace")
+        repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
+        if isinstance(repository, str):
+            with self._lock:
+                self._repositories.pop(repository, None)
+                self._repositories[repository] = None
+                if len(self._repositories) > MAX_REPOSITORIES:
+                    del self._repositories[next(iter(self._repositories))]
+
+    def turn(self) -> float:
+        """Look once; returns the seconds until the next look."""
+        try:
+            report = janitor.sweep(self._root, self._ttl_seconds, time.time())
+        except PeragoError as exc:
+            self._journal.tell(logging.WARNING, f"orphans could not be looked for: {exc}")
+            return self._interval_seconds
+        if report.removed:
+            text = f"removed {len(report.removed)} attempt directories that killed executors left"
+            self._journal.tell(logging.INFO, text)
+        for path, reason in report.failed:
+            self._journal.tell(logging.WARNING, f"orphan {path} could not be removed: {reason}")
+        with self._lock:
+            repositories = list(self._repositories)
+        for number, repository in enumerate(repositories):
+            order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
+            self._slots[number % len(self._slots)].add_chore(order)
+        return self._interval_seconds

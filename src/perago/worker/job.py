@@ -1,0 +1,122 @@
+"""One execution in a worker's hands, from the poll that brought it to its report."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from perago.models import AttemptIdentity, RuntimeTaskResult
+from perago.ports import HandedOut, Lease
+from perago.worker.endings import Cause
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The attempt has a result."""
+
+    result: RuntimeTaskResult
+
+
+@dataclass(frozen=True)
+class Died:
+    """The executor's process ended before the attempt did.
+
+    Attributes:
+        reason: what happened, for people.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotBegun:
+    """The executor was gone before it got the attempt."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The attempt was ended from here."""
+
+    cause: Cause
+
+
+Outcome = Finished | Died | NotBegun | Ended
+
+
+class Job:
+    """An execution under way. Other threads look at it, and may ask for its end.
+
+    Attributes:
+        execution_id: ours, fresh.
+        begun: monotonic seconds; begun_at: the same moment, UTC.
+        phase: that the attempt is in; "" before the first.
+        progress: what the body told last: `done`, `total`, `message`.
+        lease: None: not held (any more).
+    """
+
+    def __init__(self, attempt: HandedOut) -> None:
+        self.attempt = attempt
+        self.identity = AttemptIdentity.of(attempt)
+        self.execution_id = uuid.uuid4().hex
+        self.begun = time.monotonic()
+        self.begun_at = datetime.now(UTC)
+        self.phase = ""
+        self.progress: dict[str, Any] = {}
+        self.lease: Lease | None = None
+        self.lease_lock = threading.Lock()
+        self._ending: tuple[Cause, float] | None = None
+        self._ending_lock = threading.Lock()
+        self._wake: Callable[[], None] = _nobody
+
+    @property
+    def ending(self) -> tuple[Cause, float] | None:
+        """Why it is to end, and since when (monotonic seconds); None: it may go on."""
+        return self._ending
+
+    @property
+    def is_cancelled(self) -> bool:
+        """What `TaskContext.cancelled` tells."""
+        return self._ending is not None
+
+    def end(self, cause: Cause) -> bool:
+        """Have it ended; says whether that is news. Only "at once" is stronger than what was asked before."""
+        with self._ending_lock:
+            if self._ending is not None and (cause is not Cause.AT_ONCE or self._ending[0] is Cause.AT_ONCE):
+                return False
+            self._ending = (cause, time.monotonic())
+        self._wake()
+        return True
+
+    def on_ending(self, wake: Callable[[], None]) -> None:
+        """Have a function called when the end is asked for, from the thread that asks."""
+        self._wake = wake
+        if self._ending is not None:
+            wake()
+
+    def stop_lease(self) -> None:
+        """No more heartbeats, and none in flight."""
+        with self.lease_lock:
+            lease, self.lease = self.lease, None
+            if lease is not None:
+                lease.stop()
+
+    def fields(self) -> dict[str, Any]:
+        """Whose it is, for a log line or a status."""
+        return {
+            "workflow": self.identity.workflow_instance_id,
+            "task": self.identity.task_def_name,
+            "reference": self.identity.reference_task_name,
+            "task_id": self.identity.task_id,
+            "attempt": self.identity.retry_count,
+            "execution": self.execution_id,
+            "phase": self.phase,
+        }
+
+
+def _nobody() -> None:
+    """Nobody waits."""

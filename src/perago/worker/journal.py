@@ -1,0 +1,118 @@
+"""What a worker takes down of its attempts: phases, and the bodies' log lines, progress and metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from perago.ports import HandedOut, Phase
+from perago.redaction import mask_text
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
+from perago.worker.executor_messages import PhaseEvent
+from perago.worker.job import Job
+from perago.worker.messages import Log, Metric
+
+LOGGER = logging.getLogger("perago.worker")
+
+PROGRESS_SECONDS = 5.0
+"""Between two lines of progress of one task in the engine's task log."""
+
+
+class TaskLines(Protocol):
+    """Takes a task's lines for the engine's log of it."""
+
+    def add(self, attempt: HandedOut, text: str) -> None: ...
+
+
+class Journal:
+    """Takes everything from any thread.
+
+    Args:
+        lines: where bodies' lines and progress go, besides the log.
+        on_change: called when a phase begins or progress is told.
+    """
+
+    def __init__(self, lines: TaskLines, on_change: Callable[[], None] = lambda: None) -> None:
+        self._lines = lines
+        self._on_change = on_change
+        self._told: dict[str, float] = {}  # execution id -> when its progress was told last
+
+    def phase(self, job: Job, event: PhaseEvent) -> None:
+        """Take down an event of an attempt's phase."""
+        if event.event == "started":
+            job.phase = event.phase
+            self._on_change()
+        elif event.event == "progress":
+            if event.phase == Phase.BODY:
+                self._take_progress(job, event.attributes)
+        else:
+            self._end_phase(job, event)
+
+    def log(self, job: Job | None, message: Log) -> None:
+        """Take down a line that a body, or something else in an executor, has logged."""
+        fields = {} if job is None else job.fields()
+        fields |= {name: value for name, value in message.fields.items() if name != "attempt"}
+        text = mask_text(message.text)
+        write(message.level, text, fields, logger=message.logger or "root", created=message.created)
+        if job is not None:
+            self._lines.add(job.attempt, f"{logging.getLevelName(message.level)} {text}")
+
+    def metric(self, job: Job, message: Metric) -> None:
+        """Take down a value that a body has recorded."""
+        fields = {"metric": message.name, "value": message.value, "labels": message.labels}
+        write(logging.DEBUG, f"{message.instrument} {message.name}", {**job.fields(), **fields})
+
+    def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
+        """Take down what the worker itself has to say."""
+        write(level, text, {**({} if job is None else job.fields()), **fields})
+
+    def forget(self, job: Job) -> None:
+        """The job is through."""
+        self._told.pop(job.execution_id, None)
+
+    def _end_phase(self, job: Job, event: PhaseEvent) -> None:
+        if event.phase == Phase.BODY and job.progress.get("untold"):
+            self._tell_progress(job)
+        failed = event.event == "failed"
+        is_cleaning = event.phase == Phase.CLEAN
+        level = logging.WARNING if failed and is_cleaning else logging.DEBUG
+        fields = {**event.attributes, "seconds": round(event.seconds, 6)}
+        if event.error is not None:
+            fields["error"] = event.error
+        write(level, f"{event.phase} {event.event}", {**job.fields(), "phase": event.phase, **fields})
+
+    def _take_progress(self, job: Job, attributes: dict[str, Any]) -> None:
+        job.progress = {name: attributes.get(name) for name in ("done", "total", "message")} | {"untold": True}
+        self._on_change()
+        if time.monotonic() - self._told.get(job.execution_id, float("-inf")) >= PROGRESS_SECONDS:
+            self._tell_progress(job)
+
+    def _tell_progress(self, job: Job) -> None:
+        self._told[job.execution_id] = time.monotonic()
+        job.progress["untold"] = False
+        text = progress_text(job.progress)
+        self._lines.add(job.attempt, f"progress {mask_text(text)}")
+        write(logging.INFO, f"progress {text}", job.fields())
+
+
+def progress_text(progress: dict[str, Any]) -> str:
+    """ "40 of 100 (25 %): rows", for people."""
+    done, total, message = progress.get("done"), progress.get("total"), progress.get("message")
+    share = f" ({100 * done / total:.0f} %)" if isinstance(done, int | float) and total else ""
+    text = f"{done:g}" if isinstance(done, int | float) else "?"
+    text += f" of {total:g}{share}" if isinstance(total, int | float) else ""
+    return f"{text}: {message}" if message else text
+
+
+def write(
+    level: int, text: str, fields: dict[str, Any], *, logger: str = LOGGER.name, created: float | None = None
+) -> None:
+    """Write a line to the worker's log."""
+    if not LOGGER.isEnabledFor(level):
+        return
+    record = LOGGER.makeRecord(logger, level, "", 0, text, (), None, extra={FIELDS_ATTRIBUTE: fields})
+    if created is not None:
+        record.created = created
+    LOGGER.handle(record)

@@ -1,0 +1,136 @@
+"""The sending end in a process that runs bodies: messages, logs, metrics, and failures in a form that can be sent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from types import FrameType
+
+from perago import errors
+from perago.attempt.output import reason_for_exception
+from perago.errors import PeragoError, TaskExecutionError
+from perago.redaction import mask_text
+from perago.tasks.metrics import Instrument, MetricRecorder
+from perago.worker.messages import MAX_TEXT_LENGTH, Failure, Log, Message, Metric, Progress, Result, clean_text, encode
+
+# `message` and `asctime` are set by formatting.
+_STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+_PROGRESS_SECONDS = 0.1  # ten times a second is as fast as anyone looks
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. A KeyboardInterrupt, so that a body's `except Exception` lets it through."""
+
+
+class Outbox:
+    """Sends messages from any thread of this process. A fork of it is mute: it would cut into messages under way."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._owner = os.getpid()
+        self._lock = threading.RLock()
+        self._progress: Progress | None = None
+        self._progress_sent = float("-inf")
+
+    def send(self, message: Message) -> None:
+        """Send a message; raises as `encode`."""
+        if os.getpid() != self._owner:
+            return
+        data = encode(message)
+        with self._lock, suppress(OSError):  # the attempt's process has gone, and this one is about to
+            self._channel.sendall(data)
+
+    def send_outcome(self, outcome: Result | Failure) -> None:
+        """Send what the body came to; a result that cannot be sent is a failure."""
+        try:
+            self.send(outcome)
+        except ValueError as exc:
+            self.send(Failure(error=TaskExecutionError.__name__, reason=f"the result cannot be passed on: {exc}"))
+
+    def report_progress(self, done: float, total: float | None, message: str | None) -> None:
+        """Send progress, but not more often than anyone looks; the newest is kept for later."""
+        self._progress = Progress(done=done, total=total, message=None if message is None else clean_text(message))
+        if time.monotonic() - self._progress_sent >= _PROGRESS_SECONDS:
+            self.flush_progress()
+
+    def flush_progress(self) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            self._progress_sent = time.monotonic()
+            self.send(progress)
+
+
+class OutboxMetrics(MetricRecorder):
+    """Hands a body's metrics to the caller's recorder."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=dict(labels)))
+
+
+class OutboxHandler(logging.Handler):
+    """Hands log records to the caller's loggers of the same names."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__()
+        self._outbox = outbox
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._outbox.send(
+                Log(
+                    logger="" if record.name == "root" else record.name,
+                    level=record.levelno,
+                    text=clean_text(self.format(record)),
+                    created=record.created,
+                    path=record.pathname,
+                    line=record.lineno,
+                    function=record.funcName or "",
+                    fields=_json_fields(record),
+                )
+            )
+        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+            self.handleError(record)
+
+
+def _json_fields(record: logging.LogRecord) -> dict[str, object]:
+    """What came as `extra`; what is no JSON, as text."""
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
+    text = json.dumps(extra, default=str)
+    fields: dict[str, object] = json.loads(text) if len(text) <= MAX_TEXT_LENGTH else {}
+    return fields
+
+
+def send_logs_to(outbox: Outbox, levels: Mapping[str, int]) -> None:
+    """Send what is logged here, from these levels on (logger name, "" is the root -> level)."""
+    for name, level in levels.items():
+        logging.getLogger(name or None).setLevel(level)
+    logging.getLogger().addHandler(OutboxHandler(outbox))
+
+
+def failure_of(exc: BaseException, terminated: str) -> Failure:
+    """What was raised, as it can be sent; `terminated` is the reason where that was SIGTERM."""
+    own = next((base for base in type(exc).__mro__ if _is_own(base)), TaskExecutionError)
+    reason = terminated if isinstance(exc, Terminated) else reason_for_exception(exc)
+    text = "".join(traceback.format_exception(exc))
+    return Failure(error=own.__name__, reason=clean_text(reason), traceback=clean_text(mask_text(text)))
+
+
+def _is_own(cls: type) -> bool:
+    return issubclass(cls, PeragoError) and getattr(errors, cls.__name__, None) is cls
+
+
+def raise_terminated(number: int, _frame: FrameType | None) -> None:
+    """The handler of SIGTERM in a process that runs a body."""
+    signal.signal(number, signal.SIG_IGN)  # the body is on its way out; what does not help is SIGKILL
+    raise Terminated

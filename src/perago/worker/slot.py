@@ -1,0 +1,289 @@
+"""A slot: one job at a time, in one executor after the other."""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from perago.errors import PeragoError
+from perago.models import RuntimeTaskResult
+from perago.worker.executor_messages import DeclaredTask, Discard, Sweep
+from perago.worker.job import Died, Ended, Job, NotBegun, Outcome
+from perago.worker.replacement import deaths_after, is_worn_out, pause_before
+
+
+class Executor(Protocol):
+    """What runs a slot's jobs: a process of its own, or the slot's thread. What is not said to be for
+    other threads is for that one.
+
+    Attributes:
+        attempts: that it has ended by itself.
+        memory_bytes: of its process, after the last one; 0: not known.
+        leaves_processes: its last body left some running.
+    """
+
+    attempts: int
+    memory_bytes: int
+    leaves_processes: bool
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    def start(self) -> list[DeclaredTask]:
+        """Load the modules; raises PeragoError where that fails."""
+        ...
+
+    def abort_start(self) -> None:
+        """Let `start` fail, if it is under way; for other threads."""
+        ...
+
+    def wake(self) -> None:
+        """Let `wait` return; for other threads."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until it dies, or somebody calls `wake`."""
+        ...
+
+    def run(self, job: Job) -> Outcome: ...
+
+    def look(self, job: Job) -> RuntimeTaskResult | None: ...
+
+    def chore(self, order: Discard | Sweep) -> None: ...
+
+    def death(self) -> str: ...
+
+
+class SlotState(enum.StrEnum):
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    WAITING = "waiting"  # for the pause before a replacement to be over
+    CLOSED = "closed"
+
+
+class SlotEvents(Protocol):
+    """Who hears of a slot; called from its thread."""
+
+    def is_ready(self, slot: Slot, tasks: list[DeclaredTask]) -> None:
+        """Its executor has loaded the modules."""
+        ...
+
+    def has_failed(self, slot: Slot, error: PeragoError | None, reason: str) -> None:
+        """Its executor died, or could not be started (`error`)."""
+        ...
+
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome) -> None:
+        """See to what a job came to: report it, give it back, or neither."""
+        ...
+
+    def is_free(self, slot: Slot) -> None:
+        """It can take a job."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wear:
+    """When an executor is worn out; None: no bound."""
+
+    max_attempts: int | None = None
+    max_memory_bytes: int | None = None
+
+
+class Slot:
+    """One slot, with a thread of its own.
+
+    Args:
+        number: from 1.
+        make_executor: starts an executor; may raise PeragoError.
+
+    Attributes:
+        job: under way; None: none.
+        since: when the state began, seconds since the epoch.
+        deaths: executors that died in a row.
+    """
+
+    def __init__(
+        self, number: int, make_executor: Callable[[], AbstractContextManager[Executor]], events: SlotEvents, wear: Wear
+    ) -> None:
+        self.number = number
+        self.state = SlotState.STARTING
+        self.since = time.time()
+        self.job: Job | None = None
+        self.deaths = 0
+        self._make_executor = make_executor
+        self._events = events
+        self._wear = wear
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._executor: Executor | None = None
+        self._starting: Executor | None = None
+        self._chores: list[Discard | Sweep] = []
+        self._thread = threading.Thread(target=self._serve, name=f"perago-slot-{number}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it can take a job now."""
+        return (
+            self.state is SlotState.IDLE
+            and self.job is None
+            and self._executor is not None
+            and not self._closing.is_set()
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of its executor, after the last attempt."""
+        executor = self._executor
+        return 0 if executor is None else executor.memory_bytes
+
+    def assign(self, job: Job) -> bool:
+        """Have a job run; False: the slot cannot take it (any more)."""
+        with self._lock:
+            executor = self._executor
+            if executor is None or not self.is_free:
+                return False
+            self.job = job
+            executor.wake()
+            return True
+
+    def add_chore(self, order: Discard | Sweep) -> None:
+        """Have something done by the executor, when it has no job."""
+        with self._lock:
+            self._chores.append(order)
+            if self._executor is not None:
+                self._executor.wake()
+
+    def close(self) -> None:
+        """Take no further job, and end when the one under way has ended."""
+        self._closing.set()
+        with self._lock:
+            if self._executor is not None:
+                self._executor.wake()
+            if self._starting is not None:
+                self._starting.abort_start()
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for the end; says whether it came."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            pause = pause_before(self.deaths)
+            if pause:
+                self._enter(SlotState.WAITING)
+                if self._closing.wait(pause):
+                    break
+            self._enter(SlotState.STARTING)
+            self._serve_with_one_executor()
+        self._enter(SlotState.CLOSED)
+
+    def _serve_with_one_executor(self) -> None:
+        """Start an executor, and work with it until it dies, is worn out, or the slot closes."""
+        attempts, ready_at = 0, time.monotonic()
+        try:
+            with self._make_executor() as executor:
+                tasks = self._start(executor)
+                ready_at = time.monotonic()
+                self._offer(executor)
+                self._events.is_ready(self, tasks)
+                died = self._work(executor)
+                attempts = executor.attempts
+                self._offer(None)
+                if not died:
+                    self.deaths = 0
+                    return
+                reason = executor.death()
+        except PeragoError as exc:
+            self._offer(None)
+            self.deaths += 1
+            if not self._closing.is_set():
+                self._events.has_failed(self, exc, str(exc))
+            return
+        self.deaths = deaths_after(self.deaths, attempts=attempts, lived_seconds=time.monotonic() - ready_at)
+        self._events.has_failed(self, None, reason)
+
+    def _start(self, executor: Executor) -> list[DeclaredTask]:
+        with self._lock:
+            self._starting = executor
+        try:
+            if self._closing.is_set():
+                executor.abort_start()
+            return executor.start()
+        finally:
+            with self._lock:
+                self._starting = None
+
+    def _work(self, executor: Executor) -> bool:
+        """Take jobs; whether the executor died of itself."""
+        while True:
+            job = self._next_job(executor)
+            if job is None:
+                return not executor.is_alive and not self._closing.is_set()
+            outcome = executor.run(job)
+            self._events.finish(self, executor, job, outcome)
+            with self._lock:
+                self.job = None
+            if isinstance(outcome, Died | NotBegun):
+                return True
+            if isinstance(outcome, Ended) and not executor.is_alive:
+                return False
+            if self._closing.is_set() or self._is_worn_out(executor):
+                return False
+
+    def _next_job(self, executor: Executor) -> Job | None:
+        """Wait for a job, doing chores meanwhile; None: there will be none with this executor."""
+        while executor.is_alive:
+            chore = self._next_chore()
+            if chore is not None:
+                executor.chore(chore)
+                continue
+            if self.job is None:
+                if self._closing.is_set():
+                    return None
+                if self.state is not SlotState.IDLE:
+                    self._enter(SlotState.IDLE)
+                    self._events.is_free(self)
+                executor.wait()
+            else:
+                self._enter(SlotState.BUSY)
+                return self.job
+        return self._job_that_came_too_late()
+
+    def _job_that_came_too_late(self) -> Job | None:
+        """The executor died idle: what was assigned in the same moment is run, and found not to have begun."""
+        with self._lock:
+            self._executor = None
+            return self.job
+
+    def _next_chore(self) -> Discard | Sweep | None:
+        with self._lock:
+            return self._chores.pop(0) if self._chores and self.job is None else None
+
+    def _is_worn_out(self, executor: Executor) -> bool:
+        return is_worn_out(
+            attempts=executor.attempts,
+            memory_bytes=executor.memory_bytes,
+            leaves_processes=executor.leaves_processes,
+            max_attempts=self._wear.max_attempts,
+            max_memory_bytes=self._wear.max_memory_bytes,
+        )
+
+    def _offer(self, executor: Executor | None) -> None:
+        with self._lock:
+            self._executor = executor
+
+    def _enter(self, state: SlotState) -> None:
+        with self._lock:
+            self.state = state
+            self.since = time.time()

@@ -1,0 +1,88 @@
+"""Looking after what must not stand still: leases, the poll loop, time itself, and the status that tells of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from perago.errors import EngineError
+from perago.ports import WorkerEngine
+from perago.worker.job import Job
+from perago.worker.journal import Journal
+
+WATCH_SECONDS = 1.0
+
+JUMP_SECONDS = 10.0
+"""More than that between two turns of a second: the process was stopped (SIGSTOP, a suspended machine), or starved."""
+
+
+def has_jumped(gap_seconds: float) -> bool:
+    """Whether so much time between two turns tells that this process stood still."""
+    return gap_seconds > WATCH_SECONDS + JUMP_SECONDS
+
+
+class Watch:
+    """One turn each second; see `loops.Loop`.
+
+    Args:
+        jobs: those under way now.
+        poll_seconds: how long the poll takes that is under way; 0: none is.
+        poll_stall_seconds: from when on it is stuck.
+        renew_polling: puts another poll loop in the place of the stuck one.
+        look_for_cancelled: has the executions in flight looked at now.
+        tell_status: writes the status if it has changed.
+    """
+
+    def __init__(
+        self,
+        engine: WorkerEngine,
+        journal: Journal,
+        *,
+        jobs: Callable[[], Sequence[Job]],
+        poll_seconds: Callable[[], float],
+        poll_stall_seconds: float,
+        renew_polling: Callable[[], None],
+        look_for_cancelled: Callable[[], None],
+        tell_status: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._jobs = jobs
+        self._poll_seconds = poll_seconds
+        self._poll_stall_seconds = poll_stall_seconds
+        self._renew_polling = renew_polling
+        self._look_for_cancelled = look_for_cancelled
+        self._tell_status = tell_status
+        self._last = time.monotonic()
+
+    def turn(self) -> float:
+        """Look at everything once; returns the seconds until the next look."""
+        gap, self._last = time.monotonic() - self._last, time.monotonic()
+        if has_jumped(gap):
+            text = f"this worker stood still for {gap:.0f} s; executions that others have by now are ended"
+            self._journal.tell(logging.WARNING, text)
+            self._look_for_cancelled()
+        for job in self._jobs():
+            self._renew_late_lease(job)
+        if self._poll_seconds() > self._poll_stall_seconds:
+            self._journal.tell(logging.ERROR, f"a poll has taken {self._poll_seconds():.0f} s; polling begins anew")
+            self._renew_polling()
+        self._tell_status()
+        self._last = time.monotonic()
+        return WATCH_SECONDS
+
+    def _renew_late_lease(self, job: Job) -> None:
+        lease = job.lease
+        if lease is None or not lease.is_late:
+            return
+        self._journal.tell(logging.WARNING, "heartbeats are missing; the lease is taken up anew", job)
+        with job.lease_lock:
+            if job.lease is not lease:  # it was stopped for the report
+                return
+            lease.stop()
+            try:
+                job.lease = self._engine.hold(job.attempt)
+            except EngineError as exc:
+                job.lease = None
+                self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)

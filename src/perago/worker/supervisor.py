@@ -1,0 +1,298 @@
+"""The supervisor of one worker: it polls, holds leases, reports, and looks after its executors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+
+from perago.errors import PeragoError
+from perago.ports import Event, HandedOut, WorkerEngine
+from perago.worker.aftermath import Aftermath
+from perago.worker.cancellation import CancellationCheck
+from perago.worker.delivery import Delivered, Delivery, pause_before_round
+from perago.worker.endings import Cause
+from perago.worker.executor_messages import DeclaredTask
+from perago.worker.housekeeping import Housekeeping
+from perago.worker.job import Job, Outcome
+from perago.worker.journal import Journal
+from perago.worker.loops import Loop
+from perago.worker.polling import STALL_SECONDS, Polling
+from perago.worker.slot import Executor, Slot, SlotState
+from perago.worker.spool import ResultSpool
+from perago.worker.status import WorkerStatus, slot_statuses, write_status
+from perago.worker.supervision import Watch
+from perago.worker.task_log import TaskLog
+from perago.worker.worker_settings import WorkerSettings
+
+SPOOL_DIRECTORY = "undelivered"
+START_LOOK_SECONDS = 0.2
+
+
+class Supervisor:
+    """Runs slots on an engine until it is told to stop. It owns every thread that it starts.
+
+    Args:
+        make_executor: makes one; called in the slot's thread, with the journal for what it tells.
+        check_tasks: is given the tasks of the first executor that is ready; what it raises ends the start.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        engine: WorkerEngine,
+        make_executor: Callable[[Journal], AbstractContextManager[Executor]],
+        check_tasks: Callable[[Sequence[DeclaredTask]], None] = lambda tasks: None,  # noqa: ARG005
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._check_tasks = check_tasks
+        self._task_log = TaskLog(engine.log)
+        self.journal = Journal(self._task_log, self._note_change)
+        self._delivery = Delivery(engine, ResultSpool(settings.directory / SPOOL_DIRECTORY), observer=self._tell_report)
+        self._tasks: dict[str, DeclaredTask] = {}
+        self._first_answer = threading.Event()
+        self._start_error: PeragoError | None = None
+        self._draining = False
+        self._changed = True
+        self._started_at = time.time()
+        self._rounds = 0
+        self._slots = [
+            Slot(number, lambda: make_executor(self.journal), self, settings.wear)
+            for number in range(1, settings.slots + 1)
+        ]
+        self._aftermath = Aftermath(
+            engine=engine,
+            delivery=self._delivery,
+            journal=self.journal,
+            workspace_root=settings.workspace_root,
+            failure_reason_max_length=settings.failure_reason_max_length,
+            gc_ttl_seconds=settings.gc_ttl_seconds,
+            writes=self._writes,
+            on_kept=self._begin_rounds,
+        )
+        self._polling: Polling | None = None
+        self._poller: Loop | None = None
+        check = CancellationCheck(engine, self.jobs, self.journal)
+        self._housekeeping = Housekeeping(
+            settings.workspace_root,
+            self.journal,
+            self._slots,
+            ttl_seconds=settings.gc_ttl_seconds,
+            interval_seconds=settings.gc_interval_seconds,
+        )
+        self._canceller = Loop("perago-cancellation", check.turn)
+        self._deliverer = Loop("perago-delivery", self._deliver_kept)
+        self._keeper = Loop("perago-housekeeping", self._housekeeping.turn)
+        self._watcher = Loop("perago-watch", self._watch().turn)
+
+    # ---- its life
+
+    def start(self, is_stopped: Callable[[], bool] = bool) -> None:
+        """Start the executors, check their tasks, and begin to poll.
+
+        Args:
+            is_stopped: asked while modules are loaded; if so, nothing more is started.
+
+        Raises:
+            PeragoError: the modules cannot be loaded, or the tasks are not as they have to be.
+        """
+        self._keeper.start()
+        for slot in self._slots:
+            slot.start()
+        while not self._first_answer.wait(START_LOOK_SECONDS):
+            if is_stopped():
+                return
+        if self._start_error is not None:
+            raise self._start_error
+        self._check_tasks(list(self._tasks.values()))
+        self._polling = self._new_polling()
+        self._poller = self._new_poller(self._polling)
+        for loop in (self._poller, self._canceller, self._deliverer, self._watcher):
+            loop.start()
+        tasks = ", ".join(sorted(self._tasks))
+        text = f"worker {self._settings.worker_id} runs {tasks}, {self._settings.slots} at a time"
+        self.journal.tell(logging.INFO, text)
+
+    def jobs(self) -> list[Job]:
+        """Those under way now."""
+        return [job for slot in self._slots if (job := slot.job) is not None]
+
+    @property
+    def is_through(self) -> bool:
+        """Drained: the last poll is over, and all slots have closed."""
+        polled = self._poller is None or self._poller.stop(0)
+        return polled and all(slot.state is SlotState.CLOSED for slot in self._slots)
+
+    def drain(self) -> None:
+        """Take no further task: a poll under way is finished, and what it brings given back; what runs goes on."""
+        self._draining = True
+        self._changed = True
+        if self._poller is not None:
+            self.journal.tell(logging.INFO, f"no new tasks; {len(self.jobs())} under way")
+            self._poller.stop(0)
+        for slot in self._slots:
+            slot.close()
+
+    def end(self, cause: Cause) -> None:
+        """End what is under way."""
+        for job in self.jobs():
+            if job.end(cause):
+                self.journal.tell(logging.WARNING, f"ended by the shutdown ({cause})", job)
+
+    def abandon(self) -> None:
+        """Give back what cannot be ended: bodies in threads, over which the process is about to end."""
+        for job in self.jobs():
+            self._aftermath.give_back_unbegun(job, "the worker ends over it")
+
+    def close(self, seconds: float | None = None) -> bool:
+        """End everything; says whether all of it has ended.
+
+        Args:
+            seconds: for slots to end at most; None: as long as their attempts take.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        if not self._draining:
+            self.drain()
+        ended = [slot.join(None if deadline is None else max(0.0, deadline - time.monotonic())) for slot in self._slots]
+        loops = [self._canceller, self._watcher, self._keeper, self._deliverer]
+        loops += [] if self._poller is None else [self._poller]
+        ended += [loop.stop(seconds) for loop in loops]
+        if all(ended):
+            self._task_log.close()
+        self._changed = True
+        self._tell_status()
+        return all(ended)
+
+    # ---- what slots tell
+
+    def is_ready(self, slot: Slot, tasks: list[DeclaredTask]) -> None:
+        self._tasks = self._tasks or {task.name: task for task in tasks}
+        self._first_answer.set()
+        self.journal.tell(logging.DEBUG, f"slot {slot.number} is ready")
+
+    def has_failed(self, slot: Slot, error: PeragoError | None, reason: str) -> None:
+        if not self._first_answer.is_set():
+            self._start_error = error
+            self._first_answer.set()
+        text = f"slot {slot.number} gets another executor: {reason}"
+        self.journal.tell(logging.WARNING, text, deaths=slot.deaths)
+        self._changed = True
+
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome) -> None:
+        self._aftermath.finish(slot, executor, job, outcome)
+        self._changed = True
+
+    def is_free(self, slot: Slot) -> None:
+        del slot
+        self._changed = True
+        if self._polling is not None and self._poller is not None and self._polling.is_starved:
+            self._poller.nudge()
+
+    # ---- polling
+
+    def _new_polling(self) -> Polling:
+        return Polling(
+            engine=self._engine,
+            task_types=list(self._tasks),
+            worker_id=self._settings.worker_id,
+            domain=self._settings.domain,
+            pace=self._settings.pace,
+            free=lambda: sum(slot.is_free for slot in self._slots),
+            take=self._take,
+            give_back=lambda attempt: self._aftermath.give_back_unbegun(Job(attempt), "no slot takes it any more"),
+            is_over=lambda: self._draining,
+            journal=self.journal,
+        )
+
+    def _new_poller(self, polling: Polling) -> Loop:
+        return Loop("perago-poll", polling.turn)
+
+    def _renew_polling(self) -> None:
+        """The loop under way is stuck: it takes no further turn, and what it still brings is given back."""
+        if self._polling is None or self._poller is None or self._draining:
+            return
+        stuck = self._polling
+        stuck.is_over = lambda: True
+        self._poller.stop(0)
+        self._polling = self._new_polling()
+        self._poller = self._new_poller(self._polling)
+        self._poller.start()
+
+    def _take(self, attempt: HandedOut) -> None:
+        job = Job(attempt)
+        self._housekeeping.note(attempt)
+        job.lease = self._engine.hold(attempt)
+        if not any(slot.assign(job) for slot in self._slots):
+            self._aftermath.give_back_unbegun(job, "its slot was gone")
+            return
+        self.journal.tell(logging.DEBUG, "taken", job)
+        self._changed = True
+
+    # ---- delivering what could not be delivered
+
+    def _begin_rounds(self) -> None:
+        self._rounds = 0
+        self._deliverer.nudge()
+
+    def _deliver_kept(self) -> float | None:
+        for kept, delivered in self._delivery.deliver_kept():
+            if delivered is not Delivered.KEPT:
+                text = f"a result that waited is {delivered.value}: task {kept.attempt.task_id}, {kept.result.status}"
+                self.journal.tell(logging.INFO, text)
+        if not self._delivery.waiting:
+            self._rounds = 0
+            return None
+        self._rounds += 1
+        return pause_before_round(self._rounds)
+
+    def _writes(self, task_name: str) -> bool:
+        task = self._tasks.get(task_name)
+        return task is not None and task.has_workspace and not task.is_read_only
+
+    def _tell_report(self, event: Event) -> None:
+        if event.kind == "failed":
+            self.journal.tell(logging.DEBUG, f"{event.phase} failed: {event.error}", execution=event.execution_id)
+
+    # ---- watching
+
+    def _watch(self) -> Watch:
+        return Watch(
+            self._engine,
+            self.journal,
+            jobs=self.jobs,
+            poll_seconds=lambda: 0.0 if self._poller is None else self._poller.turn_seconds(),
+            poll_stall_seconds=STALL_SECONDS,
+            renew_polling=self._renew_polling,
+            look_for_cancelled=self._canceller.nudge,
+            tell_status=self._tell_status,
+        )
+
+    def _note_change(self) -> None:
+        self._changed = True
+
+    def _tell_status(self) -> None:
+        if not self._changed:
+            return
+        self._changed = False
+        with suppress(OSError):  # the status is for those who look; a full disk must not end a worker
+            write_status(self._settings.directory, self.status())
+
+    def status(self) -> WorkerStatus:
+        """What it does now."""
+        polling = self._polling
+        return WorkerStatus(
+            worker_id=self._settings.worker_id,
+            pid=os.getpid(),
+            state="draining" if self._draining else "running",
+            execution_mode=self._settings.execution_mode,
+            tasks=sorted(self._tasks),
+            domain=self._settings.domain,
+            started_at=self._started_at,
+            polled_at=None if polling is None else polling.answered_at,
+            undelivered=self._delivery.waiting,
+            slots=slot_statuses(self._slots),
+        )

@@ -1,0 +1,143 @@
+"""Tasks that a supervised worker runs in the tests: well behaved ones, and such that end their executor."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import TaskContext, TaskControls, WorkspaceSpec, task
+
+
+class Params(BaseModel):
+    text: str = ""
+    seconds: float = 0.0
+    path: Path | None = None
+
+
+class Answer(BaseModel):
+    text: str = ""
+    pid: int = 0
+
+
+OWNER = "tests@example.org"
+
+
+@task(name="light.echo", owner_email=OWNER)
+def echo(params: Params) -> Answer:
+    return Answer(text=params.text, pid=os.getpid())
+
+
+@task(name="light.heed", owner_email=OWNER)
+def heed(params: Params, context: TaskContext) -> Answer:
+    """Runs until it is cancelled, or the seconds are over; its path tells how it ended."""
+    context.progress(1, 10, "running")
+    deadline = time.monotonic() + params.seconds
+    while not context.cancelled and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if params.path is not None:
+        params.path.write_text("cancelled" if context.cancelled else "done")
+    context.raise_if_cancelled()
+    return Answer(text="done", pid=os.getpid())
+
+
+@task(name="light.stubborn", owner_email=OWNER)
+def stubborn(params: Params, context: TaskContext) -> Answer:
+    """Heeds nothing but SIGKILL; its path holds its process id."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if params.path is not None:
+        params.path.write_text(str(os.getpid()))
+    context.progress(1, None, "running")
+    time.sleep(600)
+    return Answer()
+
+
+@task(name="light.hold_the_lock", owner_email=OWNER)
+def hold_the_lock(params: Params, context: TaskContext) -> Answer:
+    """Holds the interpreter lock for some seconds: no thread of this process runs meanwhile."""
+    context.progress(1, None, "holding")
+    ctypes.PyDLL(None).usleep(int(params.seconds * 1_000_000))
+    return Answer(text="held")
+
+
+@task(name="light.sleep_async", owner_email=OWNER)
+async def sleep_async(params: Params, context: TaskContext) -> Answer:
+    context.progress(1, None, "sleeping")
+    await asyncio.sleep(params.seconds)
+    return Answer(text="slept", pid=os.getpid())
+
+
+@task(name="light.log", owner_email=OWNER)
+def log(params: Params, context: TaskContext) -> Answer:
+    context.logger.info("counted", rows=3)
+    logging.getLogger("somebody.elses").warning("password=%s is weak", "hunter2")
+    context.progress(5, 10, params.text)
+    return Answer()
+
+
+@task(name="light.die", owner_email=OWNER)
+def die(params: Params) -> Answer:
+    """Ends its process in the way that the text names."""
+    match params.text:
+        case "exit":
+            os._exit(3)
+        case "segfault":
+            ctypes.string_at(0)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "memory":
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+            hoard = [bytearray(64 << 20) for _ in range(64)]
+            raise AssertionError(f"so much memory was not to be had: {len(hoard)}")
+        case "interrupt":
+            raise KeyboardInterrupt
+    return Answer()
+
+
+@task(name="light.leave_a_process", owner_email=OWNER)
+def leave_a_process(params: Params) -> Answer:
+    """Its path holds the id of a process that it leaves behind, which is a child of nobody's."""
+    script = "setsid sleep 600 >/dev/null 2>&1 & echo $!"
+    pid = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True, text=True).stdout
+    assert params.path is not None
+    params.path.write_text(pid.strip())
+    return Answer(pid=os.getpid())
+
+
+@task(name="light.change_its_process", owner_email=OWNER)
+def change_its_process(params: Params) -> Answer:
+    """Tells where it is and what a variable is, then changes both."""
+    told = f"{Path.cwd()} {os.environ.get('PERAGO_TEST_LEFT')}"
+    os.chdir("/")
+    os.environ["PERAGO_TEST_LEFT"] = "behind"
+    return Answer(text=told, pid=os.getpid())
+
+
+@task(name="space.append", owner_email=OWNER, workspace=WorkspaceSpec(), controls=TaskControls())
+def append(workspace: Path, params: Params, context: TaskContext) -> Answer:
+    """Appends the text to a file; waits for the seconds first."""
+    context.progress(0, 1, "waiting")
+    time.sleep(params.seconds)
+    target = workspace / "lines.txt"
+    before = target.read_text() if target.exists() else ""
+    target.write_text(before + params.text + "\n")
+    return Answer(text=params.text, pid=os.getpid())
+
+
+@task(name="space.stubborn", owner_email=OWNER, workspace=WorkspaceSpec())
+def stubborn_in_space(workspace: Path, params: Params) -> Answer:
+    """Heeds nothing but SIGKILL; its path holds where its workspace is."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (workspace / "half.txt").write_text("half")
+    assert params.path is not None
+    params.path.write_text(str(workspace))
+    time.sleep(600)
+    return Answer()

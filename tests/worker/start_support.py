@@ -1,0 +1,140 @@
+"""`perago start` as a process of its own, against a real Conductor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perago.tasks.load import load_module_tasks
+from perago.tasks.taskdef import build_taskdef
+from servers.conductor_api import ConductorApi, fresh, simple
+
+MODULES = Path(__file__).parent / "modules"
+READY_SECONDS = 90.0
+
+
+class StartedWorker:
+    """The process; its log and its status can be looked at. A context manager that leaves nothing running."""
+
+    def __init__(self, directory: Path, url: str, modules: list[str], *options: str, **variables: str) -> None:
+        self.root = directory / "workspaces"
+        self.logs = directory / "logs"
+        self.errors = directory / "stderr.txt"
+        self._command = [sys.executable, "-m", "perago", "start", *modules, *options]
+        self._environment = {
+            **os.environ,
+            "CONDUCTOR_SERVER_URL": url,
+            "PERAGO_WORKSPACE_ROOT": str(self.root),
+            "PERAGO_LOG_ROOT": str(self.logs),
+            "PERAGO_CACHE_DIR": str(directory / "cache"),
+            "PYTHONPATH": str(MODULES),
+            **variables,
+        }
+        self._directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> StartedWorker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        with self.errors.open("ab") as errors:
+            self.process = subprocess.Popen(
+                self._command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL, stderr=errors
+            )
+
+    def wait_ready(self) -> StartedWorker:
+        """Until it polls."""
+
+        def polls() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.told()
+            status = self.status()
+            return status["running"] and bool(status["worker"]["polled_at"])
+
+        wait_for(polls, "the worker to poll", READY_SECONDS)
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """Its exit code."""
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def status(self) -> dict[str, Any]:
+        from perago.worker.lock import is_locked
+        from perago.worker.status import STATUS_FILE
+
+        path = self.root / "supervisor" / STATUS_FILE
+        worker = json.loads(path.read_text()) if path.exists() else None
+        return {"running": worker is not None and is_locked(self.root), "worker": worker}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Of its log."""
+        return [json.loads(line) for path in self.logs.glob("*.jsonl") for line in path.read_text().splitlines()]
+
+    def told(self) -> str:
+        """What it has written to stderr."""
+        return self.errors.read_text()
+
+
+class TaskFlow:
+    """Tasks of a module, registered under their own names, each in a workflow of its own.
+
+    Names of tasks are fixed in modules, so that queues are kept apart by a domain of the test's own.
+    """
+
+    def __init__(self, api: ConductorApi, module: str, **settings: Any) -> None:
+        self.api = api
+        self.domain = fresh("domain")
+        for task in load_module_tasks(module):
+            taskdef = {**build_taskdef(task), **settings}
+            api.expect("POST", "/metadata/taskdefs", data=[taskdef])
+
+    def start(self, task: str, params: dict[str, Any] | None = None, **more: Any) -> str:
+        """Start a workflow of one task; returns its id."""
+        inputs = {"params": params or {}, **more}
+        name = self.api.define_workflow(fresh("flow"), [simple(task, "only", inputs)])
+        return self.api.start_workflow(name, taskToDomain={task: self.domain})
+
+    def task(self, workflow_id: str) -> dict[str, Any]:
+        """The last try of its task."""
+        return self.api.tasks(workflow_id, "only")[-1]
+
+    def completed(self, workflow_id: str, seconds: float = 60.0) -> dict[str, Any]:
+        """The task's output."""
+        found = self.api.wait_for_end(workflow_id, seconds)
+        assert found["status"] == "COMPLETED", (found["status"], self.task(workflow_id).get("reasonForIncompletion"))
+        output: dict[str, Any] = self.task(workflow_id)["outputData"]
+        return output
+
+    def wait_status(self, workflow_id: str, status: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Until the last try of its task has a status."""
+        wait_for(lambda: self.task(workflow_id)["status"] == status, f"{status}", seconds)
+        return self.task(workflow_id)
+
+
+def wait_for(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.02)

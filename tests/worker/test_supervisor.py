@@ -1,0 +1,326 @@
+"""A worker at work: attempts in warm executors, and what ends those."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perago.errors import RuntimeConfigError, TaskDefinitionError
+from perago.models import TryStatus
+from perago.worker.lock import only_supervisor
+from perago.worker.slot import Wear
+from perago.worker.status import read_status
+
+sys.path.insert(0, str(Path(__file__).parent))
+from supervised import Supervised, wait_for
+
+
+@pytest.fixture
+def supervise(bodies, tmp_path):
+    """Makes workers; they begin when entered. Takes options of WorkerSettings."""
+    return lambda **options: Supervised(tmp_path / "root", **options)
+
+
+@pytest.fixture(params=["process", "thread"])
+def mode(request):
+    return request.param
+
+
+# ---------------------------------------------------------------- at work
+
+
+def test_tasks_run_in_one_warm_executor_each_after_the_other(supervise):
+    with supervise() as worker:
+        names = [worker.schedule("light.echo", {"text": str(number)}) for number in range(10)]
+        answers = [worker.completed(name) for name in names]
+        assert [answer["text"] for answer in answers] == [str(number) for number in range(10)]
+        assert len({answer["pid"] for answer in answers}) == 1
+        assert answers[0]["pid"] != os.getpid()
+
+
+def test_no_more_tasks_are_taken_than_there_are_slots(supervise):
+    with supervise(slots=2) as worker:
+        wait_for(lambda: sum(slot.is_free for slot in worker.supervisor._slots) == 2, "both slots")
+        names = [worker.schedule("light.heed", {"seconds": 0.3}) for _ in range(6)]
+        most = 0
+        while any(worker.tries(name)[-1].status.is_live for name in names):
+            at_work = sum(worker.tries(name)[-1].status is TryStatus.IN_PROGRESS for name in names)
+            most = max(most, at_work)
+            time.sleep(0.01)
+        assert most == 2
+
+
+def test_in_threads_too(supervise):
+    with supervise(mode="thread", slots=2) as worker:
+        assert worker.completed(worker.schedule("light.echo", {"text": "here"})) == {"text": "here", "pid": os.getpid()}
+        assert worker.completed(worker.schedule("light.sleep_async", {"seconds": 0.05}))["pid"] == os.getpid()
+
+
+def test_a_malformed_task_fails_with_a_reason_and_stops_nothing(supervise, mode):
+    with supervise(mode=mode) as worker:
+        bad = worker.schedule("light.echo", input_data={"params": {"text": ["no", "text"]}}, retries=0)
+        assert "params.text" in worker.reason(bad)
+        worse = worker.schedule("light.echo", input_data={"parameters": 1}, retries=0)
+        assert "params" in worker.reason(worse)
+        assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
+
+
+def test_a_body_that_raises_keyboard_interrupt_fails_its_task_only(supervise, mode):
+    with supervise(mode=mode) as worker:
+        name = worker.schedule("light.die", {"text": "interrupt"}, retries=0)
+        assert "KeyboardInterrupt" in worker.reason(name)
+        assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
+
+
+def test_leases_are_held_and_stopped_before_the_report(supervise):
+    with supervise() as worker:
+        name = worker.schedule("light.echo")
+        worker.completed(name)
+        (lease,) = worker.engine.leases[worker.tries(name)[-1].task_id]
+        assert lease.is_stopped
+
+
+def test_a_late_lease_is_taken_up_anew(supervise):
+    with supervise() as worker:
+        name = worker.schedule("light.heed", {"seconds": 60})
+        leases = worker.engine.leases[worker.in_body(name)]
+        leases[0].is_late = True
+        wait_for(lambda: len(leases) == 2, "another lease")
+        assert leases[0].is_stopped
+        assert not leases[1].is_stopped
+
+
+def test_lines_and_progress_of_a_body_reach_the_tasks_log_without_secrets(supervise, mode):
+    with supervise(mode=mode) as worker:
+        name = worker.schedule("light.log", {"text": "halfway"})
+        worker.completed(name)
+        task_id = worker.tries(name)[-1].task_id
+        wait_for(lambda: "progress" in "".join(worker.engine.logs.get(task_id, [])), "the log")
+        text = "\n".join(worker.engine.logs[task_id])
+        assert "progress 5 of 10 (50 %): halfway" in text
+        if mode == "process":  # this process's own log levels hold in threads
+            assert "counted rows=3" in text
+        assert "is weak" in text
+        assert "hunter2" not in text
+
+
+def test_what_a_body_changes_of_its_process_the_next_one_does_not_find(supervise):
+    with supervise() as worker:
+        first = worker.completed(worker.schedule("light.change_its_process"))
+        second = worker.completed(worker.schedule("light.change_its_process"))
+        assert first == second
+
+
+# ---------------------------------------------------------------- executors that die
+
+
+@pytest.mark.parametrize(
+    ("way", "cause"),
+    [("exit", "exited with code 3"), ("segfault", "SIGSEGV"), ("killed", "SIGKILL")],
+)
+def test_a_task_whose_executor_dies_is_reported_within_two_seconds_with_the_cause(supervise, way, cause):
+    with supervise() as worker:
+        worker.completed(worker.schedule("light.echo"))
+        began = time.monotonic()
+        name = worker.schedule("light.die", {"text": way}, retries=0)
+        assert cause in worker.reason(name)
+        assert time.monotonic() - began < 2
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_a_body_that_is_out_of_memory_fails(supervise):
+    with supervise() as worker:
+        name = worker.schedule("light.die", {"text": "memory"}, retries=0)
+        reason = worker.reason(name)
+        assert "MemoryError" in reason or "SIGSEGV" in reason or "SIGABRT" in reason or "SIGKILL" in reason
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_an_idle_executor_that_is_killed_is_replaced(supervise):
+    with supervise() as worker:
+        first = worker.completed(worker.schedule("light.echo"))["pid"]
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: not psutil.pid_exists(first), "the executor's end")
+        assert worker.completed(worker.schedule("light.echo"))["pid"] != first
+
+
+def test_a_stopped_executor_is_ended_like_any_other(supervise):
+    with supervise() as worker:
+        name = worker.schedule("light.heed", {"seconds": 60})
+        worker.in_body(name)
+        pid = _executors()[0]
+        os.kill(pid, signal.SIGSTOP)
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(lambda: not psutil.pid_exists(pid), "the executor's end", 15)
+
+
+def test_executors_are_replaced_after_so_many_attempts(supervise):
+    with supervise(wear=Wear(max_attempts=2)) as worker:
+        pids = [worker.completed(worker.schedule("light.echo"))["pid"] for _ in range(4)]
+        assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_executors_that_have_grown_are_replaced(supervise):
+    with supervise(wear=Wear(max_memory_bytes=1)) as worker:
+        pids = {worker.completed(worker.schedule("light.echo"))["pid"] for _ in range(2)}
+        assert len(pids) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: no other system tells of descendants that went away")
+def test_what_a_body_leaves_running_is_ended_after_it(supervise, tmp_path, is_alive):
+    with supervise() as worker:
+        path = tmp_path / "pid"
+        worker.completed(worker.schedule("light.leave_a_process", {"path": str(path)}))
+        pid = int(path.read_text())
+        wait_for(lambda: not is_alive(pid), "the stray's end")
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+# ---------------------------------------------------------------- cancellation
+
+
+def test_a_cancelled_body_is_told_and_nothing_is_reported(supervise, mode, tmp_path):
+    with supervise(mode=mode) as worker:
+        path = tmp_path / "ended"
+        name = worker.schedule("light.heed", {"seconds": 60, "path": str(path)})
+        worker.in_body(name)
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(path.exists, "the body's end", 10)
+        wait_for(lambda: not worker.jobs(), "the job's end")
+        assert path.read_text() == "cancelled"
+        assert worker.tries(name)[-1].status is TryStatus.CANCELED
+        again = worker.completed(worker.schedule("light.echo", {"text": "again"}))
+        assert again["text"] == "again"
+
+
+def test_a_cancelled_coroutine_in_a_thread_is_cancelled(supervise):
+    with supervise(mode="thread") as worker:
+        name = worker.schedule("light.sleep_async", {"seconds": 600})
+        worker.in_body(name)
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(lambda: not worker.jobs(), "the job's end", 10)
+        assert worker.tries(name)[-1].status is TryStatus.CANCELED
+
+
+@pytest.mark.parametrize("task", ["light.stubborn", "light.hold_the_lock"])
+def test_a_cancelled_body_that_heeds_nothing_is_dead_within_ten_seconds(supervise, task, is_alive):
+    with supervise() as worker:
+        name = worker.schedule(task, {"seconds": 600})
+        worker.in_body(name)
+        pid = _executors()[0]
+        began = time.monotonic()
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(lambda: not is_alive(pid), "the body's end", 10)
+        assert time.monotonic() - began < 10
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_a_retry_that_took_over_ends_the_try_before_it(supervise, tmp_path):
+    with supervise(slots=2) as worker:
+        path = tmp_path / "ended"
+        name = worker.schedule("light.heed", {"seconds": 5, "path": str(path)})
+        first = worker.in_body(name)
+        worker.engine.tasks.timeout(first)
+        assert worker.completed(name)["text"] == "done"
+        assert [entry.status for entry in worker.tries(name)] == [TryStatus.TIMED_OUT, TryStatus.COMPLETED]
+
+
+# ---------------------------------------------------------------- an engine that goes away
+
+
+def test_an_engine_that_is_away_for_a_while_costs_no_task(supervise):
+    with supervise() as worker:
+        name = worker.schedule("light.heed", {"seconds": 0.5})
+        worker.in_body(name)
+        worker.engine.is_away = True
+        wait_for(lambda: worker.supervisor.status().undelivered == 1, "the result to be kept")
+        worker.engine.is_away = False
+        assert worker.completed(name)["text"] == "done"
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+# ---------------------------------------------------------------- its surroundings
+
+
+def test_a_module_that_does_not_import_is_told_at_the_start(supervise):
+    with pytest.raises(TaskDefinitionError, match="no_such_module"), supervise(targets=["no_such_module"]):
+        pass
+
+
+def test_a_second_supervisor_on_the_same_root_is_refused(supervise, tmp_path):
+    refused = pytest.raises(RuntimeConfigError, match=rf"another supervisor .*process {os.getpid()}")
+    with supervise(), refused, only_supervisor(tmp_path / "root", "worker-2"):
+        pass
+
+
+def test_the_status_tells_what_each_slot_does(supervise, tmp_path):
+    root = tmp_path / "root"
+    with supervise() as worker:
+        name = worker.schedule("light.heed", {"seconds": 60})
+        task_id = worker.in_body(name)
+
+        def job():
+            status = read_status(root)
+            return None if status is None else status.slots[0].job
+
+        wait_for(lambda: job() is not None and job().progress != "", "the status")
+        assert (job().task, job().task_id, job().phase) == ("light.heed", task_id, "body")
+        assert job().progress == "1 of 10 (10 %): running"
+        assert read_status(root).state == "running"
+    assert read_status(root).state == "gone"
+
+
+def test_orphans_are_swept_at_the_start(supervise, tmp_path):
+    import json
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from perago.workspace.owner import OwnerMarker
+
+    marker = OwnerMarker.of_this_process(worker_id="w", task_id="t", execution_id="e", now=datetime.now(UTC))
+    orphan = tmp_path / "root" / "task-1-0123456789abcdef"
+    (orphan / "workspace").mkdir(parents=True)
+    (orphan / "owner.json").write_text(json.dumps({**asdict(marker), "process_started": 1.0}))
+    with supervise():
+        wait_for(lambda: not orphan.exists(), "the sweep")
+
+
+# ---------------------------------------------------------------- its end
+
+
+def test_draining_lets_what_runs_come_to_its_end_and_takes_nothing_new(supervise):
+    with supervise() as worker:
+        name = worker.schedule("light.heed", {"seconds": 0.5})
+        worker.in_body(name)
+        worker.supervisor.drain()
+        late = worker.schedule("light.echo")
+        assert worker.completed(name)["text"] == "done"
+        wait_for(lambda: worker.supervisor.is_through, "the end")
+        assert worker.tries(late)[-1].status is TryStatus.SCHEDULED
+
+
+def test_what_is_not_through_at_the_deadline_is_given_back(supervise):
+    from perago.worker.endings import Cause
+
+    with supervise() as worker:
+        name = worker.schedule("light.stubborn")
+        task_id = worker.in_body(name)
+        worker.supervisor.drain()
+        worker.supervisor.end(Cause.SHUTDOWN)
+        wait_for(lambda: worker.supervisor.is_through, "the end", 10)
+        assert worker.engine.given_back == [task_id]
+        assert worker.tries(name)[-1].status is TryStatus.SCHEDULED
+
+
+def _executors() -> list[int]:
+    """The processes that run bodies: children of the reapers that are this process's children."""
+    found = []
+    for child in psutil.Process().children():
+        found += [grandchild.pid for grandchild in child.children()]
+    return found
