@@ -12,7 +12,7 @@ from perago.stores.lakefs.canary import Canary
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits
 from perago.stores.lakefs.swap import Mover
-from perago.stores.lakefs.transfer import Transfer
+from perago.stores.lakefs.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.values import ServerFacts
 from perago.workspace.cache import ObjectCache
 from perago.workspace.progress import Progress
@@ -28,16 +28,27 @@ class Connection:
         mover: moves branches.
         cache: of the host; None: none is used.
         observer: gets the progress events.
+        checksums, presign: see `transfer.Transfer`.
     """
 
     def __init__(
-        self, client: LakeFSClient, mover: Mover, *, cache: ObjectCache | None, observer: Observer, clock: Clock
+        self,
+        client: LakeFSClient,
+        mover: Mover,
+        *,
+        cache: ObjectCache | None,
+        observer: Observer,
+        clock: Clock,
+        checksums: ChecksumRule = "md5",
+        presign: bool = True,
     ) -> None:
         self.client = client
         self.mover = mover
         self.clock = clock
         self.observer = observer
         self._cache = cache
+        self._checksums: ChecksumRule = checksums
+        self._presign = presign
         self._canary = Canary(client, clock) if mover.mode == "exact" else None
         self._loop = LoopThread("perago-lakefs")
         self._server: ServerFacts | None = None
@@ -68,7 +79,7 @@ class Connection:
         """How content gets to and from a repository; the server is asked once what it can do."""
         if self._server is None:
             self._server = await self.client.get_config()
-        return Transfer(self.client, self._loop, repository, self._server, self._cache)
+        return Transfer(self.client, self._loop, repository, self._server, self._cache, self._checksums, self._presign)
 
     def progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
         return Progress(self.observer, self.clock, phase, total_files=total_files, execution=execution)

@@ -24,7 +24,7 @@ from perago.stores.lakefs.publish import complete_noop, publish
 from perago.stores.lakefs.repository import LakeFSRepository
 from perago.stores.lakefs.stage import Staging, StagingJob
 from perago.stores.lakefs.swap import MERGE_SECONDS, NOT_GUARANTEED, Mover
-from perago.stores.lakefs.transfer import Transfer
+from perago.stores.lakefs.transfer import ChecksumRule, Transfer
 from perago.workspace.cache import ObjectCache
 
 
@@ -46,6 +46,9 @@ class LakeFSStore:
         ca_file: certificates that the server's may be signed with, besides those that the system knows.
         connections: to the server, at most at once.
         cache: of the host's, for objects that were fetched or sent before; None: none is used.
+        checksums: "md5" takes a checksum that looks like an MD5 for the content's, as lakeFS makes them, and refuses
+            other content as damaged; "opaque" is for objects whose checksums a block store made otherwise.
+        presign: move content to and from the block store itself where the server gives URLs for that; False: never.
         observer: gets the progress events of materializing and staging, and what a publication does not guarantee.
         clock: where time comes from.
 
@@ -62,20 +65,32 @@ class LakeFSStore:
         fence: FenceMode = "exact",
         merge_timeout_seconds: float = MERGE_SECONDS,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 32,
+        connections: int = 48,
         cache: ObjectCache | None = None,
+        checksums: ChecksumRule = "md5",
+        presign: bool = True,
         observer: Observer = ignore,
         clock: Clock | None = None,
     ) -> None:
         if fence not in ("exact", "cooperative"):
             raise RuntimeConfigError(f"fence is {fence!r}; it takes 'exact' or 'cooperative'")
+        if checksums not in ("md5", "opaque"):
+            raise RuntimeConfigError(f"checksums is {checksums!r}; it takes 'md5' or 'opaque'")
         if merge_timeout_seconds <= 0:
             raise RuntimeConfigError(f"merge_timeout_seconds is {merge_timeout_seconds}; it takes seconds above 0")
         client = LakeFSClient.connect(
             endpoint_url, access_key_id, secret_access_key, ca_file=ca_file, connections=connections
         )
         mover = Mover(client, Commits(client), fence, merge_timeout_seconds)
-        self._connection = Connection(client, mover, cache=cache, observer=observer, clock=clock or SystemClock())
+        self._connection = Connection(
+            client,
+            mover,
+            cache=cache,
+            observer=observer,
+            clock=clock or SystemClock(),
+            checksums=checksums,
+            presign=presign,
+        )
         self._staged: dict[str, StagedWorkspace] = {}
 
     # ---- its life
