@@ -38,14 +38,14 @@ def test_what_was_kept_is_laid_out_with_its_digest(cache, tmp_path, size, digest
 def test_the_file_has_the_mode_that_was_asked_for_and_its_bytes_are_its_own(cache, tmp_path):
     for size in (10, 2 * MIB):
         content = os.urandom(size)
-        cache.add("a", content, md5(content))
+        cache.add(str(size), content, md5(content))
         for number, mode in enumerate((0o644, 0o755, 0o600)):
             laid = tmp_path / f"{size}-{number}"
-            assert cache.lay_out("a", size, str(laid), mode)
+            assert cache.lay_out(str(size), size, str(laid), mode)
             assert stat.S_IMODE(laid.stat().st_mode) == mode
             with laid.open("r+b") as file:
                 file.write(b"changed in place")
-        assert cache.lay_out("a", size, str(tmp_path / f"{size}-again")) == md5(content)
+        assert cache.lay_out(str(size), size, str(tmp_path / f"{size}-again")) == md5(content)
 
 
 def test_what_is_not_there_is_a_miss_and_leaves_nothing(cache, tmp_path):
@@ -89,3 +89,14 @@ def test_a_digest_that_nothing_can_be_checked_by_is_a_mistake_of_the_caller(cach
         with pytest.raises(ValueError, match="no digest"):
             cache.add("a", b"abc", digest)
     assert entry_files(cache) == partial_files(cache) == []
+
+
+def test_what_is_there_already_is_left_as_it_is_and_counted_once(cache, tmp_path):
+    assert cache.add("a", b"abc", md5(b"abc"))
+    [entry] = entry_files(cache)
+    before = entry.stat()
+    for _ in range(3):
+        assert cache.add("a", b"abc", md5(b"abc"))
+    assert entry.stat() == before
+    cache.close()
+    assert int((cache.directory / "objects-1" / "usage").read_text()) == charge(3)
