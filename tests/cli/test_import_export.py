@@ -57,6 +57,10 @@ def test_an_import_as_json(project, perago):
     ("arguments", "said"),
     [
         (("nowhere",), "Directory 'nowhere' does not exist"),
+        (
+            ("source", "--storage-namespace", "s3://bucket"),
+            "--storage-namespace is for repositories on a lakeFS server",
+        ),
         (("source/a.txt",), "is a file"),
         (("empty",), "empty holds no file"),
         ((".",), "lies in ., which is to be imported"),

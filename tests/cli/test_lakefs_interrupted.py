@@ -178,3 +178,29 @@ def test_a_server_that_goes_away_fails_the_run_which_is_resumed_when_it_is_back(
     assert resumed.code == 0, resumed.err
     assert own_server.parent("main") == before
     assert own_server.files() == FILES | {"out.txt": "out"}
+
+
+def test_an_import_killed_at_any_of_its_requests_leaves_the_branch_old_or_new(songs, proxy, perago):
+    """At each third request that it makes; one more import then does what is left."""
+    head, kills = songs.head(), 0
+    for number in range(0, 60, 3):
+        songs.write({"new.txt": f"new {number}"})
+        proxy.clear()
+        rule = proxy.add(Rule(Delay(SLOW, answer=number % 2 == 1), skip=number))
+        process = songs.start("import", "source", *songs.on_main, env=through(proxy))
+        while rule.fired == 0 and process.poll() is None:
+            time.sleep(0.005)
+        ended = process.poll()
+        process.kill()
+        process.communicate(timeout=30)
+        if ended is not None:
+            assert ended == 0
+            break
+        kills += 1
+        assert songs.head() == head or songs.parent("main") == head
+        assert perago("import", "source", *songs.on_main).code == 0
+        assert songs.files() == FILES | {"new.txt": f"new {number}"}
+        head = songs.head()
+    assert kills >= 4
+    found = perago("doctor", "--repo", songs.address, "--older-than", "1s", "--json").json["findings"]
+    assert {finding["kind"] for finding in found} <= {"staged_commit", "temporary_file"}
