@@ -141,6 +141,10 @@ class LakeFSRepository:
         data = {"message": "merged", "metadata": dict(metadata or {}), **options}
         return self.call("POST", f"/refs/{source}/merge/{target}", data=data)
 
+    def runs(self, branch: str) -> list[Json]:
+        """Runs of hooks for a branch."""
+        return list(self._pages("/actions/runs", {"branch": branch}))
+
     def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
         after = ""
         while True:

@@ -56,6 +56,7 @@ class Outcome:
         lost, failed: claims of the others; `failures` are messages of the failed.
         by_hand: commits by the person. between: rounds in which one of them beat all writers, or came in between.
         contested: rounds in which a writer won and another one lost.
+        vetoed: merges that the server's hook refused: those who lost knew of it before they asked, or learned it so.
         two_winners: rounds with more than one claim to have won.
         unexpected: claims to have won that are on another head, or hold anything but the head's content and their own.
         lost_heads: heads that somebody has seen, and that are no longer in the history.
@@ -71,6 +72,7 @@ class Outcome:
     by_hand: int = 0
     between: int = 0
     contested: int = 0
+    vetoed: int = 0
     seconds: float = 0.0
     two_winners: int = 0
     unexpected: int = 0
@@ -98,6 +100,7 @@ def race(
         with _running(server, repository, program, Path(directory), writers) as running:
             claims, by_hand, seen = _run(server, repository, running, rounds, random.Random(seed))
         outcome = _judge(repository, claims, by_hand, seen)
+        outcome.vetoed = sum(run["status"] == "failed" for run in repository.runs("main"))
     outcome.seconds = time.monotonic() - start
     return outcome
 

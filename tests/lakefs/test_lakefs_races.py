@@ -18,6 +18,7 @@ def test_two_hundred_rounds_of_five_writers_and_a_person(lakefs_server, counted)
     assert outcome.faults == {}, outcome
     assert outcome.failures == [], outcome
     assert outcome.contested >= 60, "too few rounds were races"
+    assert outcome.vetoed >= 50, "the server's hook was hardly ever asked by a loser"
     assert outcome.by_hand >= 60, "the person came too seldom"
     assert outcome.between >= 10, "the person hardly ever came first"
 
