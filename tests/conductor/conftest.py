@@ -38,6 +38,10 @@ class Flow:
         self.start(**settings)
         return self.api.wait_for_task(self.task)
 
+    def ended(self):
+        """Whether the first one has; None: it has not."""
+        return self.api.workflow(self.started[0])["status"] != "RUNNING" or None
+
     def end(self):
         for workflow_id in self.started:
             answer = self.api.call("GET", f"/workflow/{workflow_id}", query={"includeTasks": False})

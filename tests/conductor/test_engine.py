@@ -1,5 +1,6 @@
 """What a worker does with the engine, on a real server."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,6 +125,29 @@ def test_a_poll_that_was_never_sent_is_made_again_by_the_next(conductor, proxy, 
     assert len(attempts) == 1
 
 
+def test_a_task_that_cannot_be_read_is_failed_and_costs_those_beside_it_nothing(conductor, proxy, behind_proxy, flow):
+    """Its JSON is spoiled on the way, as a later server's might be."""
+    flow.start()
+    flow.start()
+    good, bad = (conductor.wait_for_task(flow.task) for _ in range(2))
+    answer = json.dumps([{**bad, "scheduledTime": "soon"}, "nonsense", {"taskId": 5}, good]).encode()
+    proxy.add(Rule(Refuse(200, {"Content-Type": "application/json"}, answer), path="poll/batch"))
+    (attempt,) = behind_proxy.poll([flow.task], 4, "w")
+    assert attempt.task_id == good["taskId"]
+    refused = conductor.task(bad["taskId"])
+    assert refused["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert "scheduledTime: no whole number" in refused["reasonForIncompletion"]
+
+
+def test_an_input_that_the_server_has_moved_elsewhere_fails_plainly(conductor, engine, make_flow):
+    flow = make_flow(inputs=["params"])
+    flow.start(input_data={"params": {"text": "x" * 3_300_000}})
+    conductor.wait_while_none(lambda: engine.poll([flow.task], 1, "w") or flow.ended())
+    (task,) = conductor.tasks(flow.started[0])
+    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert "its input is larger than the server keeps" in task["reasonForIncompletion"]
+
+
 # ---- giving back
 
 
@@ -232,7 +256,7 @@ def heartbeats(proxy):
 
 def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, make_flow):
     """Without joining one of 60 reports is reverted, with three heartbeats in flight 64 of 150."""
-    flow = make_flow(responseTimeoutSeconds=1)
+    flow = make_flow(responseTimeoutSeconds=6)
     for _ in range(30):
         flow.start()
     leases = {}
@@ -241,12 +265,12 @@ def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, 
 
     def work(attempt):
         lease = leases[attempt]
-        poll_until(lambda: lease.silent_seconds > 1 / 3)  # the interval: a heartbeat is in flight, or about to be
+        poll_until(lambda: lease.silent_seconds > 2)  # the interval: a heartbeat is in flight, or about to be
         lease.stop()
         engine.report_result(attempt, DONE)
         return engine.load_current_attempt(attempt).status
 
-    with ThreadPoolExecutor(10) as threads:
+    with ThreadPoolExecutor(30) as threads:
         assert list(threads.map(work, leases)) == ["COMPLETED"] * 30
     assert [conductor.wait_for_end(workflow)["status"] for workflow in flow.started] == ["COMPLETED"] * 30
 

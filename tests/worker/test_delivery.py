@@ -147,6 +147,22 @@ def test_another_try_that_completed_meanwhile_is_reported_instead(engine, line, 
     assert [entry.task_id for entry in asked] == [attempt.task_id]
 
 
+def test_after_a_restart_nothing_is_reported_over_a_try_that_completed(engine, line, spool, attempt):
+    """A late report had reverted this task while its retry completed: what Conductor's races can do."""
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, DONE)
+    line.cut = False
+    late = engine.slow_report(attempt, DONE)
+    engine.timeout(attempt.task_id)
+    retry = engine.poll()
+    late()
+    engine.revert(attempt.task_id)
+    engine.report_result(retry, RuntimeTaskResult("COMPLETED", {"result": {"from": "the retry"}}))
+    assert engine.attempt(attempt.task_id).status == "IN_PROGRESS"
+    assert outcomes(Delivery(line, spool)) == [Delivered.KEPT]
+    assert engine.attempt(attempt.task_id).status == "IN_PROGRESS"
+
+
 def test_a_store_that_cannot_be_asked_is_waited_for(engine, line, spool, attempt):
     down = [True]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, report_attempt
 from perago.errors import EngineError, PeragoError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult
+from perago.models import Attempt, RuntimeTaskResult, TryStatus
 from perago.ports import Clock, Engine, Observer, SystemClock, ignore
 from perago.worker.spool import KeptAttempt, KeptResult, ResultSpool
 
@@ -105,7 +105,7 @@ class Delivery:
     def _try_again(self, entry: _Entry) -> Delivered:
         kept = entry.kept
         try:
-            look = entry.look or self._look_for(kept.attempt)
+            look = entry.look or self._look_for(kept.attempt) or self._look_at_record(kept)
             outcome = self._report(kept.attempt, kept.result, look, "")
             if outcome is Delivered.VOID and self._was_recorded(kept):
                 outcome = Delivered.RECORDED
@@ -126,6 +126,17 @@ class Delivery:
         except TaskNotFoundError:
             return Delivered.VOID
         return Delivered.RECORDED if reported is Reported.RECORDED else Delivered.VOID
+
+    def _look_at_record(self, kept: KeptResult) -> LastLook:
+        """Where nobody can tell how another try completed: nothing is reported over it."""
+
+        def look() -> None:
+            attempt = kept.attempt
+            tries = self._engine.load_record(attempt).of(attempt.reference_task_name or "")
+            if any(entry.status is TryStatus.COMPLETED and entry.task_id != attempt.task_id for entry in tries):
+                raise EngineError(f"another try of task {attempt.task_id} completed meanwhile")
+
+        return look
 
     def _was_recorded(self, kept: KeptResult) -> bool:
         """Whether an earlier report arrived all the same, whose answer was lost: this execution ended as it says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from perago._version import __version__
@@ -87,10 +88,19 @@ class ConductorClient(Api):
     async def poll_type(
         self, task_type: str, count: int, worker_id: str, domain: str | None = None
     ) -> list[ConductorAttempt]:
-        """Take up to `count` tasks that wait; at once, also where there are fewer."""
+        """Take up to `count` tasks that wait; at once, also where there are fewer.
+
+        One that no worker could run, as it cannot be read, is failed for good: it must not cost those beside it.
+        """
         query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
         tasks = await self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
-        return [self._read("poll", mapping.attempt_of, task) for task in tasks or ()]
+        attempts = []
+        for task in tasks if isinstance(tasks, list) else ():
+            try:
+                attempts.append(mapping.polled_attempt_of(task))
+            except ValueError as exc:
+                await self._refuse(task, f"Perago cannot run this task: {exc}")
+        return attempts
 
     # ---- reading
 
@@ -160,6 +170,12 @@ class ConductorClient(Api):
         await self.post("/metadata/taskdefs", [taskdef], idempotent=True)
 
     # ---- within
+
+    async def _refuse(self, task: object, reason: str) -> None:
+        document = mapping.refusal(task, reason)
+        if document is not None:
+            with suppress(ConductorError):  # it times out, and is refused again
+                await self.post("/tasks", document, idempotent=False)
 
     def _read(self, call: str, read: Callable[[mapping.Document], T], document: Any) -> T:
         try:

@@ -22,8 +22,9 @@ SHORTEST_INTERVAL_SECONDS = 0.25
 DEFAULT_INTERVAL_SECONDS = 60.0
 """For a task whose response timeout is not said."""
 
-LONGEST_CALL_SECONDS = 10.0
-"""Deadline of one heartbeat, unless its interval is shorter; `stop` waits no longer than that."""
+CALL_SECONDS = 10.0
+"""Deadline of one heartbeat, however short its interval: one that is given up may still arrive, and then beside a
+report. `stop` waits no longer than that."""
 
 RETRY_FRACTION = 4
 """A heartbeat that failed is sent again after this part of the interval."""
@@ -34,11 +35,6 @@ def heartbeat_interval(response_timeout_seconds: float) -> float:
     if response_timeout_seconds <= 0:
         return DEFAULT_INTERVAL_SECONDS
     return max(SHORTEST_INTERVAL_SECONDS, response_timeout_seconds / FRACTION)
-
-
-def heartbeat_deadline(interval: float) -> float:
-    """Seconds that one heartbeat may take."""
-    return min(LONGEST_CALL_SECONDS, interval)
 
 
 class Heartbeat:
@@ -95,7 +91,7 @@ class Heartbeat:
     async def _send_one(self) -> None:
         sent = time.monotonic()
         try:
-            await self._send(heartbeat_deadline(self._interval))
+            await self._send(CALL_SECONDS)
         except TaskNotFoundError:
             self._gone = True
         except EngineError:

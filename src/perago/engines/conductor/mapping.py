@@ -41,6 +41,32 @@ def attempt_of(task: Document) -> ConductorAttempt:
     )
 
 
+def polled_attempt_of(task: object) -> ConductorAttempt:
+    """A task that was handed out to be run.
+
+    Raises:
+        ValueError: as `attempt_of`; or its input is not with it.
+    """
+    if not isinstance(task, Mapping):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - the fault of a document, not of a caller
+    if _text_or(task, "externalInputPayloadStoragePath", "") and not _object(task, "inputData"):
+        raise ValueError(
+            "its input is larger than the server keeps with a task (3072 KB), and lies in external storage; pass what "
+            "names a file in the workspace instead"
+        )
+    return attempt_of(task)
+
+
+def refusal(task: object, reason: str) -> dict[str, Any] | None:
+    """What fails a task for good that cannot be run; None: it does not say which it is."""
+    if not isinstance(task, Mapping):
+        return None
+    ids = {name: task.get(name) for name in ("workflowInstanceId", "taskId")}
+    if not all(isinstance(value, str) and value for value in ids.values()):
+        return None
+    return {**ids, "status": TryStatus.FAILED_WITH_TERMINAL_ERROR.value, "reasonForIncompletion": reason}
+
+
 def try_of(task: Document) -> TryRecord:
     """A task of a workflow as a try of its logical task.
 
