@@ -124,6 +124,13 @@ def test_a_proxy_that_cannot_be_used_is_said(monkeypatch, lakefs_server, value):
     assert "s3cret" not in whole_text(refusal(lakefs_server.url, lakefs_server, "proxy"))
 
 
+def test_a_redirect_is_not_followed_with_credentials(lakefs_server):
+    with FaultProxy(lakefs_server.url) as elsewhere, FaultProxy(lakefs_server.url) as proxy:
+        proxy.add(Rule(Refuse(301, {"Location": elsewhere.url + "/api/v1/config"}), times=None))
+        refusal(proxy.url, lakefs_server, "301.*redirects to")
+        assert elsewhere.seen() == []
+
+
 def test_every_call_has_a_deadline(lakefs_server, lakefs_repository):
     name = lakefs_repository.name
     with FaultProxy(lakefs_server.url) as proxy, transfer_to(proxy.url, lakefs_server, name) as transfer:

@@ -25,6 +25,7 @@ _MENDS = {
     429: "the server is busy: try again later, or run fewer workers at once",
     507: "the server's storage is full",
 }
+_REDIRECT_MEND = "give the URL that the endpoint redirects to as the endpoint; credentials follow no redirects"
 _SERVER_MEND = "look at the server's log"
 _FAULT_MENDS = {
     FaultKind.UNREACHABLE: "check the endpoint URL, the network, and that the server runs",
@@ -109,5 +110,5 @@ def _message_of(body: bytes) -> str:
 
 def _mend(status: int | None, fault: FaultKind | None) -> str:
     if status is not None:
-        return _MENDS.get(status, _SERVER_MEND)
+        return _MENDS.get(status, _REDIRECT_MEND if 300 <= status < 400 else _SERVER_MEND)
     return _FAULT_MENDS[fault] if fault is not None else _SERVER_MEND
