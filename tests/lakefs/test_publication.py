@@ -1,12 +1,17 @@
 """What a publication leaves on a lakeFS branch, and what is never touched."""
 
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from publication_support import FENCE_PATH
+from publication_support import FENCE_PATH, eventually
 
 from perago.errors import HeadMovedError, ObjectNameError, PublishFenceError, StoreError
 from perago.models import Merge, Publish, StagedWorkspace
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING
+from servers.faults import Delay, Rule
 
 
 def test_a_publication_is_a_merge_of_the_staged_commit_onto_the_expected_head(bench):
@@ -176,3 +181,65 @@ def test_tags_and_commits_are_no_branches(bench):
     for name in ("v1", base, "main~0"):
         with pytest.raises(StoreError, match="no branch"):
             bench.history(base, name)
+
+
+def test_what_an_observer_raises_ends_staging_and_leaves_nothing(make_bench, lakefs_server):
+    def observe(event):
+        raise RuntimeError("the sink is full")
+
+    bench = make_bench(lakefs_server, observer=observe)
+    base = bench.commit({"a": b"1"})
+    work = bench.lay_out(bench.commit({"a": None}))
+    work.edit({"b": b"2", "c": b"3"})
+    with pytest.raises(RuntimeError, match="the sink is full"):
+        bench.stage(work)
+    assert (bench.line()[1:], bench.staged()) == ([base], [])
+
+
+def test_an_interrupt_while_content_is_on_its_way_leaves_nothing(proxied):
+    """As Ctrl-C does it: an exception in the thread that waits for the store."""
+    base = proxied.commit({"a": b"1"})
+    work = proxied.lay_out(base)
+    work.edit({"b": b"2"})
+    late = proxied.proxy.add(Rule(Delay(3), method="POST", path="/objects"))
+
+    def interrupt(_signal, _frame):
+        raise KeyboardInterrupt
+
+    def interrupt_when_it_is_on_its_way():
+        eventually(lambda: late.fired, "the request is on its way")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    watching = threading.Thread(target=interrupt_when_it_is_on_its_way)
+    try:
+        watching.start()
+        with pytest.raises(KeyboardInterrupt):
+            proxied.stage(work)
+    finally:
+        watching.join()
+        signal.signal(signal.SIGALRM, before)
+    assert (proxied.line(), proxied.staged()) == ([base], [])
+    assert proxied.publish(base, {"b": b"2"}) == proxied.head()
+
+
+def test_several_threads_share_a_store_and_a_canary(bench):
+    base = bench.commit({"a": b"1"})
+    staged = [bench.staged_edit(base, {f"f{number}": b"1"}) for number in range(3)]
+    with ThreadPoolExecutor(8) as threads:
+        histories = [threads.submit(bench.history, base) for _ in range(16)]
+        outs = [threads.submit(bench.lay_out, base) for _ in range(8)]
+        assert {future.result().head for future in histories} == {base}
+        assert all(future.result().before == {"a": b"1"} for future in outs)
+    for entry in staged:
+        entry.clean()
+
+
+def test_a_closed_store_takes_no_call_and_can_be_closed_again(make_bench, lakefs_server):
+    bench = make_bench(lakefs_server)
+    base = bench.commit({"a": b"1"})
+    bench.history(base)
+    bench.store.close()
+    bench.store.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        bench.history(base)

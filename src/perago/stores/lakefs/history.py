@@ -28,11 +28,10 @@ async def read_history(client: LakeFSClient, commits: Commits, workspace_input: 
         line = [commit async for commit in first_parents(client, workspace_input, base, MAX_HISTORY + 1)]
     except LakeFSError as exc:
         raise await commits.explained(exc, workspace_input) from exc
-    for commit in line[:2]:
+    for commit in reversed(line):  # the newest last: they are what staging asks for
         commits.remember(workspace_input.repository, commit)
     if line[-1].id != base:
         raise input_not_on_branch(workspace_input.branch, base, line[0].id)
-    commits.remember(workspace_input.repository, line[-1])
     return History(line[0].id, base, tuple(_facts(commit, parent) for commit, parent in pairwise(line)))
 
 
