@@ -99,16 +99,40 @@ def test_another_hook_is_not_blamed_for_a_head_that_moved(bench):
 # ---- what stands in the way
 
 
-def test_a_dirty_branch_is_refused_and_stays_as_it_is(bench):
-    base = bench.commit({"a": b"1"})
-    with bench.raw() as repository:
+def test_a_dirty_branch_is_refused_before_anything_is_uploaded(proxied):
+    base = proxied.commit({"a": b"1"})
+    with proxied.raw() as repository:
         repository.put("main", "half", b"done")
     with pytest.raises(DirtyBranchError, match="lakectl branch reset"):
-        bench.publish(base, {"b": b"2"})
-    with bench.raw() as repository:
+        proxied.publish(base, {"b": b"2"})
+    assert not any(seen.method == "POST" for seen in proxied.proxy.seen())
+    with proxied.raw() as repository:
         assert repository.get("main", "half") == b"done"
         assert repository.expect("GET", "/branches/main/diff")["results"][0]["path"] == "half"
+    assert (proxied.line(), proxied.staged()) == ([base], [])
+
+
+def test_a_branch_that_became_dirty_after_staging_is_not_published_to(bench):
+    base = bench.commit({"a": b"1"})
+    staged = bench.staged_edit(base, {"b": b"2"})
+    with bench.raw() as repository:
+        repository.put("main", "half", b"done")
+        with pytest.raises(DirtyBranchError, match="lakectl branch reset"):
+            staged.finish()
+        assert repository.get("main", "half") == b"done"
     assert (bench.line(), bench.staged()) == ([base], [])
+
+
+def test_what_somebody_is_about_to_commit_is_waited_for(bench):
+    """The person's commit comes while the attempt waits, so that the head has moved then, and that is said."""
+    base = bench.commit({"a": b"1"})
+    with bench.raw() as repository, ThreadPoolExecutor(1) as threads:
+        repository.put("main", "half", b"done")
+        publishing = threads.submit(bench.publish, base, {"b": b"2"})
+        person = repository.commit("main")["id"]
+        with pytest.raises(PublishFenceError):
+            publishing.result(SECONDS)
+    assert (bench.line(), bench.staged()) == ([person, base], [])
 
 
 def test_a_rule_that_protects_staging_branches_is_named(bench):

@@ -27,6 +27,7 @@ from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.changes import Merging, is_same_content
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits, full_id
+from perago.stores.lakefs.dirty import check_clean
 from perago.stores.lakefs.draft import Draft
 from perago.stores.lakefs.fence import FenceMode, fence_content, refuse_actions
 from perago.stores.lakefs.hidden import check_places
@@ -96,7 +97,7 @@ class Staging:
         for name in written:
             check_object_name(name)
         base = full_id(job.workspace_input)
-        head = await self.commits.get(repository, plan.head)
+        head, _ = await both(self.commits.get(repository, plan.head), check_clean(self.client, job.workspace_input))
         await check_places(self.client, repository, base, job.spec, changes)
         return Draft(
             transfer=job.transfer,

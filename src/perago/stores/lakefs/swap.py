@@ -7,10 +7,11 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
+from perago.errors import HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
 from perago.models import WorkspaceInput
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits
+from perago.stores.lakefs.dirty import dirty, is_dirty
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import FenceMode
 from perago.stores.lakefs.history import Publication, find_publication
@@ -165,8 +166,8 @@ class _Swap:
         if fault.status != _BAD_REQUEST and not fault.may_pass:
             raise fault
         if self._left() <= 0 or (fault.status is not None and self.tries >= _ANSWERED_TRIES):
-            dirty = fault.status == _BAD_REQUEST and await self._is_dirty()
-            raise (self._dirty() if dirty else self._too_often(fault)) from fault
+            stays_dirty = fault.status == _BAD_REQUEST and await is_dirty(self._client, self.target)
+            raise (dirty(self.target) if stays_dirty else self._too_often(fault)) from fault
         await self._pause()
 
     async def _unsettled(self, exc: LakeFSError, fault: LakeFSError | None) -> StoreError:
@@ -175,14 +176,6 @@ class _Swap:
         return StoreError(
             f"whether branch {self.target.branch!r} was moved is not known: {fault}; and then {exc}. "
             f"If it was, a retry of this task finds it, and completes with it"
-        )
-
-    def _dirty(self) -> DirtyBranchError:
-        given = self.target
-        return DirtyBranchError(
-            f"branch {given.branch!r} holds uncommitted changes, onto which lakeFS does not publish. Nothing was "
-            f"published. Commit them, or drop them with `lakectl branch reset lakefs://{given.repository}/"
-            f"{given.branch}`; then run the task again"
         )
 
     async def _vetoed(self, fault: LakeFSError) -> StoreError:
@@ -205,12 +198,6 @@ class _Swap:
             f"{self.mover.merge_seconds:g} s: {fault}. Nothing is published as yet; should the server still do "
             f"it, a retry of this task finds it. {hint}"
         )
-
-    async def _is_dirty(self) -> bool:
-        given = self.target
-        async for page in self._client.diff_branch(given.repository, given.branch, amount=1):
-            return bool(page)
-        return False
 
     async def _pause(self) -> None:
         longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0**self.tries, max(self._left(), 0.0))
