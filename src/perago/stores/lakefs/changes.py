@@ -32,8 +32,16 @@ class Entry(NamedTuple):
 Overlay = Mapping[str, Entry | None]
 """Path -> what stands there now; None: it is gone."""
 
-Restoration = dict[str, str | None]
-"""Path -> id of the commit whose object is to stand there again; None: nothing is."""
+
+class Source(NamedTuple):
+    """Where an object is to be copied from: a commit's full id; `size` in bytes, for the deadline."""
+
+    commit_id: str
+    size: int
+
+
+Restoration = dict[str, Source | None]
+"""Path -> whose object is to stand there again; None: none is."""
 
 
 async def changed_between(client: LakeFSClient, repository: str, left: str, right: str) -> dict[str, Entry | None]:
@@ -120,7 +128,7 @@ class Merging:
         put_back: Restoration = {}
         for path, entry in wanted.items():
             if path not in own and entry != now[path]:
-                put_back[path] = None if entry is None else made_by.get(path, self.base)
+                put_back[path] = None if entry is None else Source(made_by.get(path, self.base), entry.size)
         return put_back
 
 

@@ -13,7 +13,7 @@ from typing import Self
 from perago.errors import StoreError
 from perago.models import Changes
 from perago.stores.lakefs.branches import content_name
-from perago.stores.lakefs.changes import Entry, Overlay, Restoration
+from perago.stores.lakefs.changes import Entry, Overlay, Restoration, Source
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import ACTIONS_PREFIX, FENCE_PATH, check_actions, holds_fence
@@ -93,8 +93,10 @@ class Draft:
         remover = Upload(self.transfer, self.branch, self.directory, "", self.done)
         await both(each(kept, lambda item: self._copy(*item)), remover.run([], gone))
 
-    async def _copy(self, path: str, source: str) -> None:
-        await self.client.copy_object(self.repository, self.branch, path, source_ref=source, source=path)
+    async def _copy(self, path: str, source: Source) -> None:
+        await self.client.copy_object(
+            self.repository, self.branch, path, source_ref=source.commit_id, source=path, size=source.size
+        )
 
     async def _put_fence(self, branch: str, actions: Mapping[str, ObjectStats]) -> None:
         if not holds_fence(actions, self.fence):
