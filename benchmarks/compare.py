@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +45,10 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The samples of one case, by side; the n-th ones of all sides were taken right after one another."""
+    """The samples of one case, by side; the n-th ones of all sides were taken right after one another.
+
+    A side that takes too long for more has one, which was taken in between those of the others.
+    """
 
     title: str
     samples: dict[str, list[Sample]]
@@ -55,8 +58,13 @@ class Comparison:
 
     def ratio(self, one: str, other: str, value: Callable[[Sample], float]) -> Spread:
         """One side's value over another's, of samples taken right after one another: the machine was as busy."""
-        pairs = zip(self.samples[one], self.samples[other], strict=True)
+        length = max(len(self.samples[one]), len(self.samples[other]))
+        pairs = zip(self._repeated(one, length), self._repeated(other, length), strict=True)
         return Spread.of([value(sample) / value(beside) for sample, beside in pairs])
+
+    def _repeated(self, side: str, length: int) -> list[Sample]:
+        samples = self.samples[side]
+        return samples * length if len(samples) == 1 else samples
 
     def phases(self, side: str) -> dict[str, float]:
         """Median seconds of each phase."""
@@ -85,12 +93,24 @@ def peak(sample: Sample) -> float:
 
 
 def compare(
-    title: str, sides: Mapping[str, Side], repeats: int, directory: Path, *, rounds_before: int = 1
+    title: str,
+    sides: Mapping[str, Side],
+    repeats: int,
+    directory: Path,
+    *,
+    rounds_before: int = 1,
+    once: Collection[str] = (),
 ) -> Comparison:
-    """Do something on each side in turn (A B A B …), after some rounds that do not count."""
+    """Do something on each side in turn (A B A B …), after some rounds that do not count.
+
+    Args:
+        once: the sides that take too long for more than one sample; it is taken in the middle one of the rounds.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for number in range(rounds_before + repeats):
         for name, side in sides.items():
+            if name in once and number != rounds_before + repeats // 2:
+                continue
             here = directory / f"{name}-{number}".replace(" ", "-")
             here.mkdir()
             sample = side(here, f"{number:08}")

@@ -1,10 +1,11 @@
-"""Lines in a plot with logarithmic axes, as SVG."""
+"""Lines in a plot, as SVG: with logarithmic axes, or with even ones, on which even growth is a straight line."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from typing import Protocol
 
 from benchmarks.compare import Spread
 
@@ -14,16 +15,24 @@ COLOURS = ("#1b6ca8", "#c0392b", "#2e7d32", "#6a1b9a")
 _EDGE = 0.04
 """Room between the outermost points and the frame, of what lies between them."""
 
+_TICKS = 10
+"""At most, on an even axis."""
+
 _FONT = 'font-family="sans-serif" font-size="12"'
 
 Line = Mapping[int, Spread]
 """x -> y: a point at the median, a bar from the least to the greatest."""
 
 
-def plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> str:
-    """Draw the lines; all values are greater than 0."""
-    across = _Axis([x for line in lines.values() for x in line], MARGIN, WIDTH - MARGIN)
-    up = _Axis([y for line in lines.values() for spread in line.values() for y in spread], HEIGHT - MARGIN, MARGIN)
+def plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line], *, even: bool = False) -> str:
+    """Draw the lines; all values are greater than 0.
+
+    Args:
+        even: whether the axes begin at 0 and are even; otherwise they are logarithmic.
+    """
+    axis = _EvenAxis if even else _LogarithmicAxis
+    across = axis([x for line in lines.values() for x in line], MARGIN, WIDTH - MARGIN)
+    up = axis([y for line in lines.values() for spread in line.values() for y in spread], HEIGHT - MARGIN, MARGIN)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {_FONT}>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
@@ -39,9 +48,32 @@ def plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> s
     return "\n".join([*parts, "</svg>", ""])
 
 
-class _Axis:
-    """A logarithmic axis: values to places on the drawing."""
+class _Axis(Protocol):
+    """Values to places on the drawing."""
 
+    def at(self, value: float) -> float: ...
+
+    def ticks(self) -> Iterator[float]: ...
+
+
+class _EvenAxis:
+    """From 0 to a little beyond the greatest value."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        self._high = max(values) * (1 + _EDGE)
+        self._start, self._end = start, end
+
+    def at(self, value: float) -> float:
+        return self._start + value / self._high * (self._end - self._start)
+
+    def ticks(self) -> Iterator[float]:
+        power = 10.0 ** math.floor(math.log10(self._high))
+        step = next(power * part for part in (0.1, 0.2, 0.5, 1) if self._high / (power * part) <= _TICKS)
+        for number in range(math.floor(self._high / step) + 1):
+            yield round(number * step, 9)
+
+
+class _LogarithmicAxis:
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         self._low, self._high = math.log10(min(values)), math.log10(max(values))
         if self._high - self._low < 1:  # at least one power of ten

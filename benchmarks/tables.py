@@ -49,9 +49,9 @@ def growth_table(by: str, growth: Mapping[int, Comparison], subject: str, beside
     yield ""
 
 
-def verdict(reached: bool, limit: object) -> str:
+def verdict(reached: bool, limit: object, bound: str = "at most") -> str:
     """Whether what is to be reached is."""
-    return f"at most {limit} is to be reached: {'reached' if reached else '**not reached**'}"
+    return f"{bound} {limit} is to be reached: {'reached' if reached else '**not reached**'}"
 
 
 def seconds_text(spread: Spread) -> str:

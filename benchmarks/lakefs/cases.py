@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import time
 import uuid
@@ -14,15 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.compare import Comparison, Side, compare
-from benchmarks.inputs import Content, written
-from benchmarks.lakefs import sides
+from benchmarks.lakefs import reference, sides
 from benchmarks.lakefs.sides import Case
-from perago.stores.lakefs import LakeFSStore
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSApi
 
 FIRST, SECOND = "Perago, first attempt", "Perago, second attempt"
-REFERENCE, LAKECTL, BARE = "perago 0.6.1", "lakectl", "bare HTTP"
+REFERENCE, LAKECTL, BARE = f"perago {reference.VERSION}", "lakectl", "bare HTTP"
 KIB, MIB = 1 << 10, 1 << 20
 
 
@@ -33,7 +30,8 @@ class Row:
     Attributes:
         changed: so many of the files.
         at_least: times that the reference takes, over the first and the second attempt: what is to be reached.
-        beside: whether others do it too.
+        second_seconds: what the second attempt may take at most, and peak_mib: memory of any attempt.
+        beside: whether others do it too; slow: of these, the reference and lakectl once only.
         repeats: samples of each side; rounds_before: rounds that do not count.
     """
 
@@ -42,7 +40,10 @@ class Row:
     changed: int
     task: str = "change"
     at_least: tuple[float, float] | None = None
+    second_seconds: float | None = None
+    peak_mib: int | None = None
     beside: bool = True
+    slow: bool = False
     repeats: int = 3
     rounds_before: int = 1
 
@@ -61,30 +62,43 @@ class Plan:
 
     Attributes:
         rows: the cases.
-        files: numbers of files for the growth, of which 10 change; changes: numbers of changed files of 1,000.
+        files: numbers of files for the growth, of which the least of `changes` change; changes: numbers of changed
+            files, of as many as the greatest.
+        reference: whether the reference is installed if it is not there; it is left out otherwise.
         seconds: when so many have passed, what has not begun is left out.
     """
 
     rows: tuple[Row, ...] = (
         Row(files=1_000, size=4 * KIB, changed=10, at_least=(15, 60)),
         Row(files=1_000, size=4 * KIB, changed=1_000, at_least=(8, 8)),
-        Row(files=1, size=512 * MIB, changed=1, task="append", at_least=(2, 3), repeats=2),
-        Row(files=10_000, size=KIB, changed=10, at_least=(15, 100), repeats=1, rounds_before=0),
-        Row(files=100_000, size=100, changed=10, beside=False, repeats=1, rounds_before=0),
+        Row(files=1, size=512 * MIB, changed=1, task="append", at_least=(2, 3), peak_mib=150),
+        Row(files=10_000, size=KIB, changed=10, at_least=(15, 100), slow=True, rounds_before=0),
+        Row(
+            files=100_000,
+            size=100,
+            changed=10,
+            second_seconds=15,
+            peak_mib=300,
+            beside=False,
+            repeats=1,
+            rounds_before=0,
+        ),
     )
-    files: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000)
-    changes: tuple[int, ...] = (10, 30, 100, 300, 1_000)
+    files: tuple[int, ...] = (1_000, 5_000, 10_000, 20_000, 30_000)
+    changes: tuple[int, ...] = (10, 500, 1_000, 2_000, 3_000)
     growth_size: int = KIB
-    seconds: float = 1500.0
+    reference: bool = True
+    seconds: float = 2400.0
 
 
 TINY = Plan(
     rows=(
         Row(files=20, size=KIB, changed=2, at_least=(15, 60), repeats=1, rounds_before=0),
-        Row(files=1, size=2 * MIB, changed=1, task="append", repeats=1, rounds_before=0),
+        Row(files=1, size=2 * MIB, changed=1, task="append", second_seconds=60, peak_mib=1000, slow=True, repeats=2),
     ),
     files=(5, 20),
     changes=(2, 20),
+    reference=False,
     seconds=math.inf,
 )
 """Shows that the benchmarks run, and nothing else."""
@@ -98,12 +112,14 @@ class Results:
         rows: with what came of each.
         by_files, by_changes: the growth; by number of files, and by number of changed files.
         left_out: what there was no time for.
+        no_reference: why the reference was not measured, if it was not.
     """
 
     rows: list[tuple[Row, Comparison]] = field(default_factory=list)
     by_files: dict[int, Comparison] = field(default_factory=dict)
     by_changes: dict[int, Comparison] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    no_reference: str | None = None
 
 
 class Measuring:
@@ -124,6 +140,7 @@ class Measuring:
     def run(self) -> Results:
         """Measure everything."""
         results, plan = self._results, self._plan
+        results.no_reference = _no_reference(plan)
         for row in plan.rows:
             if (comparison := self._measure(row)) is not None:
                 results.rows.append((row, comparison))
@@ -147,31 +164,40 @@ class Measuring:
             return None
         print(f"{time.monotonic() - self._began:5.0f} s  {row.title}", flush=True)
         with tempfile.TemporaryDirectory(dir=self._directory) as name, self._filled(row, Path(name)) as case:
-            return compare(row.title, _sides(case, row), row.repeats, Path(name), rounds_before=row.rounds_before)
+            once = (REFERENCE, LAKECTL) if row.slow else ()
+            sides = self._sides(case, row)
+            return compare(row.title, sides, row.repeats, Path(name), rounds_before=row.rounds_before, once=once)
 
     @contextmanager
     def _filled(self, row: Row, directory: Path) -> Iterator[Case]:
         """A repository with the files in it."""
         name = f"bench-{uuid.uuid4().hex[:16]}"
         repository = self._api.create_repository(name, f"{self._server.storage}{name}")
-        store = LakeFSStore(
-            endpoint_url=self._server.url,
-            access_key_id=self._server.access_key_id,
-            secret_access_key=self._server.secret_access_key,
-        )
-        with store, written(Content(row.files, row.size), directory) as source:
-            store.repository(name).import_directory(source, "main", "the input")
-        yield Case(self._server, repository, row.task, row.changed)
+        case = Case(self._server, repository, row.task, row.changed)
+        sides.fill(case, directory, row.files, row.size)
+        yield case
         repository.expect("DELETE", "", query={"force": True})
 
+    def _sides(self, case: Case, row: Row) -> Mapping[str, Side]:
+        chosen: dict[str, Side] = {
+            FIRST: partial(sides.first_attempt, case),
+            SECOND: partial(sides.second_attempt, case),
+        }
+        if row.beside:
+            chosen |= {BARE: partial(sides.bare, case), LAKECTL: partial(sides.lakectl, case)}
+            if self._results.no_reference is None:
+                chosen[REFERENCE] = partial(sides.reference, case)
+        return chosen
 
-def _sides(case: Case, row: Row) -> Mapping[str, Side]:
-    chosen: dict[str, Side] = {
-        FIRST: partial(sides.first_attempt, case),
-        SECOND: partial(sides.second_attempt, case),
-    }
-    if row.beside:
-        chosen |= {BARE: partial(sides.bare, case), LAKECTL: partial(sides.lakectl, case)}
-        if sides.REFERENCE_VARIABLE in os.environ:
-            chosen[REFERENCE] = partial(sides.reference, case)
-    return chosen
+
+def _no_reference(plan: Plan) -> str | None:
+    """Why there is no reference to measure; None: there is one."""
+    if reference.is_made():
+        return None
+    if not plan.reference:
+        return "it is not installed here"
+    try:
+        reference.make()
+    except reference.NoReferenceError as exc:
+        return str(exc)
+    return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.lakefs.cases import TINY, Measuring, Plan
+from benchmarks.lakefs import reference
+from benchmarks.lakefs.cases import TINY, Measuring, Plan, Results
 from benchmarks.lakefs.report import plots, report, short
 from benchmarks.parts import CannotMeasureError, Measured
 from servers import lakefs_build
@@ -20,8 +22,12 @@ def measure(directory: Path, tiny: bool) -> Measured:
         results = Measuring(TINY if tiny else Plan(), directory, server, api).run()
     return Measured(
         title="Attempts on the lakeFS store, beside the reference, lakectl and bare HTTP",
-        versions={"lakeFS": lakefs_build.VERSION, "aiohttp": version("aiohttp")},
+        versions={"lakeFS": lakefs_build.VERSION, "aiohttp": version("aiohttp"), **_reference(results)},
         short=short(results),
         text=report(results),
         plots=plots(results),
     )
+
+
+def _reference(results: Results) -> Mapping[str, str]:
+    return reference.versions() if results.no_reference is None else {}

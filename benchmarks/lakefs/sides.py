@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.changing import CHANGES
 from benchmarks.compare import Sample
 from benchmarks.inputs import environment
+from benchmarks.lakefs import reference as reference_environment
 from benchmarks.measure import Usage, run, settle
 from servers import lakefs_build
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSRepository
-
-REFERENCE_VARIABLE = "PERAGO_BENCH_REFERENCE"
-"""Names the Python of an environment that has perago==0.6.1; without it the reference is left out."""
 
 HERE = Path(__file__).parent
 
@@ -52,32 +50,46 @@ class Case:
         return [self.server.url, self.repository.name, directory]
 
 
+def fill(case: Case, directory: Path, files: int, size: int) -> None:
+    """Commit so many files of so many bytes to the repository."""
+    program = [sys.executable, "-m", "benchmarks.lakefs.program_fill"]
+    sizes = [str(files), str(size)]
+    run([*program, *case.arguments(directory), *sizes], environment=case.known, directory=directory)
+
+
 def first_attempt(case: Case, directory: Path, _round: str) -> Sample:
     """An attempt of a worker that has just begun, on a host whose cache is empty."""
-    return _attempts(case, directory, 1)[0]
+    return _attempts(case, directory, 1)[0].sample
 
 
 def second_attempt(case: Case, directory: Path, _round: str) -> Sample:
     """The attempt after that one; time and CPU are its own, memory is the process's."""
-    sample = _attempts(case, directory, 2)[1]
-    phases = sample.phases
-    used = replace(sample.whole, seconds=sum(phases.values()) - phases["cpu"], cpu_seconds=phases["cpu"])
-    return replace(sample, whole=used)
+    _, second = _attempts(case, directory, 2)
+    used = replace(second.sample.whole, seconds=second.seconds, cpu_seconds=second.cpu_seconds)
+    return replace(second.sample, whole=used)
 
 
-def _attempts(case: Case, directory: Path, number: int) -> list[Sample]:
-    """So many attempts, one after the other, by one process; `phases` has each one's CPU seconds too."""
+class _Attempt(NamedTuple):
+    """One of several by one process, whose usage is the sample's; `seconds` and `cpu_seconds` are the attempt's own."""
+
+    sample: Sample
+    seconds: float
+    cpu_seconds: float
+
+
+def _attempts(case: Case, directory: Path, number: int) -> list[_Attempt]:
+    """So many attempts, one after the other, by one process."""
     program = [sys.executable, "-m", "benchmarks.lakefs.program_attempt"]
     more: list[str | Path] = [directory / "cache", case.task, str(case.count), *(_word() for _ in range(number))]
     settle()
     whole = run([*program, *case.arguments(directory), *more], environment=case.known, directory=directory)
-    samples = []
+    attempts = []
     for told in json.loads(whole.output):
         phases = told["phases"]
         phases["rest"] = told["seconds"] - sum(phases.values())
-        phases["cpu"] = told["cpu"]
-        samples.append(Sample(told["seconds"] - phases["body"] - phases["clean"], whole, phases))
-    return samples
+        sample = Sample(told["seconds"] - phases["body"] - phases["clean"], whole, phases)
+        attempts.append(_Attempt(sample, told["seconds"], told["cpu"]))
+    return attempts
 
 
 def _word() -> str:
@@ -87,7 +99,7 @@ def _word() -> str:
 
 def reference(case: Case, directory: Path, _round: str) -> Sample:
     """The same work by the reference."""
-    return _program(case, directory, [os.environ[REFERENCE_VARIABLE], HERE / "program_reference.py"])
+    return _program(case, directory, [reference_environment.python(), HERE / "program_reference.py"])
 
 
 def bare(case: Case, directory: Path, _round: str) -> Sample:

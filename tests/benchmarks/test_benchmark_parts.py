@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.changing import change_files
 from benchmarks.compare import Comparison, Sample, Spread, compare, publishing
+from benchmarks.fit import straight_line
 from benchmarks.git.repositories import make_git_repository
 from benchmarks.git.sides import Case, copy_repository, git, perago
 from benchmarks.inputs import Content, environment
@@ -122,9 +123,56 @@ def test_a_plot_has_its_points_in_order_and_no_markup_from_names():
     assert float(first.split(",")[1]) > float(last.split(",")[1])
 
 
+def test_on_even_axes_even_growth_is_a_straight_line_from_the_corner():
+    taken = {number: Spread(number / 10, number / 10, number / 10) for number in (10, 70, 200)}
+    drawn = plot("t", "x", "y", {"one": taken}, even=True)
+    first, middle, last = (
+        [float(at) for at in point.split(",")] for point in drawn.split('points="')[1].split('"')[0].split()
+    )
+    assert (middle[1] - first[1]) / (middle[0] - first[0]) == pytest.approx(
+        (last[1] - first[1]) / (last[0] - first[0]), rel=0.01
+    )
+    assert first[0] < middle[0] < last[0]
+    assert first[1] > middle[1] > last[1]
+
+
+def test_a_straight_line_is_found_with_what_is_off_it():
+    line = straight_line({10: 1.2, 100: 3.0, 1000: 21.0})
+    assert (line.base, line.each, line.off) == (pytest.approx(1.0), pytest.approx(0.02), pytest.approx(0.0, abs=1e-9))
+    assert straight_line({10: 1.0, 100: 100.0, 1000: 10000.0}).off > 0.5
+
+
+def comparison(**samples):
+    """Samples of so many seconds."""
+    made = {side: [Sample(value, Usage(value, 0, 1), {}) for value in values] for side, values in samples.items()}
+    return Comparison("title", made)
+
+
+def test_what_was_measured_once_is_compared_with_each_sample_of_another():
+    slow = comparison(ours=[1.0, 2.0, 4.0], theirs=[8.0])
+    assert slow.ratio("theirs", "ours", publishing) == Spread(4.0, 2.0, 8.0)
+    assert slow.ratio("ours", "theirs", publishing) == Spread(0.25, 0.125, 0.5)
+
+
+def test_a_side_that_takes_too_long_has_one_turn_between_the_others(tmp_path):
+    turns = []
+
+    def side(name):
+        def take(directory, _word):
+            turns.append(name)
+            return Sample(1.0, Usage(1.0, 0, 1), {})
+
+        return take
+
+    taken = compare("t", {"a": side("a"), "slow": side("slow")}, 3, tmp_path, rounds_before=1, once=("slow",))
+    assert turns == ["a", "a", "a", "slow", "a"]
+    assert {name: len(samples) for name, samples in taken.samples.items()} == {"a": 3, "slow": 1}
+
+
 def test_who_measures_loads_nothing_large(tmp_path):
     """The kernel counts a program's memory from the fork on: whoever starts it is the least that can be measured."""
-    code = "import benchmarks.__main__, benchmarks.git.part, sys; print(*{'perago', 'pygit2'} & set(sys.modules))"
+    parts = "benchmarks.git.part, benchmarks.lakefs.part"
+    code = f"import benchmarks.__main__, {parts}, sys; print(*{{'perago', 'pygit2', 'aiohttp'}} & set(sys.modules))"
     assert run([sys.executable, "-c", code], environment=environment(), directory=tmp_path).output == "\n"
 
 
