@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from servers import conductor_jar
+from servers import desk as desks
 from servers.conductor import ConductorServer
 from servers.conductor_api import ConductorApi
 from servers.fixtures import output_shown
@@ -35,6 +36,14 @@ class GivenConductor:
 Conductor = ConductorServer | GivenConductor
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several processes share the tests, their parent keeps the server that they share: it is a large one."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        desk = desks.Desk(ConductorServer)
+        config.add_cleanup(desk.close)
+        os.environ[desks.ADDRESS_VARIABLE] = desk.address
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch here, where no test's time runs out over it."""
     wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
@@ -51,6 +60,10 @@ def conductor_server() -> Iterator[Conductor]:
         yield GivenConductor(given.rstrip("/"))
         return
     _need_a_jar()
+    desk = os.environ.get(desks.ADDRESS_VARIABLE)
+    if desk:
+        yield GivenConductor(desks.ask(desk))
+        return
     with ConductorServer() as server:
         yield server
 

@@ -136,14 +136,19 @@ class Scene:
         return attempt
 
     def run(self, step, attempt, *, report=True, at=None):
-        """One attempt to its end, with what is to happen when a phase begins for the first time."""
+        """One attempt to its end, its lease held, with what is to happen when a phase begins for the first time.
+
+        Args:
+            at: phase -> a function of the lease.
+        """
         happenings = dict(at or {})
+        lease = self.engine.hold(attempt)
         begun = set()
 
         def observe(event):
             if event.kind == "started":
                 begun.add(event.phase.value)
-                happenings.pop(event.phase.value, ignore_nothing)()
+                happenings.pop(event.phase.value, let_go_on)(lease)
 
         store, engine = self.store, self.engine
         result = run_workspace_task_attempt(
@@ -162,6 +167,7 @@ class Scene:
             load_record=engine.load_record,
             observer=observe,
         )
+        lease.stop()
         assert not happenings, f"the attempt never came to {list(happenings)}: {result}"
         return Ended(result, self.report(step, attempt, result) if report else None, "body" in begun)
 
@@ -219,7 +225,7 @@ class Scene:
 
 
 class Halted:
-    """An attempt in a thread of its own, which waits where a phase begins."""
+    """An attempt in a thread of its own, which waits where a phase begins, as if its process had been stopped."""
 
     def __init__(self, scene, step, attempt, phase, options):
         self._there = threading.Event()
@@ -227,7 +233,8 @@ class Halted:
         self._ended = None
         self._error = None
 
-        def halt():
+        def halt(lease):
+            lease.stop()
             self._there.set()
             assert self._go_on.wait(60)
 
@@ -262,5 +269,5 @@ def after(reference):
     return f"${{{reference}.output.workspace}}"
 
 
-def ignore_nothing():
+def let_go_on(_lease):
     return None
