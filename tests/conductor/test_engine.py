@@ -341,7 +341,7 @@ def test_a_result_that_is_too_large_fails_plainly(conductor, engine, flow):
     engine.report_result(attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * (engine.max_output_bytes)}}))
     now = engine.load_current_attempt(attempt)
     assert now.status == "FAILED_WITH_TERMINAL_ERROR"
-    assert "too large for Conductor" in now.reason_for_incompletion
+    assert "too large for the engine" in now.reason_for_incompletion
 
 
 def test_a_result_just_within_the_limit_is_kept_whole(conductor, engine, flow):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perago.engines.conductor.report import MAX_OUTPUT_BYTES
+from perago.engines.limits import MAX_OUTPUT_BYTES
 
 KB = 1024
 

@@ -19,6 +19,7 @@ from perago.tasks.metrics import MetricRecorder
 from perago.tasks.taskdef import build_taskdef
 from perago.worker.executor_messages import DeclaredTask
 from perago.worker.executor_store import ExecutorStore
+from perago.worker.result_limit import within_limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class AttemptRunner:
                 execution_id=execution_id,
                 metrics=around.metrics,
                 failure_reason_max_length=self.failure_reason_max_length,
-                invoke_body=around.invoke_body,
+                invoke_body=within_limit(around.invoke_body),
                 is_cancelled=around.is_cancelled,
                 observer=around.observer,
             )
@@ -86,7 +87,7 @@ class AttemptRunner:
             failure_reason_max_length=self.failure_reason_max_length,
             read_history=store.read_history,
             load_record=around.load_record,
-            invoke_body=around.invoke_body,
+            invoke_body=within_limit(around.invoke_body),
             is_cancelled=around.is_cancelled,
             observer=around.observer,
         )

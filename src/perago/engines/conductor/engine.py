@@ -12,7 +12,8 @@ from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.client import ConductorClient
 from perago.engines.conductor.lease import Heartbeat, heartbeat_interval
 from perago.engines.conductor.poll import Turns
-from perago.engines.conductor.report import MAX_OUTPUT_BYTES, fitting
+from perago.engines.conductor.report import fitting
+from perago.engines.limits import MAX_OUTPUT_BYTES
 from perago.errors import EngineError, TaskNotFoundError
 from perago.http.loop import LoopThread
 from perago.models import Attempt, InstanceRecord, RuntimeTaskResult, TryStatus

@@ -2,7 +2,8 @@
 
 import pytest
 
-from perago.engines.conductor.report import MAX_OUTPUT_BYTES, fitting, output_bytes
+from perago.engines.conductor.report import fitting
+from perago.engines.limits import MAX_OUTPUT_BYTES, json_size
 from perago.models import RuntimeTaskResult
 
 
@@ -22,7 +23,7 @@ def test_a_failure_is_as_it_was():
 
 @pytest.mark.parametrize("letter", ["x", "\u6f22", "\n", '"'])
 def test_the_limit_is_one_of_bytes_of_json(letter):
-    frame, one = output_bytes(done("").output), output_bytes(done(letter).output) - output_bytes(done("").output)
+    frame, one = json_size(done("").output), json_size(done(letter).output) - json_size(done("").output)
     count = (1_000 - frame) // one
     assert fitting(done(letter * count), max_bytes=1_000).status == "COMPLETED"
     large = fitting(done(letter * (count + 1)), max_bytes=1_000)
