@@ -26,6 +26,7 @@ class StartedWorker:
     def __init__(self, directory: Path, url: str, modules: list[str], *options: str, **variables: str) -> None:
         self.root = directory / "workspaces"
         self.logs = directory / "logs"
+        self.repository = directory / "data.git"
         self.errors = directory / "stderr.txt"
         self._command = [sys.executable, "-m", "perago", "start", *modules, *options]
         self._environment = {
@@ -37,6 +38,7 @@ class StartedWorker:
             "PYTHONPATH": str(MODULES),
             **variables,
         }
+        directory.mkdir(exist_ok=True)
         self._directory = directory
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -61,13 +63,14 @@ class StartedWorker:
             )
 
     def wait_ready(self) -> StartedWorker:
-        """Until it polls."""
+        """Until it polls, this very process."""
 
         def polls() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, self.told()
             status = self.status()
-            return status["running"] and bool(status["worker"]["polled_at"])
+            worker = status["worker"]
+            return status["running"] and worker["pid"] == self.pid and bool(worker["polled_at"])
 
         wait_for(polls, "the worker to poll", READY_SECONDS)
         return self
@@ -87,6 +90,14 @@ class StartedWorker:
         path = self.root / "supervisor" / STATUS_FILE
         worker = json.loads(path.read_text()) if path.exists() else None
         return {"running": worker is not None and is_locked(self.root), "worker": worker}
+
+    def perago_status(self, *options: str) -> tuple[int, str]:
+        """What `perago status` exits with, and prints."""
+        command = [sys.executable, "-m", "perago", "status", *options]
+        done = subprocess.run(
+            command, cwd=self._directory, env=self._environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout
 
     def lines(self) -> list[dict[str, Any]]:
         """Of its log."""

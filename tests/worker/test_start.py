@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from perago.stores.git import GitStore
@@ -28,13 +32,18 @@ def flow(conductor, bodies):
 
 @pytest.fixture
 def start(conductor_server, tmp_path, flow):
-    """Makes workers for the flow's domain; they begin when entered."""
+    """Makes workers for the flow's domain, on a repository of the test's; they begin when entered."""
     made = []
-    repository = GitStore.create(tmp_path / "data.git").path
 
-    def make(*options, modules=(MODULE,), url=None, **variables):
+    def make(*options, modules=(MODULE,), url=None, directory=tmp_path, repository=None, **variables):
+        if repository is None:
+            repository = directory / "data.git"
+            (directory / "files").mkdir(parents=True, exist_ok=True)
+            (directory / "files" / "readme.txt").write_text("data")
+            GitStore.create(repository).import_directory(directory / "files", "main", "begin")
         options = ("--domain", flow.domain, "--repo", str(repository), *options)
-        worker = StartedWorker(tmp_path, url or conductor_server.api_url, list(modules), *options, **variables)
+        worker = StartedWorker(directory, url or conductor_server.api_url, list(modules), *options, **variables)
+        worker.repository = repository
         made.append(worker)
         return worker
 
@@ -61,6 +70,289 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
     assert (done[0]["task"], done[0]["attempt"]) == ("light.echo", 0)
     assert any(line["message"] == "counted rows=3" and line["phase"] == "body" for line in worker.lines())
     assert all("hunter2" not in path.read_text() for path in worker.logs.iterdir())
+
+
+# ---------------------------------------------------------------- cancellation
+
+
+def test_a_terminated_workflow_ends_its_body_within_ten_seconds(flow, start, tmp_path):
+    with start() as worker:
+        worker.wait_ready()
+        path = tmp_path / "pid"
+        workflow = flow.start("light.stubborn", {"path": str(path)})
+        wait_for(lambda: path.exists() and path.read_text() != "", "the body")
+        body = psutil.Process(int(path.read_text()))
+        began = time.monotonic()
+        flow.api.terminate(workflow)
+        wait_for(lambda: not _lives(body), "the body's end", 10)
+        assert time.monotonic() - began < 10
+        assert flow.completed(flow.start("light.echo", {"text": "again"}))["result"]["text"] == "again"
+        assert flow.task(workflow)["status"] == "CANCELED"
+
+
+def test_a_killed_publication_leaves_no_files(flow, start, tmp_path):
+    with start() as worker:
+        worker.wait_ready()
+        path = tmp_path / "where"
+        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=_workspace(worker))
+        wait_for(lambda: path.exists() and path.read_text() != "", "the body")
+        workspace = Path(path.read_text())
+        assert workspace.exists()
+        flow.api.terminate(workflow)
+        wait_for(lambda: not workspace.parent.exists(), "the files to go", 15)
+        assert [entry.name for entry in worker.root.iterdir()] == ["supervisor"]
+
+
+# ---------------------------------------------------------------- publishing
+
+
+def test_a_workspace_task_publishes_and_completes_with_the_commit(flow, start):
+    with start() as worker:
+        worker.wait_ready()
+        before = _workspace(worker)
+        output = flow.completed(flow.start("space.append", {"text": "one"}, workspace=before))
+        assert output["workspace"] == {**before, "ref": _store(worker).branch_head("main")}
+        entry = next(iter(_store(worker).log(output["workspace"]["ref"], 1)))
+        assert entry.stamp.task == "space.append"
+        assert entry.stamp.worker == worker.status()["worker"]["worker_id"]
+
+
+def test_a_zombie_that_was_stopped_past_its_lease_changes_nothing(flow, start, tmp_path):
+    """SIGSTOP a worker past its lease, let the retry finish elsewhere, SIGCONT: its result changes nothing."""
+    with start() as zombie:
+        zombie.wait_ready()
+        params = {"text": "once", "seconds": 4}
+        workflow = flow.start("space.append_on_a_short_lease", params, workspace=_workspace(zombie))
+        flow.wait_status(workflow, "IN_PROGRESS")
+        first = flow.task(workflow)["taskId"]
+        wait_for(lambda: _in_body(zombie, first), "the body")
+        family = [zombie.pid, *(child.pid for child in psutil.Process(zombie.pid).children(recursive=True))]
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            _wait_for_timeout(flow, workflow, first)
+            with start(directory=tmp_path / "other", repository=zombie.repository) as other:
+                other.wait_ready()
+                output = flow.completed(workflow)
+        finally:
+            for pid in reversed(family):
+                os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: _is_idle(zombie), "the zombie to be through", 40)
+        assert _store(zombie).branch_head("main") == output["workspace"]["ref"]
+        assert _content(zombie, output["workspace"]["ref"]) == "once\n"
+        assert flow.task(workflow)["status"] == "COMPLETED"
+        assert not any(line.get("delivered") == "recorded" for line in zombie.lines())
+
+
+# ---------------------------------------------------------------- its end
+
+
+def test_sigterm_under_load_finishes_or_gives_back_every_task(flow, start, tmp_path):
+    with start("-j", "2", PERAGO_SHUTDOWN_FORCE_KILL_AFTER="2s") as worker:
+        worker.wait_ready()
+        long = [flow.start("light.stubborn", {"path": str(tmp_path / "pid")})]
+        wait_for((tmp_path / "pid").exists, "the long body")
+        short = [flow.start("light.heed", {"seconds": 0.3}) for _ in range(12)]
+        flow.completed(short[0])
+        began = time.monotonic()
+        family = psutil.Process(worker.pid).children(recursive=True)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+        assert time.monotonic() - began < 15
+        assert not [process for process in family if _lives(process)]
+    states = [flow.task(workflow)["status"] for workflow in long + short]
+    assert states[0] == "SCHEDULED"
+    assert set(states) <= {"COMPLETED", "SCHEDULED"}
+    given_back = [line for line in worker.lines() if line["message"].startswith("given back")]
+    assert any(line["workflow"] == long[0] for line in given_back)
+    for workflow in long + short:
+        if flow.task(workflow)["status"] == "SCHEDULED":
+            flow.api.terminate(workflow)
+
+
+def test_a_second_signal_ends_at_once_and_leaves_no_process(flow, start, tmp_path):
+    with start() as worker:
+        worker.wait_ready()
+        path = tmp_path / "pid"
+        workflow = flow.start("light.stubborn", {"path": str(path)})
+        wait_for(path.exists, "the body")
+        family = psutil.Process(worker.pid).children(recursive=True)
+        worker.signal(signal.SIGTERM)
+        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+        began = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(20) == 130
+        assert time.monotonic() - began < 8
+        assert not [process for process in family if _lives(process)]
+        flow.wait_status(workflow, "SCHEDULED", 5)
+        flow.api.terminate(workflow)
+
+
+def test_an_idle_worker_ends_at_once_on_sigterm(start):
+    with start("-j", "2") as worker:
+        worker.wait_ready()
+        family = psutil.Process(worker.pid).children(recursive=True)
+        began = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+        assert time.monotonic() - began < 5
+        assert not [process for process in family if _lives(process)]
+
+
+def test_a_supervisor_that_is_killed_takes_everything_with_it_and_the_next_one_cleans_up(flow, start, tmp_path):
+    with start() as worker:
+        worker.wait_ready()
+        path = tmp_path / "where"
+        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=_workspace(worker))
+        wait_for(lambda: path.exists() and path.read_text() != "", "the body")
+        workspace = Path(path.read_text())
+        family = psutil.Process(worker.pid).children(recursive=True)
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        wait_for(lambda: not [process for process in family if _lives(process)], "its processes to go", 10)
+        assert workspace.exists()
+        flow.api.terminate(workflow)
+        worker.start()
+        worker.wait_ready()
+        wait_for(lambda: not workspace.parent.exists(), "the sweep")
+
+
+def test_threads_end_in_good_order_too(flow, start):
+    with start("-j", "2", "--execution-mode", "thread", PERAGO_SHUTDOWN_FORCE_KILL_AFTER="20s") as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.sleep_async", {"seconds": 1})
+        flow.wait_status(workflow, "IN_PROGRESS")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+        assert flow.task(workflow)["status"] == "COMPLETED"
+
+
+# ---------------------------------------------------------------- what it refuses to start with
+
+
+def refused(worker):
+    worker.start()
+    assert worker.wait(90) == 2, worker.told()
+    return worker.told()
+
+
+def test_an_unreachable_server_is_refused(start):
+    told = refused(start(url="http://127.0.0.1:9/api"))
+    assert "Conductor server cannot be used" in told
+    assert "CONDUCTOR_SERVER_URL" in told
+
+
+def test_a_task_that_is_not_registered_is_refused(start, tmp_path):
+    (tmp_path / "unregistered_tasks.py").write_text(
+        f"import supervised_bodies as b\nfrom perago import task\n\n\n"
+        f"@task(name='unregistered.{time.time_ns()}', owner_email='t@example.org')\n"
+        f"def unregistered(params: b.Params) -> b.Answer:\n    return b.Answer()\n"
+    )
+    told = refused(start(modules=("unregistered_tasks",)))
+    assert "is not registered" in told
+    assert "perago register unregistered_tasks" in told
+
+
+def test_a_task_that_is_registered_otherwise_is_refused_and_the_difference_shown(flow, start):
+    TaskFlow(flow.api, MODULE, retryCount=7)
+    try:
+        told = refused(start())
+    finally:
+        TaskFlow(flow.api, MODULE)
+    assert '-  "retryCount": 7' in told
+    assert '+  "retryCount": 3' in told
+
+
+def test_a_module_that_does_not_import_is_refused(start, tmp_path):
+    (tmp_path / "broken_module.py").write_text("import no_such_thing\n")
+    told = refused(start(modules=("broken_module",)))
+    assert "no_such_thing" in told
+
+
+def test_bad_settings_are_refused(start):
+    told = refused(start(PERAGO_SHUTDOWN_FORCE_KILL_AFTER="soon"))
+    assert "PERAGO_SHUTDOWN_FORCE_KILL_AFTER" in told
+
+
+def test_a_second_worker_on_the_same_root_is_refused(start):
+    with start() as worker:
+        worker.wait_ready()
+        told = refused(start())
+        assert "another supervisor works in" in told
+        assert str(worker.pid) in told
+
+
+# ---------------------------------------------------------------- perago status
+
+
+def test_status_shows_what_each_slot_does(flow, start):
+    with start("-j", "2") as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.heed", {"seconds": 30})
+
+        def shown():
+            return worker.perago_status()
+
+        wait_for(lambda: "running" in shown()[1] and "1 of 10" in shown()[1], "the status")
+        code, text = shown()
+        assert code == 0
+        assert f"light.heed (workflow {workflow}, attempt 0)" in text
+        assert "body, 1 of 10 (10 %): running" in text
+        code, text = worker.perago_status("--json")
+        found = json.loads(text)
+        assert found["running"]
+        busy = [slot for slot in found["worker"]["slots"] if slot["job"] is not None]
+        assert [slot["job"]["workflow"] for slot in busy] == [workflow]
+        flow.api.terminate(workflow)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+    code, text = worker.perago_status("--json")
+    assert code == 1
+    assert not json.loads(text)["running"]
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _lives(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _store(worker):
+    return GitStore(worker.repository)
+
+
+def _workspace(worker):
+    ref = _store(worker).branch_head("main")
+    return {"repository": "data", "branch": "main", "refType": "commit", "ref": ref}
+
+
+def _content(worker, ref):
+    directory = worker.logs / ref
+    _store(worker).export(ref, "/", directory)
+    return (directory / "lines.txt").read_text()
+
+
+def _in_body(worker, task_id):
+    slots = (worker.status()["worker"] or {"slots": []})["slots"]
+    return any(slot["job"] and slot["job"]["task_id"] == task_id and slot["job"]["progress"] for slot in slots)
+
+
+def _is_idle(worker):
+    return all(slot["job"] is None for slot in worker.status()["worker"]["slots"])
+
+
+def _wait_for_timeout(flow, workflow, task_id):
+    """The server notices it in its own sweep, or when it is told to look."""
+
+    def timed_out():
+        flow.api.decide(workflow)
+        return flow.api.task(task_id)["status"] == "TIMED_OUT"
+
+    wait_for(timed_out, "the response timeout", 60)
 
 
 def _task_log(flow, task_id):

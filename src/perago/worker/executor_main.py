@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from perago.errors import PeragoError
 from perago.models import RuntimeTaskResult
-from perago.ports import Event
-from perago.redaction import mask_json, text_of
 from perago.worker.attempt_runner import AttemptRunner, Surroundings, load_tasks
 from perago.worker.executor_attempt import ExecutorAttempt
-from perago.worker.executor_messages import Configure, Discard, Done, Look, PhaseEvent, Ready, Run, Sweep
+from perago.worker.executor_messages import Configure, Discard, Done, Look, Ready, Run, Sweep
 from perago.worker.executor_store import ExecutorStore
 from perago.worker.memory import memory_bytes
 from perago.worker.outbox import Outbox, OutboxMetrics, Terminated, failure_of, raise_terminated, send_logs_to
+from perago.worker.phase_sender import PhaseSender
 from perago.worker.reaper import adopt_orphans
 from perago.worker.supervisor_link import SupervisorLink
 
-_PROGRESS_SECONDS = 0.1  # ten times a second is as fast as anyone looks
-_MAX_ATTRIBUTES_LENGTH = 16 * 1024
 _TERMINATED = "the executor was sent SIGTERM"
 
 
@@ -79,6 +74,7 @@ class _Executor:
         self._outbox = outbox
         self._runner = runner
         self._metrics = OutboxMetrics(outbox)
+        self._observer = PhaseSender(outbox)
         self._last: ExecutorAttempt | None = None
 
     def serve(self) -> None:
@@ -102,11 +98,10 @@ class _Executor:
 
     def _run(self, order: Run) -> RuntimeTaskResult:
         self._last = attempt = ExecutorAttempt(**order.attempt)
-        observer = _PhaseSender(self._outbox)
         around = Surroundings(
             load_current_attempt=self._link.load_current_attempt,
             load_record=self._link.load_record,
-            observer=observer,
+            observer=self._observer,
             is_cancelled=self._link.cancelled.is_set,
             metrics=self._metrics,
         )
@@ -137,51 +132,6 @@ class _Executor:
         except ValueError as exc:
             fault = f"the result cannot be passed on: {exc}"
             self._outbox.send(Done(status="FAILED", reason=fault, **facts))
-
-
-class _PhaseSender:
-    """Sends the observer's events, progress not more often than anyone looks."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self._progress: Event | None = None
-        self._progress_sent = float("-inf")
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "progress":
-            self._progress = event
-            if time.monotonic() - self._progress_sent < _PROGRESS_SECONDS:
-                return
-            self._flush()
-            return
-        self._flush()
-        self._send(event)
-
-    def _flush(self) -> None:
-        event, self._progress = self._progress, None
-        if event is not None:
-            self._progress_sent = time.monotonic()
-            self._send(event)
-
-    def _send(self, event: Event) -> None:
-        error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
-        self._outbox.send(
-            PhaseEvent(
-                phase=event.phase.value,
-                event=event.kind,
-                seconds=event.seconds,
-                attributes=_json_attributes(event),
-                error=error,
-            )
-        )
-
-
-def _json_attributes(event: Event) -> dict[str, Any]:
-    if not event.attributes:
-        return {}
-    text = json.dumps(mask_json(dict(event.attributes)), default=str)
-    attributes: dict[str, Any] = json.loads(text) if len(text) <= _MAX_ATTRIBUTES_LENGTH else {}
-    return attributes
 
 
 class _UnchangedProcess:

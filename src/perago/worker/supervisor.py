@@ -31,6 +31,9 @@ from perago.worker.worker_settings import WorkerSettings
 SPOOL_DIRECTORY = "undelivered"
 START_LOOK_SECONDS = 0.2
 
+STATUS_SECONDS = 5.0
+"""The age that the status has at most, though nothing has changed: it tells when the engine answered last."""
+
 
 class Supervisor:
     """Runs slots on an engine until it is told to stop. It owns every thread that it starts.
@@ -58,6 +61,7 @@ class Supervisor:
         self._start_error: PeragoError | None = None
         self._draining = False
         self._changed = True
+        self._status_written = float("-inf")
         self._started_at = time.time()
         self._rounds = 0
         self._slots = [
@@ -275,9 +279,10 @@ class Supervisor:
         self._changed = True
 
     def _tell_status(self) -> None:
-        if not self._changed:
+        now = time.monotonic()
+        if not self._changed and now - self._status_written < STATUS_SECONDS:
             return
-        self._changed = False
+        self._changed, self._status_written = False, now
         with suppress(OSError):  # the status is for those who look; a full disk must not end a worker
             write_status(self._settings.directory, self.status())
 

@@ -91,7 +91,7 @@ class TaskLog:
             text, rest = _entry(pending)
             self._characters -= sum(map(len, pending.lines)) - sum(map(len, rest))
             if rest:
-                self._pending[task_id] = _Pending(pending.attempt, rest)
+                self._pending[task_id] = _Pending(pending.attempt, rest, pending.left_out)
             return pending.attempt, text
 
     def _rest(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from perago import TaskContext, TaskControls, WorkspaceSpec, task
+from perago import RetryPolicy, TaskContext, TaskControls, TimeoutPolicy, WorkspaceSpec, task
 
 
 class Params(BaseModel):
@@ -39,7 +39,8 @@ def echo(params: Params) -> Answer:
 @task(name="light.heed", owner_email=OWNER)
 def heed(params: Params, context: TaskContext) -> Answer:
     """Runs until it is cancelled, or the seconds are over; its path tells how it ended."""
-    context.progress(1, 10, "running")
+    for done in (0, 1):  # the second is held back for a moment
+        context.progress(done, 10, "running")
     deadline = time.monotonic() + params.seconds
     while not context.cancelled and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -121,9 +122,23 @@ def change_its_process(params: Params) -> Answer:
     return Answer(text=told, pid=os.getpid())
 
 
-@task(name="space.append", owner_email=OWNER, workspace=WorkspaceSpec(), controls=TaskControls())
+@task(name="space.append", owner_email=OWNER, workspace=WorkspaceSpec())
 def append(workspace: Path, params: Params, context: TaskContext) -> Answer:
     """Appends the text to a file; waits for the seconds first."""
+    return _append(workspace, params, context)
+
+
+SHORT_LEASE = TaskControls(
+    retry=RetryPolicy(delay_seconds=0), timeout=TimeoutPolicy(policy="RETRY", response_seconds=2)
+)
+
+
+@task(name="space.append_on_a_short_lease", owner_email=OWNER, workspace=WorkspaceSpec(), controls=SHORT_LEASE)
+def append_on_a_short_lease(workspace: Path, params: Params, context: TaskContext) -> Answer:
+    return _append(workspace, params, context)
+
+
+def _append(workspace: Path, params: Params, context: TaskContext) -> Answer:
     context.progress(0, 1, "waiting")
     time.sleep(params.seconds)
     target = workspace / "lines.txt"

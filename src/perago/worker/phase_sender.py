@@ -1,0 +1,79 @@
+"""Sending the observer's events to the supervisor, progress at a pace that anyone can look at."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+from perago.ports import Event
+from perago.redaction import mask_json, text_of
+from perago.worker.executor_messages import PhaseEvent
+from perago.worker.outbox import Outbox
+
+PROGRESS_SECONDS = 0.1
+"""Between two messages of progress: ten times a second is as fast as anyone looks."""
+
+_MAX_ATTRIBUTES_LENGTH = 16 * 1024
+
+
+class PhaseSender:
+    """An observer for any thread. Progress that is held back is sent a moment later: a body may tell no more for
+    long.
+
+    One thread sees to that, and ends with the process.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._lock = threading.Lock()
+        self._held: Event | None = None
+        self._is_held = threading.Event()
+        self._sent = float("-inf")
+        threading.Thread(target=self._send_what_is_held, name="perago-progress", daemon=True).start()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if event.kind != "progress":
+                self._flush()
+                self._send(event)
+                return
+            self._held = event
+            if time.monotonic() - self._sent >= PROGRESS_SECONDS:
+                self._flush()
+            else:
+                self._is_held.set()
+
+    def _send_what_is_held(self) -> None:
+        while self._is_held.wait():
+            time.sleep(PROGRESS_SECONDS)
+            with self._lock:
+                self._flush()
+
+    def _flush(self) -> None:
+        event, self._held = self._held, None
+        self._is_held.clear()
+        if event is not None:
+            self._sent = time.monotonic()
+            self._send(event)
+
+    def _send(self, event: Event) -> None:
+        error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
+        self._outbox.send(
+            PhaseEvent(
+                phase=event.phase.value,
+                event=event.kind,
+                seconds=event.seconds,
+                attributes=_json_attributes(event),
+                error=error,
+            )
+        )
+
+
+def _json_attributes(event: Event) -> dict[str, Any]:
+    if not event.attributes:
+        return {}
+    text = json.dumps(mask_json(dict(event.attributes)), default=str)
+    attributes: dict[str, Any] = json.loads(text) if len(text) <= _MAX_ATTRIBUTES_LENGTH else {}
+    return attributes

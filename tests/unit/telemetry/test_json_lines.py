@@ -1,0 +1,110 @@
+"""Logs as JSON lines: whole objects, bounded files, old ones removed, no secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+
+import pytest
+
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile
+
+
+@pytest.fixture
+def open_log(tmp_path):
+    """Opens log files; closes them at the end."""
+    files = []
+
+    def open_file(name="worker-1", max_bytes=10**6, retention_seconds=3600.0):
+        file = JsonLinesFile(
+            tmp_path, name, max_bytes=max_bytes, retention_seconds=retention_seconds, common={"worker": name}
+        )
+        files.append(file)
+        return file
+
+    yield open_file
+    for file in files:
+        file.close()
+
+
+def write(file, text, level=logging.INFO, exc_info=None, **fields):
+    trace = None if exc_info is None else (type(exc_info), exc_info, exc_info.__traceback__)
+    extra = {FIELDS_ATTRIBUTE: fields}
+    file.handle(logging.getLogger("test").makeRecord("test", level, "", 0, text, (), trace, extra=extra))
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_holds_the_record_the_common_fields_and_its_own(open_log, tmp_path):
+    file = open_log()
+    write(file, "read\nit", level=logging.WARNING, task="features", attempt=2, phase="body")
+    (line,) = lines(file.path)
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "WARNING",
+        "logger": "test",
+        "message": "read\nit",
+        "worker": "worker-1",
+        "task": "features",
+        "attempt": 2,
+        "phase": "body",
+    }
+    assert oct(file.path.stat().st_mode & 0o777) == "0o600"
+
+
+def test_secrets_are_masked_wherever_they_stand(open_log):
+    file = open_log()
+    try:
+        raise ValueError("token=abc123xyz was refused")
+    except ValueError as exc:
+        write(file, "https://me:hunter2@host and password=hunter2", exc_info=exc, api_key="hunter2")
+    text = file.path.read_text()
+    assert "hunter2" not in text
+    assert "abc123xyz" not in text
+    assert "ValueError" in lines(file.path)[0]["traceback"]
+
+
+def test_a_file_that_would_grow_too_large_is_put_aside_and_nothing_is_lost(open_log, tmp_path):
+    file = open_log(max_bytes=1000)
+    for number in range(50):
+        write(file, f"line {number}")
+    paths = sorted(tmp_path.glob("*.jsonl"), key=lambda path: (path == file.path, path.name))
+    assert len(paths) > 2
+    assert all(path.stat().st_size <= 1000 for path in paths)
+    assert [line["message"] for path in paths for line in lines(path)] == [f"line {number}" for number in range(50)]
+
+
+def test_a_line_larger_than_a_file_is_written_whole(open_log):
+    file = open_log(max_bytes=10)
+    write(file, "x" * 100)
+    assert lines(file.path)[0]["message"] == "x" * 100
+
+
+def test_a_worker_that_starts_again_goes_on_in_its_file(open_log):
+    write(open_log(), "before")
+    file = open_log()
+    write(file, "after")
+    assert [line["message"] for line in lines(file.path)] == ["before", "after"]
+
+
+def test_old_files_of_any_worker_are_removed_and_others_stay(open_log, tmp_path):
+    old, young, other = tmp_path / "w-9.jsonl", tmp_path / "w-8.jsonl", tmp_path / "notes.txt"
+    for path in (old, young, other):
+        path.write_text("{}\n")
+    for path in (old, other):
+        os.utime(path, (time.time() - 7200,) * 2)
+    write(open_log(), "hello")
+    assert not old.exists()
+    assert young.exists()
+    assert other.exists()
+
+
+def test_names_that_no_file_can_have_are_made_ones(open_log, tmp_path):
+    file = open_log(name="../a b/c")
+    write(file, "here")
+    assert file.path.parent == tmp_path
+    assert lines(file.path)[0]["worker"] == "../a b/c"

@@ -1,0 +1,73 @@
+"""Polling on an engine in memory: how many, how often, and what becomes of what nobody can take."""
+
+from __future__ import annotations
+
+from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker.journal import Journal
+from perago.worker.polling import Pace, Polling
+
+
+class Nowhere:
+    def add(self, attempt, text):
+        raise AssertionError("polling writes no task's log")
+
+
+class Polled:
+    """A polling with so many free slots; what it takes and gives back is kept."""
+
+    def __init__(self, free, tasks=0):
+        self.engine = MemoryWorkerEngine()
+        for number in range(tasks):
+            self.engine.tasks.schedule("task", {}, reference_task_name=f"step-{number}")
+        self.free, self.is_over = free, False
+        self.taken, self.given_back = [], []
+        self.polling = Polling(
+            engine=self.engine,
+            task_types=["task"],
+            worker_id="w",
+            domain=None,
+            pace=Pace(after=lambda idle: 1.0 + idle, after_failures=lambda failures, _jitter: 100.0 * failures),
+            free=lambda: self.free,
+            take=self.taken.append,
+            give_back=self.given_back.append,
+            is_over=lambda: self.is_over,
+            journal=Journal(Nowhere()),
+        )
+
+
+def test_no_more_are_asked_for_than_there_are_free_slots():
+    polled = Polled(free=2, tasks=5)
+    assert polled.polling.turn() == 0.0  # more may wait
+    assert len(polled.taken) == 2
+
+
+def test_without_a_free_slot_nothing_is_asked_for_until_one_is():
+    polled = Polled(free=0, tasks=1)
+    assert polled.polling.turn() is None
+    assert polled.polling.is_starved
+    assert polled.engine.polls == 0
+
+
+def test_the_pace_is_that_of_the_time_since_the_last_task():
+    polled = Polled(free=2, tasks=1)
+    assert 1.0 <= polled.polling.turn() < 1.5
+    assert len(polled.taken) == 1
+    assert polled.polling.answered_at is not None
+
+
+def test_failures_in_a_row_slow_it_down_until_the_engine_answers():
+    polled = Polled(free=1)
+    polled.engine.is_away = True
+    assert [polled.polling.turn() for _ in range(3)] == [100.0, 200.0, 300.0]
+    polled.engine.is_away = False
+    polled.polling.turn()
+    polled.engine.is_away = True
+    assert polled.polling.turn() == 100.0
+
+
+def test_what_a_poll_brings_when_it_is_over_is_given_back():
+    polled = Polled(free=3, tasks=2)
+    polled.is_over = True
+    polled.polling.turn()
+    assert polled.taken == []
+    assert len(polled.given_back) == 2

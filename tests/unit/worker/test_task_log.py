@@ -1,0 +1,67 @@
+"""The engine's task log: in order, together, bounded."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from perago.errors import EngineError
+from perago.worker.task_log import MAX_ENTRY_CHARACTERS, MAX_PENDING_CHARACTERS, TaskLog
+
+
+@dataclass(frozen=True)
+class Handed:
+    task_id: str
+
+
+class Receiver:
+    """Takes entries when the gate is open."""
+
+    def __init__(self):
+        self.entries = []
+        self.gate = threading.Event()
+        self.is_away = False
+
+    def __call__(self, attempt, text):
+        self.gate.wait(10)
+        if self.is_away:
+            raise EngineError("away")
+        self.entries.append((attempt.task_id, text))
+
+
+def test_lines_of_a_task_that_wait_are_sent_as_one_entry_in_their_order():
+    receiver = Receiver()
+    log = TaskLog(receiver)
+    log.add(Handed("first"), "it is on its way")
+    for number in range(5):
+        log.add(Handed("a"), f"a {number}")
+        log.add(Handed("b"), f"b {number}")
+    receiver.gate.set()
+    log.close()
+    assert ("a", "a 0\na 1\na 2\na 3\na 4") in receiver.entries
+    assert ("b", "b 0\nb 1\nb 2\nb 3\nb 4") in receiver.entries
+    assert len(receiver.entries) == 3
+
+
+def test_more_than_may_wait_is_left_out_and_that_is_told():
+    receiver = Receiver()
+    log = TaskLog(receiver)
+    line = "x" * 1024
+    for _ in range(2 * MAX_PENDING_CHARACTERS // len(line)):
+        log.add(Handed("a"), line)
+    receiver.gate.set()
+    log.close()
+    text = "\n".join(entry for _, entry in receiver.entries)
+    assert text.count(line) <= MAX_PENDING_CHARACTERS // len(line) + 1
+    assert "lines left out" in text
+    assert all(len(entry) <= MAX_ENTRY_CHARACTERS + 100 for _, entry in receiver.entries)
+
+
+def test_an_engine_that_is_away_costs_the_lines_only():
+    receiver = Receiver()
+    receiver.is_away = True
+    receiver.gate.set()
+    log = TaskLog(receiver)
+    log.add(Handed("a"), "lost")
+    log.close()
+    assert receiver.entries == []
