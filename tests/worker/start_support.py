@@ -38,7 +38,7 @@ class StartedWorker:
             "PYTHONPATH": str(MODULES),
             **variables,
         }
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.process: subprocess.Popen[bytes] | None = None
 
