@@ -33,7 +33,7 @@ def test_the_limit_is_one_of_bytes_of_json(letter):
     assert "file" in large.reason_for_incompletion
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}], ids=repr)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}], ids=["nan", "inf", "object", "set"])
 def test_what_is_no_json_fails_and_says_so(value):
     failed = fitting(RuntimeTaskResult("COMPLETED", {"result": {"value": value}}))
     assert failed.status == "FAILED_WITH_TERMINAL_ERROR"
