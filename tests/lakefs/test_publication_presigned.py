@@ -1,4 +1,4 @@
-"""Publications on a lakeFS whose block store is S3: large content goes there by presigned URLs, all else is the same."""
+"""Publications on a lakeFS whose block store is S3: large content goes there by presigned URLs, all else is alike."""
 
 import os
 
