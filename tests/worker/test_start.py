@@ -227,6 +227,21 @@ def test_threads_end_in_good_order_too(flow, start):
         assert flow.task(workflow)["status"] == "COMPLETED"
 
 
+def test_a_thread_that_cannot_be_ended_is_given_back_and_the_process_ends_over_it(flow, start):
+    with start("--execution-mode", "thread") as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.sleep", {"seconds": 600})
+        flow.wait_status(workflow, "IN_PROGRESS")
+        worker.signal(signal.SIGTERM)
+        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+        began = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(20) == 130
+        assert time.monotonic() - began < 10
+        flow.wait_status(workflow, "SCHEDULED", 5)
+        flow.api.terminate(workflow)
+
+
 # ---------------------------------------------------------------- what it refuses to start with
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.models import TryStatus
+from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker import supervisor
 from perago.worker.lock import only_supervisor
 from perago.worker.slot import Wear
 from perago.worker.status import read_status
@@ -243,6 +246,34 @@ def test_an_engine_that_is_away_for_a_while_costs_no_task(supervise):
         worker.engine.is_away = False
         assert worker.completed(name)["text"] == "done"
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+class StuckOnce(MemoryWorkerEngine):
+    """An engine whose first poll that brings a task does not return until it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_stuck, self.released = threading.Event(), threading.Event()
+
+    def poll(self, *arguments):
+        found = super().poll(*arguments)
+        if found and not self.is_stuck.is_set():
+            self.is_stuck.set()
+            self.released.wait(30)
+        return found
+
+
+def test_a_poll_that_is_stuck_is_replaced_and_what_it_brings_late_is_given_back(supervise, monkeypatch):
+    monkeypatch.setattr(supervisor, "STALL_SECONDS", 0.5)  # a minute
+    engine = StuckOnce()
+    with supervise(engine=engine) as worker:
+        stranded = worker.schedule("light.echo", {"text": "late"})
+        wait_for(engine.is_stuck.is_set, "the poll to be stuck")
+        assert worker.completed(worker.schedule("light.echo", {"text": "meanwhile"}))["text"] == "meanwhile"
+        assert worker.tries(stranded)[-1].status is TryStatus.IN_PROGRESS
+        engine.released.set()
+        assert worker.completed(stranded)["text"] == "late"
+        assert engine.given_back == [worker.tries(stranded)[-1].task_id]
 
 
 # ---------------------------------------------------------------- its surroundings

@@ -76,6 +76,13 @@ async def sleep_async(params: Params, context: TaskContext) -> Answer:
     return Answer(text="slept", pid=os.getpid())
 
 
+@task(name="light.sleep", owner_email=OWNER)
+def sleep(params: Params, context: TaskContext) -> Answer:
+    context.progress(1, None, "sleeping")
+    time.sleep(params.seconds)
+    return Answer(text="slept", pid=os.getpid())
+
+
 @task(name="light.log", owner_email=OWNER)
 def log(params: Params, context: TaskContext) -> Answer:
     context.logger.info("counted", rows=3)
