@@ -192,6 +192,25 @@ def test_more_files_than_a_page_come_in_order(there, tmp_path):
     assert files_of(tmp_path / "target") == files_of(there.source)
 
 
+def test_calls_have_their_turns_in_order_however_few_connections_there_are(there, lakefs_server):
+    write_files(there.source, {f"{number:03}": b"%d" % number for number in range(400)})
+    done, waited = [0], []
+    with transfer_to(lakefs_server.url, lakefs_server, there.repository.name, connections=3) as transfer:
+        original = transfer.client.session.call
+
+        async def counted(request, *, timeout):
+            before = done[0]
+            answer = await original(request, timeout=timeout)
+            waited.append(done[0] - before)
+            done[0] += 1
+            return answer
+
+        transfer.client.session.call = counted
+        upload(transfer, "stage", there.source)
+    assert len(waited) == 400
+    assert max(waited) <= 50  # those 40 that were in the line before it, and some that were on their way
+
+
 def test_what_the_cache_has_is_not_fetched(there, lakefs_server, tmp_path):
     with ObjectCache(tmp_path / "cache", 1 << 30) as cache:
         name = there.repository.name

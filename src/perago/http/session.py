@@ -114,7 +114,8 @@ class HttpSession:
         user_agent: str = "perago",
     ) -> None:
         self._tls: ssl.SSLContext | bool = True if ca_file is None else _trusting(ca_file)
-        self._connections = connections
+        # Turns are taken in order. aiohttp's own limit is not fair: a call that waits can be passed by for ever.
+        self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         ours = {**common, "Authorization": authorization} if authorization is not None else common
@@ -127,11 +128,15 @@ class HttpSession:
         """Send a request, and read the answer into memory; again where that is safe and may help.
 
         Args:
-            timeout: seconds for all tries together.
+            timeout: seconds for all tries together, from when it is this call's turn.
 
         Raises:
             HttpFault: there is no whole answer.
         """
+        async with self._turns:
+            return await self._call(request, timeout)
+
+    async def _call(self, request: Request, timeout: float) -> Answer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         tries = 0
@@ -164,7 +169,7 @@ class HttpSession:
         """Send a request once, and give the answer with its body still to come.
 
         Args:
-            timeout: seconds until the end of the body.
+            timeout: seconds until the end of the body, from when it is this call's turn.
 
         Raises:
             HttpFault: there is no answer.
@@ -172,12 +177,13 @@ class HttpSession:
         stalled = aiohttp.ClientTimeout(
             total=timeout, sock_connect=CONNECT_SECONDS, sock_read=min(STALL_SECONDS, timeout)
         )
-        with _faults():
-            response = await self._send(request, stalled)
-        try:
-            yield Stream(response)
-        finally:
-            response.release()  # a body that was not read whole takes its connection with it
+        async with self._turns:
+            with _faults():
+                response = await self._send(request, stalled)
+            try:
+                yield Stream(response)
+            finally:
+                response.release()  # a body that was not read whole takes its connection with it
 
     async def close(self) -> None:
         """Close all connections."""
@@ -227,7 +233,7 @@ class HttpSession:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._client is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._tls, keepalive_timeout=15.0)
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=15.0)
             self._client = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
