@@ -83,14 +83,15 @@ class Scene:
 
     # ---- definitions
 
-    def step(self, file="out", *, response_seconds=60, retries=3, **spec):
-        """A task, registered as `perago register` does it."""
+    def step(self, file="out", *, response_seconds=60, retries=3, writes=True, **spec):
+        """A task, registered as `perago register` does it. `writes`: False, and it changes nothing."""
         runs = []
 
         def body(workspace: Path, params: Params) -> Made:
             number = next(self._numbers)
             runs.append(number)
-            (workspace / file).write_text(f"{params.text} {number}")
+            if writes:
+                (workspace / file).write_text(f"{params.text} {number}")
             return Made(run=number)
 
         body.__annotations__ = {"workspace": Path, "params": Params, "return": Made}

@@ -101,6 +101,44 @@ def test_a_second_delivery_adopts_what_the_first_published(scene):
     assert (published, scene.is_empty(seal)) == (lost.ref, True)
 
 
+# ---- tasks that change nothing
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_task_that_changes_nothing_completes_with_its_input_and_writes_nothing(scene, read_only):
+    step, flow = one_task(scene, writes=False, read_only=read_only)
+    workflow = scene.start(flow)
+    ended = scene.run(step, scene.take(step))
+    assert (ended.ref, ended.reported) == (scene.base, Reported.RECORDED)
+    assert scene.status(workflow) == "COMPLETED"
+    assert scene.line() == []
+
+
+def test_a_retry_that_changes_nothing_is_sealed(scene):
+    """The first try may be alive still: the seal bars what it might publish."""
+    step, flow = one_task(scene, writes=False, response_seconds=1)
+    workflow = scene.start(flow)
+    scene.run(step, scene.take(step), report=False)
+    retry = scene.run(step, scene.take_deciding(step, workflow))
+    assert (retry.ref, retry.body_ran) == (scene.base, True)
+    assert scene.status(workflow) == "COMPLETED"
+    (seal,) = scene.line()
+    assert scene.is_empty(seal)
+
+
+def test_a_rerun_of_a_task_that_changed_nothing_computes_again(scene):
+    step, flow = one_task(scene, writes=False)
+    workflow = scene.start(flow)
+    first = scene.take(step)
+    scene.run(step, first)
+    scene.status(workflow)
+    scene.api.rerun(workflow, first.task_id)
+    again = scene.run(step, scene.take(step))
+    assert (again.ref, again.body_ran) == (scene.base, True)
+    assert scene.status(workflow) == "COMPLETED"
+    assert scene.line() == []
+
+
 # ---- what a person does
 
 
