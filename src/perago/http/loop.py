@@ -6,11 +6,13 @@ import asyncio
 import concurrent.futures
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+AtEnd = Callable[[], Coroutine[Any, Any, None]]
 
 CANCEL_SECONDS = 5.0
 """How long a cancelled call may take to let go of what it holds."""
@@ -23,10 +25,12 @@ class LoopThread:
 
     Args:
         name: of the thread.
+        at_end: run on the loop when all else has ended; closes what was opened there.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, at_end: AtEnd | None = None) -> None:
         self._name = name
+        self._at_end = at_end
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: weakref.finalize[Any, LoopThread] | None = None
@@ -69,18 +73,20 @@ class LoopThread:
                 raise RuntimeError(f"{self._name} is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True)
+                thread = threading.Thread(target=_serve, args=(self._loop, self._at_end), name=self._name, daemon=True)
                 thread.start()
                 self._end = weakref.finalize(self, _stop, self._loop, thread)
             return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
     finally:
         loop.run_until_complete(_end_tasks())
+        if at_end is not None:
+            loop.run_until_complete(at_end())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

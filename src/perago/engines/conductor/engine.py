@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -52,7 +51,7 @@ class ConductorEngine:
         self._client = ConductorClient.connect(
             server_url, auth_key, auth_secret, ca_file=ca_file, connections=connections
         )
-        self._loop = LoopThread("perago-conductor")
+        self._loop = LoopThread("perago-conductor", self._client.close)
         self._turns = Turns()
         self._max_output_bytes = max_output_bytes
 
@@ -68,8 +67,6 @@ class ConductorEngine:
 
     def close(self) -> None:
         """End all heartbeats and connections. Twice is fine."""
-        with suppress(RuntimeError):  # it is closed already
-            self._loop.run(self._client.close())
         self._loop.close()
 
     def __enter__(self) -> Self:

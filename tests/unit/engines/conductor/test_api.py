@@ -1,5 +1,9 @@
 """The URL of a server's API, and what is refused as one."""
 
+import socket
+import subprocess
+import sys
+
 import pytest
 
 from perago.engines.conductor import ConductorEngine, ConductorError
@@ -62,6 +66,25 @@ def test_a_server_that_is_not_there_is_said_with_what_to_do():
 
 def test_an_engine_that_was_never_used_closes():
     ConductorEngine("http://host/api").close()
+
+
+def test_a_program_that_does_not_close_it_ends_quietly():
+    program = (
+        "from perago.engines.conductor import ConductorEngine, ConductorError\n"
+        "import contextlib, sys\n"
+        "engine = ConductorEngine(sys.argv[1])\n"
+        "with contextlib.suppress(ConductorError): engine.get_taskdef('build')\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", program, url]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                assert running.wait(60) == 0
+            assert running.stderr.read() == ""
 
 
 def test_closing_twice_is_fine():
