@@ -132,6 +132,19 @@ def test_a_full_disk_keeps_nothing_and_fails_nothing(small_disk, tmp_path):
     assert (small_disk / "ballast").exists()
 
 
+def test_a_disk_that_is_short_of_space_gets_some_back_whatever_the_sum_says(small_disk):
+    with ObjectCache(small_disk / "cache", 64 * MIB) as cache:
+        fill(cache, range(12))
+    kept = cache.usage().entries
+    (home(cache) / "usage").write_bytes(b"%020d" % (60 * MIB))  # as after processes that were killed
+    with (small_disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    with ObjectCache(small_disk / "cache", 64 * MIB) as cache:
+        fill(cache, [100])
+    assert 0 < cache.usage().entries < kept
+
+
 @pytest.mark.parametrize("size", [20_000, MIB])
 def test_a_target_on_a_full_disk_is_an_error_and_leaves_nothing_there(full_disk, tmp_path, size):
     with ObjectCache(tmp_path / "cache", 64 * MIB) as cache:

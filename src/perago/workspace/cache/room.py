@@ -107,10 +107,11 @@ class Room:
         sizes = [size for _, size, _ in walk(self._entries)]
         return Usage(len(sizes), sum(sizes))
 
-    def evict(self, to_bytes: int, *, waits: bool = False) -> Usage:
+    def evict(self, to_bytes: int, *, freeing: int = 0, waits: bool = False) -> Usage:
         """Remove the entries that were not used for the longest time until the others take at most `to_bytes`.
 
         Args:
+            freeing: bytes that have to go, however few there are.
             waits: for another process that is at it; otherwise that one's work will do.
 
         Returns what went.
@@ -121,7 +122,7 @@ class Room:
             with self._open_sum() as total:
                 before = total.read()
             coming = sum(size for _, size, _ in walk(self._partial))
-            counted, gone = evict_oldest(self._entries, to_bytes)
+            counted, gone = evict_oldest(self._entries, to_bytes, freeing)
             with self._open_sum() as total:  # others may have taken room since: they changed the sum by as much
                 total.add(coming + counted - before - gone.bytes)
             return gone
@@ -132,7 +133,7 @@ class Room:
             used = total.read()
             short = self._shortage(wanted)
             if used + wanted > self._max * EVICT_FROM or short > 0:
-                self._evict_behind(min(int(self._max * EVICT_TO), used - short))
+                self._evict_behind(max(short, 0))
             if used + wanted > self._max * TAKE_TO or short > 0:
                 return 0
             total.add(wanted)
@@ -143,15 +144,15 @@ class Room:
         disk = os.statvfs(self._directory)
         return int(disk.f_blocks * disk.f_frsize * FREE_SHARE) + wanted - disk.f_bavail * disk.f_frsize
 
-    def _evict_behind(self, to_bytes: int) -> None:
+    def _evict_behind(self, freeing: int) -> None:
         if self._evicting is not None and self._evicting.is_alive():
             return
-        self._evicting = threading.Thread(target=self._try_to_evict, args=(to_bytes,), name="evict-cache", daemon=True)
+        self._evicting = threading.Thread(target=self._try_to_evict, args=(freeing,), name="evict-cache", daemon=True)
         self._evicting.start()
 
-    def _try_to_evict(self, to_bytes: int) -> None:
+    def _try_to_evict(self, freeing: int) -> None:
         with suppress(OSError):  # then there is no room, and nothing more is kept
-            self.evict(max(to_bytes, 0))
+            self.evict(int(self._max * EVICT_TO), freeing=freeing)
 
     @contextmanager
     def _open_sum(self) -> Iterator[_Sum]:
@@ -206,8 +207,11 @@ def walk(entries: Path) -> Iterator[tuple[int, int, str]]:
                 yield int(stat.st_mtime), charge(stat.st_size - TRAILER_BYTES), entry.path
 
 
-def evict_oldest(entries: Path, to_bytes: int) -> tuple[int, Usage]:
+def evict_oldest(entries: Path, to_bytes: int, freeing: int = 0) -> tuple[int, Usage]:
     """Remove the entries that were last used first; returns the bytes that there were, and what went.
+
+    At most `to_bytes` stay, and at least `freeing` bytes go, if there are as many: by what is counted here, because the
+    sum of all processes may be too high.
 
     Entries of one second are of one age. Two walks, so that memory holds seconds and not entries.
     """
@@ -215,7 +219,7 @@ def evict_oldest(entries: Path, to_bytes: int) -> tuple[int, Usage]:
     for used, size, _ in walk(entries):
         by_second[used] = by_second.get(used, 0) + size
     counted = sum(by_second.values())
-    excess = counted - to_bytes
+    excess = min(max(counted - to_bytes, freeing), counted)
     if excess <= 0:
         return counted, Usage(0, 0)
     last = _last_second(by_second, excess)
