@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from perago.http.forks import keep, tell_forks
+
 T = TypeVar("T")
 
 AtEnd = Callable[[], Coroutine[Any, Any, None]]
@@ -21,7 +23,8 @@ CANCEL_SECONDS = 5.0
 class LoopThread:
     """Runs coroutines for any number of threads, on one thread of its own that begins with the first of them.
 
-    `close` ends it; so does the end of the process, or of the last reference to this object.
+    `close` ends it; so does the end of the process, or of the last reference to this object. A fork takes no threads
+    along: there another thread begins with the first coroutine, and knows nothing of what ran before.
 
     Args:
         name: of the thread.
@@ -46,13 +49,10 @@ class LoopThread:
             TimeoutError: it took longer, and was cancelled.
             RuntimeError: the thread was closed.
         """
+        call = _Call(coroutine)
         try:
-            loop = self._running()
-        except BaseException:
-            coroutine.close()
-            raise
-        call = _Call(loop, coroutine)
-        try:
+            with self._lock:  # so that nothing is begun on a loop that is ending, which would never end it
+                call.begin_on(self._running())
             return call.ended.result(timeout)
         except BaseException:
             if not call.ended.done():
@@ -68,15 +68,24 @@ class LoopThread:
             end()
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(f"{self._name} is closed")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_serve, args=(self._loop, self._at_end), name=self._name, daemon=True)
-                thread.start()
-                self._end = weakref.finalize(self, _stop, self._loop, thread)
-            return self._loop
+        if self._closed:
+            raise RuntimeError(f"{self._name} is closed")
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_serve, args=(self._loop, self._at_end), name=self._name, daemon=True)
+            thread.start()
+            self._end = weakref.finalize(self, _stop, self._loop, thread)
+            tell_forks(self)
+        return self._loop
+
+    def leave_to_parent(self) -> None:
+        """See `forks.Forked`."""
+        self._lock = threading.Lock()  # a thread that is not here may have held it
+        if self._end is not None:
+            self._end.detach()
+        if self._loop is not None:
+            keep(self._loop)
+        self._loop, self._end = None, None
 
 
 def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
@@ -110,25 +119,34 @@ def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
 class _Call(Generic[T]):
     """One coroutine on its way; `ended` has its outcome when it has let go of its files and connections."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self.ended: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._loop = loop
         self._coroutine = coroutine
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
+
+    def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         loop.call_soon_threadsafe(self._begin)
 
     def cancel(self) -> None:
+        if self._loop is None:
+            self._coroutine.close()
+            return
         with suppress(RuntimeError):  # the loop has ended, and the call with it
             self._loop.call_soon_threadsafe(self._cancel)
             concurrent.futures.wait([self.ended], CANCEL_SECONDS)
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._coroutine)
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._end)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        else:  # the caller was interrupted before it had begun
+            self._coroutine.close()
+            self.ended.set_exception(concurrent.futures.CancelledError())
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():

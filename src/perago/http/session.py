@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.forks import keep, tell_forks
 from perago.http.proxies import Proxy, proxy_for
 from perago.http.retry import RetryPolicy, retry_delay
 
@@ -115,6 +116,7 @@ class HttpSession:
     ) -> None:
         self._tls: ssl.SSLContext | bool = True if ca_file is None else _trusting(ca_file)
         # Turns are taken in order. aiohttp's own limit is not fair: a call that waits can be passed by for ever.
+        self._connections = connections
         self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -191,6 +193,13 @@ class HttpSession:
         if client is not None:
             await client.close()
 
+    def leave_to_parent(self) -> None:
+        """See `forks.Forked`."""
+        if self._client is not None:
+            keep(self._client)
+        self._client = None
+        self._turns = asyncio.Semaphore(self._connections)  # who took turns there does not give them back here
+
     async def _once(self, request: Request, timeout: float) -> Answer:
         with _faults():
             response = await self._send(request, _deadline(timeout if timeout < 30 else math.ceil(timeout)))
@@ -233,6 +242,7 @@ class HttpSession:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._client is None:
+            tell_forks(self)
             connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=15.0)
             self._client = aiohttp.ClientSession(
                 connector=connector,

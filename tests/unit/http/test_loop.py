@@ -1,6 +1,8 @@
 """The loop's thread: results and errors come back, an interrupt ends what runs, and nothing stays behind."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import gc
 import signal
 import subprocess
@@ -169,3 +171,77 @@ def test_a_thread_has_ended_when_its_cancelled_caller_goes_on(loop):
 
     loop.run(cancelled())
     assert steps == ["begun", "written", "closed"]
+
+
+FORK = """
+import os, sys
+from perago.http.loop import LoopThread
+async def name():
+    return "done"
+loop = LoopThread("forked")
+loop.run(name())
+child = os.fork()
+if child == 0:
+    print("child", loop.run(name(), timeout=20), flush=True)
+    loop.close()
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print("parent", loop.run(name(), timeout=20))
+"""
+
+
+def test_a_fork_has_a_thread_of_its_own_and_ends_nothing_of_its_parents():
+    program = [sys.executable, "-W", "ignore", "-c", FORK]  # from 3.12 on, it warns of forks beside threads
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout == "child done\nparent done\n", ran.stderr
+    assert ran.stderr == ""
+
+
+def test_a_call_that_is_interrupted_before_it_begins_never_begins(loop):
+    begun = []
+    blocked, go = threading.Event(), threading.Event()
+
+    async def block():
+        blocked.set()
+        go.wait(20)
+
+    async def late():
+        begun.append(1)
+
+    blocking = threading.Thread(target=loop.run, args=(block(),))
+    blocking.start()
+    assert blocked.wait(20)
+    releasing = threading.Timer(0.5, go.set)
+    releasing.start()
+    with pytest.raises(TimeoutError):
+        loop.run(late(), timeout=0.05)
+    blocking.join()
+    releasing.join()
+    assert loop.run(value()) == "loop-test"
+    assert begun == []
+
+
+def test_calls_that_meet_a_close_end():
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(30):
+            loop, ended = LoopThread("loop-test"), []
+            loop.run(value())
+            callers = [threading.Thread(target=call_until_closed, args=(loop, ended), daemon=True) for _ in range(4)]
+            for caller in callers:
+                caller.start()
+            loop.close()
+            for caller in callers:
+                caller.join(20)
+            assert len(ended) == 4
+            assert threads() == []
+    finally:
+        sys.setswitchinterval(switching)
+
+
+def call_until_closed(loop, ended):
+    with contextlib.suppress(RuntimeError, concurrent.futures.CancelledError):
+        while True:
+            loop.run(value())
+    ended.append(1)
