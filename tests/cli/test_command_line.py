@@ -72,7 +72,7 @@ def test_the_module_is_the_program(project):
     [
         ((), "Usage: perago"),
         (("imprt",), "error: no such command 'imprt'. Did you mean 'import'?"),
-        (("zzz",), "error: no such command 'zzz'. There are run, runs, check"),
+        (("zzz",), "error: no such command 'zzz'. There are run, runs, start"),
         (("log",), "error: Missing option '--repo'."),
         (("log", "--repo", "x", "--nonsense"), "error: No such option"),
         (("log", "--repo", "x", "-n", "0"), "error: Invalid value for '-n'"),

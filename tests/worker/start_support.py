@@ -28,6 +28,7 @@ class StartedWorker:
         self.logs = directory / "logs"
         self.repository = directory / "data.git"
         self.errors = directory / "stderr.txt"
+        self.output = directory / "stdout.txt"
         self._command = [sys.executable, "-m", "perago", "start", *modules, *options]
         self._environment = {
             **os.environ,
@@ -57,9 +58,14 @@ class StartedWorker:
         return self.process.pid
 
     def start(self) -> None:
-        with self.errors.open("ab") as errors:
+        with self.errors.open("ab") as errors, self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                self._command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL, stderr=errors
+                self._command,
+                cwd=self._directory,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
             )
 
     def wait_ready(self) -> StartedWorker:

@@ -72,6 +72,19 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
     assert all("hunter2" not in path.read_text() for path in worker.logs.iterdir())
 
 
+def test_with_json_the_whole_log_is_on_stdout_too(flow, start):
+    with start("--json") as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.echo", {"text": "for a log collector"})
+        flow.completed(workflow)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    printed = [json.loads(line) for line in worker.output.read_text().splitlines()]
+    assert printed == worker.lines()
+    assert any(line.get("workflow") == workflow and line.get("status") == "COMPLETED" for line in printed)
+    assert worker.told() == ""
+
+
 # ---------------------------------------------------------------- cancellation
 
 

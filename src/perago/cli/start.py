@@ -17,8 +17,14 @@ import click
 )
 @click.option("--domain", metavar="NAME", help="Take tasks of this domain only.")
 @click.option("--repo", metavar="PATH", help="Work on a bare git repository, instead of the lakeFS server.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole log on stdout, an object a line.")
 def command(
-    modules: tuple[str, ...], slots: int, execution_mode: str | None, domain: str | None, repo: str | None
+    modules: tuple[str, ...],
+    slots: int,
+    execution_mode: str | None,
+    domain: str | None,
+    repo: str | None,
+    as_json: bool,
 ) -> int:
     """Run the tasks of some modules, as the Conductor server at CONDUCTOR_SERVER_URL hands them out.
 
@@ -32,5 +38,12 @@ def command(
     from perago.cli.starting import StartArguments, run_worker
 
     return run_worker(
-        StartArguments(modules=modules, slots=slots, execution_mode=execution_mode, domain=domain, repo=repo)
+        StartArguments(
+            modules=modules,
+            slots=slots,
+            execution_mode=execution_mode,
+            domain=domain,
+            repo=repo,
+            as_json=as_json,
+        )
     )

@@ -20,7 +20,7 @@ from perago.cli.repository import parse_address
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.settings import RuntimeConfig, load_runtime_config
-from perago.telemetry.json_lines import JsonLinesFile
+from perago.telemetry.json_lines import JsonLinesFile, JsonLinesFormatter
 from perago.worker.configuration import (
     LOG_LEVELS,
     MakeExecutor,
@@ -55,6 +55,7 @@ class StartArguments:
     execution_mode: str | None
     domain: str | None
     repo: str | None
+    as_json: bool
 
 
 def run_worker(arguments: StartArguments) -> int:
@@ -65,7 +66,7 @@ def run_worker(arguments: StartArguments) -> int:
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))
-        stack.enter_context(_logging(config, worker_id))
+        stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
         engine = stack.enter_context(_reached_engine(config))
         supervisor = Supervisor(
             worker_settings(config, worker_id, directory, slots=arguments.slots, pace=_pace(), domain=arguments.domain),
@@ -178,8 +179,8 @@ def _pace() -> Pace:
 
 
 @contextmanager
-def _logging(config: RuntimeConfig, worker_id: str) -> Iterator[None]:
-    """The worker's log as JSON lines in a file; what a person should see at once on stderr too."""
+def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterator[None]:
+    """The worker's log as JSON lines in a file; and on stdout, or else what a person should see at once on stderr."""
     try:
         file = JsonLinesFile(
             config.log_root,
@@ -191,9 +192,7 @@ def _logging(config: RuntimeConfig, worker_id: str) -> Iterator[None]:
     except OSError as exc:
         raise RuntimeConfigError(f"PERAGO_LOG_ROOT {config.log_root} cannot be used: {exc.strerror}") from exc
     file.setLevel(logging.INFO)
-    console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(_ConsoleFormatter())
-    console.addFilter(_is_for_people)
+    console = _json_console(worker_id) if as_json else _console_for_people()
     rest = _Rest(file)
     root = logging.getLogger()
     levels = {name: logging.getLogger(name or None).level for name in LOG_LEVELS}
@@ -224,6 +223,19 @@ class _Rest(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if JOB.get() is None:
             self._file.handle(record)
+
+
+def _json_console(worker_id: str) -> logging.Handler:
+    console = logging.StreamHandler(sys.stdout)
+    console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
+    return console
+
+
+def _console_for_people() -> logging.Handler:
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(_ConsoleFormatter())
+    console.addFilter(_is_for_people)
+    return console
 
 
 class _ConsoleFormatter(logging.Formatter):
