@@ -233,8 +233,8 @@ def test_a_supervisor_that_is_killed_takes_everything_with_it_and_the_next_one_c
 def test_threads_end_in_good_order_too(flow, start):
     with start("-j", "2", "--execution-mode", "thread", PERAGO_SHUTDOWN_FORCE_KILL_AFTER="20s") as worker:
         worker.wait_ready()
-        workflow = flow.start("light.sleep_async", {"seconds": 1})
-        flow.wait_status(workflow, "IN_PROGRESS")
+        workflow = flow.start("light.sleep_async", {"seconds": 3})
+        wait_for(lambda: _in_body(worker, flow.task(workflow)["taskId"]), "the body")
         worker.signal(signal.SIGTERM)
         assert worker.wait(30) == 0
         assert flow.task(workflow)["status"] == "COMPLETED"

@@ -81,18 +81,26 @@ def test_a_body_that_raises_keyboard_interrupt_fails_its_task_only(supervise, mo
         assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
 
 
-def test_leases_are_held_and_stopped_before_the_report(supervise):
-    with supervise() as worker:
-        name = worker.schedule("light.echo")
+def test_leases_are_held_and_stopped_before_the_report(supervise, mode):
+    with supervise(mode=mode) as worker:
+        name = worker.schedule("light.heed", {"seconds": 1.5})
         worker.completed(name)
         (lease,) = worker.engine.leases[worker.tries(name)[-1].task_id]
         assert lease.is_stopped
 
 
+def test_an_attempt_that_is_soon_over_costs_no_heartbeat(supervise):
+    with supervise() as worker:
+        worker.completed(worker.schedule("light.echo"))
+        assert worker.engine.leases == {}
+
+
 def test_a_late_lease_is_taken_up_anew(supervise):
     with supervise() as worker:
         name = worker.schedule("light.heed", {"seconds": 60})
-        leases = worker.engine.leases[worker.in_body(name)]
+        task_id = worker.in_body(name)
+        wait_for(lambda: task_id in worker.engine.leases, "the lease")
+        leases = worker.engine.leases[task_id]
         leases[0].is_late = True
         wait_for(lambda: len(leases) == 2, "another lease")
         assert leases[0].is_stopped
@@ -125,7 +133,12 @@ def test_what_a_body_changes_of_its_process_the_next_one_does_not_find(supervise
 
 @pytest.mark.parametrize(
     ("way", "cause"),
-    [("exit", "exited with code 3"), ("segfault", "SIGSEGV"), ("killed", "SIGKILL")],
+    [
+        ("exit", "exited with code 3"),
+        ("segfault", "SIGSEGV"),
+        ("killed", "SIGKILL"),
+        ("corrupt", "no message"),
+    ],
 )
 def test_a_task_whose_executor_dies_is_reported_within_two_seconds_with_the_cause(supervise, way, cause):
     with supervise() as worker:

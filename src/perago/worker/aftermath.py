@@ -14,11 +14,12 @@ from perago.ports import Phase, WorkerEngine
 from perago.redaction import mask_text
 from perago.worker.delivery import Delivered, Delivery
 from perago.worker.endings import Cause
+from perago.worker.executor import Executor
 from perago.worker.executor_attempt import attempt_to_json
 from perago.worker.executor_messages import Discard
 from perago.worker.job import Died, Ended, Finished, Job, NotBegun, Outcome
 from perago.worker.journal import Journal
-from perago.worker.slot import Executor, Slot
+from perago.worker.slot import Slot
 from perago.workspace import janitor
 from perago.workspace.directory import directory_name
 

@@ -11,17 +11,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from perago.http.loop import LoopThread
-from perago.ports import Engine
+from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.worker.attempt_runner import AttemptRunner, load_tasks
+from perago.worker.executor import Executor
 from perago.worker.executor_messages import Configure, GitSettings, LakeFSSettings
 from perago.worker.executor_process import ExecutorProcess
 from perago.worker.executor_store import ExecutorStore
 from perago.worker.executor_thread import ExecutorThread
 from perago.worker.journal import Journal
 from perago.worker.polling import Pace
-from perago.worker.slot import Executor, Wear
+from perago.worker.slot import Wear
 from perago.worker.worker_settings import WorkerSettings
 
 LOG_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
@@ -94,12 +95,12 @@ def executor_configuration(
     )
 
 
-def process_executors(configuration: Configure, engine: Engine) -> MakeExecutor:
+def process_executors(configuration: Configure, engine: WorkerEngine) -> MakeExecutor:
     """Executors that are processes."""
     return lambda journal: ExecutorProcess(configuration, engine, journal)
 
 
-def thread_executors(configuration: Configure, engine: Engine, loop: LoopThread) -> MakeExecutor:
+def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopThread) -> MakeExecutor:
     """Executors that are threads of this process; loads the modules here.
 
     Args:

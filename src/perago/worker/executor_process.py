@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Self
-
-from pydantic import ValidationError
 
 from perago import errors
 from perago.errors import PeragoError, TaskExecutionError
 from perago.models import RuntimeTaskResult
-from perago.ports import Engine
+from perago.ports import WorkerEngine
 from perago.worker.attempt_runner import result_from
-from perago.worker.child_process import EXECUTOR, ChildProcess
-from perago.worker.endings import Cause, Step, next_step
+from perago.worker.attempt_under_way import AttemptUnderWay, describe_death, parse_message
+from perago.worker.child_process import EXECUTOR, GONE_SECONDS, ChildProcess
 from perago.worker.executor_attempt import attempt_to_json
 from perago.worker.executor_messages import (
-    FROM_EXECUTOR,
     Ask,
     Configure,
     DeclaredTask,
     Discard,
     Done,
     Look,
-    PhaseEvent,
     Ready,
     Run,
     Sweep,
 )
-from perago.worker.job import Died, Ended, Finished, Job, NotBegun, Outcome
+from perago.worker.job import Died, Finished, Job, NotBegun, Outcome
 from perago.worker.journal import Journal
-from perago.worker.messages import Cancel, Failure, Log, Message, Metric, encode
+from perago.worker.messages import Failure, Log, encode
 from perago.worker.questions import Question
 
 START_SECONDS = 300.0
@@ -52,7 +47,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         leaves_processes: its last body left some running.
     """
 
-    def __init__(self, configuration: Configure, engine: Engine, journal: Journal) -> None:
+    def __init__(self, configuration: Configure, engine: WorkerEngine, journal: Journal) -> None:
         self.attempts = 0
         self.memory_bytes = 0
         self.leaves_processes = False
@@ -117,10 +112,9 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
             return Finished(RuntimeTaskResult("FAILED", reason_for_incompletion=reason))
         job.on_ending(self.wake)
         try:
-            return _Attempt(self._process, self._engine, self._journal, job, self).go()
+            return AttemptUnderWay(self._process, self._engine, self._journal, job, self.note).go()
         except TaskExecutionError as exc:
-            self._process.kill()
-            self._await(CHORE_SECONDS)
+            self._end()
             return Died(str(exc))
 
     def look(self, job: Job) -> RuntimeTaskResult | None:
@@ -150,12 +144,20 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         """What ended it, for people."""
         return describe_death(self._process.exit_code, phase)
 
+    def _end(self) -> None:
+        """Kill it, whatever it still sends, and see it gone."""
+        self._process.kill()
+        deadline = time.monotonic() + GONE_SECONDS
+        while self.is_alive and time.monotonic() < deadline:
+            with suppress(TaskExecutionError):
+                self._process.poll(max(0.0, deadline - time.monotonic()))
+
     def _await(self, seconds: float, job: Job | None = None) -> Ready | Failure | Done | None:
         """The next message that answers; None: it died, or took too long and was killed."""
         deadline = time.monotonic() + seconds
         while self.is_alive:
             for value in self._process.poll(max(0.0, deadline - time.monotonic())):
-                message = _parsed(value)
+                message = parse_message(value)
                 if isinstance(message, Ask) and job is not None:
                     answer = Question(message).put(self._engine, job.attempt, patient=False)
                     if answer is not None:
@@ -169,100 +171,9 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         return None
 
     def _take_idle(self, value: object) -> None:
-        message = _parsed(value)
+        message = parse_message(value)
         if isinstance(message, Log):  # of a thread that a body left
             self._journal.log(None, message)
-
-
-class _Attempt:
-    """One attempt under way in an executor."""
-
-    def __init__(
-        self, process: ChildProcess, engine: Engine, journal: Journal, job: Job, executor: ExecutorProcess
-    ) -> None:
-        self._process = process
-        self._engine = engine
-        self._journal = journal
-        self._job = job
-        self._executor = executor
-        self._questions: list[Question] = []
-        self._taken = Step.NONE
-        self._done: Done | None = None
-
-    def go(self) -> Outcome:
-        while self._process.exit_code is None and self._done is None:
-            seconds = self._shortest(self._end_what_is_to_end(), self._ask_what_is_due())
-            for value in self._process.poll(seconds):
-                self._take(_parsed(value))
-        return self._outcome()
-
-    def _take(self, message: Message) -> None:
-        match message:
-            case Done():
-                self._done = message
-                self._executor.note(message)
-            case PhaseEvent():
-                self._journal.phase(self._job, message)
-            case Log():
-                self._journal.log(self._job, message)
-            case Metric():
-                self._journal.metric(self._job, message)
-            case Ask():
-                self._questions.append(Question(message))
-            case _:
-                raise TaskExecutionError("the executor sent what has no place in an attempt")
-
-    def _ask_what_is_due(self) -> float | None:
-        """Put the questions that are due; the seconds until the next one is."""
-        for question in list(self._questions):
-            if question.due > time.monotonic():
-                continue
-            answer = question.put(self._engine, self._job.attempt, patient=self._job.ending is None)
-            if answer is not None:
-                self._questions.remove(question)
-                self._process.send(encode(answer))
-        if not self._questions:
-            return None
-        return max(0.0, min(question.due for question in self._questions) - time.monotonic())
-
-    def _end_what_is_to_end(self) -> float | None:
-        """Take the step that is due; the seconds until the next one is."""
-        while self._job.ending is not None:
-            cause, since = self._job.ending
-            step, seconds = next_step(cause, self._job.phase, self._taken, time.monotonic() - since)
-            if step is Step.NONE:
-                return seconds
-            self._taken = step
-            if step is Step.TELL:
-                self._process.send(encode(Cancel()))
-            elif step is Step.TERMINATE:
-                self._process.terminate()
-            else:
-                self._process.kill()
-        return None
-
-    def _outcome(self) -> Outcome:
-        result = None
-        if self._done is not None:
-            result = result_from(self._done.status, self._done.output, self._done.reason)
-        ending = self._job.ending
-        if ending is not None and (result is None or ending[0] is Cause.CANCELLED or result.status != "COMPLETED"):
-            return Ended(ending[0])
-        if result is None:
-            return Died(self._executor.death(self._job.phase))
-        return Finished(result)
-
-    @staticmethod
-    def _shortest(*seconds: float | None) -> float | None:
-        return min((each for each in seconds if each is not None), default=None)
-
-
-def _parsed(value: object) -> Message:
-    try:
-        message: Message = FROM_EXECUTOR.validate_python(value)
-    except ValidationError as exc:
-        raise TaskExecutionError(f"the executor sent what is no message: {exc}") from None
-    return message
 
 
 def _error_of(failure: Failure) -> PeragoError:
@@ -272,22 +183,3 @@ def _error_of(failure: Failure) -> PeragoError:
     if failure.traceback:
         error.add_note(failure.traceback)
     return error
-
-
-def describe_death(exit_code: int | None, phase: str = "") -> str:
-    """What ended an executor's process.
-
-    Args:
-        phase: that its attempt was in.
-    """
-    where = f" in phase {phase}" if phase else ""
-    if exit_code is None:
-        return f"the executor's process did not answer{where}"
-    if exit_code >= 0:
-        return f"the executor's process exited with code {exit_code}{where}; a body must not end its process"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    hint = "; if nobody did that, the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
-    return f"the executor's process was ended by {name}{where}{hint}"

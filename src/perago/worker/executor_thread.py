@@ -17,7 +17,7 @@ from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
 from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult
-from perago.ports import Engine, Event
+from perago.ports import Engine, Event, WorkerEngine
 from perago.redaction import text_of
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result
@@ -47,7 +47,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         loop: of all slots.
     """
 
-    def __init__(self, runner: AttemptRunner, engine: Engine, journal: Journal, loop: LoopThread) -> None:
+    def __init__(self, runner: AttemptRunner, engine: WorkerEngine, journal: Journal, loop: LoopThread) -> None:
         self.attempts = 0
         self.memory_bytes = 0
         self.leaves_processes = False
@@ -84,6 +84,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         self._awake.clear()
 
     def run(self, job: Job) -> Outcome:
+        job.hold(self._engine)
         job.on_ending(self.wake)
         questions = _Questions(self._engine, job, self._awake)
         around = Surroundings(

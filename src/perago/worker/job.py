@@ -11,8 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perago.models import AttemptIdentity, RuntimeTaskResult
-from perago.ports import HandedOut, Lease
+from perago.ports import HandedOut, Lease, WorkerEngine
 from perago.worker.endings import Cause
+
+HOLD_SECONDS = 1.0
+HOLD_FRACTION = 1 / 6
+"""Of the response timeout: heartbeats, a third of it apart, begin at the latest after a sixth."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,18 @@ class Job:
         self._wake = wake
         if self._ending is not None:
             wake()
+
+    def hold(self, engine: WorkerEngine) -> None:
+        """Begin to keep the lease, unless it is kept already."""
+        with self.lease_lock:
+            if self.lease is None:
+                self.lease = engine.hold(self.attempt)
+
+    def seconds_until_hold(self) -> float:
+        """Until heartbeats have to begin. Most light attempts are over by then: they cost none."""
+        timeout = self.attempt.response_timeout_seconds
+        latest = min(HOLD_SECONDS, timeout * HOLD_FRACTION) if timeout > 0 else HOLD_SECONDS
+        return self.begun + latest - time.monotonic()
 
     def stop_lease(self) -> None:
         """No more heartbeats, and none in flight."""

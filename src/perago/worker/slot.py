@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,52 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from perago.errors import PeragoError
-from perago.models import RuntimeTaskResult
+from perago.redaction import text_of
+from perago.worker.executor import Executor
 from perago.worker.executor_messages import DeclaredTask, Discard, Sweep
 from perago.worker.job import Died, Ended, Job, NotBegun, Outcome
 from perago.worker.replacement import deaths_after, is_worn_out, pause_before
 
-
-class Executor(Protocol):
-    """What runs a slot's jobs: a process of its own, or the slot's thread. What is not said to be for
-    other threads is for that one.
-
-    Attributes:
-        attempts: that it has ended by itself.
-        memory_bytes: of its process, after the last one; 0: not known.
-        leaves_processes: its last body left some running.
-    """
-
-    attempts: int
-    memory_bytes: int
-    leaves_processes: bool
-
-    @property
-    def is_alive(self) -> bool: ...
-
-    def start(self) -> list[DeclaredTask]:
-        """Load the modules; raises PeragoError where that fails."""
-        ...
-
-    def abort_start(self) -> None:
-        """Let `start` fail, if it is under way; for other threads."""
-        ...
-
-    def wake(self) -> None:
-        """Let `wait` return; for other threads."""
-        ...
-
-    def wait(self) -> None:
-        """Wait until it dies, or somebody calls `wake`."""
-        ...
-
-    def run(self, job: Job) -> Outcome: ...
-
-    def look(self, job: Job) -> RuntimeTaskResult | None: ...
-
-    def chore(self, order: Discard | Sweep) -> None: ...
-
-    def death(self) -> str: ...
+_LOGGER = logging.getLogger("perago.worker")
 
 
 class SlotState(enum.StrEnum):
@@ -185,7 +147,12 @@ class Slot:
                 if self._closing.wait(pause):
                     break
             self._enter(SlotState.STARTING)
-            self._serve_with_one_executor()
+            try:
+                self._serve_with_one_executor()
+            except Exception:
+                self._offer(None)
+                self.deaths += 1
+                _LOGGER.exception("slot %d failed, and begins anew", self.number)
         self._enter(SlotState.CLOSED)
 
     def _serve_with_one_executor(self) -> None:
@@ -230,8 +197,8 @@ class Slot:
             job = self._next_job(executor)
             if job is None:
                 return not executor.is_alive and not self._closing.is_set()
-            outcome = executor.run(job)
-            self._events.finish(self, executor, job, outcome)
+            outcome = self._run(executor, job)
+            self._finish(executor, job, outcome)
             with self._lock:
                 self.job = None
             if isinstance(outcome, Died | NotBegun):
@@ -240,6 +207,19 @@ class Slot:
                 return False
             if self._closing.is_set() or self._is_worn_out(executor):
                 return False
+
+    def _run(self, executor: Executor, job: Job) -> Outcome:
+        try:
+            return executor.run(job)
+        except Exception as exc:  # a slot must not die unseen, nor keep a task to itself
+            _LOGGER.exception("slot %d failed at a task", self.number)
+            return Died(f"the worker itself failed: {type(exc).__name__}: {text_of(exc)}")
+
+    def _finish(self, executor: Executor, job: Job, outcome: Outcome) -> None:
+        try:
+            self._events.finish(self, executor, job, outcome)
+        except Exception:
+            _LOGGER.exception("slot %d failed at the end of a task", self.number)
 
     def _next_job(self, executor: Executor) -> Job | None:
         """Wait for a job, doing chores meanwhile; None: there will be none with this executor."""

@@ -15,13 +15,14 @@ from perago.worker.aftermath import Aftermath
 from perago.worker.cancellation import CancellationCheck
 from perago.worker.delivery import Delivered, Delivery, pause_before_round
 from perago.worker.endings import Cause
+from perago.worker.executor import Executor
 from perago.worker.executor_messages import DeclaredTask
 from perago.worker.housekeeping import Housekeeping
 from perago.worker.job import Job, Outcome
 from perago.worker.journal import Journal
 from perago.worker.loops import Loop
 from perago.worker.polling import STALL_SECONDS, Polling
-from perago.worker.slot import Executor, Slot, SlotState
+from perago.worker.slot import Slot, SlotState
 from perago.worker.spool import ResultSpool
 from perago.worker.status import WorkerStatus, slot_statuses, write_status
 from perago.worker.supervision import Watch
@@ -114,7 +115,7 @@ class Supervisor:
             raise self._start_error
         self._check_tasks(list(self._tasks.values()))
         self._polling = self._new_polling()
-        self._poller = self._new_poller(self._polling)
+        self._poller = Loop("perago-poll", self._polling.turn)
         for loop in (self._poller, self._canceller, self._deliverer, self._watcher):
             loop.start()
         tasks = ", ".join(sorted(self._tasks))
@@ -212,9 +213,6 @@ class Supervisor:
             journal=self.journal,
         )
 
-    def _new_poller(self, polling: Polling) -> Loop:
-        return Loop("perago-poll", polling.turn)
-
     def _renew_polling(self) -> None:
         """The loop under way is stuck: it takes no further turn, and what it still brings is given back."""
         if self._polling is None or self._poller is None or self._draining:
@@ -223,13 +221,12 @@ class Supervisor:
         stuck.is_over = lambda: True
         self._poller.stop(0)
         self._polling = self._new_polling()
-        self._poller = self._new_poller(self._polling)
+        self._poller = Loop("perago-poll", self._polling.turn)
         self._poller.start()
 
     def _take(self, attempt: HandedOut) -> None:
         job = Job(attempt)
         self._housekeeping.note(attempt)
-        job.lease = self._engine.hold(attempt)
         if not any(slot.assign(job) for slot in self._slots):
             self._aftermath.give_back_unbegun(job, "its slot was gone")
             return

@@ -8,6 +8,8 @@ import logging
 import os
 import resource
 import signal
+import stat
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -105,9 +107,23 @@ def die(params: Params) -> Answer:
             resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
             hoard = [bytearray(64 << 20) for _ in range(64)]
             raise AssertionError(f"so much memory was not to be had: {len(hoard)}")
+        case "corrupt":
+            _write_into_every_socket()
         case "interrupt":
             raise KeyboardInterrupt
     return Answer()
+
+
+def _write_into_every_socket() -> None:
+    """What is not a message, where messages go; again and again."""
+    for _ in range(50):
+        for handle in range(3, 64):
+            try:
+                if stat.S_ISSOCK(os.fstat(handle).st_mode):
+                    os.write(handle, struct.pack(">I", 4) + b"junk")
+            except OSError:
+                continue
+    time.sleep(600)
 
 
 @task(name="light.leave_a_process", owner_email=OWNER)
