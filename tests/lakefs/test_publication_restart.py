@@ -1,11 +1,13 @@
 """The server is killed in the middle of a publication, and comes back, or does not."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from publication_support import SECONDS, eventually
 
 from perago.errors import StoreError
+from perago.stores.lakefs.swap import LAST_LOOK_SECONDS
 from servers.faults import CutBefore, Delay, Refuse, Rule, Swallow
 
 
@@ -79,6 +81,18 @@ def test_a_merge_that_takes_too_long_is_given_up(make_staged):
     bench.proxy.add(Rule(Delay(30), method="POST", path="/merge/main", times=None))
     with pytest.raises(StoreError, match="lakefs_merge_timeout_seconds"):
         staged.publish()
+    assert bench.line() == [base]
+
+
+def test_a_server_that_says_nothing_any_more_is_not_waited_for_long(make_staged):
+    """Neither the merge nor what became of it gets an answer."""
+    bench, base, staged = make_staged(1)
+    bench.proxy.add(Rule(Delay(40), method="POST", path="/merge/main", times=None))
+    bench.proxy.add(Rule(Delay(40), method="GET", path="/refs/main/commits", skip=1, times=None))
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match=r"not known.*a retry of this task finds it"):
+        staged.publish()
+    assert time.monotonic() - begun < 1 + LAST_LOOK_SECONDS + 10
     assert bench.line() == [base]
 
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from perago.errors import HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
+from perago.http.faults import FaultKind, HttpFault
 from perago.models import WorkspaceInput
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits
 from perago.stores.lakefs.dirty import dirty, is_dirty
-from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.failure import LakeFSError, unanswered
 from perago.stores.lakefs.fence import FenceMode
 from perago.stores.lakefs.history import Publication, find_publication
 from perago.stores.lakefs.values import Commit
@@ -30,6 +31,9 @@ _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 _ANSWERED_TRIES = 6
 """Merges that the server answered with a failure of its own (5xx), with "later" (429), or because somebody was about to
 commit what lay on the branch (400), before it is believed; 2 s of pauses together."""
+
+LAST_LOOK_SECONDS = 10.0
+"""How long a look at the branch may take when the merge's own time is over: what became of it is worth that much."""
 
 _BAD_REQUEST = 400
 
@@ -142,11 +146,20 @@ class _Swap:
         """What the branch says; asked until it answers, if a merge may have been made."""
         while True:
             try:
-                return await find_publication(self._client, self.target, self.staged)
+                return await self._find()
             except LakeFSError as exc:
                 if fault is None or not exc.may_pass or self._left() <= 0:
                     raise await self._unsettled(exc, fault) from exc
                 await self._pause()
+
+    async def _find(self) -> Publication:
+        seconds = max(self._left(), LAST_LOOK_SECONDS)
+        try:
+            async with asyncio.timeout(seconds):
+                return await find_publication(self._client, self.target, self.staged)
+        except TimeoutError:
+            silence = HttpFault(FaultKind.TIMEOUT, f"no answer in {seconds:.0f} s")
+            raise unanswered("logCommits", self._client.root, silence) from None
 
     async def _judge(self, found: Publication, fault: LakeFSError | None) -> None:
         """It is not published: raise why it will not be; or return, for another try on the same head.
