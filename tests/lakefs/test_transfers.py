@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -163,6 +164,18 @@ def test_a_page_that_ends_with_invalid_utf8_is_refused_whatever_is_selected(ther
     commit = there.repository.commit_files("stage", {"c": b"1"})
     with pytest.raises(ObjectNameError, match="can list nothing after it"):
         download(there.transfer, commit, tmp_path / "target", exclude=["b*", "a*"])
+
+
+@pytest.mark.parametrize("names", [(b"\x80", "\u00e9"), (b"a\xfe", b"a\xff")], ids=["order", "same"])
+def test_invalid_utf8_that_comes_out_of_order_is_blamed_itself_and_can_be_left_out(there, tmp_path, names):
+    for name in names:
+        there.repository.put("main", name, b"hostile")
+    commit = there.repository.commit_files("main", {"z": b"1"})
+    with pytest.raises(ObjectNameError, match=re.escape("U+FFFD")):
+        download(there.transfer, commit, tmp_path / "target")
+    assert list(download(there.transfer, commit, tmp_path / "target", include=["z"])) == ["z"]
+    shutil.rmtree(tmp_path / "target")
+    assert list(download(there.transfer, commit, tmp_path / "target", exclude=["*\ufffd*", "\u00e9"])) == ["z"]
 
 
 def test_actions_of_the_server_are_no_part_of_a_workspace(there, tmp_path):

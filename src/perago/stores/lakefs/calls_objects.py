@@ -42,7 +42,8 @@ class ObjectCalls(Api):
 
         Raises:
             ObjectNameError: a page ends with a name that is no valid UTF-8, after which no other can be asked for.
-            StoreError: the names do not rise, so that the listing might never end.
+            StoreError: the names do not rise, so that the listing might never end. A name within a page that is no
+                valid UTF-8 is given with U+FFFD in it, for who selects names to judge.
         """
         offset: str | None = after
         while offset is not None:
@@ -244,7 +245,8 @@ def _block_store(url: URL) -> str:
 def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None) -> None:
     previous = after
     for stats in page:
-        if stats.path <= previous and previous:
+        is_named = "\ufffd" not in stats.path and "\ufffd" not in previous  # else the order is not that of what we see
+        if is_named and stats.path <= previous and previous:
             raise StoreError(
                 f"listObjects gives {show_name(stats.path)} after {show_name(previous)}, which is not in order; the "
                 f"server is at fault"
@@ -257,7 +259,7 @@ def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None
             f"object name {show_name(previous)} is not valid UTF-8, and the server can list nothing after it; remove "
             f"or rename the object"
         )
-    if not page or following != previous:
+    if not page or following != previous or following <= after:
         raise StoreError("listObjects does not go on where its page ended; the server is at fault")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import OrderedDict
 
@@ -10,10 +9,11 @@ from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFo
 from perago.models import WorkspaceInput
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.together import both
 from perago.stores.lakefs.values import Commit
 
 _REMEMBERED = 512
-"""Commits that one store keeps in memory: a few kilobytes each."""
+"""Commits that one store keeps in memory: a few kilobytes each; and names of branches."""
 
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 NOT_THERE = (400, 404)
@@ -67,7 +67,7 @@ class Commits:
         """
         base = full_id(workspace_input)
         try:
-            commit, _ = await asyncio.gather(
+            commit, _ = await both(
                 self._client.get_commit(workspace_input.repository, base),
                 self._client.get_branch(workspace_input.repository, workspace_input.branch),
             )
@@ -84,6 +84,8 @@ class Commits:
         key = (workspace_input.repository, workspace_input.branch)
         if key not in self._branches:
             await self._client.get_branch(*key)
+            if len(self._branches) >= _REMEMBERED:
+                self._branches.clear()
             self._branches.add(key)
 
     async def explained(self, fault: LakeFSError, workspace_input: WorkspaceInput) -> StoreError:
