@@ -16,7 +16,7 @@ from perago.repositories import Repository
 
 @dataclass(frozen=True)
 class GitAddress:
-    """See `repository.Address`. The path is absolute."""
+    """See `address.Address`. The path is absolute."""
 
     path: Path
 

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.stamp import describe_params
+from perago.cli.address import Address
 from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import load_task
 from perago.cli.params import read_params
-from perago.cli.repository import Address, head_of, parse_address
+from perago.cli.repository import head_of, parse_address
 from perago.cli.state import local_engine
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, RunNotFoundError

@@ -30,7 +30,7 @@ _READABLE_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class LakeFSAddress:
-    """See `repository.Address`."""
+    """See `address.Address`."""
 
     name: str
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import click
 
 from perago.attempt.free import run_workspace_free_task_attempt
+from perago.cli.address import Address
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
@@ -18,7 +19,7 @@ from perago.cli.log_lines import log_lines_on
 from perago.cli.output import note, print_json
 from perago.cli.progress import open_display
 from perago.cli.rehearsal import rehearse
-from perago.cli.repository import Address, parse_address
+from perago.cli.repository import parse_address
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.state import local_engine
 from perago.cli.watch import Watch, place_in_body

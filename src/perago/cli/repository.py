@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
 from perago.errors import RuntimeConfigError
-from perago.ports import Observer, ignore
 
 if TYPE_CHECKING:
+    from perago.cli.address import Address
     from perago.repositories import Repository
 
 DEFAULT_BRANCH = "main"
@@ -27,74 +25,6 @@ repo_option = click.option(
     help="The repository: lakefs://NAME, or the path of a bare git repository.",
 )
 branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
-
-
-class Address(Protocol):
-    """What a `--repo` argument names. There may be nothing there."""
-
-    @property
-    def argument(self) -> str:
-        """As `--repo` takes it."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What the repository is called in messages and stamps."""
-        ...
-
-    @property
-    def runs_directory(self) -> Path:
-        """Where the records of its runs lie on this host.
-
-        Raises:
-            RuntimeConfigError: the settings do not say which server it is on.
-        """
-        ...
-
-    def open(
-        self, observer: Observer = ignore, *, merge_seconds: float | None = None
-    ) -> AbstractContextManager[Repository]:
-        """Open the repository.
-
-        Args:
-            merge_seconds: how long a server may take to publish; None: the store's own bound.
-
-        Raises:
-            RuntimeConfigError: the settings do not say how.
-            RepositoryNotFoundError: nothing is there, or no repository.
-            StoreError: the server cannot be reached, or refuses.
-        """
-        ...
-
-    def create(
-        self, branch: str, observer: Observer, *, storage_namespace: str | None
-    ) -> AbstractContextManager[Repository]:
-        """As `open`; if there is none, one is made, with this branch if the store makes one with it.
-
-        Args:
-            storage_namespace: where a lakeFS server is to keep the objects of a new repository.
-        """
-        ...
-
-    def check_source(self, directory: Path) -> None:
-        """Refuse a directory that cannot be imported into this repository.
-
-        Raises:
-            UsageError
-        """
-        ...
-
-    def check_names(self, names: Iterable[str]) -> None:
-        """Refuse names that files cannot have in this repository, before one is made for them.
-
-        Raises:
-            ObjectNameError
-        """
-        ...
-
-    def branch_from_commit(self, branch: str) -> str:
-        """The command that makes a branch from a commit."""
-        ...
 
 
 def parse_address(argument: str) -> Address:

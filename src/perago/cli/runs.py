@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perago.cli.address import Address
 from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, terminal_columns
-from perago.cli.repository import Address, parse_address
+from perago.cli.repository import parse_address
 from perago.cli.state import local_engine
 
 if TYPE_CHECKING:

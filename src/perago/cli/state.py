@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perago.cli.repository import Address
+    from perago.cli.address import Address
     from perago.engines.local import LocalEngine
 
 

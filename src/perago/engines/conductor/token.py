@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+from yarl import URL
 
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, refused, unanswered
 from perago.http.faults import HttpFault
-from perago.http.session import Request
-
-if TYPE_CHECKING:
-    from perago.engines.conductor.api import Api
+from perago.http.session import HttpSession, Request
 
 TOKEN_SECONDS = 45 * 60.0
 """Age at which a token is renewed: servers that ask for one let it live for an hour or more."""
@@ -22,10 +21,22 @@ _PATH = "/token"
 _NO_SUCH_CALL = 404
 
 
+class Issuer(Protocol):
+    """The API that gives tokens, as far as that takes."""
+
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def session(self) -> HttpSession: ...
+
+    def url(self, path: str) -> URL: ...
+
+
 class Token(Protocol):
     """What a call is authorized with."""
 
-    async def value(self, api: Api, refused: str | None = None) -> str | None:
+    async def value(self, api: Issuer, refused: str | None = None) -> str | None:
         """The token; None: calls go without one.
 
         Args:
@@ -40,7 +51,7 @@ class Token(Protocol):
 class NoToken:
     """For a server that asks for none."""
 
-    async def value(self, api: Api, refused: str | None = None) -> str | None:  # noqa: ARG002 - the protocol's
+    async def value(self, api: Issuer, refused: str | None = None) -> str | None:  # noqa: ARG002 - the protocol's
         return None
 
 
@@ -62,7 +73,7 @@ class KeyToken:
         self._token: str | None = None
         self._fetched_at: float | None = None
 
-    async def value(self, api: Api, refused: str | None = None) -> str | None:
+    async def value(self, api: Issuer, refused: str | None = None) -> str | None:
         async with self._lock:
             if self._is_stale(refused):
                 self._token = await self._fetch(api)
@@ -74,7 +85,7 @@ class KeyToken:
             return True
         return refused is not None and refused == self._token  # else another call has renewed it meanwhile
 
-    async def _fetch(self, api: Api) -> str | None:
+    async def _fetch(self, api: Issuer) -> str | None:
         body = json.dumps({"keyId": self._key_id, "keySecret": self._key_secret}).encode()
         request = Request("POST", api.url(_PATH), {"Content-Type": "application/json"}, body)
         call = f"POST {_PATH}"
