@@ -33,14 +33,25 @@ def version_of(*command: str) -> str:
 
 
 def _file_system(directory: Path) -> str:
-    """Kind of the file system that a directory is on, where `/proc/mounts` tells."""
+    """Kind of the file system that a directory is on, where `/proc/mounts` tells.
+
+    Of an ext4 it matters whether it has a journal. Without one, the kernel takes no inode that was freed within the
+    last minutes and looks at each of them whenever a file is made: 0.5 ms instead of 0.02 where many were deleted.
+    """
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:
         return "unknown"
     real = str(directory.resolve())
-    holding = [(at, kind) for _, at, kind, *_ in mounts if real == at or real.startswith(at.rstrip("/") + "/")]
-    return max(holding, key=lambda mount: len(mount[0]))[1] if holding else "unknown"
+    holding = [mount for mount in mounts if real == mount[1] or real.startswith(mount[1].rstrip("/") + "/")]
+    if not holding:
+        return "unknown"
+    device, _, kind, *_ = max(holding, key=lambda mount: len(mount[1]))
+    name = device.rpartition("/")[2]
+    journal = ""
+    if kind == "ext4":
+        journal = " with a journal" if any(Path("/proc/fs/jbd2").glob(f"{name}-*")) else " without a journal"
+    return f"{kind}{journal}{', on a loop device' if name.startswith('loop') else ''}"
 
 
 def _processor() -> str:

@@ -42,7 +42,7 @@ def report(results: Results) -> str:
     lines += _growth("files in the commit", results.by_files, FILES_PLOT)
     lines += _growth("changed files", results.by_changes, CHANGES_PLOT)
     if results.left_out:
-        lines += [f"There was no time for {'; '.join(results.left_out)}.", ""]
+        lines += ["### What was not measured", "", *(f"- {reason}" for reason in results.left_out), ""]
     return "\n".join(lines)
 
 
