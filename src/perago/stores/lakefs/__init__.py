@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from perago.http import need_aiohttp
+
 if TYPE_CHECKING:
     from perago.stores.lakefs.store import LakeFSStore
 
 __all__ = ["LakeFSStore"]
+
+need_aiohttp("lakefs")
 
 _HOME_OF = {"LakeFSStore": "store"}
 

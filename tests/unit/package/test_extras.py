@@ -1,0 +1,44 @@
+"""What an extra brings is missing: that is said, with the extra's name, and the rest works."""
+
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT_AIOHTTP = "import sys; sys.modules['aiohttp'] = None\n"
+
+
+def run(program):
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_AIOHTTP + program], capture_output=True, text=True, timeout=60, check=False
+    )
+    return ran.returncode, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "extra"),
+    [
+        ("from perago.stores.lakefs import LakeFSStore", "lakefs"),
+        ("from perago.engines.conductor import ConductorEngine", "conductor"),
+    ],
+)
+def test_a_missing_extra_is_named(program, extra):
+    code, said = run(program)
+    assert code != 0
+    assert "RuntimeConfigError: this takes the package aiohttp, which is not installed here" in said
+    assert f"pip install 'perago[{extra}]'" in said
+
+
+def test_a_command_says_it_as_a_matter_of_configuration(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("PERAGO_CACHE_DIR", str(tmp_path))
+    code, said = run("sys.argv = ['perago', 'log', '--repo', 'lakefs://songs']\nfrom perago.cli import main\nmain()")
+    assert code == 2
+    assert said.startswith("error: this takes the package aiohttp")
+    assert "perago[lakefs]" in said
+
+
+def test_the_embedded_store_and_engine_do_without():
+    assert run("import perago.stores.git, perago.engines.local, perago.cli\nfrom perago import task") == (0, "")
