@@ -51,8 +51,8 @@ def killed_worker(directory, after_seconds, keep=1000):
     time.sleep(after_seconds)
     process.kill()
     rest = process.communicate(timeout=SECONDS)[0]
-    lines = [line.split() for line in (first + rest).split("\n") if line.count(" ") == 1]
-    return {run_id: word for word, run_id in lines}
+    whole = (first + rest).split("\n")[:-1]  # the kill may have cut the last line
+    return {run_id: word for word, run_id in map(str.split, whole)}
 
 
 def test_records_survive_a_kill_at_any_moment(tmp_path):
