@@ -120,6 +120,17 @@ def test_a_publication_whose_answer_is_lost_is_found_and_told_as_published(songs
     assert songs.parent("main") == before
 
 
+def test_a_merge_takes_no_longer_than_the_tasks_budget(songs, proxy):
+    before = songs.head()
+    slow = proxy.add(Rule(Delay(SLOW), method="POST", path="/merge/main", times=None))
+    process = songs.start("run", "cli_bodies:write_in_a_second", *songs.on_main, env=through(proxy))
+    wait_until_taken(slow, process)
+    code, err = end(process)
+    assert code == 1
+    assert "lakefs_merge_timeout_seconds" in err.replace("\n", " ")
+    assert songs.head() == before
+
+
 def test_a_run_that_is_killed_before_its_merge_is_resumed_and_published_once(songs, proxy, perago, monkeypatch):
     before = songs.head()
     monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", proxy.url)

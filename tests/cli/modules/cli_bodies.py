@@ -9,7 +9,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, SecretStr
 
-from perago import TaskContext, TaskFailed, TaskTerminalError, WorkspaceSpec, forbid_glob, require_file, task
+from perago import (
+    PublishBudget,
+    TaskContext,
+    TaskControls,
+    TaskFailed,
+    TaskTerminalError,
+    WorkspaceSpec,
+    forbid_glob,
+    require_file,
+    task,
+)
 
 OWNER = "tests@example.org"
 
@@ -160,3 +170,20 @@ def count(workspace: Path, params: Params, context: TaskContext) -> Result:
     context.logger.info("counted", steps=3)
     sys.stdout.write("printed by the body\n")
     return Result(length=3)
+
+
+SHORT = PublishBudget(
+    observed_merge_p99_seconds=1,
+    safety_margin_seconds=0,
+    lakefs_merge_timeout_seconds=1,
+    conductor_completion_timeout_seconds=1,
+    worker_shutdown_grace_seconds=1,
+    heartbeat_interval_seconds=1,
+)
+
+
+@task(
+    name="write-in-a-second", owner_email=OWNER, workspace=WorkspaceSpec(), controls=TaskControls(publish_budget=SHORT)
+)
+def write_in_a_second(workspace: Path, params: Params) -> Result:
+    return write(workspace, params)
