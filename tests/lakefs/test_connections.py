@@ -169,10 +169,15 @@ def test_a_branch_whose_creation_went_unheard_is_found(lakefs_server, lakefs_rep
             assert rule.fired == 1
         proxy.add(Rule(Repeat(), method="POST", path="/branches$"))
         transfer.loop.run(transfer.client.create_branch(name, "b3", head))
+        proxy.add(Rule(Refuse(500), method="POST", path="/branches$"))
+        late = proxy.add(Rule(Repeat(), method="POST", path="/branches$", skip=1))  # as if the first came in late
+        transfer.loop.run(transfer.client.create_branch(name, "b4", head))
+        assert late.fired == 1
+        proxy.clear()
         other = lakefs_repository.commit_files("b3", {"a": b"1"})
         with pytest.raises(LakeFSError, match="409"):
             transfer.loop.run(transfer.client.create_branch(name, "b0", other))
-    assert lakefs_repository.branches() == ["b0", "b1", "b2", "b3", "main"]
+    assert lakefs_repository.branches() == ["b0", "b1", "b2", "b3", "b4", "main"]
 
 
 # ---- no secret, whatever the call and whatever goes wrong

@@ -75,12 +75,12 @@ class RefCalls(Api):
             try:
                 await self.send("createBranch", ("POST", url, body), expected=(201,), idempotent=False)
             except LakeFSError as exc:
-                if last or not (exc.is_unclear or exc.status == _CONFLICT):
+                if not (exc.is_unclear or exc.status == _CONFLICT):
                     raise
                 made = await self.find_branch(repository, branch)
                 if made is not None and made.commit_id == source:
                     return
-                if exc.status == _CONFLICT:
+                if last or exc.status == _CONFLICT:
                     raise
             else:
                 return
