@@ -1,0 +1,1 @@
+"""Workers on a Conductor server, beside conductor-python's own runner and the reference."""

@@ -1,0 +1,250 @@
+"""What is measured: which workers, how much work, how often."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.compare import Spread
+from benchmarks.conductor.work import Desk, Inputs
+from benchmarks.conductor.workers import FILES, LIGHT, PROCESSES, THEIR_RUNNER, THEIR_WORKER, THREADS, Kind, Memory
+from benchmarks.conductor.workers import Worker as RunningWorker
+from servers.conductor import ConductorServer
+from servers.conductor_api import ConductorApi
+from servers.lakefs import LakeFSServer
+from servers.lakefs_api import LakeFSApi, LakeFSRepository
+
+KIB = 1 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one run does.
+
+    Attributes:
+        rounds: in each, all workers take turns.
+        slots: of each worker, for free tasks.
+        light: tasks that come now and then, in a round; pause: seconds before each, between these two.
+        backlog: tasks that are queued at once, in a round.
+        idle_seconds: of each of two times that workers are idle.
+        attempts: with lakeFS, for each worker and number of slots; theirs: of the reference, which takes longer.
+        file_slots: those numbers of slots.
+        files, size, changed: of the repository: so many files of so many bytes, so many of which change.
+        outside: whether what is not installed is, to be measured; else it is left out.
+    """
+
+    rounds: int = 3
+    slots: int = 4
+    light: int = 16
+    pause: tuple[float, float] = (0.1, 0.9)
+    backlog: int = 200
+    idle_seconds: float = 60.0
+    attempts: int = 24
+    theirs: int = 8
+    file_slots: tuple[int, ...] = (1, 2, 4)
+    files: int = 100
+    size: int = 4 * KIB
+    changed: int = 10
+    outside: bool = True
+
+
+TINY = Plan(
+    rounds=1, light=2, backlog=6, idle_seconds=1.0, attempts=2, theirs=1, file_slots=(1, 2), files=5, outside=False
+)
+"""Shows that the benchmarks run, and nothing else."""
+
+
+class Round(NamedTuple):
+    """What a worker did in a round.
+
+    Attributes:
+        latency: median seconds of a task that comes now and then.
+        rate: tasks a second of a backlog.
+        cpu: seconds for each of them.
+    """
+
+    latency: float
+    rate: float
+    cpu: float
+
+
+class Idle(NamedTuple):
+    """A worker that has nothing to do.
+
+    Attributes:
+        first, second: the part of a core that it used in the first time after its last task, and in the second.
+        one, many: memory with one slot, and with several.
+    """
+
+    first: float
+    second: float
+    one: Memory
+    many: Memory
+
+
+@dataclass
+class Results:
+    """What was measured, by title of the worker.
+
+    Attributes:
+        rounds: the n-th ones of all workers were taken right after one another.
+        latencies: all of them, in seconds.
+        attempts: a minute, by worker and number of slots.
+        left_out: why workers were not measured.
+        without_files: why nothing was measured with lakeFS; None: it was.
+    """
+
+    plan: Plan
+    rounds: dict[str, list[Round]] = field(default_factory=dict)
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+    idle: dict[str, Idle] = field(default_factory=dict)
+    attempts: dict[str, dict[int, float]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    without_files: str | None = None
+
+    def spread(self, title: str, figure: str) -> Spread:
+        return Spread.of([getattr(taken, figure) for taken in self.rounds[title]])
+
+    def ratio(self, one: str, other: str, figure: str) -> Spread:
+        """One worker's figure over another's, of the same round: the machine was as busy."""
+        pairs = zip(self.rounds[one], self.rounds[other], strict=True)
+        return Spread.of([getattr(taken, figure) / getattr(beside, figure) for taken, beside in pairs])
+
+
+class Measuring:
+    """A run of the benchmarks.
+
+    Args:
+        directory: where it works, and leaves nothing.
+        kinds: of workers.
+    """
+
+    def __init__(self, results: Results, directory: Path, server: ConductorServer, kinds: list[Kind]) -> None:
+        self._results = results
+        self._plan = results.plan
+        self._directory = directory
+        self._server = server
+        self._kinds = kinds
+        self._began = time.monotonic()
+        self._source = random.Random(1)
+
+    def light(self) -> None:
+        """Free tasks, now and then and many at once."""
+        for number in range(self._plan.rounds + 1):
+            for kind in self._kinds:
+                self._say(f"round {number} of {self._plan.rounds}: {kind.title}")
+                counts = number > 0  # the first round warms the server
+                light, backlog = (self._plan.light, self._plan.backlog) if counts else (2, self._plan.backlog // 2)
+                with self._worker(kind, LIGHT, self._plan.slots) as (_, desk):
+                    latencies = desk.now_and_then(_texts(light), self._source, self._plan.pause)
+                    rate, cpu = desk.backlog(_texts(backlog))
+                if counts:
+                    self._results.latencies.setdefault(kind.title, []).extend(latencies)
+                    taken = Round(statistics.median(latencies), rate, cpu)
+                    self._results.rounds.setdefault(kind.title, []).append(taken)
+
+    def idle(self) -> None:
+        """All workers have nothing to do at the same time: none takes from another what matters."""
+        seconds, slots = self._plan.idle_seconds, self._plan.slots
+        self._say(f"idle for twice {seconds:g} s")
+        memory_of_one = {}
+        for kind in self._kinds:
+            with self._worker(kind, LIGHT, 1) as (worker, _):
+                memory_of_one[kind.title] = worker.memory()
+        with ExitStack() as stack:
+            workers = {kind: stack.enter_context(self._worker(kind, LIGHT, slots)) for kind in self._kinds}
+            marks: dict[Kind, list[tuple[float, float]]] = {kind: [] for kind in self._kinds}
+            for kind, (_, desk) in workers.items():
+                desk.warm_up(_texts(1))
+                marks[kind].append(_mark(workers[kind][0]))
+            for _ in range(2):
+                time.sleep(seconds)
+                for kind, (worker, _) in workers.items():
+                    marks[kind].append(_mark(worker))
+            for kind, (worker, _) in workers.items():
+                first, second = _used(*marks[kind])
+                one = memory_of_one[kind.title]
+                self._results.idle[kind.title] = Idle(first, second, one, worker.memory())
+
+    def files(self, server: LakeFSServer, api: LakeFSApi) -> None:
+        """Whole attempts with lakeFS, from the input to the published commit; each on a branch of its own."""
+        name = f"bench-{uuid.uuid4().hex[:16]}"
+        repository = api.create_repository(name, f"{server.storage}{name}")
+        content = bytes(range(256)) * (self._plan.size // 256)
+        repository.commit_files("main", {f"{number:06}.dat": content for number in range(self._plan.files)})
+        surroundings = {
+            "LAKECTL_SERVER_ENDPOINT_URL": server.url,
+            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": server.access_key_id,
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": server.secret_access_key,
+        }
+        for slots in self._plan.file_slots:
+            for kind in self._kinds:
+                if kind not in (PROCESSES, THREADS, THEIR_WORKER):
+                    continue
+                self._say(f"attempts with lakeFS, {slots} at a time: {kind.title}")
+                number = self._plan.theirs if kind is THEIR_WORKER else self._plan.attempts
+                with self._worker(kind, FILES, slots, surroundings, self._on_branches(repository, slots)) as (_, desk):
+                    rate, _ = desk.backlog(self._on_branches(repository, number))
+                self._results.attempts.setdefault(kind.title, {})[slots] = rate * 60
+
+    def _on_branches(self, repository: LakeFSRepository, number: int) -> list[Inputs]:
+        """Inputs, each with a new branch."""
+        head = repository.head("main")
+        made: list[Inputs] = []
+        for _ in range(number):
+            word = uuid.uuid4().hex[:8]
+            repository.branch(f"b-{word}", "main")
+            workspace = {"repository": repository.name, "branch": f"b-{word}", "refType": "commit", "ref": head}
+            made.append({"workspace": workspace, "params": {"count": self._plan.changed, "word": word}})
+        return made
+
+    @contextmanager
+    def _worker(
+        self,
+        kind: Kind,
+        module: str,
+        slots: int,
+        surroundings: Mapping[str, str] | None = None,
+        first: list[Inputs] | None = None,
+    ) -> Iterator[tuple[RunningWorker, Desk]]:
+        """One that has done its first tasks, some for each slot."""
+        known = {"CONDUCTOR_SERVER_URL": self._server.api_url, **(surroundings or {})}
+        with (
+            tempfile.TemporaryDirectory(dir=self._directory, ignore_cleanup_errors=True) as name,
+            ConductorApi(self._server.api_url) as api,
+        ):
+            worker = RunningWorker(kind, module, slots, Path(name) / "worker", known)
+            desk = Desk(api, worker)
+            with worker:
+                desk.warm_up(first or _texts(2 * slots))
+                yield worker, desk
+
+    def _say(self, what: str) -> None:
+        print(f"{time.monotonic() - self._began:5.0f} s  {what}", flush=True)
+
+
+def all_kinds() -> list[Kind]:
+    """In the order in which they take turns."""
+    return [PROCESSES, THEIR_RUNNER, THREADS, THEIR_WORKER]
+
+
+def _texts(number: int) -> list[Inputs]:
+    return [{"params": {"text": f"text {count}"}} for count in range(number)]
+
+
+def _mark(worker: RunningWorker) -> tuple[float, float]:
+    return time.monotonic(), worker.cpu_seconds()
+
+
+def _used(*marks: tuple[float, float]) -> list[float]:
+    """CPU for each second between two marks."""
+    return [(after[1] - before[1]) / (after[0] - before[0]) for before, after in itertools.pairwise(marks)]

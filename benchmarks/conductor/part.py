@@ -1,0 +1,68 @@
+"""The part: workers on Conductor, beside conductor-python's own runner and the reference, on one server in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.conductor.cases import TINY, Measuring, Plan, Results, all_kinds
+from benchmarks.conductor.report import report, short
+from benchmarks.conductor.workers import REFERENCE, RUNNER, THEIR_RUNNER, THEIR_WORKER, Kind
+from benchmarks.environments import NotInstalledError
+from benchmarks.parts import CannotMeasureError, Measured
+from servers import conductor_jar, lakefs_build
+from servers.conductor import ConductorServer
+from servers.lakefs import LakeFSServer
+
+_ENVIRONMENTS = {THEIR_RUNNER: RUNNER, THEIR_WORKER: REFERENCE}
+
+
+def measure(directory: Path, tiny: bool) -> Measured:
+    """See `benchmarks.parts.Measure`."""
+    if missing := conductor_jar.what_is_missing():
+        raise CannotMeasureError(missing)
+    results = Results(TINY if tiny else Plan())
+    kinds = [kind for kind in all_kinds() if _is_there(kind, results)]
+    with ConductorServer(parent=directory) as server:
+        measuring = Measuring(results, directory, server, kinds)
+        measuring.light()
+        measuring.idle()
+        _files(measuring, results, directory)
+    return Measured(
+        title="Workers on Conductor, beside conductor-python's own runner and the reference",
+        versions={"Conductor": f"{conductor_jar.VERSION}, on SQLite", **_versions(kinds, results)},
+        short=short(results),
+        text=report(results),
+    )
+
+
+def _files(measuring: Measuring, results: Results, directory: Path) -> None:
+    if not lakefs_build.is_built() and not lakefs_build.can_build():
+        results.without_files = lakefs_build.MISSING
+        return
+    with LakeFSServer(parent=directory) as server, server.api() as api:
+        measuring.files(server, api)
+
+
+def _is_there(kind: Kind, results: Results) -> bool:
+    """Whether a kind of worker can be measured; installs it if that is to be."""
+    environment = _ENVIRONMENTS.get(kind)
+    if environment is None or environment.is_made():
+        return True
+    if not results.plan.outside:
+        results.left_out.append(f"{kind.title}: it is not installed here")
+        return False
+    try:
+        environment.make()
+    except NotInstalledError as exc:
+        results.left_out.append(f"{kind.title}: {exc}")
+        return False
+    return True
+
+
+def _versions(kinds: list[Kind], results: Results) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for kind in kinds:
+        if kind in _ENVIRONMENTS:
+            found |= _ENVIRONMENTS[kind].versions()
+    return found if results.without_files is not None else {"lakeFS": lakefs_build.VERSION, **found}

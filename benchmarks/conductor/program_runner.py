@@ -1,0 +1,32 @@
+"""conductor-python's own runner with a task that does next to nothing, in an environment of its own.
+
+usage: program_runner.py SLOTS, run by that environment's Python, with CONDUCTOR_SERVER_URL and PERAGO_BENCH_TASK. All
+else is as conductor-python has it.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+
+def echo(params: dict[str, str]) -> dict[str, str]:
+    """Give back what came. The runner reads the annotations, which have to be types."""
+    return {"text": params["text"]}
+
+
+def main() -> None:
+    """Run until a signal ends it."""
+    [slots] = sys.argv[1:]
+    client: Any = import_module("conductor.client.configuration.configuration")
+    workers: Any = import_module("conductor.client.worker.worker")
+    handlers: Any = import_module("conductor.client.automator.task_handler")
+    worker = workers.Worker(os.environ["PERAGO_BENCH_TASK"], echo, thread_count=int(slots))
+    configuration = client.Configuration(server_api_url=os.environ["CONDUCTOR_SERVER_URL"])
+    with handlers.TaskHandler([worker], configuration, scan_for_annotated_workers=False) as handler:
+        handler.start_processes()
+        handler.join_processes()
+
+
+if __name__ == "__main__":
+    main()
