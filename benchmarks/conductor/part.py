@@ -45,12 +45,12 @@ def _files(measuring: Measuring, results: Results, directory: Path) -> None:
 
 
 def _is_there(kind: Kind, results: Results) -> bool:
-    """Whether a kind of worker can be measured; installs it if that is to be."""
+    """Whether a kind of worker is to be measured, and can be; installs what it needs."""
     environment = _ENVIRONMENTS.get(kind)
-    if environment is None or environment.is_made():
+    if environment is None:
         return True
     if not results.plan.outside:
-        results.left_out.append(f"{kind.title}: it is not installed here")
+        results.left_out.append(f"{kind.title}, to be through sooner")
         return False
     try:
         environment.make()

@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import Any
 
 
-def echo(params: dict[str, str]) -> dict[str, str]:
-    """Give back what came. The runner reads the annotations, which have to be types."""
-    return {"text": params["text"]}
+def echo(task: object) -> dict[str, str]:
+    """Give back what came. A function whose only parameter can be a task is given the task as it was polled."""
+    polled: Any = task
+    return {"text": polled.input_data["params"]["text"]}
 
 
 def main() -> None:

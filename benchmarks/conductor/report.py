@@ -140,13 +140,19 @@ def _attempts(results: Results) -> Iterator[str]:
     yield f"| | {' | '.join(f'{slots} slots' for slots in plan.file_slots)} |"
     yield f"|---|{'---|' * len(plan.file_slots)}"
     for title, rates in results.attempts.items():
-        yield f"| {title} | {' | '.join(f'{rates[slots]:.0f}' for slots in plan.file_slots)} |"
+        shown = " | ".join(f"{rates[slots]:.0f}" if slots in rates else "" for slots in plan.file_slots)
+        yield f"| {title} | {shown} |"
     for title in OURS:
-        if REFERENCE in results.attempts:
+        if title in results.attempts and REFERENCE in results.attempts:
             ours, theirs = results.attempts[title], results.attempts[REFERENCE]
-            ratios = " | ".join(f"{ours[slots] / theirs[slots]:.1f}" for slots in plan.file_slots)
+            ratios = " | ".join(
+                f"{ours[slots] / theirs[slots]:.1f}" if slots in theirs else "" for slots in plan.file_slots
+            )
             yield f"| **{title} / {REFERENCE}** | {ratios} |"
     yield ""
+    if results.without_reference is not None:
+        yield f"The reference was not measured to the end: {results.without_reference}"
+        yield ""
 
 
 def _by_slots(rates: Mapping[int, float]) -> str:

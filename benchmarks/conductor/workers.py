@@ -24,7 +24,7 @@ RUNNER = PackageEnvironment("conductor-python", "2.0.0")
 REFERENCE = PackageEnvironment("perago", "0.6.1", beside=("conductor-python",))
 LIGHT, FILES = "benchmarks.conductor.light_task", "benchmarks.conductor.files_task"
 
-END_SECONDS = 20.0
+END_SECONDS = 8.0
 """For a worker to end after SIGTERM; what is left of it then is killed."""
 
 

@@ -6,6 +6,8 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 from benchmarks.lakefs import reference
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +88,40 @@ def test_attempts_on_lakefs_are_measured_beside_others(tmp_path, start_lakefs):
     for name in ("lakefs-growth-files.svg", "lakefs-growth-changes.svg"):
         lines = ET.parse(output / name).getroot().findall("{http://www.w3.org/2000/svg}polyline")
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
+
+
+@pytest.mark.slow
+def test_workers_on_conductor_are_measured(tmp_path, start_conductor, start_lakefs):
+    """Some 40 s, half of them the server's start. Others are left out: they would have to be installed."""
+    output = tmp_path / "output"
+    output.mkdir()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "conductor",
+            "--tiny",
+            "--directory",
+            tmp_path / "work",
+            "--output",
+            output,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "work").iterdir()) == []
+    text = (output / "RESULTS.md").read_text()
+    for mode in ("processes", "threads"):
+        assert re.search(
+            rf"^\| Perago, {mode} \| [1-9]\d* \(.* \| [1-9]\d* \(.* /s \| \d+\.\d\d \(", text, re.MULTILINE
+        )
+        assert re.search(rf"^\| Perago, {mode} \| \d+\.\d\d% \| \d+\.\d\d% \| [1-9]\d+ MiB, ", text, re.MULTILINE)
+    assert re.search(r"^\| Perago, processes \| [1-9]\d* \| [1-9]\d* \|$", text, re.MULTILINE)
+    assert "Not measured: conductor-python" in text
 
 
 def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
