@@ -16,7 +16,7 @@ from perago.stores.git import GitStore
 sys.path.insert(0, str(Path(__file__).parent))
 from start_support import StartedWorker, TaskFlow
 
-SECONDS = float(os.environ.get("PERAGO_TEST_SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("PERAGO_TEST_SOAK_SECONDS", "180"))
 """1800 by hand."""
 
 WARM_UP = 0.3
