@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
 from perago.errors import EngineError, EngineUnavailableError, TaskNotFoundError
 from perago.http.faults import FaultKind, HttpFault
-from perago.redaction import mask_text
-
-MAX_SHOWN_CHARACTERS = 500
-"""Characters of a server's message that an error shows."""
+from perago.http.refusals import message_of
 
 _MENDS = {
     400: "look at the message",
@@ -82,26 +78,13 @@ def refused(call: str, where: str, status: int, body: bytes) -> ConductorError:
         403: ConductorAccessError,
         404: ConductorNotFoundError,
     }
-    return kinds.get(status, ConductorError)(call, where, status=status, message=_message_of(body))
+    return kinds.get(status, ConductorError)(call, where, status=status, message=message_of(body))
 
 
 def unanswered(call: str, where: str, fault: HttpFault) -> ConductorError:
     """The error for a call without a whole answer."""
     kind = ConductorError if fault.was_sent else ConductorUnreachableError
     return kind(call, where, status=None, message=fault.detail, fault=fault.kind)
-
-
-def _message_of(body: bytes) -> str:
-    """The server's words: of its JSON, or the body's beginning where something else answered for it."""
-    try:
-        document = json.loads(body)
-        message = document["message"] if isinstance(document, dict) else None
-    except (ValueError, KeyError):
-        message = None
-    text = message if isinstance(message, str) else body[: 4 * MAX_SHOWN_CHARACTERS].decode(errors="replace")
-    shown = " ".join(mask_text(text).split())
-    shown = "".join(character if character.isprintable() else "?" for character in shown)
-    return (shown[: MAX_SHOWN_CHARACTERS - 3] + "..." if len(shown) > MAX_SHOWN_CHARACTERS else shown) or "no message"
 
 
 def _mend(status: int | None, fault: FaultKind | None) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
 from perago.errors import StoreError
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.refusals import message_of
 from perago.http.session import Answer, retry_after_of
-from perago.redaction import mask_text
-
-MAX_SHOWN_CHARACTERS = 500
-"""Characters of a server's message that an error shows."""
 
 _MENDS = {
     400: "look at the message",
@@ -85,7 +81,7 @@ class DamagedObjectError(StoreError):
 def refused(call: str, where: str, answer: Answer) -> LakeFSError:
     """The error for an answer that is not the expected one."""
     kind = LakeFSAccessError if answer.status in (401, 403) else LakeFSError
-    error = kind(call, where, status=answer.status, message=_message_of(answer.body))
+    error = kind(call, where, status=answer.status, message=message_of(answer.body))
     error.retry_after = retry_after_of(answer.headers)
     return error
 
@@ -93,19 +89,6 @@ def refused(call: str, where: str, answer: Answer) -> LakeFSError:
 def unanswered(call: str, where: str, fault: HttpFault) -> LakeFSError:
     """The error for a call without a whole answer."""
     return LakeFSError(call, where, status=None, message=fault.detail, fault=fault.kind)
-
-
-def _message_of(body: bytes) -> str:
-    """The server's words: of its JSON, or the body's beginning where something else answered for it."""
-    try:
-        document = json.loads(body)
-        message = document["message"] if isinstance(document, dict) else None
-    except (ValueError, KeyError):
-        message = None
-    text = message if isinstance(message, str) else body[: 4 * MAX_SHOWN_CHARACTERS].decode(errors="replace")
-    shown = " ".join(mask_text(text).split())
-    shown = "".join(character if character.isprintable() else "?" for character in shown)
-    return (shown[: MAX_SHOWN_CHARACTERS - 3] + "..." if len(shown) > MAX_SHOWN_CHARACTERS else shown) or "no message"
 
 
 def _mend(status: int | None, fault: FaultKind | None) -> str:
