@@ -13,6 +13,11 @@ _COUNTED = "counted"
 pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for minutes begins first: at the end the other process would have nothing to do beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
