@@ -15,7 +15,7 @@ from start_support import wait_for
 LOOK_SECONDS = 0.2
 DECIDE_SECONDS = 2.0
 """How often Conductor is made to notice timeouts: by itself it does once a minute."""
-KILL_CHANCE, COMMIT_CHANCE, SUPERVISOR_SHARE = 0.2, 0.1, 0.25
+KILL_CHANCE, COMMIT_CHANCE, SUPERVISOR_SHARE = 0.2, 0.1, 0.4
 """In each look: of a kill, and of a commit by the person; and of kills, those of supervisors."""
 
 

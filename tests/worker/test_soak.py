@@ -36,6 +36,7 @@ def nothing_stays():
 
 
 @pytest.mark.first
+@pytest.mark.usefixtures("bodies")  # for its modules
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 600)
 def test_memory_and_descriptors_stay_flat(conductor, conductor_server, tmp_path):

@@ -1,0 +1,149 @@
+"""The judge of the nemesis finds each kind of fault when it is planted, and none where there is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nemesis_judge import Branch
+
+REFUSED = (
+    "PublishFenceError: branch 'b' has moved from input {base} to {head} by commits that are not this attempt's to "
+    "replace: {named} by perago (by hand). Nothing was published and nothing is lost."
+)
+
+
+def commit_id(name):
+    return (name * 64)[:64]
+
+
+def commit(name, workflow=None, task=None, base=None, **more):
+    metadata = {
+        "perago.task": f"pipe.{task}",
+        "perago.workflow-instance-id": workflow,
+        "perago.reference-task-name": task,
+        "perago.input-ref": commit_id(base or ""),
+    }
+    return {"id": commit_id(name), "metadata": {**metadata, **more} if workflow else {}}
+
+
+def task(name, status, base, output=None, reason=None):
+    return {
+        "referenceTaskName": name,
+        "status": status,
+        "inputData": {"workspace": {"ref": commit_id(base)}},
+        "outputData": {"workspace": {"ref": commit_id(output)}} if output else {},
+        "reasonForIncompletion": reason,
+    }
+
+
+@pytest.fixture
+def branch():
+    """One workflow that completed, then a person's commit, and a workflow that was refused for it in its last task."""
+    completed = [task("prepare", "COMPLETED", "0", "1"), task("count", "COMPLETED", "1", "1")]
+    completed += [task("finish", "FAILED", "1", reason="killed"), task("finish", "COMPLETED", "1", "2")]
+    refused = REFUSED.format(base=commit_id("3")[:12], head=commit_id("a")[:12], named=commit_id("a")[:12])
+    return Branch(
+        "b",
+        log=[
+            commit("a"),
+            commit("3", "w2", "prepare", "2"),
+            commit("4", "w1", "finish", "1", **{"perago.completes": commit_id("2")}),
+            commit("2", "w1", "finish", "1"),
+            commit("1", "w1", "prepare", "0"),
+            commit("0"),
+        ],
+        files={"prepared.txt": b"w1\nw2\n", "finished.txt": b"w1\n", "by-hand.txt": b""},
+        seen={commit_id(name) for name in "0123a"},
+        by_hand={commit_id("a"): "by-hand.txt"},
+        workflows=[
+            {"workflowId": "w1", "status": "COMPLETED", "tasks": completed},
+            {
+                "workflowId": "w2",
+                "status": "FAILED",
+                "tasks": [task("prepare", "COMPLETED", "2", "3"), task("finish", "FAILED", "3", reason=refused)],
+            },
+        ],
+    )
+
+
+def test_a_history_as_it_should_be_has_no_faults(branch):
+    assert branch.faults() == []
+
+
+def lose_a_head(branch):
+    branch.seen.add(commit_id("9"))
+
+
+def lose_a_commit_by_hand(branch):
+    branch.by_hand[commit_id("9")] = "by-hand.txt"
+
+
+def lose_a_file_by_hand(branch):
+    del branch.files["by-hand.txt"]
+
+
+def publish_twice(branch):
+    branch.log.insert(0, commit("9", "w1", "finish", "a"))
+
+
+def complete_twice(branch):
+    branch.workflows[0]["tasks"].append(task("finish", "COMPLETED", "1", "4"))
+
+
+def complete_with_what_is_not_there(branch):
+    branch.workflows[0]["tasks"][-1]["outputData"]["workspace"]["ref"] = commit_id("9")
+
+
+def complete_with_anothers_commit(branch):
+    branch.workflows[0]["tasks"][-1]["outputData"]["workspace"]["ref"] = commit_id("1")
+
+
+def publish_over_a_person(branch):
+    branch.log[0], branch.log[1] = branch.log[1], branch.log[0]
+
+
+def publish_of_a_strangers_workflow(branch):
+    branch.log.insert(0, commit("9", "w9", "prepare", "a"))
+
+
+def append_twice(branch):
+    branch.files["prepared.txt"] += b"w1\n"
+
+
+def fail_for_something_else(branch):
+    branch.workflows[1]["tasks"][-1]["reasonForIncompletion"] = "StoreError: the server does not answer"
+
+
+def time_out(branch):
+    branch.workflows[1]["status"] = "TIMED_OUT"
+
+
+def be_refused_for_no_person(branch):
+    branch.by_hand.clear()
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (lose_a_head, "lost: "),
+        (lose_a_commit_by_hand, "lost: "),
+        (lose_a_file_by_hand, "the person's by-hand.txt is gone"),
+        (publish_twice, "has 2 publications"),
+        (complete_twice, "has 1 publications, and completed with ["),
+        (complete_with_what_is_not_there, "with which finish of w1 completed"),
+        (complete_with_anothers_commit, "which is another's"),
+        (publish_over_a_person, "published over what came since"),
+        (publish_of_a_strangers_workflow, "which is no task of this branch"),
+        (append_twice, "prepared.txt holds"),
+        (fail_for_something_else, "ended FAILED"),
+        (time_out, "ended TIMED_OUT"),
+        (be_refused_for_no_person, "ended FAILED"),
+    ],
+)
+def test_a_fault_is_found(branch, plant, told):
+    plant(branch)
+    assert any(told in fault and fault.startswith("b: ") for fault in branch.faults()), branch.faults()
