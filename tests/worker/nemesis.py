@@ -135,7 +135,7 @@ class Nemesis:
             wait_for(lambda: not any(map(_lives, family)), "a killed worker's processes to go", 30)
             worker.start()
             self.done["supervisors killed"] += 1
-        elif executors := _executors(worker):
+        elif worker.is_ready and (executors := _executors(worker)):  # a first one that dies is a module that fails
             try:
                 self._chance.choice(executors).kill()
             except psutil.NoSuchProcess:

@@ -68,15 +68,20 @@ class StartedWorker:
                 stderr=errors,
             )
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it polls, this very process."""
+        status = self.status()
+        worker = status["worker"]
+        return status["running"] and worker["pid"] == self.pid and bool(worker["polled_at"])
+
     def wait_ready(self) -> StartedWorker:
         """Until it polls, this very process."""
 
         def polls() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, self.told()
-            status = self.status()
-            worker = status["worker"]
-            return status["running"] and worker["pid"] == self.pid and bool(worker["polled_at"])
+            return self.is_ready
 
         wait_for(polls, "the worker to poll", READY_SECONDS)
         return self
