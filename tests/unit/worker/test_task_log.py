@@ -52,7 +52,8 @@ def test_more_than_may_wait_is_left_out_and_that_is_told():
     receiver.gate.set()
     log.close()
     text = "\n".join(entry for _, entry in receiver.entries)
-    assert text.count(line) <= MAX_PENDING_CHARACTERS // len(line) + 1
+    on_its_way = MAX_ENTRY_CHARACTERS // len(line)  # the thread may have taken an entry before the rest came
+    assert text.count(line) <= MAX_PENDING_CHARACTERS // len(line) + on_its_way + 1
     assert "lines left out" in text
     assert all(len(entry) <= MAX_ENTRY_CHARACTERS + 100 for _, entry in receiver.entries)
 

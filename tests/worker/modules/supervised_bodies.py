@@ -117,7 +117,7 @@ def die(params: Params) -> Answer:
 def _write_into_every_socket() -> None:
     """What is not a message, where messages go; again and again."""
     for _ in range(50):
-        for handle in range(3, 64):
+        for handle in range(3, 1024):
             try:
                 if stat.S_ISSOCK(os.fstat(handle).st_mode):
                     os.write(handle, struct.pack(">I", 4) + b"junk")

@@ -77,7 +77,7 @@ def test_a_program_that_does_not_close_it_ends_quietly():
     )
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
-        command = [sys.executable, "-X", "dev", "-W", "error", "-c", program, url]
+        command = [sys.executable, "-W", "error", "-c", program, url]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
             connection, _ = server.accept()
             with connection:
