@@ -119,6 +119,12 @@ class Supervised:
         wait_for(told, f"{name} to be in its body", seconds)
         return self.tries(name)[-1].task_id
 
+    def body_pid(self, name: str) -> int:
+        """The process of a body that tells its id as its progress, once it has."""
+        task_id = self.in_body(name)
+        (told,) = (job.progress["message"] for job in self.jobs() if job.attempt.task_id == task_id)
+        return int(told)
+
     def jobs(self) -> list[Any]:
         return self.supervisor.jobs()
 

@@ -169,8 +169,7 @@ def test_an_idle_executor_that_is_killed_is_replaced(supervise):
 def test_a_stopped_executor_is_ended_like_any_other(supervise):
     with supervise() as worker:
         name = worker.schedule("light.heed", {"seconds": 60})
-        worker.in_body(name)
-        pid = _executors()[0]
+        pid = worker.body_pid(name)
         os.kill(pid, signal.SIGSTOP)
         worker.engine.tasks.terminate(worker.where)
         wait_for(lambda: not psutil.pid_exists(pid), "the executor's end", 15)
@@ -228,8 +227,7 @@ def test_a_cancelled_coroutine_in_a_thread_is_cancelled(supervise):
 def test_a_cancelled_body_that_heeds_nothing_is_dead_within_ten_seconds(supervise, task, is_alive):
     with supervise() as worker:
         name = worker.schedule(task, {"seconds": 600})
-        worker.in_body(name)
-        pid = _executors()[0]
+        pid = worker.body_pid(name)
         began = time.monotonic()
         worker.engine.tasks.terminate(worker.where)
         wait_for(lambda: not is_alive(pid), "the body's end", 10)
@@ -315,7 +313,7 @@ def test_the_status_tells_what_each_slot_does(supervise, tmp_path):
 
         wait_for(lambda: job() is not None and job().progress != "", "the status")
         assert (job().task, job().task_id, job().phase) == ("light.heed", task_id, "body")
-        assert job().progress == "1 of 10 (10 %): running"
+        assert job().progress == f"1 of 10 (10 %): {worker.body_pid(name)}"
         assert read_status(root).state == "running"
     assert read_status(root).state == "gone"
 
@@ -360,11 +358,3 @@ def test_what_is_not_through_at_the_deadline_is_given_back(supervise):
         wait_for(lambda: worker.supervisor.is_through, "the end", 10)
         assert worker.engine.given_back == [task_id]
         assert worker.tries(name)[-1].status is TryStatus.SCHEDULED
-
-
-def _executors() -> list[int]:
-    """The processes that run bodies: children of the reapers that are this process's children."""
-    found = []
-    for child in psutil.Process().children():
-        found += [grandchild.pid for grandchild in child.children()]
-    return found

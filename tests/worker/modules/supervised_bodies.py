@@ -42,7 +42,7 @@ def echo(params: Params) -> Answer:
 def heed(params: Params, context: TaskContext) -> Answer:
     """Runs until it is cancelled, or the seconds are over; its path tells how it ended."""
     for done in (0, 1):  # the second is held back for a moment
-        context.progress(done, 10, "running")
+        context.progress(done, 10, str(os.getpid()))
     deadline = time.monotonic() + params.seconds
     while not context.cancelled and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -58,7 +58,7 @@ def stubborn(params: Params, context: TaskContext) -> Answer:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if params.path is not None:
         params.path.write_text(str(os.getpid()))
-    context.progress(1, None, "running")
+    context.progress(1, None, str(os.getpid()))
     time.sleep(600)
     return Answer()
 
@@ -66,7 +66,7 @@ def stubborn(params: Params, context: TaskContext) -> Answer:
 @task(name="light.hold_the_lock", owner_email=OWNER)
 def hold_the_lock(params: Params, context: TaskContext) -> Answer:
     """Holds the interpreter lock for some seconds: no thread of this process runs meanwhile."""
-    context.progress(1, None, "holding")
+    context.progress(1, None, str(os.getpid()))
     ctypes.PyDLL(None).usleep(int(params.seconds * 1_000_000))
     return Answer(text="held")
 
