@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from datetime import UTC, datetime
 
 import pytest
 
@@ -237,7 +238,9 @@ def test_a_spool_that_cannot_be_read_is_said(spool, line):
 
 
 def test_a_killed_writer_leaves_the_whole_result_or_none(spool, attempt):
-    kept = KeptResult.of(attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * 4_000_000}}))
+    kept = KeptResult.of(
+        attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * 4_000_000}}), datetime.now(UTC)
+    )
     child = os.fork()
     if child == 0:
         try:

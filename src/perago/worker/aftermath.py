@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
 from perago.models import InstanceRecord, RuntimeTaskResult, TryStatus
@@ -16,14 +16,19 @@ from perago.worker.delivery import Delivered, Delivery
 from perago.worker.endings import Cause
 from perago.worker.executor import Executor
 from perago.worker.executor_attempt import attempt_to_json
-from perago.worker.executor_messages import Discard
+from perago.worker.executor_messages import Discard, Sweep
 from perago.worker.job import Died, Ended, Finished, Job, NotBegun, Outcome
 from perago.worker.journal import Journal
-from perago.worker.slot import Slot
 from perago.workspace import janitor
 from perago.workspace.directory import directory_name
 
 _STAGING_PHASES = frozenset({Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+
+
+class TakesChores(Protocol):
+    """A slot, which has an executor do something when it has no job."""
+
+    def add_chore(self, order: Discard | Sweep) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class Aftermath:
     writes: Callable[[str], bool]
     on_kept: Callable[[], None]
 
-    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome) -> None:
+    def finish(self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome) -> None:
         """Stop the lease, then report, give back, or do neither; then remove what is left."""
         died_in = job.phase
         job.stop_lease()
@@ -82,7 +87,7 @@ class Aftermath:
         delivered = self.delivery.deliver(job.attempt, result, last_look=look, execution_id=job.execution_id)
         if look is not None:
             look.release()
-        seconds = round(time.monotonic() - job.begun, 3)
+        seconds = round(job.clock.monotonic() - job.begun, 3)
         reason = f": {result.reason_for_incompletion}" if result.reason_for_incompletion else ""
         level = logging.INFO if result.status == "COMPLETED" else logging.WARNING
         text = f"{result.status} after {seconds} s{reason}"
@@ -100,7 +105,7 @@ class Aftermath:
         done = "given back" if was_ours else "not given back, as it is no longer this execution's"
         self.journal.tell(logging.INFO, f"{done}: {why}", job)
 
-    def _remove_what_is_left(self, slot: Slot, job: Job, died_in: str) -> None:
+    def _remove_what_is_left(self, slot: TakesChores, job: Job, died_in: str) -> None:
         """The files of an executor that was killed, and through its successor what it staged."""
         path = self.workspace_root / directory_name(job.attempt.task_id, job.execution_id)
         try:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from perago.errors import TaskExecutionError
 from perago.ports import WorkerEngine
 from perago.worker.attempt_runner import result_from
-from perago.worker.child_process import ChildProcess
 from perago.worker.endings import Cause, Step, next_step
 from perago.worker.executor_messages import FROM_EXECUTOR, Ask, Done, PhaseEvent
 from perago.worker.job import Died, Ended, Finished, Job, Outcome
 from perago.worker.journal import Journal
 from perago.worker.messages import Cancel, Log, Message, Metric, encode
 from perago.worker.questions import Question
+
+
+class Process(Protocol):
+    """An executor's process, as `ChildProcess` is one."""
+
+    @property
+    def exit_code(self) -> int | None: ...
+
+    def poll(self, seconds: float | None, /) -> Iterable[object]:
+        """What it sent, as soon as there is something; nothing when the seconds are over, or it has ended."""
+        ...
+
+    def send(self, data: bytes, /) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class AttemptUnderWay:
@@ -28,7 +44,7 @@ class AttemptUnderWay:
     """
 
     def __init__(
-        self, process: ChildProcess, engine: WorkerEngine, journal: Journal, job: Job, on_done: Callable[[Done], None]
+        self, process: Process, engine: WorkerEngine, journal: Journal, job: Job, on_done: Callable[[Done], None]
     ) -> None:
         self._process = process
         self._engine = engine
@@ -58,7 +74,7 @@ class AttemptUnderWay:
             case Metric():
                 self._journal.metric(self._job, message)
             case Ask():
-                self._questions.append(Question(message))
+                self._questions.append(Question(message, self._job.clock))
             case _:
                 raise TaskExecutionError("the executor sent what has no place in an attempt")
 
@@ -75,7 +91,7 @@ class AttemptUnderWay:
     def _ask_what_is_due(self) -> float | None:
         """Put the questions that are due; the seconds until the next one is."""
         for question in list(self._questions):
-            if question.due > time.monotonic():
+            if question.due > self._job.clock.monotonic():
                 continue
             answer = question.put(self._engine, self._job.attempt, patient=self._job.ending is None)
             if answer is not None:
@@ -83,13 +99,13 @@ class AttemptUnderWay:
                 self._process.send(encode(answer))
         if not self._questions:
             return None
-        return max(0.0, min(question.due for question in self._questions) - time.monotonic())
+        return max(0.0, min(question.due for question in self._questions) - self._job.clock.monotonic())
 
     def _end_what_is_to_end(self) -> float | None:
         """Take the step that is due; the seconds until the next one is."""
         while self._job.ending is not None:
             cause, since = self._job.ending
-            step, seconds = next_step(cause, self._job.phase, self._taken, time.monotonic() - since)
+            step, seconds = next_step(cause, self._job.phase, self._taken, self._job.clock.monotonic() - since)
             if step is Step.NONE:
                 return seconds
             self._taken = step

@@ -88,7 +88,7 @@ class Delivery:
         try:
             return self._report(attempt, result, last_look, execution_id)
         except PeragoError:  # the engine is away, or the store that the last look asks
-            self._keep(_Entry(KeptResult.of(attempt, result), last_look))
+            self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), last_look))
             return Delivered.KEPT
 
     def deliver_kept(self) -> list[tuple[KeptResult, Delivered]]:

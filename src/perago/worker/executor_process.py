@@ -159,7 +159,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
             for value in self._process.poll(max(0.0, deadline - time.monotonic())):
                 message = parse_message(value)
                 if isinstance(message, Ask) and job is not None:
-                    answer = Question(message).put(self._engine, job.attempt, patient=False)
+                    answer = Question(message, job.clock).put(self._engine, job.attempt, patient=False)
                     if answer is not None:
                         self._process.send(encode(answer))
                 elif isinstance(message, Ready | Failure | Done):

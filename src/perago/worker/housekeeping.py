@@ -10,9 +10,9 @@ from pathlib import Path
 
 from perago.errors import PeragoError
 from perago.ports import HandedOut
+from perago.worker.aftermath import TakesChores
 from perago.worker.executor_messages import Sweep
 from perago.worker.journal import Journal
-from perago.worker.slot import Slot
 from perago.workspace import janitor
 
 MAX_REPOSITORIES = 1000
@@ -26,7 +26,7 @@ class Housekeeping:
         self,
         root: Path,
         journal: Journal,
-        slots: Sequence[Slot],
+        slots: Sequence[TakesChores],
         *,
         ttl_seconds: float,
         interval_seconds: float,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from perago.models import AttemptIdentity, RuntimeTaskResult
-from perago.ports import HandedOut, Lease, WorkerEngine
+from perago.ports import Clock, HandedOut, Lease, SystemClock, WorkerEngine
 from perago.worker.endings import Cause
 
 HOLD_SECONDS = 1.0
@@ -55,6 +53,9 @@ Outcome = Finished | Died | NotBegun | Ended
 class Job:
     """An execution under way. Other threads look at it, and may ask for its end.
 
+    Args:
+        clock: where time comes from. Default: the machine's.
+
     Attributes:
         execution_id: ours, fresh.
         begun: monotonic seconds; begun_at: the same moment, UTC.
@@ -63,12 +64,13 @@ class Job:
         lease: None: not held (any more).
     """
 
-    def __init__(self, attempt: HandedOut) -> None:
+    def __init__(self, attempt: HandedOut, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.attempt = attempt
         self.identity = AttemptIdentity.of(attempt)
         self.execution_id = uuid.uuid4().hex
-        self.begun = time.monotonic()
-        self.begun_at = datetime.now(UTC)
+        self.begun = self.clock.monotonic()
+        self.begun_at = self.clock.now()
         self.phase = ""
         self.progress: dict[str, Any] = {}
         self.lease: Lease | None = None
@@ -92,7 +94,7 @@ class Job:
         with self._ending_lock:
             if self._ending is not None and (cause is not Cause.AT_ONCE or self._ending[0] is Cause.AT_ONCE):
                 return False
-            self._ending = (cause, time.monotonic())
+            self._ending = (cause, self.clock.monotonic())
         self._wake()
         return True
 
@@ -112,7 +114,7 @@ class Job:
         """Until heartbeats have to begin. Most light attempts are over by then: they cost none."""
         timeout = self.attempt.response_timeout_seconds
         latest = min(HOLD_SECONDS, timeout * HOLD_FRACTION) if timeout > 0 else HOLD_SECONDS
-        return self.begun + latest - time.monotonic()
+        return self.begun + latest - self.clock.monotonic()
 
     def stop_lease(self) -> None:
         """No more heartbeats, and none in flight."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from perago.errors import EngineError
-from perago.ports import HandedOut, WorkerEngine
+from perago.ports import Clock, HandedOut, SystemClock, WorkerEngine
 from perago.worker.journal import Journal
 
 TELL_SECONDS = 60.0
@@ -56,9 +55,13 @@ class Polling:
     journal: Journal
     answered_at: float | None = None
     is_starved: bool = False
-    _busy_at: float = field(default_factory=time.monotonic)
+    clock: Clock = field(default_factory=SystemClock)
+    _busy_at: float = field(init=False)
     _failures: int = 0
     _told_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._busy_at = self.clock.monotonic()
 
     def turn(self) -> float | None:
         """Poll once; returns the seconds until the next poll. None: there is no free slot, and `nudge` is due."""
@@ -77,7 +80,7 @@ class Polling:
                 self.give_back(attempt)
             else:
                 self.take(attempt)
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if attempts:
             self._busy_at = now
         if len(attempts) == free:
@@ -86,13 +89,13 @@ class Polling:
 
     def _failed(self, exc: EngineError) -> float:
         self._failures += 1
-        if time.monotonic() - self._told_at >= TELL_SECONDS:
-            self._told_at = time.monotonic()
+        if self.clock.monotonic() - self._told_at >= TELL_SECONDS:
+            self._told_at = self.clock.monotonic()
             self.journal.tell(logging.WARNING, f"polling failed, and is tried again: {exc}", failures=self._failures)
         return self.pace.after_failures(self._failures, random.random())  # noqa: S311 - spreads load, guards nothing
 
     def _answered(self) -> None:
-        self.answered_at = time.time()
+        self.answered_at = self.clock.now().timestamp()
         if self._failures:
             self.journal.tell(logging.INFO, f"the engine answers again, after {self._failures} polls that failed")
             self._failures = 0

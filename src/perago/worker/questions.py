@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from perago.errors import EngineError, PeragoError
-from perago.ports import Engine, HandedOut
+from perago.ports import Clock, Engine, HandedOut
 from perago.redaction import mask_text
 from perago.worker.executor_attempt import attempt_to_json, record_to_json
 from perago.worker.executor_messages import Answer, Ask
@@ -38,9 +38,13 @@ class Question:
     """
 
     ask: Ask
-    asked: float = field(default_factory=time.monotonic)
+    clock: Clock
     due: float = 0.0
     failures: int = 0
+    asked: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asked = self.clock.monotonic()
 
     def put(self, engine: Engine, attempt: HandedOut, *, patient: bool) -> Answer | None:
         """Ask the engine; None: it gave no answer, and is to be asked again when due.
@@ -51,7 +55,7 @@ class Question:
         try:
             return Answer(number=self.ask.number, value=self._value(engine, attempt))
         except EngineError as exc:
-            now = time.monotonic()
+            now = self.clock.monotonic()
             if not (patient and exc.retry_can_help and now - self.asked < PATIENCE_SECONDS):
                 return Answer(number=self.ask.number, failure=_failure(exc))
             self.failures += 1

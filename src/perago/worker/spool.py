@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -69,8 +69,8 @@ class KeptResult:
     version: Literal[1] = VERSION
 
     @classmethod
-    def of(cls, attempt: Attempt, result: RuntimeTaskResult) -> KeptResult:
-        return cls(attempt=KeptAttempt.of(attempt), result=result, kept_at=round(time.time() * 1000))
+    def of(cls, attempt: Attempt, result: RuntimeTaskResult, now: datetime) -> KeptResult:
+        return cls(attempt=KeptAttempt.of(attempt), result=result, kept_at=round(now.timestamp() * 1000))
 
     @property
     def file_name(self) -> str:
@@ -119,7 +119,7 @@ class ResultSpool:
             with suppress(OSError):
                 half_written.unlink()  # a killed writer's; there is one writer, and this is it
         found = [kept for path in paths if path.suffix == SUFFIX and (kept := _read(path)) is not None]
-        return sorted(found, key=lambda entry: entry.kept_at)
+        return sorted(found, key=lambda entry: (entry.kept_at, entry.file_name))
 
 
 def _read(path: Path) -> KeptResult | None:

@@ -37,6 +37,19 @@ def heartbeat_interval(response_timeout_seconds: float) -> float:
     return max(SHORTEST_INTERVAL_SECONDS, response_timeout_seconds / FRACTION)
 
 
+def pause_before_heartbeat(interval: float, silent_seconds: float, failures: int) -> float:
+    """Seconds until the next heartbeat: from the last one that was sent, not from its answer, as a slow server must not
+    stretch the interval.
+
+    Args:
+        silent_seconds: since the last one that the server answered was sent.
+        failures: in a row.
+    """
+    if failures:
+        return interval / RETRY_FRACTION
+    return max(0.0, interval - silent_seconds)
+
+
 class Heartbeat:
     """The heartbeat of one execution, within an event loop.
 
@@ -101,10 +114,7 @@ class Heartbeat:
             self._failures = 0
 
     def _pause(self) -> float:
-        """From the last one that was sent, not from its answer: a slow server must not stretch the interval."""
-        if self._failures:
-            return self._interval / RETRY_FRACTION
-        return max(0.0, self._interval - self.silent_seconds)
+        return pause_before_heartbeat(self._interval, self.silent_seconds, self._failures)
 
     async def _stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
