@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 
@@ -11,6 +12,18 @@ import pytest
 _COUNTED = "counted"
 
 pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
+
+
+def pytest_configure() -> None:
+    """Signals that the caller ignores (nohup, a shell's `&`) work again: what tests start inherits that."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGQUIT, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
