@@ -57,7 +57,7 @@ format: $(DEV) ## Format the code, and mend what can be mended
 	$(BIN)/ruff format
 
 lock: ## Pin the dependencies anew (needs uv)
-	$(COMPILE) --upgrade --group dev --output-file requirements/dev.txt
+	$(COMPILE) --upgrade --extra otel --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 
 clean: ## Remove what was made, .venv too

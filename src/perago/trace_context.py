@@ -1,0 +1,60 @@
+"""Whose trace an attempt belongs to: W3C Trace Context, <https://www.w3.org/TR/trace-context/>, read and handed on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TRACE_FIELDS = frozenset({"traceparent", "tracestate"})
+"""Top-level fields of a task's input that carry a trace; see docs/adr/0020."""
+
+MAX_TRACESTATE_LENGTH = 512
+"""Characters that the standard asks to pass on at least; what is longer is dropped."""
+
+_TRACEPARENT = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?P<more>-[!-~]*)?"
+)
+
+
+@dataclass(frozen=True)
+class TraceContext:
+    """A place in a trace, as it travels between systems.
+
+    Attributes:
+        traceparent: `00-<trace id>-<span id>-<flags>`.
+        tracestate: what tracing systems add; "": nothing.
+    """
+
+    traceparent: str
+    tracestate: str = ""
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables that programs take a trace from."""
+        found = {"TRACEPARENT": self.traceparent}
+        return {**found, "TRACESTATE": self.tracestate} if self.tracestate else found
+
+
+def trace_context_of(fields: Mapping[str, Any]) -> TraceContext | None:
+    """The trace that `traceparent` and `tracestate` name; None: there is none, or none that the standard allows.
+
+    A malformed one is passed over, as the standard has it: it must not fail the work.
+    """
+    parent, state = fields.get("traceparent"), fields.get("tracestate")
+    if not isinstance(parent, str) or not _is_sound(parent):
+        return None
+    is_passed_on = isinstance(state, str) and len(state) <= MAX_TRACESTATE_LENGTH and state.isascii()
+    return TraceContext(parent, str(state) if is_passed_on else "")
+
+
+def _is_sound(parent: str) -> bool:
+    match = _TRACEPARENT.fullmatch(parent)
+    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["more"]):
+        return False
+    return bool(match["trace"].strip("0") and match["span"].strip("0"))
+
+
+def without_trace(input_data: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's input as its attempt takes it: without the fields that carry a trace."""
+    return {name: value for name, value in input_data.items() if name not in TRACE_FIELDS}
