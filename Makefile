@@ -9,6 +9,8 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TESTS ?= tests
 ROUNDS ?= 1000
+TARGET ?= test
+SECONDS ?= 60
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \
@@ -17,7 +19,7 @@ COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --univ
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov bench races check lint types layers format lock clean
+.PHONY: help setup quickstart test cov bench races fuzz check lint types layers format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +41,10 @@ bench: $(RUN) ## Measure into benchmarks/RESULTS.md (BENCH_ONLY=git for one part
 
 races: $(DEV) ## Race five writers and a person on a real lakeFS, and judge the history (ROUNDS=1000)
 	$(BIN)/python tests/lakefs/race.py --rounds $(ROUNDS)
+
+fuzz: $(DEV) ## Hunt for inputs that break a parser, guided by coverage (TARGET=stamps, SECONDS=60 for each)
+	@$(PIP) install 'atheris>=3,<4'
+	$(BIN)/python tests/fuzz/fuzz.py '$(TARGET)' --seconds $(SECONDS)
 
 check: lint types layers ## Check lint, types and layering
 

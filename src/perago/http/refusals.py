@@ -15,7 +15,7 @@ def message_of(body: bytes) -> str:
     try:
         document = json.loads(body)
         message = document["message"] if isinstance(document, dict) else None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         message = None
     text = message if isinstance(message, str) else body[: 4 * MAX_SHOWN_CHARACTERS].decode(errors="replace")
     shown = " ".join(mask_text(text).split())

@@ -88,5 +88,5 @@ def _holder(directory: Path) -> str:
     try:
         found = json.loads((directory / LOCK_FILE).read_bytes())
         return f" (process {int(found['pid'])} on {found['host']}, worker {found['worker_id']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""

@@ -85,7 +85,7 @@ class Manifest:
         with storage_errors("cannot read manifest", path), path.open(encoding="utf-8") as file:
             try:
                 return cls._parse(file)
-            except (ValueError, TypeError, KeyError, StopIteration) as exc:
+            except (ValueError, TypeError, KeyError, StopIteration, RecursionError) as exc:
                 raise WorkspaceStorageError(
                     f"manifest {os.fspath(path)!a} is damaged ({exc}); run the attempt again"
                 ) from exc

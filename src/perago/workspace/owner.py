@@ -85,7 +85,7 @@ class OwnerMarker:
         try:
             with opened_file(path) as file:
                 return cls._of(json.loads(file.read(_MAX_MARKER_BYTES)))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
 
     @classmethod

@@ -101,7 +101,7 @@ class KeyToken:
             raise refused_without_words(call, api.root, answer.status)
         try:
             token = json.loads(answer.body)["token"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             token = None
         if not isinstance(token, str) or not token:
             raise ConductorError(call, api.root, status=answer.status, message="an answer without a token")

@@ -214,5 +214,5 @@ def _parse(data: bytes) -> Unfinished | None:
     try:
         record = json.loads(data)
         return Unfinished(tuple(map(str, record["locks"])), str(record["target"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -169,7 +169,7 @@ def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
     """
     try:
         return of(json.loads(answer.body))
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         fault = HttpFault(
             FaultKind.MALFORMED, f"the answer is not of the shape that lakeFS gives ({type(exc).__name__})"
         )

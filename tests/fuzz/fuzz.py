@@ -1,0 +1,77 @@
+"""Hunts with one of the targets, guided by coverage, until it finds something or the time is over.
+
+usage: python tests/fuzz/fuzz.py TARGET [--seconds N]   (its name, or a part of several; without one they are listed)
+
+Needs atheris (`pip install atheris`). The targets are the tests of this directory; what is found is printed as they
+print it, and belongs into them as an `@example`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+Target = Callable[[bytes], object]
+
+
+def targets() -> dict[str, Target]:
+    """Every test of this directory that hypothesis drives, by its name."""
+    found: dict[str, Target] = {}
+    for path in sorted(HERE.glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for name, value in vars(module).items():
+            if hasattr(value, "hypothesis") and not hasattr(value, "pytestmark"):
+                found[name] = value.hypothesis.fuzz_one_input
+    return found
+
+
+def hunt(name: str, seconds: int) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["perago"], enable_loader_override=False):
+        target = targets()[name]
+    began = time.monotonic()
+    runs = 0
+
+    def one(data: bytes) -> None:
+        nonlocal runs
+        runs += 1
+        target(data)
+        if time.monotonic() - began > seconds:
+            print(f"{name}: {runs} inputs in {seconds} s, nothing found", flush=True)
+            raise SystemExit
+
+    atheris.Setup([sys.argv[0], "-verbosity=0", "-print_final_stats=0", f"-artifact_prefix={HERE}/.found-"], one)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Hunt for inputs that break a parser.")
+    parser.add_argument("target", nargs="?", default="")
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--one", action="store_true", help="the target's name is whole")
+    arguments = parser.parse_args()
+    if arguments.one:
+        hunt(arguments.target, arguments.seconds)
+        return
+    names = [name for name in targets() if arguments.target in name]
+    if not arguments.target:
+        print("\n".join(names))
+        return
+    program = [sys.executable, __file__, "--one", "--seconds", str(arguments.seconds)]
+    sys.exit(max((subprocess.run([*program, name], check=False).returncode for name in names), default=2))
+
+
+if __name__ == "__main__":
+    main()
