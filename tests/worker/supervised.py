@@ -10,6 +10,7 @@ from typing import Any
 
 from perago.http.loop import LoopThread
 from perago.models import TryRecord, TryStatus
+from perago.telemetry.sink import OFF
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
 from perago.worker.executor_messages import Configure
@@ -30,6 +31,7 @@ class Supervised:
         self._targets = options.pop("targets", ["supervised_bodies"])
         self._store = options.pop("store", None)
         self._mode = options.pop("mode", "process")
+        self._telemetry = options.pop("telemetry", OFF)
         self._options = {"slots": 1, **options}
         self._names = 0
         self._stack = ExitStack()
@@ -61,7 +63,7 @@ class Supervised:
                 loop = LoopThread("perago-bodies")
                 stack.callback(loop.close)
                 make = thread_executors(configuration, self.engine, loop)
-            self.supervisor = Supervisor(settings, self.engine, make)
+            self.supervisor = Supervisor(settings, self.engine, make, telemetry=self._telemetry)
             stack.callback(self._close)
             self.supervisor.start()
             self._stack = stack.pop_all()

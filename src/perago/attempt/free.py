@@ -19,6 +19,7 @@ from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder
 from perago.telemetry.logs import log_event
+from perago.trace_context import TraceContext
 
 _NOBODY = AttemptIdentity(workflow_instance_id="", task_id="", retry_count=0)
 
@@ -35,6 +36,7 @@ def run_workspace_free_task_attempt(
     is_cancelled: Callable[[], bool] = bool,
     observer: Observer = log_event,
     clock: Clock | None = None,
+    trace: TraceContext | None = None,
 ) -> RuntimeTaskResult:
     """Run one attempt of a task without a workspace.
 
@@ -55,7 +57,9 @@ def run_workspace_free_task_attempt(
         raise TaskInputError(f"task {task.name!r} has a workspace; run it with run_workspace_task_attempt")
     identity = _NOBODY if attempt is None else AttemptIdentity.of(attempt)
     execution_id = execution_id or uuid.uuid4().hex
-    context = TaskContext(identity=identity, execution_id=execution_id, task_name=task.name, is_cancelled=is_cancelled)
+    context = TaskContext(
+        identity=identity, execution_id=execution_id, task_name=task.name, is_cancelled=is_cancelled, trace=trace
+    )
     phases = Phases(observer, clock or SystemClock(), execution_id=execution_id, task_id=identity.task_id)
     try:
         with phases(Phase.PARSE):

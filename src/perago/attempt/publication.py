@@ -135,7 +135,7 @@ class Target:
             history = read_history(self.workspace_input).on_branch(self.workspace_input.branch)
             record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
             plan = decide(history, record, self.applicant)
-            span.note(head=history.head, commits=len(history.commits), plan=_name(plan))
+            span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how_of(plan))
             if isinstance(plan, Refuse):
                 raise refusal(plan, self.workspace_input.branch, history.base)
         return plan
@@ -195,6 +195,21 @@ class Target:
                 self.ports.cleanup_staging(staged)
         except Exception:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
             return
+
+
+def how_of(plan: Plan | None) -> How | None:
+    """What an attempt that carries a plan out comes to; None: the plan does not say."""
+    match plan:
+        case Complete(_, None) | Seal(_, _, None):
+            return "unchanged"
+        case Complete() | Seal():
+            return "adopted"
+        case Publish(_, abandoned):
+            return "replaced" if abandoned else "published"
+        case Merge():
+            return "merged"
+        case _:
+            return None
 
 
 def _name(plan: Plan | None) -> str:

@@ -56,11 +56,12 @@ def report_attempt(
         EngineError: it did not stick in `MAX_REPORTS` posts.
     """
     with phases(Phase.REPORT, status=result.status) as span:
-        for _ in range(MAX_REPORTS):
+        for posts in range(1, MAX_REPORTS + 1):
             if not _is_current(engine, attempt):
                 span.note(reported=Reported.STALE.value)
                 return Reported.STALE
             other = last_look() if result.status == "COMPLETED" else None
+            span.note(posts=posts)
             engine.report_result(attempt, other or result)
             if engine.load_current_attempt(attempt).status != TryStatus.IN_PROGRESS:
                 span.note(reported=Reported.RECORDED.value)

@@ -55,6 +55,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
 from perago.telemetry.logs import log_event
+from perago.trace_context import TraceContext
 from perago.workspace.digest import digest_file
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, take_manifest
@@ -85,6 +86,7 @@ def run_workspace_task_attempt(
     keep_failed_workspace: bool = False,
     observer: Observer = log_event,
     clock: Clock | None = None,
+    trace: TraceContext | None = None,
 ) -> RuntimeTaskResult:
     """Run one workspace task attempt.
 
@@ -114,6 +116,7 @@ def run_workspace_task_attempt(
             phase says where.
         observer: gets every phase's events. Default: the standard library's logging.
         clock: where time comes from. Default: the machine's.
+        trace: the attempt's place in a trace, which the body and the stamp are given. Default: none.
 
     Returns:
         COMPLETED with `{"workspace": …, "result": …}`, or a failure with its reason. Everything that is raised within
@@ -149,6 +152,7 @@ def run_workspace_task_attempt(
         keep_failed_workspace=keep_failed_workspace,
         observer=observer,
         clock=clock or SystemClock(),
+        trace=trace,
     )
     try:
         return run.complete(input_data, ports)
@@ -182,6 +186,7 @@ class AttemptRun:
     keep_failed_workspace: bool
     observer: Observer
     clock: Clock
+    trace: TraceContext | None = None
 
     def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
         """Run it whole; raises what ends it early."""
@@ -232,6 +237,7 @@ class AttemptRun:
             execution_id=self.execution_id,
             task_name=self.task.name,
             is_cancelled=self.is_cancelled,
+            trace=self.trace,
         )
         call = BodyCall(task=self.task, params=params, raw_params=raw_params, metrics=self.metrics, context=context)
         return workspace_input, call

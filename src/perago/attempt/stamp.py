@@ -27,6 +27,7 @@ class Draft:
         params: as JSON, secret fields masked.
         params_digest: of `params`, so that it tells nothing of a secret.
         started: RFC 3339, UTC; started_monotonic: the same moment on the monotonic clock, seconds.
+        traceparent: the attempt's place in its trace; None: it has none.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Draft:
     code_digest: str
     started: str
     started_monotonic: float
+    traceparent: str | None
 
     @classmethod
     def begin(
@@ -61,6 +63,7 @@ class Draft:
             code_digest=code_digest(task),
             started=clock.now().isoformat(timespec="milliseconds"),
             started_monotonic=clock.monotonic(),
+            traceparent=None if call.context.trace is None else call.context.trace.traceparent,
         )
 
     def stamp(self, execution_id: str, worker_id: str, result: JsonObject, clock: Clock) -> Stamp:
@@ -86,6 +89,7 @@ class Draft:
             started_at=self.started,
             duration_ms=round((clock.monotonic() - self.started_monotonic) * 1000),
             worker=worker_id,
+            traceparent=self.traceparent,
         )
 
 

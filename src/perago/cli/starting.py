@@ -17,6 +17,7 @@ from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
 from perago.cli.output import printable_lines
 from perago.cli.repository import parse_address
+from perago.cli.telemetry import open_telemetry
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.settings import RuntimeConfig, load_runtime_config
@@ -67,12 +68,14 @@ def run_worker(arguments: StartArguments) -> int:
         signals = stack.enter_context(StopSignals())
         directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))
         stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
+        telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
         engine = stack.enter_context(_reached_engine(config))
         supervisor = Supervisor(
             worker_settings(config, worker_id, directory, slots=arguments.slots, pace=_pace(), domain=arguments.domain),
             engine,
             _executors(stack, arguments, config, worker_id, engine),
             lambda tasks: check_tasks(tasks, arguments, config, engine),
+            telemetry=telemetry,
         )
         try:
             supervisor.start(lambda: signals.count > 0)

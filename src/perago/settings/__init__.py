@@ -3,7 +3,7 @@
 Each fault names its variable and the source that it came from; all faults are told at once; no secret is ever shown.
 """
 
-from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig
+from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig, TracesConfig
 from perago.settings.load import load_run_config, load_runtime_config
 from perago.settings.roots import probe_root, resolve_root
 
@@ -12,6 +12,7 @@ __all__ = [
     "LakeFSConfig",
     "MetricsConfig",
     "RuntimeConfig",
+    "TracesConfig",
     "load_run_config",
     "load_runtime_config",
     "probe_root",

@@ -56,6 +56,20 @@ class MetricsConfig(_Config):
     export_interval_millis: int | None = None
 
 
+class TracesConfig(_Config):
+    """Where traces are sent by OTLP over HTTP.
+
+    Attributes:
+        endpoint: URL for traces.
+        compression: None: none.
+        timeout_millis: None: OpenTelemetry's default.
+    """
+
+    endpoint: str
+    compression: Literal["gzip"] | None = None
+    timeout_millis: int | None = None
+
+
 class RuntimeConfig(_Config):
     """Everything that a process of Perago is told from outside.
 
@@ -75,8 +89,11 @@ class RuntimeConfig(_Config):
         failure_reason_max_length: characters of a failure's reason that are reported.
         cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take; 0: there is none.
         fence: whether the publish fence is the store's own compare-and-swap, or rests on all writers' cooperation.
-        instance_id: tells this process's metrics from others'.
-        conductor, lakefs, metrics: None: not configured.
+        instance_id: tells this process's metrics and traces from others'; None: the worker's id does.
+        health_address: `host:port` that a worker tells of itself on; None: it does not.
+        prometheus: whether it serves metrics there too.
+        telemetry_disabled: `OTEL_SDK_DISABLED`.
+        conductor, lakefs, metrics, traces: None: not configured.
     """
 
     workspace_root: Path
@@ -96,9 +113,13 @@ class RuntimeConfig(_Config):
     cache_max_size: int = DEFAULT_CACHE_MAX_SIZE
     fence: Literal["exact", "cooperative"] = "exact"
     instance_id: str | None = None
+    health_address: str | None = None
+    prometheus: Literal["on", "off"] = "off"
+    telemetry_disabled: bool = False
     conductor: ConductorConfig | None = None
     lakefs: LakeFSConfig | None = None
     metrics: MetricsConfig | None = None
+    traces: TracesConfig | None = None
 
 
 def default_root() -> Path:

@@ -18,6 +18,7 @@ from perago.settings.config import (
     LakeFSConfig,
     MetricsConfig,
     RuntimeConfig,
+    TracesConfig,
     default_root,
 )
 from perago.settings.roots import probe_root, resolve_root
@@ -103,7 +104,7 @@ class _Given:
             fields[field_of(name)] = self._directory(name, cwd, default_root() / default)
         for name in probed:
             self._attempt(name, probe_root, fields[field_of(name)])
-        return RuntimeConfig(**fields, conductor=self._conductor(), lakefs=self._lakefs(), metrics=self._metrics())
+        return RuntimeConfig(**fields, conductor=self._conductor(), lakefs=self._lakefs(), **self._telemetry())
 
     def _check(self) -> tuple[dict[str, Any], frozenset[str]]:
         """The variables that are set and right, and the names of those that are wrong."""
@@ -166,22 +167,43 @@ class _Given:
         endpoint, key, secret = values
         return LakeFSConfig(endpoint_url=endpoint, access_key_id=key, secret_access_key=secret)
 
-    def _metrics(self) -> MetricsConfig | None:
-        """OpenTelemetry's own rules: a variable for metrics goes before the one for all signals."""
+    def _telemetry(self) -> dict[str, Any]:
+        """OpenTelemetry's own rules: a variable for one signal goes before the one for all of them."""
+        if self._variables.get("PERAGO_PROMETHEUS") == "on" and not self._is_given("PERAGO_HEALTH_ADDRESS"):
+            self._add(
+                "PERAGO_PROMETHEUS", "is on, but PERAGO_HEALTH_ADDRESS does not say where to serve metrics; set it"
+            )
         get = self._variables.get
-        endpoint = get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+        metrics = self._receiver("METRICS")
+        if metrics is not None:
+            metrics |= {
+                "instance_id": get("PERAGO_INSTANCE_ID"),
+                "export_interval_millis": get("OTEL_METRIC_EXPORT_INTERVAL"),
+            }
+        traces = self._receiver("TRACES")
+        return {
+            "telemetry_disabled": self._is_telemetry_disabled(),
+            "metrics": None if metrics is None else MetricsConfig(**metrics),
+            "traces": None if traces is None else TracesConfig(**traces),
+        }
+
+    def _receiver(self, signal: str) -> dict[str, Any] | None:
+        """Where a signal goes, and how; None: nowhere."""
+        get = self._variables.get
+        endpoint = get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
         if endpoint is None and (base := get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None:
-            endpoint = base.rstrip("/") + "/v1/metrics"
-        if endpoint is None or str(get("OTEL_SDK_DISABLED")).lower() == "true":
+            endpoint = base.rstrip("/") + f"/v1/{signal.lower()}"
+        if endpoint is None or get(f"OTEL_{signal}_EXPORTER") == "none" or self._is_telemetry_disabled():
             return None
-        compression = get("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION") or get("OTEL_EXPORTER_OTLP_COMPRESSION")
-        return MetricsConfig(
-            endpoint=endpoint,
-            instance_id=get("PERAGO_INSTANCE_ID"),
-            compression="gzip" if compression == "gzip" else None,
-            timeout_millis=get("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT") or get("OTEL_EXPORTER_OTLP_TIMEOUT"),
-            export_interval_millis=get("OTEL_METRIC_EXPORT_INTERVAL"),
-        )
+        compression = get(f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION") or get("OTEL_EXPORTER_OTLP_COMPRESSION")
+        return {
+            "endpoint": endpoint,
+            "compression": "gzip" if compression == "gzip" else None,
+            "timeout_millis": get(f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT") or get("OTEL_EXPORTER_OTLP_TIMEOUT"),
+        }
+
+    def _is_telemetry_disabled(self) -> bool:
+        return str(self._variables.get("OTEL_SDK_DISABLED")).lower() == "true"
 
     def _is_given(self, name: str) -> bool:
         return name in self._variables or name in self._refused

@@ -18,6 +18,7 @@ _SIZE_UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[smhd])", re.IGNORECASE)
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN_CHARACTERS = 60
+_LARGEST_PORT = 65535
 
 
 def shown(value: object) -> str:
@@ -93,6 +94,16 @@ def _is_http_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def read_address(value: object) -> str:
+    """Where to listen: "127.0.0.1:9464", "[::1]:9464", "0.0.0.0:0"."""
+    text = read_text(value)
+    host, _, port = text.rpartition(":")
+    is_sound = bool(host) and "/" not in host and "@" not in host and (":" not in host or host.startswith("["))
+    if not (is_sound and port.isascii() and port.isdigit() and int(port) <= _LARGEST_PORT):
+        raise ValueError(f"must be an address such as '127.0.0.1:9464', not {shown(value)}")
+    return text
 
 
 def read_letters_and_digits(value: object) -> str:

@@ -18,6 +18,8 @@ SizeOrZero = Annotated[int, BeforeValidator(values.read_size_or_zero)]
 Count = Annotated[int, BeforeValidator(values.read_count)]
 Duration = Annotated[timedelta, BeforeValidator(values.read_duration)]
 KeyId = Annotated[str, BeforeValidator(values.read_secret)]
+Compression = Annotated[str, BeforeValidator(values.one_of("gzip", "none"))]
+Exporter = Annotated[str, BeforeValidator(values.one_of("otlp", "none"))]
 Secret = Annotated[SecretStr, BeforeValidator(values.read_secret)]
 
 
@@ -50,6 +52,8 @@ class Variables(BaseSettings):
         Annotated[Literal["exact", "cooperative"], BeforeValidator(values.one_of("exact", "cooperative"))] | None
     ) = None
     PERAGO_INSTANCE_ID: Text | None = None
+    PERAGO_HEALTH_ADDRESS: Annotated[str, BeforeValidator(values.read_address)] | None = None
+    PERAGO_PROMETHEUS: Annotated[Literal["on", "off"], BeforeValidator(values.one_of("on", "off"))] | None = None
 
     CONDUCTOR_SERVER_URL: Url | None = None
     CONDUCTOR_AUTH_KEY: KeyId | None = None
@@ -62,10 +66,15 @@ class Variables(BaseSettings):
     OTEL_SDK_DISABLED: Text | None = None
     OTEL_EXPORTER_OTLP_ENDPOINT: Url | None = None
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: Url | None = None
-    OTEL_EXPORTER_OTLP_COMPRESSION: Annotated[str, BeforeValidator(values.one_of("gzip", "none"))] | None = None
-    OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: Annotated[str, BeforeValidator(values.one_of("gzip", "none"))] | None = None
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: Url | None = None
+    OTEL_METRICS_EXPORTER: Exporter | None = None
+    OTEL_TRACES_EXPORTER: Exporter | None = None
+    OTEL_EXPORTER_OTLP_COMPRESSION: Compression | None = None
+    OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: Compression | None = None
+    OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: Compression | None = None
     OTEL_EXPORTER_OTLP_TIMEOUT: Count | None = None
     OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: Count | None = None
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: Count | None = None
     OTEL_METRIC_EXPORT_INTERVAL: Count | None = None
 
     @model_validator(mode="before")

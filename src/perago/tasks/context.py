@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from perago.errors import TaskCancelledError
 from perago.models import AttemptIdentity
 from perago.redaction import mask_json, mask_urls
+from perago.trace_context import TraceContext
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
@@ -42,6 +43,7 @@ class TaskContext:
         task_name: name of the task definition.
         is_cancelled: asked for `cancelled`; safe to call from any thread of the body.
         on_progress: takes what `progress` tells.
+        trace: the attempt's place in its trace; None: it belongs to none.
     """
 
     identity: AttemptIdentity
@@ -49,6 +51,7 @@ class TaskContext:
     task_name: str
     is_cancelled: Callable[[], bool] = bool
     on_progress: ReportProgress = _report_nothing
+    trace: TraceContext | None = None
 
     @classmethod
     def for_test(
@@ -111,6 +114,16 @@ class TaskContext:
     def iteration(self) -> int | None:
         """Of the loop that the task is in; None: the engine does not say."""
         return self.identity.iteration
+
+    @property
+    def traceparent(self) -> str | None:
+        """The attempt's place in its trace, as W3C has it, for what the body calls; None: it belongs to none."""
+        return None if self.trace is None else self.trace.traceparent
+
+    @property
+    def tracestate(self) -> str | None:
+        """What tracing systems have added to it; None: nothing."""
+        return None if self.trace is None else self.trace.tracestate or None
 
     # -- where do I log
 

@@ -12,12 +12,13 @@ from perago.errors import EngineError, WorkspaceStorageError
 from perago.models import InstanceRecord, RuntimeTaskResult, TryStatus
 from perago.ports import Phase, WorkerEngine
 from perago.redaction import mask_text
+from perago.telemetry import facts as telemetry
 from perago.worker.delivery import Delivered, Delivery
 from perago.worker.endings import Cause
 from perago.worker.executor import Executor
 from perago.worker.executor_attempt import attempt_to_json
 from perago.worker.executor_messages import Discard, Sweep
-from perago.worker.job import Died, Ended, Finished, Job, NotBegun, Outcome
+from perago.worker.job import Died, Ended, Finished, Job, Outcome
 from perago.worker.journal import Journal
 from perago.workspace import janitor
 from perago.workspace.directory import directory_name
@@ -53,34 +54,46 @@ class Aftermath:
     def finish(self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome) -> None:
         """Stop the lease, then report, give back, or do neither; then remove what is left."""
         died_in = job.phase
-        job.stop_lease()
-        job.phase = Phase.REPORT.value
-        match outcome:
-            case Finished(result):
-                self._deliver(job, result, executor)
-            case Died(reason):
-                self._deliver(job, self._failed(job, reason), None)
-            case NotBegun():
-                self._give_back(job, "its executor was gone before it began")
-            case Ended(Cause.CANCELLED):
-                text = "ended: the execution is no longer the engine's current one; nothing is reported"
-                self.journal.tell(logging.INFO, text, job)
-            case Ended(cause):
-                self._give_back(job, f"the worker is shutting down ({cause})")
-        if not isinstance(outcome, Finished) and not executor.is_alive:
-            self._remove_what_is_left(slot, job, died_in)
-        self.journal.forget(job)
+        became, reason = telemetry.Outcome.FAILED, None
+        try:
+            job.stop_lease()
+            job.phase = Phase.REPORT.value
+            became, reason = self._settle(executor, job, outcome)
+            if not isinstance(outcome, Finished) and not executor.is_alive:
+                self._remove_what_is_left(slot, job, died_in)
+        finally:
+            self.journal.end(job, became, reason)
 
     def give_back_unbegun(self, job: Job, why: str) -> None:
         """Give a task back that no slot has."""
         job.stop_lease()
         self._give_back(job, why)
+        self.journal.end(job, telemetry.Outcome.GIVEN_BACK, why)
+
+    def _settle(self, executor: Executor, job: Job, outcome: Outcome) -> tuple[telemetry.Outcome, str | None]:
+        """Report, give back, or do neither; returns what became of the attempt, and why."""
+        match outcome:
+            case Finished(result):
+                return self._deliver(job, result, executor), result.reason_for_incompletion
+            case Died(reason):
+                result = self._failed(job, reason)
+                return self._deliver(job, result, None), result.reason_for_incompletion
+            case Ended(Cause.CANCELLED):
+                text = "ended: the execution is no longer the engine's current one; nothing is reported"
+                self.journal.tell(logging.INFO, text, job)
+                return telemetry.Outcome.CANCELLED, text
+            case Ended(cause):
+                why = f"the worker is shutting down ({cause})"
+            case _:
+                why = "its executor was gone before it began"
+        self._give_back(job, why)
+        return telemetry.Outcome.GIVEN_BACK, why
 
     def _failed(self, job: Job, reason: str) -> RuntimeTaskResult:
         text = mask_text(f"task {job.attempt.task_def_name!r}: {reason}")[: self.failure_reason_max_length]
         return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
 
-    def _deliver(self, job: Job, result: RuntimeTaskResult, executor: Executor | None) -> None:
+    def _deliver(self, job: Job, result: RuntimeTaskResult, executor: Executor | None) -> telemetry.Outcome:
         look = None
         if self.writes(job.attempt.task_def_name):
             look = _LastLook(self.engine, job, executor)
@@ -94,6 +107,7 @@ class Aftermath:
         self.journal.tell(level, text, job, status=result.status, seconds=seconds, delivered=delivered.value)
         if delivered is Delivered.KEPT:
             self.on_kept()
+        return telemetry.Outcome.CANCELLED if delivered is Delivered.VOID else telemetry.Outcome(result.status.lower())
 
     def _give_back(self, job: Job, why: str) -> None:
         try:

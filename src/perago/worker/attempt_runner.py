@@ -15,8 +15,10 @@ from perago.models import JsonObject, RuntimeTaskResult
 from perago.ports import HandedOut, LoadCurrentAttempt, LoadRecord, Observer, ignore
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.load import load_module_tasks
-from perago.tasks.metrics import MetricRecorder
+from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.taskdef import build_taskdef
+from perago.telemetry.instruments import Group
+from perago.trace_context import TraceContext, without_trace
 from perago.worker.executor_messages import DeclaredTask
 from perago.worker.executor_store import ExecutorStore
 from perago.worker.result_limit import within_limit
@@ -28,6 +30,7 @@ class Surroundings:
 
     Attributes:
         load_current_attempt, load_record: the engine's.
+        trace: the attempt's place in its trace; None: it has none.
     """
 
     load_current_attempt: LoadCurrentAttempt
@@ -36,6 +39,7 @@ class Surroundings:
     is_cancelled: Callable[[], bool]
     invoke_body: InvokeBody = invoke_in_process
     metrics: MetricRecorder = field(default_factory=MetricRecorder)
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +59,11 @@ class AttemptRunner:
     def run(self, attempt: HandedOut, execution_id: str, around: Surroundings) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up."""
         task = self.tasks[attempt.task_def_name]
+        input_data = without_trace(attempt.input_data)
         if not task.has_workspace:
             return run_workspace_free_task_attempt(
                 task,
-                attempt.input_data,
+                input_data,
                 attempt=attempt,
                 execution_id=execution_id,
                 metrics=around.metrics,
@@ -66,13 +71,14 @@ class AttemptRunner:
                 invoke_body=within_limit(around.invoke_body),
                 is_cancelled=around.is_cancelled,
                 observer=around.observer,
+                trace=around.trace,
             )
         budget = task.controls.publish_budget
         merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
         store = self.store.open(around.observer, merge_seconds)
         return run_workspace_task_attempt(
             task,
-            attempt.input_data,
+            input_data,
             attempt,
             self.workspace_root,
             download_workspace=store.download_workspace,
@@ -90,6 +96,7 @@ class AttemptRunner:
             invoke_body=within_limit(around.invoke_body),
             is_cancelled=around.is_cancelled,
             observer=around.observer,
+            trace=around.trace,
         )
 
     def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
@@ -107,9 +114,21 @@ class AttemptRunner:
                 has_workspace=task.has_workspace,
                 is_read_only=task.workspace is not None and task.workspace.read_only,
                 taskdef=build_taskdef(task),
+                metric_groups=_metric_groups(task),
             )
             for task in self.tasks.values()
         ]
+
+
+def _metric_groups(task: TaskDefinition) -> list[Group]:
+    """Those that the task's `MetricSpec` leaves on; all of them where it has none."""
+    wanted = MetricSpec() if task.metrics is None else task.metrics
+    groups: dict[Group, bool] = {
+        "attempts": wanted.attempts,
+        "workspace_io": wanted.workspace_io,
+        "worker_capacity": wanted.worker_capacity,
+    }
+    return [group for group, is_wanted in groups.items() if is_wanted]
 
 
 def load_tasks(targets: list[str]) -> dict[str, TaskDefinition]:

@@ -16,6 +16,7 @@ from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
+from perago.trace_context import trace_context_of
 from perago.worker.messages import TO_BODY, Decoder, Failure, Result, Start
 from perago.worker.outbox import Outbox, OutboxMetrics, failure_of, raise_terminated, send_logs_to
 
@@ -45,12 +46,15 @@ def _invoke(start: Start, outbox: Outbox, cancelled: threading.Event) -> Mapping
     if start.cwd is not None:
         os.chdir(start.cwd)
     send_logs_to(outbox, start.log_levels)
+    trace = trace_context_of(start.trace)
+    os.environ.update({} if trace is None else trace.as_environment())
     task = load_module_task(start.target)
     context = TaskContext(
         identity=AttemptIdentity(**start.identity),
         execution_id=start.execution_id,
         task_name=start.task_name,
         is_cancelled=cancelled.is_set,
+        trace=trace,
     ).reporting_to(outbox.report_progress)
     return invoke_in_process(
         BodyCall(

@@ -188,6 +188,7 @@ def _encode_start(target: str, call: BodyCall) -> bytes:
         workspace=None if call.workspace is None else str(call.workspace.absolute()),
         metrics=call.metrics is not None,
         log_levels=_log_levels(),
+        trace={} if call.context.trace is None else asdict(call.context.trace),
     )
     try:
         return encode(start)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from perago.errors import PeragoError
 from perago.models import RuntimeTaskResult
+from perago.trace_context import trace_context_of
 from perago.worker.attempt_runner import AttemptRunner, Surroundings, load_tasks
 from perago.worker.executor_attempt import ExecutorAttempt
 from perago.worker.executor_messages import Configure, Discard, Done, Look, Ready, Run, Sweep
@@ -104,9 +105,11 @@ class _Executor:
             observer=self._observer,
             is_cancelled=self._link.cancelled.is_set,
             metrics=self._metrics,
+            trace=trace_context_of(order.trace),
         )
         try:
             with _UnchangedProcess():
+                os.environ.update({} if around.trace is None else around.trace.as_environment())
                 return self._runner.run(attempt, order.execution_id, around)
         except Terminated:
             raise

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
+from perago.telemetry.facts import ALL_GROUPS
+from perago.telemetry.instruments import Group
 from perago.worker.messages import Cancel, Failure, Log, Message, Metric
 
 # ---------------------------------------------------------------- to the executor
@@ -63,11 +65,13 @@ class Run(Message):
 
     Attributes:
         attempt: the fields of `ExecutorAttempt`.
+        trace: the attempt's place in its trace, the fields of `TraceContext`; empty: it has none.
     """
 
     kind: Literal["run"] = "run"
     attempt: dict[str, Any]
     execution_id: str
+    trace: dict[str, str] = Field(default_factory=dict)
 
 
 class Look(Message):
@@ -111,6 +115,7 @@ class DeclaredTask(Message):
     Attributes:
         target: `module:function`.
         taskdef: as it has to be registered.
+        metric_groups: of Perago's own metrics that are recorded for it; see `MetricSpec`.
     """
 
     name: str
@@ -118,6 +123,7 @@ class DeclaredTask(Message):
     has_workspace: bool
     is_read_only: bool
     taskdef: dict[str, Any]
+    metric_groups: list[Group] = Field(default_factory=lambda: sorted(ALL_GROUPS))
 
 
 class Ready(Message):
@@ -128,7 +134,7 @@ class Ready(Message):
 
 
 class PhaseEvent(Message):
-    """An event of the observer; `error` is the class and text of what failed the phase."""
+    """An event of the observer; `error` is class and text of what failed the phase, `error_type` the class alone."""
 
     kind: Literal["phase"] = "phase"
     phase: str
@@ -136,6 +142,7 @@ class PhaseEvent(Message):
     seconds: float
     attributes: dict[str, Any] = Field(default_factory=dict)
     error: str | None = None
+    error_type: str | None = None
 
 
 class Ask(Message):

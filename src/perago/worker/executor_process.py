@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 
@@ -104,7 +105,8 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         self._process.poll(0)
         if not self.is_alive:
             return NotBegun()
-        order = Run(attempt=attempt_to_json(job.attempt), execution_id=job.execution_id)
+        trace = {} if job.trace is None else asdict(job.trace)
+        order = Run(attempt=attempt_to_json(job.attempt), execution_id=job.execution_id, trace=trace)
         try:
             self._process.send(encode(order))
         except ValueError as exc:

@@ -94,6 +94,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
             is_cancelled=lambda: job.is_cancelled,
             invoke_body=lambda call: _invoke(call, job, self._loop),
             metrics=_JobMetrics(self._journal, job),
+            trace=job.trace,
         )
         self._handler.job = job
         token = JOB.set(job)  # goes with the body onto the event loop too
@@ -133,6 +134,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
                 seconds=event.seconds,
                 attributes=dict(event.attributes),
                 error=error,
+                error_type=None if event.error is None else type(event.error).__name__,
             ),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from perago.models import AttemptIdentity, RuntimeTaskResult
 from perago.ports import Clock, HandedOut, Lease, SystemClock, WorkerEngine
+from perago.trace_context import TraceContext
 from perago.worker.endings import Cause
 
 HOLD_SECONDS = 1.0
@@ -62,6 +63,7 @@ class Job:
         phase: that the attempt is in; "" before the first.
         progress: what the body told last: `done`, `total`, `message`.
         lease: None: not held (any more).
+        trace: its place in its trace, for body and stamp; None: it has none.
     """
 
     def __init__(self, attempt: HandedOut, clock: Clock | None = None) -> None:
@@ -74,6 +76,7 @@ class Job:
         self.phase = ""
         self.progress: dict[str, Any] = {}
         self.lease: Lease | None = None
+        self.trace: TraceContext | None = None
         self.lease_lock = threading.Lock()
         self._ending: tuple[Cause, float] | None = None
         self._ending_lock = threading.Lock()

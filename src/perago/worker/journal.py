@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from perago.ports import HandedOut, Phase
+from perago.ports import Event, HandedOut, Phase
 from perago.redaction import mask_text
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.instruments import REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
+from perago.telemetry.sink import OFF, Telemetry
+from perago.trace_context import trace_context_of
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.job import Job
 from perago.worker.messages import Log, Metric
@@ -32,15 +36,39 @@ class Journal:
     Args:
         lines: where bodies' lines and progress go, besides the log.
         on_change: called when a phase begins or progress is told.
+        telemetry: is told of attempts, besides the log.
     """
 
-    def __init__(self, lines: TaskLines, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, lines: TaskLines, on_change: Callable[[], None] = lambda: None, telemetry: Telemetry = OFF
+    ) -> None:
         self._lines = lines
+        self._telemetry = telemetry
         self._on_change = on_change
         self._told: dict[str, float] = {}  # execution id -> when its progress was told last
 
+    def begin(self, job: Job, groups: Iterable[Group]) -> None:
+        """An attempt begins; gives the job its place in its trace.
+
+        Args:
+            groups: of metrics that are recorded for its task.
+        """
+        job.trace = self._telemetry.begin(
+            Execution(
+                task=job.attempt.task_def_name,
+                workflow_instance_id=job.identity.workflow_instance_id,
+                reference_task_name=job.identity.reference_task_name,
+                task_id=job.identity.task_id,
+                retry_count=job.identity.retry_count,
+                execution_id=job.execution_id,
+                trace=trace_context_of(job.attempt.input_data),
+                groups=frozenset(groups),
+            )
+        )
+
     def phase(self, job: Job, event: PhaseEvent) -> None:
         """Take down an event of an attempt's phase."""
+        self._telemetry.phase(job.execution_id, _fact_of(event))
         if event.event == "started":
             job.phase = event.phase
             self._on_change()
@@ -61,6 +89,8 @@ class Journal:
 
     def metric(self, job: Job, message: Metric) -> None:
         """Take down a value that a body has recorded."""
+        value = TaskValue(instrument=message.instrument, name=message.name, value=message.value, labels=message.labels)
+        self._telemetry.value(job.execution_id, value)
         fields = {"metric": message.name, "value": message.value, "labels": message.labels}
         write(logging.DEBUG, f"{message.instrument} {message.name}", {**job.fields(), **fields})
 
@@ -68,8 +98,18 @@ class Journal:
         """Take down what the worker itself has to say."""
         write(level, text, {**({} if job is None else job.fields()), **fields})
 
-    def forget(self, job: Job) -> None:
+    def report(self, event: Event) -> None:
+        """Take down an event of the phase in which a result is reported; without an execution it is a later round."""
+        if event.execution_id:
+            self._telemetry.phase(event.execution_id, PhaseFact.of(event))
+        elif event.kind == "started":
+            self._telemetry.count(REPORT_RETRIES)
+        if event.kind == "failed":
+            self.tell(logging.DEBUG, f"{event.phase} failed: {event.error}", execution=event.execution_id)
+
+    def end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
         """The job is through."""
+        self._telemetry.end(job.execution_id, outcome, reason)
         self._told.pop(job.execution_id, None)
 
     def _end_phase(self, job: Job, event: PhaseEvent) -> None:
@@ -95,6 +135,17 @@ class Journal:
         text = progress_text(job.progress)
         self._lines.add(job.attempt, f"progress {mask_text(text)}")
         write(logging.INFO, f"progress {text}", job.fields())
+
+
+def _fact_of(event: PhaseEvent) -> PhaseFact:
+    return PhaseFact(
+        phase=event.phase,
+        kind=event.event,
+        seconds=event.seconds,
+        attributes=event.attributes,
+        error_type=event.error_type,
+        error=event.error or "",
+    )
 
 
 def progress_text(progress: dict[str, Any]) -> str:

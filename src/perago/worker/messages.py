@@ -38,6 +38,7 @@ class Start(Message):
         workspace: absolute path of the body's directory; None for a free task.
         metrics: whether the caller takes metrics.
         log_levels: logger name ("" is the root) -> level, so that the caller's log settings hold.
+        trace: the attempt's place in its trace, the fields of `TraceContext`; empty: it has none.
     """
 
     kind: Literal["start"] = "start"
@@ -51,6 +52,7 @@ class Start(Message):
     workspace: str | None
     metrics: bool
     log_levels: dict[str, int]
+    trace: dict[str, str] = Field(default_factory=dict)
 
 
 class Cancel(Message):

@@ -67,6 +67,7 @@ class PhaseSender:
                 seconds=event.seconds,
                 attributes=_json_attributes(event),
                 error=error,
+                error_type=None if event.error is None else type(event.error).__name__,
             )
         )
 

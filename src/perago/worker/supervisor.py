@@ -6,11 +6,14 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from perago.errors import PeragoError
-from perago.ports import Event, HandedOut, WorkerEngine
+from perago.ports import HandedOut, WorkerEngine
+from perago.telemetry import instruments
+from perago.telemetry.sink import OFF, Telemetry
 from perago.worker.aftermath import Aftermath
 from perago.worker.cancellation import CancellationCheck
 from perago.worker.delivery import Delivered, Delivery, pause_before_round
@@ -42,6 +45,7 @@ class Supervisor:
     Args:
         make_executor: makes one; called in the slot's thread, with the journal for what it tells.
         check_tasks: is given the tasks of the first executor that is ready; what it raises ends the start.
+        telemetry: is told of attempts, slots and executors; the caller closes it.
     """
 
     def __init__(
@@ -50,13 +54,18 @@ class Supervisor:
         engine: WorkerEngine,
         make_executor: Callable[[Journal], AbstractContextManager[Executor]],
         check_tasks: Callable[[Sequence[DeclaredTask]], None] = lambda tasks: None,  # noqa: ARG005
+        *,
+        telemetry: Telemetry = OFF,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._check_tasks = check_tasks
         self._task_log = TaskLog(engine.log)
-        self.journal = Journal(self._task_log, self._note_change)
-        self._delivery = Delivery(engine, ResultSpool(settings.directory / SPOOL_DIRECTORY), observer=self._tell_report)
+        self._telemetry = telemetry
+        self.journal = Journal(self._task_log, self._note_change, telemetry)
+        self._delivery = Delivery(
+            engine, ResultSpool(settings.directory / SPOOL_DIRECTORY), observer=self.journal.report
+        )
         self._tasks: dict[str, DeclaredTask] = {}
         self._first_answer = threading.Event()
         self._start_error: PeragoError | None = None
@@ -93,6 +102,8 @@ class Supervisor:
         self._deliverer = Loop("perago-delivery", self._deliver_kept)
         self._keeper = Loop("perago-housekeeping", self._housekeeping.turn)
         self._watcher = Loop("perago-watch", self._watch().turn)
+        telemetry.watch(instruments.SLOTS, self._slot_states)
+        telemetry.watch(instruments.RESULTS_WAITING, lambda: {"": self._delivery.waiting})
 
     # ---- its life
 
@@ -183,6 +194,7 @@ class Supervisor:
         if not self._first_answer.is_set():
             self._start_error = error
             self._first_answer.set()
+        self._telemetry.count(instruments.EXECUTOR_DEATHS)
         text = f"slot {slot.number} gets another executor: {reason}"
         self.journal.tell(logging.WARNING, text, deaths=slot.deaths)
         self._changed = True
@@ -227,6 +239,8 @@ class Supervisor:
     def _take(self, attempt: HandedOut) -> None:
         job = Job(attempt)
         self._housekeeping.note(attempt)
+        task = self._tasks.get(attempt.task_def_name)
+        self.journal.begin(job, () if task is None else task.metric_groups)
         if not any(slot.assign(job) for slot in self._slots):
             self._aftermath.give_back_unbegun(job, "its slot was gone")
             return
@@ -254,11 +268,12 @@ class Supervisor:
         task = self._tasks.get(task_name)
         return task is not None and task.has_workspace and not task.is_read_only
 
-    def _tell_report(self, event: Event) -> None:
-        if event.kind == "failed":
-            self.journal.tell(logging.DEBUG, f"{event.phase} failed: {event.error}", execution=event.execution_id)
-
     # ---- watching
+
+    def _slot_states(self) -> dict[str, int]:
+        """How many slots are in each state; those in which none is are 0, so that a series never stands still."""
+        states = Counter(slot.state.value for slot in self._slots)
+        return {state.value: states[state.value] for state in SlotState}
 
     def _watch(self) -> Watch:
         return Watch(

@@ -1,0 +1,84 @@
+"""Opening what the settings say of telemetry; nothing of OpenTelemetry is loaded where they say nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from perago.errors import RuntimeConfigError
+from perago.settings import RuntimeConfig
+from perago.telemetry.sink import OFF, Telemetry
+
+if TYPE_CHECKING:
+    from perago.telemetry.otel import OtelSettings, OtelTelemetry
+
+_LOGGER = logging.getLogger("perago.telemetry")
+_MEND = "install Perago with its extra 'otel', such as by `pip install 'perago[otel]'`"
+
+
+@contextmanager
+def open_telemetry(config: RuntimeConfig, instance_id: str, *, scraped: bool = False) -> Iterator[Telemetry]:
+    """The sink that the settings ask for; at the end what waits is sent, within `otel.CLOSE_SECONDS`.
+
+    Args:
+        instance_id: tells this process from others, unless the settings do.
+        scraped: this process serves metrics to Prometheus, if the settings say so.
+
+    Raises:
+        RuntimeConfigError: Prometheus is asked for, and the packages for it are not installed.
+    """
+    opened = _opened(config, instance_id, scraped=scraped)
+    if opened is None:
+        yield OFF
+        return
+    try:
+        yield opened
+    finally:
+        if not opened.close():
+            _LOGGER.warning("the receiver of telemetry did not take the last of it in time")
+
+
+def _opened(config: RuntimeConfig, instance_id: str, *, scraped: bool) -> OtelTelemetry | None:
+    prometheus = scraped and config.prometheus == "on" and not config.telemetry_disabled
+    if config.metrics is None and config.traces is None and not prometheus:
+        return None
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        if prometheus:
+            raise RuntimeConfigError(f"PERAGO_PROMETHEUS is on, which takes packages that are not installed; {_MEND}")
+        _LOGGER.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but nothing is sent: packages are missing; %s", _MEND)
+        return None
+    from perago.telemetry.otel import OtelTelemetry
+
+    return OtelTelemetry(_settings(config, config.instance_id or instance_id, prometheus=prometheus))
+
+
+def _settings(config: RuntimeConfig, instance_id: str, *, prometheus: bool) -> OtelSettings:
+    from perago.telemetry.otel import OtelSettings, Receiver
+
+    metrics, traces = config.metrics, config.traces
+    return OtelSettings(
+        instance_id=instance_id,
+        metrics=None
+        if metrics is None
+        else Receiver(
+            endpoint=metrics.endpoint,
+            compression=metrics.compression,
+            timeout_seconds=_seconds(metrics.timeout_millis),
+            interval_seconds=_seconds(metrics.export_interval_millis),
+        ),
+        traces=None
+        if traces is None
+        else Receiver(
+            endpoint=traces.endpoint,
+            compression=traces.compression,
+            timeout_seconds=_seconds(traces.timeout_millis),
+        ),
+        prometheus=prometheus,
+    )
+
+
+def _seconds(millis: int | None) -> float | None:
+    return None if millis is None else millis / 1000

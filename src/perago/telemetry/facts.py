@@ -1,0 +1,83 @@
+"""What a sink of telemetry is told of an attempt, whoever runs it: a worker's supervisor, or `perago run`."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from perago.ports import Event, EventKind
+from perago.redaction import text_of
+from perago.telemetry.instruments import Group
+from perago.trace_context import TraceContext
+
+ALL_GROUPS: frozenset[Group] = frozenset({"attempts", "workspace_io", "worker_capacity"})
+
+
+class Outcome(enum.StrEnum):
+    """What became of an attempt."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    FAILED_WITH_TERMINAL_ERROR = "failed_with_terminal_error"
+    CANCELLED = "cancelled"  # the execution was no longer the engine's current one
+    GIVEN_BACK = "given_back"  # the worker shut down
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Whose events they are.
+
+    Attributes:
+        trace: that the attempt belongs to; None: none was given.
+        groups: of metrics that are recorded for its task.
+    """
+
+    task: str
+    workflow_instance_id: str
+    reference_task_name: str | None
+    task_id: str
+    retry_count: int
+    execution_id: str
+    trace: TraceContext | None = None
+    groups: frozenset[Group] = ALL_GROUPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseFact:
+    """An event of the observer, without what holds references.
+
+    Attributes:
+        seconds: duration of the phase so far.
+        error_type: name of the class of what failed it; error: its text, masked.
+    """
+
+    phase: str
+    kind: EventKind
+    seconds: float = 0.0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    error_type: str | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, event: Event) -> PhaseFact:
+        failed = event.error is not None
+        return cls(
+            phase=event.phase.value,
+            kind=event.kind,
+            seconds=event.seconds,
+            attributes=event.attributes,
+            error_type=type(event.error).__name__ if failed else None,
+            error=text_of(event.error) if event.error is not None else "",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskValue:
+    """A value that a task's body has recorded; see `tasks.metrics`."""
+
+    instrument: Literal["gauge", "histogram"]
+    name: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)

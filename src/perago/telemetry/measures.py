@@ -1,0 +1,119 @@
+"""From what an attempt tells to measurements: plain values, which any metrics library can record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perago import errors
+from perago.ports import Phase
+from perago.telemetry import instruments
+from perago.telemetry.facts import Execution, Outcome, PhaseFact
+from perago.telemetry.instruments import Instrument
+
+_DIRECTIONS = {Phase.MATERIALIZE.value: "download", Phase.STAGE.value: "upload"}
+_SWAPPING = frozenset({Phase.STAGE.value, Phase.PUBLISH.value})
+_OTHER = "_OTHER"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One value for one instrument."""
+
+    instrument: Instrument
+    value: float
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class AttemptMeasures:
+    """The measurements of one attempt, in the order of its events."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._task = {instruments.TASK: execution.task}
+        self._groups = execution.groups
+        self._progress: Mapping[str, Any] = {}
+        self._how: str | None = None
+
+    def begin(self) -> Iterator[Measurement]:
+        yield from self._kept(self._measured(instruments.ACTIVE, 1))
+
+    def take(self, fact: PhaseFact) -> Iterator[Measurement]:
+        """What one event comes to."""
+        if fact.kind == "started":
+            self._progress = {}
+        elif fact.kind == "progress":
+            self._progress = fact.attributes
+        else:
+            self._how = fact.attributes.get("how", self._how)
+            yield from self._kept(self._duration(fact), *self._moved(fact), *self._refusals(fact), *self._reports(fact))
+
+    def end(self, outcome: Outcome, seconds: float) -> Iterator[Measurement]:
+        """What the whole attempt comes to."""
+        found = [
+            self._measured(instruments.ATTEMPT_DURATION, seconds, {instruments.OUTCOME: outcome.value}),
+            self._measured(instruments.ACTIVE, -1),
+        ]
+        if outcome is Outcome.COMPLETED and self._how is not None:
+            found.append(self._measured(instruments.PUBLICATIONS, 1, {instruments.HOW: self._how}))
+        if outcome is Outcome.CANCELLED:
+            found.append(self._measured(instruments.LEASE_LOSSES, 1))
+        yield from self._kept(*found)
+
+    def _duration(self, fact: PhaseFact) -> Measurement:
+        attributes = {instruments.PHASE: fact.phase}
+        if fact.kind == "failed":
+            attributes[instruments.ERROR_TYPE] = error_type(fact.error_type)
+        return self._measured(instruments.PHASE_DURATION, fact.seconds, attributes)
+
+    def _moved(self, fact: PhaseFact) -> Iterator[Measurement]:
+        """Files and bytes, as the store told them last."""
+        direction = _DIRECTIONS.get(fact.phase)
+        if direction is None:
+            return
+        progress, self._progress = self._progress, {}
+        files, size = _count(progress, "files"), _count(progress, "bytes")
+        if files or size:
+            about = {instruments.DIRECTION: direction}
+            yield self._measured(instruments.WORKSPACE_IO, size, about)
+            yield self._measured(instruments.WORKSPACE_FILES, files, about)
+        if "cache_hits" in progress:
+            hits = _count(progress, "cache_hits")
+            yield self._measured(instruments.CACHE_LOOKUPS, hits, {instruments.RESULT: "hit"})
+            yield self._measured(instruments.CACHE_LOOKUPS, files - hits, {instruments.RESULT: "miss"})
+
+    def _refusals(self, fact: PhaseFact) -> Iterator[Measurement]:
+        if fact.error_type == errors.StaleAttemptError.__name__ and fact.phase == Phase.FENCE:
+            yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "attempt"})
+        elif fact.error_type == errors.PublishFenceError.__name__:
+            yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "publish"})
+        elif fact.error_type == errors.HeadMovedError.__name__ and fact.phase in _SWAPPING:
+            yield self._measured(instruments.SWAP_LOSSES, 1)
+
+    def _reports(self, fact: PhaseFact) -> Iterator[Measurement]:
+        repeated = _count(fact.attributes, "posts") - 1 if fact.phase == Phase.REPORT else 0
+        if repeated > 0:
+            yield Measurement(instruments.REPORT_RETRIES, repeated)
+
+    def _measured(
+        self, instrument: Instrument, value: float, attributes: Mapping[str, str] | None = None
+    ) -> Measurement:
+        return Measurement(instrument, value, {**self._task, **(attributes or {})})
+
+    def _kept(self, *measurements: Measurement) -> Iterator[Measurement]:
+        """Those that are recorded for the task."""
+        for measurement in measurements:
+            if measurement.instrument.group is None or measurement.instrument.group in self._groups:
+                yield measurement
+
+
+def error_type(name: str | None) -> str:
+    """The class of an error as an attribute of a metric: one of Perago's own, or `_OTHER`, so that they stay few."""
+    known = getattr(errors, name or "", None)
+    is_ours = isinstance(known, type) and issubclass(known, errors.PeragoError)
+    return name if is_ours and name is not None else _OTHER
+
+
+def _count(attributes: Mapping[str, Any], name: str) -> int:
+    value = attributes.get(name, 0)
+    return value if isinstance(value, int) else 0
