@@ -9,9 +9,12 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 TESTS ?= tests
 ROUNDS ?= 1000
+MINUTES ?= 4
 TARGET ?= test
 SECONDS ?= 60
 JOBS ?= 2
+PROOF := tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py
+AT_LENGTH := PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=10
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --quiet
@@ -19,7 +22,7 @@ COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --univ
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov bench races fuzz check lint types layers format lock clean
+.PHONY: help setup quickstart test cov bench nemesis prove races fuzz check lint types layers format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,13 +34,21 @@ quickstart: $(RUN) ## Run the example tasks on real data, from nothing, into ./q
 
 test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of them, JOBS=0 for all in one process)
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(TESTS)
+	$(if $(filter tests,$(TESTS)),PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(TESTS)
 
 cov: ## Write what the last `make test` covered to htmlcov/, line by line
 	$(BIN)/coverage html
 
 bench: $(RUN) ## Measure into benchmarks/RESULTS.md (BENCH_ONLY=git for one part, BENCH=directory to work in)
 	$(BIN)/python -m benchmarks $(BENCH_ONLY) $(if $(BENCH),--directory $(BENCH))
+
+nemesis: $(DEV) ## Kill, stop, cut and restart real workers and servers, and judge what is left (MINUTES=4, SEED=N)
+	PERAGO_TEST_NEMESIS_MINUTES=$(MINUTES) $(if $(SEED),PERAGO_TEST_NEMESIS_SEED=$(SEED)) \
+		$(BIN)/pytest --quiet --capture=no tests/nemesis/test_nemesis.py
+
+prove: $(DEV) ## Make all figures of docs/reliability.md, and judge them; an hour (SHORT=1: those that `make test` makes)
+	PERAGO_PROVE=$(if $(SHORT),short,full) $(if $(SHORT),,$(AT_LENGTH)) \
+		$(BIN)/pytest --quiet -n $(JOBS) --dist worksteal $(PROOF)
 
 races: $(DEV) ## Race five writers and a person on a real lakeFS, and judge the history (ROUNDS=1000)
 	$(BIN)/python tests/lakefs/race.py --rounds $(ROUNDS)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+import figures
+
 _COUNTED = "counted"
+PROVE = "PERAGO_PROVE"
+"""How much is to be proven, `short` or `full`: figures are then judged at the end. Unset: they are not."""
 
 pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
 
@@ -56,14 +63,33 @@ def counted(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Counter[
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say plainly, at the end, what was counted, and what this machine could not test."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    for heading, counter in _added_up(reports).items():
+    counts = _counts(terminalreporter)
+    for heading, counter in counts.items():
         told = ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
         terminalreporter.write_line(f"{heading}: {counter.total()} in all ({told})", bold=True)
     reasons = (_skip_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     missing = Counter(reason for reason in reasons if reason.startswith("needs "))
     for reason, count in sorted(missing.items()):
         terminalreporter.write_line(f"NOT TESTED HERE ({count}): {reason}", yellow=True, bold=True)
+    if kind := os.environ.get(PROVE):
+        for line in figures.table(figures.judge(counts, kind), kind):
+            terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A figure that was not reached fails the run; one that this machine cannot measure does so where CI=true."""
+    kind, reporter = os.environ.get(PROVE), session.config.pluginmanager.getplugin("terminalreporter")
+    if not kind or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    must_be_there = kind == figures.FULL or os.environ.get("CI") == "true"
+    judged = figures.judge(_counts(reporter), kind)
+    if any(not entry.is_met and (must_be_there or entry.value is not None) for entry in judged):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def _counts(terminalreporter: pytest.TerminalReporter) -> dict[str, Counter[str]]:
+    return _added_up(report for reports in terminalreporter.stats.values() for report in reports)
 
 
 def _added_up(reports: Iterable[object]) -> dict[str, Counter[str]]:

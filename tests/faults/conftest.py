@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import figures
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -26,4 +28,10 @@ def fast_path(tmp_path):
 @pytest.fixture
 def fault_counts(counted):
     """Runs with a fault, by what they swept."""
-    return counted("faults set off, each run checked")
+    return counted(figures.FAULTS)
+
+
+@pytest.fixture
+def broken_points(counted):
+    """Calls at which a fault broke a promise, by what they swept."""
+    return counted(figures.BROKEN_POINTS)

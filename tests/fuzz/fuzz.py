@@ -9,10 +9,10 @@ print it, and belongs into them as an `@example`.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +25,7 @@ def targets() -> dict[str, Target]:
     """Every test of this directory that hypothesis drives, by its name."""
     found: dict[str, Target] = {}
     for path in sorted(HERE.glob("test_*.py")):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        for name, value in vars(module).items():
+        for name, value in vars(importlib.import_module(path.stem)).items():
             if hasattr(value, "hypothesis") and not hasattr(value, "pytestmark"):
                 found[name] = value.hypothesis.fuzz_one_input
     return found
@@ -41,18 +36,8 @@ def hunt(name: str, seconds: int) -> None:
 
     with atheris.instrument_imports(include=["perago"], enable_loader_override=False):
         target = targets()[name]
-    began = time.monotonic()
-    runs = 0
-
-    def one(data: bytes) -> None:
-        nonlocal runs
-        runs += 1
-        target(data)
-        if time.monotonic() - began > seconds:
-            print(f"{name}: {runs} inputs in {seconds} s, nothing found", flush=True)
-            raise SystemExit
-
-    atheris.Setup([sys.argv[0], "-verbosity=0", "-print_final_stats=0", f"-artifact_prefix={HERE}/.found-"], one)
+    found = f"-artifact_prefix={tempfile.gettempdir()}/perago-fuzz-{name}-"
+    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", found], target)
     atheris.Fuzz()
 
 

@@ -1,26 +1,51 @@
 """Writers and a person on one branch of a real lakeFS: one winner a head at most, and nothing is ever lost."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from race import race
 
+import figures
+from benchmarks.environments import PackageEnvironment
+
 NAIVE = Path(__file__).with_name("program_race_naive.py")
+THEIRS = Path(__file__).with_name("program_race_reference.py")
+REFERENCE = PackageEnvironment("perago", "0.6.1", beside=("conductor-python",))
+ROUNDS = int(os.environ.get("PERAGO_TEST_RACES", "200"))
+REFERENCE_ROUNDS = int(os.environ.get("PERAGO_TEST_REFERENCE_RACES", "0"))
+FAULTS = ("two_winners", "unexpected", "lost_heads", "ghosts", "strangers")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_two_hundred_rounds_of_five_writers_and_a_person(lakefs_server, counted):
-    outcome = race(lakefs_server, 200)
-    swaps = {"won": outcome.published, "lost": outcome.lost, "failed": outcome.failed}
-    counted(f"Swaps in {outcome.rounds} races on a real lakeFS, {outcome.by_hand} commits by hand").update(swaps)
+@pytest.mark.timeout(900 + 2 * ROUNDS)
+def test_many_rounds_of_five_writers_and_a_person(lakefs_server, counted):
+    outcome = race(lakefs_server, ROUNDS)
+    counted(figures.RACES).update(_counters(outcome))
     assert outcome.faults == {}, outcome
     assert outcome.failures == [], outcome
-    assert outcome.contested >= 60, "too few rounds were races"
-    assert outcome.vetoed >= 50, "the server's hook was hardly ever asked by a loser"
-    assert outcome.by_hand >= 60, "the person came too seldom"
-    assert outcome.between >= 10, "the person hardly ever came first"
+    assert outcome.contested >= 0.3 * ROUNDS, "too few rounds were races"
+    assert outcome.vetoed >= 0.25 * ROUNDS, "the server's hook was hardly ever asked by a loser"
+    assert outcome.by_hand >= 0.3 * ROUNDS, "the person came too seldom"
+    assert outcome.between >= 0.05 * ROUNDS, "the person hardly ever came first"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(
+    not REFERENCE_ROUNDS, reason="made by hand, with `make prove`: the reference's races are none of CI's"
+)
+def test_the_reference_on_the_same_harness(lakefs_server, counted):
+    REFERENCE.make()
+    outcome = race(lakefs_server, REFERENCE_ROUNDS, program=(str(REFERENCE.python), str(THEIRS)))
+    counted(figures.REFERENCE_RACES).update(_counters(outcome))
+    assert outcome.rounds == REFERENCE_ROUNDS
+
+
+def _counters(outcome):
+    names = ("rounds", "published", "lost", "failed", "by_hand", *FAULTS)
+    return {name: getattr(outcome, name) for name in names}
 
 
 @pytest.mark.parametrize(("way", "fault"), [("merge", "unexpected"), ("reset", "lost_heads")])

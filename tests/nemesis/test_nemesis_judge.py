@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from nemesis_judge import Branch
+from nemesis_judge import Branch, journal_faults
 
 REFUSED = (
     "PublishFenceError: branch 'b' has moved from input {base} to {head} by commits that are not this attempt's to "
@@ -40,6 +35,9 @@ def task(name, status, base, output=None, reason=None):
     }
 
 
+DONE = {"prepared.txt": b"w1\n", "finished.txt": b"w1\n"}
+
+
 @pytest.fixture
 def branch():
     """One workflow that completed, then a person's commit, and a workflow that was refused for it in its last task."""
@@ -56,7 +54,15 @@ def branch():
             commit("1", "w1", "prepare", "0"),
             commit("0"),
         ],
-        files={"prepared.txt": b"w1\nw2\n", "finished.txt": b"w1\n", "by-hand.txt": b""},
+        contents={
+            commit_id("0"): {},
+            commit_id("1"): {"prepared.txt": b"w1\n"},
+            commit_id("2"): DONE,
+            commit_id("4"): DONE,
+            commit_id("3"): {**DONE, "prepared.txt": b"w1\nw2\n"},
+            commit_id("a"): {**DONE, "prepared.txt": b"w1\nw2\n"},
+        },
+        files={"prepared.txt", "finished.txt", "by-hand.txt"},
         seen={commit_id(name) for name in "0123a"},
         by_hand={commit_id("a"): "by-hand.txt"},
         workflows=[
@@ -83,7 +89,7 @@ def lose_a_commit_by_hand(branch):
 
 
 def lose_a_file_by_hand(branch):
-    del branch.files["by-hand.txt"]
+    branch.files.remove("by-hand.txt")
 
 
 def publish_twice(branch):
@@ -111,7 +117,22 @@ def publish_of_a_strangers_workflow(branch):
 
 
 def append_twice(branch):
-    branch.files["prepared.txt"] += b"w1\n"
+    branch.contents[commit_id("3")]["prepared.txt"] += b"w2\n"
+
+
+def lose_a_line(branch):
+    branch.contents[commit_id("a")]["prepared.txt"] = b"w2\n"
+
+
+def replace_what_is_effective(branch):
+    branch.meddled.add("w1")
+    branch.log[3], branch.log[4] = branch.log[4], branch.log[3]
+    branch.log[4]["metadata"]["perago.input-ref"] = commit_id("0")
+    branch.log[3]["metadata"]["perago.input-ref"] = commit_id("0")
+
+
+def fail_when_all_is_calm(branch):
+    branch.calm.add("w2")
 
 
 def fail_for_something_else(branch):
@@ -136,9 +157,12 @@ def be_refused_for_no_person(branch):
         (complete_twice, "has 1 publications, and completed with ["),
         (complete_with_what_is_not_there, "with which finish of w1 completed"),
         (complete_with_anothers_commit, "which is another's"),
-        (publish_over_a_person, "published over what came since"),
+        (publish_over_a_person, "and published over"),
         (publish_of_a_strangers_workflow, "which is no task of this branch"),
-        (append_twice, "prepared.txt holds"),
+        (append_twice, "so that {"),
+        (lose_a_line, "prepared.txt has 0 lines of w1"),
+        (replace_what_is_effective, "and published over"),
+        (fail_when_all_is_calm, "ended FAILED"),
         (fail_for_something_else, "ended FAILED"),
         (time_out, "ended TIMED_OUT"),
         (be_refused_for_no_person, "ended FAILED"),
@@ -147,3 +171,26 @@ def be_refused_for_no_person(branch):
 def test_a_fault_is_found(branch, plant, told):
     plant(branch)
     assert any(told in fault and fault.startswith("b: ") for fault in branch.faults()), branch.faults()
+
+
+def test_a_workflow_begun_anew_may_replace_its_own_publication(branch):
+    """A restart: `finish` of w1 is published again from its input, over the seal and the one that counts no more."""
+    branch.meddled.add("w1")
+    again = commit("5", "w1", "finish", "1")
+    branch.log.insert(2, again)
+    branch.contents[commit_id("5")] = DONE
+    branch.log[1]["metadata"]["perago.input-ref"] = commit_id("5")
+    branch.workflows[0]["tasks"][-1]["outputData"]["workspace"]["ref"] = commit_id("5")
+    assert branch.faults() == []
+    branch.meddled.clear()
+    assert any("has 2 publications" in fault for fault in branch.faults())
+
+
+@pytest.mark.parametrize(
+    ("event", "is_wrong"), [("publish.started", True), ("stage.started", True), ("clean.started", False)]
+)
+def test_what_goes_on_after_its_fence_had_failed_is_found(event, is_wrong):
+    stale = {"event": "fence.failed", "error": "StaleAttemptError", "execution": "e1"}
+    later = {"event": event, "execution": "e1", "task": "t1"}
+    another = {"event": "publish.started", "execution": "e2", "task": "t2"}
+    assert len(list(journal_faults([another, stale, another, later]))) == is_wrong

@@ -1,0 +1,106 @@
+"""A host of the nemesis: one supervisor with its executors, which is started again whenever it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from start_support import StartedWorker
+
+END_SECONDS = 30.0
+"""For what a killed supervisor leaves to go: a second is enough, on a machine with time."""
+
+
+class Host(StartedWorker):
+    """`program_host.py`, with a workspace root and a worker id of its own.
+
+    Args:
+        programs: a copy of this directory, which nobody changes during the run: other code adopts nothing.
+
+    Attributes:
+        faults: what a host must not do.
+        starts_refused: starts that ended because a server did not answer, as they should.
+    """
+
+    def __init__(self, directory: Path, programs: Path, url: str, *options: str, **variables: str) -> None:
+        super().__init__(directory, url, ["nemesis_tasks"], *options, **variables)
+        self._command = [sys.executable, str(programs / "program_host.py"), "start", "nemesis_tasks", *options]
+        self._environment["PYTHONPATH"] = str(programs / "modules")
+        self._environment["PERAGO_WORKER_ID"] = directory.name
+        self.faults: list[str] = []
+        self.starts_refused = 0
+        self._was_ready = False
+        self._gone_at: float | None = None
+
+    def start(self) -> None:
+        self._was_ready = False
+        super().start()
+
+    def turn(self, *, may_start: bool) -> None:
+        """Look how it is; start it again if it is gone, and all that it had started."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self._was_ready = self._was_ready or self.is_ready
+            return
+        if self._gone_at is None:
+            self._gone_at = time.monotonic()
+            self._judge_end(self.process.returncode)
+        left = processes_of(self)
+        if left and time.monotonic() - self._gone_at > END_SECONDS:
+            self.faults.append(f"{self.root}: processes outlive their supervisor: {[each.pid for each in left]}")
+            for process in left:
+                process.kill()
+        elif not left and may_start:
+            self._gone_at = None
+            self.start()
+
+    def _judge_end(self, code: int) -> None:
+        if code == 2 and not self._was_ready:
+            self.starts_refused += 1
+        elif code != -signal.SIGKILL:
+            self.faults.append(f"{self.root}: the supervisor ended by itself, with {code}: {self.told()[-2000:]}")
+
+    @property
+    def works(self) -> bool:
+        """Whether it has polled since its start, and lives."""
+        assert self.process is not None
+        return self.process.poll() is None and self._was_ready
+
+    def executors(self) -> list[psutil.Process]:
+        """Those under its reapers."""
+        try:
+            reapers = psutil.Process(self.pid).children()
+            return [executor for reaper in reapers for executor in reaper.children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def tasks_under_way(self) -> list[str]:
+        """Ids, as the status tells."""
+        worker = self.status()["worker"]
+        return [slot["job"]["task_id"] for slot in worker["slots"] if slot["job"]] if worker else []
+
+
+def processes_of(host: StartedWorker) -> list[psutil.Process]:
+    """All processes that work below a worker's root, whoever their parent is by now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            root = process.environ().get("PERAGO_WORKSPACE_ROOT")
+            if root == str(host.root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def resume(pids: list[int]) -> None:
+    """SIGCONT to those that are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            continue

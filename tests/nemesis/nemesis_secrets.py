@@ -1,0 +1,29 @@
+"""Looks for secrets wherever a run has written something."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def secrets_in_files(directory: Path, secrets: Sequence[str]) -> Iterator[str]:
+    """Logs, statuses, results that waited, what attempts left: every file below."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets):
+            yield f"a secret is in {path}"
+
+
+def secrets_in_values(what: str, values: Sequence[Any], secrets: Sequence[str]) -> Iterator[str]:
+    """Commits, results, reasons: whatever is JSON."""
+    for value in values:
+        text = json.dumps(value, ensure_ascii=False)
+        if any(secret in text for secret in secrets):
+            yield f"a secret is in {what}: {text[:2000]}"
+
+
+def told_by(workflows: Sequence[Any]) -> list[Any]:
+    """What workers told of the tasks: results and reasons, not the input that somebody else gave."""
+    names = ("outputData", "reasonForIncompletion", "workerId")
+    return [{name: task.get(name) for name in names} for workflow in workflows for task in workflow["tasks"]]

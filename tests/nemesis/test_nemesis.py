@@ -1,0 +1,147 @@
+"""Workflows on real servers under a nemesis, judged by their whole history; PERAGO_TEST_NEMESIS_MINUTES: how long."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections import Counter
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import nemesis_hook
+import pytest
+from nemesis_cells import CONDUCTOR_CALLS, LAKEFS_CALLS
+from nemesis_host import Host
+from nemesis_judge import WRITERS, journal_faults
+from nemesis_proxy import SpoiledTraffic
+from nemesis_recovery import percentile, recoveries
+from nemesis_run import Nemesis, Scale
+from nemesis_secrets import secrets_in_files, secrets_in_values, told_by
+from nemesis_workflows import Workflows
+
+import figures
+from perago.ports import SystemClock
+from perago.stores.lakefs import LakeFSStore
+from perago.workspace.cache.examine import examine
+from perago.workspace.cache.objects import PARTIAL
+from servers.fixtures import repository_on
+
+IN_CI = os.environ.get("CI") == "true"
+MINUTES = float(os.environ.get("PERAGO_TEST_NEMESIS_MINUTES", "4" if IN_CI else "1"))
+HOSTS, BRANCHES, WORKFLOWS = 3, 20, 60
+FEWEST_FOR_AN_HOUR = 30
+"""A cell of an hour's run that was filled less often voids it."""
+
+WHOLE_RUN = 4.0
+"""Minutes from which on a run must have filled every cell, and seen so many workflows."""
+
+FINISH_SECONDS = 600.0
+"""A bound for what is under way when faults stop, on a machine that has much else to do."""
+
+
+def scale() -> Scale:
+    least = FEWEST_FOR_AN_HOUR if MINUTES >= 60 else int(MINUTES >= WHOLE_RUN)
+    workflows = WORKFLOWS if MINUTES >= WHOLE_RUN else 6
+    return Scale(seconds=60 * MINUTES, most_seconds=180 * MINUTES, workflows=workflows, least=least)
+
+
+@pytest.mark.first
+@pytest.mark.slow
+@pytest.mark.timeout(240 * MINUTES + FINISH_SECONDS + 900)
+def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, start_lakefs, tmp_path, counted):
+    seed = int(os.environ.get("PERAGO_TEST_NEMESIS_SEED", random.randrange(2**32)))
+    chance, password = random.Random(seed), f"planted-{random.Random(seed).randbytes(12).hex()}"
+    lakefs, conductor = start_lakefs(), start_conductor()
+    secrets = [password, lakefs.secret_access_key]
+    with ExitStack() as stack:
+        repository, api = stack.enter_context(repository_on(lakefs)), stack.enter_context(conductor.api())
+        traffic = [
+            stack.enter_context(SpoiledTraffic(url, calls, chance, pause_seconds=pause, longest_delay_seconds=8.0))
+            for url, calls, pause in ((lakefs.url, LAKEFS_CALLS, 0.3), (conductor.url, CONDUCTOR_CALLS, 1.5))
+        ]
+        workflows = Workflows(api, repository, [f"b{number}" for number in range(BRANCHES)], chance, password)
+        variables = {
+            "LAKECTL_SERVER_ENDPOINT_URL": traffic[0].proxy.url,
+            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs.access_key_id,
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs.secret_access_key,
+            "PERAGO_CACHE_DIR": str(tmp_path / "cache"),
+            nemesis_hook.DIRECTORY_VARIABLE: str(tmp_path),
+        }
+        programs = shutil.copytree(Path(__file__).parent, tmp_path / "programs")
+        options = ("--domain", workflows.domain, "-j", "2")
+        url = f"{traffic[1].proxy.url}/api"
+        hosts = [Host(tmp_path / f"host-{number}", programs, url, *options, **variables) for number in range(HOSTS)]
+        nemesis = Nemesis(workflows, hosts, (lakefs, conductor), traffic, tmp_path, scale(), chance, secrets)
+        for host in hosts:
+            stack.enter_context(host)
+        for host in hosts:
+            host.wait_ready()
+        nemesis.run()
+        wanting = nemesis.wanting()
+        nemesis.let_finish(FINISH_SECONDS)
+        nemesis.end_hosts()
+        print(f"\nPERAGO_TEST_NEMESIS_SEED={seed}\n{nemesis.table()}")
+
+        faults = list(nemesis.faults)
+        for branch in workflows.branches.values():
+            branch.log = repository.log(branch.name)
+            branch.files = {found["path"] for found in repository.objects(branch.name)}
+            branch.contents = {commit["id"]: _contents(repository, commit["id"]) for commit in branch.log}
+            faults += branch.faults()
+            faults += secrets_in_values("a commit", branch.log, secrets)
+        ended = [found for branch in workflows.branches.values() for found in branch.workflows]
+        faults += secrets_in_values("a task", told_by(ended), secrets)
+        faults += secrets_in_values("a task's log", workflows.logs(ended), secrets)
+        faults += secrets_in_files(tmp_path, secrets)
+        journal = (tmp_path / nemesis_hook.JOURNAL).read_text().splitlines()
+        faults += journal_faults(map(json.loads, journal))
+        orphans = _orphans(lakefs, repository, hosts, tmp_path)
+    undisturbed = [found for found in ended if found["workflowId"] not in workflows.meddled]
+    seconds = recoveries(nemesis.blows, undisturbed)
+    half, most = percentile(seconds, 0.5), percentile(seconds, 0.99)
+    print(f"recovery of {len(seconds)} tasks: half within {half:.1f} s, 99 of 100 within {most:.1f} s")
+    statuses = Counter(found["status"].lower() for found in ended)
+    counted(f"workflows on {BRANCHES} branches under a nemesis").update(statuses)
+    counted(figures.NEMESIS).update(nemesis.done)
+    counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
+    if seconds:
+        counted(figures.RECOVERY).update(p50=round(1000 * half), p99=round(1000 * most), tasks=len(seconds))
+    assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
+    assert wanting == [], f"seed {seed}: the run is void"
+    assert statuses["completed"]
+    assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
+
+
+class _Later(SystemClock):
+    """An hour from now, when everything that was left half made may go."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+def _contents(repository, commit):
+    answers = {
+        path: repository.call("GET", f"/refs/{commit}/objects", query={"path": path}) for path in WRITERS.values()
+    }
+    return {path: answer.body for path, answer in answers.items() if answer.status == 200}
+
+
+def _orphans(lakefs, repository, hosts, directory):
+    """What is left when nobody works any more, and the janitor has swept."""
+    keys = {"access_key_id": lakefs.access_key_id, "secret_access_key": lakefs.secret_access_key}
+    store = LakeFSStore(endpoint_url=lakefs.url, **keys)
+    try:
+        store.repository(repository.name).sweep(0.0)
+    finally:
+        store.close()
+    for finding in examine(directory / "cache", _Later()):
+        finding.mend()
+    left = [path for host in hosts for path in host.root.iterdir() if path.name != "supervisor"]
+    left += (directory / "cache").glob(f"*/{PARTIAL}/*")
+    left += [path for host in hosts for path in host.root.glob("supervisor/undelivered/*")]
+    return [f"{path} is left" for path in left] + [
+        f"branch {name} is left" for name in repository.branches("perago-", hidden=True)
+    ]
