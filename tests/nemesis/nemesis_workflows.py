@@ -103,13 +103,14 @@ class Workflows:
         self.meddled.add(workflow)
 
     def _begin_anew(self, found) -> None:
-        """Restart it, rerun it from one of its tasks, or retry it."""
+        """Restart it, retry it, or rerun it from one of its tasks.
+
+        No rerun where tries have failed: Conductor 3.32 hands them all out again, and never times out one whose worker
+        dies then, as it has been retried already.
+        """
         workflow, tasks = found["workflowId"], found["tasks"]
-        ways = (
-            ["restart"]
-            + ["rerun"] * bool(tasks)
-            + ["retry"] * (found["status"] in ("FAILED", "TIMED_OUT", "TERMINATED"))
-        )
+        completed = all(task["status"] == "COMPLETED" for task in tasks)
+        ways = ["restart", *["retry"] * (found["status"] in RETRIED), *["rerun"] * (completed and bool(tasks))]
         way = self._chance.choice(ways)
         self.meddled.add(workflow)
         try:
@@ -123,6 +124,10 @@ class Workflows:
             self.done[f"{way} refused"] += 1
             return
         self.done[way] += 1
+
+
+RETRIED = ("FAILED", "TIMED_OUT", "TERMINATED")
+"""What Conductor retries."""
 
 
 def _inputs(workspace):
