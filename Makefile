@@ -12,6 +12,7 @@ ROUNDS ?= 1000
 MINUTES ?= 4
 TARGET ?= test
 SECONDS ?= 60
+SEEDS ?= 10000
 JOBS ?= 2
 PROOF := tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py
 AT_LENGTH := PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=10
@@ -22,7 +23,7 @@ COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --univ
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov bench nemesis prove races fuzz check lint types layers format lock clean
+.PHONY: help setup quickstart test cov bench nemesis prove races simulate fuzz check lint types layers format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,9 @@ races: $(DEV) ## Race five writers and a person on a real lakeFS, and judge the 
 fuzz: $(DEV) ## Hunt for inputs that break a parser, guided by coverage (TARGET=stamps, SECONDS=60 for each)
 	@$(PIP) install 'atheris>=3,<4'
 	$(BIN)/python tests/fuzz/fuzz.py '$(TARGET)' --seconds $(SECONDS)
+
+simulate: $(DEV) ## Simulate schedules, and judge each (SEEDS=10000, or SEEDS=100:200, JOBS=2)
+	@$(BIN)/python -m perago.testing.simulator $(SEEDS) --jobs $(JOBS)
 
 check: lint types layers ## Check lint, types and layering
 

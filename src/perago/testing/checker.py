@@ -88,21 +88,26 @@ def _overwritten_commits(seen: Observation) -> Iterator[str]:
             continue
         foreign = [commit for commit in between if _is_foreign_to(seen, commit, stamp)]
         if stamp.reference_task_name in seen.snapshot:
-            yield from _unmerged(seen, publication, foreign)
+            yield from _unmerged(seen, publication, stamp, foreign)
         else:
             yield from (f"{_name(publication)} replaces the foreign commit {_name(commit)}" for commit in foreign)
 
 
-def _unmerged(seen: Observation, publication: CommitFacts, foreign: Sequence[CommitFacts]) -> Iterator[str]:
+def _unmerged(
+    seen: Observation, publication: CommitFacts, stamp: Stamp, foreign: Sequence[CommitFacts]
+) -> Iterator[str]:
+    """What foreign commits made of the input is there. A path that they left as the input has it is nobody's change: so
+    does a merge that undoes what an abandoned publication did.
+    """
     theirs: dict[str, bytes | None] = {}
     for commit in foreign:
         before, after = seen.files(commit.parent), seen.files(commit.id)
         for path in before.keys() | after.keys():
             if before.get(path) != after.get(path):
                 theirs[path] = after.get(path)
-    merged = seen.files(publication.id)
+    merged, base = seen.files(publication.id), seen.files(stamp.input_ref)
     for path, content in sorted(theirs.items()):
-        if merged.get(path) != content:
+        if content != base.get(path) and merged.get(path) != content:
             yield f"{_name(publication)} overwrites {path!r}, which foreign commits changed"
 
 

@@ -12,7 +12,7 @@ from perago.attempt.report import last_look
 from perago.attempt.run import run_workspace_task_attempt
 from perago.errors import TaskDefinitionError
 from perago.models import JsonObject, RuntimeTaskResult
-from perago.ports import HandedOut, LoadCurrentAttempt, LoadRecord, Observer, ignore
+from perago.ports import Clock, HandedOut, LoadCurrentAttempt, LoadRecord, Observer, SystemClock, ignore
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.load import load_module_tasks
 from perago.tasks.metrics import MetricRecorder, MetricSpec
@@ -40,6 +40,7 @@ class Surroundings:
     invoke_body: InvokeBody = invoke_in_process
     metrics: MetricRecorder = field(default_factory=MetricRecorder)
     trace: TraceContext | None = None
+    clock: Clock = field(default_factory=SystemClock)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class AttemptRunner:
                 is_cancelled=around.is_cancelled,
                 observer=around.observer,
                 trace=around.trace,
+                clock=around.clock,
             )
         budget = task.controls.publish_budget
         merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
@@ -97,6 +99,7 @@ class AttemptRunner:
             is_cancelled=around.is_cancelled,
             observer=around.observer,
             trace=around.trace,
+            clock=around.clock,
         )
 
     def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:

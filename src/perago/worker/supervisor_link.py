@@ -65,7 +65,7 @@ class SupervisorLink:
         finally:
             del self._answers[number]
         if answer.value is None:
-            raise _error_of(answer.failure)
+            raise error_of(answer.failure)
         return answer.value
 
     def _listen(self) -> None:
@@ -95,7 +95,8 @@ class SupervisorLink:
                 self._orders.put(message)
 
 
-def _error_of(failure: Failure | None) -> EngineError:
+def error_of(failure: Failure | None) -> EngineError:
+    """What the supervisor's engine raised."""
     if failure is None:
         return EngineError("the engine gave no answer")
     named = getattr(errors, failure.error, None)

@@ -1,0 +1,109 @@
+"""Run simulations from the command line: `python -m perago.testing.simulator --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from perago.testing.simulator.plan import CELLS, Plan, make_plan
+from perago.testing.simulator.run import Figures, Simulated, scratch, simulate, simulate_all
+from perago.testing.simulator.shrink import shrink
+
+COMMAND = "python -m perago.testing.simulator"
+CHUNK = 100
+"""Seeds that a process does at a time."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0: nothing was broken; 1: something was, or the run is void; 2: it was called wrongly."""
+    asked = _parser().parse_args(arguments)
+    if asked.seed is not None:
+        return _show(asked.seed, asked.without, shrunk=asked.shrink)
+    figures = _simulate(_seeds(asked.seeds), asked.jobs)
+    print(json.dumps(describe(figures)))
+    _tell(figures)
+    return 1 if figures.failed or figures.scarce else 0
+
+
+def describe(figures: Figures) -> dict[str, object]:
+    """The figures as JSON: one line for who adds them to others."""
+    return {
+        "schedules": figures.simulated,
+        "failed": sorted(figures.failed),
+        "void": figures.scarce,
+        "incidents": sum(figures.fired.values()),
+        "least_fired": min(figures.fired[cell] for cell in CELLS),
+        "cells": len(CELLS),
+        "steps": figures.steps,
+        "virtual_hours": round(figures.virtual_seconds / 3600, 1),
+        "seconds": round(figures.seconds, 1),
+        "counts": dict(sorted(figures.counts.items())),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Simulate Perago: each seed is a schedule.")
+    parser.add_argument("seeds", nargs="?", default="1000", help="a number of them, or FROM:TO (TO left out)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--seed", type=int, help="show this one, step by step")
+    parser.add_argument("--without", default="", help="with --seed: incidents to leave out, as 0,3")
+    parser.add_argument("--shrink", action="store_true", help="with --seed: leave out what its failure does not need")
+    return parser
+
+
+def _seeds(text: str) -> range:
+    first, colon, last = text.partition(":")
+    return range(int(first), int(last)) if colon else range(int(first))
+
+
+def _simulate(seeds: range, jobs: int) -> Figures:
+    figures, began = Figures(), time.monotonic()
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for part in pool.map(simulate_all, chunks):
+            figures.merge(part)
+    figures.seconds = time.monotonic() - began
+    return figures
+
+
+def _tell(figures: Figures) -> None:
+    for seed, broken in sorted(figures.failed.items()):
+        print(f"seed {seed}: {broken[0]}\n    {COMMAND} --seed {seed}", file=sys.stderr)
+    for cell in figures.scarce:
+        print(f"void: too rare: {cell}", file=sys.stderr)
+
+
+def _show(seed: int, without: str, *, shrunk: bool) -> int:
+    plan = make_plan(seed).without({int(number) for number in without.split(",") if number})
+    with scratch() as directory:
+        if shrunk:
+            plan = shrink(plan, lambda smaller: bool(_run(smaller, directory).broken))
+        one = _run(plan, directory)
+    print(_plan_text(plan))
+    for step in one.trace:
+        print(step)
+    for broken in one.broken:
+        print(f"BROKEN: {broken}")
+    return 1 if one.broken else 0
+
+
+def _run(plan: Plan, directory: Path) -> Simulated:
+    return simulate(plan, directory / "one")
+
+
+def _plan_text(plan: Plan) -> str:
+    lines = [f"seed {plan.seed}: workers with {', '.join(map(str, plan.slots))} slots"]
+    lines += [f"    workflow {number}: {workflow}" for number, workflow in enumerate(plan.workflows, 1)]
+    lines += [f"    incident {number}: {incident}" for number, incident in enumerate(plan.incidents)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""One baton for all actors of a simulation, and the clock that moves only when all of them wait.
+
+Each actor is a thread that runs only while it holds the baton; it hands it on whenever it waits. Who is next is a
+matter of the virtual time and of one random generator, so that a seed gives the same order every time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+MAX_TURNS = 200_000
+"""Of one simulation; some hundreds are usual."""
+
+
+TICK_SECONDS = 1e-6
+"""The shortest time that passes: less is lost beside a large number, and whoever waits for it would wait for ever."""
+
+
+class EndlessError(Exception):
+    """The actors do not come to an end."""
+
+
+class Gone(BaseException):
+    """The actor's process is dead. Not an `Exception`: whoever takes it for a failure of the task is wrong."""
+
+
+@dataclass(eq=False)
+class Process:
+    """What dies and stands still as one: a worker, or an executor of it.
+
+    Attributes:
+        parent: dies and stands still with it.
+        stopped_until: virtual seconds; it stands still until then, as after SIGSTOP.
+    """
+
+    name: str
+    parent: Process | None = None
+    stopped_until: float = 0.0
+    killed: bool = False
+
+    @property
+    def is_dead(self) -> bool:
+        return self.killed or (self.parent is not None and self.parent.is_dead)
+
+    @property
+    def still_until(self) -> float:
+        return max(self.stopped_until, 0.0 if self.parent is None else self.parent.still_until)
+
+
+@dataclass(eq=False)
+class Actor:
+    """Something that acts by itself."""
+
+    name: str
+    process: Process
+    thread: _Thread
+    epoch: int = 0
+    interrupt: BaseException | None = None
+    is_over: bool = False
+
+
+class _Thread:
+    """A thread that does one piece of work after the other; those that are idle wait for another simulation."""
+
+    _idle: list[_Thread] = []  # noqa: RUF012 - the pool of this process
+
+    def __init__(self) -> None:
+        self.go = threading.Lock()
+        self.go.acquire()
+        self.work: Callable[[], None] = _nothing
+        threading.Thread(target=self._serve, name="perago-simulated", daemon=True).start()
+
+    @classmethod
+    def take(cls) -> _Thread:
+        return cls._idle.pop() if cls._idle else cls()
+
+    def give_back(self) -> None:
+        self._idle.append(self)
+
+    def _serve(self) -> None:
+        while True:
+            self.go.acquire()
+            self.work()
+
+
+class Signal:
+    """Something that one actor waits for; set once, it lets one wait through."""
+
+    def __init__(self, baton: Baton) -> None:
+        self._baton = baton
+        self._waiting: Actor | None = None
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+        if self._waiting is not None:
+            self._baton.wake(self._waiting)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, or for so long; says whether it was."""
+        if not self.is_set:
+            self._waiting = self._baton.current
+            try:
+                self._baton.wait(seconds)
+            finally:
+                self._waiting = None
+        was, self.is_set = self.is_set, False
+        return was
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a trace.
+
+    Attributes:
+        at: virtual seconds.
+        who: the actor.
+    """
+
+    at: float
+    who: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.at:9.3f}  {self.who:<22} {self.what}"
+
+
+class Baton:
+    """The scheduler. The thread that makes it is the first actor; `close` ends all others.
+
+    Attributes:
+        now: virtual seconds since the start.
+        trace: what happened.
+        failures: of actors, which should not fail: a traceback each.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.now = 0.0
+        self.random = random.Random(seed)
+        self.trace: list[Step] = []
+        self.failures: list[str] = []
+        self._order = 0
+        self._heap: list[tuple[float, float, int, Actor, int]] = []
+        self._actors: list[Actor] = []
+        self._closing = False
+        main = _Thread.__new__(_Thread)
+        main.go = threading.Lock()
+        main.go.acquire()
+        self.main = Actor("world", Process("world"), main)
+        self.current = self.main
+
+    # ---- what actors do
+
+    def tell(self, what: str) -> None:
+        """Write a line of the trace."""
+        self.trace.append(Step(self.now, self.current.name, what))
+
+    def spawn(self, name: str, process: Process, work: Callable[[], object]) -> Actor:
+        """Begin another actor; it gets its turn like all others."""
+        actor = Actor(name, process, _Thread.take())
+        actor.thread.work = lambda: self._live(actor, work)
+        self._actors.append(actor)
+        self._push(actor, self.now)
+        return actor
+
+    def pause(self, seconds: float = 0.0) -> None:
+        """Wait; with 0 s, let others go first who are as ready."""
+        self.wait(seconds)
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait for so long, or until `wake`."""
+        me = self.current
+        me.epoch += 1
+        if seconds is not None:
+            self._push(me, self.now + (max(seconds, TICK_SECONDS) if seconds > 0 else 0.0))
+        self._hand_on(me)
+
+    def wake(self, actor: Actor) -> None:
+        """Let an actor that waits go on now."""
+        self._push(actor, self.now)
+
+    def interrupt(self, actor: Actor, exc: BaseException) -> None:
+        """Raise something in an actor where it waits, as a signal's handler does."""
+        if not actor.is_over:
+            actor.interrupt = exc
+            self._push(actor, self.now)
+
+    def park(self) -> None:
+        """The actor's process has just been killed by itself: it never goes on."""
+        self._hand_on(self.current)
+
+    # ---- the end
+
+    def close(self) -> None:
+        """Unwind every actor that is left, one after the other, and keep their threads."""
+        self._closing = True
+        for actor in self._actors:
+            if not actor.is_over:
+                self.current = actor
+                actor.thread.go.release()
+                self.main.thread.go.acquire()
+        self.current = self.main
+
+    # ---- within
+
+    def _live(self, actor: Actor, work: Callable[[], object]) -> None:
+        try:
+            if not self._closing:
+                work()
+        except Gone:
+            pass
+        except BaseException:  # noqa: BLE001 - whatever it is, the simulation's verdict tells it
+            if not self._closing:
+                self.failures.append(f"{actor.name}: {traceback.format_exc()}")
+        actor.is_over = True
+        actor.thread.give_back()
+        if self._closing:
+            self.main.thread.go.release()
+        else:
+            self.current = self._next()
+            self.current.thread.go.release()
+
+    def _push(self, actor: Actor, at: float) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (at, self.random.random(), self._order, actor, actor.epoch))
+
+    def _next(self) -> Actor:
+        if self._order > MAX_TURNS:
+            self._order = 0
+            self.main.interrupt = EndlessError(f"no end after {MAX_TURNS} turns")
+            return self.main
+        while True:
+            at, _, _, actor, epoch = heapq.heappop(self._heap)
+            if actor.is_over or actor.epoch != epoch or actor.process.is_dead:
+                continue
+            if actor.process.still_until > max(at, self.now):
+                self._push(actor, actor.process.still_until)
+                continue
+            self.now = max(self.now, at)
+            return actor
+
+    def _hand_on(self, me: Actor) -> None:
+        if self._closing:
+            raise Gone
+        following = self._next()
+        self.current = following
+        if following is not me:
+            following.thread.go.release()
+            me.thread.go.acquire()
+        me.epoch += 1
+        if self._closing:
+            raise Gone
+        if me.interrupt is not None:
+            exc, me.interrupt = me.interrupt, None
+            raise exc
+
+
+@dataclass
+class VirtualClock:
+    """A `ports.Clock` of one machine.
+
+    Attributes:
+        ahead: seconds by which its date is wrong.
+    """
+
+    baton: Baton
+    ahead: float = field(default=0.0)
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.baton.now + self.ahead)
+
+    def monotonic(self) -> float:
+        return self.baton.now
+
+    def sleep(self, seconds: float) -> None:
+        self.baton.pause(max(seconds, 0.0))
+
+
+def _nothing() -> None:
+    """No work."""

@@ -1,0 +1,218 @@
+"""What happens at a call besides the call: workers die or stand still, people and the engine do things elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from perago.errors import EngineError, PeragoError
+from perago.models import TryStatus
+from perago.testing.simulator.network import Caller
+from perago.testing.simulator.plan import Incident
+from perago.testing.simulator.worker import Worker
+
+if TYPE_CHECKING:
+    from perago.testing.simulator.world import World
+
+SHARED = "shared"
+"""A path that siblings and other workflows write too."""
+
+PATHS = tuple(f"w{number}-{who}" for number in (1, 2, 3) for who in "ablr")
+"""That tasks write, by their workflow's number and their own name."""
+
+_DAY = 86_400.0
+
+
+class Incidents:
+    """Sets off the incidents of a world.
+
+    Attributes:
+        pending: what people have begun and not ended.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.pending = 0
+        self._world = world
+        self._acts: dict[str, Callable[[Incident, Caller], None]] = {
+            "crash": self._crash,
+            "kill": self._kill,
+            "stop": self._stop,
+            "drain": self._drain,
+            "person": self._person,
+            "conflict": self._conflict,
+            "copy": self._copy,
+            "requeue": self._requeue,
+            "terminate": self._terminate,
+            "rerun": self._rerun,
+            "restart": self._restart,
+            "clock": self._jump,
+            "engine away": self._engine_away,
+            "store away": self._store_away,
+            "janitor": self._janitor,
+        }
+
+    def set_off(self, incident: Incident, caller: Caller) -> None:
+        self._acts[incident.kind](incident, caller)
+
+    def later(self, seconds: float, act: Callable[[], None], who: str) -> None:
+        """Have somebody do something; what a server refuses is left."""
+        self.pending += 1
+
+        def go() -> None:
+            self._world.baton.pause(seconds)
+            with suppress(PeragoError):
+                act()
+                self._world.store.look()
+            self.pending -= 1
+
+        self._world.baton.spawn(who, self._world.elsewhere, go)
+
+    def _worker_of(self, caller: Caller) -> Worker | None:
+        return next((worker for worker in self._world.workers if worker.process is caller.worker), None)
+
+    def _workflow_of(self, caller: Caller) -> str | None:
+        """The caller's workflow, or some."""
+        attempt = caller.attempt
+        if attempt is not None and attempt.workflow_instance_id in self._world.workflows:
+            return attempt.workflow_instance_id
+        return self._world.random.choice(sorted(self._world.workflows)) if self._world.workflows else None
+
+    def _crash(self, incident: Incident, caller: Caller) -> None:
+        worker = self._worker_of(caller)
+        if worker is not None and not worker.process.is_dead:
+            self._stop_process(worker)
+            self.later(0.5 + 15.0 * incident.amount, worker.boot, "init")
+            self._give_way()
+
+    def _kill(self, _: Incident, caller: Caller) -> None:
+        worker = self._worker_of(caller)
+        if worker is not None and worker.kill_executor(caller.executor):
+            self._give_way()
+
+    def _stop(self, incident: Incident, caller: Caller) -> None:
+        caller.worker.stopped_until = self._world.baton.now + 11.0 + 20.0 * incident.amount
+        self._give_way()
+
+    def _drain(self, incident: Incident, caller: Caller) -> None:
+        worker = self._worker_of(caller)
+        if worker is None or worker.process.is_dead:
+            return
+        worker.drain()
+
+        def replace() -> None:
+            if not worker.process.is_dead:
+                worker.end_jobs()
+            self._world.until(lambda: not worker.jobs() or worker.process.is_dead, 60.0)
+            if not worker.process.is_dead:
+                self._stop_process(worker)
+                worker.boot()
+
+        self.later(4.0 * incident.amount, replace, "init")
+
+    def _stop_process(self, worker: Worker) -> None:
+        self._world.reporting.pop(worker.process, None)
+        worker.crash()
+
+    def _give_way(self) -> None:
+        """A caller that has just died, or stands still, does not go on."""
+        me = self._world.baton.current
+        if me.process.is_dead:
+            self._world.baton.park()
+        elif me.process.still_until > self._world.baton.now:
+            self._world.baton.pause()
+
+    def _person(self, incident: Incident, caller: Caller) -> None:
+        self._commit(caller, f"person-{len(self._world.people) % 3}", incident)
+
+    def _conflict(self, incident: Incident, caller: Caller) -> None:
+        written = PATHS[: 4 * len(self._world.plan.workflows)]
+        self._commit(caller, self._world.random.choice([SHARED, *written]), incident)
+
+    def _commit(self, caller: Caller, path: str, incident: Incident) -> None:
+        workflow = self._workflow_of(caller)
+        if workflow is not None:
+            branch = self._world.workflows[workflow].branch
+            text = f"theirs {incident.number} {incident.amount}"
+            self._note(self._world.store.memory.commit(branch, {path: text}, "Grace"), f"commits {path}")
+
+    def _copy(self, _: Incident, caller: Caller) -> None:
+        workflow = self._workflow_of(caller)
+        branch = None if workflow is None else self._world.workflows[workflow].branch
+        if branch is None:
+            return
+        memory = self._world.store.memory
+        stamped = [ref for ref in memory.history(branch) if memory.stamp_of(ref) is not None]
+        if stamped:
+            chosen = self._world.random.choice(stamped)
+            self._note(memory.cherry_pick(chosen, branch, "Grace"), f"cherry-picks {chosen[:12]}")
+
+    def _note(self, made: str, what: str) -> None:
+        self._world.people.append(made)
+        self._world.store.look()
+        self._world.baton.tell(f"Grace {what}: {made[:12]}")
+
+    def _requeue(self, _: Incident, caller: Caller) -> None:
+        workflow = self._workflow_of(caller)
+        if workflow is None:
+            return
+        tries = self._world.engine.tasks.record(workflow).tries
+        live = [entry.task_id for entry in tries if entry.status is TryStatus.IN_PROGRESS]
+        if live:
+            self._attempt_admin(lambda: self._world.engine.tasks.requeue(self._world.random.choice(live)), "requeued")
+
+    def _terminate(self, incident: Incident, caller: Caller) -> None:
+        workflow = self._workflow_of(caller)
+        if workflow is not None:
+            self._attempt_admin(lambda: self._world.engine.tasks.terminate(workflow), f"{workflow} terminated")
+            self.later(12.0 * incident.amount, lambda: self._world.engine.tasks.retry_workflow(workflow), "admin")
+
+    def _rerun(self, incident: Incident, caller: Caller) -> None:
+        """Never while a report is on its way: nobody but the server could tell it from one of the rerun."""
+        workflow = self._workflow_of(caller)
+        if workflow is None:
+            return
+
+        def act() -> None:
+            self._world.until(lambda: not self._is_somebody_reporting(), 60.0)
+            first = [entry for entry in self._world.engine.tasks.record(workflow).tries if entry.retry_count == 0]
+            if first and not self._is_somebody_reporting():
+                chosen = first[int(incident.amount * len(first))]
+                with suppress(EngineError):
+                    self._world.engine.tasks.terminate(workflow)
+                self._world.engine.tasks.rerun(chosen.task_id)
+                self._world.counts["reruns"] += 1
+                self._world.baton.tell(f"{workflow} rerun from {chosen.task_id}")
+
+        self.later(0.0, act, "admin")
+
+    def _restart(self, _: Incident, caller: Caller) -> None:
+        workflow = self._workflow_of(caller)
+        if workflow is not None:
+            with suppress(EngineError):
+                self._world.engine.tasks.terminate(workflow)
+            self._attempt_admin(lambda: self._world.engine.tasks.restart(workflow), f"{workflow} restarted")
+
+    def _is_somebody_reporting(self) -> bool:
+        return self._world.engine.writing > 0 or any(count > 0 for count in self._world.reporting.values())
+
+    def _attempt_admin(self, act: Callable[[], None], told: str) -> None:
+        with suppress(EngineError):
+            act()
+            self._world.baton.tell(told)
+
+    def _jump(self, incident: Incident, caller: Caller) -> None:
+        worker = self._worker_of(caller)
+        clock = self._world.clock if worker is None or incident.amount < 0.2 else worker.clock
+        clock.ahead = _DAY * (2 * incident.amount - 1)
+        self._world.baton.tell(f"a clock is {clock.ahead:.0f} s ahead")
+
+    def _engine_away(self, incident: Incident, _: Caller) -> None:
+        self._world.network.away["engine"] = self._world.baton.now + 1.0 + 14.0 * incident.amount
+
+    def _store_away(self, incident: Incident, _: Caller) -> None:
+        self._world.network.away["store"] = self._world.baton.now + 1.0 + 14.0 * incident.amount
+
+    def _janitor(self, _: Incident, __: Caller) -> None:
+        removed = self._world.store.sweep(float("inf"))
+        self._world.counts["staged work taken from its attempt"] += removed

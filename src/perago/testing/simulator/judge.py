@@ -1,0 +1,104 @@
+"""The verdict on a simulation that has ended: the checker's, and what only a simulation can know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from perago.models import CommitFacts, TryRecord, TryStatus
+from perago.testing.checker import Observation, violations
+from perago.testing.simulator.plan import WorkflowPlan
+from perago.testing.simulator.world import HOSTILE, World
+
+
+def judge(world: World) -> list[str]:
+    """Every promise that was broken, one sentence each."""
+    found = [*world.broken, *world.network.broken, *world.baton.failures]
+    for branch in world.roots:
+        seen = _observe(world, branch)
+        found += violations(seen)
+        found += _false_content(world, seen)
+    found += _left(world)
+    found += _not_completed(world)
+    return found
+
+
+def _observe(world: World, branch: str) -> Observation:
+    memory = world.store.memory
+    root = world.roots[branch]
+    return Observation(
+        root=root,
+        line=memory.read_history(memory.input(branch, root)).commits,
+        heads=world.store.heads[branch],
+        records=[world.engine.tasks.record(name) for name, plan in world.workflows.items() if plan.branch == branch],
+        files=lru_cache(memory.files),
+        snapshot=[
+            f"w{number}-{who}"
+            for number, plan in enumerate(world.plan.workflows, 1)
+            if plan.snapshot
+            for who in ("a", "b", "l", "r")
+        ],
+        calls=world.network.calls,
+    )
+
+
+def _false_content(world: World, seen: Observation) -> Iterator[str]:
+    """A publication holds what its body wrote, on what its input held (and foreign commits, in snapshot isolation)."""
+    for commit in seen.line:
+        stamp = commit.counting_stamp
+        if stamp is None or stamp.completes is not None:
+            continue
+        wrote = world.written.get(stamp.execution_id)
+        if wrote is None:
+            yield f"{commit.id[:12]} was published by {stamp.execution_id}, whose body did not end"
+            continue
+        content = seen.files(commit.id)
+        expected: Mapping[str, bytes] = wrote
+        if stamp.reference_task_name not in seen.snapshot:
+            expected = {**seen.files(stamp.input_ref), **wrote}
+            content = {**dict.fromkeys(expected, b""), **content}
+        for path in sorted(expected):
+            if content.get(path) != expected[path]:
+                yield f"{commit.id[:12]} of {stamp.execution_id} has wrong content of {path!r}"
+
+
+def _left(world: World) -> Iterator[str]:
+    """Nothing stays: staging references, attempt directories, kept results, or what was written elsewhere."""
+    for name in world.store.memory.staged():
+        yield f"6: left behind: staging reference {name}"
+    for worker in world.workers:
+        for directory in (worker.workspaces, worker.spool.directory):
+            for path in sorted(directory.iterdir()) if directory.exists() else []:
+                yield f"6: left behind: {path.relative_to(world.directory)}"
+    for path in sorted(world.directory.rglob("escaped*")):
+        yield f"7: written outside of a workspace: {path.relative_to(world.directory)}"
+
+
+def _not_completed(world: World) -> Iterator[str]:
+    """Whoever began after faults stopped has completed, or was refused for a reason."""
+    for workflow, plan in world.workflows.items():
+        for entry in world.engine.tasks.record(workflow).tries:
+            key = (entry.task_id, entry.scheduled_time, entry.poll_count)
+            polled_at = world.engine.polled_at.get(key)
+            ended_well = entry.status in (TryStatus.COMPLETED, TryStatus.CANCELED)  # canceled over a sibling's failure
+            if polled_at is None or polled_at < world.healed_at or ended_well:
+                continue
+            reason = world.engine.tasks.reason(entry.task_id) or ""
+            if not _is_excused(world, plan, entry, reason):
+                yield f"5: {entry.task_id} ({entry.reference_task_name}) began without faults, {entry.status}: {reason}"
+
+
+def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str) -> bool:
+    """A refusal is right that names a commit of somebody else, a path that both changed, or an impossible name."""
+    if plan.branch in world.plan.hostile and HOSTILE in reason:
+        return True
+    line = _observe(world, plan.branch).line
+    foreign = [commit for commit in line if _is_of_another(commit, entry)]
+    if any(commit.id[:12] in reason for commit in foreign):
+        return True
+    return plan.snapshot and bool(foreign) and "were changed by others since its input" in reason
+
+
+def _is_of_another(commit: CommitFacts, entry: TryRecord) -> bool:
+    stamp = commit.counting_stamp
+    return stamp is None or stamp.reference_task_name != entry.reference_task_name

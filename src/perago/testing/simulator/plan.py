@@ -1,0 +1,192 @@
+"""What a seed stands for: workflows, workers, and what goes wrong at which call. Plain values.
+
+Everything that goes wrong is an `Incident` at the n-th call of some kind, so that one can be left out of a plan, and
+the rest stays.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+When = Literal["before", "after"]
+
+POINTS = {
+    "poll": 8,
+    "current_of": 2,
+    "heartbeat": 1,
+    "load_current_attempt": 6,
+    "load_record": 6,
+    "read_history": 4,
+    "download_workspace": 3,
+    "body": 3,
+    "stage_workspace": 2,
+    "publish_workspace": 2,
+    "complete_noop_workspace": 1,
+    "cleanup_staging": 2,
+    "report_result": 2,
+    "give_back": 1,
+}
+"""Where something can go wrong, and among how many of such calls."""
+
+FAULTS: dict[str, Collection[str]] = {
+    "error": POINTS.keys() - {"body"},
+    "lost": POINTS.keys() - {"body"},
+    "twice": POINTS.keys() - {"body", "download_workspace"},
+    "late": POINTS.keys() - {"body"},
+    "abandoned": {"heartbeat", "stage_workspace", "publish_workspace", "report_result", "give_back"},
+    "crash": POINTS.keys(),
+    "kill": POINTS.keys() - {"poll", "current_of", "heartbeat", "report_result", "give_back"},
+    "stop": POINTS.keys(),
+}
+"""What befalls a call or its caller, and at which. `error`: nothing was done; `lost`: it was, and the answer is lost;
+`twice`: it arrives twice; `late`: it takes long; `abandoned`: the caller gives up, and it is done later; `crash`: the
+worker dies; `kill`: the executor; `stop`: the worker stands still for longer than its lease."""
+
+ENDINGS = ("crash", "kill", "stop")
+"""Of these, what befalls the caller, before or after the call."""
+
+EVENTS = {
+    "person": "a person commits",
+    "conflict": "a person commits what a task writes",
+    "copy": "a person cherry-picks a publication, its stamp included",
+    "requeue": "the engine hands the task out again",
+    "terminate": "a person terminates the workflow, and later retries it",
+    "rerun": "a person reruns the workflow from a task",
+    "restart": "a person restarts the workflow",
+    "clock": "a machine's clock jumps",
+    "engine away": "the engine does not answer for a while",
+    "store away": "the store does not answer for a while",
+    "janitor": "a janitor whose clock is ahead takes everything that is staged for old",
+    "drain": "a worker is told to stop, and another starts",
+}
+"""What happens elsewhere, at the moment of any call."""
+
+CELLS = tuple(
+    sorted([(kind, point) for kind, points in FAULTS.items() for point in points])
+    + sorted((kind, point) for kind in EVENTS for point in POINTS)
+)
+"""Every pair of a fault or an event and a call."""
+
+SCARCE = {"publish_workspace": 3, "stage_workspace": 2, "cleanup_staging": 3, "give_back": 2}
+"""Calls that few runs make: they are chosen so many times as often."""
+
+Shape = Literal["single", "sequence", "fork", "read-only"]
+Noop = Literal["never", "sometimes", "always"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something happens at the n-th call of a kind.
+
+    Attributes:
+        kind: of `FAULTS` or `EVENTS`.
+        point: of `POINTS`; number: from 1.
+        when: before the call has its effect, or after it.
+        amount: from 0 to 1: how long, how much, which one.
+    """
+
+    kind: str
+    point: str
+    number: int
+    when: When
+    amount: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.when} {self.point} {self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowPlan:
+    """A workflow.
+
+    Attributes:
+        snapshot: the isolation of its tasks.
+        noop: whether its bodies change nothing.
+        big: results too large for a stamp.
+        long: bodies that take longer than the response timeout.
+        shared_path: siblings write one path, too.
+        starts: virtual seconds.
+    """
+
+    shape: Shape
+    branch: str
+    snapshot: bool
+    noop: Noop
+    big: bool
+    long: bool
+    shared_path: bool
+    starts: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole simulation.
+
+    Attributes:
+        slots: of each worker.
+        hostile: branches that hold a name which would be laid out elsewhere.
+    """
+
+    seed: int
+    slots: tuple[int, ...]
+    workflows: tuple[WorkflowPlan, ...]
+    incidents: tuple[Incident, ...]
+    hostile: tuple[str, ...] = field(default=())
+
+    def without(self, numbers: Collection[int]) -> Plan:
+        """The plan without some of its incidents, by number from 0."""
+        kept = (incident for number, incident in enumerate(self.incidents) if number not in numbers)
+        return replace(self, incidents=tuple(kept))
+
+
+def make_plan(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = random.Random(seed)
+    branches = ["main", "other"][: rng.choice([1, 1, 2])]
+    incidents = [_incident(rng) for _ in range(rng.randint(1, 7))]
+    points = {incident.point for incident in incidents}
+    if "give_back" in points:  # a worker that is told to stop gives back what it has
+        incidents.append(Incident(kind="drain", point="body", number=1, when="before", amount=0.2 * rng.random()))
+    workflows = tuple(_workflow(rng, branches, points) for _ in range(rng.choice([1, 1, 2, 2, 3])))
+    return Plan(
+        seed=seed,
+        slots=tuple(rng.choice([1, 1, 2]) for _ in range(rng.randint(2, 5))),
+        workflows=workflows,
+        incidents=tuple(incidents),
+        hostile=(branches[-1],) if rng.random() < 0.03 else (),
+    )
+
+
+def _workflow(rng: random.Random, branches: list[str], points: set[str]) -> WorkflowPlan:
+    """A workflow, which makes the calls at which something is to happen more often than others do."""
+    shapes: list[Shape] = ["single", "sequence", "fork", "fork", "read-only"]
+    noops: list[Noop] = ["never", "never", "sometimes", "always"]
+    is_noop = "complete_noop_workspace" in points and rng.random() < 0.6
+    return WorkflowPlan(
+        shape=rng.choice(shapes[:-1] if is_noop else shapes),
+        branch=rng.choice(branches),
+        snapshot=rng.random() < 0.5,
+        noop="always" if is_noop else rng.choice(noops),
+        big=rng.random() < 0.1,
+        long=rng.random() < (0.8 if points & {"heartbeat", "current_of"} else 0.1),
+        shared_path=rng.random() < 0.15,
+        starts=rng.choice([0.0, 0.0, 3.0 * rng.random()]),
+    )
+
+
+_WEIGHTS = [SCARCE.get(point, 1) for _, point in CELLS]
+
+
+def _incident(rng: random.Random) -> Incident:
+    ((kind, point),) = rng.choices(CELLS, _WEIGHTS)
+    either = kind in EVENTS or kind in ENDINGS
+    return Incident(
+        kind=kind,
+        point=point,
+        number=rng.randint(1, POINTS[point]),
+        when="after" if either and rng.random() < 0.5 else "before",
+        amount=rng.random(),
+    )

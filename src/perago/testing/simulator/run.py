@@ -1,0 +1,130 @@
+"""Running simulations: one for each seed, and their figures added up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perago.testing.simulator.baton import Step
+from perago.testing.simulator.executor import WorkerParts
+from perago.testing.simulator.judge import judge
+from perago.testing.simulator.plan import CELLS, Plan, make_plan
+from perago.testing.simulator.world import World
+
+MIN_FIRED = 30
+"""How often each pair of fault and call has to come about in 10,000 simulations, or the run is void."""
+PER_SEEDS = 10_000
+
+Outfit = Callable[[WorkerParts], WorkerParts]
+
+
+def as_they_are(parts: WorkerParts) -> WorkerParts:
+    """Nothing is put between."""
+    return parts
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What came of one simulation.
+
+    Attributes:
+        broken: promises, one sentence each.
+        virtual_seconds: it took.
+    """
+
+    plan: Plan
+    broken: tuple[str, ...]
+    trace: tuple[Step, ...]
+    fired: Counter[tuple[str, str]]
+    counts: Counter[str]
+    virtual_seconds: float
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for simulations, in memory where there is one."""
+    memory = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(prefix="perago-simulator-", dir=memory if os.access(memory, os.W_OK) else None))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def simulate(plan: Plan, directory: Path, outfit: Outfit = as_they_are) -> Simulated:
+    """Run one simulation in a directory that is emptied afterwards."""
+    directory.mkdir()
+    logger = logging.getLogger("perago")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # the trace tells it
+    world = World(plan, directory, outfit)
+    try:
+        world.run()
+        broken = tuple(judge(world))
+        trace = tuple(world.baton.trace)
+    finally:
+        world.close()
+        logger.setLevel(level)
+        shutil.rmtree(directory)
+    return Simulated(plan, broken, trace, world.network.fired, world.counts, world.baton.now)
+
+
+@dataclass
+class Figures:
+    """What came of many.
+
+    Attributes:
+        fired: how often each fault and event came about at each call.
+        failed: what was broken, by seed.
+        seconds: of computing.
+    """
+
+    simulated: int = 0
+    steps: int = 0
+    virtual_seconds: float = 0.0
+    seconds: float = 0.0
+    fired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def add(self, one: Simulated) -> None:
+        self.simulated += 1
+        self.steps += len(one.trace)
+        self.virtual_seconds += one.virtual_seconds
+        self.fired.update(one.fired)
+        self.counts.update(one.counts)
+        if one.broken:
+            self.failed[one.plan.seed] = one.broken
+
+    def merge(self, other: Figures) -> None:
+        self.simulated += other.simulated
+        self.steps += other.steps
+        self.virtual_seconds += other.virtual_seconds
+        self.seconds += other.seconds
+        self.fired.update(other.fired)
+        self.counts.update(other.counts)
+        self.failed.update(other.failed)
+
+    @property
+    def scarce(self) -> list[str]:
+        """Pairs that came about too rarely; with some, the run is void. Of fewer than 10,000 that says nothing."""
+        enough = MIN_FIRED * self.simulated // PER_SEEDS if self.simulated >= PER_SEEDS else 0
+        return [f"{cell[0]} at {cell[1]}: {self.fired[cell]}" for cell in CELLS if self.fired[cell] < enough]
+
+
+def simulate_all(seeds: Iterable[int], outfit: Outfit = as_they_are) -> Figures:
+    """Run the simulations of these seeds, one after the other."""
+    figures, began = Figures(), time.monotonic()
+    with scratch() as directory:
+        for seed in seeds:
+            figures.add(simulate(make_plan(seed), directory / str(seed), outfit))
+    figures.seconds = time.monotonic() - began
+    return figures

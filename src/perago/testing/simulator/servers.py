@@ -1,0 +1,158 @@
+"""The engine and the store of a simulation, as servers: what they add to the in-memory ones is time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from perago.errors import EngineError, TaskNotFoundError
+from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TryStatus
+from perago.testing.engine import MemoryAttempt, MemoryEngine
+from perago.testing.simulator.baton import Baton, VirtualClock
+from perago.testing.simulator.network import IN_SERVER_SECONDS
+from perago.testing.store import MemoryStore
+
+RESPONSE_SECONDS = 10
+"""Response timeout of every task."""
+
+SWEEP_SECONDS = 2.0
+"""Between two looks of the engine for tasks whose time is over."""
+
+
+class SimulatedEngine:
+    """A `MemoryEngine` with response timeouts, and with reports and heartbeats that take their time to be written.
+
+    Attributes:
+        writing: reports that were read and are not written yet.
+        polled_at: virtual seconds, by task id and poll count.
+        check: is called after each report.
+    """
+
+    def __init__(self, baton: Baton, clock: VirtualClock, counts: Counter[str]) -> None:
+        self.tasks = MemoryEngine(clock, retries=2)
+        self.writing = 0
+        self.polled_at: dict[tuple[str, int, int], float] = {}
+        self.check: Callable[[Attempt, RuntimeTaskResult], None] = lambda attempt, result: None  # noqa: ARG005
+        self._baton = baton
+        self._counts = counts
+        self._signs: dict[str, float] = {}
+
+    def poll(self, task_types: Iterable[str], count: int) -> list[MemoryAttempt]:
+        found: list[MemoryAttempt] = []
+        for task_type in task_types:
+            while len(found) < count and (attempt := self.tasks.poll(task_type)) is not None:
+                self._signs[attempt.task_id] = self._baton.now
+                self.polled_at[attempt.task_id, attempt.scheduled_time, attempt.poll_count] = self._baton.now
+                found.append(replace(attempt, response_timeout_seconds=RESPONSE_SECONDS))
+        return found
+
+    def report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
+        """Read the row, and write it a moment later, whatever happened between."""
+        before = self._status(attempt.task_id)
+        self.writing += 1
+        try:
+            write = self.tasks.slow_report(attempt, result)
+            self._linger()
+            write()
+        finally:
+            self.writing -= 1
+        if before == TryStatus.IN_PROGRESS:
+            self.check(attempt, result)
+        else:
+            self._counts["late reports dropped"] += 1
+
+    def heartbeat(self, attempt: Attempt) -> None:
+        """Read the row, and write it a moment later: a result that came between is undone."""
+        before = self.tasks.attempt(attempt.task_id)
+        if before.status != TryStatus.IN_PROGRESS:
+            return
+        self._linger()
+        with suppress(TaskNotFoundError):
+            now = self.tasks.attempt(attempt.task_id)
+            if now.status == TryStatus.IN_PROGRESS:
+                self._signs[attempt.task_id] = self._baton.now
+            elif now.status == TryStatus.COMPLETED and now.scheduled_time == before.scheduled_time:
+                with suppress(EngineError):  # its workflow has ended
+                    self.tasks.revert(attempt.task_id)
+                    self._signs[attempt.task_id] = self._baton.now
+                    self._counts["results undone by heartbeats"] += 1
+
+    def give_back(self, attempt: Attempt) -> bool:
+        now = self.tasks.attempt(attempt.task_id)
+        if now.status != TryStatus.IN_PROGRESS or now.poll_count != getattr(attempt, "poll_count", None):
+            return False
+        self.tasks.requeue(attempt.task_id)
+        return True
+
+    def current_of(self, attempts: Iterable[Attempt]) -> Mapping[str, Attempt | None]:
+        found: dict[str, Attempt | None] = {}
+        for attempt in attempts:
+            try:
+                found[attempt.task_id] = self.tasks.attempt(attempt.task_id)
+            except TaskNotFoundError:
+                found[attempt.task_id] = None
+        return found
+
+    def sweep(self, workflows: Iterable[str]) -> None:
+        """Time out those of whom nothing was heard."""
+        for workflow in workflows:
+            for entry in self.tasks.record(workflow).tries:
+                silent = self._baton.now - self._signs.get(entry.task_id, self._baton.now)
+                if entry.status is TryStatus.IN_PROGRESS and silent > RESPONSE_SECONDS:
+                    with suppress(EngineError):
+                        self.tasks.timeout(entry.task_id)
+                        self._counts["timeouts"] += 1
+                        self._baton.tell(f"{entry.task_id} timed out")
+
+    def is_current(self, attempt: Attempt) -> bool:
+        """Whether an execution is the current one."""
+        try:
+            now = self.tasks.attempt(attempt.task_id)
+        except EngineError:
+            return False
+        mine = (getattr(attempt, "scheduled_time", None), getattr(attempt, "poll_count", None))
+        return (now.scheduled_time, now.poll_count) == mine and now.status == TryStatus.IN_PROGRESS
+
+    def _status(self, task_id: str) -> str:
+        try:
+            return self.tasks.attempt(task_id).status
+        except TaskNotFoundError:
+            return ""
+
+    def _linger(self) -> None:
+        if self._baton.random.random() < 0.3:
+            self._baton.pause(IN_SERVER_SECONDS * self._baton.random.random())
+
+
+class SimulatedStore:
+    """A `MemoryStore` that knows when what was staged.
+
+    Attributes:
+        heads: every head that anybody ever saw, by branch.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.memory = MemoryStore()
+        self.heads: dict[str, set[str]] = {}
+        self._clock = clock
+        self._staged_at: dict[str, float] = {}
+
+    def look(self) -> None:
+        """See every head, and what is staged."""
+        for branch in self.memory.branches():
+            self.heads.setdefault(branch, set()).add(self.memory.head(branch))
+        for name in self.memory.staged():
+            self._staged_at.setdefault(name, self._clock.now().timestamp())
+
+    def sweep(self, before: float) -> int:
+        """Remove what was staged before a time, seconds since the epoch; returns how much."""
+        old = [name for name in self.memory.staged() if self._staged_at.get(name, before) < before]
+        for name in old:
+            self.drop(name)
+        return len(old)
+
+    def drop(self, name: str) -> None:
+        """Remove a staging reference; one that is gone is fine."""
+        self.memory.cleanup_staging(StagedWorkspace(repository=self.memory.repository, branch=name, commit=""))

@@ -1,0 +1,94 @@
+"""The tasks that simulated workers run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from perago.spec import WorkspaceSpec
+from perago.tasks.declare import TaskDefinition, task, task_of
+
+BIG_CHARACTERS = 17_000
+"""Of a result that no stamp holds (they hold 16 KiB)."""
+
+
+class Params(BaseModel):
+    """`noop`: whether the body changes nothing."""
+
+    who: str
+    paths: list[str]
+    noop: Literal["never", "sometimes", "always"]
+    big: bool = False
+
+
+class Result(BaseModel):
+    """`said`: what it wrote into its files; None: nothing."""
+
+    said: str | None
+    padding: str = ""
+
+
+@dataclass(frozen=True)
+class BodyRun:
+    """One run of a body.
+
+    Attributes:
+        token: that no other run has.
+        seconds: that it takes, about.
+        coin: whether a body that sometimes changes nothing does so now.
+        pause: lets virtual time pass.
+        saw: is told what it found in its workspace.
+        wrote: is told the content of each path.
+    """
+
+    token: str
+    seconds: float
+    coin: bool
+    pause: Callable[[], None]
+    saw: Callable[[Mapping[str, bytes]], None]
+    wrote: Callable[[Mapping[str, bytes]], None]
+
+
+RUN: ContextVar[BodyRun] = ContextVar("perago_simulated_body")
+
+
+def files_in(workspace: Path) -> dict[str, bytes]:
+    """Content by path."""
+    return {str(path.relative_to(workspace)): path.read_bytes() for path in workspace.rglob("*") if path.is_file()}
+
+
+def _body(workspace: Path, params: Params) -> Result:
+    run = RUN.get()
+    noop = params.noop == "always" or (params.noop == "sometimes" and run.coin)
+    paths = [] if noop else params.paths
+    text = f"{params.who} {run.token}"
+    run.pause()
+    run.saw(files_in(workspace))
+    for path in paths:
+        (workspace / path).write_text(text)
+    run.wrote({path: text.encode() for path in paths})
+    run.pause()
+    return Result(said=None if noop else text, padding="x" * BIG_CHARACTERS if params.big else "")
+
+
+def _declared(name: str, spec: WorkspaceSpec) -> TaskDefinition:
+    @task(name=name, owner_email="ada@example.org", workspace=spec)
+    def body(workspace: Path, params: Params) -> Result:
+        return _body(workspace, params)
+
+    definition = task_of(body)
+    assert definition is not None, "it is decorated"
+    return definition
+
+
+TASKS = {
+    "write": _declared("write", WorkspaceSpec()),
+    "merge": _declared("merge", WorkspaceSpec(isolation="snapshot")),
+    "read": _declared("read", WorkspaceSpec(read_only=True)),
+}
+"""By name: serializable, snapshot, read-only."""

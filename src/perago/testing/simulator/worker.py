@@ -1,0 +1,327 @@
+"""A worker: production's polling, cancellation check, delivery, aftermath and housekeeping, as actors.
+
+What a `Supervisor` and its `Slot`s do with threads is done here with actors, in as few lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from perago.models import Attempt
+from perago.ports import Event, HandedOut
+from perago.testing.simulator.baton import Baton, Process, Signal, VirtualClock
+from perago.testing.simulator.engine_port import EnginePort
+from perago.testing.simulator.executor import SimulatedExecutor, WorkerParts
+from perago.testing.simulator.network import Caller, Network
+from perago.testing.simulator.servers import SimulatedEngine, SimulatedStore
+from perago.testing.simulator.tasks import TASKS, BodyRun
+from perago.worker.aftermath import Aftermath
+from perago.worker.attempt_runner import AttemptRunner
+from perago.worker.cancellation import CancellationCheck
+from perago.worker.delivery import Delivered, Delivery, pause_before_round
+from perago.worker.endings import Cause
+from perago.worker.executor_messages import Discard, Sweep
+from perago.worker.executor_store import ExecutorStore
+from perago.worker.housekeeping import Housekeeping
+from perago.worker.job import Job
+from perago.worker.journal import Journal
+from perago.worker.polling import Pace, Polling
+from perago.worker.replacement import pause_before
+from perago.worker.spool import ResultSpool
+from perago.workspace.directory import OWNER_FILE
+
+GC_TTL_SECONDS = 60.0
+GC_INTERVAL_SECONDS = 30.0
+SPOOL = "undelivered"
+WORKSPACES = "workspaces"
+PACE = Pace(after=lambda idle: 0.5 if idle < 2.0 else 1.5, after_failures=lambda failures, _: min(4.0, 0.5 * failures))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What all workers share.
+
+    Attributes:
+        directory: each worker has its own below it.
+        new_execution_id: unique in the simulation.
+        reporting: workers that are about to report: between the last fence and the answer.
+        make_body_run, note_phase: see `executor.WorkerParts`.
+        outfit: puts something between executors and what they use.
+    """
+
+    baton: Baton
+    network: Network
+    engine: SimulatedEngine
+    store: SimulatedStore
+    directory: Path
+    new_execution_id: Callable[[], str]
+    reporting: dict[Process, int]
+    make_body_run: Callable[[Job], BodyRun]
+    note_phase: Callable[[Job, Event], None]
+    outfit: Callable[[WorkerParts], WorkerParts]
+
+
+class Slot:
+    """One job at a time, in one executor after the other."""
+
+    def __init__(self, number: int, baton: Baton) -> None:
+        self.number = number
+        self.job: Job | None = None
+        self.executor: SimulatedExecutor | None = None
+        self.chores: list[Discard | Sweep] = []
+        self.bell = Signal(baton)
+
+    @property
+    def is_free(self) -> bool:
+        return self.job is None and self.executor is not None and self.executor.is_alive
+
+    def add_chore(self, order: Discard | Sweep) -> None:
+        self.chores.append(order)
+        self.bell.set()
+
+
+class SimulatedJournal(Journal):
+    """Writes to the trace."""
+
+    def __init__(self, baton: Baton) -> None:
+        super().__init__(_NoLines())
+        self._baton = baton
+
+    def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
+        del level, fields
+        self._baton.tell(f"{'' if job is None else job.execution_id + ' '}{text}")
+
+
+class Worker:
+    """A worker on a machine of its own: it dies and is started again, with what lies on its disk.
+
+    Attributes:
+        process: the present one.
+        clock: the machine's.
+    """
+
+    def __init__(self, name: str, slots: int, site: Site) -> None:
+        self.name = name
+        self.clock = VirtualClock(site.baton)
+        self.workspaces = site.directory / name / WORKSPACES
+        self.spool = ResultSpool(site.directory / name / SPOOL)
+        self.slots: list[Slot] = []
+        self._site = site
+        self._slot_count = slots
+        self._starts = 0
+        self.boot()
+
+    def boot(self) -> None:
+        """Start the worker's process."""
+        site, self._starts = self._site, self._starts + 1
+        self.process = Process(f"{self.name}.{self._starts}")
+        self._is_draining = False
+        self.slots = [Slot(number, site.baton) for number in range(1, self._slot_count + 1)]
+        self.journal = SimulatedJournal(site.baton)
+        self._port = EnginePort(site.engine, site.network, self._caller)
+        self.delivery = Delivery(self._port, self.spool, observer=self._note_report, clock=self.clock)
+        self._polled, self._kept, self._taken = Signal(site.baton), Signal(site.baton), Signal(site.baton)
+        self._rounds = 0
+        self.housekeeping = Housekeeping(
+            self.workspaces,
+            self.journal,
+            self.slots,
+            ttl_seconds=GC_TTL_SECONDS,
+            interval_seconds=GC_INTERVAL_SECONDS,
+        )
+        self._aftermath = Aftermath(
+            engine=self._port,
+            delivery=self.delivery,
+            journal=self.journal,
+            workspace_root=self.workspaces,
+            failure_reason_max_length=500,
+            gc_ttl_seconds=GC_TTL_SECONDS,
+            writes=lambda name: name != "read",
+            on_kept=self._begin_rounds,
+        )
+        self._check = CancellationCheck(self._port, self.jobs, self.journal)
+        polling = self._polling()
+        self._loop("poll", polling.turn, self._polled)
+        self._loop("cancellation", self._look_for_cancelled, self._taken)
+        self._loop("delivery", self._deliver_kept, self._kept)
+        self._loop("housekeeping", self.housekeeping.turn)
+        for slot in self.slots:
+            self._spawn(f"slot{slot.number}", partial(self._serve, slot))
+
+    def jobs(self) -> list[Job]:
+        """Those under way now."""
+        return [slot.job for slot in self.slots if slot.job is not None]
+
+    @property
+    def is_idle(self) -> bool:
+        """Alive, with nothing to do."""
+        return not (self.process.is_dead or self.jobs() or self.delivery.waiting)
+
+    # ---- what befalls it
+
+    def crash(self) -> None:
+        """Its processes die; what they were about stays as it is."""
+        self.process.killed = True
+        self._orphan("*")
+
+    def kill_executor(self, process: Process | None) -> bool:
+        """One of its executors dies; says whether there was one.
+
+        Args:
+            process: None: the first that is busy.
+        """
+        for slot in self.slots:
+            executor = slot.executor
+            if executor is not None and slot.job is not None and process in (None, executor.process.process):
+                executor.process.kill()
+                return True
+        return False
+
+    def drain(self) -> None:
+        """Take no more tasks."""
+        self._is_draining = True
+
+    def end_jobs(self) -> None:
+        for job in self.jobs():
+            job.end(Cause.SHUTDOWN)
+
+    # ---- its actors
+
+    def _serve(self, slot: Slot) -> None:
+        deaths = 0
+        while True:
+            if seconds := pause_before(deaths):
+                self._site.baton.pause(seconds)
+            slot.executor = SimulatedExecutor(f"{self.process.name}:executor{slot.number}", self._parts())
+            self._polled.set()
+            self._work(slot, slot.executor)
+            deaths = 1
+
+    def _work(self, slot: Slot, executor: SimulatedExecutor) -> None:
+        """Take jobs until the executor is dead."""
+        while executor.is_alive or slot.job is not None:
+            if slot.job is not None:
+                outcome = executor.run(slot.job)
+                self._aftermath.finish(slot, executor, slot.job, outcome)
+                slot.job = None
+                self._polled.set()
+            elif slot.chores:
+                executor.chore(slot.chores.pop(0))
+            else:
+                slot.bell.wait()
+
+    def _loop(self, name: str, turn: Callable[[], float | None], nudged: Signal | None = None) -> None:
+        bell = nudged or Signal(self._site.baton)
+
+        def serve() -> None:
+            while True:
+                bell.wait(turn())
+
+        self._spawn(name, serve)
+
+    def _spawn(self, name: str, work: Callable[[], object]) -> None:
+        self._site.baton.spawn(f"{self.process.name}:{name}", self.process, work)
+
+    # ---- what a supervisor does
+
+    def _polling(self) -> Polling:
+        return Polling(
+            engine=self._port,
+            task_types=list(TASKS),
+            worker_id=self.name,
+            domain=None,
+            pace=PACE,
+            free=lambda: 0 if self._is_draining else sum(slot.is_free for slot in self.slots),
+            take=self._take,
+            give_back=lambda attempt: self._aftermath.give_back_unbegun(self._job(attempt), "no slot takes it"),
+            is_over=lambda: self._is_draining,
+            journal=self.journal,
+            clock=self.clock,
+        )
+
+    def _job(self, attempt: HandedOut) -> Job:
+        job = Job(attempt, self.clock)
+        job.execution_id = self._site.new_execution_id()
+        return job
+
+    def _take(self, attempt: HandedOut) -> None:
+        job = self._job(attempt)
+        self.housekeeping.note(attempt)
+        free = next((slot for slot in self.slots if slot.is_free), None)
+        if free is None:
+            self._aftermath.give_back_unbegun(job, "its slot was gone")
+            return
+        free.job = job
+        free.bell.set()
+        self._taken.set()
+
+    def _look_for_cancelled(self) -> float | None:
+        """A look; without a job there is none until one is taken, which spares the simulation idle turns."""
+        seconds = self._check.turn()
+        return seconds if self.jobs() else None
+
+    def _begin_rounds(self) -> None:
+        self._rounds = 0
+        self._kept.set()
+
+    def _deliver_kept(self) -> float | None:
+        for kept, delivered in self.delivery.deliver_kept():
+            if delivered is not Delivered.KEPT:
+                self.journal.tell(0, f"a result that waited is {delivered.value}: {kept.attempt.task_id}")
+        if not self.delivery.waiting:
+            self._rounds = 0
+            return None
+        self._rounds += 1
+        return pause_before_round(self._rounds)
+
+    def _note_report(self, event: Event) -> None:
+        change = 1 if event.kind == "started" else -1
+        self._site.reporting[self.process] = self._site.reporting.get(self.process, 0) + change
+
+    # ---- within
+
+    def _caller(self, attempt: Attempt | None) -> Caller:
+        for slot in self.slots:
+            if attempt is not None and slot.job is not None and slot.job.attempt is attempt:
+                executor = None if slot.executor is None else slot.executor.process.process
+                return Caller(self.process, executor, slot.job.execution_id, attempt)
+        return Caller(self.process, attempt=attempt)
+
+    def _parts(self) -> WorkerParts:
+        site = self._site
+        runner = AttemptRunner(
+            tasks=TASKS,
+            store=ExecutorStore(None),
+            workspace_root=self.workspaces,
+            worker_id=self.name,
+            failure_reason_max_length=500,
+        )
+        parts = WorkerParts(
+            baton=site.baton,
+            network=site.network,
+            worker=self.process,
+            clock=self.clock,
+            store=site.store,
+            runner=runner,
+            engine=self._port,
+            journal=self.journal,
+            make_body_run=site.make_body_run,
+            note_phase=site.note_phase,
+            on_death=lambda job: self._orphan("*" if job is None else f"*{job.execution_id}*"),
+        )
+        return site.outfit(parts)
+
+    def _orphan(self, pattern: str) -> None:
+        """What the operating system does when a process ends: nobody owns these directories any more."""
+        for marker in self.workspaces.glob(f"{pattern}/{OWNER_FILE}"):
+            marker.write_text(json.dumps(json.loads(marker.read_text()) | {"process_started": 0}))
+
+
+class _NoLines:
+    def add(self, attempt: HandedOut, text: str) -> None:
+        """Nobody reads them."""

@@ -1,0 +1,279 @@
+"""One simulation: it is set up from a plan, runs until everything has ended, and is written down for the judge."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from perago.errors import EngineError
+from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult
+from perago.ports import Event, Phase
+from perago.testing.simulator.baton import Baton, EndlessError, Process, VirtualClock
+from perago.testing.simulator.executor import WorkerParts
+from perago.testing.simulator.incidents import SHARED, Incidents
+from perago.testing.simulator.network import LATE_SECONDS, Network
+from perago.testing.simulator.plan import Plan, WorkflowPlan
+from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
+from perago.testing.simulator.tasks import BodyRun
+from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
+from perago.testing.workflow import WorkflowStatus
+from perago.worker.job import Job
+
+CHAOS_SECONDS = 60.0
+"""Of things going wrong; then faults stop."""
+
+SETTLE_SECONDS = 240.0
+"""How long everything may take to end after that."""
+
+LOOK_SECONDS = 2.0
+"""Between two looks whether something has come about."""
+
+HOSTILE = "../../escaped.txt"
+"""A name that a store can hold, and no workspace."""
+
+_FIRST = {"in.txt": "input", SHARED: "0", "w1-a": "0", "w1-l": "0"}
+
+
+class World:
+    """One simulation.
+
+    Args:
+        directory: empty; for the workers' files.
+        outfit: puts something between executors and what they use.
+
+    Attributes:
+        broken: promises that were seen broken while it ran.
+        written: what each execution's body wrote, by execution id.
+        healed_at: when faults stopped, virtual seconds.
+        people: commits that people made.
+    """
+
+    def __init__(
+        self, plan: Plan, directory: Path, outfit: Callable[[WorkerParts], WorkerParts] = lambda parts: parts
+    ) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.baton = Baton(plan.seed)
+        self.counts: Counter[str] = Counter()
+        self.broken: list[str] = []
+        self.written: dict[str, Mapping[str, bytes]] = {}
+        self.people: list[str] = []
+        self.healed_at = 0.0
+        self.clock = VirtualClock(self.baton)
+        self.engine = SimulatedEngine(self.baton, self.clock, self.counts)
+        self.engine.check = self._check_report
+        self.store = SimulatedStore(self.clock)
+        self.incidents = Incidents(self)
+        self.network = Network(
+            self.baton, plan.incidents, self.incidents.set_off, self.store.look, self.engine.is_current
+        )
+        self.workflows: dict[str, WorkflowPlan] = {}
+        self.roots: dict[str, str] = {}
+        self.random = random.Random(plan.seed + 1)
+        self.elsewhere = Process("elsewhere")
+        self.reporting: dict[Process, int] = {}
+        self._executions = 0
+        site = Site(
+            baton=self.baton,
+            network=self.network,
+            engine=self.engine,
+            store=self.store,
+            directory=directory,
+            new_execution_id=self._new_execution_id,
+            reporting=self.reporting,
+            make_body_run=self._make_body_run,
+            note_phase=self._note_phase,
+            outfit=outfit,
+        )
+        self._make_branches()
+        self.workers = [Worker(f"w{number}", slots, site) for number, slots in enumerate(plan.slots, 1)]
+
+    # ---- its course
+
+    def run(self) -> None:
+        """Let everything happen, until all has ended."""
+        try:
+            self._run()
+        except EndlessError as exc:
+            self.broken.append(f"5: {exc}: {self._what_is_left()}")
+
+    def _run(self) -> None:
+        self.baton.spawn("engine", self.elsewhere, self._sweep)
+        for number, workflow in enumerate(self.plan.workflows, 1):
+            self.incidents.later(workflow.starts, partial(self._start_workflow, number, workflow), "caller")
+        self.until(self._is_over, CHAOS_SECONDS)
+        self._heal()
+        self.until(self._is_quiet, SETTLE_SECONDS)
+        if self._take_up_again():
+            self.until(self._is_quiet, SETTLE_SECONDS)
+        if not self._is_quiet():
+            self.broken.append(f"5: nothing ends: {self._what_is_left()}")
+        self._clean()
+
+    def close(self) -> None:
+        """End every actor."""
+        self.baton.close()
+
+    def _heal(self) -> None:
+        """Faults stop: machines go on, servers answer, and what was under way arrives."""
+        self.network.is_calm = True
+        self.network.away.update(engine=0.0, store=0.0)
+        self.baton.tell("== faults stop")
+        for worker in self.workers:
+            worker.process.stopped_until = 0.0
+            worker.clock.ahead = 0.0
+        if not self._is_over():
+            self.until(lambda: False, LATE_SECONDS)
+        self.healed_at = self.baton.now
+        self.baton.tell("== whoever begins from now on completes")
+
+    def _clean(self) -> None:
+        """Nobody takes tasks any more, and janitors take what is old."""
+        for worker in self.workers:
+            worker.drain()
+        self.baton.pause(GC_TTL_SECONDS + GC_INTERVAL_SECONDS + 1)
+        for worker in self.workers:
+            worker.housekeeping.turn()
+        self.baton.pause(1.0)
+
+    def _take_up_again(self) -> bool:
+        """A person retries what was ended; says whether there was something."""
+        found = [name for name in self.workflows if self.engine.tasks.status(name) is not WorkflowStatus.COMPLETED]
+        for workflow in found:
+            with suppress(EngineError):  # a rerun can leave one running with nothing to run
+                self.engine.tasks.terminate(workflow)
+            self.engine.tasks.retry_workflow(workflow)
+            self.baton.tell(f"somebody retries {workflow}")
+        return bool(found)
+
+    def until(self, is_reached: Callable[[], bool], seconds: float) -> None:
+        """Let the caller's time pass until something has come about, or for so long."""
+        end = self.baton.now + seconds
+        while self.baton.now < end and not is_reached():
+            self.baton.pause(LOOK_SECONDS)
+
+    def _is_over(self) -> bool:
+        return len(self.workflows) == len(self.plan.workflows) and self._is_quiet()
+
+    def _is_quiet(self) -> bool:
+        is_somebody_busy = self.incidents.pending or not all(worker.is_idle for worker in self.workers)
+        return not is_somebody_busy and not any(map(self._is_under_way, self.workflows))
+
+    def _is_under_way(self, workflow: str) -> bool:
+        return any(entry.status.is_live for entry in self.engine.tasks.record(workflow).tries)
+
+    def _what_is_left(self) -> str:
+        running = [name for name in self.workflows if self._is_under_way(name)]
+        busy = [worker.process.name for worker in self.workers if not worker.is_idle]
+        return f"workflows {running}, workers {busy}"
+
+    # ---- how it is set up
+
+    def _make_branches(self) -> None:
+        for branch in sorted({workflow.branch for workflow in self.plan.workflows}):
+            files = _FIRST | ({HOSTILE: "evil"} if branch in self.plan.hostile else {})
+            self.roots[branch] = self.store.memory.commit(branch, files, "Grace")
+        self.store.look()
+
+    def _start_workflow(self, number: int, plan: WorkflowPlan) -> None:
+        workflow = "workflow-1" if number == 1 else self.engine.tasks.start_workflow()
+        name = "read" if plan.shape == "read-only" else "merge" if plan.snapshot else "write"
+        ref = self.store.memory.head(plan.branch)
+        prefix = f"w{number}-"
+
+        def schedule(who: str, after: str | None = None) -> None:
+            paths = [prefix + who, *([SHARED] if plan.shared_path else [])]
+            params = {"who": prefix + who, "paths": paths, "noop": plan.noop, "big": plan.big}
+
+            def make_input(record: InstanceRecord) -> JsonObject:
+                before = ref if after is None else _outcome(record, prefix + after, prefix + who)
+                return {"workspace": self.store.memory.input(plan.branch, before).model_dump(), "params": params}
+
+            self.engine.tasks.schedule(
+                name,
+                make_input,
+                reference_task_name=prefix + who,
+                after=() if after is None else (prefix + after,),
+                workflow=workflow,
+            )
+
+        match plan.shape:
+            case "single" | "read-only":
+                schedule("a")
+            case "sequence":
+                schedule("a")
+                schedule("b", after="a")
+            case "fork":
+                schedule("l")
+                schedule("r")
+        self.workflows[workflow] = plan
+
+    # ---- what happens by itself
+
+    def _sweep(self) -> None:
+        while True:
+            self.baton.pause(SWEEP_SECONDS)
+            self.engine.sweep(self.workflows)
+
+    def _new_execution_id(self) -> str:
+        self._executions += 1
+        return f"e{self._executions}"
+
+    def _make_body_run(self, job: Job) -> BodyRun:
+        files = self.store.memory.files(job.attempt.input_data["workspace"]["ref"])
+
+        def saw(found: Mapping[str, bytes]) -> None:
+            if found != files:
+                names = sorted(name for name in found.keys() | files.keys() if found.get(name) != files.get(name))
+                self.broken.append(f"the body of {job.execution_id} saw other content than its input's: {names}")
+
+        return BodyRun(
+            token=job.execution_id,
+            seconds=self._body_seconds(self.workflows[job.identity.workflow_instance_id]),
+            coin=self.random.random() < 0.5,
+            pause=lambda: self.baton.pause(0.3 * self.random.random()),
+            saw=saw,
+            wrote=lambda files: self.written.update({job.execution_id: files}),
+        )
+
+    def _body_seconds(self, plan: WorkflowPlan) -> float:
+        chance = self.random.random()
+        return 4.0 + 12.0 * chance if plan.long else 0.4 + 2.0 * chance**2
+
+    def _note_phase(self, job: Job, event: Event) -> None:
+        if event.kind == "started":
+            job.phase = event.phase.value
+        elif event.kind == "failed":
+            self.baton.tell(f"{event.phase} failed: {type(event.error).__name__}: {str(event.error)[:200]}")
+            self.counts[f"{event.phase} failed: {type(event.error).__name__}"] += 1
+        elif event.phase is Phase.DECIDE:
+            self.counts[f"plan {event.attributes.get('plan')}"] += 1
+            self.baton.tell(f"decides: {event.attributes.get('plan')} on {str(event.attributes.get('head'))[:12]}")
+
+    def _check_report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
+        """A COMPLETED result that the engine has just recorded names a commit of the branch, and is the only one."""
+        record = self.engine.tasks.record(attempt.workflow_instance_id)
+        entry = record.find(attempt.task_id)
+        if result.status != "COMPLETED" or entry is None or entry.output_ref is None:
+            return
+        self.counts["completions"] += 1
+        branch = self.workflows[attempt.workflow_instance_id].branch
+        if entry.output_ref not in self.store.memory.history(branch):
+            self.broken.append(
+                f"2: {attempt.task_id} completed with {entry.output_ref[:12]}, which is not on its branch"
+            )
+        refs = {other.output_ref for other in record.of(entry.reference_task_name) if other.output_ref is not None}
+        if len(refs) > 1:
+            self.broken.append(f"2: task {entry.reference_task_name!r} has two outcomes: {sorted(refs)}")
+
+
+def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
+    """The commit that a task completed with, as an input expression reads it."""
+    for entry in record.of(name):
+        if entry.output_ref is not None:
+            return entry.output_ref
+    return next((entry.input_ref for entry in reversed(record.of(asking)) if entry.input_ref is not None), "")

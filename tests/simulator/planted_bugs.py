@@ -1,0 +1,173 @@
+"""Bugs that are put in on purpose, each of which the simulator has to find: decisions replaced, or something put
+between an executor and what it uses. `python planted_bugs.py [NAME …]` looks for the first seed that catches each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from unittest.mock import patch
+
+from perago.attempt import fence
+from perago.attempt import report as reporting
+from perago.attempt.fence import Verdict
+from perago.models import CommitFacts, Publish
+from perago.testing import store as memory_store
+from perago.testing.faults import InjectedError, TappedStore
+from perago.testing.simulator.engine_port import SimulatedLease
+from perago.testing.simulator.executor import WorkerParts
+from perago.testing.simulator.plan import make_plan
+from perago.testing.simulator.run import Outfit, as_they_are, scratch, simulate
+
+MAX_SEEDS = 1_000
+
+
+def tapped(store, **replaced) -> TappedStore:
+    ports = {name: getattr(store, name) for name in TappedStore.__dataclass_fields__}
+    return TappedStore(**ports | replaced)
+
+
+def reset_instead_of_publish(parts: WorkerParts) -> WorkerParts:
+    def plant(store):
+        def publish(staged, workspace_input, spec, execution):
+            store._commits._branches[workspace_input.branch] = staged.commit
+            return staged.commit
+
+        return tapped(store, publish_workspace=publish)
+
+    return replace(parts, at_server=plant)
+
+
+class Trusting:
+    """An engine for attempts that look once, and believe it from then on."""
+
+    def __init__(self, engine):
+        self._engine = engine
+        self._seen = {}
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def load_current_attempt(self, attempt):
+        key = (attempt.task_id, attempt.scheduled_time, attempt.poll_count)
+        if key not in self._seen:
+            self._seen[key] = self._engine.load_current_attempt(attempt)
+        return self._seen[key]
+
+
+def no_second_attempt_fence(parts: WorkerParts) -> WorkerParts:
+    return replace(parts, engine=Trusting(parts.engine))
+
+
+def blind_retry(parts: WorkerParts) -> WorkerParts:
+    """An unclear answer to a publication is answered by another one, on whatever the head is then."""
+
+    def plant(store):
+        staged_from = []
+
+        def stage(*arguments):
+            staged_from[:] = arguments
+            return store.stage_workspace(*arguments)
+
+        def publish(staged, workspace_input, spec, execution):
+            try:
+                return store.publish_workspace(staged, workspace_input, spec, execution)
+            except InjectedError:
+                again = replace(execution, plan=Publish(parts.store.memory.head(workspace_input.branch)))
+                staged = store.stage_workspace(staged_from[0], workspace_input, spec, again)
+                return store.publish_workspace(staged, workspace_input, spec, again)
+
+        return tapped(store, stage_workspace=stage, publish_workspace=publish)
+
+    return replace(parts, at_client=plant)
+
+
+def cache_of_hard_links(parts: WorkerParts) -> WorkerParts:
+    """Files of equal content are one file, in all workspaces of a worker."""
+    cache = parts.runner.workspace_root.parent / "cache"
+
+    def plant(store):
+        def download(workspace_input, spec, workspace_dir):
+            digests = store.download_workspace(workspace_input, spec, workspace_dir)
+            cache.mkdir(exist_ok=True)
+            for path in digests:
+                file = workspace_dir / path
+                entry = cache / hashlib.sha256(file.read_bytes()).hexdigest()
+                if entry.exists():
+                    file.unlink()
+                    os.link(entry, file)
+                else:
+                    os.link(file, entry)
+            return digests
+
+        return tapped(store, download_workspace=download)
+
+    return replace(parts, at_client=plant)
+
+
+@contextmanager
+def stamps_of_copies_count() -> Iterator[None]:
+    with patch.object(CommitFacts, "counting_stamp", property(lambda commit: commit.stamp)):
+        yield
+
+
+def _everything_abandoned(commit, record, asking):
+    verdict = _HONEST_JUDGE(commit, record, asking)
+    return Verdict.ABANDONED if commit.stamp is None else verdict
+
+
+_HONEST_JUDGE = fence.judge
+
+
+def _unsettled_abandoned(commit, record, asking):
+    verdict = _HONEST_JUDGE(commit, record, asking)
+    stamp = commit.counting_stamp
+    of_this_workflow = stamp is not None and stamp.workflow_instance_id == asking.identity.workflow_instance_id
+    return Verdict.ABANDONED if verdict is Verdict.FOREIGN and of_this_workflow else verdict
+
+
+@dataclass(frozen=True)
+class Bug:
+    """How it is put in: an outfit for workers, or a decision that is replaced meanwhile."""
+
+    outfit: Outfit = as_they_are
+    patched: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+BUGS = {
+    "reset instead of publish": Bug(reset_instead_of_publish),
+    "no second attempt fence": Bug(no_second_attempt_fence),
+    "blind retry after a timeout": Bug(blind_retry),
+    "cache shared by hard link": Bug(cache_of_hard_links),
+    "no name check": Bug(patched=lambda: patch.object(memory_store, "check_object_names", lambda *_: None)),
+    "heartbeat not joined": Bug(patched=lambda: patch.object(SimulatedLease, "join", lambda self: None)),
+    "no fence before a report": Bug(patched=lambda: patch.object(reporting, "_is_current", lambda *_: True)),
+    "a person's commit taken for abandoned": Bug(patched=lambda: patch.object(fence, "judge", _everything_abandoned)),
+    "what a try may still adopt is replaced": Bug(patched=lambda: patch.object(fence, "judge", _unsettled_abandoned)),
+    "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
+}
+
+
+def broken_by(bug: Bug, seed: int, directory) -> tuple[str, ...]:
+    """The promises that a seed's schedule breaks with the bug."""
+    with bug.patched():
+        return simulate(make_plan(seed), directory / str(seed), bug.outfit).broken
+
+
+def first_caught(bug: Bug, directory) -> tuple[int, str] | None:
+    """The first seed that catches it, and how."""
+    for seed in range(MAX_SEEDS):
+        broken = broken_by(bug, seed, directory)
+        if broken:
+            return seed, broken[0]
+    return None
+
+
+if __name__ == "__main__":
+    with scratch() as root:
+        for name in sys.argv[1:] or BUGS:
+            print(name, first_caught(BUGS[name], root), flush=True)
