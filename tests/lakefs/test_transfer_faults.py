@@ -1,7 +1,9 @@
 """Moving data through a proxy that spoils it: what can be repeated is, the rest is an error, nothing wrong stays."""
 
 import hashlib
+import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from transfer_support import MIB, download, files_of, noise, transfer_to, upload
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
+from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Swallow, Truncate
 from servers.proxy import FaultProxy
 
@@ -179,6 +182,53 @@ def test_a_disk_that_fills_is_said(spoilt, small_disk, include):
     commit = spoilt.repository.commit("main")["id"]
     with pytest.raises(WorkspaceStorageError, match="No space left on device"):
         download(spoilt.transfer, commit, small_disk / "target", include=include)
+
+
+def test_a_disk_that_has_no_room_for_file_and_cache_gets_the_file(spoilt, small_disk):
+    write_files(spoilt.source, {"fits": noise(2 * MIB + 1)})
+    upload(spoilt.transfer, "main", spoilt.source, written=["fits"])
+    commit = spoilt.repository.commit("main")["id"]
+    with ObjectCache(small_disk / "cache", 64 * MIB) as cache:
+        download(replace(spoilt.transfer, cache=cache), commit, small_disk / "target", include=["fits"])
+        assert files_of(small_disk / "target") == {"fits": noise(2 * MIB + 1)}
+        assert cache.usage().entries == 0
+        assert occupied(small_disk) < 3 * MIB
+
+
+def occupied(disk):
+    """Bytes that are taken on a file system."""
+    state = os.statvfs(disk)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize
+
+
+def test_what_was_damaged_or_broken_off_on_its_way_is_right_in_the_cache(spoilt, commit, tmp_path):
+    for number, fault in enumerate((Corrupt(10), Truncate(10), CutResponse(5 * MIB))):
+        rule = spoilt.proxy.add(Rule(fault, method="GET", path="objects.path=large"))
+        with ObjectCache(tmp_path / f"cache-{number}", 1 << 30) as cache:
+            transfer = replace(spoilt.transfer, cache=cache)
+            download(transfer, commit, tmp_path / f"first-{number}", include=["large"])
+            assert rule.fired == 1
+            assert_kept(spoilt.proxy, transfer, commit, tmp_path / f"second-{number}")
+
+
+@pytest.mark.parametrize("fault", [CutRequest(MIB), Swallow(), Refuse(503)], ids=["cut", "swallowed", "503"])
+def test_what_was_sent_again_is_right_in_the_cache(spoilt, tmp_path, fault):
+    rule = spoilt.proxy.add(Rule(fault, method="POST", path="path=large"))
+    with ObjectCache(tmp_path / "cache", 1 << 30) as cache:
+        transfer = replace(spoilt.transfer, cache=cache)
+        upload(transfer, "main", spoilt.source, written=["large"])
+        assert rule.fired == 1
+        assert cache.usage().entries == 1
+        assert_kept(spoilt.proxy, transfer, spoilt.repository.commit("main")["id"], tmp_path / "target")
+
+
+def assert_kept(proxy, transfer, commit, target):
+    """The large file comes from the cache."""
+    fetched = proxy.add(Rule(Refuse(403), method="GET", path="objects.path=large", times=None))
+    download(transfer, commit, target, include=["large"])
+    assert files_of(target) == {"large": FILES["large"]}
+    assert fetched.matched == 0
+    proxy.clear()
 
 
 def test_no_connection_or_descriptor_is_left_open(spoilt, commit, tmp_path):

@@ -44,6 +44,19 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         written = os.write(descriptor, data)
 
 
+def write_all_at(descriptor: int, data: bytes, at: int) -> int:
+    """As `write_all`, from a place on; returns where it ended.
+
+    Raises:
+        OSError
+    """
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, at)
+        rest, at = rest[written:], at + written
+    return at
+
+
 def _make_directory(target: Path, directory: str, made: set[str]) -> None:
     """Make a directory and those above it that are not made yet."""
     missing = []

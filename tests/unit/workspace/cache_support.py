@@ -25,6 +25,19 @@ def content_of(number: int, size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
+def keep_file(cache: ObjectCache, key: str, path: Path, size: int, digest: str) -> bool:
+    """Keep what a file holds while it is read."""
+    with path.open("rb") as file:
+        copy = cache.begin(file.fileno(), size)
+        if copy is None:
+            return False
+        at = 0
+        while piece := file.read(100_000):
+            copy.write(piece, at)
+            at += len(piece)
+        return cache.end(copy, key, digest)
+
+
 def home(cache: ObjectCache) -> Path:
     return cache.directory / "objects-1"
 

@@ -11,7 +11,7 @@ import random
 import sys
 from pathlib import Path
 
-from cache_support import content_of, md5
+from cache_support import content_of, keep_file, md5
 
 from perago.workspace.cache import ObjectCache
 
@@ -38,7 +38,7 @@ def main() -> None:
             cache.add(f"key {number}", content, md5(content))
         else:
             source.write_bytes(content)
-            cache.add_file(f"key {number}", source, size, md5(content))
+            keep_file(cache, f"key {number}", source, size, md5(content))
         print(rounds, hits, flush=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cache_support import MIB, entry_files, md5
+from cache_support import MIB, entry_files, keep_file, md5
 
 from perago.workspace.cache import ObjectCache
 
@@ -23,7 +23,7 @@ def test_a_large_file_is_cloned_both_ways_and_can_be_written_in_place(cloning_di
     source.write_bytes(content)
     with ObjectCache(cloning_disk / "cache", 200 * MIB) as cache:
         before = free(cloning_disk)
-        assert cache.add_file("key", source, SIZE, md5(content))
+        assert keep_file(cache, "key", source, SIZE, md5(content))
         assert cache.lay_out("key", SIZE, str(target), 0o755) == md5(content)
         assert before - free(cloning_disk) < 8 * MIB
         assert target.read_bytes() == source.read_bytes() == content

@@ -6,7 +6,7 @@ import os
 import stat
 
 import pytest
-from cache_support import MIB, entry_files, md5, partial_files, sha256
+from cache_support import MIB, entry_files, keep_file, md5, partial_files, sha256
 
 from perago.workspace.cache import ObjectCache, Usage, cache_key
 from perago.workspace.cache.entries import SMALL_BYTES
@@ -28,7 +28,7 @@ def test_what_was_kept_is_laid_out_with_its_digest(cache, tmp_path, size, digest
     source = tmp_path / "source"
     source.write_bytes(content)
     assert cache.add("bytes", content, digest(content))
-    assert cache.add_file("file", source, size, digest(content))
+    assert keep_file(cache, "file", source, size, digest(content))
     for key in ("bytes", "file"):
         assert cache.lay_out(key, size, str(tmp_path / key)) == digest(content)
         assert (tmp_path / key).read_bytes() == content

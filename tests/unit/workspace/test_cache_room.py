@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from cache_support import MIB, content_of, entry_files, has, home, md5, partial_files
+from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files
 
 from perago.workspace.cache import ObjectCache, Usage
 from perago.workspace.cache.room import EVICT_FROM, EVICT_TO, charge
@@ -127,7 +127,7 @@ def test_a_full_disk_keeps_nothing_and_fails_nothing(small_disk, tmp_path):
         fill(cache, range(110, 120))
         assert cache.usage().entries < kept, "the disk is short of space, and so it gives some back"
         (tmp_path / "large").write_bytes(content_of(1, 2 * MIB))
-        assert not cache.add_file("large", tmp_path / "large", 2 * MIB, md5(content_of(1, 2 * MIB)))
+        assert not keep_file(cache, "large", tmp_path / "large", 2 * MIB, md5(content_of(1, 2 * MIB)))
     assert partial_files(cache) == []
     assert (small_disk / "ballast").exists()
 

@@ -10,6 +10,7 @@ import enum
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 
 from perago.workspace.digest import CHUNK_BYTES
 
@@ -76,12 +77,13 @@ def _md5_of_parts(descriptor: int, size: int, part: int) -> str:
 def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
     """The MD5 of a file's bytes from `first` up to `end`, that one left out."""
     hasher = hashlib.md5(usedforsecurity=False)
-    feed_range(hasher, descriptor, first, end)
+    for piece in read_range(descriptor, first, end):
+        hasher.update(piece)
     return hasher
 
 
-def feed_range(hasher: hashlib._Hash, descriptor: int, first: int, end: int) -> None:
-    """Read a file's bytes into a hasher, a chunk at a time."""
+def read_range(descriptor: int, first: int, end: int) -> Iterator[bytes]:
+    """A file's bytes from `first` up to `end`, that one left out, a chunk at a time."""
     while first < end and (piece := os.pread(descriptor, min(CHUNK_BYTES, end - first), first)):
-        hasher.update(piece)
+        yield piece
         first += len(piece)

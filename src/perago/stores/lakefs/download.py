@@ -13,14 +13,16 @@ from perago.errors import StoreError
 from perago.http.faults import FaultKind
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.names import show_name
-from perago.stores.lakefs.checksums import Verdict, feed_range, judge_file, judge_small
+from perago.stores.lakefs.checksums import Verdict, judge_file, judge_small, read_range
 from perago.stores.lakefs.failure import DamagedObjectError, LakeFSError
+from perago.stores.lakefs.keeping import Keeping, keeping, write_to_workspace
 from perago.stores.lakefs.retrying import retried
 from perago.stores.lakefs.sources import Source, Sources
 from perago.stores.lakefs.transfer import SMALL_BYTES, Transfer
 from perago.stores.lakefs.values import ObjectStats
+from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import CHUNK_BYTES
-from perago.workspace.new_files import open_new, write_all
+from perago.workspace.new_files import open_new
 
 SMALL_AT_ONCE = 24
 """Small objects on their way at a time: what a server on two cores gives the most objects a second with."""
@@ -74,7 +76,7 @@ class Download:
         file = f"{self.target}/{path}"
         descriptor = open_new(file, executable=stats.executable)
         try:
-            write_all(descriptor, content)
+            write_to_workspace(self.transfer.cache, descriptor, content, 0)
         finally:
             os.close(descriptor)
         digest = f"md5:{md5}"
@@ -113,24 +115,24 @@ class Download:
         file = f"{self.target}/{path}"
         descriptor = open_new(file, executable=stats.executable)
         try:
-            md5 = await retried(lambda tries: self._large_content(stats, descriptor, tries), (DamagedObjectError,))
+            with keeping(self.transfer, descriptor, stats.size) as content:
+                target = _Target(descriptor, content, self.transfer.cache)
+                md5 = await retried(lambda tries: self._large_content(stats, target, tries), (DamagedObjectError,))
+                await content.keep(stats)
         finally:
             os.close(descriptor)
-        digest = f"md5:{md5}"
-        if self.transfer.cache is not None:
-            await in_thread(self.transfer.cache.add_file, self.transfer.key(stats), file, stats.size, digest)
-        self.digests[path] = digest
+        self.digests[path] = f"md5:{md5}"
         self.done(stats.size)
 
-    async def _large_content(self, stats: ObjectStats, descriptor: int, tries: int) -> str:
+    async def _large_content(self, stats: ObjectStats, target: _Target, tries: int) -> str:
         """Fetch a large object's parts side by side, and hash what is there from the beginning meanwhile."""
         source = await self.sources.of(stats, tries)
         parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
         arrived = [asyncio.Event() for _ in parts]
-        hashing = asyncio.create_task(_hash(descriptor, parts, arrived))
+        hashing = asyncio.create_task(_hash(target, parts, arrived))
 
         async def fetch(index: int) -> None:
-            await self._fetch_part(stats, source, parts[index], descriptor)
+            await self._fetch_part(stats, source, parts[index], target)
             arrived[index].set()
 
         try:
@@ -139,11 +141,11 @@ class Download:
         finally:
             hashing.cancel()
             await asyncio.wait([hashing])  # it reads the file
-        verdict = await in_thread(judge_file, stats.checksum, descriptor, stats.size, md5)
+        verdict = await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, md5)
         self._check(stats, verdict)
         return md5
 
-    async def _fetch_part(self, stats: ObjectStats, source: Source, part: range, descriptor: int) -> None:
+    async def _fetch_part(self, stats: ObjectStats, source: Source, part: range, target: _Target) -> None:
         """Fetch one part, going on where a try broke off."""
         at = part.start
 
@@ -152,7 +154,7 @@ class Download:
             here = source if tries == 0 or source.ours else await self.sources.of(stats, tries)
             while at < part.stop:
                 try:
-                    at = await self._stream(stats, here, range(at, part.stop), descriptor)
+                    at = await self._stream(stats, here, range(at, part.stop), target)
                 except _BrokenOffError as exc:
                     at = exc.at
                     if here.ours:
@@ -162,7 +164,7 @@ class Download:
 
         await retried(attempt, (LakeFSError,))
 
-    async def _stream(self, stats: ObjectStats, source: Source, part: range, descriptor: int) -> int:
+    async def _stream(self, stats: ObjectStats, source: Source, part: range, target: _Target) -> int:
         """Write what arrives of a part; returns where it ended.
 
         Raises:
@@ -177,10 +179,10 @@ class Download:
                     if at + waiting > part.stop:
                         raise _wrong_size(stats, stats.size + at + waiting - part.stop)
                     if waiting >= CHUNK_BYTES:
-                        at, pieces, waiting = await in_thread(_write_at, descriptor, pieces, at), [], 0
+                        at, pieces, waiting = await in_thread(target.write, pieces, at), [], 0
         except (LakeFSError, DamagedObjectError) as exc:
-            raise _BrokenOffError(exc, _write_at(descriptor, pieces, at)) from exc
-        at = await in_thread(_write_at, descriptor, pieces, at)
+            raise _BrokenOffError(exc, target.write(pieces, at)) from exc
+        at = await in_thread(target.write, pieces, at)
         if at != part.stop:
             raise _BrokenOffError(_wrong_size(stats, stats.size - (part.stop - at)), at)
         return at
@@ -201,6 +203,31 @@ class Download:
             )
 
 
+@dataclass(frozen=True)
+class _Target:
+    """The file that a large object is written to, on its way into the cache too."""
+
+    descriptor: int
+    content: Keeping
+    cache: ObjectCache | None
+
+    def write(self, pieces: Sequence[bytes], at: int) -> int:
+        """Write pieces one behind the other; returns where they end."""
+        for piece in pieces:
+            end = write_to_workspace(self.cache, self.descriptor, piece, at)
+            self.content.write(piece, at)
+            at = end
+        return at
+
+    def hash(self, hasher: hashlib._Hash, part: range) -> None:
+        """Read a part into a hasher, as the next after those before it."""
+        at = part.start
+        for piece in read_range(self.descriptor, part.start, part.stop):
+            hasher.update(piece)
+            self.content.hash(piece, at)
+            at += len(piece)
+
+
 class _BrokenOffError(Exception):
     """A stream ended too early; what came is written."""
 
@@ -213,22 +240,12 @@ class _BrokenOffError(Exception):
 _EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
 
 
-async def _hash(descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event]) -> str:
+async def _hash(target: _Target, parts: Sequence[range], arrived: Sequence[asyncio.Event]) -> str:
     hasher = hashlib.md5(usedforsecurity=False)
     for part, event in zip(parts, arrived, strict=True):
         await event.wait()
-        await in_thread(feed_range, hasher, descriptor, part.start, part.stop)
+        await in_thread(target.hash, hasher, part)
     return hasher.hexdigest()
-
-
-def _write_at(descriptor: int, pieces: Sequence[bytes], at: int) -> int:
-    """Write pieces one behind the other; returns where they end."""
-    for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            written = os.pwrite(descriptor, view, at)
-            view, at = view[written:], at + written
-    return at
 
 
 def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:

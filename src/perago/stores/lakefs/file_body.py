@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from perago.errors import PeragoError, WorkspaceContentError
 from perago.http.parallel import in_thread
+from perago.stores.lakefs.keeping import Keeping
 from perago.workspace.storage import storage_error
 
 PIECE_BYTES = 1024 * 1024
@@ -22,16 +23,18 @@ class FileBody:
         descriptor: of the file; the caller closes it, after `close`.
         path: for messages.
         size: bytes; the file must have neither fewer nor more.
+        content: gets each piece as well.
 
     Attributes:
         error: why the file could not be sent; the HTTP client only knows that the request broke off.
     """
 
-    def __init__(self, descriptor: int, path: str, size: int) -> None:
+    def __init__(self, descriptor: int, path: str, size: int, content: Keeping) -> None:
         self.size = size
         self.error: PeragoError | None = None
         self._descriptor = descriptor
         self._path = path
+        self._content = content
         self._hasher = hashlib.md5(usedforsecurity=False)
         self._reading: asyncio.Task[bytes] | None = None
 
@@ -79,4 +82,6 @@ class FileBody:
         """The piece there, hashed; one byte more than the size tells that the file has grown."""
         piece = os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)
         self._hasher.update(piece)
+        self._content.hash(piece, at)
+        self._content.write(piece, at)
         return piece

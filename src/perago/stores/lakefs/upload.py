@@ -18,6 +18,7 @@ from perago.stores.lakefs.calls_objects import MAX_DELETED_AT_ONCE
 from perago.stores.lakefs.checksums import is_md5
 from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.stores.lakefs.file_body import FileBody
+from perago.stores.lakefs.keeping import keeping
 from perago.stores.lakefs.retrying import retried
 from perago.stores.lakefs.transfer import LOCAL, SMALL_BYTES, Transfer
 from perago.stores.lakefs.values import ObjectStats
@@ -160,14 +161,6 @@ class Upload:
         return hasher.hexdigest(), bool(state.st_mode & stat.S_IXUSR)
 
     async def _send_file(self, path: str) -> ObjectStats:
-        transfer = self.transfer
-        stats, md5 = await self._send_somehow(path)
-        if transfer.cache is not None:
-            file = self.source / path
-            await in_thread(transfer.cache.add_file, transfer.key(stats), file, stats.size, f"md5:{md5}")
-        return stats
-
-    async def _send_somehow(self, path: str) -> tuple[ObjectStats, str]:
         if self.transfer.presigned and PRESIGNED_BYTES <= _size_of(self.source / path) <= MAX_PRESIGNED_BYTES:
             try:
                 return await self._try_file(path, send_to_block_store)
@@ -175,9 +168,12 @@ class Upload:
                 pass  # out of reach from here, or the URL was too old: the server takes it
         return await retried(lambda _tries: self._try_file(path, _send_to_server), (LakeFSError, DamagedObjectError))
 
-    async def _try_file(self, path: str, send: SendBody) -> tuple[ObjectStats, str]:
-        with open_workspace_file(self.source, path) as (descriptor, state):
-            body = FileBody(descriptor, path, state.st_size)
+    async def _try_file(self, path: str, send: SendBody) -> ObjectStats:
+        with (
+            open_workspace_file(self.source, path) as (descriptor, state),
+            keeping(self.transfer, descriptor, state.st_size) as content,
+        ):
+            body = FileBody(descriptor, path, state.st_size, content)
             executable = bool(state.st_mode & stat.S_IXUSR)
             try:
                 stats = await send(self.transfer, self.branch, self.root + path, body, executable)
@@ -187,7 +183,8 @@ class Upload:
                 raise
             finally:
                 await body.close()
-        return stats, body.md5
+            await content.keep(stats)
+        return stats
 
     # ---- the same content twice
 

@@ -1,6 +1,7 @@
 """The objects that this host has fetched or sent, so that no attempt fetches them again."""
 
+from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.objects import ObjectCache, cache_key
 from perago.workspace.cache.room import Usage
 
-__all__ = ["ObjectCache", "Usage", "cache_key"]
+__all__ = ["EntryCopy", "ObjectCache", "Usage", "cache_key"]

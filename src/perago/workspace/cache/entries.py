@@ -15,6 +15,7 @@ from pathlib import Path
 
 from perago.workspace.cache.cloning import CREATE, open_clone
 from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, is_known, new_hasher
+from perago.workspace.new_files import write_all, write_all_at
 
 TRAILER_BYTES = 136
 SMALL_BYTES = 256 * 1024
@@ -146,34 +147,45 @@ def copy_entry(path: str, name: str, source: int, size: int, digest: str, *, clo
         DamagedEntryError: the file is shorter.
         OSError: it cannot be read, or the entry not written; the caller removes what there is.
     """
-    end = trailer(name, size, digest)
     made = open_clone(source, path, 0o600) if clones else None
     cloned = made is not None
     if made is None:
-        made = os.open(path, CREATE, 0o600)
+        made = begin_entry(path, size)
     try:
-        if cloned:
-            os.ftruncate(made, size)
-            os.lseek(made, size, os.SEEK_SET)
-        else:
-            os.ftruncate(made, size)  # so that who counts the bytes on the disk sees them all from the beginning
+        if not cloned:
             _read(source, size, partial(write_all, made))
-        write_all(made, end)
+        end_entry(made, name, size, digest)
     finally:
         os.close(made)
     return cloned
 
 
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of it, in as many calls as that takes.
+def begin_entry(path: str, size: int) -> int:
+    """Make a file for an entry whose content is still to come; returns its descriptor.
+
+    It is as long as it will be, so that who counts the bytes on the disk sees them all from the beginning.
 
     Raises:
         OSError
     """
-    written = os.write(descriptor, data)
-    while written < len(data):
-        data = memoryview(data)[written:]
-        written = os.write(descriptor, data)
+    made = os.open(path, CREATE, 0o600)
+    try:
+        os.ftruncate(made, size)
+    except BaseException:
+        os.close(made)
+        raise
+    return made
+
+
+def end_entry(made: int, name: str, size: int, digest: str) -> None:
+    """Put the trailer behind the content.
+
+    Raises:
+        OSError
+    """
+    end = trailer(name, size, digest)
+    os.ftruncate(made, size)  # a clone may have more, or less
+    write_all_at(made, end, size)
 
 
 def remove_file(path: str) -> bool:

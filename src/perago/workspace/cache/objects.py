@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
+from perago.workspace.cache.cloning import open_clone
+from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.entries import (
     SMALL_BYTES,
     DamagedEntryError,
-    copy_entry,
     lay_out_large,
     lay_out_small,
     remove_file,
@@ -25,7 +26,7 @@ from perago.workspace.cache.entries import (
 )
 from perago.workspace.cache.partial import PartialFiles
 from perago.workspace.cache.room import Room, Usage
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY, opened_file
+from perago.workspace.storage import OWNER_ONLY, OWNER_ONLY_DIRECTORY
 
 TOUCH_SECONDS = 600
 """How stale the time of an entry's last use may be: a used entry is not marked again before."""
@@ -71,7 +72,8 @@ class ObjectCache:
         self._room = Room(self._home, Path(self._entries), self._home / PARTIAL, max_bytes)
         self._lock = threading.Lock()
         self._ready = False
-        self._clones = True
+        self._clones: bool | None = None
+        self._under_way: set[EntryCopy] = set()
         if max_bytes:
             _check_owner(self._home)
 
@@ -124,34 +126,80 @@ class ObjectCache:
             os.close(entry)
 
     def add(self, key: str, content: bytes, digest: str) -> bool:
-        """Keep an object's content that is in memory; see `add_file`."""
-        name = _name(key)
-        return self._keep(name, len(content), lambda path: write_entry(path, name, content, digest))
-
-    def add_file(self, key: str, path: str | os.PathLike[str], size: int, digest: str) -> bool:
-        """Keep an object's content that is in a file.
+        """Keep an object's content that is in memory.
 
         Args:
             key: see `cache_key`.
-            path: a regular file that holds the content, and nothing else.
-            size: its bytes.
             digest: `<algorithm>:<hex>` of it, by any algorithm of `workspace.digest`. If it is wrong, so is the entry,
                 which is then a miss.
 
         Returns:
             whether it is kept now. If not, there is no room, or it cannot be written; that is not an error.
         """
-
         name = _name(key)
+        return self._keep(name, len(content), lambda path: write_entry(path, name, content, digest))
 
-        def copy(entry: str) -> None:
-            with opened_file(path) as file:
-                cloned = copy_entry(
-                    entry, name, file.fileno(), size, digest, clones=self._clones and size > SMALL_BYTES
-                )
-            self._learn(size, cloned=cloned)
+    def begin(self, source: int, size: int) -> EntryCopy | None:
+        """Begin to keep an object's content while it passes.
 
-        return self._keep(name, size, copy)
+        Args:
+            source: descriptor of a regular file that holds the content, or will; open until the copy is ended.
+            size: bytes of the content.
+
+        Returns:
+            what has to be given to `end`. None: there is no room, or it cannot be written, which is no error.
+        """
+        if not self._is_kept(size):
+            return None
+        try:
+            self._prepare()
+            if not self._room.take(size):
+                return None
+            return self._begin(source, size)
+        except FileNotFoundError:  # as in `_keep`
+            self._forget_directories()
+            return None
+        except OSError:
+            return None
+
+    def end(self, copy: EntryCopy, key: str = "", digest: str = "") -> bool:
+        """Keep what was copied, if it has a digest; otherwise nothing is left of it.
+
+        Args:
+            key: see `cache_key`.
+            digest: see `add`.
+
+        Returns:
+            whether it is kept now.
+        """
+        made = False
+        try:
+            if not digest:
+                return False
+            name = _name(key)
+            path = self._path(name)
+            if not os.path.lexists(path):  # as in `_keep`
+                copy.finish(name, digest)
+                self._learn(copy.size, cloned=copy.cloned)
+                _rename(copy.path, path)
+                made = True
+        except (OSError, DamagedEntryError):
+            return False
+        else:
+            return True
+        finally:
+            with self._lock:
+                self._under_way.discard(copy)
+            copy.close()
+            if not made:
+                self._room.give_back(copy.size)
+
+    def give_way(self) -> bool:
+        """Drop the copies that this process has under way, for a disk that is full; whether there were any."""
+        with self._lock:
+            copies = list(self._under_way)
+        dropped = [copy.drop() for copy in copies]
+        return any(dropped)
 
     def usage(self) -> Usage:
         """Count the entries; takes a second for some hundred thousand of them."""
@@ -177,9 +225,31 @@ class ObjectCache:
     def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int) -> str:
         if size <= SMALL_BYTES:
             return lay_out_small(entry, name, size, target, mode)
-        digest, cloned = lay_out_large(entry, name, size, target, mode, clones=self._clones)
+        digest, cloned = lay_out_large(entry, name, size, target, mode, clones=self._clones is not False)
         self._learn(size, cloned=cloned)
         return digest
+
+    def _begin(self, source: int, size: int) -> EntryCopy:
+        aside = self._new_path()
+        try:
+            copy = EntryCopy(aside, source, size, clones=size > SMALL_BYTES and self._can_clone(source, aside))
+        except BaseException:
+            self._room.give_back(size)
+            remove_file(aside)
+            raise
+        with self._lock:
+            self._under_way.add(copy)
+        return copy
+
+    def _can_clone(self, source: int, aside: str) -> bool:
+        """Whether files are cloned from where the source is to where entries are; tried if it is not known."""
+        if self._clones is None:
+            made = open_clone(source, aside, OWNER_ONLY)
+            self._clones = made is not None
+            if made is not None:
+                os.close(made)
+                remove_file(aside)
+        return self._clones
 
     def _learn(self, size: int, *, cloned: bool) -> None:
         """A file system that did not clone once is not asked again."""
@@ -193,8 +263,11 @@ class ObjectCache:
             with suppress(OSError):
                 os.utime(entry, (now, now))
 
+    def _is_kept(self, size: int) -> bool:
+        return self.max_bytes > 0 and size <= self.max_bytes // 2  # a larger one would drive out too many others
+
     def _keep(self, name: str, size: int, write: Callable[[str], None]) -> bool:
-        if self.max_bytes == 0 or size > self.max_bytes // 2:  # a larger one would drive out too many others
+        if not self._is_kept(size):
             return False
         try:
             self._prepare()
