@@ -23,7 +23,7 @@ COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --univ
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov bench nemesis prove races simulate fuzz check lint types layers format lock clean
+.PHONY: help setup quickstart test cov docs links bench nemesis prove races simulate fuzz check lint types layers format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,13 @@ test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of 
 
 cov: ## Write what the last `make test` covered to htmlcov/, line by line
 	$(BIN)/coverage html
+
+docs: $(DEV) ## Build the pages of docs/ into build/docs; a warning, or a link that leads nowhere, is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+	@echo "See build/docs/index.html"
+
+links: $(DEV) ## Look whether what the pages link to elsewhere is there (needs the network)
+	$(BIN)/sphinx-build --quiet --builder linkcheck docs build/links
 
 bench: $(RUN) ## Measure into benchmarks/RESULTS.md (BENCH_ONLY=git for one part, BENCH=directory to work in)
 	$(BIN)/python -m benchmarks $(BENCH_ONLY) $(if $(BENCH),--directory $(BENCH))

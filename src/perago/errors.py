@@ -2,7 +2,7 @@
 
 Every error says what happened, to what, and what to do about it. Each class knows whether another try of the same
 attempt can help (`retry_can_help`): the local engine spends no retry where it cannot. What an engine is told is the
-contract's business (`attempt.report.status_for_exception`), not this attribute's.
+contract's business (`attempt.output.status_for_exception`), not this attribute's.
 
 The second base classes (`ValueError`, `RuntimeError`) are part of the published contract: existing callers catch them.
 """

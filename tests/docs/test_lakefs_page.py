@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```sh\n# ([\w-]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-OURS = ("PERAGO_", "LAKECTL_", "CONDUCTOR_", "XDG_STATE_HOME", "HTTP_PROXY", "HTTPS_PROXY")
+from pages import PROJECT, environment, named, run_script
 
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, str]:
-    text = (PROJECT / "docs" / "lakefs.md").read_text(encoding="utf-8")
-    found = BLOCK.findall(text)
-    assert len(found) == text.count("```sh"), "each block begins with a name"
-    return dict(found)
+    return dict(named(PROJECT / "docs" / "lakefs.md", "sh"))
 
 
 @pytest.fixture
 def shell(tmp_path, lakefs_server, lakefs_repository):
     """Run a block of the page in a directory that has the examples."""
     (tmp_path / "examples").symlink_to(PROJECT / "examples")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    environment = kept | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
-        "LAKECTL_SERVER_ENDPOINT_URL": lakefs_server.url,
-        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs_server.access_key_id,
-        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs_server.secret_access_key,
-        "PERAGO_WORKSPACE_ROOT": str(tmp_path / "workspaces"),
-        "PERAGO_CACHE_DIR": str(tmp_path / "cache"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    given = environment(
+        tmp_path,
+        LAKECTL_SERVER_ENDPOINT_URL=lakefs_server.url,
+        LAKECTL_CREDENTIALS_ACCESS_KEY_ID=lakefs_server.access_key_id,
+        LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=lakefs_server.secret_access_key,
+    )
 
     def run(block: str) -> str:
-        script = "set -e\n" + block.replace("lakefs://penguins", f"lakefs://{lakefs_repository.name}")
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return run_script(block.replace("lakefs://penguins", f"lakefs://{lakefs_repository.name}"), tmp_path, given)
 
     return run
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from pages import PROJECT, named
 
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
-BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGE = PROJECT / "docs" / "testing.md"
 
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
     """The page's Python, by file: blocks that begin with the same name are one file."""
-    text = PAGE.read_text(encoding="utf-8")
-    blocks = BLOCK.findall(text)
-    assert len(blocks) == text.count("```python"), "each block begins with the name of its file"
     joined: dict[str, str] = defaultdict(str)
-    for name, code in blocks:
+    for name, code in named(PAGE, "python"):
         joined[name] += code
     return joined
 

@@ -43,6 +43,7 @@ class _LazyGroup(click.Group):
             return None
         module, _ = _COMMANDS[cmd_name]
         command: click.Command = importlib.import_module(module).command
+        command.name = cmd_name  # the function is called `command` in every module
         return command
 
     def resolve_command(

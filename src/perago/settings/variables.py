@@ -26,56 +26,95 @@ Secret = Annotated[SecretStr, BeforeValidator(values.read_secret)]
 class Variables(BaseSettings):
     """The variables by name, checked one by one. None: not set, and the default holds.
 
-    A blank value is no value, and hides those of the sources below its own.
+    A blank value is no value, and hides those of the sources below its own. The text below a variable is what the
+    reference of settings says of it (`make docs`).
     """
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, validate_default=False)
 
     PERAGO_WORKSPACE_ROOT: Text | None = None
+    """Directory below which attempts make theirs; each worker needs one of its own."""
     PERAGO_LOG_ROOT: Text | None = None
+    """Directory of a worker's log files."""
     PERAGO_LOG_FILE_MAX_SIZE: Size | None = None
+    """How large a log file grows before the next one is begun; a size such as `100MB`."""
     PERAGO_LOG_RETENTION: Duration | None = None
+    """How long log files are kept; a duration such as `30d`."""
     PERAGO_WORKER_ID_PREFIX: Annotated[str, BeforeValidator(values.read_letters_and_digits)] | None = None
+    """ASCII letters and digits with which worker ids begin; by default made of the module's name."""
     PERAGO_WORKER_ID: Text | None = None
+    """The worker's whole id; by default made of prefix, host and process."""
     PERAGO_EXECUTION_MODE: (
         Annotated[Literal["process", "thread"], BeforeValidator(values.one_of("process", "thread"))] | None
     ) = None
+    """Whether the bodies of a worker run in processes or in threads: `process` or `thread`."""
     PERAGO_WORKSPACE_GC_TTL: Duration | None = None
+    """Age at which what killed attempts left is removed, where nothing else tells that its owner is dead."""
     PERAGO_WORKSPACE_GC_INTERVAL: Duration | None = None
+    """How often a worker looks for such leftovers; a duration."""
     PERAGO_EXECUTOR_MAX_ATTEMPTS: Count | None = None
+    """Attempts after which an executor is replaced; by default no bound."""
     PERAGO_EXECUTOR_MAX_MEMORY: Size | None = None
+    """Memory from which on an executor is replaced after an attempt; a size such as `2GB`; by default no bound."""
     PERAGO_SHUTDOWN_FORCE_KILL_AFTER: Annotated[timedelta | None, BeforeValidator(values.read_duration_or_none)] = None
+    """How long attempts may go on after SIGTERM; a duration, or `none`: until they are done."""
     PERAGO_FAILURE_REASON_MAX_LENGTH: Count | None = None
+    """Characters of a failure's reason that are reported."""
     PERAGO_CACHE_DIR: Text | None = None
+    """Directory of the host's cache of objects; best on the file system of the workspaces."""
     PERAGO_CACHE_MAX_SIZE: SizeOrZero | None = None
+    """What the cache may take on the disk; a size such as `10GB`, or `0`: nothing is kept."""
     PERAGO_FENCE: (
         Annotated[Literal["exact", "cooperative"], BeforeValidator(values.one_of("exact", "cooperative"))] | None
     ) = None
+    """How the publish fence of a lakeFS branch is kept: `exact`, by a hook in the server, or `cooperative`, without."""
     PERAGO_INSTANCE_ID: Text | None = None
+    """Tells this worker's metrics and traces from those of others; by default the worker's id."""
     PERAGO_HEALTH_ADDRESS: Annotated[str, BeforeValidator(values.read_address)] | None = None
+    """`host:port` at which a worker answers `/healthz` and `/readyz`; by default it opens no port."""
     PERAGO_PROMETHEUS: Annotated[Literal["on", "off"], BeforeValidator(values.one_of("on", "off"))] | None = None
+    """`on` serves metrics at that address, too, as `/metrics`."""
 
     CONDUCTOR_SERVER_URL: Url | None = None
+    """URL of the server's API, such as `http://localhost:8080/api`."""
     CONDUCTOR_AUTH_KEY: KeyId | None = None
+    """Id of an access key, for a server that asks for one; together with the secret."""
     CONDUCTOR_AUTH_SECRET: Secret | None = None
+    """Secret of that access key."""
 
     LAKECTL_SERVER_ENDPOINT_URL: Url | None = None
+    """URL of the lakeFS server; all three of these variables, or none."""
     LAKECTL_CREDENTIALS_ACCESS_KEY_ID: KeyId | None = None
+    """Id of an access key."""
     LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY: Secret | None = None
+    """Secret of that access key."""
 
     OTEL_SDK_DISABLED: Text | None = None
+    """`true` switches OpenTelemetry off."""
     OTEL_EXPORTER_OTLP_ENDPOINT: Url | None = None
+    """URL of an OTLP receiver for both signals; metrics go to `/v1/metrics` below it, traces to `/v1/traces`."""
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: Url | None = None
+    """URL to which metrics are sent as it stands."""
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: Url | None = None
+    """URL to which traces are sent as it stands."""
     OTEL_METRICS_EXPORTER: Exporter | None = None
+    """`none` sends no metrics; `otlp`, the other value, is the default."""
     OTEL_TRACES_EXPORTER: Exporter | None = None
+    """`none` sends no traces; `otlp`, the other value, is the default."""
     OTEL_EXPORTER_OTLP_COMPRESSION: Compression | None = None
+    """`gzip` or `none`, which is the default."""
     OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: Compression | None = None
+    """The same, for metrics only."""
     OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: Compression | None = None
+    """The same, for traces only."""
     OTEL_EXPORTER_OTLP_TIMEOUT: Count | None = None
+    """Milliseconds for one export; OpenTelemetry's default is 10000."""
     OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: Count | None = None
+    """The same, for metrics only."""
     OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: Count | None = None
+    """The same, for traces only."""
     OTEL_METRIC_EXPORT_INTERVAL: Count | None = None
+    """Milliseconds between two exports of metrics; OpenTelemetry's default is 60000."""
 
     @model_validator(mode="before")
     @classmethod

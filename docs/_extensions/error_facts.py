@@ -1,0 +1,24 @@
+"""Below each error of Perago in the reference: what follows from its class, as the code has it."""
+
+from __future__ import annotations
+
+from sphinx.application import Sphinx
+from sphinx.util.typing import ExtensionMetadata
+
+from perago import errors
+from perago.attempt.output import result_for_exception
+from perago.cli.failure import exit_code_of
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    app.connect("autodoc-process-docstring", _add_facts)
+    return {"parallel_read_safe": True}
+
+
+def _add_facts(_app: Sphinx, _what: str, _name: str, obj: object, _options: object, lines: list[str]) -> None:
+    if not (isinstance(obj, type) and issubclass(obj, errors.PeragoError) and obj.__module__ == errors.__name__):
+        return
+    an_error = obj("any")
+    status = result_for_exception(an_error, max_length=10).status
+    helps = "can help" if obj.retry_can_help else "cannot help"
+    lines += ["", f"*Reported as {status} · another try {helps} · exit code {exit_code_of(an_error)}*", ""]

@@ -1,0 +1,73 @@
+"""The directive `settings`: the variables whose names begin with its argument, as the code has them.
+
+What each is stands below it in `perago.settings.variables`; its default is what a process without settings comes to.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+from perago.settings import load_runtime_config, variables
+from perago.settings.config import default_root
+
+MODULE = "app.features"
+"""The module that a worker id's prefix is made of, for one."""
+
+_SIZES = frozenset({"PERAGO_LOG_FILE_MAX_SIZE", "PERAGO_CACHE_MAX_SIZE"})
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    app.add_directive("settings", Settings)
+    return {"parallel_read_safe": True}
+
+
+class Settings(SphinxDirective):
+    """An entry for each variable: what it is, its default, and its key in `perago.toml`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(variables.__file__)
+        lines = list(_entries(self.arguments[0]))
+        return self.parse_text_to_nodes(StringList(lines, source=variables.__file__))
+
+
+def _entries(prefix: str) -> Iterator[str]:
+    told = ModuleAnalyzer.for_module(variables.__name__).find_attr_docs()
+    defaults = _defaults()
+    for name in variables.Variables.model_fields:
+        if name.startswith(prefix):
+            yield from (f"```{{envvar}} {name}", *told["Variables", name])  # a KeyError: it has no text below it
+            facts = {"default": defaults.get(name), "in perago.toml": variables.TOML_KEYS.get(name)}
+            known = ", ".join(f"{fact} `{value}`" for fact, value in facts.items() if value is not None)
+            yield from (f"({known})" if known else "", "```", "")
+
+
+def _defaults() -> dict[str, str]:
+    """By variable, what a process comes to that was given none."""
+    with tempfile.TemporaryDirectory() as empty:
+        config = load_runtime_config(MODULE, cwd=Path(empty), process_env={}, probe_roots=False)
+    found = {name: (getattr(config, variables.field_of(name), None), name in _SIZES) for name in variables.TOML_KEYS}
+    return {name: _text(value, is_size=is_size) for name, (value, is_size) in found.items() if value is not None}
+
+
+def _text(value: object, *, is_size: bool) -> str:
+    """As it would be written in the environment."""
+    if isinstance(value, Path):
+        return str(Path("<temp>", "perago", value.relative_to(default_root())))
+    if isinstance(value, timedelta):
+        hours = value // timedelta(hours=1)
+        return f"{hours}h" if hours <= 24 else f"{hours // 24}d"
+    if is_size and isinstance(value, int):
+        return f"{value // 1024**3}GB" if value % 1024**3 == 0 else f"{value // 1024**2}MB"
+    return str(value)
