@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
@@ -38,8 +37,7 @@ class Settings(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(variables.__file__)
-        lines = list(_entries(self.arguments[0]))
-        return self.parse_text_to_nodes(StringList(lines, source=variables.__file__))
+        return self.parse_text_to_nodes("\n".join(_entries(self.arguments[0])))
 
 
 def _entries(prefix: str) -> Iterator[str]:
