@@ -14,7 +14,7 @@ TARGET ?= test
 SECONDS ?= 60
 SEEDS ?= 10000
 JOBS ?= 2
-PROOF := tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py
+PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py
 AT_LENGTH := PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=10
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \

@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+SCHEDULES = "schedules simulated, each judged"
+INCIDENTS = "incidents in simulated schedules"
+BROKEN_SCHEDULES = "simulated schedules that broke a promise"
 FAULTS = "faults set off, each run checked"
 BROKEN_POINTS = "calls at which a fault broke a promise"
 KILLS = "`perago run` killed and resumed"
@@ -77,7 +80,20 @@ def _killed(counter: Counter[str]) -> float:
     return float(sum(count for name, count in counter.items() if name.startswith("kill ")))
 
 
+def _rarest(counter: Counter[str]) -> float:
+    return float(min(counter.values()))
+
+
 FIGURES = (
+    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 10_000, FULL: 10_000}),
+    Figure("of them broke a promise", BROKEN_SCHEDULES, _all, "make simulate SEEDS=10000", most=0),
+    Figure(
+        "simulated incidents of the rarest pair of kind and call",
+        INCIDENTS,
+        _rarest,
+        "make simulate SEEDS=10000",
+        least={SHORT: 30, FULL: 30},
+    ),
     Figure(
         "single-fault points, each run checked", FAULTS, _all, "make test TESTS=tests/faults", least={SHORT: 1, FULL: 1}
     ),

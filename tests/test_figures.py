@@ -10,6 +10,9 @@ import figures
 
 RACED = Counter(rounds=200, published=150)
 ENOUGH = {
+    figures.SCHEDULES: Counter(all=10_000),
+    figures.BROKEN_SCHEDULES: Counter(),
+    figures.INCIDENTS: Counter({"crash at body": 30, "lost at poll": 80}),
     figures.FAULTS: Counter({"git/lost": 40}),
     figures.BROKEN_POINTS: Counter(),
     figures.KILLS: Counter({"at random": 100}),

@@ -19,11 +19,13 @@ _MODULES = (
     "store_publish",
     "store_races",
     "store_stage",
+    "workflow",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 
 from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - asserts are rewritten from here on
 from perago.testing.contract.engine import EngineContract  # noqa: E402
 from perago.testing.contract.store import StoreContract  # noqa: E402
+from perago.testing.contract.workflow import WorkflowContract  # noqa: E402
 
-__all__ = ["Bench", "EngineContract", "Staged", "StoreContract", "Work"]
+__all__ = ["Bench", "EngineContract", "Staged", "StoreContract", "Work", "WorkflowContract"]

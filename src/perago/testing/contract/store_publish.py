@@ -106,6 +106,15 @@ class PublishContract(StoreHooks):
         assert staged.publish() == ref
         assert bench.line() == [person, later, ref, base]
 
+    def test_what_a_janitor_took_meanwhile_is_published_whole_all_the_same(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        staged = self._staged(bench, base)
+        staged.clean()
+        assert bench.staged() == []
+        ref = staged.publish()
+        assert bench.line() == [ref, base]
+        assert bench.files(ref) == {"a": b"1", "b": b"2"}
+
     def test_content_that_equals_the_heads_is_published_all_the_same(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
         first = bench.publish(base, {"b": b"2"})

@@ -33,14 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(figures: Figures) -> dict[str, object]:
-    """The figures as JSON: one line for who adds them to others."""
+    """The figures as JSON, for programs."""
     return {
         "schedules": figures.simulated,
         "failed": sorted(figures.failed),
         "void": figures.scarce,
-        "incidents": sum(figures.fired.values()),
+        "fired": {f"{kind} at {point}": figures.fired[kind, point] for kind, point in CELLS},
         "least_fired": min(figures.fired[cell] for cell in CELLS),
-        "cells": len(CELLS),
         "steps": figures.steps,
         "virtual_hours": round(figures.virtual_seconds / 3600, 1),
         "seconds": round(figures.seconds, 1),
@@ -66,9 +65,12 @@ def _seeds(text: str) -> range:
 def _simulate(seeds: range, jobs: int) -> Figures:
     figures, began = Figures(), time.monotonic()
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for part in pool.map(simulate_all, chunks):
-            figures.merge(part)
+    if jobs == 1:
+        figures.merge(simulate_all(seeds))
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            for part in pool.map(simulate_all, chunks):
+                figures.merge(part)
     figures.seconds = time.monotonic() - began
     return figures
 

@@ -1,0 +1,209 @@
+"""The suite on what befalls a workflow and its tries: what a simulation with the in-memory engine stands on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import pytest
+
+from perago.attempt.fence import assert_current_attempt_snapshot
+from perago.errors import EngineError, StaleAttemptError
+from perago.models import Attempt, AttemptIdentity, TryRecord, TryStatus
+from perago.ports import Engine
+from perago.testing.contract.engine import DONE, FAILED, OUTPUT_REF, REF, TERMINAL
+
+Shape = Literal["sequence", "fork", "optional"]
+"""`sequence`: `a`, then `b` with the commit that `a` completed with. `fork`: `l` beside `r`. `optional`: as `sequence`,
+and `a` is optional, with one try."""
+
+
+class WorkflowContract(ABC):
+    """Tests of an engine's workflows. Their tasks have one retry, but for the optional one, and `engine.INPUT`.
+
+    The hooks do what a person or the engine itself does; whoever writes them sees to it that it has come about.
+    """
+
+    @abstractmethod
+    def engine(self) -> Engine: ...
+
+    @abstractmethod
+    def begin(self, shape: Shape, *, is_patient: bool = True) -> str:
+        """Start a workflow; returns its id.
+
+        Args:
+            is_patient: the response timeout is longer than a test takes; else as short as can be.
+        """
+
+    @abstractmethod
+    def poll(self, workflow: str, who: str) -> Attempt:
+        """Wait until a task is scheduled, and take it."""
+
+    @abstractmethod
+    def is_running(self, workflow: str) -> bool: ...
+
+    @abstractmethod
+    def requeue(self, attempt: Attempt) -> None:
+        """Put a task back, so that the next poll delivers it again."""
+
+    @abstractmethod
+    def time_out(self, attempt: Attempt) -> None:
+        """Nothing is heard of a task for its response timeout."""
+
+    @abstractmethod
+    def terminate(self, workflow: str) -> None: ...
+
+    @abstractmethod
+    def retry(self, workflow: str) -> None: ...
+
+    @abstractmethod
+    def rerun(self, workflow: str, task_id: str) -> None: ...
+
+    @abstractmethod
+    def restart(self, workflow: str) -> None: ...
+
+    # ---- what a decider does
+
+    def test_what_follows_gets_the_commit_that_was_completed_with(self) -> None:
+        workflow = self.begin("sequence")
+        first = self.poll(workflow, "a")
+        self.engine().report_result(first, DONE)
+        second = self.poll(workflow, "b")
+        refs = [entry.input_ref for entry in self._tries(second, "a", "b")]
+        assert refs == [REF, OUTPUT_REF]
+
+    def test_a_workflow_ends_with_its_last_task(self) -> None:
+        workflow = self.begin("sequence")
+        self.engine().report_result(self.poll(workflow, "a"), DONE)
+        assert self.is_running(workflow)
+        self.engine().report_result(self.poll(workflow, "b"), DONE)
+        assert not self.is_running(workflow)
+
+    def test_siblings_run_beside_each_other(self) -> None:
+        workflow = self.begin("fork")
+        left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
+        assert [entry.status for entry in self._tries(left, "l", "r")] == [TryStatus.IN_PROGRESS] * 2
+        self.engine().report_result(left, DONE)
+        self.engine().report_result(right, DONE)
+        assert not self.is_running(workflow)
+
+    def test_when_its_tries_are_spent_the_workflow_fails_and_siblings_are_cancelled(self) -> None:
+        workflow = self.begin("fork")
+        right = self.poll(workflow, "r")
+        for _ in range(2):
+            self.engine().report_result(self.poll(workflow, "l"), FAILED)
+        assert not self.is_running(workflow)
+        assert self._now(right).status is TryStatus.CANCELED
+
+    def test_an_error_for_good_spends_all_tries(self) -> None:
+        workflow = self.begin("fork")
+        right = self.poll(workflow, "r")
+        self.engine().report_result(self.poll(workflow, "l"), TERMINAL)
+        assert not self.is_running(workflow)
+        assert self._now(right).status is TryStatus.CANCELED
+
+    def test_over_an_optional_task_the_workflow_goes_on(self) -> None:
+        workflow = self.begin("optional")
+        first = self.poll(workflow, "a")
+        self.engine().report_result(first, FAILED)
+        second = self.poll(workflow, "b")
+        assert self._now(first).status is TryStatus.COMPLETED_WITH_ERRORS
+        assert self._now(first).output is None
+        assert self.is_running(workflow)
+        self.engine().report_result(second, DONE)
+        assert not self.is_running(workflow)
+
+    # ---- one task in two hands
+
+    def test_a_task_that_is_handed_out_again_keeps_its_id(self) -> None:
+        workflow = self.begin("sequence")
+        first = self.poll(workflow, "a")
+        self.requeue(first)
+        second = self.poll(workflow, "a")
+        mine, theirs = AttemptIdentity.of(first), AttemptIdentity.of(second)
+        assert (mine.task_id, mine.retry_count) == (theirs.task_id, theirs.retry_count)
+        assert (mine.poll_count, theirs.poll_count) == (1, 2)
+        with pytest.raises(StaleAttemptError, match="poll_count"):
+            assert_current_attempt_snapshot(first, self.engine().load_current_attempt(first))
+
+    def test_a_result_is_taken_from_the_one_who_does_not_have_the_task_any_more(self) -> None:
+        workflow = self.begin("sequence")
+        first = self.poll(workflow, "a")
+        self.requeue(first)
+        self.poll(workflow, "a")
+        self.engine().report_result(first, DONE)
+        assert self._now(first).status is TryStatus.COMPLETED
+
+    def test_a_task_of_which_nothing_is_heard_is_tried_again_and_its_late_result_is_dropped(self) -> None:
+        workflow = self.begin("sequence", is_patient=False)
+        first = self.poll(workflow, "a")
+        self.time_out(first)
+        second = self.poll(workflow, "a")
+        self.engine().report_result(first, DONE)
+        assert self._now(first).status is TryStatus.TIMED_OUT
+        assert self._now(second).status is TryStatus.IN_PROGRESS
+        assert (self._now(second).retry_count, self._now(second).retried_task_id) == (1, first.task_id)
+
+    # ---- what people do
+
+    def test_a_workflow_that_is_terminated_cancels_what_runs(self) -> None:
+        workflow = self.begin("fork")
+        left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
+        self.engine().report_result(left, DONE)
+        self.terminate(workflow)
+        assert [self._now(entry).status for entry in (left, right)] == [TryStatus.COMPLETED, TryStatus.CANCELED]
+
+    def test_a_retry_tries_again_what_came_to_nothing(self) -> None:
+        workflow = self.begin("fork")
+        left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
+        self.engine().report_result(left, DONE)
+        self.terminate(workflow)
+        self.retry(workflow)
+        again = self.poll(workflow, "r")
+        assert (self._now(again).retry_count, self._now(again).retried_task_id) == (1, right.task_id)
+        assert self._now(left).status is TryStatus.COMPLETED
+        assert len(self._tries(again, "l")) == 1
+
+    def test_a_rerun_keeps_the_tasks_id_and_forgets_what_came_after(self) -> None:
+        workflow = self.begin("sequence")
+        first = self.poll(workflow, "a")
+        self.engine().report_result(first, DONE)
+        later = self.poll(workflow, "b")
+        self.terminate(workflow)
+        before = self._now(first)
+        self.rerun(workflow, first.task_id)
+        again = self.poll(workflow, "a")
+        assert (again.task_id, again.retry_count) == (first.task_id, first.retry_count)
+        assert self._now(again).scheduled_time > before.scheduled_time
+        assert self._now(again).output is None
+        with pytest.raises(EngineError):
+            self.engine().load_current_attempt(later)
+        with pytest.raises(EngineError):
+            self.engine().report_result(later, DONE)
+        self.engine().report_result(again, DONE)
+        assert self.poll(workflow, "b").task_id != later.task_id
+
+    def test_a_restart_forgets_all_tries(self) -> None:
+        workflow = self.begin("sequence")
+        first = self.poll(workflow, "a")
+        self.engine().report_result(first, DONE)
+        self.poll(workflow, "b")
+        self.terminate(workflow)
+        self.restart(workflow)
+        again = self.poll(workflow, "a")
+        assert again.task_id != first.task_id
+        assert again.retry_count == 0
+        assert [entry.task_id for entry in self._tries(again, "a", "b")] == [again.task_id]
+        with pytest.raises(EngineError):
+            self.engine().load_current_attempt(first)
+
+    # ---- looking
+
+    def _tries(self, attempt: Attempt, *names: str) -> list[TryRecord]:
+        record = self.engine().load_record(attempt)
+        return [entry for entry in record.tries if entry.reference_task_name in names]
+
+    def _now(self, attempt: Attempt) -> TryRecord:
+        found = self.engine().load_record(attempt).find(attempt.task_id)
+        assert found is not None
+        return found

@@ -1,0 +1,59 @@
+"""The in-memory engine passes the suite on workflows, as the real one does."""
+
+import pytest
+
+from perago.testing import MemoryEngine
+from perago.testing.contract import WorkflowContract
+from perago.testing.contract.engine import INPUT, WORKSPACE
+
+
+class TestMemoryWorkflows(WorkflowContract):
+    @pytest.fixture(autouse=True)
+    def made(self):
+        self._engine = MemoryEngine(retries=1)
+
+    def engine(self):
+        return self._engine
+
+    def begin(self, shape, *, is_patient=True):
+        workflow = self._engine.start_workflow()
+        first, second, after = ("l", "r", ()) if shape == "fork" else ("a", "b", ("a",))
+        retries = 0 if shape == "optional" else 1
+        self._engine.schedule(first, INPUT, workflow=workflow, retries=retries, optional=shape == "optional")
+        self._engine.schedule(second, self._input_after(shape), workflow=workflow, after=after)
+        return workflow
+
+    @staticmethod
+    def _input_after(shape):
+        def make(record):
+            (ref,) = [entry.output_ref for entry in record.of("a") if entry.output_ref is not None]
+            return {**INPUT, "workspace": {**WORKSPACE, "ref": ref}}
+
+        return make if shape == "sequence" else INPUT
+
+    def poll(self, workflow, who):
+        attempt = self._engine.poll(who)
+        assert attempt is not None
+        assert attempt.workflow_instance_id == workflow
+        return attempt
+
+    def is_running(self, workflow):
+        return self._engine.status(workflow) == "RUNNING"
+
+    def requeue(self, attempt):
+        self._engine.requeue(attempt.task_id)
+
+    def time_out(self, attempt):
+        self._engine.timeout(attempt.task_id)
+
+    def terminate(self, workflow):
+        self._engine.terminate(workflow)
+
+    def retry(self, workflow):
+        self._engine.retry_workflow(workflow)
+
+    def rerun(self, workflow, task_id):
+        self._engine.rerun(task_id)
+
+    def restart(self, workflow):
+        self._engine.restart(workflow)
