@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import figures
 
 _COUNTED = "counted"
+MOST_SHOWN = 40
+"""Counters that are told one by one."""
 PROVE = "PERAGO_PROVE"
 """How much is to be proven, `short` or `full`: figures are then judged at the end. Unset: they are not."""
 
@@ -66,6 +68,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts = _counts(terminalreporter)
     for heading, counter in counts.items():
         told = ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+        if len(counter) > MOST_SHOWN:
+            told = f"{len(counter)} kinds, the rarest {min(counter.values())} times"
         terminalreporter.write_line(f"{heading}: {counter.total()} in all ({told})", bold=True)
     reasons = (_skip_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     missing = Counter(reason for reason in reasons if reason.startswith("needs "))

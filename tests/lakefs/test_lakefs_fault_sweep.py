@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import figures
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
@@ -94,7 +96,9 @@ def repositories(lakefs_server):
 @pytest.mark.parametrize(
     ("kind", "scenario"), [(kind, scenario) for kind, scenarios in SWEPT.items() for scenario in scenarios]
 )
-def test_nothing_is_lost_or_done_twice_wherever_a_fault_strikes(tmp_path, repositories, kind, scenario):
+def test_nothing_is_lost_or_done_twice_wherever_a_fault_strikes(tmp_path, repositories, counted, kind, scenario):
     points, broken = sweep_scenario(tmp_path, repositories, SCENARIOS[scenario], KINDS[kind])
+    counted(figures.FAULTS)[f"lakefs/{kind.partition(',')[0]}"] += points
+    counted(figures.BROKEN_POINTS)[f"lakefs/{kind}"] += len(broken)
     assert broken == {}
     assert points >= 5
