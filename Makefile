@@ -42,7 +42,7 @@ cov: ## Write what the last `make test` covered to htmlcov/, line by line
 	$(BIN)/coverage html
 
 docs: $(DEV) ## Build the pages of docs/ into build/docs; a warning, or a link that leads nowhere, is an error
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all docs build/docs
 	@echo "See build/docs/index.html"
 
 links: $(DEV) ## Look whether what the pages link to elsewhere is there (needs the network)

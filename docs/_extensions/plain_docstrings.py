@@ -1,9 +1,13 @@
-"""Docstrings as the source has them: what stands in single backticks is code, and a link where it is a public name."""
+"""Docstrings as the source has them: what stands in single backticks is code, and a link where it is a public name.
+
+Some of what autodoc makes of them reads badly, and is mended: defaults that are made anew, and dashes.
+"""
 
 from __future__ import annotations
 
 import re
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
@@ -14,7 +18,23 @@ _IN_BACKTICKS = re.compile(r"(?<![`:])`([^`]+)`(?!`)")
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("autodoc-process-docstring", _mark_code, priority=400)  # before napoleon, which looks for colons
+    app.connect("autodoc-process-signature", _shorten_defaults)
+    app.connect("doctree-read", _join_by_dashes)
     return {"parallel_read_safe": True}
+
+
+def _shorten_defaults(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """A default that Python shows as `<factory>` is no expression, and the whole signature would be shown as text."""
+    return signature and signature.replace("<factory>", "..."), returned
+
+
+def _join_by_dashes(_app: Sphinx, doctree: nodes.document) -> None:
+    """Between a parameter and what it is: the dash that Sphinx writes as two."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
 
 
 def _mark_code(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
