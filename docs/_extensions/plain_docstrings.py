@@ -14,6 +14,9 @@ from sphinx.util.typing import ExtensionMetadata
 import perago
 
 _IN_BACKTICKS = re.compile(r"(?<![`:])`([^`]+)`(?!`)")
+_CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
+_OBJECT = re.compile(r"<(?:factory|function [\w.]+)>")
+_VALUES = ("property", "attribute", "data")
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -26,20 +29,24 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 def _shorten_defaults(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """A default that Python shows as `<factory>` is no expression, and the whole signature would be shown as text."""
-    return signature and signature.replace("<factory>", "..."), returned
+    """A default such as `<factory>` is no expression, and the whole signature would be shown as text."""
+    if signature is None:
+        return None, returned
+    return _OBJECT.sub("...", _CLASS.sub(r"\1", signature)), returned
 
 
 def _join_by_dashes(_app: Sphinx, doctree: nodes.document) -> None:
-    """Between a parameter and what it is: the dash that Sphinx writes as two."""
+    """Between a parameter and what it is: the dash that Sphinx and napoleon write as two."""
     for text in list(doctree.findall(nodes.Text)):
-        if text == " -- ":
-            text.parent.replace(text, nodes.Text(" – "))
+        if text.startswith(" -- "):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))
 
 
-def _mark_code(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+def _mark_code(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
     text = "\n".join(lines)
     lines[:] = _IN_BACKTICKS.sub(_as_role, text).split("\n")
+    if what in _VALUES:
+        lines.insert(0, "")  # or napoleon takes the words before a colon for a type
 
 
 def _as_role(match: re.Match[str]) -> str:
