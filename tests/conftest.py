@@ -10,9 +10,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 import figures
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("perago", deadline=None)
+settings.load_profile("perago")
 
 _COUNTED = "counted"
 MOST_SHOWN = 40
