@@ -175,9 +175,9 @@ class Incidents:
 
         def act() -> None:
             self._world.until(lambda: not self._is_somebody_reporting(), 60.0)
-            first = [entry for entry in self._world.engine.tasks.record(workflow).tries if entry.retry_count == 0]
-            if first and not self._is_somebody_reporting():
-                chosen = first[int(incident.amount * len(first))]
+            tries = self._world.engine.tasks.record(workflow).tries
+            if tries and not self._is_somebody_reporting():
+                chosen = tries[int(incident.amount * len(tries))]
                 with suppress(EngineError):
                     self._world.engine.tasks.terminate(workflow)
                 self._world.engine.tasks.rerun(chosen.task_id)

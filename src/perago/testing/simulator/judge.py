@@ -7,8 +7,10 @@ from functools import lru_cache
 
 from perago.models import CommitFacts, TryRecord, TryStatus
 from perago.testing.checker import Observation, violations
+from perago.testing.simulator.incidents import SHARED
 from perago.testing.simulator.plan import WorkflowPlan
 from perago.testing.simulator.world import HOSTILE, World
+from perago.testing.workflow import WorkflowStatus
 
 
 def judge(world: World) -> list[str]:
@@ -20,6 +22,7 @@ def judge(world: World) -> list[str]:
         found += _false_content(world, seen)
     found += _left(world)
     found += _not_completed(world)
+    found += _not_on_head(world)
     return found
 
 
@@ -86,6 +89,23 @@ def _not_completed(world: World) -> Iterator[str]:
             reason = world.engine.tasks.reason(entry.task_id) or ""
             if not _is_excused(world, plan, entry, reason):
                 yield f"5: {entry.task_id} ({entry.reference_task_name}) began without faults, {entry.status}: {reason}"
+
+
+def _not_on_head(world: World) -> Iterator[str]:
+    """Where nobody else writes, the head of a branch whose workflow has completed holds what its tasks wrote last."""
+    memory = world.store.memory
+    for workflow, plan in world.workflows.items():
+        is_alone = [other.branch for other in world.plan.workflows].count(plan.branch) == 1
+        if world.people or not is_alone or world.engine.tasks.status(workflow) is not WorkflowStatus.COMPLETED:
+            continue
+        head = memory.files(plan.branch)
+        for entry in world.engine.tasks.record(workflow).tries:
+            stamp = None if entry.output_ref is None else memory.stamp_of(entry.output_ref)
+            if stamp is None or stamp.logical_task != (workflow, entry.reference_task_name):
+                continue
+            for path, content in world.written[stamp.execution_id].items():
+                if head.get(path) != content and path != SHARED:
+                    yield f"the head of {plan.branch} lacks what {entry.task_id} wrote to {path!r}"
 
 
 def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str) -> bool:

@@ -17,11 +17,11 @@ POINTS = {
     "poll": 8,
     "current_of": 2,
     "heartbeat": 1,
-    "load_current_attempt": 6,
-    "load_record": 6,
+    "load_current_attempt": 5,
+    "load_record": 4,
     "read_history": 4,
-    "download_workspace": 3,
-    "body": 3,
+    "download_workspace": 2,
+    "body": 2,
     "stage_workspace": 2,
     "publish_workspace": 2,
     "complete_noop_workspace": 1,
@@ -70,7 +70,18 @@ CELLS = tuple(
 )
 """Every pair of a fault or an event and a call."""
 
-SCARCE = {"publish_workspace": 3, "stage_workspace": 2, "cleanup_staging": 3, "give_back": 2}
+SCARCE = {
+    "publish_workspace": 3,
+    "cleanup_staging": 3,
+    "stage_workspace": 2,
+    "give_back": 2,
+    "complete_noop_workspace": 2,
+    "current_of": 2,
+    "download_workspace": 2,
+    "heartbeat": 2,
+    "report_result": 2,
+    "body": 2,
+}
 """Calls that few runs make: they are chosen so many times as often."""
 
 Shape = Literal["single", "sequence", "fork", "read-only"]
@@ -146,7 +157,7 @@ def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
     rng = random.Random(seed)
     branches = ["main", "other"][: rng.choice([1, 1, 2])]
-    incidents = [_incident(rng) for _ in range(rng.randint(1, 7))]
+    incidents = [_incident(rng) for _ in range(rng.randint(2, 8))]
     points = {incident.point for incident in incidents}
     if "give_back" in points:  # a worker that is told to stop gives back what it has
         incidents.append(Incident(kind="drain", point="body", number=1, when="before", amount=0.2 * rng.random()))
