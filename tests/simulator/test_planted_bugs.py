@@ -5,16 +5,16 @@ import pytest
 from planted_bugs import BUGS, MAX_SEEDS, Bug, broken_by
 
 CAUGHT = {
-    "reset instead of publish": (7, "not on its branch"),
+    "reset instead of publish": (1, "was the head once and is not in the history"),
     "no second attempt fence": (0, "published without having seen after staging that it was current"),
-    "blind retry after a timeout": (31, "was published over the outcome"),
-    "cache shared by hard link": (3, "has wrong content of"),
-    "no name check": (18, "escaped.txt"),
-    "heartbeat not joined": (7, "reports beside its own heartbeat"),
-    "no fence before a report": (34, "nothing ends"),
-    "a person's commit taken for abandoned": (1, "which foreign commits changed"),
-    "what a try may still adopt is replaced": (7, "which foreign commits changed"),
-    "stamps of cherry-picks count": (14, "published twice"),
+    "blind retry after a timeout": (5, "without having seen after staging"),
+    "cache shared by hard link": (0, "saw other content than its input's"),
+    "no name check": (54, "escaped.txt"),
+    "heartbeat not joined": (38, "reports beside its own heartbeat"),
+    "no fence before a report": (3, "nothing ends"),
+    "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
+    "what a try may still adopt is replaced": (19, "which foreign commits changed"),
+    "stamps of cherry-picks count": (26, "published twice"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew with
 `python tests/simulator/planted_bugs.py`."""

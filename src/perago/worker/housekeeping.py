@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,8 @@ from perago.ports import HandedOut
 from perago.worker.aftermath import TakesChores
 from perago.worker.executor_messages import Sweep
 from perago.worker.journal import Journal
+from perago.worker.repositories import KnownRepositories
 from perago.workspace import janitor
-
-MAX_REPOSITORIES = 1000
-"""That a worker remembers to look for staged work in; the oldest is forgotten first."""
 
 
 class Housekeeping:
@@ -27,6 +24,7 @@ class Housekeeping:
         root: Path,
         journal: Journal,
         slots: Sequence[TakesChores],
+        repositories: KnownRepositories,
         *,
         ttl_seconds: float,
         interval_seconds: float,
@@ -36,19 +34,14 @@ class Housekeeping:
         self._slots = slots
         self._ttl_seconds = ttl_seconds
         self._interval_seconds = interval_seconds
-        self._lock = threading.Lock()
-        self._repositories: dict[str, None] = {}
+        self._repositories = repositories
 
     def note(self, attempt: HandedOut) -> None:
         """Remember the repository of a task: what killed attempts staged is looked for there."""
         workspace = attempt.input_data.get("workspace")
         repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
         if isinstance(repository, str):
-            with self._lock:
-                self._repositories.pop(repository, None)
-                self._repositories[repository] = None
-                if len(self._repositories) > MAX_REPOSITORIES:
-                    del self._repositories[next(iter(self._repositories))]
+            self._repositories.note(repository)
 
     def turn(self) -> float:
         """Look once; returns the seconds until the next look."""
@@ -62,9 +55,7 @@ class Housekeeping:
             self._journal.tell(logging.INFO, text)
         for path, reason in report.failed:
             self._journal.tell(logging.WARNING, f"orphan {path} could not be removed: {reason}")
-        with self._lock:
-            repositories = list(self._repositories)
-        for number, repository in enumerate(repositories):
+        for number, repository in enumerate(self._repositories.names()):
             order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
             self._slots[number % len(self._slots)].add_chore(order)
         return self._interval_seconds

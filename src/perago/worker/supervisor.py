@@ -25,6 +25,7 @@ from perago.worker.job import Job, Outcome
 from perago.worker.journal import Journal
 from perago.worker.loops import Loop
 from perago.worker.polling import STALL_SECONDS, Polling
+from perago.worker.repositories import KnownRepositories
 from perago.worker.slot import Slot, SlotState
 from perago.worker.spool import ResultSpool
 from perago.worker.status import WorkerStatus, slot_statuses, write_status
@@ -95,6 +96,7 @@ class Supervisor:
             settings.workspace_root,
             self.journal,
             self._slots,
+            KnownRepositories(settings.directory),
             ttl_seconds=settings.gc_ttl_seconds,
             interval_seconds=settings.gc_interval_seconds,
         )

@@ -164,7 +164,7 @@ def make_plan(seed: int) -> Plan:
     workflows = tuple(_workflow(rng, branches, points) for _ in range(rng.choice([1, 1, 2, 2, 3])))
     return Plan(
         seed=seed,
-        slots=tuple(rng.choice([1, 1, 2]) for _ in range(rng.randint(2, 5))),
+        slots=tuple(rng.choice([1, 1, 2]) for _ in range(rng.choice([1, 2, 2, 3, 3, 4, 5]))),
         workflows=workflows,
         incidents=tuple(incidents),
         hostile=(branches[-1],) if rng.random() < 0.03 else (),

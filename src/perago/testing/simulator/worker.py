@@ -32,12 +32,14 @@ from perago.worker.job import Job
 from perago.worker.journal import Journal
 from perago.worker.polling import Pace, Polling
 from perago.worker.replacement import pause_before
+from perago.worker.repositories import KnownRepositories
 from perago.worker.spool import ResultSpool
 from perago.workspace.directory import OWNER_FILE
 
 GC_TTL_SECONDS = 60.0
 GC_INTERVAL_SECONDS = 30.0
 SPOOL = "undelivered"
+STATE = "state"
 WORKSPACES = "workspaces"
 PACE = Pace(after=lambda idle: 0.5 if idle < 2.0 else 1.5, after_failures=lambda failures, _: min(4.0, 0.5 * failures))
 
@@ -131,6 +133,7 @@ class Worker:
             self.workspaces,
             self.journal,
             self.slots,
+            KnownRepositories(self.spool.directory.parent / STATE),
             ttl_seconds=GC_TTL_SECONDS,
             interval_seconds=GC_INTERVAL_SECONDS,
         )

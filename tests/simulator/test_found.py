@@ -1,0 +1,43 @@
+"""What the simulator found in Perago, kept as the smallest plans that showed it: none breaks a promise any more."""
+
+import pytest
+
+from perago.testing.simulator.plan import Incident, Plan, WorkflowPlan
+from perago.testing.simulator.run import simulate
+
+ONE_TASK = WorkflowPlan(
+    shape="single",
+    branch="main",
+    snapshot=False,
+    noop="never",
+    big=False,
+    long=False,
+    shared_path=False,
+    starts=0.0,
+)
+
+
+def at(point, number, kind, when, amount=0.5):
+    return Incident(kind=kind, point=point, number=number, when=when, amount=amount)
+
+
+# A worker that is killed with something staged, and started again, and again before it looks for orphans, knew no
+# more in which repositories it had tasks: what was staged stayed, unless a task came from there.
+STAGED_WORK_OF_A_WORKER_THAT_IS_RESTARTED_TWICE = (
+    at("publish_workspace", 1, "crash", "before"),
+    at("stage_workspace", 2, "kill", "after"),
+    at("report_result", 2, "drain", "before"),
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_killed_worker_staged_is_removed_after_it_was_started_again(fast_path, seed):
+    plan = Plan(
+        seed=seed,
+        slots=(1,),
+        workflows=(ONE_TASK,),
+        incidents=STAGED_WORK_OF_A_WORKER_THAT_IS_RESTARTED_TWICE,
+    )
+    one = simulate(plan, fast_path / str(seed))
+    assert sum(one.fired.values()) == len(plan.incidents)
+    assert one.broken == ()
