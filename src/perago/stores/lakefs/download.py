@@ -129,18 +129,18 @@ class Download:
         source = await self.sources.of(stats, tries)
         parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
         arrived = [asyncio.Event() for _ in parts]
-        hashing = asyncio.create_task(_hash(target, parts, arrived))
+        hasher = hashlib.md5(usedforsecurity=False)
+        readers: list[Callable[[bytes, int], None]] = [lambda piece, _at: hasher.update(piece)]
+        if target.content.is_under_way:
+            readers.append(target.content.hash)
+        hashing = (_read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
 
         async def fetch(index: int) -> None:
             await self._fetch_part(stats, source, parts[index], target)
             arrived[index].set()
 
-        try:
-            await in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts)))
-            md5 = await hashing
-        finally:
-            hashing.cancel()
-            await asyncio.wait([hashing])  # it reads the file
+        await together(in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts))), *hashing)
+        md5 = hasher.hexdigest()
         verdict = await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, md5)
         self._check(stats, verdict)
         return md5
@@ -219,14 +219,6 @@ class _Target:
             at = end
         return at
 
-    def hash(self, hasher: hashlib._Hash, part: range) -> None:
-        """Read a part into a hasher, as the next after those before it."""
-        at = part.start
-        for piece in read_range(self.descriptor, part.start, part.stop):
-            hasher.update(piece)
-            self.content.hash(piece, at)
-            at += len(piece)
-
 
 class _BrokenOffError(Exception):
     """A stream ended too early; what came is written."""
@@ -240,12 +232,20 @@ class _BrokenOffError(Exception):
 _EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
 
 
-async def _hash(target: _Target, parts: Sequence[range], arrived: Sequence[asyncio.Event]) -> str:
-    hasher = hashlib.md5(usedforsecurity=False)
+async def _read_as_it_comes(
+    descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event], take: Callable[[bytes, int], None]
+) -> None:
+    """Read a file from its beginning, each part once it has arrived; `take` gets each piece, and where it begins."""
     for part, event in zip(parts, arrived, strict=True):
         await event.wait()
-        await in_thread(target.hash, hasher, part)
-    return hasher.hexdigest()
+        await in_thread(_read, descriptor, part, take)
+
+
+def _read(descriptor: int, part: range, take: Callable[[bytes, int], None]) -> None:
+    at = part.start
+    for piece in read_range(descriptor, part.start, part.stop):
+        take(piece, at)
+        at += len(piece)
 
 
 def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:

@@ -1,4 +1,4 @@
-"""A file as the body of a request: read in threads, a piece ahead of what is sent, and hashed on the way."""
+"""A file as the body of a request: read in threads, a piece ahead of what is sent, and hashed beside it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class FileBody:
         self._content = content
         self._hasher = hashlib.md5(usedforsecurity=False)
         self._reading: asyncio.Task[bytes] | None = None
+        self._passing: list[asyncio.Task[None]] = []
 
     @property
     def md5(self) -> str:
-        """Of what was sent so far, in hexadecimal."""
+        """Of what was sent, in hexadecimal; right once all of it was."""
         return self._hasher.hexdigest()
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -53,9 +54,15 @@ class FileBody:
         at = 0
         self._reading = asyncio.create_task(in_thread(self._read, at))
         while piece := await self._next():
+            await self._passed()
+            self._passing = [
+                asyncio.create_task(in_thread(self._hasher.update, piece)),
+                asyncio.create_task(in_thread(self._content.take, piece, at)),
+            ]
             at += len(piece)
             self._reading = asyncio.create_task(in_thread(self._read, at))
             yield piece
+        await self._passed()
         if at != self.size:
             self.error = WorkspaceContentError(
                 f"{self._path} changed while it was being staged. End every thread and process that writes files "
@@ -64,11 +71,12 @@ class FileBody:
             raise self.error
 
     async def close(self) -> None:
-        """Wait until nothing reads the file any more."""
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
-            await asyncio.wait([reading])
+        """Wait until nothing reads the file any more, or does anything with its content."""
+        tasks = [*self._passing, *([] if self._reading is None else [self._reading])]
+        self._passing, self._reading = [], None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _next(self) -> bytes:
         assert self._reading is not None
@@ -78,10 +86,12 @@ class FileBody:
             self.error = storage_error(exc, "cannot read file", self._path)
             raise self.error from exc
 
+    async def _passed(self) -> None:
+        """Wait for what is done with the piece before, which the server need not wait for."""
+        passing, self._passing = self._passing, []
+        for task in passing:
+            await task
+
     def _read(self, at: int) -> bytes:
-        """The piece there, hashed; one byte more than the size tells that the file has grown."""
-        piece = os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)
-        self._hasher.update(piece)
-        self._content.hash(piece, at)
-        self._content.write(piece, at)
-        return piece
+        """The piece there; one byte more than the size tells that the file has grown."""
+        return os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)

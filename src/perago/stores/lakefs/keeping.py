@@ -29,6 +29,11 @@ class Keeping:
         self._copy = copy
         self._hasher = hashlib.sha256()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it may come to something."""
+        return self._copy is not None
+
     def write(self, piece: bytes, at: int) -> None:
         """See `EntryCopy.write`."""
         if self._copy is not None:
@@ -41,6 +46,11 @@ class Keeping:
         if at == 0:
             self._hasher = hashlib.sha256()
         self._hasher.update(piece)
+
+    def take(self, piece: bytes, at: int) -> None:
+        """Hash and write the next piece."""
+        self.hash(piece, at)
+        self.write(piece, at)
 
     async def keep(self, stats: ObjectStats) -> None:
         """All of it was written and hashed, and it is the content of this object."""
