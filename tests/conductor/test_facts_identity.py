@@ -1,5 +1,7 @@
 """What tells executions apart on a Conductor server. The fences rest on it, and must notice a change."""
 
+from servers.conductor_api import fresh, simple
+
 IDENTITY = ("taskId", "retryCount", "scheduledTime", "pollCount")
 
 
@@ -58,6 +60,21 @@ def test_a_rerun_keeps_all_but_the_times(conductor, flow):
     second = conductor.wait_for_task(flow.task)
     assert execution(second) == {**execution(first), "scheduledTime": second["scheduledTime"]}
     assert second["scheduledTime"] > first["scheduledTime"]
+
+
+def test_a_rerun_from_a_later_task_hands_out_the_failed_tries_of_those_before_it(conductor):
+    """Each is an execution beside the try that completed; the protocol has them complete as that one did."""
+    one, two = conductor.define_task(fresh("one")), conductor.define_task(fresh("two"))
+    workflow = conductor.start_workflow(conductor.define_workflow(fresh("flow"), [simple(one, "a"), simple(two, "b")]))
+    failed = conductor.wait_for_task(one)
+    conductor.update(failed, "FAILED")
+    conductor.update(conductor.wait_for_task(one), "COMPLETED")
+    last = conductor.wait_for_task(two)
+    conductor.update(last, "COMPLETED")
+    conductor.wait_for_end(workflow)
+    conductor.rerun(workflow, last["taskId"])
+    assert conductor.wait_for_task(two)["taskId"] == last["taskId"]
+    assert execution(conductor.wait_for_task(one)) == {**execution(failed), "pollCount": 2}
 
 
 def test_a_workflow_retry_makes_a_new_task_and_retry_counts_go_on(conductor, make_flow):
