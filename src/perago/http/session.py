@@ -10,10 +10,11 @@ import math
 import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from multidict import CIMultiDict
@@ -94,6 +95,25 @@ class Stream:
             return await _read(self._response, limit)
 
 
+class Session(Protocol):
+    """Whatever carries out calls."""
+
+    async def call(self, request: Request, *, timeout: float) -> Answer:
+        """Send a request, and read the answer into memory; again where that is safe and may help.
+
+        Args:
+            timeout: seconds for all tries together, from when it is this call's turn.
+
+        Raises:
+            HttpFault: there is no whole answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
 class HttpSession:
     """A bounded pool of kept connections.
 
@@ -114,7 +134,7 @@ class HttpSession:
         policy: RetryPolicy | None = None,
         user_agent: str = "perago",
     ) -> None:
-        self._tls: ssl.SSLContext | bool = True if ca_file is None else _trusting(ca_file)
+        self._tls: ssl.SSLContext | bool = True if ca_file is None else trusting(ca_file)
         # Turns are taken in order. aiohttp's own limit is not fair: a call that waits can be passed by for ever.
         self._connections = connections
         self._turns = asyncio.Semaphore(connections)
@@ -136,35 +156,7 @@ class HttpSession:
             HttpFault: there is no whole answer.
         """
         async with self._turns:
-            return await self._call(request, timeout)
-
-    async def _call(self, request: Request, timeout: float) -> Answer:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        tries = 0
-        while True:
-            tries += 1
-            outcome: Answer | HttpFault
-            try:
-                outcome = await self._once(request, deadline - loop.time())
-                if outcome.status < 400:
-                    return outcome
-            except HttpFault as fault:
-                outcome = fault
-            delay = retry_delay(
-                self._policy,
-                tries=tries,
-                idempotent=request.idempotent,
-                outcome=outcome if isinstance(outcome, HttpFault) else outcome.status,
-                retry_after=_retry_after(outcome),
-                jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
-            )
-            if delay is None or loop.time() + delay >= deadline or not isinstance(request.body, bytes | None):
-                break
-            await asyncio.sleep(delay)
-        if isinstance(outcome, HttpFault):
-            raise outcome
-        return outcome
+            return await call_repeatedly(self._once, request, timeout=timeout, policy=self._policy, sleep=asyncio.sleep)
 
     @asynccontextmanager
     async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[Stream]:
@@ -255,13 +247,62 @@ class HttpSession:
         return self._client
 
 
+async def call_repeatedly(
+    once: Callable[[Request, float], Awaitable[Answer]],
+    request: Request,
+    *,
+    timeout: float,
+    policy: RetryPolicy,
+    sleep: Callable[[float], Awaitable[None]],
+) -> Answer:
+    """Make a call; again where that is safe and may help.
+
+    Args:
+        once: makes it once, with its deadline in seconds.
+        timeout: seconds for all tries together.
+
+    Raises:
+        HttpFault: there is no whole answer.
+    """
+    deadline = time.monotonic() + timeout
+    tries = 0
+    while True:
+        tries += 1
+        outcome: Answer | HttpFault
+        try:
+            outcome = await once(request, deadline - time.monotonic())
+            if outcome.status < 400:
+                return outcome
+        except HttpFault as fault:
+            outcome = fault
+        delay = retry_delay(
+            policy,
+            tries=tries,
+            idempotent=request.idempotent,
+            outcome=outcome if isinstance(outcome, HttpFault) else outcome.status,
+            retry_after=_retry_after(outcome),
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+        )
+        if delay is None or time.monotonic() + delay >= deadline or not isinstance(request.body, bytes | None):
+            break
+        await sleep(delay)
+    if isinstance(outcome, HttpFault):
+        raise outcome
+    return outcome
+
+
 @functools.lru_cache(maxsize=256)
 def _deadline(seconds: float) -> aiohttp.ClientTimeout:
     """Of a whole call; long ones are given rounded up, so that many small calls share one."""
     return aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_SECONDS)
 
 
-def _trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+    """TLS that believes these certificates too, besides those that the system knows.
+
+    Raises:
+        OSError: the file cannot be read, or holds none.
+    """
     context = ssl.create_default_context()
     context.load_verify_locations(cafile=os.fspath(ca_file))
     return context
@@ -324,7 +365,7 @@ _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPa
 
 def _fault_of(error: Exception) -> HttpFault:
     if isinstance(error, _TLS):
-        return HttpFault(FaultKind.TLS, f"no TLS connection: {_tls_reason(error)}")
+        return fault_of_tls(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return HttpFault(FaultKind.UNREACHABLE, f"the proxy answered {error.status}")
     if isinstance(error, aiohttp.ClientProxyConnectionError):
@@ -345,6 +386,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host's name is not known"
     return os.strerror(number) if isinstance(number, int) and number in errno.errorcode else type(error).__name__
+
+
+def fault_of_tls(error: Exception) -> HttpFault:
+    """What is wrong with a server's TLS, or its certificate."""
+    return HttpFault(FaultKind.TLS, f"no TLS connection: {_tls_reason(error)}")
 
 
 def _tls_reason(error: Exception) -> str:

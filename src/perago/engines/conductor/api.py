@@ -13,7 +13,7 @@ from perago.engines.conductor.failure import ConductorError, refused, unanswered
 from perago.engines.conductor.token import NoToken, Token
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.faults import HttpFault
-from perago.http.session import Answer, HttpSession, Request, encoded
+from perago.http.session import Answer, Request, Session, encoded
 
 Query = Mapping[str, str | int | bool | None]
 
@@ -55,7 +55,7 @@ def segment(name: str) -> str:
 
 
 class Api:
-    """The server's API over one session, within one event loop.
+    """The server's API over one session: within one event loop, or by `direct.run_now` where that is a `DirectSession`.
 
     Args:
         root: as `api_root` gives it.
@@ -63,7 +63,7 @@ class Api:
         token: what each call is authorized with.
     """
 
-    def __init__(self, root: str, session: HttpSession, token: Token | None = None) -> None:
+    def __init__(self, root: str, session: Session, token: Token | None = None) -> None:
         self.root = root
         self.session = session
         self._token = token or NoToken()

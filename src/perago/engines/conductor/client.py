@@ -15,8 +15,9 @@ from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.failure import ConductorError, ConductorNotFoundError
 from perago.engines.conductor.token import KeyToken
 from perago.errors import RuntimeConfigError
+from perago.http.direct import DirectSession, ThreadLock
 from perago.http.retry import RetryPolicy
-from perago.http.session import HttpSession
+from perago.http.session import HttpSession, Session
 from perago.models import Attempt, InstanceRecord, RuntimeTaskResult
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ _POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0)
 
 
 class ConductorClient(Api):
-    """Every call that the engine makes. Use one client within one event loop (`perago.http.loop`).
+    """Every call that the engine makes, within one event loop (`perago.http.loop`), or each in its caller's thread.
 
     All calls have a deadline, and raise `ConductorError`. Reads are repeated where that may help. What changes a task
     is repeated only where nothing was sent: whoever wants it again takes the attempt fence first.
@@ -49,10 +50,12 @@ class ConductorClient(Api):
         *,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 16,
+        direct: bool = False,
     ) -> ConductorClient:
         """A client for a server. Nothing is sent yet.
 
         Args:
+            direct: its calls are for any thread, by `run_now`, instead of for one event loop; through no proxy.
             auth_key, auth_secret: an access key, for a server that asks for one; both or none.
             ca_file: certificates that the server's may be signed with; None: the system's.
             connections: at most at once.
@@ -64,20 +67,15 @@ class ConductorClient(Api):
             raise RuntimeConfigError("give CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET together, or neither")
         root = api_root(server_url)
         try:
-            session = HttpSession(
-                authorization=None,
-                ca_file=ca_file,
-                connections=connections,
-                policy=_POLICY,
-                user_agent=f"perago/{__version__}",
-            )
+            session = _session(ca_file, connections, direct=direct)
         except OSError as exc:  # ssl.SSLError is one
             raise RuntimeConfigError(
                 f"the CA file {os.fspath(ca_file or '')!a} cannot be used: {exc.strerror or exc}; "
                 f"give a file of certificates in PEM format"
             ) from exc
-        token = KeyToken(auth_key, auth_secret) if auth_key is not None and auth_secret is not None else None
-        return cls(root, session, token)
+        if auth_key is None or auth_secret is None:
+            return cls(root, session)
+        return cls(root, session, KeyToken(auth_key, auth_secret, lock=ThreadLock() if direct else None))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -182,3 +180,10 @@ class ConductorClient(Api):
             return read(document if isinstance(document, Mapping) else {})
         except ValueError as exc:
             raise ConductorError(call, self.root, status=200, message=f"what Conductor does not say ({exc})") from exc
+
+
+def _session(ca_file: str | os.PathLike[str] | None, connections: int, *, direct: bool) -> Session:
+    agent = f"perago/{__version__}"
+    if direct:
+        return DirectSession(ca_file=ca_file, connections=connections, policy=_POLICY, user_agent=agent)
+    return HttpSession(authorization=None, ca_file=ca_file, connections=connections, policy=_POLICY, user_agent=agent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -14,7 +15,9 @@ from perago.engines.conductor.poll import Turns
 from perago.engines.conductor.report import fitting
 from perago.engines.limits import MAX_OUTPUT_BYTES
 from perago.errors import EngineError, TaskNotFoundError
+from perago.http.direct import run_now
 from perago.http.loop import LoopThread
+from perago.http.proxies import proxy_for
 from perago.models import Attempt, InstanceRecord, RuntimeTaskResult, TryStatus
 from perago.ports import HandedOut
 
@@ -24,14 +27,15 @@ T = TypeVar("T")
 class ConductorEngine:
     """A Conductor server, for any number of threads. Nothing is sent before the first call.
 
-    One thread of its own runs all calls over one pool of connections; it begins with the first call. `close` ends it,
-    and so does the end of the process.
+    Calls are made in their caller's thread, over a pool of kept connections. Heartbeats, and reads that go side by
+    side, have a thread of their own with an event loop, and a pool there; it begins with the first of them. Where a
+    proxy leads to the server, all calls go that way. `close` ends it all, and so does the end of the process.
 
     Args:
         server_url: of its API, as in `http://localhost:8080/api`.
         auth_key, auth_secret: an access key, for a server that asks for one; both or none.
         ca_file: certificates that the server's may be signed with. Default: the system's.
-        connections: at most at once.
+        connections: at most at once, of each of the two pools.
         max_output_bytes: of a result's output as JSON; a larger one becomes a terminal failure that says so.
 
     Raises:
@@ -48,17 +52,19 @@ class ConductorEngine:
         connections: int = 16,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
     ) -> None:
-        self._client = ConductorClient.connect(
-            server_url, auth_key, auth_secret, ca_file=ca_file, connections=connections
+        connect = functools.partial(
+            ConductorClient.connect, server_url, auth_key, auth_secret, ca_file=ca_file, connections=connections
         )
-        self._loop = LoopThread("perago-conductor", self._client.close)
+        self._on_loop = connect()
+        self._loop = LoopThread("perago-conductor", self._on_loop.close)
+        self._direct = connect(direct=True) if _is_reached_directly(self._on_loop.root) else None
         self._turns = Turns()
         self._max_output_bytes = max_output_bytes
 
     @property
     def api_url(self) -> str:
         """Of the server's API."""
-        return self._client.root
+        return self._on_loop.root
 
     @property
     def max_output_bytes(self) -> int:
@@ -66,8 +72,10 @@ class ConductorEngine:
         return self._max_output_bytes
 
     def close(self) -> None:
-        """End all heartbeats and connections. Twice is fine."""
+        """End all heartbeats and connections, and calls under way. Twice is fine."""
         self._loop.close()
+        if self._direct is not None:
+            run_now(self._direct.close())
 
     def __enter__(self) -> Self:
         return self
@@ -90,11 +98,11 @@ class ConductorEngine:
 
     def load_task(self, task_id: str) -> ConductorAttempt:
         """A task as it is now; raises as `load_current_attempt`."""
-        return self._run(self._client.get_task(task_id))
+        return self._run(self._calls.get_task(task_id))
 
     def load_record(self, attempt: Attempt, /) -> InstanceRecord:
         """Every try of the attempt's workflow instance; raises as `load_current_attempt`."""
-        return self._run(self._client.get_record(attempt.workflow_instance_id))
+        return self._run(self._calls.get_record(attempt.workflow_instance_id))
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         """Send a result, once; the server drops one for a task that has ended, and says nothing: read back.
@@ -105,7 +113,7 @@ class ConductorEngine:
             TaskNotFoundError: a restart or a rerun removed the task.
             EngineError: the server refused or gave no answer; it may have taken the result.
         """
-        self._run(self._client.post_result(attempt, fitting(result, max_bytes=self._max_output_bytes)))
+        self._run(self._calls.post_result(attempt, fitting(result, max_bytes=self._max_output_bytes)))
 
     # ---- what a worker does
 
@@ -124,13 +132,13 @@ class ConductorEngine:
     def hold(self, attempt: HandedOut) -> ConductorLease:
         """Keep an execution's lease with heartbeats until `stop`, which comes before the report."""
         interval = heartbeat_interval(attempt.response_timeout_seconds)
-        heartbeat = Heartbeat(lambda seconds: self._client.extend_lease(attempt, timeout=seconds), interval)
-        self._run(heartbeat.start())
+        heartbeat = Heartbeat(lambda seconds: self._on_loop.extend_lease(attempt, timeout=seconds), interval)
+        self._loop.run(heartbeat.start())
         return ConductorLease(self._loop, heartbeat)
 
     def extend_lease(self, attempt: Attempt) -> None:
         """One heartbeat. The server takes it for a task that was cancelled or given to another just the same."""
-        self._run(self._client.extend_lease(attempt))
+        self._run(self._calls.extend_lease(attempt))
 
     def give_back(self, attempt: Attempt) -> bool:
         """Put a task back into its queue at once, spending no retry; says whether it was still this execution's.
@@ -141,21 +149,21 @@ class ConductorEngine:
 
     def current_of(self, attempts: Iterable[Attempt]) -> dict[str, ConductorAttempt | None]:
         """What the server has now of many tasks, by task id, read side by side; None: it is not there any more."""
-        return self._run(self._client.get_tasks([attempt.task_id for attempt in attempts]))
+        return self._loop.run(self._on_loop.get_tasks([attempt.task_id for attempt in attempts]))
 
     def log(self, attempt: Attempt, text: str) -> None:
         """Add an entry to the task's log, which the server's UI shows."""
-        self._run(self._client.log(attempt.task_id, text))
+        self._run(self._calls.log(attempt.task_id, text))
 
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:
         """A registered TaskDef; None: there is none of that name."""
-        return self._run(self._client.get_taskdef(name))
+        return self._run(self._calls.get_taskdef(name))
 
     def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
         """Register a TaskDef, in the place of the one of its name if there is one."""
-        self._run(self._client.put_taskdef(taskdef))
+        self._run(self._calls.put_taskdef(taskdef))
 
     # ---- within
 
@@ -167,7 +175,7 @@ class ConductorEngine:
             if len(taken) >= count:
                 break
             try:
-                taken += await self._client.poll_type(task_type, count - len(taken), worker_id, domain)
+                taken += await self._calls.poll_type(task_type, count - len(taken), worker_id, domain)
             except EngineError:
                 if not taken:
                     raise
@@ -176,16 +184,20 @@ class ConductorEngine:
 
     async def _give_back(self, attempt: Attempt) -> bool:
         try:
-            now = await self._client.get_task(attempt.task_id)
+            now = await self._calls.get_task(attempt.task_id)
         except TaskNotFoundError:
             return False
         if now.status != TryStatus.IN_PROGRESS or _execution(now) != _execution(attempt):
             return False  # another worker has it by now, and would get it a second time
-        await self._client.give_back(attempt)
+        await self._calls.give_back(attempt)
         return True
 
+    @property
+    def _calls(self) -> ConductorClient:
+        return self._direct or self._on_loop
+
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run(call)
+        return self._loop.run(call) if self._direct is None else run_now(call)
 
 
 class ConductorLease:
@@ -213,6 +225,13 @@ class ConductorLease:
     def stop(self) -> None:
         """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
         self._loop.run(self._heartbeat.stop())
+
+
+def _is_reached_directly(url: str) -> bool:
+    try:
+        return proxy_for(url) is None
+    except ValueError:  # each call on the loop says what is wrong with the proxy's name
+        return False
 
 
 def _execution(attempt: Attempt) -> tuple[object, ...]:

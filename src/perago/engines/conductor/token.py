@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from yarl import URL
 
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, refused, unanswered
 from perago.http.faults import HttpFault
-from perago.http.session import HttpSession, Request
+from perago.http.session import Request, Session
 
 TOKEN_SECONDS = 45 * 60.0
 """Age at which a token is renewed: servers that ask for one let it live for an hour or more."""
@@ -28,7 +29,7 @@ class Issuer(Protocol):
     def root(self) -> str: ...
 
     @property
-    def session(self) -> HttpSession: ...
+    def session(self) -> Session: ...
 
     def url(self, path: str) -> URL: ...
 
@@ -63,13 +64,21 @@ class KeyToken:
     Args:
         key_id, key_secret: the access key; they are sent to `/token` only.
         lifetime_seconds: after which it is renewed.
+        lock: held while one is fetched. Default: one of an event loop.
     """
 
-    def __init__(self, key_id: str, key_secret: str, *, lifetime_seconds: float = TOKEN_SECONDS) -> None:
+    def __init__(
+        self,
+        key_id: str,
+        key_secret: str,
+        *,
+        lifetime_seconds: float = TOKEN_SECONDS,
+        lock: AbstractAsyncContextManager[None] | None = None,
+    ) -> None:
         self._key_id = key_id
         self._key_secret = key_secret
         self._lifetime = lifetime_seconds
-        self._lock = asyncio.Lock()
+        self._lock = lock or asyncio.Lock()
         self._token: str | None = None
         self._fetched_at: float | None = None
 

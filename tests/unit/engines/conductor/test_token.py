@@ -127,7 +127,7 @@ def test_a_refusal_of_many_calls_at_once_fetches_one(keeper, engine):
 
 
 def test_an_old_token_is_renewed_before_it_is_refused(keeper, engine):
-    engine._client._token = KeyToken(KEY, SECRET, lifetime_seconds=0)
+    engine._calls._token = KeyToken(KEY, SECRET, lifetime_seconds=0)
     for _ in range(3):
         engine.get_taskdef("build")
     assert keeper.issued == 3
