@@ -191,6 +191,13 @@ class WorkerEngine(Engine, Protocol):
         """Take up to `count` waiting tasks, at once; whoever takes one holds it or gives it back."""
         ...
 
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> HandedOut | None:
+        """Report as `report_result` does, and take the next waiting task of the same type and domain in one call.
+
+        None: none waits, the report was dropped, or the engine gives none along. It may wait a moment for one.
+        """
+        ...
+
     def hold(self, attempt: HandedOut) -> Lease:
         """Keep an execution's lease."""
         ...

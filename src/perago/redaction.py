@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,7 @@ _ASSIGNED = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=1024)  # the same few names come by again and again
 def is_secret_key(key: str) -> bool:
     """Whether a field of this name holds a secret, going by its last word: `db_password`, `apiKey`, `auth-token`."""
     return _SECRET_KEY.search(_CAMEL.sub("_", key)) is not None
@@ -55,4 +57,6 @@ def text_of(exc: BaseException) -> str:
 
 def mask_text(text: str) -> str:
     """Mask somebody else's message: what is assigned to secret-looking names, and URLs' users and passwords."""
+    if ":" not in text and "=" not in text:
+        return text  # nothing is assigned, and no URL is there
     return _ASSIGNED.sub(rf"\g<1>{MASK}", mask_urls(text))

@@ -83,14 +83,14 @@ def test_a_body_that_raises_keyboard_interrupt_fails_its_task_only(supervise, mo
 
 def test_leases_are_held_and_stopped_before_the_report(supervise, mode):
     with supervise(mode=mode) as worker:
-        name = worker.schedule("light.heed", {"seconds": 1.5})
+        name = worker.schedule("light.heed", {"seconds": 4})
         worker.completed(name)
         (lease,) = worker.engine.leases[worker.tries(name)[-1].task_id]
         assert lease.is_stopped
 
 
-def test_an_attempt_that_is_soon_over_costs_no_heartbeat(supervise):
-    with supervise() as worker:
+def test_an_attempt_that_is_soon_over_costs_no_heartbeat(supervise, mode):
+    with supervise(mode=mode) as worker:
         worker.completed(worker.schedule("light.echo"))
         assert worker.engine.leases == {}
 

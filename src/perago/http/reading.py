@@ -5,10 +5,11 @@ The standard library's reader takes four times as long for a small answer: it re
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4 * 1024
@@ -31,7 +32,7 @@ class Head:
     """
 
     status: int
-    headers: CIMultiDict[str]
+    headers: CIMultiDictProxy[str]
     keeps: bool
 
 
@@ -115,7 +116,17 @@ def read_answer(incoming: Incoming, method: str, max_bytes: int) -> tuple[Head, 
 
 def read_head(incoming: Incoming) -> Head:
     """Status and headers; raises as `read_answer`."""
-    first, *lines = incoming.until(b"\r\n\r\n", MAX_HEAD_BYTES).decode("latin-1").split("\r\n")
+    return parse_head(incoming.until(b"\r\n\r\n", MAX_HEAD_BYTES))
+
+
+@functools.lru_cache(maxsize=64)  # a server's heads are alike, but for a date that changes once a second
+def parse_head(head: bytes) -> Head:
+    """What the lines of a head say.
+
+    Raises:
+        ValueError: they are no HTTP/1.1.
+    """
+    first, *lines = head.decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
     status = rest[:3]
     if version not in ("HTTP/1.1", "HTTP/1.0") or not (len(status) == 3 and status.isascii() and status.isdigit()):
@@ -127,7 +138,7 @@ def read_head(incoming: Incoming) -> Head:
             raise ValueError("no header")
         headers.add(name, value.strip())
     keeps = version == "HTTP/1.1" and headers.get("Connection", "").lower() != "close"
-    return Head(int(status), headers, keeps)
+    return Head(int(status), CIMultiDictProxy(headers), keeps)
 
 
 def _chunks(incoming: Incoming, max_bytes: int) -> bytes:

@@ -75,6 +75,11 @@ class MemoryWorkerEngine:
                 found.append(attempt)
         return found
 
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
+        self._expect_it_here()
+        self.tasks.report_result(attempt, result)
+        return self.tasks.poll(attempt.task_def_name)
+
     def hold(self, attempt: HandedOut) -> MemoryLease:
         lease = MemoryLease()
         with self._lock:

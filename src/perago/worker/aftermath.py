@@ -10,7 +10,7 @@ from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
 from perago.models import InstanceRecord, RuntimeTaskResult, TryStatus
-from perago.ports import Phase, WorkerEngine
+from perago.ports import Engine, Phase, WorkerEngine
 from perago.redaction import mask_text
 from perago.telemetry import facts as telemetry
 from perago.worker.delivery import Delivered, Delivery
@@ -51,14 +51,20 @@ class Aftermath:
     writes: Callable[[str], bool]
     on_kept: Callable[[], None]
 
-    def finish(self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome) -> None:
-        """Stop the lease, then report, give back, or do neither; then remove what is left."""
+    def finish(
+        self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None = None
+    ) -> None:
+        """Stop the lease, then report, give back, or do neither; then remove what is left.
+
+        Args:
+            reporter: reports the result of an attempt that came to its end. Default: the engine.
+        """
         died_in = job.phase
         became, reason = telemetry.Outcome.FAILED, None
         try:
             job.stop_lease()
             job.phase = Phase.REPORT.value
-            became, reason = self._settle(executor, job, outcome)
+            became, reason = self._settle(executor, job, outcome, reporter)
             if not isinstance(outcome, Finished) and not executor.is_alive:
                 self._remove_what_is_left(slot, job, died_in)
         finally:
@@ -70,11 +76,13 @@ class Aftermath:
         self._give_back(job, why)
         self.journal.end(job, telemetry.Outcome.GIVEN_BACK, why)
 
-    def _settle(self, executor: Executor, job: Job, outcome: Outcome) -> tuple[telemetry.Outcome, str | None]:
+    def _settle(
+        self, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None
+    ) -> tuple[telemetry.Outcome, str | None]:
         """Report, give back, or do neither; returns what became of the attempt, and why."""
         match outcome:
             case Finished(result):
-                return self._deliver(job, result, executor), result.reason_for_incompletion
+                return self._deliver(job, result, executor, reporter), result.reason_for_incompletion
             case Died(reason):
                 result = self._failed(job, reason)
                 return self._deliver(job, result, None), result.reason_for_incompletion
@@ -93,11 +101,15 @@ class Aftermath:
         text = mask_text(f"task {job.attempt.task_def_name!r}: {reason}")[: self.failure_reason_max_length]
         return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
 
-    def _deliver(self, job: Job, result: RuntimeTaskResult, executor: Executor | None) -> telemetry.Outcome:
+    def _deliver(
+        self, job: Job, result: RuntimeTaskResult, executor: Executor | None, reporter: Engine | None = None
+    ) -> telemetry.Outcome:
         look = None
         if self.writes(job.attempt.task_def_name):
             look = _LastLook(self.engine, job, executor)
-        delivered = self.delivery.deliver(job.attempt, result, last_look=look, execution_id=job.execution_id)
+        delivered = self.delivery.deliver(
+            job.attempt, result, last_look=look, execution_id=job.execution_id, reporter=reporter
+        )
         if look is not None:
             look.release()
         seconds = round(job.clock.monotonic() - job.begun, 3)

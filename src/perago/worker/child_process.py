@@ -43,6 +43,7 @@ class ChildProcess:
     def __init__(self, module: str = BODY) -> None:
         self.exit_code: int | None = None
         self._outgoing = bytearray()
+        self._is_writing = False
         self._decoder = Decoder()
         with ExitStack() as undo:
             try:
@@ -80,9 +81,9 @@ class ChildProcess:
                 own.close()
 
     def send(self, data: bytes) -> None:
-        """Have bytes sent to the process by the next calls of `poll`."""
+        """Send bytes to the process; what it does not take now, the next calls of `poll` send."""
         self._outgoing += data
-        self._watch_channel()
+        self._write()
 
     def poll(self, seconds: float | None) -> list[object]:
         """Wait until something comes, or `wake` is called, at most that long; the messages that came, as JSON values.
@@ -167,14 +168,16 @@ class ChildProcess:
         try:
             sent = self._channel.send(self._outgoing)
         except BlockingIOError:
-            return
+            sent = 0
         except ConnectionError:  # the body has gone; its exit code tells
             sent = len(self._outgoing)
         del self._outgoing[:sent]
-        self._watch_channel()
+        if self._is_writing != bool(self._outgoing):
+            self._watch_channel()
 
     def _watch_channel(self) -> None:
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
+        self._is_writing = bool(self._outgoing)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._is_writing else 0)
         with suppress(KeyError):  # the body has closed it
             self._selector.modify(self._channel, events)
 

@@ -79,14 +79,23 @@ class Delivery:
             return len(self._waiting)
 
     def deliver(
-        self, attempt: Attempt, result: RuntimeTaskResult, *, last_look: LastLook | None = None, execution_id: str = ""
+        self,
+        attempt: Attempt,
+        result: RuntimeTaskResult,
+        *,
+        last_look: LastLook | None = None,
+        execution_id: str = "",
+        reporter: Engine | None = None,
     ) -> Delivered:
         """Report a result. One that cannot be delivered now is kept, and tried again by `deliver_kept`.
 
         The attempt's lease is to be stopped before.
+
+        Args:
+            reporter: reports it now. Default: the engine.
         """
         try:
-            return self._report(attempt, result, last_look, execution_id)
+            return self._report(attempt, result, last_look, execution_id, reporter)
         except PeragoError:  # the engine is away, or the store that the last look asks
             self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), last_look))
             return Delivered.KEPT
@@ -118,11 +127,16 @@ class Delivery:
         return outcome
 
     def _report(
-        self, attempt: Attempt, result: RuntimeTaskResult, look: LastLook | None, execution_id: str
+        self,
+        attempt: Attempt,
+        result: RuntimeTaskResult,
+        look: LastLook | None,
+        execution_id: str,
+        reporter: Engine | None = None,
     ) -> Delivered:
         phases = Phases(self._observer, self._clock, execution_id=execution_id, task_id=attempt.task_id)
         try:
-            reported = report_attempt(self._engine, attempt, result, phases, last_look=look or _no_look)
+            reported = report_attempt(reporter or self._engine, attempt, result, phases, last_look=look or _no_look)
         except TaskNotFoundError:
             return Delivered.VOID
         return Delivered.RECORDED if reported is Reported.RECORDED else Delivered.VOID

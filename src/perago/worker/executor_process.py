@@ -11,7 +11,7 @@ from typing import Self
 from perago import errors
 from perago.errors import PeragoError, TaskExecutionError
 from perago.models import RuntimeTaskResult
-from perago.ports import WorkerEngine
+from perago.ports import Phase, WorkerEngine
 from perago.worker.attempt_runner import result_from
 from perago.worker.attempt_under_way import AttemptUnderWay, describe_death, parse_message
 from perago.worker.child_process import EXECUTOR, GONE_SECONDS, ChildProcess
@@ -112,6 +112,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         except ValueError as exc:
             reason = f"the task's input cannot be passed to the executor: {exc}"
             return Finished(RuntimeTaskResult("FAILED", reason_for_incompletion=reason))
+        job.phase = Phase.PARSE.value
         job.on_ending(self.wake)
         try:
             return AttemptUnderWay(self._process, self._engine, self._journal, job, self.note).go()

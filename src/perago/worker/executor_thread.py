@@ -33,6 +33,10 @@ from perago.worker.questions import ask_patiently
 JOB: ContextVar[Job | None] = ContextVar("perago_job", default=None)
 """The job whose attempt the present code belongs to."""
 
+LEFT_TO_WATCH_SECONDS = 12.0
+"""Response timeout from which on the watch takes up the lease, which looks each second (`supervision.Watch`): that is
+soon enough, two seconds after the beginning at the latest, and most light attempts are over by then."""
+
 TICK_SECONDS = 0.2
 """How often it is looked whether a body on the event loop is to end."""
 
@@ -84,7 +88,8 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         self._awake.clear()
 
     def run(self, job: Job) -> Outcome:
-        job.hold(self._engine)
+        if 0 < job.attempt.response_timeout_seconds < LEFT_TO_WATCH_SECONDS:
+            job.hold(self._engine)
         job.on_ending(self.wake)
         questions = _Questions(self._engine, job, self._awake)
         around = Surroundings(

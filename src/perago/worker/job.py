@@ -78,6 +78,7 @@ class Job:
         self.lease: Lease | None = None
         self.trace: TraceContext | None = None
         self.lease_lock = threading.Lock()
+        self._is_lease_over = False
         self._ending: tuple[Cause, float] | None = None
         self._ending_lock = threading.Lock()
         self._wake: Callable[[], None] = _nobody
@@ -108,9 +109,9 @@ class Job:
             wake()
 
     def hold(self, engine: WorkerEngine) -> None:
-        """Begin to keep the lease, unless it is kept already."""
+        """Begin to keep the lease, unless it is kept already, or was stopped: no heartbeat goes beside the report."""
         with self.lease_lock:
-            if self.lease is None:
+            if self.lease is None and not self._is_lease_over:
                 self.lease = engine.hold(self.attempt)
 
     def seconds_until_hold(self) -> float:
@@ -122,6 +123,7 @@ class Job:
     def stop_lease(self) -> None:
         """No more heartbeats, and none in flight."""
         with self.lease_lock:
+            self._is_lease_over = True
             lease, self.lease = self.lease, None
             if lease is not None:
                 lease.stop()

@@ -23,6 +23,7 @@ from perago.worker.messages import MAX_TEXT_LENGTH, Failure, Log, Message, Metri
 
 # `message` and `asctime` are set by formatting.
 _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+_MAX_WAITING_BYTES = 64 * 1024
 _PROGRESS_SECONDS = 0.1  # ten times a second is as fast as anyone looks
 
 
@@ -37,16 +38,26 @@ class Outbox:
         self._channel = channel
         self._owner = os.getpid()
         self._lock = threading.RLock()
+        self._waiting = b""
         self._progress: Progress | None = None
         self._progress_sent = float("-inf")
 
-    def send(self, message: Message) -> None:
-        """Send a message; raises as `encode`."""
+    def send(self, message: Message, *, with_next: bool = False) -> None:
+        """Send a message; raises as `encode`.
+
+        Args:
+            with_next: another one comes at once, with which it goes: each that goes alone wakes the other side.
+        """
         if os.getpid() != self._owner:
             return
         data = encode(message)
-        with self._lock, suppress(OSError):  # the attempt's process has gone, and this one is about to
-            self._channel.sendall(data)
+        with self._lock:
+            self._waiting += data
+            if with_next and len(self._waiting) < _MAX_WAITING_BYTES:
+                return
+            waiting, self._waiting = self._waiting, b""
+            with suppress(OSError):  # the attempt's process has gone, and this one is about to
+                self._channel.sendall(waiting)
 
     def send_outcome(self, outcome: Result | Failure) -> None:
         """Send what the body came to; a result that cannot be sent is a failure."""

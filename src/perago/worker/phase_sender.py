@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from perago.ports import Event
+from perago.ports import Event, Phase
 from perago.redaction import mask_json, text_of
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.outbox import Outbox
@@ -59,6 +59,7 @@ class PhaseSender:
             self._send(event)
 
     def _send(self, event: Event) -> None:
+        """Send an event: a phase's end with what comes next, and its begin if that is known from the order to run."""
         error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
         self._outbox.send(
             PhaseEvent(
@@ -68,7 +69,8 @@ class PhaseSender:
                 attributes=_json_attributes(event),
                 error=error,
                 error_type=None if event.error is None else type(event.error).__name__,
-            )
+            ),
+            with_next=event.kind == "completed" or (event.phase is Phase.PARSE and event.kind == "started"),
         )
 
 

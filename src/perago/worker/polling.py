@@ -41,6 +41,9 @@ class Polling:
         is_over: whether what a poll under way brings is to be given back.
         give_back: does so.
         answered_at: when the engine answered last, seconds since the epoch; None: not yet.
+        is_starved: it waits for a slot to become free.
+        is_backlogged: more tasks may wait than there are slots, all of one type: a slot may ask for its next task
+            itself. With several types it may not, as one type would starve the others.
     """
 
     engine: WorkerEngine
@@ -55,6 +58,7 @@ class Polling:
     journal: Journal
     answered_at: float | None = None
     is_starved: bool = False
+    is_backlogged: bool = False
     clock: Clock = field(default_factory=SystemClock)
     _busy_at: float = field(init=False)
     _failures: int = 0
@@ -75,6 +79,7 @@ class Polling:
         except EngineError as exc:
             return self._failed(exc)
         self._answered()
+        self.is_backlogged = len(attempts) == free and len(self.task_types) == 1
         for attempt in attempts:
             if self.is_over():
                 self.give_back(attempt)
@@ -86,6 +91,13 @@ class Polling:
         if len(attempts) == free:
             return 0.0  # more may wait: the next poll is as soon as a slot is free
         return self.pace.after(now - self._busy_at)
+
+    def has_taken(self, attempt: HandedOut | None) -> None:
+        """A slot has asked for its next task by itself, and got this one."""
+        if attempt is None:
+            self.is_backlogged = False
+        else:
+            self._busy_at = self.clock.monotonic()
 
     def _failed(self, exc: EngineError) -> float:
         self._failures += 1

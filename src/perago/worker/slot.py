@@ -15,7 +15,7 @@ from perago.errors import PeragoError
 from perago.redaction import text_of
 from perago.worker.executor import Executor
 from perago.worker.executor_messages import DeclaredTask, Discard, Sweep
-from perago.worker.job import Died, Ended, Job, NotBegun, Outcome
+from perago.worker.job import Died, Ended, Finished, Job, NotBegun, Outcome
 from perago.worker.replacement import deaths_after, is_worn_out, pause_before
 
 _LOGGER = logging.getLogger("perago.worker")
@@ -40,8 +40,16 @@ class SlotEvents(Protocol):
         """Its executor died, or could not be started (`error`)."""
         ...
 
-    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome) -> None:
-        """See to what a job came to: report it, give it back, or neither."""
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome, *, takes_next: bool) -> Job | None:
+        """See to what a job came to: report it, give it back, or neither.
+
+        Args:
+            takes_next: the slot goes on with another job, if there is one at hand, which is returned.
+        """
+        ...
+
+    def give_back(self, job: Job) -> None:
+        """The slot does not take it after all."""
         ...
 
     def is_free(self, slot: Slot) -> None:
@@ -198,9 +206,11 @@ class Slot:
             if job is None:
                 return not executor.is_alive and not self._closing.is_set()
             outcome = self._run(executor, job)
-            self._finish(executor, job, outcome)
+            following = self._finish(executor, job, outcome)
             with self._lock:
-                self.job = None
+                self.job = following
+            if following is not None:
+                continue
             if isinstance(outcome, Died | NotBegun):
                 return True
             if isinstance(outcome, Ended) and not executor.is_alive:
@@ -215,11 +225,19 @@ class Slot:
             _LOGGER.exception("slot %d failed at a task", self.number)
             return Died(f"the worker itself failed: {type(exc).__name__}: {text_of(exc)}")
 
-    def _finish(self, executor: Executor, job: Job, outcome: Outcome) -> None:
+    def _finish(self, executor: Executor, job: Job, outcome: Outcome) -> Job | None:
+        """See to what a job came to; returns the one to go on with, if there is one."""
+        takes_next = isinstance(outcome, Finished) and not (
+            self._closing.is_set() or self._chores or self._is_worn_out(executor)
+        )
         try:
-            self._events.finish(self, executor, job, outcome)
+            following = self._events.finish(self, executor, job, outcome, takes_next=takes_next)
+            if following is None or not self._closing.is_set():
+                return following
+            self._events.give_back(following)
         except Exception:
             _LOGGER.exception("slot %d failed at the end of a task", self.number)
+        return None
 
     def _next_job(self, executor: Executor) -> Job | None:
         """Wait for a job, doing chores meanwhile; None: there will be none with this executor."""

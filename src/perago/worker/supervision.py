@@ -64,6 +64,7 @@ class Watch:
             self._journal.tell(logging.WARNING, text)
             self._look_for_cancelled()
         for job in self._jobs():
+            self._hold_when_due(job)
             self._renew_late_lease(job)
         if self._poll_seconds() > self._poll_stall_seconds:
             self._journal.tell(logging.ERROR, f"a poll has taken {self._poll_seconds():.0f} s; polling begins anew")
@@ -71,6 +72,15 @@ class Watch:
         self._tell_status()
         self._last = time.monotonic()
         return WATCH_SECONDS
+
+    def _hold_when_due(self, job: Job) -> None:
+        """For attempts in threads: nobody else looks after them meanwhile."""
+        if job.lease is not None or job.seconds_until_hold() > 0:
+            return
+        try:
+            job.hold(self._engine)
+        except EngineError as exc:
+            self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)
 
     def _renew_late_lease(self, job: Job) -> None:
         lease = job.lease

@@ -24,6 +24,7 @@ from perago.worker.housekeeping import Housekeeping
 from perago.worker.job import Job, Outcome
 from perago.worker.journal import Journal
 from perago.worker.loops import Loop
+from perago.worker.next_task import TakesNext
 from perago.worker.polling import STALL_SECONDS, Polling
 from perago.worker.repositories import KnownRepositories
 from perago.worker.slot import Slot, SlotState
@@ -201,9 +202,19 @@ class Supervisor:
         self.journal.tell(logging.WARNING, text, deaths=slot.deaths)
         self._changed = True
 
-    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome) -> None:
-        self._aftermath.finish(slot, executor, job, outcome)
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome, *, takes_next: bool) -> Job | None:
+        polling = self._polling
         self._changed = True
+        if not takes_next or polling is None or not polling.is_backlogged or self._draining:
+            self._aftermath.finish(slot, executor, job, outcome)
+            return None
+        reporter = TakesNext(self._engine, job.attempt)
+        self._aftermath.finish(slot, executor, job, outcome, reporter)
+        polling.has_taken(reporter.taken)
+        return None if reporter.taken is None else self._begun(reporter.taken)
+
+    def give_back(self, job: Job) -> None:
+        self._aftermath.give_back_unbegun(job, "its slot closes")
 
     def is_free(self, slot: Slot) -> None:
         del slot
@@ -239,15 +250,18 @@ class Supervisor:
         self._poller.start()
 
     def _take(self, attempt: HandedOut) -> None:
+        job = self._begun(attempt)
+        if not any(slot.assign(job) for slot in self._slots):
+            self._aftermath.give_back_unbegun(job, "its slot was gone")
+
+    def _begun(self, attempt: HandedOut) -> Job:
         job = Job(attempt)
         self._housekeeping.note(attempt)
         task = self._tasks.get(attempt.task_def_name)
         self.journal.begin(job, () if task is None else task.metric_groups)
-        if not any(slot.assign(job) for slot in self._slots):
-            self._aftermath.give_back_unbegun(job, "its slot was gone")
-            return
         self.journal.tell(logging.DEBUG, "taken", job)
         self._changed = True
+        return job
 
     # ---- delivering what could not be delivered
 

@@ -86,14 +86,18 @@ class ConductorClient(Api):
     async def poll_type(
         self, task_type: str, count: int, worker_id: str, domain: str | None = None
     ) -> list[ConductorAttempt]:
-        """Take up to `count` tasks that wait; at once, also where there are fewer.
+        """Take up to `count` tasks that wait; at once, also where there are fewer."""
+        query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
+        tasks = await self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
+        return await self._readable(tasks if isinstance(tasks, list) else ())
+
+    async def _readable(self, tasks: Iterable[object]) -> list[ConductorAttempt]:
+        """Tasks that were handed out.
 
         One that no worker could run, as it cannot be read, is failed for good: it must not cost those beside it.
         """
-        query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
-        tasks = await self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
         attempts = []
-        for task in tasks if isinstance(tasks, list) else ():
+        for task in tasks:
             try:
                 attempts.append(mapping.polled_attempt_of(task))
             except ValueError as exc:
@@ -139,6 +143,18 @@ class ConductorClient(Api):
     async def post_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Send a result, once. The server drops one for a task that has ended, and says nothing."""
         await self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
+
+    async def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> ConductorAttempt | None:
+        """As `post_result`; the answer brings the next task of the same type and domain, if there is one.
+
+        Raises:
+            TaskNotFoundError: there is no such task, or the server is too old for this call.
+        """
+        answer = await self.post("/tasks/update-v2", mapping.task_result(attempt, result), idempotent=False)
+        if not answer.body:
+            return None
+        task = self._parsed("POST /tasks/update-v2", answer)
+        return next(iter(await self._readable([task])), None)
 
     async def extend_lease(self, attempt: Attempt, *, timeout: float = CALL_SECONDS) -> None:
         """A sign of life. The answer does not tell whether the task is still anybody's."""

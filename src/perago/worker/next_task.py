@@ -1,0 +1,32 @@
+"""Reporting a task's result and taking the next task in the same call: while many wait, that spares a poll for each."""
+
+from __future__ import annotations
+
+from perago.models import Attempt, InstanceRecord, RuntimeTaskResult
+from perago.ports import HandedOut, WorkerEngine
+
+
+class TakesNext:
+    """The engine for the report of one attempt.
+
+    Attributes:
+        taken: the task that came along; None: none did. Whoever made this runs it or gives it back.
+    """
+
+    def __init__(self, engine: WorkerEngine, reported: HandedOut) -> None:
+        self.taken: HandedOut | None = None
+        self._engine = engine
+        self._reported = reported
+
+    def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
+        return self._engine.load_current_attempt(attempt)
+
+    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+        return self._engine.load_record(attempt)
+
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+        """Report; a result that did not stick is reported again without taking a second task along."""
+        if self.taken is None:
+            self.taken = self._engine.report_and_take(self._reported, result)
+        else:
+            self._engine.report_result(attempt, result)
