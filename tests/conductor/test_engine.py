@@ -57,6 +57,29 @@ def test_a_poll_of_nothing_answers_at_once(engine, flow):
     assert time.monotonic() - began < 5
 
 
+def test_the_next_task_comes_along_with_a_report(conductor, engine, flow):
+    flow.start()
+    flow.start()
+    (first,) = taken(conductor, engine, [flow.task])
+    conductor.wait_for(flow.started[1], lambda found: bool(found["tasks"]))
+    second = engine.report_and_take(first, DONE)
+    assert second.workflow_instance_id == flow.started[1]
+    assert (second.status, second.worker_id, second.poll_count) == ("IN_PROGRESS", "w", 1)
+    assert engine.report_and_take(second, DONE) is None
+    for attempt in (first, second):
+        assert engine.load_current_attempt(attempt).status == "COMPLETED"
+
+
+def test_nothing_comes_along_with_a_report_that_is_dropped(conductor, engine, flow):
+    flow.start()
+    flow.start()
+    (first,) = taken(conductor, engine, [flow.task])
+    conductor.terminate(first.workflow_instance_id)
+    assert engine.report_and_take(first, DONE) is None
+    assert len(taken(conductor, engine, [flow.task])) == 1
+    assert engine.load_current_attempt(first).status == "CANCELED"
+
+
 def test_a_poll_of_several_types_shares_its_count_among_them(conductor, engine, make_flow):
     one, other = make_flow(), make_flow()
     for _ in range(3):

@@ -47,6 +47,48 @@ def test_tasks_run_in_one_warm_executor_each_after_the_other(supervise):
         assert answers[0]["pid"] != os.getpid()
 
 
+ECHO = ["supervised_bodies:echo"]
+
+
+def test_while_many_wait_a_slot_takes_its_next_task_with_its_report(supervise, mode):
+    with supervise(mode=mode, targets=ECHO) as worker:
+        names = [worker.schedule("light.echo", {"text": str(number)}) for number in range(30)]
+        assert [worker.completed(name)["text"] for name in names] == [str(number) for number in range(30)]
+        assert worker.engine.taken_along
+        assert worker.completed(worker.schedule("light.echo", {"text": "later"}))["text"] == "later"
+
+
+def test_with_several_types_each_task_is_polled_for(supervise):
+    with supervise() as worker:
+        for name in [worker.schedule("light.echo") for _ in range(10)]:
+            worker.completed(name)
+        assert worker.engine.taken_along == []
+
+
+class DrainsAtReport(MemoryWorkerEngine):
+    """An engine whose worker is told to drain while a report is under way that takes a task along."""
+
+    drain = None
+
+    def report_and_take(self, attempt, result):
+        following = super().report_and_take(attempt, result)
+        if following is not None:
+            self.drain()
+        return following
+
+
+def test_a_task_that_came_along_is_given_back_by_a_worker_that_drains(supervise):
+    engine = DrainsAtReport()
+    with supervise(targets=ECHO, engine=engine) as worker:
+        engine.drain = worker.supervisor.drain
+        names = [worker.schedule("light.echo") for _ in range(10)]
+        wait_for(lambda: engine.given_back, "a task to be given back")
+        assert engine.given_back == engine.taken_along
+        wait_for(lambda: worker.supervisor.is_through, "the worker to be through")
+        ends = [worker.tries(name)[-1].status for name in names]
+        assert set(ends) == {TryStatus.COMPLETED, TryStatus.SCHEDULED}
+
+
 def test_no_more_tasks_are_taken_than_there_are_slots(supervise):
     with supervise(slots=2) as worker:
         wait_for(lambda: sum(slot.is_free for slot in worker.supervisor._slots) == 2, "both slots")

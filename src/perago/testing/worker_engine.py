@@ -33,6 +33,7 @@ class MemoryWorkerEngine:
         logs: entries of the tasks' logs, by task id.
         given_back: task ids, in order.
         polls: how many were made.
+        taken_along: task ids that went along with a report, in order.
     """
 
     tasks: MemoryEngine = field(default_factory=MemoryEngine)
@@ -41,6 +42,7 @@ class MemoryWorkerEngine:
     logs: dict[str, list[str]] = field(default_factory=dict)
     given_back: list[str] = field(default_factory=list)
     polls: int = 0
+    taken_along: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     # ---- what an attempt asks
@@ -77,8 +79,13 @@ class MemoryWorkerEngine:
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
         self._expect_it_here()
+        is_taken = self.tasks.attempt(attempt.task_id).status == TryStatus.IN_PROGRESS
         self.tasks.report_result(attempt, result)
-        return self.tasks.poll(attempt.task_def_name)
+        following = self.tasks.poll(attempt.task_def_name) if is_taken else None
+        if following is not None:
+            with self._lock:
+                self.taken_along.append(following.task_id)
+        return following
 
     def hold(self, attempt: HandedOut) -> MemoryLease:
         lease = MemoryLease()

@@ -41,6 +41,27 @@ def test_no_more_are_asked_for_than_there_are_free_slots():
     assert len(polled.taken) == 2
 
 
+def test_slots_may_ask_for_more_while_polls_come_back_full():
+    polled = Polled(free=2, tasks=5)
+    polled.polling.turn()
+    assert polled.polling.is_backlogged
+    polled.polling.has_taken(polled.engine.tasks.poll("task"))
+    assert polled.polling.is_backlogged
+    polled.polling.has_taken(None)
+    assert not polled.polling.is_backlogged
+    polled.free = 3
+    polled.polling.turn()
+    assert not polled.polling.is_backlogged
+
+
+def test_a_busy_type_of_several_may_not_starve_the_others():
+    polled = Polled(free=2, tasks=5)
+    polled.polling.task_types = ["task", "other"]
+    polled.polling.turn()
+    assert len(polled.taken) == 2
+    assert not polled.polling.is_backlogged
+
+
 def test_without_a_free_slot_nothing_is_asked_for_until_one_is():
     polled = Polled(free=0, tasks=1)
     assert polled.polling.turn() is None
