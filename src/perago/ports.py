@@ -194,7 +194,8 @@ class WorkerEngine(Engine, Protocol):
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> HandedOut | None:
         """Report as `report_result` does, and take the next waiting task of the same type and domain in one call.
 
-        None: none waits, the report was dropped, or the engine gives none along. It may wait a moment for one.
+        None: none waits, or the engine gives none along. It may wait a moment for one. A task can come along with a
+        report that is dropped too.
         """
         ...
 

@@ -79,9 +79,8 @@ class MemoryWorkerEngine:
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
         self._expect_it_here()
-        is_taken = self.tasks.attempt(attempt.task_id).status == TryStatus.IN_PROGRESS
         self.tasks.report_result(attempt, result)
-        following = self.tasks.poll(attempt.task_def_name) if is_taken else None
+        following = self.tasks.poll(attempt.task_def_name)
         if following is not None:
             with self._lock:
                 self.taken_along.append(following.task_id)

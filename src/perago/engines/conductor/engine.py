@@ -119,7 +119,7 @@ class ConductorEngine:
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> ConductorAttempt | None:
         """Report as `report_result` does, and take the next task that waits in the same queue, all in one call.
 
-        Where none waits, the server looks for one for 0.1 s. It gives none where it dropped the report.
+        Where none waits, the server looks for one for 0.1 s. One comes along with a report that it drops, too.
         """
         fit = fitting(result, max_bytes=self._max_output_bytes)
         if not self._gives_next:

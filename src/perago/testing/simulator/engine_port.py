@@ -88,6 +88,10 @@ class EnginePort:
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         self._call("report_result", attempt, lambda: self._server.report(attempt, result))
 
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> None:
+        """Report; nothing comes along: these workers have several types of tasks, and poll for each."""
+        self.report_result(attempt, result)
+
     def poll(
         self,
         task_types: Sequence[str],
