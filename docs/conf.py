@@ -51,4 +51,4 @@ pygments_dark_style = "monokai"
 
 linkcheck_timeout = 20
 linkcheck_retries = 2
-linkcheck_ignore = [r"http://(127\.0\.0\.1|localhost)\b"]
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|[\w.]*\bexample)\b"]

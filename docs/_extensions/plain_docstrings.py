@@ -17,10 +17,13 @@ _IN_BACKTICKS = re.compile(r"(?<![`:])`([^`]+)`(?!`)")
 _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _OBJECT = re.compile(r"<(?:factory|function [\w.]+)>")
 _VALUES = ("property", "attribute", "data")
+_COLON = "\0"
+"""Stands for a colon while napoleon reads, which would take the words before it for a type."""
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    app.connect("autodoc-process-docstring", _mark_code, priority=400)  # before napoleon, which looks for colons
+    app.connect("autodoc-process-docstring", _mark_code, priority=400)  # napoleon, at 500, looks for colons
+    app.connect("autodoc-process-docstring", _restore_colons, priority=600)
     app.connect("autodoc-process-signature", _shorten_defaults)
     app.connect("doctree-read", _join_by_dashes)
     return {"parallel_read_safe": True}
@@ -45,8 +48,12 @@ def _join_by_dashes(_app: Sphinx, doctree: nodes.document) -> None:
 def _mark_code(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
     text = "\n".join(lines)
     lines[:] = _IN_BACKTICKS.sub(_as_role, text).split("\n")
-    if what in _VALUES:
-        lines.insert(0, "")  # or napoleon takes the words before a colon for a type
+    if what in _VALUES and lines:
+        lines[0] = lines[0].replace(": ", _COLON)
+
+
+def _restore_colons(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    lines[:] = [line.replace(_COLON, ": ") for line in lines]
 
 
 def _as_role(match: re.Match[str]) -> str:

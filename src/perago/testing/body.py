@@ -126,7 +126,7 @@ def run_body(
         PreGuardrailViolation, PostGuardrailViolation: a guard does not hold.
         TaskExecutionError: the result does not validate.
         ObjectNameError, WorkspaceContentError: what lies in the workspace could not be published.
-        What the body raises is passed on as it is.
+        Exception: what the body raises, as it is.
     """
     definition = definition_of(task)
     rehearsal = _Rehearsal(definition, context or TaskContext.for_test(definition.name), metrics)
