@@ -1,5 +1,7 @@
 """What the simulator found in Perago, kept as the smallest plans that showed it: none breaks a promise any more."""
 
+from dataclasses import replace
+
 import pytest
 
 from perago.testing.simulator.plan import Incident, Plan, WorkflowPlan
@@ -41,3 +43,23 @@ def test_what_a_killed_worker_staged_is_removed_after_it_was_started_again(fast_
     one = simulate(plan, fast_path / str(seed))
     assert sum(one.fired.values()) == len(plan.incidents)
     assert one.broken == ()
+
+
+# A task that the engine gave the same worker twice had two leases there. The older execution kept on with heartbeats
+# until somebody looked whether it was void, and one in flight could undo the result of the newer.
+A_TASK_TWICE_IN_ONE_WORKER = (
+    at("download_workspace", 1, "requeue", "after"),
+    *(at("current_of", number, "late", "before", 1.0) for number in range(1, 4)),
+    *(at("heartbeat", number, "late", "before", 0.2) for number in range(1, 9)),
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_heartbeat_of_an_older_execution_is_under_way_beside_a_report(fast_path, seed):
+    plan = Plan(
+        seed=seed,
+        slots=(2,),
+        workflows=(replace(ONE_TASK, long=True),),
+        incidents=A_TASK_TWICE_IN_ONE_WORKER,
+    )
+    assert simulate(plan, fast_path / str(seed)).broken == ()

@@ -10,7 +10,7 @@ CAUGHT = {
     "blind retry after a timeout": (5, "without having seen after staging"),
     "cache shared by hard link": (0, "saw other content than its input's"),
     "no name check": (54, "escaped.txt"),
-    "heartbeat not joined": (38, "reports beside its own heartbeat"),
+    "heartbeat not joined": (38, "reports beside a heartbeat"),
     "no fence before a report": (3, "nothing ends"),
     "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (19, "which foreign commits changed"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from perago.models import InstanceRecord, RuntimeTaskResult, TryStatus
 from perago.ports import Engine, Phase, WorkerEngine
 from perago.redaction import mask_text
 from perago.telemetry import facts as telemetry
+from perago.worker.cancellation import others_of
 from perago.worker.delivery import Delivered, Delivery
 from perago.worker.endings import Cause
 from perago.worker.executor import Executor
@@ -37,12 +38,14 @@ class Aftermath:
     """Sees to the end of every job of a worker.
 
     Attributes:
+        jobs: those under way now.
         writes: whether a task, by its name, publishes.
         gc_ttl_seconds: age at which staged work of anybody may go.
         on_kept: called when a result could not be delivered, and waits for the next round.
     """
 
     engine: WorkerEngine
+    jobs: Callable[[], Sequence[Job]]
     delivery: Delivery
     journal: Journal
     workspace_root: Path
@@ -63,6 +66,9 @@ class Aftermath:
         became, reason = telemetry.Outcome.FAILED, None
         try:
             job.stop_lease()
+            for older in others_of(job, self.jobs()):
+                if older.is_void:
+                    older.stop_lease()  # a heartbeat of any execution can undo what is reported for the task
             job.phase = Phase.REPORT.value
             became, reason = self._settle(executor, job, outcome, reporter)
             if not isinstance(outcome, Finished) and not executor.is_alive:

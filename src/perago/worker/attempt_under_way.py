@@ -57,7 +57,7 @@ class AttemptUnderWay:
 
     def go(self) -> Outcome:
         while self._process.exit_code is None and self._done is None:
-            seconds = self._shortest(self._hold_when_due(), self._end_what_is_to_end(), self._ask_what_is_due())
+            seconds = self._shortest(self._end_what_is_to_end(), self._hold_when_due(), self._ask_what_is_due())
             for value in self._process.poll(seconds):
                 self._take(parse_message(value))
         return self._outcome()
@@ -80,6 +80,9 @@ class AttemptUnderWay:
 
     def _hold_when_due(self) -> float | None:
         """Keep the lease from some moment on; the seconds until then. A question may take long: it comes before any."""
+        if self._job.is_void:
+            self._job.stop_lease()  # it would keep the task from others, and undo their results
+            return None
         if self._job.lease is not None:
             return None
         seconds = self._job.seconds_until_hold()

@@ -36,6 +36,18 @@ def why_void(job: Job, current: Mapping[str, Attempt | None]) -> str | None:
     return None
 
 
+def others_of(job: Job, jobs: Sequence[Job]) -> list[Job]:
+    """Other executions of a job's task: an engine may give a worker a task again that it has already."""
+    return [other for other in jobs if other is not job and other.attempt.task_id == job.attempt.task_id]
+
+
+def end_older(job: Job, jobs: Sequence[Job], journal: Journal) -> None:
+    """A job has just been taken: older executions of its task are void from now on."""
+    for older in others_of(job, jobs):
+        if older.phase != Phase.REPORT and older.end(Cause.CANCELLED):
+            journal.tell(logging.INFO, f"cancelled: task {job.attempt.task_id} was handed out again", older)
+
+
 class CancellationCheck:
     """Looks at all executions in flight, in one call, and ends those that are void.
 

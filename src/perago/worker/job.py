@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ class Job:
         self.progress: dict[str, Any] = {}
         self.lease: Lease | None = None
         self.trace: TraceContext | None = None
-        self.lease_lock = threading.Lock()
+        self.lease_lock: AbstractContextManager[object] = threading.Lock()
         self._is_lease_over = False
         self._ending: tuple[Cause, float] | None = None
         self._ending_lock = threading.Lock()
@@ -92,6 +93,11 @@ class Job:
     def is_cancelled(self) -> bool:
         """What `TaskContext.cancelled` tells."""
         return self._ending is not None
+
+    @property
+    def is_void(self) -> bool:
+        """The execution is known to be no longer the engine's current one: nothing of it counts any more."""
+        return self._ending is not None and self._ending[0] is Cause.CANCELLED
 
     def end(self, cause: Cause) -> bool:
         """Have it ended; says whether that is news. Only "at once" is stronger than what was asked before."""
@@ -109,9 +115,11 @@ class Job:
             wake()
 
     def hold(self, engine: WorkerEngine) -> None:
-        """Begin to keep the lease, unless it is kept already, or was stopped: no heartbeat goes beside the report."""
+        """Begin to keep the lease, unless it is kept already, or was stopped, or another execution has the task: no
+        heartbeat goes beside a report.
+        """
         with self.lease_lock:
-            if self.lease is None and not self._is_lease_over:
+            if self.lease is None and not (self._is_lease_over or self.is_void):
                 self.lease = engine.hold(self.attempt)
 
     def seconds_until_hold(self) -> float:

@@ -15,7 +15,7 @@ from perago.ports import HandedOut, WorkerEngine
 from perago.telemetry import instruments
 from perago.telemetry.sink import OFF, Telemetry
 from perago.worker.aftermath import Aftermath
-from perago.worker.cancellation import CancellationCheck
+from perago.worker.cancellation import CancellationCheck, end_older
 from perago.worker.delivery import Delivered, Delivery, pause_before_round
 from perago.worker.endings import Cause
 from perago.worker.executor import Executor
@@ -82,6 +82,7 @@ class Supervisor:
         ]
         self._aftermath = Aftermath(
             engine=engine,
+            jobs=self.jobs,
             delivery=self._delivery,
             journal=self.journal,
             workspace_root=settings.workspace_root,
@@ -257,6 +258,7 @@ class Supervisor:
     def _begun(self, attempt: HandedOut) -> Job:
         job = Job(attempt)
         self._housekeeping.note(attempt)
+        end_older(job, self.jobs(), self.journal)
         task = self._tasks.get(attempt.task_def_name)
         self.journal.begin(job, () if task is None else task.metric_groups)
         self.journal.tell(logging.DEBUG, "taken", job)

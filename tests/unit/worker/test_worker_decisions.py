@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from perago.models import InstanceRecord, TryRecord, TryStatus
+from perago.ports import Phase
 from perago.worker.aftermath import another_try_completed
-from perago.worker.cancellation import CHECK_SECONDS, why_void
+from perago.worker.cancellation import CHECK_SECONDS, end_older, others_of, why_void
 from perago.worker.endings import Cause, Step, due_steps, next_step
 from perago.worker.job import Job
 from perago.worker.questions import LONGEST_PAUSE_SECONDS, pause_before_asking_again
@@ -131,6 +132,39 @@ def test_an_execution_is_void_when_the_engine_has_another_or_none():
     assert "CANCELED" in why_void(job, {"t": Handed(status="CANCELED")})
     assert "poll_count" in why_void(job, {"t": Handed(poll_count=2)})
     assert "scheduled_time" in why_void(job, {"t": Handed(scheduled_time=11)})
+
+
+def test_a_task_that_comes_again_makes_older_executions_of_it_void():
+    class Silent:
+        def tell(self, *_args, **_fields):
+            return None
+
+    older, reporting, other, newer = Job(Handed()), Job(Handed()), Job(Handed(task_id="u")), Job(Handed(poll_count=2))
+    reporting.phase = Phase.REPORT.value
+    assert others_of(newer, [older, other, newer]) == [older]
+    end_older(newer, [older, reporting, other], Silent())
+    assert [job.is_void for job in (older, reporting, other, newer)] == [True, False, False, False]
+
+
+def test_a_void_execution_takes_up_no_lease():
+    class Engine:
+        def hold(self, attempt):
+            return attempt
+
+    job = Job(Handed())
+    job.hold(Engine())
+    assert job.lease is job.attempt
+    job.lease = None
+    job.end(Cause.CANCELLED)
+    job.hold(Engine())
+    assert job.lease is None
+
+
+def test_an_execution_that_ends_with_its_worker_is_not_void():
+    job = Job(Handed())
+    assert not job.is_void
+    job.end(Cause.SHUTDOWN)
+    assert not job.is_void
 
 
 def test_another_try_counts_only_where_it_completed():

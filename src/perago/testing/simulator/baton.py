@@ -25,6 +25,10 @@ TICK_SECONDS = 1e-6
 """The shortest time that passes: less is lost beside a large number, and whoever waits for it would wait for ever."""
 
 
+LOCK_SECONDS = 0.01
+"""Between two looks whether a lock is free."""
+
+
 class EndlessError(Exception):
     """The actors do not come to an end."""
 
@@ -115,6 +119,22 @@ class Signal:
                 self._waiting = None
         was, self.is_set = self.is_set, False
         return was
+
+
+class Mutex:
+    """A lock for actors, who may wait while they hold it."""
+
+    def __init__(self, baton: Baton) -> None:
+        self._baton = baton
+        self._is_held = False
+
+    def __enter__(self) -> None:
+        while self._is_held:
+            self._baton.pause(LOCK_SECONDS)
+        self._is_held = True
+
+    def __exit__(self, *_: object) -> None:
+        self._is_held = False
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Network:
             with self._beating(caller):
                 return self._call(server, point, caller, request)
         if point == "report_result" and self._beats[_beat_of(caller)]:
-            self.broken.append(f"{caller.execution} reports beside its own heartbeat, which may undo it")
+            self.broken.append(f"{caller.execution} reports beside a heartbeat of its worker for that task")
         return self._call(server, point, caller, request)
 
     def _call(self, server: str, point: str, caller: Caller, request: Callable[[], T]) -> T:

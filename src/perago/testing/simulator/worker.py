@@ -14,7 +14,7 @@ from typing import Any
 
 from perago.models import Attempt
 from perago.ports import Event, HandedOut
-from perago.testing.simulator.baton import Baton, Process, Signal, VirtualClock
+from perago.testing.simulator.baton import Baton, Mutex, Process, Signal, VirtualClock
 from perago.testing.simulator.engine_port import EnginePort
 from perago.testing.simulator.executor import SimulatedExecutor, WorkerParts
 from perago.testing.simulator.network import Caller, Network
@@ -22,7 +22,7 @@ from perago.testing.simulator.servers import SimulatedEngine, SimulatedStore
 from perago.testing.simulator.tasks import TASKS, BodyRun
 from perago.worker.aftermath import Aftermath
 from perago.worker.attempt_runner import AttemptRunner
-from perago.worker.cancellation import CancellationCheck
+from perago.worker.cancellation import CancellationCheck, end_older
 from perago.worker.delivery import Delivered, Delivery, pause_before_round
 from perago.worker.endings import Cause
 from perago.worker.executor_messages import Discard, Sweep
@@ -139,6 +139,7 @@ class Worker:
         )
         self._aftermath = Aftermath(
             engine=self._port,
+            jobs=self.jobs,
             delivery=self.delivery,
             journal=self.journal,
             workspace_root=self.workspaces,
@@ -250,11 +251,13 @@ class Worker:
     def _job(self, attempt: HandedOut) -> Job:
         job = Job(attempt, self.clock)
         job.execution_id = self._site.new_execution_id()
+        job.lease_lock = Mutex(self._site.baton)
         return job
 
     def _take(self, attempt: HandedOut) -> None:
         job = self._job(attempt)
         self.housekeeping.note(attempt)
+        end_older(job, self.jobs(), self.journal)
         free = next((slot for slot in self.slots if slot.is_free), None)
         if free is None:
             self._aftermath.give_back_unbegun(job, "its slot was gone")
