@@ -24,7 +24,7 @@ COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --univ
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov docs links bench nemesis prove races simulate fuzz check lint types layers format lock clean
+.PHONY: help setup quickstart test cov docs links bench nemesis prove races simulate fuzz check lint types layers format package lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -84,9 +84,14 @@ format: $(DEV) ## Format the code, and mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+package: $(DEV) ## Build wheel and sdist into dist/
+	@rm -rf dist
+	$(BIN)/python -m hatchling build -t sdist -t wheel -d dist
+
 lock: ## Pin the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra otel --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) --extra conductor --extra otel --constraints requirements/dev.txt --output-file requirements/image.txt
 
 clean: ## Remove what was made, .venv too
 	rm -rf $(VENV) quickstart dist build htmlcov .coverage .coverage.* \
