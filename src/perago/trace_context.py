@@ -44,8 +44,11 @@ def trace_context_of(fields: Mapping[str, Any]) -> TraceContext | None:
     parent, state = fields.get("traceparent"), fields.get("tracestate")
     if not isinstance(parent, str) or not _is_sound(parent):
         return None
-    is_passed_on = isinstance(state, str) and len(state) <= MAX_TRACESTATE_LENGTH and state.isascii()
-    return TraceContext(parent, str(state) if is_passed_on else "")
+    return TraceContext(parent, state if isinstance(state, str) and _may_pass(state) else "")
+
+
+def _may_pass(state: str) -> bool:
+    return len(state) <= MAX_TRACESTATE_LENGTH and state.isascii() and state.isprintable()
 
 
 def _is_sound(parent: str) -> bool:

@@ -12,16 +12,10 @@ from perago.telemetry.otel import Receiver as Where
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
-from otlp_receiver import Receiver, attributes_of, family
+from otlp_receiver import attributes_of, family
 from supervised import Supervised
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture
-def receiver():
-    with Receiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture

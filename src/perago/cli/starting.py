@@ -16,8 +16,9 @@ from perago.cli.failure import DONE, INTERRUPTED
 from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
 from perago.cli.output import printable_lines
+from perago.cli.probes import probes_of
 from perago.cli.repository import parse_address
-from perago.cli.telemetry import open_telemetry
+from perago.cli.telemetry import open_telemetry, serve_health
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.settings import RuntimeConfig, load_runtime_config
@@ -70,13 +71,22 @@ def run_worker(arguments: StartArguments) -> int:
         stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
         telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
         engine = stack.enter_context(_reached_engine(config))
+        repository = None if arguments.repo is None else _opened(arguments.repo)
+        tasks: list[str] = []
+
+        def check(declared: Sequence[DeclaredTask]) -> None:
+            check_tasks(declared, arguments, config, engine)
+            tasks.extend(task.name for task in declared)
+
         supervisor = Supervisor(
             worker_settings(config, worker_id, directory, slots=arguments.slots, pace=_pace(), domain=arguments.domain),
             engine,
-            _executors(stack, arguments, config, worker_id, engine),
-            lambda tasks: check_tasks(tasks, arguments, config, engine),
+            _executors(stack, arguments, config, worker_id, engine, repository),
+            check,
             telemetry=telemetry,
+            probes=probes_of(stack, config, engine, tasks, repository),
         )
+        stack.enter_context(serve_health(config, supervisor, telemetry))
         try:
             supervisor.start(lambda: signals.count > 0)
         except BaseException:
@@ -147,9 +157,13 @@ def _reached_engine(config: RuntimeConfig) -> Iterator[ConductorEngine]:
 
 
 def _executors(
-    stack: ExitStack, arguments: StartArguments, config: RuntimeConfig, worker_id: str, engine: ConductorEngine
+    stack: ExitStack,
+    arguments: StartArguments,
+    config: RuntimeConfig,
+    worker_id: str,
+    engine: ConductorEngine,
+    repository: Path | None,
 ) -> MakeExecutor:
-    repository = None if arguments.repo is None else _opened(arguments.repo)
     configuration = executor_configuration(config, worker_id, arguments.modules, store_settings(config, repository))
     if config.execution_mode == "process":
         return process_executors(configuration, engine)

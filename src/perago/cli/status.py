@@ -20,25 +20,27 @@ NOT_RUNNING = 1
 
 @click.command()
 @click.option("--workspace-root", metavar="DIR", help="The worker's.  [default: PERAGO_WORKSPACE_ROOT]")
+@click.option("--ready", "must_be_ready", is_flag=True, help="Exit with 1 unless it is ready to take tasks.")
 @json_option
-def command(workspace_root: str | None, as_json: bool) -> int:
+def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> int:
     """Show what the worker of a workspace root does: each slot, its attempt, the phase and progress of that.
 
-    Exit code 0: it runs; 1: it does not.
+    Exit code 0: it runs, and with --ready takes tasks; 1: it does not.
     """
     from perago.worker.status import read_status
 
     root = existing_workspace_root(workspace_root)
     status = None if root is None else read_status(root)
     runs = status is not None and status.state != "gone"
+    is_ready = status is not None and status.ready
     if as_json:
-        print_json({"running": runs, "worker": None if status is None else asdict(status)})
+        print_json({"running": runs, "ready": is_ready, "worker": None if status is None else asdict(status)})
     elif status is None or not runs:
         last = "" if status is None else f" The last one was {status.worker_id}, process {status.pid}."
         note(f"No worker runs here.{last}")
     else:
         _print(status)
-    return RUNNING if runs else NOT_RUNNING
+    return RUNNING if runs and (is_ready or not must_be_ready) else NOT_RUNNING
 
 
 def _print(status: WorkerStatus) -> None:
@@ -46,6 +48,9 @@ def _print(status: WorkerStatus) -> None:
     polled = "no poll was answered yet" if status.polled_at is None else f"polled {_ago(now - status.polled_at)}"
     click.echo(f"Worker {printable(status.worker_id)}, process {status.pid}: {status.state}, {polled}")
     click.echo(f"Tasks: {printable(', '.join(status.tasks)) or 'none yet'}")
+    for check in status.checks:
+        if not check.ok:
+            click.echo(printable(f"Not ready: {check.name}: {check.detail}"))
     if status.undelivered:
         click.echo(f"Results that wait for the server: {status.undelivered}")
     for slot in status.slots:

@@ -16,7 +16,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from perago._version import __version__
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
@@ -38,6 +38,8 @@ CLOSE_SECONDS = 5.0
 
 TELL_SECONDS = 60.0
 """Between two log lines about telemetry that fails."""
+
+PROMETHEUS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _LOGGER = logging.getLogger("perago.telemetry")
 

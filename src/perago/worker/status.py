@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from perago.worker.health import WATCH_STALL_SECONDS, Check
 from perago.worker.journal import progress_text
 from perago.worker.lock import is_locked, supervisor_directory
 from perago.worker.slot import Slot
@@ -68,6 +69,7 @@ class WorkerStatus:
         state: "gone" where the file is of a worker that does not run any more.
         started_at, written_at, polled_at: seconds since the epoch; polled_at None: no poll was answered yet.
         undelivered: results that wait for the engine.
+        live, ready, checks: its health when the file was written; see `health`.
     """
 
     worker_id: str
@@ -80,6 +82,9 @@ class WorkerStatus:
     polled_at: float | None
     undelivered: int
     slots: list[SlotStatus]
+    live: bool = False
+    ready: bool = False
+    checks: list[Check] = field(default_factory=list)
     written_at: float = field(default_factory=time.time)
 
 
@@ -108,8 +113,17 @@ def read_status(root: Path) -> WorkerStatus | None:
     except (OSError, ValidationError):
         return None
     if is_locked(root):
-        return found
-    return _STATUS.validate_python({**asdict(found), "state": "gone", "slots": []})
+        return found if time.time() - found.written_at <= WATCH_STALL_SECONDS else _stalled(found)
+    return _STATUS.validate_python(
+        {**asdict(found), "state": "gone", "slots": [], "live": False, "ready": False, "checks": []}
+    )
+
+
+def _stalled(found: WorkerStatus) -> WorkerStatus:
+    """What a worker wrote that has stood still since: it writes each few seconds."""
+    seconds = time.time() - found.written_at
+    check = Check("supervision", ok=False, detail=f"nothing was written for {seconds:.0f} s")
+    return replace(found, live=False, ready=False, checks=[check])
 
 
 def _slot_status(slot: Slot) -> SlotStatus:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from perago.errors import PeragoError
@@ -20,12 +20,14 @@ from perago.worker.delivery import Delivered, Delivery, pause_before_round
 from perago.worker.endings import Cause
 from perago.worker.executor import Executor
 from perago.worker.executor_messages import DeclaredTask
+from perago.worker.health import Health, HealthFacts, health_of
 from perago.worker.housekeeping import Housekeeping
 from perago.worker.job import Job, Outcome
 from perago.worker.journal import Journal
 from perago.worker.loops import Loop
 from perago.worker.next_task import TakesNext
 from perago.worker.polling import STALL_SECONDS, Polling
+from perago.worker.probes import Look, Probes
 from perago.worker.repositories import KnownRepositories
 from perago.worker.slot import Slot, SlotState
 from perago.worker.spool import ResultSpool
@@ -48,6 +50,7 @@ class Supervisor:
         make_executor: makes one; called in the slot's thread, with the journal for what it tells.
         check_tasks: is given the tasks of the first executor that is ready; what it raises ends the start.
         telemetry: is told of attempts, slots and executors; the caller closes it.
+        probes: what else has to be there for the worker to be ready; see `probes.Probes`.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Supervisor:
         check_tasks: Callable[[Sequence[DeclaredTask]], None] = lambda tasks: None,  # noqa: ARG005
         *,
         telemetry: Telemetry = OFF,
+        probes: Mapping[str, Look] | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -106,6 +110,8 @@ class Supervisor:
         self._deliverer = Loop("perago-delivery", self._deliver_kept)
         self._keeper = Loop("perago-housekeeping", self._housekeeping.turn)
         self._watcher = Loop("perago-watch", self._watch().turn)
+        self._probes = Probes(probes or {})
+        self._prober = Loop("perago-probes", self._probes.turn)
         telemetry.watch(instruments.SLOTS, self._slot_states)
         telemetry.watch(instruments.RESULTS_WAITING, lambda: {"": self._delivery.waiting})
 
@@ -131,7 +137,7 @@ class Supervisor:
         self._check_tasks(list(self._tasks.values()))
         self._polling = self._new_polling()
         self._poller = Loop("perago-poll", self._polling.turn)
-        for loop in (self._poller, self._canceller, self._deliverer, self._watcher):
+        for loop in (self._poller, self._canceller, self._deliverer, self._watcher, self._prober):
             loop.start()
         tasks = ", ".join(sorted(self._tasks))
         text = f"worker {self._settings.worker_id} runs {tasks}, {self._settings.slots} at a time"
@@ -178,7 +184,7 @@ class Supervisor:
         if not self._draining:
             self.drain()
         ended = [slot.join(None if deadline is None else max(0.0, deadline - time.monotonic())) for slot in self._slots]
-        loops = [self._canceller, self._watcher, self._keeper, self._deliverer]
+        loops = [self._canceller, self._watcher, self._keeper, self._deliverer, self._prober]
         loops += [] if self._poller is None else [self._poller]
         ended += [loop.stop(seconds) for loop in loops]
         if all(ended):
@@ -316,9 +322,23 @@ class Supervisor:
         with suppress(OSError):  # the status is for those who look; a full disk must not end a worker
             write_status(self._settings.directory, self.status())
 
+    def health(self) -> Health:
+        """Whether it lives, and is ready; from what is known, at once. For any thread."""
+        answered_at = None if self._polling is None else self._polling.answered_at
+        return health_of(
+            HealthFacts(
+                draining=self._draining,
+                poll_seconds=0.0 if self._poller is None else self._poller.turn_seconds(),
+                watch_seconds=self._watcher.turn_seconds(),
+                answered_seconds=None if answered_at is None else time.time() - answered_at,
+                slots=[slot.state.value for slot in self._slots],
+                probes=self._probes.found(),
+            )
+        )
+
     def status(self) -> WorkerStatus:
         """What it does now."""
-        polling = self._polling
+        polling, health = self._polling, self.health()
         return WorkerStatus(
             worker_id=self._settings.worker_id,
             pid=os.getpid(),
@@ -330,4 +350,7 @@ class Supervisor:
             polled_at=None if polling is None else polling.answered_at,
             undelivered=self._delivery.waiting,
             slots=slot_statuses(self._slots),
+            live=health.is_live,
+            ready=health.is_ready,
+            checks=list(health.all),
         )
