@@ -1,11 +1,16 @@
-"""What counts as a secret, and how it is masked: the one place for logs, errors, records and stamps."""
+"""What counts as a secret, and how it is masked: the one place for logs, errors, traces, records and stamps.
+
+Secrets are known by the name that they stand under, by their place in a URL, or by their value, where a process has
+been told it (`learn`).
+"""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, unquote
 
 MASK = "**********"
 """What stands in a secret's place; the same text that pydantic's `SecretStr` dumps to."""
@@ -22,6 +27,36 @@ _ASSIGNED = re.compile(
     rf"(?i)((?:{_WORDS})[\"']?\s{{0,8}}[:=]\s{{0,8}}(?:(?:bearer|basic|token)\s{{1,8}})?)"
     r"(?:\"[^\"\n]{0,1024}\"|'[^'\n]{0,1024}'|[^\s,;&\"'}]+)"
 )
+_SIGNED = re.compile(r"(?i)([?&](?:[a-z-]{0,32}signature|[a-z-]{0,32}credential|sig)=)[^&\s\"'<>]{1,4096}")
+_USERINFO = re.compile(r"://([^/\s@:]{0,512}):([^/\s@]{1,512})@")
+
+MIN_LEARNT_LENGTH = 8
+"""Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
+
+_learnt: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
+
+
+def learn(secrets: Iterable[str]) -> None:
+    """Have these values masked wherever they stand in a text, from now on and in this process."""
+    global _learnt  # noqa: PLW0603 - what a process knows of secrets is the process's
+    found = {secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH}
+    known = _learnt[0] | found | {quote(secret, safe="") for secret in found}
+    longest_first = sorted(known, key=len, reverse=True)
+    _learnt = (frozenset(known), re.compile("|".join(map(re.escape, longest_first))) if known else None)
+
+
+def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    """The secrets that variables hold: under secret-looking names, in headers, and passwords of URLs."""
+    for name, value in environment.items():
+        if is_secret_key(name):
+            yield value
+        elif name.startswith("OTEL_") and name.endswith("_HEADERS"):
+            for pair in value.split(","):
+                header = unquote(pair.partition("=")[2]).strip()
+                yield header
+                yield header.rpartition(" ")[2]  # what follows "Bearer"
+        else:
+            yield from (match[2] for match in _USERINFO.finditer(value))
 
 
 @functools.lru_cache(maxsize=1024)  # the same few names come by again and again
@@ -32,14 +67,23 @@ def is_secret_key(key: str) -> bool:
 
 def mask_json(value: Any) -> Any:
     """A copy of a JSON value: what stands under secret-looking keys, and secrets within texts, are masked."""
+    return _masked_json(value, mask_text)
+
+
+def mask_json_alike(value: Any) -> Any:
+    """As `mask_json`, but for secrets known by value: so that it comes out alike in every process, for digests."""
+    return _masked_json(value, _mask_patterns)
+
+
+def _masked_json(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
         return {
-            key: MASK if not isinstance(item, bool | None) and is_secret_key(str(key)) else mask_json(item)
+            key: MASK if not isinstance(item, bool | None) and is_secret_key(str(key)) else _masked_json(item, mask)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [mask_json(item) for item in value]
-    return mask_text(value) if isinstance(value, str) else value
+        return [_masked_json(item, mask) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 def mask_urls(text: str) -> str:
@@ -56,7 +100,13 @@ def text_of(exc: BaseException) -> str:
 
 
 def mask_text(text: str) -> str:
-    """Mask somebody else's message: what is assigned to secret-looking names, and URLs' users and passwords."""
+    """Mask somebody else's message: what is assigned to secret-looking names, what stands in URLs (users, passwords,
+    signatures), and what this process has learnt."""
+    pattern = _learnt[1]
+    return _mask_patterns(text if pattern is None else pattern.sub(MASK, text))
+
+
+def _mask_patterns(text: str) -> str:
     if ":" not in text and "=" not in text:
         return text  # nothing is assigned, and no URL is there
-    return _ASSIGNED.sub(rf"\g<1>{MASK}", mask_urls(text))
+    return _ASSIGNED.sub(rf"\g<1>{MASK}", _SIGNED.sub(rf"\g<1>{MASK}", mask_urls(text)))

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 from perago.attempt.body import BodyCall
 from perago.models import AttemptIdentity, JsonObject, Stamp, WorkspaceInput
 from perago.ports import Clock
-from perago.redaction import mask_json
+from perago.redaction import mask_json_alike
 from perago.stamps import json_digest, storable
 from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
@@ -82,7 +82,7 @@ class Draft:
             branch=self.branch,
             params_digest=self.params_digest,
             code_digest=self.code_digest,
-            result_digest=json_digest(mask_json(result)),
+            result_digest=json_digest(mask_json_alike(result)),
             params=storable(self.params)[0],
             result=stored_result,
             result_exact=exact,
@@ -102,7 +102,7 @@ def describe_params(params: BaseModel) -> JsonObject:
         described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
     except PydanticSerializationError:
         described = {name: repr(value) for name, value in params}
-    masked: dict[str, Any] = mask_json(_finite(described))
+    masked: dict[str, Any] = mask_json_alike(_finite(described))
     return masked
 
 

@@ -121,6 +121,14 @@ class RuntimeConfig(_Config):
     metrics: MetricsConfig | None = None
     traces: TracesConfig | None = None
 
+    def secrets(self) -> list[str]:
+        """What no log or error may show."""
+        found = [
+            None if self.conductor is None else self.conductor.auth_secret,
+            None if self.lakefs is None else self.lakefs.secret_access_key,
+        ]
+        return [secret.get_secret_value() for secret in found if secret is not None]
+
 
 def default_root() -> Path:
     """`<temp>/perago`: where everything lies that is not told to lie elsewhere."""

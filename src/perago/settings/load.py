@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from perago import redaction
 from perago.errors import RuntimeConfigError
 from perago.settings.config import (
     DEFAULT_LOG_FILE_MAX_SIZE,
@@ -71,10 +72,11 @@ def load_run_config(module_target: str, *, probe_workspace_root: bool = True) ->
 
 
 def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed: Sequence[str]) -> RuntimeConfig:
-    given = _Given(read_sources(cwd, environment))
+    given = _Given(read_sources(cwd, environment), environment)
     config = given.config(module_target, cwd, probed)
     if given.faults:
         raise RuntimeConfigError(_tell(given.faults))
+    redaction.learn([*config.secrets(), *given.secrets()])
     return config
 
 
@@ -85,8 +87,9 @@ class _Given:
         faults: whole sentences, in the order in which they were found.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], environment: Mapping[str, str]) -> None:
         self._sources = sources
+        self._environment = environment
         self.faults = [fault for source in sources for fault in source.faults]
         self._variables, self._refused = self._check()
 
@@ -105,6 +108,13 @@ class _Given:
         for name in probed:
             self._attempt(name, probe_root, fields[field_of(name)])
         return RuntimeConfig(**fields, conductor=self._conductor(), lakefs=self._lakefs(), **self._telemetry())
+
+    def secrets(self) -> Iterator[str]:
+        """What the environment holds of them, whoever they are for, and the passwords in URLs of all sources."""
+        for source in self._sources:
+            texts = {name: value for name, value in source.values.items() if isinstance(value, str)}
+            yield from redaction.secrets_of_environment(texts)
+        yield from redaction.secrets_of_environment(self._environment)
 
     def _check(self) -> tuple[dict[str, Any], frozenset[str]]:
         """The variables that are set and right, and the names of those that are wrong."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perago.errors import TaskCancelledError
 from perago.models import AttemptIdentity
-from perago.redaction import mask_json, mask_urls
+from perago.redaction import mask_json, mask_text
 from perago.trace_context import TraceContext
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _to_record(
 ) -> tuple[tuple[str], dict[str, Any]]:
     """The last processor: structlog's event as the arguments of a call of the standard library's logger."""
     attempt = fields.pop("_attempt", {})
-    event = mask_urls(str(fields.pop("event", "")))
+    event = mask_text(str(fields.pop("event", "")))
     passed_on = {name: fields.pop(name) for name in ("exc_info", "stack_info") if name in fields}
     masked: Mapping[str, Any] = mask_json(fields)
     text = " ".join([event, *(f"{name}={value!r}" for name, value in masked.items())])

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from perago import redaction
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
@@ -26,6 +27,7 @@ _CHUNK = 256 * 1024
 def run_body(channel: socket.socket) -> None:
     """Take one call from the channel, run it, and send its outcome."""
     signal.signal(signal.SIGTERM, raise_terminated)
+    redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     cancelled = threading.Event()
     calls = _Calls(channel, cancelled)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from perago import redaction
 from perago.errors import PeragoError
 from perago.models import RuntimeTaskResult
 from perago.trace_context import trace_context_of
@@ -30,6 +31,7 @@ def run_executor(channel: socket.socket) -> None:
     """Serve one supervisor until it goes, or SIGTERM comes."""
     signal.signal(signal.SIGTERM, raise_terminated)
     adopt_orphans()  # so that a look at this process's children tells what a body left behind
+    redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     link = SupervisorLink(channel, outbox)
     link.listen()
@@ -47,6 +49,7 @@ def _prepare(link: SupervisorLink, outbox: Outbox) -> AttemptRunner | None:
     if not isinstance(order, Configure):
         return None
     try:
+        redaction.learn([] if order.store is None else order.store.secrets())
         sys.path[:] = order.sys_path
         if order.cwd is not None:
             os.chdir(order.cwd)

@@ -19,6 +19,9 @@ class GitSettings(Message):
     kind: Literal["git"] = "git"
     path: str
 
+    def secrets(self) -> list[str]:
+        return []
+
 
 class LakeFSSettings(Message):
     """A lakeFS server; the secret travels here and nowhere else."""
@@ -34,6 +37,10 @@ class LakeFSSettings(Message):
     @field_serializer("secret_access_key")
     def _reveal(self, secret: SecretStr) -> str:
         return secret.get_secret_value()
+
+    def secrets(self) -> list[str]:
+        """What no log or error may show."""
+        return [self.secret_access_key.get_secret_value()]
 
 
 StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kind")]

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from perago.redaction import MASK, is_secret_key, mask_json, mask_text, text_of
+from perago import redaction
+from perago.redaction import MASK, is_secret_key, mask_json, mask_json_alike, mask_text, text_of
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,9 @@ def test_names_that_only_look_alike(key):
         "Authorization: Bearer hunter2",
         '{"api_key": "hunter2"}',
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=hunter2",
+        "GET https://bucket.example/key?X-Amz-Credential=a&X-Amz-Signature=hunter2&X-Amz-Date=1",
+        "GET https://account.example/container/blob?sv=1&sig=hunter2",
+        "GET https://bucket.example/key?X-Amz-Security-Token=hunter2&x=1",
     ],
 )
 def test_a_message_of_somebody_else_is_masked(text):
@@ -92,3 +96,41 @@ def test_an_exception_that_cannot_say_its_message_has_none():
 
     assert text_of(Mute()) == ""
     assert text_of(ValueError("password=hunter2")) == f"password={MASK}"
+
+
+@pytest.fixture
+def knowing_nothing(monkeypatch):
+    """What this process has learnt is put aside, and what the test teaches it forgotten."""
+    monkeypatch.setattr(redaction, "_learnt", (frozenset(), None))
+
+
+def test_a_secret_that_was_learnt_is_masked_wherever_it_stands(knowing_nothing):
+    redaction.learn(["hunter2-hunter2", "with/slash+plus", "short"])
+    assert mask_text("it is hunter2-hunter2!") == f"it is {MASK}!"
+    assert mask_text("https://h/with%2Fslash%2Bplus") == f"https://h/{MASK}"
+    assert mask_text("short is not masked") == "short is not masked"
+    assert mask_json({"note": ["hunter2-hunter2"]}) == {"note": [MASK]}
+    redaction.learn(["another secret"])
+    assert mask_text("hunter2-hunter2, another secret") == f"{MASK}, {MASK}"
+
+
+def test_what_digests_are_made_of_does_not_depend_on_what_a_process_has_learnt(knowing_nothing):
+    value = {"note": "hunter2-hunter2", "password": "x", "url": "http://me:pw@host"}
+    before = mask_json_alike(value)
+    redaction.learn(["hunter2-hunter2"])
+    assert (
+        mask_json_alike(value) == before == {"note": "hunter2-hunter2", "password": MASK, "url": f"http://{MASK}@host"}
+    )
+
+
+def test_an_environment_is_searched_for_secrets():
+    environment = {
+        "PATH": "/usr/bin",
+        "DB_PASSWORD": "one",
+        "AWS_SECRET_ACCESS_KEY": "two",
+        "HTTPS_PROXY": "http://me:three@proxy:8080",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20four,x-team=blue",
+    }
+    found = set(redaction.secrets_of_environment(environment))
+    assert {"one", "two", "three", "Bearer four", "four"} <= found
+    assert "/usr/bin" not in found
