@@ -26,6 +26,7 @@ from perago.cli.watch import Watch, place_in_body
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
+from perago.trace_context import without_trace
 
 
 def replay(arguments: RunArguments) -> int:
@@ -47,7 +48,7 @@ def replay(arguments: RunArguments) -> int:
         config=config,
         repository=_repository(arguments, task, recorded),
         engine=local_engine(None),
-        input_data=recorded.input_data,
+        input_data=without_trace(recorded.input_data),
     )
     return rehearse(job, arguments) if task.has_workspace else _replay_free(job, arguments)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import threading
 import time
@@ -23,9 +24,11 @@ from perago.cli.failure import wants_traceback
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
+from perago.cli.observed import ObservedTry, observed_try
 from perago.cli.outcome import Outcome
 from perago.cli.output import printable_lines, reason_within
 from perago.cli.progress import open_display
+from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError
@@ -33,6 +36,7 @@ from perago.models import JsonObject, RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.redaction import mask_text
 from perago.repositories import Repository
+from perago.telemetry.sink import Telemetry
 from perago.worker.body_process import BodyProcess
 from perago.workspace import janitor
 
@@ -51,13 +55,14 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
+        telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
         repository = _open(job, stack, watch)
         sweep_leftovers(job, repository, watch)
         run, input_data = job.begin()
         stack.enter_context(run)
         watch.line(_beginning(job, run))
         try:
-            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled).go()
+            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry).go()
         except KeyboardInterrupt:
             run.cancel("interrupted")
             raise
@@ -78,16 +83,20 @@ class _Tries:
     input_data: JsonObject
     watch: Watch
     cancelled: threading.Event
+    telemetry: Telemetry
 
     def go(self) -> RuntimeTaskResult:
         """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
         last = self.run.attempt.retry_count + self.arguments.retries
         while True:
-            result = self._try_once()
-            if self.cancelled.is_set() and result.status != "COMPLETED":
-                self.run.cancel(result.reason_for_incompletion or "cancelled")
-                return result
-            self._report(result)
+            with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
+                result = self._try_once(observer)
+                is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
+                observer.settle(result, cancelled=is_cancelled)
+                if is_cancelled:
+                    self.run.cancel(result.reason_for_incompletion or "cancelled")
+                    return result
+                self._report(result, observer)
             if result.status != "FAILED" or not self._retry_can_help() or self.run.attempt.retry_count >= last:
                 return result
             reason = reason_within(self.job.task.name, result.reason_for_incompletion)
@@ -95,7 +104,7 @@ class _Tries:
             self.run.next_try(result.reason_for_incompletion or "it failed")
             self.watch.begin()
 
-    def _try_once(self) -> RuntimeTaskResult:
+    def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
         job, run = self.job, self.run
         invoke_body = choose_body(job, self.arguments, self.cancelled)
         max_length = job.config.failure_reason_max_length
@@ -108,7 +117,10 @@ class _Tries:
                     failure_reason_max_length=max_length,
                     invoke_body=invoke_body,
                     is_cancelled=self.cancelled.is_set,
-                    observer=self.watch,
+                    execution_id=observer.execution_id,
+                    metrics=observer.metrics,
+                    observer=observer,
+                    trace=observer.trace,
                 )
             assert self.repository is not None, "a workspace task has a repository"
             store = self.repository
@@ -129,12 +141,15 @@ class _Tries:
                 invoke_body=invoke_body,
                 is_cancelled=self.cancelled.is_set,
                 keep_failed_workspace=self.arguments.keep,
-                observer=self.watch,
+                execution_id=observer.execution_id,
+                metrics=observer.metrics,
+                observer=observer,
+                trace=observer.trace,
             )
 
-    def _report(self, result: RuntimeTaskResult) -> None:
+    def _report(self, result: RuntimeTaskResult, observer: ObservedTry) -> None:
         attempt = self.run.attempt
-        phases = Phases(self.watch, SystemClock(), execution_id="", task_id=attempt.task_id)
+        phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
         report_attempt(self.job.engine, attempt, result, phases)
 
     def _retry_can_help(self) -> bool:

@@ -36,7 +36,14 @@ class AttemptMeasures:
         self._how: str | None = None
 
     def begin(self) -> Iterator[Measurement]:
-        yield from self._kept(self._measured(instruments.ACTIVE, 1))
+        """Counters begin at 0: a rate over a series that begins with 1 would miss it."""
+        zeros = (
+            self._measured(instruments.FENCE_REFUSALS, 0, {instruments.FENCE: "attempt"}),
+            self._measured(instruments.FENCE_REFUSALS, 0, {instruments.FENCE: "publish"}),
+            self._measured(instruments.SWAP_LOSSES, 0),
+            self._measured(instruments.LEASE_LOSSES, 0),
+        )
+        yield from self._kept(self._measured(instruments.ACTIVE, 1), *zeros)
 
     def take(self, fact: PhaseFact) -> Iterator[Measurement]:
         """What one event comes to."""

@@ -14,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -88,9 +88,7 @@ class OtelTelemetry:
     """See `sink.Telemetry`. Owns its exporters' threads until `close`."""
 
     def __init__(self, settings: OtelSettings) -> None:
-        resource = Resource.create(
-            {"service.name": "perago", "service.version": __version__, "service.instance.id": settings.instance_id}
-        )
+        resource = _resource(settings.instance_id)
         self._registry = CollectorRegistry() if settings.prometheus else None
         self._metrics = OtelMetrics(resource, _readers(settings, self._registry), __version__)
         self._traces = None
@@ -187,6 +185,12 @@ class OtelTelemetry:
         if now - self._told >= TELL_SECONDS:
             self._told = now
             _LOGGER.error("telemetry failed, and is incomplete", exc_info=exc)
+
+
+def _resource(instance_id: str) -> Resource:
+    """Who tells. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before what is said here."""
+    own = {"service.name": "perago", "service.version": __version__, "service.instance.id": instance_id}
+    return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
 def _readers(settings: OtelSettings, registry: CollectorRegistry | None) -> list[MetricReader]:

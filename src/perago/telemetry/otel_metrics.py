@@ -47,6 +47,7 @@ class OtelMetrics:
             for instrument in INSTRUMENTS
             if instrument.kind != "gauge"
         }
+        self.record(Measurement(each, 0) for each in INSTRUMENTS if each.kind == "counter" and not each.attributes)
         self._task_records: dict[tuple[str, str], Record] = {}
         self._lock = threading.Lock()
 

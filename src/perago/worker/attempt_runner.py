@@ -117,13 +117,13 @@ class AttemptRunner:
                 has_workspace=task.has_workspace,
                 is_read_only=task.workspace is not None and task.workspace.read_only,
                 taskdef=build_taskdef(task),
-                metric_groups=_metric_groups(task),
+                metric_groups=metric_groups(task),
             )
             for task in self.tasks.values()
         ]
 
 
-def _metric_groups(task: TaskDefinition) -> list[Group]:
+def metric_groups(task: TaskDefinition) -> list[Group]:
     """Those that the task's `MetricSpec` leaves on; all of them where it has none."""
     wanted = MetricSpec() if task.metrics is None else task.metrics
     groups: dict[Group, bool] = {

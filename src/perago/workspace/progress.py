@@ -15,6 +15,7 @@ class Progress:
     Attributes:
         total_files: how many there will be; 0 until that is known.
         files: how many are done; bytes: of these, and of a file under way.
+        cache_hits: how many of these the host's cache had; None: none was asked.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Progress:
         self._begun = self._told = clock.monotonic()
         self.files = 0
         self.bytes = 0
+        self.cache_hits: int | None = None
         self._moved = 0
 
     def add(self, size: int) -> None:
@@ -43,6 +45,10 @@ class Progress:
         self.bytes += size - self._moved
         self._moved = 0
         self._tell(is_last=self.files == self.total_files)
+
+    def hit(self) -> None:
+        """The host's cache has the file that is added next."""
+        self.cache_hits = (self.cache_hits or 0) + 1
 
     def move(self, count: int) -> None:
         """So many bytes more of a file under way; only where files go one after the other."""
@@ -57,11 +63,12 @@ class Progress:
             self._observer(self._event(now))
 
     def _event(self, now: float) -> Event:
+        cached = {} if self.cache_hits is None else {"cache_hits": self.cache_hits}
         return Event(
             phase=self._phase,
             kind="progress",
             execution_id=self._execution_id,
             task_id=self._task_id,
             seconds=now - self._begun,
-            attributes={"files": self.files, "bytes": self.bytes, "total_files": self.total_files},
+            attributes={"files": self.files, "bytes": self.bytes, "total_files": self.total_files, **cached},
         )

@@ -74,11 +74,18 @@ def check_layout(layout: Layout, target: Path) -> None:
     check_object_names((stats.path[start:] for stats in layout.files), probe_folding(target))
 
 
-def lay_out(transfer: Transfer, layout: Layout, target: Path, done: Callable[[int], None]) -> dict[str, str]:
+def lay_out(
+    transfer: Transfer,
+    layout: Layout,
+    target: Path,
+    done: Callable[[int], None],
+    hit: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
     """Write the files below an existing, empty directory: from the host's cache, else from the server.
 
     Args:
         done: called with the size of each file that is written; from another thread, one call at a time.
+        hit: called before that where the cache has the file.
 
     Returns:
         digest by path, as `ports.FileDigests` has them.
@@ -93,7 +100,7 @@ def lay_out(transfer: Transfer, layout: Layout, target: Path, done: Callable[[in
         make_directories(target, (stats.path[start:] for stats in layout.files))
         missing = list(layout.files)
         if transfer.cache is not None:
-            missing = _from_cache(transfer, layout, target, digests, done)
+            missing = _from_cache(transfer, layout, target, digests, done, hit)
         if missing:
             sources = Sources(transfer, layout.commit_id, missing, len(layout.files))
             download = Download(transfer, target, layout.root, sources, digests, done)
@@ -107,6 +114,7 @@ def _from_cache(
     target: Path,
     digests: MutableMapping[str, str],
     done: Callable[[int], None],
+    hit: Callable[[], None],
 ) -> list[ObjectStats]:
     """Lay out what the cache has, in a few threads; returns the rest."""
     missing: list[ObjectStats] = []
@@ -120,6 +128,7 @@ def _from_cache(
                     missing.append(stats)
                 else:
                     digests[stats.path[start:]] = digest
+                    hit()
                     done(stats.size)
     finally:
         executor.shutdown(cancel_futures=True)

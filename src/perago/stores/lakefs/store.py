@@ -126,7 +126,8 @@ class LakeFSStore:
         transfer, layout = self._connection.run(self._plan_layout(workspace_input, workspace_spec))
         check_layout(layout, workspace_dir)
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
-        return lay_out(transfer, layout, workspace_dir, progress.add)
+        progress.cache_hits = None if transfer.cache is None else 0
+        return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit)
 
     def read_history(self, workspace_input: WorkspaceInput, /) -> History:
         """Read the head, then the first-parent line from it down to the input: a call for each 1,000 commits."""
