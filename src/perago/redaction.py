@@ -30,6 +30,8 @@ _ASSIGNED = re.compile(
 _SIGNED = re.compile(r"(?i)([?&](?:[a-z-]{0,32}signature|[a-z-]{0,32}credential|sig)=)[^&\s\"'<>]{1,4096}")
 _USERINFO = re.compile(r"://([^/\s@:]{0,512}):([^/\s@]{1,512})@")
 
+_DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password elsewhere
+
 MIN_LEARNT_LENGTH = 8
 """Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
 
@@ -48,6 +50,8 @@ def learn(secrets: Iterable[str]) -> None:
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
     """The secrets that variables hold: under secret-looking names, in headers, and passwords of URLs."""
     for name, value in environment.items():
+        if name in _DIRECTORIES:
+            continue
         if is_secret_key(name):
             yield value
         elif name.startswith("OTEL_") and name.endswith("_HEADERS"):
