@@ -20,7 +20,8 @@ from perago.settings import load_runtime_config, variables
 from perago.settings.config import default_root
 
 MODULE = "app.features"
-"""The module that a worker id's prefix is made of, for one."""
+_OF_THE_MODULE = "PERAGO_WORKER_ID_PREFIX"
+"""Has no one default: it is made of what is run."""
 
 _SIZES = frozenset({"PERAGO_LOG_FILE_MAX_SIZE", "PERAGO_CACHE_MAX_SIZE"})
 
@@ -46,16 +47,20 @@ def _entries(prefix: str) -> Iterator[str]:
     for name in variables.Variables.model_fields:
         if name.startswith(prefix):
             yield from (f"```{{envvar}} {name}", *told["Variables", name])  # a KeyError: it has no text below it
-            facts = {"default": defaults.get(name), "in perago.toml": variables.TOML_KEYS.get(name)}
-            known = ", ".join(f"{fact} `{value}`" for fact, value in facts.items() if value is not None)
-            yield from (f"({known})" if known else "", "```", "")
+            facts = {"Default": defaults.get(name), "In `perago.toml`": variables.TOML_KEYS.get(name)}
+            yield from (f"{fact}: `{value}`." for fact, value in facts.items() if value is not None)
+            yield from ("```", "")
 
 
 def _defaults() -> dict[str, str]:
     """By variable, what a process comes to that was given none."""
     with tempfile.TemporaryDirectory() as empty:
         config = load_runtime_config(MODULE, cwd=Path(empty), process_env={}, probe_roots=False)
-    found = {name: (getattr(config, variables.field_of(name), None), name in _SIZES) for name in variables.TOML_KEYS}
+    found = {
+        name: (getattr(config, variables.field_of(name), None), name in _SIZES)
+        for name in variables.TOML_KEYS
+        if name != _OF_THE_MODULE
+    }
     return {name: _text(value, is_size=is_size) for name, (value, is_size) in found.items() if value is not None}
 
 

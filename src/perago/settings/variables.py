@@ -41,7 +41,7 @@ class Variables(BaseSettings):
     PERAGO_LOG_RETENTION: Duration | None = None
     """How long log files are kept; a duration such as `30d`."""
     PERAGO_WORKER_ID_PREFIX: Annotated[str, BeforeValidator(values.read_letters_and_digits)] | None = None
-    """ASCII letters and digits with which worker ids begin; by default made of the module's name."""
+    """ASCII letters and digits with which worker ids begin; by default `appfeatures` for `app.features`."""
     PERAGO_WORKER_ID: Text | None = None
     """The worker's whole id; by default made of prefix, host and process."""
     PERAGO_EXECUTION_MODE: (
