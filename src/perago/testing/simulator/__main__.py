@@ -16,7 +16,7 @@ from perago.testing.simulator.plan import CELLS, Plan, make_plan
 from perago.testing.simulator.run import Figures, Simulated, scratch, simulate, simulate_all
 from perago.testing.simulator.shrink import shrink
 
-COMMAND = "python -m perago.testing.simulator"
+MODULE = "perago.testing.simulator"
 CHUNK = 100
 """Seeds that a process does at a time."""
 
@@ -48,7 +48,9 @@ def describe(figures: Figures) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Simulate Perago: each seed is a schedule.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {MODULE}", description="Simulate Perago: each seed is a schedule."
+    )
     parser.add_argument("seeds", nargs="?", default="1000", help="a number of them, or FROM:TO (TO left out)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, help="show this one, step by step")
@@ -76,8 +78,16 @@ def _simulate(seeds: range, jobs: int) -> Figures:
 
 
 def _tell(figures: Figures) -> None:
+    """For people: what came of it, and how a schedule that failed is shown step by step."""
+    rarest = min(CELLS, key=lambda cell: figures.fired[cell])
+    print(
+        f"{figures.simulated} schedules in {figures.seconds:.0f} s, {len(figures.failed)} failed; "
+        f"{sum(figures.fired.values())} incidents of {len(CELLS)} kinds, "
+        f"the rarest ({' at '.join(rarest)}) {figures.fired[rarest]} times",
+        file=sys.stderr,
+    )
     for seed, broken in sorted(figures.failed.items()):
-        print(f"seed {seed}: {broken[0]}\n    {COMMAND} --seed {seed}", file=sys.stderr)
+        print(f"seed {seed}: {broken[0]}\n    {sys.executable} -m {MODULE} --seed {seed}", file=sys.stderr)
     for cell in figures.scarce:
         print(f"void: too rare: {cell}", file=sys.stderr)
 

@@ -81,7 +81,7 @@ class Incidents:
     def _crash(self, incident: Incident, caller: Caller) -> None:
         worker = self._worker_of(caller)
         if worker is not None and not worker.process.is_dead:
-            self._stop_process(worker)
+            worker.crash()
             self.later(0.5 + 15.0 * incident.amount, worker.boot, "init")
             self._give_way()
 
@@ -105,14 +105,10 @@ class Incidents:
                 worker.end_jobs()
             self._world.until(lambda: not worker.jobs() or worker.process.is_dead, 60.0)
             if not worker.process.is_dead:
-                self._stop_process(worker)
+                worker.crash()
                 worker.boot()
 
         self.later(4.0 * incident.amount, replace, "init")
-
-    def _stop_process(self, worker: Worker) -> None:
-        self._world.reporting.pop(worker.process, None)
-        worker.crash()
 
     def _give_way(self) -> None:
         """A caller that has just died, or stands still, does not go on."""
@@ -168,23 +164,13 @@ class Incidents:
             self.later(12.0 * incident.amount, lambda: self._world.engine.tasks.retry_workflow(workflow), "admin")
 
     def _rerun(self, incident: Incident, caller: Caller) -> None:
-        """Never while a report is on its way: nobody but the server could tell it from one of the rerun."""
         workflow = self._workflow_of(caller)
-        if workflow is None:
-            return
-
-        def act() -> None:
-            self._world.until(lambda: not self._is_somebody_reporting(), 60.0)
-            tries = self._world.engine.tasks.record(workflow).tries
-            if tries and not self._is_somebody_reporting():
-                chosen = tries[int(incident.amount * len(tries))]
-                with suppress(EngineError):
-                    self._world.engine.tasks.terminate(workflow)
-                self._world.engine.tasks.rerun(chosen.task_id)
-                self._world.counts["reruns"] += 1
-                self._world.baton.tell(f"{workflow} rerun from {chosen.task_id}")
-
-        self.later(0.0, act, "admin")
+        tries = () if workflow is None else self._world.engine.tasks.record(workflow).tries
+        if tries:
+            chosen = tries[int(incident.amount * len(tries))]
+            with suppress(EngineError):
+                self._world.engine.tasks.terminate(workflow)
+            self._attempt_admin(lambda: self._world.engine.tasks.rerun(chosen.task_id), f"rerun from {chosen.task_id}")
 
     def _restart(self, _: Incident, caller: Caller) -> None:
         workflow = self._workflow_of(caller)
@@ -192,9 +178,6 @@ class Incidents:
             with suppress(EngineError):
                 self._world.engine.tasks.terminate(workflow)
             self._attempt_admin(lambda: self._world.engine.tasks.restart(workflow), f"{workflow} restarted")
-
-    def _is_somebody_reporting(self) -> bool:
-        return self._world.engine.writing > 0 or any(count > 0 for count in self._world.reporting.values())
 
     def _attempt_admin(self, act: Callable[[], None], told: str) -> None:
         with suppress(EngineError):

@@ -25,14 +25,12 @@ class SimulatedEngine:
     """A `MemoryEngine` with response timeouts, and with reports and heartbeats that take their time to be written.
 
     Attributes:
-        writing: reports that were read and are not written yet.
         polled_at: virtual seconds, by task id and poll count.
         check: is called after each report.
     """
 
     def __init__(self, baton: Baton, clock: VirtualClock, counts: Counter[str]) -> None:
         self.tasks = MemoryEngine(clock, retries=2)
-        self.writing = 0
         self.polled_at: dict[tuple[str, int, int], float] = {}
         self.check: Callable[[Attempt, RuntimeTaskResult], None] = lambda attempt, result: None  # noqa: ARG005
         self._baton = baton
@@ -51,13 +49,9 @@ class SimulatedEngine:
     def report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Read the row, and write it a moment later, whatever happened between."""
         before = self._status(attempt.task_id)
-        self.writing += 1
-        try:
-            write = self.tasks.slow_report(attempt, result)
-            self._linger()
-            write()
-        finally:
-            self.writing -= 1
+        write = self.tasks.slow_report(attempt, result)
+        self._linger()
+        write()
         if before == TryStatus.IN_PROGRESS:
             self.check(attempt, result)
         else:

@@ -51,7 +51,6 @@ class Site:
     Attributes:
         directory: each worker has its own below it.
         new_execution_id: unique in the simulation.
-        reporting: workers that are about to report: between the last fence and the answer.
         make_body_run, note_phase: see `executor.WorkerParts`.
         outfit: puts something between executors and what they use.
     """
@@ -62,7 +61,6 @@ class Site:
     store: SimulatedStore
     directory: Path
     new_execution_id: Callable[[], str]
-    reporting: dict[Process, int]
     make_body_run: Callable[[Job], BodyRun]
     note_phase: Callable[[Job, Event], None]
     outfit: Callable[[WorkerParts], WorkerParts]
@@ -126,7 +124,7 @@ class Worker:
         self.slots = [Slot(number, site.baton) for number in range(1, self._slot_count + 1)]
         self.journal = SimulatedJournal(site.baton)
         self._port = EnginePort(site.engine, site.network, self._caller)
-        self.delivery = Delivery(self._port, self.spool, observer=self._note_report, clock=self.clock)
+        self.delivery = Delivery(self._port, self.spool, clock=self.clock)
         self._polled, self._kept, self._taken = Signal(site.baton), Signal(site.baton), Signal(site.baton)
         self._rounds = 0
         self.housekeeping = Housekeeping(
@@ -284,10 +282,6 @@ class Worker:
             return None
         self._rounds += 1
         return pause_before_round(self._rounds)
-
-    def _note_report(self, event: Event) -> None:
-        change = 1 if event.kind == "started" else -1
-        self._site.reporting[self.process] = self._site.reporting.get(self.process, 0) + change
 
     # ---- within
 

@@ -75,7 +75,6 @@ class World:
         self.roots: dict[str, str] = {}
         self.random = random.Random(plan.seed + 1)
         self.elsewhere = Process("elsewhere")
-        self.reporting: dict[Process, int] = {}
         self._executions = 0
         site = Site(
             baton=self.baton,
@@ -84,7 +83,6 @@ class World:
             store=self.store,
             directory=directory,
             new_execution_id=self._new_execution_id,
-            reporting=self.reporting,
             make_body_run=self._make_body_run,
             note_phase=self._note_phase,
             outfit=outfit,
