@@ -35,3 +35,11 @@ def test_the_options_that_the_readme_names_are_there():
     told = set(re.findall(r"`(--[a-z-]+)", README.read_text(encoding="utf-8").partition("## A first task")[2]))
     assert {"--dry-run", "--fix"} <= told
     assert told <= set().union(*options().values()) | {"--help"}
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/DATA.md"]
+)
+def test_the_links_of_pages_outside_the_site_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (PROJECT / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((PROJECT / page).parent / link).exists()] == []
