@@ -25,12 +25,12 @@ def names_in(directory):
 @pytest.fixture
 def small_disk(tmp_path):
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small disk")
+        pytest.skip("needs root, to mount a small disk")
     path = tmp_path / "disk"
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("this system does not let root mount a tmpfs")
+        pytest.skip("needs the right to mount a small file system")
     yield path
     unmounted = subprocess.run(["umount", str(path)], capture_output=True)
     if unmounted.returncode:
@@ -122,7 +122,7 @@ def open_directory():
 
 def test_a_directory_of_somebody_else_is_refused(open_directory):
     if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
+        pytest.skip("needs root, to become somebody else")
     engine = LocalEngine(open_directory / "runs")
     run = engine.start_run(**START)
     run.close()

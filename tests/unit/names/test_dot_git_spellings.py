@@ -75,7 +75,7 @@ def test_a_git_name_is_an_object_name_first():
         check_git_name("../x")
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_git_agrees(tmp_path):
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
     strict = ["git", "-c", "core.protectHFS=true", "-c", "core.protectNTFS=true"]

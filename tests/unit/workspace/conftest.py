@@ -80,7 +80,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small file system is made with tmpfs, which is Linux's")
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path], check=False, capture_output=True)
     if made.returncode != 0:
-        pytest.skip("mounting a small tmpfs is not permitted here")
+        pytest.skip("needs the right to mount a small file system")
     yield path
     subprocess.run(["umount", "-l", path], check=True)
 
@@ -98,8 +98,10 @@ def full_disk(small_disk: Path) -> Path:
 def cloning_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of some 300 MiB that clones files."""
     make = shutil.which("mkfs.xfs")
-    if make is None or sys.platform != "linux":
-        pytest.skip("no mkfs.xfs here, and so no file system that clones")
+    if sys.platform != "linux":
+        pytest.skip("a file system that clones is made with XFS, which is Linux's")
+    if make is None:
+        pytest.skip("needs mkfs.xfs, to make a file system that clones")
     image, path = tmp_path / "image", tmp_path / "cloning"
     path.mkdir()
     with image.open("wb") as file:
@@ -107,6 +109,6 @@ def cloning_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([make, "-q", "-m", "reflink=1", image], check=True, capture_output=True)
     mounted = subprocess.run(["mount", "-o", "loop", image, path], check=False, capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip("mounting an image is not permitted here")
+        pytest.skip("needs the right to mount an image")
     yield path
     subprocess.run(["umount", "-l", path], check=True)

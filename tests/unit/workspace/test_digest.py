@@ -27,7 +27,7 @@ def test_a_file_and_its_bytes_have_one_digest(tmp_path, size):
     assert digest_file(str(path), "sha256", size) == digest_bytes(content, "sha256")
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_git_sha1_is_gits_own_id(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"hello\n" * 1000)

@@ -172,7 +172,7 @@ def hide_processes_of_others():
     subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"], check=True, capture_output=True)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="hiding processes needs a privileged user")
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs Linux and root, to hide processes")
 def test_a_process_that_is_hidden_is_not_taken_for_dead(as_nobody, child):
     marker = marker_of(child)
     try:
@@ -180,7 +180,7 @@ def test_a_process_that_is_hidden_is_not_taken_for_dead(as_nobody, child):
         gone = replace(marker, pid=2**31 - 1)
         assert as_nobody(lambda: liveness(gone), before=hide_processes_of_others) == "dead"
     except (PermissionError, subprocess.CalledProcessError):
-        pytest.skip("mounting a proc that hides processes is not permitted here")
+        pytest.skip("needs the right to mount a proc that hides processes")
 
 
 def test_start_times_are_told_the_same_by_other_processes(child):

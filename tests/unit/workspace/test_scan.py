@@ -98,7 +98,7 @@ def test_what_is_no_regular_file_is_refused(root, kind):
     try:
         special(root, kind)
     except PermissionError:
-        pytest.skip("devices need a privileged user")
+        pytest.skip("needs root, to make devices")
     with pytest.raises(WorkspaceContentError) as refused:
         scan(root, ALL)
     assert f"'d/odd' is {kind.split(' to ')[0]}" in str(refused.value)
