@@ -40,6 +40,9 @@ class TestMemoryWorkflows(WorkflowContract):
     def is_running(self, workflow):
         return self._engine.status(workflow) == "RUNNING"
 
+    def await_end(self, workflow):
+        assert not self.is_running(workflow)
+
     def requeue(self, attempt):
         self._engine.requeue(attempt.task_id)
 

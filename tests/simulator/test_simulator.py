@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 from planted_bugs import BUGS
+from test_planted_bugs import CAUGHT
 
 from perago.testing.simulator.__main__ import main
-from perago.testing.simulator.baton import Baton, EndlessError, Process, Signal
+from perago.testing.simulator.baton import Baton, EndlessError, Mutex, Process, Signal
 from perago.testing.simulator.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
 from perago.testing.simulator.run import Figures, simulate
 from perago.testing.simulator.shrink import shrink
@@ -57,6 +58,22 @@ def test_the_figures_are_one_line_of_json(capsys):
     assert figures["schedules"] == 10
     assert figures["failed"] == figures["void"] == []
     assert figures["counts"]["completions"] > 0
+
+
+def test_a_failure_says_which_command_shows_it(capsys):
+    seed, _ = CAUGHT["what a try may still adopt is replaced"]
+    with BUGS["what a try may still adopt is replaced"].patched():
+        assert main([f"{seed}:{seed + 20}", "--jobs", "1"]) == 1
+        told = capsys.readouterr()
+        failed = json.loads(told.out)["failed"]
+        assert f"-m perago.testing.simulator --seed {failed[0]}\n" in told.err
+        assert main(["--seed", str(failed[0])]) == 1
+        shown = capsys.readouterr().out
+    assert "\nBROKEN: " in shown
+    incidents = shown.count("    incident ")
+    left_out = ",".join(map(str, range(incidents)))
+    assert main(["--seed", str(failed[0]), "--without", left_out]) == 0
+    assert "    incident " not in capsys.readouterr().out
 
 
 def test_a_failing_plan_gets_smaller(fast_path):
@@ -144,6 +161,22 @@ def test_a_signal_ends_a_wait_once(baton):
     signal.set()
     baton.pause(20.0)
     assert seen == [True, 1.0, False]
+
+
+def test_a_mutex_is_held_by_one_at_a_time(baton):
+    mutex, seen = Mutex(baton), []
+
+    def act(name):
+        with mutex:
+            seen.append(name)
+            baton.pause(1.0)
+            seen.append(name)
+
+    for name in "abc":
+        baton.spawn(name, Process("here"), lambda name=name: act(name))
+    baton.pause(10.0)
+    assert len(seen) == 6
+    assert seen[0::2] == seen[1::2]
 
 
 def test_an_actor_that_fails_is_told(baton):
