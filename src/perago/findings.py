@@ -26,6 +26,7 @@ class Kind(enum.StrEnum):
     RUN_LEFTOVER = "run_leftover"
     KILLED_RUN = "killed_run"
     UNREADABLE_RUN = "unreadable_run"
+    UNREADABLE_RESULT = "unreadable_result"
     STAGED_COMMIT = "staged_commit"
     UNFINISHED_PUBLICATION = "unfinished_publication"
     LOCK = "lock"

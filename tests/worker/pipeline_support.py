@@ -55,9 +55,13 @@ class Pipeline:
         inputs = {"workspace": workspace, "fail_first": fail_first}
         return self.api.start_workflow(self.name, inputs, taskToDomain=domains)
 
-    def worker(self, name, *options):
-        """A worker for it, not started yet."""
-        variables = {**self._variables, "PERAGO_CACHE_DIR": str(self._directory / "cache")}
+    def worker(self, name, *options, **more):
+        """A worker for it, not started yet.
+
+        Args:
+            more: variables of its environment.
+        """
+        variables = {**self._variables, "PERAGO_CACHE_DIR": str(self._directory / "cache"), **more}
         url = variables.pop("CONDUCTOR_SERVER_URL")
         return StartedWorker(self._directory / name, url, [MODULE], "--domain", self.domain, *options, **variables)
 

@@ -49,8 +49,9 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
       perago doctor --repo data.git --fix
 
     Left over can be: attempt directories, runs without an end, staged commits, locks, temporary files (also of the
-    host's object cache), large files that nothing names. Missing or damaged: large files, git's objects, stamps; these
-    only a person can mend; and with --deep cached objects. What belongs to a living process is never touched.
+    host's object cache), large files that nothing names. Missing or damaged: large files, git's objects, stamps,
+    results that a worker kept; these only a person can mend; and with --deep cached objects. What belongs to a living
+    process is never touched.
 
     Exit code 0: nothing is wrong, or everything is mended; 1: something is left.
     """
@@ -132,6 +133,7 @@ def _examine(repo: str | None, workspace_root: str | None, older_than: float, *,
     """Everything, the cheap first."""
     from perago.ports import SystemClock
     from perago.settings import load_run_config
+    from perago.worker import examine as worker_examine
     from perago.workspace import examine
     from perago.workspace.cache import examine as cache_examine
 
@@ -144,6 +146,7 @@ def _examine(repo: str | None, workspace_root: str | None, older_than: float, *,
         yield from engine.examine()
         if root is not None:
             yield from examine.examine(root, older_than, SystemClock())
+            yield from worker_examine.examine(root, SystemClock())
         yield from cache_examine.examine(cache, SystemClock(), deep=deep)
         if repository is not None:
             yield from repository.examine(

@@ -21,6 +21,9 @@ from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, TryStatus
 from perago.workspace.storage import OWNER_ONLY_DIRECTORY, sync_directory
 
 VERSION: Final = 1
+SPOOL_DIRECTORY = "undelivered"
+"""In the supervisor's own directory."""
+
 SUFFIX = ".json"
 DAMAGED_SUFFIX = ".damaged"
 

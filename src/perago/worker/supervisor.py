@@ -30,13 +30,12 @@ from perago.worker.polling import STALL_SECONDS, Polling
 from perago.worker.probes import Look, Probes
 from perago.worker.repositories import KnownRepositories
 from perago.worker.slot import Slot, SlotState
-from perago.worker.spool import ResultSpool
+from perago.worker.spool import SPOOL_DIRECTORY, ResultSpool
 from perago.worker.status import WorkerStatus, slot_statuses, write_status
 from perago.worker.supervision import Watch
 from perago.worker.task_log import TaskLog
 from perago.worker.worker_settings import WorkerSettings
 
-SPOOL_DIRECTORY = "undelivered"
 START_LOOK_SECONDS = 0.2
 
 STATUS_SECONDS = 5.0

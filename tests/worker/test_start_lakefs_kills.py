@@ -1,0 +1,87 @@
+"""What an attempt staged on lakeFS goes, whoever was killed: its executor, or the whole worker."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pipeline_support import Pipeline, surroundings
+from start_support import wait_for
+
+from servers.faults import Delay, Rule
+from servers.proxy import FaultProxy
+
+HELD = Delay(60.0)
+"""Longer than the worker lives that waits."""
+
+SOON = {"PERAGO_WORKSPACE_GC_TTL": "10s", "PERAGO_WORKSPACE_GC_INTERVAL": "2s"}
+"""When what nobody speaks for goes: in a day, else."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    """In the place of conftest's: a session's server is none of a test's."""
+
+
+@pytest.fixture
+def door(lakefs_server):
+    """Between workers and lakeFS."""
+    with FaultProxy(lakefs_server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def pipeline(conductor, conductor_server, lakefs_server, lakefs_repository, door, tmp_path):
+    variables = {**surroundings(conductor_server, lakefs_server), "LAKECTL_SERVER_ENDPOINT_URL": door.url}
+    return Pipeline(conductor, lakefs_repository, variables, tmp_path)
+
+
+def staged(pipeline):
+    return pipeline.repository.branches("perago-", hidden=True)
+
+
+def end_of(pipeline, workflow):
+    """How it ended; None: it runs."""
+    status = pipeline.api.workflow(workflow)["status"]
+    return None if status == "RUNNING" else status
+
+
+def hold_a_publication(pipeline, door):
+    """Start a workflow whose first task has staged its commit, and waits for its merge; returns workflow and branch."""
+    held = door.add(Rule(HELD, method="POST", path="/merge/main$"))
+    workflow = pipeline.start("main")
+    wait_for(lambda: held.fired, "a merge", 60)
+    (branch,) = staged(pipeline)
+    return workflow, branch
+
+
+def test_the_next_executor_removes_what_a_killed_one_staged(pipeline, door):
+    with pipeline.worker("worker", "-j", "1") as worker:
+        worker.wait_ready()
+        workflow, _ = hold_a_publication(pipeline, door)
+        for process in psutil.Process(worker.pid).children(recursive=True):
+            if not process.children():  # not the reaper that it runs under
+                process.kill()
+        assert pipeline.api.wait_for_end(workflow, 120)["status"] == "COMPLETED"
+        wait_for(lambda: staged(pipeline) == [], "the staging branch to go", 60)
+
+
+def test_the_next_worker_removes_what_a_killed_one_staged(pipeline, door):
+    with pipeline.worker("worker", "-j", "1") as worker:
+        worker.wait_ready()
+        workflow, branch = hold_a_publication(pipeline, door)
+        family = psutil.Process(worker.pid).children(recursive=True)
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        psutil.wait_procs(family, 30)
+    assert staged(pipeline) == [branch]
+    with pipeline.worker("worker", "-j", "1", **SOON) as worker:
+        worker.wait_ready()
+        ended = pipeline.api.wait_while_none(lambda: pipeline.api.decide(workflow) or end_of(pipeline, workflow), 120)
+        assert ended == "COMPLETED"
+        wait_for(lambda: staged(pipeline) == [], "the staging branch to go", 60)
