@@ -79,6 +79,7 @@ class _Executor:
         self._runner = runner
         self._metrics = OutboxMetrics(outbox)
         self._observer = PhaseSender(outbox)
+        self._unchanged = _UnchangedProcess()
         self._last: ExecutorAttempt | None = None
 
     def serve(self) -> None:
@@ -111,7 +112,7 @@ class _Executor:
             trace=trace_context_of(order.trace),
         )
         try:
-            with _UnchangedProcess():
+            with self._unchanged:
                 os.environ.update({} if around.trace is None else around.trace.as_environment())
                 return self._runner.run(attempt, order.execution_id, around)
         except Terminated:
@@ -141,12 +142,15 @@ class _Executor:
 
 
 class _UnchangedProcess:
-    """What a body may change of its process, and the next one must not find changed."""
+    """What a body may change of its process, and the next one must not find changed: it is after each as it is now."""
 
-    def __enter__(self) -> None:
+    def __init__(self) -> None:
         self._cwd = os.getcwd()  # noqa: PTH109 - goes back to chdir as it is
         self._environment = dict(os.environ)
         self._path = list(sys.path)
+
+    def __enter__(self) -> None:
+        """Nothing to be done: nobody else runs here between two bodies."""
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
