@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,9 @@ from planted_bugs import BUGS
 from test_planted_bugs import CAUGHT
 
 from perago.testing.simulator.__main__ import main
-from perago.testing.simulator.baton import Baton, EndlessError, Mutex, Process, Signal
+from perago.testing.simulator.baton import Baton, EndlessError, Mutex, Process, Signal, end_idle_threads
 from perago.testing.simulator.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
-from perago.testing.simulator.run import Figures, simulate
+from perago.testing.simulator.run import Figures, scratch, simulate
 from perago.testing.simulator.shrink import shrink
 
 SEED = 7
@@ -36,6 +37,12 @@ def test_a_seed_is_a_schedule(fast_path):
 
 def test_a_seed_is_the_same_schedule_in_every_process():
     assert shown("1") == shown("2")
+
+
+def test_no_thread_is_left():
+    with scratch() as directory:
+        simulate(make_plan(SEED), directory / "one")
+    assert not [thread for thread in threading.enumerate() if thread.name == "perago-simulated"]
 
 
 def test_seeds_differ(fast_path):
@@ -116,6 +123,7 @@ def baton():
     made = Baton(seed=1)
     yield made
     made.close()
+    end_idle_threads()
 
 
 def test_time_moves_only_when_all_wait(baton):

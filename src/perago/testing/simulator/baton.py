@@ -80,8 +80,9 @@ class _Thread:
     def __init__(self) -> None:
         self.go = threading.Lock()
         self.go.acquire()
-        self.work: Callable[[], None] = _nothing
-        threading.Thread(target=self._serve, name="perago-simulated", daemon=True).start()
+        self.work: Callable[[], None] | None = None
+        self.thread = threading.Thread(target=self._serve, name="perago-simulated", daemon=True)
+        self.thread.start()
 
     @classmethod
     def take(cls) -> _Thread:
@@ -90,9 +91,19 @@ class _Thread:
     def give_back(self) -> None:
         self._idle.append(self)
 
+    @classmethod
+    def end_idle(cls) -> None:
+        while cls._idle:
+            ended = cls._idle.pop()
+            ended.work = None
+            ended.go.release()
+            ended.thread.join()
+
     def _serve(self) -> None:
         while True:
             self.go.acquire()
+            if self.work is None:
+                return
             self.work()
 
 
@@ -305,5 +316,6 @@ class VirtualClock:
         self.baton.pause(max(seconds, 0.0))
 
 
-def _nothing() -> None:
-    """No work."""
+def end_idle_threads() -> None:
+    """End the threads that wait for another simulation."""
+    _Thread.end_idle()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perago.testing.simulator.baton import Step
+from perago.testing.simulator.baton import Step, end_idle_threads
 from perago.testing.simulator.executor import WorkerParts
 from perago.testing.simulator.judge import judge
 from perago.testing.simulator.plan import CELLS, Plan, make_plan
@@ -50,12 +50,13 @@ class Simulated:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A directory for simulations, in memory where there is one."""
+    """A directory for simulations, in memory where there is one; it goes at the end, and their threads with it."""
     memory = Path("/dev/shm")
     path = Path(tempfile.mkdtemp(prefix="perago-simulator-", dir=memory if os.access(memory, os.W_OK) else None))
     try:
         yield path
     finally:
+        end_idle_threads()
         shutil.rmtree(path)
 
 
