@@ -1,0 +1,92 @@
+"""One set of names: what a scrape shows, what the dashboard asks for, what the page lists."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from perago.telemetry import instruments
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.instruments import INSTRUMENTS
+from perago.telemetry.otel import OtelSettings, OtelTelemetry
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "telemetry.md"
+DASHBOARD = ROOT / "deploy" / "grafana" / "perago.json"
+_SUFFIX = re.compile(r"_(?:bucket|count|sum|created)$")
+
+
+@pytest.fixture(scope="module")
+def scrape():
+    """Samples of a worker to which everything has happened: name -> labels that it has."""
+    telemetry = OtelTelemetry(OtelSettings(instance_id="worker-1", prometheus=True))
+    telemetry.watch(instruments.SLOTS, lambda: {"idle": 1})
+    telemetry.watch(instruments.RESULTS_WAITING, lambda: {"": 0})
+    telemetry.begin(
+        Execution(
+            task="t", workflow_instance_id="w", reference_task_name="r", task_id="1", retry_count=0, execution_id="e"
+        )
+    )
+    for phase in ("materialize", "stage"):
+        moved = {"files": 2, "bytes": 10, "cache_hits": 1}
+        telemetry.phase("e", PhaseFact(phase=phase, kind="progress", attributes=moved))
+        telemetry.phase("e", PhaseFact(phase=phase, kind="completed", seconds=1.0))
+    telemetry.phase("e", PhaseFact(phase="publish", kind="failed", seconds=1.0, error_type="HeadMovedError"))
+    telemetry.phase("e", PhaseFact(phase="decide", kind="completed", seconds=1.0, attributes={"how": "published"}))
+    telemetry.value("e", TaskValue(instrument="gauge", name="perago.own", value=1))
+    telemetry.end("e", Outcome.COMPLETED)
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(telemetry.prometheus_text().decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    assert telemetry.close()
+    return {name: labels for name, labels in found.items() if name != "target_info"}
+
+
+def expressions() -> list[str]:
+    dashboard = json.loads(DASHBOARD.read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return asked + [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+
+
+def test_each_instrument_is_scraped_with_its_attributes(scrape):
+    shown = {_SUFFIX.sub("", name): labels for name, labels in scrape.items()}
+    assert len(shown) == len(INSTRUMENTS)
+    for instrument in INSTRUMENTS:
+        labels = shown[prometheus_name(instrument)]
+        assert labels - {"le"} == {name.replace(".", "_") for name in instrument.attributes}
+
+
+def test_each_name_and_label_of_the_dashboard_is_really_exported(scrape):
+    used = set()
+    for expression in expressions():
+        names = set(re.findall(r"\bperago_[a-z_]+\b(?=[{\[),]|$)", re.sub(r"by \([^)]*\)", "", expression)))
+        metrics = {name for name in names if name in scrape}
+        assert metrics, expression
+        labels = set(re.findall(r"(\w+)(?:=~|!=|=)\"", expression))
+        labels |= {label.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(",")}
+        assert all(labels <= scrape[name] for name in metrics), expression
+        unknown = names - metrics - {label for found in scrape.values() for label in found}
+        assert not unknown, expression
+        used |= {_SUFFIX.sub("", name) for name in metrics}
+    assert used == {prometheus_name(instrument) for instrument in INSTRUMENTS}
+
+
+def test_the_page_lists_each_metric_as_it_is():
+    rows = re.findall(
+        r"^\| `(perago\.[a-z_.]+)` \| (\w+), `([^`]+)` \| (.*?) \| `(\w+)` \|", PAGE.read_text(), re.MULTILINE
+    )
+    listed = {
+        name: (kind, unit, tuple(re.findall(r"`([^`]+)`", about)), shown) for name, kind, unit, about, shown in rows
+    }
+    assert listed == {each.name: (each.kind, each.unit, each.attributes, prometheus_name(each)) for each in INSTRUMENTS}
+
+
+def prometheus_name(instrument) -> str:
+    """As OpenTelemetry's compatibility specification has it."""
+    name = instrument.name.replace(".", "_") + {"s": "_seconds", "By": "_bytes"}.get(instrument.unit, "")
+    return f"{name}_total" if instrument.kind == "counter" else name
