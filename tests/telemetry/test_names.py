@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from perago.telemetry import instruments
+from perago.telemetry.endpoint import json_page
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import INSTRUMENTS
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
+from perago.worker.health import HealthFacts, Probed, checks_object, health_of
+from perago.worker.status import WorkerStatus
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "telemetry.md"
@@ -77,9 +81,8 @@ def test_each_name_and_label_of_the_dashboard_is_really_exported(scrape):
 
 
 def test_the_page_lists_each_metric_as_it_is():
-    rows = re.findall(
-        r"^\| `(perago\.[a-z_.]+)` \| (\w+), `([^`]+)` \| (.*?) \| `(\w+)` \|", PAGE.read_text(), re.MULTILINE
-    )
+    row = re.compile(r"^\| `(perago\.[a-z_.]+)` \| (\w+), `([^`]+)` \| (.*?) \| `(\w+)` \|", re.MULTILINE)
+    rows = row.findall(PAGE.read_text())
     listed = {
         name: (kind, unit, tuple(re.findall(r"`([^`]+)`", about)), shown) for name, kind, unit, about, shown in rows
     }
@@ -90,3 +93,23 @@ def prometheus_name(instrument) -> str:
     """As OpenTelemetry's compatibility specification has it."""
     name = instrument.name.replace(".", "_") + {"s": "_seconds", "By": "_bytes"}.get(instrument.unit, "")
     return f"{name}_total" if instrument.kind == "counter" else name
+
+
+def test_the_pages_scrape_is_one_that_could_be(scrape):
+    (block,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for family in text_string_to_metric_families(block):
+        assert all(set(sample.labels) <= scrape[sample.name] for sample in family.samples)
+
+
+def test_the_pages_readiness_is_what_a_worker_answers():
+    (block,) = re.findall(r'```json\n(\{\n "ready".*?)```', PAGE.read_text(), re.DOTALL)
+    store = json.loads(block)["checks"]["store"]["detail"]
+    probes = {"tasks": Probed(True, "3 registered", 4.0), "store": Probed(False, store, 4.0)}
+    health = health_of(HealthFacts(answered_seconds=0.2, slots=["busy", "idle"], probes=probes))
+    page = json_page({"ready": health.is_ready, "checks": checks_object(health.all)}, ok=health.is_ready)
+    assert (page.status, page.body.decode()) == (503, block)
+
+
+def test_the_page_lists_the_fields_of_a_status():
+    listed = PAGE.read_text().partition("`worker` (null")[2].partition("Exit code")[0]
+    assert [field.name for field in fields(WorkerStatus)] == re.findall(r"`(\w+)`", listed)

@@ -1,0 +1,91 @@
+"""Secrets, put wherever one can be configured, are looked for in everything that a worker tells anybody.
+
+Not looked at: the environment of its processes, where the secrets were put (`/proc/<pid>/environ` is for its user
+alone); the input that Conductor was given; and files that a body writes into its workspace, which are its author's.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
+from start_support import wait_for
+from test_start_telemetry import address_of, asked
+
+CANARIES = {
+    "CANARY_DB_PASSWORD": "canary-of-the-database-1f3a",
+    "CANARY_API_KEY": "canary/of+an-api-77aa",
+    "OTEL_EXPORTER_OTLP_HEADERS": "x-token=Bearer%20canary-of-a-header-90bd",
+    "HTTPS_PROXY": "http://me:canary-of-a-proxy-33ce@127.0.0.1:9",
+}
+WORDS = ("canary-of-the-database-1f3a", "canary/of+an-api-77aa", "canary-of-a-header-90bd", "canary-of-a-proxy-33ce")
+IN_PARAMS = "canary-in-params-51e0"
+SLIPS = f"password={IN_PARAMS} https://bucket.example/key?X-Amz-Signature={IN_PARAMS}&x=1 http://me:{IN_PARAMS}@host/"
+IN_ENDPOINT = "canary-in-the-endpoint-62df"
+
+
+def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lakefs_repository, tmp_path):
+    lakefs_repository.commit_files("main", {"readme.txt": b"data"})
+    variables = {
+        **CANARIES,
+        "LAKECTL_SERVER_ENDPOINT_URL": lakefs_server.url,
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs_server.access_key_id,
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs_server.secret_access_key,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url.replace("://", f"://me:{IN_ENDPOINT}@"),
+        "PERAGO_HEALTH_ADDRESS": "127.0.0.1:0",
+        "PERAGO_PROMETHEUS": "on",
+    }
+    told: dict[str, str] = {}
+    with start("-j", "2", **variables) as worker:
+        worker.wait_ready()
+        url = address_of(worker)
+        flows = [
+            flow.start("tell.trace", {"text": CANARIES["CANARY_DB_PASSWORD"]}, workspace=workspace(lakefs_repository)),
+            flow.start("tell.secrets", {"text": SLIPS}, workspace=workspace(lakefs_repository)),
+        ]
+        ended = [conductor.wait_for_end(each, 120)["status"] for each in flows]
+        assert ended == ["COMPLETED", "FAILED"]
+        wait_for(lambda: asked(url, "/readyz")[0] == 200, "the worker to be ready")
+        told |= {f"GET {path}": asked(url, path)[1] for path in ("/healthz", "/readyz", "/metrics")}
+        told["perago status"] = worker.perago_status("--json")[1] + worker.perago_status()[1]
+        processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+        assert len(processes) >= 3
+        told["command lines"] = "\n".join(" ".join(process.cmdline()) for process in processes)
+        told |= files_of(worker.root)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    for number, task in enumerate(flow.task(each) for each in flows):
+        result = {name: task.get(name) for name in ("outputData", "reasonForIncompletion", "workerId")}
+        log = conductor.expect("GET", f"/tasks/{task['taskId']}/log") or []
+        told[f"result {number}"], told[f"task log {number}"] = json.dumps(result), json.dumps(log)
+    assert "connecting with" in told["task log 1"]  # something was said, and masked
+    assert "could not connect" in told["result 1"]
+    told["commits"] = json.dumps(lakefs_repository.log("main"))
+    assert "tell.trace" in told["commits"]
+    told["telemetry"] = "\n".join(body.decode(errors="replace") for body in receiver.raw)
+    assert "could not connect" in told["telemetry"]
+    told |= {"stdout": worker.output.read_text(), "stderr": worker.told(), **files_of(worker.logs)}
+    words = [*WORDS, IN_PARAMS, IN_ENDPOINT, lakefs_server.secret_access_key]
+    assert [(where, word) for where, text in told.items() for word in words if word in text] == []
+
+
+def workspace(repository) -> dict[str, str]:
+    ref = repository.head("main")
+    return {"repository": repository.name, "branch": "main", "refType": "commit", "ref": ref}
+
+
+def files_of(root: Path) -> dict[str, str]:
+    return dict(_files_of(root))
+
+
+def _files_of(root: Path) -> Iterator[tuple[str, str]]:
+    for path in root.rglob("*"):
+        if path.is_file():
+            yield str(path), path.read_text(errors="replace")
