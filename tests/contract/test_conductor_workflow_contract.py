@@ -1,0 +1,86 @@
+"""Workflows on a real Conductor server pass the suite that holds the in-memory engine to it."""
+
+import pytest
+
+from perago.engines.conductor import ConductorEngine
+from perago.testing.contract import WorkflowContract
+from perago.testing.contract.engine import INPUT
+from servers.conductor_api import fresh, simple
+
+
+class TestConductorWorkflows(WorkflowContract):
+    @pytest.fixture(autouse=True)
+    def server(self, conductor):
+        self.api = conductor
+        self._engine = ConductorEngine(conductor.url)
+        self.begun = []
+        self.tasks = {}
+        yield
+        self._engine.close()
+        for workflow in self.begun:
+            if self.is_running(workflow):
+                self.api.terminate(workflow)
+
+    def engine(self):
+        return self._engine
+
+    def begin(self, shape, *, is_patient=True):
+        seconds = 60 if is_patient else 2
+        first, second = ("l", "r") if shape == "fork" else ("a", "b")
+        is_optional = shape == "optional"
+        first_task = self._task(first, seconds, retryCount=0 if is_optional else 1, optional=is_optional)
+        second_task = self._task(second, seconds, shape, retryCount=1)
+        tasks = [first_task, second_task]
+        if shape == "fork":
+            fork = {
+                "name": "fork",
+                "taskReferenceName": "fork",
+                "type": "FORK_JOIN",
+                "forkTasks": [[task] for task in tasks],
+            }
+            join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": [first, second]}
+            tasks = [fork, join]
+        workflow = self.api.start_workflow(self.api.define_workflow(fresh("flow"), tasks), INPUT)
+        self.begun.append(workflow)
+        return workflow
+
+    def _task(self, who, response_seconds, shape="", *, optional=False, **settings):
+        self.tasks[who] = self.api.define_task(fresh(who), responseTimeoutSeconds=response_seconds, **settings)
+        inputs = {name: f"${{workflow.input.{name}}}" for name in INPUT}
+        if shape == "sequence":
+            inputs["workspace"] = "${a.output.workspace}"
+        return simple(self.tasks[who], who, inputs, optional=optional)
+
+    def poll(self, workflow, who):
+        def look():
+            self.api.decide(workflow)
+            return self._engine.poll([self.tasks[who]], 1, "contract") or None
+
+        (attempt,) = self.api.wait_while_none(look)
+        assert attempt.workflow_instance_id == workflow
+        return attempt
+
+    def is_running(self, workflow):
+        return self.api.workflow(workflow)["status"] == "RUNNING"
+
+    def await_end(self, workflow):
+        self.api.decide(workflow)
+        self.api.wait_for_end(workflow)
+
+    def requeue(self, attempt):
+        assert self._engine.give_back(attempt)
+
+    def time_out(self, attempt):
+        """The next poll has the server look."""
+
+    def terminate(self, workflow):
+        self.api.terminate(workflow)
+
+    def retry(self, workflow):
+        self.api.retry(workflow)
+
+    def rerun(self, workflow, task_id):
+        self.api.rerun(workflow, task_id)
+
+    def restart(self, workflow):
+        self.api.restart(workflow)
