@@ -62,11 +62,16 @@ class Process:
 
 @dataclass(eq=False)
 class Actor:
-    """Something that acts by itself."""
+    """Something that acts by itself.
+
+    Attributes:
+        go: held by its thread while that waits for the baton; whoever hands it the baton releases it.
+        epoch: of its waits, so that what would have ended an earlier one is known.
+    """
 
     name: str
     process: Process
-    thread: _Thread
+    go: threading.Lock
     epoch: int = 0
     interrupt: BaseException | None = None
     is_over: bool = False
@@ -78,8 +83,7 @@ class _Thread:
     _idle: list[_Thread] = []  # noqa: RUF012 - the pool of this process
 
     def __init__(self) -> None:
-        self.go = threading.Lock()
-        self.go.acquire()
+        self.go = _held_lock()
         self.work: Callable[[], None] | None = None
         self.thread = threading.Thread(target=self._serve, name="perago-simulated", daemon=True)
         self.thread.start()
@@ -183,10 +187,7 @@ class Baton:
         self._heap: list[tuple[float, float, int, Actor, int]] = []
         self._actors: list[Actor] = []
         self._closing = False
-        main = _Thread.__new__(_Thread)
-        main.go = threading.Lock()
-        main.go.acquire()
-        self.main = Actor("world", Process("world"), main)
+        self.main = Actor("world", Process("world"), _held_lock())
         self.current = self.main
 
     # ---- what actors do
@@ -197,8 +198,9 @@ class Baton:
 
     def spawn(self, name: str, process: Process, work: Callable[[], object]) -> Actor:
         """Begin another actor; it gets its turn like all others."""
-        actor = Actor(name, process, _Thread.take())
-        actor.thread.work = lambda: self._live(actor, work)
+        thread = _Thread.take()
+        actor = Actor(name, process, thread.go)
+        thread.work = lambda: self._live(actor, thread, work)
         self._actors.append(actor)
         self._push(actor, self.now)
         return actor
@@ -237,13 +239,13 @@ class Baton:
         for actor in self._actors:
             if not actor.is_over:
                 self.current = actor
-                actor.thread.go.release()
-                self.main.thread.go.acquire()
+                actor.go.release()
+                self.main.go.acquire()
         self.current = self.main
 
     # ---- within
 
-    def _live(self, actor: Actor, work: Callable[[], object]) -> None:
+    def _live(self, actor: Actor, thread: _Thread, work: Callable[[], object]) -> None:
         try:
             if not self._closing:
                 work()
@@ -253,12 +255,12 @@ class Baton:
             if not self._closing:
                 self.failures.append(f"{actor.name}: {traceback.format_exc()}")
         actor.is_over = True
-        actor.thread.give_back()
+        thread.give_back()
         if self._closing:
-            self.main.thread.go.release()
+            self.main.go.release()
         else:
             self.current = self._next()
-            self.current.thread.go.release()
+            self.current.go.release()
 
     def _push(self, actor: Actor, at: float) -> None:
         self._order += 1
@@ -285,8 +287,8 @@ class Baton:
         following = self._next()
         self.current = following
         if following is not me:
-            following.thread.go.release()
-            me.thread.go.acquire()
+            following.go.release()
+            me.go.acquire()
         me.epoch += 1
         if self._closing:
             raise Gone
@@ -314,6 +316,12 @@ class VirtualClock:
 
     def sleep(self, seconds: float) -> None:
         self.baton.pause(max(seconds, 0.0))
+
+
+def _held_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 def end_idle_threads() -> None:
