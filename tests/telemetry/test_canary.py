@@ -7,16 +7,28 @@ alone); the input that Conductor was given; and files that a body writes into it
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
+
+from perago import redaction
+from perago.settings import load_runtime_config
+from perago.telemetry.json_lines import JsonLinesFile
+from perago.telemetry.otel import OtelSettings, OtelTelemetry
+from perago.telemetry.otel import Receiver as Where
+from perago.worker.executor_messages import GitSettings
+from perago.worker.journal import LOGGER
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
 from start_support import wait_for
+from supervised import Supervised
 from test_start_telemetry import address_of, asked
 
 CANARIES = {
@@ -57,7 +69,7 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
         told["perago status"] = worker.perago_status("--json")[1] + worker.perago_status()[1]
         processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
         assert len(processes) >= 3
-        told["command lines"] = "\n".join(" ".join(process.cmdline()) for process in processes)
+        told["command lines"] = "\n".join(map(command_line_of, processes))
         told |= files_of(worker.root)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
@@ -74,6 +86,55 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
     told |= {"stdout": worker.output.read_text(), "stderr": worker.told(), **files_of(worker.logs)}
     words = [*WORDS, IN_PARAMS, IN_ENDPOINT, lakefs_server.secret_access_key]
     assert [(where, word) for where, text in told.items() for word in words if word in text] == []
+
+
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_no_secret_is_told_by_either_kind_of_executor(mode, receiver, repository, tmp_path, monkeypatch):
+    """Without servers: what would go to the engine, the log, the receiver, a scrape, a commit, and files."""
+    monkeypatch.setattr(redaction, "_learnt", redaction._learnt)  # what is learnt here is forgotten after the test
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    load_runtime_config("m", cwd=tmp_path, probe_roots=False)
+    endpoints = {signal: Where(endpoint=f"{receiver.url}/v1/{signal}") for signal in ("metrics", "traces")}
+    telemetry = OtelTelemetry(OtelSettings(instance_id="worker-1", prometheus=True, **endpoints))
+    log = JsonLinesFile(tmp_path / "logs", "w", max_bytes=10**8, retention_seconds=1e6, common={})
+    monkeypatch.setattr(LOGGER, "level", logging.DEBUG)
+    LOGGER.addHandler(log)
+    store = GitSettings(path=str(tmp_path / "data.git"))
+    options = {"mode": mode, "telemetry": telemetry, "targets": ["telemetry_tasks"], "store": store}
+    try:
+        with Supervised(tmp_path / "root", **options) as worker:
+            about = {"repository": "data", "branch": "main", "refType": "commit", "ref": repository.branch_head("main")}
+            slip = worker.schedule("tell.secrets", input_data={"workspace": about, "params": {"text": SLIPS}})
+            reason = worker.engine.tasks.reason(worker.ended(slip).task_id)
+            password = {"text": CANARIES["CANARY_DB_PASSWORD"]}
+            worker.completed(worker.schedule("tell.trace", input_data={"workspace": about, "params": password}))
+        assert telemetry.close()
+    finally:
+        LOGGER.removeHandler(log)
+        log.close()
+    stamp = next(iter(repository.log(repository.branch_head("main"), 1))).stamp
+    told = {
+        "reason": reason,
+        "task logs": json.dumps(worker.engine.logs),
+        "log": log.path.read_text(),
+        "scrape": telemetry.prometheus_text().decode(),
+        "telemetry": "\n".join(body.decode(errors="replace") for body in receiver.raw),
+        "stamp": str(stamp),
+        **files_of(tmp_path / "root"),
+    }
+    assert "could not connect" in told["reason"]
+    assert "connecting with" in told["task logs"]
+    assert stamp.params == {"text": redaction.MASK}
+    assert [(where, word) for where, text in told.items() for word in (*WORDS, IN_PARAMS) if word in text] == []
+
+
+def command_line_of(process: psutil.Process) -> str:
+    """As `ps` shows it; of one that has ended, nothing."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def workspace(repository) -> dict[str, str]:

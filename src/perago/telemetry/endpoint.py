@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -104,10 +105,11 @@ class _Server(HTTPServer):
         threading.Thread(target=self._serve, args=(request, client_address), name="perago-request", daemon=True).start()
 
     def end(self) -> None:
-        """Stop listening, and wait for the requests under way, each of which is bounded."""
+        """Stop listening, and wait for the requests under way, but no longer than for one."""
         self.server_close()
+        deadline = time.monotonic() + REQUEST_SECONDS
         for _ in range(MAX_AT_ONCE):
-            self._free.acquire(timeout=REQUEST_SECONDS)
+            self._free.acquire(timeout=max(0.0, deadline - time.monotonic()))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's business."""

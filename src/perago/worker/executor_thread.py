@@ -18,7 +18,7 @@ from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
 from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult
 from perago.ports import Engine, Event, WorkerEngine
-from perago.redaction import text_of
+from perago.redaction import mask_json, text_of
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
@@ -137,7 +137,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
                 phase=event.phase.value,
                 event=event.kind,
                 seconds=event.seconds,
-                attributes=dict(event.attributes),
+                attributes=mask_json(dict(event.attributes)),
                 error=error,
                 error_type=None if event.error is None else type(event.error).__name__,
             ),

@@ -205,3 +205,18 @@ def test_the_values_are_frozen_and_take_no_unknown_field(settings):
         config.execution_mode = "thread"
     with pytest.raises(ValueError, match="Extra inputs"):
         type(config)(**config.model_dump(), colour="red")
+
+
+def test_where_a_worker_tells_of_itself(settings):
+    config = settings.load(PERAGO_HEALTH_ADDRESS="[::1]:9464", PERAGO_PROMETHEUS="on")
+    assert (config.health_address, config.prometheus) == ("[::1]:9464", "on")
+    assert (settings.load().health_address, settings.load().prometheus) == (None, "off")
+
+
+def test_traces_and_metrics_are_switched_each_by_itself(settings):
+    general = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318/", "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
+    config = settings.load(**general, OTEL_METRICS_EXPORTER="none")
+    assert config.metrics is None
+    assert (config.traces.endpoint, config.traces.timeout_millis) == ("http://otel:4318/v1/traces", 2000)
+    assert settings.load(**general, OTEL_TRACES_EXPORTER="none").traces is None
+    assert settings.load(**general, OTEL_SDK_DISABLED="true").traces is None

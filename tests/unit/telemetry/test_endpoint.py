@@ -1,0 +1,80 @@
+"""The small server: what it serves, to how many, and what it does with those who are slow."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+
+import pytest
+
+from perago.errors import RuntimeConfigError
+from perago.telemetry.endpoint import MAX_AT_ONCE, Endpoint, Page, json_page
+
+PAGES = {
+    "/well": lambda: json_page({"ready": True, "note": "password=hunter2"}, ok=True),
+    "/ill": lambda: json_page({"ready": False}, ok=False),
+    "/text": lambda: Page(b"text", "text/plain"),
+    "/broken": lambda: 1 / 0,
+}
+
+
+@pytest.fixture
+def endpoint():
+    with Endpoint("127.0.0.1:0", PAGES) as endpoint:
+        yield endpoint
+
+
+def ask(endpoint, path, method="GET"):
+    request = urllib.request.Request(endpoint.url + path, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read()
+
+
+def test_pages_have_their_status_and_hold_no_secret(endpoint):
+    code, body = ask(endpoint, "/well?verbose=1")
+    assert (code, json.loads(body)["ready"]) == (200, True)
+    assert b"hunter2" not in body
+    assert ask(endpoint, "/ill")[0] == 503
+    assert ask(endpoint, "/text") == (200, b"text")
+    assert ask(endpoint, "/text", "HEAD") == (200, b"")
+    assert ask(endpoint, "/nothing")[0] == 404
+    assert ask(endpoint, "/text", "POST")[0] == 501
+
+
+def test_a_page_that_fails_costs_its_own_request_only(endpoint):
+    with pytest.raises(OSError):
+        ask(endpoint, "/broken")
+    assert ask(endpoint, "/text")[0] == 200
+
+
+def test_those_who_hold_all_connections_shut_nobody_out_for_long(endpoint):
+    host, port = endpoint.url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(MAX_AT_ONCE):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        deadline = time.monotonic() + 30
+        while not _is_turned_away(endpoint):
+            assert time.monotonic() < deadline
+    deadline = time.monotonic() + 30
+    while _is_turned_away(endpoint):
+        assert time.monotonic() < deadline
+
+
+def test_an_address_that_is_taken_is_told(endpoint):
+    address = endpoint.url.removeprefix("http://")
+    with pytest.raises(RuntimeConfigError, match=f"PERAGO_HEALTH_ADDRESS {address} cannot be listened on"):
+        Endpoint(address, PAGES)
+
+
+def _is_turned_away(endpoint) -> bool:
+    try:
+        return ask(endpoint, "/text")[0] != 200
+    except OSError:
+        return True
