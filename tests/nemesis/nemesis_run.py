@@ -126,7 +126,7 @@ class Nemesis:
         cells = self.kills.fewer_than(self.scale.least)
         cells += self.stops.fewer_than(self.scale.least if self.scale.least > 1 else 0)
         cells += [name for traffic in self.traffic for name in traffic.tally.fewer_than(self.scale.least)]
-        missing = self.scale.workflows - self.workflows.ended
+        missing = self.scale.workflows - len(self.workflows.all_ended)
         return cells + ([f"{missing} workflows"] if missing > 0 else [])
 
     def let_finish(self, seconds: float) -> None:

@@ -78,14 +78,14 @@ class Workflows:
             self.branches[name].workflows.append(found)
             del self.running[name]
 
-    def logs(self, workflows) -> list[Any]:
-        """What workers wrote to Conductor's logs of the tasks."""
-        tasks = [task["taskId"] for workflow in workflows for task in workflow["tasks"]]
-        return [self.api.expect("GET", f"/tasks/{task}/log") for task in tasks]
-
     @property
-    def ended(self) -> int:
-        return sum(len(branch.workflows) for branch in self.branches.values())
+    def all_ended(self) -> list[Any]:
+        return [workflow for branch in self.branches.values() for workflow in branch.workflows]
+
+    def logs(self) -> list[Any]:
+        """What workers wrote to Conductor's logs of the tasks."""
+        tasks = [task["taskId"] for workflow in self.all_ended for task in workflow["tasks"]]
+        return [self.api.expect("GET", f"/tasks/{task}/log") for task in tasks]
 
     def terminate_one(self) -> None:
         """As a person does who has lost patience."""

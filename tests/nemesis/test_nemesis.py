@@ -53,6 +53,7 @@ def scale() -> Scale:
 @pytest.mark.timeout(240 * MINUTES + FINISH_SECONDS + 900)
 def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, start_lakefs, tmp_path, counted):
     seed = int(os.environ.get("PERAGO_TEST_NEMESIS_SEED", random.randrange(2**32)))
+    print(f"\nPERAGO_TEST_NEMESIS_SEED={seed}", flush=True)
     chance, password = random.Random(seed), f"planted-{random.Random(seed).randbytes(12).hex()}"
     lakefs, conductor = start_lakefs(), start_conductor()
     secrets = [password, lakefs.secret_access_key]
@@ -63,56 +64,68 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, sta
             for url, calls, pause in ((lakefs.url, LAKEFS_CALLS, 0.3), (conductor.url, CONDUCTOR_CALLS, 1.5))
         ]
         workflows = Workflows(api, repository, [f"b{number}" for number in range(BRANCHES)], chance, password)
-        variables = {
-            "LAKECTL_SERVER_ENDPOINT_URL": traffic[0].proxy.url,
-            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs.access_key_id,
-            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs.secret_access_key,
-            "PERAGO_CACHE_DIR": str(tmp_path / "cache"),
-            nemesis_hook.DIRECTORY_VARIABLE: str(tmp_path),
-        }
-        programs = shutil.copytree(Path(__file__).parent, tmp_path / "programs")
-        options = ("--domain", workflows.domain, "-j", "2")
-        url = f"{traffic[1].proxy.url}/api"
-        hosts = [Host(tmp_path / f"host-{number}", programs, url, *options, **variables) for number in range(HOSTS)]
+        hosts = [stack.enter_context(host) for host in _hosts(lakefs, traffic, workflows.domain, tmp_path)]
         nemesis = Nemesis(workflows, hosts, (lakefs, conductor), traffic, tmp_path, scale(), chance, secrets)
-        for host in hosts:
-            stack.enter_context(host)
         for host in hosts:
             host.wait_ready()
         nemesis.run()
         wanting = nemesis.wanting()
+        print(nemesis.table(), flush=True)
         nemesis.let_finish(FINISH_SECONDS)
         nemesis.end_hosts()
-        print(f"\nPERAGO_TEST_NEMESIS_SEED={seed}\n{nemesis.table()}")
-
-        faults = list(nemesis.faults)
-        for branch in workflows.branches.values():
-            branch.log = repository.log(branch.name)
-            branch.files = {found["path"] for found in repository.objects(branch.name)}
-            branch.contents = {commit["id"]: _contents(repository, commit["id"]) for commit in branch.log}
-            faults += branch.faults()
-            faults += secrets_in_values("a commit", branch.log, secrets)
-        ended = [found for branch in workflows.branches.values() for found in branch.workflows]
-        faults += secrets_in_values("a task", told_by(ended), secrets)
-        faults += secrets_in_values("a task's log", workflows.logs(ended), secrets)
-        faults += secrets_in_files(tmp_path, secrets)
-        journal = (tmp_path / nemesis_hook.JOURNAL).read_text().splitlines()
-        faults += journal_faults(map(json.loads, journal))
+        faults = _faults(nemesis, tmp_path, secrets)
         orphans = _orphans(lakefs, repository, hosts, tmp_path)
-    undisturbed = [found for found in ended if found["workflowId"] not in workflows.meddled]
+    _count(nemesis, counted)
+    counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
+    assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
+    assert wanting == [], f"seed {seed}: the run is void"
+    assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
+
+
+def _hosts(lakefs, traffic, domain, directory):
+    """Hosts that reach both servers through the proxies."""
+    variables = {
+        "LAKECTL_SERVER_ENDPOINT_URL": traffic[0].proxy.url,
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs.access_key_id,
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs.secret_access_key,
+        "PERAGO_CACHE_DIR": str(directory / "cache"),
+        nemesis_hook.DIRECTORY_VARIABLE: str(directory),
+    }
+    programs = shutil.copytree(Path(__file__).parent, directory / "programs")
+    options = ("--domain", domain, "-j", "2")
+    url = f"{traffic[1].proxy.url}/api"
+    return [Host(directory / f"host-{number}", programs, url, *options, **variables) for number in range(HOSTS)]
+
+
+def _faults(nemesis, directory, secrets):
+    """All that the judges find: in the history, the record, the journal, and whatever was written."""
+    workflows, faults = nemesis.workflows, list(nemesis.faults)
+    repository = workflows.repository
+    for branch in workflows.branches.values():
+        branch.log = repository.log(branch.name)
+        branch.files = {found["path"] for found in repository.objects(branch.name)}
+        branch.contents = {commit["id"]: _contents(repository, commit["id"]) for commit in branch.log}
+        faults += branch.faults()
+        faults += secrets_in_values("a commit", branch.log, secrets)
+    faults += secrets_in_values("a task", told_by(workflows.all_ended), secrets)
+    faults += secrets_in_values("a task's log", workflows.logs(), secrets)
+    faults += secrets_in_files(directory, secrets)
+    journal = (directory / nemesis_hook.JOURNAL).read_text().splitlines()
+    return [*faults, *journal_faults(map(json.loads, journal))]
+
+
+def _count(nemesis, counted):
+    """For the figures: what ended how, what was done, and how long recovery took."""
+    workflows = nemesis.workflows
+    statuses = Counter(found["status"].lower() for found in workflows.all_ended)
+    counted(f"workflows on {BRANCHES} branches under a nemesis").update(statuses)
+    counted(figures.NEMESIS).update(nemesis.done)
+    undisturbed = [found for found in workflows.all_ended if found["workflowId"] not in workflows.meddled]
     seconds = recoveries(nemesis.blows, undisturbed)
     half, most = percentile(seconds, 0.5), percentile(seconds, 0.99)
     print(f"recovery of {len(seconds)} tasks: half within {half:.1f} s, 99 of 100 within {most:.1f} s")
-    statuses = Counter(found["status"].lower() for found in ended)
-    counted(f"workflows on {BRANCHES} branches under a nemesis").update(statuses)
-    counted(figures.NEMESIS).update(nemesis.done)
-    counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
     if seconds:
         counted(figures.RECOVERY).update(p50=round(1000 * half), p99=round(1000 * most), tasks=len(seconds))
-    assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
-    assert wanting == [], f"seed {seed}: the run is void"
-    assert statuses["completed"]
-    assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
 
 
 class _Later(SystemClock):
