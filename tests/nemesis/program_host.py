@@ -13,11 +13,12 @@ import nemesis_hook
 
 from perago.cli.app import invoke
 from perago.engines.conductor import ConductorEngine
-from perago.worker.supervisor import Supervisor
+from perago.ports import ignore
+from perago.worker.delivery import Delivery
 
 
 def heed_orders() -> None:
-    poll, tell_report = ConductorEngine.poll, Supervisor._tell_report
+    poll, begin = ConductorEngine.poll, Delivery.__init__
 
     def polling(self, *arguments, **options):
         nemesis_hook.boundary("poll", "started")
@@ -26,12 +27,15 @@ def heed_orders() -> None:
             nemesis_hook.boundary("poll", "completed", task=found[0].task_id)
         return found
 
-    def telling(self, event):
-        nemesis_hook.boundary(event.phase.value, event.kind, task=event.task_id, execution=event.execution_id)
-        tell_report(self, event)
+    def beginning(self, *arguments, observer=ignore, **options):
+        def telling(event):
+            nemesis_hook.boundary(event.phase.value, event.kind, task=event.task_id, execution=event.execution_id)
+            observer(event)
+
+        begin(self, *arguments, observer=telling, **options)
 
     ConductorEngine.poll = polling
-    Supervisor._tell_report = telling
+    Delivery.__init__ = beginning
 
 
 os.environ[nemesis_hook.SUPERVISOR_VARIABLE] = str(os.getpid())

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import nemesis_hook
 import pytest
@@ -13,6 +17,8 @@ from nemesis_recovery import Blow, percentile, recoveries
 from nemesis_secrets import secrets_in_files, secrets_in_values, told_by
 
 from perago.ports import Phase
+
+HERE = Path(__file__).parent
 
 
 def test_every_phase_is_aimed_at_on_both_sides():
@@ -106,3 +112,32 @@ def test_an_order_strikes_whom_it_names(tmp_path, monkeypatch, deed):
     (tmp_path / nemesis_hook.ORDERS / f"body.started.{deed}.1").touch()
     nemesis_hook.boundary("body", "started")
     assert struck == ([42] if deed == "kill-executor" else [4711, 42])
+
+
+CHECK = """
+import nemesis_hook, nemesis_tasks
+from perago.ports import Event, Phase
+from perago.worker.phase_sender import PhaseSender
+
+class Outbox:
+    def send(self, message, **options): pass
+
+event = Event(phase=Phase.BODY, kind="started", execution_id="e", task_id="t")
+PhaseSender(Outbox())(event)
+"""
+
+
+def test_executors_come_to_their_boundaries(tmp_path, monkeypatch):
+    """What the tasks' module hooks into is still there, without any server."""
+    (tmp_path / nemesis_hook.ORDERS).mkdir()
+    monkeypatch.setenv(nemesis_hook.DIRECTORY_VARIABLE, str(tmp_path))
+    path = os.pathsep.join([str(HERE), str(HERE / "modules")])
+    subprocess.run([sys.executable, "-c", CHECK], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=120)
+    assert '"event": "body.started"' in (tmp_path / nemesis_hook.JOURNAL).read_text()
+
+
+def test_supervisors_start_with_their_hooks():
+    done = subprocess.run(
+        [sys.executable, str(HERE / "program_host.py"), "start", "--help"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
