@@ -137,3 +137,15 @@ def tell_of_an_attempt(telemetry, name: str) -> None:
         telemetry.phase(name, PhaseFact(phase=phase, kind="started"))
         telemetry.phase(name, PhaseFact(phase=phase, kind="completed", seconds=0.1))
     telemetry.end(name, Outcome.COMPLETED)
+
+
+def test_the_pages_trace_is_that_of_a_run(run, receiver):
+    page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
+    shown = [line.split() for line in page.partition("```none\n")[2].partition("```")[0].splitlines()]
+    run(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{receiver.url}/v1/traces")
+    attempt, *phases = sorted(receiver.spans, key=lambda span: (span.name in set(Phase), span.end_time_unix_nano))
+    assert attempt.name == "attempt tell.trace"
+    assert [span.name for span in phases] == [words[0] for words in shown[1:]]
+    for span, words in zip([attempt, *phases], [shown[0][1:], *shown[1:]], strict=True):
+        names = {word.partition("=")[0] for word in words[1:]}
+        assert names <= set(attributes_of(span))
