@@ -81,6 +81,7 @@ class TaskContext:
 
     @property
     def workflow_instance_id(self) -> str:
+        """Id of the workflow instance; of the run, under `perago run`."""
         return self.identity.workflow_instance_id
 
     @property
@@ -90,6 +91,7 @@ class TaskContext:
 
     @property
     def task_id(self) -> str:
+        """Id of this try."""
         return self.identity.task_id
 
     @property
@@ -104,10 +106,12 @@ class TaskContext:
 
     @property
     def poll_count(self) -> int | None:
+        """How often the engine has handed this try out; None: the engine does not say."""
         return self.identity.poll_count
 
     @property
     def seq(self) -> int | None:
+        """Number of the task within its workflow; None: the engine does not say."""
         return self.identity.seq
 
     @property
