@@ -312,7 +312,7 @@ class Worker:
             journal=self.journal,
             make_body_run=site.make_body_run,
             note_phase=site.note_phase,
-            on_death=lambda job: self._orphan("*" if job is None else f"*{job.execution_id}*"),
+            on_death=lambda job: self._orphan("*" if job is None else f"*-{job.execution_id}"),
         )
         return site.outfit(parts)
 
