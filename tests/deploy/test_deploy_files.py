@@ -105,7 +105,7 @@ def test_probes_ask_for_pages_that_the_worker_has_at_the_port_where_they_are(tmp
     pages = set(re.findall(r'"(/[a-z]+)"', inspect.getsource(telemetry)))
     probes = {name: CONTAINER[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     asked = {name: probe["path"] for name, probe in probes.items()}
-    assert asked == {"startupProbe": "/readyz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    assert asked == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
     annotations = POD["metadata"]["annotations"]
     assert {*asked.values(), annotations["prometheus.io/path"]} <= pages
     (port,) = CONTAINER["ports"]
