@@ -141,6 +141,21 @@ def test_the_image_runs_as_the_user_that_the_pod_names():
     assert [security["runAsUser"], security["runAsGroup"], security["fsGroup"]] == [int(user), int(group), int(group)]
 
 
+def test_the_worker_of_compose_is_configured_and_gets_the_time_to_drain(tmp_path):
+    compose = yaml.safe_load((PROJECT / "compose.yaml").read_text())
+    worker = compose["services"]["worker"]
+    given = {name: re.sub(r"\$\{[A-Z_]+:-(.*)\}", r"\1", value) for name, value in worker["environment"].items()}
+    config = _configured(given, tmp_path)
+    longest = config.shutdown_force_kill_after.total_seconds() + THREADS_SECONDS + AT_ONCE_SECONDS
+    assert int(worker["stop_grace_period"].removesuffix("s")) > longest
+    lakefs = compose["services"]["lakefs"]["environment"]
+    assert worker["environment"]["LAKECTL_CREDENTIALS_ACCESS_KEY_ID"] == lakefs["LAKEFS_INSTALLATION_ACCESS_KEY_ID"]
+    name, *words = worker["command"]
+    assert name == "start"
+    modules = _options(words)["modules"]
+    assert all((PROJECT / "examples" / f"{module.replace('.', '/')}.py").exists() for module in modules)
+
+
 def test_the_parts_find_each_other():
     labels = POD["metadata"]["labels"]
     name = WORKER["StatefulSet"]["metadata"]["name"]
