@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
 from start_support import wait_for
 from supervised import Supervised
-from test_start_telemetry import address_of, asked
+from test_start_telemetry import address_of, asked, value
 
 CANARIES = {
     "CANARY_DB_PASSWORD": "canary-of-the-database-1f3a",
@@ -65,6 +65,7 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
         ended = [conductor.wait_for_end(each, 120)["status"] for each in flows]
         assert ended == ["COMPLETED", "FAILED"]
         wait_for(lambda: asked(url, "/readyz")[0] == 200, "the worker to be ready")
+        assert value(url, "perago_cache_lookups_total") == len(flows)  # one file each
         told |= {f"GET {path}": asked(url, path)[1] for path in ("/healthz", "/readyz", "/metrics")}
         told["perago status"] = worker.perago_status("--json")[1] + worker.perago_status()[1]
         processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
@@ -93,8 +94,8 @@ def test_no_secret_is_told_by_either_kind_of_executor(mode, receiver, repository
     """Without servers: what would go to the engine, the log, the receiver, a scrape, a commit, and files."""
     monkeypatch.setattr(redaction, "_learnt", redaction._learnt)  # what is learnt here is forgotten after the test
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))
-    for name, value in CANARIES.items():
-        monkeypatch.setenv(name, value)
+    for name, text in CANARIES.items():
+        monkeypatch.setenv(name, text)
     load_runtime_config("m", cwd=tmp_path, probe_roots=False)
     endpoints = {signal: Where(endpoint=f"{receiver.url}/v1/{signal}") for signal in ("metrics", "traces")}
     telemetry = OtelTelemetry(OtelSettings(instance_id="worker-1", prometheus=True, **endpoints))
