@@ -108,10 +108,11 @@ def run_a_test(machine, tmp_path, **environment):
     """What pytest says of a test that uses lakeFS, on that machine."""
     tests = tmp_path / "tests"
     tests.mkdir()
-    (tests / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    for ours in ("conftest.py", "figures.py"):
+        (tests / ours).write_text((ROOT / "tests" / ours).read_text())
     (tests / "test_it.py").write_text(A_TEST)
     options = ["-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "no:cacheprovider"]
-    environment = {**machine, "CI": "", "PERAGO_TEST_LAKEFS_URL": "", **environment}
+    environment = {**machine, "CI": "", "PERAGO_PROVE": "", "PERAGO_TEST_LAKEFS_URL": "", **environment}
     command = [sys.executable, "-m", "pytest", *options, tests]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60).stdout
 
