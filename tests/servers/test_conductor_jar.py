@@ -48,6 +48,7 @@ def machine(tmp_path):
         "CALLS": str(tmp_path / "calls"),
         "FAIL": str(tmp_path / "fail"),
         "CI": "",
+        "PERAGO_PROVE": "",
         "PERAGO_TEST_CONDUCTOR_URL": "",
     }
 
@@ -126,6 +127,7 @@ def run_a_test(machine, tmp_path, **environment):
     (tests / "conftest.py").write_text(
         HIDDEN + (ROOT / "tests" / "conftest.py").read_text().replace("from __future__ import annotations\n", "")
     )
+    (tests / "figures.py").write_text((ROOT / "tests" / "figures.py").read_text())
     (tests / "test_it.py").write_text(A_TEST)
     options = ["-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, tests]
