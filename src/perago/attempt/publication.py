@@ -172,17 +172,19 @@ class Target:
 
     def _write(self, execution: TaskExecution, workspace_dir: Path) -> str:
         self._attempt_fence()
-        with self.phases(Phase.STAGE) as span:
-            staged = self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution)
-            span.note(staged=staged.commit)
+        staged: StagedWorkspace | None = None  # known from the moment that staging returned, however its phase ends
         try:
+            with self.phases(Phase.STAGE) as span:
+                staged = self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution)
+                span.note(staged=staged.commit)
             self._attempt_fence()
             with self.phases(Phase.PUBLISH) as span:
                 ref = self.ports.publish_workspace(staged, self.workspace_input, self.spec, execution)
                 span.note(ref=ref)
                 return ref
         finally:
-            self._clean(staged)
+            if staged is not None:
+                self._clean(staged)
 
     def _attempt_fence(self) -> None:
         with self.phases(Phase.FENCE):

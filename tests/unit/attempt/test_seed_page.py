@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 
 import perago
 from perago import StagedWorkspace, TaskInputError, TaskTerminalError, WorkspaceSpec, run_workspace_task_attempt, task
+from perago.ports import Phase
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 INPUT = {
@@ -320,6 +322,31 @@ def test_a_failed_publication_still_cleans_staging(world, root):
     world.fail["publish"] = RuntimeError("no")
     world.run(root)
     assert world.events[-1] == "clean"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the observer gave up"), KeyboardInterrupt()], ids=["error", "interrupt"]
+)
+def test_staging_that_returned_is_cleaned_though_its_phase_does_not_end_well(world, root, error):
+    def observer(event):
+        if (event.phase, event.kind) == (Phase.STAGE, "completed"):
+            raise error
+
+    interrupted = isinstance(error, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+        result = world.run(root, observer=observer)
+        assert "the observer gave up" in result.reason_for_incompletion
+    assert world.events == ["download", "fence", "stage", "clean"]
+    assert world.staged == {}
+    assert list(root.iterdir()) == []
+
+
+def test_an_interrupt_is_passed_on_and_nothing_is_left(world, root):
+    world.fail["publish"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        world.run(root)
+    assert world.staged == {}
+    assert list(root.iterdir()) == []
 
 
 def test_a_workspace_free_task_is_rejected(world, root):
