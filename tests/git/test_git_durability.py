@@ -79,6 +79,17 @@ def test_a_large_file_is_synced_before_it_has_its_name_and_its_name_before_the_b
     assert named < directory < position(ended.calls, r"rename .*/refs/heads/main$")
 
 
+def test_the_name_of_a_large_file_that_is_there_already_is_synced_too(bench, syscalls):
+    """Whoever stored it may have died before it came to that."""
+    large = b"x" * (1 << 20)
+    bench.import_files({"a": large})
+    ended = publish_in_a_process(bench, {"b": large}, syscalls=syscalls)
+    assert ended.code == 0
+    moved = position(ended.calls, r"rename .*/refs/heads/main$")
+    assert position(ended.calls, r"fsync .*/lfs/objects/\w\w/\w\w$") < moved
+    assert not any(re.search(r"rename .*/lfs/objects/", call) for call in ended.calls), "it is not written again"
+
+
 def test_a_pack_is_synced_before_its_index_makes_it_visible(bench, syscalls):
     bench.import_files({"a": b"a"})
     ended = publish_in_a_process(bench, {f"f{number}": b"%d" % number for number in range(150)}, syscalls=syscalls)

@@ -164,9 +164,15 @@ class LfsStore:
             return False
 
     def reuse(self, pointer: Pointer) -> bool:
-        """Whether an object is there; then it is made young, so that nobody takes it for unreferenced."""
+        """Whether an object is there; then it is made young, so that nobody takes it for unreferenced.
+
+        Its name is synced too: whoever stored it may have died before it came to that.
+        """
         with self._kept():
-            return self._freshened(pointer)
+            is_there = self._freshened(pointer)
+        if is_there:
+            sync_directory(self.path_of(pointer.sha256).parent)
+        return is_there
 
     def remove_unreferenced(self, sha256: str, before: float) -> bool:
         """Remove an object that no reference names, unless it is younger than that; says whether it is gone.
@@ -202,10 +208,9 @@ class LfsStore:
         os.fsync(out)
         target = self.path_of(pointer.sha256)
         with self._kept():
-            if self._freshened(pointer):
-                return
-            make_directories(target.parent)
-            name.rename(target)
+            if not self._freshened(pointer):
+                make_directories(target.parent)
+                name.rename(target)
         sync_directory(target.parent)
 
     def _freshened(self, pointer: Pointer) -> bool:
