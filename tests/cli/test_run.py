@@ -103,9 +103,12 @@ def test_another_commit_may_be_the_input(repository, perago, name):
     first = repository.head()
     repository.git("tag", "v1", first)
     repository.git("branch", "old", first)
+    perago("run", "cli_bodies:write", *REPO)
+    assert repository.head() != first
     ref = {"short": first[:8], "branch": "old", "tag": "v1", "whole": first}[name]
-    said = perago("run", "cli_bodies:write", *REPO, "--ref", ref, "--json")
+    said = perago("run", "cli_bodies:read", *REPO, "--ref", ref, "--json")
     assert said.code == 0
+    assert said.json["output"]["workspace"]["ref"] == first
     assert f"on commit {first[:12]} of branch main" in said.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,14 +43,21 @@ def test_the_quickstart_publishes_what_it_says(quickstart, tmp_path):
     assert (tmp_path / "out" / "tables" / "reports" / "summary.csv").exists()
 
 
-def test_the_quickstart_shows_the_guard_and_the_history(quickstart, tmp_path):
-    done = quickstart(tmp_path / "out")
+def test_the_quickstart_shows_the_guard_and_the_history_and_says_what_to_look_at(quickstart, examples, tmp_path):
+    out = tmp_path / "out"
+    done = quickstart(out)
     said = done.stdout + done.stderr
     assert "require_glob" in said
     assert "clean/*.csv" in said
     history = done.stdout.rpartition("perago log")[2]
     assert "clean_penguins" in history
     assert "summarise_penguins" in history
+    end = done.stdout.rpartition("\nDone. Look at\n")[2]
+    files, command, *pages = (re.split(r"  +", line.strip())[0] for line in end.splitlines())
+    assert Path(files) == out / "tables"
+    assert command == f"git -C {out}/penguins.git show"
+    assert "summarise_penguins" in _git(out / "penguins.git", "show")
+    assert [(examples.parent / page).is_file() for page in pages] == [True, True]
 
 
 def test_the_quickstart_can_be_run_again(quickstart, tmp_path):
