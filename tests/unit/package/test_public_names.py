@@ -1,5 +1,6 @@
 """What `from perago import …` offers, and what importing it costs."""
 
+import inspect
 import subprocess
 import sys
 
@@ -58,6 +59,26 @@ CONTRACT = sorted(
     ]
 )
 
+SIGNATURES = {
+    "invoke_workspace_task_body": (["task", "input_data", "workspace_dir"], {"metrics": None}),
+    "invoke_workspace_free_task": (["task", "input_data"], {"metrics": None}),
+    "build_workspace_task_output": (["task", "input_workspace", "published_ref", "raw_result"], {}),
+    "build_workspace_free_task_output": (["task", "raw_result"], {}),
+    "run_workspace_free_task_attempt": (["task", "input_data"], {"metrics": None, "failure_reason_max_length": 500}),
+    "assert_current_attempt_snapshot": (["task", "fresh"], {}),
+    "result_for_exception": (["exc"], {"max_length": 500}),
+    "check_guardrails": (["root", "guardrails", "phase"], {}),
+    "build_taskdef": (["task"], {}),
+    "write_taskdef": (["task", "output"], {}),
+    "staging_branch_name": (["attempt"], {}),
+    "load_runtime_config": (["module_target"], {"cwd": None, "process_env": None, "probe_roots": True}),
+    "require_file": (["path"], {}),
+    "require_dir": (["path"], {}),
+    "require_glob": (["pattern"], {"min_count": 1, "max_count": None}),
+    "forbid_glob": (["pattern"], {}),
+}
+"""Of the published functions: what is positional, by name, and what goes by keyword, with its default."""
+
 HEAVY = {
     "pygit2",
     "pydantic",
@@ -80,6 +101,16 @@ HEAVY = {
 def test_a_published_name_is_there(name):
     assert getattr(perago, name).__name__ == name
     assert name in dir(perago)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_published_function_takes_what_it_took_and_asks_for_no_more(name):
+    positional, keywords = SIGNATURES[name]
+    parameters = inspect.signature(getattr(perago, name)).parameters
+    required = [word for word, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
+    assert required == list(parameters)[: len(positional)] == positional
+    assert {word: parameters[word].default for word in keywords} == keywords
+    assert {parameters[word].kind for word in keywords} <= {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_every_name_in_all_is_there_and_knows_its_home():
