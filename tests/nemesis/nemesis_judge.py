@@ -30,6 +30,7 @@ class Branch:
         by_hand: commits of the person, and the file that each of them added.
         workflows: the ended ones, with their tasks.
         meddled: workflows that somebody terminated, restarted or reran: what they published before may be replaced.
+        terminated: of these, the ones that somebody ended and nobody began anew.
         calm: workflows that ran when all faults were over.
     """
 
@@ -41,11 +42,12 @@ class Branch:
     by_hand: dict[str, str] = field(default_factory=dict)
     workflows: list[Any] = field(default_factory=list)
     meddled: set[str] = field(default_factory=set)
+    terminated: set[str] = field(default_factory=set)
     calm: set[str] = field(default_factory=set)
 
     def faults(self) -> list[str]:
         """All that is wrong; the branch is named in each."""
-        looks = (self._lost, self._twice, self._over_others, self._content, self._lines, self._failures)
+        looks = (self._lost, self._twice, self._reads, self._over_others, self._content, self._lines, self._failures)
         return [f"{self.name}: {fault}" for look in looks for fault in look()]
 
     def _lost(self) -> Iterator[str]:
@@ -79,6 +81,14 @@ class Branch:
                         yield f"{logical_task} completed with {ref}, which is another's"
         for stranger in published:
             yield f"a publication of {stranger}, which is no task of this branch"
+
+    def _reads(self) -> Iterator[str]:
+        """Invariant 2: a task that only reads completes with its input."""
+        for workflow in self.workflows:
+            for task in workflow["tasks"]:
+                ref = None if task["referenceTaskName"] in WRITERS else output_ref(task)
+                if ref not in (None, task["inputData"]["workspace"]["ref"]):
+                    yield f"{_of(workflow, task)} completed with {ref}, which is not its input"
 
     def _over_others(self) -> Iterator[str]:
         """Invariant 4: between a publication and its input lie seals, and what its own workflow gave up."""
@@ -129,8 +139,8 @@ class Branch:
     def _failures(self) -> Iterator[str]:
         """Invariant 5: what did not complete was refused for another's commit or terminated, not in the calm."""
         for workflow in self.workflows:
-            meddled = workflow["status"] == "TERMINATED" and workflow["workflowId"] in self.meddled
-            due = (meddled or self.is_due(workflow)) and workflow["workflowId"] not in self.calm
+            terminated = workflow["status"] == "TERMINATED" and workflow["workflowId"] in self.terminated
+            due = (terminated or self.is_due(workflow)) and workflow["workflowId"] not in self.calm
             if workflow["status"] != "COMPLETED" and not due:
                 last = workflow["tasks"][-1] if workflow["tasks"] else {"referenceTaskName": "none"}
                 yield f"{_of(workflow, last)} ended {workflow['status']}: {last.get('reasonForIncompletion')}"

@@ -137,16 +137,13 @@ class Nemesis:
             self._withdraw(order)
         deadline = time.monotonic() + seconds
         while self.workflows.running or self._stopped or not all(host.works for host in self.hosts):
-            assert time.monotonic() < deadline, f"still running: {self.workflows.running}"
+            assert time.monotonic() < deadline, self.workflows.told_of_running()
             self._look(harm=False)
         for name in self.workflows.branches:
-            self.workflows.begin(name)
-        calm = set(self.workflows.running.values())
+            self.workflows.begin(name, calm=True)
         while self.workflows.running:
-            assert time.monotonic() < deadline, f"still running: {self.workflows.running}"
+            assert time.monotonic() < deadline, self.workflows.told_of_running()
             self._look(harm=False)
-        for branch in self.workflows.branches.values():
-            branch.calm = calm
 
     def _look(self, *, harm: bool) -> None:
         time.sleep(LOOK_SECONDS)

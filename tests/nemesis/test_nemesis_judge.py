@@ -108,6 +108,10 @@ def complete_with_anothers_commit(branch):
     branch.workflows[0]["tasks"][-1]["outputData"]["workspace"]["ref"] = commit_id("1")
 
 
+def read_something_else(branch):
+    branch.workflows[0]["tasks"][1]["outputData"]["workspace"]["ref"] = commit_id("2")
+
+
 def publish_over_a_person(branch):
     branch.log[0], branch.log[1] = branch.log[1], branch.log[0]
 
@@ -143,6 +147,11 @@ def time_out(branch):
     branch.workflows[1]["status"] = "TIMED_OUT"
 
 
+def hang_until_somebody_else_ends_it(branch):
+    branch.meddled.add("w2")
+    branch.workflows[1]["status"] = "TERMINATED"
+
+
 def be_refused_for_no_person(branch):
     branch.by_hand.clear()
 
@@ -157,6 +166,7 @@ def be_refused_for_no_person(branch):
         (complete_twice, "has 1 publications, and completed with ["),
         (complete_with_what_is_not_there, "with which finish of w1 completed"),
         (complete_with_anothers_commit, "which is another's"),
+        (read_something_else, "which is not its input"),
         (publish_over_a_person, "and published over"),
         (publish_of_a_strangers_workflow, "which is no task of this branch"),
         (append_twice, "so that {"),
@@ -165,6 +175,7 @@ def be_refused_for_no_person(branch):
         (fail_when_all_is_calm, "ended FAILED"),
         (fail_for_something_else, "ended FAILED"),
         (time_out, "ended TIMED_OUT"),
+        (hang_until_somebody_else_ends_it, "ended TERMINATED"),
         (be_refused_for_no_person, "ended FAILED"),
     ],
 )
@@ -184,6 +195,12 @@ def test_a_workflow_begun_anew_may_replace_its_own_publication(branch):
     assert branch.faults() == []
     branch.meddled.clear()
     assert any("has 2 publications" in fault for fault in branch.faults())
+
+
+def test_a_workflow_that_the_person_terminated_may_end_so(branch):
+    hang_until_somebody_else_ends_it(branch)
+    branch.terminated.add("w2")
+    assert branch.faults() == []
 
 
 @pytest.mark.parametrize(

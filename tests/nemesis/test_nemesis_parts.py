@@ -9,12 +9,15 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import nemesis_hook
+import nemesis_workflows
 import pytest
 from nemesis_cells import PHASES, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis_recovery import Blow, percentile, recoveries
 from nemesis_secrets import secrets_in_files, secrets_in_values, told_by
+from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows
 
 from perago.ports import Phase
 
@@ -67,6 +70,61 @@ def test_percentiles():
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([float(number) for number in range(1, 101)], 0.99) == 99.0
     assert math.isnan(percentile([], 0.5))
+
+
+@pytest.fixture
+def workflows(monkeypatch):
+    """On a server that says what a test wants to hear."""
+    monkeypatch.setattr(nemesis_workflows, "load_module_tasks", lambda _: [])
+    api = Mock()
+    api.start_workflow.side_effect = ["w1", "w2"]
+    return Workflows(api, Mock(), ["b"], random.Random(1), "hunter2")
+
+
+FAILED = {
+    "workflowId": "w1",
+    "status": "FAILED",
+    "tasks": [{"referenceTaskName": "prepare", "retryCount": RETRIES, "status": "FAILED"}],
+}
+
+
+@pytest.mark.parametrize("calm", [False, True])
+def test_what_ran_out_of_tries_is_retried_while_there_are_faults_and_not_in_the_calm(workflows, calm):
+    workflows.begin("b", calm=calm)
+    workflows.api.workflow.return_value = FAILED
+    workflows.look("b", meddle=False)
+    assert workflows.api.retry.called is not calm
+    assert workflows.all_ended == ([FAILED] if calm else [])
+    assert workflows.branches["b"].calm == ({"w1"} if calm else set())
+
+
+def test_the_person_terminates_what_is_young_and_leaves_what_may_hang(workflows):
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "status": "TERMINATED"}
+    workflows._began["w1"] -= PATIENCE_SECONDS
+    workflows.terminate_one()
+    assert not workflows.api.terminate.called
+    workflows._began["w1"] += PATIENCE_SECONDS
+    workflows.terminate_one()
+    workflows.api.terminate.assert_called_once_with("w1")
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.9])
+def test_what_is_begun_anew_counts_as_terminated_no_more(workflows, monkeypatch, chance):
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "status": "TERMINATED"}
+    monkeypatch.setattr(workflows._chance, "random", lambda: chance)
+    workflows.terminate_one()
+    assert workflows.branches["b"].terminated == (set() if chance < 0.5 else {"w1"})
+    assert workflows.branches["b"].meddled == {"w1"}
+
+
+def test_of_what_does_not_end_the_tries_are_told(workflows):
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "status": "RUNNING"}
+    told = workflows.told_of_running()
+    assert "w1 is RUNNING" in told
+    assert "referenceTaskName prepare, status FAILED" in told
 
 
 def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
