@@ -15,6 +15,7 @@ INCIDENTS = "incidents in simulated schedules"
 BROKEN_SCHEDULES = "simulated schedules that broke a promise"
 FAULTS = "faults set off, each run checked"
 BROKEN_POINTS = "calls at which a fault broke a promise"
+POINTS = "calls of attempts that faults were to meet, one by one"
 KILLS = "`perago run` killed and resumed"
 NEMESIS = "what the nemesis did"
 NEMESIS_FAULTS = "promises broken under the nemesis"
@@ -80,6 +81,10 @@ def _single(counter: Counter[str]) -> float:
     return float(sum(count for name, count in counter.items() if not name.endswith("/pairs")))
 
 
+def _share_met(counter: Counter[str]) -> float:
+    return 100 * counter["met"] / counter["there"] if counter["there"] else 0.0
+
+
 def _killed(counter: Counter[str]) -> float:
     return float(sum(count for name, count in counter.items() if name.startswith("kill ")))
 
@@ -104,6 +109,14 @@ FIGURES = (
         _single,
         "make test TESTS=tests/faults",
         least={SHORT: 4_000, FULL: 4_000},
+    ),
+    Figure(
+        "calls of the swept attempts that met the fault",
+        POINTS,
+        _share_met,
+        "make test TESTS=tests/faults",
+        least={SHORT: 100, FULL: 100},
+        unit=" %",
     ),
     Figure("of these points broke a promise", BROKEN_POINTS, _all, "make test TESTS=tests/faults", most=0),
     Figure(

@@ -14,6 +14,7 @@ ENOUGH = {
     figures.BROKEN_SCHEDULES: Counter(),
     figures.INCIDENTS: Counter({"crash at body": 30, "lost at poll": 80}),
     figures.FAULTS: Counter({"git/lost": 4_000, "memory/pairs": 9}),
+    figures.POINTS: Counter(there=4_000, met=4_000),
     figures.BROKEN_POINTS: Counter(),
     figures.KILLS: Counter({"at random": 100}),
     figures.NEMESIS: Counter({"kill executors": 30, "kill supervisors, at random": 2, "hosts stopped": 5}),
@@ -40,6 +41,7 @@ def test_more_is_wanted_of_a_full_run():
     ("heading", "counter", "name"),
     [
         (figures.BROKEN_POINTS, Counter(broken=1), "of these points broke a promise"),
+        (figures.POINTS, Counter(there=4_000, met=3_999), "calls of the swept attempts that met the fault"),
         (figures.NEMESIS_FAULTS, Counter(orphans=1), "orphans after the nemesis"),
         (figures.RACES, Counter(RACED, lost_heads=1), "commits lost"),
         (figures.RACES, Counter(RACED, ghosts=1), "published twice, or by somebody who said it was not"),
@@ -60,4 +62,5 @@ def test_the_table_has_the_figures_units_and_the_reference():
     counts = {**ENOUGH, figures.REFERENCE_RACES: Counter(rounds=200, lost_heads=17)}
     lines = figures.table(figures.judge(counts, figures.SHORT), figures.SHORT)
     assert "| recovery, p99 | told | 21.5 s |  | `make nemesis MINUTES=4` |" in lines
+    assert any("| at least 100 % | 100 % |" in line for line in lines)
     assert "| commits lost | 0 | 0 | 17 | `make races ROUNDS=1000` |" in lines

@@ -32,6 +32,12 @@ def fault_counts(counted):
 
 
 @pytest.fixture
+def point_counts(counted):
+    """Calls that faults were to meet, and those that they met."""
+    return counted(figures.POINTS)
+
+
+@pytest.fixture
 def broken_points(counted):
     """Calls at which a fault broke a promise, by what they swept."""
     return counted(figures.BROKEN_POINTS)

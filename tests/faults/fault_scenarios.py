@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fault_stores import Repository
@@ -101,19 +101,30 @@ def run_with(world: World, kind: Kind, faults: Faults) -> list[str]:
     return world.broken_promises()
 
 
+@dataclass
+class Swept:
+    """What a sweep came to.
+
+    Attributes:
+        met: calls that met the fault.
+        there: calls of the try when none does.
+        broken: promises, by the call that met the fault.
+    """
+
+    met: int = 0
+    there: int = 0
+    broken: dict[str, list[str]] = field(default_factory=dict)
+
+
 def sweep_scenario(
     directory: Path,
     repository: type[Repository],
     scenario: Scenario,
     kind: Kind,
     plant: Callable[[World], object] = lambda _: None,
-) -> tuple[int, dict[str, list[str]]]:
-    """One run for each call of the scenario's try, with the fault there.
-
-    Returns:
-        how many calls there were, and the promises that were broken, by the call that met the fault.
-    """
-    broken: dict[str, list[str]] = {}
+) -> Swept:
+    """One run for each call of the scenario's try, with the fault there; the last one's meets none."""
+    swept = Swept()
 
     def run(number: int) -> Faults:
         world = World(directory / str(number), repository, scenario)
@@ -122,8 +133,10 @@ def sweep_scenario(
         found = run_with(world, kind, faults)
         if found:
             where = faults.points[number - 1] if faults.fired else "no call"
-            broken[f"{number}: {where}"] = found
+            swept.broken[f"{number}: {where}"] = found
+        swept.there = len(faults.points)
         world.remove()
         return faults
 
-    return sweep(run), broken
+    swept.met = sweep(run)
+    return swept

@@ -16,7 +16,7 @@ from perago.testing.faults import InjectedError, TappedStore
 
 def caught(directory, scenario, kind, plant):
     """The broken promises, one text."""
-    _, broken = sweep_scenario(directory, MemoryRepository, SCENARIOS[scenario], KINDS[kind], plant)
+    broken = sweep_scenario(directory, MemoryRepository, SCENARIOS[scenario], KINDS[kind], plant).broken
     return "\n".join(f"{where}: {promise}" for where, promises in broken.items() for promise in promises)
 
 

@@ -9,10 +9,11 @@ from fault_stores import STORES
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("store", STORES)
 def test_nothing_is_lost_or_done_twice_wherever_a_fault_strikes(
-    fast_path, fault_counts, broken_points, store, scenario, kind
+    fast_path, fault_counts, point_counts, broken_points, store, scenario, kind
 ):
-    points, broken = sweep_scenario(fast_path, STORES[store], SCENARIOS[scenario], KINDS[kind])
-    fault_counts[f"{store}/{kind.partition(',')[0]}"] += points
-    broken_points[f"{store}/{kind}"] += len(broken)
-    assert broken == {}
-    assert points >= 5
+    swept = sweep_scenario(fast_path, STORES[store], SCENARIOS[scenario], KINDS[kind])
+    fault_counts[f"{store}/{kind.partition(',')[0]}"] += swept.met
+    point_counts.update(there=swept.there, met=swept.met)
+    broken_points[f"{store}/{kind}"] += len(swept.broken)
+    assert swept.broken == {}
+    assert swept.there >= 5

@@ -97,8 +97,9 @@ def repositories(lakefs_server):
     ("kind", "scenario"), [(kind, scenario) for kind, scenarios in SWEPT.items() for scenario in scenarios]
 )
 def test_nothing_is_lost_or_done_twice_wherever_a_fault_strikes(tmp_path, repositories, counted, kind, scenario):
-    points, broken = sweep_scenario(tmp_path, repositories, SCENARIOS[scenario], KINDS[kind])
-    counted(figures.FAULTS)[f"lakefs/{kind.partition(',')[0]}"] += points
-    counted(figures.BROKEN_POINTS)[f"lakefs/{kind}"] += len(broken)
-    assert broken == {}
-    assert points >= 5
+    swept = sweep_scenario(tmp_path, repositories, SCENARIOS[scenario], KINDS[kind])
+    counted(figures.FAULTS)[f"lakefs/{kind.partition(',')[0]}"] += swept.met
+    counted(figures.POINTS).update(there=swept.there, met=swept.met)
+    counted(figures.BROKEN_POINTS)[f"lakefs/{kind}"] += len(swept.broken)
+    assert swept.broken == {}
+    assert swept.there >= 5

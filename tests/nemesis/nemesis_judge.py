@@ -173,10 +173,15 @@ def journal_faults(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     stale: set[str] = set()
     for entry in entries:
         execution, event = entry.get("execution"), entry.get("event")
-        if event == "fence.failed" and entry.get("error") == "StaleAttemptError":
+        if is_stale(entry):
             stale.add(str(execution))
         elif event in ("stage.started", "publish.started") and execution in stale:
             yield f"execution {execution} of task {entry.get('task')} came to {event} after its fence had failed"
+
+
+def is_stale(entry: Mapping[str, Any]) -> bool:
+    """Whether a line of the journal tells of a fence that saw another execution."""
+    return entry.get("event") == "fence.failed" and entry.get("error") == "StaleAttemptError"
 
 
 def output_ref(task: Any) -> str | None:

@@ -18,6 +18,7 @@ import nemesis_hook
 import psutil
 from nemesis_cells import PHASES, Cell, Tally, kill_cells, stop_cells
 from nemesis_host import Host, processes_of, resume
+from nemesis_judge import is_stale
 from nemesis_proxy import SpoiledTraffic
 from nemesis_recovery import Blow
 from nemesis_workflows import Workflows
@@ -200,7 +201,7 @@ class Nemesis:
             del self._orders[order.number]
 
     def _read_journal(self) -> None:
-        """Which orders were obeyed."""
+        """Which orders were obeyed, and how many attempts found at their fence that they were stale."""
         path = self._directory / nemesis_hook.JOURNAL
         if not path.exists():
             return
@@ -214,6 +215,8 @@ class Nemesis:
             entry = json.loads(line)
             if "order" in entry:
                 self._obeyed(entry)
+            elif is_stale(entry):
+                self.done["stale at their fence"] += 1
 
     def _obeyed(self, entry) -> None:
         number = int(entry["order"].rpartition(".")[2])

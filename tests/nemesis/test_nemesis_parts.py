@@ -16,6 +16,7 @@ import nemesis_workflows
 import pytest
 from nemesis_cells import PHASES, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis_recovery import Blow, percentile, recoveries
+from nemesis_run import Nemesis, Scale
 from nemesis_secrets import secrets_in_files, secrets_in_values, told_by
 from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows
 
@@ -125,6 +126,20 @@ def test_of_what_does_not_end_the_tries_are_told(workflows):
     told = workflows.told_of_running()
     assert "w1 is RUNNING" in told
     assert "referenceTaskName prepare, status FAILED" in told
+
+
+def test_the_journal_tells_of_orders_that_were_obeyed_and_of_stale_attempts(workflows, tmp_path):
+    scale = Scale(seconds=1, most_seconds=1, workflows=1, least=1)
+    nemesis = Nemesis(workflows, [], (None, None), [], tmp_path, scale, random.Random(1), [])
+    cell = Cell("kill executor before", "body")
+    nemesis._give_order(cell, "started", "kill-executor")
+    nemesis_hook.note(tmp_path, order="body.started.kill-executor.1", supervisor=1, task="t1")
+    nemesis_hook.note(tmp_path, event="fence.failed", error="StaleAttemptError", task="t2", execution="e2")
+    nemesis_hook.note(tmp_path, event="fence.failed", error="StoreError", task="t3", execution="e3")
+    nemesis._read_journal()
+    assert nemesis.kills.counts == {cell: 1}
+    assert nemesis.done == {"kill executors": 1, "stale at their fence": 1}
+    assert [blow.tasks for blow in nemesis.blows] == [("t1",)]
 
 
 def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
