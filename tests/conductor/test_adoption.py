@@ -207,6 +207,28 @@ def test_a_rerun_while_the_old_execution_still_runs_refuses_that_one(scene):
     assert scene.line() == [again.ref]
 
 
+def test_a_failed_try_that_a_rerun_of_a_later_task_hands_out_completes_as_the_one_that_did(scene):
+    """It computes nothing, and the branch has no commit of it."""
+    one, two = scene.step("one"), scene.step("two")
+    flow = scene.define(on_workspace(one, "one"), on_workspace(two, "two", after("one")))
+    workflow = scene.start(flow)
+    failing = scene.take(one)
+    scene.api.update({"taskId": failing.task_id, "workflowInstanceId": workflow}, "FAILED")
+    before = scene.run(one, scene.take(one))
+    last = scene.take(two)
+    replaced = scene.run(two, last)
+    assert scene.status(workflow) == "COMPLETED"
+    scene.api.rerun(workflow, last.task_id)
+    anew = scene.run(two, scene.take(two))
+    again = scene.take(one)
+    assert again.task_id == failing.task_id
+    ended = scene.run(one, again)
+    assert (ended.status, ended.ref, ended.run, ended.body_ran) == ("COMPLETED", before.ref, before.run, False)
+    assert ended.reported == Reported.RECORDED
+    assert scene.status(workflow) == "COMPLETED"
+    assert scene.line() == [anew.ref, replaced.ref, before.ref]
+
+
 def test_a_restart_computes_again_and_replaces(scene):
     """New task ids; those of the old ones are gone from the record, and their commits are abandoned."""
     one, two = scene.step("one"), scene.step("two")

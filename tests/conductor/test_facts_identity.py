@@ -1,5 +1,7 @@
 """What tells executions apart on a Conductor server. The fences rest on it, and must notice a change."""
 
+import time
+
 from servers.conductor_api import fresh, simple
 
 IDENTITY = ("taskId", "retryCount", "scheduledTime", "pollCount")
@@ -75,6 +77,26 @@ def test_a_rerun_from_a_later_task_hands_out_the_failed_tries_of_those_before_it
     conductor.rerun(workflow, last["taskId"])
     assert conductor.wait_for_task(two)["taskId"] == last["taskId"]
     assert execution(conductor.wait_for_task(one)) == {**execution(failed), "pollCount": 2}
+
+
+def test_a_failed_try_that_a_rerun_handed_out_never_times_out(conductor):
+    """It has been retried already, so that the server looks at it no more: the workflow stays RUNNING."""
+    one, two = conductor.define_task(fresh("one"), responseTimeoutSeconds=2), conductor.define_task(fresh("two"))
+    workflow = conductor.start_workflow(conductor.define_workflow(fresh("flow"), [simple(one, "a"), simple(two, "b")]))
+    failed = conductor.wait_for_task(one)
+    conductor.update(failed, "FAILED")
+    conductor.update(conductor.wait_for_task(one), "COMPLETED")
+    last = conductor.wait_for_task(two)
+    conductor.update(last, "COMPLETED")
+    conductor.wait_for_end(workflow)
+    conductor.rerun(workflow, last["taskId"])
+    conductor.update(conductor.wait_for_task(two), "COMPLETED")
+    assert conductor.wait_for_task(one)["taskId"] == failed["taskId"]
+    time.sleep(4)
+    conductor.decide(workflow)
+    assert conductor.task(failed["taskId"])["status"] == "IN_PROGRESS"
+    assert conductor.workflow(workflow)["status"] == "RUNNING"
+    conductor.terminate(workflow)
 
 
 def test_a_workflow_retry_makes_a_new_task_and_retry_counts_go_on(conductor, make_flow):
