@@ -1,7 +1,7 @@
 """Phases as log lines of the standard library's logging, logger `perago.attempt`.
 
-A failure to clean is a warning: nothing else will tell of it. Every other phase is a debug line; what failed the
-attempt stands in its result.
+A failure to clean is a warning, and so is what a store does not guarantee of a publication: nothing else will tell of
+them. Every other event is a debug line; what failed the attempt stands in its result.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ _LOGGER = logging.getLogger("perago.attempt")
 
 def log_event(event: Event) -> None:
     """Write one event as a log line; the fields go with it as `extra`."""
-    warn = event.phase is Phase.CLEAN and event.kind == "failed"
-    level = logging.WARNING if warn else logging.DEBUG
+    failed_to_clean = event.phase is Phase.CLEAN and event.kind == "failed"
+    not_guaranteed = event.phase is Phase.PUBLISH and event.kind == "progress" and "fence" in event.attributes
+    level = logging.WARNING if failed_to_clean or not_guaranteed else logging.DEBUG
     if not _LOGGER.isEnabledFor(level):
         return
     about = "; ".join(f"{name}={value}" for name, value in event.attributes.items())

@@ -75,6 +75,8 @@ class Journal:
         elif event.event == "progress":
             if event.phase == Phase.BODY:
                 self._take_progress(job, event.attributes)
+            elif event.phase == Phase.PUBLISH and "fence" in event.attributes:
+                self._warn_of_fence(job, event.attributes)
         else:
             self._end_phase(job, event)
 
@@ -128,6 +130,12 @@ class Journal:
         self._on_change()
         if time.monotonic() - self._told.get(job.execution_id, float("-inf")) >= PROGRESS_SECONDS:
             self._tell_progress(job)
+
+    def _warn_of_fence(self, job: Job, attributes: dict[str, Any]) -> None:
+        """Pass on what the store does not guarantee of what it has just published."""
+        text = f"{attributes['fence']}."
+        self._lines.add(job.attempt, f"WARNING {text}")
+        self.tell(logging.WARNING, text, job, ref=attributes.get("ref"))
 
     def _tell_progress(self, job: Job) -> None:
         self._told[job.execution_id] = time.monotonic()

@@ -1,0 +1,57 @@
+"""What a worker takes down of an attempt's phases."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from perago.ports import Event, Phase
+from perago.telemetry.logs import log_event
+from perago.testing.contract.bench import ContractAttempt
+from perago.worker.executor_messages import PhaseEvent
+from perago.worker.job import Job
+from perago.worker.journal import Journal
+
+CAUTION = {"ref": "abc", "fence": "not guaranteed is this and that"}
+
+
+class Lines:
+    """A task's lines in the engine's log of it."""
+
+    def __init__(self):
+        self.added = []
+
+    def add(self, attempt, text):
+        self.added.append((attempt.task_id, text))
+
+
+def phase(name, event, **attributes):
+    return PhaseEvent(phase=name, event=event, seconds=0.0, attributes=attributes)
+
+
+def test_what_a_publication_does_not_guarantee_is_a_warning_in_both_logs(caplog):
+    caplog.set_level(logging.INFO)
+    lines, job = Lines(), Job(ContractAttempt(task_id="t"))
+    Journal(lines).phase(job, phase("publish", "progress", **CAUTION))
+    [record] = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "not guaranteed is this and that.")
+    assert (record.perago_fields["execution"], record.perago_fields["ref"]) == (job.execution_id, "abc")
+    assert lines.added == [("t", "WARNING not guaranteed is this and that.")]
+
+
+@pytest.mark.parametrize(("name", "attributes"), [("stage", {"files": 1}), ("publish", {"ref": "abc"})])
+def test_progress_of_a_store_is_no_line(caplog, name, attributes):
+    caplog.set_level(logging.INFO)
+    lines = Lines()
+    Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase(name, "progress", **attributes))
+    assert (caplog.records, lines.added) == ([], [])
+
+
+def test_without_a_worker_it_is_a_warning_too(caplog):
+    caplog.set_level(logging.INFO)
+    log_event(Event(phase=Phase.PUBLISH, kind="progress", attributes=CAUTION))
+    log_event(Event(phase=Phase.PUBLISH, kind="completed", attributes={"ref": "abc"}))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "fence=not guaranteed is this and that" in record.getMessage()
