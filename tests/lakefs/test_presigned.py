@@ -6,7 +6,7 @@ import pytest
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 from perago.workspace.cache import ObjectCache
-from servers.faults import Corrupt, CutBefore, Refuse, Rule
+from servers.faults import Corrupt, CutBefore, Refuse, Rule, Truncate
 from servers.fixtures import repository_on
 from servers.lakefs import LakeFSServer
 from servers.proxy import FaultProxy
@@ -75,16 +75,18 @@ def test_few_files_of_many_are_asked_for_one_by_one(there, tmp_path):
         server, name = there.servers.server, there.repository.name
         with transfer_to(there.servers.front.url, server, name, cache=cache) as transfer:
             download(transfer, commit, tmp_path / "first", exclude=["medium", "d/07"])
-            asked = len(there.at_server())
+            asked, taken = len(there.at_server()), len(there.at_store())
             download(transfer, commit, tmp_path / "second")
     assert files_of(tmp_path / "second") == FILES
     new = [seen.target for seen in there.at_server()[asked:]]
     assert [target for target in new if "ls?" in target and "presign" in target] == []
     assert len([target for target in new if "path=medium&presign=true" in target]) == 1
     assert len([target for target in new if "path=d%2F07" in target and "presign" not in target]) == 1
+    assert len([target for target in new if "path=medium" in target]) == 1
+    assert {seen.method for seen in there.at_store()[taken:]} == {"GET"}
 
 
-@pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), Refuse(500), Corrupt(5)], ids=repr)
+@pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), Refuse(500), Corrupt(5), Truncate(5)], ids=repr)
 def test_what_the_block_store_does_not_give_comes_from_the_server(there, tmp_path, fault):
     commit = fill(there)
     rule = there.servers.store.add(Rule(fault, method="GET", times=None))
@@ -95,7 +97,12 @@ def test_what_the_block_store_does_not_give_comes_from_the_server(there, tmp_pat
     assert rule.fired
 
 
-@pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), Refuse(500)], ids=["403", "cut", "500"])
+OTHER_CONTENT = Refuse(200, {"ETag": f'"{"0" * 32}"'}, b"")
+
+
+@pytest.mark.parametrize(
+    "fault", [Refuse(403), CutBefore(), Refuse(500), OTHER_CONTENT], ids=["403", "cut", "500", "took it otherwise"]
+)
 def test_what_the_block_store_does_not_take_goes_to_the_server(there, fault):
     rule = there.servers.store.add(Rule(fault, method="PUT", times=None))
     commit = fill(there)

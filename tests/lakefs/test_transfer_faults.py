@@ -1,6 +1,7 @@
 """Moving data through a proxy that spoils it: what can be repeated is, the rest is an error, nothing wrong stays."""
 
 import hashlib
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -11,9 +12,11 @@ import pytest
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
+from perago.http import session
+from perago.stores.lakefs import calls_objects
 from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.workspace.cache import ObjectCache
-from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Swallow, Truncate
+from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Stall, Swallow, Truncate
 from servers.proxy import FaultProxy
 
 FILES = {f"d/{number:03}": b"%d" % number * 50 for number in range(60)} | {"large": noise(20 * MIB), "empty": b""}
@@ -75,8 +78,41 @@ def test_an_upload_gets_over_what_passes(spoilt, fault):
 @pytest.mark.parametrize("after", [0, 5 * MIB, 16 * MIB - 1], ids=lambda size: f"after {size}")
 def test_a_large_file_goes_on_where_it_was_cut(spoilt, commit, tmp_path, after):
     rule = spoilt.proxy.add(Rule(CutResponse(after), method="GET", path="path=large"))
+    asked = ranges_asked(spoilt.transfer)
     download(spoilt.transfer, commit, tmp_path / "target", include=["large"])
     assert files_of(tmp_path / "target") == {"large": FILES["large"]}
+    assert rule.fired == 1
+    *parts, again = asked
+    assert sorted(parts) == [(0, 16 * MIB - 1), (16 * MIB, 20 * MIB - 1)]
+    assert again in [(first + min(after, last + 1 - first), last) for first, last in parts]
+
+
+def ranges_asked(transfer):
+    """First and last byte of each streamed request, from now on, in their order."""
+    asked = []
+    original = transfer.client.session.stream
+
+    def noted(request, *, timeout):
+        asked.append(tuple(map(int, request.headers["Range"].removeprefix("bytes=").split("-"))))
+        return original(request, timeout=timeout)
+
+    transfer.client.session.stream = noted
+    return asked
+
+
+def test_a_large_file_that_stops_coming_is_asked_for_again(spoilt, commit, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "STALL_SECONDS", 0.5)
+    rule = spoilt.proxy.add(Rule(Stall(5 * MIB), method="GET", path="path=large"))
+    download(spoilt.transfer, commit, tmp_path / "target", include=["large"])
+    assert files_of(tmp_path / "target") == {"large": FILES["large"]}
+    assert rule.fired == 1
+
+
+def test_a_small_file_that_stops_coming_ends_at_its_deadline(spoilt, commit, tmp_path, monkeypatch):
+    monkeypatch.setattr(calls_objects, "CALL_SECONDS", 1.0)
+    rule = spoilt.proxy.add(Rule(Stall(1), method="GET", path="path=d%2F007"))
+    with pytest.raises(LakeFSError, match="no whole answer in time"):
+        download(spoilt.transfer, commit, tmp_path / "target", include=["d/007"])
     assert rule.fired == 1
 
 
@@ -99,6 +135,34 @@ def test_what_stays_damaged_is_an_error(spoilt, commit, tmp_path, fault, path):
     spoilt.proxy.add(Rule(fault, method="GET", path=f"objects.path={path.replace('/', '%2F')}", times=None))
     with pytest.raises(DamagedObjectError, match=path):
         download(spoilt.transfer, commit, tmp_path / "target")
+
+
+def received(path, *, size=None):
+    """The server's word that it got other content for a file than was sent."""
+    size = len(FILES[path]) if size is None else size
+    stats = {"path": path, "physical_address": "local://other", "checksum": "0" * 32, "size_bytes": size}
+    return Refuse(201, body=json.dumps(stats).encode())
+
+
+OTHERWISE = {"other bytes": None, "other size": 3}
+
+
+@pytest.mark.parametrize("path", ["d/007", "large"])
+@pytest.mark.parametrize("size", OTHERWISE.values(), ids=OTHERWISE)
+def test_what_arrived_otherwise_is_sent_again(spoilt, size, path):
+    name = f"objects.path={path.replace('/', '%2F')}"
+    rule = spoilt.proxy.add(Rule(received(path, size=size), method="POST", path=name))
+    upload(spoilt.transfer, "main", spoilt.source)
+    assert spoilt.repository.files(spoilt.repository.commit("main")["id"]) == FILES
+    assert rule.fired == 1
+
+
+@pytest.mark.parametrize("path", ["d/007", "large"])
+def test_what_arrives_otherwise_each_time_is_an_error(spoilt, path):
+    name = f"objects.path={path.replace('/', '%2F')}"
+    spoilt.proxy.add(Rule(received(path), method="POST", path=name, times=None))
+    with pytest.raises(DamagedObjectError, match=f"{path}.*damaged on the way"):
+        upload(spoilt.transfer, "main", spoilt.source)
 
 
 def test_a_listing_that_is_no_listing_is_an_error(spoilt, commit, tmp_path):
