@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from publication_support import FENCE_PATH, eventually
 
-from perago.errors import HeadMovedError, ObjectNameError, PublishFenceError, StoreError
+from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, PublishFenceError, StoreError
 from perago.models import Merge, Publish, StagedWorkspace
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING
@@ -172,6 +172,21 @@ def test_a_branch_that_was_reset_by_hand_is_no_place_to_publish(bench):
     with pytest.raises(PublishFenceError, match="not among the last"):
         bench.history(base)
     assert bench.head() == root
+
+
+def test_a_branch_that_is_gone_by_now_is_named(bench):
+    base = bench.commit({"a": b"1"}, "other")
+    work = bench.lay_out(base, branch="other")
+    work.edit({"b": b"2"})
+    staged = bench.stage(work)
+    with bench.raw() as repository:
+        repository.delete_branch("other")
+    with pytest.raises(BranchNotFoundError, match="no branch 'other'"):
+        staged.publish()
+    staged.clean()
+    with bench.raw() as repository:
+        assert repository.branches() == ["main"]
+    assert bench.staged() == []
 
 
 def test_tags_and_commits_are_no_branches(bench):

@@ -1,5 +1,6 @@
 """Who keeps a publication off a head that it was not made for, and what is said where nobody can."""
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,7 @@ from perago.errors import (
 )
 from perago.models import Merge, Publish
 from perago.ports import Phase
-from servers.faults import Delay, Rule
+from servers.faults import Delay, Refuse, Rule
 from servers.lakefs_hooks import store_on
 
 VETO = b"""name: quality gate
@@ -74,6 +75,46 @@ def test_a_server_without_hooks_publishes_nothing_and_says_what_can_be_done(make
     assert (bench.line(), bench.staged()) == ([base], [])
 
 
+@pytest.mark.parametrize("empty", [False, True], ids=["content", "an empty commit"])
+def test_hooks_that_are_switched_off_after_the_canary_are_found_out_afterwards(make_bench, start_lakefs, empty):
+    """A person commits between the look at the head and the merge, which nothing refuses any more."""
+    server = start_lakefs()
+    bench = make_bench(server, proxied=True)
+    base = bench.publish(bench.commit({"a": b"1"}), {"b": b"2"})
+    staged = bench.staged_edit(base, {"c": b"3"})
+    server.kill()
+    config = server.directory / "lakefs.yaml"
+    settings = json.loads(config.read_text())
+    settings["actions"]["enabled"] = False
+    config.write_text(json.dumps(settings))
+    server.start()
+    late = bench.proxy.add(Rule(Delay(2), method="POST", path="/merge/main"))
+    with ThreadPoolExecutor(1) as threads:
+        publishing = threads.submit(staged.publish)
+        eventually(lambda: late.fired, "the merge is on its way")
+        with bench.raw() as repository:
+            if not empty:
+                repository.put("main", "theirs", b"4")
+            person = repository.commit("main", allow_empty=empty)["id"]
+        with pytest.raises(PublishFenceError, match=r"actions\.enabled.*Nothing is lost") as refused:
+            publishing.result(SECONDS)
+    assert not isinstance(refused.value, HeadMovedError)
+    assert bench.line()[1:3] == [person, base]
+    assert bench.newest(base).counting_stamp is None
+
+
+def test_a_merge_that_holds_other_content_is_no_publication(proxied):
+    base = proxied.publish(proxied.commit({"a": b"1"}), {"b": b"2"})
+    staged = proxied.staged_edit(base, {"c": b"3"})
+    with proxied.raw() as repository:
+        staged_commit = repository.show(staged.workspace.commit)
+    other = staged_commit | {"parents": [base, staged_commit["id"]], "meta_range_id": "0" * 64}
+    merged = proxied.proxy.add(Rule(Refuse(200, body=json.dumps(other).encode()), method="GET", path="/commits/"))
+    with pytest.raises(PublishFenceError):
+        staged.publish()
+    assert merged.fired == 1
+
+
 @pytest.mark.parametrize("fence", ["", "Exact", "none", None])
 def test_other_kinds_of_fence_are_a_configuration_error(lakefs_server, fence):
     with pytest.raises(RuntimeConfigError, match="'exact' or 'cooperative'"):
@@ -85,6 +126,21 @@ def test_another_hook_that_refuses_is_named(bench):
     with pytest.raises(PublishVetoedError, match=r"'enough_rows' of action 'quality gate'.*only 3 rows") as refused:
         bench.publish(base, {"b": b"2"})
     assert not isinstance(refused.value, PublishFenceError)
+    assert (bench.line(), bench.staged()) == ([base], [])
+
+
+def test_a_hook_that_refuses_every_merge_is_named_and_not_taken_for_the_fence(bench):
+    """It refuses the canary's merge too, beside Perago's own hook."""
+    base = bench.put_action("gate.yaml", VETO.replace(b"    branches: [main]\n", b""))
+    with pytest.raises(PublishVetoedError, match=r"'enough_rows' of action 'quality gate'.*only 3 rows"):
+        bench.publish(base, {"b": b"2"})
+    assert (bench.line(), bench.staged()) == ([base], [])
+
+
+def test_a_hook_that_refuses_the_commit_on_the_staging_branch_is_named(bench):
+    base = bench.put_action("gate.yaml", VETO.replace(b"pre-merge", b"pre-commit").replace(b"[main]", b"['perago-*']"))
+    with pytest.raises(StoreError, match=r"'quality gate' hook 'enough_rows'.*only 3 rows"):
+        bench.publish(base, {"b": b"2"})
     assert (bench.line(), bench.staged()) == ([base], [])
 
 
