@@ -1,10 +1,12 @@
 """Facts of lakeFS: URLs that are signed, where the block store has them."""
 
 import hashlib
+import time
 import urllib.request
 
 import pytest
 
+from perago.stores.lakefs.sources import FRESH_SECONDS
 from servers.fixtures import repository_on
 
 
@@ -38,12 +40,20 @@ def test_a_listing_gives_urls_instead_of_addresses(repository):
     signed = repository.expect("GET", "/refs/main/objects/ls", query={"presign": True})["results"][0]
     assert signed["physical_address"].startswith("http://127.0.0.1:")
     assert {signed[name] == made[name] for name in ("path", "checksum", "size_bytes")} == {True}
-    assert signed["physical_address_expiry"] > signed["mtime"]
+    assert signed["physical_address_expiry"] > time.time() + 2 * FRESH_SECONDS
     with urllib.request.urlopen(signed["physical_address"], timeout=30) as response:
         assert response.read() == b"content"
     request = urllib.request.Request(signed["physical_address"], headers={"Range": "bytes=2-4"})
     with urllib.request.urlopen(request, timeout=30) as response:
         assert (response.status, response.read()) == (206, b"nte")
+
+
+def test_a_read_is_redirected_to_the_block_store(repository):
+    repository.put("main", "a", b"content")
+    answer = repository.call("GET", "/refs/main/objects", query={"path": "a", "presign": True})
+    assert answer.status == 302
+    with urllib.request.urlopen(answer.headers["Location"], timeout=30) as response:
+        assert response.read() == b"content"
 
 
 def test_an_upload_straight_to_the_block_store_is_seen_when_it_is_linked(repository):

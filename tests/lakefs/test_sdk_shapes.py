@@ -45,6 +45,7 @@ def model_of(method, path, status):
         ("PUT", "backing", 200): lakefs_sdk.ObjectStats,
         ("GET", "runs", 200): lakefs_sdk.ActionRunList,
         ("GET", "hooks", 200): lakefs_sdk.HookRunList,
+        ("GET", "branch_protection", 200): lakefs_sdk.BranchProtectionRule,
     }
     return table.get((method, path, status))
 
@@ -105,7 +106,9 @@ def watched(lakefs_on_s3):
                 seen.add(("sent", request.method, kind))
             model = model_of(request.method, kind, answer.status)
             if model is not None:
-                model.from_dict(json.loads(answer.body))
+                answered = json.loads(answer.body)
+                for document in answered if isinstance(answered, list) else [answered]:
+                    model.from_dict(document)
                 seen.add(("got", request.method, kind))
             return answer
 
@@ -116,6 +119,7 @@ def watched(lakefs_on_s3):
 def test_the_sdk_reads_what_we_send_and_get(watched, tmp_path):
     repository, transfer, seen = watched
     name, client, run = repository.name, transfer.client, transfer.loop.run
+    repository.expect("PUT", "/settings/branch_protection", data=[{"pattern": "release"}])
     repository.commit_files("main", {"a": b"1"})
     head = repository.head("main")
     repository.expect("POST", "/tags", data={"id": "t", "ref": "main"})
@@ -123,6 +127,7 @@ def test_the_sdk_reads_what_we_send_and_get(watched, tmp_path):
     async def every_call():
         await client.get_config()
         await client.get_repository(name)
+        assert await client.get_protected_branches(name) == ["release"]
         await client.create_repository(f"{name}-2", f"s3://perago/{name}-2")
         await client.create_branch(name, "stage", head, hidden=True)
         assert (await client.get_branch(name, "stage")).commit_id == head
@@ -163,7 +168,7 @@ def test_the_sdk_reads_what_we_send_and_get(watched, tmp_path):
 
     run(every_call())
     assert {(method, kind) for way, method, kind in seen if way == "sent"} == set(SENT)
-    assert len([kind for kind in seen if kind[0] == "got"]) == 21
+    assert len([kind for kind in seen if kind[0] == "got"]) == 22
 
 
 def test_the_sdk_reads_what_a_transfer_sends_and_gets(watched, tmp_path):
