@@ -137,3 +137,14 @@ def test_where_it_cannot_be_built_the_reason_is_said(machine, tmp_path):
     assert "1 skipped" in said
     assert "NOT TESTED HERE (1): needs lakeFS, which could not be built" in said
     assert "no space left on device" in said
+
+
+def test_a_server_that_is_named_is_used_and_nothing_is_built(machine, tmp_path, lakefs_server):
+    (tmp_path / "bin" / "go").unlink()
+    named = {
+        "PERAGO_TEST_LAKEFS_URL": lakefs_server.url,
+        "PERAGO_TEST_LAKEFS_ACCESS_KEY_ID": lakefs_server.access_key_id,
+        "PERAGO_TEST_LAKEFS_SECRET_ACCESS_KEY": lakefs_server.secret_access_key,
+        "PERAGO_TEST_LAKEFS_STORAGE": lakefs_server.storage,
+    }
+    assert "1 passed" in run_a_test(machine, tmp_path, CI="true", **named)
