@@ -11,6 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import Pipeline, surroundings
 
+from servers.fixtures import repository_on
+
 
 @pytest.fixture(autouse=True)
 def nothing_stays():
@@ -44,3 +46,26 @@ def test_a_workflow_of_three_from_register_to_the_published_commit(
         assert worker.wait() == 0
     assert lakefs_server.secret_access_key not in worker.told()
     assert all(lakefs_server.secret_access_key not in path.read_text() for path in worker.logs.iterdir())
+
+
+def test_what_cooperative_publications_do_not_guarantee_is_said_of_each(
+    conductor, conductor_server, lakefs_without_actions, tmp_path
+):
+    with repository_on(lakefs_without_actions) as repository:
+        variables = surroundings(conductor_server, lakefs_without_actions)
+        pipeline = Pipeline(conductor, repository, variables, tmp_path)
+        with pipeline.worker("worker", PERAGO_FENCE="cooperative") as worker:
+            worker.wait_ready()
+            found = pipeline.api.wait_for_end(pipeline.start("main"), 120)
+            assert found["status"] == "COMPLETED"
+            worker.signal(signal.SIGTERM)  # what is still to be told is told before it ends
+            assert worker.wait() == 0
+        published = [task for task in found["tasks"] if task["referenceTaskName"] != "count"]
+        warned = [line for line in worker.lines() if "not guaranteed" in line["message"]]
+        assert {line["level"] for line in warned} == {"WARNING"}
+        assert [(line["task_id"], line["ref"]) for line in warned] == [
+            (task["taskId"], task["outputData"]["workspace"]["ref"]) for task in published
+        ]
+        for task in published:
+            logged = pipeline.api.expect("GET", f"/tasks/{task['taskId']}/log")
+            assert len([entry for entry in logged if "not guaranteed" in entry["log"]]) == 1
