@@ -24,8 +24,23 @@ PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 UNIT = (DEPLOY / "systemd" / "perago-worker@.service").read_text()
-WORKER = {it["kind"]: it for it in yaml.safe_load_all((DEPLOY / "kubernetes" / "worker.yaml").read_text())}
-SCALING = yaml.safe_load((DEPLOY / "kubernetes" / "scaling.yaml").read_text())
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Takes no key twice, as Kubernetes does not; YAML's usual reader lets the last one stand."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key stands twice, {node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
+def _documents(name):
+    return list(yaml.load_all((DEPLOY / "kubernetes" / name).read_text(), StrictLoader))
+
+
+WORKER = {it["kind"]: it for it in _documents("worker.yaml")}
+(SCALING,) = _documents("scaling.yaml")
 POD = WORKER["StatefulSet"]["spec"]["template"]
 (CONTAINER,) = POD["spec"]["containers"]
 GIB = 1024**3
