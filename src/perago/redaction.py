@@ -16,7 +16,7 @@ MASK = "**********"
 """What stands in a secret's place; the same text that pydantic's `SecretStr` dumps to."""
 
 _WORDS = (
-    "passw(?:or)?ds?|passphrases?|pwd|secrets?|token|(?:api|access|private|secret|signing|encryption)_?keys?"
+    "passw(?:or)?ds?|passphrases?|pwd|secrets?|token|(?:api|auth|access|private|secret|signing|encryption)_?keys?"
     "|credentials?|authorization"
 )
 _SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
@@ -27,7 +27,8 @@ _ASSIGNED = re.compile(
     rf"(?i)((?:{_WORDS})[\"']?\s{{0,8}}[:=]\s{{0,8}}(?:(?:bearer|basic|token)\s{{1,8}})?)"
     r"(?:\"[^\"\n]{0,1024}\"|'[^'\n]{0,1024}'|[^\s,;&\"'}]+)"
 )
-_SIGNED = re.compile(r"(?i)([?&](?:[a-z-]{0,32}signature|[a-z-]{0,32}credential|sig)=)[^&\s\"'<>]{1,4096}")
+# In a URL, also where a page writes "&amp;" for "&", and in a header "Authorization".
+_SIGNED = re.compile(r"(?i)((?:signature|[?&;]sig)=)[^&\s\"'<>]{1,4096}")
 _USERINFO = re.compile(r"://([^/\s@:]{0,512}):([^/\s@]{1,512})@")
 
 _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password elsewhere

@@ -1,10 +1,14 @@
 """Moving data where the server gives URLs of its block store: it goes there, with no credentials of ours."""
 
+import logging
+import re
+import traceback
 from types import SimpleNamespace
 
 import pytest
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
+from perago.stores.lakefs.failure import LakeFSError
 from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, Refuse, Rule, Truncate
 from servers.fixtures import repository_on
@@ -133,3 +137,33 @@ def test_it_can_be_left_off(there, tmp_path):
         download(transfer, commit, tmp_path / "target")
     assert files_of(tmp_path / "target") == FILES
     assert there.at_store() == []
+
+
+SENT = "5f1ca9e7d0b84c63"
+STORE_SAYS = (
+    "<Error><Code>SignatureDoesNotMatch</Code><Message>The signature is another one.</Message>"
+    f"<SignatureProvided>{SENT}</SignatureProvided></Error>"
+)
+PROXY_SAYS = f'<a href="/key?X-Amz-Date=1&amp;X-Amz-Signature={SENT}">took too long</a>'
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Refuse(403, body=STORE_SAYS.encode()), Refuse(502, body=PROXY_SAYS.encode()), CutBefore()],
+    ids=["refused", "a proxy", "cut"],
+)
+def test_no_signature_reaches_a_log_or_an_error(there, tmp_path, caplog, fault):
+    """A presigned URL is a credential, also where the block store or a proxy repeats it."""
+    caplog.set_level(logging.DEBUG)
+    rule = there.servers.store.add(Rule(fault, times=None))
+    commit = fill(there)
+    download(there.transfer, commit, tmp_path / "target")
+    client, loop = there.transfer.client, there.transfer.loop
+    url = loop.run(client.presigned_read_url(there.repository.name, commit, "medium"))
+    with pytest.raises(LakeFSError) as caught:
+        loop.run(client.read_object_at(url, len(FILES["medium"]), ours=False))
+    assert rule.fired
+    signatures = set(re.findall("X-Amz-Signature=([0-9a-f]+)", " ".join(seen.target for seen in there.at_store())))
+    assert len(signatures) > 1
+    told = caplog.text + "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert [word for word in (*signatures, SENT) if word in told] == []

@@ -36,10 +36,22 @@ CANARIES = {
     "CANARY_API_KEY": "canary/of+an-api-77aa",
     "OTEL_EXPORTER_OTLP_HEADERS": "x-token=Bearer%20canary-of-a-header-90bd",
     "HTTPS_PROXY": "http://me:canary-of-a-proxy-33ce@127.0.0.1:9",
+    "CONDUCTOR_AUTH_KEY": "canary-of-a-key-id-c4d8",
+    "CONDUCTOR_AUTH_SECRET": "canary-of-a-key-secret-08fb",
 }
-WORDS = ("canary-of-the-database-1f3a", "canary/of+an-api-77aa", "canary-of-a-header-90bd", "canary-of-a-proxy-33ce")
+WORDS = (
+    "canary-of-the-database-1f3a",
+    "canary/of+an-api-77aa",
+    "canary-of-a-header-90bd",
+    "canary-of-a-proxy-33ce",
+    "canary-of-a-key-id-c4d8",
+    "canary-of-a-key-secret-08fb",
+)
 IN_PARAMS = "canary-in-params-51e0"
-SLIPS = f"password={IN_PARAMS} https://bucket.example/key?X-Amz-Signature={IN_PARAMS}&x=1 http://me:{IN_PARAMS}@host/"
+SLIPS = (
+    f"password={IN_PARAMS} https://bucket.example/key?X-Amz-Signature={IN_PARAMS}&x=1 http://me:{IN_PARAMS}@host/ "
+    f'<a href="https://bucket.example/key?x=1&amp;X-Amz-Signature={IN_PARAMS}">'
+)
 IN_ENDPOINT = "canary-in-the-endpoint-62df"
 
 
@@ -85,7 +97,7 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
     told["telemetry"] = "\n".join(body.decode(errors="replace") for body in receiver.raw)
     assert "could not connect" in told["telemetry"]
     told |= {"stdout": worker.output.read_text(), "stderr": worker.told(), **files_of(worker.logs)}
-    words = [*WORDS, IN_PARAMS, IN_ENDPOINT, lakefs_server.secret_access_key]
+    words = [*WORDS, IN_PARAMS, IN_ENDPOINT, lakefs_server.access_key_id, lakefs_server.secret_access_key]
     assert [(where, word) for where, text in told.items() for word in words if word in text] == []
 
 
@@ -96,6 +108,7 @@ def test_no_secret_is_told_by_either_kind_of_executor(mode, receiver, repository
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))
     for name, text in CANARIES.items():
         monkeypatch.setenv(name, text)
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", "http://127.0.0.1:9/api")
     load_runtime_config("m", cwd=tmp_path, probe_roots=False)
     endpoints = {signal: Where(endpoint=f"{receiver.url}/v1/{signal}") for signal in ("metrics", "traces")}
     telemetry = OtelTelemetry(OtelSettings(instance_id="worker-1", prometheus=True, **endpoints))

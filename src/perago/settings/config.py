@@ -122,12 +122,13 @@ class RuntimeConfig(_Config):
     traces: TracesConfig | None = None
 
     def secrets(self) -> list[str]:
-        """What no log or error may show."""
-        found = [
-            None if self.conductor is None else self.conductor.auth_secret,
-            None if self.lakefs is None else self.lakefs.secret_access_key,
-        ]
-        return [secret.get_secret_value() for secret in found if secret is not None]
+        """What no log or error may show: access keys, their ids too."""
+        found: list[str | SecretStr | None] = []
+        if self.conductor is not None:
+            found += [self.conductor.auth_key, self.conductor.auth_secret]
+        if self.lakefs is not None:
+            found += [self.lakefs.access_key_id, self.lakefs.secret_access_key]
+        return [each.get_secret_value() if isinstance(each, SecretStr) else each for each in found if each is not None]
 
 
 def default_root() -> Path:

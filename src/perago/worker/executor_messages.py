@@ -40,7 +40,7 @@ class LakeFSSettings(Message):
 
     def secrets(self) -> list[str]:
         """What no log or error may show."""
-        return [self.secret_access_key.get_secret_value()]
+        return [self.access_key_id, self.secret_access_key.get_secret_value()]
 
 
 StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kind")]

@@ -44,7 +44,7 @@ def nothing(params: Params, metrics: MetricRecorder) -> Answer:
 def secrets(workspace: Path, params: Params, context: TaskContext) -> Answer:
     """Logs every secret that its environment holds, tells them as progress, and fails with them."""
     (workspace / "half.txt").write_text("half")
-    canaries = [value for name, value in os.environ.items() if name.startswith("CANARY_")]
+    canaries = [value for name, value in os.environ.items() if name.startswith(("CANARY_", "CONDUCTOR_AUTH_"))]
     told = " ".join(canaries)
     logging.getLogger("a.library").warning("connecting with %s", told)
     context.logger.info("have", found=told)

@@ -23,6 +23,7 @@ from perago.redaction import MASK, is_secret_key, mask_json, mask_json_alike, ma
         "secret",
         "clientSecret",
         "access_key_id",
+        "CONDUCTOR_AUTH_KEY",
         "auth-token",
     ],
 )
@@ -51,6 +52,9 @@ def test_names_that_only_look_alike(key):
         "GET https://bucket.example/key?X-Amz-Credential=a&X-Amz-Signature=hunter2&X-Amz-Date=1",
         "GET https://account.example/container/blob?sv=1&sig=hunter2",
         "GET https://bucket.example/key?X-Amz-Security-Token=hunter2&x=1",
+        "GET https://bucket.example/key?X-Amz-Date=1&amp;X-Amz-Signature=hunter2",
+        "GET https://account.example/container/blob?sv=1&amp;sig=hunter2",
+        "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=hunter2",
     ],
 )
 def test_a_message_of_somebody_else_is_masked(text):
