@@ -17,6 +17,8 @@ from start_support import wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+FROM_INPUT = "${workflow.input.traceparent}"
+"""As a workflow's definition hands its trace on; it comes to null where the workflow was given none."""
 TASKS = 6
 
 
@@ -30,14 +32,15 @@ def test_a_worker_of_two_processes_is_seen_exactly(flow, start, receiver, reposi
     with start("-j", "2", "--repo", str(tmp_path / "data.git"), **variables) as worker:
         worker.wait_ready()
         url = address_of(worker)
-        workflows = [flow.start("tell.nothing", {"text": "x"}) for _ in range(TASKS)]
+        workflows = [flow.start("tell.nothing", {"text": "x"}, traceparent=FROM_INPUT) for _ in range(TASKS)]
         workspace = {
             "repository": "data",
             "branch": "main",
             "refType": "commit",
             "ref": repository.branch_head("main"),
         }
-        traced = flow.start("tell.trace", {"text": "one"}, workspace=workspace, traceparent=TRACEPARENT)
+        given = {"traceparent": TRACEPARENT}
+        traced = flow.start("tell.trace", {"text": "one"}, given, workspace=workspace, traceparent=FROM_INPUT)
         for workflow in workflows:
             flow.completed(workflow)
         output = flow.completed(traced)

@@ -132,11 +132,13 @@ class TaskFlow:
             taskdef = {**build_taskdef(task), **settings}
             api.expect("POST", "/metadata/taskdefs", data=[taskdef])
 
-    def start(self, task: str, params: dict[str, Any] | None = None, **more: Any) -> str:
-        """Start a workflow of one task; returns its id."""
+    def start(
+        self, task: str, params: dict[str, Any] | None = None, given: dict[str, Any] | None = None, **more: Any
+    ) -> str:
+        """Start a workflow of one task; returns its id. `given` is the workflow's own input."""
         inputs = {"params": params or {}, **more}
         name = self.api.define_workflow(fresh("flow"), [simple(task, "only", inputs)])
-        return self.api.start_workflow(name, taskToDomain={task: self.domain})
+        return self.api.start_workflow(name, given, taskToDomain={task: self.domain})
 
     def task(self, workflow_id: str) -> dict[str, Any]:
         """The last try of its task."""
