@@ -6,7 +6,9 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import promql_parser
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -51,10 +53,18 @@ def scrape():
     return {name: labels for name, labels in found.items() if name != "target_info"}
 
 
+def panels() -> list[dict[str, Any]]:
+    return json.loads(DASHBOARD.read_text())["panels"]
+
+
+def questions() -> list[str]:
+    """What the panels ask Prometheus."""
+    return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
 def expressions() -> list[str]:
-    dashboard = json.loads(DASHBOARD.read_text())
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return asked + [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    variables = json.loads(DASHBOARD.read_text())["templating"]["list"]
+    return questions() + [each["query"]["query"] for each in variables if each["type"] == "query"]
 
 
 def test_each_instrument_is_scraped_with_its_attributes(scrape):
@@ -78,6 +88,21 @@ def test_each_name_and_label_of_the_dashboard_is_really_exported(scrape):
         assert not unknown, expression
         used |= {_SUFFIX.sub("", name) for name in metrics}
     assert used == {prometheus_name(instrument) for instrument in INSTRUMENTS}
+
+
+@pytest.mark.parametrize("question", questions())
+def test_prometheus_understands_what_the_dashboard_asks(question):
+    promql_parser.parse(question.replace("$__rate_interval", "5m"))  # as Grafana does
+
+
+def test_the_panels_of_the_dashboard_do_not_lie_on_each_other():
+    places = [panel["gridPos"] for panel in panels()]
+    cells = [
+        (x, y) for at in places for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24  # Grafana's columns
+    assert len({panel["id"] for panel in panels()}) == len(places)
 
 
 def test_the_page_lists_each_metric_as_it_is():
