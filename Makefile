@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
+READERS := $(VENV)/.installed-manifests
 TESTS ?= tests
 ROUNDS ?= 1000
 MINUTES ?= 4
@@ -18,13 +19,15 @@ PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/tes
 AT_LENGTH = PERAGO_PROVE=full PERAGO_TEST_SCHEDULES=$(SEEDS) PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 \
 	PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=60
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-COMPILE := uv pip compile pyproject.toml --extra lakefs --generate-hashes --universal --python-version 3.11 \
-	--no-header --no-annotate --no-emit-index-url --quiet
+PIN := uv pip compile --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet
+COMPILE := $(PIN) pyproject.toml --extra lakefs
+KUBERNETES := 1.29.0 1.32.0 1.37.0
 
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov docs links bench nemesis prove races simulate fuzz check lint types layers format package lock clean
+.PHONY: help setup quickstart test cov docs links bench nemesis prove races simulate fuzz check lint types layers manifests format \
+	package lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +83,11 @@ types: $(DEV) ## Check types
 layers: $(DEV) ## Check that dependencies point one way
 	$(BIN)/lint-imports
 
+manifests: $(READERS) ## Have deploy/ read by hadolint, and by the schemas of three versions of Kubernetes
+	$(BIN)/hadolint deploy/Dockerfile
+	@for version in $(KUBERNETES); do \
+		$(BIN)/kubernetes-validate --strict -k $$version deploy/kubernetes/worker.yaml || exit 1; done
+
 format: $(DEV) ## Format the code, and mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -92,6 +100,7 @@ lock: ## Pin the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra otel --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --extra conductor --extra otel --constraints requirements/dev.txt --output-file requirements/image.txt
+	$(PIN) --group manifests --constraints requirements/dev.txt --output-file requirements/manifests.txt
 
 clean: ## Remove what was made, .venv too
 	rm -rf $(VENV) quickstart dist build htmlcov .coverage .coverage.* \
@@ -112,3 +121,8 @@ $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(RUN)
+
+$(READERS): requirements/manifests.txt | $(BIN)/python
+	@echo "Installing what reads the files of deploy/"
+	@$(PIP) install --require-hashes -r requirements/manifests.txt
+	@touch $@

@@ -202,7 +202,7 @@ def test_conductor_answers_what_the_scaler_asks_for(conductor):
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path):
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not on this machine")
+        pytest.skip("needs systemd-analyze, of systemd")
     (tmp_path / "perago-worker@.service").write_text(UNIT.replace("/opt/perago/bin/perago", "/bin/true"))
     said = subprocess.run(
         ["systemd-analyze", "verify", str(tmp_path / "perago-worker@app.service")],
