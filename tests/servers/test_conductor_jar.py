@@ -120,7 +120,7 @@ servers.java._MACOS_FINDER = pathlib.Path("none")
 """
 
 
-def run_a_test(machine, tmp_path, **environment):
+def run_a_test(machine, tmp_path, test=A_TEST, **environment):
     """What pytest says of a test that uses Conductor, on that machine, whose /usr/lib/jvm is empty."""
     tests = tmp_path / "tests"
     tests.mkdir()
@@ -128,7 +128,7 @@ def run_a_test(machine, tmp_path, **environment):
         HIDDEN + (ROOT / "tests" / "conftest.py").read_text().replace("from __future__ import annotations\n", "")
     )
     (tests / "figures.py").write_text((ROOT / "tests" / "figures.py").read_text())
-    (tests / "test_it.py").write_text(A_TEST)
+    (tests / "test_it.py").write_text(test)
     options = ["-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, tests]
     environment = {**machine, **environment}
@@ -151,6 +151,14 @@ def test_without_java_ci_fails(machine_with_old_java, tmp_path):
     said = run_a_test(machine_with_old_java, tmp_path, CI="true")
     assert "1 error" in said
     assert f"CI=true, and this test {NO_JAVA}" in said
+
+
+def test_a_server_that_is_named_is_used_and_nothing_is_fetched(machine_with_old_java, tmp_path):
+    url = "http://conductor.example:8080/api"
+    test = f"def test_it(conductor_server):\n    assert conductor_server.api_url == {url!r}\n"
+    said = run_a_test(machine_with_old_java, tmp_path, test, CI="true", PERAGO_TEST_CONDUCTOR_URL=f"{url}/")
+    assert "1 passed" in said
+    assert not (tmp_path / "calls").exists()
 
 
 def test_without_maven_tests_are_skipped(machine, tmp_path):
