@@ -17,7 +17,7 @@ from perago.models import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import supervisor
 from perago.worker.lock import only_supervisor
-from perago.worker.slot import Wear
+from perago.worker.slot import SlotState, Wear
 from perago.worker.status import read_status
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -123,12 +123,23 @@ def test_a_body_that_raises_keyboard_interrupt_fails_its_task_only(supervise, mo
         assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
 
 
+class LooksAtLeases(MemoryWorkerEngine):
+    """An engine that writes down which leases of a task were stopped when its result came."""
+
+    def __init__(self):
+        super().__init__()
+        self.stopped = []
+
+    def report_result(self, attempt, result):
+        self.stopped += [lease.is_stopped for lease in self.leases.get(attempt.task_id, [])]
+        super().report_result(attempt, result)
+
+
 def test_leases_are_held_and_stopped_before_the_report(supervise, mode):
-    with supervise(mode=mode) as worker:
-        name = worker.schedule("light.heed", {"seconds": 4})
-        worker.completed(name)
-        (lease,) = worker.engine.leases[worker.tries(name)[-1].task_id]
-        assert lease.is_stopped
+    engine = LooksAtLeases()
+    with supervise(mode=mode, engine=engine) as worker:
+        worker.completed(worker.schedule("light.heed", {"seconds": 4}))
+        assert engine.stopped == [True]
 
 
 def test_an_attempt_that_is_soon_over_costs_no_heartbeat(supervise, mode):
@@ -229,6 +240,30 @@ def test_executors_that_have_grown_are_replaced(supervise):
         assert len(pids) == 2
 
 
+def test_executors_that_die_in_a_row_are_replaced_after_longer_and_longer_pauses(supervise):
+    with supervise() as worker:
+        (slot,) = worker.supervisor._slots
+        wait_for(lambda: slot.is_free, "the executor")
+        for pause in (1, 2):
+            before = psutil.Process().children(recursive=True)
+            for process in before:
+                if not process.children():  # not the reaper that it runs under
+                    process.kill()
+            wait_for(lambda: slot.state is SlotState.WAITING, "the pause")
+            began = slot.since
+            wait_for(lambda: slot.state is SlotState.STARTING, "its end")
+            assert slot.since - began >= pause - 0.1
+            wait_for(lambda: slot.is_free, "another executor")
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_executors_load_no_client_of_the_engine(supervise):
+    with supervise() as worker:
+        told = worker.completed(worker.schedule("light.tell_modules"))["text"].split()
+        assert "perago.worker.executor_main" in told
+        assert [name for name in told if name.startswith(("perago.engines.conductor", "aiohttp"))] == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: no other system tells of descendants that went away")
 def test_what_a_body_leaves_running_is_ended_after_it(supervise, tmp_path, is_alive):
     with supervise() as worker:
@@ -299,6 +334,20 @@ def test_an_engine_that_is_away_for_a_while_costs_no_task(supervise):
         worker.engine.is_away = False
         assert worker.completed(name)["text"] == "done"
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_a_worker_that_is_started_again_delivers_what_the_one_before_could_not(supervise):
+    engine = MemoryWorkerEngine()
+    with supervise(engine=engine) as worker:
+        name = worker.schedule("light.heed", {"seconds": 0.5})
+        worker.in_body(name)
+        engine.is_away = True
+        wait_for(lambda: worker.supervisor.status().undelivered == 1, "the result to be kept")
+    engine.is_away = False
+    assert engine.tasks.record(name.split("/")[0]).tries[-1].status is TryStatus.IN_PROGRESS
+    with supervise(engine=engine) as again:
+        assert again.completed(name)["text"] == "done"
+        wait_for(lambda: again.supervisor.status().undelivered == 0, "nothing to wait any more")
 
 
 class StuckOnce(MemoryWorkerEngine):

@@ -11,6 +11,7 @@ import signal
 import stat
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class Answer(BaseModel):
 
 
 OWNER = "tests@example.org"
+SHORT_LEASE = TaskControls(
+    retry=RetryPolicy(delay_seconds=0), timeout=TimeoutPolicy(policy="RETRY", response_seconds=2)
+)
 
 
 @task(name="light.echo", owner_email=OWNER)
@@ -69,6 +73,19 @@ def hold_the_lock(params: Params, context: TaskContext) -> Answer:
     context.progress(1, None, str(os.getpid()))
     ctypes.PyDLL(None).usleep(int(params.seconds * 1_000_000))
     return Answer(text="held")
+
+
+@task(name="light.hold_the_lock_on_a_short_lease", owner_email=OWNER, controls=SHORT_LEASE)
+def hold_the_lock_on_a_short_lease(params: Params, context: TaskContext) -> Answer:
+    context.progress(1, None, str(os.getpid()))
+    ctypes.PyDLL(None).usleep(int(params.seconds * 1_000_000))
+    return Answer(text="held")
+
+
+@task(name="light.tell_modules", owner_email=OWNER)
+def tell_modules(params: Params) -> Answer:
+    """Tells which modules of Perago, and which HTTP client, its process has loaded."""
+    return Answer(text=" ".join(name for name in sys.modules if name.startswith(("perago", "aiohttp"))))
 
 
 @task(name="light.sleep_async", owner_email=OWNER)
@@ -149,11 +166,6 @@ def change_its_process(params: Params) -> Answer:
 def append(workspace: Path, params: Params, context: TaskContext) -> Answer:
     """Appends the text to a file; waits for the seconds first."""
     return _append(workspace, params, context)
-
-
-SHORT_LEASE = TaskControls(
-    retry=RetryPolicy(delay_seconds=0), timeout=TimeoutPolicy(policy="RETRY", response_seconds=2)
-)
 
 
 @task(name="space.append_on_a_short_lease", owner_email=OWNER, workspace=WorkspaceSpec(), controls=SHORT_LEASE)
