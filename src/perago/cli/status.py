@@ -60,8 +60,7 @@ def _print(status: WorkerStatus) -> None:
 def _line(slot: SlotStatus, now: float) -> str:
     memory = f", {size_text(slot.memory_bytes)}" if slot.memory_bytes else ""
     if slot.job is None:
-        deaths = f", {slot.deaths} executors died in a row" if slot.deaths else ""
-        return f"  {slot.slot:>3}  {slot.state} for {_span(now - slot.since)}{memory}{deaths}"
+        return f"  {slot.slot:>3}  {slot.state} for {_span(now - slot.since)}{memory}{_deaths(slot.deaths)}"
     job = slot.job
     progress = f", {job.progress}" if job.progress else ""
     ending = f", being ended: {job.ending}" if job.ending else ""
@@ -69,6 +68,12 @@ def _line(slot: SlotStatus, now: float) -> str:
         f"  {slot.slot:>3}  {job.task} (workflow {job.workflow}, attempt {job.attempt}) for "
         f"{_span(now - job.begun_at)}: {job.phase or 'beginning'}{progress}{ending}"
     )
+
+
+def _deaths(count: int) -> str:
+    if count == 0:
+        return ""
+    return ", an executor died" if count == 1 else f", {count} executors died in a row"
 
 
 def _ago(seconds: float) -> str:
