@@ -146,8 +146,11 @@ class Branch:
                 yield f"{_of(workflow, last)} ended {workflow['status']}: {last.get('reasonForIncompletion')}"
 
     def is_due(self, workflow: Any) -> bool:
-        """Whether a workflow failed as it should: for commits of the person and of meddled workflows."""
-        if workflow["status"] != "FAILED" or not workflow["tasks"]:
+        """Whether a workflow failed as it should: for commits of the person and of meddled workflows.
+
+        Conductor says TIMED_OUT of one whose last try was refused, where it still knows of an older one that timed out.
+        """
+        if workflow["status"] not in ("FAILED", "TIMED_OUT") or not workflow["tasks"]:
             return False
         last = workflow["tasks"][-1]
         reason = last.get("reasonForIncompletion") or ""

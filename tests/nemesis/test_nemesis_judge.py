@@ -145,6 +145,7 @@ def fail_for_something_else(branch):
 
 def time_out(branch):
     branch.workflows[1]["status"] = "TIMED_OUT"
+    branch.workflows[1]["tasks"][-1].update(status="TIMED_OUT", reasonForIncompletion="responseTimeout: 6 exceeded")
 
 
 def hang_until_somebody_else_ends_it(branch):
@@ -200,6 +201,11 @@ def test_a_workflow_begun_anew_may_replace_its_own_publication(branch):
 def test_a_workflow_that_the_person_terminated_may_end_so(branch):
     hang_until_somebody_else_ends_it(branch)
     branch.terminated.add("w2")
+    assert branch.faults() == []
+
+
+def test_a_workflow_whose_last_try_was_refused_may_be_called_timed_out(branch):
+    branch.workflows[1]["status"] = "TIMED_OUT"
     assert branch.faults() == []
 
 

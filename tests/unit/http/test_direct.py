@@ -40,8 +40,9 @@ class Server:
 
     def close(self):
         self.wait.set()
-        for opened in (self._listener, *self._opened):
-            with_shutdown(opened)
+        with_shutdown(self._listener)
+        self._threads[0].join()  # from here on nothing is opened
+        self.drop_all()
         for thread in self._threads:
             thread.join()
 
