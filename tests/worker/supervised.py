@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from perago.http.loop import LoopThread
 from perago.models import TryRecord, TryStatus
 from perago.telemetry.sink import OFF
@@ -37,6 +39,7 @@ class Supervised:
         self._stack = ExitStack()
 
     def __enter__(self) -> Supervised:
+        self._strangers = _descendants()
         with ExitStack() as stack:
             directory = stack.enter_context(only_supervisor(self.root, "worker-1"))
             configuration = Configure(
@@ -129,6 +132,14 @@ class Supervised:
 
     def jobs(self) -> list[Any]:
         return self.supervisor.jobs()
+
+    def executors(self) -> list[psutil.Process]:
+        """The executor processes: what this worker began and nothing runs under; not the servers of other tests."""
+        return [process for process in _descendants() - self._strangers if not process.children()]
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 def wait_for(holds: Any, what: str, seconds: float = 20.0) -> None:

@@ -245,10 +245,8 @@ def test_executors_that_die_in_a_row_are_replaced_after_longer_and_longer_pauses
         (slot,) = worker.supervisor._slots
         wait_for(lambda: slot.is_free, "the executor")
         for pause in (1, 2):
-            before = psutil.Process().children(recursive=True)
-            for process in before:
-                if not process.children():  # not the reaper that it runs under
-                    process.kill()
+            for process in worker.executors():
+                process.kill()
             wait_for(lambda: slot.state is SlotState.WAITING, "the pause")
             began = slot.since
             wait_for(lambda: slot.state is SlotState.STARTING, "its end")
