@@ -191,6 +191,17 @@ def test_a_recorded_task_is_replayed_on_its_input_and_nothing_is_published(perag
     assert repository.head() == head
 
 
+def test_a_task_on_lakefs_is_replayed_from_the_repository_that_its_input_names(perago, songs, recorded):
+    head = songs.head()
+    workspace = {"repository": songs.repository.name, "branch": "main", "refType": "commit", "ref": head}
+    task_id = recorded("build", {"workspace": workspace, "params": {"rows": 5}})
+    said = perago("run", "tasks:build", "--task-id", task_id, "--json")
+    assert said.code == 0, said.err
+    assert [(change["change"], change["path"]) for change in said.json["changes"]] == [("added", "rows.txt")]
+    assert "nothing was published" in said.err
+    assert (songs.head(), songs.staging_branches()) == (head, [])
+
+
 def test_a_replay_leaves_the_record_as_it_is(perago, recorded, server):
     task_id = recorded("free", {"params": {"rows": 3}})
     before = server.task(task_id)

@@ -50,11 +50,12 @@ def test_a_poll_takes_no_more_than_it_asks_for(conductor, engine, flow):
     assert engine.poll([flow.task], 8, "w") == []
 
 
-def test_a_poll_of_nothing_answers_at_once(engine, flow):
-    engine.poll([flow.task], 1, "w")
+def test_a_poll_of_nothing_answers_at_once(proxy, behind_proxy, flow):
+    behind_proxy.poll([flow.task], 1, "w")
     began = time.monotonic()
-    assert engine.poll([flow.task], 4, "w") == []
+    assert behind_proxy.poll([flow.task], 4, "w") == []
     assert time.monotonic() - began < 5
+    assert "timeout=0" in proxy.seen()[-1].target.partition("?")[2].split("&")
 
 
 def test_the_next_task_comes_along_with_a_report(conductor, engine, flow):

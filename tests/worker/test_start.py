@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,9 @@ from perago.stores.git import GitStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from start_support import StartedWorker, TaskFlow, wait_for
+
+from servers.faults import Delay, Rule
+from servers.proxy import FaultProxy
 
 MODULE = "supervised_bodies"
 
@@ -66,8 +70,11 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
         assert worker.wait() == 0
     done = [line for line in worker.lines() if line.get("workflow") == workflow and line.get("status") == "COMPLETED"]
     assert done
-    assert {"task", "attempt", "phase", "task_id", "execution", "worker"} <= done[0].keys()
     assert (done[0]["task"], done[0]["attempt"]) == ("light.echo", 0)
+    of_attempts = [line for line in worker.lines() if line.keys() & {"execution", "task_id", "workflow", "phase"}]
+    named = {"workflow", "task", "attempt", "phase", "task_id", "execution", "worker"}
+    assert all(named <= line.keys() for line in of_attempts), of_attempts
+    assert {line["workflow"] for line in of_attempts} == {workflow, logging_flow}
     assert any(line["message"] == "counted rows=3" and line["phase"] == "body" for line in worker.lines())
     assert all("hunter2" not in path.read_text() for path in worker.logs.iterdir())
 
@@ -83,6 +90,17 @@ def test_with_json_the_whole_log_is_on_stdout_too(flow, start):
     assert printed == worker.lines()
     assert any(line.get("workflow") == workflow and line.get("status") == "COMPLETED" for line in printed)
     assert worker.told() == ""
+
+
+def test_a_body_that_holds_the_interpreter_past_its_response_timeout_keeps_its_lease(flow, start):
+    with start() as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.hold_the_lock_on_a_short_lease", {"seconds": 6})
+        while (task := flow.task(workflow))["status"] in ("SCHEDULED", "IN_PROGRESS"):
+            flow.api.decide(workflow)  # the server notices a timeout when it looks
+            time.sleep(0.1)
+        assert task["outputData"]["result"]["text"] == "held"
+        assert len(flow.api.tasks(workflow, "only")) == 1
 
 
 # ---------------------------------------------------------------- cancellation
@@ -181,6 +199,38 @@ def test_sigterm_under_load_finishes_or_gives_back_every_task(flow, start, tmp_p
     for workflow in long + short:
         if flow.task(workflow)["status"] == "SCHEDULED":
             flow.api.terminate(workflow)
+
+
+def test_sigterm_while_tasks_come_along_with_reports_strands_none(flow, start):
+    """With one type of tasks, and many of them, slots take the next one with each report."""
+    with start("-j", "2", modules=(f"{MODULE}:echo",)) as worker:
+        worker.wait_ready()
+        workflows = [flow.start("light.echo", {"text": str(number)}) for number in range(40)]
+        wait_for(lambda: sum(_is_completed(flow, workflow) for workflow in workflows) >= 4, "the first of them")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+    states = Counter(flow.task(workflow)["status"] for workflow in workflows)
+    assert states["COMPLETED"] + states["SCHEDULED"] == len(workflows), states
+    for workflow in workflows:
+        if not _is_completed(flow, workflow):
+            flow.api.terminate(workflow)
+
+
+def test_a_poll_under_way_at_sigterm_is_finished_and_its_task_given_back(flow, start, conductor_server):
+    with (
+        FaultProxy(conductor_server.api_url.removesuffix("/api")) as proxy,
+        start(url=f"{proxy.url}/api", modules=(f"{MODULE}:echo",)) as worker,
+    ):
+        worker.wait_ready()
+        held = proxy.add(Rule(Delay(3.0), path="poll/batch"))
+        wait_for(lambda: held.fired, "a poll to be under way")
+        workflow = flow.start("light.echo", {"text": "late"})
+        flow.wait_status(workflow, "SCHEDULED")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+    task = flow.task(workflow)
+    assert (task["status"], task["pollCount"]) == ("SCHEDULED", 1)
+    flow.api.terminate(workflow)
 
 
 def test_a_second_signal_ends_at_once_and_leaves_no_process(flow, start, tmp_path):
@@ -367,6 +417,10 @@ def _content(worker, ref):
 def _in_body(worker, task_id):
     slots = (worker.status()["worker"] or {"slots": []})["slots"]
     return any(slot["job"] and slot["job"]["task_id"] == task_id and slot["job"]["progress"] for slot in slots)
+
+
+def _is_completed(flow, workflow):
+    return flow.task(workflow)["status"] == "COMPLETED"
 
 
 def _is_idle(worker):
