@@ -208,11 +208,12 @@ from perago.ports import SystemClock
 from perago.workspace.directory import AttemptDirectory
 
 identity = AttemptIdentity(workflow_instance_id="wf", task_id="task", retry_count=0)
-print("at work", flush=True)
 index = 0
 while True:
     index += 1
     directory = AttemptDirectory.create(Path(sys.argv[1]), identity, f"e{index}", "w", SystemClock())
+    if index == 1:
+        print("at work", flush=True)
     for number in range(30):
         (directory.workspace / f"d{number}").mkdir()
         (directory.workspace / f"d{number}" / "f").write_text("x")
