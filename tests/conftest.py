@@ -22,6 +22,8 @@ settings.load_profile("perago")
 _COUNTED = "counted"
 MOST_SHOWN = 40
 """Counters that are told one by one."""
+MISSED = "perago/missed-figures"
+"""In pytest's cache: names of figures that were measured and not reached. No second run of a test excuses those."""
 PROVE = "PERAGO_PROVE"
 """How much is to be proven, `short` or `full`: figures are then judged at the end. Unset: they are not."""
 
@@ -93,6 +95,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     must_be_there = kind == figures.FULL or os.environ.get("CI") == "true"
     judged = figures.judge(_counts(reporter), kind)
+    missed = [entry.figure.name for entry in judged if entry.value is not None and not entry.is_met]
+    if session.config.cache is not None:
+        session.config.cache.set(MISSED, missed)
     if any(not entry.is_met and (must_be_there or entry.value is not None) for entry in judged):
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +69,30 @@ def test_the_table_has_the_figures_units_and_the_reference():
     assert "| recovery, p99 | told | 21.5 s |  | `make nemesis MINUTES=4` |" in lines
     assert any("| at least 100 % | 100 % |" in line for line in lines)
     assert "| commits lost | 0 | 0 | 17 | `make races ROUNDS=1000` |" in lines
+
+
+COUNTS = """
+def test_races(counted):
+    counted({heading!r}).update(rounds=200, lost_heads={lost})
+"""
+
+
+@pytest.mark.parametrize(("lost", "missed"), [(0, []), (1, ["commits lost"])])
+def test_a_figure_that_is_missed_fails_a_run_whose_tests_pass_and_is_kept(lost, missed, tmp_path):
+    """What was not measured does not, without CI=true."""
+    here = Path(__file__).parent
+    for ours in ("conftest.py", "figures.py"):
+        (tmp_path / ours).write_text((here / ours).read_text())
+    (tmp_path / "test_it.py").write_text(COUNTS.format(heading=figures.RACES, lost=lost))
+    settings = {
+        **os.environ,
+        "CI": "",
+        "PERAGO_PROVE": "short",
+        "PYTHONPATH": os.pathsep.join([str(here.parent), *sys.path]),
+    }
+    options = ["-c", here.parent / "pyproject.toml", "--rootdir", tmp_path, "-o", f"cache_dir={tmp_path / 'cache'}"]
+    command = [sys.executable, "-m", "pytest", *options, tmp_path]
+    run = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60)
+    assert "1 passed" in run.stdout
+    assert run.returncode == bool(missed)
+    assert json.loads((tmp_path / "cache" / "v" / "perago" / "missed-figures").read_text()) == missed
