@@ -64,9 +64,8 @@ def test_a_rerun_keeps_all_but_the_times(conductor, flow):
     assert second["scheduledTime"] > first["scheduledTime"]
 
 
-def test_a_rerun_from_a_later_task_hands_out_the_failed_tries_of_those_before_it(conductor):
-    """Each is an execution beside the try that completed; the protocol has them complete as that one did."""
-    one, two = conductor.define_task(fresh("one")), conductor.define_task(fresh("two"))
+def rerun_from_the_later_task(conductor, one, two):
+    """A workflow whose first task completed at its second try, rerun from its second: the failed try, and that task."""
     workflow = conductor.start_workflow(conductor.define_workflow(fresh("flow"), [simple(one, "a"), simple(two, "b")]))
     failed = conductor.wait_for_task(one)
     conductor.update(failed, "FAILED")
@@ -75,6 +74,13 @@ def test_a_rerun_from_a_later_task_hands_out_the_failed_tries_of_those_before_it
     conductor.update(last, "COMPLETED")
     conductor.wait_for_end(workflow)
     conductor.rerun(workflow, last["taskId"])
+    return failed, last
+
+
+def test_a_rerun_from_a_later_task_hands_out_the_failed_tries_of_those_before_it(conductor):
+    """Each is an execution beside the try that completed; the protocol has them complete as that one did."""
+    one, two = conductor.define_task(fresh("one")), conductor.define_task(fresh("two"))
+    failed, last = rerun_from_the_later_task(conductor, one, two)
     assert conductor.wait_for_task(two)["taskId"] == last["taskId"]
     assert execution(conductor.wait_for_task(one)) == {**execution(failed), "pollCount": 2}
 
@@ -82,14 +88,7 @@ def test_a_rerun_from_a_later_task_hands_out_the_failed_tries_of_those_before_it
 def test_a_failed_try_that_a_rerun_handed_out_never_times_out(conductor):
     """It has been retried already, so that the server looks at it no more: the workflow stays RUNNING."""
     one, two = conductor.define_task(fresh("one"), responseTimeoutSeconds=2), conductor.define_task(fresh("two"))
-    workflow = conductor.start_workflow(conductor.define_workflow(fresh("flow"), [simple(one, "a"), simple(two, "b")]))
-    failed = conductor.wait_for_task(one)
-    conductor.update(failed, "FAILED")
-    conductor.update(conductor.wait_for_task(one), "COMPLETED")
-    last = conductor.wait_for_task(two)
-    conductor.update(last, "COMPLETED")
-    conductor.wait_for_end(workflow)
-    conductor.rerun(workflow, last["taskId"])
+    failed, _ = rerun_from_the_later_task(conductor, one, two)
     conductor.update(conductor.wait_for_task(two), "COMPLETED")
     assert conductor.wait_for_task(one)["taskId"] == failed["taskId"]
     time.sleep(4)
