@@ -92,10 +92,10 @@ def test_a_failed_try_that_a_rerun_handed_out_never_times_out(conductor):
     conductor.update(conductor.wait_for_task(two), "COMPLETED")
     assert conductor.wait_for_task(one)["taskId"] == failed["taskId"]
     time.sleep(4)
-    conductor.decide(workflow)
+    conductor.decide(failed["workflowInstanceId"])
     assert conductor.task(failed["taskId"])["status"] == "IN_PROGRESS"
-    assert conductor.workflow(workflow)["status"] == "RUNNING"
-    conductor.terminate(workflow)
+    assert conductor.workflow(failed["workflowInstanceId"])["status"] == "RUNNING"
+    conductor.terminate(failed["workflowInstanceId"])
 
 
 def test_a_workflow_retry_makes_a_new_task_and_retry_counts_go_on(conductor, make_flow):
