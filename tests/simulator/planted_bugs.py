@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
+from perago import stamps
 from perago.attempt import fence
 from perago.attempt import report as reporting
+from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
 from perago.models import CommitFacts, Publish
 from perago.testing import store as memory_store
@@ -115,6 +117,17 @@ def stamps_of_copies_count() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def secrets_in_stamps() -> Iterator[None]:
+    """They are masked where params are described, and where that is put into a stamp."""
+    with patch.object(stamping, "mask_json_alike", _as_it_is), patch.object(stamps, "mask_json", _as_it_is):
+        yield
+
+
+def _as_it_is(value):
+    return value
+
+
 def _everything_abandoned(commit, record, asking):
     verdict = _HONEST_JUDGE(commit, record, asking)
     return Verdict.ABANDONED if commit.stamp is None else verdict
@@ -148,6 +161,7 @@ BUGS = {
     "no fence before a report": Bug(patched=lambda: patch.object(reporting, "_is_current", lambda *_: True)),
     "a person's commit taken for abandoned": Bug(patched=lambda: patch.object(fence, "judge", _everything_abandoned)),
     "what a try may still adopt is replaced": Bug(patched=lambda: patch.object(fence, "judge", _unsettled_abandoned)),
+    "secrets in stamps": Bug(patched=secrets_in_stamps),
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
 }
 

@@ -14,6 +14,7 @@ CAUGHT = {
     "no fence before a report": (3, "nothing ends"),
     "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (94, "which foreign commits changed"),
+    "secrets in stamps": (0, "a secret is in"),
     "stamps of cherry-picks count": (26, "published twice"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew with

@@ -9,6 +9,7 @@ from perago.models import CommitFacts, TryRecord, TryStatus
 from perago.testing.checker import Observation, violations
 from perago.testing.simulator.incidents import SHARED
 from perago.testing.simulator.plan import WorkflowPlan
+from perago.testing.simulator.tasks import SECRET
 from perago.testing.simulator.world import HOSTILE, World
 from perago.testing.workflow import WorkflowStatus
 
@@ -20,6 +21,7 @@ def judge(world: World) -> list[str]:
         seen = _observe(world, branch)
         found += violations(seen)
         found += _false_content(world, seen)
+        found += _secrets_told(world, seen)
     found += _left(world)
     found += _not_completed(world)
     found += _not_on_head(world)
@@ -63,6 +65,17 @@ def _false_content(world: World, seen: Observation) -> Iterator[str]:
         for path in sorted(expected):
             if content.get(path) != expected[path]:
                 yield f"{commit.id[:12]} of {stamp.execution_id} has wrong content of {path!r}"
+
+
+def _secrets_told(world: World, seen: Observation) -> Iterator[str]:
+    """No secret of a task's params in a commit, a result or a reason."""
+    for commit in seen.line:
+        if SECRET in repr(commit):
+            yield f"8: a secret is in {commit.id[:12]}"
+    for record in seen.records:
+        for entry in record.tries:
+            if SECRET in repr((entry, world.engine.tasks.reason(entry.task_id))):
+                yield f"8: a secret is in what {entry.task_id} came to"
 
 
 def _left(world: World) -> Iterator[str]:

@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from perago.spec import WorkspaceSpec
 from perago.tasks.declare import TaskDefinition, task, task_of
 
+SECRET = "planted-in-simulated-params"
+"""What `password` holds in every simulated task. It must be seen nowhere."""
+
 BIG_CHARACTERS = 17_000
 """Of a result that no stamp holds (they hold 16 KiB)."""
 
@@ -24,6 +27,7 @@ class Params(BaseModel):
     paths: list[str]
     noop: Literal["never", "sometimes", "always"]
     big: bool = False
+    password: str = ""
 
 
 class Result(BaseModel):

@@ -18,7 +18,7 @@ from perago.testing.simulator.incidents import SHARED, Incidents
 from perago.testing.simulator.network import LATE_SECONDS, Network
 from perago.testing.simulator.plan import Plan, WorkflowPlan
 from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from perago.testing.simulator.tasks import BodyRun
+from perago.testing.simulator.tasks import SECRET, BodyRun
 from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from perago.testing.workflow import WorkflowStatus
 from perago.worker.job import Job
@@ -185,7 +185,7 @@ class World:
 
         def schedule(who: str, after: str | None = None) -> None:
             paths = [prefix + who, *([SHARED] if plan.shared_path else [])]
-            params = {"who": prefix + who, "paths": paths, "noop": plan.noop, "big": plan.big}
+            params = {"who": prefix + who, "paths": paths, "noop": plan.noop, "big": plan.big, "password": SECRET}
 
             def make_input(record: InstanceRecord) -> JsonObject:
                 before = ref if after is None else _outcome(record, prefix + after, prefix + who)
