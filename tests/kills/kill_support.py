@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from leaks import secrets_in_files, secrets_on_command_lines
 from perago.cli.state import git_runs_directory
 from perago.engines.local import LocalEngine, RunSummary
 from perago.stores.git import GitStore
@@ -25,6 +28,9 @@ SECONDS = 120
 """Longer than any one command takes, on a machine that is busy too."""
 
 TASK = "kill_bodies:append"
+PASSWORD = "planted-5f0c1d8e2b7a4936"
+"""A value that must be seen nowhere."""
+
 KILLED = -signal.SIGKILL
 _NOT_FOR_KILLED = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "GIT_", "COV")
 """Settings; and who is killed while it writes down what it covered leaves a file that cannot be read."""
@@ -55,10 +61,14 @@ class Ended:
 
 
 class Project:
-    """A repository with one branch, and the workspaces of its runs. `lines` are those of the runs that are done."""
+    """A repository with one branch, and the workspaces of its runs. `lines` are those of the runs that are done.
+
+    Runs of odd lines are given a secret, in a file.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.line = 0
         self.repository = directory / "data.git"
         self.root = directory / "workspaces"
         self.lines: list[str] = []
@@ -79,7 +89,7 @@ class Project:
         """The same, elsewhere, as it is now."""
         shutil.copytree(self.directory, directory)
         copied = Project(directory)
-        copied.lines, copied.heads = list(self.lines), list(self.heads)
+        copied.line, copied.lines, copied.heads = self.line, list(self.lines), list(self.heads)
         return copied
 
     # ---- commands
@@ -108,6 +118,7 @@ class Project:
             lines = [(line, time.monotonic() - began) for line in process.stderr]
             out, _ = process.communicate(timeout=SECONDS)
         self.look()
+        self.check_told(out, *(line for line, _ in lines))
         return Ended(process.returncode, out, "".join(line for line, _ in lines), tuple(at for _, at in lines))
 
     def kill_perago(self, *arguments: str, after: float, after_first_word: bool) -> Ended:
@@ -119,16 +130,32 @@ class Project:
                 first = process.stderr.readline()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(after)
+            self.check_processes(process)
             process.kill()
             out, err = process.communicate(timeout=SECONDS)
         self.look()
+        self.check_told(out, first, err)
         return Ended(process.returncode, out, first + err)
 
     def run_arguments(self, line: int) -> list[str]:
-        return ["run", TASK, "--repo", str(self.repository), "--branch", "main", "--param", f"line={line}", "--json"]
+        self.line = line
+        params = self._secret_params() or ["--param", f"line={line}"]
+        return ["run", TASK, "--repo", str(self.repository), "--branch", "main", *params, "--json"]
 
     def resume_arguments(self, run_id: str) -> list[str]:
-        return ["run", "--resume", run_id, "--repo", str(self.repository), "--json"]
+        """Where there is a secret among the params they are given again: it was not kept."""
+        return ["run", "--resume", run_id, "--repo", str(self.repository), *self._secret_params(), "--json"]
+
+    def _secret_params(self) -> list[str]:
+        if self.line % 2 == 0:
+            return []
+        self.given.write_text(json.dumps({"line": self.line, "password": PASSWORD}))
+        return ["--params", f"@{self.given}"]
+
+    @property
+    def given(self) -> Path:
+        """The file that a secret is given in, which is the person's own."""
+        return self.directory / "given.json"
 
     def newest_run(self) -> RunSummary | None:
         return next(LocalEngine(git_runs_directory(self.repository)).runs(), None)
@@ -167,6 +194,34 @@ class Project:
         assert len(written) - len(self.lines) in (0, 1)
         names = self.git("ls-tree", "-r", "--name-only", "main").split()
         assert sorted(names) == sorted(["kept.txt", "log.txt", *(f"new/{line}" for line in written)])
+        self.check_no_secret()
+
+    def check_told(self, *texts: str) -> None:
+        """No secret in what a command says."""
+        assert not any(PASSWORD in text for text in texts)
+
+    def check_processes(self, process: subprocess.Popen[str]) -> None:
+        """Nor on the command line of any process."""
+        with suppress(psutil.NoSuchProcess):
+            of_run = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            assert list(secrets_on_command_lines(of_run, [PASSWORD])) == []
+
+    def check_no_secret(self) -> None:
+        """Nor in a file, nor in any of git's objects, those that nothing names included."""
+        assert list(secrets_in_files(self.directory, [PASSWORD], {self.given})) == []
+        command = [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "-C",
+            str(self.repository),
+            "cat-file",
+            "--batch-all-objects",
+            "--batch",
+        ]
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS)
+        assert done.returncode == 0, done.stderr
+        assert PASSWORD.encode() not in done.stdout
 
     def check_done(self, line: int) -> None:
         """The newest run is completed, and its line is the last one."""

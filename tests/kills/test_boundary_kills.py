@@ -54,10 +54,10 @@ def test_a_run_killed_at_any_boundary_of_its_phases_is_resumed(tmp_path, kill_co
 @pytest.mark.slow
 def test_a_resume_that_adopts_is_killed_at_any_boundary_of_its_phases_and_resumed(tmp_path, kill_counts):
     project = Project.create(tmp_path / "project")
-    assert project.perago(*project.run_arguments(1), kill_at="publish.completed").code == KILLED
+    assert project.perago(*project.run_arguments(2), kill_at="publish.completed").code == KILLED
     published = project.heads[-1]
     run_id = project.newest_run().run_id
-    boundaries = sweep_boundaries(project, tmp_path, lambda copy: copy.resume_arguments(run_id), 1)
+    boundaries = sweep_boundaries(project, tmp_path, lambda copy: copy.resume_arguments(run_id), 2)
     assert {"decide.completed", "publish.started", "publish.completed", "report.completed"} <= set(boundaries)
     assert "body.started" not in boundaries
     assert project.git("rev-parse", "main") == published, "the copies were resumed, not this one"

@@ -19,10 +19,10 @@ from nemesis_judge import WRITERS, journal_faults
 from nemesis_proxy import SpoiledTraffic
 from nemesis_recovery import percentile, recoveries
 from nemesis_run import Nemesis, Scale
-from nemesis_secrets import secrets_in_files, secrets_in_values, told_by
 from nemesis_workflows import Workflows
 
 import figures
+from leaks import secrets_in_files, secrets_in_values, told_by
 from perago.ports import SystemClock
 from perago.stores.lakefs import LakeFSStore
 from perago.workspace.cache.examine import examine

@@ -17,9 +17,9 @@ import pytest
 from nemesis_cells import PHASES, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis_recovery import Blow, percentile, recoveries
 from nemesis_run import Nemesis, Scale
-from nemesis_secrets import secrets_in_files, secrets_in_values, told_by
 from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows
 
+from leaks import secrets_in_files, secrets_in_values, told_by
 from perago.ports import Phase
 
 HERE = Path(__file__).parent

@@ -4,11 +4,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from perago import WorkspaceSpec, task
+from perago import TaskContext, WorkspaceSpec, task
 
 
 class Params(BaseModel):
+    """`password` is one that must be seen nowhere."""
+
     line: int
+    password: str = ""
 
 
 class Result(BaseModel):
@@ -16,7 +19,8 @@ class Result(BaseModel):
 
 
 @task(name="append", owner_email="tests@example.org", workspace=WorkspaceSpec())
-def append(workspace: Path, params: Params) -> Result:
+def append(workspace: Path, params: Params, context: TaskContext) -> Result:
+    context.logger.info("appending", password=params.password)
     log = workspace / "log.txt"
     lines = [*log.read_text().splitlines(), str(params.line)]
     log.write_text("".join(f"{line}\n" for line in lines))

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 
-def secrets_in_files(directory: Path, secrets: Sequence[str]) -> Iterator[str]:
+
+def secrets_in_files(directory: Path, secrets: Sequence[str], but: Collection[Path] = ()) -> Iterator[str]:
     """Logs, statuses, results that waited, what attempts left: every file below."""
     for path in sorted(directory.rglob("*")):
-        if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets):
+        if path.is_file() and path not in but and any(secret.encode() in path.read_bytes() for secret in secrets):
             yield f"a secret is in {path}"
+
+
+def secrets_on_command_lines(processes: Iterable[psutil.Process], secrets: Sequence[str]) -> Iterator[str]:
+    """Of those that are still there."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            told = " ".join(process.cmdline())
+            if any(secret in told for secret in secrets):
+                yield f"a secret is on a command line: {told}"
 
 
 def secrets_in_values(what: str, values: Sequence[Any], secrets: Sequence[str]) -> Iterator[str]:
