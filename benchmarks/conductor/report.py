@@ -26,8 +26,8 @@ they are by default, with as many slots.
 *Latency* is of a free task that does nothing: from the creation of its workflow to its completion, by the server's
 clock, one after another with pauses between. *Rate*: tasks are queued while the worker is stopped by a signal, and
 then it goes on; until the last workflow has completed, with all that the server does meanwhile. *CPU* is that of all
-the worker's processes, for each of those tasks. Perago's asks whether the execution is current before it
-reports, and reads each report back; conductor-python's runner does neither.
+the worker's processes, for each of those tasks. Perago's reads each report back, and asks before it whether the
+execution is current where the hand-out is older than a second; conductor-python's runner does neither.
 
 *Memory* is that of all processes of a worker that has done some tasks, with one slot and with several; an executor's
 is the difference, divided. RSS counts in each process what processes share, PSS shares it out. *Idle* is the CPU used

@@ -81,14 +81,16 @@ def mask_json_alike(value: Any) -> Any:
 
 
 def _masked_json(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):  # first what comes most often: each line of a log goes through here
+        return mask(value)
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         return {
             key: MASK if not isinstance(item, bool | None) and is_secret_key(str(key)) else _masked_json(item, mask)
             for key, item in value.items()
         }
-    if isinstance(value, list | tuple):
-        return [_masked_json(item, mask) for item in value]
-    return mask(value) if isinstance(value, str) else value
+    return [_masked_json(item, mask) for item in value] if isinstance(value, list | tuple) else value
 
 
 def mask_urls(text: str) -> str:

@@ -42,19 +42,28 @@ def assert_current_attempt_snapshot(task: Attempt, fresh: Attempt) -> None:
     Raises:
         StaleAttemptError: it is another execution, or it is no longer IN_PROGRESS.
     """
-    mine, now = AttemptIdentity.of(task), AttemptIdentity.of(fresh)
-    changed = [
-        f"{name} {ours!r} is now {theirs!r}"
-        for name in ("workflow_instance_id", "task_id", "retry_count", "scheduled_time", "poll_count")
-        if (ours := getattr(mine, name)) is not None and (theirs := getattr(now, name)) is not None and ours != theirs
-    ]
+    changed = _differences(task, fresh)
     if fresh.status != TryStatus.IN_PROGRESS:
         changed.append(f"status is {fresh.status}")
     if changed:
         raise StaleAttemptError(
-            f"task {mine.task_id} is no longer this attempt's: {'; '.join(changed)}. "
+            f"task {task.task_id} is no longer this attempt's: {'; '.join(changed)}. "
             f"Another execution has it, or it was ended; nothing more is published or reported here"
         )
+
+
+def is_same_execution(task: Attempt, fresh: Attempt) -> bool:
+    """Whether `fresh` is the execution that `task` is, whatever its status."""
+    return not _differences(task, fresh)
+
+
+def _differences(task: Attempt, fresh: Attempt) -> list[str]:
+    mine, now = AttemptIdentity.of(task), AttemptIdentity.of(fresh)
+    return [
+        f"{name} {ours!r} is now {theirs!r}"
+        for name in ("workflow_instance_id", "task_id", "retry_count", "scheduled_time", "poll_count")
+        if (ours := getattr(mine, name)) is not None and (theirs := getattr(now, name)) is not None and ours != theirs
+    ]
 
 
 # ---------------------------------------------------------------- publish fence

@@ -11,7 +11,12 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perago.attempt.fence import Applicant, assert_current_attempt_snapshot, plan_completed_elsewhere
+from perago.attempt.fence import (
+    Applicant,
+    assert_current_attempt_snapshot,
+    is_same_execution,
+    plan_completed_elsewhere,
+)
 from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import parse_params, parse_workspace_input
 from perago.attempt.phases import Phases
@@ -32,7 +37,7 @@ class Reported(enum.Enum):
     """What became of a report."""
 
     RECORDED = "recorded"
-    STALE = "stale"  # the execution is no longer current: nothing was reported
+    STALE = "stale"  # the execution is no longer current: nothing was reported, or the engine dropped it
 
 
 LastLook = Callable[[], RuntimeTaskResult | None]
@@ -46,26 +51,31 @@ def report_attempt(
     phases: Phases,
     *,
     last_look: LastLook = lambda: None,
+    is_just_seen: bool = False,
 ) -> Reported:
     """Report a result until the engine shows that it stuck, for as long as the execution is the current one.
 
     Args:
         last_look: asked before each report of a COMPLETED result; what it returns is reported instead.
+        is_just_seen: the engine has shown so short a while ago that the execution is current (it has handed it out)
+            that the first report goes without asking again. What became of it is looked at all the same.
 
     Raises:
         EngineError: it did not stick in `MAX_REPORTS` posts.
     """
     with phases(Phase.REPORT, status=result.status) as span:
         for posts in range(1, MAX_REPORTS + 1):
-            if not _is_current(engine, attempt):
+            if not (is_just_seen and posts == 1) and not _is_current(engine, attempt):
                 span.note(reported=Reported.STALE.value)
                 return Reported.STALE
             other = last_look() if result.status == "COMPLETED" else None
             span.note(posts=posts)
             engine.report_result(attempt, other or result)
-            if engine.load_current_attempt(attempt).status != TryStatus.IN_PROGRESS:
-                span.note(reported=Reported.RECORDED.value)
-                return Reported.RECORDED
+            now = engine.load_current_attempt(attempt)
+            if now.status != TryStatus.IN_PROGRESS:
+                reported = Reported.RECORDED if _has_taken(now, attempt, result) else Reported.STALE
+                span.note(reported=reported.value)
+                return reported
         raise EngineError(
             f"task {attempt.task_id}: the engine still shows it IN_PROGRESS after {MAX_REPORTS} reports of "
             f"{result.status}. What was published stays, and the next try adopts it"
@@ -97,6 +107,14 @@ def last_look(
         return None if plan is None else completed(workspace_output(workspace_input, plan.ref, plan.result or {}))
 
     return look
+
+
+def _has_taken(now: Attempt, attempt: Attempt, result: RuntimeTaskResult) -> bool:
+    """Whether a task that has ended did so by this execution's report, and not before it, or by another's."""
+    # An engine makes a failure of an output that is too large for it, and an optional task's failure no failure.
+    is_done = result.status == "COMPLETED"
+    made_of_it = TryStatus.FAILED_WITH_TERMINAL_ERROR if is_done else TryStatus.COMPLETED_WITH_ERRORS
+    return now.status in (result.status, made_of_it) and is_same_execution(attempt, now)
 
 
 def _is_current(engine: Engine, attempt: Attempt) -> bool:

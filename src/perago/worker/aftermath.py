@@ -114,7 +114,12 @@ class Aftermath:
         if self.writes(job.attempt.task_def_name):
             look = _LastLook(self.engine, job, executor)
         delivered = self.delivery.deliver(
-            job.attempt, result, last_look=look, execution_id=job.execution_id, reporter=reporter
+            job.attempt,
+            result,
+            last_look=look,
+            execution_id=job.execution_id,
+            reporter=reporter,
+            is_just_seen=look is None and job.is_just_handed_out,
         )
         if look is not None:
             look.release()

@@ -86,6 +86,7 @@ class Delivery:
         last_look: LastLook | None = None,
         execution_id: str = "",
         reporter: Engine | None = None,
+        is_just_seen: bool = False,
     ) -> Delivered:
         """Report a result. One that cannot be delivered now is kept, and tried again by `deliver_kept`.
 
@@ -93,9 +94,10 @@ class Delivery:
 
         Args:
             reporter: reports it now. Default: the engine.
+            is_just_seen: see `report.report_attempt`.
         """
         try:
-            return self._report(attempt, result, last_look, execution_id, reporter)
+            return self._report(attempt, result, last_look, execution_id, reporter, is_just_seen=is_just_seen)
         except PeragoError:  # the engine is away, or the store that the last look asks
             self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), last_look))
             return Delivered.KEPT
@@ -133,10 +135,19 @@ class Delivery:
         look: LastLook | None,
         execution_id: str,
         reporter: Engine | None = None,
+        *,
+        is_just_seen: bool = False,
     ) -> Delivered:
         phases = Phases(self._observer, self._clock, execution_id=execution_id, task_id=attempt.task_id)
         try:
-            reported = report_attempt(reporter or self._engine, attempt, result, phases, last_look=look or _no_look)
+            reported = report_attempt(
+                reporter or self._engine,
+                attempt,
+                result,
+                phases,
+                last_look=look or _no_look,
+                is_just_seen=is_just_seen,
+            )
         except TaskNotFoundError:
             return Delivered.VOID
         return Delivered.RECORDED if reported is Reported.RECORDED else Delivered.VOID

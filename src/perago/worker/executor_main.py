@@ -146,7 +146,7 @@ class _UnchangedProcess:
 
     def __init__(self) -> None:
         self._cwd = os.getcwd()  # noqa: PTH109 - goes back to chdir as it is
-        self._environment = dict(os.environ)
+        self._environment = {**os.environb}  # as bytes: nothing is decoded to see that nothing has changed
         self._path = list(sys.path)
 
     def __enter__(self) -> None:
@@ -155,9 +155,9 @@ class _UnchangedProcess:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             os.chdir(self._cwd)
-        if os.environ != self._environment:
+        if {**os.environb} != self._environment:
             os.environ.clear()
-            os.environ.update(self._environment)
+            os.environb.update(self._environment)
         sys.path[:] = self._path
         signal.signal(signal.SIGTERM, raise_terminated)
 

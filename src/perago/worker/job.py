@@ -57,6 +57,7 @@ class Job:
 
     Args:
         clock: where time comes from. Default: the machine's.
+        asked: when the call was made that brought it, monotonic seconds. Default: nobody knows.
 
     Attributes:
         execution_id: ours, fresh.
@@ -67,7 +68,7 @@ class Job:
         trace: its place in its trace, for body and stamp; None: it has none.
     """
 
-    def __init__(self, attempt: HandedOut, clock: Clock | None = None) -> None:
+    def __init__(self, attempt: HandedOut, clock: Clock | None = None, *, asked: float | None = None) -> None:
         self.clock = clock or SystemClock()
         self.attempt = attempt
         self.identity = AttemptIdentity.of(attempt)
@@ -79,6 +80,7 @@ class Job:
         self.lease: Lease | None = None
         self.trace: TraceContext | None = None
         self.lease_lock: AbstractContextManager[object] = threading.Lock()
+        self._asked = asked
         self._is_lease_over = False
         self._ending: tuple[Cause, float] | None = None
         self._ending_lock = threading.Lock()
@@ -126,7 +128,16 @@ class Job:
         """Until heartbeats have to begin. Most light attempts are over by then: they cost none."""
         timeout = self.attempt.response_timeout_seconds
         latest = min(HOLD_SECONDS, timeout * HOLD_FRACTION) if timeout > 0 else HOLD_SECONDS
-        return self.begun + latest - self.clock.monotonic()
+        handed_out = self.begun if self._asked is None else self._asked  # at the earliest
+        return handed_out + latest - self.clock.monotonic()
+
+    @property
+    def is_just_handed_out(self) -> bool:
+        """So short a while ago that not even a heartbeat is due: no timeout can have taken it away since.
+
+        It is counted from when the engine was asked, so that an answer that was long on its way makes it older.
+        """
+        return self._asked is not None and self.seconds_until_hold() > 0
 
     def stop_lease(self) -> None:
         """No more heartbeats, and none in flight."""

@@ -98,7 +98,8 @@ class Journal:
 
     def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
         """Take down what the worker itself has to say."""
-        write(level, text, {**({} if job is None else job.fields()), **fields})
+        if LOGGER.isEnabledFor(level):
+            write(level, text, {**({} if job is None else job.fields()), **fields})
 
     def report(self, event: Event) -> None:
         """Take down an event of the phase in which a result is reported; without an execution it is a later round."""
@@ -120,6 +121,8 @@ class Journal:
         failed = event.event == "failed"
         is_cleaning = event.phase == Phase.CLEAN
         level = logging.WARNING if failed and is_cleaning else logging.DEBUG
+        if not LOGGER.isEnabledFor(level):
+            return
         fields = {**event.attributes, "seconds": round(event.seconds, 6)}
         if event.error is not None:
             fields["error"] = event.error

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 
 def memory_bytes() -> int:
     """Resident bytes."""
     if sys.platform == "linux":
-        _, resident, *_ = Path("/proc/self/statm").read_bytes().split()
+        handle = os.open("/proc/self/statm", os.O_RDONLY)
+        try:
+            _, resident, *_ = os.read(handle, 256).split()
+        finally:
+            os.close(handle)
         return int(resident) * os.sysconf("SC_PAGE_SIZE")
     import psutil
 

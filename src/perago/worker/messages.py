@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from perago.json_text import parse_json
+
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Bytes of one message: bounds what a result, or the params, may weigh. Data belongs into the workspace."""
 
@@ -19,6 +21,7 @@ MAX_TEXT_LENGTH = 64 * 1024
 """Characters of a log line, a progress message or a traceback that are kept."""
 
 _LENGTH = struct.Struct(">I")
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Message(BaseModel):
@@ -126,7 +129,7 @@ def encode(message: Message) -> bytes:
         ValueError: it holds what is no JSON, is nested too deeply, or is larger than `MAX_MESSAGE_BYTES`.
     """
     try:
-        payload = json.dumps(message.model_dump(), separators=(",", ":")).encode()
+        payload = _ENCODER.encode(message.model_dump()).encode()
     except TypeError as exc:
         raise ValueError(str(exc)) from None
     except RecursionError:
@@ -172,6 +175,6 @@ def clean_text(text: str) -> str:
 
 def _parse(payload: bytes) -> object:
     try:
-        return json.loads(payload)
+        return parse_json(payload)
     except RecursionError:
         raise ValueError("a message is nested too deeply") from None

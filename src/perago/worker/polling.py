@@ -37,7 +37,7 @@ class Polling:
 
     Attributes:
         free: how many slots can take a task now.
-        take: hands one to a slot, or gives it back.
+        take: hands one to a slot, or gives it back; is told too when it was asked for, monotonic seconds.
         is_over: whether what a poll under way brings is to be given back.
         give_back: does so.
         answered_at: when the engine answered last, seconds since the epoch; None: not yet.
@@ -52,7 +52,7 @@ class Polling:
     domain: str | None
     pace: Pace
     free: Callable[[], int]
-    take: Callable[[HandedOut], None]
+    take: Callable[[HandedOut, float], None]
     give_back: Callable[[HandedOut], None]
     is_over: Callable[[], bool]
     journal: Journal
@@ -74,6 +74,7 @@ class Polling:
         if free == 0:
             return None
         self.is_starved = False
+        asked = self.clock.monotonic()
         try:
             attempts = self.engine.poll(self.task_types, free, self.worker_id, self.domain)
         except EngineError as exc:
@@ -84,7 +85,7 @@ class Polling:
             if self.is_over():
                 self.give_back(attempt)
             else:
-                self.take(attempt)
+                self.take(attempt, asked)
         now = self.clock.monotonic()
         if attempts:
             self._busy_at = now

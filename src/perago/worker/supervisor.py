@@ -217,7 +217,7 @@ class Supervisor:
         reporter = TakesNext(self._engine, job.attempt)
         self._aftermath.finish(slot, executor, job, outcome, reporter)
         polling.has_taken(reporter.taken)
-        return None if reporter.taken is None else self._begun(reporter.taken)
+        return None if reporter.taken is None else self._begun(reporter.taken, reporter.asked)
 
     def give_back(self, job: Job) -> None:
         self._aftermath.give_back_unbegun(job, "its slot closes")
@@ -255,13 +255,13 @@ class Supervisor:
         self._poller = Loop("perago-poll", self._polling.turn)
         self._poller.start()
 
-    def _take(self, attempt: HandedOut) -> None:
-        job = self._begun(attempt)
+    def _take(self, attempt: HandedOut, asked: float) -> None:
+        job = self._begun(attempt, asked)
         if not any(slot.assign(job) for slot in self._slots):
             self._aftermath.give_back_unbegun(job, "its slot was gone")
 
-    def _begun(self, attempt: HandedOut) -> Job:
-        job = Job(attempt)
+    def _begun(self, attempt: HandedOut, asked: float) -> Job:
+        job = Job(attempt, asked=asked)
         self._housekeeping.note(attempt)
         end_older(job, self.jobs(), self.journal)
         task = self._tasks.get(attempt.task_def_name)

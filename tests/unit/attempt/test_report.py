@@ -1,6 +1,7 @@
 """Reporting so that it sticks, and never for another."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def world(tmp_path):
     return world
 
 
-def report(world, attempt, result, engine=None):
+def report(world, attempt, result, engine=None, **options):
     look = last_look(
         world.task,
         attempt.input_data,
@@ -31,7 +32,7 @@ def report(world, attempt, result, engine=None):
         read_history=world.store.read_history,
         load_record=world.engine.load_record,
     )
-    return report_attempt(engine or world.engine, attempt, result, PHASES, last_look=look)
+    return report_attempt(engine or world.engine, attempt, result, PHASES, last_look=look, **options)
 
 
 class Reverting:
@@ -93,6 +94,91 @@ def test_a_report_that_never_sticks_is_given_up_with_a_word(world):
     world.schedule("keeps the workflow open")
     with pytest.raises(EngineError, match="next try adopts"):
         report(world, attempt, result, Reverting(world.engine, times=MAX_REPORTS))
+
+
+class CountsLooks:
+    """An engine that counts how often it is asked for the attempt."""
+
+    def __init__(self, engine):
+        self.report_result = engine.report_result
+        self._engine, self.looks = engine, 0
+
+    def load_current_attempt(self, attempt):
+        self.looks += 1
+        return self._engine.load_current_attempt(attempt)
+
+
+@pytest.mark.parametrize(("options", "looks"), [({}, 2), ({"is_just_seen": True}, 1)])
+def test_an_execution_that_was_just_seen_is_looked_at_only_after_its_report(world, options, looks):
+    attempt = world.poll()
+    engine = CountsLooks(world.engine)
+    assert report(world, attempt, world.attempt(attempt, report=False), engine, **options) is Reported.RECORDED
+    assert engine.looks == looks
+
+
+@pytest.mark.parametrize("event", ["timeout", "terminate"])
+def test_what_was_just_seen_and_is_over_all_the_same_is_found_stale(world, event):
+    attempt = world.poll()
+    result = world.attempt(attempt, report=False)
+    world.engine.terminate() if event == "terminate" else world.engine.timeout(attempt.task_id)
+    before = world.engine.record()
+    assert report(world, attempt, result, is_just_seen=True) is Reported.STALE
+    assert world.engine.record() == before
+
+
+def test_a_rerun_in_between_is_told_by_the_look_after_the_report(world):
+    """The engine takes the report for the task's new execution; that it was none of ours is not passed over."""
+    attempt = world.poll()
+    result = world.attempt(attempt, report=False)
+    world.engine.terminate()
+    world.engine.rerun(attempt.task_id)
+    world.poll()
+    assert report(world, attempt, result, is_just_seen=True) is Reported.STALE
+
+
+def test_what_was_just_seen_is_fenced_before_it_is_posted_again(world):
+    attempt = world.poll()
+    result = world.attempt(attempt, report=False)
+    world.schedule("keeps the workflow open")
+    engine = Reverting(world.engine, times=1)
+    counted = CountsLooks(engine)
+    assert report(world, attempt, result, counted, is_just_seen=True) is Reported.RECORDED
+    assert (engine.posts, counted.looks) == (2, 3)
+
+
+class Ends:
+    """An engine that makes something else of what is reported."""
+
+    def __init__(self, engine, status):
+        self._engine, self._status = engine, status
+        self.report_result = engine.report_result
+
+    def load_current_attempt(self, attempt):
+        now = self._engine.load_current_attempt(attempt)
+        return now if now.status == "IN_PROGRESS" else replace(now, status=self._status)
+
+
+@pytest.mark.parametrize(
+    ("status", "reported"),
+    [
+        ("COMPLETED", Reported.RECORDED),
+        ("FAILED_WITH_TERMINAL_ERROR", Reported.RECORDED),  # the output was too large for the engine
+        ("CANCELED", Reported.STALE),
+        ("TIMED_OUT", Reported.STALE),
+        ("FAILED", Reported.STALE),
+    ],
+)
+def test_a_result_counts_as_recorded_only_where_the_task_ended_by_it(world, status, reported):
+    attempt = world.poll()
+    result = world.attempt(attempt, report=False)
+    assert report(world, attempt, result, Ends(world.engine, status)) is reported
+
+
+def test_a_failure_of_an_optional_task_is_recorded(world):
+    attempt = world.poll()
+    world.body = lambda workspace, params: 1 / 0
+    result = world.attempt(attempt, report=False)
+    assert report(world, attempt, result, Ends(world.engine, "COMPLETED_WITH_ERRORS")) is Reported.RECORDED
 
 
 def test_the_last_look_completes_as_another_try_did(world):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.journal import Journal
 from perago.worker.polling import Pace, Polling
@@ -20,7 +22,7 @@ class Polled:
         for number in range(tasks):
             self.engine.tasks.schedule("task", {}, reference_task_name=f"step-{number}")
         self.free, self.is_over = free, False
-        self.taken, self.given_back = [], []
+        self.taken, self.given_back, self.asked = [], [], []
         self.polling = Polling(
             engine=self.engine,
             task_types=["task"],
@@ -28,7 +30,7 @@ class Polled:
             domain=None,
             pace=Pace(after=lambda idle: 1.0 + idle, after_failures=lambda failures, _jitter: 100.0 * failures),
             free=lambda: self.free,
-            take=self.taken.append,
+            take=lambda attempt, asked: self.taken.append(attempt) or self.asked.append(asked),
             give_back=self.given_back.append,
             is_over=lambda: self.is_over,
             journal=Journal(Nowhere()),
@@ -39,6 +41,15 @@ def test_no_more_are_asked_for_than_there_are_free_slots():
     polled = Polled(free=2, tasks=5)
     assert polled.polling.turn() == 0.0  # more may wait
     assert len(polled.taken) == 2
+
+
+def test_what_comes_is_as_old_as_the_question():
+    polled = Polled(free=2, tasks=2)
+    before = time.monotonic()
+    poll, polled.engine.poll = polled.engine.poll, lambda *given: time.sleep(0.05) or poll(*given)
+    polled.polling.turn()
+    assert len(polled.asked) == 2
+    assert before <= polled.asked[0] <= time.monotonic() - 0.05
 
 
 def test_slots_may_ask_for_more_while_polls_come_back_full():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 
-from perago.models import InstanceRecord, TryRecord, TryStatus
+from perago.models import InstanceRecord, RuntimeTaskResult, TryRecord, TryStatus
 from perago.ports import Phase
 from perago.worker.aftermath import another_try_completed
 from perago.worker.cancellation import CHECK_SECONDS, end_older, others_of, why_void
 from perago.worker.endings import Cause, Step, due_steps, next_step
 from perago.worker.job import Job
+from perago.worker.next_task import TakesNext
 from perago.worker.questions import LONGEST_PAUSE_SECONDS, pause_before_asking_again
 from perago.worker.replacement import STEADY_SECONDS, deaths_after, is_worn_out, pause_before
 from perago.worker.shutdown import cause_to_end
@@ -158,6 +160,55 @@ def test_a_void_execution_takes_up_no_lease():
     job.end(Cause.CANCELLED)
     job.hold(Engine())
     assert job.lease is None
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self, seconds=100.0):
+        self.seconds = seconds
+
+    def monotonic(self):
+        return self.seconds
+
+    def now(self):
+        return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("response_timeout", "asked", "is_just_handed_out"),
+    [
+        (600, 99.1, True),
+        (600, 99.0, False),  # a second is over
+        (3, 99.6, True),
+        (3, 99.5, False),  # a sixth of its response timeout is over
+        (0, 99.1, True),
+        (600, None, False),  # nobody knows how old the answer is
+    ],
+)
+def test_a_hand_out_is_new_until_a_heartbeat_would_be_due(response_timeout, asked, is_just_handed_out):
+    job = Job(Handed(response_timeout_seconds=response_timeout), Hands(), asked=asked)
+    assert job.is_just_handed_out is is_just_handed_out
+
+
+def test_an_answer_that_was_long_on_its_way_has_heartbeats_begin_the_sooner():
+    assert Job(Handed(response_timeout_seconds=600), Hands(), asked=99.5).seconds_until_hold() == 0.5
+    assert Job(Handed(response_timeout_seconds=600), Hands()).seconds_until_hold() == 1.0
+
+
+def test_a_task_that_came_along_is_as_old_as_the_report_that_brought_it():
+    class Engine:
+        def report_and_take(self, attempt, _result):
+            clock.seconds += 0.3
+            return attempt
+
+        def report_result(self, _attempt, _result):
+            raise AssertionError("one comes along with the first report")
+
+    clock = Hands()
+    takes = TakesNext(Engine(), Handed(), clock)
+    takes.report_result(Handed(), RuntimeTaskResult("COMPLETED", output={}))
+    assert (takes.taken, takes.asked) == (Handed(), 100.0)
 
 
 def test_an_execution_that_ends_with_its_worker_is_not_void():

@@ -14,6 +14,7 @@ from perago.engines.conductor.token import NoToken, Token
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.faults import HttpFault
 from perago.http.session import Answer, Request, Session, encoded
+from perago.json_text import parse_json
 
 Query = Mapping[str, str | int | bool | None]
 
@@ -132,7 +133,7 @@ class Api:
 
     def _parsed(self, call: str, answer: Answer) -> Any:
         try:
-            return json.loads(answer.body)
+            return parse_json(answer.body)
         except (ValueError, RecursionError) as exc:
             raise ConductorError(call, self.root, status=answer.status, message="something that is no JSON") from exc
 

@@ -165,4 +165,4 @@ def _number_or(document: Document, name: str, default: int) -> int:
 
 def _object(document: Document, name: str) -> JsonObject:
     value = document.get(name)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

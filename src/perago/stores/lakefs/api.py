@@ -13,6 +13,7 @@ from yarl import URL
 from perago.errors import RuntimeConfigError, StoreError
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.session import Answer, HttpSession, Request, encoded
+from perago.json_text import parse_json
 from perago.stores.lakefs.failure import refused, unanswered
 
 T = TypeVar("T")
@@ -168,7 +169,7 @@ def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
         StoreError: it is no JSON, or has another shape.
     """
     try:
-        return of(json.loads(answer.body))
+        return of(parse_json(answer.body))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         fault = HttpFault(
             FaultKind.MALFORMED, f"the answer is not of the shape that lakeFS gives ({type(exc).__name__})"

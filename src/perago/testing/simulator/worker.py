@@ -246,14 +246,14 @@ class Worker:
             clock=self.clock,
         )
 
-    def _job(self, attempt: HandedOut) -> Job:
-        job = Job(attempt, self.clock)
+    def _job(self, attempt: HandedOut, asked: float | None = None) -> Job:
+        job = Job(attempt, self.clock, asked=asked)
         job.execution_id = self._site.new_execution_id()
         job.lease_lock = Mutex(self._site.baton)
         return job
 
-    def _take(self, attempt: HandedOut) -> None:
-        job = self._job(attempt)
+    def _take(self, attempt: HandedOut, asked: float) -> None:
+        job = self._job(attempt, asked)
         self.housekeeping.note(attempt)
         end_older(job, self.jobs(), self.journal)
         free = next((slot for slot in self.slots if slot.is_free), None)

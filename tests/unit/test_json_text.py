@@ -1,0 +1,62 @@
+"""Reading JSON faster must read it alike."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perago.json_text import parse_json
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+@given(VALUES, st.booleans())
+def test_what_was_written_is_read(value, ascii_only):
+    assert parse_json(json.dumps(value, ensure_ascii=ascii_only).encode(errors="surrogatepass")) == value
+
+
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_any_bytes_are_read_as_the_standard_library_reads_them(data):
+    try:
+        expected = json.loads(data)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            parse_json(data)
+    else:
+        assert repr(parse_json(data)) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"\\ud83d"',  # half of a surrogate pair
+        "[" * 500 + "]" * 500,
+        '{"a": 1, "a": 2}',
+        "1e400",
+        "-0.0",
+        str(10**400),
+        '\ufeff""'.encode("utf-16").decode("utf-16"),
+    ],
+)
+def test_odd_texts_are_read_as_the_standard_library_reads_them(text):
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"."):
+            parse_json(text)
+    else:
+        assert repr(parse_json(text)) == repr(expected)
+
+
+def test_what_is_no_number_stays_none():
+    assert math.isnan(parse_json("NaN"))
+
+
+def test_what_nests_too_deeply_is_an_error_of_its_own():
+    with pytest.raises(RecursionError):
+        parse_json("[" * 100_000 + "]" * 100_000)
