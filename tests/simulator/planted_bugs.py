@@ -143,6 +143,17 @@ def _unsettled_abandoned(commit, record, asking):
     return Verdict.ABANDONED if verdict is Verdict.FOREIGN and of_this_workflow else verdict
 
 
+@contextmanager
+def only_what_it_retries_counts() -> Iterator[None]:
+    """A try that a rerun hands out again does not look for tries that retry it."""
+    with (
+        patch.object(fence, "_retries_of", lambda *_: []),
+        patch.object(fence, "_ended_since", lambda *_: False),
+        patch.object(fence, "_published_beside", lambda *_: None),
+    ):
+        yield
+
+
 @dataclass(frozen=True)
 class Bug:
     """How it is put in: an outfit for workers, or a decision that is replaced meanwhile."""
@@ -162,6 +173,7 @@ BUGS = {
     "a person's commit taken for abandoned": Bug(patched=lambda: patch.object(fence, "judge", _everything_abandoned)),
     "what a try may still adopt is replaced": Bug(patched=lambda: patch.object(fence, "judge", _unsettled_abandoned)),
     "secrets in stamps": Bug(patched=secrets_in_stamps),
+    "tries that a rerun hands out again are alone": Bug(patched=only_what_it_retries_counts),
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
 }
 

@@ -63,3 +63,22 @@ def test_no_heartbeat_of_an_older_execution_is_under_way_beside_a_report(fast_pa
         incidents=A_TASK_TWICE_IN_ONE_WORKER,
     )
     assert simulate(plan, fast_path / str(seed)).broken == ()
+
+
+# A rerun handed out two failed tries of one task at once, having removed the third, which had completed. The older one
+# took what the newer had published for its own to replace, and both reported.
+TRIES_BESIDE_EACH_OTHER = (
+    *(at("body", number, "kill", "before") for number in range(1, 7)),
+    at("download_workspace", 1, "rerun", "after", 0.85),
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_two_tries_that_a_rerun_hands_out_at_once_have_one_outcome(fast_path, seed):
+    plan = Plan(
+        seed=seed,
+        slots=(2, 2),
+        workflows=(replace(ONE_TASK, shape="fork", snapshot=True),),
+        incidents=TRIES_BESIDE_EACH_OTHER,
+    )
+    assert simulate(plan, fast_path / str(seed)).broken == ()

@@ -15,6 +15,7 @@ CAUGHT = {
     "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (94, "which foreign commits changed"),
     "secrets in stamps": (0, "a secret is in"),
+    "tries that a rerun hands out again are alone": (95, "its own task"),
     "stamps of cherry-picks count": (26, "published twice"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew with

@@ -115,6 +115,11 @@ class MemoryEngine:
         with self._lock:
             return self._find(task_id)[1].reason
 
+    def has_been_retried(self, task_id: str) -> bool:
+        """Whether a try has had its retry; it may have been handed out again by a rerun since."""
+        with self._lock:
+            return self._find(task_id)[1].is_retried
+
     # ---- workers
 
     def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> MemoryAttempt | None:

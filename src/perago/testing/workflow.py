@@ -26,6 +26,15 @@ class WorkflowStatus(enum.StrEnum):
     TERMINATED = "TERMINATED"
 
 
+CAME_TO_NOTHING = (
+    TryStatus.FAILED,
+    TryStatus.FAILED_WITH_TERMINAL_ERROR,
+    TryStatus.TIMED_OUT,
+    TryStatus.CANCELED,
+)
+"""Statuses of tries that a retry of their workflow tries again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A logical task of the definition.
@@ -131,7 +140,7 @@ class Instance:
         if self.status not in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
             raise self._conflict("be retried")
         last = {row.record.reference_task_name: row for row in self._rows}.values()
-        wanting = [row for row in last if row.status in _CAME_TO_NOTHING]
+        wanting = [row for row in last if row.status in CAME_TO_NOTHING]
         if not wanting:
             raise self._conflict("be retried, as no task's last try came to nothing; restart it")
         self.status = WorkflowStatus.RUNNING
@@ -285,17 +294,9 @@ class Instance:
         return EngineError(f"workflow {self.id} is {self.status} and cannot {what}")
 
 
-_CAME_TO_NOTHING = (
-    TryStatus.FAILED,
-    TryStatus.FAILED_WITH_TERMINAL_ERROR,
-    TryStatus.TIMED_OUT,
-    TryStatus.CANCELED,
-)
-
-
 def _revived(row: Row) -> Row:
     """A row of another task than the one that is rerun: handed out again, if it came to nothing."""
-    if row.status not in _CAME_TO_NOTHING:
+    if row.status not in CAME_TO_NOTHING:
         return row
     return replace(row.with_record(status=TryStatus.SCHEDULED, ended_time=None), reason=None)
 

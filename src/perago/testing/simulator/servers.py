@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TryStatus
+from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TryRecord, TryStatus
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 from perago.testing.simulator.baton import Baton, VirtualClock
 from perago.testing.simulator.network import IN_SERVER_SECONDS
@@ -88,6 +88,18 @@ class SimulatedEngine:
             except TaskNotFoundError:
                 found[attempt.task_id] = None
         return found
+
+    def rerun(self, task_id: str) -> None:
+        """Rerun an ended workflow from a task, and count what is handed out again besides."""
+        self.tasks.rerun(task_id)
+        for entry in self.tasks.record(self.tasks.attempt(task_id).workflow_instance_id).tries:
+            if entry.task_id != task_id and entry.status is TryStatus.SCHEDULED:
+                had_its_retry = self.tasks.has_been_retried(entry.task_id)
+                self._counts["failed tries handed out again" if had_its_retry else "ended tries taken up again"] += 1
+
+    def is_stranded(self, entry: TryRecord) -> bool:
+        """Whether a try that nobody works on is never ended by the engine: a rerun handed it out after its retry."""
+        return entry.status is TryStatus.IN_PROGRESS and self.tasks.has_been_retried(entry.task_id)
 
     def sweep(self, workflows: Iterable[str]) -> None:
         """Time out those of whom nothing was heard."""

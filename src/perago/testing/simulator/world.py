@@ -142,10 +142,11 @@ class World:
         """A person retries what was ended; says whether there was something."""
         found = [name for name in self.workflows if self.engine.tasks.status(name) is not WorkflowStatus.COMPLETED]
         for workflow in found:
-            with suppress(EngineError):  # a rerun can leave one running with nothing to run
+            with suppress(EngineError):  # it has ended
                 self.engine.tasks.terminate(workflow)
-            self.engine.tasks.retry_workflow(workflow)
-            self.baton.tell(f"somebody retries {workflow}")
+            with suppress(EngineError):  # all that it lacked is a try which the engine never ends
+                self.engine.tasks.retry_workflow(workflow)
+                self.baton.tell(f"somebody retries {workflow}")
         return bool(found)
 
     def until(self, is_reached: Callable[[], bool], seconds: float) -> None:
@@ -162,7 +163,8 @@ class World:
         return not is_somebody_busy and not any(map(self._is_under_way, self.workflows))
 
     def _is_under_way(self, workflow: str) -> bool:
-        return any(entry.status.is_live for entry in self.engine.tasks.record(workflow).tries)
+        tries = self.engine.tasks.record(workflow).tries
+        return any(entry.status.is_live and not self.engine.is_stranded(entry) for entry in tries)
 
     def _what_is_left(self) -> str:
         running = [name for name in self.workflows if self._is_under_way(name)]
