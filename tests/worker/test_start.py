@@ -22,6 +22,7 @@ from servers.faults import Delay, Rule
 from servers.proxy import FaultProxy
 
 MODULE = "supervised_bodies"
+ECHO = ("supervised_bodies:echo",)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,20 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
     assert {line["workflow"] for line in of_attempts} == {workflow, logging_flow}
     assert any(line["message"] == "counted rows=3" and line["phase"] == "body" for line in worker.lines())
     assert all("hunter2" not in path.read_text() for path in worker.logs.iterdir())
+
+
+def test_while_there_is_work_the_queue_is_looked_at_many_times_a_second(flow, start, conductor_server):
+    """Every 25 ms; 250 ms apart are polls of a worker that has been idle for long."""
+    with FaultProxy(conductor_server.url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
+
+        def polls():
+            return sum("/tasks/poll/" in seen.target for seen in door.seen())
+
+        worker.wait_ready()
+        flow.completed(flow.start("light.echo"))
+        began, before = time.monotonic(), polls()
+        wait_for(lambda: polls() >= before + 40, "40 polls", 40 * 0.2)
+        assert time.monotonic() - began >= 40 * 0.025 * 0.9
 
 
 def test_with_json_the_whole_log_is_on_stdout_too(flow, start):

@@ -71,6 +71,23 @@ def test_the_next_executor_removes_what_a_killed_one_staged(pipeline, door):
         wait_for(lambda: staged(pipeline) == [], "the staging branch to go", 60)
 
 
+@pytest.mark.slow
+def test_a_workflow_that_is_terminated_in_mid_publication_leaves_nothing_staged(pipeline, door):
+    """The worker lets a publication come to its end for a while, then ends it, and goes on."""
+    before = pipeline.repository.head("main")
+    with pipeline.worker("worker", "-j", "1") as worker:
+        worker.wait_ready()
+        workflow, _ = hold_a_publication(pipeline, door)
+        pipeline.api.terminate(workflow)
+        wait_for(lambda: staged(pipeline) == [], "the staging branch to go", 90)
+        wait_for(lambda: worker.status()["worker"]["slots"][0]["state"] == "idle", "the slot to be free", 60)
+        assert pipeline.repository.head("main") == before
+        assert pipeline.api.tasks(workflow, "prepare")[-1]["status"] == "CANCELED"
+        assert not list(worker.root.glob("*-*/workspace"))
+        door.clear()
+        assert pipeline.api.wait_for_end(pipeline.start("main"), 120)["status"] == "COMPLETED"
+
+
 def test_the_next_worker_removes_what_a_killed_one_staged(pipeline, door):
     with pipeline.worker("worker", "-j", "1") as worker:
         worker.wait_ready()
