@@ -5,6 +5,7 @@ For small calls of many threads to one server. There is no proxy here, and no st
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import socket
@@ -261,13 +262,22 @@ def _written(request: Request, common: Mapping[str, str]) -> bytes:
     url, body = request.url, request.body or b""
     if not isinstance(body, bytes):
         raise TypeError("a body in pieces is for `session`")
-    headers = {"Host": url.authority, **common, **request.headers}
-    if request.body is not None:
-        headers["Content-Length"] = str(len(body))
-    lines = [f"{request.method} {url.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if any(not line.isprintable() for line in lines):
+    first = _line(f"{request.method} {url.raw_path_qs} HTTP/1.1")
+    headers = _headers(url.authority, tuple(common.items()), tuple(request.headers.items()))
+    length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
+    return f"{first}{headers}{length}\r\n".encode("latin-1") + body
+
+
+@functools.lru_cache(maxsize=64)  # calls differ in their first line
+def _headers(host: str, common: tuple[tuple[str, str], ...], own: tuple[tuple[str, str], ...]) -> str:
+    headers = {"Host": host, **dict(common), **dict(own)}
+    return "".join(_line(f"{name}: {value}") for name, value in headers.items())
+
+
+def _line(text: str) -> str:
+    if not text.isprintable():
         raise ValueError("a header holds a control character")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return f"{text}\r\n"
 
 
 async def _sleep(seconds: float) -> None:

@@ -53,8 +53,8 @@ class PhaseSender:
 
     def _flush(self) -> None:
         event, self._held = self._held, None
-        self._is_held.clear()
         if event is not None:
+            self._is_held.clear()
             self._sent = time.monotonic()
             self._send(event)
 
