@@ -240,6 +240,12 @@ class Protocol:
             return "foreign"
         return "abandoned"
 
+    def superseded(self, s: State, i: int, head: int) -> bool:
+        """Its logical task has a newer commit: then no try adopts this one any more."""
+        c = s.chain[i]
+        newest = next((k for k in range(head, i, -1) if self.counts(s.chain, k) and s.chain[k].who == c.who), i)
+        return self.counts(s.chain, i) and i not in (newest, s.chain[newest].completes)
+
     def kin(self, s: State, w: Worker) -> set:
         """(task id, scheduled time) of this task and of the tries it retries; time None: any."""
         found, r = {w.exe[:2]}, row_of(s.rows, w.exe[0])
@@ -323,6 +329,7 @@ class Protocol:
             return ("refuse", (i,))
         between = [i for i in range(w.inp + 1, head + 1) if not (R.pass_over and self.is_seal(chain, i))]
         told = {i: self.verdict(s, i, w) for i in between}
+        told.update({i: "abandoned" for i in between if told[i] == "foreign" and R.newest_only and self.superseded(s, i, head)})
         own = [i for i in between if told[i] == "effective" and chain[i].who == w.name]
         stop = [i for i in between if told[i] != "abandoned" and not (R.own_is_replaceable and i in own)]
         if not R.own_is_replaceable and own and own == stop and w.writes:

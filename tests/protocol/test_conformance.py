@@ -16,7 +16,7 @@ from perago.attempt.fence import Verdict
 from perago.models import CommitFacts
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
-QUICK += ["snap-doubled", "snap-doubled-unstored"]
+QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin"]
 
 
 @pytest.mark.parametrize("scenario", QUICK)

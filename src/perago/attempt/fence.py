@@ -201,7 +201,7 @@ def _adopt(history: History, record: InstanceRecord | None, asking: Applicant) -
 
 def _adopt_from_history(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
     """The newest stamp of this logical task, and only that one: an older one has been replaced."""
-    newest = _newest_of(history, asking)
+    newest = _newest_of(history, asking.logical_task)
     if newest is None or not _adoptable(newest[1], record, asking):
         return None
     commit, stamp = newest
@@ -211,11 +211,11 @@ def _adopt_from_history(history: History, record: InstanceRecord | None, asking:
     return Seal(history.head, ref, stamp)
 
 
-def _newest_of(history: History, asking: Applicant) -> tuple[CommitFacts, Stamp] | None:
-    """The newest commit of this logical task, seals included."""
+def _newest_of(history: History, logical_task: tuple[str, str]) -> tuple[CommitFacts, Stamp] | None:
+    """The newest commit of a logical task, seals included."""
     for commit in history.commits:
         stamp = commit.counting_stamp
-        if stamp is not None and stamp.logical_task == asking.logical_task:
+        if stamp is not None and stamp.logical_task == logical_task:
             return commit, stamp
     return None
 
@@ -226,7 +226,7 @@ def _published_beside(history: History, record: InstanceRecord | None, asking: A
     Two tries of one task are live at once where a rerun handed out again what had failed. What cannot be adopted of the
     other's must not be replaced.
     """
-    newest = _newest_of(history, asking)
+    newest = _newest_of(history, asking.logical_task)
     if newest is None or record is None:
         return None
     commit, stamp = newest
@@ -285,6 +285,8 @@ def _sort(
     foreign, abandoned = [], []
     for commit in history.between:
         verdict = judge(commit, record, asking)
+        if verdict is Verdict.FOREIGN and _is_superseded(commit, history, record):
+            verdict = Verdict.ABANDONED
         stamp = commit.counting_stamp
         own = stamp is not None and stamp.logical_task == asking.logical_task
         if verdict is Verdict.ABANDONED or (verdict is Verdict.EFFECTIVE and own):
@@ -292,6 +294,15 @@ def _sort(
         else:
             foreign.append(commit)
     return tuple(foreign), tuple(abandoned)
+
+
+def _is_superseded(commit: CommitFacts, history: History, record: InstanceRecord | None) -> bool:
+    """Whether its own logical task, of this instance, has a newer commit: then no try adopts this one any more."""
+    stamp = commit.counting_stamp
+    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+        return False
+    newest, by = _newest_of(history, stamp.logical_task) or (commit, stamp)
+    return commit.id not in (newest.id, by.completes)
 
 
 def _completed_with(tries: tuple[TryRecord, ...], ref: str) -> bool:

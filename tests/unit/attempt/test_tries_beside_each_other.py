@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from attempt_world import World, nothing, ref_of, said_of, with_params
+from attempt_world import World, nothing, ref_of, said_of, say, with_params
 
 from perago.attempt import stamp as stamps
 from perago.models import RuntimeTaskResult
@@ -102,3 +102,23 @@ def test_a_no_op_beside_another_try_is_sealed(world):
     world.body = nothing
     assert ref_of(world.attempt(first)) == world.input_ref
     assert world.store.stamp_of(world.head).completes == world.input_ref
+
+
+def test_what_its_own_task_has_replaced_is_no_sibling_s_to_keep(tmp_path):
+    """The first try is live again, but its commit is not its task's newest: nobody can adopt it any more."""
+    world = World(tmp_path / "root", isolation="snapshot")
+    world.schedule("left")
+    world.schedule("right")
+    first, right = poll(world, "left"), poll(world, "right")
+    world.attempt(first, report=False)
+    world.engine.report_result(first, FAILED)
+    world.attempt(with_params(poll(world, "left"), text="other"), report=False)
+    world.engine.terminate()
+    world.engine.rerun(right.task_id)
+    world.body = lambda workspace, params: (workspace / "right.txt").write_text("right")
+    world.attempt(poll(world, "right"))
+    assert world.files == {"in.txt": b"input", "right.txt": b"right"}
+    world.body = say
+    again = world.attempt(with_params(poll(world, "left"), text="third"))
+    assert again.status == "COMPLETED", again.reason_for_incompletion
+    assert world.files == {"in.txt": b"input", "right.txt": b"right", "out.txt": b"third"}
