@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from planted_bugs import only_what_it_retries_counts
 
 from perago.testing.simulator.plan import Incident, Plan, WorkflowPlan
 from perago.testing.simulator.run import simulate
@@ -73,12 +74,17 @@ TRIES_BESIDE_EACH_OTHER = (
 )
 
 
+def tries_beside_each_other(seed):
+    fork = replace(ONE_TASK, shape="fork", snapshot=True)
+    return Plan(seed=seed, slots=(2, 2), workflows=(fork,), incidents=TRIES_BESIDE_EACH_OTHER)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_two_tries_that_a_rerun_hands_out_at_once_have_one_outcome(fast_path, seed):
-    plan = Plan(
-        seed=seed,
-        slots=(2, 2),
-        workflows=(replace(ONE_TASK, shape="fork", snapshot=True),),
-        incidents=TRIES_BESIDE_EACH_OTHER,
-    )
-    assert simulate(plan, fast_path / str(seed)).broken == ()
+    assert simulate(tries_beside_each_other(seed), fast_path / str(seed)).broken == ()
+
+
+def test_these_schedules_notice_tries_that_do_not_look_for_each_other(fast_path):
+    """The schedules of seeds have it once in a thousand, or more rarely."""
+    with only_what_it_retries_counts():
+        assert any(simulate(tries_beside_each_other(seed), fast_path / str(seed)).broken for seed in range(100))

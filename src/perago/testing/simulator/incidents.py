@@ -179,14 +179,12 @@ class Incidents:
             self.later(LATER_SECONDS * share, lambda: self._rerun_later(workflow, share), "admin")
 
     def _rerun_later(self, workflow: str, share: float) -> None:
-        """Hand out once more what failed before the chosen task, where something did."""
+        """Hand out once more what failed before the chosen task: two tries, or one, where there are such."""
         tries = self._world.engine.tasks.record(workflow).tries
-        after_a_failure = [
-            entry
-            for number, entry in enumerate(tries)
-            if any(_failed_before(entry, before) for before in tries[:number])
-        ]
-        self._rerun_from(workflow, after_a_failure or tries, share)
+        failed = [sum(_failed_before(entry, other) for other in tries[:n]) for n, entry in enumerate(tries)]
+        wanted = min(2, max(failed, default=0))
+        chosen = [entry for entry, count in zip(tries, failed, strict=True) if count >= wanted]
+        self._rerun_from(workflow, chosen, share)
 
     def _rerun_from(self, workflow: str, tries: Sequence[TryRecord], share: float) -> None:
         if not tries:

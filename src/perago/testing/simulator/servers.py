@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from perago.errors import EngineError, TaskNotFoundError
 from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TryRecord, TryStatus
+from perago.ports import HandedOut
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 from perago.testing.simulator.baton import Baton, VirtualClock
 from perago.testing.simulator.network import IN_SERVER_SECONDS
@@ -56,6 +57,17 @@ class SimulatedEngine:
             self.check(attempt, result)
         else:
             self._counts["late reports dropped"] += 1
+
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
+        """Report, and hand out the task of the same type that waits longest: also where the report is dropped."""
+        is_dropped = self._status(attempt.task_id) != TryStatus.IN_PROGRESS
+        self.report(attempt, result)
+        found = self.poll([attempt.task_def_name], 1)
+        if not found:
+            return None
+        self._counts["tasks taken along with a report"] += 1
+        self._counts["tasks taken along with a report that was dropped"] += is_dropped
+        return found[0]
 
     def heartbeat(self, attempt: Attempt) -> None:
         """Read the row, and write it a moment later: a result that came between is undone."""

@@ -18,7 +18,7 @@ from perago.testing.simulator.incidents import SHARED, Incidents
 from perago.testing.simulator.network import LATE_SECONDS, Network
 from perago.testing.simulator.plan import Plan, WorkflowPlan
 from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from perago.testing.simulator.tasks import SECRET, BodyRun
+from perago.testing.simulator.tasks import SECRET, TASKS, BodyRun
 from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from perago.testing.workflow import WorkflowStatus
 from perago.worker.job import Job
@@ -88,7 +88,8 @@ class World:
             outfit=outfit,
         )
         self._make_branches()
-        self.workers = [Worker(f"w{number}", slots, site) for number, slots in enumerate(plan.slots, 1)]
+        types = sorted({_task_type(workflow) for workflow in plan.workflows}) if plan.has_one_type else list(TASKS)
+        self.workers = [Worker(f"w{number}", slots, site, types) for number, slots in enumerate(plan.slots, 1)]
 
     # ---- its course
 
@@ -181,7 +182,7 @@ class World:
 
     def _start_workflow(self, number: int, plan: WorkflowPlan) -> None:
         workflow = "workflow-1" if number == 1 else self.engine.tasks.start_workflow()
-        name = "read" if plan.shape == "read-only" else "merge" if plan.snapshot else "write"
+        name = _task_type(plan)
         ref = self.store.memory.head(plan.branch)
         prefix = f"w{number}-"
 
@@ -269,6 +270,10 @@ class World:
         refs = {other.output_ref for other in record.of(entry.reference_task_name) if other.output_ref is not None}
         if len(refs) > 1:
             self.broken.append(f"2: task {entry.reference_task_name!r} has two outcomes: {sorted(refs)}")
+
+
+def _task_type(plan: WorkflowPlan) -> str:
+    return "read" if plan.shape == "read-only" else "merge" if plan.snapshot else "write"
 
 
 def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
