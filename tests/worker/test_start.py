@@ -82,7 +82,7 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
 
 def test_while_there_is_work_the_queue_is_looked_at_many_times_a_second(flow, start, conductor_server):
     """Every 25 ms; 250 ms apart are polls of a worker that has been idle for long."""
-    with FaultProxy(conductor_server.url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
+    with FaultProxy(conductor_server.api_url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
 
         def polls():
             return sum("/tasks/poll/" in seen.target for seen in door.seen())
