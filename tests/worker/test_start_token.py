@@ -10,8 +10,11 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from start_support import StartedWorker, TaskFlow
 from token_gate import TokenGate
+
+from leaks import secrets_in_files, secrets_on_command_lines
 
 KEY, SECRET = "key-of-a-worker", "secret-of-a-worker-5b1d"
 ECHO = ["supervised_bodies:echo"]
@@ -38,12 +41,6 @@ def worker_at(gate, flow, directory, secret=SECRET):
     return StartedWorker(directory, gate.url, ECHO, "--domain", flow.domain, **account)
 
 
-def secrets_in(directory, secrets):
-    """Files below a directory that hold one."""
-    files = [path for path in directory.rglob("*") if path.is_file()]
-    return [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
-
-
 def test_a_worker_gets_a_token_for_its_key_and_a_new_one_when_that_is_refused(gate, flow, tmp_path):
     with worker_at(gate, flow, tmp_path) as worker:
         worker.wait_ready()
@@ -54,11 +51,11 @@ def test_a_worker_gets_a_token_for_its_key_and_a_new_one_when_that_is_refused(ga
         assert len(gate.issued) > issued
         assert all(token in gate.issued for _, token in gate.refused)  # nothing went without one
         family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
-        assert not [process for process in family if SECRET in " ".join(process.cmdline())]
+        assert list(secrets_on_command_lines(family, [SECRET])) == []
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
     assert gate.refused
-    assert secrets_in(tmp_path, [SECRET, *gate.issued]) == []
+    assert list(secrets_in_files(tmp_path, [SECRET, *gate.issued])) == []
 
 
 def test_a_secret_that_is_refused_ends_the_start_with_a_word(gate, flow, tmp_path):
@@ -67,4 +64,4 @@ def test_a_secret_that_is_refused_ends_the_start_with_a_word(gate, flow, tmp_pat
     assert worker.wait(90) == 2, worker.told()
     assert "CONDUCTOR_AUTH_KEY" in worker.told()
     assert gate.issued == []
-    assert secrets_in(tmp_path, ["another-secret-5b1d"]) == []
+    assert list(secrets_in_files(tmp_path, ["another-secret-5b1d"])) == []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
+from perago.ports import SystemClock
+from perago.testing.clock import ManualClock
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.journal import Journal
 from perago.worker.polling import Pace, Polling
@@ -17,7 +17,7 @@ class Nowhere:
 class Polled:
     """A polling with so many free slots; what it takes and gives back is kept."""
 
-    def __init__(self, free, tasks=0):
+    def __init__(self, free, tasks=0, clock=None):
         self.engine = MemoryWorkerEngine()
         for number in range(tasks):
             self.engine.tasks.schedule("task", {}, reference_task_name=f"step-{number}")
@@ -34,6 +34,7 @@ class Polled:
             give_back=self.given_back.append,
             is_over=lambda: self.is_over,
             journal=Journal(Nowhere()),
+            clock=clock or SystemClock(),
         )
 
 
@@ -44,12 +45,17 @@ def test_no_more_are_asked_for_than_there_are_free_slots():
 
 
 def test_what_comes_is_as_old_as_the_question():
-    polled = Polled(free=2, tasks=2)
-    before = time.monotonic()
-    poll, polled.engine.poll = polled.engine.poll, lambda *given: time.sleep(0.05) or poll(*given)
+    clock = ManualClock()
+    polled = Polled(free=2, tasks=2, clock=clock)
+    began, poll = clock.monotonic(), polled.engine.poll
+
+    def poll_slowly(*given):
+        clock.advance(3.0)
+        return poll(*given)
+
+    polled.engine.poll = poll_slowly
     polled.polling.turn()
-    assert len(polled.asked) == 2
-    assert before <= polled.asked[0] <= time.monotonic() - 0.05
+    assert polled.asked == [began, began]
 
 
 def test_slots_may_ask_for_more_while_polls_come_back_full():

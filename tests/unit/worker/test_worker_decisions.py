@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
 from perago.models import InstanceRecord, RuntimeTaskResult, TryRecord, TryStatus
 from perago.ports import Phase
+from perago.testing.clock import ManualClock
 from perago.worker.aftermath import another_try_completed
 from perago.worker.cancellation import CHECK_SECONDS, end_older, others_of, why_void
 from perago.worker.endings import Cause, Step, due_steps, next_step
@@ -162,17 +162,10 @@ def test_a_void_execution_takes_up_no_lease():
     assert job.lease is None
 
 
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self, seconds=100.0):
-        self.seconds = seconds
-
-    def monotonic(self):
-        return self.seconds
-
-    def now(self):
-        return datetime.now(UTC)
+def clock_at(seconds):
+    clock = ManualClock()
+    clock.advance(seconds)
+    return clock
 
 
 @pytest.mark.parametrize(
@@ -187,25 +180,25 @@ class Hands:
     ],
 )
 def test_a_hand_out_is_new_until_a_heartbeat_would_be_due(response_timeout, asked, is_just_handed_out):
-    job = Job(Handed(response_timeout_seconds=response_timeout), Hands(), asked=asked)
+    job = Job(Handed(response_timeout_seconds=response_timeout), clock_at(100.0), asked=asked)
     assert job.is_just_handed_out is is_just_handed_out
 
 
 def test_an_answer_that_was_long_on_its_way_has_heartbeats_begin_the_sooner():
-    assert Job(Handed(response_timeout_seconds=600), Hands(), asked=99.5).seconds_until_hold() == 0.5
-    assert Job(Handed(response_timeout_seconds=600), Hands()).seconds_until_hold() == 1.0
+    assert Job(Handed(response_timeout_seconds=600), clock_at(100.0), asked=99.5).seconds_until_hold() == 0.5
+    assert Job(Handed(response_timeout_seconds=600), clock_at(100.0)).seconds_until_hold() == 1.0
 
 
 def test_a_task_that_came_along_is_as_old_as_the_report_that_brought_it():
     class Engine:
         def report_and_take(self, attempt, _result):
-            clock.seconds += 0.3
+            clock.advance(0.3)
             return attempt
 
         def report_result(self, _attempt, _result):
             raise AssertionError("one comes along with the first report")
 
-    clock = Hands()
+    clock = clock_at(100.0)
     takes = TakesNext(Engine(), Handed(), clock)
     takes.report_result(Handed(), RuntimeTaskResult("COMPLETED", output={}))
     assert (takes.taken, takes.asked) == (Handed(), 100.0)
