@@ -1,5 +1,7 @@
 """Workflows on a real Conductor server pass the suite that holds the in-memory engine to it."""
 
+import time
+
 import pytest
 
 from perago.engines.conductor import ConductorEngine
@@ -72,6 +74,10 @@ class TestConductorWorkflows(WorkflowContract):
 
     def time_out(self, attempt):
         """The next poll has the server look."""
+
+    def stay_silent(self, attempt):
+        time.sleep(4)  # twice the response timeout of those that are not patient
+        self.api.decide(attempt.workflow_instance_id)
 
     def terminate(self, workflow):
         self.api.terminate(workflow)

@@ -6,7 +6,9 @@ The world
   branch   `chain`, a list of commits.  It only grows (the compare-and-swap is exact, so nothing else can happen to
            it but people committing).  A commit is named by its index; "H down to A" is chain[A+1 .. H].
   engine   `rows`, the task records of ONE workflow instance in schedule order, and `wf` RUN / TERM / DONE.
-           rerun: same id, new scheduled time, later rows removed.  retry: new id, `prev` = retriedTaskId.
+           rerun: same id, new scheduled time, later rows removed; what came to nothing of other tasks is handed out again
+           under its id and time, also a try that has had its retry: that one never times out and is not tried again.
+           retry: new id, `prev` = retriedTaskId.
            restart: all rows removed.  A report to a terminal row or a terminal workflow is dropped, any other is taken
            whoever sends it; a slow report reads the row first and writes the whole row later (no lock in the server).
   workers  one per delivery.  A crash is a worker that never moves again, so every step doubles as a crash point.
@@ -47,6 +49,9 @@ class Rules:
     # adoption
     chain_by_schedule: bool = True     # kin = (task id, scheduled time as recorded now), not the task id alone
     code_digest: bool = True           # adoption needs the same code digest
+    kin_both_ways: bool = True         # kin are also the tries that retry this one: a rerun can hand out both at once
+    later_decides: bool = True         # another try completed after this one was scheduled: as it did, whatever its code
+    beside: bool = True                # the newest stamp is of another try that is live too, and not adoptable: refuse
     newest_only: bool = True           # only the newest stamp of this logical task can be adopted
     engine_first: bool = True          # another try is recorded COMPLETED with the same input ref and code: complete as it did
     adopt_at_publish: bool = True      # the publish fence adopts what the start would adopt
@@ -95,6 +100,8 @@ class Config:
     mixed: bool = False            # rolling deployment: a poll may meet old or new code
     blind: bool = False            # the code digest does not show the change
     fused: bool = True             # the report follows its fence at once (else: anything may happen in between)
+    doubled: bool = False          # fork: it begins after a rerun that handed out two tries of l at once
+    revives: bool = True           # a rerun hands out again what came to nothing
     solo: bool = True              # check that one more undisturbed try completes, from every state
 
 
@@ -129,6 +136,7 @@ class Row(NamedTuple):
     prev: int | None
     need: int          # ground truth: the code that the user wants to see at work
     ended: int = 0     # of a COMPLETED row: the newest scheduled time when it was recorded
+    retried: bool = False  # it has had its retry: no timeout, no other try
 
 
 class Worker(NamedTuple):
@@ -169,7 +177,8 @@ def put(tree: tuple, writes: tuple) -> tuple:
 
 def new_row(s: State, name: str, inp: int, prev: int | None, need: int) -> State:
     r = Row(name, s.ids, s.ids, 0, "SCHEDULED", inp, None, 0, prev, need)
-    return s._replace(rows=s.rows + (r,), ids=s.ids + 1)
+    rows = tuple(x._replace(retried=True) if x.tid == prev else x for x in s.rows)
+    return s._replace(rows=rows + (r,), ids=s.ids + 1)
 
 
 def set_row(s: State, r: Row) -> State:
@@ -231,6 +240,12 @@ class Protocol:
             return "foreign"
         return "abandoned"
 
+    def superseded(self, s: State, i: int, head: int) -> bool:
+        """Its logical task has a newer commit: then no try adopts this one any more."""
+        c = s.chain[i]
+        newest = next((k for k in range(head, i, -1) if self.counts(s.chain, k) and s.chain[k].who == c.who), i)
+        return self.counts(s.chain, i) and i not in (newest, s.chain[newest].completes)
+
     def kin(self, s: State, w: Worker) -> set:
         """(task id, scheduled time) of this task and of the tries it retries; time None: any."""
         found, r = {w.exe[:2]}, row_of(s.rows, w.exe[0])
@@ -238,7 +253,20 @@ class Protocol:
             r = row_of(s.rows, r.prev)
             if r:
                 found.add((r.tid, r.sched if self.R.chain_by_schedule else None))
+        r = row_of(s.rows, w.exe[0])
+        while self.R.kin_both_ways and r and (r := next((x for x in s.rows if x.prev == r.tid), None)):
+            found.add((r.tid, r.sched))
         return found
+
+    def beside(self, s: State, w: Worker, head: int) -> int | None:
+        """The newest commit of this logical task, where it is of another try that is live as well."""
+        for i in range(head, w.inp, -1):
+            c = s.chain[i]
+            if c.who == w.name and self.counts(s.chain, i):
+                r = row_of(s.rows, c.exe[0])
+                other = r is not None and r.tid != w.exe[0] and r.sched == c.exe[1] and r.status in LIVE
+                return i if other else None
+        return None
 
     def adoptable(self, s: State, i: int, w: Worker, kin: set) -> bool:
         c = s.chain[i]
@@ -262,6 +290,10 @@ class Protocol:
     def adopt_engine(self, s: State, w: Worker) -> tuple | None:
         """Another try of this logical task is recorded COMPLETED: complete as it did (its seal or stamp tells the code)."""
         for r in s.rows:
+            if self.R.later_decides and r.name == w.name and r.tid != w.exe[0] and r.status == "COMPLETED":
+                if w.exe[1] <= r.ended:
+                    return ("out", r.out, r.out_code)
+        for r in s.rows:
             if r.name == w.name and r.tid != w.exe[0] and r.status == "COMPLETED" and r.inp == w.inp:
                 if not self.other_code(r.out_code, w) or r.out == w.inp and self.R.seal != "all":
                     return ("out", r.out, r.out_code)
@@ -272,7 +304,7 @@ class Protocol:
 
     def complete(self, s: State, w: Worker, head: int, ref: int, code: int, adopted: bool) -> tuple:
         """Complete with `ref` without new content: at once, or behind an empty commit that bars every older swap."""
-        later = w.exe[2] > 1 or (r := row_of(s.rows, w.exe[0])) is not None and r.prev is not None
+        later = w.exe[2] > 1 or any(r.name == w.name and r.tid != w.exe[0] for r in s.rows)
         seal = {"never": False, "adopt": adopted, "retry": adopted or later, "all": True}[self.R.seal]
         if not seal or adopted and self.effective(s, ref):
             return ("out", ref, code)
@@ -293,8 +325,11 @@ class Protocol:
             return got
         if R.adopt_at_publish and (got := self.adopt(s, w, head)):
             return got
+        if R.beside and (i := self.beside(s, w, head)) is not None:
+            return ("refuse", (i,))
         between = [i for i in range(w.inp + 1, head + 1) if not (R.pass_over and self.is_seal(chain, i))]
         told = {i: self.verdict(s, i, w) for i in between}
+        told.update({i: "abandoned" for i in between if told[i] == "foreign" and R.newest_only and self.superseded(s, i, head)})
         own = [i for i in between if told[i] == "effective" and chain[i].who == w.name]
         stop = [i for i in between if told[i] != "abandoned" and not (R.own_is_replaceable and i in own)]
         if not R.own_is_replaceable and own and own == stop and w.writes:
@@ -343,7 +378,12 @@ class World:
 
     # ---- engine
     def initial(self) -> State:
-        return self.begin(State((ROOT,), (), "RUN", (), (), (0,) * len(KINDS), 0, 1))
+        s = State((ROOT,), (), "RUN", (), (), (0,) * len(KINDS), 0, 1)
+        if not self.cfg.doubled:
+            return self.begin(s)
+        one = Row("l", 1, 1, 1, "SCHEDULED", 0, None, 0, None, 0, retried=True)
+        two = one._replace(tid=2, sched=2, poll=0, prev=1)  # it was cancelled before anybody had polled it
+        return s._replace(rows=(one, two, Row("r", 3, 3, 0, "SCHEDULED", 0, None, 0, None, 0)), ids=4)
 
     def begin(self, s: State) -> State:
         for name in ("a",) if self.cfg.shape == "seq" else ("l", "r"):
@@ -368,8 +408,10 @@ class World:
     def retried(self, s: State, r: Row, status: str) -> State:
         """A try ended badly: the next one, or the end of the workflow."""
         s = set_row(s, r._replace(status=status))
-        if any(x.name == r.name and x.status in LIVE for x in s.rows):
-            return s
+        if r.retried:
+            return self.advance(s)
+        if any(x.prev == r.tid for x in s.rows):
+            return set_row(s, r._replace(status=status, retried=True))
         if sum(x.name == r.name and x.need == r.need for x in s.rows) < self.cfg.tries:
             return new_row(s, r.name, r.inp, r.tid, r.need)
         if self.cfg.optional and r.name == "l":
@@ -398,10 +440,15 @@ class World:
                 continue  # a try scheduled after b: the server keeps b's result as it is
             if self.cfg.rerun_first and r.prev is not None:
                 continue
-            rows = s.rows[: s.rows.index(r)] + (r._replace(sched=s.ids, poll=0, status="SCHEDULED", out=None, need=gen),)
+            before = tuple(self.revived(x, r) for x in s.rows[: s.rows.index(r)])
+            rows = before + (r._replace(sched=s.ids, poll=0, status="SCHEDULED", out=None, need=gen, retried=False),)
             t = s._replace(rows=rows, wf="RUN", gen=gen, ids=s.ids + 1)
             yield f"person reruns from {r.name}{r.tid}", t
         yield "person restarts the workflow", self.begin(s._replace(rows=(), wf="RUN", gen=gen))
+
+    def revived(self, x: Row, rerun: Row) -> Row:
+        lost = x.name != rerun.name and x.status in ("FAILED", "CANCELED", "TIMED_OUT")
+        return x._replace(status="SCHEDULED") if lost and self.cfg.revives else x
 
     # ---- moves outside the workers
     def outside(self, s: State) -> Iterator[tuple[str, State]]:
@@ -420,7 +467,7 @@ class World:
                     yield f"poll {self.id(w)}" + (f" by code {code}" if cfg.mixed else ""), \
                         self.with_worker(set_row(s, q), None, w)
             if r.status == "IN_PROGRESS" and s.wf == "RUN" and room:
-                if used["timeouts"] < cfg.timeouts:
+                if used["timeouts"] < cfg.timeouts and not r.retried:
                     yield f"timeout of {r.name}{r.tid}", spend(self.retried(s, r, "TIMED_OUT"), "timeouts")
                 if used["requeues"] < cfg.requeues:
                     yield f"requeue of {r.name}{r.tid}", spend(set_row(s, r._replace(status="SCHEDULED")), "requeues")
@@ -697,7 +744,7 @@ class World:
 
     def finish(self, s: State, body: int, backwards: bool) -> str | None:
         for _ in range(4):
-            live = [r for r in s.rows if r.status in LIVE]
+            live = [r for r in s.rows if r.status in LIVE and not (r.retried and r.status == "IN_PROGRESS")]
             if s.wf != "RUN" or not live:
                 return None
             r = live[-1 if backwards else 0]
@@ -721,16 +768,25 @@ class World:
         return "does not come to an end"
 
     def excused(self, s: State, w: Worker) -> bool:
-        """A refusal is right where a person's commit lies between, or a sibling's that counts."""
+        """A refusal is right where a person's commit lies between, or a sibling's that counts.
+
+        It costs nothing where a rerun handed out again a try, which had its retry, of a task that is optional.
+        """
+        me = row_of(s.rows, w.exe[0])
+        if me and me.retried and self.cfg.optional and me.name == "l":
+            return True
         for i in range(w.inp + 1, len(s.chain)):
             c = s.chain[i]
             if c.person:
+                return True
+            if i == self.P.beside(s, w, len(s.chain) - 1):
                 return True
             if self.cfg.shape == "fork" and c.who != w.name:
                 mine = [r for r in s.rows if r.name == c.who]
                 eff = any(r.status == "COMPLETED" and r.out == i for r in mine)
                 row = row_of(s.rows, c.exe[0])
-                may = row and row.sched == c.exe[1] and not any(r.status in ("COMPLETED", "ENDED") for r in mine)
+                past = ("COMPLETED",) if row and row.status in LIVE else ("COMPLETED", "ENDED")
+                may = row and row.sched == c.exe[1] and not any(r.status in past for r in mine)
                 if (eff or may) and (not self.cfg.snapshot or self.cfg.shared_path):
                     return True
         return False
@@ -828,6 +884,10 @@ SCENARIOS = {
     "seq-revert-admin": replace(SEQ, total=3, reverts=1, admins=2, requeues=1, noop="never", slow_bound=True),
     "seq-revert": replace(SEQ, total=3, timeouts=1, requeues=1, unclear=1, reverts=1, slow_bound=True),
     "seq-admin": replace(SEQ, total=3, timeouts=1, admins=2, unclear=1),
+    "fork-doubled": replace(FORK, total=1, requeues=1, unclear=1, doubled=True),
+    "fork-doubled-unstored": replace(FORK, total=1, requeues=1, unclear=1, doubled=True, stored=False),
+    "snap-doubled": replace(SNAP, total=1, requeues=1, unclear=1, doubled=True, noop="never"),
+    "snap-doubled-unstored": replace(SNAP, total=1, requeues=1, unclear=1, doubled=True, stored=False, noop="never"),
 }
 RESIDUAL = {   # broken with every rule on: only the server could close these
     "a rerun between the fence and the report": replace(SEQ, total=2, admins=2, fused=False, noop="never"),

@@ -16,6 +16,7 @@ from perago.attempt.fence import Verdict
 from perago.models import CommitFacts
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
+QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin"]
 
 
 @pytest.mark.parametrize("scenario", QUICK)
@@ -69,3 +70,14 @@ def test_refusing_to_replace_one_s_own_earlier_publication_is_noticed(monkeypatc
 
     monkeypatch.setattr(fence, "judge", judge)
     assert explore_anew("seq-unstored")
+
+
+def test_replacing_what_a_try_beside_may_report_is_noticed(monkeypatch):
+    monkeypatch.setattr(fence, "_published_beside", lambda *_: None)
+    assert explore_anew("snap-doubled-unstored")
+
+
+def test_not_knowing_one_s_own_retries_is_noticed(monkeypatch):
+    monkeypatch.setattr(fence, "_retries_of", lambda *_: [])
+    monkeypatch.setattr(fence, "_ended_since", lambda *_: False)
+    assert explore_anew("snap-doubled")

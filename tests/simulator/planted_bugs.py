@@ -17,6 +17,7 @@ from perago.attempt import fence
 from perago.attempt import report as reporting
 from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
+from perago.errors import EngineError
 from perago.models import CommitFacts, Publish
 from perago.testing import store as memory_store
 from perago.testing.faults import InjectedError, TappedStore
@@ -24,6 +25,7 @@ from perago.testing.simulator.engine_port import SimulatedLease
 from perago.testing.simulator.executor import WorkerParts
 from perago.testing.simulator.plan import make_plan
 from perago.testing.simulator.run import Outfit, as_they_are, scratch, simulate
+from perago.worker.next_task import TakesNext
 
 MAX_SEEDS = 1_000
 
@@ -143,6 +145,30 @@ def _unsettled_abandoned(commit, record, asking):
     return Verdict.ABANDONED if verdict is Verdict.FOREIGN and of_this_workflow else verdict
 
 
+@contextmanager
+def only_what_it_retries_counts() -> Iterator[None]:
+    """A try that a rerun hands out again does not look for tries that retry it."""
+    with (
+        patch.object(fence, "_retries_of", lambda *_: []),
+        patch.object(fence, "_ended_since", lambda *_: False),
+        patch.object(fence, "_published_beside", lambda *_: None),
+    ):
+        yield
+
+
+def _forgets_what_came_with_a_dropped_report(self, attempt, result):
+    _HONEST_REPORT(self, attempt, result)
+    try:
+        was_dropped = self.load_current_attempt(attempt).status != result.status
+    except EngineError:
+        was_dropped = True
+    if was_dropped:
+        self.taken = None
+
+
+_HONEST_REPORT = TakesNext.report_result
+
+
 @dataclass(frozen=True)
 class Bug:
     """How it is put in: an outfit for workers, or a decision that is replaced meanwhile."""
@@ -162,6 +188,9 @@ BUGS = {
     "a person's commit taken for abandoned": Bug(patched=lambda: patch.object(fence, "judge", _everything_abandoned)),
     "what a try may still adopt is replaced": Bug(patched=lambda: patch.object(fence, "judge", _unsettled_abandoned)),
     "secrets in stamps": Bug(patched=secrets_in_stamps),
+    "what comes along with a dropped report is forgotten": Bug(
+        patched=lambda: patch.object(TakesNext, "report_result", _forgets_what_came_with_a_dropped_report)
+    ),
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
 }
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from planted_bugs import only_what_it_retries_counts
 
 from perago.testing.simulator.plan import Incident, Plan, WorkflowPlan
 from perago.testing.simulator.run import simulate
@@ -63,3 +64,27 @@ def test_no_heartbeat_of_an_older_execution_is_under_way_beside_a_report(fast_pa
         incidents=A_TASK_TWICE_IN_ONE_WORKER,
     )
     assert simulate(plan, fast_path / str(seed)).broken == ()
+
+
+# A rerun handed out two failed tries of one task at once, having removed the third, which had completed. The older one
+# took what the newer had published for its own to replace, and both reported.
+TRIES_BESIDE_EACH_OTHER = (
+    *(at("body", number, "kill", "before") for number in range(1, 7)),
+    at("download_workspace", 1, "rerun", "after", 0.85),
+)
+
+
+def tries_beside_each_other(seed):
+    fork = replace(ONE_TASK, shape="fork", snapshot=True)
+    return Plan(seed=seed, slots=(2, 2), workflows=(fork,), incidents=TRIES_BESIDE_EACH_OTHER)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_two_tries_that_a_rerun_hands_out_at_once_have_one_outcome(fast_path, seed):
+    assert simulate(tries_beside_each_other(seed), fast_path / str(seed)).broken == ()
+
+
+def test_these_schedules_notice_tries_that_do_not_look_for_each_other(fast_path):
+    """The schedules of seeds have it once in a thousand, or more rarely."""
+    with only_what_it_retries_counts():
+        assert any(simulate(tries_beside_each_other(seed), fast_path / str(seed)).broken for seed in range(100))

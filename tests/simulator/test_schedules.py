@@ -34,5 +34,8 @@ def test_no_schedule_breaks_a_promise(counted, first):
     counted(figures.BROKEN_SCHEDULES).update({"all": len(told["failed"])})
     counted(figures.INCIDENTS).update(told["fired"])
     assert told["failed"] == [], said
+    assert told["counts"]["tasks taken along with a report"] > 0
+    assert told["counts"]["tasks taken along with a report that was dropped"] > 0
+    assert told["counts"]["failed tries handed out again"] > 0
     happened = {pair.partition(" at ")[0] for pair, count in told["fired"].items() if count}
     assert happened == FAULTS.keys() | EVENTS.keys()

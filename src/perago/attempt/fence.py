@@ -136,6 +136,9 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
     adopted = _adopt(history, record, asking)
     if adopted is not None:
         return adopted
+    beside = _published_beside(history, record, asking)
+    if beside is not None:
+        return Refuse(history.head, (beside,))
     foreign, _ = _sort(history, record, asking)
     return Refuse(history.head, foreign) if foreign and not asking.snapshot else None
 
@@ -143,16 +146,20 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
 def plan_publication(history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool) -> Plan:
     """The publish fence, after the body. `changed`: the body changed something.
 
-    A no-op of a first delivery writes nothing. One of a later delivery or a retry is sealed: an earlier execution may
-    still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second outcome.
+    A no-op of a first delivery writes nothing. One of a later delivery, or beside other tries, is sealed: an execution
+    of these may still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second
+    outcome.
     """
     adopted = _adopt(history, record, asking)
     if adopted is not None:
         return adopted
+    beside = _published_beside(history, record, asking)
+    if beside is not None:
+        return Refuse(history.head, (beside,))
     foreign, abandoned = _sort(history, record, asking)
     gone = tuple(commit.id for commit in abandoned)
     if not changed and not gone and (asking.snapshot or not foreign):
-        again = _delivered_before(record, asking.identity)
+        again = _delivered_before(record, asking)
         return Seal(history.head, asking.input_ref) if again else Complete(asking.input_ref)
     if not foreign:
         return Publish(history.head, gone)
@@ -167,15 +174,20 @@ def plan_completed_elsewhere(history: History, record: InstanceRecord | None, as
     The code is told by the stamp of the commit that it completed with, or by a seal for it. A try that completed with
     its input has neither (a no-op writes nothing). It is taken, or the logical task would have two outcomes, unless it
     had ended before its retry was scheduled as recorded now: then somebody asked for a rerun, and the body runs anew.
+
+    A try that completed after this one was scheduled is taken whatever its code and input: nobody has asked for this
+    one anew since. It is handed out all the same where a later task is rerun, or a sibling, and this one had failed.
     """
     if record is None:
         return None
+    retries = {entry.task_id for entry in _retries_of(asking.identity.task_id, record)}
     for entry in record.of(asking.reference_task_name):
         ref = entry.output_ref
-        same_input = entry.input_ref == asking.input_ref
-        if entry.task_id == asking.identity.task_id or entry.status is not TryStatus.COMPLETED or not same_input:
+        if entry.task_id == asking.identity.task_id or entry.status is not TryStatus.COMPLETED or ref is None:
             continue
-        if ref is None:
+        if entry.task_id in retries or _ended_since(entry, asking.identity.scheduled_time):
+            return Complete(ref, _result_of(entry))
+        if entry.input_ref != asking.input_ref:
             continue
         noop = ref == asking.input_ref and not _rerun_since(entry, record)
         if noop or _code_of(history, entry, asking) == asking.code_digest:
@@ -189,14 +201,7 @@ def _adopt(history: History, record: InstanceRecord | None, asking: Applicant) -
 
 def _adopt_from_history(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
     """The newest stamp of this logical task, and only that one: an older one has been replaced."""
-    newest = next(
-        (
-            (commit, stamp)
-            for commit in history.commits
-            if (stamp := commit.counting_stamp) is not None and stamp.logical_task == asking.logical_task
-        ),
-        None,
-    )
+    newest = _newest_of(history, asking.logical_task)
     if newest is None or not _adoptable(newest[1], record, asking):
         return None
     commit, stamp = newest
@@ -204,6 +209,31 @@ def _adopt_from_history(history: History, record: InstanceRecord | None, asking:
     if record is not None and _completed_with(record.of(asking.reference_task_name), ref):
         return Complete(ref, stamp.result)
     return Seal(history.head, ref, stamp)
+
+
+def _newest_of(history: History, logical_task: tuple[str, str]) -> tuple[CommitFacts, Stamp] | None:
+    """The newest commit of a logical task, seals included."""
+    for commit in history.commits:
+        stamp = commit.counting_stamp
+        if stamp is not None and stamp.logical_task == logical_task:
+            return commit, stamp
+    return None
+
+
+def _published_beside(history: History, record: InstanceRecord | None, asking: Applicant) -> CommitFacts | None:
+    """The newest commit of this logical task, where another try that is live too has made it, and may report it.
+
+    Two tries of one task are live at once where a rerun handed out again what had failed. What cannot be adopted of the
+    other's must not be replaced.
+    """
+    newest = _newest_of(history, asking.logical_task)
+    if newest is None or record is None:
+        return None
+    commit, stamp = newest
+    made_by = record.find(stamp.task_id)
+    if made_by is None or made_by.task_id == asking.identity.task_id:
+        return None
+    return commit if made_by.status.is_live and made_by.scheduled_time == stamp.scheduled_time else None
 
 
 def _adoptable(stamp: Stamp, record: InstanceRecord | None, asking: Applicant) -> bool:
@@ -220,7 +250,10 @@ def _adoptable(stamp: Stamp, record: InstanceRecord | None, asking: Applicant) -
 
 
 def _kin(record: InstanceRecord | None, identity: AttemptIdentity) -> set[tuple[str, int | None]]:
-    """(task id, scheduled time as recorded now) of this task and of the tries that it retries."""
+    """(task id, scheduled time as recorded now) of this task, of the tries that it retries, and of those that retry it.
+
+    The latter are there while this one is current where a rerun handed it out again.
+    """
     kin: set[tuple[str, int | None]] = {(identity.task_id, identity.scheduled_time)}
     entry = record.find(identity.task_id) if record else None
     while record and entry and entry.retried_task_id:
@@ -228,7 +261,21 @@ def _kin(record: InstanceRecord | None, identity: AttemptIdentity) -> set[tuple[
         if entry is None or (entry.task_id, entry.scheduled_time) in kin:
             break
         kin.add((entry.task_id, entry.scheduled_time))
-    return kin
+    later = _retries_of(identity.task_id, record) if record else []
+    return kin | {(entry.task_id, entry.scheduled_time) for entry in later}
+
+
+def _retries_of(task_id: str, record: InstanceRecord) -> list[TryRecord]:
+    """The try that retries this one, the one that retries that, and so on."""
+    found: list[TryRecord] = []
+    while (retry := _retry_of(task_id, record)) is not None and retry not in found:
+        found.append(retry)
+        task_id = retry.task_id
+    return found
+
+
+def _retry_of(task_id: str, record: InstanceRecord) -> TryRecord | None:
+    return next((entry for entry in record.tries if entry.retried_task_id == task_id), None)
 
 
 def _sort(
@@ -238,6 +285,8 @@ def _sort(
     foreign, abandoned = [], []
     for commit in history.between:
         verdict = judge(commit, record, asking)
+        if verdict is Verdict.FOREIGN and _is_superseded(commit, history, record):
+            verdict = Verdict.ABANDONED
         stamp = commit.counting_stamp
         own = stamp is not None and stamp.logical_task == asking.logical_task
         if verdict is Verdict.ABANDONED or (verdict is Verdict.EFFECTIVE and own):
@@ -245,6 +294,15 @@ def _sort(
         else:
             foreign.append(commit)
     return tuple(foreign), tuple(abandoned)
+
+
+def _is_superseded(commit: CommitFacts, history: History, record: InstanceRecord | None) -> bool:
+    """Whether its own logical task, of this instance, has a newer commit: then no try adopts this one any more."""
+    stamp = commit.counting_stamp
+    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+        return False
+    newest, by = _newest_of(history, stamp.logical_task) or (commit, stamp)
+    return commit.id not in (newest.id, by.completes)
 
 
 def _completed_with(tries: tuple[TryRecord, ...], ref: str) -> bool:
@@ -263,15 +321,19 @@ def _code_of(history: History, entry: TryRecord, asking: Applicant) -> str | Non
     return None
 
 
-def _delivered_before(record: InstanceRecord | None, identity: AttemptIdentity) -> bool:
-    """Whether this logical task was handed out before: this task again, or a try that this one retries."""
-    entry = record.find(identity.task_id) if record else None
-    return (identity.poll_count or 0) > 1 or (entry is not None and entry.retried_task_id is not None)
+def _delivered_before(record: InstanceRecord | None, asking: Applicant) -> bool:
+    """Whether this logical task was handed out before: this task again, or another try of it."""
+    tries = record.of(asking.reference_task_name) if record else ()
+    return (asking.identity.poll_count or 0) > 1 or any(entry.task_id != asking.identity.task_id for entry in tries)
+
+
+def _ended_since(entry: TryRecord, scheduled_time: int | None) -> bool:
+    return scheduled_time is not None and entry.ended_time is not None and scheduled_time <= entry.ended_time
 
 
 def _rerun_since(entry: TryRecord, record: InstanceRecord) -> bool:
     """Whether the retry of a COMPLETED try was scheduled after that had ended, which only a rerun does."""
-    retry = next((later for later in record.tries if later.retried_task_id == entry.task_id), None)
+    retry = _retry_of(entry.task_id, record)
     return retry is not None and entry.ended_time is not None and entry.ended_time < retry.scheduled_time
 
 

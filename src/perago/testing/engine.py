@@ -115,6 +115,11 @@ class MemoryEngine:
         with self._lock:
             return self._find(task_id)[1].reason
 
+    def has_been_retried(self, task_id: str) -> bool:
+        """Whether a try has had its retry; it may have been handed out again by a rerun since."""
+        with self._lock:
+            return self._find(task_id)[1].is_retried
+
     # ---- workers
 
     def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> MemoryAttempt | None:
@@ -178,7 +183,11 @@ class MemoryEngine:
     # ---- events
 
     def timeout(self, task_id: str) -> None:
-        """The task's response timeout passes: TIMED_OUT, and another try while retries are left."""
+        """The task's response timeout passes: TIMED_OUT, and another try while retries are left.
+
+        Raises:
+            EngineError: it does not run, or a rerun handed it out again although it had its retry: it never times out.
+        """
         with self._lock:
             instance, row = self._find(task_id)
             instance.time_out(row)
@@ -201,12 +210,20 @@ class MemoryEngine:
             self._instance(workflow).terminate()
 
     def retry_workflow(self, workflow: str | None = None) -> None:
-        """A person takes an ended workflow up again: new tries, new ids, retry counts go on."""
+        """A person takes an ended workflow up again: new tries, new ids, retry counts go on.
+
+        Raises:
+            EngineError: it did not fail or was not terminated, or the last try of none of its tasks came to nothing.
+        """
         with self._lock:
             self._instance(workflow).retry()
 
     def rerun(self, task_id: str) -> None:
-        """A person reruns an ended workflow from a task: same id and retry count, new scheduled time; later rows go."""
+        """A person reruns an ended workflow from a task: same id and retry count, new scheduled time; later rows go.
+
+        Tries of other tasks before it that came to nothing are handed out again, too. Of one that has had its retry
+        already nothing is made any more but COMPLETED: it never times out, and is not tried again.
+        """
         with self._lock:
             instance, row = self._find(task_id)
             instance.rerun(row)

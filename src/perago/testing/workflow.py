@@ -26,6 +26,15 @@ class WorkflowStatus(enum.StrEnum):
     TERMINATED = "TERMINATED"
 
 
+CAME_TO_NOTHING = (
+    TryStatus.FAILED,
+    TryStatus.FAILED_WITH_TERMINAL_ERROR,
+    TryStatus.TIMED_OUT,
+    TryStatus.CANCELED,
+)
+"""Statuses of tries that a retry of their workflow tries again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A logical task of the definition.
@@ -46,13 +55,18 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One try, as the engine stores it."""
+    """One try, as the engine stores it.
+
+    Attributes:
+        is_retried: it has had its retry: the decider looks at it no more, whatever becomes of it.
+    """
 
     record: TryRecord
     task_def_name: str
     input_data: JsonObject
     seq: int
     reason: str | None = None
+    is_retried: bool = False
 
     @property
     def task_id(self) -> str:
@@ -125,21 +139,30 @@ class Instance:
         """Another try for each logical task whose last one came to nothing."""
         if self.status not in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
             raise self._conflict("be retried")
+        last = {row.record.reference_task_name: row for row in self._rows}.values()
+        wanting = [row for row in last if row.status in CAME_TO_NOTHING]
+        if not wanting:
+            raise self._conflict("be retried, as no task's last try came to nothing; restart it")
         self.status = WorkflowStatus.RUNNING
-        for row in {row.record.reference_task_name: row for row in self._rows}.values():
-            if row.status in _CAME_TO_NOTHING:
-                self._add(self._step_of(row), retried=row)
+        for row in wanting:
+            self._add(self._step_of(row), retried=row)
         self._advance()
 
     def rerun(self, row: Row) -> None:
-        """Run a task again under its old id; the rows that were scheduled after it go."""
+        """Run a task again under its old id; the rows that were scheduled after it go.
+
+        What other tasks have left that came to nothing is handed out again, too, under its old id and time: also tries
+        that have had their retry, of which the decider makes nothing any more.
+        """
         if self.is_running:
             raise self._conflict("be rerun before it is terminated")
-        del self._rows[self._rows.index(row) :]
+        before = self._rows[: self._rows.index(row)]
         again = row.with_record(
             status=TryStatus.SCHEDULED, scheduled_time=self._tick(), poll_count=0, output=None, ended_time=None
         )
-        self._rows.append(replace(again, reason=None))
+        name = row.record.reference_task_name
+        self._rows = [entry if entry.record.reference_task_name == name else _revived(entry) for entry in before]
+        self._rows.append(replace(again, reason=None, is_retried=False))
         self.status = WorkflowStatus.RUNNING
 
     def restart(self) -> None:
@@ -163,6 +186,8 @@ class Instance:
 
     def time_out(self, row: Row) -> None:
         self._expect(row, TryStatus.IN_PROGRESS, "timed out")
+        if row.is_retried:
+            raise EngineError(f"task {row.task_id} has had its retry, and never times out")
         self._end_badly(row, TryStatus.TIMED_OUT, "its response timeout has passed")
 
     def revert(self, row: Row) -> None:
@@ -200,6 +225,8 @@ class Instance:
             retried_task_id=None if retried is None else retried.task_id,
         )
         seq = max((row.seq for row in self._rows), default=0) + 1
+        if retried is not None:
+            self._put(replace(retried, is_retried=True))
         self._rows.append(Row(record=record, task_def_name=step.task_name, input_data=input_data, seq=seq))
 
     def _put(self, row: Row) -> Row:
@@ -208,11 +235,15 @@ class Instance:
 
     def _end_badly(self, row: Row, status: TryStatus, reason: str | None) -> None:
         """A try ended without a result: the next one, or the end of the workflow."""
-        row = self._put(replace(row.with_record(status=status, output=None, ended_time=self._tick()), reason=reason))
-        step, mine = self._step_of(row), self.record().of(row.record.reference_task_name)
-        if not self.is_running or any(entry.status.is_live for entry in mine):
+        is_retried = row.is_retried or any(other.record.retried_task_id == row.task_id for other in self._rows)
+        ended = row.with_record(status=status, output=None, ended_time=self._tick())
+        row = self._put(replace(ended, reason=reason, is_retried=is_retried))
+        if not self.is_running:
             return
-        if row.record.retry_count < step.retries and status is not TryStatus.FAILED_WITH_TERMINAL_ERROR:
+        step = self._step_of(row)
+        if is_retried:
+            self._advance()
+        elif row.record.retry_count < step.retries and status is not TryStatus.FAILED_WITH_TERMINAL_ERROR:
             self._add(step, retried=row)
         elif step.optional:
             self._put(row.with_record(status=TryStatus.COMPLETED_WITH_ERRORS))
@@ -227,7 +258,7 @@ class Instance:
                 self._put(row.with_record(status=TryStatus.CANCELED, ended_time=self._tick()))
 
     def _advance(self) -> None:
-        """Schedule what is next, or complete the workflow."""
+        """Schedule what is next, or end the workflow."""
         if not self.is_running:
             return
         record = self.record()
@@ -236,8 +267,14 @@ class Instance:
                 self._add(step)
         # A task that a rerun removed and that follows none does not come back, and nobody waits for it.
         expected = [name for name, step in self._steps.items() if step.after or record.of(name)]
-        if all(self._is_through(name) for name in expected) and not any(row.status.is_live for row in self._rows):
+        waiting = [name for name in expected if not self._is_through(name)]
+        if any(row.status.is_live for row in self._rows):
+            return
+        if not waiting:
             self.status = WorkflowStatus.COMPLETED
+        elif any(record.of(name) for name in waiting):
+            # A rerun removed the retry of a try that has come to nothing once more: what joins the tasks fails over it.
+            self.status = WorkflowStatus.FAILED
 
     def _is_through(self, reference_task_name: str) -> bool:
         tries = self.record().of(reference_task_name)
@@ -257,12 +294,11 @@ class Instance:
         return EngineError(f"workflow {self.id} is {self.status} and cannot {what}")
 
 
-_CAME_TO_NOTHING = (
-    TryStatus.FAILED,
-    TryStatus.FAILED_WITH_TERMINAL_ERROR,
-    TryStatus.TIMED_OUT,
-    TryStatus.CANCELED,
-)
+def _revived(row: Row) -> Row:
+    """A row of another task than the one that is rerun: handed out again, if it came to nothing."""
+    if row.status not in CAME_TO_NOTHING:
+        return row
+    return replace(row.with_record(status=TryStatus.SCHEDULED, ended_time=None), reason=None)
 
 
 def _input_ref(input_data: JsonObject) -> str | None:

@@ -55,6 +55,10 @@ class WorkflowContract(ABC):
         """Nothing is heard of a task for its response timeout."""
 
     @abstractmethod
+    def stay_silent(self, attempt: Attempt) -> None:
+        """Its response timeout passes, and the engine has looked; what it makes of that is its business."""
+
+    @abstractmethod
     def terminate(self, workflow: str) -> None: ...
 
     @abstractmethod
@@ -187,6 +191,88 @@ class WorkflowContract(ABC):
         self.engine().report_result(again, DONE)
         assert self.poll(workflow, "b").task_id != later.task_id
 
+    def test_a_rerun_of_a_later_task_hands_out_the_failed_tries_of_those_before_it(self) -> None:
+        failed, last = self._rerun_from_the_later_task()
+        assert self.poll(last.workflow_instance_id, "b").task_id == last.task_id
+        again = self.poll(last.workflow_instance_id, "a")
+        mine, theirs = AttemptIdentity.of(failed), AttemptIdentity.of(again)
+        assert (mine.task_id, mine.retry_count, mine.scheduled_time) == (
+            theirs.task_id,
+            theirs.retry_count,
+            theirs.scheduled_time,
+        )
+        assert (mine.poll_count, theirs.poll_count) == (1, 2)
+        statuses = [entry.status for entry in self._tries(again, "a", "b")]
+        assert statuses == [TryStatus.IN_PROGRESS, TryStatus.COMPLETED, TryStatus.IN_PROGRESS]
+
+    def test_such_a_try_is_not_tried_again_and_the_workflow_waits_for_it(self) -> None:
+        failed, last = self._rerun_from_the_later_task()
+        workflow = last.workflow_instance_id
+        again = self.poll(workflow, "a")
+        self.engine().report_result(self.poll(workflow, "b"), DONE)
+        assert self.is_running(workflow)
+        self.engine().report_result(again, FAILED)
+        self.await_end(workflow)
+        assert [entry.status for entry in self._tries(failed, "a")] == [TryStatus.FAILED, TryStatus.COMPLETED]
+
+    def test_such_a_try_never_times_out(self) -> None:
+        """It was retried already: the engine looks at it no more, and its workflow does not end by itself."""
+        failed, last = self._rerun_from_the_later_task(is_patient=False)
+        again = self.poll(last.workflow_instance_id, "a")
+        self.engine().report_result(self.poll(last.workflow_instance_id, "b"), DONE)
+        self.stay_silent(again)
+        assert self._now(failed).status is TryStatus.IN_PROGRESS
+        assert self.is_running(last.workflow_instance_id)
+
+    def test_a_retry_leaves_alone_such_a_try_that_was_cancelled(self) -> None:
+        failed, last = self._rerun_from_the_later_task()
+        workflow = last.workflow_instance_id
+        self.poll(workflow, "a")
+        self.terminate(workflow)
+        self.retry(workflow)
+        assert self.poll(workflow, "b").task_id != last.task_id
+        statuses = [entry.status for entry in self._tries(failed, "a")]
+        assert statuses == [TryStatus.CANCELED, TryStatus.COMPLETED]
+
+    def test_a_retry_is_refused_where_nothing_came_to_nothing(self) -> None:
+        failed, last = self._rerun_from_the_later_task()
+        workflow = last.workflow_instance_id
+        self.poll(workflow, "a")
+        self.engine().report_result(self.poll(workflow, "b"), DONE)
+        self.terminate(workflow)
+        with pytest.raises(Exception, match="retr"):
+            self.retry(workflow)
+        assert self._now(failed).status is TryStatus.CANCELED
+        assert not self.is_running(workflow)
+
+    def test_a_rerun_takes_up_a_sibling_that_was_cancelled(self) -> None:
+        """It was never retried, and so is as any other try: with its retry, where it fails."""
+        workflow = self.begin("fork")
+        left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
+        self.terminate(workflow)
+        self.rerun(workflow, right.task_id)
+        again = self.poll(workflow, "l")
+        assert (again.task_id, AttemptIdentity.of(again).poll_count) == (left.task_id, 2)
+        self.engine().report_result(again, FAILED)
+        second = self._now(self.poll(workflow, "l"))
+        assert (second.retry_count, second.retried_task_id) == (1, left.task_id)
+
+    def test_a_failed_try_whose_retry_a_rerun_removed_gets_no_other(self) -> None:
+        """It alone is left of its task. Where it fails again, so does the workflow, once its sibling is through."""
+        workflow = self.begin("fork")
+        left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
+        self.engine().report_result(left, FAILED)
+        self.engine().report_result(self.poll(workflow, "l"), DONE)
+        self.engine().report_result(right, DONE)
+        self.await_end(workflow)
+        self.rerun(workflow, right.task_id)
+        again = self.poll(workflow, "l")
+        assert again.task_id == left.task_id
+        self.engine().report_result(again, FAILED)
+        self.engine().report_result(self.poll(workflow, "r"), DONE)
+        self.await_end(workflow)
+        assert [entry.status for entry in self._tries(again, "l")] == [TryStatus.FAILED]
+
     def test_a_restart_forgets_all_tries(self) -> None:
         workflow = self.begin("sequence")
         first = self.poll(workflow, "a")
@@ -202,6 +288,18 @@ class WorkflowContract(ABC):
             self.engine().load_current_attempt(first)
 
     # ---- looking
+
+    def _rerun_from_the_later_task(self, *, is_patient: bool = True) -> tuple[Attempt, Attempt]:
+        """A sequence whose first task completed at its second try, rerun from its second: the failed try, that task."""
+        workflow = self.begin("sequence", is_patient=is_patient)
+        failed = self.poll(workflow, "a")
+        self.engine().report_result(failed, FAILED)
+        self.engine().report_result(self.poll(workflow, "a"), DONE)
+        last = self.poll(workflow, "b")
+        self.engine().report_result(last, DONE)
+        self.await_end(workflow)
+        self.rerun(workflow, last.task_id)
+        return failed, last
 
     def _tries(self, attempt: Attempt, *names: str) -> list[TryRecord]:
         record = self.engine().load_record(attempt)

@@ -88,9 +88,14 @@ class EnginePort:
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
         self._call("report_result", attempt, lambda: self._server.report(attempt, result))
 
-    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> None:
-        """Report; nothing comes along: these workers have several types of tasks, and poll for each."""
-        self.report_result(attempt, result)
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
+        def request() -> MemoryAttempt | None:
+            return self._server.report_and_take(attempt, result)
+
+        following = self._call("report_and_take", attempt, request)
+        if following is not None:
+            self._network.hand_over(self._caller_for(None), following)
+        return following
 
     def poll(
         self,
@@ -100,7 +105,10 @@ class EnginePort:
         domain: str | None = None,
     ) -> Sequence[MemoryAttempt]:
         del worker_id, domain
-        return self._call("poll", None, lambda: self._server.poll(task_types, count))
+        found = self._call("poll", None, lambda: self._server.poll(task_types, count))
+        for attempt in found:
+            self._network.hand_over(self._caller_for(None), attempt)
+        return found
 
     def hold(self, attempt: HandedOut) -> SimulatedLease:
         return SimulatedLease(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
-from perago.models import TryStatus
+from perago.models import TryRecord, TryStatus
 from perago.testing.simulator.network import Caller
 from perago.testing.simulator.plan import Incident
 from perago.testing.simulator.worker import Worker
+from perago.testing.workflow import CAME_TO_NOTHING
 
 if TYPE_CHECKING:
     from perago.testing.simulator.world import World
@@ -20,6 +21,9 @@ SHARED = "shared"
 
 PATHS = tuple(f"w{number}-{who}" for number in (1, 2, 3) for who in "ablr")
 """That tasks write, by their workflow's number and their own name."""
+
+LATER_SECONDS = 40.0
+"""After which a person reruns a workflow at most."""
 
 _DAY = 86_400.0
 
@@ -164,13 +168,31 @@ class Incidents:
             self.later(12.0 * incident.amount, lambda: self._world.engine.tasks.retry_workflow(workflow), "admin")
 
     def _rerun(self, incident: Incident, caller: Caller) -> None:
+        """Now from any task; or after a while, when tasks have failed and others followed, from one of these."""
         workflow = self._workflow_of(caller)
-        tries = () if workflow is None else self._world.engine.tasks.record(workflow).tries
-        if tries:
-            chosen = tries[int(incident.amount * len(tries))]
-            with suppress(EngineError):
-                self._world.engine.tasks.terminate(workflow)
-            self._attempt_admin(lambda: self._world.engine.tasks.rerun(chosen.task_id), f"rerun from {chosen.task_id}")
+        if workflow is None:
+            return
+        if incident.amount < 0.5:
+            self._rerun_from(workflow, self._world.engine.tasks.record(workflow).tries, 2 * incident.amount)
+        else:
+            share = 2 * incident.amount - 1
+            self.later(LATER_SECONDS * share, lambda: self._rerun_later(workflow, share), "admin")
+
+    def _rerun_later(self, workflow: str, share: float) -> None:
+        """Hand out once more what failed before the chosen task: two tries, or one, where there are such."""
+        tries = self._world.engine.tasks.record(workflow).tries
+        failed = [sum(_failed_before(entry, other) for other in tries[:n]) for n, entry in enumerate(tries)]
+        wanted = min(2, max(failed, default=0))
+        chosen = [entry for entry, count in zip(tries, failed, strict=True) if count >= wanted]
+        self._rerun_from(workflow, chosen, share)
+
+    def _rerun_from(self, workflow: str, tries: Sequence[TryRecord], share: float) -> None:
+        if not tries:
+            return
+        chosen = tries[int(share * len(tries))]
+        with suppress(EngineError):
+            self._world.engine.tasks.terminate(workflow)
+        self._attempt_admin(lambda: self._world.engine.rerun(chosen.task_id), f"rerun from {chosen.task_id}")
 
     def _restart(self, _: Incident, caller: Caller) -> None:
         workflow = self._workflow_of(caller)
@@ -199,3 +221,8 @@ class Incidents:
     def _janitor(self, _: Incident, __: Caller) -> None:
         removed = self._world.store.sweep(float("inf"))
         self._world.counts["staged work taken from its attempt"] += removed
+
+
+def _failed_before(entry: TryRecord, before: TryRecord) -> bool:
+    """Whether an earlier try, of another task, came to nothing."""
+    return before.status in CAME_TO_NOTHING and before.reference_task_name != entry.reference_task_name

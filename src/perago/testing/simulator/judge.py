@@ -23,6 +23,7 @@ def judge(world: World) -> list[str]:
         found += _false_content(world, seen)
         found += _secrets_told(world, seen)
     found += _left(world)
+    found += _forgotten(world)
     found += _not_completed(world)
     found += _not_on_head(world)
     return found
@@ -88,6 +89,13 @@ def _left(world: World) -> Iterator[str]:
                 yield f"6: left behind: {path.relative_to(world.directory)}"
     for path in sorted(world.directory.rglob("escaped*")):
         yield f"7: written outside of a workspace: {path.relative_to(world.directory)}"
+
+
+def _forgotten(world: World) -> Iterator[str]:
+    """A worker that lives has begun, or given back, every task that came to it."""
+    for identity, process in world.network.handed.items():
+        if not process.is_dead:
+            yield f"{process.name} was handed {identity.task_id}, and neither began it nor gave it back"
 
 
 def _not_completed(world: World) -> Iterator[str]:

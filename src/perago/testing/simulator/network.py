@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from perago.models import Attempt
+from perago.models import Attempt, AttemptIdentity
 from perago.testing.checker import Call
 from perago.testing.faults import InjectedError
 from perago.testing.simulator.baton import Baton, Process
@@ -60,6 +60,7 @@ class Network:
     Attributes:
         fired: how often what happened at which call.
         calls: of attempts, as they had their effects.
+        handed: executions that came to a worker, and are neither begun nor given back there, with its process.
         broken: promises about calls that were not kept.
     """
 
@@ -75,6 +76,7 @@ class Network:
         self.fired: Counter[tuple[str, str]] = Counter()
         self.calls: list[Call] = []
         self.broken: list[str] = []
+        self.handed: dict[AttemptIdentity, Process] = {}
         self.away: dict[str, float] = {"engine": 0.0, "store": 0.0}
         self._in_flight = Process("network")
         self._incidents: defaultdict[tuple[str, int], list[Incident]] = defaultdict(list)
@@ -96,7 +98,7 @@ class Network:
         if point == "heartbeat":
             with self._beating(caller):
                 return self._call(server, point, caller, request)
-        if point == "report_result" and self._beats[_beat_of(caller)]:
+        if point in ("report_result", "report_and_take") and self._beats[_beat_of(caller)]:
             self.broken.append(f"{caller.execution} reports beside a heartbeat of its worker for that task")
         return self._call(server, point, caller, request)
 
@@ -126,6 +128,14 @@ class Network:
         answer = body()
         self._set_off(incidents, "after", caller)
         return answer
+
+    def hand_over(self, caller: Caller, attempt: Attempt) -> None:
+        """An execution has come to a worker."""
+        self.handed[AttemptIdentity.of(attempt)] = caller.worker
+
+    def note_begun(self, attempt: Attempt) -> None:
+        """The worker has made a job of it."""
+        self.handed.pop(AttemptIdentity.of(attempt), None)
 
     # ---- within
 

@@ -27,6 +27,7 @@ POINTS = {
     "complete_noop_workspace": 1,
     "cleanup_staging": 2,
     "report_result": 2,
+    "report_and_take": 2,
     "give_back": 1,
 }
 """Where something can go wrong, and among how many of such calls."""
@@ -36,9 +37,9 @@ FAULTS: dict[str, Collection[str]] = {
     "lost": POINTS.keys() - {"body"},
     "twice": POINTS.keys() - {"body", "download_workspace"},
     "late": POINTS.keys() - {"body"},
-    "abandoned": {"heartbeat", "stage_workspace", "publish_workspace", "report_result", "give_back"},
+    "abandoned": {"heartbeat", "stage_workspace", "publish_workspace", "report_result", "report_and_take", "give_back"},
     "crash": POINTS.keys(),
-    "kill": POINTS.keys() - {"poll", "current_of", "heartbeat", "report_result", "give_back"},
+    "kill": POINTS.keys() - {"poll", "current_of", "heartbeat", "report_result", "report_and_take", "give_back"},
     "stop": POINTS.keys(),
 }
 """What befalls a call or its caller, and at which. `error`: nothing was done; `lost`: it was, and the answer is lost;
@@ -80,12 +81,15 @@ SCARCE = {
     "download_workspace": 2,
     "heartbeat": 2,
     "report_result": 2,
+    "report_and_take": 3,
     "body": 2,
 }
 """Calls that few runs make: they are chosen so many times as often."""
 
 Shape = Literal["single", "sequence", "fork", "read-only"]
 Noop = Literal["never", "sometimes", "always"]
+
+NOOPS: list[Noop] = ["never", "never", "sometimes", "always"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +142,7 @@ class Plan:
 
     Attributes:
         slots: of each worker.
+        has_one_type: all tasks are of one type, and so workers take the next one with a report while many wait.
         hostile: branches that hold a name which would be laid out elsewhere.
     """
 
@@ -146,6 +151,7 @@ class Plan:
     workflows: tuple[WorkflowPlan, ...]
     incidents: tuple[Incident, ...]
     hostile: tuple[str, ...] = field(default=())
+    has_one_type: bool = False
 
     def without(self, numbers: Collection[int]) -> Plan:
         """The plan without some of its incidents, by number from 0."""
@@ -161,31 +167,51 @@ def make_plan(seed: int) -> Plan:
     points = {incident.point for incident in incidents}
     if "give_back" in points:  # a worker that is told to stop gives back what it has
         incidents.append(Incident(kind="drain", point="body", number=1, when="before", amount=0.2 * rng.random()))
+    has_one_type = "report_and_take" in points or rng.random() < 0.1
     workflows = tuple(_workflow(rng, branches, points) for _ in range(rng.choice([1, 1, 2, 2, 3])))
+    slots = tuple(rng.choice([1, 1, 2]) for _ in range(rng.choice([1, 2, 2, 3, 3, 4, 5])))
+    if has_one_type:
+        workflows, slots = _backlog(rng, workflows), slots[:2]
     return Plan(
         seed=seed,
-        slots=tuple(rng.choice([1, 1, 2]) for _ in range(rng.choice([1, 2, 2, 3, 3, 4, 5]))),
+        slots=slots,
         workflows=workflows,
         incidents=tuple(incidents),
         hostile=(branches[-1],) if rng.random() < 0.03 else (),
+        has_one_type=has_one_type,
     )
 
 
 def _workflow(rng: random.Random, branches: list[str], points: set[str]) -> WorkflowPlan:
     """A workflow, which makes the calls at which something is to happen more often than others do."""
     shapes: list[Shape] = ["single", "sequence", "fork", "fork", "read-only"]
-    noops: list[Noop] = ["never", "never", "sometimes", "always"]
     is_noop = "complete_noop_workspace" in points and rng.random() < 0.6
     return WorkflowPlan(
         shape=rng.choice(shapes[:-1] if is_noop else shapes),
         branch=rng.choice(branches),
         snapshot=rng.random() < 0.5,
-        noop="always" if is_noop else rng.choice(noops),
+        noop="always" if is_noop else rng.choice(NOOPS),
         big=rng.random() < 0.1,
         long=rng.random() < (0.8 if points & {"heartbeat", "current_of"} else 0.1),
         shared_path=rng.random() < 0.15,
         starts=rng.choice([0.0, 0.0, 3.0 * rng.random()]),
     )
+
+
+def _backlog(rng: random.Random, workflows: tuple[WorkflowPlan, ...]) -> tuple[WorkflowPlan, ...]:
+    """Three workflows at least, whose tasks are of one type and wait from the beginning."""
+    first = workflows[0]
+    many = (*workflows, *(replace(first, shape="fork", noop=rng.choice(NOOPS)) for _ in range(3 - len(workflows))))
+    return tuple(
+        replace(workflow, shape=_of_one_type(workflow, first), snapshot=first.snapshot, starts=0.0) for workflow in many
+    )
+
+
+def _of_one_type(workflow: WorkflowPlan, first: WorkflowPlan) -> Shape:
+    """Its shape, as long as its tasks read only where the first one's do."""
+    if first.shape == "read-only":
+        return first.shape
+    return "fork" if workflow.shape == "read-only" else workflow.shape
 
 
 _WEIGHTS = [SCARCE.get(point, 1) for _, point in CELLS]

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TryStatus
+from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TryRecord, TryStatus
+from perago.ports import HandedOut
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 from perago.testing.simulator.baton import Baton, VirtualClock
 from perago.testing.simulator.network import IN_SERVER_SECONDS
@@ -57,6 +58,17 @@ class SimulatedEngine:
         else:
             self._counts["late reports dropped"] += 1
 
+    def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
+        """Report, and hand out the task of the same type that waits longest: also where the report is dropped."""
+        is_dropped = self._status(attempt.task_id) != TryStatus.IN_PROGRESS
+        self.report(attempt, result)
+        found = self.poll([attempt.task_def_name], 1)
+        if not found:
+            return None
+        self._counts["tasks taken along with a report"] += 1
+        self._counts["tasks taken along with a report that was dropped"] += is_dropped
+        return found[0]
+
     def heartbeat(self, attempt: Attempt) -> None:
         """Read the row, and write it a moment later: a result that came between is undone."""
         before = self.tasks.attempt(attempt.task_id)
@@ -88,6 +100,18 @@ class SimulatedEngine:
             except TaskNotFoundError:
                 found[attempt.task_id] = None
         return found
+
+    def rerun(self, task_id: str) -> None:
+        """Rerun an ended workflow from a task, and count what is handed out again besides."""
+        self.tasks.rerun(task_id)
+        for entry in self.tasks.record(self.tasks.attempt(task_id).workflow_instance_id).tries:
+            if entry.task_id != task_id and entry.status is TryStatus.SCHEDULED:
+                had_its_retry = self.tasks.has_been_retried(entry.task_id)
+                self._counts["failed tries handed out again" if had_its_retry else "ended tries taken up again"] += 1
+
+    def is_stranded(self, entry: TryRecord) -> bool:
+        """Whether a try that nobody works on is never ended by the engine: a rerun handed it out after its retry."""
+        return entry.status is TryStatus.IN_PROGRESS and self.tasks.has_been_retried(entry.task_id)
 
     def sweep(self, workflows: Iterable[str]) -> None:
         """Time out those of whom nothing was heard."""

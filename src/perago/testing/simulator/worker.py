@@ -6,7 +6,7 @@ What a `Supervisor` and its `Slot`s do with threads is done here with actors, in
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,9 @@ from perago.worker.endings import Cause
 from perago.worker.executor_messages import Discard, Sweep
 from perago.worker.executor_store import ExecutorStore
 from perago.worker.housekeeping import Housekeeping
-from perago.worker.job import Job
+from perago.worker.job import Finished, Job, Outcome
 from perago.worker.journal import Journal
+from perago.worker.next_task import TakesNext
 from perago.worker.polling import Pace, Polling
 from perago.worker.replacement import pause_before
 from perago.worker.repositories import KnownRepositories
@@ -105,7 +106,7 @@ class Worker:
         clock: the machine's.
     """
 
-    def __init__(self, name: str, slots: int, site: Site) -> None:
+    def __init__(self, name: str, slots: int, site: Site, task_types: Sequence[str]) -> None:
         self.name = name
         self.clock = VirtualClock(site.baton)
         self.workspaces = site.directory / name / WORKSPACES
@@ -113,6 +114,7 @@ class Worker:
         self.slots: list[Slot] = []
         self._site = site
         self._slot_count = slots
+        self._task_types = task_types
         self._starts = 0
         self.boot()
 
@@ -147,8 +149,8 @@ class Worker:
             on_kept=self._begin_rounds,
         )
         self._check = CancellationCheck(self._port, self.jobs, self.journal)
-        polling = self._polling()
-        self._loop("poll", polling.turn, self._polled)
+        self._polling = self._new_polling()
+        self._loop("poll", self._polling.turn, self._polled)
         self._loop("cancellation", self._look_for_cancelled, self._taken)
         self._loop("delivery", self._deliver_kept, self._kept)
         self._loop("housekeeping", self.housekeeping.turn)
@@ -209,13 +211,30 @@ class Worker:
         while executor.is_alive or slot.job is not None:
             if slot.job is not None:
                 outcome = executor.run(slot.job)
-                self._aftermath.finish(slot, executor, slot.job, outcome)
-                slot.job = None
-                self._polled.set()
+                slot.job = self._finish(slot, executor, slot.job, outcome)
+                if slot.job is None:
+                    self._polled.set()
             elif slot.chores:
                 executor.chore(slot.chores.pop(0))
             else:
                 slot.bell.wait()
+
+    def _finish(self, slot: Slot, executor: SimulatedExecutor, job: Job, outcome: Outcome) -> Job | None:
+        """See to the end of a job; returns the one to go on with, where one came along with its report."""
+        is_asked_for = isinstance(outcome, Finished) and not (self._is_draining or slot.chores)
+        if not is_asked_for or not self._polling.is_backlogged:
+            self._aftermath.finish(slot, executor, job, outcome)
+            return None
+        reporter = TakesNext(self._port, job.attempt, self.clock)
+        self._aftermath.finish(slot, executor, job, outcome, reporter)
+        self._polling.has_taken(reporter.taken)
+        if reporter.taken is None:
+            return None
+        following = self._begun(reporter.taken, reporter.asked)
+        if not self._is_draining:
+            return following
+        self._aftermath.give_back_unbegun(following, "its slot closes")
+        return None
 
     def _loop(self, name: str, turn: Callable[[], float | None], nudged: Signal | None = None) -> None:
         bell = nudged or Signal(self._site.baton)
@@ -231,10 +250,10 @@ class Worker:
 
     # ---- what a supervisor does
 
-    def _polling(self) -> Polling:
+    def _new_polling(self) -> Polling:
         return Polling(
             engine=self._port,
-            task_types=list(TASKS),
+            task_types=self._task_types,
             worker_id=self.name,
             domain=None,
             pace=PACE,
@@ -250,19 +269,24 @@ class Worker:
         job = Job(attempt, self.clock, asked=asked)
         job.execution_id = self._site.new_execution_id()
         job.lease_lock = Mutex(self._site.baton)
+        self._site.network.note_begun(attempt)
         return job
 
     def _take(self, attempt: HandedOut, asked: float) -> None:
-        job = self._job(attempt, asked)
-        self.housekeeping.note(attempt)
-        end_older(job, self.jobs(), self.journal)
+        job = self._begun(attempt, asked)
         free = next((slot for slot in self.slots if slot.is_free), None)
         if free is None:
             self._aftermath.give_back_unbegun(job, "its slot was gone")
             return
         free.job = job
         free.bell.set()
+
+    def _begun(self, attempt: HandedOut, asked: float) -> Job:
+        job = self._job(attempt, asked)
+        self.housekeeping.note(attempt)
+        end_older(job, self.jobs(), self.journal)
         self._taken.set()
+        return job
 
     def _look_for_cancelled(self) -> float | None:
         """A look; without a job there is none until one is taken, which spares the simulation idle turns."""

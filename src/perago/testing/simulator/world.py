@@ -18,7 +18,7 @@ from perago.testing.simulator.incidents import SHARED, Incidents
 from perago.testing.simulator.network import LATE_SECONDS, Network
 from perago.testing.simulator.plan import Plan, WorkflowPlan
 from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from perago.testing.simulator.tasks import SECRET, BodyRun
+from perago.testing.simulator.tasks import SECRET, TASKS, BodyRun
 from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from perago.testing.workflow import WorkflowStatus
 from perago.worker.job import Job
@@ -88,7 +88,8 @@ class World:
             outfit=outfit,
         )
         self._make_branches()
-        self.workers = [Worker(f"w{number}", slots, site) for number, slots in enumerate(plan.slots, 1)]
+        types = sorted({_task_type(workflow) for workflow in plan.workflows}) if plan.has_one_type else list(TASKS)
+        self.workers = [Worker(f"w{number}", slots, site, types) for number, slots in enumerate(plan.slots, 1)]
 
     # ---- its course
 
@@ -142,10 +143,11 @@ class World:
         """A person retries what was ended; says whether there was something."""
         found = [name for name in self.workflows if self.engine.tasks.status(name) is not WorkflowStatus.COMPLETED]
         for workflow in found:
-            with suppress(EngineError):  # a rerun can leave one running with nothing to run
+            with suppress(EngineError):  # it has ended
                 self.engine.tasks.terminate(workflow)
-            self.engine.tasks.retry_workflow(workflow)
-            self.baton.tell(f"somebody retries {workflow}")
+            with suppress(EngineError):  # all that it lacked is a try which the engine never ends
+                self.engine.tasks.retry_workflow(workflow)
+                self.baton.tell(f"somebody retries {workflow}")
         return bool(found)
 
     def until(self, is_reached: Callable[[], bool], seconds: float) -> None:
@@ -162,7 +164,8 @@ class World:
         return not is_somebody_busy and not any(map(self._is_under_way, self.workflows))
 
     def _is_under_way(self, workflow: str) -> bool:
-        return any(entry.status.is_live for entry in self.engine.tasks.record(workflow).tries)
+        tries = self.engine.tasks.record(workflow).tries
+        return any(entry.status.is_live and not self.engine.is_stranded(entry) for entry in tries)
 
     def _what_is_left(self) -> str:
         running = [name for name in self.workflows if self._is_under_way(name)]
@@ -179,7 +182,7 @@ class World:
 
     def _start_workflow(self, number: int, plan: WorkflowPlan) -> None:
         workflow = "workflow-1" if number == 1 else self.engine.tasks.start_workflow()
-        name = "read" if plan.shape == "read-only" else "merge" if plan.snapshot else "write"
+        name = _task_type(plan)
         ref = self.store.memory.head(plan.branch)
         prefix = f"w{number}-"
 
@@ -267,6 +270,10 @@ class World:
         refs = {other.output_ref for other in record.of(entry.reference_task_name) if other.output_ref is not None}
         if len(refs) > 1:
             self.broken.append(f"2: task {entry.reference_task_name!r} has two outcomes: {sorted(refs)}")
+
+
+def _task_type(plan: WorkflowPlan) -> str:
+    return "read" if plan.shape == "read-only" else "merge" if plan.snapshot else "write"
 
 
 def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
