@@ -187,8 +187,8 @@ class Incidents:
         self._rerun_from(workflow, chosen, share)
 
     def _rerun_from(self, workflow: str, tries: Sequence[TryRecord], share: float) -> None:
-        if not tries:
-            return
+        if not tries or self._world.network.is_report_under_way(workflow):
+            return  # a rerun between a fence and its report: what no worker can be right about
         chosen = tries[int(share * len(tries))]
         with suppress(EngineError):
             self._world.engine.tasks.terminate(workflow)

@@ -22,6 +22,8 @@ LATE_SECONDS = 20.0
 ABANDONED_SECONDS = {"publish_workspace": 20.0, "stage_workspace": 20.0, "give_back": 5.0}
 """How much later a request may arrive whose sender has given up."""
 
+REPORTS = ("report_result", "report_and_take")
+
 IN_SERVER_SECONDS = 0.3
 """The same for reports and heartbeats, which the server writes whole as it read them: less than any try takes. Beyond
 that no worker can be right (the residual cases of the protocol's model)."""
@@ -84,6 +86,7 @@ class Network:
             self._incidents[incident.point, incident.number].append(incident)
         self._counts: Counter[str] = Counter()
         self._beats: Counter[tuple[str, str]] = Counter()
+        self._reports: dict[object, Attempt] = {}
         self._happen = happen
         self._look = look
         self._is_current = is_current
@@ -98,9 +101,16 @@ class Network:
         if point == "heartbeat":
             with self._beating(caller):
                 return self._call(server, point, caller, request)
-        if point in ("report_result", "report_and_take") and self._beats[_beat_of(caller)]:
+        if point not in REPORTS:
+            return self._call(server, point, caller, request)
+        if self._beats[_beat_of(caller)]:
             self.broken.append(f"{caller.execution} reports beside a heartbeat of its worker for that task")
-        return self._call(server, point, caller, request)
+        with self._reporting(caller) as arrived:
+            return self._call(server, point, caller, lambda: arrived(request()))
+
+    def is_report_under_way(self, workflow: str) -> bool:
+        """Whether a report for a task of a workflow has been sent, and has not arrived."""
+        return any(attempt.workflow_instance_id == workflow for attempt in self._reports.values())
 
     def _call(self, server: str, point: str, caller: Caller, request: Callable[[], T]) -> T:
         self._counts[point] += 1
@@ -138,6 +148,22 @@ class Network:
         self.handed.pop(AttemptIdentity.of(attempt), None)
 
     # ---- within
+
+    @contextmanager
+    def _reporting(self, caller: Caller) -> Iterator[Callable[[T], T]]:
+        """Give what is called with the answer, when the report has arrived."""
+        key = object()
+        if caller.attempt is not None:
+            self._reports[key] = caller.attempt
+
+        def arrived(answer: T) -> T:
+            self._reports.pop(key, None)
+            return answer
+
+        try:
+            yield arrived
+        finally:
+            self._reports.pop(key, None)
 
     @contextmanager
     def _beating(self, caller: Caller) -> Iterator[None]:
