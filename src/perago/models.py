@@ -434,11 +434,19 @@ class Publish:
 @dataclass(frozen=True)
 class Merge:
     """`snapshot` isolation: stage the input's content, plus what the `foreign` commits (oldest first) changed, plus
-    the changes, on top of `head`; the changes of `abandoned` commits are undone by leaving them out."""
+    the changes, on top of `head`; the changes of `abandoned` commits are undone by leaving them out.
+
+    Attributes:
+        replaced: commits of `line`, each with those of `abandoned` that it says it replaced; none that replaced
+            nothing. What it wrote as one of these had, it did not change of its first parent, and wrote all the same.
+        line: all of `foreign` and `abandoned`, oldest first; may be empty where `replaced` is.
+    """
 
     head: str
     foreign: tuple[str, ...]
     abandoned: tuple[str, ...] = ()
+    replaced: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    line: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from perago.errors import PublishFenceError, StoreError
-from perago.models import Changes, CommitFacts, History, Publish, Refuse, Seal, Stamp, TaskExecution, WritePlan
+from perago.models import Changes, CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, TaskExecution, WritePlan
 
 MAX_HISTORY = 10_000
 """Commits that are scanned between a head and an input ref; a task whose input is older is refused (design, step 1)."""
+
+T = TypeVar("T")
 
 _NAMED_IN_A_REFUSAL = 3
 _LISTED_CONFLICTS = 10
@@ -57,6 +60,32 @@ def changes_for(execution: TaskExecution, plan: WritePlan) -> Changes:
     if execution.changes is None:
         raise StoreError("the execution does not say what changed; stage after the diff")
     return execution.changes
+
+
+def compared(plan: Merge) -> tuple[str, ...]:
+    """Commits whose changes a merge needs, oldest first: the foreign ones', and all where some replaced others."""
+    return plan.line if plan.replaced else plan.foreign
+
+
+def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) -> list[dict[str, T | None]]:
+    """What each foreign commit brings, oldest first: path -> new entry, None where it is deleted.
+
+    That is what it changed of its first parent, and what it wrote and found there already: what was changed last by an
+    abandoned commit that it replaced. With that one undone, it would be lost, too.
+
+    Args:
+        changes: of the first parent, by commit: of all that are `compared`.
+    """
+    replaced = {name: frozenset(over) for name, over in plan.replaced}
+    last: dict[str, tuple[str, T | None]] = {}
+    brought: list[dict[str, T | None]] = []
+    for name in compared(plan):
+        over = replaced.get(name, frozenset())
+        found = {path: entry for path, (by, entry) in last.items() if by in over} | dict(changes[name])
+        if name in plan.foreign:
+            brought.append(found)
+        last |= {path: (name, entry) for path, entry in found.items()}
+    return brought
 
 
 def conflict(paths: Iterable[str]) -> PublishFenceError:

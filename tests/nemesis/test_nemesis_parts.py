@@ -13,13 +13,13 @@ from unittest.mock import Mock
 
 import nemesis_hook
 import nemesis_workflows
+import psutil
 import pytest
-from nemesis_cells import PHASES, Cell, Tally, kill_cells, proxy_cells, stop_cells
+from nemesis_cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis_recovery import Blow, percentile, recoveries
-from nemesis_run import Nemesis, Scale
-from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows
+from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
 
-from leaks import secrets_in_files, secrets_in_values, told_by
+from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
 from perago.ports import Phase
 
 HERE = Path(__file__).parent
@@ -28,8 +28,9 @@ HERE = Path(__file__).parent
 def test_every_phase_is_aimed_at_on_both_sides():
     aimed = {(cell.fault, cell.column) for cell in kill_cells()}
     assert set(PHASES) == set(Phase)
-    assert all((f"kill supervisor {side}", phase) in aimed for side in ("before", "after") for phase in Phase)
-    assert {cell.column for cell in stop_cells()} == set(Phase)
+    assert set(BOUNDARIES) == {*Phase, TAKE}
+    assert all((f"kill supervisor {side}", phase) in aimed for side in ("before", "after") for phase in BOUNDARIES)
+    assert {cell.column for cell in stop_cells()} == set(BOUNDARIES)
 
 
 def test_the_emptiest_cells_come_first():
@@ -82,6 +83,34 @@ def workflows(monkeypatch):
     return Workflows(api, Mock(), ["b"], random.Random(1), "hunter2")
 
 
+def test_what_ran_out_of_tries_beside_what_was_refused_is_not_retried(workflows):
+    refused = "1 of the paths that this attempt changed were changed by others since its input: 'note-2.txt'. Nothing"
+    note = {"referenceTaskName": "note_2", "status": "FAILED_WITH_TERMINAL_ERROR", "reasonForIncompletion": refused}
+    cut_short = {"referenceTaskName": "note_1", "status": "CANCELED", "retryCount": RETRIES}
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "tasks": [note, cut_short, *FAILED["tasks"]]}
+    workflows.look("b", meddle=False)
+    assert not workflows.api.retry.called
+
+
+def test_a_join_that_failed_too_soon_is_retried(workflows):
+    join = {"referenceTaskName": "join", "taskType": "JOIN", "status": "FAILED"}
+    note = {"referenceTaskName": "note_1", "status": "FAILED", "retryCount": 0}
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "tasks": [note, join]}
+    workflows.look("b", meddle=False)
+    workflows.api.retry.assert_called_once_with("w1")
+
+
+def test_in_the_calm_leases_are_longer():
+    longer = {"name": "nemesis.note", "responseTimeoutSeconds": 60}
+    fork, _join, last = notes({"nemesis.note": longer})
+    (first,) = fork["forkTasks"][0]
+    assert first["taskDefinition"] == last["taskDefinition"] == longer
+    assert last["inputParameters"]["workspace"] == "${note_1.output.workspace}"
+    assert all("taskDefinition" not in step for step in steps({}))
+
+
 FAILED = {
     "workflowId": "w1",
     "status": "FAILED",
@@ -128,20 +157,6 @@ def test_of_what_does_not_end_the_tries_are_told(workflows):
     assert "referenceTaskName prepare, status FAILED" in told
 
 
-def test_the_journal_tells_of_orders_that_were_obeyed_and_of_stale_attempts(workflows, tmp_path):
-    scale = Scale(seconds=1, most_seconds=1, workflows=1, least=1)
-    nemesis = Nemesis(workflows, [], (None, None), [], tmp_path, scale, random.Random(1), [])
-    cell = Cell("kill executor before", "body")
-    nemesis._give_order(cell, "started", "kill-executor")
-    nemesis_hook.note(tmp_path, order="body.started.kill-executor.1", supervisor=1, task="t1")
-    nemesis_hook.note(tmp_path, event="fence.failed", error="StaleAttemptError", task="t2", execution="e2")
-    nemesis_hook.note(tmp_path, event="fence.failed", error="StoreError", task="t3", execution="e3")
-    nemesis._read_journal()
-    assert nemesis.kills.counts == {cell: 1}
-    assert nemesis.done == {"kill executors": 1, "stale at their fence": 1}
-    assert [blow.tasks for blow in nemesis.blows] == [("t1",)]
-
-
 def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "a.jsonl").write_text('{"message": "hunter2"}')
@@ -152,6 +167,15 @@ def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
     assert len(list(secrets_in_values("a task", told_by([workflow]), ["hunter2"]))) == 1
     del workflow["tasks"][0]["outputData"]
     assert list(secrets_in_values("a task", told_by([workflow]), ["hunter2"])) == []
+
+
+def test_a_secret_on_a_command_line_is_found():
+    with subprocess.Popen([sys.executable, "-c", "input()", "hunter2"], stdin=subprocess.PIPE) as process:
+        seen = [psutil.Process(process.pid)]
+        assert len(list(secrets_on_command_lines(seen, ["hunter2"]))) == 1
+        assert list(secrets_on_command_lines(seen, ["other"])) == []
+        process.communicate(b"\n")
+    assert list(secrets_on_command_lines(seen, ["hunter2"])) == [], "it has gone"
 
 
 def test_an_order_is_obeyed_once_by_whoever_comes_first(tmp_path, monkeypatch):

@@ -32,6 +32,8 @@ from perago.models import (
     TryRecord,
     TryStatus,
 )
+from perago.plans import compared, foreign_changes
+from perago.workspace.merge import merge_paths
 
 INSTANCE = "workflow"
 _STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}
@@ -58,6 +60,7 @@ def _facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> Commit
             result_digest="",
             result={"code": commit.code} if commit.stored else None,
             result_exact=commit.stored,
+            abandoned=tuple(map(str, commit.replaced)),
             completes=None if commit.completes is None else str(commit.completes),
         )
     return CommitFacts(str(index), str(index - 1), stamp, empty)
@@ -93,7 +96,7 @@ def _try(row: model.Row) -> TryRecord:
 
 
 class Ours(model.Protocol):
-    """The model's protocol, decided by `perago.attempt.fence`. Merging trees is the store's part, and stays."""
+    """The model's protocol, decided by `perago.attempt.fence`, and merged as stores do."""
 
     def asking(self, w: model.Worker) -> fence.Applicant:
         task_id, scheduled, poll = w.exe
@@ -143,10 +146,28 @@ class Ours(model.Protocol):
             case Publish(_, abandoned):
                 content = model.put(s.chain[w.inp].tree, w.writes)
                 return self.make(w, head, content, [int(ref) for ref in abandoned])
-            case Merge(_, foreign, abandoned):
-                return self.merge(s, w, head, [int(ref) for ref in foreign], [int(ref) for ref in abandoned])
+            case Merge():
+                return self.put_on(plan, s, w, head)
             case Refuse(_, foreign):
                 return ("refuse", tuple(int(commit.id) for commit in foreign))
+
+    def put_on(self, plan: Merge, s: model.State, w: model.Worker, head: int) -> tuple:
+        """A merge of trees, as a store makes it of a plan."""
+        changes = {name: _changed(s.chain, int(name)) for name in compared(plan)}
+        base = dict(s.chain[w.inp].tree)
+        merged = merge_paths(foreign_changes(plan, changes), dict(w.writes), base.get)
+        if merged.conflicts:
+            return ("refuse", tuple(int(name) for name in plan.foreign))
+        tree = {path: entry for path, entry in (base | merged.overlay).items() if entry is not None}
+        content = tuple(sorted(tree.items()))
+        if content == s.chain[head].tree and not w.writes:
+            return self.complete(s, w, head, w.inp, w.code, False)
+        return self.make(w, head, content, [int(name) for name in plan.abandoned])
+
+
+def _changed(chain: tuple, index: int) -> dict:
+    now, before = dict(chain[index].tree), dict(chain[index - 1].tree)
+    return {path: now.get(path) for path in now.keys() | before.keys() if now.get(path) != before.get(path)}
 
 
 class OurWorld(model.World):

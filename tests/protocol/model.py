@@ -62,6 +62,7 @@ class Rules:
     allow_empty: bool = True           # a publication whose content equals H's is still made
     head_before_fence: bool = True     # H is read before the last attempt fence
     snapshot_undo: bool = True         # snapshot: abandoned changes are undone path by path; conflict = E(path) is not A(path)
+    same_content_kept: bool = True     # ... but not where a later commit that counts replaced them and wrote the same
     report_fence: bool = True          # attempt fence before any report; an attempt that is not current reports nothing
     last_look: bool = True             # that fence also looks whether another try is recorded COMPLETED
     repost_only_own: bool = True       # read back: post again only through that fence
@@ -357,10 +358,15 @@ class Protocol:
         left = dict(chain[head].tree)
         for p in {p for i in range(w.inp, head + 1) for p, _ in chain[i].tree}:   # E: the head with the abandoned changes undone
             left[p] = base.get(p)
-            for i in stop:
-                now, before = dict(chain[i].tree).get(p), dict(chain[i - 1].tree).get(p)
-                if now != before:
-                    left[p] = now
+        last: dict = {}
+        for i in range(w.inp + 1, head + 1):
+            now, before = dict(chain[i].tree), dict(chain[i - 1].tree)
+            changed = {p for p in now.keys() | before.keys() if now.get(p) != before.get(p)}
+            if self.R.same_content_kept:         # what it wrote as a commit had that it replaced
+                changed |= {p for p, by in last.items() if by in chain[i].replaced and by in gone}
+            if i in stop:
+                left.update((p, now.get(p)) for p in changed)
+            last.update(dict.fromkeys(changed, i))
         if any(left.get(p) != base.get(p) and left.get(p) != v for p, v in writes.items()):
             return ("refuse", tuple(stop))
         left.update(writes)
@@ -874,6 +880,7 @@ SCENARIOS = {
     "snap-unstored-admin": replace(SNAP, total=2, timeouts=1, admins=2, stored=False, noop="never"),
     "fork-optional": replace(FORK, total=2, timeouts=2, optional=True),
     "snap-optional": replace(SNAP, total=2, timeouts=2, optional=True),
+    "snap-same-content": replace(SNAP, total=2, timeouts=1, requeues=1, admins=1, same_body=True, stored=False, noop="never"),
     "snap-redelivery": replace(SNAP, total=2, timeouts=1, requeues=1, unclear=1),
     "snap-unstored": replace(SNAP, total=2, timeouts=1, requeues=1, stored=False),
     "snap-admin": replace(SNAP, total=2, timeouts=1, admins=2, unclear=1),

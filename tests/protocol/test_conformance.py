@@ -16,7 +16,7 @@ from perago.attempt.fence import Verdict
 from perago.models import CommitFacts
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
-QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin"]
+QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin", "snap-same-content"]
 
 
 @pytest.mark.parametrize("scenario", QUICK)
@@ -75,6 +75,12 @@ def test_refusing_to_replace_one_s_own_earlier_publication_is_noticed(monkeypatc
 def test_replacing_what_a_try_beside_may_report_is_noticed(monkeypatch):
     monkeypatch.setattr(fence, "_published_beside", lambda *_: None)
     assert explore_anew("snap-doubled-unstored")
+
+
+def test_losing_what_was_written_as_the_commit_had_that_it_replaced_is_noticed(monkeypatch):
+    monkeypatch.setattr(conformance, "foreign_changes", lambda plan, changes: [changes[name] for name in plan.foreign])
+    (broken,) = explore_anew("snap-same-content").values()
+    assert "lost what" in broken
 
 
 def test_not_knowing_one_s_own_retries_is_noticed(monkeypatch):

@@ -164,8 +164,18 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
     if not foreign:
         return Publish(history.head, gone)
     if asking.snapshot:
-        return Merge(history.head, tuple(commit.id for commit in foreign), gone)
+        return _merge(history, foreign, gone)
     return Refuse(history.head, foreign)
+
+
+def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...]) -> Merge:
+    replaced = []
+    for commit in history.between:
+        stamp = commit.counting_stamp
+        if stamp is not None and (over := tuple(name for name in gone if name in stamp.abandoned)):
+            replaced.append((commit.id, over))
+    line = tuple(commit.id for commit in history.between)
+    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line)
 
 
 def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -27,7 +27,9 @@ from perago.names import check_object_names
 from perago.plans import (
     MAX_HISTORY,
     changes_for,
+    compared,
     conflict,
+    foreign_changes,
     input_not_on_branch,
     plan_without_engine,
     refusal,
@@ -284,18 +286,18 @@ class MemoryStore:
                 tree = put(base.tree, own)
                 check_places(own, tree)
                 return tree
-            case Merge(foreign=foreign):
-                return put(base.tree, self._merged(foreign, own, base.tree))
+            case Merge():
+                return put(base.tree, self._merged(plan, own, base.tree))
         assert_never(plan)
 
-    def _merged(self, foreign: Iterable[str], own: Overlay, base: Tree) -> Overlay:
-        commits = [self._commits.get(commit_id) for commit_id in foreign]
-        overlays = [changed(self._commits.parent_tree(commit), commit.tree) for commit in commits]
+    def _merged(self, plan: Merge, own: Overlay, base: Tree) -> Overlay:
+        commits = [self._commits.get(commit_id) for commit_id in compared(plan)]
+        changes = {commit.id: changed(self._commits.parent_tree(commit), commit.tree) for commit in commits}
 
         def below(path: str) -> list[str]:
             return [name for name in base if name.startswith(path + "/")]
 
-        merged = merge_paths(overlays, own, base.get, below)
+        merged = merge_paths(foreign_changes(plan, changes), own, base.get, below)
         if merged.conflicts:
             raise conflict(merged.conflicts)
         return merged.overlay

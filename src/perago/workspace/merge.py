@@ -43,7 +43,8 @@ def merge_paths(
     """Merge an attempt's changes with those of foreign commits.
 
     Args:
-        foreign: what each foreign commit changed of its first parent, oldest first: path -> new entry, None = deleted.
+        foreign: what each foreign commit brings (`plans.foreign_changes`), oldest first: path -> new entry, None =
+            deleted.
         own: what the attempt changed of the input's tree.
         base: the input's entry of a file at a path; None where there is none, or a directory.
         base_below: paths of the input's files below a path. Only asked for files that foreign commits wrote where the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -23,7 +22,7 @@ from perago.models import (
     WritePlan,
 )
 from perago.names import check_git_name
-from perago.plans import changes_for, conflict, plan_without_engine, refusal, stamp_for
+from perago.plans import changes_for, compared, conflict, foreign_changes, plan_without_engine, refusal, stamp_for
 from perago.ports import Clock
 from perago.spec import WorkspaceSpec
 from perago.staging import staging_branch_name
@@ -104,22 +103,22 @@ class Staging:
                 return str(self.repository.commit(head).tree_id)
             case Publish():
                 overlay = own
-            case Merge(foreign=foreign):
-                overlay = self._merged(reader, foreign, own, base)
+            case Merge():
+                overlay = self._merged(reader, plan, own, base)
             case _:
                 assert_never(plan)
         base_tree = str(self.repository.commit(base).tree_id)
         return edit(reader, writer, base_tree, overlay) if overlay else base_tree
 
-    def _merged(self, reader: ObjectReader, foreign: Iterable[str], own: Overlay, base: str) -> Overlay:
+    def _merged(self, reader: ObjectReader, plan: Merge, own: Overlay, base: str) -> Overlay:
         """What the foreign commits and this attempt changed since the input, in one.
 
         Raises:
             PublishFenceError: both changed a path.
         """
-        overlays = [self._changed_by(reader, commit_id) for commit_id in foreign]
+        changes = {commit_id: self._changed_by(reader, commit_id) for commit_id in compared(plan)}
         before = Snapshot(reader, str(self.repository.commit(base).tree_id))
-        merged = merge_paths(overlays, own, before.leaf, before.below)
+        merged = merge_paths(foreign_changes(plan, changes), own, before.leaf, before.below)
         if merged.conflicts:
             raise conflict(merged.conflicts)
         return merged.overlay

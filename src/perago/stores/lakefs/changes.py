@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from perago.models import Merge
-from perago.plans import conflict
+from perago.plans import compared, conflict, foreign_changes
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits
 from perago.stores.lakefs.fence import is_action
@@ -86,7 +86,8 @@ class Merging:
             foreign = [await changed_between(self.client, self.repository, self.base, plan.head)]
             await self._merge(foreign, own, {})
             return {}
-        foreign = await each(plan.foreign, self._changed_by)
+        names = compared(plan)
+        foreign = foreign_changes(plan, dict(zip(names, await each(names, self._changed_by), strict=True)))
         before = await changed_between(self.client, self.repository, plan.head, self.base)
         await self._merge(foreign, own, before)
         now = await self._present(plan.head, [path for changes in foreign for path in changes])

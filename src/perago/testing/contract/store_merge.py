@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from perago.errors import HeadMovedError, PublishFenceError
-from perago.models import Merge
+from perago.models import Merge, Publish
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
 
@@ -95,6 +97,28 @@ class MergeContract(StoreHooks):
         ref = bench.publish(base, {"d": b"mine"}, Merge(foreign, (foreign,), (abandoned,)))
         assert bench.files(ref) == {"a": b"1", "b": b"theirs", "c": b"1", "d": b"mine"}
         assert bench.line() == [ref, foreign, abandoned, base]
+
+    def test_what_a_foreign_commit_wrote_as_the_one_that_it_replaced_is_kept(self, bench: Bench) -> None:
+        """As the next try of a task does: of its first parent it changes nothing there."""
+        base = bench.commit({"a": b"1"})
+        first = bench.publish(base, {"a": b"2", "gone": b"wrong"})
+        second = bench.publish(base, {"a": b"2"}, Publish(first, (first,)))
+        plan = Merge(second, (second,), (first,), ((second, (first,)),), (first, second))
+        ref = bench.publish(base, {"b": b"mine"}, plan)
+        assert bench.files(ref) == {"a": b"2", "b": b"mine"}
+        with pytest.raises(PublishFenceError, match="'a'"):
+            bench.publish(
+                base, {"a": b"mine"}, replace(plan, head=ref, foreign=(second, ref), line=(first, second, ref))
+            )
+
+    def test_a_foreign_commit_keeps_so_nothing_of_what_it_did_not_replace(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1", "b": b"1"})
+        first = bench.publish(base, {"a": b"2"})
+        second = bench.publish(base, {"b": b"2"}, Merge(first, (first,)))
+        third = bench.publish(base, {"b": b"2"}, Merge(second, (first,), (second,)))
+        assert bench.files(third) == {"a": b"2", "b": b"2"}
+        plan = Merge(third, (third,), (first, second), ((third, (second,)),), (first, second, third))
+        assert bench.files(bench.publish(base, {"c": b"2"}, plan)) == {"a": b"1", "b": b"2", "c": b"2"}
 
     def test_a_path_that_only_an_abandoned_commit_changed_is_no_conflict(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
