@@ -35,7 +35,7 @@ class Branch:
         by_hand: commits of the person, and the file that each of them added.
         workflows: the ended ones, with their tasks.
         meddled: workflows that somebody terminated, restarted or reran: what they published before may be replaced.
-        terminated: of these, the ones that somebody ended and nobody began anew.
+        terminated: of these, the ones that somebody ended.
         calm: workflows that ran when all faults were over.
     """
 

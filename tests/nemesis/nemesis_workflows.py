@@ -42,7 +42,8 @@ class Workflows:
     Attributes:
         running: workflow id by branch.
         meddled: ids of those that somebody ended or began anew.
-        terminated: ids of those that the person here ended, and nobody began anew.
+        terminated: ids of those that the person here ended. Some are begun anew; Conductor 3.32 may leave one of these
+            TERMINATED all the same, where something else happens to it in that moment.
         calm: ids of those that began when all faults were over.
         ordered_at: when somebody last ended or began one anew, monotonic seconds.
         done: what was done to them, by kind.
@@ -167,7 +168,6 @@ class Workflows:
         except ApiError:
             self.done[f"{way} refused"] += 1
             return
-        self.terminated.discard(workflow)
         self.done[way] += 1
 
 

@@ -81,6 +81,8 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, sta
         orphans = _orphans(lakefs, repository, hosts, tmp_path)
     _count(nemesis, counted)
     counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
+    if faults:
+        print(f"what was judged: {_keep(workflows, tmp_path)}")
     assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
     assert wanting == [], f"seed {seed}: the run is void"
     assert nemesis.done["tasks taken along with a report"], f"seed {seed}: no worker took its next task with its report"
@@ -139,6 +141,14 @@ def _faults(nemesis, directory, secrets):
     faults += secrets_in_files(directory, secrets)
     journal = (directory / nemesis_hook.JOURNAL).read_text().splitlines()
     return [*faults, *journal_faults(map(json.loads, journal))]
+
+
+def _keep(workflows, directory):
+    """Write down what the judge saw, for whoever looks into a fault; returns the file."""
+    path = directory / "judged.json"
+    told = {name: vars(branch) for name, branch in workflows.branches.items()}
+    path.write_text(json.dumps(told, default=lambda value: sorted(value) if isinstance(value, set) else str(value)))
+    return path
 
 
 def _count(nemesis, counted):

@@ -169,6 +169,10 @@ def _forgets_what_came_with_a_dropped_report(self, attempt, result):
 _HONEST_REPORT = TakesNext.report_result
 
 
+def _only_what_differs_from_the_parent(plan, changes):
+    return [dict(changes[name]) for name in plan.foreign]
+
+
 @dataclass(frozen=True)
 class Bug:
     """How it is put in: an outfit for workers, or a decision that is replaced meanwhile."""
@@ -192,6 +196,9 @@ BUGS = {
         patched=lambda: patch.object(TakesNext, "report_result", _forgets_what_came_with_a_dropped_report)
     ),
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
+    "what was written again as it was is lost": Bug(
+        patched=lambda: patch.object(memory_store, "foreign_changes", _only_what_differs_from_the_parent)
+    ),
 }
 
 

@@ -124,6 +124,7 @@ class WorkflowPlan:
         long: bodies that take longer than the response timeout.
         shared_path: siblings write one path, too.
         starts: virtual seconds.
+        same_content: each run of a body writes what the one before it wrote.
     """
 
     shape: Shape
@@ -134,6 +135,7 @@ class WorkflowPlan:
     long: bool
     shared_path: bool
     starts: float
+    same_content: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +174,11 @@ def make_plan(seed: int) -> Plan:
     slots = tuple(rng.choice([1, 1, 2]) for _ in range(rng.choice([1, 2, 2, 3, 3, 4, 5])))
     if has_one_type:
         workflows, slots = _backlog(rng, workflows), slots[:2]
+    likewise = random.Random(f"same content {seed}")  # of its own: it changes no other choice
     return Plan(
         seed=seed,
         slots=slots,
-        workflows=workflows,
+        workflows=tuple(replace(each, same_content=likewise.random() < 0.5) for each in workflows),
         incidents=tuple(incidents),
         hostile=(branches[-1],) if rng.random() < 0.03 else (),
         has_one_type=has_one_type,

@@ -42,7 +42,7 @@ class BodyRun:
     """One run of a body.
 
     Attributes:
-        token: that no other run has.
+        token: what it writes, besides who it is: that no other run has, or that they all have.
         seconds: that it takes, about.
         coin: whether a body that sometimes changes nothing does so now.
         pause: lets virtual time pass.
