@@ -17,7 +17,7 @@ SEEDS ?= 10000
 JOBS ?= 2
 PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py tests/lakefs/test_lakefs_fault_sweep.py
 AT_LENGTH = PERAGO_PROVE=full PERAGO_TEST_SCHEDULES=$(SEEDS) PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 \
-	PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=60
+	PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=$(MINUTES)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PIN := uv pip compile --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet
 COMPILE := $(PIN) pyproject.toml --extra lakefs
@@ -58,7 +58,7 @@ nemesis: $(DEV) ## Kill, stop, cut and restart real workers and servers, and jud
 	PERAGO_TEST_NEMESIS_MINUTES=$(MINUTES) $(if $(SEED),PERAGO_TEST_NEMESIS_SEED=$(SEED)) \
 		$(BIN)/pytest --quiet --capture=no tests/nemesis/test_nemesis.py
 
-prove: $(DEV) ## Make all figures of docs/reliability.md, and judge them: some hours (SHORT=1 as in `make test`, SEEDS=1000000)
+prove: $(DEV) ## Make the figures of docs/reliability.md, and judge them: an hour (SHORT=1 as in `make test`, MINUTES=60 of nemesis)
 	$(if $(SHORT),PERAGO_PROVE=short,$(AT_LENGTH)) $(BIN)/pytest --quiet -n $(JOBS) --dist worksteal $(PROOF)
 
 races: $(DEV) ## Race five writers and a person on a real lakeFS, and judge the history (ROUNDS=1000)

@@ -156,6 +156,13 @@ def only_what_it_retries_counts() -> Iterator[None]:
         yield
 
 
+def only_what_differs_from_the_parent() -> AbstractContextManager[object]:
+    """A merge takes nothing else for what a commit wrote."""
+    return patch.object(
+        memory_store, "foreign_changes", lambda plan, changes: [dict(changes[name]) for name in plan.foreign]
+    )
+
+
 def _forgets_what_came_with_a_dropped_report(self, attempt, result):
     _HONEST_REPORT(self, attempt, result)
     try:
@@ -167,10 +174,6 @@ def _forgets_what_came_with_a_dropped_report(self, attempt, result):
 
 
 _HONEST_REPORT = TakesNext.report_result
-
-
-def _only_what_differs_from_the_parent(plan, changes):
-    return [dict(changes[name]) for name in plan.foreign]
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,6 @@ BUGS = {
         patched=lambda: patch.object(TakesNext, "report_result", _forgets_what_came_with_a_dropped_report)
     ),
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
-    "what was written again as it was is lost": Bug(
-        patched=lambda: patch.object(memory_store, "foreign_changes", _only_what_differs_from_the_parent)
-    ),
 }
 
 

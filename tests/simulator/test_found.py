@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from planted_bugs import only_what_it_retries_counts
+from planted_bugs import only_what_differs_from_the_parent, only_what_it_retries_counts
 
 from perago.testing.simulator.plan import Incident, Plan, WorkflowPlan
 from perago.testing.simulator.run import simulate
@@ -88,3 +88,22 @@ def test_these_schedules_notice_tries_that_do_not_look_for_each_other(fast_path)
     """The schedules of seeds have it once in a thousand, or more rarely."""
     with only_what_it_retries_counts():
         assert any(simulate(tries_beside_each_other(seed), fast_path / str(seed)).broken for seed in range(100))
+
+
+# The next try of a task wrote what the one before it had published, and so changed nothing of its first parent; its
+# sibling merged with that, left the first try out, and lost the content with it. The nemesis found the like.
+def same_content_again(seed):
+    fork = replace(ONE_TASK, shape="fork", snapshot=True, big=True, same_content=True)
+    published_and_died = at("publish_workspace", 1, "kill", "after")
+    return Plan(seed=seed, slots=(1, 1), workflows=(fork,), incidents=(published_and_died,))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_the_next_try_wrote_alike_is_kept_by_a_sibling(fast_path, seed):
+    assert simulate(same_content_again(seed), fast_path / str(seed)).broken == ()
+
+
+def test_these_schedules_notice_a_merge_that_loses_it(fast_path):
+    with only_what_differs_from_the_parent():
+        broken = [simulate(same_content_again(seed), fast_path / str(seed)).broken for seed in range(100)]
+    assert any("the head of main lacks what" in promise for promises in broken for promise in promises)
