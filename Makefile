@@ -37,12 +37,12 @@ setup: $(DEV) ## Make .venv with Perago and all its tools
 quickstart: $(RUN) ## Run the example tasks on real data, from nothing, into ./quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh quickstart
 
-test: $(DEV) ## Run the tests, and show what they cover (TESTS=path for some of them, JOBS=0 for all in one process)
-	@rm -f .coverage .coverage.*
-	$(if $(filter tests,$(TESTS)),PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(TESTS)
+test: $(DEV) ## Run the tests (TESTS=path for some of them, JOBS=0 for all in one process)
+	$(if $(filter tests,$(TESTS)),PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
 
-cov: ## Write what the last `make test` covered to htmlcov/, line by line
-	$(BIN)/coverage html
+cov: $(DEV) ## Run the tests, in twice the time, and write what they cover to htmlcov/, line by line (TESTS=path)
+	@rm -f .coverage .coverage.*
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS) --cov --cov-report=term --cov-report=html
 
 docs: $(DEV) ## Build the pages of docs/ into build/docs; a warning, or a link that leads nowhere, is an error
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all docs build/docs

@@ -433,13 +433,16 @@ class Publish:
 
 @dataclass(frozen=True)
 class Merge:
-    """`snapshot` isolation: stage the input's content, plus what the `foreign` commits (oldest first) changed, plus
-    the changes, on top of `head`; the changes of `abandoned` commits are undone by leaving them out.
+    """`snapshot` isolation: stage the input's content, plus what the `foreign` commits (oldest first) brought
+    (`plans.foreign_changes`), plus the changes, on top of `head`; what `abandoned` commits changed is left out.
 
     Attributes:
-        replaced: commits of `line`, each with those of `abandoned` that it says it replaced; none that replaced
-            nothing. What it wrote as one of these had, it did not change of its first parent, and wrote all the same.
-        line: all of `foreign` and `abandoned`, oldest first; may be empty where `replaced` is.
+        replaced: each commit that says it replaced some of `abandoned`, with those. It may have written a path as one
+            of them had, which no difference to its first parent shows.
+        line: all of `foreign` and `abandoned`, oldest first; may be left out if `replaced` is empty.
+
+    Raises:
+        ValueError: a line that is needed is not all of them.
     """
 
     head: str
@@ -447,6 +450,10 @@ class Merge:
     abandoned: tuple[str, ...] = ()
     replaced: tuple[tuple[str, tuple[str, ...]], ...] = ()
     line: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.replaced and {*self.line} != {*self.foreign, *self.abandoned}:
+            raise ValueError("a merge with commits that replaced others needs the line of all of them, oldest first")
 
 
 @dataclass(frozen=True)

@@ -63,26 +63,27 @@ def changes_for(execution: TaskExecution, plan: WritePlan) -> Changes:
 
 
 def compared(plan: Merge) -> tuple[str, ...]:
-    """Commits whose changes a merge needs, oldest first: the foreign ones', and all where some replaced others."""
-    return plan.line if plan.replaced else plan.foreign
+    """Commits whose changes a merge needs, oldest first: the foreign ones; if some of these replaced others, all."""
+    return plan.line if any(name in plan.foreign for name, _ in plan.replaced) else plan.foreign
 
 
 def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) -> list[dict[str, T | None]]:
     """What each foreign commit brings, oldest first: path -> new entry, None where it is deleted.
 
-    That is what it changed of its first parent, and what it wrote and found there already: what was changed last by an
-    abandoned commit that it replaced. With that one undone, it would be lost, too.
+    That is what it changed of its first parent, and each path that an abandoned commit which it replaced had changed
+    last: it wrote that alike, or undid it alike. With the abandoned commit left out, it would be lost.
 
     Args:
         changes: of the first parent, by commit: of all that are `compared`.
     """
-    replaced = {name: frozenset(over) for name, over in plan.replaced}
+    replaced, foreign = {name: frozenset(over) for name, over in plan.replaced}, frozenset(plan.foreign)
     last: dict[str, tuple[str, T | None]] = {}
     brought: list[dict[str, T | None]] = []
     for name in compared(plan):
-        over = replaced.get(name, frozenset())
-        found = {path: entry for path, (by, entry) in last.items() if by in over} | dict(changes[name])
-        if name in plan.foreign:
+        found = dict(changes[name])
+        if over := replaced.get(name):
+            found = {path: entry for path, (by, entry) in last.items() if by in over} | found
+        if name in foreign:
             brought.append(found)
         last |= {path: (name, entry) for path, entry in found.items()}
     return brought

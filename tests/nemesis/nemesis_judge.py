@@ -116,10 +116,9 @@ class Branch:
                     yield f"{commit['id']} was computed from {base}, and published over {other['id']}"
 
     def _leaves(self, path: str, commit: Any, base: str) -> bool:
-        """Whether a commit leaves a file as its parent has it, or puts it back to what it was in the input."""
-        return path not in self._changed_by(commit) or self._files(commit["id"]).get(path) == self._files(base).get(
-            path
-        )
+        """Whether a commit does not write a file, or puts it back to what it was in the input."""
+        after, before = self._files(commit["id"]), self._files(base)
+        return path not in self._written_by(commit) or after.get(path) == before.get(path)
 
     def _is_given_up(self, commit: Any, by: str) -> bool:
         """Whether it is a workflow's that somebody meddled with, and counts for none of its tasks."""
@@ -141,7 +140,7 @@ class Branch:
     def _written_by(self, commit: Any) -> set[str]:
         """What it changed, and the file of its task: that may have been there as another try had left it."""
         is_publication = "perago.task" in commit["metadata"] and not _is_seal(commit)
-        return self._changed_by(commit) | ({WRITERS[_logical_task(commit)[1]]} if is_publication else set())
+        return self._changed_by(commit) | ({WRITERS.get(_logical_task(commit)[1], "")} if is_publication else set())
 
     def _files(self, commit: str | None) -> Mapping[str, bytes]:
         return {} if commit is None else self.contents.get(commit, {})
@@ -166,7 +165,7 @@ class Branch:
         """What a publication may hold.
 
         In snapshot isolation that is the input, and what others' commits since have changed. What its own workflow gave
-        up is left out; where it may be taken up again, as a retry would, it is not.
+        up is left out; where it may be taken up again, as a retry would, it is not. Which is due is not judged.
         """
         base = self._files(commit["metadata"]["perago.input-ref"])
         workflow, name = _logical_task(commit)
@@ -245,18 +244,19 @@ class Branch:
         may_end = {"CANCELED", "FAILED", "TIMED_OUT"} if _is_fork(workflow) else set()
         return (
             bool(refused)
-            and all(map(self._is_refused_rightly, refused))
+            and all(self._is_refused_rightly(task, workflow["workflowId"]) for task in refused)
             and may_end.issuperset(task["status"] for task in beside)
         )
 
-    def _is_refused_rightly(self, task: Any) -> bool:
+    def _is_refused_rightly(self, task: Any, workflow: str) -> bool:
         reason = task["reasonForIncompletion"]
         ids = [commit["id"] for commit in self.log]
         since = self.log[: ids.index(task["inputData"]["workspace"]["ref"])]
         others = [commit for commit in since if self._counts_for_no_task(commit)]
         conflict = _CONFLICT.search(reason)
         if conflict is not None:
-            changed = {path for commit in others for path in self._changed_by(commit)}
+            beside = [commit for commit in others if not _is_of(commit, workflow)]  # whose notes have each their file
+            changed = {path for commit in beside for path in self._changed_by(commit)}
             return task["referenceTaskName"] in NOTES and changed.issuperset(
                 re.findall(r"'([^']+)'", conflict["paths"])
             )

@@ -187,6 +187,13 @@ def test_notes_made_again_with_the_same_content_have_no_faults(restarted):
     assert restarted.faults() == []
 
 
+def test_a_conflict_with_what_its_own_workflow_gave_up_is_a_fault(restarted):
+    refused = CONFLICT.replace("note-2.txt", "note-1.txt")
+    restarted.workflows[0]["tasks"][1] = task("note_1", "FAILED_WITH_TERMINAL_ERROR", "0", reason=refused)
+    restarted.workflows[0]["status"] = "FAILED"
+    assert any("note_1 of w1 ended FAILED" in fault for fault in restarted.faults()), restarted.faults()
+
+
 def test_a_note_made_again_that_is_taken_for_the_one_given_up_is_a_fault(restarted):
     del restarted.contents[commit_id("9")]["note-1.txt"]
     assert any("has in note-1.txt None; due is b'w1\\n'" in fault for fault in restarted.faults()), restarted.faults()

@@ -62,7 +62,7 @@ class Rules:
     allow_empty: bool = True           # a publication whose content equals H's is still made
     head_before_fence: bool = True     # H is read before the last attempt fence
     snapshot_undo: bool = True         # snapshot: abandoned changes are undone path by path; conflict = E(path) is not A(path)
-    same_content_kept: bool = True     # ... but not where a later commit that counts replaced them and wrote the same
+    same_content_kept: bool = True     # ... but not where a later commit replaced them and wrote the same
     report_fence: bool = True          # attempt fence before any report; an attempt that is not current reports nothing
     last_look: bool = True             # that fence also looks whether another try is recorded COMPLETED
     repost_only_own: bool = True       # read back: post again only through that fence
@@ -363,7 +363,7 @@ class Protocol:
             now, before = dict(chain[i].tree), dict(chain[i - 1].tree)
             changed = {p for p in now.keys() | before.keys() if now.get(p) != before.get(p)}
             if self.R.same_content_kept:         # what it wrote as a commit had that it replaced
-                changed |= {p for p, by in last.items() if by in chain[i].replaced and by in gone}
+                changed |= {p for p, by in last.items() if by in chain[i].replaced and by in gone and self.counts(chain, i)}
             if i in stop:
                 left.update((p, now.get(p)) for p in changed)
             last.update(dict.fromkeys(changed, i))

@@ -169,10 +169,10 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
 
 
 def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...]) -> Merge:
-    replaced = []
+    replaced, left_out = [], frozenset(gone)
     for commit in history.between:
         stamp = commit.counting_stamp
-        if stamp is not None and (over := tuple(name for name in gone if name in stamp.abandoned)):
+        if stamp is not None and (over := tuple(name for name in stamp.abandoned if name in left_out)):
             replaced.append((commit.id, over))
     line = tuple(commit.id for commit in history.between)
     return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line)

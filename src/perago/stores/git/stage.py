@@ -111,7 +111,7 @@ class Staging:
         return edit(reader, writer, base_tree, overlay) if overlay else base_tree
 
     def _merged(self, reader: ObjectReader, plan: Merge, own: Overlay, base: str) -> Overlay:
-        """What the foreign commits and this attempt changed since the input, in one.
+        """What the foreign commits brought and this attempt changed, in one.
 
         Raises:
             PublishFenceError: both changed a path.

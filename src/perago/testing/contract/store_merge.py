@@ -111,13 +111,24 @@ class MergeContract(StoreHooks):
                 base, {"a": b"mine"}, replace(plan, head=ref, foreign=(second, ref), line=(first, second, ref))
             )
 
-    def test_a_foreign_commit_keeps_so_nothing_of_what_it_did_not_replace(self, bench: Bench) -> None:
+    def test_a_foreign_commit_keeps_nothing_of_what_it_did_not_replace(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1", "b": b"1"})
         first = bench.publish(base, {"a": b"2"})
         second = bench.publish(base, {"b": b"2"}, Merge(first, (first,)))
         third = bench.publish(base, {"b": b"2"}, Merge(second, (first,), (second,)))
         assert bench.files(third) == {"a": b"2", "b": b"2"}
         plan = Merge(third, (third,), (first, second), ((third, (second,)),), (first, second, third))
+        assert bench.files(bench.publish(base, {"c": b"2"}, plan)) == {"a": b"1", "b": b"2", "c": b"2"}
+
+    def test_what_an_abandoned_commit_wrote_as_the_one_that_it_replaced_is_undone_too(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        first = bench.publish(base, {"a": b"2"})
+        second = bench.publish(base, {"a": b"2"}, Publish(first, (first,)))
+        by_second = (second, (first,))
+        third = bench.publish(base, {"b": b"2"}, Merge(second, (second,), (first,), (by_second,), (first, second)))
+        assert bench.files(third) == {"a": b"2", "b": b"2"}
+        replaced = (by_second, (third, (first,)))
+        plan = Merge(third, (third,), (first, second), replaced, (first, second, third))
         assert bench.files(bench.publish(base, {"c": b"2"}, plan)) == {"a": b"1", "b": b"2", "c": b"2"}
 
     def test_a_path_that_only_an_abandoned_commit_changed_is_no_conflict(self, bench: Bench) -> None:

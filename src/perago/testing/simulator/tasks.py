@@ -42,7 +42,7 @@ class BodyRun:
     """One run of a body.
 
     Attributes:
-        token: what it writes, besides who it is: that no other run has, or that they all have.
+        token: what it writes besides `who`; no other run has it, or all of them have.
         seconds: that it takes, about.
         coin: whether a body that sometimes changes nothing does so now.
         pause: lets virtual time pass.
