@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 from nemesis_judge import NOTES, Branch, is_refused, last_tries
@@ -94,10 +95,17 @@ class Workflows:
             self.calm.add(workflow)
 
     def look(self, name: str, *, meddle: bool) -> None:
-        """See whether a branch's workflow has ended, and have timeouts noticed: the server does so once a minute."""
+        """See whether a branch's workflow has ended, and have timeouts noticed: the server does so once a minute.
+
+        A look that gets no answer, as on a machine that stands still for a while, is made again with the next ones.
+        """
         workflow = self.running[name]
-        self.api.decide(workflow)
-        found = self.api.workflow(workflow)
+        try:
+            self.api.decide(workflow)
+            found = self.api.workflow(workflow)
+        except (OSError, HTTPException):
+            self.done["looks without an answer"] += 1
+            return
         if found["status"] in ("RUNNING", "PAUSED"):
             return
         if _failed_for_nobody(found) and workflow not in self.calm:

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from http.client import RemoteDisconnected
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -100,6 +101,16 @@ def test_a_join_that_failed_too_soon_is_retried(workflows):
     workflows.api.workflow.return_value = {**FAILED, "tasks": [note, join]}
     workflows.look("b", meddle=False)
     workflows.api.retry.assert_called_once_with("w1")
+
+
+def test_a_look_without_an_answer_is_made_again(workflows):
+    workflows.begin("b")
+    workflows.api.workflow.side_effect = [RemoteDisconnected("gone"), {**FAILED, "status": "COMPLETED"}]
+    workflows.look("b", meddle=False)
+    assert workflows.running == {"b": "w1"}
+    workflows.look("b", meddle=False)
+    assert workflows.running == {}
+    assert workflows.done["looks without an answer"] == 1
 
 
 def test_in_the_calm_leases_are_longer():
