@@ -107,6 +107,8 @@ class Workflows:
             self.done["looks without an answer"] += 1
             return
         if found["status"] in ("RUNNING", "PAUSED"):
+            if _has_lost_its_join(found) and workflow not in self.calm:
+                self._end_and_restart(workflow)
             return
         if _failed_for_nobody(found) and workflow not in self.calm:
             self.api.retry(workflow)
@@ -117,6 +119,15 @@ class Workflows:
         else:
             self.branches[name].workflows.append(found)
             del self.running[name]
+
+    def _end_and_restart(self, workflow: str) -> None:
+        """What a person does with a workflow that the engine forgot to end."""
+        self.meddled.add(workflow)
+        self.terminated.add(workflow)
+        self.ordered_at = time.monotonic()
+        self.api.terminate(workflow)
+        self.api.restart(workflow)
+        self.done["restart of what lost its join"] += 1
 
     def noting(self) -> list[str]:
         """Branches to which tasks in snapshot isolation may publish now."""
@@ -229,6 +240,17 @@ def _failed_for_nobody(workflow) -> bool:
     failed = [task for task in last if task["status"] not in ("COMPLETED", "CANCELED")]
     no_more = any(task.get("retryCount", 0) >= RETRIES for task in failed)
     return (no_more or too_soon) and not any(map(is_refused, last))
+
+
+def _has_lost_its_join(workflow) -> bool:
+    """Whether all tasks of a fork have completed, and there is no join that could tell.
+
+    Conductor 3.32.3 has lost one where it failed too soon and something else happened to the workflow meanwhile. That
+    stays RUNNING for ever, and workers can do nothing about it.
+    """
+    types = {task.get("taskType") for task in workflow["tasks"]}
+    through = all(task["status"] == "COMPLETED" for task in last_tries(workflow))
+    return "FORK" in types and "JOIN" not in types and through
 
 
 def _told(workflow) -> str:

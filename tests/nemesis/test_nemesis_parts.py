@@ -113,6 +113,31 @@ def test_a_look_without_an_answer_is_made_again(workflows):
     assert workflows.done["looks without an answer"] == 1
 
 
+FORK = {"referenceTaskName": "fork", "taskType": "FORK", "status": "COMPLETED"}
+JOIN = {"referenceTaskName": "join", "taskType": "JOIN", "status": "IN_PROGRESS"}
+NOTE = {"referenceTaskName": "note_1", "taskType": "SIMPLE", "status": "COMPLETED"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "is_lost"),
+    [
+        ([FORK, NOTE], True),
+        ([FORK, {**NOTE, "status": "FAILED"}, NOTE], True),
+        ([FORK, NOTE, JOIN], False),
+        ([FORK, {**NOTE, "status": "SCHEDULED"}], False),
+        ([NOTE], False),
+    ],
+)
+@pytest.mark.parametrize("calm", [False, True])
+def test_what_lost_its_join_is_ended_and_restarted_but_not_in_the_calm(workflows, tasks, is_lost, calm):
+    workflows.begin("b", calm=calm)
+    workflows.api.workflow.return_value = {"workflowId": "w1", "status": "RUNNING", "tasks": tasks}
+    workflows.look("b", meddle=False)
+    assert workflows.running == {"b": "w1"}
+    assert workflows.api.restart.called == (is_lost and not calm)
+    assert ("w1" in workflows.meddled) == (is_lost and not calm)
+
+
 def test_in_the_calm_leases_are_longer():
     longer = {"name": "nemesis.note", "responseTimeoutSeconds": 60}
     fork, _join, last = notes({"nemesis.note": longer})
