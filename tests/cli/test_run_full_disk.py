@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
+
+from small_disk import small_disk_at
 
 REPO = ("--repo", "data.git", "--branch", "main")
 
@@ -12,15 +12,8 @@ REPO = ("--repo", "data.git", "--branch", "main")
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
+    with small_disk_at(tmp_path, "1m") as path:
         yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def test_a_disk_that_fills_while_the_workspace_is_laid_out_fails_the_run(repository, perago, small_disk):

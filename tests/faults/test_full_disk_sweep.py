@@ -7,7 +7,6 @@ left free, from none up to as many as the rest of the attempt needs, so that eac
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from fault_stores import STORES
 from fault_world import Scenario, World
 
 from perago.testing.faults import Faults, late
+from small_disk import small_disk_at
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ENOUGH = 60
@@ -42,13 +42,8 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path):
-    point = tmp_path / "disk"
-    point.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", point], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
-    yield Disk(point)
-    subprocess.run(["umount", "-l", point], check=True)
+    with small_disk_at(tmp_path, "4m") as path:
+        yield Disk(path)
 
 
 def run_until_it_fits(

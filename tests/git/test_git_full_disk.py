@@ -9,18 +9,14 @@ from git_support import Bench, fsck, read_files, write_files
 from perago.errors import WorkspaceStorageError
 from perago.stores.git import GitStore
 from perago.stores.git.lfs import LFS_THRESHOLD
+from small_disk import small_disk_at
 
 
 @pytest.fixture
 def small_disk(tmp_path):
     """An empty file system of 4 MiB."""
-    point = tmp_path / "disk"
-    point.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", point], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
-    yield point
-    subprocess.run(["umount", "-l", point], check=True)
+    with small_disk_at(tmp_path, "4m") as path:
+        yield path
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, 
 from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Stall, Swallow, Truncate
 from servers.proxy import FaultProxy
+from small_disk import small_disk_at
 
 FILES = {f"d/{number:03}": b"%d" % number * 50 for number in range(60)} | {"large": noise(20 * MIB), "empty": b""}
 READS = {"method": "GET", "path": r"/refs/[0-9a-f]+/objects\?"}
@@ -230,13 +230,8 @@ def open_descriptors():
 @pytest.fixture
 def small_disk(tmp_path):
     """An empty file system of 4 MiB."""
-    point = tmp_path / "disk"
-    point.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", point], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
-    yield point
-    subprocess.run(["umount", "-l", point], check=True)
+    with small_disk_at(tmp_path, "4m") as path:
+        yield path
 
 
 @pytest.mark.parametrize("include", [["large"], ["d", "filling/*"]], ids=["streamed", "small"])

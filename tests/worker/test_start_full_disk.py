@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import Pipeline, surroundings
 from start_support import wait_for
+
+from small_disk import small_disk_at
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -24,13 +25,8 @@ def nothing_stays():
 @pytest.fixture
 def disk(tmp_path):
     """A file system of 16 MiB: for workspaces, cache, logs, and all that a worker writes of itself."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", path], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    with small_disk_at(tmp_path, "16m") as path:
+        yield path
 
 
 def fill(disk, free_pages):

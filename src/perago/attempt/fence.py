@@ -133,12 +133,9 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
     Returns:
         None where the body is to run.
     """
-    adopted = _adopt(history, record, asking)
-    if adopted is not None:
-        return adopted
-    beside = _published_beside(history, record, asking)
-    if beside is not None:
-        return Refuse(history.head, (beside,))
+    settled = _settled_by_another_try(history, record, asking)
+    if settled is not None:
+        return settled
     foreign, _ = _sort(history, record, asking)
     return Refuse(history.head, foreign) if foreign and not asking.snapshot else None
 
@@ -150,12 +147,9 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
     of these may still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second
     outcome.
     """
-    adopted = _adopt(history, record, asking)
-    if adopted is not None:
-        return adopted
-    beside = _published_beside(history, record, asking)
-    if beside is not None:
-        return Refuse(history.head, (beside,))
+    settled = _settled_by_another_try(history, record, asking)
+    if settled is not None:
+        return settled
     foreign, abandoned = _sort(history, record, asking)
     gone = tuple(commit.id for commit in abandoned)
     if not changed and not gone and (asking.snapshot or not foreign):
@@ -168,7 +162,19 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
     return Refuse(history.head, foreign)
 
 
+def _settled_by_another_try(
+    history: History, record: InstanceRecord | None, asking: Applicant
+) -> Complete | Seal | Refuse | None:
+    """What another try of this logical task decides for this one; None: nothing."""
+    adopted = _adopt(history, record, asking)
+    if adopted is not None:
+        return adopted
+    beside = _published_beside(history, record, asking)
+    return None if beside is None else Refuse(history.head, (beside,))
+
+
 def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...]) -> Merge:
+    """A merge with foreign commits, which tells the store who of them all says that it replaced whom."""
     replaced, left_out = [], frozenset(gone)
     for commit in history.between:
         stamp = commit.counting_stamp
