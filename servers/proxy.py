@@ -68,6 +68,10 @@ class FaultProxy:
         self._rules = [*self._rules, rule]
         return rule
 
+    def remove(self, rule: Rule) -> None:
+        """Drop one that is there."""
+        self._rules = [other for other in self._rules if other is not rule]
+
     def clear(self) -> None:
         """Drop all rules."""
         self._rules = []

@@ -20,8 +20,11 @@ IN_AN_EXECUTOR = (
     "publish",
     "clean",
 )
-IN_A_SUPERVISOR = ("poll", "report")
 PHASES = ("poll", *IN_AN_EXECUTOR, "report")
+TAKE = "take"
+"""No phase of an attempt, but a call that a supervisor makes within `report`: the next task comes along with it."""
+
+BOUNDARIES = (*PHASES, TAKE)
 
 LAKEFS_CALLS = {
     "read branch": ("GET", r"/branches/[^/?]+(\?|$)"),
@@ -40,6 +43,7 @@ CONDUCTOR_CALLS = {
     "read record": ("GET", r"/workflow/[^/?]+\?", b""),
     "heartbeat": ("POST", r"/tasks$", b'"extendLease"'),
     "report": ("POST", r"/tasks$", b'"(COMPLETED|FAILED)'),
+    "report and take": ("POST", r"/tasks/update-v2$", b""),
 }
 """Method, a pattern for the request's target, one for its body."""
 
@@ -60,12 +64,12 @@ class Cell:
 def kill_cells() -> list[Cell]:
     """Both victims at both ends of every phase that they are in."""
     cells = [Cell(f"kill executor {side}", phase) for side in ("before", "after") for phase in IN_AN_EXECUTOR]
-    return cells + [Cell(f"kill supervisor {side}", phase) for side in ("before", "after") for phase in PHASES]
+    return cells + [Cell(f"kill supervisor {side}", phase) for side in ("before", "after") for phase in BOUNDARIES]
 
 
 def stop_cells() -> list[Cell]:
     """Supervisor and executor stopped for longer than the lease."""
-    return [Cell("stop host past its lease", phase) for phase in PHASES]
+    return [Cell("stop host past its lease", phase) for phase in BOUNDARIES]
 
 
 def proxy_cells(calls: Iterable[str]) -> list[Cell]:

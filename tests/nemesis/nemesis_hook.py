@@ -33,6 +33,21 @@ def boundary(phase: str, kind: str, **facts: Any) -> None:
             _obey(root, name, facts)
 
 
+def polled() -> None:
+    """This process has polled: sooner than a worker's status tells, which is written when something changes."""
+    directory = os.environ.get(DIRECTORY_VARIABLE)
+    if directory is not None and (path := polled_file(Path(directory), os.getpid())) not in _TOLD:
+        _TOLD.add(path)
+        path.touch()
+
+
+def polled_file(root: Path, pid: int) -> Path:
+    return root / f"polled-{pid}"
+
+
+_TOLD: set[Path] = set()
+
+
 def note(root: Path, **facts: Any) -> None:
     """Add a line to the journal, whole: one write, behind all others."""
     line = json.dumps({"at": time.time(), "pid": os.getpid(), **facts}) + "\n"

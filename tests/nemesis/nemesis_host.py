@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import nemesis_hook
 import psutil
 from start_support import StartedWorker
 
@@ -20,34 +22,50 @@ class Host(StartedWorker):
 
     Args:
         programs: a copy of this directory, which nobody changes during the run: other code adopts nothing.
+        modules: whose tasks it runs.
 
     Attributes:
         faults: what a host must not do.
         starts_refused: starts that ended because a server did not answer, as they should.
+        away_seconds: from each end that was seen until it polled again.
     """
 
-    def __init__(self, directory: Path, programs: Path, url: str, *options: str, **variables: str) -> None:
-        super().__init__(directory, url, ["nemesis_tasks"], *options, **variables)
-        self._command = [sys.executable, str(programs / "program_host.py"), "start", "nemesis_tasks", *options]
+    def __init__(
+        self, directory: Path, programs: Path, modules: Sequence[str], url: str, *options: str, **variables: str
+    ) -> None:
+        super().__init__(directory, url, [*modules], *options, **variables)
+        self._command = [sys.executable, str(programs / "program_host.py"), "start", *modules, *options]
         self._environment["PYTHONPATH"] = str(programs / "modules")
         self._environment["PERAGO_WORKER_ID"] = directory.name
         self.faults: list[str] = []
         self.starts_refused = 0
+        self.away_seconds: list[float] = []
+        self._shared = Path(variables[nemesis_hook.DIRECTORY_VARIABLE])
         self._was_ready = False
         self._gone_at: float | None = None
+        self._away_since: float | None = None
 
     def start(self) -> None:
         self._was_ready = False
         super().start()
+        nemesis_hook.polled_file(self._shared, self.pid).unlink(missing_ok=True)  # of another process of that id
+
+    @property
+    def is_ready(self) -> bool:
+        return nemesis_hook.polled_file(self._shared, self.pid).exists()
 
     def turn(self, *, may_start: bool) -> None:
         """Look how it is; start it again if it is gone, and all that it had started."""
         assert self.process is not None
         if self.process.poll() is None:
             self._was_ready = self._was_ready or self.is_ready
+            if self._was_ready and self._away_since is not None:
+                self.away_seconds.append(time.monotonic() - self._away_since)
+                self._away_since = None
             return
         if self._gone_at is None:
             self._gone_at = time.monotonic()
+            self._away_since = self._away_since or self._gone_at
             self._judge_end(self.process.returncode)
         left = processes_of(self)
         if left and time.monotonic() - self._gone_at > END_SECONDS:
@@ -83,6 +101,12 @@ class Host(StartedWorker):
         worker = self.status()["worker"]
         return [slot["job"]["task_id"] for slot in worker["slots"] if slot["job"]] if worker else []
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it works on nothing, and has nothing to deliver."""
+        worker = self.status()["worker"]
+        return self.works and not self.tasks_under_way() and not worker["undelivered"]
+
 
 def processes_of(host: StartedWorker) -> list[psutil.Process]:
     """All processes that work below a worker's root, whoever their parent is by now."""
@@ -97,7 +121,7 @@ def processes_of(host: StartedWorker) -> list[psutil.Process]:
     return found
 
 
-def resume(pids: list[int]) -> None:
+def resume(pids: Iterable[int]) -> None:
     """SIGCONT to those that are still there."""
     for pid in pids:
         try:

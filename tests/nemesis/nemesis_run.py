@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import random
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nemesis_hook
 import psutil
-from nemesis_cells import PHASES, Cell, Tally, kill_cells, stop_cells
-from nemesis_host import Host, processes_of, resume
-from nemesis_judge import is_stale
+from nemesis_cells import BOUNDARIES
+from nemesis_host import Host, processes_of
 from nemesis_proxy import SpoiledTraffic
-from nemesis_recovery import Blow
-from nemesis_workflows import Workflows
+from nemesis_recovery import Blow, percentile
+from nemesis_strikes import Strikes
+from nemesis_workflows import Workflows, path_of_note
+
+from leaks import secrets_on_command_lines
 
 LOOK_SECONDS = 0.1
 BRANCHES_AT_ONCE = 2
 """Looked at in each round: the servers have other things to do, too."""
 
-ORDER_SECONDS = 15.0
-"""How long an order waits for its boundary before another cell is aimed at."""
-
 COMMIT_CHANCE, TERMINATE_CHANCE, RANDOM_KILL_CHANCE = 0.02, 0.01, 0.01
 """In each look."""
+
+COMMIT_BESIDE_CHANCE, SAME_PATH_SHARE = 0.03, 0.1
+"""In each look, a commit to a branch that tasks in snapshot isolation work on; and those of them that change a file
+which such a task changes, too."""
+
+QUIET_SECONDS = 10.0
+"""For which no host has anything to do before the calm: longer than a proxy holds a call back."""
+
+ORDER_SECONDS = 2.0
+"""From the person's last order to the end of a Conductor: killed within 0.1 s of a retry that it had answered, 3.32.3
+came back without the join of that workflow, which then never ends."""
 
 RESTARTS = {"lakeFS": (0.15, 0.6), "Conductor": (0.3, 0.75)}
 """When each server is killed and started again, as parts of the time."""
@@ -46,32 +52,24 @@ class Scale:
         most_seconds: of faults in all, where cells or workflows are still wanting.
         workflows: at least.
         least: times that each cell is to be filled; stops, which take long, only where that is more than once.
-        kill_pause_seconds: between two aimed kills.
+        kill_pause_seconds: between two looks at what to aim at.
+        spared: hosts that are whole at any time.
     """
 
     seconds: float
     most_seconds: float
     workflows: int
     least: int
-    kill_pause_seconds: float = 1.0
+    kill_pause_seconds: float = 0.5
     stop_seconds: float = 7.0
-
-
-@dataclass
-class Order:
-    """A deed that waits for its boundary."""
-
-    cell: Cell
-    number: int
-    name: str
-    until: float
+    spared: int = 2
 
 
 class Nemesis:
     """Does harm to what runs, as much as the scale says, then lets everything come to its end.
 
     Attributes:
-        kills, stops: cells of phases. blows: what happened when, and to which tasks. done: by kind.
+        strikes: at boundaries of phases. blows: what happened when, and to which tasks. done: by kind.
         faults: of hosts, and secrets seen among processes.
     """
 
@@ -88,19 +86,15 @@ class Nemesis:
     ) -> None:
         self.workflows, self.hosts, self.traffic, self.scale = workflows, hosts, traffic, scale
         self.lakefs, self.conductor = servers
-        self.kills, self.stops = Tally(kill_cells(), chance), Tally(stop_cells(), chance)
-        self.blows: list[Blow] = []
-        self.done: Counter[str] = Counter()
+        self.strikes = Strikes(
+            directory, chance, spared=scale.spared, pause=scale.kill_pause_seconds, stop=scale.stop_seconds
+        )
+        self.blows, self.done = self.strikes.blows, self.strikes.done
         self.faults: list[str] = []
-        self._directory, self._chance, self._secrets = directory, chance, secrets
-        self._orders: dict[int, Order] = {}
-        self._ordered = 0
+        self._chance, self._secrets = chance, secrets
         self._turns = itertools.cycle(workflows.branches)
-        self._kill_due = self._looked_at_processes = 0.0
-        self._stopped: list[tuple[float, list[int], list[str]]] = []
+        self._looked_at_processes = 0.0
         self._conductor_starts: threading.Thread | None = None
-        self._journal_read = 0
-        (directory / nemesis_hook.ORDERS).mkdir()
 
     # ---- the run
 
@@ -115,7 +109,8 @@ class Nemesis:
             self._look(harm=True)
             self._restart_servers(elapsed / self.scale.seconds)
             self._commit_and_terminate()
-            self._strike()
+            if self._conductor_answers():
+                self.strikes.turn(self._working())
             for traffic in self.traffic:
                 traffic.turn()
             if self._conductor_answers():  # how long it takes to start is the machine's business
@@ -124,8 +119,8 @@ class Nemesis:
 
     def wanting(self) -> list[str]:
         """What the run would be void without."""
-        cells = self.kills.fewer_than(self.scale.least)
-        cells += self.stops.fewer_than(self.scale.least if self.scale.least > 1 else 0)
+        cells = self.strikes.kills.fewer_than(self.scale.least)
+        cells += self.strikes.stops.fewer_than(self.scale.least if self.scale.least > 1 else 0)
         cells += [name for traffic in self.traffic for name in traffic.tally.fewer_than(self.scale.least)]
         missing = self.scale.workflows - len(self.workflows.all_ended)
         return cells + ([f"{missing} workflows"] if missing > 0 else [])
@@ -134,24 +129,36 @@ class Nemesis:
         """Faults stop; what runs comes to its end, and one more workflow on each branch, for which all is calm."""
         for traffic in self.traffic:
             traffic.stop()
-        for order in list(self._orders.values()):
-            self._withdraw(order)
+        self.strikes.withdraw_all()
         deadline = time.monotonic() + seconds
-        while self.workflows.running or self._stopped or not all(host.works for host in self.hosts):
+        while self.workflows.running or not self.strikes.are_over or not all(host.works for host in self.hosts):
             assert time.monotonic() < deadline, self.workflows.told_of_running()
             self._look(harm=False)
+        self._await_quiet(deadline)
         for name in self.workflows.branches:
             self.workflows.begin(name, calm=True)
         while self.workflows.running:
             assert time.monotonic() < deadline, self.workflows.told_of_running()
             self._look(harm=False)
 
+    def _await_quiet(self, deadline: float) -> None:
+        """Attempts of workflows that somebody ended, and calls that a proxy holds back, come to their end, too."""
+        busy = time.monotonic()
+        while time.monotonic() < busy + QUIET_SECONDS:
+            assert time.monotonic() < deadline, f"at work still: {[host.tasks_under_way() for host in self.hosts]}"
+            self._look(harm=False)
+            if not all(host.is_idle for host in self.hosts):
+                busy = time.monotonic()
+
+    def _working(self) -> int:
+        return sum(host.works for host in self.hosts)
+
     def _look(self, *, harm: bool) -> None:
         time.sleep(LOOK_SECONDS)
         for host in self.hosts:
             host.turn(may_start=self._conductor_answers())
-        self._read_journal()
-        self._resume_stopped()
+        self.strikes.read_journal()
+        self.strikes.resume_stopped()
         for name in itertools.islice(self._turns, BRANCHES_AT_ONCE):
             self._look_at_branch(name, harm=harm)
         self._look_at_processes()
@@ -164,100 +171,31 @@ class Nemesis:
                 self.workflows.begin(name)
         self.workflows.branches[name].seen.add(self.workflows.repository.head(name))
 
-    # ---- kills and stops at boundaries
-
-    def _strike(self) -> None:
-        """Aim at the emptiest cells; one host is killed at a time, and one stopped, or nothing would ever end."""
-        now = time.monotonic()
-        for order in list(self._orders.values()):
-            if now > order.until:
-                self._withdraw(order)
-        if now < self._kill_due or not self._conductor_answers():
-            return
-        self._kill_due = now + self.scale.kill_pause_seconds
-        aimed = {order.cell for order in self._orders.values()}
-        if not self._stopped and not _at(aimed, "stop host"):
-            stop = self.stops.emptiest()
-            assert stop is not None
-            self._give_order(stop, self._chance.choice(("started", "completed")), "stop-host")
-        barred = set(aimed)
-        if _at(aimed, "kill supervisor") or not all(host.works for host in self.hosts):
-            barred |= {cell for cell in self.kills.cells if _at([cell], "kill supervisor")}
-        if _at(aimed, "kill executor"):
-            barred |= {cell for cell in self.kills.cells if _at([cell], "kill executor")}
-        if cell := self.kills.emptiest(barred):
-            _, victim, side = cell.fault.split()
-            self._give_order(cell, {"before": "started", "after": "completed"}[side], f"kill-{victim}")
-
-    def _give_order(self, cell: Cell, kind: str, deed: str) -> None:
-        self._ordered += 1
-        name = f"{cell.column}.{kind}.{deed}.{self._ordered}"
-        self._orders[self._ordered] = Order(cell, self._ordered, name, time.monotonic() + ORDER_SECONDS)
-        (self._directory / nemesis_hook.ORDERS / name).touch()
-
-    def _withdraw(self, order: Order) -> None:
-        with contextlib.suppress(FileNotFoundError):  # it was taken: the journal tells
-            (self._directory / nemesis_hook.ORDERS / order.name).unlink()
-            del self._orders[order.number]
-
-    def _read_journal(self) -> None:
-        """Which orders were obeyed, and how many attempts found at their fence that they were stale."""
-        path = self._directory / nemesis_hook.JOURNAL
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            file.seek(self._journal_read)
-            lines = file.read().splitlines(keepends=True)
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
-            self._journal_read += len(line)
-            entry = json.loads(line)
-            if "order" in entry:
-                self._obeyed(entry)
-            elif is_stale(entry):
-                self.done["stale at their fence"] += 1
-
-    def _obeyed(self, entry) -> None:
-        number = int(entry["order"].rpartition(".")[2])
-        order = self._orders.pop(number)
-        tasks = [entry["task"]] if entry.get("task") else []
-        if order.cell.fault.startswith("kill"):
-            self.kills.counts[order.cell] += 1
-            self.done[" ".join(order.cell.fault.split()[:2]) + "s"] += 1
-            self.blows.append(Blow(order.cell.fault, entry["at"], tuple(tasks)))
-        else:
-            self.stops.counts[order.cell] += 1
-            self.done["hosts stopped"] += 1
-            self._stopped.append((entry["at"] + self.scale.stop_seconds, [entry["supervisor"], entry["pid"]], tasks))
-
-    def _resume_stopped(self) -> None:
-        for due, pids, tasks in list(self._stopped):
-            if time.time() >= due:
-                resume(pids)
-                self._stopped.remove((due, pids, tasks))
-                self.blows.append(Blow("stop", time.time(), tuple(tasks)))
-
     # ---- other harm
 
     def _commit_and_terminate(self) -> None:
-        if self._chance.random() < COMMIT_CHANCE:
-            self._commit(self._chance.choice(sorted(self.workflows.branches)))
-        if self._conductor_answers() and self._chance.random() < TERMINATE_CHANCE:
+        chance = self._chance
+        if chance.random() < COMMIT_CHANCE:
+            self._commit(chance.choice(sorted(self.workflows.branches)))
+        if chance.random() < COMMIT_BESIDE_CHANCE and (beside := self.workflows.noting()):
+            self._commit(chance.choice(beside), same_path=chance.random() < SAME_PATH_SHARE)
+        if self._conductor_answers() and chance.random() < TERMINATE_CHANCE:
             self.workflows.terminate_one()
-        whole = self._conductor_answers() and all(host.works for host in self.hosts)
-        if whole and self._chance.random() < RANDOM_KILL_CHANCE:
+        whole = self.strikes.whole(self._working())
+        if self._conductor_answers() and whole >= self.scale.spared and chance.random() < RANDOM_KILL_CHANCE:
             self._kill_at_random()
 
-    def _commit(self, name: str) -> None:
-        """A file of the person's own, committed by hand."""
+    def _commit(self, name: str, *, same_path: bool = False) -> None:
+        """A file of the person's own, committed by hand; or one in the place of a file that tasks write, too."""
         self.done["commits by hand"] += 1
-        path = f"by-hand-{self.done['commits by hand']}.txt"
-        commit = self.workflows.repository.commit_files(name, {path: b"by hand"})
+        number = self.done["commits by hand"]
+        path = path_of_note(self._chance) if same_path else f"by-hand-{number}.txt"
+        commit = self.workflows.repository.commit_files(name, {path: f"by hand {number}\n".encode()})
         self.workflows.branches[name].by_hand[commit] = path
+        self.done["commits by hand to a file of tasks"] += same_path
 
     def _kill_at_random(self) -> None:
-        host = self._chance.choice(self.hosts)
+        host = self._chance.choice([host for host in self.hosts if host.works])
         tasks = host.tasks_under_way()
         victims = {"supervisor": [psutil.Process(host.pid)], "executor": host.executors()}
         victim = self._chance.choice(sorted(victims))
@@ -270,9 +208,14 @@ class Nemesis:
     def _restart_servers(self, elapsed: float) -> None:
         for server, moments in RESTARTS.items():
             done = self.done[f"{server} restarted"]
-            if done < len(moments) and elapsed >= moments[done] and self._conductor_answers():
+            if done == len(moments) or elapsed < moments[done]:
+                continue
+            if self._conductor_answers() and (server == "lakeFS" or self._has_settled()):
                 self.done[f"{server} restarted"] += 1
                 self._restart_lakefs() if server == "lakeFS" else self._restart_conductor()
+
+    def _has_settled(self) -> bool:
+        return time.monotonic() - self.workflows.ordered_at > ORDER_SECONDS
 
     def _restart_lakefs(self) -> None:
         self.lakefs.kill()
@@ -282,9 +225,7 @@ class Nemesis:
 
     def _restart_conductor(self) -> None:
         """Killed now; hosts go on as well as they can while it starts."""
-        for order in list(self._orders.values()):
-            if "supervisor" in order.cell.fault:
-                self._withdraw(order)
+        self.strikes.spare_supervisors()
         self.conductor.kill()
         self.workflows.api.close()
         self._conductor_starts = threading.Thread(target=self.conductor.start)
@@ -304,10 +245,7 @@ class Nemesis:
             return
         self._looked_at_processes = time.monotonic()
         for host in self.hosts:
-            for process in processes_of(host):
-                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                    told = " ".join(process.cmdline())
-                    self.faults += [f"a secret on a command line: {told}" for secret in self._secrets if secret in told]
+            self.faults += secrets_on_command_lines(processes_of(host), self._secrets)
 
     # ---- the end
 
@@ -328,12 +266,11 @@ class Nemesis:
     def table(self) -> str:
         """Fault by phase and by call, in Markdown."""
         lakefs, conductor = self.traffic
-        lines = [*self.kills.table(PHASES), *self.stops.table(PHASES)[2:], ""]
+        lines = [*self.strikes.kills.table(BOUNDARIES), *self.strikes.stops.table(BOUNDARIES)[2:], ""]
         for traffic, what in ((lakefs, "lakeFS"), (conductor, "Conductor")):
             lines += [f"{what}'s traffic:", "", *traffic.tally.table(traffic.calls), ""]
+        away = [seconds for host in self.hosts for seconds in host.away_seconds]
+        half, most = percentile(away, 0.5), percentile(away, 0.9)
+        lines.append(f"hosts came back {len(away)} times, half within {half:.1f} s, 9 of 10 within {most:.1f} s")
         others = {**self.done, **{f"workflows: {name}": count for name, count in self.workflows.done.items()}}
         return "\n".join([*lines, ", ".join(f"{name} {count}" for name, count in sorted(others.items()))])
-
-
-def _at(cells: Iterable[Cell], deed: str) -> bool:
-    return any(cell.fault.startswith(deed) for cell in cells)

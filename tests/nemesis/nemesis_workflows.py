@@ -1,29 +1,37 @@
-"""Workflows of three tasks (modules/nemesis_tasks.py), and a person who meddles with them."""
+"""Workflows of steps (modules/nemesis_tasks.py) or of notes (modules/nemesis_notes.py), and a person who meddles."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
-from nemesis_judge import Branch
+from nemesis_judge import NOTES, Branch, is_refused, last_tries
 
 from perago.tasks.load import load_module_tasks
 from perago.tasks.taskdef import build_taskdef
 from servers.conductor_api import fresh, simple
-from servers.json_api import ApiError
+from servers.json_api import ApiError, Json
 
-MODULES = Path(__file__).parent / "modules"
+MODULES = ("nemesis_tasks", "nemesis_notes")
 RETRIES = 4
-"""Of each task, as modules/nemesis_tasks.py declares it."""
+"""Of each task, as modules/nemesis_common.py declares it."""
 
-SLOW_SHARE, SLOW_SECONDS, MEDDLE_SHARE = 0.3, 2.5, 0.15
-"""Of the workflows: those whose bodies take so long, as heartbeats need time; and those begun anew at their end."""
+CALM_LEASE_SECONDS = 60
+"""In the calm nothing may fail; with the lease of the others a task would, on a machine with much else to do."""
+
+NOTING_SHARE, SLOW_SHARE, SLOW_SECONDS, MEDDLE_SHARE = 0.2, 0.3, 2.5, 0.15
+"""Of the workflows: those of notes; those whose bodies take so long, as heartbeats need time; and those begun anew at
+their end."""
 
 PATIENCE_SECONDS = 60.0
 """The age up to which the person terminates a workflow. An older one may hang, and would be hidden by that."""
+
+Definitions = Mapping[str, Json]
+"""TaskDefs by name, that a workflow brings itself: they go before those that are registered."""
 
 
 class Workflows:
@@ -35,8 +43,10 @@ class Workflows:
     Attributes:
         running: workflow id by branch.
         meddled: ids of those that somebody ended or began anew.
-        terminated: ids of those that the person here ended, and nobody began anew.
+        terminated: ids of those that the person here ended. Some are begun anew; Conductor 3.32 may leave one of these
+            TERMINATED all the same, where something else happens to it in that moment.
         calm: ids of those that began when all faults were over.
+        ordered_at: when somebody last ended or began one anew, monotonic seconds.
         done: what was done to them, by kind.
     """
 
@@ -47,21 +57,25 @@ class Workflows:
         self.meddled: set[str] = set()
         self.terminated: set[str] = set()
         self.calm: set[str] = set()
+        self.ordered_at = 0.0
         self.done: Counter[str] = Counter()
         self._began: dict[str, float] = {}
         self._chance, self._password = chance, password
-        self._tasks = load_module_tasks("nemesis_tasks")
-        for task in self._tasks:
-            api.expect("POST", "/metadata/taskdefs", data=[build_taskdef(task)])
-        workspace = {"prepare": "${workflow.input.workspace}"}
-        steps = [
-            simple(f"nemesis.{step}", step, _inputs(workspace.get(step, "${prepare.output.workspace}")))
-            for step in ("prepare", "count", "finish")
-        ]
-        self._name = api.define_workflow(fresh("nemesis"), steps)
-        repository.commit_files("main", {"readme.txt": b"data"})
+        self._tasks = [task for module in MODULES for task in load_module_tasks(module)]
+        taskdefs = [build_taskdef(task) for task in self._tasks]
+        for taskdef in taskdefs:
+            api.expect("POST", "/metadata/taskdefs", data=[taskdef])
+        calm = {taskdef["name"]: {**taskdef, "responseTimeoutSeconds": CALM_LEASE_SECONDS} for taskdef in taskdefs}
+        shapes = {"steps": steps, "notes": notes}
+        self._names = {
+            (name, is_calm): api.define_workflow(fresh(name), shape(calm if is_calm else {}))
+            for name, shape in shapes.items()
+            for is_calm in (False, True)
+        }
+        self._noting: set[str] = set()
+        first = {repository.commit_files("main", {"readme.txt": b"data"}): "readme.txt"}
         shared = {"meddled": self.meddled, "terminated": self.terminated, "calm": self.calm}
-        self.branches = {name: Branch(repository.branch(name, "main"), **shared) for name in names}
+        self.branches = {name: Branch(repository.branch(name, "main"), by_hand=dict(first), **shared) for name in names}
 
     def begin(self, name: str, *, calm: bool = False) -> None:
         """Start a workflow on a branch's head; calm: all faults are over."""
@@ -70,26 +84,54 @@ class Workflows:
         seconds = SLOW_SECONDS if self._chance.random() < SLOW_SHARE else 0.0
         inputs = {"workspace": workspace, "password": self._password, "seconds": seconds}
         domains = {task.name: self.domain for task in self._tasks}
-        self.running[name] = workflow = self.api.start_workflow(self._name, inputs, taskToDomain=domains)
+        shape = "notes" if self._chance.random() < NOTING_SHARE else "steps"
+        definition = self._names[shape, calm]
+        self.running[name] = workflow = self.api.start_workflow(definition, inputs, taskToDomain=domains)
         self._began[workflow] = time.monotonic()
+        self.done[f"begun: {shape}"] += 1
+        if shape == "notes":
+            self._noting.add(workflow)
         if calm:
             self.calm.add(workflow)
 
     def look(self, name: str, *, meddle: bool) -> None:
-        """See whether a branch's workflow has ended, and have timeouts noticed: the server does so once a minute."""
+        """See whether a branch's workflow has ended, and have timeouts noticed: the server does so once a minute.
+
+        A look that gets no answer, as on a machine that stands still for a while, is made again with the next ones.
+        """
         workflow = self.running[name]
-        self.api.decide(workflow)
-        found = self.api.workflow(workflow)
-        if found["status"] in ("RUNNING", "PAUSED"):
+        try:
+            self.api.decide(workflow)
+            found = self.api.workflow(workflow)
+        except (OSError, HTTPException):
+            self.done["looks without an answer"] += 1
             return
-        if _ran_out_of_tries(found) and workflow not in self.calm:
+        if found["status"] in ("RUNNING", "PAUSED"):
+            if _has_lost_its_join(found) and workflow not in self.calm:
+                self._end_and_restart(workflow)
+            return
+        if _failed_for_nobody(found) and workflow not in self.calm:
             self.api.retry(workflow)
-            self.done["retry of what had no more tries"] += 1
+            self.ordered_at = time.monotonic()
+            self.done["retry of what failed for nobody"] += 1
         elif meddle and workflow not in self.meddled and self._chance.random() < MEDDLE_SHARE:
             self._begin_anew(found)
         else:
             self.branches[name].workflows.append(found)
             del self.running[name]
+
+    def _end_and_restart(self, workflow: str) -> None:
+        """What a person does with a workflow that the engine forgot to end."""
+        self.meddled.add(workflow)
+        self.terminated.add(workflow)
+        self.ordered_at = time.monotonic()
+        self.api.terminate(workflow)
+        self.api.restart(workflow)
+        self.done["restart of what lost its join"] += 1
+
+    def noting(self) -> list[str]:
+        """Branches to which tasks in snapshot isolation may publish now."""
+        return [name for name, workflow in self.running.items() if workflow in self._noting]
 
     def told_of_running(self) -> str:
         """What does not end, with the tries of its tasks: for whoever has to find out why."""
@@ -112,6 +154,7 @@ class Workflows:
         if not untouched:
             return
         workflow = self._chance.choice(untouched)
+        self.ordered_at = now
         try:
             self.api.terminate(workflow)
         except ApiError:
@@ -126,24 +169,24 @@ class Workflows:
         """Restart it, retry it, or rerun it from one of its tasks.
 
         No rerun where tries have failed: Conductor 3.32 hands them all out again, and never times out one whose worker
-        dies then, as it has been retried already.
+        dies then, as it has been retried already. Nor from within a fork.
         """
         workflow, tasks = found["workflowId"], found["tasks"]
-        completed = all(task["status"] == "COMPLETED" for task in tasks)
+        completed = workflow not in self._noting and all(task["status"] == "COMPLETED" for task in tasks)
         ways = ["restart", *["retry"] * (found["status"] in RETRIED), *["rerun"] * (completed and bool(tasks))]
         way = self._chance.choice(ways)
         self.meddled.add(workflow)
+        self.ordered_at = time.monotonic()
         try:
             if way == "restart":
                 self.api.restart(workflow)
             elif way == "retry":
                 self.api.retry(workflow)
             else:
-                self.api.rerun(workflow, self._chance.choice(_last_tries(tasks))["taskId"])
+                self.api.rerun(workflow, self._chance.choice(last_tries(found))["taskId"])
         except ApiError:
             self.done[f"{way} refused"] += 1
             return
-        self.terminated.discard(workflow)
         self.done[way] += 1
 
 
@@ -151,23 +194,66 @@ RETRIED = ("FAILED", "TIMED_OUT", "TERMINATED")
 """What Conductor retries."""
 
 
-def _inputs(workspace):
+def steps(definitions: Definitions) -> list[Json]:
+    """One task after the other, each on what the one before it made."""
+    before = {"prepare": "${workflow.input.workspace}"}
+    return [
+        _task(f"nemesis.{step}", step, definitions, before.get(step, "${prepare.output.workspace}"))
+        for step in ("prepare", "count", "finish")
+    ]
+
+
+def notes(definitions: Definitions) -> list[Json]:
+    """All but one of the notes at once, on one commit; then the last, on the commit of the first."""
+    *forked, last = NOTES
+    inputs = dict.fromkeys(forked, "${workflow.input.workspace}") | {last: f"${{{forked[0]}.output.workspace}}"}
+    tasks = {name: _task("nemesis.note", name, definitions, inputs[name], path=NOTES[name]) for name in NOTES}
+    branches = [[tasks[name]] for name in forked]
+    return [
+        {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches},
+        {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": forked},
+        tasks[last],
+    ]
+
+
+def path_of_note(chance: random.Random) -> str:
+    """One of the files that notes go to."""
+    return chance.choice(list(NOTES.values()))
+
+
+def _task(name: str, reference: str, definitions: Definitions, workspace: str, **more: str) -> Json:
     params = {name: f"${{workflow.input.{name}}}" for name in ("password", "seconds")}
-    return {"workspace": workspace, "params": {"text": "${workflow.workflowId}", **params}}
+    inputs = {"workspace": workspace, "params": {"text": "${workflow.workflowId}", **params, **more}}
+    return simple(name, reference, inputs, **({"taskDefinition": definitions[name]} if name in definitions else {}))
 
 
-def _ran_out_of_tries(workflow) -> bool:
-    """Whether a task failed as often as it may, and was not refused: under a nemesis that is nobody's fault."""
-    last = workflow["tasks"][-1] if workflow["tasks"] else {}
-    is_refused = "has moved from input" in (last.get("reasonForIncompletion") or "")
-    return workflow["status"] in ("FAILED", "TIMED_OUT") and last.get("retryCount", 0) >= RETRIES and not is_refused
+def _failed_for_nobody(workflow) -> bool:
+    """Whether a task failed as often as it may, or a join failed too soon, and nothing was refused.
+
+    A join that Conductor 3.32 looks at between the failure of a task in the fork and its retry fails, and with it the
+    workflow, though the task has tries left.
+    """
+    if workflow["status"] not in ("FAILED", "TIMED_OUT"):
+        return False
+    last = last_tries(workflow)
+    too_soon = any(task.get("taskType") == "JOIN" and task["status"] == "FAILED" for task in workflow["tasks"])
+    failed = [task for task in last if task["status"] not in ("COMPLETED", "CANCELED")]
+    no_more = any(task.get("retryCount", 0) >= RETRIES for task in failed)
+    return (no_more or too_soon) and not any(map(is_refused, last))
+
+
+def _has_lost_its_join(workflow) -> bool:
+    """Whether all tasks of a fork have completed, and there is no join that could tell.
+
+    Conductor 3.32.3 has lost one where it failed too soon and something else happened to the workflow meanwhile. That
+    stays RUNNING for ever, and workers can do nothing about it.
+    """
+    types = {task.get("taskType") for task in workflow["tasks"]}
+    through = all(task["status"] == "COMPLETED" for task in last_tries(workflow))
+    return "FORK" in types and "JOIN" not in types and through
 
 
 def _told(workflow) -> str:
     names = ("referenceTaskName", "status", "retryCount", "pollCount", "workerId", "reasonForIncompletion")
     tries = ["    " + ", ".join(f"{name} {task.get(name)}" for name in names) for task in workflow["tasks"]]
     return "\n".join([f"{workflow['workflowId']} is {workflow['status']}", *tries])
-
-
-def _last_tries(tasks):
-    return list({task["referenceTaskName"]: task for task in tasks}.values())

@@ -15,7 +15,7 @@ import nemesis_hook
 import pytest
 from nemesis_cells import CONDUCTOR_CALLS, LAKEFS_CALLS
 from nemesis_host import Host
-from nemesis_judge import WRITERS, journal_faults
+from nemesis_judge import journal_faults
 from nemesis_proxy import SpoiledTraffic
 from nemesis_recovery import percentile, recoveries
 from nemesis_run import Nemesis, Scale
@@ -25,13 +25,20 @@ import figures
 from leaks import secrets_in_files, secrets_in_values, told_by
 from perago.ports import SystemClock
 from perago.stores.lakefs import LakeFSStore
+from perago.stores.lakefs.fence import ACTIONS_PREFIX
 from perago.workspace.cache.examine import examine
 from perago.workspace.cache.objects import PARTIAL
 from servers.fixtures import repository_on
 
 IN_CI = os.environ.get("CI") == "true"
 MINUTES = float(os.environ.get("PERAGO_TEST_NEMESIS_MINUTES", "4" if IN_CI else "1"))
-HOSTS, BRANCHES, WORKFLOWS = 3, 20, 60
+HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
+"""How many slots each has, by its kind; what has one slot is soon there again. Those that only take notes take the next
+one with their report, as they have a single type of tasks, of which more wait than there are slots."""
+
+TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes"), "noting": ("nemesis_notes",)}
+
+BRANCHES, WORKFLOWS = 20, 60
 FEWEST_FOR_AN_HOUR = 30
 """A cell of an hour's run that was filled less often voids it."""
 
@@ -59,10 +66,7 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, sta
     secrets = [password, lakefs.secret_access_key]
     with ExitStack() as stack:
         repository, api = stack.enter_context(repository_on(lakefs)), stack.enter_context(conductor.api())
-        traffic = [
-            stack.enter_context(SpoiledTraffic(url, calls, chance, pause_seconds=pause, longest_delay_seconds=8.0))
-            for url, calls, pause in ((lakefs.url, LAKEFS_CALLS, 0.3), (conductor.url, CONDUCTOR_CALLS, 1.5))
-        ]
+        traffic = [stack.enter_context(each) for each in _traffic(lakefs, conductor, chance)]
         workflows = Workflows(api, repository, [f"b{number}" for number in range(BRANCHES)], chance, password)
         hosts = [stack.enter_context(host) for host in _hosts(lakefs, traffic, workflows.domain, tmp_path)]
         nemesis = Nemesis(workflows, hosts, (lakefs, conductor), traffic, tmp_path, scale(), chance, secrets)
@@ -77,9 +81,22 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, sta
         orphans = _orphans(lakefs, repository, hosts, tmp_path)
     _count(nemesis, counted)
     counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
+    if faults:
+        print(f"what was judged: {_keep(workflows, tmp_path)}")
     assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
     assert wanting == [], f"seed {seed}: the run is void"
+    assert nemesis.done["tasks taken along with a report"], f"seed {seed}: no worker took its next task with its report"
     assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
+
+
+def _traffic(lakefs, conductor, chance):
+    return [
+        SpoiledTraffic(url, calls, chance, pause_seconds=pause, at_once=at_once, longest_delay_seconds=8.0)
+        for url, calls, pause, at_once in (
+            (lakefs.url, LAKEFS_CALLS, 0.5, 3),
+            (conductor.url, CONDUCTOR_CALLS, 1.5, 2),
+        )
+    ]
 
 
 def _hosts(lakefs, traffic, domain, directory):
@@ -92,19 +109,31 @@ def _hosts(lakefs, traffic, domain, directory):
         nemesis_hook.DIRECTORY_VARIABLE: str(directory),
     }
     programs = shutil.copytree(Path(__file__).parent, directory / "programs")
-    options = ("--domain", domain, "-j", "2")
     url = f"{traffic[1].proxy.url}/api"
-    return [Host(directory / f"host-{number}", programs, url, *options, **variables) for number in range(HOSTS)]
+    return [
+        Host(
+            directory / f"{kind}-{number}",
+            programs,
+            TASKS_OF[kind],
+            url,
+            "--domain",
+            domain,
+            "-j",
+            str(slots),
+            **variables,
+        )
+        for kind, all_slots in HOSTS.items()
+        for number, slots in enumerate(all_slots)
+    ]
 
 
 def _faults(nemesis, directory, secrets):
     """All that the judges find: in the history, the record, the journal, and whatever was written."""
     workflows, faults = nemesis.workflows, list(nemesis.faults)
-    repository = workflows.repository
+    repository, known = workflows.repository, {}
     for branch in workflows.branches.values():
         branch.log = repository.log(branch.name)
-        branch.files = {found["path"] for found in repository.objects(branch.name)}
-        branch.contents = {commit["id"]: _contents(repository, commit["id"]) for commit in branch.log}
+        branch.contents = {commit["id"]: _contents(repository, commit["id"], known) for commit in branch.log}
         faults += branch.faults()
         faults += secrets_in_values("a commit", branch.log, secrets)
     faults += secrets_in_values("a task", told_by(workflows.all_ended), secrets)
@@ -112,6 +141,14 @@ def _faults(nemesis, directory, secrets):
     faults += secrets_in_files(directory, secrets)
     journal = (directory / nemesis_hook.JOURNAL).read_text().splitlines()
     return [*faults, *journal_faults(map(json.loads, journal))]
+
+
+def _keep(workflows, directory):
+    """Write down what the judge saw, for whoever looks into a fault; returns the file."""
+    path = directory / "judged.json"
+    told = {name: vars(branch) for name, branch in workflows.branches.items()}
+    path.write_text(json.dumps(told, default=lambda value: sorted(value) if isinstance(value, set) else str(value)))
+    return path
 
 
 def _count(nemesis, counted):
@@ -135,11 +172,16 @@ class _Later(SystemClock):
         return super().now() + timedelta(hours=1)
 
 
-def _contents(repository, commit):
-    answers = {
-        path: repository.call("GET", f"/refs/{commit}/objects", query={"path": path}) for path in WRITERS.values()
-    }
-    return {path: answer.body for path, answer in answers.items() if answer.status == 200}
+def _contents(repository, commit, known):
+    """All files of a commit but the fence, by path; `known`: content by where it lies."""
+    files = {}
+    for found in repository.objects(commit):
+        if not found["path"].startswith(ACTIONS_PREFIX):
+            address = found["physical_address"]
+            if address not in known:
+                known[address] = repository.get(commit, found["path"])
+            files[found["path"]] = known[address]
+    return files
 
 
 def _orphans(lakefs, repository, hosts, directory):

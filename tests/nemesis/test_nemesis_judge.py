@@ -60,9 +60,8 @@ def branch():
             commit_id("2"): DONE,
             commit_id("4"): DONE,
             commit_id("3"): {**DONE, "prepared.txt": b"w1\nw2\n"},
-            commit_id("a"): {**DONE, "prepared.txt": b"w1\nw2\n"},
+            commit_id("a"): {**DONE, "prepared.txt": b"w1\nw2\n", "by-hand.txt": b"by hand 1\n"},
         },
-        files={"prepared.txt", "finished.txt", "by-hand.txt"},
         seen={commit_id(name) for name in "0123a"},
         by_hand={commit_id("a"): "by-hand.txt"},
         workflows=[
@@ -89,7 +88,7 @@ def lose_a_commit_by_hand(branch):
 
 
 def lose_a_file_by_hand(branch):
-    branch.files.remove("by-hand.txt")
+    del branch.contents[commit_id("a")]["by-hand.txt"]
 
 
 def publish_twice(branch):
@@ -170,7 +169,7 @@ def be_refused_for_no_person(branch):
         (read_something_else, "which is not its input"),
         (publish_over_a_person, "and published over"),
         (publish_of_a_strangers_workflow, "which is no task of this branch"),
-        (append_twice, "so that {"),
+        (append_twice, "; due is "),
         (lose_a_line, "prepared.txt has 0 lines of w1"),
         (replace_what_is_effective, "and published over"),
         (fail_when_all_is_calm, "ended FAILED"),

@@ -8,18 +8,19 @@ import os
 import random
 import subprocess
 import sys
+from http.client import RemoteDisconnected
 from pathlib import Path
 from unittest.mock import Mock
 
 import nemesis_hook
 import nemesis_workflows
+import psutil
 import pytest
-from nemesis_cells import PHASES, Cell, Tally, kill_cells, proxy_cells, stop_cells
+from nemesis_cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis_recovery import Blow, percentile, recoveries
-from nemesis_run import Nemesis, Scale
-from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows
+from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
 
-from leaks import secrets_in_files, secrets_in_values, told_by
+from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
 from perago.ports import Phase
 
 HERE = Path(__file__).parent
@@ -28,8 +29,9 @@ HERE = Path(__file__).parent
 def test_every_phase_is_aimed_at_on_both_sides():
     aimed = {(cell.fault, cell.column) for cell in kill_cells()}
     assert set(PHASES) == set(Phase)
-    assert all((f"kill supervisor {side}", phase) in aimed for side in ("before", "after") for phase in Phase)
-    assert {cell.column for cell in stop_cells()} == set(Phase)
+    assert set(BOUNDARIES) == {*Phase, TAKE}
+    assert all((f"kill supervisor {side}", phase) in aimed for side in ("before", "after") for phase in BOUNDARIES)
+    assert {cell.column for cell in stop_cells()} == set(BOUNDARIES)
 
 
 def test_the_emptiest_cells_come_first():
@@ -82,6 +84,69 @@ def workflows(monkeypatch):
     return Workflows(api, Mock(), ["b"], random.Random(1), "hunter2")
 
 
+def test_what_ran_out_of_tries_beside_what_was_refused_is_not_retried(workflows):
+    refused = "1 of the paths that this attempt changed were changed by others since its input: 'note-2.txt'. Nothing"
+    note = {"referenceTaskName": "note_2", "status": "FAILED_WITH_TERMINAL_ERROR", "reasonForIncompletion": refused}
+    cut_short = {"referenceTaskName": "note_1", "status": "CANCELED", "retryCount": RETRIES}
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "tasks": [note, cut_short, *FAILED["tasks"]]}
+    workflows.look("b", meddle=False)
+    assert not workflows.api.retry.called
+
+
+def test_a_join_that_failed_too_soon_is_retried(workflows):
+    join = {"referenceTaskName": "join", "taskType": "JOIN", "status": "FAILED"}
+    note = {"referenceTaskName": "note_1", "status": "FAILED", "retryCount": 0}
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "tasks": [note, join]}
+    workflows.look("b", meddle=False)
+    workflows.api.retry.assert_called_once_with("w1")
+
+
+def test_a_look_without_an_answer_is_made_again(workflows):
+    workflows.begin("b")
+    workflows.api.workflow.side_effect = [RemoteDisconnected("gone"), {**FAILED, "status": "COMPLETED"}]
+    workflows.look("b", meddle=False)
+    assert workflows.running == {"b": "w1"}
+    workflows.look("b", meddle=False)
+    assert workflows.running == {}
+    assert workflows.done["looks without an answer"] == 1
+
+
+FORK = {"referenceTaskName": "fork", "taskType": "FORK", "status": "COMPLETED"}
+JOIN = {"referenceTaskName": "join", "taskType": "JOIN", "status": "IN_PROGRESS"}
+NOTE = {"referenceTaskName": "note_1", "taskType": "SIMPLE", "status": "COMPLETED"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "is_lost"),
+    [
+        ([FORK, NOTE], True),
+        ([FORK, {**NOTE, "status": "FAILED"}, NOTE], True),
+        ([FORK, NOTE, JOIN], False),
+        ([FORK, {**NOTE, "status": "SCHEDULED"}], False),
+        ([NOTE], False),
+    ],
+)
+@pytest.mark.parametrize("calm", [False, True])
+def test_what_lost_its_join_is_ended_and_restarted_but_not_in_the_calm(workflows, tasks, is_lost, calm):
+    workflows.begin("b", calm=calm)
+    workflows.api.workflow.return_value = {"workflowId": "w1", "status": "RUNNING", "tasks": tasks}
+    workflows.look("b", meddle=False)
+    assert workflows.running == {"b": "w1"}
+    assert workflows.api.restart.called == (is_lost and not calm)
+    assert ("w1" in workflows.meddled) == (is_lost and not calm)
+
+
+def test_in_the_calm_leases_are_longer():
+    longer = {"name": "nemesis.note", "responseTimeoutSeconds": 60}
+    fork, _join, last = notes({"nemesis.note": longer})
+    (first,) = fork["forkTasks"][0]
+    assert first["taskDefinition"] == last["taskDefinition"] == longer
+    assert last["inputParameters"]["workspace"] == "${note_1.output.workspace}"
+    assert all("taskDefinition" not in step for step in steps({}))
+
+
 FAILED = {
     "workflowId": "w1",
     "status": "FAILED",
@@ -111,12 +176,12 @@ def test_the_person_terminates_what_is_young_and_leaves_what_may_hang(workflows)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.9])
-def test_what_is_begun_anew_counts_as_terminated_no_more(workflows, monkeypatch, chance):
+def test_what_the_person_ended_is_known_whether_it_is_begun_anew_or_not(workflows, monkeypatch, chance):
     workflows.begin("b")
     workflows.api.workflow.return_value = {**FAILED, "status": "TERMINATED"}
     monkeypatch.setattr(workflows._chance, "random", lambda: chance)
     workflows.terminate_one()
-    assert workflows.branches["b"].terminated == (set() if chance < 0.5 else {"w1"})
+    assert workflows.branches["b"].terminated == {"w1"}
     assert workflows.branches["b"].meddled == {"w1"}
 
 
@@ -126,20 +191,6 @@ def test_of_what_does_not_end_the_tries_are_told(workflows):
     told = workflows.told_of_running()
     assert "w1 is RUNNING" in told
     assert "referenceTaskName prepare, status FAILED" in told
-
-
-def test_the_journal_tells_of_orders_that_were_obeyed_and_of_stale_attempts(workflows, tmp_path):
-    scale = Scale(seconds=1, most_seconds=1, workflows=1, least=1)
-    nemesis = Nemesis(workflows, [], (None, None), [], tmp_path, scale, random.Random(1), [])
-    cell = Cell("kill executor before", "body")
-    nemesis._give_order(cell, "started", "kill-executor")
-    nemesis_hook.note(tmp_path, order="body.started.kill-executor.1", supervisor=1, task="t1")
-    nemesis_hook.note(tmp_path, event="fence.failed", error="StaleAttemptError", task="t2", execution="e2")
-    nemesis_hook.note(tmp_path, event="fence.failed", error="StoreError", task="t3", execution="e3")
-    nemesis._read_journal()
-    assert nemesis.kills.counts == {cell: 1}
-    assert nemesis.done == {"kill executors": 1, "stale at their fence": 1}
-    assert [blow.tasks for blow in nemesis.blows] == [("t1",)]
 
 
 def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
@@ -152,6 +203,15 @@ def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
     assert len(list(secrets_in_values("a task", told_by([workflow]), ["hunter2"]))) == 1
     del workflow["tasks"][0]["outputData"]
     assert list(secrets_in_values("a task", told_by([workflow]), ["hunter2"])) == []
+
+
+def test_a_secret_on_a_command_line_is_found():
+    with subprocess.Popen([sys.executable, "-c", "input()", "hunter2"], stdin=subprocess.PIPE) as process:
+        seen = [psutil.Process(process.pid)]
+        assert len(list(secrets_on_command_lines(seen, ["hunter2"]))) == 1
+        assert list(secrets_on_command_lines(seen, ["other"])) == []
+        process.communicate(b"\n")
+    assert list(secrets_on_command_lines(seen, ["hunter2"])) == [], "it has gone"
 
 
 def test_an_order_is_obeyed_once_by_whoever_comes_first(tmp_path, monkeypatch):

@@ -336,6 +336,12 @@ def test_a_rule_without_an_end_until_it_is_dropped(client, proxy):
     assert ask(client)[0] == 200
 
 
+def test_one_rule_is_dropped_and_the_others_stay(client, proxy):
+    first, _second = proxy.add(Rule(Refuse(503), times=None)), proxy.add(Rule(Refuse(500), path="/a", times=None))
+    proxy.remove(first)
+    assert [ask(client, path=path)[0] for path in ("/a", "/b")] == [500, 200]
+
+
 def test_by_the_requests_body(client, proxy, server):
     rule = proxy.add(Rule(Refuse(500), body=b'"status": *"COMPLETED"', times=None))
     assert ask(client, "POST", body=b'{"status": "IN_PROGRESS"}')[0] == 200

@@ -1,39 +1,13 @@
-"""A workflow of three: two add a line to a file, one reads between them. Loaded, it heeds orders of a nemesis."""
+"""A workflow of three: two add a line to a file, one reads between them."""
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
-from pydantic import BaseModel
+from nemesis_common import CONTROLS, OWNER, Answer, Params, append
 
-from perago import RetryPolicy, TaskContext, TaskControls, TimeoutPolicy, WorkspaceSpec, require_file, task
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import nemesis_hook
-
-from perago.worker.phase_sender import PhaseSender
-
-OWNER = "tests@example.org"
-LEASE_SECONDS = 6
-RETRIES = 4
-CONTROLS = TaskControls(
-    retry=RetryPolicy(count=RETRIES, delay_seconds=0),
-    timeout=TimeoutPolicy(policy="RETRY", response_seconds=LEASE_SECONDS),
-)
-
-
-class Params(BaseModel):
-    """`password` is one that must be seen nowhere; `seconds` that the body takes."""
-
-    text: str
-    password: str = ""
-    seconds: float = 0.0
-
-
-class Answer(BaseModel):
-    lines: int
+from perago import TaskContext, WorkspaceSpec, require_file, task
 
 
 @task(
@@ -45,7 +19,7 @@ class Answer(BaseModel):
 def prepare(workspace: Path, params: Params, context: TaskContext) -> Answer:
     context.logger.info("preparing", password=params.password)
     time.sleep(params.seconds)
-    return _append(workspace / "prepared.txt", params.text)
+    return append(workspace / "prepared.txt", params.text)
 
 
 @task(name="nemesis.count", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True), controls=CONTROLS)
@@ -60,28 +34,4 @@ def count(workspace: Path, params: Params) -> Answer:
     controls=CONTROLS,
 )
 def finish(workspace: Path, params: Params) -> Answer:
-    return _append(workspace / "finished.txt", params.text)
-
-
-def _append(path: Path, text: str) -> Answer:
-    before = path.read_text() if path.exists() else ""
-    path.write_text(f"{before}{text}\n")
-    return Answer(lines=len(path.read_text().splitlines()))
-
-
-def heed_orders() -> None:
-    """Have each event of an attempt in this process be a boundary."""
-    send = PhaseSender.__call__
-
-    def heeding(self: PhaseSender, event: object) -> None:
-        if event.kind != "progress":
-            error = None if event.error is None else type(event.error).__name__
-            facts = {"task": event.task_id, "execution": event.execution_id, "error": error}
-            nemesis_hook.boundary(event.phase.value, event.kind, **facts)
-        send(self, event)
-
-    if PhaseSender.__call__.__name__ != heeding.__name__:
-        PhaseSender.__call__ = heeding
-
-
-heed_orders()
+    return append(workspace / "finished.txt", params.text)

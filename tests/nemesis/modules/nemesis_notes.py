@@ -1,0 +1,28 @@
+"""One task type alone, in snapshot isolation: several of a workflow at once add a line each, to a file of their own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from nemesis_common import CONTROLS, OWNER, Answer, Params, append
+
+from perago import TaskContext, WorkspaceSpec, require_file, task
+
+
+class NoteParams(Params):
+    """`path` of the file."""
+
+    path: str
+
+
+@task(
+    name="nemesis.note",
+    owner_email=OWNER,
+    workspace=WorkspaceSpec(pre=[require_file("readme.txt")], isolation="snapshot"),
+    controls=CONTROLS,
+)
+def note(workspace: Path, params: NoteParams, context: TaskContext) -> Answer:
+    context.logger.info("noting", password=params.password)
+    time.sleep(params.seconds)
+    return append(workspace / params.path, params.text)
