@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from perago.models import Attempt, InstanceRecord, JsonObject, TryRecord, TryStatus
@@ -37,6 +37,7 @@ class ExecutorAttempt:
 
 
 _FIELDS = tuple(entry.name for entry in fields(ExecutorAttempt))
+_TRY_FIELDS = tuple(entry.name for entry in fields(TryRecord))
 
 
 def attempt_to_json(attempt: Attempt, *, with_input: bool = True) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
     """An engine's record as a JSON value."""
     return {
         "workflow_instance_id": record.workflow_instance_id,
-        "tries": [{**asdict(entry), "status": entry.status.value} for entry in record.tries],
+        # dataclasses.asdict would copy each output, all the way down, only to have it encoded
+        "tries": [{name: getattr(entry, name) for name in _TRY_FIELDS} for entry in record.tries],
     }
 
 
