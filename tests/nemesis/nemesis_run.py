@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +97,7 @@ class Nemesis:
         self._turns = itertools.cycle(workflows.branches)
         self._looked_at_processes = 0.0
         self._conductor_starts: threading.Thread | None = None
+        self._deadline = math.inf
 
     # ---- the run
 
@@ -126,29 +129,41 @@ class Nemesis:
         return cells + ([f"{missing} workflows"] if missing > 0 else [])
 
     def let_finish(self, seconds: float) -> None:
-        """Faults stop; what runs comes to its end, and one more workflow on each branch, for which all is calm."""
+        """Faults stop; what runs comes to its end, and one more workflow on each branch, for which all is calm.
+
+        What does not come to its end in time is a fault, and ended: all else is to be judged.
+        """
         for traffic in self.traffic:
             traffic.stop()
         self.strikes.withdraw_all()
-        deadline = time.monotonic() + seconds
-        while self.workflows.running or not self.strikes.are_over or not all(host.works for host in self.hosts):
-            assert time.monotonic() < deadline, self.workflows.told_of_running()
-            self._look(harm=False)
-        self._await_quiet(deadline)
-        for name in self.workflows.branches:
-            self.workflows.begin(name, calm=True)
-        while self.workflows.running:
-            assert time.monotonic() < deadline, self.workflows.told_of_running()
-            self._look(harm=False)
+        self._deadline = time.monotonic() + seconds
+        try:
+            self._await_ends()
+            self._await_quiet()
+            for name in self.workflows.branches:
+                self.workflows.begin(name, calm=True)
+            self._await_ends()
+        except TimeoutError as exc:
+            self.faults.append(f"not at the end {seconds:g} s after the last fault: {exc}")
+            self.workflows.end_all()
 
-    def _await_quiet(self, deadline: float) -> None:
+    def _await_ends(self) -> None:
+        """All workflows have ended, and all hosts are there."""
+        while self.workflows.running or not self.strikes.are_over or not all(host.works for host in self.hosts):
+            self._look_on(self.workflows.told_of_running)
+
+    def _await_quiet(self) -> None:
         """Attempts of workflows that somebody ended, and calls that a proxy holds back, come to their end, too."""
         busy = time.monotonic()
         while time.monotonic() < busy + QUIET_SECONDS:
-            assert time.monotonic() < deadline, f"at work still: {[host.tasks_under_way() for host in self.hosts]}"
-            self._look(harm=False)
+            self._look_on(lambda: f"at work still: {[host.tasks_under_way() for host in self.hosts]}")
             if not all(host.is_idle for host in self.hosts):
                 busy = time.monotonic()
+
+    def _look_on(self, told: Callable[[], str]) -> None:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError(told())
+        self._look(harm=False)
 
     def _working(self) -> int:
         return sum(host.works for host in self.hosts)

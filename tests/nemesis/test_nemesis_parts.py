@@ -18,6 +18,7 @@ import psutil
 import pytest
 from nemesis_cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
 from nemesis_recovery import Blow, percentile, recoveries
+from nemesis_run import Nemesis, Scale
 from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
 
 from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
@@ -129,13 +130,14 @@ NOTE = {"referenceTaskName": "note_1", "taskType": "SIMPLE", "status": "COMPLETE
     ],
 )
 @pytest.mark.parametrize("calm", [False, True])
-def test_what_lost_its_join_is_ended_and_restarted_but_not_in_the_calm(workflows, tasks, is_lost, calm):
+def test_what_lost_its_join_is_ended_but_not_in_the_calm(workflows, tasks, is_lost, calm):
     workflows.begin("b", calm=calm)
     workflows.api.workflow.return_value = {"workflowId": "w1", "status": "RUNNING", "tasks": tasks}
     workflows.look("b", meddle=False)
     assert workflows.running == {"b": "w1"}
-    assert workflows.api.restart.called == (is_lost and not calm)
+    assert workflows.api.terminate.called == (is_lost and not calm)
     assert ("w1" in workflows.meddled) == (is_lost and not calm)
+    assert not workflows.api.restart.called
 
 
 def test_in_the_calm_leases_are_longer():
@@ -191,6 +193,20 @@ def test_of_what_does_not_end_the_tries_are_told(workflows):
     told = workflows.told_of_running()
     assert "w1 is RUNNING" in told
     assert "referenceTaskName prepare, status FAILED" in told
+
+
+def test_what_does_not_end_in_time_is_a_fault_and_ended_so_that_all_else_can_be_judged(workflows, tmp_path):
+    workflows.begin("b")
+    workflows.api.workflow.return_value = endless = {**FAILED, "status": "RUNNING"}
+    scale = Scale(seconds=1.0, most_seconds=1.0, workflows=0, least=0)
+    nemesis = Nemesis(workflows, [], (Mock(), Mock()), [], tmp_path, scale, random.Random(1), [])
+    nemesis.let_finish(0.0)
+    (fault,) = nemesis.faults
+    assert "w1 is RUNNING" in fault
+    workflows.api.terminate.assert_called_once_with("w1")
+    assert workflows.running == {}
+    assert workflows.all_ended == [endless]
+    assert workflows.terminated == {"w1"}
 
 
 def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
