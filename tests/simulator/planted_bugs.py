@@ -201,6 +201,23 @@ BUGS = {
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
 }
 
+CAUGHT = {
+    "reset instead of publish": (1, "was the head once and is not in the history"),
+    "no second attempt fence": (1, "published without having seen after staging that it was current"),
+    "blind retry after a timeout": (5, "without having seen after staging"),
+    "cache shared by hard link": (3, "has wrong content"),
+    "no name check": (131, "escaped.txt"),
+    "heartbeat not joined": (37, "reports beside a heartbeat"),
+    "no fence before a report": (85, "nothing ends"),
+    "a person's commit taken for abandoned": (0, "replaces the foreign commit"),
+    "what a try may still adopt is replaced": (2, "replaces the foreign commit"),
+    "secrets in stamps": (1, "a secret is in"),
+    "what comes along with a dropped report is forgotten": (148, "neither began it nor gave it back"),
+    "stamps of cherry-picks count": (38, "published twice"),
+}
+"""Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew: see
+above."""
+
 
 def broken_by(bug: Bug, seed: int, directory) -> tuple[str, ...]:
     """The promises that a seed's schedule breaks with the bug."""

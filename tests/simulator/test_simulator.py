@@ -8,8 +8,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from planted_bugs import BUGS
-from test_planted_bugs import CAUGHT
+from planted_bugs import BUGS, CAUGHT
 
 from perago.testing.simulator.__main__ import main
 from perago.testing.simulator.baton import Baton, EndlessError, Mutex, Process, Signal, end_idle_threads
