@@ -43,8 +43,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for minutes begins first: at the end the other process would have nothing to do beside it."""
-    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+    """What waits for minutes begins first: at the end the other process would have nothing to do beside it.
+
+    What only computes comes last, beside what waits: each of the two would leave a core idle beside its like.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("first") is None, item.get_closest_marker("last") is not None))
 
 
 @pytest.hookimpl(wrapper=True)

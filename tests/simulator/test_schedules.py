@@ -26,6 +26,7 @@ def simulated(seeds):
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.last
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
 def test_no_schedule_breaks_a_promise(counted, first):
