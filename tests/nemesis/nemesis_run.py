@@ -19,7 +19,7 @@ from nemesis_host import Host, processes_of
 from nemesis_proxy import SpoiledTraffic
 from nemesis_recovery import Blow, percentile
 from nemesis_strikes import Strikes
-from nemesis_workflows import Workflows, path_of_note
+from nemesis_workflows import NO_ANSWER, Workflows, path_of_note
 
 from leaks import secrets_on_command_lines
 
@@ -184,7 +184,8 @@ class Nemesis:
                 self.workflows.look(name, meddle=harm)
             elif harm:
                 self.workflows.begin(name)
-        self.workflows.branches[name].seen.add(self.workflows.repository.head(name))
+        with contextlib.suppress(*NO_ANSWER):  # it is looked at again
+            self.workflows.branches[name].seen.add(self.workflows.repository.head(name))
 
     # ---- other harm
 

@@ -31,6 +31,9 @@ their end."""
 PATIENCE_SECONDS = 60.0
 """The age up to which the person terminates a workflow. An older one may hang, and would be hidden by that."""
 
+NO_ANSWER = (OSError, HTTPException)
+"""What a call raises that got none, as on a machine that stands still for a while."""
+
 Definitions = Mapping[str, Json]
 """TaskDefs by name, that a workflow brings itself: they go before those that are registered."""
 
@@ -98,23 +101,24 @@ class Workflows:
     def look(self, name: str, *, meddle: bool) -> None:
         """See whether a branch's workflow has ended, and have timeouts noticed: the server does so once a minute.
 
-        A look that gets no answer, as on a machine that stands still for a while, is made again with the next ones.
+        A look or an order that gets no answer is made again with the next ones.
         """
-        workflow = self.running[name]
         try:
-            self.api.decide(workflow)
-            found = self.api.workflow(workflow)
-        except (OSError, HTTPException):
+            self.api.decide(self.running[name])
+            self._heed(name, self.api.workflow(self.running[name]), meddle=meddle)
+        except NO_ANSWER:
             self.done["looks without an answer"] += 1
-            return
+
+    def _heed(self, name: str, found, *, meddle: bool) -> None:
+        workflow = found["workflowId"]
+        is_calm = workflow in self.calm
         if found["status"] in ("RUNNING", "PAUSED"):
-            if _has_lost_its_join(found) and workflow not in self.calm:
+            if _has_lost_its_join(found) and not is_calm:
                 self._end(workflow)
                 self.done["ended, as it had lost its join"] += 1
-            return
-        if _failed_for_nobody(found) and workflow not in self.calm:
-            self.api.retry(workflow)
+        elif _failed_for_nobody(found) and not is_calm:
             self.ordered_at = time.monotonic()
+            self.api.retry(workflow)
             self.done["retry of what failed for nobody"] += 1
         elif meddle and workflow not in self.meddled and self._chance.random() < MEDDLE_SHARE:
             self._begin_anew(found)
@@ -163,15 +167,17 @@ class Workflows:
             return
         workflow = self._chance.choice(untouched)
         self.ordered_at = now
-        try:
-            self.api.terminate(workflow)
-        except ApiError:
-            return  # it has just ended
+        with contextlib.suppress(*NO_ANSWER):  # it may be ended all the same
+            try:
+                self.api.terminate(workflow)
+            except ApiError:
+                return  # it has just ended
         self.done["terminated"] += 1
         self.terminated.add(workflow)
-        if self._chance.random() < 0.75:
-            self._begin_anew(self.api.workflow(workflow))
         self.meddled.add(workflow)
+        if self._chance.random() < 0.75:
+            with contextlib.suppress(*NO_ANSWER):
+                self._begin_anew(self.api.workflow(workflow))
 
     def _begin_anew(self, found) -> None:
         """Restart it, retry it, or rerun it from one of its tasks.

@@ -187,6 +187,13 @@ def test_what_the_person_ended_is_known_whether_it_is_begun_anew_or_not(workflow
     assert workflows.branches["b"].meddled == {"w1"}
 
 
+def test_what_the_person_may_have_ended_counts_as_ended(workflows):
+    workflows.begin("b")
+    workflows.api.terminate.side_effect = RemoteDisconnected("gone")
+    workflows.terminate_one()
+    assert workflows.branches["b"].terminated == workflows.branches["b"].meddled == {"w1"}
+
+
 def test_of_what_does_not_end_the_tries_are_told(workflows):
     workflows.begin("b")
     workflows.api.workflow.return_value = {**FAILED, "status": "RUNNING"}
