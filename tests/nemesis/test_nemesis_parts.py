@@ -189,7 +189,7 @@ def test_what_the_person_ended_is_known_whether_it_is_begun_anew_or_not(workflow
 
 def test_what_the_person_may_have_ended_counts_as_ended(workflows):
     workflows.begin("b")
-    workflows.api.terminate.side_effect = RemoteDisconnected("gone")
+    workflows.api.terminate.side_effect = workflows.api.workflow.side_effect = RemoteDisconnected("gone")
     workflows.terminate_one()
     assert workflows.branches["b"].terminated == workflows.branches["b"].meddled == {"w1"}
 
