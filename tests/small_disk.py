@@ -22,7 +22,7 @@ def small_disk_at(directory: Path, size: str) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
+        pytest.skip(f"needs root, with the right to mount a small file system: {mounted.stderr.strip()}")
     try:
         yield point
     finally:

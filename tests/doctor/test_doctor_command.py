@@ -53,7 +53,7 @@ def test_what_cannot_be_mended_is_told_and_counts(project):
     busy.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", busy], check=False, capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a tmpfs")
+        pytest.skip("needs root, with the right to mount a tmpfs")
     try:
         said = project.doctor("--fix")
     finally:

@@ -62,7 +62,7 @@ def test_user_metadata_comes_back_in_lower_case_and_with_listings(repository):
 def test_content_can_get_another_name_without_a_copy_but_not_on_a_local_block_store(request, store, usable):
     server = request.getfixturevalue(store)
     if server.storage.startswith("local") == usable:
-        pytest.skip("the given server has another kind of block store")
+        pytest.skip("the given server has another kind of block store: leave PERAGO_TEST_LAKEFS_URL unset")
     with repository_on(server) as repository:
         first = repository.put("main", "a", b"content")
         data = {key: first[key] for key in ("physical_address", "checksum", "size_bytes")} | {"metadata": {"x": "1"}}

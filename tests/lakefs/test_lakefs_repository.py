@@ -195,7 +195,7 @@ def test_an_import_is_guarded_like_a_publication(make_bench, lakefs_without_acti
 
 def test_a_repository_is_made_once(lakefs_server, bench):
     if lakefs_server.storage != "local://":
-        pytest.skip("needs a server of its own")
+        pytest.skip("needs a server of its own: leave PERAGO_TEST_LAKEFS_URL unset")
     made = bench.store.repository(f"{bench.hooks.name}-more")
     made.create(f"local://{made.name}", "trunk")
     made.create(f"local://{made.name}", "other")

@@ -215,8 +215,8 @@ CAUGHT = {
     "what comes along with a dropped report is forgotten": (148, "neither began it nor gave it back"),
     "stamps of cherry-picks count": (38, "published twice"),
 }
-"""Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew: see
-above."""
+"""Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew, with
+`python planted_bugs.py`."""
 
 
 def broken_by(bug: Bug, seed: int, directory) -> tuple[str, ...]:

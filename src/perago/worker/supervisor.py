@@ -83,8 +83,24 @@ class Supervisor:
             Slot(number, lambda: make_executor(self.journal), self, settings.wear)
             for number in range(1, settings.slots + 1)
         ]
-        self._aftermath = Aftermath(
-            engine=engine,
+        self._aftermath = self._new_aftermath()
+        self._polling: Polling | None = None
+        self._poller: Loop | None = None
+        check = CancellationCheck(engine, self.jobs, self.journal)
+        self._housekeeping = self._new_housekeeping()
+        self._canceller = Loop("perago-cancellation", check.turn)
+        self._deliverer = Loop("perago-delivery", self._deliver_kept)
+        self._keeper = Loop("perago-housekeeping", self._housekeeping.turn)
+        self._watcher = Loop("perago-watch", self._watch().turn)
+        self._probes = Probes(probes or {})
+        self._prober = Loop("perago-probes", self._probes.turn)
+        telemetry.watch(instruments.SLOTS, self._slot_states)
+        telemetry.watch(instruments.RESULTS_WAITING, lambda: {"": self._delivery.waiting})
+
+    def _new_aftermath(self) -> Aftermath:
+        settings = self._settings
+        return Aftermath(
+            engine=self._engine,
             jobs=self.jobs,
             delivery=self._delivery,
             journal=self.journal,
@@ -94,10 +110,10 @@ class Supervisor:
             writes=self._writes,
             on_kept=self._begin_rounds,
         )
-        self._polling: Polling | None = None
-        self._poller: Loop | None = None
-        check = CancellationCheck(engine, self.jobs, self.journal)
-        self._housekeeping = Housekeeping(
+
+    def _new_housekeeping(self) -> Housekeeping:
+        settings = self._settings
+        return Housekeeping(
             settings.workspace_root,
             self.journal,
             self._slots,
@@ -105,14 +121,6 @@ class Supervisor:
             ttl_seconds=settings.gc_ttl_seconds,
             interval_seconds=settings.gc_interval_seconds,
         )
-        self._canceller = Loop("perago-cancellation", check.turn)
-        self._deliverer = Loop("perago-delivery", self._deliver_kept)
-        self._keeper = Loop("perago-housekeeping", self._housekeeping.turn)
-        self._watcher = Loop("perago-watch", self._watch().turn)
-        self._probes = Probes(probes or {})
-        self._prober = Loop("perago-probes", self._probes.turn)
-        telemetry.watch(instruments.SLOTS, self._slot_states)
-        telemetry.watch(instruments.RESULTS_WAITING, lambda: {"": self._delivery.waiting})
 
     # ---- its life
 

@@ -57,7 +57,7 @@ def disk(request, tmp_path_factory):
         pytest.skip("ramfs is Linux's")
     made = subprocess.run(["mount", "-t", "ramfs", "ramfs", path], check=False, capture_output=True)
     if made.returncode != 0:
-        pytest.skip("needs the right to mount a ramfs")
+        pytest.skip("needs root, with the right to mount a ramfs")
     yield path
     subprocess.run(["umount", "-l", path], check=True)
 

@@ -30,7 +30,7 @@ def small_disk(tmp_path):
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("needs the right to mount a small file system")
+        pytest.skip("needs root, with the right to mount a small file system")
     yield path
     unmounted = subprocess.run(["umount", str(path)], capture_output=True)
     if unmounted.returncode:

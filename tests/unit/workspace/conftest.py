@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from small_disk import small_disk_at
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 NOBODY = 65534
@@ -28,7 +30,7 @@ def as_nobody() -> Callable:
     if os.geteuid() != 0:
         return lambda function, before=None: function()
     if not hasattr(os, "setresuid"):
-        pytest.skip("this system does not let root become another user for a while")
+        pytest.skip("this system does not let root become another user for a while: Linux does")
 
     def run(function, before=lambda: None):
         reading, writing = os.pipe()
@@ -74,15 +76,10 @@ def open_directory() -> Iterator[Path]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
-    path = tmp_path / "small"
-    path.mkdir()
     if sys.platform != "linux":
         pytest.skip("a small file system is made with tmpfs, which is Linux's")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path], check=False, capture_output=True)
-    if made.returncode != 0:
-        pytest.skip("needs the right to mount a small file system")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    with small_disk_at(tmp_path, "256k") as path:
+        yield path
 
 
 @pytest.fixture
@@ -109,6 +106,6 @@ def cloning_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([make, "-q", "-m", "reflink=1", image], check=True, capture_output=True)
     mounted = subprocess.run(["mount", "-o", "loop", image, path], check=False, capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip("needs the right to mount an image")
+        pytest.skip("needs root, with the right to mount an image")
     yield path
     subprocess.run(["umount", "-l", path], check=True)

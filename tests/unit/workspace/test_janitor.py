@@ -169,7 +169,7 @@ def test_a_root_that_cannot_be_read_is_told(tmp_path, open_directory, as_nobody)
 
 def test_what_cannot_be_removed_is_reported_and_the_rest_goes(open_directory, as_nobody):
     if os.geteuid() != 0:
-        pytest.skip("needs files of two users")
+        pytest.skip("needs root, for files of two users")
 
     def make():
         create(open_directory, "stuck", NOBODYS)

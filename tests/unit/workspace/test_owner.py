@@ -147,13 +147,13 @@ def test_another_host_cannot_be_seen():
     assert liveness(replace(own_marker(), host="elsewhere", boot_id="other", pid=2**30)) == "unknown"
 
 
-@pytest.mark.skipif(own_marker().boot_id is None, reason="this system does not name its boots")
+@pytest.mark.skipif(own_marker().boot_id is None, reason="this system does not name its boots: Linux does")
 def test_nobody_outlives_a_boot():
     assert liveness(replace(own_marker(), boot_id="other")) == "dead"
     assert liveness(replace(own_marker(), boot_id=None)) == "unknown"
 
 
-@pytest.mark.skipif(own_marker().pid_namespace is None, reason="this system has no process namespaces")
+@pytest.mark.skipif(own_marker().pid_namespace is None, reason="this system has no process namespaces: Linux has")
 def test_another_container_cannot_be_seen():
     assert liveness(replace(own_marker(), pid_namespace="pid:[1]")) == "unknown"
     assert liveness(replace(own_marker(), pid_namespace=None)) == "unknown"
@@ -180,7 +180,7 @@ def test_a_process_that_is_hidden_is_not_taken_for_dead(as_nobody, child):
         gone = replace(marker, pid=2**31 - 1)
         assert as_nobody(lambda: liveness(gone), before=hide_processes_of_others) == "dead"
     except (PermissionError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a proc that hides processes")
+        pytest.skip("needs root, with the right to mount a proc that hides processes")
 
 
 def test_start_times_are_told_the_same_by_other_processes(child):

@@ -91,7 +91,7 @@ def test_directories_without_permissions_go(open_directory, as_nobody, mode):
 
 def test_what_belongs_to_another_user_is_named_and_the_rest_goes(open_directory, as_nobody):
     if os.geteuid() != 0:
-        pytest.skip("needs files of two users")
+        pytest.skip("needs root, for files of two users")
     foreign, own = (open_directory / "top/workspace" / name for name in ("foreign", "own"))
 
     def make_own():
