@@ -221,7 +221,8 @@ class Branch:
             if workflow["status"] != "COMPLETED" and not due:
                 last = _unfinished(workflow) or [{"referenceTaskName": "nothing"}]
                 told = [f"{task.get('status')} {task.get('reasonForIncompletion')}" for task in last]
-                yield f"{_of(workflow, last[0])} ended {workflow['status']}: {'; '.join(told)}"
+                reason = workflow.get("reasonForIncompletion")
+                yield f"{_of(workflow, last[0])} ended {workflow['status']} ({reason}): {'; '.join(told)}"
 
     def _calm_tries(self) -> Iterator[str]:
         """In the calm there is no reason for a try to come to nothing, also where the next one completes."""

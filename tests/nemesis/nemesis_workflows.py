@@ -116,15 +116,28 @@ class Workflows:
             if _has_lost_its_join(found) and not is_calm:
                 self._end(workflow)
                 self.done["ended, as it had lost its join"] += 1
-        elif _failed_for_nobody(found) and not is_calm:
-            self.ordered_at = time.monotonic()
-            self.api.retry(workflow)
-            self.done["retry of what failed for nobody"] += 1
+        elif (_failed_for_nobody(found) or self._was_ended_by_nobody(found)) and not is_calm:
+            self._retry(found)
         elif meddle and workflow not in self.meddled and self._chance.random() < MEDDLE_SHARE:
             self._begin_anew(found)
         else:
             self.branches[name].workflows.append(found)
             del self.running[name]
+
+    def _was_ended_by_nobody(self, found) -> bool:
+        """Conductor 3.32 takes a task that it cancelled, as one beside it failed, for an order to end the workflow, if
+        it looks at it before it is retried.
+        """
+        return found["status"] == "TERMINATED" and found["workflowId"] not in self.terminated
+
+    def _retry(self, found) -> None:
+        """What a person does with a workflow that did not end as it should; it is looked at again if it is refused."""
+        self.ordered_at = time.monotonic()
+        try:
+            self.api.retry(found["workflowId"])
+            self.done[f"retry of what was {found['status']} for nobody"] += 1
+        except ApiError:
+            self.done["retry refused"] += 1
 
     def end_all(self) -> None:
         """End what still runs, for the judge to see it."""
@@ -167,14 +180,16 @@ class Workflows:
             return
         workflow = self._chance.choice(untouched)
         self.ordered_at = now
-        with contextlib.suppress(*NO_ANSWER):  # it may be ended all the same
-            try:
-                self.api.terminate(workflow)
-            except ApiError:
-                return  # it has just ended
-        self.done["terminated"] += 1
-        self.terminated.add(workflow)
+        self.terminated.add(workflow)  # also where there is no answer, or an error: it may be ended all the same
         self.meddled.add(workflow)
+        try:
+            self.api.terminate(workflow)
+            self.done["terminated"] += 1
+        except ApiError:
+            self.done["terminate refused"] += 1
+            return
+        except NO_ANSWER:
+            self.done["terminated, without an answer"] += 1
         if self._chance.random() < 0.75:
             with contextlib.suppress(*NO_ANSWER):
                 self._begin_anew(self.api.workflow(workflow))

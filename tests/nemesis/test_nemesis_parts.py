@@ -23,6 +23,7 @@ from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
 
 from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
 from perago.ports import Phase
+from servers.json_api import Answer, ApiError
 
 HERE = Path(__file__).parent
 
@@ -102,6 +103,36 @@ def test_a_join_that_failed_too_soon_is_retried(workflows):
     workflows.api.workflow.return_value = {**FAILED, "tasks": [note, join]}
     workflows.look("b", meddle=False)
     workflows.api.retry.assert_called_once_with("w1")
+
+
+CUT_SHORT = {"referenceTaskName": "note_1", "status": "CANCELED", "retryCount": 1}
+
+
+@pytest.mark.parametrize("calm", [False, True])
+def test_what_nobody_ended_is_retried_but_not_in_the_calm(workflows, calm):
+    workflows.begin("b", calm=calm)
+    workflows.api.workflow.return_value = {"workflowId": "w1", "status": "TERMINATED", "tasks": [CUT_SHORT]}
+    workflows.look("b", meddle=False)
+    assert workflows.api.retry.called is not calm
+    assert ("b" in workflows.running) is not calm
+
+
+def test_what_the_person_ended_is_not_retried_unless_the_person_wants_it(workflows):
+    workflows.begin("b")
+    workflows._end("w1")
+    workflows.api.workflow.return_value = {"workflowId": "w1", "status": "TERMINATED", "tasks": [CUT_SHORT]}
+    workflows.look("b", meddle=False)
+    assert not workflows.api.retry.called
+    assert workflows.running == {}
+
+
+def test_a_retry_that_is_refused_is_looked_at_again(workflows):
+    workflows.begin("b")
+    workflows.api.retry.side_effect = ApiError("POST /retry", Answer(409, b""))
+    workflows.api.workflow.return_value = FAILED
+    workflows.look("b", meddle=False)
+    assert workflows.running == {"b": "w1"}
+    assert workflows.done["retry refused"] == 1
 
 
 def test_a_look_without_an_answer_is_made_again(workflows):
@@ -187,9 +218,10 @@ def test_what_the_person_ended_is_known_whether_it_is_begun_anew_or_not(workflow
     assert workflows.branches["b"].meddled == {"w1"}
 
 
-def test_what_the_person_may_have_ended_counts_as_ended(workflows):
+@pytest.mark.parametrize("error", [RemoteDisconnected("gone"), ApiError("DELETE /workflow", Answer(500, b""))])
+def test_what_the_person_may_have_ended_counts_as_ended(workflows, error):
     workflows.begin("b")
-    workflows.api.terminate.side_effect = workflows.api.workflow.side_effect = RemoteDisconnected("gone")
+    workflows.api.terminate.side_effect = workflows.api.workflow.side_effect = error
     workflows.terminate_one()
     assert workflows.branches["b"].terminated == workflows.branches["b"].meddled == {"w1"}
 
@@ -229,7 +261,9 @@ def test_a_secret_is_found_in_a_file_a_commit_and_a_result(tmp_path):
 
 
 def test_a_secret_on_a_command_line_is_found():
-    with subprocess.Popen([sys.executable, "-c", "input()", "hunter2"], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print('up', flush=True); input()", "hunter2"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"  # before that it may have no command line yet
         seen = [psutil.Process(process.pid)]
         assert len(list(secrets_on_command_lines(seen, ["hunter2"]))) == 1
         assert list(secrets_on_command_lines(seen, ["other"])) == []
