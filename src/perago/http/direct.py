@@ -25,14 +25,13 @@ from perago.http.forks import tell_forks
 from perago.http.reading import CutError, Incoming, read_answer
 from perago.http.retry import RetryPolicy
 from perago.http.session import (
-    CONNECT_SECONDS,
     MAX_ANSWER_BYTES,
     Answer,
     Request,
     call_repeatedly,
-    fault_of_tls,
     trusting,
 )
+from perago.http.translation import CONNECT_SECONDS, fault_of_tls
 
 T = TypeVar("T")
 

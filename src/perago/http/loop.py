@@ -19,9 +19,6 @@ AtEnd = Callable[[], Coroutine[Any, Any, None]]
 CANCEL_SECONDS = 5.0
 """How long a cancelled call may take to let go of what it holds."""
 
-LINGER_SECONDS = 0.02
-"""For connections that were closed with bytes still to be sent: their sockets close in one of the next rounds."""
-
 
 class LoopThread:
     """Runs coroutines for any number of threads, on one thread of its own that begins with the first of them.
@@ -101,7 +98,6 @@ def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
             loop.run_until_complete(at_end())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
-        loop.run_until_complete(asyncio.sleep(LINGER_SECONDS))
         loop.close()
 
 

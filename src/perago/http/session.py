@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import io
 import math
 import os
 import random
+import socket
 import ssl
+import sys
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,12 +26,17 @@ from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
 from perago.http.proxies import Proxy, proxy_for
 from perago.http.retry import RetryPolicy, retry_delay
-
-CONNECT_SECONDS = 10.0
-"""For a connection to stand, TLS included."""
+from perago.http.translation import CONNECT_SECONDS, translated
 
 STALL_SECONDS = 60.0
 """Without a byte arriving, whatever the deadline of the whole call."""
+
+UNSENT_SECONDS = 300.0
+"""For which a server may take none of the bytes sent to it before the system ends the connection (Linux). A call that
+was given up leaves its connection to asyncio, which would wait for ever for a server that stands still."""
+
+LET_GO_SECONDS = 1.0
+"""For sockets to close that were shut down; it takes two rounds of the loop."""
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of an answer that is read into memory. A page of 1,000 objects of the longest names is below 10 MiB."""
@@ -81,7 +88,7 @@ class Stream:
         Raises:
             HttpFault: it breaks off, or does not come.
         """
-        with _faults():
+        with translated():
             async for chunk in self._response.content.iter_any():
                 yield chunk
 
@@ -91,7 +98,7 @@ class Stream:
         Raises:
             HttpFault: it is longer than `limit`, or breaks off.
         """
-        with _faults():
+        with translated():
             return await _read(self._response, limit)
 
 
@@ -145,6 +152,7 @@ class HttpSession:
         self._our_headers = CIMultiDict(ours)
         self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
         self._client: aiohttp.ClientSession | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def call(self, request: Request, *, timeout: float) -> Answer:
         """Send a request, and read the answer into memory; again where that is safe and may help.
@@ -172,7 +180,7 @@ class HttpSession:
             total=timeout, sock_connect=CONNECT_SECONDS, sock_read=min(STALL_SECONDS, timeout)
         )
         async with self._turns:
-            with _faults():
+            with translated():
                 response = await self._send(request, stalled)
             try:
                 yield Stream(response)
@@ -184,16 +192,18 @@ class HttpSession:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+            await _let_go(self._sockets)
 
     def leave_to_parent(self) -> None:
         """See `forks.Forked`."""
         if self._client is not None:
             keep(self._client)
         self._client = None
+        self._sockets = weakref.WeakSet()  # to shut down one of those would end the parent's connection
         self._turns = asyncio.Semaphore(self._connections)  # who took turns there does not give them back here
 
     async def _once(self, request: Request, timeout: float) -> Answer:
-        with _faults():
+        with translated():
             response = await self._send(request, _deadline(timeout if timeout < 30 else math.ceil(timeout)))
             try:
                 body = await _read(response, MAX_ANSWER_BYTES)
@@ -235,7 +245,9 @@ class HttpSession:
     def _opened(self) -> aiohttp.ClientSession:
         if self._client is None:
             tell_forks(self)
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, keepalive_timeout=15.0)
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=self._tls, keepalive_timeout=15.0, socket_factory=self._new_socket
+            )
             self._client = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -245,6 +257,25 @@ class HttpSession:
             # By itself it sends a GET again when a connection is cut, and a poll takes something away each time.
             self._client._retry_connection = False  # noqa: SLF001 - there is no other way
         return self._client
+
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        if sys.platform == "linux":
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_SECONDS))
+        self._sockets.add(made)
+        return made
+
+
+async def _let_go(sockets: Iterable[socket.socket]) -> None:
+    """Have those close that still have bytes to send: asyncio waits for the other side to take them, for ever."""
+    left = [each for each in sockets if each.fileno() >= 0]
+    for each in left:
+        with suppress(OSError):  # the other side has gone
+            each.shutdown(socket.SHUT_RDWR)
+    deadline = time.monotonic() + LET_GO_SECONDS
+    while any(each.fileno() >= 0 for each in left) and time.monotonic() < deadline:
+        await asyncio.sleep(0.001)
 
 
 async def call_repeatedly(
@@ -343,68 +374,3 @@ def _retry_after(outcome: Answer | HttpFault) -> float | None:
     if isinstance(outcome, HttpFault):
         return None
     return retry_after_of(outcome.headers)
-
-
-class _faults:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more
-    """Translate what aiohttp raises. Its own texts can hold whole URLs, and a presigned one is a credential."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError):
-            raise _fault_of(error) from None
-
-
-_TLS = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError)
-_UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError, ConnectionError)
-
-
-def _fault_of(error: Exception) -> HttpFault:
-    if isinstance(error, _TLS):
-        return fault_of_tls(error)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return HttpFault(FaultKind.UNREACHABLE, f"the proxy answered {error.status}")
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return HttpFault(FaultKind.UNREACHABLE, f"the proxy cannot be reached: {_reason(error)}")
-    if isinstance(error, _UNREACHABLE):
-        return HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(error)}")
-    if isinstance(error, TimeoutError):
-        return HttpFault(FaultKind.TIMEOUT, "no whole answer in time")
-    if isinstance(error, _CUT):
-        return HttpFault(FaultKind.CUT, "the connection was cut before the whole answer came")
-    return HttpFault(FaultKind.MALFORMED, f"the answer is not HTTP as expected ({type(error).__name__})")
-
-
-def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if isinstance(error, TimeoutError):
-        return f"none in {CONNECT_SECONDS:g} s"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the host's name is not known"
-    return os.strerror(number) if isinstance(number, int) and number in errno.errorcode else type(error).__name__
-
-
-def fault_of_tls(error: Exception) -> HttpFault:
-    """What is wrong with a server's TLS, or its certificate."""
-    return HttpFault(FaultKind.TLS, f"no TLS connection: {_tls_reason(error)}")
-
-
-def _tls_reason(error: Exception) -> str:
-    for cause in (error, *_causes(error)):
-        verify = getattr(cause, "verify_message", None)
-        if isinstance(verify, str) and verify:
-            return verify
-        reason = getattr(cause, "reason", None)
-        if isinstance(reason, str) and reason:
-            return reason
-    return type(error).__name__
-
-
-def _causes(error: Exception) -> Iterable[object]:
-    yield getattr(error, "certificate_error", None)
-    yield getattr(error, "os_error", None)
-    yield error.__cause__

@@ -1,0 +1,80 @@
+"""What aiohttp raises, as faults of ours. Its own texts can hold whole URLs, and a presigned one is a credential."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from collections.abc import Iterable
+
+import aiohttp
+
+from perago.http.faults import FaultKind, HttpFault
+
+CONNECT_SECONDS = 10.0
+"""For a connection to stand, TLS included."""
+
+
+class translated:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more
+    """Translate what aiohttp raises. Its own texts can hold whole URLs, and a presigned one is a credential."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError):
+            raise _fault_of(error) from None
+
+
+_TLS = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError)
+_UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError, ConnectionError)
+
+
+def _fault_of(error: Exception) -> HttpFault:
+    if isinstance(error, _TLS):
+        return fault_of_tls(error)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return HttpFault(FaultKind.UNREACHABLE, f"the proxy answered {error.status}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return HttpFault(FaultKind.UNREACHABLE, f"the proxy cannot be reached: {_reason(error)}")
+    if isinstance(error, _UNREACHABLE):
+        return HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(error)}")
+    if isinstance(error, TimeoutError):
+        return HttpFault(FaultKind.TIMEOUT, "no whole answer in time")
+    if isinstance(error, _CUT):
+        return HttpFault(FaultKind.CUT, "the connection was cut before the whole answer came")
+    return HttpFault(FaultKind.MALFORMED, f"the answer is not HTTP as expected ({type(error).__name__})")
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if isinstance(error, TimeoutError):
+        return f"none in {CONNECT_SECONDS:g} s"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host's name is not known"
+    return os.strerror(number) if isinstance(number, int) and number in errno.errorcode else type(error).__name__
+
+
+def fault_of_tls(error: Exception) -> HttpFault:
+    """What is wrong with a server's TLS, or its certificate."""
+    return HttpFault(FaultKind.TLS, f"no TLS connection: {_tls_reason(error)}")
+
+
+def _tls_reason(error: Exception) -> str:
+    for cause in (error, *_causes(error)):
+        verify = getattr(cause, "verify_message", None)
+        if isinstance(verify, str) and verify:
+            return verify
+        reason = getattr(cause, "reason", None)
+        if isinstance(reason, str) and reason:
+            return reason
+    return type(error).__name__
+
+
+def _causes(error: Exception) -> Iterable[object]:
+    yield getattr(error, "certificate_error", None)
+    yield getattr(error, "os_error", None)
+    yield error.__cause__
