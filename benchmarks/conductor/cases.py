@@ -58,7 +58,16 @@ class Plan:
 
 
 TINY = Plan(
-    rounds=1, light=2, backlog=6, idle_seconds=1.0, attempts=2, theirs=1, file_slots=(1, 2), files=5, outside=False
+    rounds=1,
+    slots=2,
+    light=2,
+    backlog=6,
+    idle_seconds=1.0,
+    attempts=2,
+    theirs=1,
+    file_slots=(1, 2),
+    files=5,
+    outside=False,
 )
 """Shows that the benchmarks run, and nothing else."""
 

@@ -11,7 +11,7 @@ from benchmarks.conductor.workers import REFERENCE, RUNNER, THEIR_RUNNER, THEIR_
 from benchmarks.environments import NotInstalledError
 from benchmarks.parts import CannotMeasureError, Measured
 from servers import conductor_jar, lakefs_build
-from servers.conductor import ConductorServer
+from servers.conductor import JVM_OPTIONS, LASTING_JVM_OPTIONS, ConductorServer
 from servers.lakefs import LakeFSServer
 
 _ENVIRONMENTS = {THEIR_RUNNER: RUNNER, THEIR_WORKER: REFERENCE}
@@ -23,7 +23,8 @@ def measure(directory: Path, tiny: bool) -> Measured:
         raise CannotMeasureError(missing)
     results = Results(TINY if tiny else Plan())
     kinds = [kind for kind in all_kinds() if _is_there(kind, results)]
-    with ConductorServer(parent=directory) as server:
+    jvm_options = JVM_OPTIONS if tiny else LASTING_JVM_OPTIONS
+    with ConductorServer(jvm_options=jvm_options, parent=directory) as server:
         measuring = Measuring(results, directory, server, kinds)
         measuring.light()
         measuring.idle()
