@@ -95,7 +95,7 @@ class Branch:
         for workflow in self.workflows:
             for task in tasks_of(workflow):
                 ref = None if task["referenceTaskName"] in WRITERS else output_ref(task)
-                if ref not in (None, task["inputData"]["workspace"]["ref"]):
+                if ref is not None and ref != task["inputData"]["workspace"]["ref"]:
                     yield f"{_of(workflow, task)} completed with {ref}, which is not its input"
 
     def _over_others(self) -> Iterator[str]:
@@ -252,7 +252,8 @@ class Branch:
     def _is_refused_rightly(self, task: Any, workflow: str) -> bool:
         reason = task["reasonForIncompletion"]
         ids = [commit["id"] for commit in self.log]
-        since = self.log[: ids.index(task["inputData"]["workspace"]["ref"])]
+        base = task["inputData"]["workspace"]["ref"]
+        since = self.log[: ids.index(base)] if base in ids else []
         others = [commit for commit in since if self._counts_for_no_task(commit)]
         conflict = _CONFLICT.search(reason)
         if conflict is not None:

@@ -79,6 +79,18 @@ def test_a_history_as_it_should_be_has_no_faults(branch):
     assert branch.faults() == []
 
 
+def test_a_try_that_was_handed_out_without_a_workspace_may_fail(branch):
+    """Conductor makes an input anew for each try, of the newest try of the task before, which may be under way."""
+    malformed = {**task("count", "FAILED", "1"), "inputData": {"workspace": None}}
+    branch.workflows[0]["tasks"].insert(1, malformed)
+    assert branch.faults() == []
+
+
+def test_a_refusal_for_a_commit_that_is_not_on_the_branch_is_found(branch):
+    branch.workflows[1]["tasks"][1]["inputData"]["workspace"]["ref"] = commit_id("f")
+    assert any("finish of w2 ended FAILED" in fault for fault in branch.faults())
+
+
 def lose_a_head(branch):
     branch.seen.add(commit_id("9"))
 
