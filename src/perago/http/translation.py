@@ -16,7 +16,7 @@ CONNECT_SECONDS = 10.0
 
 
 class translated:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more
-    """Translate what aiohttp raises. Its own texts can hold whole URLs, and a presigned one is a credential."""
+    """A `with` block out of which comes an `HttpFault` where aiohttp, or the system, raised something."""
 
     __slots__ = ()
 
