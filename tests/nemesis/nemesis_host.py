@@ -13,6 +13,11 @@ import nemesis_hook
 import psutil
 from start_support import StartedWorker
 
+from perago.settings.config import RuntimeConfig
+from perago.workspace import janitor
+from perago.workspace.directory import NEW_PREFIX, OWNER_FILE
+from perago.workspace.owner import OwnerMarker
+
 END_SECONDS = 30.0
 """For what a killed supervisor leaves to go: a second is enough, on a machine with time."""
 
@@ -128,3 +133,16 @@ def resume(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
             continue
+
+
+def left_in(root: Path) -> list[Path]:
+    """What a workspace root has when nobody works there any more, but for what goes in time.
+
+    Whoever is killed before they have said whose a new directory is leaves one as if somebody were just making it. So
+    the janitor takes it when it is a day old, and not before; it is seen to here that it does.
+    """
+    left = [path for path in root.iterdir() if path.name != "supervisor"]
+    unnamed = [path for path in left if path.name.startswith(NEW_PREFIX) and not OwnerMarker.read(path / OWNER_FILE)]
+    age = RuntimeConfig.model_fields["workspace_gc_ttl"].default.total_seconds()
+    janitor.sweep(root, age, time.time() + 2 * age)
+    return [path for path in left if path not in unnamed or path.exists()]

@@ -14,7 +14,7 @@ from pathlib import Path
 import nemesis_hook
 import pytest
 from nemesis_cells import CONDUCTOR_CALLS, LAKEFS_CALLS
-from nemesis_host import Host
+from nemesis_host import Host, left_in
 from nemesis_judge import journal_faults
 from nemesis_proxy import SpoiledTraffic
 from nemesis_recovery import percentile, recoveries
@@ -194,7 +194,7 @@ def _orphans(lakefs, repository, hosts, directory):
         store.close()
     for finding in examine(directory / "cache", _Later()):
         finding.mend()
-    left = [path for host in hosts for path in host.root.iterdir() if path.name != "supervisor"]
+    left = [path for host in hosts for path in left_in(host.root)]
     left += (directory / "cache").glob(f"*/{PARTIAL}/*")
     left += [path for host in hosts for path in host.root.glob("supervisor/undelivered/*")]
     return [f"{path} is left" for path in left] + [

@@ -8,6 +8,8 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from http.client import RemoteDisconnected
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,12 +19,14 @@ import nemesis_workflows
 import psutil
 import pytest
 from nemesis_cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
+from nemesis_host import left_in
 from nemesis_recovery import Blow, percentile, recoveries
 from nemesis_run import Nemesis, Scale
 from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
 
 from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
 from perago.ports import Phase
+from perago.workspace.owner import OwnerMarker
 from servers.json_api import Answer, ApiError
 
 HERE = Path(__file__).parent
@@ -269,6 +273,17 @@ def test_a_secret_on_a_command_line_is_found():
         assert list(secrets_on_command_lines(seen, ["other"])) == []
         process.communicate(b"\n")
     assert list(secrets_on_command_lines(seen, ["hunter2"])) == [], "it has gone"
+
+
+def test_a_directory_that_names_nobody_yet_goes_in_time_and_all_else_is_left(tmp_path):
+    for name in ("supervisor", f".new-{1:032x}", f".new-{2:032x}", "task-e1", "other"):
+        (tmp_path / name / "workspace").mkdir(parents=True)
+    (tmp_path / f".new-{1:032x}" / ".owner.json.e18b152c753ebfeb").touch()  # as an hour's run left it
+    marker = OwnerMarker.of_this_process(worker_id="w", task_id="t", execution_id="e", now=datetime.now(UTC))
+    for name, owner in ((f".new-{2:032x}", marker), ("task-e1", replace(marker, pid=2**22 + 1))):
+        owner.write(tmp_path / name / "owner.json")
+    assert sorted(path.name for path in left_in(tmp_path)) == [f".new-{2:032x}", "other", "task-e1"]
+    assert not (tmp_path / f".new-{1:032x}").exists()
 
 
 def test_an_order_is_obeyed_once_by_whoever_comes_first(tmp_path, monkeypatch):
