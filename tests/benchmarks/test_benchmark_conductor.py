@@ -1,5 +1,7 @@
 """What is said of workers that were measured: against whom, and whether it is what is to be reached."""
 
+from dataclasses import replace
+
 from benchmarks.conductor.cases import TINY, Idle, Results, Round
 from benchmarks.conductor.report import report, short
 from benchmarks.conductor.workers import PROCESSES, THEIR_RUNNER, THEIR_WORKER, THREADS, Memory
@@ -15,7 +17,7 @@ def results(**ours):
         THEIR_RUNNER.title: Round(0.05, 100.0, 0.002),
         THEIR_WORKER.title: Round(0.06, 50.0, 0.004),
     }
-    made = Results(TINY, without_files="needs a server")
+    made = Results(replace(TINY, slots=4), without_files="needs a server")
     for title, figures in measured.items():
         slower = Round(figures.latency * 2, figures.rate / 2, figures.cpu * 2)
         made.rounds[title] = [figures, slower]
