@@ -14,12 +14,12 @@ MINUTES ?= 4
 TARGET ?= test
 SECONDS ?= 60
 SEEDS ?= 10000
-JOBS ?= 2
+JOBS ?= 3
 PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py tests/lakefs/test_lakefs_fault_sweep.py
 AT_LENGTH = PERAGO_PROVE=full PERAGO_TEST_SCHEDULES=$(SEEDS) PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 \
 	PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=$(MINUTES)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PIN := uv pip compile --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet
+PIN := uv pip compile --generate-hashes --no-strip-extras --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet
 COMPILE := $(PIN) pyproject.toml --extra lakefs
 KUBERNETES := 1.29.0 1.32.0 1.37.0
 
@@ -68,8 +68,8 @@ fuzz: $(DEV) ## Hunt for inputs that break a parser, guided by coverage (TARGET=
 	@$(PIP) install 'atheris>=3,<4'
 	$(BIN)/python tests/fuzz/fuzz.py '$(TARGET)' --seconds $(SECONDS)
 
-simulate: $(DEV) ## Simulate schedules, and judge each (SEEDS=10000, or SEEDS=100:200, JOBS=2)
-	@$(BIN)/python -m perago.testing.simulator $(SEEDS) --jobs $(JOBS)
+simulate: $(DEV) ## Simulate schedules, and judge each (SEEDS=10000, or SEEDS=100:200, CORES=all)
+	@$(BIN)/python -m perago.testing.simulator $(SEEDS) $(if $(CORES),--jobs $(CORES))
 
 check: lint types layers ## Check lint, types and layering
 

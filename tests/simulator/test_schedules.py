@@ -21,6 +21,7 @@ def simulated(seeds):
     """What the program tells of these seeds, and what it says of those that failed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     command = [sys.executable, "-m", "perago.testing.simulator", f"{seeds.start}:{seeds.stop}", "--jobs", "1"]
+    command += ["--core", os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done.stderr

@@ -13,7 +13,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from perago.testing.simulator.plan import CELLS, Plan, make_plan
-from perago.testing.simulator.run import Figures, Simulated, scratch, simulate, simulate_all
+from perago.testing.simulator.run import (
+    Figures,
+    Simulated,
+    keep_to_core,
+    keep_to_next_core,
+    scratch,
+    simulate,
+    simulate_all,
+)
 from perago.testing.simulator.shrink import shrink
 
 MODULE = "perago.testing.simulator"
@@ -26,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     if asked.seed is not None:
         return _show(asked.seed, asked.without, shrunk=asked.shrink)
-    figures = _simulate(_seeds(asked.seeds), asked.jobs)
+    figures = _simulate(_seeds(asked.seeds), asked.jobs, asked.core)
     print(json.dumps(describe(figures)))
     _tell(figures)
     return 1 if figures.failed or figures.scarce else 0
@@ -52,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {MODULE}", description="Simulate Perago: each seed is a schedule."
     )
     parser.add_argument("seeds", nargs="?", default="1000", help="a number of them, or FROM:TO (TO left out)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, each on a core of its own")
+    parser.add_argument("--core", type=int, help="with --jobs 1: number of the core to keep to")
     parser.add_argument("--seed", type=int, help="show this one, step by step")
     parser.add_argument("--without", default="", help="with --seed: incidents to leave out, as 0,3")
     parser.add_argument("--shrink", action="store_true", help="with --seed: leave out what its failure does not need")
@@ -64,13 +73,19 @@ def _seeds(text: str) -> range:
     return range(int(first), int(last)) if colon else range(int(first))
 
 
-def _simulate(seeds: range, jobs: int) -> Figures:
+def _simulate(seeds: range, jobs: int, core: int | None) -> Figures:
     figures, began = Figures(), time.monotonic()
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     if jobs == 1:
+        if core is not None:
+            keep_to_core(core)
         figures.merge(simulate_all(seeds))
     else:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        numbers = context.SimpleQueue()
+        for number in range(jobs):
+            numbers.put(number)
+        with ProcessPoolExecutor(jobs, context, keep_to_next_core, (numbers,)) as pool:
             for part in pool.map(simulate_all, chunks):
                 figures.merge(part)
     figures.seconds = time.monotonic() - began
