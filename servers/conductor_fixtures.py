@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from servers import conductor_jar
 from servers import desk as desks
-from servers.conductor import ConductorServer
+from servers.conductor import SPARING, ConductorServer
 from servers.conductor_api import ConductorApi
 from servers.fixtures import output_shown
 
@@ -39,7 +40,7 @@ Conductor = ConductorServer | GivenConductor
 def pytest_configure(config: pytest.Config) -> None:
     """Where several processes share the tests, their parent keeps the server that they share: it is a large one."""
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        desk = desks.Desk(ConductorServer)
+        desk = desks.Desk(_started)
         config.add_cleanup(desk.close)
         os.environ[desks.ADDRESS_VARIABLE] = desk.address
 
@@ -64,7 +65,7 @@ def conductor_server() -> Iterator[Conductor]:
     if desk:
         yield GivenConductor(desks.ask(desk))
         return
-    with ConductorServer() as server:
+    with _started() as server:
         yield server
 
 
@@ -80,7 +81,11 @@ def start_conductor() -> Iterator[Callable[..., ConductorServer]]:
     """Starts servers of the test's own, which it may stop, kill and start again; takes what ConductorServer takes."""
     _need_a_jar()
     with contextlib.ExitStack() as servers:
-        yield lambda **arguments: servers.enter_context(ConductorServer(**arguments))
+        yield lambda **arguments: servers.enter_context(_started(**arguments))
+
+
+def _started(*, settings: Mapping[str, str] | None = None, **arguments: Any) -> ConductorServer:
+    return ConductorServer(settings={**SPARING, **(settings or {})}, **arguments)
 
 
 def _need_a_jar() -> None:
@@ -96,7 +101,7 @@ def _what_is_missing() -> str:
     if missing:
         return missing
     try:
-        conductor_jar.jar()
+        conductor_jar.program()
     except conductor_jar.FetchError as exc:
         return f"needs the Conductor server, which could not be fetched: {exc}"
     return ""

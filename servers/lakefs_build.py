@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from servers.once import one_at_a_time
+from servers.once import cache_directory, one_at_a_time
 
 VERSION = "1.84.0"
 MODULE = f"github.com/treeverse/lakefs@v{VERSION}"
@@ -26,8 +25,7 @@ class BuildError(RuntimeError):
 
 def kept_in() -> Path:
     """Where the programs of this version are kept, whether they are there or not."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "perago" / "servers" / f"lakefs-{VERSION}"
+    return cache_directory() / f"lakefs-{VERSION}"
 
 
 def is_built() -> bool:

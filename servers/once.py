@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def cache_directory() -> Path:
+    """Where it is kept, by the user's own setting or in the usual place; may not be there yet."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "perago" / "servers"
 
 
 @contextlib.contextmanager

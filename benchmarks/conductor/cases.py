@@ -31,7 +31,9 @@ class Plan:
     """What one run does.
 
     Attributes:
-        rounds: in each, all workers take turns.
+        rounds: in each, all workers take turns, and another begins.
+        warming: free tasks of each worker before the first round: the JVM's second compiler is at work for some
+            thousand in all, and the server gets faster all along.
         slots: of each worker, for free tasks.
         light: tasks that come now and then, in a round; pause: seconds before each, between these two.
         backlog: tasks that are queued at once, in a round.
@@ -42,7 +44,8 @@ class Plan:
         outside: whether others are measured too, each in an environment that is made for it.
     """
 
-    rounds: int = 3
+    rounds: int = 4
+    warming: int = 600
     slots: int = 4
     light: int = 12
     pause: tuple[float, float] = (0.1, 0.7)
@@ -59,6 +62,7 @@ class Plan:
 
 TINY = Plan(
     rounds=1,
+    warming=3,
     slots=2,
     light=2,
     backlog=6,
@@ -150,18 +154,19 @@ class Measuring:
 
     def light(self) -> None:
         """Free tasks, now and then and many at once."""
-        for number in range(self._plan.rounds + 1):
-            for kind in self._kinds:
-                self._say(f"round {number} of {self._plan.rounds}: {kind.title}")
-                counts = number > 0  # the first round warms the server
-                light, backlog = (self._plan.light, self._plan.backlog) if counts else (2, self._plan.backlog // 2)
+        for kind in self._kinds:
+            self._say(f"{self._plan.warming} tasks before all rounds: {kind.title}")
+            with self._worker(kind, LIGHT, self._plan.slots) as (_, desk):
+                desk.warm_up(_texts(self._plan.warming))
+        for number in range(self._plan.rounds):
+            for kind in _from(self._kinds, number):
+                self._say(f"round {number + 1} of {self._plan.rounds}: {kind.title}")
                 with self._worker(kind, LIGHT, self._plan.slots) as (_, desk):
-                    latencies = desk.now_and_then(_texts(light), self._source, self._plan.pause)
-                    rate, cpu = desk.backlog(_texts(backlog))
-                if counts:
-                    self._results.latencies.setdefault(kind.title, []).extend(latencies)
-                    taken = Round(statistics.median(latencies), rate, cpu)
-                    self._results.rounds.setdefault(kind.title, []).append(taken)
+                    latencies = desk.now_and_then(_texts(self._plan.light), self._source, self._plan.pause)
+                    rate, cpu = desk.backlog(_texts(self._plan.backlog))
+                self._results.latencies.setdefault(kind.title, []).extend(latencies)
+                taken = Round(statistics.median(latencies), rate, cpu)
+                self._results.rounds.setdefault(kind.title, []).append(taken)
 
     def idle(self) -> None:
         """All workers have nothing to do at the same time: none takes from another what matters."""
@@ -249,8 +254,14 @@ class Measuring:
 
 
 def all_kinds() -> list[Kind]:
-    """In the order in which they take turns."""
+    """In the order in which they take turns in the first round."""
     return [PROCESSES, THEIR_RUNNER, THREADS, THEIR_WORKER]
+
+
+def _from(kinds: list[Kind], number: int) -> list[Kind]:
+    """All of them, beginning with another one in each round: who always comes first has the server at its coldest."""
+    first = number % len(kinds)
+    return kinds[first:] + kinds[:first]
 
 
 def _texts(number: int) -> list[Inputs]:

@@ -18,10 +18,11 @@ IDLE_PART = 0.01
 """What is to be reached, of the reference's latency, of conductor-python's rate and CPU, and by itself."""
 
 _ABOUT = """\
-All workers take turns on one server; each is started anew in each round, does some tasks that do not count, and has
-the machine's other loads beside it. **Perago, processes** and **Perago, threads** are `perago start` in its two modes,
-**conductor-python** is that package's own runner, **the reference** is `perago start` of the release on PyPI; all as
-they are by default, with as many slots.
+All workers take turns on one server, beginning with another one in each round; each is started anew in each round,
+does some tasks that do not count, and has the machine's other loads beside it. Before the first round each has done
+some hundred tasks, for the server is slower while its second compiler is at work. **Perago, processes** and **Perago,
+threads** are `perago start` in its two modes, **conductor-python** is that package's own runner, **the reference** is
+`perago start` of the release on PyPI; all as they are by default, with as many slots.
 
 *Latency* is of a free task that does nothing: from the creation of its workflow to its completion, by the server's
 clock, one after another with pauses between. *Rate*: tasks are queued while the worker is stopped by a signal, and

@@ -56,7 +56,10 @@ class Distributions:
     def unpack_sdist(self, directory: Path) -> Path:
         """The project, as it comes with the sdist."""
         with tarfile.open(self.sdist) as archive:
-            archive.extractall(directory, filter="data")
+            if hasattr(tarfile, "data_filter"):
+                archive.extractall(directory, filter="data")
+            else:  # Python 3.11.0 to 3.11.3 know no filters; the archive is our own
+                archive.extractall(directory)
         return directory / self.sdist.name.removesuffix(".tar.gz")
 
     def metadata(self) -> Message:

@@ -98,6 +98,51 @@ def test_another_local_repository_is_taken_from_mavens_settings(machine, tmp_pat
     assert (code, Path(output.strip()).is_relative_to(elsewhere)) == (0, True)
 
 
+UNPACKING_JAVA = """#!/bin/sh
+echo 'openjdk version "21.0.5" 2026-01-20' >&2
+[ "$1" = -version ] && exit
+echo "$@" >> "$CALLS"
+[ -e "$FAIL" ] && { echo "zip END header not found" >&2; exit 1; }
+sleep 0.3
+mkdir -p "$6"
+echo small > "$6/conductor-server-3.32.3-boot.jar"
+"""
+
+
+@pytest.fixture
+def machine_with_a_jar(machine, tmp_path):
+    add_program(tmp_path / "java-21" / "bin" / "java", UNPACKING_JAVA)
+    jar = tmp_path / "home" / ".m2/repository/org/conductoross/conductor-server/3.32.3/conductor-server-3.32.3-boot.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_text("large")
+    return {**machine, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def start_unpacking(machine):
+    command = [sys.executable, "-c", "from servers import conductor_jar; print(conductor_jar.program())"]
+    return subprocess.Popen(command, cwd=ROOT, env=machine, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_of_starts_at_once_one_unpacks(machine_with_a_jar, tmp_path):
+    killed = tmp_path / "cache" / "perago" / "servers" / ".conductor-3.32.3-killed"
+    killed.mkdir(parents=True)
+    results = [finish(one) for one in [start_unpacking(machine_with_a_jar) for _ in range(3)]]
+    assert {Path(output.strip()).read_text() for _, output, _ in results} == {"small\n"}
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+    assert not killed.exists()
+
+
+def test_what_cannot_be_unpacked_leaves_nothing_and_says_why(machine_with_a_jar, tmp_path):
+    (tmp_path / "fail").touch()
+    code, _, errors = finish(start_unpacking(machine_with_a_jar))
+    assert code == 1
+    assert "zip END header not found" in errors
+    assert "remove it if it is damaged" in errors
+    (tmp_path / "fail").unlink()
+    _, output, _ = finish(start_unpacking(machine_with_a_jar))
+    assert Path(output.strip()).read_text() == "small\n"
+
+
 @pytest.mark.parametrize(("said", "version"), [("25.0.1", 25), ("21", 21), ("17.0.15", 17), ("1.8.0_402", 1)])
 def test_the_version_of_a_java_is_what_it_says(tmp_path, said, version):
     assert version_of(add_java(tmp_path, said)) == version

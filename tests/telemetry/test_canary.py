@@ -57,6 +57,7 @@ IN_ENDPOINT = "canary-in-the-endpoint-62df"
 
 def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lakefs_repository, tmp_path):
     lakefs_repository.commit_files("main", {"readme.txt": b"data"})
+    lakefs_repository.branch("other", "main")  # or whoever comes second would fail for what the first one published
     variables = {
         **CANARIES,
         "LAKECTL_SERVER_ENDPOINT_URL": lakefs_server.url,
@@ -70,9 +71,10 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
     with start("-j", "2", **variables) as worker:
         worker.wait_ready()
         url = address_of(worker)
+        main, other = (workspace(lakefs_repository, branch) for branch in ("main", "other"))
         flows = [
-            flow.start("tell.trace", {"text": CANARIES["CANARY_DB_PASSWORD"]}, workspace=workspace(lakefs_repository)),
-            flow.start("tell.secrets", {"text": SLIPS}, workspace=workspace(lakefs_repository)),
+            flow.start("tell.trace", {"text": CANARIES["CANARY_DB_PASSWORD"]}, workspace=main),
+            flow.start("tell.secrets", {"text": SLIPS}, workspace=other),
         ]
         ended = [conductor.wait_for_end(each, 120)["status"] for each in flows]
         assert ended == ["COMPLETED", "FAILED"]
@@ -151,9 +153,8 @@ def command_line_of(process: psutil.Process) -> str:
     return ""
 
 
-def workspace(repository) -> dict[str, str]:
-    ref = repository.head("main")
-    return {"repository": repository.name, "branch": "main", "refType": "commit", "ref": ref}
+def workspace(repository, branch: str) -> dict[str, str]:
+    return {"repository": repository.name, "branch": branch, "refType": "commit", "ref": repository.head(branch)}
 
 
 def files_of(root: Path) -> dict[str, str]:
