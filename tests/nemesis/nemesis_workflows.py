@@ -31,6 +31,9 @@ their end."""
 PATIENCE_SECONDS = 60.0
 """The age up to which the person terminates a workflow. An older one may hang, and would be hidden by that."""
 
+MOST_RETRIES = 5
+"""Of a workflow that nobody ended."""
+
 NO_ANSWER = (OSError, HTTPException)
 """What a call raises that got none, as on a machine that stands still for a while."""
 
@@ -64,6 +67,7 @@ class Workflows:
         self.ordered_at = 0.0
         self.done: Counter[str] = Counter()
         self._began: dict[str, float] = {}
+        self._retries: Counter[str] = Counter()
         self._chance, self._password = chance, password
         self._tasks = [task for module in MODULES for task in load_module_tasks(module)]
         taskdefs = [build_taskdef(task) for task in self._tasks]
@@ -116,8 +120,10 @@ class Workflows:
             if _has_lost_its_join(found) and not is_calm:
                 self._end(workflow)
                 self.done["ended, as it had lost its join"] += 1
-        elif (_failed_for_nobody(found) or self._was_ended_by_nobody(found)) and not is_calm:
+        elif _failed_for_nobody(found) and not is_calm:
             self._retry(found)
+        elif self._was_ended_by_nobody(found) and not is_calm:
+            self._retry_or_leave(found)
         elif meddle and workflow not in self.meddled and self._chance.random() < MEDDLE_SHARE:
             self._begin_anew(found)
         else:
@@ -129,6 +135,19 @@ class Workflows:
         it looks at it before it is retried.
         """
         return found["status"] == "TERMINATED" and found["workflowId"] not in self.terminated
+
+    def _retry_or_leave(self, found) -> None:
+        """In rare cases each retry ends at once as the workflow did: Conductor had made a try in that very moment,
+        which it never queues, and finds cancelled again at every retry. Nobody can bring such a workflow to its end.
+        """
+        workflow = found["workflowId"]
+        self._retries[workflow] += 1
+        if self._retries[workflow] <= MOST_RETRIES:
+            self._retry(found)
+            return
+        self.meddled.add(workflow)
+        self.terminated.add(workflow)
+        self.done["left TERMINATED, as retries ended so too"] += 1
 
     def _retry(self, found) -> None:
         """What a person does with a workflow that did not end as it should; it is looked at again if it is refused."""

@@ -22,7 +22,7 @@ from nemesis_cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, pro
 from nemesis_host import left_in
 from nemesis_recovery import Blow, percentile, recoveries
 from nemesis_run import Nemesis, Scale
-from nemesis_workflows import PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
+from nemesis_workflows import MOST_RETRIES, PATIENCE_SECONDS, RETRIES, Workflows, notes, steps
 
 from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
 from perago.ports import Phase
@@ -128,6 +128,19 @@ def test_what_the_person_ended_is_not_retried_unless_the_person_wants_it(workflo
     workflows.look("b", meddle=False)
     assert not workflows.api.retry.called
     assert workflows.running == {}
+
+
+def test_what_ends_again_after_each_retry_is_left_at_last(workflows):
+    """A try that Conductor made in the moment in which it ended the workflow is never queued: a retry ends at once."""
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {"workflowId": "w1", "status": "TERMINATED", "tasks": [CUT_SHORT]}
+    for _ in range(MOST_RETRIES + 2):
+        assert "b" in workflows.running
+        workflows.look("b", meddle=False)
+    assert "b" not in workflows.running
+    assert workflows.api.retry.call_count == MOST_RETRIES
+    assert "w1" in workflows.terminated & workflows.meddled
+    assert workflows.done["left TERMINATED, as retries ended so too"] == 1
 
 
 def test_a_retry_that_is_refused_is_looked_at_again(workflows):
