@@ -222,3 +222,19 @@ def test_closing_unwinds_every_actor(baton):
 def test_nobody_reruns_a_workflow_while_a_report_of_it_is_under_way(fast_path):
     """The model's residual case, which this schedule had."""
     assert simulate(make_plan(9969), fast_path / "one").broken == ()
+
+
+KEEPING = """
+import os
+from perago.testing.simulator.run import keep_to_core
+before = sorted(os.sched_getaffinity(0))
+keep_to_core(len(before))  # the number after the last
+print(before[0], *os.sched_getaffinity(0))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, which lets a process choose its cores")
+def test_a_simulation_keeps_to_one_core():
+    done = subprocess.run([sys.executable, "-c", KEEPING], capture_output=True, text=True, timeout=60, check=True)
+    wanted, *kept = done.stdout.split()
+    assert kept == [wanted]
