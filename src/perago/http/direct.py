@@ -5,42 +5,26 @@ For small calls of many threads to one server. There is no proxy here, and no st
 
 from __future__ import annotations
 
-import functools
 import os
-import select
-import socket
 import ssl
 import threading
 import time
 import weakref
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
 from yarl import URL
 
-from perago.http.faults import FaultKind, HttpFault
+from perago.http.connection import Connection, Origin
 from perago.http.forks import tell_forks
-from perago.http.reading import CutError, Incoming, read_answer
 from perago.http.retry import RetryPolicy
-from perago.http.session import (
-    MAX_ANSWER_BYTES,
-    Answer,
-    Request,
-    call_repeatedly,
-    trusting,
-)
-from perago.http.translation import CONNECT_SECONDS, fault_of_tls
+from perago.http.session import Answer, Request, call_repeatedly, trusting
 
 T = TypeVar("T")
 
 KEPT_SECONDS = 15.0
 """A connection that was idle for longer is not used again: servers close them, some after 20 s."""
-
-_CHUNK = 64 * 1024
-
-Origin = tuple[str, str, int]
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -87,8 +71,8 @@ class DirectSession:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._turns = threading.Semaphore(self._connections)
-        self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
         self._end = weakref.finalize(self, _close_all, self._idle)
 
     async def call(self, request: Request, *, timeout: float) -> Answer:
@@ -128,11 +112,11 @@ class DirectSession:
             self._give_back(connection, keep=keep)
         return answer
 
-    def _connected(self, url: URL, deadline: float) -> _Connection:
+    def _connected(self, url: URL, deadline: float) -> Connection:
         origin = (url.scheme, url.raw_host or "", url.port or 80)
         connection = self._kept(origin)
         if connection is None:
-            connection = _Connection(origin, self._context(url), deadline)
+            connection = Connection(origin, self._context(url), deadline)
         with self._lock:
             if not self._closed:
                 self._busy.add(connection)
@@ -140,7 +124,7 @@ class DirectSession:
         connection.close()
         raise RuntimeError("the session is closed")
 
-    def _kept(self, origin: Origin) -> _Connection | None:
+    def _kept(self, origin: Origin) -> Connection | None:
         """One that is idle and still stands; those that do not are closed."""
         while True:
             with self._lock:
@@ -148,11 +132,11 @@ class DirectSession:
                 if found is None:
                     return None
                 self._idle.remove(found)
-            if found.stands():
+            if found.idle_seconds <= KEPT_SECONDS and found.stands():
                 return found
             found.close()
 
-    def _give_back(self, connection: _Connection, *, keep: bool) -> None:
+    def _give_back(self, connection: Connection, *, keep: bool) -> None:
         with self._lock:
             self._busy.discard(connection)
             if keep and not self._closed:
@@ -183,121 +167,10 @@ class ThreadLock:
         self._lock.release()
 
 
-class _Connection:
-    """A connection to a server, for one call after the other.
-
-    Raises:
-        HttpFault: there is none.
-    """
-
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> None:
-        self.origin = origin
-        self._used = 0.0
-        _, host, port = origin
-        seconds = min(CONNECT_SECONDS, _left(deadline))
-        try:
-            self._socket = socket.create_connection((host, port), seconds)
-        except OSError as exc:
-            raise HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(exc)}") from None
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is None:
-            return
-        try:
-            self._socket = tls.wrap_socket(self._socket, server_hostname=host)
-        except OSError as exc:
-            self._socket.close()
-            raise fault_of_tls(exc) from None
-
-    def stands(self) -> bool:
-        """Whether it can be used again: it is young, and the server has not closed it."""
-        if time.monotonic() - self._used > KEPT_SECONDS:
-            return False
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
-        return not poller.poll(0)  # nothing was asked for: what can be read now is its end
-
-    def exchange(self, request: Request, common: Mapping[str, str], deadline: float) -> tuple[Answer, bool]:
-        """Send a request and read the answer; says whether the connection can be used again.
-
-        Raises:
-            HttpFault: there is no whole answer.
-        """
-        incoming = Incoming(lambda: self._received(deadline))
-        try:
-            self._socket.settimeout(_left(deadline))
-            self._socket.sendall(_written(request, common))
-            head, body = read_answer(incoming, request.method, MAX_ANSWER_BYTES)
-        except TimeoutError:
-            raise HttpFault(FaultKind.TIMEOUT, "no whole answer in time") from None
-        except (OSError, CutError):
-            raise HttpFault(FaultKind.CUT, "the connection was cut before the whole answer came") from None
-        except ValueError as exc:
-            raise HttpFault(FaultKind.MALFORMED, f"the answer is not HTTP as expected: {exc}") from None
-        if len(body) > MAX_ANSWER_BYTES:
-            fault = f"the answer has more than {MAX_ANSWER_BYTES} bytes, which is the limit"
-            raise HttpFault(FaultKind.MALFORMED, fault)
-        self._used = time.monotonic()
-        return Answer(head.status, head.headers, body), head.keeps and incoming.is_empty
-
-    def _received(self, deadline: float) -> bytes:
-        self._socket.settimeout(_left(deadline))
-        return self._socket.recv(_CHUNK)
-
-    def cut(self) -> None:
-        """End the call under way, from another thread."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _written(request: Request, common: Mapping[str, str]) -> bytes:
-    """A request as it is sent.
-
-    Raises:
-        ValueError: a header holds what would end it.
-    """
-    url, body = request.url, request.body or b""
-    if not isinstance(body, bytes):
-        raise TypeError("a body in pieces is for `session`")
-    first = _line(f"{request.method} {url.raw_path_qs} HTTP/1.1")
-    headers = _headers(url.authority, tuple(common.items()), tuple(request.headers.items()))
-    length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
-    return f"{first}{headers}{length}\r\n".encode("latin-1") + body
-
-
-@functools.lru_cache(maxsize=64)  # calls differ in their first line
-def _headers(host: str, common: tuple[tuple[str, str], ...], own: tuple[tuple[str, str], ...]) -> str:
-    headers = {"Host": host, **dict(common), **dict(own)}
-    return "".join(_line(f"{name}: {value}") for name, value in headers.items())
-
-
-def _line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("a header holds a control character")
-    return f"{text}\r\n"
-
-
 async def _sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return f"none in {CONNECT_SECONDS:g} s"
-    if isinstance(error, socket.gaierror):
-        return "the host's name is not known"
-    return os.strerror(error.errno) if error.errno is not None else type(error).__name__
-
-
-def _close_all(connections: list[_Connection]) -> None:
+def _close_all(connections: list[Connection]) -> None:
     while connections:
         connections.pop().close()

@@ -22,6 +22,7 @@ MAX_LINE_CHARACTERS = 64 * 1024
 SWEEP_SECONDS = 600.0
 """How often old files are looked for, while lines are written."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -49,7 +50,7 @@ class JsonLinesFormatter(logging.Formatter):
             line |= mask_json(fields)
         if record.exc_info:
             line["traceback"] = mask_text(self.formatException(record.exc_info))[-MAX_LINE_CHARACTERS:]
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _ENCODER.encode(line)
 
 
 class JsonLinesFile(logging.Handler):

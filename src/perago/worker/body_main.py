@@ -18,10 +18,8 @@ from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
 from perago.trace_context import trace_context_of
-from perago.worker.messages import TO_BODY, Decoder, Failure, Result, Start
+from perago.worker.messages import CHUNK_BYTES, TO_BODY, Decoder, Failure, Result, Start
 from perago.worker.outbox import Outbox, OutboxMetrics, failure_of, raise_terminated, send_logs_to
-
-_CHUNK = 256 * 1024
 
 
 def run_body(channel: socket.socket) -> None:
@@ -94,7 +92,7 @@ class _Calls:
                     self._cancelled.set()
 
     def _receive(self) -> bytes:
-        data = self._channel.recv(_CHUNK)
+        data = self._channel.recv(CHUNK_BYTES)
         if not data:
             raise EOFError("the attempt's process has gone")
         return data

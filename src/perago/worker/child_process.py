@@ -14,7 +14,7 @@ from typing import Self
 import perago
 from perago.errors import TaskExecutionError
 from perago.worker import reaper
-from perago.worker.messages import Decoder
+from perago.worker.messages import CHUNK_BYTES, Decoder
 
 GONE_SECONDS = 2 * reaper.STRAYS_SECONDS
 """How long a killed body may take to be collected, before the process that should do so is killed too."""
@@ -22,7 +22,6 @@ GONE_SECONDS = 2 * reaper.STRAYS_SECONDS
 BODY = "perago.worker.body_child"
 EXECUTOR = "perago.worker.executor_child"
 
-_CHUNK = 256 * 1024
 _STDERR = 2
 
 
@@ -101,7 +100,7 @@ class ChildProcess:
                 messages += self._receive_rest()
                 continue
             if key.fileobj is self._alarm:
-                self._alarm.recv(_CHUNK)
+                self._alarm.recv(CHUNK_BYTES)
                 continue
             if events & selectors.EVENT_WRITE:
                 self._write()
@@ -155,7 +154,7 @@ class ChildProcess:
 
     def _read(self) -> bytes:
         try:
-            data = self._channel.recv(_CHUNK)
+            data = self._channel.recv(CHUNK_BYTES)
         except BlockingIOError:
             return b""
         except ConnectionError:

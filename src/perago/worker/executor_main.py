@@ -34,7 +34,6 @@ def run_executor(channel: socket.socket) -> None:
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     link = SupervisorLink(channel, outbox)
-    link.listen()
     try:
         runner = _prepare(link, outbox)
         if runner is not None:
@@ -107,7 +106,7 @@ class _Executor:
             load_current_attempt=self._link.load_current_attempt,
             load_record=self._link.load_record,
             observer=self._observer,
-            is_cancelled=self._link.cancelled.is_set,
+            is_cancelled=self._link.is_cancelled,
             metrics=self._metrics,
             trace=trace_context_of(order.trace),
         )

@@ -17,6 +17,9 @@ from perago.json_text import parse_json
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Bytes of one message: bounds what a result, or the params, may weigh. Data belongs into the workspace."""
 
+CHUNK_BYTES = 64 * 1024
+"""Of what is read from a channel at once: for more, the system maps memory anew at each read, and takes it back."""
+
 MAX_TEXT_LENGTH = 64 * 1024
 """Characters of a log line, a progress message or a traceback that are kept."""
 

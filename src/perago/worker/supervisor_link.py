@@ -1,10 +1,15 @@
-"""An executor's end of the channel: orders come in, questions go out, cancellation is a flag."""
+"""An executor's end of the channel: orders come in, questions go out, and whether the attempt is cancelled is seen.
+
+Nobody listens: who waits for an order or an answer reads the channel, and who wants to know of a cancellation looks at
+what lies in it. A thread that listened would be woken for each order only to wake the one that carries it out.
+"""
 
 from __future__ import annotations
 
-import queue
 import socket
 import threading
+import time
+from collections import deque
 from contextlib import suppress
 from itertools import count
 from typing import Any, Literal
@@ -14,36 +19,50 @@ from perago.errors import EngineError
 from perago.models import Attempt, InstanceRecord
 from perago.worker.executor_attempt import ExecutorAttempt, record_from_json
 from perago.worker.executor_messages import TO_EXECUTOR, Answer, Ask, Configure, Discard, Look, Run, Sweep
-from perago.worker.messages import Cancel, Decoder, Failure
+from perago.worker.messages import CHUNK_BYTES, Cancel, Decoder, Failure, encode
 from perago.worker.outbox import Outbox
 
-_CHUNK = 256 * 1024
+LOOK_SECONDS = 0.01
+"""Between two looks for a cancellation: a body may ask in its innermost loop."""
+
+_CANCEL = encode(Cancel())  # no other message can hold it, as JSON has no zero bytes
 
 Order = Configure | Run | Look | Discard | Sweep
 
 
 class SupervisorLink:
-    """Reads the channel in a thread that ends with the process.
-
-    Attributes:
-        cancelled: the attempt under way is to end; cleared when the next one comes.
-    """
+    """Orders and answers are read by one thread at a time; `is_cancelled` is for any, and for forks of a body."""
 
     def __init__(self, channel: socket.socket, outbox: Outbox) -> None:
-        self.cancelled = threading.Event()
         self._channel = channel
         self._outbox = outbox
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._answers: dict[int, queue.SimpleQueue[Answer]] = {}
+        self._decoder = Decoder()
+        self._read: deque[Order | Cancel | Answer] = deque()
+        self._asking = threading.Lock()
         self._numbers = count(1)
-
-    def listen(self) -> None:
-        """Begin to read."""
-        threading.Thread(target=self._listen, name="perago-orders", daemon=True).start()
+        self._attempt = 0
+        self._cancelled_attempt = -1
+        self._looked = float("-inf")
 
     def take(self) -> Order | None:
-        """The next order; None: the supervisor has gone."""
-        return self._orders.get()
+        """Wait for the next order; None: the supervisor has gone."""
+        while (message := self._next()) is not None:
+            if isinstance(message, Cancel | Answer):
+                continue  # for an attempt that has ended
+            if isinstance(message, Run):
+                self._attempt += 1
+            return message
+        return None
+
+    def is_cancelled(self) -> bool:
+        """Whether the attempt under way is to end."""
+        attempt = self._attempt  # by the time of an answer, a thread that a body left may be asking of another one
+        now = time.monotonic()
+        if self._cancelled_attempt != attempt and now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            if self._holds_cancel():
+                self._cancelled_attempt = attempt
+        return self._cancelled_attempt == attempt
 
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         """The engine's present state of the attempt under way; raises what the supervisor's engine raised."""
@@ -56,43 +75,44 @@ class SupervisorLink:
         return record_from_json(self._ask("record"))
 
     def _ask(self, what: Literal["current", "record"]) -> dict[str, Any]:
-        number = next(self._numbers)
-        inbox: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self._answers[number] = inbox
-        try:
+        with self._asking:
+            number = next(self._numbers)
             self._outbox.send(Ask(number=number, what=what))
-            answer = inbox.get()  # comes for certain: when the supervisor goes, so does this process
-        finally:
-            del self._answers[number]
+            answer = self._answer(number)
         if answer.value is None:
             raise error_of(answer.failure)
         return answer.value
 
-    def _listen(self) -> None:
-        decoder = Decoder()
-        with suppress(OSError, EOFError):
-            while True:
-                data = self._channel.recv(_CHUNK)
-                if not data:
-                    break
-                for value in decoder.feed(data):
-                    self._dispatch(value)
-        self._orders.put(None)
+    def _answer(self, number: int) -> Answer:
+        """Wait for the answer to a question; others are to questions that were given up."""
+        while (message := self._next()) is not None:
+            if isinstance(message, Cancel):
+                self._cancelled_attempt = self._attempt
+            elif isinstance(message, Answer) and message.number == number:
+                return message
+        raise EngineError("the supervisor has gone before it answered")
 
-    def _dispatch(self, value: object) -> None:
-        message = TO_EXECUTOR.validate_python(value)
-        match message:
-            case Cancel():
-                self.cancelled.set()
-            case Answer():
-                inbox = self._answers.get(message.number)
-                if inbox is not None:
-                    inbox.put(message)
-            case Run():
-                self.cancelled.clear()
-                self._orders.put(message)
-            case _:
-                self._orders.put(message)
+    def _next(self) -> Order | Cancel | Answer | None:
+        """The next message; None: there will be none."""
+        while not self._read:
+            data = b""
+            with suppress(OSError):
+                data = self._channel.recv(CHUNK_BYTES)
+            if not data:
+                return None
+            self._read.extend(map(TO_EXECUTOR.validate_python, self._decoder.feed(data)))
+        return self._read.popleft()
+
+    def _holds_cancel(self) -> bool:
+        """Whether a cancellation lies in the channel. It stays there: whatever a body's signals raise in here, and
+        whoever looks beside it, nothing is lost.
+        """
+        try:
+            return _CANCEL in self._channel.recv(CHUNK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError as exc:
+            if exc.errno is None:  # the system said nothing: it is what a body's alarm raised
+                raise
+            return False
 
 
 def error_of(failure: Failure | None) -> EngineError:

@@ -8,7 +8,7 @@ import threading
 import pytest
 from yarl import URL
 
-from perago.http import direct
+from perago.http import connection, direct
 from perago.http.direct import DirectSession, run_now
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.retry import RetryPolicy
@@ -168,7 +168,7 @@ def test_a_deadline_is_for_the_whole_answer_however_slowly_it_comes(server, sess
 def test_an_answer_that_is_none_or_too_long_is_refused(server, session, monkeypatch):
     server.answers = [b"SSH-2.0-OpenSSH\r\n\r\n"]
     assert kind_of_fault(session, server.request()) is FaultKind.MALFORMED
-    monkeypatch.setattr(direct, "MAX_ANSWER_BYTES", 1)
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 1)
     assert kind_of_fault(session, server.request()) is FaultKind.MALFORMED
 
 

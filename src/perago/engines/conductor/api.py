@@ -145,7 +145,7 @@ def json_bytes(value: Any) -> bytes:
         EngineError: it is no JSON.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain).encode()
+        return _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise EngineError(f"what is to be sent to Conductor is no JSON: {exc}") from exc
 
@@ -154,6 +154,9 @@ def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def _authorized(request: Request, token: str | None) -> Request:

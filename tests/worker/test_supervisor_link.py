@@ -1,0 +1,225 @@
+"""An executor's end of the channel: what waits reads it, and a cancellation is seen by whoever looks."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from perago.errors import EngineError
+from perago.worker import supervisor_link
+from perago.worker.executor_messages import Answer, Run, Sweep
+from perago.worker.messages import Cancel, Decoder, Failure, encode
+from perago.worker.outbox import Outbox
+from perago.worker.supervisor_link import SupervisorLink
+
+RUN = Run(attempt={}, execution_id="e1")
+CURRENT = {
+    "status": "IN_PROGRESS",
+    "workflow_instance_id": "w1",
+    "task_id": "t1",
+    "retry_count": 0,
+    "task_def_name": "app.mix",
+}
+LONG = 30.0
+
+
+class Supervisor:
+    """The far end."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self._decoder = Decoder()
+        self._asked = []
+
+    def send(self, *messages):
+        self.channel.sendall(b"".join(map(encode, messages)))
+
+    def question(self):
+        """The number of the next question."""
+        while not self._asked:
+            self._asked += self._decoder.feed(self.channel.recv(65536))
+        return self._asked.pop(0)["number"]
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """Of a channel; the near one looks for a cancellation whenever it is asked."""
+    monkeypatch.setattr(supervisor_link, "LOOK_SECONDS", 0.0)
+    near, far = socket.socketpair()
+    far.settimeout(LONG)
+    with near, far:
+        yield SupervisorLink(near, Outbox(near)), Supervisor(far)
+
+
+def asking(link):
+    """A thread that asks for the present state; with what came of it, in a list."""
+    outcome = []
+
+    def ask():
+        try:
+            outcome.append(link.load_current_attempt(None).task_id)
+        except EngineError as exc:
+            outcome.append(str(exc))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread, outcome
+
+
+def test_orders_come_in_the_order_in_which_they_were_sent(ends):
+    link, supervisor = ends
+    supervisor.send(RUN, Sweep(repository="r", older_than_seconds=1.0))
+    assert [type(link.take()), type(link.take())] == [Run, Sweep]
+
+
+def test_an_order_may_come_in_pieces(ends):
+    link, supervisor = ends
+    data = encode(Run(attempt={"text": "x" * 1_000_000}, execution_id="e1"))
+    sender = threading.Thread(target=supervisor.channel.sendall, args=(data,))
+    sender.start()
+    assert len(link.take().attempt["text"]) == 1_000_000
+    sender.join(LONG)
+
+
+def test_there_is_no_order_when_the_supervisor_has_gone(ends):
+    link, supervisor = ends
+    supervisor.channel.close()
+    assert link.take() is None
+
+
+def test_a_cancellation_is_seen_in_any_thread_for_as_long_as_the_attempt_lasts(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    assert not link.is_cancelled()
+    supervisor.send(Cancel())
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(link.is_cancelled()))
+    thread.start()
+    thread.join(LONG)
+    assert seen == [True]
+    assert link.is_cancelled()
+
+
+def test_a_body_may_ask_as_often_as_it_likes(ends, monkeypatch):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    assert not link.is_cancelled()
+    monkeypatch.setattr(supervisor_link, "LOOK_SECONDS", 60.0)
+    supervisor.send(Cancel())
+    assert not any(link.is_cancelled() for _ in range(1_000))  # it has not looked again
+    monkeypatch.setattr(supervisor_link, "LOOK_SECONDS", 0.0)
+    assert link.is_cancelled()
+
+
+def test_a_cancellation_is_seen_by_a_fork_and_not_taken_from_its_parent(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    supervisor.send(Cancel())
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if link.is_cancelled() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert link.is_cancelled()
+
+
+def test_a_cancellation_is_for_one_attempt(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    supervisor.send(Cancel())
+    assert link.is_cancelled()
+    supervisor.send(RUN)
+    link.take()
+    assert not link.is_cancelled()
+
+
+def test_a_cancellation_that_comes_after_the_end_is_for_nobody(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    supervisor.send(Cancel(), RUN)
+    link.take()
+    assert not link.is_cancelled()
+
+
+def test_what_a_bodys_alarm_raises_in_a_look_comes_through_and_loses_nothing(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+
+    def raise_alarm(*_):
+        raise TimeoutError("the body's alarm")
+
+    def alarm_comes_through(seconds):
+        deadline = time.monotonic() + 5.0
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            while time.monotonic() < deadline:
+                link.is_cancelled()
+        except TimeoutError:
+            return True
+        return False
+
+    before = signal.signal(signal.SIGALRM, raise_alarm)
+    try:
+        assert all(alarm_comes_through(0.0001 + number * 1e-6) for number in range(300))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    supervisor.send(Cancel(), RUN)
+    assert link.is_cancelled()
+    assert isinstance(link.take(), Run)
+
+
+def test_a_question_is_answered_though_a_cancellation_comes_before(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    thread, outcome = asking(link)
+    supervisor.send(Cancel(), Answer(number=supervisor.question(), value=CURRENT))
+    thread.join(LONG)
+    assert outcome == ["t1"]
+    assert link.is_cancelled()
+
+
+def test_the_answer_to_another_question_is_passed_over(ends):
+    link, supervisor = ends
+    thread, outcome = asking(link)
+    number = supervisor.question()
+    wrong = Failure(error="EngineError", reason="to another question")
+    supervisor.send(Answer(number=number + 7, failure=wrong), Answer(number=number, value=CURRENT))
+    thread.join(LONG)
+    assert outcome == ["t1"]
+
+
+def test_what_the_engine_raised_is_raised(ends):
+    link, supervisor = ends
+    thread, outcome = asking(link)
+    supervisor.send(Answer(number=supervisor.question(), failure=Failure(error="EngineError", reason="it is away")))
+    thread.join(LONG)
+    assert outcome == ["it is away"]
+
+
+def test_questions_of_two_threads_do_not_take_each_others_answers(ends):
+    link, supervisor = ends
+    asked = [asking(link), asking(link)]
+    for _ in asked:
+        supervisor.send(Answer(number=supervisor.question(), value=CURRENT))
+    for thread, outcome in asked:
+        thread.join(LONG)
+        assert outcome == ["t1"]
+
+
+def test_a_question_is_given_up_when_the_supervisor_has_gone(ends):
+    link, supervisor = ends
+    thread, outcome = asking(link)
+    supervisor.question()
+    supervisor.channel.close()
+    thread.join(LONG)
+    assert outcome == ["the supervisor has gone before it answered"]
