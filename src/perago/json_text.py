@@ -1,11 +1,14 @@
-"""Reading JSON: what comes by for each task, many times over."""
+"""JSON objects, and reading JSON: what comes by for each task, many times over."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
+
+JsonObject = Mapping[str, Any]
 
 
 def parse_json(text: bytes | str) -> Any:

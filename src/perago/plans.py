@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from perago.errors import PublishFenceError, StoreError
-from perago.models import Changes, CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, TaskExecution, WritePlan
+from perago.history import CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.models import Changes, TaskExecution
 
 MAX_HISTORY = 10_000
 """Commits that are scanned between a head and an input ref; a task whose input is older is refused (design, step 1)."""

@@ -10,16 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from perago.models import (
-    Attempt,
-    History,
-    InstanceRecord,
-    JsonObject,
-    RuntimeTaskResult,
-    StagedWorkspace,
-    TaskExecution,
-    WorkspaceInput,
-)
+from perago.history import History
+from perago.json_text import JsonObject
+from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.record import InstanceRecord
 from perago.spec import WorkspaceSpec
 
 # ---------------------------------------------------------------- store

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from perago.findings import Finding
-from perago.models import Stamp
+from perago.history import Stamp
 from perago.ports import WorkspaceStore
 from perago.spec import WorkspaceSpec
 

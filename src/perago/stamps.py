@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from perago.models import JsonObject, Stamp
+from perago.history import Stamp
+from perago.json_text import JsonObject
 from perago.redaction import mask_json
 
 MAX_STORED_BYTES = 16 * 1024

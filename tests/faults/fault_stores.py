@@ -8,7 +8,8 @@ from typing import Any
 
 import pygit2
 
-from perago.models import CommitFacts, WorkspaceInput
+from perago.history import CommitFacts
+from perago.models import WorkspaceInput
 from perago.stores.git import GitStore
 from perago.testing import ManualClock, MemoryStore
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from perago.models import CommitFacts, InstanceRecord, Stamp, TryRecord, TryStatus
+from perago.history import CommitFacts, Stamp
+from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.testing.checker import Call, Observation, violations
 
 ROOT = "0" * 40

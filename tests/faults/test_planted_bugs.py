@@ -10,7 +10,7 @@ from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import MemoryRepository
 from fault_world import World
 
-from perago.models import Publish
+from perago.history import Publish
 from perago.testing.faults import InjectedError, TappedStore
 
 

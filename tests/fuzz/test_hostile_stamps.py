@@ -9,19 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perago.attempt.fence import Applicant, Verdict, judge, plan_publication, plan_start
-from perago.models import (
-    AttemptIdentity,
-    CommitFacts,
-    Complete,
-    History,
-    InstanceRecord,
-    Publish,
-    Refuse,
-    Seal,
-    Stamp,
-    TryRecord,
-    TryStatus,
-)
+from perago.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
+from perago.models import AttemptIdentity
+from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.stamps import from_pairs, to_pairs
 from perago.stores.git.message import _pairs, compose
 from perago.stores.lakefs.message import staged_stamp_of, stamp_of

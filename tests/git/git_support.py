@@ -11,15 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perago.models import (
-    AttemptIdentity,
-    Changes,
-    Plan,
-    StagedWorkspace,
-    Stamp,
-    TaskExecution,
-    WorkspaceInput,
-)
+from perago.history import Plan, Stamp
+from perago.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.spec import WorkspaceSpec
 from perago.stamps import json_digest
 from perago.stores.git import GitStore

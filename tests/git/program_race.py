@@ -10,7 +10,8 @@ from pathlib import Path
 from git_support import EVERYTHING, make_execution
 
 from perago.errors import HeadMovedError
-from perago.models import Changes, Publish, WorkspaceInput
+from perago.history import Publish
+from perago.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore
 
 

@@ -4,7 +4,7 @@ import pytest
 from git_support import make_executable, make_execution, write_files
 
 from perago.errors import HeadMovedError, PublishFenceError, StoreError
-from perago.models import Complete, Merge, Publish, Refuse, Seal
+from perago.history import Complete, Merge, Publish, Refuse, Seal
 from perago.spec import WorkspaceSpec
 
 

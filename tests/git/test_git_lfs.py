@@ -223,7 +223,8 @@ import re, resource, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from git_support import EVERYTHING, make_execution
-from perago.models import Changes, Publish, WorkspaceInput
+from perago.history import Publish
+from perago.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore
 store = GitStore(sys.argv[2])
 head = store.branch_head("main")

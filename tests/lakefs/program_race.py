@@ -10,7 +10,8 @@ from pathlib import Path
 from race_writer import Lost, serve, server
 
 from perago.errors import HeadMovedError
-from perago.models import AttemptIdentity, Changes, Publish, TaskExecution, WorkspaceInput
+from perago.history import Publish
+from perago.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs import LakeFSStore
 from perago.testing.contract.bench import ContractAttempt, make_stamp

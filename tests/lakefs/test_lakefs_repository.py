@@ -17,7 +17,7 @@ from perago.errors import (
     WorkspaceStorageError,
 )
 from perago.findings import Kind
-from perago.models import Publish
+from perago.history import Publish
 from perago.ports import SystemClock
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import read_files

@@ -8,7 +8,8 @@ import pytest
 from publication_support import FENCE_PATH, eventually
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, PublishFenceError, StoreError
-from perago.models import Merge, Publish, StagedWorkspace
+from perago.history import Merge, Publish
+from perago.models import StagedWorkspace
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING
 from servers.faults import Delay, Rule

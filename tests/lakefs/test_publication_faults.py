@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perago.errors import PeragoError
-from perago.models import Publish, Seal
+from perago.history import Publish, Seal
 from perago.ports import SystemClock
 from servers.faults import CutBefore, CutRequest, CutResponse, Delay, Refuse, Repeat, Rule, Swallow, Truncate
 from servers.lakefs_hooks import store_on

@@ -16,7 +16,7 @@ from perago.errors import (
     RuntimeConfigError,
     StoreError,
 )
-from perago.models import Merge, Publish
+from perago.history import Merge, Publish
 from perago.ports import Phase
 from servers.faults import Delay, Refuse, Rule
 from servers.lakefs_hooks import store_on

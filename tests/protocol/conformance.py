@@ -17,22 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import model
 
 from perago.attempt import fence
-from perago.models import (
-    AttemptIdentity,
-    CommitFacts,
-    Complete,
-    History,
-    InstanceRecord,
-    Merge,
-    Plan,
-    Publish,
-    Refuse,
-    Seal,
-    Stamp,
-    TryRecord,
-    TryStatus,
-)
+from perago.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.models import AttemptIdentity
 from perago.plans import compared, foreign_changes
+from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.workspace.merge import merge_paths
 
 INSTANCE = "workflow"

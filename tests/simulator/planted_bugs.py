@@ -18,7 +18,7 @@ from perago.attempt import report as reporting
 from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
 from perago.errors import EngineError
-from perago.models import CommitFacts, Publish
+from perago.history import CommitFacts, Publish
 from perago.testing import store as memory_store
 from perago.testing.faults import InjectedError, TappedStore
 from perago.testing.simulator.engine_port import SimulatedLease

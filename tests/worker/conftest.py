@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from perago.attempt.body import BodyCall
-from perago.models import AttemptIdentity, JsonObject
+from perago.json_text import JsonObject
+from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from perago.http.loop import LoopThread
-from perago.models import TryRecord, TryStatus
+from perago.record import TryRecord, TryStatus
 from perago.telemetry.sink import OFF
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors

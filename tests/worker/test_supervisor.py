@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from perago.errors import RuntimeConfigError, TaskDefinitionError
-from perago.models import TryStatus
+from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import supervisor
 from perago.worker.lock import only_supervisor

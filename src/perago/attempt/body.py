@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from perago.errors import TaskExecutionError
-from perago.models import JsonObject
+from perago.json_text import JsonObject
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder

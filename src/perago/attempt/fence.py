@@ -12,23 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perago.errors import StaleAttemptError
-from perago.models import (
-    Attempt,
-    AttemptIdentity,
-    CommitFacts,
-    Complete,
-    History,
-    InstanceRecord,
-    JsonObject,
-    Merge,
-    Plan,
-    Publish,
-    Refuse,
-    Seal,
-    Stamp,
-    TryRecord,
-    TryStatus,
-)
+from perago.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.json_text import JsonObject
+from perago.models import Attempt, AttemptIdentity
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 # ---------------------------------------------------------------- attempt fence
 

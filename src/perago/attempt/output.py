@@ -7,7 +7,8 @@ from typing import Any
 
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
-from perago.models import JsonObject, ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
+from perago.json_text import JsonObject
+from perago.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
 from perago.redaction import mask_text, text_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_result

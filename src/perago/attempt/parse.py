@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from perago.errors import TaskInputError
-from perago.models import JsonObject, WorkspaceInput
+from perago.json_text import JsonObject
+from perago.models import WorkspaceInput
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults, validate_params
 

@@ -14,22 +14,9 @@ from typing import Literal, assert_never
 from perago.attempt import fence
 from perago.attempt.phases import Phases
 from perago.errors import HeadMovedError, PublishFenceError
-from perago.models import (
-    Attempt,
-    Changes,
-    Complete,
-    History,
-    InstanceRecord,
-    JsonObject,
-    Merge,
-    Plan,
-    Publish,
-    Refuse,
-    Seal,
-    StagedWorkspace,
-    TaskExecution,
-    WorkspaceInput,
-)
+from perago.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
+from perago.json_text import JsonObject
+from perago.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.plans import refusal
 from perago.ports import (
     CleanupStaging,
@@ -42,6 +29,7 @@ from perago.ports import (
     ReadHistory,
     StageWorkspace,
 )
+from perago.record import InstanceRecord
 from perago.spec import WorkspaceSpec
 
 MAX_SWAPS = 64

@@ -26,15 +26,8 @@ from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, Outcome, Target
 from perago.attempt.stamp import Draft
 from perago.errors import TaskInputError
-from perago.models import (
-    Attempt,
-    AttemptIdentity,
-    Changes,
-    JsonObject,
-    RuntimeTaskResult,
-    TaskExecution,
-    WorkspaceInput,
-)
+from perago.json_text import JsonObject
+from perago.models import Attempt, AttemptIdentity, Changes, RuntimeTaskResult, TaskExecution, WorkspaceInput
 from perago.ports import (
     CleanupStaging,
     Clock,

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.body import BodyCall
-from perago.models import AttemptIdentity, JsonObject, Stamp, WorkspaceInput
+from perago.history import Stamp
+from perago.json_text import JsonObject
+from perago.models import AttemptIdentity, WorkspaceInput
 from perago.ports import Clock
 from perago.redaction import mask_json_alike
 from perago.stamps import json_digest, storable

@@ -19,7 +19,7 @@ from perago.cli.state import local_engine
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine
     from perago.findings import Finding
-    from perago.models import Stamp
+    from perago.history import Stamp
     from perago.workspace.owner import Liveness
 
 CLEAN = 0

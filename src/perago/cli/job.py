@@ -18,7 +18,7 @@ from perago.cli.repository import head_of, parse_address
 from perago.cli.state import local_engine
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, RunNotFoundError
-from perago.models import JsonObject
+from perago.json_text import JsonObject
 from perago.redaction import MASK, mask_json
 from perago.settings import RuntimeConfig, load_run_config
 from perago.stamps import canonical_json

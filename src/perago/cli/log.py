@@ -15,7 +15,7 @@ from perago.cli.progress import describe_counts
 from perago.cli.repository import branch_option, head_of, parse_address, repo_option
 
 if TYPE_CHECKING:
-    from perago.models import Stamp
+    from perago.history import Stamp
     from perago.repositories import LogEntry
 
 DEFAULT_ENTRIES = 20

@@ -25,7 +25,8 @@ from perago.cli.output import note, print_json, printable, reason_within, size_t
 from perago.cli.progress import describe_counts, open_display
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.watch import Watch, place_in_body
-from perago.models import Changes, JsonObject
+from perago.json_text import JsonObject
+from perago.models import Changes
 from perago.ports import SystemClock
 
 MAX_LISTED = 200

@@ -32,7 +32,8 @@ from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError
-from perago.models import JsonObject, RuntimeTaskResult
+from perago.json_text import JsonObject
+from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.redaction import mask_text
 from perago.repositories import Repository

@@ -14,7 +14,8 @@ from perago.attempt.body import BodyCall, call_body
 from perago.attempt.parse import parse_params
 from perago.attempt.run import AttemptRun
 from perago.errors import TaskInputError
-from perago.models import Changes, JsonObject
+from perago.json_text import JsonObject
+from perago.models import Changes
 from perago.ports import Event, Phase, SystemClock
 from perago.spec import WorkspaceSpec
 from perago.tasks.context import TaskContext

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perago.models import CommitFacts, InstanceRecord, Stamp, TryRecord, TryStatus
+from perago.history import CommitFacts, Stamp
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 Files = Mapping[str, bytes]
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryStatus
+from perago.json_text import JsonObject
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, SystemClock
+from perago.record import InstanceRecord, TryStatus
 from perago.testing.workflow import Instance, Row, Step, TaskInput, WorkflowStatus
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel
 
 from perago.errors import EngineError
-from perago.models import CommitFacts, TryStatus
+from perago.history import CommitFacts
+from perago.record import TryStatus
 from perago.tasks.declare import TaskDefinition
 from perago.testing.attempts import At, FinishedAttempt, RunningAttempt, Watch
 from perago.testing.engine import MemoryEngine

@@ -8,21 +8,8 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
-from perago.models import (
-    Changes,
-    CommitFacts,
-    Complete,
-    History,
-    Merge,
-    Publish,
-    Refuse,
-    Seal,
-    StagedWorkspace,
-    Stamp,
-    TaskExecution,
-    WorkspaceInput,
-    WritePlan,
-)
+from perago.history import CommitFacts, Complete, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.names import check_object_names
 from perago.plans import (
     MAX_HISTORY,

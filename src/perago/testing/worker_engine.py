@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, InstanceRecord, RuntimeTaskResult, TryStatus
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import HandedOut
+from perago.record import InstanceRecord, TryStatus
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 
 

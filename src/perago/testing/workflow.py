@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.errors import EngineError
-from perago.models import InstanceRecord, JsonObject, RuntimeTaskResult, TryRecord, TryStatus
+from perago.json_text import JsonObject
+from perago.models import RuntimeTaskResult
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 TaskInput = JsonObject | Callable[[InstanceRecord], JsonObject]
 """A task's input, or the expression for it: evaluated anew for each try, with the record as it is then."""

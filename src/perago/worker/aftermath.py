@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
-from perago.models import InstanceRecord, RuntimeTaskResult, TryStatus
+from perago.models import RuntimeTaskResult
 from perago.ports import Engine, Phase, WorkerEngine
+from perago.record import InstanceRecord, TryStatus
 from perago.redaction import mask_text
 from perago.telemetry import facts as telemetry
 from perago.worker.cancellation import others_of

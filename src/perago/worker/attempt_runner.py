@@ -11,7 +11,8 @@ from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.report import last_look
 from perago.attempt.run import run_workspace_task_attempt
 from perago.errors import TaskDefinitionError
-from perago.models import JsonObject, RuntimeTaskResult
+from perago.json_text import JsonObject
+from perago.models import RuntimeTaskResult
 from perago.ports import Clock, HandedOut, LoadCurrentAttempt, LoadRecord, Observer, SystemClock, ignore
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.load import load_module_tasks

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from perago import errors
 from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
-from perago.models import JsonObject
+from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT
 from perago.worker.child_process import GONE_SECONDS, ChildProcess
 from perago.worker.messages import FROM_BODY, Cancel, Failure, Log, Metric, Progress, Result, Start, encode

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, report_attempt
 from perago.errors import EngineError, PeragoError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult, TryStatus
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, Engine, Observer, SystemClock, ignore
+from perago.record import TryStatus
 from perago.worker.spool import KeptAttempt, KeptResult, ResultSpool
 
 FIRST_PAUSE_SECONDS = 0.5

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from perago.models import Attempt, InstanceRecord, JsonObject, TryRecord, TryStatus
+from perago.json_text import JsonObject
+from perago.models import Attempt
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 
 @dataclass(frozen=True, kw_only=True)

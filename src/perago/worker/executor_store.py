@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perago.errors import TaskInputError
-from perago.models import Attempt, AttemptIdentity, StagedWorkspace, Stamp, TaskExecution
+from perago.history import Stamp
+from perago.models import Attempt, AttemptIdentity, StagedWorkspace, TaskExecution
 from perago.ports import Event, Observer, WorkspaceStore, ignore
 from perago.staging import staging_branch_name
 from perago.worker.executor_messages import GitSettings, LakeFSSettings

@@ -16,8 +16,10 @@ from typing import Self
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
-from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult
+from perago.json_text import JsonObject
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Engine, Event, WorkerEngine
+from perago.record import InstanceRecord
 from perago.redaction import mask_json, text_of
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result

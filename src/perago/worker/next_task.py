@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from perago.models import Attempt, InstanceRecord, RuntimeTaskResult
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, HandedOut, SystemClock, WorkerEngine
+from perago.record import InstanceRecord
 
 
 class TakesNext:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perago.attempt.body import BodyCall, InvokeBody
 from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
 from perago.errors import TaskTerminalError
-from perago.models import JsonObject
+from perago.json_text import JsonObject
 
 WORKSPACE_BYTES = 16 * 1024
 """Left for the other member of a workspace task's output: names of a repository, a branch and a commit."""

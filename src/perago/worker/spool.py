@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from perago.engines.local.files import record_errors, write_durably
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, TryStatus
+from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.record import TryStatus
 from perago.workspace.storage import OWNER_ONLY_DIRECTORY, sync_directory
 
 VERSION: Final = 1

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from perago import errors
 from perago.errors import EngineError
-from perago.models import Attempt, InstanceRecord
+from perago.models import Attempt
+from perago.record import InstanceRecord
 from perago.worker.executor_attempt import ExecutorAttempt, record_from_json
 from perago.worker.executor_messages import TO_EXECUTOR, Answer, Ask, Configure, Discard, Look, Run, Sweep
 from perago.worker.messages import CHUNK_BYTES, Cancel, Decoder, Failure, encode

@@ -5,20 +5,9 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from perago.models import (
-    AttemptIdentity,
-    Changes,
-    CommitFacts,
-    History,
-    InstanceRecord,
-    RuntimeTaskResult,
-    Stamp,
-    TaskExecution,
-    TryRecord,
-    TryStatus,
-    WorkspaceInput,
-    WorkspaceOutput,
-)
+from perago.history import CommitFacts, History, Stamp
+from perago.models import AttemptIdentity, Changes, RuntimeTaskResult, TaskExecution, WorkspaceInput, WorkspaceOutput
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 REF = {"repository": "songs", "branch": "main", "ref": "a" * 40}
 

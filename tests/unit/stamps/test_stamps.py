@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.models import Stamp
+from perago.history import Stamp
 from perago.stamps import MAX_STORED_BYTES, from_pairs, json_digest, storable, to_pairs
 
 STAMP = Stamp(

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from perago.errors import BranchNotFoundError, ObjectNameError, PublishFenceError, RepositoryNotFoundError, StoreError
-from perago.models import AttemptIdentity, Changes, Publish, Stamp, TaskExecution
+from perago.history import Publish, Stamp
+from perago.models import AttemptIdentity, Changes, TaskExecution
 from perago.plans import MAX_HISTORY
 from perago.spec import WorkspaceSpec
 from perago.testing import MemoryAttempt, MemoryStore

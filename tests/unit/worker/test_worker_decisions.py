@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from perago.models import InstanceRecord, RuntimeTaskResult, TryRecord, TryStatus
+from perago.models import RuntimeTaskResult
 from perago.ports import Phase
+from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.testing.clock import ManualClock
 from perago.worker.aftermath import another_try_completed
 from perago.worker.cancellation import CHECK_SECONDS, end_older, others_of, why_void

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from perago.models import JsonObject
+from perago.json_text import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from perago.errors import RuntimeConfigError
 from perago.http.direct import DirectSession, ThreadLock
 from perago.http.retry import RetryPolicy
 from perago.http.session import HttpSession, Session
-from perago.models import Attempt, InstanceRecord, RuntimeTaskResult
+from perago.models import Attempt, RuntimeTaskResult
+from perago.record import InstanceRecord
 
 T = TypeVar("T")
 

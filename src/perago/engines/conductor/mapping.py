@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from perago.engines.conductor.attempt import ConductorAttempt
-from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryRecord, TryStatus
+from perago.json_text import JsonObject
+from perago.models import Attempt, RuntimeTaskResult
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 Document = Mapping[str, Any]
 

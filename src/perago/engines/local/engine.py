@@ -21,8 +21,10 @@ from perago.engines.local.run import LocalAttempt, LocalRun
 from perago.engines.local.summary import RUNNING, RunSummary
 from perago.errors import EngineError, RunNotFoundError
 from perago.findings import Finding
-from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult, TryStatus
+from perago.json_text import JsonObject
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, SystemClock
+from perago.record import InstanceRecord, TryStatus
 from perago.workspace.owner import Liveness
 
 DEFAULT_KEPT_RUNS = 1_000

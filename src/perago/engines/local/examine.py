@@ -13,8 +13,8 @@ from perago.engines.local.record import RunRecord
 from perago.engines.local.summary import KILLED, UNREADABLE, RunSummary
 from perago.errors import RunBusyError, RunNotFoundError
 from perago.findings import Finding, Kind, size_below
-from perago.models import TryStatus
 from perago.ports import Clock
+from perago.record import TryStatus
 
 PROCESS_DIED = "its process died"
 """Reason of a try that has no end, and whose process is gone."""

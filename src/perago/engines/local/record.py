@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from perago.models import InstanceRecord, JsonObject, TryRecord, TryStatus
+from perago.json_text import JsonObject
+from perago.record import InstanceRecord, TryRecord, TryStatus
 
 RECORD_VERSION: Final = 1
 POLL_COUNT = 1

@@ -15,8 +15,10 @@ from perago.engines.local.directory import RunsDirectory
 from perago.engines.local.lock import FileLock
 from perago.engines.local.record import POLL_COUNT, RunRecord, TryEntry
 from perago.errors import EngineError
-from perago.models import JsonObject, RuntimeTaskResult, TryStatus
+from perago.json_text import JsonObject
+from perago.models import RuntimeTaskResult
 from perago.ports import Clock
+from perago.record import TryStatus
 from perago.redaction import mask_json
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pygit2
 
-from perago.models import CommitFacts, History, WorkspaceInput
+from perago.history import CommitFacts, History
+from perago.models import WorkspaceInput
 from perago.plans import MAX_HISTORY, input_not_on_branch
 from perago.stores.git.message import author_of, stamp_of, subject_of
 from perago.stores.git.repository import Repository

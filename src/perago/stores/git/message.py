@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pygit2
 
-from perago.models import Changes, Stamp
+from perago.history import Stamp
+from perago.models import Changes
 from perago.stamps import from_pairs, to_pairs
 
 _PREFIX = "Perago-"

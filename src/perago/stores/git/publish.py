@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from perago.errors import StoreError
-from perago.models import Complete, Publish, Refuse, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.history import Complete, Publish, Refuse
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.plans import plan_without_engine, refusal
 from perago.stores.git.history import parent_of, read_history
 from perago.stores.git.message import subject_of

@@ -7,20 +7,8 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import StoreError
-from perago.models import (
-    Changes,
-    Complete,
-    Merge,
-    Plan,
-    Publish,
-    Refuse,
-    Seal,
-    StagedWorkspace,
-    Stamp,
-    TaskExecution,
-    WorkspaceInput,
-    WritePlan,
-)
+from perago.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.names import check_git_name
 from perago.plans import changes_for, compared, conflict, foreign_changes, plan_without_engine, refusal, stamp_for
 from perago.ports import Clock

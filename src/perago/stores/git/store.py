@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perago.findings import Finding
-from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.history import History
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from perago.models import Merge
+from perago.history import Merge
 from perago.plans import compared, conflict, foreign_changes
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits

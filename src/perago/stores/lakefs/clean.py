@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from perago.errors import StoreError
-from perago.models import StagedWorkspace, Stamp
+from perago.history import Stamp
+from perago.models import StagedWorkspace
 from perago.ports import Clock
 from perago.repositories import AttemptLiveness
 from perago.stores.lakefs.branches import STAGING_PREFIX, StagingBranch, parse_staging

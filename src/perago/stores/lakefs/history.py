@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from perago.models import CommitFacts, History, WorkspaceInput
+from perago.history import CommitFacts, History
+from perago.models import WorkspaceInput
 from perago.plans import MAX_HISTORY, input_not_on_branch
 from perago.stores.lakefs.api import PAGE
 from perago.stores.lakefs.client import LakeFSClient

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perago.models import Changes, Stamp
+from perago.history import Stamp
+from perago.models import Changes
 from perago.stamps import from_pairs, to_pairs
 from perago.stores.lakefs.fence import EXPECTED_PARENT
 from perago.stores.lakefs.values import Commit

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perago.errors import StoreError
-from perago.models import Complete, Merge, Publish, Refuse, Seal, StagedWorkspace, Stamp, TaskExecution, WorkspaceInput
+from perago.history import Complete, Merge, Publish, Refuse, Seal, Stamp
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.plans import plan_without_engine, refusal, stamp_for
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import Commits

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from perago.errors import RepositoryNotFoundError
 from perago.findings import Finding
-from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.history import History
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import FileDigests, Phase, WorkspaceStore
 from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec

@@ -8,19 +8,8 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import StoreError
-from perago.models import (
-    Complete,
-    Merge,
-    Plan,
-    Publish,
-    Refuse,
-    Seal,
-    StagedWorkspace,
-    Stamp,
-    TaskExecution,
-    WorkspaceInput,
-    WritePlan,
-)
+from perago.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.names import check_object_name
 from perago.plans import changes_for, plan_without_engine, refusal, stamp_for
 from perago.spec import WorkspaceSpec

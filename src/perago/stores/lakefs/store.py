@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
-from perago.models import History, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.history import History
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.branches import staging_name

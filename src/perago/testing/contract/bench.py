@@ -13,19 +13,8 @@ from typing import Any
 
 import pytest
 
-from perago.models import (
-    AttemptIdentity,
-    Changes,
-    CommitFacts,
-    History,
-    Plan,
-    Publish,
-    Seal,
-    StagedWorkspace,
-    Stamp,
-    TaskExecution,
-    WorkspaceInput,
-)
+from perago.history import CommitFacts, History, Plan, Publish, Seal, Stamp
+from perago.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import FileDigests, WorkspaceStore
 from perago.spec import WorkspaceSpec
 from perago.stamps import json_digest

@@ -12,8 +12,10 @@ import pytest
 
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
-from perago.models import Attempt, AttemptIdentity, JsonObject, RuntimeTaskResult, TryRecord, TryStatus
+from perago.json_text import JsonObject
+from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Engine
+from perago.record import TryRecord, TryStatus
 
 REF, OUTPUT_REF = "a" * 40, "b" * 40
 WORKSPACE = {"repository": "contract", "branch": "main", "refType": "commit", "ref": REF}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perago.errors import PublishFenceError
-from perago.models import History, Publish
+from perago.history import History, Publish
 from perago.testing.contract.bench import Bench, StoreHooks
 
 STAMPS: dict[str, dict[str, Any]] = {

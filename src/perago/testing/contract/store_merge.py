@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from perago.errors import HeadMovedError, PublishFenceError
-from perago.models import Merge, Publish
+from perago.history import Merge, Publish
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
 

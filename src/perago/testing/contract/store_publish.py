@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perago.errors import HeadMovedError
-from perago.models import Publish, Seal
+from perago.history import Publish, Seal
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, Bench, Staged, StoreHooks, Work
 

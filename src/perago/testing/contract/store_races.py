@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from perago.errors import HeadMovedError
-from perago.models import Merge, Publish
+from perago.history import Merge, Publish
 from perago.testing.contract.bench import Bench, Staged, StoreHooks
 
 T = TypeVar("T")

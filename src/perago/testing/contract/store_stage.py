@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from perago.errors import ObjectNameError, PeragoError, PublishFenceError, StoreError, WorkspaceError
-from perago.models import Changes, Complete, Publish, Refuse, Seal
+from perago.history import Complete, Publish, Refuse, Seal
+from perago.models import Changes
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, Bench, StoreHooks, read_files
 

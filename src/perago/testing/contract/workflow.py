@@ -9,8 +9,9 @@ import pytest
 
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
-from perago.models import Attempt, AttemptIdentity, TryRecord, TryStatus
+from perago.models import Attempt, AttemptIdentity
 from perago.ports import Engine
+from perago.record import TryRecord, TryStatus
 from perago.testing.contract.engine import DONE, FAILED, OUTPUT_REF, REF, TERMINAL
 
 Shape = Literal["sequence", "fork", "optional"]

@@ -11,16 +11,9 @@ from typing import Any, Literal, TypeVar
 
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import StoreError, TaskExecutionError
-from perago.models import (
-    Attempt,
-    AttemptIdentity,
-    InstanceRecord,
-    RuntimeTaskResult,
-    StagedWorkspace,
-    TaskExecution,
-    WorkspaceInput,
-)
+from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Event, Observer, PublishWorkspace, WorkerEngine, WorkspaceStore
+from perago.record import InstanceRecord
 from perago.spec import WorkspaceSpec
 from perago.staging import staging_branch_name
 from perago.testing.faults import InjectedError, Tap, TappedStore

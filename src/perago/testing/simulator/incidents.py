@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
-from perago.models import TryRecord, TryStatus
+from perago.record import TryRecord, TryStatus
 from perago.testing.simulator.network import Caller
 from perago.testing.simulator.plan import Incident
 from perago.testing.simulator.worker import Worker

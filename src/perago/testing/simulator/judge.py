@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from perago.models import CommitFacts, TryRecord, TryStatus
+from perago.history import CommitFacts
+from perago.record import TryRecord, TryStatus
 from perago.testing.checker import Observation, violations
 from perago.testing.simulator.incidents import SHARED
 from perago.testing.simulator.plan import WorkflowPlan

@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import EngineError
-from perago.models import Attempt, InstanceRecord, JsonObject, RuntimeTaskResult
+from perago.json_text import JsonObject
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Event, Phase
+from perago.record import InstanceRecord
 from perago.testing.simulator.baton import Baton, EndlessError, Process, VirtualClock
 from perago.testing.simulator.executor import WorkerParts
 from perago.testing.simulator.incidents import SHARED, Incidents

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perago.errors import StoreError
 from perago.findings import Finding, Kind
-from perago.models import Stamp
+from perago.history import Stamp
 from perago.stores.git.examine.processes import has_open
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.locks import hold, unfinished
