@@ -14,6 +14,7 @@ from perago.errors import TaskExecutionError, TaskInputError
 from perago.redaction import is_secret_key
 from perago.tasks.declare import TaskDefinition
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
 MAX_FAULTS = 50
 """Faults that one message names; how many more there are, it says."""
 
@@ -59,7 +60,7 @@ def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
         dumped = model.model_dump(mode="json", warnings=False)
         faults += [fault for fault in _not_json(dumped, "result") if fault not in faults]
         if not faults:
-            json.dumps(dumped, allow_nan=False)
+            _ENCODER.encode(dumped)
     except (ValueError, TypeError, RecursionError) as exc:
         raise TaskExecutionError(f"task {task.name!r}: the result cannot be written as JSON: {exc}") from exc
     if faults:

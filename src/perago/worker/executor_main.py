@@ -145,7 +145,7 @@ class _UnchangedProcess:
 
     def __init__(self) -> None:
         self._cwd = os.getcwd()  # noqa: PTH109 - goes back to chdir as it is
-        self._environment = {**os.environb}  # as bytes: nothing is decoded to see that nothing has changed
+        self._environment = _environment()
         self._path = list(sys.path)
 
     def __enter__(self) -> None:
@@ -154,11 +154,17 @@ class _UnchangedProcess:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             os.chdir(self._cwd)
-        if {**os.environb} != self._environment:
+        if _environment() != self._environment:
             os.environ.clear()
             os.environb.update(self._environment)
         sys.path[:] = self._path
         signal.signal(signal.SIGTERM, raise_terminated)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """What the process's environment is now, as bytes: nothing is decoded to see that nothing has changed."""
+    # Python keeps a plain dictionary below: to copy that takes a fortieth of the time. Without it the rest is as good.
+    return {**getattr(os.environb, "_data", os.environb)}
 
 
 def _has_children() -> bool:
