@@ -1,5 +1,6 @@
 """An executor's end of the channel: what waits reads it, and a cancellation is seen by whoever looks."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from perago.errors import EngineError
+from perago.errors import EngineError, TaskExecutionError
 from perago.worker import supervisor_link
 from perago.worker.executor_messages import Answer, Run, Sweep
 from perago.worker.messages import Cancel, Decoder, Failure, encode
@@ -52,6 +53,22 @@ def ends(monkeypatch):
     far.settimeout(LONG)
     with near, far:
         yield SupervisorLink(near, Outbox(near)), Supervisor(far)
+
+
+@contextlib.contextmanager
+def alarm_after(seconds):
+    """What a body may have set."""
+
+    def raise_alarm(*_):
+        raise TimeoutError("the body's alarm")
+
+    before = signal.signal(signal.SIGALRM, raise_alarm)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def asking(link):
@@ -139,6 +156,23 @@ def test_a_cancellation_is_for_one_attempt(ends):
     assert not link.is_cancelled()
 
 
+def test_a_cancellation_is_seen_that_comes_with_the_order(ends):
+    link, supervisor = ends
+    supervisor.send(RUN, Cancel())
+    link.take()
+    assert link.is_cancelled()
+
+
+def test_a_cancellation_is_seen_of_which_a_part_was_read_with_the_order(ends):
+    link, supervisor = ends
+    run, cancel = encode(RUN), encode(Cancel())
+    supervisor.channel.sendall(run + cancel[:7])
+    link.take()
+    assert not link.is_cancelled()
+    supervisor.channel.sendall(cancel[7:])
+    assert link.is_cancelled()
+
+
 def test_a_cancellation_that_comes_after_the_end_is_for_nobody(ends):
     link, supervisor = ends
     supervisor.send(RUN)
@@ -153,25 +187,17 @@ def test_what_a_bodys_alarm_raises_in_a_look_comes_through_and_loses_nothing(end
     supervisor.send(RUN)
     link.take()
 
-    def raise_alarm(*_):
-        raise TimeoutError("the body's alarm")
-
-    def alarm_comes_through(seconds):
+    def comes_through(seconds):
         deadline = time.monotonic() + 5.0
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            while time.monotonic() < deadline:
-                link.is_cancelled()
+            with alarm_after(seconds):
+                while time.monotonic() < deadline:
+                    link.is_cancelled()
         except TimeoutError:
             return True
         return False
 
-    before = signal.signal(signal.SIGALRM, raise_alarm)
-    try:
-        assert all(alarm_comes_through(0.0001 + number * 1e-6) for number in range(300))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+    assert all(comes_through(0.0001 + number * 1e-6) for number in range(300))
     supervisor.send(Cancel(), RUN)
     assert link.is_cancelled()
     assert isinstance(link.take(), Run)
@@ -186,6 +212,29 @@ def test_a_question_is_answered_though_a_cancellation_comes_before(ends):
     thread.join(LONG)
     assert outcome == ["t1"]
     assert link.is_cancelled()
+
+
+def test_a_cancellation_is_seen_that_comes_with_an_answer(ends):
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    thread, outcome = asking(link)
+    supervisor.send(Answer(number=supervisor.question(), value=CURRENT), Cancel())
+    thread.join(LONG)
+    assert outcome == ["t1"]
+    assert link.is_cancelled()
+
+
+def test_what_a_bodys_alarm_interrupts_in_a_question_is_not_read_any_further(ends):
+    """A part of the answer may be lost: an executor that ended is replaced, one that waited for the rest would stay."""
+    link, supervisor = ends
+    supervisor.send(RUN)
+    link.take()
+    with alarm_after(0.05), pytest.raises(TimeoutError, match="alarm"):
+        link.load_current_attempt(None)
+    supervisor.send(Answer(number=supervisor.question(), value=CURRENT), RUN)
+    with pytest.raises(TaskExecutionError, match="interrupted"):
+        link.take()
 
 
 def test_the_answer_to_another_question_is_passed_over(ends):

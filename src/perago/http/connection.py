@@ -79,13 +79,14 @@ class Connection:
 
     def cut(self) -> None:
         """End the call under way, from another thread."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # not `SSLSocket.shutdown`: it takes TLS away from the call, which goes on without
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._socket.close()
 
     def _send(self, data: bytes, deadline: float) -> None:
+        _left(deadline)  # nothing is sent whose answer nobody would wait for
         rest = memoryview(data)
         while rest:
             try:
@@ -124,13 +125,13 @@ def _connected(origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> s
         opened = socket.create_connection((host, port), min(CONNECT_SECONDS, _left(deadline)))
     except OSError as exc:
         raise HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(exc)}") from None
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if tls is None:
-        return opened
     try:
-        return tls.wrap_socket(opened, server_hostname=host)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return opened if tls is None else tls.wrap_socket(opened, server_hostname=host)
     except OSError as exc:
         opened.close()
+        if tls is None:  # it was closed at once
+            raise HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(exc)}") from None
         raise fault_of_tls(exc) from None
 
 

@@ -151,6 +151,11 @@ class Decoder:
     def __init__(self) -> None:
         self._pending = bytearray()
 
+    @property
+    def rest(self) -> bytes:
+        """What has come of the next message."""
+        return bytes(self._pending)
+
     def feed(self, data: bytes) -> Iterator[object]:
         """Take more bytes; give the values that are complete.
 

@@ -10,12 +10,11 @@ import socket
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from itertools import count
 from typing import Any, Literal
 
 from perago import errors
-from perago.errors import EngineError
+from perago.errors import EngineError, TaskExecutionError
 from perago.models import Attempt
 from perago.record import InstanceRecord
 from perago.worker.executor_attempt import ExecutorAttempt, record_from_json
@@ -39,31 +38,36 @@ class SupervisorLink:
         self._outbox = outbox
         self._decoder = Decoder()
         self._read: deque[Order | Cancel | Answer] = deque()
+        self._is_reading = False
         self._asking = threading.Lock()
         self._numbers = count(1)
-        self._attempt = 0
-        self._cancelled_attempt = -1
+        self._cancelled = threading.Event()
         self._looked = float("-inf")
 
     def take(self) -> Order | None:
-        """Wait for the next order; None: the supervisor has gone."""
+        """Wait for the next order; None: the supervisor has gone.
+
+        Raises:
+            TaskExecutionError: the channel cannot be read any further.
+        """
         while (message := self._next()) is not None:
             if isinstance(message, Cancel | Answer):
                 continue  # for an attempt that has ended
             if isinstance(message, Run):
-                self._attempt += 1
+                self._cancelled = threading.Event()  # a thread that an earlier body left may still set the one before
+                self._note_cancel()
             return message
         return None
 
     def is_cancelled(self) -> bool:
         """Whether the attempt under way is to end."""
-        attempt = self._attempt  # by the time of an answer, a thread that a body left may be asking of another one
+        cancelled = self._cancelled
         now = time.monotonic()
-        if self._cancelled_attempt != attempt and now - self._looked >= LOOK_SECONDS:
+        if not cancelled.is_set() and now - self._looked >= LOOK_SECONDS:
             self._looked = now
             if self._holds_cancel():
-                self._cancelled_attempt = attempt
-        return self._cancelled_attempt == attempt
+                cancelled.set()
+        return cancelled.is_set()
 
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         """The engine's present state of the attempt under way; raises what the supervisor's engine raised."""
@@ -88,32 +92,53 @@ class SupervisorLink:
         """Wait for the answer to a question; others are to questions that were given up."""
         while (message := self._next()) is not None:
             if isinstance(message, Cancel):
-                self._cancelled_attempt = self._attempt
+                self._cancelled.set()
             elif isinstance(message, Answer) and message.number == number:
+                self._note_cancel()
                 return message
         raise EngineError("the supervisor has gone before it answered")
 
     def _next(self) -> Order | Cancel | Answer | None:
         """The next message; None: there will be none."""
         while not self._read:
-            data = b""
-            with suppress(OSError):
-                data = self._channel.recv(CHUNK_BYTES)
+            data = self._receive()
             if not data:
                 return None
-            self._read.extend(map(TO_EXECUTOR.validate_python, self._decoder.feed(data)))
         return self._read.popleft()
+
+    def _receive(self) -> bytes:
+        """Read more. Where that was interrupted once, by an alarm that a body has set, a part of a message may be lost:
+        to wait for its rest would be for ever, while the supervisor keeps the lease.
+        """
+        if self._is_reading:
+            raise TaskExecutionError("the executor's channel was interrupted, by an alarm that a body has set perhaps")
+        self._is_reading = True
+        try:
+            data = self._channel.recv(CHUNK_BYTES)
+        except OSError as exc:
+            if exc.errno is None:  # the system said nothing: it is what the alarm raised
+                raise
+            data = b""
+        self._read.extend(map(TO_EXECUTOR.validate_python, self._decoder.feed(data)))
+        self._is_reading = False
+        return data
+
+    def _note_cancel(self) -> None:
+        """What was read already, and comes next, is the cancellation of the attempt under way."""
+        if any(isinstance(message, Cancel) for message in self._read):
+            self._cancelled.set()
 
     def _holds_cancel(self) -> bool:
         """Whether a cancellation lies in the channel. It stays there: whatever a body's signals raise in here, and
         whoever looks beside it, nothing is lost.
         """
         try:
-            return _CANCEL in self._channel.recv(CHUNK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            data = self._channel.recv(CHUNK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError as exc:
-            if exc.errno is None:  # the system said nothing: it is what a body's alarm raised
+            if exc.errno is None:
                 raise
             return False
+        return _CANCEL in self._decoder.rest + data
 
 
 def error_of(failure: Failure | None) -> EngineError:

@@ -165,6 +165,21 @@ def test_a_deadline_is_for_the_whole_answer_however_slowly_it_comes(server, sess
     assert kind_of_fault(session, server.request(idempotent=False), 0.2) is FaultKind.TIMEOUT
 
 
+def test_a_request_is_not_sent_whose_deadline_is_over(server, session, monkeypatch):
+    connect = socket.create_connection
+
+    def connect_late(address, _seconds):
+        opened = connect(address)
+        threading.Event().wait(0.1)
+        return opened
+
+    monkeypatch.setattr(connection.socket, "create_connection", connect_late)
+    assert kind_of_fault(session, server.request("/", "POST", idempotent=False), 0.05) is FaultKind.TIMEOUT
+    run_now(session.close())
+    server.close()
+    assert server.requests == []
+
+
 def test_an_answer_that_is_none_or_too_long_is_refused(server, session, monkeypatch):
     server.answers = [b"SSH-2.0-OpenSSH\r\n\r\n"]
     assert kind_of_fault(session, server.request()) is FaultKind.MALFORMED

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from authority import Authority
+from perago.http.connection import Connection
 from perago.http.direct import DirectSession, run_now
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.retry import RetryPolicy
@@ -21,12 +22,13 @@ class Server:
 
     Attributes:
         connections: that were made.
-        cut: bytes of each piece of an answer; None: all in one.
+        first: bytes of an answer that go alone.
+        cut: bytes of each further piece; None: all in one.
         length: that an answer announces; None: what it has.
     """
 
     def __init__(self, context):
-        self.connections, self.cut, self.length = 0, None, None
+        self.connections, self.first, self.cut, self.length = 0, 0, None, None
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._opened = self._listener
@@ -66,9 +68,11 @@ class Server:
             while len(body) < wanted:
                 body += opened.recv(65536)
             answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (self.length or len(body), body)
-            step = self.cut or len(answer)
-            for begin in range(0, len(answer), step):
-                opened.sendall(answer[begin : begin + step])
+            opened.sendall(answer[: self.first])
+            rest = answer[self.first :]
+            step = self.cut or len(rest)
+            for begin in range(0, len(rest), step):
+                opened.sendall(rest[begin : begin + step])
             data = b""
 
 
@@ -141,3 +145,28 @@ def test_closing_ends_a_call_under_way(server, session):
     run_now(session.close())
     thread.join(LONG)
     assert faults == [FaultKind.CUT]
+
+
+def test_a_call_that_is_cut_takes_nothing_encrypted_for_its_answer(server, session, monkeypatch):
+    """It is cut between its wait for the body and its read of it, as another thread may do that at any time."""
+    wait, receive, heads = Connection._wait, Connection._received, []
+
+    def receive_and_note(self, deadline):
+        heads.append(receive(self, deadline))
+        return heads[-1]
+
+    def wait_and_be_cut(self, event, deadline):
+        wait(self, event, deadline)
+        if heads:
+            self.cut()
+
+    monkeypatch.setattr(Connection, "_received", receive_and_note)
+    monkeypatch.setattr(Connection, "_wait", wait_and_be_cut)
+    body = b"x" * 1_000
+    server.first = len(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    try:
+        outcome = call(session, server.post(body)).body
+    except HttpFault as fault:
+        outcome = fault.kind
+    assert outcome in (body, FaultKind.CUT)  # what had come before the cut may be all of it
+    assert heads[0].endswith(b"\r\n\r\n")
