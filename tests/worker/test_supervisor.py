@@ -203,6 +203,16 @@ def test_a_task_whose_executor_dies_is_reported_within_two_seconds_with_the_caus
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
 
 
+def test_what_an_executor_was_just_removing_goes_when_it_has_died(supervise):
+    """It has another name then than the attempt's directory, and for a moment no marker."""
+    with supervise() as worker:
+        worker.completed(worker.schedule("light.echo"))
+        left = worker.root / f".trash-{1:032x}"
+        (left / "workspace").mkdir(parents=True)
+        worker.reason(worker.schedule("light.die", {"text": "killed"}, retries=0))
+        wait_for(lambda: not left.exists(), "the end of what was half removed")
+
+
 def test_a_body_that_is_out_of_memory_fails(supervise):
     with supervise() as worker:
         name = worker.schedule("light.die", {"text": "memory"}, retries=0)

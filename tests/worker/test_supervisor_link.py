@@ -1,6 +1,7 @@
 """An executor's end of the channel: what waits reads it, and a cancellation is seen by whoever looks."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -60,7 +61,7 @@ def alarm_after(seconds):
     """What a body may have set."""
 
     def raise_alarm(*_):
-        raise TimeoutError("the body's alarm")
+        raise TimeoutError(errno.ETIME, "the body's alarm")
 
     before = signal.signal(signal.SIGALRM, raise_alarm)
     try:
@@ -225,16 +226,45 @@ def test_a_cancellation_is_seen_that_comes_with_an_answer(ends):
     assert link.is_cancelled()
 
 
-def test_what_a_bodys_alarm_interrupts_in_a_question_is_not_read_any_further(ends):
-    """A part of the answer may be lost: an executor that ended is replaced, one that waited for the rest would stay."""
+def test_a_question_that_a_bodys_alarm_interrupts_leaves_what_comes_next_whole(ends):
     link, supervisor = ends
     supervisor.send(RUN)
     link.take()
     with alarm_after(0.05), pytest.raises(TimeoutError, match="alarm"):
         link.load_current_attempt(None)
-    supervisor.send(Answer(number=supervisor.question(), value=CURRENT), RUN)
+    supervisor.send(Answer(number=supervisor.question(), value=CURRENT), Cancel(), RUN)
+    assert isinstance(link.take(), Run)
+    assert not link.is_cancelled()
+
+
+def test_a_channel_of_which_something_may_be_lost_is_not_read_any_further(ends, monkeypatch):
+    """An executor that ends is replaced; one that waited for the rest of a message would stay."""
+    link, supervisor = ends
+
+    def interrupt(_decoder, _data):
+        raise TimeoutError(errno.ETIME, "the body's alarm")
+
+    supervisor.send(RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "feed", interrupt)
+        with pytest.raises(TimeoutError, match="alarm"):
+            link.take()
+    supervisor.send(RUN)
     with pytest.raises(TaskExecutionError, match="interrupted"):
         link.take()
+
+
+def test_a_fork_that_has_closed_all_it_had_is_not_cancelled(ends):
+    link, supervisor = ends
+    supervisor.send(RUN, Cancel())
+    near = link._channel
+    child = os.fork()
+    if child == 0:
+        link.take()
+        link = SupervisorLink(near, None)
+        near.close()
+        os._exit(1 if link.is_cancelled() else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_the_answer_to_another_question_is_passed_over(ends):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import sys
 import threading
+import traceback
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from pydantic import BaseModel
 
@@ -61,14 +65,33 @@ def call_body(call: BodyCall) -> object:
     Raises:
         TaskExecutionError: the body called `sys.exit`. What it raises is passed on.
     """
+    owner = os.getpid()
     try:
-        returned = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
-        return _finish(returned) if inspect.iscoroutine(returned) else returned
+        try:
+            returned = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
+            return _finish(returned) if inspect.iscoroutine(returned) else returned
+        finally:
+            if os.getpid() != owner:
+                _end_fork()
     except SystemExit as exc:
         raise TaskExecutionError(
             f"task {call.task.name!r}: the body called sys.exit({exc.code!r}); raise TaskFailed or TaskTerminalError "
             f"to fail a task"
         ) from exc
+
+
+def _end_fork() -> NoReturn:
+    """A fork that a body has made does not come out of it: the attempt is its parent's, and is ended once."""
+    error = sys.exc_info()[1]
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed by the body, or by the reader
+            stream.flush()
+    os._exit(code)  # what is to be done at this process's exit is its parent's too
 
 
 def _finish(coroutine: Coroutine[Any, Any, object]) -> object:

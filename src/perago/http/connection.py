@@ -22,6 +22,8 @@ from perago.http.translation import CONNECT_SECONDS, fault_of_tls
 
 _CHUNK = 64 * 1024
 
+_ENDED_BY_SERVER = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # in mid-handshake: one that starts or ends does that
+
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
 
@@ -40,6 +42,7 @@ class Connection:
     def __init__(self, origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> None:
         self.origin = origin
         self._used = 0.0
+        self._is_cut = False
         self._socket = _connected(origin, tls, deadline)
         self._socket.setblocking(False)
         self._poller = select.poll()
@@ -79,6 +82,7 @@ class Connection:
 
     def cut(self) -> None:
         """End the call under way, from another thread."""
+        self._is_cut = True
         with suppress(OSError):  # not `SSLSocket.shutdown`: it takes TLS away from the call, which goes on without
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
@@ -86,7 +90,8 @@ class Connection:
         self._socket.close()
 
     def _send(self, data: bytes, deadline: float) -> None:
-        _left(deadline)  # nothing is sent whose answer nobody would wait for
+        if time.monotonic() >= deadline:
+            raise HttpFault(FaultKind.UNREACHABLE, "nothing was sent, as the time for an answer was over")
         rest = memoryview(data)
         while rest:
             try:
@@ -103,11 +108,15 @@ class Connection:
             if awaited:
                 self._wait(awaited, deadline)
             try:
-                return self._socket.recv(_CHUNK)
+                data = self._socket.recv(_CHUNK)
             except (BlockingIOError, ssl.SSLWantReadError):
                 awaited = select.POLLIN
             except ssl.SSLWantWriteError:
                 awaited = select.POLLOUT
+            else:
+                if not data and self._is_cut:
+                    raise CutError  # an answer without a length would seem to be whole
+                return data
 
     def _holds_some(self) -> bool:
         """Whether TLS has taken more from the socket than anyone has read: waiting for the socket would be in vain."""
@@ -121,18 +130,38 @@ class Connection:
 
 def _connected(origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> socket.socket:
     _, host, port = origin
+    deadline = min(deadline, time.monotonic() + CONNECT_SECONDS)
     try:
-        opened = socket.create_connection((host, port), min(CONNECT_SECONDS, _left(deadline)))
-    except OSError as exc:
+        reached = _reached(host, port, deadline)
+    except (OSError, UnicodeError) as exc:
         raise HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(exc)}") from None
     try:
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return opened if tls is None else tls.wrap_socket(opened, server_hostname=host)
+        reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is None:
+            return reached
+        reached.settimeout(_left(deadline))
+        return tls.wrap_socket(reached, server_hostname=host)
     except OSError as exc:
-        opened.close()
-        if tls is None:  # it was closed at once
-            raise HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(exc)}") from None
-        raise fault_of_tls(exc) from None
+        reached.close()
+        if isinstance(exc, ssl.SSLError) and not isinstance(exc, _ENDED_BY_SERVER):
+            raise fault_of_tls(exc) from None
+        raise HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(exc)}") from None
+
+
+def _reached(host: str, port: int, deadline: float) -> socket.socket:
+    """A connection to the first of a host's addresses that takes one; all of them together have until the deadline."""
+    fault: OSError = ConnectionError()
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.settimeout(_left(deadline))
+            opened.connect(address)
+        except OSError as exc:
+            opened.close()
+            fault = exc
+        else:
+            return opened
+    raise fault
 
 
 def _written(request: Request, common: Mapping[str, str]) -> bytes:
@@ -145,7 +174,7 @@ def _written(request: Request, common: Mapping[str, str]) -> bytes:
     if not isinstance(body, bytes):
         raise TypeError("a body in pieces is for `session`")
     first = _line(f"{request.method} {url.raw_path_qs} HTTP/1.1")
-    headers = _headers(url.authority, tuple(common.items()), tuple(request.headers.items()))
+    headers = _headers(url.raw_authority, tuple(common.items()), tuple(request.headers.items()))
     length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
     return f"{first}{headers}{length}\r\n".encode("latin-1") + body
 
@@ -169,9 +198,11 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | UnicodeError) -> str:
     if isinstance(error, TimeoutError):
-        return f"none in {CONNECT_SECONDS:g} s"
-    if isinstance(error, socket.gaierror):
+        return "none in time"
+    if isinstance(error, socket.gaierror | UnicodeError):
         return "the host's name is not known"
+    if isinstance(error, ssl.SSLError):
+        return "the server ended it while TLS began"
     return os.strerror(error.errno) if error.errno is not None else type(error).__name__

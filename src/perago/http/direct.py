@@ -92,10 +92,9 @@ class DirectSession:
         """Close all connections, those of calls under way too. Twice is fine."""
         with self._lock:
             self._closed = True
-            busy = list(self._busy)
-        self._end()
-        for connection in busy:
-            connection.cut()
+            self._end()
+            for connection in self._busy:  # within the lock: none of them is closed, and its descriptor another's
+                connection.cut()
 
     def leave_to_parent(self) -> None:
         """See `forks.Forked`. To close a copy of a socket does nothing to the parent's."""

@@ -43,6 +43,7 @@ class Aftermath:
         writes: whether a task, by its name, publishes.
         gc_ttl_seconds: age at which staged work of anybody may go.
         on_kept: called when a result could not be delivered, and waits for the next round.
+        sweep: removes the attempt directories of the dead.
     """
 
     engine: WorkerEngine
@@ -54,6 +55,7 @@ class Aftermath:
     gc_ttl_seconds: float
     writes: Callable[[str], bool]
     on_kept: Callable[[], None]
+    sweep: Callable[[], object]
 
     def finish(
         self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None = None
@@ -151,6 +153,7 @@ class Aftermath:
                 janitor.remove(path)
         except (WorkspaceStorageError, OSError) as exc:
             self.journal.tell(logging.WARNING, f"the attempt's directory could not be removed: {exc}", job)
+        self.sweep()  # what the executor was just making or removing has another name
         if died_in in _STAGING_PHASES:
             slot.add_chore(
                 Discard(

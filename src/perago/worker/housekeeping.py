@@ -45,17 +45,22 @@ class Housekeeping:
 
     def turn(self) -> float:
         """Look once; returns the seconds until the next look."""
+        if self.sweep_directories():
+            for number, repository in enumerate(self._repositories.names()):
+                order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
+                self._slots[number % len(self._slots)].add_chore(order)
+        return self._interval_seconds
+
+    def sweep_directories(self) -> bool:
+        """Remove the attempt directories of the dead; says whether they could be looked for. For any thread."""
         try:
             report = janitor.sweep(self._root, self._ttl_seconds, time.time())
         except PeragoError as exc:
             self._journal.tell(logging.WARNING, f"orphans could not be looked for: {exc}")
-            return self._interval_seconds
+            return False
         if report.removed:
             text = f"removed {len(report.removed)} attempt directories that killed executors left"
             self._journal.tell(logging.INFO, text)
         for path, reason in report.failed:
             self._journal.tell(logging.WARNING, f"orphan {path} could not be removed: {reason}")
-        for number, repository in enumerate(self._repositories.names()):
-            order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
-            self._slots[number % len(self._slots)].add_chore(order)
-        return self._interval_seconds
+        return True

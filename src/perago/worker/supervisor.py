@@ -83,11 +83,11 @@ class Supervisor:
             Slot(number, lambda: make_executor(self.journal), self, settings.wear)
             for number in range(1, settings.slots + 1)
         ]
+        self._housekeeping = self._new_housekeeping()
         self._aftermath = self._new_aftermath()
         self._polling: Polling | None = None
         self._poller: Loop | None = None
         check = CancellationCheck(engine, self.jobs, self.journal)
-        self._housekeeping = self._new_housekeeping()
         self._canceller = Loop("perago-cancellation", check.turn)
         self._deliverer = Loop("perago-delivery", self._deliver_kept)
         self._keeper = Loop("perago-housekeeping", self._housekeeping.turn)
@@ -109,6 +109,7 @@ class Supervisor:
             gc_ttl_seconds=settings.gc_ttl_seconds,
             writes=self._writes,
             on_kept=self._begin_rounds,
+            sweep=self._housekeeping.sweep_directories,
         )
 
     def _new_housekeeping(self) -> Housekeeping:

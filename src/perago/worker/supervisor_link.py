@@ -6,10 +6,13 @@ what lies in it. A thread that listened would be woken for each order only to wa
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
@@ -30,6 +33,13 @@ _CANCEL = encode(Cancel())  # no other message can hold it, as JSON has no zero 
 Order = Configure | Run | Look | Discard | Sweep
 
 
+@dataclass
+class _Cancellation:
+    """Whether one attempt is to end. No Event: a fork may be made while another thread holds its lock."""
+
+    is_asked: bool = False
+
+
 class SupervisorLink:
     """Orders and answers are read by one thread at a time; `is_cancelled` is for any, and for forks of a body."""
 
@@ -41,7 +51,7 @@ class SupervisorLink:
         self._is_reading = False
         self._asking = threading.Lock()
         self._numbers = count(1)
-        self._cancelled = threading.Event()
+        self._cancellation = _Cancellation()
         self._looked = float("-inf")
 
     def take(self) -> Order | None:
@@ -54,20 +64,20 @@ class SupervisorLink:
             if isinstance(message, Cancel | Answer):
                 continue  # for an attempt that has ended
             if isinstance(message, Run):
-                self._cancelled = threading.Event()  # a thread that an earlier body left may still set the one before
+                self._cancellation = _Cancellation()  # a thread that an earlier body left may still set the one before
                 self._note_cancel()
             return message
         return None
 
     def is_cancelled(self) -> bool:
         """Whether the attempt under way is to end."""
-        cancelled = self._cancelled
+        cancellation = self._cancellation
         now = time.monotonic()
-        if not cancelled.is_set() and now - self._looked >= LOOK_SECONDS:
+        if not cancellation.is_asked and now - self._looked >= LOOK_SECONDS:
             self._looked = now
             if self._holds_cancel():
-                cancelled.set()
-        return cancelled.is_set()
+                cancellation.is_asked = True
+        return cancellation.is_asked
 
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         """The engine's present state of the attempt under way; raises what the supervisor's engine raised."""
@@ -92,7 +102,7 @@ class SupervisorLink:
         """Wait for the answer to a question; others are to questions that were given up."""
         while (message := self._next()) is not None:
             if isinstance(message, Cancel):
-                self._cancelled.set()
+                self._cancellation.is_asked = True
             elif isinstance(message, Answer) and message.number == number:
                 self._note_cancel()
                 return message
@@ -107,18 +117,19 @@ class SupervisorLink:
         return self._read.popleft()
 
     def _receive(self) -> bytes:
-        """Read more. Where that was interrupted once, by an alarm that a body has set, a part of a message may be lost:
-        to wait for its rest would be for ever, while the supervisor keeps the lease.
+        """Wait for more, and read it.
+
+        What interrupts the wait, an alarm that a body has set perhaps, costs nothing. But in the moment of reading a
+        part of a message may be lost by it: to wait for its rest would be for ever, while the supervisor keeps the
+        lease.
         """
         if self._is_reading:
             raise TaskExecutionError("the executor's channel was interrupted, by an alarm that a body has set perhaps")
-        self._is_reading = True
-        try:
+        data = b""
+        with suppress(ConnectionError):
+            self._channel.recv(1, socket.MSG_PEEK)
+            self._is_reading = True
             data = self._channel.recv(CHUNK_BYTES)
-        except OSError as exc:
-            if exc.errno is None:  # the system said nothing: it is what the alarm raised
-                raise
-            data = b""
         self._read.extend(map(TO_EXECUTOR.validate_python, self._decoder.feed(data)))
         self._is_reading = False
         return data
@@ -126,7 +137,7 @@ class SupervisorLink:
     def _note_cancel(self) -> None:
         """What was read already, and comes next, is the cancellation of the attempt under way."""
         if any(isinstance(message, Cancel) for message in self._read):
-            self._cancelled.set()
+            self._cancellation.is_asked = True
 
     def _holds_cancel(self) -> bool:
         """Whether a cancellation lies in the channel. It stays there: whatever a body's signals raise in here, and
@@ -134,10 +145,12 @@ class SupervisorLink:
         """
         try:
             data = self._channel.recv(CHUNK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except OSError as exc:
-            if exc.errno is None:
-                raise
+        except (BlockingIOError, ConnectionError):
             return False
+        except OSError as exc:
+            if exc.errno == errno.EBADF:  # a fork of the body has closed all it had
+                return False
+            raise  # the body's own alarm
         return _CANCEL in self._decoder.rest + data
 
 

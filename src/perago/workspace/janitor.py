@@ -43,15 +43,23 @@ class SweepReport:
     failed: tuple[NotRemoved, ...] = ()
 
 
-def is_orphan(marker: OwnerMarker | None, owner: Liveness, age_seconds: float, ttl_seconds: float) -> bool:
+def is_orphan(
+    marker: OwnerMarker | None, owner: Liveness, age_seconds: float, ttl_seconds: float, *, is_discarded: bool = False
+) -> bool:
     """Whether a directory may go: a dead owner's at once, a living one's never, any other when it is old enough.
+
+    One that somebody has begun to remove loses its marker last. Without it nothing is left to be waited for: whoever
+    was at it was killed a moment before the end, or will find it done.
 
     Args:
         marker: None: there is none that can be read.
         owner: of the marker's owner; without a marker it does not count.
         age_seconds: since something was last made or renamed in the directory's top level.
         ttl_seconds: the age from which on nobody is taken to be at work there.
+        is_discarded: it stands aside to be removed.
     """
+    if is_discarded and marker is None:
+        return True
     if marker is not None and owner != "unknown":
         return owner == "dead"
     return age_seconds > ttl_seconds
@@ -93,7 +101,8 @@ class Judged:
     changed: float
 
     def is_orphan(self, ttl_seconds: float, now: float) -> bool:
-        return is_orphan(self.marker, self.owner, now - self.changed, ttl_seconds)
+        is_discarded = self.path.name.startswith(TRASH_PREFIX)
+        return is_orphan(self.marker, self.owner, now - self.changed, ttl_seconds, is_discarded=is_discarded)
 
 
 def attempt_directories(root: Path) -> list[Path]:

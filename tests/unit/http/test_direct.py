@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 
 import pytest
 from yarl import URL
@@ -166,18 +167,52 @@ def test_a_deadline_is_for_the_whole_answer_however_slowly_it_comes(server, sess
 
 
 def test_a_request_is_not_sent_whose_deadline_is_over(server, session, monkeypatch):
-    connect = socket.create_connection
+    reach = connection._reached
 
-    def connect_late(address, _seconds):
-        opened = connect(address)
+    def reach_late(host, port, deadline):
+        reached = reach(host, port, deadline)
         threading.Event().wait(0.1)
-        return opened
+        return reached
 
-    monkeypatch.setattr(connection.socket, "create_connection", connect_late)
-    assert kind_of_fault(session, server.request("/", "POST", idempotent=False), 0.05) is FaultKind.TIMEOUT
+    monkeypatch.setattr(connection, "_reached", reach_late)
+    with pytest.raises(HttpFault) as caught:
+        call(session, server.request("/", "POST", idempotent=False), 0.05)
+    assert (caught.value.kind, caught.value.was_sent) == (FaultKind.UNREACHABLE, False)
     run_now(session.close())
     server.close()
     assert server.requests == []
+
+
+def test_all_addresses_of_a_host_have_one_deadline_together(session, monkeypatch):
+    """None of them answers: their queues are full."""
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0)) for _ in range(3)]
+        addresses = [listener.getsockname() for listener in silent]
+        for address in addresses * 4:
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+        monkeypatch.setattr(connection.socket, "getaddrinfo", lambda *_, **__: found)
+        began = time.monotonic()
+        assert kind_of_fault(session, Request("GET", URL("http://three.example/")), 0.5) is FaultKind.UNREACHABLE
+        assert time.monotonic() - began < 1.2  # each by itself would take 0.5 s
+
+
+def test_a_host_that_cannot_be_one_is_not_there(session):
+    assert kind_of_fault(session, Request("GET", encoded(f"http://{'x' * 70}.example/"))) is FaultKind.UNREACHABLE
+
+
+def test_an_answer_without_a_length_that_is_cut_is_none(server, session):
+    server.answers = [b"HTTP/1.1 200 OK\r\n\r\n[1,2,3"]
+    faults = []
+    thread = threading.Thread(target=lambda: faults.append(kind_of_fault(session, server.request(idempotent=False))))
+    thread.start()
+    while not server.requests:
+        thread.join(0.01)
+    run_now(session.close())
+    thread.join(LONG)
+    assert faults == [FaultKind.CUT]
 
 
 def test_an_answer_that_is_none_or_too_long_is_refused(server, session, monkeypatch):

@@ -170,3 +170,21 @@ def test_a_call_that_is_cut_takes_nothing_encrypted_for_its_answer(server, sessi
         outcome = fault.kind
     assert outcome in (body, FaultKind.CUT)  # what had come before the cut may be all of it
     assert heads[0].endswith(b"\r\n\r\n")
+
+
+def test_a_server_that_ends_the_connection_while_tls_begins_may_be_asked_again(session):
+    """It starts, or ends; its certificate has nothing to do with it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def end():
+            opened, _ = listener.accept()
+            opened.recv(65536)
+            opened.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        url = encoded(f"https://127.0.0.1:{listener.getsockname()[1]}/")
+        with pytest.raises(HttpFault) as caught:
+            call(session, Request("GET", url))
+        thread.join(LONG)
+    assert (caught.value.kind, caught.value.was_sent) == (FaultKind.UNREACHABLE, False)

@@ -147,6 +147,7 @@ class Worker:
             gc_ttl_seconds=GC_TTL_SECONDS,
             writes=lambda name: name != "read",
             on_kept=self._begin_rounds,
+            sweep=self.housekeeping.sweep_directories,
         )
         self._check = CancellationCheck(self._port, self.jobs, self.journal)
         self._polling = self._new_polling()
