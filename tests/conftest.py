@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ import figures
 settings.register_profile("perago", deadline=None)
 settings.load_profile("perago")
 
-_COUNTED = "counted"
+_COUNTED, _TOLD = "counted", "told"
 MOST_SHOWN = 40
 """Counters that are told one by one."""
 MISSED = "perago/missed-figures"
@@ -73,8 +73,18 @@ def counted(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Counter[
     request.node.user_properties.append((_COUNTED, told))  # which come along from a worker of pytest-xdist
 
 
+@pytest.fixture
+def tell_at_end(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Has a text told at the end of the run, whether the test passes or not."""
+    return lambda text: request.node.user_properties.append((_TOLD, text))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say plainly, at the end, what was counted, and what this machine could not test."""
+    for report in _ended(terminalreporter):
+        for name, text in report.user_properties:
+            if name == _TOLD:
+                terminalreporter.write_line(str(text))
     counts = _counts(terminalreporter)
     for heading, counter in counts.items():
         told = ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
@@ -105,18 +115,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
+def _ended(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
+    """The last report of each test, which has all that it counted and told."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "teardown":
+                yield report
+
+
 def _counts(terminalreporter: pytest.TerminalReporter) -> dict[str, Counter[str]]:
-    return _added_up(report for reports in terminalreporter.stats.values() for report in reports)
-
-
-def _added_up(reports: Iterable[object]) -> dict[str, Counter[str]]:
     """What tests counted, by heading."""
     added: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for report in reports:
-        if isinstance(report, pytest.TestReport) and report.when == "teardown":
-            for name, value in report.user_properties:
-                for heading, counts in value.items() if name == _COUNTED else ():
-                    added[heading].update(counts)
+    for report in _ended(terminalreporter):
+        for name, value in report.user_properties:
+            for heading, counts in value.items() if name == _COUNTED else ():
+                added[heading].update(counts)
     return added
 
 

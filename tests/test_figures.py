@@ -72,7 +72,8 @@ def test_the_table_has_the_figures_units_and_the_reference():
 
 
 COUNTS = """
-def test_races(counted):
+def test_races(counted, tell_at_end):
+    tell_at_end("| told | by a test |")
     counted({heading!r}).update(rounds=200, lost_heads={lost})
 """
 
@@ -94,5 +95,6 @@ def test_a_figure_that_is_missed_fails_a_run_whose_tests_pass_and_is_kept(lost, 
     command = [sys.executable, "-m", "pytest", *options, tmp_path]
     run = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60)
     assert "1 passed" in run.stdout
+    assert "\n| told | by a test |\n" in run.stdout
     assert run.returncode == bool(missed)
     assert json.loads((tmp_path / "cache" / "v" / "perago" / "missed-figures").read_text()) == missed

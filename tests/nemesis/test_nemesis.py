@@ -58,7 +58,9 @@ def scale() -> Scale:
 @pytest.mark.first
 @pytest.mark.slow
 @pytest.mark.timeout(360 * MINUTES + FINISH_SECONDS + 900)
-def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(start_conductor, start_lakefs, tmp_path, counted):
+def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
+    start_conductor, start_lakefs, tmp_path, counted, tell_at_end
+):
     seed = int(os.environ.get("PERAGO_TEST_NEMESIS_SEED", random.randrange(2**32)))
     print(f"\nPERAGO_TEST_NEMESIS_SEED={seed}", flush=True)
     chance, password = random.Random(seed), f"planted-{random.Random(seed).randbytes(12).hex()}"
@@ -159,9 +161,8 @@ def _count(nemesis, counted):
     counted(figures.NEMESIS).update(nemesis.done)
     undisturbed = [found for found in workflows.all_ended if found["workflowId"] not in workflows.meddled]
     seconds = recoveries(nemesis.blows, undisturbed)
-    half, most = percentile(seconds, 0.5), percentile(seconds, 0.99)
-    print(f"recovery of {len(seconds)} tasks: half within {half:.1f} s, 99 of 100 within {most:.1f} s")
     if seconds:
+        half, most = percentile(seconds, 0.5), percentile(seconds, 0.99)
         counted(figures.RECOVERY).update(p50=round(1000 * half), p99=round(1000 * most), tasks=len(seconds))
 
 
