@@ -134,6 +134,7 @@ def test_a_body_may_ask_as_often_as_it_likes(ends, monkeypatch):
     assert link.is_cancelled()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 def test_a_cancellation_is_seen_by_a_fork_and_not_taken_from_its_parent(ends):
     link, supervisor = ends
     supervisor.send(RUN)
@@ -254,6 +255,7 @@ def test_a_channel_of_which_something_may_be_lost_is_not_read_any_further(ends, 
         link.take()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
 def test_a_fork_that_has_closed_all_it_had_is_not_cancelled(ends):
     link, supervisor = ends
     supervisor.send(RUN, Cancel())
