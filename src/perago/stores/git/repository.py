@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,10 @@ _DISK_TEXTS = tuple(os.strerror(number) for number in _DISK_ERRNOS)
 GIT_FAULTS = (pygit2.GitError, OSError, KeyError, ValueError)
 """What pygit2 raises: a class by kind of fault, none of them its own for a lost swap or a busy lock."""
 
+CACHE_BYTES = 2 << 20
+"""Of objects that libgit2 keeps in memory in a process, over all repositories; by itself it would keep 256 MiB, and an
+executor grew by 3 KiB with each attempt until then. A scan of 5,000 stamped commits takes 94 ms with it when it is done
+again, and 45 without. What a body does with pygit2 in its executor has the same bound."""
 
 _VANISHED_TRIES = 20
 T = TypeVar("T")
@@ -127,7 +132,8 @@ class Repository:
 
 def branch_ref(branch: str) -> str:
     """Name of the reference that a branch is."""
-    return f"refs/heads/{branch}"
+    # Interned, as pygit2 1.21 never lets go of a name that it looks up: so there is one of each, not one of each look.
+    return sys.intern(f"refs/heads/{branch}")
 
 
 def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
@@ -171,6 +177,7 @@ def translated(doing: str, where: Path) -> Iterator[None]:
 def _open(path: Path) -> pygit2.Repository:
     # Objects and references reach the disk before they count: libgit2 syncs nothing unless told to.
     pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
+    pygit2.option(Option.SET_CACHE_MAX_SIZE, CACHE_BYTES)
     if not path.exists():
         raise RepositoryNotFoundError(
             f"there is no repository at {path}. Make one with `perago import DIR --repo {path} --branch main`"
