@@ -1,5 +1,6 @@
 """Workflows on a real Conductor server pass the suite that holds the in-memory engine to it."""
 
+import functools
 import time
 
 import pytest
@@ -9,8 +10,39 @@ from perago.testing.contract import WorkflowContract
 from perago.testing.contract.engine import INPUT
 from servers.conductor_api import fresh, simple
 
+BEGINNINGS = 10
+
+
+class JoinFailedTooSoonError(Exception):
+    """Conductor 3.32.3 looked at the join between the failure of a task in the fork and its retry: once in 40 times."""
+
+
+def begun_anew(test):
+    """The same test, begun anew where a join failed too soon: not even Conductor means a workflow to end so."""
+
+    @functools.wraps(test)
+    def begin_until_joined(self):
+        for _ in range(BEGINNINGS - 1):
+            try:
+                return test(self)
+            except JoinFailedTooSoonError:
+                continue
+        return test(self)
+
+    return begin_until_joined
+
 
 class TestConductorWorkflows(WorkflowContract):
+    test_when_its_tries_are_spent_the_workflow_fails_and_siblings_are_cancelled = begun_anew(
+        WorkflowContract.test_when_its_tries_are_spent_the_workflow_fails_and_siblings_are_cancelled
+    )
+    test_a_rerun_takes_up_a_sibling_that_was_cancelled = begun_anew(
+        WorkflowContract.test_a_rerun_takes_up_a_sibling_that_was_cancelled
+    )
+    test_a_failed_try_whose_retry_a_rerun_removed_gets_no_other = begun_anew(
+        WorkflowContract.test_a_failed_try_whose_retry_a_rerun_removed_gets_no_other
+    )
+
     @pytest.fixture(autouse=True)
     def server(self, conductor):
         self.api = conductor
@@ -56,11 +88,21 @@ class TestConductorWorkflows(WorkflowContract):
     def poll(self, workflow, who):
         def look():
             self.api.decide(workflow)
-            return self._engine.poll([self.tasks[who]], 1, "contract") or None
+            polled = self._engine.poll([self.tasks[who]], 1, "contract")
+            if not polled:
+                self._see_that_no_join_failed(workflow)
+            return polled or None
 
         (attempt,) = self.api.wait_while_none(look)
         assert attempt.workflow_instance_id == workflow
         return attempt
+
+    def _see_that_no_join_failed(self, workflow):
+        now = self.api.workflow(workflow)
+        if now["status"] == "FAILED" and any(
+            task["taskType"] == "JOIN" and task["status"] == "FAILED" for task in now["tasks"]
+        ):
+            raise JoinFailedTooSoonError(f"workflow {workflow}: {now.get('reasonForIncompletion')}")
 
     def is_running(self, workflow):
         return self.api.workflow(workflow)["status"] == "RUNNING"
