@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ import pytest
 from perago.stores.git import GitStore
 
 sys.path.insert(0, str(Path(__file__).parent))
+from pipeline_support import surroundings
 from start_support import StartedWorker, TaskFlow, wait_for
 
 IN_CI = os.environ.get("CI") == "true"
@@ -30,51 +33,82 @@ SETTLE_SECONDS = 60.0
 """More than a connection is kept that is not used: how many there are at once is a matter of the machine's load."""
 
 
+pytestmark = [pytest.mark.first, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays():
     """In the place of conftest's: a session's server is none of a test's."""
 
 
-@pytest.mark.first
-@pytest.mark.usefixtures("bodies")  # for its modules
-@pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 600)
-def test_memory_and_descriptors_stay_flat(conductor, conductor_server, tmp_path):
-    flow = TaskFlow(conductor, "supervised_bodies")
-    store = _repository(tmp_path)
-    modules = ["supervised_bodies:echo", "supervised_bodies:append", "supervised_bodies:log"]
-    options = ("--domain", flow.domain, "--repo", str(tmp_path / "data.git"), "-j", "2")
-    with StartedWorker(tmp_path, conductor_server.api_url, modules, *options) as worker:
-        worker.wait_ready()
-        family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
-        began, before, rounds = time.monotonic(), None, 0
-        while (elapsed := time.monotonic() - began) < SECONDS or rounds < LEAST_ROUNDS:
-            if before is None and elapsed > WARM_UP * SECONDS and rounds >= WARM_UP * LEAST_ROUNDS:
-                before = _belongings(family)
-            _work(flow, store)
-            rounds += 1
-            time.sleep(max(0.0, began + elapsed + ROUND_SECONDS - time.monotonic()))
-        assert before is not None
-        wait_for(
-            lambda: not _grown(before, _belongings(family)),
-            f"memory and descriptors to be {before} again after {rounds} rounds: {_belongings(family)}",
-            SETTLE_SECONDS,
-        )
-        worker.signal(signal.SIGTERM)
-        assert worker.wait() == 0
+@dataclass(frozen=True)
+class Place:
+    """A repository on a store.
+
+    Attributes:
+        head: of its branch `main`.
+        options, variables: that name the store to a worker.
+    """
+
+    name: str
+    head: Callable[[], str]
+    options: tuple[str, ...]
+    variables: dict[str, str]
 
 
-def _repository(directory):
-    (directory / "files").mkdir()
-    (directory / "files" / "readme.txt").write_text("data")
-    store = GitStore.create(directory / "data.git")
-    store.import_directory(directory / "files", "main", "begin")
-    return store
+@pytest.fixture
+def soak(conductor, conductor_server, tmp_path, bodies):
+    """Has a worker at work on a place."""
+    del bodies  # its modules can be imported now
+
+    def work(place):
+        flow = TaskFlow(conductor, "supervised_bodies")
+        modules = ["supervised_bodies:echo", "supervised_bodies:append", "supervised_bodies:log"]
+        options = ("--domain", flow.domain, "-j", "2", *place.options)
+        with StartedWorker(tmp_path, conductor_server.api_url, modules, *options, **place.variables) as worker:
+            worker.wait_ready()
+            family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+            _stays_flat(family, lambda: _work(flow, place))
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 0
+
+    return work
 
 
-def _work(flow, store):
+def test_memory_and_descriptors_stay_flat_with_a_git_repository(soak, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "readme.txt").write_text("data")
+    store = GitStore.create(tmp_path / "data.git")
+    store.import_directory(tmp_path / "files", "main", "begin")
+    soak(Place("data", lambda: store.branch_head("main"), ("--repo", str(tmp_path / "data.git")), {}))
+
+
+def test_memory_and_descriptors_stay_flat_with_lakefs(soak, conductor_server, lakefs_server, lakefs_repository):
+    lakefs_repository.commit_files("main", {"readme.txt": b"data"})
+    variables = surroundings(conductor_server, lakefs_server)
+    soak(Place(lakefs_repository.name, lambda: lakefs_repository.head("main"), (), variables))
+
+
+def _stays_flat(family, work):
+    began, before, rounds = time.monotonic(), None, 0
+    while (elapsed := time.monotonic() - began) < SECONDS or rounds < LEAST_ROUNDS:
+        if before is None and elapsed > WARM_UP * SECONDS and rounds >= WARM_UP * LEAST_ROUNDS:
+            before = _belongings(family)
+        work()
+        rounds += 1
+        time.sleep(max(0.0, began + elapsed + ROUND_SECONDS - time.monotonic()))
+    assert before is not None
+    wait_for(
+        lambda: not _grown(before, _belongings(family)),
+        f"memory and descriptors to be {before} again after {rounds} rounds: {_belongings(family)}",
+        SETTLE_SECONDS,
+    )
+    print(f"{rounds} rounds: bytes and descriptors of each process were {before}, and are {_belongings(family)}")
+
+
+def _work(flow, place):
     """One round: two light tasks, and one on a workspace."""
-    workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": store.branch_head("main")}
+    workspace = {"repository": place.name, "branch": "main", "refType": "commit", "ref": place.head()}
     light = [flow.start("light.echo", {"text": "x"}), flow.start("light.log", {"text": "y"})]
     flow.completed(flow.start("space.append", {"text": "z"}, workspace=workspace))
     for workflow in light:
