@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,6 +12,9 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 TIMEOUT_SECONDS = 60.0
+
+KEPT_SECONDS = 10.0
+"""A connection that was idle for longer is not used again: servers close them, some after 20 s."""
 
 Json = dict[str, Any]
 
@@ -54,6 +58,7 @@ class JsonApi:
         self._connection = connection(address.hostname, address.port, timeout=TIMEOUT_SECONDS)
         self._prefix = prefix
         self._headers = dict(headers or {})
+        self._used = time.monotonic()
 
     def call(
         self,
@@ -77,6 +82,8 @@ class JsonApi:
             body = json.dumps(data).encode()
             sent["Content-Type"] = "application/json"
         target = f"{self._prefix}{path}{_query(query or {})}"
+        if time.monotonic() - self._used > KEPT_SECONDS:
+            self.close()
         try:
             self._connection.request(method, target, body=body, headers=sent)
             response = self._connection.getresponse()
@@ -84,6 +91,7 @@ class JsonApi:
         except BaseException:
             self.close()
             raise
+        self._used = time.monotonic()
         return answer
 
     def expect(self, method: str, path: str, **arguments: Any) -> Any:

@@ -168,6 +168,15 @@ class Lease(Protocol):
         """Heartbeats are missing, so that the lease is soon lost: stop it, and hold the attempt anew."""
         ...
 
+    @property
+    def is_stopped(self) -> bool:
+        """There are no more heartbeats, and none is in flight."""
+        ...
+
+    def let_go(self) -> None:
+        """No more heartbeats; returns at once, while one may still be in flight."""
+        ...
+
     def stop(self) -> None:
         """No more heartbeats; returns when the one in flight has its answer. Comes before the report."""
         ...
@@ -202,7 +211,10 @@ class WorkerEngine(Engine, Protocol):
         ...
 
     def current_of(self, attempts: Iterable[HandedOut]) -> Mapping[str, Attempt | None]:
-        """What the engine has now of many tasks, by task id; None: it is not there any more."""
+        """What the engine has now of many tasks, by task id; None: it is not there any more.
+
+        One that cannot be read is left out; where none can, it raises.
+        """
         ...
 
     def log(self, attempt: HandedOut, text: str) -> None:

@@ -302,6 +302,20 @@ def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, 
 # ---- looking
 
 
+def test_a_task_that_cannot_be_read_hides_none_of_the_others(conductor, proxy, behind_proxy, flow):
+    for _ in range(3):
+        flow.start()
+    attempts = []
+    while len(attempts) < 3:
+        attempts += behind_proxy.poll([flow.task], 3, "w")
+    proxy.add(Rule(Refuse(500), method="GET", path=f"/api/tasks/{attempts[1].task_id}", times=None))
+    found = behind_proxy.current_of(attempts)
+    assert set(found) == {attempts[0].task_id, attempts[2].task_id}
+    proxy.add(Rule(Refuse(500), method="GET", path="/api/tasks/", times=None))
+    with pytest.raises(EngineError, match="500"):
+        behind_proxy.current_of(attempts)
+
+
 def test_many_tasks_are_looked_at_in_one_call(conductor, engine, flow):
     for _ in range(4):
         flow.start()

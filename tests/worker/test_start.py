@@ -18,7 +18,7 @@ from perago.stores.git import GitStore
 sys.path.insert(0, str(Path(__file__).parent))
 from start_support import StartedWorker, TaskFlow, wait_for
 
-from servers.faults import Delay, Rule
+from servers.faults import Delay, Refuse, Rule
 from servers.proxy import FaultProxy
 
 MODULE = "supervised_bodies"
@@ -92,6 +92,32 @@ def test_while_there_is_work_the_queue_is_looked_at_many_times_a_second(flow, st
         began, before = time.monotonic(), polls()
         wait_for(lambda: polls() >= before + 40, "40 polls", 40 * 0.2)
         assert time.monotonic() - began >= 40 * 0.025 * 0.9
+
+
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_a_malformed_task_fails_with_the_reason_and_stops_nothing(flow, start, mode):
+    with start("--execution-mode", mode, modules=ECHO) as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.echo", {"seconds": "no number"})
+        wait_for(lambda: flow.api.tasks(workflow, "only")[0]["status"] == "FAILED", "its failure")
+        assert "seconds" in flow.api.tasks(workflow, "only")[0]["reasonForIncompletion"]
+        assert flow.completed(flow.start("light.echo", {"text": "fine"}))["result"]["text"] == "fine"
+        flow.api.terminate(workflow)
+
+
+@pytest.mark.parametrize(
+    ("way", "cause"), [("segfault", "SIGSEGV"), ("killed", "ran out of memory"), ("exit", "exited with code 3")]
+)
+def test_a_body_that_takes_its_process_along_is_reported_within_two_seconds(flow, start, way, cause):
+    with start() as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.die", {"text": way})
+        wait_for(lambda: flow.api.tasks(workflow, "only")[0]["status"] == "FAILED", "its failure")
+        first = flow.api.tasks(workflow, "only")[0]
+        assert cause in first["reasonForIncompletion"]
+        assert first["endTime"] - first["startTime"] < 2000
+        flow.api.terminate(workflow)
+        assert flow.completed(flow.start("light.echo", {"text": "again"}))["result"]["text"] == "again"
 
 
 def test_with_json_the_whole_log_is_on_stdout_too(flow, start):
@@ -265,6 +291,53 @@ def test_a_second_signal_ends_at_once_and_leaves_no_process(flow, start, tmp_pat
         flow.api.terminate(workflow)
 
 
+@pytest.mark.parametrize("arrives", [True, False], ids=["the answer is late", "it never arrives"])
+def test_a_report_without_an_answer_delays_no_end_and_the_next_worker_sees_to_it(
+    flow, start, conductor_server, arrives
+):
+    with FaultProxy(conductor_server.api_url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
+        worker.wait_ready()
+        fault = Delay(600.0, answer=arrives)
+        held = door.add(Rule(fault, method="POST", path=r"/api/tasks(/update-v2)?$", times=None))
+        workflow = flow.start("light.echo", {"text": "slow"})
+        if arrives:
+            flow.wait_status(workflow, "COMPLETED")
+        wait_for(lambda: held.matched, "the report")
+        worker.signal(signal.SIGTERM)
+        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+        began = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(60) == 130
+        assert time.monotonic() - began < 20
+        assert len(_kept_results(worker)) == 1
+    with start(modules=ECHO, repository=worker.repository) as following:
+        following.wait_ready()
+        assert flow.completed(workflow)["result"]["text"] == "slow"
+        wait_for(lambda: not _kept_results(following), "nothing to wait any more")
+    assert [task["retryCount"] for task in flow.api.tasks(workflow, "only")] == [0]
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_a_result_that_a_killed_worker_kept_is_delivered_or_found_void(flow, start, conductor_server, is_current):
+    with FaultProxy(conductor_server.api_url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
+        worker.wait_ready()
+        door.add(Rule(Refuse(503), method="POST", path=r"/api/tasks(/update-v2)?$", times=None))
+        workflow = flow.start("light.echo", {"text": "kept"})
+        wait_for(lambda: _kept_results(worker), "the result to be kept")
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+    if not is_current:
+        flow.api.terminate(workflow)
+    with start(modules=ECHO, repository=worker.repository) as following:
+        following.wait_ready()
+        wait_for(lambda: not _kept_results(following), "nothing to wait any more")
+        (task,) = flow.api.tasks(workflow, "only")
+        assert (task["status"], task["pollCount"]) == ("COMPLETED" if is_current else "CANCELED", 1)
+        told = [line for line in following.lines() if "a result that waited is" in line["message"]]
+        assert [line["workflow"] for line in told] == [workflow]
+        assert ("recorded" if is_current else "void") in told[0]["message"]
+
+
 def test_an_idle_worker_ends_at_once_on_sigterm(start):
     with start("-j", "2") as worker:
         worker.wait_ready()
@@ -404,6 +477,10 @@ def test_status_shows_what_each_slot_does(flow, start):
 
 
 # ---------------------------------------------------------------- helpers
+
+
+def _kept_results(worker):
+    return list((worker.root / "supervisor" / "undelivered").glob("*.json"))
 
 
 def _lives(process):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import supervisor
+from perago.worker.endings import Cause
 from perago.worker.lock import only_supervisor
 from perago.worker.slot import SlotState, Wear
 from perago.worker.status import read_status
@@ -160,6 +163,21 @@ def test_a_late_lease_is_taken_up_anew(supervise):
         assert not leases[1].is_stopped
 
 
+def test_what_a_body_logs_stands_in_the_log_alike_in_both_modes(supervise, mode, caplog):
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "perago.task")
+    with supervise(mode=mode) as worker:
+        name = worker.schedule("light.log", {"text": "halfway"})
+        worker.completed(name)
+        (line,) = [
+            record.perago_fields
+            for record in caplog.records
+            if record.getMessage() == "counted rows=3" and hasattr(record, "perago_fields")
+        ]
+        assert (line["event"], line["fields"], line["phase"]) == ("counted", {"rows": 3}, "body")
+        assert line["task_id"] == worker.tries(name)[-1].task_id
+
+
 def test_lines_and_progress_of_a_body_reach_the_tasks_log_without_secrets(supervise, mode):
     with supervise(mode=mode) as worker:
         name = worker.schedule("light.log", {"text": "halfway"})
@@ -285,8 +303,25 @@ def test_what_a_body_leaves_running_is_ended_after_it(supervise, tmp_path, is_al
 # ---------------------------------------------------------------- cancellation
 
 
+class CountsReports(MemoryWorkerEngine):
+    """An engine that counts what it is sent of a task: what comes for one that has ended it drops, and nobody sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.reports = Counter()
+
+    def report_result(self, attempt, result):
+        self.reports[attempt.task_id] += 1
+        super().report_result(attempt, result)
+
+    def report_and_take(self, attempt, result):
+        self.reports[attempt.task_id] += 1
+        return super().report_and_take(attempt, result)
+
+
 def test_a_cancelled_body_is_told_and_nothing_is_reported(supervise, mode, tmp_path):
-    with supervise(mode=mode) as worker:
+    engine = CountsReports()
+    with supervise(mode=mode, engine=engine) as worker:
         path = tmp_path / "ended"
         name = worker.schedule("light.heed", {"seconds": 60, "path": str(path)})
         worker.in_body(name)
@@ -295,8 +330,36 @@ def test_a_cancelled_body_is_told_and_nothing_is_reported(supervise, mode, tmp_p
         wait_for(lambda: not worker.jobs(), "the job's end")
         assert path.read_text() == "cancelled"
         assert worker.tries(name)[-1].status is TryStatus.CANCELED
-        again = worker.completed(worker.schedule("light.echo", {"text": "again"}))
-        assert again["text"] == "again"
+        again = worker.schedule("light.echo", {"text": "again"})
+        assert worker.completed(again)["text"] == "again"
+        assert dict(engine.reports) == {worker.tries(again)[-1].task_id: 1}
+
+
+def test_a_cancelled_body_that_does_not_look_is_interrupted_and_cleans_up(supervise, tmp_path):
+    with supervise() as worker:
+        path = tmp_path / "tidied"
+        name = worker.schedule("light.tidy", {"path": str(path)})
+        worker.in_body(name)
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(path.exists, "the body to clean up", 10)
+        wait_for(lambda: not worker.jobs(), "the job's end")
+        assert worker.tries(name)[-1].status is TryStatus.CANCELED
+        assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_a_cancelled_body_keeps_the_task_from_nobody_while_it_goes_on(supervise, mode):
+    """A heartbeat of it would extend another execution's lease, and could undo that one's result."""
+    with supervise(mode=mode) as worker:
+        name = worker.schedule("light.sleep", {"seconds": 8})
+        task_id = worker.in_body(name)
+        wait_for(lambda: task_id in worker.engine.leases, "the lease")
+        (lease,) = worker.engine.leases[task_id]
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(lambda: lease.is_stopped, "the end of its heartbeats", 7)
+        assert worker.jobs()
+        lease.is_late = True
+        wait_for(lambda: not worker.jobs(), "the job's end")
+        assert worker.engine.leases[task_id] == [lease]
 
 
 def test_a_cancelled_coroutine_in_a_thread_is_cancelled(supervise):
@@ -344,7 +407,7 @@ def test_an_engine_that_is_away_for_a_while_costs_no_task(supervise):
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
 
 
-def test_a_worker_that_is_started_again_delivers_what_the_one_before_could_not(supervise):
+def test_a_worker_that_is_started_again_delivers_what_the_one_before_could_not(supervise, caplog):
     engine = MemoryWorkerEngine()
     with supervise(engine=engine) as worker:
         name = worker.schedule("light.heed", {"seconds": 0.5})
@@ -353,9 +416,68 @@ def test_a_worker_that_is_started_again_delivers_what_the_one_before_could_not(s
         wait_for(lambda: worker.supervisor.status().undelivered == 1, "the result to be kept")
     engine.is_away = False
     assert engine.tasks.record(name.split("/")[0]).tries[-1].status is TryStatus.IN_PROGRESS
+    caplog.set_level(logging.INFO)
     with supervise(engine=engine) as again:
         assert again.completed(name)["text"] == "done"
         wait_for(lambda: again.supervisor.status().undelivered == 0, "nothing to wait any more")
+    (told,) = [record.perago_fields for record in caplog.records if "a result that waited" in record.getMessage()]
+    found = (told["workflow"], told["task"], told["task_id"], told["attempt"], told["phase"])
+    assert found == (name.split("/")[0], "light.heed", again.tries(name)[-1].task_id, 0, "report")
+
+
+class SlowReports(MemoryWorkerEngine):
+    """An engine that takes results only once it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.let, self.asked = threading.Event(), threading.Semaphore(0)
+
+    def report_result(self, attempt, result):
+        self.asked.release()
+        assert self.let.wait(60)
+        super().report_result(attempt, result)
+
+
+def test_results_that_an_engine_does_not_answer_are_kept_when_the_worker_ends_over_them(supervise, mode):
+    engine = SlowReports()
+    with supervise(engine=engine, slots=3, mode=mode) as worker:
+        names = [worker.schedule("light.echo", {"text": str(number)}) for number in range(3)]
+        for _ in names:
+            assert engine.asked.acquire(timeout=20)
+        began = time.monotonic()
+        worker.supervisor.drain()
+        worker.supervisor.end(Cause.AT_ONCE)
+        assert not worker.supervisor.close(0.5)
+        worker.supervisor.abandon()
+        assert time.monotonic() - began < 5
+        assert engine.given_back == []  # which would undo a report that arrives
+        assert worker.supervisor.status().undelivered == 3
+        engine.let.set()
+    engine.asked = threading.Semaphore(0)
+    with supervise(engine=engine, mode=mode) as again:
+        wait_for(lambda: again.supervisor.status().undelivered == 0, "nothing to wait any more")
+        assert [again.completed(name)["text"] for name in names] == ["0", "1", "2"]
+    assert not engine.asked.acquire(timeout=0)  # they had arrived
+
+
+def test_the_end_waits_for_one_delivery_and_not_for_all_that_wait(supervise):
+    engine = SlowReports()
+    engine.let.set()
+    with supervise(engine=engine, slots=4) as worker:
+        names = [worker.schedule("light.heed", {"seconds": 0.5}) for _ in range(4)]
+        for name in names:
+            worker.in_body(name)
+        engine.is_away = True
+        wait_for(lambda: worker.supervisor.status().undelivered == 4, "the results to be kept")
+        engine.asked = threading.Semaphore(0)
+        engine.let.clear()
+        engine.is_away = False
+        assert engine.asked.acquire(timeout=20)
+        worker.supervisor.drain()
+        assert not worker.supervisor.close(0.2)
+        engine.let.set()
+        assert worker.supervisor.close(10)
+        assert worker.supervisor.status().undelivered == 3
 
 
 class StuckOnce(MemoryWorkerEngine):
@@ -447,8 +569,6 @@ def test_draining_lets_what_runs_come_to_its_end_and_takes_nothing_new(supervise
 
 
 def test_what_is_not_through_at_the_deadline_is_given_back(supervise):
-    from perago.worker.endings import Cause
-
     with supervise() as worker:
         name = worker.schedule("light.stubborn")
         task_id = worker.in_body(name)

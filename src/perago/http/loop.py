@@ -59,6 +59,13 @@ class LoopThread:
                 call.cancel()
             raise
 
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have a function called on the loop, and return at once. Where no loop runs (any more), nothing is called."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                loop.call_soon_threadsafe(function)
+
     def close(self) -> None:
         """Cancel what runs, and end the thread. Twice is fine."""
         with self._lock:

@@ -47,7 +47,7 @@ class JsonLinesFormatter(logging.Formatter):
         }
         fields = getattr(record, FIELDS_ATTRIBUTE, None)
         if isinstance(fields, Mapping):
-            line |= mask_json(fields)
+            line |= {name: value for name, value in mask_json(fields).items() if name not in line}
         if record.exc_info:
             line["traceback"] = mask_text(self.formatException(record.exc_info))[-MAX_LINE_CHARACTERS:]
         return _ENCODER.encode(line)
@@ -86,6 +86,7 @@ class JsonLinesFile(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record) + "\n"
+            self._open_again_if_gone()
             size = len(line.encode(errors="replace"))
             if self._size and self._size + size > self._max_bytes:
                 self._rotate()
@@ -113,6 +114,12 @@ class JsonLinesFile(logging.Handler):
         finally:
             self.release()
         super().close()
+
+    def _open_again_if_gone(self) -> None:
+        """Another worker has swept the file, as nothing was written for so long; or a person has removed it."""
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            self._file.close()
+            self._file = self._opened()
 
     def _rotate(self) -> None:
         self._file.close()

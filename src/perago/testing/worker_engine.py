@@ -20,6 +20,9 @@ class MemoryLease:
     is_late: bool = False
     is_stopped: bool = False
 
+    def let_go(self) -> None:
+        self.is_stopped = True
+
     def stop(self) -> None:
         self.is_stopped = True
 

@@ -85,6 +85,18 @@ class Aftermath:
         self._give_back(job, why)
         self.journal.end(job, telemetry.Outcome.GIVEN_BACK, why)
 
+    def abandon(self, job: Job) -> None:
+        """Let go of a job over which the process ends; from a thread that is not its slot's.
+
+        A result that is on its way to the engine is kept: giving its task back would undo a report that arrives.
+        """
+        if job.result is not None:
+            self.delivery.keep(job.attempt, job.result)
+            text = "its result is kept for the next worker: this one ends before the engine has answered"
+            self.journal.tell(logging.WARNING, text, job)
+        elif job.phase != Phase.REPORT:
+            self.give_back_unbegun(job, "the worker ends over it")
+
     def _settle(
         self, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None
     ) -> tuple[telemetry.Outcome, str | None]:
@@ -113,6 +125,7 @@ class Aftermath:
     def _deliver(
         self, job: Job, result: RuntimeTaskResult, executor: Executor | None, reporter: Engine | None = None
     ) -> telemetry.Outcome:
+        job.result = result
         look = None
         if self.writes(job.attempt.task_def_name):
             look = _LastLook(self.engine, job, executor)

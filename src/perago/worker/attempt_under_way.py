@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Protocol
 
 from pydantic import ValidationError
 
-from perago.errors import TaskExecutionError
+from perago.errors import EngineError, TaskExecutionError
 from perago.ports import WorkerEngine
 from perago.worker.attempt_runner import result_from
 from perago.worker.endings import Cause, Step, next_step
@@ -88,7 +89,8 @@ class AttemptUnderWay:
         seconds = self._job.seconds_until_hold()
         if seconds > 0 and not self._questions:
             return seconds
-        self._job.hold(self._engine)
+        with suppress(EngineError):  # the watch tells of it, and tries again each second
+            self._job.hold(self._engine)
         return None
 
     def _ask_what_is_due(self) -> float | None:

@@ -103,14 +103,22 @@ class Delivery:
             self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), last_look))
             return Delivered.KEPT
 
-    def deliver_kept(self) -> list[tuple[KeptResult, Delivered]]:
-        """One round over all that waits; says what became of each. A round that is under way already has them."""
+    def keep(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
+        """Keep a result whose report nobody can wait for, for the next worker; it finds out what became of it."""
+        self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), None))
+
+    def deliver_kept(self, is_over: Callable[[], bool] = bool) -> list[tuple[KeptResult, Delivered]]:
+        """One round over all that waits; says what became of each. A round that is under way already has them.
+
+        Args:
+            is_over: asked before each; if so, the rest waits on.
+        """
         if not self._round.acquire(blocking=False):
             return []
         try:
             with self._lock:
                 entries = list(self._waiting.values())
-            return [(entry.kept, self._try_again(entry)) for entry in entries]
+            return [(entry.kept, self._try_again(entry)) for entry in entries if not is_over()]
         finally:
             self._round.release()
 

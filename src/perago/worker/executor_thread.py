@@ -30,6 +30,7 @@ from perago.worker.executor_messages import DeclaredTask, Discard, PhaseEvent, S
 from perago.worker.job import Ended, Finished, Job, Outcome
 from perago.worker.journal import Journal
 from perago.worker.messages import Log, Metric, clean_text
+from perago.worker.outbox import json_fields
 from perago.worker.questions import ask_patiently
 
 JOB: ContextVar[Job | None] = ContextVar("perago_job", default=None)
@@ -159,13 +160,12 @@ class _JobHandler(logging.Handler):
         if job is None or JOB.get() is not job or hasattr(record, FIELDS_ATTRIBUTE):
             return
         try:
-            fields = getattr(record, "fields", {})
             message = Log(
                 logger="" if record.name == "root" else record.name,
                 level=record.levelno,
                 text=clean_text(self.format(record)),
                 created=record.created,
-                fields=dict(fields) if isinstance(fields, Mapping) else {},
+                fields=json_fields(record),
             )
             self._journal.log(job, message)
         except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller

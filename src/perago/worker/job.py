@@ -65,6 +65,7 @@ class Job:
         phase: that the attempt is in; "" before the first.
         progress: what the body told last: `done`, `total`, `message`.
         lease: None: not held (any more).
+        result: that is being reported; None: not yet, or nothing is.
         trace: its place in its trace, for body and stamp; None: it has none.
     """
 
@@ -78,6 +79,7 @@ class Job:
         self.phase = ""
         self.progress: dict[str, Any] = {}
         self.lease: Lease | None = None
+        self.result: RuntimeTaskResult | None = None
         self.trace: TraceContext | None = None
         self.lease_lock: AbstractContextManager[object] = threading.Lock()
         self._asked = asked
@@ -107,6 +109,8 @@ class Job:
             if self._ending is not None and (cause is not Cause.AT_ONCE or self._ending[0] is Cause.AT_ONCE):
                 return False
             self._ending = (cause, self.clock.monotonic())
+        if cause is Cause.CANCELLED:
+            self.let_lease_go()
         self._wake()
         return True
 
@@ -123,6 +127,23 @@ class Job:
         with self.lease_lock:
             if self.lease is None and not (self._is_lease_over or self.is_void):
                 self.lease = engine.hold(self.attempt)
+
+    def hold_anew(self, engine: WorkerEngine, late: Lease) -> None:
+        """Keep the lease by other heartbeats than those, which were missing and are stopped; else as `hold`."""
+        with self.lease_lock:
+            if self.lease is not late:  # it was stopped for the report
+                return
+            self.lease = None
+            if not (self._is_lease_over or self.is_void):
+                self.lease = engine.hold(self.attempt)
+
+    def let_lease_go(self) -> None:
+        """No more heartbeats, though one may be in flight: another execution has the task, and they would keep it from
+        others, and undo their results. Returns at once.
+        """
+        lease = self.lease
+        if lease is not None:
+            lease.let_go()
 
     def seconds_until_hold(self) -> float:
         """Until heartbeats have to begin. Most light attempts are over by then: they cost none."""

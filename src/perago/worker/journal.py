@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from perago.ports import Event, HandedOut, Phase
@@ -83,7 +83,7 @@ class Journal:
     def log(self, job: Job | None, message: Log) -> None:
         """Take down a line that a body, or something else in an executor, has logged."""
         fields = {} if job is None else job.fields()
-        fields |= {name: value for name, value in message.fields.items() if name != "attempt"}
+        fields |= _fields_of_body(message.fields)
         text = mask_text(message.text)
         write(message.level, text, fields, logger=message.logger or "root", created=message.created)
         if job is not None:
@@ -157,6 +157,20 @@ def _fact_of(event: PhaseEvent) -> PhaseFact:
         error_type=event.error_type,
         error=event.error or "",
     )
+
+
+def _fields_of_body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a body's line holds besides its text, as `event` and `fields`: whatever it is called, it is not taken for
+    what the worker says of the attempt.
+
+    Args:
+        given: a record's `extra`; that of a `TaskContext.logger` has an `event`, and `fields` in it.
+    """
+    named = {name: value for name, value in given.items() if name not in ("event", "fields", "attempt")}
+    inner = given.get("fields")
+    named |= inner if isinstance(inner, Mapping) else {}
+    found = {"event": given["event"]} if "event" in given else {}
+    return {**found, "fields": named} if named else found
 
 
 def progress_text(progress: dict[str, Any]) -> str:

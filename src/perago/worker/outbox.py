@@ -107,14 +107,14 @@ class OutboxHandler(logging.Handler):
                     path=record.pathname,
                     line=record.lineno,
                     function=record.funcName or "",
-                    fields=_json_fields(record),
+                    fields=json_fields(record),
                 )
             )
         except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
             self.handleError(record)
 
 
-def _json_fields(record: logging.LogRecord) -> dict[str, object]:
+def json_fields(record: logging.LogRecord) -> dict[str, object]:
     """What came as `extra`; what is no JSON, as text."""
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
     text = json.dumps(extra, default=str)

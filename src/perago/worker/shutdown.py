@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol, Self
 
@@ -87,6 +88,7 @@ def serve_until_stopped(worker: Drainable, signals: StopSignals, force_kill_afte
     while signals.count == 0:
         signals.wait()
     began = time.monotonic()
+    patience = None if force_kill_after is None else force_kill_after + THREADS_SECONDS
     worker.drain()
     while not worker.is_through:
         elapsed = time.monotonic() - began
@@ -95,12 +97,23 @@ def serve_until_stopped(worker: Drainable, signals: StopSignals, force_kill_afte
             worker.end(cause)
         if cause is Cause.AT_ONCE:
             break
-        if force_kill_after is not None and elapsed >= force_kill_after + THREADS_SECONDS:
+        if patience is not None and elapsed >= patience:
             break
         signals.wait(LOOK_SECONDS)
     else:
-        return worker.close()
+        return _closed(worker, lambda: cause_to_end(signals.count, time.monotonic() - began, patience) is None)
     ended = worker.close(AT_ONCE_SECONDS)
     if not ended:
         worker.abandon()
     return False
+
+
+def _closed(worker: Drainable, may_go_on: Callable[[], bool]) -> bool:
+    """Wait for calls that are under way when all slots have closed; says whether they have ended too.
+
+    Results that are kept and not delivered by then are for the next worker.
+    """
+    while not worker.close(LOOK_SECONDS):
+        if not may_go_on():
+            return False
+    return True

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from perago.engines.local.files import record_errors, write_durably
 from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.ports import Phase
 from perago.record import TryStatus
 from perago.workspace.storage import OWNER_ONLY_DIRECTORY, sync_directory
 
@@ -52,6 +53,17 @@ class KeptAttempt:
     def status(self) -> str:
         """As it was when its result was made."""
         return TryStatus.IN_PROGRESS.value
+
+    def fields(self) -> dict[str, Any]:
+        """Whose it is, for a log line; see `job.Job.fields`."""
+        return {
+            "workflow": self.workflow_instance_id,
+            "task": self.task_def_name,
+            "reference": self.reference_task_name,
+            "task_id": self.task_id,
+            "attempt": self.retry_count,
+            "phase": Phase.REPORT.value,
+        }
 
     @property
     def execution(self) -> tuple[str, int, int | None, int | None]:

@@ -64,6 +64,9 @@ class Watch:
             self._journal.tell(logging.WARNING, text)
             self._look_for_cancelled()
         for job in self._jobs():
+            if job.is_void:
+                job.let_lease_go()  # one that was taken up in the moment in which the job became void
+                continue
             self._hold_when_due(job)
             self._renew_late_lease(job)
         if self._poll_seconds() > self._poll_stall_seconds:
@@ -83,16 +86,15 @@ class Watch:
             self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)
 
     def _renew_late_lease(self, job: Job) -> None:
+        """In this turn or, while a heartbeat is in flight, in a later one: the watch waits for none."""
         lease = job.lease
         if lease is None or not lease.is_late:
             return
+        lease.let_go()
+        if not lease.is_stopped:
+            return
         self._journal.tell(logging.WARNING, "heartbeats are missing; the lease is taken up anew", job)
-        with job.lease_lock:
-            if job.lease is not lease:  # it was stopped for the report
-                return
-            lease.stop()
-            try:
-                job.lease = self._engine.hold(job.attempt)
-            except EngineError as exc:
-                job.lease = None
-                self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)
+        try:
+            job.hold_anew(self._engine, lease)
+        except EngineError as exc:
+            self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)

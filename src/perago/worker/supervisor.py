@@ -38,6 +38,9 @@ from perago.worker.worker_settings import WorkerSettings
 
 START_LOOK_SECONDS = 0.2
 
+ABANDON_SECONDS = 3.0
+"""For giving tasks back at the very end: an engine that does not answer by then hands them out again by itself."""
+
 STATUS_SECONDS = 5.0
 """The age that the status has at most, though nothing has changed: it tells when the engine answered last."""
 
@@ -178,26 +181,39 @@ class Supervisor:
                 self.journal.tell(logging.WARNING, f"ended by the shutdown ({cause})", job)
 
     def abandon(self) -> None:
-        """Give back what cannot be ended: bodies in threads, over which the process is about to end."""
-        for job in self.jobs():
-            self._aftermath.give_back_unbegun(job, "the worker ends over it")
+        """Let go of what cannot be ended, as the process is about to end over it: bodies in threads, and reports that
+        an engine does not answer. It takes `ABANDON_SECONDS` at most.
+        """
+        threads = [threading.Thread(target=self._aftermath.abandon, args=[job], daemon=True) for job in self.jobs()]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + ABANDON_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def close(self, seconds: float | None = None) -> bool:
         """End everything; says whether all of it has ended.
 
         Args:
-            seconds: for slots to end at most; None: as long as their attempts take.
+            seconds: for all of it at most; None: as long as attempts and calls of the engine take. What has not ended
+                by then can be waited for by another call.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         if not self._draining:
             self.drain()
-        ended = [slot.join(None if deadline is None else max(0.0, deadline - time.monotonic())) for slot in self._slots]
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+        ended = [slot.join(left()) for slot in self._slots]
         loops = [self._canceller, self._watcher, self._keeper, self._deliverer, self._prober]
         loops += [] if self._poller is None else [self._poller]
-        ended += [loop.stop(seconds) for loop in loops]
+        for loop in loops:
+            loop.stop(0)  # all of them first: they end beside each other
+        ended += [loop.stop(left()) for loop in loops]
         if all(ended):
             self._task_log.close()
-        self._changed = True
+            self._changed = True
         self._tell_status()
         return all(ended)
 
@@ -286,10 +302,10 @@ class Supervisor:
         self._deliverer.nudge()
 
     def _deliver_kept(self) -> float | None:
-        for kept, delivered in self._delivery.deliver_kept():
+        for kept, delivered in self._delivery.deliver_kept(lambda: self._deliverer.is_stopping):
             if delivered is not Delivered.KEPT:
-                text = f"a result that waited is {delivered.value}: task {kept.attempt.task_id}, {kept.result.status}"
-                self.journal.tell(logging.INFO, text)
+                text = f"a result that waited is {delivered.value}: {kept.result.status}"
+                self.journal.tell(logging.INFO, text, **kept.attempt.fields())
         if not self._delivery.waiting:
             self._rounds = 0
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 from perago.errors import EngineError
 from perago.ports import HandedOut
+
+_LOGGER = logging.getLogger("perago.worker")
 
 MAX_PENDING_CHARACTERS = 256 * 1024
 """Of all tasks together; what comes on top is left out, and that is told."""
@@ -75,6 +78,8 @@ class TaskLog:
                 self._send(attempt, text)
             except EngineError:
                 continue  # a line is not worth more: it stands in the worker's own log
+            except Exception:  # such a thread must not die unseen
+                _LOGGER.exception("lines could not be added to the log of task %s", attempt.task_id)
             finally:
                 self._rest()
 

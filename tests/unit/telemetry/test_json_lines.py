@@ -108,3 +108,22 @@ def test_names_that_no_file_can_have_are_made_ones(open_log, tmp_path):
     write(file, "here")
     assert file.path.parent == tmp_path
     assert lines(file.path)[0]["worker"] == "../a b/c"
+
+
+def test_no_field_takes_the_place_of_what_every_line_holds(open_log):
+    file = open_log()
+    write(file, "read", worker="another", level_name="x", time="never", message="other", logger="other", rows=3)
+    (line,) = lines(file.path)
+    assert (line["message"], line["logger"], line["worker"], line["rows"]) == ("read", "test", "worker-1", 3)
+    assert line["time"] != "never"
+
+
+def test_a_file_that_another_worker_has_swept_is_begun_anew(open_log):
+    """It sweeps what nobody has written to for so long: a worker without work logs nothing."""
+    idle, other = open_log("worker-1"), open_log("worker-2", retention_seconds=60.0)
+    write(idle, "first")
+    os.utime(idle.path, (time.time() - 3600, time.time() - 3600))
+    other.sweep()
+    assert not idle.path.exists()
+    write(idle, "second")
+    assert [line["message"] for line in lines(idle.path)] == ["second"]

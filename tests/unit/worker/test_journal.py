@@ -12,6 +12,7 @@ from perago.testing.contract.bench import ContractAttempt
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.job import Job
 from perago.worker.journal import Journal
+from perago.worker.messages import Log
 
 CAUTION = {"ref": "abc", "fence": "not guaranteed is this and that"}
 
@@ -55,3 +56,24 @@ def test_without_a_worker_it_is_a_warning_too(caplog):
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert "fence=not guaranteed is this and that" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, {}),
+        ({"rows": 3}, {"fields": {"rows": 3}}),
+        ({"phase": "train", "workflow": "mine"}, {"fields": {"phase": "train", "workflow": "mine"}}),
+        (
+            {"event": "read", "fields": {"rows": 3, "task": "x"}, "attempt": {}},
+            {"event": "read", "fields": {"rows": 3, "task": "x"}},
+        ),
+    ],
+)
+def test_what_a_bodys_line_holds_is_not_taken_for_what_the_worker_says(caplog, given, told):
+    caplog.set_level(logging.INFO)
+    job = Job(ContractAttempt(task_id="t"))
+    job.phase = "body"
+    Journal(Lines()).log(job, Log(logger="mine", level=logging.INFO, text="read", created=1.0, fields=given))
+    [record] = caplog.records
+    assert record.perago_fields == {**job.fields(), **told}

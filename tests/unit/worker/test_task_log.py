@@ -66,3 +66,19 @@ def test_an_engine_that_is_away_costs_the_lines_only():
     log.add(Handed("a"), "lost")
     log.close()
     assert receiver.entries == []
+
+
+def test_a_fault_in_sending_is_logged_and_ends_nothing(caplog):
+    sent = threading.Event()
+
+    def send(attempt, _text):
+        if attempt.task_id == "a":
+            raise ValueError("no such thing")
+        sent.set()
+
+    log = TaskLog(send)
+    log.add(Handed("a"), "lost")
+    log.add(Handed("b"), "told")
+    assert sent.wait(10)
+    log.close()
+    assert "no such thing" in caplog.text

@@ -56,6 +56,18 @@ def heed(params: Params, context: TaskContext) -> Answer:
     return Answer(text="done", pid=os.getpid())
 
 
+@task(name="light.tidy", owner_email=OWNER)
+def tidy(params: Params, context: TaskContext) -> Answer:
+    """Never looks whether it is cancelled; its path tells that it cleaned up all the same."""
+    context.progress(1, None, str(os.getpid()))
+    try:
+        time.sleep(600)
+    finally:
+        assert params.path is not None
+        params.path.write_text("tidied")
+    return Answer()
+
+
 @task(name="light.stubborn", owner_email=OWNER)
 def stubborn(params: Params, context: TaskContext) -> Answer:
     """Heeds nothing but SIGKILL; its path holds its process id."""

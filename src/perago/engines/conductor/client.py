@@ -117,18 +117,28 @@ class ConductorClient(Api):
         return self._read(f"GET {path}", mapping.attempt_of, await self.get(path))
 
     async def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
-        """Tasks as they are now, by id; None: it is not there any more."""
+        """Tasks as they are now, by id; None: it is not there any more. One that cannot be read is left out.
+
+        Raises:
+            ConductorError: none of them can be read.
+        """
         ids = list(dict.fromkeys(task_ids))
         limit = asyncio.Semaphore(MAX_READS_AT_ONCE)
 
-        async def read(task_id: str) -> ConductorAttempt | None:
+        async def read(task_id: str) -> ConductorAttempt | ConductorError | None:
             async with limit:
                 try:
                     return await self.get_task(task_id)
                 except ConductorNotFoundError:
                     return None
+                except ConductorError as error:
+                    return error
 
-        return dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
+        answers = dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
+        errors = [answer for answer in answers.values() if isinstance(answer, ConductorError)]
+        if errors and len(errors) == len(ids):
+            raise errors[0]
+        return {task_id: answer for task_id, answer in answers.items() if not isinstance(answer, ConductorError)}
 
     async def get_record(self, workflow_id: str) -> InstanceRecord:
         """Every try of a workflow instance.

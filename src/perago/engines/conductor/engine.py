@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.client import ConductorClient
+from perago.engines.conductor.lease import CALL_SECONDS as HEARTBEAT_SECONDS
 from perago.engines.conductor.lease import Heartbeat, heartbeat_interval
 from perago.engines.conductor.poll import Turns
 from perago.engines.conductor.report import fitting
@@ -23,6 +25,12 @@ from perago.ports import HandedOut
 from perago.record import InstanceRecord, TryStatus
 
 T = TypeVar("T")
+
+_BEGIN_SECONDS = 5.0
+"""For a heartbeat to be begun, which takes no time on a loop that runs."""
+
+_STOP_SECONDS = 2.0 + HEARTBEAT_SECONDS
+"""For a lease to be stopped: the deadline of the heartbeat in flight, and a little."""
 
 
 class ConductorEngine:
@@ -151,7 +159,12 @@ class ConductorEngine:
         """Keep an execution's lease with heartbeats until `stop`, which comes before the report."""
         interval = heartbeat_interval(attempt.response_timeout_seconds)
         heartbeat = Heartbeat(lambda seconds: self._on_loop.extend_lease(attempt, timeout=seconds), interval)
-        self._loop.run(heartbeat.start())
+        try:
+            self._loop.run(heartbeat.start(), timeout=_BEGIN_SECONDS)
+        except TimeoutError:
+            raise EngineError(
+                f"task {attempt.task_id}: no heartbeats can be begun, as the thread that sends them stands still"
+            ) from None
         return ConductorLease(self._loop, heartbeat)
 
     def extend_lease(self, attempt: Attempt) -> None:
@@ -166,7 +179,13 @@ class ConductorEngine:
         return self._run(self._give_back(attempt))
 
     def current_of(self, attempts: Iterable[Attempt]) -> dict[str, ConductorAttempt | None]:
-        """What the server has now of many tasks, by task id, read side by side; None: it is not there any more."""
+        """What the server has now of many tasks, by task id, read side by side; None: it is not there any more.
+
+        One that cannot be read is left out.
+
+        Raises:
+            EngineError: none of them can be read.
+        """
         return self._loop.run(self._on_loop.get_tasks([attempt.task_id for attempt in attempts]))
 
     def log(self, attempt: Attempt, text: str) -> None:
@@ -240,9 +259,22 @@ class ConductorLease:
         """Since the last heartbeat that the server answered."""
         return self._heartbeat.silent_seconds
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether there are no more heartbeats, and none is in flight."""
+        return self._heartbeat.is_stopped
+
+    def let_go(self) -> None:
+        """No more heartbeats; returns at once, while one may still be in flight."""
+        self._loop.call_soon(self._heartbeat.let_go)
+
     def stop(self) -> None:
-        """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
-        self._loop.run(self._heartbeat.stop())
+        """No more heartbeats; returns when the one in flight has its answer. Twice is fine.
+
+        Where even its deadline brings none, the thread stands still, and so sends nothing either.
+        """
+        with suppress(TimeoutError):
+            self._loop.run(self._heartbeat.stop(), timeout=_STOP_SECONDS)
 
 
 def _is_reached_directly(url: str) -> bool:

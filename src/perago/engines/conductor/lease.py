@@ -74,8 +74,8 @@ class Heartbeat:
 
     @property
     def is_late(self) -> bool:
-        """Whether two heartbeats are missing: the third one loses the lease. May be read from any thread."""
-        return self.silent_seconds > self._interval * (FRACTION - 1)
+        """Whether two heartbeats are missing: the third one loses the lease; or there will be none. For any thread."""
+        return self._stopping.is_set() or self.silent_seconds > self._interval * (FRACTION - 1)
 
     @property
     def is_gone(self) -> bool:
@@ -87,13 +87,22 @@ class Heartbeat:
         """Heartbeats in a row that failed. May be read from any thread."""
         return self._failures
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether there are no more heartbeats, and none is in flight. May be read from any thread."""
+        return self._task is not None and self._task.done()
+
     async def start(self) -> None:
         """Begin; the first one is due after the interval, as the poll began the lease."""
         self._task = asyncio.get_running_loop().create_task(self._beat())
 
+    def let_go(self) -> None:
+        """No more heartbeats; does not wait for the one in flight."""
+        self._stopping.set()
+
     async def stop(self) -> None:
         """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
-        self._stopping.set()
+        self.let_go()
         if self._task is not None:
             await asyncio.wait([self._task])
 

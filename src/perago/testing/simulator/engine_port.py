@@ -38,9 +38,16 @@ class SimulatedLease:
     def is_late(self) -> bool:
         return self._baton.now - self._last > self._interval * (FRACTION - 1)
 
-    def stop(self) -> None:
+    @property
+    def is_stopped(self) -> bool:
+        return self._is_over
+
+    def let_go(self) -> None:
         self._is_stopping = True
         self._stopping.set()
+
+    def stop(self) -> None:
+        self.let_go()
         self.join()
 
     def join(self) -> None:

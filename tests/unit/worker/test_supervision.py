@@ -1,0 +1,159 @@
+"""The watch: what it does about leases, and that it waits for none."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+
+from perago.errors import EngineError
+from perago.testing.clock import ManualClock
+from perago.testing.contract.bench import ContractAttempt
+from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker.endings import Cause
+from perago.worker.job import Job
+from perago.worker.journal import Journal
+from perago.worker.supervision import WATCH_SECONDS, Watch
+
+
+@dataclass(frozen=True)
+class Handed(ContractAttempt):
+    response_timeout_seconds: int = 60
+
+
+class InFlight:
+    """A lease with a heartbeat that has no answer yet."""
+
+    def __init__(self, *, is_late):
+        self.is_late = is_late
+        self.is_stopped = self.is_let_go = False
+
+    def let_go(self):
+        self.is_let_go = self.is_late = True
+
+    def stop(self):
+        raise AssertionError("it would wait for the answer")
+
+    def answer(self):
+        self.is_stopped = self.is_let_go
+
+
+class Nowhere:
+    def add(self, attempt, text):
+        raise AssertionError("the watch writes no task's log")
+
+
+class Watched:
+    """A watch over one job whose heartbeats are due."""
+
+    def __init__(self, lease=None):
+        clock = ManualClock()
+        self.engine = MemoryWorkerEngine()
+        self.job = Job(Handed(task_id="t"), clock)
+        self.job.lease = lease
+        clock.advance(60.0)
+        self.turn = Watch(
+            self.engine,
+            Journal(Nowhere()),
+            jobs=lambda: [self.job],
+            poll_seconds=float,
+            poll_stall_seconds=60.0,
+            renew_polling=lambda: None,
+            look_for_cancelled=lambda: None,
+            tell_status=lambda: None,
+        ).turn
+
+    @property
+    def leases(self):
+        return self.engine.leases.get("t", [])
+
+
+def test_a_lease_is_taken_up_when_it_is_due_and_once():
+    watched = Watched()
+    assert [watched.turn(), watched.turn()] == [WATCH_SECONDS] * 2
+    assert watched.leases == [watched.job.lease]
+
+
+def test_a_late_lease_is_replaced_as_soon_as_no_heartbeat_is_in_flight():
+    late = InFlight(is_late=True)
+    watched = Watched(late)
+    watched.turn()
+    assert late.is_let_go
+    assert (watched.job.lease, watched.leases) == (late, [])
+    late.answer()
+    watched.turn()
+    assert watched.leases == [watched.job.lease]
+
+
+def test_one_whose_heartbeat_is_answered_after_all_is_replaced_too():
+    """It was let go: there are no more of them."""
+    late = InFlight(is_late=True)
+    watched = Watched(late)
+    watched.turn()
+    late.answer()
+    watched.turn()
+    assert watched.job.lease is not late
+
+
+def test_a_lease_in_good_order_is_left_alone():
+    lease = InFlight(is_late=False)
+    watched = Watched(lease)
+    watched.turn()
+    assert watched.job.lease is lease
+    assert not lease.is_let_go
+
+
+def test_an_execution_that_another_has_taken_over_is_kept_from_nobody():
+    lease = InFlight(is_late=False)
+    watched = Watched(lease)
+    watched.job.end(Cause.CANCELLED)
+    assert lease.is_let_go
+    lease.answer()
+    watched.turn()
+    assert watched.leases == []
+
+
+def test_nor_is_one_whose_lease_was_taken_up_in_that_moment():
+    watched = Watched()
+    watched.job.end(Cause.CANCELLED)
+    lease = watched.job.lease = InFlight(is_late=False)
+    watched.turn()
+    assert lease.is_let_go
+    assert watched.leases == []
+
+
+def test_an_attempt_that_ends_with_its_worker_keeps_its_lease_until_it_is_given_back():
+    lease = InFlight(is_late=False)
+    watched = Watched(lease)
+    watched.job.end(Cause.SHUTDOWN)
+    watched.turn()
+    assert not lease.is_let_go
+
+
+@pytest.mark.parametrize("cause", [None, Cause.CANCELLED])
+def test_a_late_lease_is_not_held_anew_beside_a_report(cause):
+    late = InFlight(is_late=True)
+    watched = Watched()
+    watched.job.stop_lease()
+    if cause is not None:
+        watched.job.end(cause)
+    watched.job.hold_anew(watched.engine, late)
+    watched.turn()
+    assert watched.leases == []
+
+
+def test_an_engine_that_cannot_hold_is_asked_again(caplog):
+    caplog.set_level(logging.WARNING)
+    watched = Watched()
+    hold = watched.engine.hold
+
+    def fail(attempt):
+        watched.engine.hold = hold
+        raise EngineError("the thread that sends them stands still")
+
+    watched.engine.hold = fail
+    watched.turn()
+    assert "stands still" in caplog.text
+    watched.turn()
+    assert watched.leases == [watched.job.lease]
