@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from perago import redaction
+
 sys.path.insert(0, str(Path(__file__).parent))
 import figures
 
@@ -26,6 +28,13 @@ MISSED = "perago/missed-figures"
 """In pytest's cache: names of figures that were measured and not reached. No second run of a test excuses those."""
 PROVE = "PERAGO_PROVE"
 """How much is to be proven, `short` or `full`: figures are then judged at the end. Unset: they are not."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets that a test teaches this process are forgotten after it."""
+    monkeypatch.setattr(redaction, "_learnt", redaction._learnt)
+
 
 pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 MASK = "**********"
@@ -36,16 +37,53 @@ _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password
 MIN_LEARNT_LENGTH = 8
 """Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
 
-_learnt: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
+MAX_RECENT = 256
+"""Secrets that are known for now: those of as many attempts as one process may have at once, and some before."""
+
+
+class _Learnt(NamedTuple):
+    """What a process knows of secrets.
+
+    Attributes:
+        recent: those that are known for now, the newest last.
+        pattern: matches all of them; None: there are none.
+    """
+
+    lasting: frozenset[str] = frozenset()
+    recent: tuple[str, ...] = ()
+    pattern: re.Pattern[str] | None = None
+
+
+_learnt = _Learnt()
+_learning = threading.Lock()
 
 
 def learn(secrets: Iterable[str]) -> None:
     """Have these values masked wherever they stand in a text, from now on and in this process."""
+    _learn(lasting={secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH})
+
+
+def learn_for_now(secrets: Iterable[str]) -> None:
+    """As `learn`, for secrets that come and go, as those among the params of attempts: until `MAX_RECENT` others have
+    come.
+    """
+    found = [secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH]
+    if found:
+        _learn(recent=found)
+
+
+def _learn(*, lasting: Iterable[str] = (), recent: Iterable[str] = ()) -> None:
     global _learnt  # noqa: PLW0603 - what a process knows of secrets is the process's
-    found = {secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH}
-    known = _learnt[0] | found | {quote(secret, safe="") for secret in found}
-    longest_first = sorted(known, key=len, reverse=True)
-    _learnt = (frozenset(known), re.compile("|".join(map(re.escape, longest_first))) if known else None)
+    with _learning:
+        all_lasting = _learnt.lasting | frozenset(lasting)
+        all_recent = tuple(dict.fromkeys(reversed([*_learnt.recent, *recent])))[:MAX_RECENT][::-1]
+        if (all_lasting, frozenset(all_recent)) == (_learnt.lasting, frozenset(_learnt.recent)):
+            _learnt = _learnt._replace(recent=all_recent)  # they are known, but perhaps not as the newest
+            return
+        known = all_lasting | frozenset(all_recent)
+        longest_first = sorted(known | {quote(secret, safe="") for secret in known}, key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first))) if known else None
+        _learnt = _Learnt(all_lasting, all_recent, pattern)
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
@@ -109,7 +147,7 @@ def text_of(exc: BaseException) -> str:
 def mask_text(text: str) -> str:
     """Mask somebody else's message: what is assigned to secret-looking names, what stands in URLs (users, passwords,
     signatures), and what this process has learnt."""
-    pattern = _learnt[1]
+    pattern = _learnt.pattern
     return _mask_patterns(text if pattern is None else pattern.sub(MASK, text))
 
 

@@ -187,3 +187,29 @@ def test_secrets_among_the_params_are_neither_recorded_nor_published_nor_shown(r
     assert "hunter2" not in shown
     for path in repository.repo.rglob("*"):
         assert not path.is_file() or b"hunter2" not in path.read_bytes()
+
+
+def test_what_a_body_says_of_its_secrets_is_neither_recorded_nor_shown(repository, perago):
+    (repository.path / "p.json").write_text('{"password": "tok-very-long-secret"}')
+    said = repository.run("run", "cli_bodies:log_in", "--params", "@p.json", *REPO)
+    assert said.code == 1
+    assert "logged in with ****" in said.err
+    assert "the server did not take ****" in said.err
+    assert "very-long" not in said.out + said.err
+    for path in repository.repo.rglob("*"):
+        assert not path.is_file() or b"very-long" not in path.read_bytes()
+
+
+def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
+    said = perago("run", "cli_bodies:leave_out", *REPO)
+    assert said.code == 0
+    assert "diff: 1 added" in said.err
+    assert "warning: 2 files are not published that the body wrote" in said.err
+    assert "report.json" in said.err
+    assert repository.show("kept.txt") == "out"
+
+
+def test_threads_that_a_body_leaves_at_work_are_told_of(repository, perago):
+    said = repository.run("run", "cli_bodies:leave_a_thread", *REPO)
+    assert said.code == 0
+    assert "threads that it began still run: writer. What they write from now on may be lost" in said.err

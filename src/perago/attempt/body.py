@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -18,10 +20,16 @@ from pydantic import BaseModel
 
 from perago.errors import TaskExecutionError
 from perago.json_text import JsonObject
-from perago.tasks.context import TaskContext
+from perago.tasks.context import LOGGER_ROOT, TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.params import validate_result
+
+_LEAVE_SECONDS = 0.1
+"""For threads that are at their end just now."""
+
+_SHOWN = 5
+"""Threads that a warning names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +73,14 @@ def call_body(call: BodyCall) -> object:
     Raises:
         TaskExecutionError: the body called `sys.exit`. What it raises is passed on.
     """
-    owner = os.getpid()
+    owner, threads = os.getpid(), frozenset(threading.enumerate())
     try:
         try:
             returned = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
-            return _finish(returned) if inspect.iscoroutine(returned) else returned
+            finished = _finish(returned) if inspect.iscoroutine(returned) else returned
+            if os.getpid() == owner:
+                _warn_of_threads(call.task, threads)
+            return finished
         finally:
             if os.getpid() != owner:
                 _end_fork()
@@ -78,6 +89,29 @@ def call_body(call: BodyCall) -> object:
             f"task {call.task.name!r}: the body called sys.exit({exc.code!r}); raise TaskFailed or TaskTerminalError "
             f"to fail a task"
         ) from exc
+
+
+def _warn_of_threads(task: TaskDefinition, before: frozenset[threading.Thread]) -> None:
+    """Tell of threads that the body leaves at work: what they still write comes too late, and fails nothing.
+
+    Daemons are meant to be left. Beside other bodies in this process nobody knows whose a thread is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    left = []
+    for thread in threading.enumerate():
+        if thread.daemon or thread in before:
+            continue
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            left.append(thread.name)
+    if left:
+        logging.getLogger(f"{LOGGER_ROOT}.{task.name}").warning(
+            "the body has returned, and threads that it began still run: %s. What they write from now on may be lost; "
+            "have the body join them before it returns",
+            ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""),
+        )
 
 
 def _end_fork() -> NoReturn:

@@ -28,6 +28,7 @@ from perago.attempt.stamp import Draft
 from perago.errors import TaskInputError
 from perago.json_text import JsonObject
 from perago.models import Attempt, AttemptIdentity, Changes, RuntimeTaskResult, TaskExecution, WorkspaceInput
+from perago.names import show_name
 from perago.ports import (
     CleanupStaging,
     Clock,
@@ -54,6 +55,9 @@ from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, take_manifest
 from perago.workspace.patterns import Selection
 from perago.workspace.scan import scan
+
+_SHOWN = 3
+"""Files that are left out which a warning names."""
 
 
 def run_workspace_task_attempt(
@@ -287,7 +291,10 @@ class AttemptRun:
 
     def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> Changes:
         with self.phases(Phase.DIFF) as span:
-            changes = diff(manifest, scan(workspace_dir, selection), partial(_digest_in, workspace_dir))
+            now = scan(workspace_dir, selection)
+            if now.left_out:
+                span.progress(left_out=now.left_out_count, such_as=[show_name(path) for path in now.left_out[:_SHOWN]])
+            changes = diff(manifest, now, partial(_digest_in, workspace_dir))
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from perago.cli.output import count_text, is_plain, note, printable, printable_lines, size_text, terminal_columns
 from perago.ports import Event, Phase
 from perago.redaction import mask_text
+from perago.telemetry.logs import caution_of
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -63,7 +64,7 @@ class LineDisplay:
         if event.kind == "started":
             self._latest, self._told_seconds = {}, 0.0
         if event.kind == "progress":
-            if (caution := caution_of(event)) is not None:
+            if (caution := _warning_of(event)) is not None:
                 self.line(caution)
                 return
             self._latest = event.attributes
@@ -108,7 +109,7 @@ class MovingDisplay:
                 self._latest = {}
                 if event.phase in _TRANSFERS:
                     self._move(event)
-            case "progress" if (caution := caution_of(event)) is not None:
+            case "progress" if (caution := _warning_of(event)) is not None:
                 self.line(caution)
             case "progress":
                 self._latest = event.attributes
@@ -140,10 +141,9 @@ class MovingDisplay:
         self._moving = None
 
 
-def caution_of(event: Event) -> str | None:
-    """What a store does not guarantee of what it just published, as a line; None: it guarantees all."""
-    caution = event.attributes.get("fence") if event.phase is Phase.PUBLISH else None
-    return None if caution is None else f"warning: {caution}."
+def _warning_of(event: Event) -> str | None:
+    caution = caution_of(event.phase, event.attributes)
+    return None if caution is None else f"warning: {caution}"
 
 
 def how_far(attributes: Mapping[str, Any]) -> tuple[float, float | None]:

@@ -12,13 +12,18 @@ from typing import Any
 
 from perago.errors import TaskDefinitionError
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.guards import describe_guard
 from perago.tasks.schema import model_schema
+from perago.workspace.patterns import Selection
+
+_WILDCARDS = frozenset("*?[")
 
 
 def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     """The task's TaskDef, as JSON values.
 
-    Warns (`UserWarning`) where the response timeout is shorter than the task's publish budget needs.
+    Warns (`UserWarning`) where the response timeout is shorter than the task's publish budget needs, and of guards on
+    paths that the workspace leaves out.
 
     Raises:
         TaskDefinitionError: a model of the task has no JSON schema of an end; see `schema.model_schema`.
@@ -29,6 +34,7 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     except TaskDefinitionError as exc:
         raise TaskDefinitionError(f"task {task.name!r}: {exc}") from exc
     _warn_of_short_timeout(task)
+    _warn_of_guards_left_out(task)
     inputs = {"params": params}
     outputs = {"result": result}
     if task.has_workspace:
@@ -127,6 +133,27 @@ def _warn_of_short_timeout(task: TaskDefinition) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def _warn_of_guards_left_out(task: TaskDefinition) -> None:
+    """A guard on a path that include and exclude leave out never finds there what is published, or what was fetched."""
+    spec = task.workspace
+    if spec is None or not (spec.include or spec.exclude):
+        return
+    selection = Selection(spec.include, spec.exclude)
+    for phase, guards in (("pre", spec.pre), ("post", spec.post)):
+        for guard in guards:
+            if guard.kind == "forbid_glob" or _WILDCARDS & set(guard.path):
+                continue
+            if selection.selects(guard.path) or (guard.kind != "require_file" and selection.enters(guard.path)):
+                continue
+            missed = "is never fetched" if phase == "pre" else "is not published, though the guard holds"
+            warnings.warn(
+                f"task {task.name!r}: the {phase} guard {describe_guard(guard)} is on a path that the workspace's "
+                f"include and exclude leave out: what lies there {missed}; include it, or drop the guard",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 def _write_whole(path: Path, text: str) -> None:

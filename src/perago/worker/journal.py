@@ -12,6 +12,7 @@ from perago.redaction import mask_text
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
+from perago.telemetry.logs import caution_of
 from perago.telemetry.sink import OFF, Telemetry
 from perago.trace_context import trace_context_of
 from perago.worker.executor_messages import PhaseEvent
@@ -75,8 +76,9 @@ class Journal:
         elif event.event == "progress":
             if event.phase == Phase.BODY:
                 self._take_progress(job, event.attributes)
-            elif event.phase == Phase.PUBLISH and "fence" in event.attributes:
-                self._warn_of_fence(job, event.attributes)
+            elif (caution := caution_of(event.phase, event.attributes)) is not None:
+                self._lines.add(job.attempt, f"WARNING {caution}")
+                self.tell(logging.WARNING, caution, job, ref=event.attributes.get("ref"))
         else:
             self._end_phase(job, event)
 
@@ -133,12 +135,6 @@ class Journal:
         self._on_change()
         if time.monotonic() - self._told.get(job.execution_id, float("-inf")) >= PROGRESS_SECONDS:
             self._tell_progress(job)
-
-    def _warn_of_fence(self, job: Job, attributes: dict[str, Any]) -> None:
-        """Pass on what the store does not guarantee of what it has just published."""
-        text = f"{attributes['fence']}."
-        self._lines.add(job.attempt, f"WARNING {text}")
-        self.tell(logging.WARNING, text, job, ref=attributes.get("ref"))
 
     def _tell_progress(self, job: Job) -> None:
         self._told[job.execution_id] = time.monotonic()

@@ -17,7 +17,7 @@ from types import FrameType
 from perago import errors
 from perago.attempt.output import reason_for_exception
 from perago.errors import PeragoError, TaskExecutionError
-from perago.redaction import mask_text
+from perago.redaction import mask_json, mask_text
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.worker.messages import MAX_TEXT_LENGTH, Failure, Log, Message, Metric, Progress, Result, clean_text, encode
 
@@ -102,7 +102,7 @@ class OutboxHandler(logging.Handler):
                 Log(
                     logger="" if record.name == "root" else record.name,
                     level=record.levelno,
-                    text=clean_text(self.format(record)),
+                    text=clean_text(mask_text(self.format(record))),  # here, where the secrets of the params are known
                     created=record.created,
                     path=record.pathname,
                     line=record.lineno,
@@ -117,7 +117,7 @@ class OutboxHandler(logging.Handler):
 def json_fields(record: logging.LogRecord) -> dict[str, object]:
     """What came as `extra`; what is no JSON, as text."""
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
-    text = json.dumps(extra, default=str)
+    text = json.dumps(mask_json(extra), default=str)
     fields: dict[str, object] = json.loads(text) if len(text) <= MAX_TEXT_LENGTH else {}
     return fields
 

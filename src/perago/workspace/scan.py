@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,9 @@ from perago.workspace.storage import storage_error
 
 MAX_LISTED = 10
 """Faults that one error names; the rest is counted."""
+
+MAX_LEFT_OUT = 1000
+"""Entries that are looked at in directories that hold nothing selected: enough to tell that something is left out."""
 
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -48,10 +53,14 @@ class Scan:
     Attributes:
         files: path relative to the workspace, POSIX style -> stat; the selected ones.
         directories: paths of all directories that may hold selected files, empty ones too, without the root.
+        left_out: paths of files that are not selected: the first ones that were met.
+        left_out_count: how many were met; beyond `MAX_LEFT_OUT` not all are.
     """
 
     files: dict[str, FileStat]
     directories: frozenset[str]
+    left_out: tuple[str, ...] = ()
+    left_out_count: int = 0
 
 
 def listed(items: list[str], total: int) -> str:
@@ -62,7 +71,7 @@ def listed(items: list[str], total: int) -> str:
 
 
 def scan(root: Path, selection: Selection) -> Scan:
-    """Look at everything selected below `root`. What is not selected is passed over, whatever it is.
+    """Look at everything selected below `root`. What is not selected is counted, whatever it is, and not looked at.
 
     A symbolic link to a directory counts as a directory here: it is refused where selected files could lie below it.
 
@@ -86,7 +95,8 @@ def scan(root: Path, selection: Selection) -> Scan:
     while walk.pending:
         walk.look_into(walk.pending.pop())
     walk.faults.raise_if_any()
-    return Scan(walk.files, frozenset(walk.directories))
+    walk.count_left_out()
+    return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count)
 
 
 @dataclass(slots=True)
@@ -126,6 +136,9 @@ class _Walk:
         self.files: dict[str, FileStat] = {}
         self.directories: list[str] = []
         self.faults = _Faults()
+        self.left_out: list[str] = []
+        self.left_out_count = 0
+        self._not_entered: list[str] = []
         self._root = root
         self._selection = selection
 
@@ -145,13 +158,35 @@ class _Walk:
                 raise storage_error(exc, "cannot read directory", self._path(directory)) from exc
             self.faults.add_name(directory, "has a path that is too long for this system")
 
+    def count_left_out(self) -> None:
+        """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
+        looked = 0
+        while self._not_entered and looked < MAX_LEFT_OUT:
+            directory = self._not_entered.pop()
+            with suppress(OSError), os.scandir(self._path(directory)) as entries:
+                for entry in islice(entries, MAX_LEFT_OUT - looked):
+                    looked += 1
+                    path = f"{directory}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        self._not_entered.append(path)
+                    else:
+                        self._leave_out(path)
+
+    def _leave_out(self, path: str) -> None:
+        self.left_out_count += 1
+        if len(self.left_out) < MAX_LISTED:
+            self.left_out.append(path)
+
     def _take(self, entry: os.DirEntry[str], path: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             if self._selection.enters(path):
                 self.directories.append(path)
                 self.pending.append(path)
+            else:
+                self._not_entered.append(path)
             return
         if not self._selection.selects(path):
+            self._leave_out(path)
             if entry.is_symlink() and self._selection.enters(path) and _leads_to_directory(entry):
                 self.faults.add(path, "is a symbolic link to a directory")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -187,3 +188,29 @@ SHORT = PublishBudget(
 )
 def write_in_a_second(workspace: Path, params: Params) -> Result:
     return write(workspace, params)
+
+
+@task(name="leave_out", owner_email=OWNER, workspace=WorkspaceSpec(include=["*.txt"], exclude=["tmp"]))
+def leave_out(workspace: Path, params: Params) -> Result:
+    """Writes beside what it should, where nothing is kept."""
+    for name in ("kept.txt", "report.json", "tmp/scratch.txt"):
+        (workspace / name).parent.mkdir(exist_ok=True)
+        (workspace / name).write_text(params.text)
+    return Result(length=3)
+
+
+@task(name="leave_a_thread", owner_email=OWNER, workspace=WorkspaceSpec())
+def leave_a_thread(workspace: Path, params: Params) -> Result:
+    """Returns while a thread of its own has not written yet."""
+    threading.Thread(target=time.sleep, args=[600], name="daemon", daemon=True).start()
+    threading.Thread(target=time.sleep, args=[600], name="writer").start()
+    return write(workspace, params)
+
+
+@task(name="log_in", owner_email=OWNER, workspace=WorkspaceSpec())
+def log_in(workspace: Path, params: Params, context: TaskContext) -> Result:
+    """Tells its password, reports it as progress, and fails with it."""
+    secret = params.password.get_secret_value()
+    context.logger.warning("logged in with %s", secret, using=secret)
+    context.progress(1, 2, f"using {secret}")
+    raise ConnectionError(f"the server did not take {secret}")

@@ -105,7 +105,7 @@ def test_an_exception_that_cannot_say_its_message_has_none():
 @pytest.fixture
 def knowing_nothing(monkeypatch):
     """What this process has learnt is put aside, and what the test teaches it forgotten."""
-    monkeypatch.setattr(redaction, "_learnt", (frozenset(), None))
+    monkeypatch.setattr(redaction, "_learnt", redaction._Learnt())
 
 
 def test_a_secret_that_was_learnt_is_masked_wherever_it_stands(knowing_nothing):
@@ -116,6 +116,17 @@ def test_a_secret_that_was_learnt_is_masked_wherever_it_stands(knowing_nothing):
     assert mask_json({"note": ["hunter2-hunter2"]}) == {"note": [MASK]}
     redaction.learn(["another secret"])
     assert mask_text("hunter2-hunter2, another secret") == f"{MASK}, {MASK}"
+
+
+def test_secrets_that_come_and_go_are_known_until_many_others_have_come(knowing_nothing):
+    redaction.learn(["lasting-secret"])
+    for number in range(redaction.MAX_RECENT + 1):
+        redaction.learn_for_now([f"secret-number-{number:04}", "short"])
+    assert mask_text("secret-number-0001 and lasting-secret") == f"{MASK} and {MASK}"
+    assert mask_text("secret-number-0000, short") == "secret-number-0000, short"
+    redaction.learn_for_now(["secret-number-0001"])  # again: it is the newest now
+    redaction.learn_for_now(["another-secret"])
+    assert mask_text("secret-number-0001, secret-number-0002") == f"{MASK}, secret-number-0002"
 
 
 def test_what_digests_are_made_of_does_not_depend_on_what_a_process_has_learnt(knowing_nothing):

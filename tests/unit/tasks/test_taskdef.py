@@ -19,7 +19,9 @@ from perago import (
     WorkspaceSpec,
     build_taskdef,
     forbid_glob,
+    require_dir,
     require_file,
+    require_glob,
     task,
     write_taskdef,
 )
@@ -145,7 +147,7 @@ def test_a_root_model_inside_a_model_is_what_it_holds():
 
 def test_guards_prefix_and_budget_never_enter_a_taskdef():
     spec = WorkspaceSpec(
-        prefix="hidden-prefix", pre=[require_file("hidden-file")], post=[forbid_glob("hidden-*")], include=["hidden"]
+        prefix="hidden-prefix", pre=[require_file("hidden-file")], post=[forbid_glob("hidden-*")], include=["hidden*"]
     )
     controls = TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=999))
     text = json.dumps(build_taskdef(declare(workspace=spec, controls=controls)))
@@ -184,6 +186,38 @@ def test_a_response_timeout_that_covers_the_budget_does_not(response_seconds):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build_taskdef(declare(workspace=WorkspaceSpec(), controls=controls))
+
+
+@pytest.mark.parametrize(
+    ("guards", "said"),
+    [
+        ({"pre": [require_file("other/x.csv")]}, r"pre guard require_file\('other/x.csv'\) .* never fetched"),
+        ({"post": [require_file("raw/big/x.csv")]}, r"post guard require_file\('raw/big/x.csv'\) .* is not published"),
+        ({"post": [require_dir("out")]}, r"post guard require_dir\('out'\) .* is not published"),
+        ({"post": [require_glob("out/a.csv")]}, r"post guard require_glob\('out/a.csv'\) .* is not published"),
+    ],
+)
+def test_a_guard_on_what_the_workspace_leaves_out_warns(guards, said):
+    spec = WorkspaceSpec(include=["raw/**/*.csv"], exclude=["raw/big"], **guards)
+    with pytest.warns(UserWarning, match=said):
+        build_taskdef(declare(workspace=spec))
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        require_file("raw/a.csv"),
+        require_dir("raw"),
+        require_dir("raw/part"),
+        require_glob("**/*.txt"),
+        forbid_glob("raw/big/x.csv"),
+    ],
+)
+def test_a_guard_on_what_it_may_hold_does_not(guard):
+    spec = WorkspaceSpec(include=["raw/**/*.csv"], exclude=["raw/big"], pre=[guard], post=[guard])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_taskdef(declare(workspace=spec))
 
 
 def test_two_taskdefs_share_nothing():

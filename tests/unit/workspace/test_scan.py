@@ -10,7 +10,7 @@ import pytest
 
 from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceStorageError
 from perago.workspace.patterns import Selection
-from perago.workspace.scan import FileStat, scan
+from perago.workspace.scan import MAX_LISTED, FileStat, scan
 
 ALL = Selection()
 
@@ -56,6 +56,21 @@ def test_what_is_not_selected_is_passed_over_whatever_it_is(root):
     write(root, "in/bad\nname.txt")
     os.mkfifo(root / "in/tmp/pipe.csv")
     assert set(scan(root, Selection(["in/**/*.csv"], ["**/tmp"])).files) == {"in/a.csv"}
+
+
+def test_what_is_not_selected_is_counted(root):
+    write(root, "in/a.csv", "in/b.txt", "in/tmp/x.csv", "out/deep/c.csv")
+    found = scan(root, Selection(["in/**/*.csv"], ["**/tmp"]))
+    assert (set(found.left_out), found.left_out_count) == ({"in/b.txt", "in/tmp/x.csv", "out/deep/c.csv"}, 3)
+    assert scan(root, ALL).left_out == ()
+
+
+def test_of_much_that_is_not_selected_only_some_is_looked_at(root, monkeypatch):
+    monkeypatch.setattr("perago.workspace.scan.MAX_LEFT_OUT", 20)
+    write(root, "in/a.csv", *(f"out/{number}/{name}" for number in range(9) for name in "abcdefgh"))
+    found = scan(root, Selection(["in/*.csv"]))
+    assert len(found.left_out) == MAX_LISTED
+    assert MAX_LISTED <= found.left_out_count <= 20
 
 
 def special(root, kind):
