@@ -15,6 +15,7 @@ from perago.errors import EngineError, RunBusyError
 SECONDS = 30
 
 WORKER = """
+import os
 import sys
 from pathlib import Path
 from perago.engines.local import LocalEngine
@@ -26,7 +27,7 @@ failed = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")
 
 
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(words) + "\\n").encode())  # whole lines, or none
 
 
 while True:
@@ -51,8 +52,9 @@ def killed_worker(directory, after_seconds, keep=1000):
     time.sleep(after_seconds)
     process.kill()
     rest = process.communicate(timeout=SECONDS)[0]
-    whole = (first + rest).split("\n")[:-1]  # the kill may have cut the last line
-    return {run_id: word for word, run_id in map(str.split, whole)}
+    lines = [line.split() for line in (first + rest).splitlines()]
+    assert all(len(words) == 2 for words in lines), lines
+    return {run_id: word for word, run_id in lines}
 
 
 def test_records_survive_a_kill_at_any_moment(tmp_path):
