@@ -179,11 +179,13 @@ class Target:
             fence.assert_current_attempt_snapshot(self.attempt, self.ports.load_current_attempt(self.attempt))
 
     def _clean(self, staged: StagedWorkspace) -> None:
-        """Best effort: what fails here is told to the observer, and never changes the result."""
+        """Best effort: what fails here, `sys.exit` too, is told to the observer, and never changes the result."""
         try:
             with self.phases(Phase.CLEAN, what="staging", branch=staged.branch):
                 self.ports.cleanup_staging(staged)
-        except Exception:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
             return
 
 

@@ -253,14 +253,16 @@ class AttemptRun:
             self._clean(directory, keep=failed and self.keep_failed_workspace)
 
     def _clean(self, directory: AttemptDirectory, *, keep: bool) -> None:
-        """Best effort: what fails here is told to the observer, and never changes the result."""
+        """Best effort: what fails here, `sys.exit` too, is told to the observer, and never changes the result."""
         try:
             with self.phases(Phase.CLEAN, what="directory") as span:
                 if keep:
                     span.note(kept=str(directory.keep()))
                 else:
                     directory.remove()
-        except Exception:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the phase's `failed` event carries it; the janitor removes what is left
             return
 
     def _work(

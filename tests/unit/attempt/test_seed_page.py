@@ -3,131 +3,25 @@
 The callables here are a user's own, as the page allows: the smallest that can be, on plain dictionaries.
 """
 
+import asyncio
 import inspect
-import json
 import logging
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pydantic import BaseModel
+
+sys.path.insert(0, str(Path(__file__).parent))
+from seed_world import FREE, INPUT, READ, WRITE, A, B, C, World
 
 import perago
-from perago import StagedWorkspace, TaskInputError, TaskTerminalError, WorkspaceSpec, run_workspace_task_attempt, task
+from perago import TaskInputError, TaskTerminalError, run_workspace_task_attempt
 from perago.ports import Phase
-
-A, B, C = "a" * 40, "b" * 40, "c" * 40
-INPUT = {
-    "workspace": {"repository": "songs", "branch": "main", "refType": "commit", "ref": A},
-    "params": {"text": "hello"},
-}
-
-
-class Params(BaseModel):
-    text: str
-
-
-class Result(BaseModel):
-    length: int
-
-
-@task(name="seed.write", owner_email="a@example.com", workspace=WorkspaceSpec())
-def write(workspace: Path, params: Params) -> Result:
-    if params.text == "boom":
-        raise ValueError("it went boom")
-    if params.text == "exit":
-        sys.exit(0)
-    if params.text != "nothing":
-        (workspace / "out.txt").write_text(params.text)
-    return Result(length=len(params.text))
-
-
-@task(name="seed.read", owner_email="a@example.com", workspace=WorkspaceSpec(read_only=True))
-def read(workspace: Path, params: Params) -> Result:
-    (workspace / "in.txt").write_text("scribbled, and ignored")
-    return Result(length=len(list(workspace.iterdir())))
-
-
-@task(name="seed.free", owner_email="a@example.com")
-def free(params: Params) -> Result:
-    return Result(length=len(params.text))
-
-
-WRITE, READ, FREE = write.__perago_task__, read.__perago_task__, free.__perago_task__
-
-
-@dataclass
-class World:
-    """A store and an engine of plain attributes."""
-
-    attempt: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(
-            status="IN_PROGRESS", workflow_instance_id="wf-1", task_id="t-1", retry_count=0
-        )
-    )
-    fresh: list = field(default_factory=list)  # what the engine says next; the last one stays
-    events: list = field(default_factory=list)
-    staged: dict = field(default_factory=dict)
-    published: dict = field(default_factory=dict)
-    executions: list = field(default_factory=list)
-    seen_dirs: list = field(default_factory=list)
-    fail: dict = field(default_factory=dict)
-
-    def _happens(self, name):
-        self.events.append(name)
-        if name in self.fail:
-            raise self.fail[name]
-
-    def download_workspace(self, workspace_input, workspace_spec, workspace_dir):
-        self._happens("download")
-        assert workspace_dir.is_dir()
-        assert list(workspace_dir.iterdir()) == []
-        self.seen_dirs.append(workspace_dir)
-        self.downloaded = (workspace_input, workspace_spec)
-        self.owner = json.loads((workspace_dir.parent / "owner.json").read_text())
-        (workspace_dir / "in.txt").write_text("input")
-
-    def load_current_attempt(self, attempt):
-        self._happens("fence")
-        if len(self.fresh) > 1:
-            return self.fresh.pop(0)
-        return self.fresh[0] if self.fresh else attempt
-
-    def stage_workspace(self, workspace_dir, workspace_input, workspace_spec, execution):
-        self._happens("stage")
-        self.executions.append(execution)
-        files = {p.name: p.read_text() for p in workspace_dir.iterdir()}
-        self.staged[B] = files
-        return StagedWorkspace(workspace_input.repository, f"staging-{execution.execution_id}", B)
-
-    def publish_workspace(self, staged, workspace_input, workspace_spec, execution):
-        self._happens("publish")
-        self.published[workspace_input.branch] = self.staged[staged.commit]
-        return staged.commit
-
-    def cleanup_staging(self, staged):
-        self._happens("clean")
-        self.staged.pop(staged.commit, None)
-
-    def complete_noop_workspace(self, workspace_input, workspace_spec, execution):
-        self._happens("noop")
-        return workspace_input.ref
-
-    def run(self, root, task_def=WRITE, text="hello", **options):
-        callables = {
-            "download_workspace": self.download_workspace,
-            "load_current_attempt": self.load_current_attempt,
-            "stage_workspace": self.stage_workspace,
-            "publish_workspace": self.publish_workspace,
-            "cleanup_staging": self.cleanup_staging,
-            "complete_noop_workspace": self.complete_noop_workspace,
-        }
-        input_data = options.pop("input_data", {**INPUT, "params": {"text": text}})
-        return run_workspace_task_attempt(task_def, input_data, self.attempt, root, **{**callables, **options})
+from perago.workspace.directory import AttemptDirectory
 
 
 @pytest.fixture
@@ -394,20 +288,47 @@ def test_a_reason_is_cut(world, root, length):
     assert len(result.reason_for_incompletion) == length
 
 
-def test_a_failed_cleanup_of_a_completed_attempt_is_logged_and_changes_nothing(world, root, caplog):
-    world.fail["clean"] = RuntimeError("staging will not go")
+CLEANUP_FAULTS = [RuntimeError("will not go"), SystemExit("will not go"), asyncio.CancelledError("will not go")]
+
+
+@pytest.mark.parametrize("fault", CLEANUP_FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_failed_cleanup_of_a_completed_attempt_is_logged_and_changes_nothing(world, root, caplog, fault):
+    world.fail["clean"] = fault
     with caplog.at_level(logging.WARNING):
         result = world.run(root)
     assert result.status == "COMPLETED"
-    assert "staging will not go" in caplog.text
+    assert "will not go" in caplog.text
 
 
-def test_a_failed_cleanup_of_a_failed_attempt_is_logged_and_keeps_the_first_reason(world, root, caplog):
-    world.fail = {"publish": RuntimeError("refused"), "clean": RuntimeError("staging will not go")}
+@pytest.mark.parametrize("fault", CLEANUP_FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_failed_cleanup_of_a_failed_attempt_is_logged_and_keeps_the_first_reason(world, root, caplog, fault):
+    world.fail = {"publish": RuntimeError("refused"), "clean": fault}
     with caplog.at_level(logging.WARNING):
         result = world.run(root)
     assert "refused" in result.reason_for_incompletion
-    assert "staging will not go" in caplog.text
+    assert "will not go" in caplog.text
+
+
+@pytest.mark.parametrize("fault", CLEANUP_FAULTS, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize(("text", "told"), [("hello", None), ("boom", "ValueError: it went boom")])
+def test_an_attempt_s_directory_that_will_not_go_is_logged_and_changes_nothing(
+    world, root, caplog, monkeypatch, fault, text, told
+):
+    def remove(directory):
+        raise fault
+
+    monkeypatch.setattr(AttemptDirectory, "remove", remove)
+    with caplog.at_level(logging.WARNING):
+        result = world.run(root, text=text)
+    assert result.reason_for_incompletion == told
+    assert "will not go" in caplog.text
+
+
+def test_an_interrupt_of_a_cleanup_is_passed_on(world, root):
+    world.fail["clean"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        world.run(root)
+    assert list(root.iterdir()) == []
 
 
 def test_a_terminal_error_of_the_body_is_told_apart(world, root):
