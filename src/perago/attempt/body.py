@@ -130,9 +130,7 @@ def _end_fork() -> NoReturn:
 
 def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
     """Run a coroutine to its end, also where this thread has a running loop (a notebook, an async test)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_loop_running():
         return asyncio.run(coroutine)
     outcome: list[object] = []
     failure: list[BaseException] = []
@@ -149,3 +147,11 @@ def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False  # and no body runs within this clause: each of its errors would show this one as its context
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perago.attempt.parse import parse_workspace_input
@@ -15,6 +15,9 @@ from perago.tasks.params import validate_result
 
 FAILURE_REASON_MAX_LENGTH = 500
 """Characters of a reason that are kept, as Conductor cuts there (`reasonForIncompletion`)."""
+
+MAX_NAMED_ERRORS = 5
+"""Of a group of errors, that its reason names; they share `FAILURE_REASON_MAX_LENGTH` characters."""
 
 
 def build_workspace_task_output(
@@ -78,10 +81,33 @@ def status_for_exception(exc: BaseException) -> ResultStatus:
 
 
 def reason_for_exception(exc: BaseException) -> str:
-    """The message, masked; for an error that is not Perago's own or says nothing, with its class's name."""
+    """The message, masked; for an error that is not Perago's own or says nothing, with its class's name.
+
+    A group, as an `asyncio.TaskGroup` raises it, says nothing of what went wrong: the errors in it follow.
+    """
     text = mask_text(exc.reason) if isinstance(exc, TaskExecutionError) else text_of(exc)
     if not text.strip():
         text = type(exc).__name__
     elif not type(exc).__module__.startswith("perago."):
         text = f"{type(exc).__name__}: {text}"
-    return text
+    return f"{text}: {_named_errors(exc)}" if isinstance(exc, BaseExceptionGroup) else text
+
+
+def _named_errors(group: BaseExceptionGroup[BaseException]) -> str:
+    errors = list(_errors_of(group))
+    named = errors[:MAX_NAMED_ERRORS]
+    more = len(errors) - len(named)
+    each = FAILURE_REASON_MAX_LENGTH // len(named)
+    told = "; ".join(reason_for_exception(error)[:each] for error in named)
+    return told + (f"; and {more} more" if more else "")
+
+
+def _errors_of(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """What went wrong, at any depth, without the groups that hold it."""
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(error.exceptions))
+        else:
+            yield error

@@ -9,12 +9,14 @@ from pydantic import BaseModel
 from perago import (
     TaskContext,
     TaskExecutionError,
+    TaskFailed,
     TaskInputError,
     WorkspaceSpec,
     build_workspace_free_task_output,
     build_workspace_task_output,
     invoke_workspace_free_task,
     invoke_workspace_task_body,
+    result_for_exception,
     run_workspace_free_task_attempt,
     task,
 )
@@ -36,6 +38,10 @@ def write(workspace: Path, params: Params) -> Result:
     return Result(said=params.text)
 
 
+async def go_boom():
+    raise ValueError("it went boom")
+
+
 @task(name="free", owner_email="ada@example.org")
 async def free(params: Params, context: TaskContext) -> Result:
     await asyncio.sleep(0)
@@ -43,6 +49,9 @@ async def free(params: Params, context: TaskContext) -> Result:
         raise SystemExit(3)
     if params.text == "boom":
         raise ValueError("it went boom")
+    if params.text == "group":
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go_boom())
     context.progress(1, 2)
     return Result(said=f"{params.text} by {context.task_name}")
 
@@ -67,6 +76,29 @@ def test_an_async_body_also_runs_where_a_loop_is_running_and_its_error_comes_out
     assert asyncio.run(notebook("a")) == {"result": {"said": "a by free"}}
     with pytest.raises(ValueError, match="boom"):
         asyncio.run(notebook("boom"))
+
+
+def test_the_error_of_an_async_body_has_no_context_of_perago_s():
+    with pytest.raises(ValueError, match="boom") as raised:
+        invoke_workspace_free_task(FREE, {"params": {"text": "boom"}})
+    assert raised.value.__context__ is None
+
+
+def test_a_failed_task_group_s_reason_names_what_failed_in_it():
+    reason = run_workspace_free_task_attempt(FREE, {"params": {"text": "group"}}).reason_for_incompletion
+    assert reason == "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception): ValueError: it went boom"
+
+
+def test_the_reason_of_a_group_names_some_errors_at_any_depth_each_cut_and_masked():
+    inner = ExceptionGroup("of one", [TaskFailed("x" * 900), RuntimeError("token=hunter2")])
+    result = result_for_exception(ExceptionGroup("all", [inner, KeyError("name")]), max_length=10_000)
+    named = f"{'x' * 166}; RuntimeError: token=**********; KeyError: 'name'"
+    assert result.reason_for_incompletion == f"ExceptionGroup: all (2 sub-exceptions): {named}"
+
+
+def test_the_reason_of_a_group_of_many_says_how_many_more_there_are():
+    many = ExceptionGroup("all", [ValueError(number) for number in range(7)])
+    assert (result_for_exception(many).reason_for_incompletion or "").endswith("; ValueError: 4; and 2 more")
 
 
 @pytest.mark.parametrize("missing", ["workspace", "params"])
