@@ -23,7 +23,7 @@ class Stamp:
         expected_head: full id of the head that the publication moved; empty until a store puts the commit on a head.
             A stamp counts only where this is the commit's first parent.
         params_digest, code_digest, result_digest: `sha256:<hex>`.
-        params, result: the JSON objects, secret fields masked; None where larger than 16 KiB.
+        params, result: the JSON objects, secret fields masked; None where larger than 16 KiB in UTF-8.
         result_exact: the stored result is the reported one (nothing was masked or left out), so that it can be adopted.
         abandoned: ids of commits between input and head whose content this publication replaces.
         completes: a seal: the id of the commit that its attempt completes with; None on a publication.

@@ -16,7 +16,9 @@ from perago.json_text import JsonObject
 from perago.redaction import mask_json
 
 MAX_STORED_BYTES = 16 * 1024
-"""Params and result are stored in a stamp up to this size each, as JSON in UTF-8 (design, "Words")."""
+"""Params and result are stored in a stamp up to this size each: of their line of JSON, in UTF-8, as stores write it."""
+
+_ON_A_LINE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def canonical_json(value: Any) -> str:
@@ -38,10 +40,11 @@ def storable(value: JsonObject) -> tuple[JsonObject | None, bool]:
 
     Returns:
         the object with secret fields masked, or None where it is larger than `MAX_STORED_BYTES`; and True where
-        nothing was masked or left out.
+        nothing was masked or left out. Measured is what `to_pairs` writes of it: letters of any script as they are,
+        and what does not print, escaped.
     """
     masked = mask_json(value)
-    if len(canonical_json(masked)) > MAX_STORED_BYTES:
+    if len(_write_object(masked).encode()) > MAX_STORED_BYTES:
         return None, False
     return masked, masked == value
 
@@ -102,6 +105,13 @@ def _read_flag(text: str) -> bool:
     return text == "true"
 
 
+def _write_object(value: JsonObject) -> str:
+    text = _ON_A_LINE.encode(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
 def _read_object(text: str) -> JsonObject:
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -112,7 +122,7 @@ def _read_object(text: str) -> JsonObject:
 _TEXT = _Codec(_write_text, _read_text)
 _NUMBER = _Codec(str, int)
 _FLAG = _Codec(lambda value: "true" if value else "false", _read_flag)
-_OBJECT = _Codec(canonical_json, _read_object)
+_OBJECT = _Codec(_write_object, _read_object)
 _LIST = _Codec(" ".join, lambda text: tuple(text.split()))
 
 _KINDS = {

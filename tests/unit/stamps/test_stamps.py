@@ -1,5 +1,6 @@
 """Stamps survive being written as pairs, and nothing else is taken for one."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -115,6 +116,29 @@ def test_an_object_over_16_kib_is_left_out():
     limit = MAX_STORED_BYTES - len('{"a":""}')
     assert storable({"a": "x" * limit}) == ({"a": "x" * limit}, True)
     assert storable({"a": "x" * (limit + 1)}) == (None, False)
+
+
+@pytest.mark.parametrize("letter", ["é", "語", "😀", '"'])
+def test_the_16_kib_are_those_of_utf_8_as_they_are_written(letter):
+    size = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+    text = letter * ((MAX_STORED_BYTES - len('{"a":""}')) // size)
+    result, exact = storable({"a": text})
+    assert (result, exact) == ({"a": text}, True)
+    line = to_pairs(replace(STAMP, result=result))["result"]
+    assert MAX_STORED_BYTES - 4 <= len(line.encode()) <= MAX_STORED_BYTES
+    assert storable({"a": text + letter}) == (None, False)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\u2028b", "\x7f\u0085", "\u202e\u3000"])
+def test_what_does_not_print_is_escaped_on_its_line_and_comes_back(text):
+    kept, _ = storable({"a": text})
+    line = to_pairs(replace(STAMP, params=kept))["params"]
+    assert line.isprintable()
+    assert json.loads(line) == {"a": text}
+
+
+def test_the_digest_is_that_of_the_escaped_form():
+    assert json_digest({"a": "ü"}) == "sha256:" + hashlib.sha256(b'{"a":"\\u00fc"}').hexdigest()
 
 
 def test_the_digest_does_not_depend_on_the_order_of_keys():
