@@ -72,6 +72,24 @@ def test_an_error_of_the_bodys_own_names_its_place_and_with_a_variable_its_trace
     assert "Traceback" in perago("run", "broken_body", *REPO).err
 
 
+@pytest.mark.parametrize("options", [("saying", *REPO), ("saying", *REPO, "--dry-run"), ("free",)])
+def test_a_result_that_no_engine_would_keep_fails_for_good_before_anything_is_published(untouched, perago, options):
+    (untouched.path / "much_to_say.py").write_text(
+        "from pathlib import Path\nfrom pydantic import BaseModel\nfrom perago import WorkspaceSpec, task\n"
+        "class Params(BaseModel):\n    pass\nclass Text(BaseModel):\n    text: str\n"
+        "@task(name='saying', owner_email='a@example.org', workspace=WorkspaceSpec())\n"
+        "def saying(workspace: Path, params: Params) -> Text:\n"
+        "    (workspace / 'out.txt').write_text('out')\n    return Text(text='x' * 4_000_000)\n"
+        "@task(name='free', owner_email='a@example.org')\n"
+        "def free(params: Params) -> Text:\n    return Text(text='x' * 4_000_000)\n"
+    )
+    name, *others = options
+    told = perago("run", f"much_to_say:{name}", *others, "--json").json
+    assert told["exit_code"] == 1
+    assert told["reason"].startswith("the result is too large for the engine: 4000011 bytes of JSON, and ")
+    assert told.get("status") in (None, "FAILED_WITH_TERMINAL_ERROR")
+
+
 def test_the_reason_is_cut_where_the_settings_say(untouched, perago, monkeypatch):
     monkeypatch.setenv("PERAGO_FAILURE_REASON_MAX_LENGTH", "5")
     assert perago("run", "cli_bodies:fail", *REPO, "--json").json["reason"] == "not t"

@@ -39,6 +39,7 @@ from perago.redaction import mask_text
 from perago.repositories import Repository
 from perago.telemetry.sink import Telemetry
 from perago.worker.body_process import BodyProcess
+from perago.worker.result_limit import within_limit
 from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
@@ -159,11 +160,16 @@ class _Tries:
 
 
 def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -> InvokeBody:
-    """Where the body runs: in a process of its own, or here for a debugger."""
+    """Where the body runs: in a process of its own, or here for a debugger.
+
+    Its result is held to Conductor's limit, whatever the engine: else it would fail first where it is in earnest.
+    """
     if arguments.debug:
-        return invoke_in_process
-    return BodyProcess(
-        job.target, timeout_seconds=_timeout(job, arguments), grace_seconds=GRACE_SECONDS, cancelled=cancelled
+        return within_limit(invoke_in_process)
+    return within_limit(
+        BodyProcess(
+            job.target, timeout_seconds=_timeout(job, arguments), grace_seconds=GRACE_SECONDS, cancelled=cancelled
+        )
     )
 
 
