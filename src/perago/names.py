@@ -83,21 +83,25 @@ def name_fault(name: str) -> str | None:
     return _shape_fault(name) or _size_fault(name)
 
 
-def check_object_name(name: str) -> None:
+def check_object_name(name: str, *, prefix: str = "") -> None:
     """Refuse a name that could not be laid out as a file below a workspace, or not without doubt.
+
+    Args:
+        prefix: what the name begins with by a task's own word. Its drive is none where the workspace lies below it.
 
     Raises:
         ObjectNameError: with the name, shown safely, and the fault.
     """
-    fault = name_fault(name)
+    fault = name_fault(name.replace(":", "_", 1) if _DRIVE.match(prefix) else name)
     if fault is not None:
         raise ObjectNameError(f"object name {show_name(name)} {fault}; {MEND}")
 
 
-def check_object_names(names: Iterable[str], folding: Folding = EXACT) -> None:
+def check_object_names(names: Iterable[str], folding: Folding = EXACT, *, prefix: str = "") -> None:
     """Check names that are to lie in one workspace: each by itself, and all of them together.
 
     Args:
+        prefix: as in `check_object_name`.
         names: object names relative to the workspace; read once.
         folding: what the workspace's file system does not tell apart; see `workspace.folding.probe_folding`.
 
@@ -107,7 +111,7 @@ def check_object_names(names: Iterable[str], folding: Folding = EXACT) -> None:
     """
     files: set[str] = set()
     for name in names:
-        check_object_name(name)
+        check_object_name(name, prefix=prefix)
         if name in files:
             raise ObjectNameError(f"object name {show_name(name)} comes twice; the listing it is from is damaged")
         files.add(name)
@@ -124,13 +128,13 @@ def check_object_names(names: Iterable[str], folding: Folding = EXACT) -> None:
         _check_folding(files | directories, folding)
 
 
-def check_git_name(name: str) -> None:
+def check_git_name(name: str, *, prefix: str = "") -> None:
     """Check a name as `check_object_name` does, and that a git tree may hold it.
 
     Raises:
         ObjectNameError: as `check_object_name`, or a segment is `.git` in a spelling that git refuses.
     """
-    check_object_name(name)
+    check_object_name(name, prefix=prefix)
     spelled = name if name.isascii() else name.translate(_HFS_IGNORED)
     if _DOT_GIT.search(spelled):
         raise ObjectNameError(

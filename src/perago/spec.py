@@ -17,6 +17,13 @@ def relative_posix_path(value: str, what: str) -> str:
     Raises:
         ValueError: it is empty, absolute, has a drive, a backslash, a NUL, or a segment "", "." or "..".
     """
+    if len(value) > 1 and value[1] == ":" and value[0].isalpha():
+        raise ValueError(f"{what} {value!r} may not have a drive; write it relative to the workspace prefix")
+    return _inner_path(value, what)
+
+
+def _inner_path(value: str, what: str) -> str:
+    """As `relative_posix_path`, but for drives: in a repository, "C:" is a name like any other."""
     if not value:
         raise ValueError(f"{what} may not be empty")
     if "\0" in value:
@@ -25,8 +32,6 @@ def relative_posix_path(value: str, what: str) -> str:
         raise ValueError(f"{what} {value!r} may not hold a backslash; write it POSIX style, with '/'")
     if value.startswith("/"):
         raise ValueError(f"{what} {value!r} may not be absolute; write it relative to the workspace prefix")
-    if len(value) > 1 and value[1] == ":" and value[0].isalpha():
-        raise ValueError(f"{what} {value!r} may not have a drive; write it relative to the workspace prefix")
     for segment in value.split("/"):
         if segment in ("", ".", ".."):
             raise ValueError(f"{what} {value!r} may not have the segment {segment!r}; it must stay inside its root")
@@ -71,7 +76,8 @@ class WorkspaceSpec(BaseModel):
     """The part of a repository that a task works on, and the rules it is held to.
 
     Attributes:
-        prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository.
+        prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository. Blanks
+            around it and leading slashes are dropped.
         pre, post: guards checked before and after the body.
         read_only: the task's changes are ignored, and it completes with its input.
         isolation: "serializable" refuses to publish over any commit that the attempt has not seen; "snapshot" merges
@@ -93,11 +99,12 @@ class WorkspaceSpec(BaseModel):
     @field_validator("prefix")
     @classmethod
     def _normalized_prefix(cls, value: str) -> str:
-        if value == WHOLE_REPOSITORY:
-            return value
-        if not value.strip():
+        stripped = value.strip()
+        if stripped == WHOLE_REPOSITORY:
+            return stripped
+        if not stripped:
             raise ValueError('a prefix may not be blank; the whole repository is "/"')
-        return relative_posix_path(value.lstrip("/"), "a prefix")
+        return _inner_path(stripped.lstrip("/"), "a prefix")
 
     @field_validator("include", "exclude")
     @classmethod

@@ -297,7 +297,7 @@ def _blob(content: bytes | str | None, executable: bool) -> Blob | None:
 
 
 def _own_overlay(workspace_dir: Path, spec: WorkspaceSpec, changes: Changes) -> dict[str, Blob | None]:
-    check_object_names(spec.root + path for path in changes.written)
+    check_object_names((spec.root + path for path in changes.written), prefix=spec.root)
     own: dict[str, Blob | None] = {spec.root + path: None for path in changes.deleted}
     own.update((spec.root + path, read_file(workspace_dir, path)) for path in changes.written)
     return own

@@ -16,8 +16,12 @@ def test_what_is_left_out_has_its_default():
 
 @pytest.mark.parametrize(
     ("given", "prefix", "root"),
-    [("/", "/", ""), ("a", "a", "a/"), ("/a/b", "a/b", "a/b/"), ("//a", "a", "a/"), ("a b/c", "a b/c", "a b/c/")],
-)
+    [
+        ("/", "/", ""), ("a", "a", "a/"), ("/a/b", "a/b", "a/b/"), ("//a", "a", "a/"), ("a b/c", "a b/c", "a b/c/"),
+        (" a", "a", "a/"), ("a ", "a", "a/"), (" /a", "a", "a/"), ("/ ", "/", ""), ("\ta\n", "a", "a/"),
+        ("C:/a", "C:/a", "C:/a/"), ("C:", "C:", "C:/"),
+    ],
+)  # fmt: skip
 def test_a_prefix_loses_leading_slashes_and_a_slash_alone_is_the_whole_repository(given, prefix, root):
     spec = WorkspaceSpec(prefix=given)
     assert (spec.prefix, spec.root) == (prefix, root)

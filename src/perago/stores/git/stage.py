@@ -77,7 +77,7 @@ class Staging:
     ) -> dict[str, Leaf | None]:
         """Store the written files; returns what is to stand at each changed path of the repository."""
         for path in changes.written:
-            check_git_name(spec.root + path)
+            check_git_name(spec.root + path, prefix=spec.root)
         own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
         uploader = Uploader(self.repository, writer, workspace_dir, progress)
         for path in changes.written:

@@ -84,7 +84,7 @@ class Staging:
         written = [root + path for path in changes.written]
         refuse_actions([*written, *(root + path for path in changes.deleted)])
         for name in written:
-            check_object_name(name)
+            check_object_name(name, prefix=root)
         base = full_id(job.workspace_input)
         head, _ = await both(self.commits.get(repository, plan.head), check_clean(self.client, job.workspace_input))
         await check_places(self.client, repository, base, job.spec, changes)

@@ -46,6 +46,12 @@ class PublishContract(StoreHooks):
 
     # ---- prefix and patterns
 
+    @pytest.mark.parametrize("prefix", ["C:", "C:/data"])
+    def test_a_prefix_may_look_like_a_drive(self, bench: Bench, prefix: str) -> None:
+        base = bench.commit({"other": b"1"})
+        ref = bench.publish(base, {"a": b"2"}, spec=WorkspaceSpec(prefix=prefix))
+        assert bench.files(ref) == {"other": b"1", f"{prefix}/a": b"2"}
+
     def test_nothing_outside_the_prefix_is_touched(self, bench: Bench) -> None:
         outside = {"a": b"1", "data2/a": b"1", "x/data/a": b"1", "data.txt": b"1"}
         base = bench.commit({**outside, "data/a": b"1", "data/b": b"1"})
