@@ -72,7 +72,7 @@ class TaskDefinition:
 
     @property
     def target(self) -> str:
-        """`module:function`, what `load_module_task` finds it by."""
+        """`module:function` or `module:Class.function`, what `load_module_task` finds it by."""
         return f"{self.fn.__module__}:{self.fn.__qualname__}"
 
     def arguments(
@@ -137,8 +137,8 @@ def task(
     """Declare a function to be a task. The function stays what it was, and carries a `TaskDefinition`.
 
     A task function is `(workspace: Path, params: Model) -> Model`, or `(params: Model) -> Model` without a workspace,
-    where Model is a pydantic model class. It may be `async def`. It may take `metrics: MetricRecorder` last, and
-    anywhere a parameter annotated `TaskContext`.
+    where Model is a pydantic model class. It may be `async def`, or a static method of a class. It may take
+    `metrics: MetricRecorder` last, and anywhere a parameter annotated `TaskContext`.
 
     Args:
         name: as engines know the task; neither blank, nor with a path separator or a control character.
@@ -162,7 +162,7 @@ def task(
         definition = TaskDefinition(
             name=name,
             owner_email=owner_email,
-            fn=fn,
+            fn=function,
             params_model=signature.params_model,
             output_model=signature.output_model,
             strict_params=strict_params,
@@ -172,7 +172,7 @@ def task(
             controls=declared,
             slots=signature.slots,
         )
-        setattr(fn, TASK_ATTRIBUTE, definition)
+        setattr(function, TASK_ATTRIBUTE, definition)
         return fn
 
     return declare
@@ -180,16 +180,17 @@ def task(
 
 def task_of(value: object) -> TaskDefinition | None:
     """The definition that a value carries; None: it is no task. Nothing of the value's own code is run."""
-    found = inspect.getattr_static(value, TASK_ATTRIBUTE, None)
+    carrier = value.__func__ if type(value) is staticmethod else value
+    found = inspect.getattr_static(carrier, TASK_ATTRIBUTE, None)
     return found if isinstance(found, TaskDefinition) else None
 
 
 def _plain_function(fn: object) -> FunctionType:
-    if isinstance(fn, FunctionType):
-        return fn
+    written = fn.__func__ if isinstance(fn, staticmethod) else fn
+    if isinstance(written, FunctionType):
+        return written
     mends = {
         type: ("it is a class", "decorate a function"),
-        staticmethod: ("it is a static method", "put @staticmethod above @task, or declare a function of the module"),
         classmethod: ("it is a class method", "declare a function of the module instead"),
     }
     for kind, (fault, mend) in mends.items():

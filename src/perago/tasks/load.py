@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -12,25 +13,26 @@ from perago.errors import TaskDefinitionError
 from perago.redaction import mask_text
 from perago.tasks.declare import TaskDefinition, task_of
 
-_MODULE = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_TARGET = re.compile(rf"(?P<module>{_MODULE})(?::(?P<function>[^\W\d]\w*))?")
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_TARGET = re.compile(rf"(?P<module>{_DOTTED})(?::(?P<function>{_DOTTED}))?")
 _SHOWN = 5
 
 
-def load_module_task(target: str) -> TaskDefinition:
+def load_module_task(module_target: str) -> TaskDefinition:
     """Import a module, and find its task.
 
     Args:
-        target: `pkg.module` of a module that declares one task, or `pkg.module:function`. A task counts for the module
-            that its function is defined in; one that is imported from elsewhere is found by `module:function` only.
+        module_target: `pkg.module` of a module that declares one task, or `pkg.module:function`, which is
+            `pkg.module:Class.function` for a static method. A task counts for the module that its function is defined
+            in; one that is imported from elsewhere is found by `module:function` only.
 
     Raises:
         TaskDefinitionError: the target is no import path, there is no such module, importing it fails (the module's own
             error is the `__cause__`), it has no such function, no task, or several.
     """
-    match = _TARGET.fullmatch(target)
-    if match is None or target.endswith(".py"):
-        raise _not_an_import_path(target)
+    match = _TARGET.fullmatch(module_target)
+    if match is None or module_target.endswith(".py"):
+        raise _not_an_import_path(module_target)
     module = _import(match["module"])
     if match["function"] is not None:
         return _named_task(module, match["function"])
@@ -64,9 +66,33 @@ def load_module_tasks(target: str) -> list[TaskDefinition]:
 
 
 def module_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
-    """All tasks that a module has, by the name that it has them under, imported ones too, in order."""
-    found = ((name, task_of(value)) for name, value in vars(module).items())
+    """All tasks that a module has, by the name that it has them under, imported ones too, in order.
+
+    Those of its own classes stand under `Class.function`.
+    """
+    found = ((name, task_of(value)) for name, value in _values(module))
     return {name: task for name, task in found if task is not None}
+
+
+def _values(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """What a module and the classes that it defines have, by dotted name. Nothing of their own code is run."""
+    seen: set[int] = set()
+
+    def walk(prefix: str, names: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+        for name, value in names.items():
+            yield prefix + name, value
+            members = _members(value)
+            if members is not None and members.get("__module__") == module.__name__ and id(value) not in seen:
+                seen.add(id(value))
+                yield from walk(f"{prefix}{name}.", members)
+
+    yield from walk("", dict(vars(module)))
+
+
+def _members(value: object) -> Mapping[str, object] | None:
+    """What a class has by itself; None: it is no class."""
+    # As `vars` does, but past a metaclass that has code of its own for it.
+    return type.__dict__["__dict__"].__get__(value) if issubclass(type(value), type) else None
 
 
 def _import(name: str) -> ModuleType:
@@ -84,7 +110,10 @@ def _import(name: str) -> ModuleType:
 
 def _named_task(module: ModuleType, function: str) -> TaskDefinition:
     missing = object()
-    value = vars(module).get(function, missing)
+    head, *rest = function.split(".")
+    value = vars(module).get(head, missing)
+    for name in rest:
+        value = (_members(value) or {}).get(name, missing)
     task = task_of(value)
     if task is not None:
         return task
@@ -114,7 +143,7 @@ def _targets(module: ModuleType, names: list[str]) -> str:
 def _not_an_import_path(target: str) -> TaskDefinitionError:
     path = target.partition(":")[0].removeprefix("./").removesuffix(".py").strip("/")
     dotted = path.replace("/", ".").replace("\\", ".")
-    example = dotted if re.fullmatch(_MODULE, dotted) else "app.features"
+    example = dotted if re.fullmatch(_DOTTED, dotted) else "app.features"
     return TaskDefinitionError(
         f"{target!r} is no import path of a module; write {example} or {example}:function, as an import statement "
         f"would, not the path of a file"

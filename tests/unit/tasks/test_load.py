@@ -8,8 +8,8 @@ import traceback
 
 import pytest
 
-from perago import TaskDefinitionError, load_module_task
-from perago.tasks.load import module_tasks
+from perago import TaskDefinitionError, invoke_workspace_free_task, load_module_task
+from perago.tasks.load import load_module_tasks, module_tasks
 
 _numbers = itertools.count()
 
@@ -94,6 +94,51 @@ def test_module_tasks_are_all_that_a_module_has(write):
     module = __import__(mixed)
     assert {name: task.name for name, task in module_tasks(module).items()} == {"build": "build", "check": "check"}
     assert module_tasks(module)["check"] is definition
+
+
+STATIC = """
+class Tasks:
+    class Inner:
+        pass
+    {0}
+    {1}
+    def build(params: P) -> P:
+        return params
+Tasks.Inner.home = Tasks
+"""
+DECORATORS = ["@staticmethod", "@task(name='build', owner_email='t@example.org')"]
+
+
+@pytest.mark.parametrize("decorators", [DECORATORS, DECORATORS[::-1], ["", DECORATORS[1]]])
+def test_a_static_method_of_a_class_is_found_by_its_module_and_by_its_name(write, decorators):
+    module = write(code=STATIC.format(*decorators))
+    definition = load_module_task(module)
+    assert definition.target == f"{module}:Tasks.build"
+    assert load_module_task(definition.target) is definition
+    assert [found.target for found in load_module_tasks(module)] == [definition.target]
+    assert invoke_workspace_free_task(definition, {"params": {"x": 3}}) == {"result": {"x": 3}}
+    assert __import__(module).Tasks.build.__perago_task__ is definition
+
+
+def test_a_static_method_counts_among_a_module_s_tasks_and_once(write):
+    module = write("check", code=STATIC.format(*DECORATORS) + "build = Tasks.build\n")
+    assert fault_of(module).endswith(
+        f"declares 2 tasks; name the one that is meant: {module}:Tasks.build, {module}:check"
+    )
+    assert load_module_task(f"{module}:build").target == f"{module}:Tasks.build"
+    assert fault_of(f"{module}:Tasks.bild").startswith(f"module {module!r} has no 'Tasks.bild'; its tasks are ")
+    assert fault_of(f"{module}:Tasks").startswith(f"{module}:Tasks is no task; ")
+    assert fault_of(f"{module}:check.more").startswith(f"module {module!r} has no 'check.more'; ")
+
+
+def test_the_class_of_another_module_counts_there(write):
+    home = write(code=STATIC.format(*DECORATORS))
+    importing = write("check", before=f"from {home} import Tasks\n")
+    assert load_module_task(importing).name == "check"
+
+
+def test_the_target_is_called_by_its_published_name(write):
+    assert load_module_task(module_target=write("build")).name == "build"
 
 
 def test_a_function_that_is_not_there_or_no_task_is_told_from_each_other(write):

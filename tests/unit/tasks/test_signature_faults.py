@@ -159,7 +159,6 @@ class Callable:
         (Callable(), "of type Callable"),
         (Callable().method, "of type method"),
         (functools.partial(free), "of type partial"),
-        (staticmethod(free), "static method"),
         (classmethod(free), "class method"),
         (len, "of type builtin_function_or_method"),
         (5, "of type int"),
