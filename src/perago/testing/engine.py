@@ -146,7 +146,7 @@ class MemoryEngine:
             _, instance, row = min(waiting, key=lambda entry: entry[0])
             return _attempt(instance, instance.poll(row))
 
-    def load_current_attempt(self, attempt: Attempt, /) -> MemoryAttempt:
+    def load_current_attempt(self, attempt: Attempt) -> MemoryAttempt:
         """The attempt's task as it is now.
 
         Raises:
@@ -154,11 +154,11 @@ class MemoryEngine:
         """
         return self.attempt(attempt.task_id)
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+    def load_record(self, attempt: Attempt) -> InstanceRecord:
         """Every try of the attempt's workflow instance."""
         return self.record(attempt.workflow_instance_id)
 
-    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Record a result; one for a task or a workflow that has ended is dropped without a word.
 
         Raises:

@@ -52,7 +52,7 @@ class MemoryStore:
     # ---- the ports; see `perago.ports` for what they promise
 
     def download_workspace(
-        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
         """Lay out the input's files below the prefix.
 
@@ -71,7 +71,7 @@ class MemoryStore:
         lay_out(files, workspace_dir)
         return {path: digest_bytes(blob.content, SHA256) for path, blob in files.items()}
 
-    def read_history(self, workspace_input: WorkspaceInput, /) -> History:
+    def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input."""
         base = self._input_commit(workspace_input).id
         head = self._commits.head(workspace_input.branch)
@@ -90,7 +90,6 @@ class MemoryStore:
         workspace_input: WorkspaceInput,
         workspace_spec: WorkspaceSpec,
         execution: TaskExecution,
-        /,
     ) -> StagedWorkspace:
         """Commit the changed files on top of the plan's head, where no branch has them yet."""
         plan = self._write_plan(workspace_input, execution)
@@ -115,9 +114,8 @@ class MemoryStore:
         self,
         staged: StagedWorkspace,
         workspace_input: WorkspaceInput,
-        _workspace_spec: WorkspaceSpec,
-        _execution: TaskExecution,
-        /,
+        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
+        execution: TaskExecution,  # noqa: ARG002 - named by the contract
     ) -> str:
         """Move the branch to the staged commit by compare-and-swap; returns that commit's id."""
         self._check_repository(workspace_input)
@@ -125,7 +123,10 @@ class MemoryStore:
         return staged.commit
 
     def complete_noop_workspace(
-        self, workspace_input: WorkspaceInput, _workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
+        execution: TaskExecution,
     ) -> str:
         """Say which commit an attempt without changes completes with."""
         plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
@@ -138,7 +139,7 @@ class MemoryStore:
                 return workspace_input.ref
         raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
 
-    def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
+    def cleanup_staging(self, staged: StagedWorkspace) -> None:
         """Remove the staging reference; one that is gone is fine."""
         self._commits.drop_staged(staged.branch)
 

@@ -97,7 +97,7 @@ class ConductorEngine:
 
     # ---- what an attempt asks
 
-    def load_current_attempt(self, attempt: Attempt, /) -> ConductorAttempt:
+    def load_current_attempt(self, attempt: Attempt) -> ConductorAttempt:
         """The attempt's task as it is now.
 
         Raises:
@@ -110,11 +110,11 @@ class ConductorEngine:
         """A task as it is now; raises as `load_current_attempt`."""
         return self._run(self._calls.get_task(task_id))
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+    def load_record(self, attempt: Attempt) -> InstanceRecord:
         """Every try of the attempt's workflow instance; raises as `load_current_attempt`."""
         return self._run(self._calls.get_record(attempt.workflow_instance_id))
 
-    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Send a result, once; the server drops one for a task that has ended, and says nothing: read back.
 
         The attempt's lease is to be stopped before. A result that is too large becomes a failure that says so.

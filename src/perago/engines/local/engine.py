@@ -176,7 +176,7 @@ class LocalEngine:
 
     # ---- the ports; see `perago.ports` for what they promise
 
-    def load_current_attempt(self, attempt: Attempt, /) -> LocalAttempt:
+    def load_current_attempt(self, attempt: Attempt) -> LocalAttempt:
         """The attempt's try as it is now.
 
         Raises:
@@ -193,7 +193,7 @@ class LocalEngine:
             raise EngineError(f"run {attempt.workflow_instance_id} has no try {attempt.task_id!r}")
         return found
 
-    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+    def load_record(self, attempt: Attempt) -> InstanceRecord:
         """Every try of the attempt's run.
 
         Raises:
@@ -203,7 +203,7 @@ class LocalEngine:
         record = self._directory.read(attempt.workflow_instance_id) if run is None else run.record
         return record.as_instance()
 
-    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Record a result; one for a try that is not current, or has ended, is dropped without a word.
 
         Raises:

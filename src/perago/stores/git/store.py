@@ -70,7 +70,7 @@ class GitStore:
     # ---- the ports; see `perago.ports` for what they promise
 
     def download_workspace(
-        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
         """Lay out the input's files below the prefix.
 
@@ -92,7 +92,7 @@ class GitStore:
         progress = self._progress(Phase.MATERIALIZE, len(layout.files))
         return lay_out(self._repository, layout, workspace_dir, progress)
 
-    def read_history(self, workspace_input: WorkspaceInput, /) -> History:
+    def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input."""
         return read_history(self._repository, workspace_input)
 
@@ -102,7 +102,6 @@ class GitStore:
         workspace_input: WorkspaceInput,
         workspace_spec: WorkspaceSpec,
         execution: TaskExecution,
-        /,
     ) -> StagedWorkspace:
         """Store the changed files, and commit them on top of the plan's head, where no branch has it yet."""
         total = len(execution.changes.written) if execution.changes is not None else 0
@@ -114,20 +113,22 @@ class GitStore:
         self,
         staged: StagedWorkspace,
         workspace_input: WorkspaceInput,
-        _workspace_spec: WorkspaceSpec,
-        _execution: TaskExecution,
-        /,
+        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
+        execution: TaskExecution,  # noqa: ARG002 - named by the contract
     ) -> str:
         """Move the branch to the staged commit by compare-and-swap; returns that commit's id."""
         return publish(self._references, staged, workspace_input)
 
     def complete_noop_workspace(
-        self, workspace_input: WorkspaceInput, _workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
+        execution: TaskExecution,
     ) -> str:
         """Say which commit an attempt without changes completes with."""
         return complete_noop(self._repository, workspace_input, execution)
 
-    def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
+    def cleanup_staging(self, staged: StagedWorkspace) -> None:
         """Remove the staging reference; one that is gone is fine."""
         cleanup_staging(self._references, staged)
 

@@ -111,7 +111,7 @@ class LakeFSStore:
     # ---- the ports; see `perago.ports` for what they promise
 
     def download_workspace(
-        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
         """Lay out the input's files below the prefix.
 
@@ -130,7 +130,7 @@ class LakeFSStore:
         progress.cache_hits = None if transfer.cache is None else 0
         return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit)
 
-    def read_history(self, workspace_input: WorkspaceInput, /) -> History:
+    def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input: a call for each 1,000 commits."""
         connection = self._connection
         return connection.run(read_history(connection.client, connection.commits, workspace_input))
@@ -141,7 +141,6 @@ class LakeFSStore:
         workspace_input: WorkspaceInput,
         workspace_spec: WorkspaceSpec,
         execution: TaskExecution,
-        /,
     ) -> StagedWorkspace:
         """Upload the changed files to a hidden branch, and commit them on top of the plan's head.
 
@@ -155,9 +154,8 @@ class LakeFSStore:
         self,
         staged: StagedWorkspace,
         workspace_input: WorkspaceInput,
-        _workspace_spec: WorkspaceSpec,
+        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,
-        /,
     ) -> str:
         """Merge the staged commit into the branch, on the head that it was staged upon; returns the merge's full id.
 
@@ -173,13 +171,16 @@ class LakeFSStore:
         return published.id
 
     def complete_noop_workspace(
-        self, workspace_input: WorkspaceInput, _workspace_spec: WorkspaceSpec, execution: TaskExecution, /
+        self,
+        workspace_input: WorkspaceInput,
+        workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
+        execution: TaskExecution,
     ) -> str:
         """Say which commit an attempt without changes completes with."""
         connection = self._connection
         return connection.run(complete_noop(connection.client, connection.commits, workspace_input, execution))
 
-    def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
+    def cleanup_staging(self, staged: StagedWorkspace) -> None:
         """Remove the staging branch; one that is gone is fine."""
         self._connection.run(self._clean(staged))
 
