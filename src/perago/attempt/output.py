@@ -69,10 +69,15 @@ def result_for_exception(exc: BaseException, *, max_length: int = FAILURE_REASON
 
     Args:
         max_length: characters of the reason that are kept, at least 1.
+
+    Raises:
+        ValueError: `max_length` leaves no reason.
     """
-    return RuntimeTaskResult(
-        status_for_exception(exc), reason_for_incompletion=reason_for_exception(exc)[: max(1, max_length)]
-    )
+    if max_length < 1:
+        raise ValueError(
+            f"max_length keeps {max_length} characters of the reason, and a failure has one; give 1 or more"
+        ) from exc
+    return RuntimeTaskResult(status_for_exception(exc), reason_for_incompletion=reason_for_exception(exc)[:max_length])
 
 
 def status_for_exception(exc: BaseException) -> ResultStatus:

@@ -13,7 +13,7 @@ from typing import Literal, assert_never
 
 from perago.attempt import fence
 from perago.attempt.phases import Phases
-from perago.errors import HeadMovedError, PublishFenceError
+from perago.errors import HeadMovedError, PublishFenceError, StoreError
 from perago.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
 from perago.json_text import JsonObject
 from perago.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
@@ -133,7 +133,8 @@ class Target:
         noop = self.ports.complete_noop_workspace
         if not execution.changes and noop is not None:
             self._attempt_fence()
-            return Outcome(noop(self.workspace_input, self.spec, execution), "unchanged")
+            ref = noop(self.workspace_input, self.spec, execution)
+            return Outcome(self._commit_id("complete_noop_workspace", ref), "unchanged")
         return Outcome(self._write(execution, workspace_dir), "published")
 
     def _carry_out(self, plan: Plan, execution: TaskExecution, workspace_dir: Path) -> Outcome:
@@ -168,11 +169,22 @@ class Target:
             self._attempt_fence()
             with self.phases(Phase.PUBLISH) as span:
                 ref = self.ports.publish_workspace(staged, self.workspace_input, self.spec, execution)
+                ref = self._commit_id("publish_workspace", ref)
                 span.note(ref=ref)
                 return ref
         finally:
             if staged is not None:
                 self._clean(staged)
+
+    def _commit_id(self, name: str, ref: object) -> str:
+        """What a callable returned, which may be a user's own."""
+        if isinstance(ref, str) and ref.strip():
+            return ref
+        raise StoreError(
+            f"{name} returned {ref!r}, which is no commit id, so that nobody knows where branch "
+            f"{self.workspace_input.branch!r} now stands. Look at the branch, and have the callable return the id of "
+            f"the {'published commit' if name == 'publish_workspace' else 'commit that the attempt completes with'}"
+        )
 
     def _attempt_fence(self) -> None:
         with self.phases(Phase.FENCE):

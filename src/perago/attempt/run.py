@@ -102,7 +102,7 @@ def run_workspace_task_attempt(
         owner_worker_id: who runs the attempt, for the owner marker and the stamp. Default: host and process id.
         execution_id: unique for this run, at most 64 characters. Default: a fresh one.
         metrics: where the body's own metrics go. Default: nowhere.
-        failure_reason_max_length: characters of a failure's reason that are kept.
+        failure_reason_max_length: characters of a failure's reason that are kept, at least 1.
         read_history: the store's, for adoption: reads head and history of the target. Left out, the store decides by
             itself, nothing is adopted, and any commit since the input is refused.
         load_record: the engine's, for its verdict on stamps: reads every try of the workflow instance. Left out,
@@ -121,6 +121,7 @@ def run_workspace_task_attempt(
 
     Raises:
         TaskInputError: the task has no workspace.
+        ValueError: the attempt failed, and `failure_reason_max_length` leaves no reason.
     """
     if task.workspace is None:
         raise TaskInputError(

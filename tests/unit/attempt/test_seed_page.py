@@ -281,6 +281,32 @@ def test_a_new_execution_id_is_made_when_omitted(world, root):
     assert first != second
 
 
+@pytest.mark.parametrize("returned", ["", " ", None, 7])
+def test_a_publication_that_says_no_commit_fails_in_plain_words(world, root, returned):
+    result = world.run(root, publish_workspace=lambda *_: returned)
+    assert (result.status, result.output) == ("FAILED", None)
+    assert result.reason_for_incompletion == (
+        f"publish_workspace returned {returned!r}, which is no commit id, so that nobody knows where branch 'main' now "
+        "stands. Look at the branch, and have the callable return the id of the published commit"
+    )
+    assert world.events[-1] == "clean"
+
+
+@pytest.mark.parametrize("returned", ["", None])
+def test_a_no_op_that_says_no_commit_fails_in_plain_words(world, root, returned):
+    result = world.run(root, text="nothing", complete_noop_workspace=lambda *_: returned)
+    assert result.status == "FAILED"
+    assert result.reason_for_incompletion.startswith(f"complete_noop_workspace returned {returned!r}, which is no ")
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_a_length_that_leaves_no_reason_is_refused(world, root, length):
+    world.fail["download"] = RuntimeError("x")
+    with pytest.raises(ValueError, match=f"keeps {length} characters.*give 1 or more"):
+        world.run(root, failure_reason_max_length=length)
+    assert list(root.iterdir()) == []
+
+
 @pytest.mark.parametrize("length", [1, 7, 500])
 def test_a_reason_is_cut(world, root, length):
     world.fail["download"] = RuntimeError("x" * 1000)
