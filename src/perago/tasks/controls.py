@@ -74,13 +74,18 @@ class ExecutionLimits(_Controls):
 class PublishBudget(_Controls):
     """The time that a publication may take, in whole seconds, measured where it is to run.
 
+    `lakefs_merge_timeout_seconds` alone takes effect. The others say how long something takes that is set elsewhere, so
+    that `response_timeout_seconds` can say how long an engine has to wait, and a TaskDef that is shorter warns.
+
     Attributes:
         observed_merge_p99_seconds: what 99 of 100 merges stay below.
         safety_margin_seconds: on top of it.
         lakefs_merge_timeout_seconds: when a merge is given up; at least the two above together.
-        conductor_completion_timeout_seconds: when reporting the result is given up.
-        worker_shutdown_grace_seconds: what a worker that is told to stop still takes.
-        heartbeat_interval_seconds: between two signs of life.
+        conductor_completion_timeout_seconds: what reporting the result may take; only enters the sum.
+        worker_shutdown_grace_seconds: what a worker that is told to stop may still take; only enters the sum.
+            `PERAGO_SHUTDOWN_FORCE_KILL_AFTER` is what ends it.
+        heartbeat_interval_seconds: between two signs of life; only enters the sum. A worker sends one in each third of
+            the response timeout.
     """
 
     observed_merge_p99_seconds: NonNegativeInt

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, computed_field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, computed_field, field_serializer, model_serializer
 
 from perago import TaskExecutionError, task
 from perago.tasks.params import validate_result
@@ -235,3 +235,30 @@ class WithPlain(BaseModel):
 def test_dataclasses_inside_a_model_are_objects():
     assert validate_result(declare(WithPlain), WithPlain(plain=Plain(3))) == {"plain": {"a": 3}}
     assert "result.plain" in fault_of(WithPlain, {"plain": {"a": 3, "b": 4}})
+
+
+class Excluding(BaseModel):
+    x: int = Field(exclude=True)
+
+
+class Spelling(BaseModel):
+    x: int
+
+    @field_serializer("x")
+    def spell(self, value: int) -> str:
+        return f"{value} m"
+
+
+class Reshaping(BaseModel):
+    x: int
+
+    @model_serializer
+    def reshape(self) -> dict[str, int]:
+        return {"y": self.x}
+
+
+@pytest.mark.parametrize(("model", "output"), [(Excluding, {}), (Spelling, {"x": "1 m"}), (Reshaping, {"y": 1})])
+def test_a_model_that_is_written_otherwise_than_it_is_read_has_to_come_as_a_mapping(model, output):
+    """As docs/reference/formats.md says, and as 0.6 does."""
+    assert fault_of(model, model(x=1)).startswith("result.x (")
+    assert validate_result(declare(model), {"x": 1}) == output
