@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from perago.testing.store import MemoryStore
 from perago.workspace.patterns import Selection
 from perago.workspace.scan import scan
 
-Files = Mapping[str, bytes | str] | Path
-"""Path -> content, texts as UTF-8; or a directory, of which the files and their executable bits are copied."""
+Files = Mapping[str, bytes | str] | str | os.PathLike[str]
+"""Path -> content, texts as UTF-8; or the path of a directory, of which files and executable bits are copied."""
+
+_WANTED = 'a dict such as {"in.txt": "text or bytes"}, or the path of a directory'
 
 Params = BaseModel | Mapping[str, Any]
 """A task's params: an instance of its model, or an object as an engine sends it."""
@@ -42,11 +45,24 @@ def read_given(files: Files) -> Tree:
     """The files by their POSIX paths.
 
     Raises:
+        TaskInputError: they are neither a mapping of path to content nor a path.
         WorkspaceContentError: the directory is not there, or holds what no workspace can: a symbolic link, a socket.
     """
-    if isinstance(files, Path):
-        return {path: read_file(files, path) for path in scan(files, Selection((), ())).files}
-    return {path: Blob(text.encode() if isinstance(text, str) else bytes(text)) for path, text in files.items()}
+    if isinstance(files, Mapping):
+        return {path: Blob(_content(path, given)) for path, given in files.items()}
+    if not isinstance(files, str | os.PathLike):
+        raise TaskInputError(f"the files of a test are of type {type(files).__name__}; give {_WANTED}")
+    directory = Path(files)
+    return {path: read_file(directory, path) for path in scan(directory, Selection((), ())).files}
+
+
+def _content(path: str, given: object) -> bytes:
+    match given:
+        case str():
+            return given.encode()
+        case bytes() | bytearray() | memoryview():
+            return bytes(given)
+    raise TaskInputError(f"the content of {path!r} is of type {type(given).__name__}; give the files as {_WANTED}")
 
 
 def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = "", subject: str = "given") -> str:

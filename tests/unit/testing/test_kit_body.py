@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import kit_tasks as tasks
 import pytest
@@ -19,7 +20,7 @@ from perago import (
     TaskInputError,
 )
 from perago.errors import ObjectNameError, WorkspaceContentError
-from perago.testing import Metric, Progress, run_body
+from perago.testing import MemoryWorkflow, Metric, Progress, run_body
 
 
 def test_result_changes_files_and_progress_come_out() -> None:
@@ -39,6 +40,28 @@ def test_a_directory_is_copied_and_stays_as_it_was(tmp_path: Path) -> None:
     assert (run.added, run.modified, run.deleted) == (("out.txt",), (), ("old.txt",))
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "old.txt").read_text() == "old"
+
+
+def test_a_directory_may_be_named_by_a_text(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("hi")
+    assert run_body(tasks.copy, None, str(tmp_path)).files == {"in.txt": b"hi", "out.txt": b"hi"}
+    with pytest.raises(WorkspaceContentError, match="nowhere"):
+        run_body(tasks.copy, None, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["in.txt"], "are of type list; give a dict"),
+        (b"dir", "are of type bytes; give a dict"),
+        ({"a": 5}, "'a' is of type int; give the files"),
+    ],
+)
+def test_files_that_are_none_are_told_what_they_should_be(files: Any, told: str) -> None:
+    with pytest.raises(TaskInputError, match=told):
+        run_body(tasks.copy, None, files)
+    with pytest.raises(TaskInputError, match=told):
+        MemoryWorkflow(files)
 
 
 def test_the_executable_bit_of_a_directorys_files_is_copied(tmp_path: Path) -> None:
