@@ -295,6 +295,19 @@ def test_what_is_not_there_is_said_before_the_body_runs(songs, perago, arguments
     assert "body: running" not in told.err
 
 
+def test_an_object_whose_checksum_is_none_is_read_where_the_setting_says_so(songs, perago, monkeypatch):
+    address = songs.repository.put("main", "of-kms", b"content")["physical_address"]
+    staged = {"physical_address": address, "checksum": "0" * 32, "size_bytes": 7}
+    songs.repository.expect("PUT", "/branches/main/objects", query={"path": "of-kms"}, data=staged)
+    songs.repository.commit("main")
+    refused = perago("export", "refused", *songs.on_main)
+    assert refused.code == 1
+    assert "set PERAGO_CHECKSUMS=opaque" in refused.err.replace("\n", " ")
+    monkeypatch.setenv("PERAGO_CHECKSUMS", "opaque")
+    assert perago("export", "out", *songs.on_main).code == 0
+    assert (songs.path / "out" / "of-kms").read_bytes() == b"content"
+
+
 def test_a_prefix_that_matches_nothing_is_an_error_of_an_export(songs, perago):
     said = perago("export", "out", *songs.on_main, "--prefix", "nowhere")
     assert said.code == 2

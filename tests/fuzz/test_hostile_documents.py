@@ -235,6 +235,7 @@ VARIABLES = [
     "PERAGO_LOG_RETENTION",
     "PERAGO_WORKSPACE_GC_TTL",
     "PERAGO_FENCE",
+    "PERAGO_CHECKSUMS",
     "PERAGO_FAILURE_REASON_MAX_LENGTH",
 ]
 environments = st.dictionaries(

@@ -268,41 +268,59 @@ def test_a_file_that_is_no_longer_what_it_was_is_refused(there):
             upload(there.transfer, "stage", there.source, written=["a", path])
 
 
-def test_objects_that_came_in_parts_have_other_checksums_and_are_taken(there, lakefs_server, tmp_path):
+def put_in_parts(server, repository, files):
+    """Upload through the S3 gateway: key -> (content, sizes of its parts)."""
     import boto3
 
     s3 = boto3.client(
         "s3",
-        endpoint_url=lakefs_server.url,
-        aws_access_key_id=lakefs_server.access_key_id,
-        aws_secret_access_key=lakefs_server.secret_access_key,
+        endpoint_url=server.url,
+        aws_access_key_id=server.access_key_id,
+        aws_secret_access_key=server.secret_access_key,
         region_name="us-east-1",
     )
-    content, name = noise(11 * MIB), there.repository.name
-    for key, sizes in {"main/parts": (8 * MIB, 3 * MIB), "main/one part": (100,)}.items():
-        upload_id = s3.create_multipart_upload(Bucket=name, Key=key)["UploadId"]
+    for key, (content, sizes) in files.items():
+        upload_id = s3.create_multipart_upload(Bucket=repository, Key=key)["UploadId"]
         parts, at = [], 0
         for number, size in enumerate(sizes, 1):
             piece = content[at : at + size]
-            made = s3.upload_part(Bucket=name, Key=key, UploadId=upload_id, PartNumber=number, Body=piece)
+            made = s3.upload_part(Bucket=repository, Key=key, UploadId=upload_id, PartNumber=number, Body=piece)
             parts.append({"ETag": made["ETag"], "PartNumber": number})
             at += size
-        s3.complete_multipart_upload(Bucket=name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+        s3.complete_multipart_upload(Bucket=repository, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
     s3.close()
+
+
+def test_objects_that_came_in_parts_have_other_checksums_and_are_taken(there, lakefs_server, tmp_path, caplog):
+    content = noise(13 * MIB)
+    sizes = {"parts": (8 * MIB, 5 * MIB), "one part": (100,), "odd parts": (6 * MIB + 1, 7 * MIB - 1)}
+    files = {name: content[: sum(parts)] for name, parts in sizes.items()}
+    put_in_parts(
+        lakefs_server, there.repository.name, {f"main/{name}": (files[name], parts) for name, parts in sizes.items()}
+    )
     commit = there.repository.commit("main")["id"]
     assert there.repository.stat(commit, "parts")["checksum"] != hashlib.md5(content).hexdigest()
-    digests = download(there.transfer, commit, tmp_path / "target")
-    assert digests == {"parts": md5(content), "one part": md5(content[:100])}
+    with caplog.at_level("DEBUG", "perago.stores.lakefs"):
+        digests = download(there.transfer, commit, tmp_path / "target")
+    assert files_of(tmp_path / "target") == files
+    assert digests == {name: md5(files[name]) for name in files}
+    said = [record.getMessage() for record in caplog.records if record.name == "perago.stores.lakefs"]
+    assert [line for line in said if "checksums of 1 objects" in line and "'odd parts'" in line] == said
 
 
-def test_a_checksum_of_another_kind_is_taken_where_the_option_says_so(there, lakefs_server, tmp_path):
+@pytest.fixture
+def mislabelled(there):
+    """A commit with a small object whose checksum is no MD5 of it, as a block store with keys of KMS gives it."""
     address = there.repository.put("main", "a", b"content")["physical_address"]
     staged = {"physical_address": address, "checksum": "0" * 32, "size_bytes": 7}
     there.repository.expect("PUT", "/branches/main/objects", query={"path": "a"}, data=staged)
-    commit = there.repository.commit("main")["id"]
+    return there.repository.commit("main")["id"]
+
+
+def test_a_checksum_of_another_kind_is_taken_where_the_option_says_so(there, mislabelled, lakefs_server, tmp_path):
     from perago.stores.lakefs.failure import DamagedObjectError
 
-    with pytest.raises(DamagedObjectError, match='checksums="opaque"'):
-        download(there.transfer, commit, tmp_path / "1")
+    with pytest.raises(DamagedObjectError, match=r'PERAGO_CHECKSUMS=opaque.*checksums="opaque"'):
+        download(there.transfer, mislabelled, tmp_path / "1")
     with transfer_to(lakefs_server.url, lakefs_server, there.repository.name, checksums="opaque") as transfer:
-        assert download(transfer, commit, tmp_path / "2") == {"a": md5(b"content")}
+        assert download(transfer, mislabelled, tmp_path / "2") == {"a": md5(b"content")}

@@ -117,6 +117,7 @@ class LakeFSAddress:
                 access_key_id=server.access_key_id,
                 secret_access_key=server.secret_access_key.get_secret_value(),
                 fence=fence or config.fence,
+                checksums=config.checksums,
                 merge_timeout_seconds=merge_seconds or MERGE_SECONDS,
                 cache=cache if cache.max_bytes else None,
                 observer=observer,

@@ -89,6 +89,7 @@ class RuntimeConfig(_Config):
         failure_reason_max_length: characters of a failure's reason that are reported.
         cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take; 0: there is none.
         fence: whether the publish fence is the store's own compare-and-swap, or rests on all writers' cooperation.
+        checksums: whether a lakeFS checksum that looks like an MD5 is held against the content, or only its size is.
         instance_id: tells this process's metrics and traces from others'; None: the worker's id does.
         health_address: `host:port` that a worker tells of itself on; None: it does not.
         prometheus: whether it serves metrics there too.
@@ -112,6 +113,7 @@ class RuntimeConfig(_Config):
     cache_dir: Path = Field(default_factory=lambda: default_root() / "cache")
     cache_max_size: int = DEFAULT_CACHE_MAX_SIZE
     fence: Literal["exact", "cooperative"] = "exact"
+    checksums: Literal["md5", "opaque"] = "md5"
     instance_id: str | None = None
     health_address: str | None = None
     prometheus: Literal["on", "off"] = "off"

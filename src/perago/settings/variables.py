@@ -68,6 +68,8 @@ class Variables(BaseSettings):
         Annotated[Literal["exact", "cooperative"], BeforeValidator(values.one_of("exact", "cooperative"))] | None
     ) = None
     """How the publish fence of a lakeFS branch is kept: `exact`, by a hook in the server, or `cooperative`, without."""
+    PERAGO_CHECKSUMS: Annotated[Literal["md5", "opaque"], BeforeValidator(values.one_of("md5", "opaque"))] | None = None
+    """How checksums of lakeFS are taken: `md5`, and other content is damaged, or `opaque`: only its size is checked."""
     PERAGO_INSTANCE_ID: Text | None = None
     """Tells this worker's metrics and traces from those of others; by default the worker's id."""
     PERAGO_HEALTH_ADDRESS: Annotated[str, BeforeValidator(values.read_address)] | None = None

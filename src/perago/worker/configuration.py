@@ -74,6 +74,7 @@ def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSetting
         access_key_id=config.lakefs.access_key_id,
         secret_access_key=config.lakefs.secret_access_key,
         fence=config.fence,
+        checksums=config.checksums,
         cache_dir=str(config.cache_dir),
         cache_max_size=config.cache_max_size,
     )

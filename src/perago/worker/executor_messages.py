@@ -31,6 +31,7 @@ class LakeFSSettings(Message):
     access_key_id: str
     secret_access_key: SecretStr
     fence: Literal["exact", "cooperative"] = "exact"
+    checksums: Literal["md5", "opaque"] = "md5"
     cache_dir: str | None = None
     cache_max_size: int = 0
 

@@ -120,6 +120,7 @@ class ExecutorStore:
                 access_key_id=settings.access_key_id,
                 secret_access_key=settings.secret_access_key.get_secret_value(),
                 fence=settings.fence,
+                checksums=settings.checksums,
                 merge_timeout_seconds=seconds,
                 cache=self._cache,
                 observer=self._observe,

@@ -92,10 +92,11 @@ def test_a_shutdown_may_wait_for_good(settings):
 
 
 def test_words_are_taken_in_either_case_and_others_refused(settings):
-    config = settings.load(PERAGO_EXECUTION_MODE="Thread", PERAGO_FENCE="cooperative")
-    assert (config.execution_mode, config.fence) == ("thread", "cooperative")
+    config = settings.load(PERAGO_EXECUTION_MODE="Thread", PERAGO_FENCE="cooperative", PERAGO_CHECKSUMS="OPAQUE")
+    assert (config.execution_mode, config.fence, config.checksums) == ("thread", "cooperative", "opaque")
     assert "must be 'process' or 'thread', not 'fiber'" in settings.fault(PERAGO_EXECUTION_MODE="fiber")
     assert "must be 'exact' or 'cooperative', not 'loose'" in settings.fault(PERAGO_FENCE="loose")
+    assert "must be 'md5' or 'opaque', not 'none'" in settings.fault(PERAGO_CHECKSUMS="none")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "٣"])

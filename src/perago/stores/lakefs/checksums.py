@@ -1,7 +1,9 @@
 """Whether content is what the server's checksum says, where that is a checksum at all.
 
 It is the content's MD5 where the object came in one piece. An object that came in parts, through the S3 gateway, has
-the MD5 of its parts' MD5s there, and nothing tells the two apart. Other block stores give other things.
+the MD5 of its parts' MD5s there, and nothing tells the two apart but the content, where the size of the parts is one
+that clients use. What a client put into the block store itself has what that gave: on S3 with keys of KMS, 32
+hexadecimal digits that are no MD5.
 """
 
 from __future__ import annotations
@@ -19,15 +21,19 @@ PART_SIZES_MIB = (8, 5, 16, 10, 64, 100, 128, 50, 32, 15, 20, 25, 6, 7, 12, 256,
 """Sizes in which clients upload parts, the commonest first: 8 of AWS' tools and boto3, 5 of the S3 minimum, rclone and
 the Go SDK, 16 of MinIO, 10 of lakectl and Arrow, 64 to 128 of Hadoop, 50 of s5cmd."""
 
+SMALLEST_PART_BYTES = 5 * _MIB
+"""S3 takes none that is smaller, the last one aside."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Verdict(enum.Enum):
     """What a checksum says of content."""
 
-    RIGHT = "it is the content's MD5"
-    OPAQUE = "it is no MD5 of the content, and does not claim to be"
-    WRONG = "it is another content's"
+    RIGHT = "it is the content's MD5, or that of its parts' MD5s"
+    OPAQUE = "it is no MD5"
+    DOUBTFUL = "it is another content's, or that of parts of a size that is not known"
+    WRONG = "it is another content's, or no MD5 although it looks like one"
 
 
 def is_md5(checksum: str) -> bool:
@@ -37,11 +43,9 @@ def is_md5(checksum: str) -> bool:
 
 def judge_small(checksum: str, md5: str) -> Verdict:
     """Judge content too small for several parts, by its MD5."""
-    known = _judge(checksum, md5)
-    if known is not Verdict.WRONG:
-        return known
-    one_part = hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest()
-    return Verdict.OPAQUE if checksum == one_part else Verdict.WRONG
+    if not is_md5(checksum):
+        return Verdict.OPAQUE
+    return Verdict.RIGHT if checksum in (md5, _md5_of_one_part(md5)) else Verdict.WRONG
 
 
 def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> Verdict:
@@ -50,21 +54,17 @@ def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> Verdict:
     Raises:
         OSError: it cannot be read.
     """
-    known = _judge(checksum, md5)
-    if known is not Verdict.WRONG:
+    known = judge_small(checksum, md5)
+    if known is not Verdict.WRONG or size < SMALLEST_PART_BYTES:
         return known
-    if checksum == hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest():
-        return Verdict.OPAQUE
     for part in PART_SIZES_MIB:
         if part * _MIB < size and checksum == _md5_of_parts(descriptor, size, part * _MIB):
-            return Verdict.OPAQUE
-    return Verdict.WRONG
+            return Verdict.RIGHT
+    return Verdict.DOUBTFUL
 
 
-def _judge(checksum: str, md5: str) -> Verdict:
-    if checksum == md5:
-        return Verdict.RIGHT
-    return Verdict.WRONG if is_md5(checksum) else Verdict.OPAQUE
+def _md5_of_one_part(md5: str) -> str:
+    return hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest()
 
 
 def _md5_of_parts(descriptor: int, size: int, part: int) -> str:

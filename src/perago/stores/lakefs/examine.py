@@ -10,7 +10,7 @@ from functools import partial
 from perago.findings import Finding, Kind
 from perago.names import show_name
 from perago.stores.lakefs.branches import StagingBranch, parse_staging
-from perago.stores.lakefs.checksums import is_md5
+from perago.stores.lakefs.checksums import SMALLEST_PART_BYTES, Verdict, judge_small
 from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
@@ -84,12 +84,13 @@ class Examination:
                 if stats.physical_address in seen:
                     continue
                 seen.add(stats.physical_address)
-                fault = await self._fault_of(branch.commit_id, stats)
+                fault, is_note = await self._fault_of(branch.commit_id, stats)
                 if fault is not None:
                     what = f"object {show_name(stats.path)} of branch {branch.id!r}"
-                    yield Finding(kind=Kind.DAMAGED_OBJECT, what=what, why=fault, size=stats.size)
+                    yield Finding(kind=Kind.DAMAGED_OBJECT, what=what, why=fault, size=stats.size, is_note=is_note)
 
-    async def _fault_of(self, commit_id: str, stats: ObjectStats) -> str | None:
+    async def _fault_of(self, commit_id: str, stats: ObjectStats) -> tuple[str | None, bool]:
+        """What is wrong with an object, if anything is, and whether that is only good to know."""
         client, hasher, size = self._client, hashlib.md5(usedforsecurity=False), 0
         url = client.object_url(self.janitor.repository, commit_id, stats.path)
         try:
@@ -100,10 +101,13 @@ class Examination:
         except LakeFSError as exc:
             if exc.status is None:
                 raise
-            return f"its bytes cannot be read: {exc.message}. Restore them in the block store, or upload the file again"
-        if size != stats.size or (is_md5(stats.checksum) and hasher.hexdigest() != stats.checksum):
-            return "its bytes are not what was uploaded, unless it came in parts. Compare it, and upload it again"
-        return None
+            restore = "Restore them in the block store, or upload the file again"
+            return f"its bytes cannot be read: {exc.message}. {restore}", False
+        if size == stats.size and judge_small(stats.checksum, hasher.hexdigest()) is not Verdict.WRONG:
+            return None, False
+        if size == stats.size and size >= SMALLEST_PART_BYTES:
+            return "its checksum is not its content's: it came in parts, or is damaged. Compare it if in doubt", True
+        return "its bytes are not what was uploaded, or its checksum is no MD5. Compare it, and upload it again", False
 
 
 def stamp_finding(commit: Commit) -> Finding | None:

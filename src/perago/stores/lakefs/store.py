@@ -48,7 +48,8 @@ class LakeFSStore:
         connections: to the server, at most at once.
         cache: of the host's, for objects that were fetched or sent before; None: none is used.
         checksums: "md5" takes a checksum that looks like an MD5 for the content's, as lakeFS makes them, and refuses
-            other content as damaged; "opaque" is for objects whose checksums a block store made otherwise.
+            other content as damaged; from 5 MiB on, where it may be that of parts, only content that comes otherwise
+            each time. "opaque" is for objects whose checksums a block store made otherwise.
         presign: move content to and from the block store itself where the server gives URLs for that; False: never.
         observer: gets the progress events of materializing and staging, and what a publication does not guarantee.
         clock: where time comes from.

@@ -1,0 +1,79 @@
+"""What a checksum says of content: that it is right, that it is damaged, or nothing."""
+
+import hashlib
+import os
+import random
+
+import pytest
+
+from perago.stores.lakefs.checksums import PART_SIZES_MIB, Verdict, judge_file, judge_small
+
+MIB = 1024 * 1024
+OF_KMS = "0123456789abcdef0123456789abcdef"
+"""What S3 gives with keys of KMS: the form of an MD5, and the MD5 of nothing."""
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+def md5_of_parts(content, *sizes):
+    ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
+    parts = [content[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    assert sum(sizes) == len(content)
+    return md5(b"".join(hashlib.md5(part).digest() for part in parts))
+
+
+def noise(size):
+    return random.Random(size).randbytes(size)
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Judge content by a checksum, as a large file."""
+
+    def judge(content, checksum):
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return judge_file(checksum, descriptor, len(content), md5(content))
+        finally:
+            os.close(descriptor)
+
+    return judge
+
+
+def test_the_md5_of_content_or_of_its_one_part_is_right(judged):
+    for content in (b"content", noise(6 * MIB)):
+        for checksum in (md5(content), md5_of_parts(content, len(content))):
+            assert judge_small(checksum, md5(content)) is Verdict.RIGHT
+            assert judged(content, checksum) is Verdict.RIGHT
+
+
+@pytest.mark.parametrize("part", sorted(size for size in PART_SIZES_MIB if size < 20))
+def test_parts_of_a_size_that_clients_use_are_verified(judged, part):
+    content = noise(20 * MIB + 1)
+    whole, rest = divmod(len(content), part * MIB)
+    assert judged(content, md5_of_parts(content, *[part * MIB] * whole, rest)) is Verdict.RIGHT
+
+
+@pytest.mark.parametrize("size", [5 * MIB, 14 * MIB])
+def test_what_may_be_of_parts_of_another_size_tells_nothing(judged, size):
+    content = noise(size)
+    first = size // 2 + 1
+    assert judged(content, md5_of_parts(content, first, size - first)) is Verdict.DOUBTFUL
+    assert judged(content, OF_KMS) is Verdict.DOUBTFUL
+
+
+def test_what_is_too_small_for_parts_and_differs_is_damaged(judged):
+    content = noise(5 * MIB - 1)
+    for checksum in (md5(b"other"), OF_KMS):
+        assert judged(content, checksum) is Verdict.WRONG
+        assert judge_small(checksum, md5(b"content")) is Verdict.WRONG
+
+
+@pytest.mark.parametrize("checksum", ["", f"{OF_KMS}-3", "0x8DC5B6F0A1B2C3D", OF_KMS.upper(), "sha256:00"])
+def test_what_is_no_md5_tells_nothing(judged, checksum):
+    assert judge_small(checksum, md5(b"content")) is Verdict.OPAQUE
+    assert judged(noise(6 * MIB), checksum) is Verdict.OPAQUE
