@@ -41,6 +41,7 @@ def scrape():
         moved = {"files": 2, "bytes": 10, "cache_hits": 1}
         telemetry.phase("e", PhaseFact(phase=phase, kind="progress", attributes=moved))
         telemetry.phase("e", PhaseFact(phase=phase, kind="completed", seconds=1.0))
+    telemetry.phase("e", PhaseFact(phase="stage", kind="failed", seconds=1.0, error_type="StoreError"))
     telemetry.phase("e", PhaseFact(phase="publish", kind="failed", seconds=1.0, error_type="HeadMovedError"))
     telemetry.phase("e", PhaseFact(phase="decide", kind="completed", seconds=1.0, attributes={"how": "published"}))
     telemetry.value("e", TaskValue(instrument="gauge", name="perago.own", value=1))

@@ -51,6 +51,8 @@ def test_a_worker_of_two_processes_is_seen_exactly(flow, start, receiver, reposi
         assert value(url, "silence_count") == TASKS
         assert value(url, "lines_length_sum", kind="text", perago_task_name="tell.trace") == 3
         assert value(url, "perago_publications_total", perago_publication_how="published") == 1
+        for direction in ("download", "upload"):
+            assert value(url, "perago_workspace_duration_seconds_count", perago_direction=direction) == 1
         assert value(url, "perago_workspace_io_bytes_total", perago_direction="download") == len("data")
         assert value(url, "perago_workspace_io_bytes_total", perago_direction="upload") == len("one\n")
         assert value(url, "perago_workspace_files_total", perago_direction="upload") == 1

@@ -99,6 +99,14 @@ WORKSPACE_IO = Instrument(
     (TASK, DIRECTION),
     "workspace_io",
 )
+WORKSPACE_DURATION = Instrument(
+    "perago.workspace.duration",
+    "histogram",
+    "s",
+    "Duration of laying out (download) or staging (upload) an attempt's files; those that failed have an error.type.",
+    (TASK, DIRECTION, ERROR_TYPE),
+    "workspace_io",
+)
 WORKSPACE_FILES = Instrument(
     "perago.workspace.files",
     "counter",
@@ -163,6 +171,7 @@ INSTRUMENTS = (
     FENCE_REFUSALS,
     SWAP_LOSSES,
     LEASE_LOSSES,
+    WORKSPACE_DURATION,
     WORKSPACE_IO,
     WORKSPACE_FILES,
     CACHE_LOOKUPS,

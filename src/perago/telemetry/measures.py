@@ -68,16 +68,16 @@ class AttemptMeasures:
         yield from self._kept(*found)
 
     def _duration(self, fact: PhaseFact) -> Measurement:
-        attributes = {instruments.PHASE: fact.phase}
-        if fact.kind == "failed":
-            attributes[instruments.ERROR_TYPE] = error_type(fact.error_type)
+        attributes = {instruments.PHASE: fact.phase, **_error_of(fact)}
         return self._measured(instruments.PHASE_DURATION, fact.seconds, attributes)
 
     def _moved(self, fact: PhaseFact) -> Iterator[Measurement]:
-        """Files and bytes, as the store told them last."""
+        """How long it took; files and bytes, as the store told them last."""
         direction = _DIRECTIONS.get(fact.phase)
         if direction is None:
             return
+        attributes = {instruments.DIRECTION: direction, **_error_of(fact)}
+        yield self._measured(instruments.WORKSPACE_DURATION, fact.seconds, attributes)
         progress, self._progress = self._progress, {}
         files, size = _count(progress, "files"), _count(progress, "bytes")
         if files or size:
@@ -119,6 +119,10 @@ def error_type(name: str | None) -> str:
     known = getattr(errors, name or "", None)
     is_ours = isinstance(known, type) and issubclass(known, errors.PeragoError)
     return name if is_ours and name is not None else _OTHER
+
+
+def _error_of(fact: PhaseFact) -> dict[str, str]:
+    return {instruments.ERROR_TYPE: error_type(fact.error_type)} if fact.kind == "failed" else {}
 
 
 def _count(attributes: Mapping[str, Any], name: str) -> int:

@@ -65,6 +65,17 @@ def test_bytes_and_files_are_those_that_the_store_told_last():
     assert found["cache.lookups", ("miss",)] == 1
 
 
+def test_transfers_have_a_duration_of_their_own_failed_ones_too():
+    facts = [done("materialize", 2.5), done("body", 9.0), done("stage", 3.5), failed("stage", "StoreError")]
+    found = totals(*facts, groups=frozenset({"workspace_io"}))
+    assert found["workspace.duration", ("download",)] == 2.5
+    assert found["workspace.duration", ("upload",)] == 3.5
+    assert found["workspace.duration", ("StoreError", "upload")] == 1.0
+    assert not any(name == "attempt.phase.duration" for name, _ in found)
+    others = totals(*facts, groups=ALL_GROUPS - {"workspace_io"})
+    assert not any(name.startswith("workspace.") for name, _ in others)
+
+
 @pytest.mark.parametrize("how", ["published", "merged", "replaced", "adopted", "unchanged"])
 def test_a_publication_is_counted_once_by_how_it_came_about(how):
     facts = [done("decide", plan="run", how=None), done("decide", how="published"), done("decide", how=how)]
