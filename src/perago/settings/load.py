@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ from perago.settings.roots import probe_root, resolve_root
 from perago.settings.sources import MappingSettingsSource, Source, read_sources
 from perago.settings.variables import Variables, field_of, is_blank
 
+_LOGGER = logging.getLogger("perago.settings")
 _DIRECTORIES = {"PERAGO_WORKSPACE_ROOT": "workspaces", "PERAGO_LOG_ROOT": "logs", "PERAGO_CACHE_DIR": "cache"}
 _PROBED = ("PERAGO_WORKSPACE_ROOT", "PERAGO_LOG_ROOT")
 _LAKEFS = (
@@ -72,12 +75,26 @@ def load_run_config(module_target: str, *, probe_workspace_root: bool = True) ->
 
 
 def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed: Sequence[str]) -> RuntimeConfig:
-    given = _Given(read_sources(cwd, environment), environment)
+    sources = read_sources(cwd, environment)
+    for source in sources:
+        if source.unread:
+            _warn_of_unread(source.label, source.unread)
+    given = _Given(sources, environment)
     config = given.config(module_target, cwd, probed)
     if given.faults:
         raise RuntimeConfigError(_tell(given.faults))
     redaction.learn([*config.secrets(), *given.secrets()])
     return config
+
+
+@functools.cache  # settings are read several times in a process
+def _warn_of_unread(label: str, names: tuple[str, ...]) -> None:
+    """Say that OpenTelemetry's SDK, which reads them itself, looks for these in the environment only."""
+    _LOGGER.warning(
+        "%s: what stands in %s has no effect, because OpenTelemetry reads it from the environment only; export it",
+        ", ".join(names),
+        label,
+    )
 
 
 class _Given:

@@ -27,12 +27,14 @@ class Source:
         values: by variable name; values are not checked yet.
         faults: what is wrong with the source itself, as whole sentences.
         in_toml: its keys are those of TOML files.
+        unread: variables that nobody reads from there, although they look as if.
     """
 
     label: str
     values: Mapping[str, Any] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     in_toml: bool = False
+    unread: tuple[str, ...] = ()
 
     def origin(self, variable: str) -> str:
         """Where in this source a variable stands, for a message."""
@@ -78,7 +80,8 @@ def _read_dotenv(path: Path) -> Source:
         source = DotEnvSettingsSource(Variables, env_file=path, case_sensitive=True)
     except (OSError, UnicodeDecodeError) as exc:
         return Source(".env", faults=(_unreadable(path, exc),))
-    return Source(".env", _known(source.env_vars))
+    unread = sorted(name for name in source.env_vars if name.startswith("OTEL_") and name not in Variables.model_fields)
+    return Source(".env", _known(source.env_vars), unread=tuple(unread))
 
 
 def _read_toml(

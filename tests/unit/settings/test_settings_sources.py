@@ -160,3 +160,17 @@ def test_without_arguments_the_process_is_asked(tmp_path, monkeypatch):
     assert config.workspace_root == tmp_path / "here"
     assert config.workspace_root.is_dir()
     assert config.log_root == tmp_path / "logs"
+
+
+def test_what_opentelemetry_reads_from_the_environment_only_is_warned_of_in_dotenv_once(settings, caplog):
+    settings.write(
+        dotenv="OTEL_SERVICE_NAME=features\nOTEL_EXPORTER_OTLP_HEADERS=api-key=hunter2\n"
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318\n"
+    )
+    for _ in range(2):
+        assert settings.load(OTEL_TRACES_SAMPLER="always_on").traces.endpoint == "http://collector:4318/v1/traces"
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
+    assert said == (
+        "OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME: what stands in .env has no effect, because OpenTelemetry reads "
+        "it from the environment only; export it"
+    )
