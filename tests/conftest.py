@@ -34,6 +34,7 @@ PROVE = "PERAGO_PROVE"
 def nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets that a test teaches this process are forgotten after it."""
     monkeypatch.setattr(redaction, "_learnt", redaction._learnt)
+    monkeypatch.setattr(redaction, "_owned", redaction._owned)
 
 
 pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]

@@ -10,7 +10,7 @@ import functools
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote
 
 MASK = "**********"
@@ -37,53 +37,49 @@ _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password
 MIN_LEARNT_LENGTH = 8
 """Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
 
-MAX_RECENT = 256
-"""Secrets that are known for now: those of as many attempts as one process may have at once, and some before."""
+MAX_OWNERS = 256
+"""Attempts whose secrets are known at once: more than one process runs. Beyond it the oldest are forgotten."""
 
-
-class _Learnt(NamedTuple):
-    """What a process knows of secrets.
-
-    Attributes:
-        recent: those that are known for now, the newest last.
-        pattern: matches all of them; None: there are none.
-    """
-
-    lasting: frozenset[str] = frozenset()
-    recent: tuple[str, ...] = ()
-    pattern: re.Pattern[str] | None = None
-
-
-_learnt = _Learnt()
+_learnt: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
+_owned: tuple[Mapping[str, frozenset[str]], tuple[str, ...]] = ({}, ())
+"""Secrets of each owner, and those of all, the longest first. Looked for one by one: they come and go too often for a
+pattern, which takes a long time to be made and is kept by `re`."""
 _learning = threading.Lock()
 
 
 def learn(secrets: Iterable[str]) -> None:
     """Have these values masked wherever they stand in a text, from now on and in this process."""
-    _learn(lasting={secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH})
-
-
-def learn_for_now(secrets: Iterable[str]) -> None:
-    """As `learn`, for secrets that come and go, as those among the params of attempts: until `MAX_RECENT` others have
-    come.
-    """
-    found = [secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH]
-    if found:
-        _learn(recent=found)
-
-
-def _learn(*, lasting: Iterable[str] = (), recent: Iterable[str] = ()) -> None:
     global _learnt  # noqa: PLW0603 - what a process knows of secrets is the process's
+    found = {secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH}
+    known = _learnt[0] | found | {_quoted(secret) for secret in found}
+    longest_first = sorted(known, key=len, reverse=True)
+    _learnt = (frozenset(known), re.compile("|".join(map(re.escape, longest_first))) if known else None)
+
+
+def learn_of(owner: str, secrets: Iterable[str]) -> None:
+    """As `learn`, until `forget` is called for the same owner: an attempt, by its execution id."""
+    found = frozenset(secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH)
+    if not found:
+        return
     with _learning:
-        all_lasting = _learnt.lasting | frozenset(lasting)
-        all_recent = tuple(dict.fromkeys(reversed([*_learnt.recent, *recent])))[:MAX_RECENT][::-1]
-        if (all_lasting, frozenset(all_recent)) == (_learnt.lasting, frozenset(_learnt.recent)):
-            _learnt = _learnt._replace(recent=all_recent)  # they are known, but perhaps not as the newest
-            return
-        known = all_lasting | frozenset(all_recent)
-        longest_first = sorted(known | {quote(secret, safe="") for secret in known}, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest_first))) if known else None
-        _learnt = _Learnt(all_lasting, all_recent, pattern)
+        newest = dict([*_owned[0].items(), (owner, found | {_quoted(secret) for secret in found})][-MAX_OWNERS:])
+        _own(newest)
+
+
+def forget(owner: str) -> None:
+    """The owner's secrets come by no more."""
+    if owner in _owned[0]:
+        with _learning:
+            _own({name: secrets for name, secrets in _owned[0].items() if name != owner})
+
+
+def _own(owned: Mapping[str, frozenset[str]]) -> None:
+    global _owned  # noqa: PLW0603 - as above
+    _owned = (owned, tuple(sorted(frozenset().union(*owned.values()), key=len, reverse=True)))
+
+
+def _quoted(secret: str) -> str:
+    return quote(secret, safe="", errors="replace")
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
@@ -147,7 +143,10 @@ def text_of(exc: BaseException) -> str:
 def mask_text(text: str) -> str:
     """Mask somebody else's message: what is assigned to secret-looking names, what stands in URLs (users, passwords,
     signatures), and what this process has learnt."""
-    pattern = _learnt.pattern
+    for secret in _owned[1]:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    pattern = _learnt[1]
     return _mask_patterns(text if pattern is None else pattern.sub(MASK, text))
 
 

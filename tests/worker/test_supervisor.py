@@ -460,6 +460,49 @@ def test_results_that_an_engine_does_not_answer_are_kept_when_the_worker_ends_ov
     assert not engine.asked.acquire(timeout=0)  # they had arrived
 
 
+class SlowHeartbeats(CountsReports):
+    """An engine whose heartbeats are answered only once it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.let, self.stopping = threading.Event(), threading.Event()
+
+    def hold(self, attempt):
+        lease = super().hold(attempt)
+        lease.stop = lambda: (self.stopping.set(), self.let.wait(60))
+        return lease
+
+
+def test_a_result_whose_heartbeat_is_still_in_flight_is_kept_too(supervise, mode):
+    engine = SlowHeartbeats()
+    with supervise(engine=engine, mode=mode) as worker:
+        name = worker.schedule("light.heed", {"seconds": 3})
+        assert engine.stopping.wait(20)
+        worker.supervisor.drain()
+        worker.supervisor.end(Cause.AT_ONCE)
+        assert not worker.supervisor.close(0.2)
+        worker.supervisor.abandon()
+        assert engine.given_back == []
+        assert worker.supervisor.status().undelivered == 1
+        engine.let.set()
+        assert worker.supervisor.close(20)
+    assert worker.completed(name)["text"] == "done"
+    assert list(engine.reports.values()) == [1]
+
+
+def test_what_was_given_back_at_the_end_is_not_reported_beside_it(supervise):
+    engine = CountsReports()
+    with supervise(engine=engine, mode="thread") as worker:
+        name = worker.schedule("light.sleep", {"seconds": 2})
+        task_id = worker.in_body(name)
+        worker.supervisor.drain()
+        worker.supervisor.abandon()
+        assert worker.supervisor.close(20)
+        assert engine.given_back == [task_id]
+        assert dict(engine.reports) == {}
+        assert worker.tries(name)[-1].status is TryStatus.SCHEDULED
+
+
 def test_the_end_waits_for_one_delivery_and_not_for_all_that_wait(supervise):
     engine = SlowReports()
     engine.let.set()

@@ -31,6 +31,8 @@ _LEAVE_SECONDS = 0.1
 _SHOWN = 5
 """Threads that a warning names."""
 
+_POOL = "concurrent.futures.thread"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BodyCall:
@@ -101,10 +103,11 @@ def _warn_of_threads(task: TaskDefinition, before: frozenset[threading.Thread]) 
     deadline = time.monotonic() + _LEAVE_SECONDS
     left = []
     for thread in threading.enumerate():
-        if thread.daemon or thread in before:
+        if thread.daemon or thread in before or _waits_for_work(thread):
             continue
-        thread.join(max(0.0, deadline - time.monotonic()))
-        if thread.is_alive():
+        with suppress(RuntimeError):  # another one is just starting it
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive() and not _waits_for_work(thread):
             left.append(thread.name)
     if left:
         logging.getLogger(f"{LOGGER_ROOT}.{task.name}").warning(
@@ -112,6 +115,12 @@ def _warn_of_threads(task: TaskDefinition, before: frozenset[threading.Thread]) 
             "have the body join them before it returns",
             ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""),
         )
+
+
+def _waits_for_work(thread: threading.Thread) -> bool:
+    """Whether it belongs to a pool, and has nothing to do: libraries keep such pools for as long as the process."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, whatever its name
+    return frame is not None and frame.f_code.co_name == "_worker" and frame.f_globals.get("__name__") == _POOL
 
 
 def _end_fork() -> NoReturn:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception
 from perago.attempt.parse import FREE_FIELDS, WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
@@ -18,6 +19,7 @@ from perago.ports import Clock, Observer, Phase, SystemClock
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder
+from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
 from perago.trace_context import TraceContext
 
@@ -65,6 +67,7 @@ def run_workspace_free_task_attempt(
         with phases(Phase.PARSE):
             expect_fields(task, input_data, FREE_FIELDS, only=False)
             call = _call(task, input_data, metrics, context)
+            redaction.learn_of(execution_id, secrets_of(call.params))
         with phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
             return completed({"result": dict(invoke_body(replace(call, context=context)))})
@@ -72,6 +75,8 @@ def run_workspace_free_task_attempt(
         raise
     except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
         return result_for_exception(exc, max_length=failure_reason_max_length)
+    finally:
+        redaction.forget(execution_id)
 
 
 def invoke_workspace_task_body(

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.diff import diff
 from perago.attempt.fence import Applicant
@@ -48,6 +49,7 @@ from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
+from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
 from perago.trace_context import TraceContext
 from perago.workspace.digest import digest_file
@@ -158,6 +160,8 @@ def run_workspace_task_attempt(
         raise
     except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
         return result_for_exception(exc, max_length=failure_reason_max_length)
+    finally:
+        redaction.forget(run.execution_id)
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,7 @@ class AttemptRun:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
             workspace_input = parse_workspace_input(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
+            redaction.learn_of(self.execution_id, secrets_of(params))
         context = TaskContext(
             identity=self.identity,
             execution_id=self.execution_id,
@@ -296,7 +301,8 @@ class AttemptRun:
         with self.phases(Phase.DIFF) as span:
             now = scan(workspace_dir, selection)
             if now.left_out:
-                span.progress(left_out=now.left_out_count, such_as=[show_name(path) for path in now.left_out[:_SHOWN]])
+                such_as = [show_name(path) for path in now.left_out[:_SHOWN]]
+                span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=such_as)
             changes = diff(manifest, now, partial(_digest_in, workspace_dir))
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes

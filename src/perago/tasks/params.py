@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from perago.errors import TaskExecutionError, TaskInputError
-from perago.redaction import is_secret_key, learn_for_now
+from perago.redaction import is_secret_key
 from perago.tasks.declare import TaskDefinition
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
@@ -25,8 +25,6 @@ _NOTHING_TO_HIDE = ("missing", "extra_forbidden")
 def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
     """The params as the task's model.
 
-    The secrets among them are masked from now on wherever they stand in a text; see `redaction.learn_for_now`.
-
     Fields that the model does not know are ignored, or with `strict_params` refused; either at every depth, and
     whatever the models themselves say about extra fields.
 
@@ -37,11 +35,9 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
         TaskInputError: all faults with their paths; never the values.
     """
     try:
-        params = task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
+        return task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
-    learn_for_now(_secrets_in(params))
-    return params
 
 
 def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
@@ -80,31 +76,6 @@ def describe_faults(error: ValidationError, root: str) -> str:
     """
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return _joined([_describe(fault, root) for fault in details])
-
-
-def _secrets_in(value: object, *, is_secret: bool = False) -> Iterator[str]:
-    """The texts that are secret: of pydantic's secret types, and all that stands under secret-looking names.
-
-    Args:
-        is_secret: it stands under such a name itself.
-    """
-    match value:
-        case SecretStr():
-            yield value.get_secret_value()
-        case SecretBytes():
-            yield value.get_secret_value().decode(errors="replace")
-        case str():
-            if is_secret:
-                yield value
-        case BaseModel():
-            for name, item in value:
-                yield from _secrets_in(item, is_secret=is_secret or is_secret_key(name))
-        case Mapping():
-            for key, item in value.items():
-                yield from _secrets_in(item, is_secret=is_secret or is_secret_key(str(key)))
-        case list() | tuple() | set() | frozenset():
-            for item in value:
-                yield from _secrets_in(item, is_secret=is_secret)
 
 
 def _result_model(task: TaskDefinition, raw: object) -> BaseModel:

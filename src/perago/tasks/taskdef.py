@@ -141,7 +141,7 @@ def _warn_of_guards_left_out(task: TaskDefinition) -> None:
     if spec is None or not (spec.include or spec.exclude):
         return
     selection = Selection(spec.include, spec.exclude)
-    for phase, guards in (("pre", spec.pre), ("post", spec.post)):
+    for phase, guards in (("pre", spec.pre), ("post", [] if spec.read_only else spec.post)):
         for guard in guards:
             if guard.kind == "forbid_glob" or _WILDCARDS & set(guard.path):
                 continue

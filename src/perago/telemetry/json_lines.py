@@ -118,8 +118,9 @@ class JsonLinesFile(logging.Handler):
     def _open_again_if_gone(self) -> None:
         """Another worker has swept the file, as nothing was written for so long; or a person has removed it."""
         if os.fstat(self._file.fileno()).st_nlink == 0:
-            self._file.close()
-            self._file = self._opened()
+            self._directory.mkdir(parents=True, exist_ok=True)
+            swept, self._file = self._file, self._opened()
+            swept.close()
 
     def _rotate(self) -> None:
         self._file.close()

@@ -24,7 +24,8 @@ def caution_of(phase: str, attributes: Mapping[str, Any]) -> str | None:
         return f"{attributes['fence']}."
     if phase == Phase.DIFF and "left_out" in attributes:
         count = attributes["left_out"]
-        files = "a file is" if count == 1 else f"{count} files are"
+        least = "at least " if attributes.get("more") else ""
+        files = "a file is" if count == 1 and not least else f"{least}{count} files are"
         return (
             f"{files} not published that the body wrote, as the workspace's include and exclude leave such paths out: "
             f"{', '.join(attributes.get('such_as', ()))}{', …' if count > len(attributes.get('such_as', ())) else ''}."

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from pydantic import BaseModel
 
+from perago import redaction
 from perago.attempt.body import BodyCall, call_body
 from perago.attempt.parse import parse_params
 from perago.attempt.run import AttemptRun
@@ -231,7 +232,10 @@ def _rehearse(
         observer=rehearsal.observe,
         clock=SystemClock(),
     )
-    return run.rehearse(attempt.input_data, store.download_workspace).changes
+    try:
+        return run.rehearse(attempt.input_data, store.download_workspace).changes
+    finally:
+        redaction.forget(run.execution_id)
 
 
 def _read_files(workspace: Path) -> dict[str, bytes]:

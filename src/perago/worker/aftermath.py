@@ -65,6 +65,9 @@ class Aftermath:
         Args:
             reporter: reports the result of an attempt that came to its end. Default: the engine.
         """
+        result = self._result_of(job, outcome)
+        if not job.claim(result):
+            return  # it was abandoned, and so given back
         died_in = job.phase
         became, reason = telemetry.Outcome.FAILED, None
         try:
@@ -73,7 +76,7 @@ class Aftermath:
                 if older.is_void:
                     older.stop_lease()  # a heartbeat of any execution can undo what is reported for the task
             job.phase = Phase.REPORT.value
-            became, reason = self._settle(executor, job, outcome, reporter)
+            became, reason = self._settle(executor, job, outcome, result, reporter)
             if not isinstance(outcome, Finished) and not executor.is_alive:
                 self._remove_what_is_left(slot, job, died_in)
         finally:
@@ -90,23 +93,21 @@ class Aftermath:
 
         A result that is on its way to the engine is kept: giving its task back would undo a report that arrives.
         """
-        if job.result is not None:
+        if job.claim():
+            self.give_back_unbegun(job, "the worker ends over it")
+        elif job.result is not None:
             self.delivery.keep(job.attempt, job.result)
             text = "its result is kept for the next worker: this one ends before the engine has answered"
             self.journal.tell(logging.WARNING, text, job)
-        elif job.phase != Phase.REPORT:
-            self.give_back_unbegun(job, "the worker ends over it")
 
     def _settle(
-        self, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None
+        self, executor: Executor, job: Job, outcome: Outcome, result: RuntimeTaskResult | None, reporter: Engine | None
     ) -> tuple[telemetry.Outcome, str | None]:
         """Report, give back, or do neither; returns what became of the attempt, and why."""
+        if result is not None:
+            living = executor if isinstance(outcome, Finished) else None
+            return self._deliver(job, result, living, reporter), result.reason_for_incompletion
         match outcome:
-            case Finished(result):
-                return self._deliver(job, result, executor, reporter), result.reason_for_incompletion
-            case Died(reason):
-                result = self._failed(job, reason)
-                return self._deliver(job, result, None), result.reason_for_incompletion
             case Ended(Cause.CANCELLED):
                 text = "ended: the execution is no longer the engine's current one; nothing is reported"
                 self.journal.tell(logging.INFO, text, job)
@@ -118,14 +119,20 @@ class Aftermath:
         self._give_back(job, why)
         return telemetry.Outcome.GIVEN_BACK, why
 
-    def _failed(self, job: Job, reason: str) -> RuntimeTaskResult:
-        text = mask_text(f"task {job.attempt.task_def_name!r}: {reason}")[: self.failure_reason_max_length]
-        return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
+    def _result_of(self, job: Job, outcome: Outcome) -> RuntimeTaskResult | None:
+        """What is to be reported; None: nothing is."""
+        match outcome:
+            case Finished(result):
+                return result
+            case Died(reason):
+                text = mask_text(f"task {job.attempt.task_def_name!r}: {reason}")[: self.failure_reason_max_length]
+                return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
+            case _:
+                return None
 
     def _deliver(
         self, job: Job, result: RuntimeTaskResult, executor: Executor | None, reporter: Engine | None = None
     ) -> telemetry.Outcome:
-        job.result = result
         look = None
         if self.writes(job.attempt.task_def_name):
             look = _LastLook(self.engine, job, executor)

@@ -17,6 +17,7 @@ from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
+from perago.tasks.secrets import secrets_of
 from perago.trace_context import trace_context_of
 from perago.worker.messages import CHUNK_BYTES, TO_BODY, Decoder, Failure, Result, Start
 from perago.worker.outbox import Outbox, OutboxMetrics, failure_of, raise_terminated, send_logs_to
@@ -56,10 +57,12 @@ def _invoke(start: Start, outbox: Outbox, cancelled: threading.Event) -> Mapping
         is_cancelled=cancelled.is_set,
         trace=trace,
     ).reporting_to(outbox.report_progress)
+    params = validate_params(task, start.params)
+    redaction.learn_of(start.execution_id, secrets_of(params))
     return invoke_in_process(
         BodyCall(
             task=task,
-            params=validate_params(task, start.params),
+            params=params,
             raw_params=start.params,
             context=context,
             workspace=None if start.workspace is None else Path(start.workspace),

@@ -8,13 +8,13 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
 from perago.attempt.body import BodyCall, invoke_in_process
-from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError
+from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
 from perago.json_text import JsonObject
 from perago.models import Attempt, RuntimeTaskResult
@@ -92,7 +92,8 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
 
     def run(self, job: Job) -> Outcome:
         if 0 < job.attempt.response_timeout_seconds < LEFT_TO_WATCH_SECONDS:
-            job.hold(self._engine)
+            with suppress(EngineError):  # the watch tells of it, and tries again each second
+                job.hold(self._engine)
         job.on_ending(self.wake)
         questions = _Questions(self._engine, job, self._awake)
         around = Surroundings(

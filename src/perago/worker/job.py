@@ -84,6 +84,8 @@ class Job:
         self.lease_lock: AbstractContextManager[object] = threading.Lock()
         self._asked = asked
         self._is_lease_over = False
+        self._is_void = False
+        self._is_claimed = False
         self._ending: tuple[Cause, float] | None = None
         self._ending_lock = threading.Lock()
         self._wake: Callable[[], None] = _nobody
@@ -101,7 +103,7 @@ class Job:
     @property
     def is_void(self) -> bool:
         """The execution is known to be no longer the engine's current one: nothing of it counts any more."""
-        return self._ending is not None and self._ending[0] is Cause.CANCELLED
+        return self._is_void
 
     def end(self, cause: Cause) -> bool:
         """Have it ended; says whether that is news. Only "at once" is stronger than what was asked before."""
@@ -109,9 +111,22 @@ class Job:
             if self._ending is not None and (cause is not Cause.AT_ONCE or self._ending[0] is Cause.AT_ONCE):
                 return False
             self._ending = (cause, self.clock.monotonic())
-        if cause is Cause.CANCELLED:
+            self._is_void = self._is_void or cause is Cause.CANCELLED
+        if self._is_void:
             self.let_lease_go()
         self._wake()
+        return True
+
+    def claim(self, result: RuntimeTaskResult | None = None) -> bool:
+        """See to its end; False: another thread does that already.
+
+        Args:
+            result: that is to be reported; None: it is given back, or nothing is done.
+        """
+        with self._ending_lock:
+            if self._is_claimed:
+                return False
+            self._is_claimed, self.result = True, result
         return True
 
     def on_ending(self, wake: Callable[[], None]) -> None:
@@ -120,21 +135,30 @@ class Job:
         if self._ending is not None:
             wake()
 
+    @property
+    def _is_settled(self) -> bool:
+        """No lease is to be kept any more."""
+        return self._is_lease_over or self.is_void
+
     def hold(self, engine: WorkerEngine) -> None:
         """Begin to keep the lease, unless it is kept already, or was stopped, or another execution has the task: no
         heartbeat goes beside a report.
         """
+        if self._is_settled:
+            return  # whoever stops it may hold the lock for as long as a heartbeat is in flight
         with self.lease_lock:
-            if self.lease is None and not (self._is_lease_over or self.is_void):
+            if self.lease is None and not self._is_settled:
                 self.lease = engine.hold(self.attempt)
 
     def hold_anew(self, engine: WorkerEngine, late: Lease) -> None:
         """Keep the lease by other heartbeats than those, which were missing and are stopped; else as `hold`."""
+        if self._is_settled:
+            return
         with self.lease_lock:
             if self.lease is not late:  # it was stopped for the report
                 return
             self.lease = None
-            if not (self._is_lease_over or self.is_void):
+            if not self._is_settled:
                 self.lease = engine.hold(self.attempt)
 
     def let_lease_go(self) -> None:

@@ -86,7 +86,8 @@ class OutboxMetrics(MetricRecorder):
         self._outbox = outbox
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
-        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=dict(labels)))
+        masked = {label: mask_text(text) for label, text in labels.items()}  # here, as in logs
+        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
 
 
 class OutboxHandler(logging.Handler):
@@ -117,8 +118,8 @@ class OutboxHandler(logging.Handler):
 def json_fields(record: logging.LogRecord) -> dict[str, object]:
     """What came as `extra`; what is no JSON, as text."""
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
-    text = json.dumps(mask_json(extra), default=str)
-    fields: dict[str, object] = json.loads(text) if len(text) <= MAX_TEXT_LENGTH else {}
+    text = json.dumps(extra, default=str)
+    fields: dict[str, object] = mask_json(json.loads(text)) if len(text) <= MAX_TEXT_LENGTH else {}
     return fields
 
 

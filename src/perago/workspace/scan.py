@@ -10,7 +10,6 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ MAX_LISTED = 10
 """Faults that one error names; the rest is counted."""
 
 MAX_LEFT_OUT = 1000
-"""Entries that are looked at in directories that hold nothing selected: enough to tell that something is left out."""
+"""Files that are counted in directories that hold nothing selected, and such directories that are looked into."""
 
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -54,13 +53,15 @@ class Scan:
         files: path relative to the workspace, POSIX style -> stat; the selected ones.
         directories: paths of all directories that may hold selected files, empty ones too, without the root.
         left_out: paths of files that are not selected: the first ones that were met.
-        left_out_count: how many were met; beyond `MAX_LEFT_OUT` not all are.
+        left_out_count: how many were met.
+        left_out_more: there may be more: not all was looked at.
     """
 
     files: dict[str, FileStat]
     directories: frozenset[str]
     left_out: tuple[str, ...] = ()
     left_out_count: int = 0
+    left_out_more: bool = False
 
 
 def listed(items: list[str], total: int) -> str:
@@ -96,7 +97,7 @@ def scan(root: Path, selection: Selection) -> Scan:
         walk.look_into(walk.pending.pop())
     walk.faults.raise_if_any()
     walk.count_left_out()
-    return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count)
+    return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count, walk.left_out_more)
 
 
 @dataclass(slots=True)
@@ -138,6 +139,7 @@ class _Walk:
         self.faults = _Faults()
         self.left_out: list[str] = []
         self.left_out_count = 0
+        self.left_out_more = False
         self._not_entered: list[str] = []
         self._root = root
         self._selection = selection
@@ -160,17 +162,19 @@ class _Walk:
 
     def count_left_out(self) -> None:
         """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
-        looked = 0
-        while self._not_entered and looked < MAX_LEFT_OUT:
-            directory = self._not_entered.pop()
+        files, directories = self.left_out_count, 0
+        while self._not_entered and not self.left_out_more:
+            directory, directories = self._not_entered.pop(), directories + 1
             with suppress(OSError), os.scandir(self._path(directory)) as entries:
-                for entry in islice(entries, MAX_LEFT_OUT - looked):
-                    looked += 1
+                for entry in entries:
                     path = f"{directory}/{entry.name}"
                     if entry.is_dir(follow_symlinks=False):
                         self._not_entered.append(path)
                     else:
                         self._leave_out(path)
+                    if max(self.left_out_count - files, directories, len(self._not_entered)) > MAX_LEFT_OUT:
+                        self.left_out_more = True
+                        break
 
     def _leave_out(self, path: str) -> None:
         self.left_out_count += 1

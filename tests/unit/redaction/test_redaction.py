@@ -105,7 +105,8 @@ def test_an_exception_that_cannot_say_its_message_has_none():
 @pytest.fixture
 def knowing_nothing(monkeypatch):
     """What this process has learnt is put aside, and what the test teaches it forgotten."""
-    monkeypatch.setattr(redaction, "_learnt", redaction._Learnt())
+    monkeypatch.setattr(redaction, "_learnt", (frozenset(), None))
+    monkeypatch.setattr(redaction, "_owned", ({}, ()))
 
 
 def test_a_secret_that_was_learnt_is_masked_wherever_it_stands(knowing_nothing):
@@ -118,15 +119,28 @@ def test_a_secret_that_was_learnt_is_masked_wherever_it_stands(knowing_nothing):
     assert mask_text("hunter2-hunter2, another secret") == f"{MASK}, {MASK}"
 
 
-def test_secrets_that_come_and_go_are_known_until_many_others_have_come(knowing_nothing):
+def test_secrets_of_an_attempt_are_known_until_it_is_forgotten(knowing_nothing):
     redaction.learn(["lasting-secret"])
-    for number in range(redaction.MAX_RECENT + 1):
-        redaction.learn_for_now([f"secret-number-{number:04}", "short"])
-    assert mask_text("secret-number-0001 and lasting-secret") == f"{MASK} and {MASK}"
-    assert mask_text("secret-number-0000, short") == "secret-number-0000, short"
-    redaction.learn_for_now(["secret-number-0001"])  # again: it is the newest now
-    redaction.learn_for_now(["another-secret"])
-    assert mask_text("secret-number-0001, secret-number-0002") == f"{MASK}, secret-number-0002"
+    redaction.learn_of("one", ["secret-of-one", "secret-of-both", "short", "with/slash+plus"])
+    redaction.learn_of("two", ["secret-of-both", "secret-of-both-and-more"])
+    text = "secret-of-one, secret-of-both, secret-of-both-and-more, short, lasting-secret, with%2Fslash%2Bplus"
+    assert mask_text(text) == f"{MASK}, {MASK}, {MASK}, short, {MASK}, {MASK}"
+    redaction.forget("one")
+    assert mask_text("secret-of-one, secret-of-both") == f"secret-of-one, {MASK}"
+    redaction.forget("two")
+    redaction.forget("two")
+    assert mask_text(text) == text.replace("lasting-secret", MASK)
+
+
+def test_of_attempts_that_nobody_forgets_only_so_many_are_known(knowing_nothing):
+    for number in range(redaction.MAX_OWNERS + 1):
+        redaction.learn_of(str(number), [f"secret-number-{number:04}"])
+    assert mask_text("secret-number-0001, secret-number-0000") == f"{MASK}, secret-number-0000"
+
+
+def test_a_secret_that_no_url_can_hold_is_masked_all_the_same(knowing_nothing):
+    redaction.learn_of("one", ["\ud800-lone-surrogate"])
+    assert mask_text("it is \ud800-lone-surrogate") == f"it is {MASK}"
 
 
 def test_what_digests_are_made_of_does_not_depend_on_what_a_process_has_learnt(knowing_nothing):

@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from perago import TaskInputError, task
-from perago.redaction import MASK, mask_text
 from perago.tasks.params import MAX_FAULTS, validate_params
 
 
@@ -209,26 +208,3 @@ class Aliased(BaseModel):
 def test_aliases_are_what_comes_in():
     assert validate_params(declare(Aliased, strict_params=True), {"theSize": 3}).size == 3
     assert "params.size" in fault_of(Aliased, {"size": 3}, strict_params=True)
-
-
-class Inner(BaseModel):
-    token: SecretStr
-    api_key: str = ""
-
-
-class WithSecrets(BaseModel):
-    inner: list[Inner]
-    credentials: dict[str, list[str]] = {}
-    password_length: int = 8
-    text: str = ""
-
-
-def test_the_secrets_among_params_are_masked_wherever_they_stand_from_then_on():
-    raw = {
-        "inner": [{"token": "of a secret type", "api_key": "by its name"}],
-        "credentials": {"main": ["below its name"]},
-        "text": "no secret at all",
-    }
-    validate_params(declare(WithSecrets), raw)
-    text = mask_text("of a secret type, by its name, below its name, no secret at all")
-    assert text == f"{MASK}, {MASK}, {MASK}, no secret at all"

@@ -220,6 +220,13 @@ def test_a_guard_on_what_it_may_hold_does_not(guard):
         build_taskdef(declare(workspace=spec))
 
 
+def test_what_a_read_only_task_leaves_is_published_nowhere_and_needs_no_warning():
+    spec = WorkspaceSpec(include=["raw/*.csv"], read_only=True, post=[require_file("out")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_taskdef(declare(workspace=spec))
+
+
 def test_two_taskdefs_share_nothing():
     definition = declare(workspace=WorkspaceSpec())
     first = build_taskdef(definition)

@@ -123,6 +123,26 @@ def test_nor_is_one_whose_lease_was_taken_up_in_that_moment():
     assert watched.leases == []
 
 
+def test_nor_is_one_that_its_worker_then_ends_at_once():
+    lease = InFlight(is_late=False)
+    watched = Watched(lease)
+    watched.job.end(Cause.CANCELLED)
+    watched.job.end(Cause.AT_ONCE)
+    lease.answer()
+    watched.turn()
+    assert watched.leases == []
+    assert watched.job.is_void
+
+
+def test_a_lease_that_is_just_stopped_holds_nobody_up():
+    watched = Watched()
+    watched.job.stop_lease()
+    with watched.job.lease_lock:  # as while a heartbeat in flight is waited for
+        watched.turn()
+        watched.job.hold_anew(watched.engine, InFlight(is_late=True))
+    assert watched.leases == []
+
+
 def test_an_attempt_that_ends_with_its_worker_keeps_its_lease_until_it_is_given_back():
     lease = InFlight(is_late=False)
     watched = Watched(lease)

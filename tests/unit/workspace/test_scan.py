@@ -65,12 +65,23 @@ def test_what_is_not_selected_is_counted(root):
     assert scan(root, ALL).left_out == ()
 
 
-def test_of_much_that_is_not_selected_only_some_is_looked_at(root, monkeypatch):
+@pytest.mark.parametrize(
+    "names", [[f"out/{n}" for n in range(60)], [f"out/{n}/x" for n in range(60)]], ids=["files", "dirs"]
+)
+def test_of_much_that_is_not_selected_only_some_is_looked_at(root, monkeypatch, names):
     monkeypatch.setattr("perago.workspace.scan.MAX_LEFT_OUT", 20)
-    write(root, "in/a.csv", *(f"out/{number}/{name}" for number in range(9) for name in "abcdefgh"))
+    write(root, "in/a.csv", "in/b.txt", *names)
     found = scan(root, Selection(["in/*.csv"]))
-    assert len(found.left_out) == MAX_LISTED
-    assert MAX_LISTED <= found.left_out_count <= 20
+    assert found.left_out_more
+    assert 1 <= found.left_out_count <= 22
+    assert "in/b.txt" in found.left_out
+
+
+def test_where_all_was_looked_at_the_count_is_exact(root, monkeypatch):
+    monkeypatch.setattr("perago.workspace.scan.MAX_LEFT_OUT", 20)
+    write(root, "in/a.csv", *(f"out/{number}" for number in range(20)))
+    found = scan(root, Selection(["in/*.csv"]))
+    assert (found.left_out_count, found.left_out_more, len(found.left_out)) == (20, False, MAX_LISTED)
 
 
 def special(root, kind):

@@ -162,6 +162,7 @@ class ConductorEngine:
         try:
             self._loop.run(heartbeat.start(), timeout=_BEGIN_SECONDS)
         except TimeoutError:
+            self._loop.call_soon(heartbeat.let_go)  # it may have begun all the same
             raise EngineError(
                 f"task {attempt.task_id}: no heartbeats can be begun, as the thread that sends them stands still"
             ) from None
@@ -271,8 +272,9 @@ class ConductorLease:
     def stop(self) -> None:
         """No more heartbeats; returns when the one in flight has its answer. Twice is fine.
 
-        Where even its deadline brings none, the thread stands still, and so sends nothing either.
+        Where even its deadline brings none, the thread stands still; once it goes on, it sends no more.
         """
+        self.let_go()  # which no timeout takes back
         with suppress(TimeoutError):
             self._loop.run(self._heartbeat.stop(), timeout=_STOP_SECONDS)
 

@@ -1,0 +1,58 @@
+"""The secrets among a task's params."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+
+from perago.redaction import is_secret_key
+
+_PLAIN = (int, float, bool, type(None))
+
+
+def secrets_of(params: BaseModel) -> Iterator[str]:
+    """The texts that are secret: of pydantic's secret types, and texts under secret-looking names, as deep as they lie.
+
+    A name that tells of an id (`secret_id`, `token_id`) makes none of what stands under it: what it names is looked up
+    elsewhere, and may be called by a word that stands everywhere.
+    """
+    waiting: list[tuple[object, bool]] = [(params, False)]
+    while waiting:
+        value, is_secret = waiting.pop()
+        if type(value) in _PLAIN:
+            continue
+        match value:
+            case Secret() | SecretStr() | SecretBytes():
+                waiting.append((value.get_secret_value(), True))
+            case str():
+                if is_secret:
+                    yield value
+            case bytes():
+                if is_secret:
+                    yield value.decode(errors="replace")
+            case list() | tuple() | set() | frozenset():
+                waiting += [(item, is_secret) for item in value]
+            case _:
+                waiting += [(item, is_secret or any(map(_is_of_secret, names))) for names, item in _members(value)]
+
+
+def _members(value: object) -> Iterable[tuple[tuple[str, ...], object]]:
+    """What an object holds, each with the names that it stands under."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        for name, item in {**vars(value), **(value.__pydantic_extra__ or {})}.items():
+            field = fields.get(name)
+            aliases = () if field is None else (field.alias, field.validation_alias, field.serialization_alias)
+            yield (name, *(alias for alias in aliases if isinstance(alias, str))), item
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield (str(key),), item
+    elif dataclasses.is_dataclass(value):
+        for name, item in vars(value).items():
+            yield (name,), item
+
+
+def _is_of_secret(name: str) -> bool:
+    return is_secret_key(name) and not name.lower().endswith("id")

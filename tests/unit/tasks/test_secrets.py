@@ -1,0 +1,79 @@
+"""Which of the params are secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, RootModel, Secret, SecretBytes, SecretStr
+
+from perago.tasks.secrets import secrets_of
+
+
+@dataclasses.dataclass
+class Plain:
+    token: SecretStr
+    text: str = "plain"
+
+
+class Names(RootModel[list[str]]):
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self.root)
+
+
+class Inner(BaseModel):
+    api_key: str = "by its name"
+    text: str = "no secret"
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    text: str = "no secret"
+    number: int = 12345678
+    by_type: SecretStr = SecretStr("by its type")
+    as_bytes: SecretBytes = SecretBytes(b"as bytes")
+    generic: Secret[str] = Secret("generic")
+    db: str = Field(default="by its alias", alias="db_password")
+    inner: list[Inner] = [Inner()]
+    credentials: dict[str, list[str]] = {"main": ["below its name"]}
+    plain: Plain = Plain(SecretStr("in a dataclass"))
+    names: Names = Names(["dog", "ab", "password"])
+    secret_id: str = "production"
+    data: Any = None
+
+
+ALL = {
+    "by its type",
+    "as bytes",
+    "generic",
+    "by its alias",
+    "by its name",
+    "below its name",
+    "in a dataclass",
+}
+
+
+def test_they_are_found_by_type_and_by_name_as_deep_as_they_lie():
+    assert set(secrets_of(Params())) == ALL
+
+
+@pytest.mark.parametrize(
+    ("given", "more"),
+    [
+        ({"data": {"password": "\ud800"}}, {"\ud800"}),
+        ({"data": [{"token": [{"a": "x"}]}]}, {"x"}),
+        ({"private_key": "an extra field"}, {"an extra field"}),
+    ],
+)
+def test_values_of_any_kind_are_looked_through(given, more):
+    assert set(secrets_of(Params.model_validate(given))) == ALL | more
+
+
+def test_depth_is_no_matter():
+    deep: Any = "deep"
+    for _ in range(5_000):
+        deep = [deep]
+    assert set(secrets_of(Params(data={"token": deep}))) == ALL | {"deep"}
