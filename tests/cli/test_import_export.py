@@ -11,7 +11,7 @@ def test_an_import_makes_the_repository_and_the_branch(project, perago):
     project.write(FILES)
     said = perago("import", "source", "--repo", "data.git", "--branch", "raw")
     assert said.code == 0
-    assert said.out == f"Imported 2 files, 9 B, onto branch raw: commit {project.head('raw')}\n"
+    assert said.out == f"Imported 2 files, 9 B, onto branch raw (2 added): commit {project.head('raw')}\n"
     assert project.git("ls-tree", "-r", "--name-only", "raw").split() == ["a.txt", "deep/b.txt"]
     assert project.git("fsck", "--strict") == ""  # nothing dangling either
 
@@ -22,7 +22,9 @@ def test_a_second_import_replaces_what_the_branch_holds_in_one_commit(project, p
     first = project.head()
     (source / "a.txt").unlink()
     project.write({"c.txt": "gamma"})
-    assert perago("import", "source", "--repo", "data.git", "-m", "A second one").code == 0
+    said = perago("import", "source", "--repo", "data.git", "-m", "A second one")
+    assert said.code == 0
+    assert said.out == f"Imported 2 files, 9 B, onto branch main (1 added, 1 deleted): commit {project.head()}\n"
     assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["c.txt", "deep/b.txt"]
     assert project.git("rev-parse", "main~1") == first
     assert project.git("log", "-1", "--format=%s", "main") == "A second one"
@@ -49,8 +51,23 @@ def test_a_prefix_is_all_that_an_import_touches(project, perago):
 def test_an_import_as_json(project, perago):
     project.write(FILES)
     said = perago("import", "source", "--repo", "data.git", "--json")
-    assert said.json == {"commit": project.head(), "changed": True, "branch": "main", "files": 2, "bytes": 9}
-    assert perago("import", "source", "--repo", "data.git", "--json").json["changed"] is False
+    assert said.json == {
+        "commit": project.head(),
+        "changed": True,
+        "branch": "main",
+        "files": 2,
+        "bytes": 9,
+        "changes": {"added": 2, "modified": 0, "deleted": 0},
+    }
+    again = perago("import", "source", "--repo", "data.git", "--json").json
+    assert (again["changed"], again["changes"]) == (False, None)
+
+
+def test_a_link_to_a_directory_that_is_named_is_followed(project, perago):
+    project.write(FILES)
+    (project.path / "latest").symlink_to("source")
+    assert perago("import", "latest", "--repo", "data.git").code == 0
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["a.txt", "deep/b.txt"]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +84,8 @@ def test_an_import_as_json(project, perago):
         (("source", "--prefix", "../x"), "--prefix: a prefix '../x' may not have the segment '..'"),
         (("source", "--branch", "-x"), "'-x' is no name for a branch"),
         (("source", "--branch", "a..b"), "'a..b' is no name for a branch"),
+        (("source", "--branch", "HEAD"), "'HEAD' is git's own name for what is checked out"),
+        (("source", "--branch", "refs/heads/y"), "give the branch by its name alone: 'y'"),
         (("linked",), "'link' is a symbolic link"),
         (("dotgit",), "a segment that git reads as '.git'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from perago.cli.output import count_text, json_option, print_json, size_text
 from perago.cli.repository import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
+    from perago.repositories import Repository
     from perago.spec import WorkspaceSpec
 
 
@@ -38,38 +40,50 @@ def command(
     """Put the files of DIRECTORY onto a branch, in one commit.
 
     The repository and the branch are made if they are not there. Below the prefix, the branch then holds what DIRECTORY
-    holds, and nothing else; what lies elsewhere stays. A lakeFS server makes a repository only where it is told where
-    to keep its objects.
+    holds, and nothing else: files that DIRECTORY does not have are deleted. What lies elsewhere stays. A lakeFS server
+    makes a repository only where it is told where to keep its objects.
     """
-    from perago.cli.progress import open_display
+    from perago.cli.progress import describe_counts, open_display
     from perago.workspace.patterns import Selection
     from perago.workspace.scan import scan
 
     address = parse_address(repo)
     spec = workspace_spec(prefix)
     address.check_source(directory)
-    files = scan(directory, Selection()).files
+    source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
+    files = scan(source, Selection()).files
     if not files:
         raise click.UsageError(f"{directory} holds no file; the branch would be emptied below the prefix")
     address.check_names(spec.root + path for path in files)
-    message = message or f"Import {directory.resolve().name}"
+    message = message or f"Import {source.name}"
     with (
         open_display() as display,
         address.create(branch, display, storage_namespace=storage_namespace) as repository,
     ):
-        commit = repository.import_directory(directory, branch, message, spec=spec)
+        commit = repository.import_directory(source, branch, message, spec=spec)
         head = commit or repository.branch_head(branch)
+        changes = {} if commit is None else _changes(repository, commit)
     size = sum(stat.size for stat in files.values())
     if as_json:
-        print_json(
-            {"commit": head, "changed": commit is not None, "branch": branch, "files": len(files), "bytes": size}
-        )
+        said = {"commit": head, "changed": commit is not None, "branch": branch, "files": len(files), "bytes": size}
+        print_json({**said, "changes": changes or None})
     elif commit is None:
         click.echo(f"Nothing changed: branch {branch} holds the same {count_text(len(files), 'file')} at {head}")
     else:
+        done = f" ({describe_counts(changes)})" if changes else ""
         click.echo(
-            f"Imported {count_text(len(files), 'file')}, {size_text(size)}, onto branch {branch}: commit {commit}"
+            f"Imported {count_text(len(files), 'file')}, {size_text(size)}, onto branch {branch}{done}: commit {commit}"
         )
+
+
+def _changes(repository: Repository, commit: str) -> dict[str, int]:
+    """How many files a commit changed; empty where that cannot be seen: the import is done, this is for its summary."""
+    from perago.errors import StoreError
+
+    with suppress(StoreError):
+        entry = next(repository.log(commit, 1))
+        return {"added": entry.added, "modified": entry.modified, "deleted": entry.deleted}
+    return {}
 
 
 def workspace_spec(prefix: str) -> WorkspaceSpec:

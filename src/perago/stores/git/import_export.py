@@ -79,6 +79,11 @@ def check_branch_name(branch: str) -> None:
     """
     if not pygit2.reference_is_valid_name(f"refs/heads/{branch}") or branch.startswith("-"):
         raise BranchNotFoundError(f"{branch!r} is no name for a branch; `git check-ref-format` says what is")
+    if branch == "HEAD":
+        raise BranchNotFoundError("'HEAD' is git's own name for what is checked out; give the branch another name")
+    if branch.startswith("refs/"):
+        name = branch.removeprefix("refs/").removeprefix("heads/")
+        raise BranchNotFoundError(f"{branch!r} is the name of a reference; give the branch by its name alone: {name!r}")
 
 
 @dataclass(frozen=True)
