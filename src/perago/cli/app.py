@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -78,6 +79,7 @@ def cli(context: click.Context) -> None:
 
 def main() -> NoReturn:
     """The `perago` program."""
+    _open_standard_streams()
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -90,6 +92,15 @@ def invoke(arguments: Sequence[str]) -> int:
 
         return report_failure(exc, arguments)
     return code or 0
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed one, the next file that is opened would get its number, and what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _no_such_command(name: str) -> str:

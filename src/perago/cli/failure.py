@@ -54,7 +54,7 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     code = exit_code_of(exc)
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
-    if debugging and not isinstance(exc, click.ClickException | KeyboardInterrupt):
+    if debugging and not isinstance(exc, click.ClickException | click.Abort | KeyboardInterrupt):
         click.echo(printable_lines(mask_text("".join(traceback.format_exception(exc)))), err=True)
     if _wants_json(arguments):
         print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.output import count_text, json_option, print_json, size_text
+from perago.cli.output import count_text, json_option, print_json, result_on_stdout, size_text
 from perago.cli.repository import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
@@ -64,16 +64,16 @@ def command(
         head = commit or repository.branch_head(branch)
         changes = {} if commit is None else _changes(repository, commit)
     size = sum(stat.size for stat in files.values())
-    if as_json:
-        said = {"commit": head, "changed": commit is not None, "branch": branch, "files": len(files), "bytes": size}
-        print_json({**said, "changes": changes or None})
-    elif commit is None:
-        click.echo(f"Nothing changed: branch {branch} holds the same {count_text(len(files), 'file')} at {head}")
-    else:
-        done = f" ({describe_counts(changes)})" if changes else ""
-        click.echo(
-            f"Imported {count_text(len(files), 'file')}, {size_text(size)}, onto branch {branch}{done}: commit {commit}"
-        )
+    said = {"commit": head, "changed": commit is not None, "branch": branch, "files": len(files), "bytes": size}
+    with result_on_stdout():  # the branch has moved
+        if as_json:
+            print_json({**said, "changes": changes or None})
+        elif commit is None:
+            click.echo(f"Nothing changed: branch {branch} holds the same {count_text(len(files), 'file')} at {head}")
+        else:
+            done = f" ({describe_counts(changes)})" if changes else ""
+            about = f"{count_text(len(files), 'file')}, {size_text(size)}"
+            click.echo(f"Imported {about}, onto branch {branch}{done}: commit {commit}")
 
 
 def _changes(repository: Repository, commit: str) -> dict[str, int]:

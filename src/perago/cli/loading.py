@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perago.cli.output import stdout_to_stderr
+
 if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
 
@@ -23,7 +25,8 @@ def load_task(target: str) -> TaskDefinition:
     from perago.tasks.load import load_module_task
 
     find_modules_here()
-    return load_module_task(target)
+    with stdout_to_stderr():
+        return load_module_task(target)
 
 
 def load_tasks(target: str) -> list[TaskDefinition]:
@@ -35,7 +38,8 @@ def load_tasks(target: str) -> list[TaskDefinition]:
     from perago.tasks.load import load_module_tasks
 
     find_modules_here()
-    return load_module_tasks(target)
+    with stdout_to_stderr():
+        return load_module_tasks(target)
 
 
 def find_modules_here() -> None:

@@ -26,7 +26,7 @@ from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
 from perago.cli.observed import ObservedTry, observed_try
 from perago.cli.outcome import Outcome
-from perago.cli.output import printable_lines, reason_within
+from perago.cli.output import printable_lines, reason_within, stdout_to_stderr
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
@@ -44,9 +44,6 @@ from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
 """How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
-
-_STDOUT = 1
-_STDERR = 2
 
 
 def run_job(job: Job, arguments: RunArguments) -> int:
@@ -176,18 +173,11 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -
 @contextmanager
 def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
     """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
-    if not arguments.debug or sys.stdout.isatty():
+    if not arguments.debug or (sys.stdout is not None and sys.stdout.isatty()):
         yield
         return
-    sys.stdout.flush()
-    saved = os.dup(_STDOUT)
-    os.dup2(_STDERR, _STDOUT)
-    try:
+    with stdout_to_stderr():
         yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(saved, _STDOUT)
-        os.close(saved)
 
 
 def _open(job: Job, stack: ExitStack, watch: Watch) -> Repository | None:
