@@ -84,9 +84,17 @@ def test_what_is_no_object_is_refused_without_showing_it(params, said):
 
 
 def test_a_pair_needs_a_name_and_a_value():
-    for pair in ("text", "=x"):
-        with pytest.raises(click.UsageError, match="--param takes key=value"):
+    for pair, fault in (("text", "'text' has no '='"), ("=x", "there is no key before the '='")):
+        with pytest.raises(click.UsageError, match=f"--param takes key=value; {fault}"):
             read_params(None, (pair,), Model)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path, monkeypatch):
+    path = tmp_path / "p.json"
+    path.write_bytes(b'\xef\xbb\xbf{"count": 2}')
+    monkeypatch.setattr("sys.stdin", io.StringIO('\ufeff{"count": 3}'))
+    assert read_params(f"@{path}", (), Model) == {"count": 2}
+    assert read_params("-", (), Model) == {"count": 3}
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,4 +63,4 @@ class GitAddress:
             check_git_name(name)
 
     def branch_from_commit(self, branch: str) -> str:
-        return f"git -C {self.path} branch {branch} COMMIT"
+        return shlex.join(["git", "-C", str(self.path), "branch", branch, "COMMIT"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,7 +192,8 @@ def _find(engine: LocalEngine, run_id: str, repository: Address | None) -> RunSu
             if repository
             else "the runs of free tasks; --repo says in which repository"
         )
-        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `perago runs` lists what is there")
+        lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
+        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists what is there")
     if not summary.target:
         raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
     return summary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ class LakeFSAddress:
             check_object_name(name)
 
     def branch_from_commit(self, branch: str) -> str:
-        return f"lakectl branch create {self.argument}/{branch} --source {self.argument}/COMMIT"
+        made = f"{self.argument}/{branch}"
+        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/COMMIT"])
 
     @contextmanager
     def connect(

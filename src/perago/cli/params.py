@@ -18,6 +18,10 @@ MAX_PARAMS_BYTES = 64 * 1024 * 1024
 """Larger params could not be passed to a body's process (`worker.messages.MAX_MESSAGE_BYTES`)."""
 
 
+_BOM = "\ufeff"
+"""What editors of some systems put before a text; to JSON it is a fault."""
+
+
 def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
     """The params as JSON; not validated yet.
 
@@ -33,8 +37,10 @@ def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]
     given = {} if params is None else _read_object(params)
     for pair in pairs:
         key, separator, text = pair.partition("=")
-        if not separator or not key:
+        if not separator:
             raise click.UsageError(f"--param takes key=value; {key!r} has no '='")
+        if not key:
+            raise click.UsageError("--param takes key=value; there is no key before the '='")
         given[key] = _read_value(text, model, key)
     return given
 
@@ -54,12 +60,12 @@ def _read_object(params: str) -> dict[str, Any]:
 
 def _read_text(params: str) -> str:
     if params == "-":
-        return sys.stdin.read(MAX_PARAMS_BYTES)
+        return sys.stdin.read(MAX_PARAMS_BYTES).removeprefix(_BOM)
     if not params.startswith("@"):
         return params
     path = Path(params[1:]).expanduser()
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as exc:
         raise click.UsageError(f"--params: {path} cannot be read: {exc.strerror}") from None
     except UnicodeDecodeError:

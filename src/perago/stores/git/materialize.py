@@ -11,7 +11,7 @@ from perago.names import check_git_name, check_object_names, show_name
 from perago.spec import WorkspaceSpec
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import Repository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
@@ -47,7 +47,7 @@ def plan_layout(repository: Repository, commit_id: str, spec: WorkspaceSpec, *, 
     if root is None or not root.is_directory:
         raise PrefixNotFoundError(
             f"commit {commit_id[:12]} of {repository.path} has no directory {spec.prefix!r}. Give a prefix that it "
-            f"has; `git -C {repository.path} ls-tree -d -r --name-only {commit_id[:12]}` lists them"
+            f"has; {git_command(repository.path, 'ls-tree', '-d', '-r', '--name-only', commit_id[:12])} lists them"
         )
     selection = Selection(spec.include, spec.exclude)
     found = walk(reader, root.id, enters=selection.enters)
