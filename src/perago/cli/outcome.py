@@ -126,7 +126,7 @@ class Outcome:
         if self.kept is not None:
             note(f"Its workspace was kept: {self.kept}")
         tries = f" after {self.tries} tries" if self.tries > 1 else ""
-        if self.exit_code == FENCE_REFUSED:
+        if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
             note(f"Run {self.run_id} ended{tries}.")
             return
         note(f"Run {self.run_id} ended{tries}. Its next try, from the same input, is")
