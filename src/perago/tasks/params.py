@@ -107,6 +107,17 @@ def _secrets_in(value: object, *, is_secret: bool = False) -> Iterator[str]:
                 yield from _secrets_in(item, is_secret=is_secret)
 
 
+def describe_arguments(error: ValidationError) -> str:
+    """All faults of the arguments that somebody wrote in code, as one line: `timeout.seconds: Input should be …; …`."""
+    words = {"missing": "is missing", "extra_forbidden": "there is no such argument"}
+    told = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        said = words.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        path = ".".join(map(str, fault["loc"]))
+        told.append(f"{path}: {said}" if path else said)
+    return _joined(told)
+
+
 def _result_model(task: TaskDefinition, raw: object) -> BaseModel:
     model = task.output_model
     if not isinstance(raw, BaseModel):
