@@ -57,10 +57,10 @@ class GitAddress:
             )
 
     def check_names(self, names: Iterable[str]) -> None:
-        from perago.names import check_git_name
+        from perago.names import FOR_IMPORT, check_git_name
 
         for name in names:
-            check_git_name(name)
+            check_git_name(name, FOR_IMPORT)
 
     def branch_from_commit(self, branch: str) -> str:
         return shlex.join(["git", "-C", str(self.path), "branch", branch, "COMMIT"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     metavar="URI",
     help="Where a lakeFS server is to keep the objects of a repository that is made: s3://BUCKET/PATH, for one.",
 )
+@click.option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="Files of DIRECTORY to leave out, which on the branch stay as they are: a path or pattern such as '**/*.tmp', "
+    "relative to DIRECTORY; of a directory, everything below it. Repeatable.",
+)
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
 def command(
@@ -33,6 +41,7 @@ def command(
     repo: str,
     branch: str,
     prefix: str,
+    exclude: tuple[str, ...],
     storage_namespace: str | None,
     message: str | None,
     as_json: bool,
@@ -44,16 +53,18 @@ def command(
     makes a repository only where it is told where to keep its objects.
     """
     from perago.cli.progress import describe_counts, open_display
+    from perago.names import FOR_IMPORT
     from perago.workspace.patterns import Selection
     from perago.workspace.scan import scan
 
     address = parse_address(repo)
-    spec = workspace_spec(prefix)
+    spec = workspace_spec(prefix, exclude)
     address.check_source(directory)
     source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
-    files = scan(source, Selection()).files
+    files = scan(source, Selection(exclude=spec.exclude), FOR_IMPORT).files
     if not files:
-        raise click.UsageError(f"{directory} holds no file; the branch would be emptied below the prefix")
+        unless = " that is not excluded" if exclude else ""
+        raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
     address.check_names(spec.root + path for path in files)
     message = message or f"Import {source.name}"
     with (
@@ -86,18 +97,18 @@ def _changes(repository: Repository, commit: str) -> dict[str, int]:
     return {}
 
 
-def workspace_spec(prefix: str) -> WorkspaceSpec:
-    """The part of a repository below a prefix.
+def workspace_spec(prefix: str, exclude: Sequence[str] = ()) -> WorkspaceSpec:
+    """The part of a repository below a prefix, without what is excluded.
 
     Raises:
-        UsageError: it is no prefix.
+        UsageError: it is no prefix, or no pattern.
     """
     from pydantic import ValidationError
 
     from perago.spec import WorkspaceSpec
 
     try:
-        return WorkspaceSpec(prefix=prefix)
+        return WorkspaceSpec(prefix=prefix, exclude=list(exclude))
     except ValidationError as exc:
-        reasons = "; ".join(str(error.get("ctx", {}).get("error", error["msg"])) for error in exc.errors())
-        raise click.UsageError(f"--prefix: {reasons}") from None
+        faults = [f"--{fault['loc'][0]}: {fault.get('ctx', {}).get('error', fault['msg'])}" for fault in exc.errors()]
+        raise click.UsageError("; ".join(faults)) from None

@@ -88,10 +88,10 @@ class LakeFSAddress:
         """Any directory will do: the server is elsewhere."""
 
     def check_names(self, names: Iterable[str]) -> None:
-        from perago.names import check_object_name
+        from perago.names import FOR_IMPORT, check_object_name
 
         for name in names:
-            check_object_name(name)
+            check_object_name(name, FOR_IMPORT)
 
     def branch_from_commit(self, branch: str) -> str:
         made = f"{self.argument}/{branch}"

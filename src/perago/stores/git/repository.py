@@ -154,7 +154,7 @@ def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
     is_disk = isinstance(exc, OSError) and exc.errno in _DISK_ERRNOS
     if is_disk or any(text in said for text in _DISK_TEXTS):
         return WorkspaceStorageError(
-            f"{doing}: the disk under {where} refused: {said}. Free space or mend the disk, then run the task again; "
+            f"{doing}: the disk under {where} refused: {said}. Free space or mend the disk, then try again; "
             f"nothing was published"
         )
     if (isinstance(exc, PermissionError)) or os.strerror(errno.EACCES) in said:
