@@ -29,7 +29,7 @@ _COMMANDS = {
 }
 
 _EPILOG = """\b
-Exit codes: 0 done, 1 the task failed, 2 usage or settings, 3 the fence refused, 130 interrupted.
+Exit codes: 0 done, 1 the task failed, 2 nothing was begun, 3 the fence refused, 130 interrupted.
 Settings: environment, .env, perago.toml, [tool.perago] of pyproject.toml, in this order."""
 
 
@@ -75,6 +75,10 @@ def cli(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd would load pathlib for this alone
+    except OSError:
+        raise click.UsageError("the current directory is gone; change to one that is there") from None
 
 
 def main() -> NoReturn:

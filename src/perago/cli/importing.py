@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from perago.cli.failure import nothing_begun
 from perago.cli.output import count_text, json_option, print_json, result_on_stdout, size_text
 from perago.cli.repository import branch_option, parse_address, repo_option
 
@@ -61,16 +62,18 @@ def command(
     spec = workspace_spec(prefix, exclude)
     address.check_source(directory)
     source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
-    files = scan(source, Selection(exclude=spec.exclude), FOR_IMPORT).files
+    with nothing_begun():
+        files = scan(source, Selection(exclude=spec.exclude), FOR_IMPORT).files
     if not files:
         unless = " that is not excluded" if exclude else ""
         raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
     address.check_names(spec.root + path for path in files)
     message = message or f"Import {source.name}"
-    with (
-        open_display() as display,
-        address.create(branch, display, storage_namespace=storage_namespace) as repository,
-    ):
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display())
+        with nothing_begun():
+            made = address.create(branch, display, storage_namespace=storage_namespace)
+            repository = stack.enter_context(made)
         commit = repository.import_directory(source, branch, message, spec=spec)
         head = commit or repository.branch_head(branch)
         changes = {} if commit is None else _changes(repository, commit)

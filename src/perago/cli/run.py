@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from perago.cli.arguments import RunArguments, finite
+from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option
 
 
@@ -57,7 +58,8 @@ def command(**given: Any) -> int:
         from perago.cli.replay import replay
 
         return replay(arguments)
-    job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
+    with nothing_begun():
+        job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
     if arguments.dry_run:
         from perago.cli.rehearsal import rehearse
 

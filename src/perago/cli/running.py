@@ -20,7 +20,7 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_workspace_task_attempt
 from perago.cli.arguments import RunArguments
-from perago.cli.failure import wants_traceback
+from perago.cli.failure import nothing_begun, wants_traceback
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
@@ -55,9 +55,11 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
         telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
-        repository = _open(job, stack, watch)
+        with nothing_begun():
+            repository = _open(job, stack, watch)
         sweep_leftovers(job, repository, watch)
-        run, input_data = job.begin()
+        with nothing_begun():
+            run, input_data = job.begin()
         stack.enter_context(run)
         watch.line(_beginning(job, run))
         try:
