@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -53,7 +53,7 @@ def command(
     holds, and nothing else: files that DIRECTORY does not have are deleted. What lies elsewhere stays. A lakeFS server
     makes a repository only where it is told where to keep its objects.
     """
-    from perago.cli.progress import describe_counts, open_display
+    from perago.cli.progress import open_display
     from perago.names import FOR_IMPORT
     from perago.workspace.patterns import Selection
     from perago.workspace.scan import scan
@@ -77,17 +77,31 @@ def command(
         commit = repository.import_directory(source, branch, message, spec=spec)
         head = commit or repository.branch_head(branch)
         changes = {} if commit is None else _changes(repository, commit)
-    size = sum(stat.size for stat in files.values())
-    said = {"commit": head, "changed": commit is not None, "branch": branch, "files": len(files), "bytes": size}
+    said = {
+        "commit": head,
+        "changed": commit is not None,
+        "branch": branch,
+        "files": len(files),
+        "bytes": sum(stat.size for stat in files.values()),
+        "changes": changes or None,
+    }
     with result_on_stdout():  # the branch has moved
         if as_json:
-            print_json({**said, "changes": changes or None})
-        elif commit is None:
-            click.echo(f"Nothing changed: branch {branch} holds the same {count_text(len(files), 'file')} at {head}")
+            print_json(said)
         else:
-            done = f" ({describe_counts(changes)})" if changes else ""
-            about = f"{count_text(len(files), 'file')}, {size_text(size)}"
-            click.echo(f"Imported {about}, onto branch {branch}{done}: commit {commit}")
+            click.echo(_line(said))
+
+
+def _line(said: Mapping[str, Any]) -> str:
+    """What was imported, for people; from what `--json` says."""
+    from perago.cli.progress import describe_counts
+
+    files = count_text(said["files"], "file")
+    if not said["changed"]:
+        return f"Nothing changed: branch {said['branch']} holds the same {files} at {said['commit']}"
+    done = f" ({describe_counts(said['changes'])})" if said["changes"] else ""
+    size = size_text(said["bytes"])
+    return f"Imported {files}, {size}, onto branch {said['branch']}{done}: commit {said['commit']}"
 
 
 def _changes(repository: Repository, commit: str) -> dict[str, int]:
