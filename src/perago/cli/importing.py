@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     "--exclude",
     metavar="PATTERN",
     multiple=True,
-    help="Files of DIRECTORY to leave out, which on the branch stay as they are: a path or pattern such as '**/*.tmp', "
-    "relative to DIRECTORY; of a directory, everything below it. Repeatable.",
+    help="What to leave out, by path or pattern relative to DIRECTORY; on the branch it stays as it is. Repeatable.",
 )
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
