@@ -22,7 +22,55 @@ MAX_SEGMENT_BYTES = 255
 MAX_SHOWN_CHARACTERS = 120
 """Characters of a name that a message shows."""
 
-MEND = "rename it, or leave it out with the workspace's include and exclude patterns"
+
+@dataclass(frozen=True)
+class Words:
+    """What a message can advise: a task's author and a person at a command have different things in their hands.
+
+    Attributes:
+        place: what holds the files.
+        root: where that lies on disk, without an article.
+        means: by what one of them can be left out.
+        where: where else they can be mended, as the beginning of a sentence.
+        keep: what to do where the directory itself is gone.
+    """
+
+    place: str
+    root: str
+    means: str
+    where: str
+    keep: str
+
+    @property
+    def mend(self) -> str:
+        """What to do about one name."""
+        return f"rename it, or {self.leave_out('it')}"
+
+    def leave_out(self, what: str) -> str:
+        return f"leave {what} out with {self.means}"
+
+
+FOR_TASKS = Words(
+    place="the workspace",
+    root="workspace root",
+    means="the workspace's include and exclude patterns",
+    where="In the task",
+    keep="the task may empty it, but must leave the directory itself",
+)
+FOR_IMPORT = Words(
+    place="the directory",
+    root="directory",
+    means="--exclude PATTERN",
+    where="There",
+    keep="put it there again",
+)
+FOR_EXPORT = Words(
+    place="the directory",
+    root="directory",
+    means="a --prefix that does not hold it",
+    where="In the repository",
+    keep="put it there again",
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +131,7 @@ def name_fault(name: str) -> str | None:
     return _shape_fault(name) or _size_fault(name)
 
 
-def check_object_name(name: str, *, prefix: str = "") -> None:
+def check_object_name(name: str, words: Words = FOR_TASKS, *, prefix: str = "") -> None:
     """Refuse a name that could not be laid out as a file below a workspace, or not without doubt.
 
     Args:
@@ -94,10 +142,12 @@ def check_object_name(name: str, *, prefix: str = "") -> None:
     """
     fault = name_fault(name.replace(":", "_", 1) if _DRIVE.match(prefix) else name)
     if fault is not None:
-        raise ObjectNameError(f"object name {show_name(name)} {fault}; {MEND}")
+        raise ObjectNameError(f"object name {show_name(name)} {fault}; {words.mend}")
 
 
-def check_object_names(names: Iterable[str], folding: Folding = EXACT, *, prefix: str = "") -> None:
+def check_object_names(
+    names: Iterable[str], folding: Folding = EXACT, words: Words = FOR_TASKS, *, prefix: str = ""
+) -> None:
     """Check names that are to lie in one workspace: each by itself, and all of them together.
 
     Args:
@@ -111,7 +161,7 @@ def check_object_names(names: Iterable[str], folding: Folding = EXACT, *, prefix
     """
     files: set[str] = set()
     for name in names:
-        check_object_name(name, prefix=prefix)
+        check_object_name(name, words, prefix=prefix)
         if name in files:
             raise ObjectNameError(f"object name {show_name(name)} comes twice; the listing it is from is damaged")
         files.add(name)
@@ -122,23 +172,24 @@ def check_object_names(names: Iterable[str], folding: Folding = EXACT, *, prefix
         child = min(other for other in files if other.startswith(name + "/"))
         raise ObjectNameError(
             f"object name {show_name(name)} is a file, and a directory too, because of {show_name(child)}; "
-            f"rename one of them, or leave it out with the workspace's include and exclude patterns"
+            f"rename one of them, or {words.leave_out('it')}"
         )
     if folding != EXACT:
-        _check_folding(files | directories, folding)
+        _check_folding(files | directories, folding, words)
 
 
-def check_git_name(name: str, *, prefix: str = "") -> None:
+def check_git_name(name: str, words: Words = FOR_TASKS, *, prefix: str = "") -> None:
     """Check a name as `check_object_name` does, and that a git tree may hold it.
 
     Raises:
         ObjectNameError: as `check_object_name`, or a segment is `.git` in a spelling that git refuses.
     """
-    check_object_name(name, prefix=prefix)
+    check_object_name(name, words, prefix=prefix)
     spelled = name if name.isascii() else name.translate(_HFS_IGNORED)
     if _DOT_GIT.search(spelled):
         raise ObjectNameError(
-            f"object name {show_name(name)} has a segment that git reads as '.git', which no git tree can hold; {MEND}"
+            f"object name {show_name(name)} has a segment that git reads as '.git', which no git tree can hold; "
+            f"{words.mend}"
         )
 
 
@@ -176,15 +227,15 @@ def _directories(files: Iterable[str]) -> set[str]:
     return found
 
 
-def _check_folding(paths: Iterable[str], folding: Folding) -> None:
+def _check_folding(paths: Iterable[str], folding: Folding, words: Words) -> None:
     by_key: dict[str, str] = {}
     for path in sorted(paths):
         other = by_key.setdefault(_folded(path, folding), path)
         if other != path:
             raise ObjectNameError(
                 f"{show_name(other)} and {show_name(path)} are one name on this file system, which does not tell apart "
-                f"{_folded_away(folding)}; rename one of them, leave it out with the workspace's include and exclude "
-                f"patterns, or put the workspace root on a file system that keeps them apart"
+                f"{_folded_away(folding)}; rename one of them, {words.leave_out('it')}, or put the "
+                f"{words.root} on a file system that keeps them apart"
             )
 
 

@@ -24,6 +24,7 @@ BUILD = """
 def {name}(workspace: Path, params: Params) -> Result:
     return Result(read=params.rows)
 """
+TWINS = BUILD.format(name="one", more="") + BUILD.format(name="one", more="").replace("def one", "def two")
 SHORT = """
 budget = PublishBudget(observed_merge_p99_seconds=1, safety_margin_seconds=1, lakefs_merge_timeout_seconds=600,
     conductor_completion_timeout_seconds=60, worker_shutdown_grace_seconds=60, heartbeat_interval_seconds=5)
@@ -112,6 +113,7 @@ def test_check_shows_servers_without_their_secrets(module, perago, project):
         ("check_none", "module 'check_none' declares no task"),
         ("check_pair:three", "module 'check_pair' has no 'three'; its tasks are check_pair:one, check_pair:two"),
         ("check_bad", "owner_email"),
+        ("check_twins:two", "check_twins:one and check_twins:two are both named 'one'"),
         ("check_pair.py", "is no import path"),
     ],
 )
@@ -119,12 +121,31 @@ def test_a_module_that_is_wrong_exits_with_2_and_writes_nothing(module, perago, 
     module("check_broken", "1 / 0")
     module("check_none", TASK)
     module("check_pair", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
+    module(
+        "check_twins",
+        TASK,
+        BUILD.format(name="one", more=""),
+        BUILD.format(name="one", more="").replace("def one", "def two"),
+    )
     module("check_bad", TASK, BUILD.format(name="build", more="").replace("a@example.org", " "))
     done = perago(command[0], target, *command[1:])
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert said in done.err
     assert not (project.path / "out.json").exists()
+
+
+def test_check_refuses_two_tasks_of_one_name(module, perago):
+    module(
+        "check_same",
+        TASK,
+        BUILD.format(name="one", more=""),
+        BUILD.format(name="one", more="").replace("def one", "def two"),
+    )
+    said = perago("check", "check_same")
+    assert said.code == 2
+    assert "check_same:one and check_same:two are both named 'one'" in said.err
+    assert "Give one of them another name" in said.err
 
 
 def test_extract_writes_the_taskdef(module, perago, project):

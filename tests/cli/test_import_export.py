@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
+from small_disk import small_disk_at
+
+COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 FILES = {"a.txt": "alpha", "deep/b.txt": "beta"}
 
 
@@ -11,7 +16,7 @@ def test_an_import_makes_the_repository_and_the_branch(project, perago):
     project.write(FILES)
     said = perago("import", "source", "--repo", "data.git", "--branch", "raw")
     assert said.code == 0
-    assert said.out == f"Imported 2 files, 9 B, onto branch raw: commit {project.head('raw')}\n"
+    assert said.out == f"Imported 2 files, 9 B, onto branch raw (2 added): commit {project.head('raw')}\n"
     assert project.git("ls-tree", "-r", "--name-only", "raw").split() == ["a.txt", "deep/b.txt"]
     assert project.git("fsck", "--strict") == ""  # nothing dangling either
 
@@ -22,7 +27,9 @@ def test_a_second_import_replaces_what_the_branch_holds_in_one_commit(project, p
     first = project.head()
     (source / "a.txt").unlink()
     project.write({"c.txt": "gamma"})
-    assert perago("import", "source", "--repo", "data.git", "-m", "A second one").code == 0
+    said = perago("import", "source", "--repo", "data.git", "-m", "A second one")
+    assert said.code == 0
+    assert said.out == f"Imported 2 files, 9 B, onto branch main (1 added, 1 deleted): commit {project.head()}\n"
     assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["c.txt", "deep/b.txt"]
     assert project.git("rev-parse", "main~1") == first
     assert project.git("log", "-1", "--format=%s", "main") == "A second one"
@@ -49,8 +56,23 @@ def test_a_prefix_is_all_that_an_import_touches(project, perago):
 def test_an_import_as_json(project, perago):
     project.write(FILES)
     said = perago("import", "source", "--repo", "data.git", "--json")
-    assert said.json == {"commit": project.head(), "changed": True, "branch": "main", "files": 2, "bytes": 9}
-    assert perago("import", "source", "--repo", "data.git", "--json").json["changed"] is False
+    assert said.json == {
+        "commit": project.head(),
+        "changed": True,
+        "branch": "main",
+        "files": 2,
+        "bytes": 9,
+        "changes": {"added": 2, "modified": 0, "deleted": 0},
+    }
+    again = perago("import", "source", "--repo", "data.git", "--json").json
+    assert (again["changed"], again["changes"]) == (False, None)
+
+
+def test_a_link_to_a_directory_that_is_named_is_followed(project, perago):
+    project.write(FILES)
+    (project.path / "latest").symlink_to("source")
+    assert perago("import", "latest", "--repo", "data.git").code == 0
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["a.txt", "deep/b.txt"]
 
 
 @pytest.mark.parametrize(
@@ -67,8 +89,13 @@ def test_an_import_as_json(project, perago):
         (("source", "--prefix", "../x"), "--prefix: a prefix '../x' may not have the segment '..'"),
         (("source", "--branch", "-x"), "'-x' is no name for a branch"),
         (("source", "--branch", "a..b"), "'a..b' is no name for a branch"),
-        (("linked",), "'link' is a symbolic link"),
-        (("dotgit",), "a segment that git reads as '.git'"),
+        (("source", "--branch", "HEAD"), "'HEAD' is git's own name for what is checked out"),
+        (("source", "--branch", "refs/heads/y"), "give the branch by its name alone: 'y'"),
+        (("linked",), "the directory holds what cannot be stored: 'link' is a symbolic link. There, "),
+        (("linked",), "or leave them out with --exclude PATTERN"),
+        (("dotgit",), "'.git', which no git tree can hold; rename it, or leave it out with --exclude PATTERN"),
+        (("source", "--exclude", "../x"), "--exclude: a pattern '../x' may not have the segment '..'"),
+        (("source", "--exclude", "**"), "source holds no file that is not excluded"),
     ],
 )
 def test_what_cannot_be_imported_exits_with_2_and_makes_no_repository(project, perago, arguments, said):
@@ -81,6 +108,49 @@ def test_what_cannot_be_imported_exits_with_2_and_makes_no_repository(project, p
     assert done.code == 2
     assert said in done.err
     assert not project.repo.exists()
+
+
+def test_what_is_excluded_is_left_out_and_stays_as_it_is_on_the_branch(project, perago):
+    project.write({**FILES, "kept.tmp": "on the branch"})
+    perago("import", "source", "--repo", "data.git")
+    source = project.write({"kept.tmp": "changed", ".git/config": "x", "deep/more.tmp": "x"})
+    (source / "link").symlink_to("a.txt")
+    (source / "a.txt").unlink()
+    excluded = [word for pattern in (".git", "**/*.tmp", "link") for word in ("--exclude", pattern)]
+    said = perago("import", "source", "--repo", "data.git", *excluded)
+    assert said.code == 0
+    assert said.out == f"Imported 1 file, 4 B, onto branch main (1 deleted): commit {project.head()}\n"
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["deep/b.txt", "kept.tmp"]
+    assert project.show("kept.tmp") == "on the branch"
+
+
+def test_an_export_of_what_cannot_be_laid_out_advises_what_an_export_can_do(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    project.git("branch", "linked")
+    link = project.git("hash-object", "-w", "--stdin")  # of nothing: no target is needed for a link
+    tree = project.path / "tree"
+    tree.write_text(f"120000 blob {link}\tlink\n")
+    with tree.open() as lines:
+        made = subprocess.run(
+            ["git", "-C", project.repo, "mktree"], stdin=lines, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    project.git("update-ref", "refs/heads/linked", project.git(*COMMITTER, "commit-tree", made, "-m", "linked"))
+    said = perago("export", "out", "--repo", "data.git", "--branch", "linked")
+    assert said.code == 2
+    assert "'link' is a symbolic link" in said.err
+    assert "replace it in the repository, or leave it out with a --prefix that does not hold it" in said.err
+    assert not (project.path / "out").exists()
+
+
+def test_an_export_onto_a_full_disk_says_which_directory_is_to_be_larger(project, perago, tmp_path):
+    project.write({"a.txt": "x" * 500_000})
+    perago("import", "source", "--repo", "data.git")
+    with small_disk_at(tmp_path, "64k") as disk:
+        said = perago("export", str(disk / "out"), "--repo", "data.git")
+        assert list(disk.iterdir()) == []
+    assert said.code == 1
+    assert "No space left on device; free some space, or put the directory on a larger disk" in said.err
 
 
 def test_a_path_that_is_no_repository_is_left_alone(project, perago):

@@ -17,7 +17,7 @@ def test_an_import_makes_a_branch_that_holds_the_directory_and_nothing_else(song
     songs.write({"x.txt": "x", "deep/y.txt": "y"}, "more")
     said = perago("import", "more", "--repo", songs.address, "--branch", "raw")
     assert said.code == 0, said.err
-    assert said.out == f"Imported 2 files, 2 B, onto branch raw: commit {songs.head('raw')}\n"
+    assert said.out == f"Imported 2 files, 2 B, onto branch raw (2 added): commit {songs.head('raw')}\n"
     assert songs.files("raw") == {"x.txt": "x", "deep/y.txt": "y"}
     assert songs.files() == FILES
     assert songs.staging_branches() == []

@@ -44,6 +44,8 @@ def untouched(repository, perago):
         ),
         (("cli_single", *REPO, "--retries", "-1"), "--retries"),
         (("cli_single", *REPO, "--timeout", "0"), "--timeout"),
+        (("cli_single", *REPO, "--timeout", "nan"), "nan is no number of seconds"),
+        (("cli_single", *REPO, "--timeout", "inf"), "inf is no number of seconds"),
         (("cli_single", *REPO, "--workspace-root", "."), "--workspace-root is "),
         (("cli_single", *REPO, "--workspace-root", "source/other.txt"), "which cannot be written"),
         (("cli_single", *REPO, "--debug", "--timeout", "5"), "--debug takes no --timeout"),

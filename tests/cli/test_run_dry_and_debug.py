@@ -107,6 +107,7 @@ def test_ctrl_c_in_a_debugged_body_cleans_up_and_exits_with_130(repository, tmp_
     assert pid == process.pid
     assert process.returncode == 130
     assert err.rstrip().endswith("error: interrupted")
+    assert "Traceback" not in err
     assert repository.head() == head
     assert list(repository.workspace_root.iterdir()) == []
     assert json.loads(repository.run("runs", "--repo", "data.git", "--json").out)[0]["status"] == "CANCELED"

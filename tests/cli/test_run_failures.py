@@ -41,7 +41,9 @@ def test_a_body_that_fails_exits_with_1_and_says_why(untouched, perago, kind, sa
     [listed] = perago("runs", "--repo", "data.git", "--json").json
     assert listed["status"] == status
     assert said in listed["reason"]
-    assert f"perago run --resume {listed['run_id']} --repo data.git" in done.err
+    is_final = status == "FAILED_WITH_TERMINAL_ERROR"
+    assert (f"perago run --resume {listed['run_id']} --repo data.git" in done.err) is not is_final
+    assert f"Run {listed['run_id']} ended." in done.err
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_a_guard_that_does_not_hold_fails_the_task(untouched, perago, task, said
     assert done.code == 1
     assert (done.json["status"], done.json["exit_code"], done.json["output"]) == (status, 1, None)
     assert said in done.json["reason"]
+    assert ("--resume" in done.err) is (status == "FAILED")
 
 
 def test_an_error_of_the_bodys_own_names_its_place_and_with_a_variable_its_traceback(untouched, perago, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -28,7 +29,7 @@ _COMMANDS = {
 }
 
 _EPILOG = """\b
-Exit codes: 0 done, 1 the task failed, 2 usage or settings, 3 the fence refused, 130 interrupted.
+Exit codes: 0 done, 1 the task failed, 2 nothing was begun, 3 the fence refused, 130 interrupted.
 Settings: environment, .env, perago.toml, [tool.perago] of pyproject.toml, in this order."""
 
 
@@ -74,10 +75,15 @@ def cli(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd would load pathlib for this alone
+    except OSError:
+        raise click.UsageError("the current directory is gone; change to one that is there") from None
 
 
 def main() -> NoReturn:
     """The `perago` program."""
+    _open_standard_streams()
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -90,6 +96,15 @@ def invoke(arguments: Sequence[str]) -> int:
 
         return report_failure(exc, arguments)
     return code or 0
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed one, the next file that is opened would get its number, and what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _no_such_command(name: str) -> str:

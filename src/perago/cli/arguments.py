@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,17 @@ class RunArguments:
         }
         if given:
             raise click.UsageError(f"{option} takes no {' or '.join(given)}: {reasons[option]}")
+
+
+def finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is a number to Python and no time: "nan" would be no limit at all.
+
+    Raises:
+        BadParameter
+    """
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds")
+    return value
 
 
 def check_workspace_root(given: str) -> Path:

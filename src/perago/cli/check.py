@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import DONE, USAGE
-from perago.cli.loading import load_tasks, module_argument
+from perago.cli.loading import load_named_tasks, module_argument
 from perago.cli.output import json_option, note, print_json, size_text
 from perago.redaction import mask_urls
 
@@ -37,7 +37,7 @@ def command(module: str, server: bool, as_json: bool) -> int:
     """
     from perago.settings import load_runtime_config
 
-    tasks = load_tasks(module)
+    tasks = load_named_tasks(module)
     config = load_runtime_config(module)
     compared = _compare(config, tasks) if server else []
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE

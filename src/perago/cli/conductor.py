@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
+from perago.cli.loading import expect_names_of_their_own
 from perago.errors import RuntimeConfigError
 from perago.settings import RuntimeConfig
 
@@ -71,14 +70,13 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
     """Compare tasks with what is registered of them. Warns as `build_taskdef`.
 
     Raises:
-        TaskDefinitionError: a task has no TaskDef.
-        UsageError: two tasks have one name.
+        TaskDefinitionError: a task has no TaskDef, or two have one name.
         EngineError: the server refused, or gave no answer.
     """
     from perago.engines.conductor.taskdefs import differences
     from perago.tasks.taskdef import build_taskdef
 
-    _expect_names_of_their_own(tasks)
+    expect_names_of_their_own(tasks)
     taskdefs = [build_taskdef(task) for task in tasks]
     compared = []
     for task, taskdef in zip(tasks, taskdefs, strict=True):
@@ -106,13 +104,3 @@ def expect_registered(engine: ConductorEngine, tasks: Sequence[TaskDefinition], 
         f"{told} at {engine.api_url}. `perago register {' '.join(modules)}` registers it"
         + (f":\n{diff}" if diff else "")
     )
-
-
-def _expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
-    seen: dict[str, TaskDefinition] = {}
-    for task in tasks:
-        other = seen.setdefault(task.name, task)
-        if other is not task:
-            raise click.UsageError(
-                f"{other.target} and {task.target} are both named {task.name!r}; a server keeps one TaskDef of a name"
-            )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.arguments import existing_workspace_root
+from perago.cli.failure import nothing_begun
 from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, wrap
 from perago.cli.repository import parse_address
 from perago.cli.state import local_engine
@@ -53,11 +54,11 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
     results that a worker kept; these only a person can mend; and with --deep cached objects. What belongs to a living
     process is never touched.
 
-    Exit code 0: nothing is wrong, or everything is mended; 1: something is left.
+    Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look.
     """
-    results = [
-        _Result.of(finding, fix=fix) for finding in _examine(repo, workspace_root, _seconds(older_than), deep=deep)
-    ]
+    with nothing_begun():  # 1 is for what was found
+        findings = _examine(repo, workspace_root, _seconds(older_than), deep=deep)
+        results = [_Result.of(finding, fix=fix) for finding in findings]
     left = sum(result.is_left for result in results)
     if as_json:
         print_json({"clean": left == 0, "findings": [result.as_object() for result in results]})

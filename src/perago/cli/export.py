@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
+from perago.cli.failure import nothing_begun
 from perago.cli.importing import workspace_spec
 from perago.cli.output import count_text, json_option, print_json
 from perago.cli.repository import DEFAULT_BRANCH, head_of, parse_address, repo_option
@@ -21,6 +23,7 @@ from perago.cli.repository import DEFAULT_BRANCH, head_of, parse_address, repo_o
 def command(directory: Path, repo: str, branch: str | None, ref: str | None, prefix: str, as_json: bool) -> None:
     """Lay out a commit's files in DIRECTORY, which is new or empty."""
     from perago.cli.progress import open_display
+    from perago.workspace.empty_directory import empty_directory
 
     if branch is not None and ref is not None:
         raise click.UsageError("give --branch or --ref, not both")
@@ -28,8 +31,12 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
     if directory.is_dir() and any(directory.iterdir()):
         raise click.UsageError(f"{directory} is not empty, and nothing in it is overwritten; give a new directory")
     address = parse_address(repo)
-    with open_display() as display, address.open(display) as repository:
-        commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display())
+        with nothing_begun():
+            repository = stack.enter_context(address.open(display))
+            commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
+            stack.enter_context(empty_directory(directory))
         files = repository.export(commit, spec.prefix, directory)
     if as_json:
         print_json({"commit": commit, "files": files, "directory": str(directory)})

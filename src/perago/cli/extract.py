@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from perago.cli.loading import load_task, module_argument
+from perago.cli.loading import load_named_task, module_argument
 from perago.cli.output import json_option, plain_warnings, print_json
 
 
@@ -25,7 +25,7 @@ def command(module: str, output: Path, as_json: bool) -> None:
     """Write the TaskDef of a task as JSON, to be registered at a Conductor server."""
     from perago.tasks.taskdef import write_taskdef
 
-    task = load_task(module)
+    task = load_named_task(module)
     with plain_warnings():
         try:
             path = write_taskdef(task, output)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -18,6 +19,9 @@ TASK_FAILED: Final = 1
 USAGE: Final = 2
 FENCE_REFUSED: Final = 3
 INTERRUPTED: Final = 130
+
+_NOTHING_BEGUN: Final = "__perago_nothing_begun__"
+"""What an error carries that came before anything was begun: its class alone does not tell."""
 
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
     ((KeyboardInterrupt, click.Abort, errors.TaskCancelledError), INTERRUPTED),
@@ -46,7 +50,19 @@ _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int],
 
 def exit_code_of(exc: BaseException) -> int:
     """The exit code of an error that ends a command."""
-    return next((code for classes, code in _CODES if isinstance(exc, classes)), TASK_FAILED)
+    code = next((code for classes, code in _CODES if isinstance(exc, classes)), TASK_FAILED)
+    return USAGE if code == TASK_FAILED and getattr(exc, _NOTHING_BEGUN, False) else code
+
+
+@contextmanager
+def nothing_begun() -> Iterator[None]:
+    """Run what a command does before it changes anything, or a command that only looks: what ends it in here, such as a
+    server that cannot be reached, is no task that failed."""
+    try:
+        yield
+    except (errors.PeragoError, OSError) as exc:
+        setattr(exc, _NOTHING_BEGUN, True)
+        raise
 
 
 def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
@@ -54,7 +70,7 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     code = exit_code_of(exc)
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
-    if debugging and not isinstance(exc, click.ClickException | KeyboardInterrupt):
+    if debugging and not isinstance(exc, click.ClickException | click.Abort | KeyboardInterrupt):
         click.echo(printable_lines(mask_text("".join(traceback.format_exception(exc)))), err=True)
     if _wants_json(arguments):
         print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})

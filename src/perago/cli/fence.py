@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option, note, print_json
 from perago.cli.repository import branch_option, parse_address, repo_option
 
@@ -27,14 +28,14 @@ def command(action: str, repo: str, branch: str, as_json: bool) -> int:
     branch from the commit that it was made for, and from no other. Every publication brings it along, so nobody needs
     to install it; who looks after the server can do so before the first one.
 
-    Exit code 0: the fence is there, and the server heeds it; 1: not so.
+    Exit code of `check` 0: the fence is there, and the server heeds it; 1: not so; 2: the server could not be asked.
     """
     address = _lakefs_address(repo)
     return _check(address, branch, as_json=as_json) if action == "check" else _install(address, branch, as_json=as_json)
 
 
 def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
-    with address.connect(fence="exact") as repository:
+    with nothing_begun(), address.connect(fence="exact") as repository:  # 1 is for what was found
         report = repository.check_fence(branch)
     is_exact = report.file == "present" and report.is_heeded
     if as_json:

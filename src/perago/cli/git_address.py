@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,10 +57,10 @@ class GitAddress:
             )
 
     def check_names(self, names: Iterable[str]) -> None:
-        from perago.names import check_git_name
+        from perago.names import FOR_IMPORT, check_git_name
 
         for name in names:
-            check_git_name(name)
+            check_git_name(name, FOR_IMPORT)
 
     def branch_from_commit(self, branch: str) -> str:
-        return f"git -C {self.path} branch {branch} COMMIT"
+        return shlex.join(["git", "-C", str(self.path), "branch", branch, "COMMIT"])

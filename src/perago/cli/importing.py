@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.output import count_text, json_option, print_json, size_text
+from perago.cli.failure import nothing_begun
+from perago.cli.output import count_text, json_option, print_json, result_on_stdout, size_text
 from perago.cli.repository import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
+    from perago.repositories import Repository
     from perago.spec import WorkspaceSpec
 
 
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
     metavar="URI",
     help="Where a lakeFS server is to keep the objects of a repository that is made: s3://BUCKET/PATH, for one.",
 )
+@click.option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="What to leave out, by path or pattern relative to DIRECTORY; on the branch it stays as it is. Repeatable.",
+)
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
 def command(
@@ -31,6 +41,7 @@ def command(
     repo: str,
     branch: str,
     prefix: str,
+    exclude: tuple[str, ...],
     storage_namespace: str | None,
     message: str | None,
     as_json: bool,
@@ -38,52 +49,82 @@ def command(
     """Put the files of DIRECTORY onto a branch, in one commit.
 
     The repository and the branch are made if they are not there. Below the prefix, the branch then holds what DIRECTORY
-    holds, and nothing else; what lies elsewhere stays. A lakeFS server makes a repository only where it is told where
-    to keep its objects.
+    holds, and nothing else: files that DIRECTORY does not have are deleted. What lies elsewhere stays. A lakeFS server
+    makes a repository only where it is told where to keep its objects.
     """
     from perago.cli.progress import open_display
+    from perago.names import FOR_IMPORT
     from perago.workspace.patterns import Selection
     from perago.workspace.scan import scan
 
     address = parse_address(repo)
-    spec = workspace_spec(prefix)
+    spec = workspace_spec(prefix, exclude)
     address.check_source(directory)
-    files = scan(directory, Selection()).files
+    source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
+    with nothing_begun():
+        files = scan(source, Selection(exclude=spec.exclude), FOR_IMPORT).files
     if not files:
-        raise click.UsageError(f"{directory} holds no file; the branch would be emptied below the prefix")
+        unless = " that is not excluded" if exclude else ""
+        raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
     address.check_names(spec.root + path for path in files)
-    message = message or f"Import {directory.resolve().name}"
-    with (
-        open_display() as display,
-        address.create(branch, display, storage_namespace=storage_namespace) as repository,
-    ):
-        commit = repository.import_directory(directory, branch, message, spec=spec)
+    message = message or f"Import {source.name}"
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display())
+        with nothing_begun():
+            made = address.create(branch, display, storage_namespace=storage_namespace)
+            repository = stack.enter_context(made)
+        commit = repository.import_directory(source, branch, message, spec=spec)
         head = commit or repository.branch_head(branch)
-    size = sum(stat.size for stat in files.values())
-    if as_json:
-        print_json(
-            {"commit": head, "changed": commit is not None, "branch": branch, "files": len(files), "bytes": size}
-        )
-    elif commit is None:
-        click.echo(f"Nothing changed: branch {branch} holds the same {count_text(len(files), 'file')} at {head}")
-    else:
-        click.echo(
-            f"Imported {count_text(len(files), 'file')}, {size_text(size)}, onto branch {branch}: commit {commit}"
-        )
+        changes = {} if commit is None else _changes(repository, commit)
+    said = {
+        "commit": head,
+        "changed": commit is not None,
+        "branch": branch,
+        "files": len(files),
+        "bytes": sum(stat.size for stat in files.values()),
+        "changes": changes or None,
+    }
+    with result_on_stdout():  # the branch has moved
+        if as_json:
+            print_json(said)
+        else:
+            click.echo(_line(said))
 
 
-def workspace_spec(prefix: str) -> WorkspaceSpec:
-    """The part of a repository below a prefix.
+def _line(said: Mapping[str, Any]) -> str:
+    """What was imported, for people; from what `--json` says."""
+    from perago.cli.progress import describe_counts
+
+    files = count_text(said["files"], "file")
+    if not said["changed"]:
+        return f"Nothing changed: branch {said['branch']} holds the same {files} at {said['commit']}"
+    done = f" ({describe_counts(said['changes'])})" if said["changes"] else ""
+    size = size_text(said["bytes"])
+    return f"Imported {files}, {size}, onto branch {said['branch']}{done}: commit {said['commit']}"
+
+
+def _changes(repository: Repository, commit: str) -> dict[str, int]:
+    """How many files a commit changed; empty where that cannot be seen: the import is done, this is for its summary."""
+    from perago.errors import StoreError
+
+    with suppress(StoreError):
+        entry = next(repository.log(commit, 1))
+        return {"added": entry.added, "modified": entry.modified, "deleted": entry.deleted}
+    return {}
+
+
+def workspace_spec(prefix: str, exclude: Sequence[str] = ()) -> WorkspaceSpec:
+    """The part of a repository below a prefix, without what is excluded.
 
     Raises:
-        UsageError: it is no prefix.
+        UsageError: it is no prefix, or no pattern.
     """
     from pydantic import ValidationError
 
     from perago.spec import WorkspaceSpec
 
     try:
-        return WorkspaceSpec(prefix=prefix)
+        return WorkspaceSpec(prefix=prefix, exclude=list(exclude))
     except ValidationError as exc:
-        reasons = "; ".join(str(error.get("ctx", {}).get("error", error["msg"])) for error in exc.errors())
-        raise click.UsageError(f"--prefix: {reasons}") from None
+        faults = [f"--{fault['loc'][0]}: {fault.get('ctx', {}).get('error', fault['msg'])}" for fault in exc.errors()]
+        raise click.UsageError("; ".join(faults)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from perago.attempt.stamp import describe_params
 from perago.cli.address import Address
 from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import load_task
-from perago.cli.params import read_params
+from perago.cli.params import read_params, warn_of_unknown
 from perago.cli.repository import head_of, parse_address
 from perago.cli.state import local_engine
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
@@ -103,6 +104,7 @@ def prepare(arguments: RunArguments) -> Job:
     task = load_task(arguments.module)
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
+    warn_of_unknown(params, task)
     config = run_config(arguments, arguments.module)
     repository = _repository(arguments)
     input_data: dict[str, Any] = {"params": params}
@@ -141,6 +143,7 @@ def prepare_resume(arguments: RunArguments) -> Job:
     if arguments.has_params:
         params = read_params(arguments.params, arguments.pairs, task.params_model)
         validate_params(task, params)
+        warn_of_unknown(params, task)
     return Job(
         task=task,
         target=summary.target,
@@ -191,7 +194,8 @@ def _find(engine: LocalEngine, run_id: str, repository: Address | None) -> RunSu
             if repository
             else "the runs of free tasks; --repo says in which repository"
         )
-        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `perago runs` lists what is there")
+        lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
+        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists what is there")
     if not summary.target:
         raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
     return summary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,13 +88,14 @@ class LakeFSAddress:
         """Any directory will do: the server is elsewhere."""
 
     def check_names(self, names: Iterable[str]) -> None:
-        from perago.names import check_object_name
+        from perago.names import FOR_IMPORT, check_object_name
 
         for name in names:
-            check_object_name(name)
+            check_object_name(name, FOR_IMPORT)
 
     def branch_from_commit(self, branch: str) -> str:
-        return f"lakectl branch create {self.argument}/{branch} --source {self.argument}/COMMIT"
+        made = f"{self.argument}/{branch}"
+        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/COMMIT"])
 
     @contextmanager
     def connect(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+
+from perago.cli.output import stdout_to_stderr
+from perago.errors import TaskDefinitionError
 
 if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
@@ -23,7 +27,8 @@ def load_task(target: str) -> TaskDefinition:
     from perago.tasks.load import load_module_task
 
     find_modules_here()
-    return load_module_task(target)
+    with stdout_to_stderr():
+        return load_module_task(target)
 
 
 def load_tasks(target: str) -> list[TaskDefinition]:
@@ -35,7 +40,55 @@ def load_tasks(target: str) -> list[TaskDefinition]:
     from perago.tasks.load import load_module_tasks
 
     find_modules_here()
-    return load_module_tasks(target)
+    with stdout_to_stderr():
+        return load_module_tasks(target)
+
+
+def load_named_task(target: str) -> TaskDefinition:
+    """As `load_task`, for what is to be known by its name: no other task of its module may have that.
+
+    Raises:
+        TaskDefinitionError: as there; or another one has.
+    """
+    task = load_task(target)
+    _expect_no_namesakes(target, [task])
+    return task
+
+
+def load_named_tasks(target: str) -> list[TaskDefinition]:
+    """As `load_tasks`, for what is to be known by its name.
+
+    Raises:
+        TaskDefinitionError: as there; or two have one name.
+    """
+    tasks = load_tasks(target)
+    _expect_no_namesakes(target, tasks)
+    return tasks
+
+
+def expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
+    """Refuse two tasks of one name.
+
+    Raises:
+        TaskDefinitionError
+    """
+    seen: dict[str, TaskDefinition] = {}
+    for task in tasks:
+        other = seen.setdefault(task.name, task)
+        if other is not task:
+            raise TaskDefinitionError(
+                f"{other.target} and {task.target} are both named {task.name!r}; a server keeps one TaskDef of a name. "
+                f"Give one of them another name"
+            )
+
+
+def _expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
+    """Compare tasks with what else their module declares itself."""
+    from perago.tasks.load import module_tasks
+
+    name, names = target.partition(":")[0], {task.name for task in tasks}
+    own = [task for task in module_tasks(sys.modules[name]).values() if task.fn.__module__ == name]
+    expect_names_of_their_own([*(other for other in own if other.name in names), *tasks])
 
 
 def find_modules_here() -> None:

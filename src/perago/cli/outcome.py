@@ -12,7 +12,7 @@ import click
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
 from perago.cli.job import Job
-from perago.cli.output import note, print_json, reason_within
+from perago.cli.output import note, print_json, reason_within, result_on_stdout
 from perago.cli.watch import Watch, place_in_body
 from perago.engines.local import LocalRun
 from perago.errors import StoreError
@@ -64,10 +64,11 @@ class Outcome:
 
     def print(self, arguments: RunArguments) -> None:
         """Tell it; with `--json` as one object."""
-        if arguments.as_json:
-            print_json(self.as_object())
-        elif self.result.output is not None:
-            print_json(self.result.output["result"])
+        with result_on_stdout():  # the run is recorded, and ended as it did whoever reads
+            if arguments.as_json:
+                print_json(self.as_object())
+            elif self.result.output is not None:
+                print_json(self.result.output["result"])
         if self.exit_code == DONE:
             self._tell_success(arguments)
         else:
@@ -125,7 +126,7 @@ class Outcome:
         if self.kept is not None:
             note(f"Its workspace was kept: {self.kept}")
         tries = f" after {self.tries} tries" if self.tries > 1 else ""
-        if self.exit_code == FENCE_REFUSED:
+        if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
             note(f"Run {self.run_id} ended{tries}.")
             return
         note(f"Run {self.run_id} ended{tries}. Its next try, from the same input, is")

@@ -9,12 +9,15 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 import click
 
 MIN_WRAP_COLUMNS = 20
+
+_STDOUT = 1
+_STDERR = 2
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
@@ -22,6 +25,47 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 def print_json(value: Any) -> None:
     """A value on stdout, indented."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def result_on_stdout() -> Iterator[None]:
+    """For printing what came of something that is done: where stdout is closed or full, that is told, no failure."""
+    if sys.stdout is None:
+        note("warning: stdout is closed; what came of it is not printed")
+        yield
+        return
+    try:
+        yield
+    except OSError as exc:
+        note(f"warning: what came of it could not be printed on stdout: {exc.strerror}")
+        _drop_stdout()
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """What a task's code prints goes to stderr, what it starts likewise: stdout is for the result."""
+    _flush_stdout()
+    saved = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush_stdout()
+        os.dup2(saved, _STDOUT)
+        os.close(saved)
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _drop_stdout() -> None:
+    """Python writes what is left in the stream's buffer when it ends, and would fail at that with a code of its own."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
 
 
 def note(text: str) -> None:

@@ -11,7 +11,7 @@ from perago.attempt.free import run_workspace_free_task_attempt
 from perago.cli.address import Address
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job, run_config
 from perago.cli.loading import load_task
@@ -40,7 +40,8 @@ def replay(arguments: RunArguments) -> int:
     assert arguments.module is not None, "checked before"
     task = load_task(arguments.module)
     config = run_config(arguments, arguments.module)
-    recorded = _recorded(arguments, task, config)
+    with nothing_begun():
+        recorded = _recorded(arguments, task, config)
     note(_beginning(recorded))
     job = Job(
         task=task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,8 @@ def head_of(repository: Repository, branch: str, address: Address) -> str:
         return head
     branches = repository.branches()
     there = f"it has {', '.join(map(repr, branches))}" if branches else "it has none yet"
+    importing = shlex.join(["perago", "import", "DIR", "--repo", address.argument, "--branch", branch])
     raise BranchNotFoundError(
         f"repository {address.argument} has no branch {branch!r}; {there}. Make it from a directory with "
-        f"`perago import DIR --repo {address.argument} --branch {branch}`, or from a commit with "
-        f"`{address.branch_from_commit(branch)}`"
+        f"`{importing}`, or from a commit with `{address.branch_from_commit(branch)}`"
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from perago.cli.arguments import RunArguments, finite
+from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option
 
 
@@ -27,6 +29,7 @@ from perago.cli.output import json_option
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
     help="How long a body may take.  [default: the task's own]",
 )
 @click.option("--workspace-root", metavar="DIR", help="Where the workspace is made.  [default: PERAGO_WORKSPACE_ROOT]")
@@ -47,8 +50,6 @@ def command(**given: Any) -> int:
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository. Ctrl-C
     cancels the body and cleans up; a second one ends at once.
     """
-    from perago.cli.arguments import RunArguments
-
     arguments = RunArguments(**given)
     arguments.check()
     from perago.cli.job import prepare, prepare_resume
@@ -57,7 +58,8 @@ def command(**given: Any) -> int:
         from perago.cli.replay import replay
 
         return replay(arguments)
-    job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
+    with nothing_begun():
+        job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
     if arguments.dry_run:
         from perago.cli.rehearsal import rehearse
 

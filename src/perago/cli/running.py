@@ -20,13 +20,13 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_workspace_task_attempt
 from perago.cli.arguments import RunArguments
-from perago.cli.failure import wants_traceback
+from perago.cli.failure import nothing_begun, wants_traceback
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
 from perago.cli.observed import ObservedTry, observed_try
 from perago.cli.outcome import Outcome
-from perago.cli.output import printable_lines, reason_within
+from perago.cli.output import printable_lines, reason_within, stdout_to_stderr
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
@@ -45,9 +45,6 @@ from perago.workspace import janitor
 GRACE_SECONDS = 2.0
 """How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
 
-_STDOUT = 1
-_STDERR = 2
-
 
 def run_job(job: Job, arguments: RunArguments) -> int:
     """Do a job and tell what came of it; returns the exit code."""
@@ -58,9 +55,11 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
         telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
-        repository = _open(job, stack, watch)
+        with nothing_begun():
+            repository = _open(job, stack, watch)
         sweep_leftovers(job, repository, watch)
-        run, input_data = job.begin()
+        with nothing_begun():
+            run, input_data = job.begin()
         stack.enter_context(run)
         watch.line(_beginning(job, run))
         try:
@@ -176,18 +175,11 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -
 @contextmanager
 def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
     """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
-    if not arguments.debug or sys.stdout.isatty():
+    if not arguments.debug or (sys.stdout is not None and sys.stdout.isatty()):
         yield
         return
-    sys.stdout.flush()
-    saved = os.dup(_STDOUT)
-    os.dup2(_STDERR, _STDOUT)
-    try:
+    with stdout_to_stderr():
         yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(saved, _STDOUT)
-        os.close(saved)
 
 
 def _open(job: Job, stack: ExitStack, watch: Watch) -> Repository | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perago.cli.address import Address
+from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, terminal_columns
 from perago.cli.repository import parse_address
 from perago.cli.state import local_engine
@@ -35,12 +37,8 @@ _SHORT = 12
 @json_option
 def command(repo: str | None, limit: int, as_json: bool) -> None:
     """List recorded runs: running, COMPLETED, FAILED, CANCELED or killed, from which input to which output."""
-    address: Address | None = None
-    if repo is not None:
-        address = parse_address(repo)
-        with address.open():  # raises where it is no repository, which has no runs either
-            pass
-    shown = list(itertools.islice(local_engine(address).runs(), limit + 1))
+    with nothing_begun():
+        shown = list(itertools.islice(_summaries(repo), limit + 1))
     if as_json:
         print_json([as_object(summary) for summary in shown[:limit]])
         return
@@ -52,6 +50,15 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
             click.echo(shorten(line, columns))
     if len(shown) > limit:
         note(f"There are older runs; -n {limit * 5} shows more of them.")
+
+
+def _summaries(repo: str | None) -> Iterator[RunSummary]:
+    address: Address | None = None
+    if repo is not None:
+        address = parse_address(repo)
+        with address.open():  # raises where it is no repository, which has no runs either
+            pass
+    yield from local_engine(address).runs()
 
 
 def _nothing_to_show(repo: str | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perago.cli.conductor import open_conductor
-from perago.cli.failure import DONE, INTERRUPTED
+from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
 from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
 from perago.cli.output import printable_lines
@@ -185,7 +185,7 @@ def _opened(repo: str) -> Path:
             f"--repo takes the path of a bare git repository, not {repo!r}; leave it out for the lakeFS server of the "
             f"settings: each task's input names its repository there"
         )
-    with address.open():
+    with nothing_begun(), address.open():
         return address.path
 
 

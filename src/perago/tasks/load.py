@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
+import pydantic
+from pydantic import ValidationError
+
 from perago.errors import TaskDefinitionError
 from perago.redaction import mask_text
 from perago.tasks.declare import TaskDefinition, task_of
+from perago.tasks.params import describe_arguments
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _TARGET = re.compile(rf"(?P<module>{_DOTTED})(?::(?P<function>{_DOTTED}))?")
 _SHOWN = 5
+_LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
 
 
 def load_module_task(module_target: str) -> TaskDefinition:
@@ -163,10 +170,22 @@ def _no_module(name: str, missing: str) -> TaskDefinitionError:
 
 
 def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
+    if isinstance(exc, ValidationError):
+        return TaskDefinitionError(
+            f"module {name!r} is there, but importing it failed at {_place_of(exc)}: {exc.title}(...) is given what it "
+            f"does not take: {mask_text(describe_arguments(exc))}. Mend it there"
+        )
     what = f"{type(exc).__name__}: {mask_text(str(exc))}" if str(exc) else type(exc).__name__
     return TaskDefinitionError(
         f"module {name!r} is there, but importing it failed: {what}; try `python -c 'import {name}'`"
     )
+
+
+def _place_of(exc: BaseException) -> str:
+    """The line of the module that led to an error, not that of a library it called."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
 
 
 def _cwd() -> str:

@@ -78,6 +78,17 @@ def describe_faults(error: ValidationError, root: str) -> str:
     return _joined([_describe(fault, root) for fault in details])
 
 
+def describe_arguments(error: ValidationError) -> str:
+    """All faults of the arguments that somebody wrote in code, as one line: `timeout.seconds: Input should be …; …`."""
+    words = {"missing": "is missing", "extra_forbidden": "there is no such argument"}
+    told = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        said = words.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        path = ".".join(map(str, fault["loc"]))
+        told.append(f"{path}: {said}" if path else said)
+    return _joined(told)
+
+
 def _result_model(task: TaskDefinition, raw: object) -> BaseModel:
     model = task.output_model
     if not isinstance(raw, BaseModel):

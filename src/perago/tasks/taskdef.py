@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import uuid
 import warnings
@@ -68,10 +69,13 @@ def write_taskdef(task: TaskDefinition, output: str | PathLike[str]) -> Path:
     """
     path = Path(output)
     if path.suffix != ".json":
+        example = path.with_suffix(".json") if path.suffix and not path.is_dir() else path / f"{task.name}.json"
         raise TaskDefinitionError(
             f"cannot write the TaskDef of task {task.name!r} to {str(path)!r}: give a file whose name ends in .json, "
-            f"such as {str(path / 'features.build.json')!r}"
+            f"such as {str(example)!r}"
         )
+    if path.is_dir():  # renaming over it would fail with the name of a temporary file
+        raise IsADirectoryError(errno.EISDIR, "it is a directory; give the name of a file in it", str(path))
     text = json.dumps(build_taskdef(task), indent=2, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_whole(path, text)

@@ -18,7 +18,7 @@ def lay_out(files: Tree, target: Path) -> None:
     Raises:
         WorkspaceStorageError: the disk refused.
     """
-    with storage_errors("cannot lay out the workspace in", target):
+    with storage_errors("cannot lay out the files in", target):
         for path, blob in files.items():
             file = target / path
             file.parent.mkdir(parents=True, exist_ok=True)

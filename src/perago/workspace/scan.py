@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceError
-from perago.names import name_fault, show_name
+from perago.names import FOR_TASKS, Words, name_fault, show_name
 from perago.workspace.patterns import Selection
 from perago.workspace.storage import storage_error
 
@@ -71,7 +71,7 @@ def listed(items: list[str], total: int) -> str:
     return f"{shown}; and {more} more" if more else shown
 
 
-def scan(root: Path, selection: Selection) -> Scan:
+def scan(root: Path, selection: Selection, words: Words = FOR_TASKS) -> Scan:
     """Look at everything selected below `root`. What is not selected is counted, whatever it is, and not looked at.
 
     A symbolic link to a directory counts as a directory here: it is refused where selected files could lie below it.
@@ -81,21 +81,20 @@ def scan(root: Path, selection: Selection) -> Scan:
         WorkspaceContentError: symbolic links, sockets, fifos, devices, what cannot be read; or the root is gone.
         WorkspaceStorageError: the disk failed.
     """
-    walk = _Walk(os.fspath(root), selection)
+    walk = _Walk(os.fspath(root), selection, words)
     try:
         is_directory = stat.S_ISDIR(os.lstat(root).st_mode)
     except FileNotFoundError:
         is_directory = False
     except OSError as exc:
-        raise storage_error(exc, "cannot look at workspace", root) from exc
+        raise storage_error(exc, f"cannot look at {words.place}", root, words) from exc
     if not is_directory:
         raise WorkspaceContentError(
-            f"the workspace directory {os.fspath(root)!a} is no longer there, or no longer a directory; the task may "
-            f"empty it, but must leave the directory itself"
+            f"{words.place} {os.fspath(root)!a} is no longer there, or no longer a directory; {words.keep}"
         )
     while walk.pending:
         walk.look_into(walk.pending.pop())
-    walk.faults.raise_if_any()
+    walk.faults.raise_if_any(words)
     walk.count_left_out()
     return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count, walk.left_out_more)
 
@@ -117,22 +116,22 @@ class _Faults:
         self.names += 1
         self.add(path, fault)
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, words: Words) -> None:
         if not self.total:
             return
         only_names = self.names == self.total
         error: type[WorkspaceError] = ObjectNameError if only_names else WorkspaceContentError
         mend = "rename them" if only_names else "leave regular files that can be read, under names that can be stored,"
         raise error(
-            f"the workspace holds what cannot be stored: {listed(self.shown, self.total)}. In the task, {mend} or "
-            f"remove them, or keep them out with the workspace's include and exclude patterns"
+            f"{words.place} holds what cannot be stored: {listed(self.shown, self.total)}. "
+            f"{words.where}, {mend} or remove them, or {words.leave_out('them')}"
         )
 
 
 class _Walk:
     """A scan under way."""
 
-    def __init__(self, root: str, selection: Selection) -> None:
+    def __init__(self, root: str, selection: Selection, words: Words) -> None:
         self.pending = [""]
         self.files: dict[str, FileStat] = {}
         self.directories: list[str] = []
@@ -143,6 +142,7 @@ class _Walk:
         self._not_entered: list[str] = []
         self._root = root
         self._selection = selection
+        self._words = words
 
     def look_into(self, directory: str) -> None:
         """Take down one directory's entries; `directory` is "" for the root."""
@@ -157,7 +157,7 @@ class _Walk:
             self.faults.add(directory or ".", "is a directory that cannot be read")
         except OSError as exc:
             if exc.errno != errno.ENAMETOOLONG:
-                raise storage_error(exc, "cannot read directory", self._path(directory)) from exc
+                raise storage_error(exc, "cannot read directory", self._path(directory), self._words) from exc
             self.faults.add_name(directory, "has a path that is too long for this system")
 
     def count_left_out(self) -> None:

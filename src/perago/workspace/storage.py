@@ -12,45 +12,48 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
+from perago.names import FOR_TASKS, Words
 
 OWNER_ONLY = 0o600
 OWNER_ONLY_DIRECTORY = 0o700
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _MENDS = {
-    errno.ENOSPC: "free some space, or put the workspace root on a larger disk",
-    errno.EDQUOT: "the user's quota is used up: free some space, or put the workspace root on another disk",
-    errno.EROFS: "put the workspace root on a file system that can be written",
-    errno.EACCES: "give this user permission to write there, or choose another workspace root",
-    errno.EPERM: "give this user permission to write there, or choose another workspace root",
+    errno.ENOSPC: "free some space, or put the {root} on a larger disk",
+    errno.EDQUOT: "the user's quota is used up: free some space, or put the {root} on another disk",
+    errno.EROFS: "put the {root} on a file system that can be written",
+    errno.EACCES: "give this user permission to write there, or choose another {root}",
+    errno.EPERM: "give this user permission to write there, or choose another {root}",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the machine has too many open files: raise its limit",
-    errno.ENAMETOOLONG: "choose a workspace root with a shorter path",
-    errno.ENOTDIR: "a file is in the way of a directory: remove it, or choose another workspace root",
-    errno.EEXIST: "something else is in the way: remove it, or choose another workspace root",
+    errno.ENAMETOOLONG: "choose a {root} with a shorter path",
+    errno.ENOTDIR: "a file is in the way of a directory: remove it, or choose another {root}",
+    errno.EEXIST: "something else is in the way: remove it, or choose another {root}",
     errno.EIO: "the disk is failing: look at the system's log",
 }
-_OTHER_MEND = "look at the disk under the workspace root"
+_OTHER_MEND = "look at the disk under the {root}"
 
 
-def storage_error(exc: OSError, doing: str, path: str | os.PathLike[str]) -> WorkspaceStorageError:
+def storage_error(
+    exc: OSError, doing: str, path: str | os.PathLike[str], words: Words = FOR_TASKS
+) -> WorkspaceStorageError:
     """Translate what the operating system refused.
 
     Args:
         doing: what could not be done to `path`, as in "cannot write the manifest".
     """
     why = exc.strerror or type(exc).__name__
-    mend = _MENDS.get(exc.errno or 0, _OTHER_MEND)
+    mend = _MENDS.get(exc.errno or 0, _OTHER_MEND).format(root=words.root)
     return WorkspaceStorageError(f"{doing} {os.fspath(path)!a}: {why}; {mend}")
 
 
 @contextmanager
-def storage_errors(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
+def storage_errors(doing: str, path: str | os.PathLike[str], words: Words = FOR_TASKS) -> Iterator[None]:
     """Run a block whose `OSError`s become `WorkspaceStorageError`s that name `path`."""
     try:
         yield
     except OSError as exc:
-        raise storage_error(exc, doing, path) from exc
+        raise storage_error(exc, doing, path, words) from exc
 
 
 @contextmanager

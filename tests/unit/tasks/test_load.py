@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import textwrap
 import traceback
 
@@ -222,6 +223,31 @@ def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
         load_module_task(module)
     assert isinstance(caught.value.__cause__, error)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "WorkspaceSpec(prefix='a//b')",
+            "WorkspaceSpec(...) is given what it does not take: prefix: a prefix 'a//b' may",
+        ),
+        ("WorkspaceSpec(prefx='a')", "prefx: there is no such argument"),
+        (
+            "TimeoutPolicy(seconds=-1, policy='X')",
+            "policy: Input should be 'TIME_OUT_WF', 'RETRY' or 'ALERT_ONLY'; seconds: ",
+        ),
+        ("PublishBudget(observed_merge_p99_seconds=1)", "safety_margin_seconds: is missing; "),
+        ("ExecutionLimits(rate_limit_per_frequency=1)", "take: give rate_limit_frequency_in_seconds and"),
+    ],
+)
+def test_wrong_arguments_are_told_with_their_line_and_in_plain_words(write, code, said):
+    module = write(code=f"from perago import *\nmade = {code}\n")
+    fault = fault_of(module)
+    assert said in fault
+    assert re.search(rf"importing it failed at \S*{module}\.py, line {len(HEAD.splitlines()) + 2}: ", fault)
+    assert "validation error" not in fault
+    assert "https://" not in fault
 
 
 def test_a_secret_in_what_a_module_raises_is_masked(write):

@@ -267,6 +267,16 @@ def test_another_kind_of_file_is_refused_and_nothing_is_made(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "example"), [("x.txt", "x.json"), ("x", "x/{task}.json")])
+def test_another_kind_of_file_is_refused_with_a_path_that_can_be_written(tmp_path, name, example):
+    task = declare()
+    path = tmp_path / example.format(task=task.name)
+    with pytest.raises(TaskDefinitionError) as caught:
+        write_taskdef(task, tmp_path / name)
+    assert str(caught.value).endswith(f"such as {str(path)!r}")
+    assert write_taskdef(task, path) == path
+
+
 def test_what_cannot_be_built_leaves_the_file_as_it_is(tmp_path):
     (tmp_path / "t.json").write_text("old")
     with pytest.raises(TaskDefinitionError):
@@ -276,6 +286,7 @@ def test_what_cannot_be_built_leaves_the_file_as_it_is(tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path / "t.json").mkdir()
-    with pytest.raises(OSError, match=r"t\.json"):
+    with pytest.raises(IsADirectoryError, match="give the name of a file in it") as caught:
         write_taskdef(declare(), tmp_path / "t.json")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "t.json"), None)
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pygit2
 
 from perago.errors import BranchNotFoundError, HeadMovedError
-from perago.names import check_git_name
+from perago.names import FOR_EXPORT, FOR_IMPORT, check_git_name
 from perago.ports import Clock
 from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
@@ -79,6 +79,11 @@ def check_branch_name(branch: str) -> None:
     """
     if not pygit2.reference_is_valid_name(f"refs/heads/{branch}") or branch.startswith("-"):
         raise BranchNotFoundError(f"{branch!r} is no name for a branch; `git check-ref-format` says what is")
+    if branch == "HEAD":
+        raise BranchNotFoundError("'HEAD' is git's own name for what is checked out; give the branch another name")
+    if branch.startswith("refs/"):
+        name = branch.removeprefix("refs/").removeprefix("heads/")
+        raise BranchNotFoundError(f"{branch!r} is the name of a reference; give the branch by its name alone: {name!r}")
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,9 @@ class Import:
             HeadMovedError: the branch moved again and again.
         """
         check_branch_name(branch)
-        paths = sorted(scan(source, Selection(spec.include, spec.exclude)).files)
+        paths = sorted(scan(source, Selection(spec.include, spec.exclude), FOR_IMPORT).files)
         for path in paths:
-            check_git_name(spec.root + path)
+            check_git_name(spec.root + path, FOR_IMPORT)
         present = self._present(self.repository.find_branch_head(branch), spec)
         progress.total_files = len(paths)
         uploaded = self._upload(source, paths, present, progress)
@@ -172,9 +177,9 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
         WorkspaceStorageError: the directory is not empty, or cannot be written.
     """
     commit = repository.input_commit(ref)
-    layout = plan_layout(repository, str(commit.id), spec, may_be_missing=False)
+    layout = plan_layout(repository, str(commit.id), spec, may_be_missing=False, words=FOR_EXPORT)
     with empty_directory(target):
-        check_layout(layout, target)
+        check_layout(layout, target, FOR_EXPORT)
         progress.total_files = len(layout.files)
-        lay_out(repository, layout, target, progress)
+        lay_out(repository, layout, target, progress, FOR_EXPORT)
     return len(layout.files)

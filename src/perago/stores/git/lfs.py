@@ -21,7 +21,7 @@ from perago.errors import StoreError, WorkspaceContentError
 from perago.ports import SystemClock
 from perago.stores.git.files import make_directories, write_all
 from perago.stores.git.flock import acquire
-from perago.stores.git.repository import storage_error, translated
+from perago.stores.git.repository import git_command, storage_error, translated
 from perago.workspace.reading import read_chunks
 from perago.workspace.storage import sync_directory
 
@@ -256,7 +256,8 @@ class LfsStore:
         repository = self.root.parent
         return (
             f"the content of {path} is not in repository {repository}: object sha256:{pointer.sha256} "
-            f"({pointer.size} bytes) is missing. Fetch it with `git -C {repository} lfs fetch --all`, or copy "
+            f"({pointer.size} bytes) is missing. Fetch it with "
+            f"{git_command(repository, 'lfs', 'fetch', '--all')}, or copy "
             f"{self.path_of(pointer.sha256).relative_to(repository)} from a repository that has it"
         )
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
-from perago.names import check_git_name, check_object_names, show_name
+from perago.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
 from perago.spec import WorkspaceSpec
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import Repository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
@@ -29,7 +29,9 @@ class Layout:
     files: tuple[tuple[str, Leaf], ...]
 
 
-def plan_layout(repository: Repository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool) -> Layout:
+def plan_layout(
+    repository: Repository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool, words: Words = FOR_TASKS
+) -> Layout:
     """List what is to be laid out, and judge every name, before anything is written.
 
     Args:
@@ -47,28 +49,30 @@ def plan_layout(repository: Repository, commit_id: str, spec: WorkspaceSpec, *, 
     if root is None or not root.is_directory:
         raise PrefixNotFoundError(
             f"commit {commit_id[:12]} of {repository.path} has no directory {spec.prefix!r}. Give a prefix that it "
-            f"has; `git -C {repository.path} ls-tree -d -r --name-only {commit_id[:12]}` lists them"
+            f"has; {git_command(repository.path, 'ls-tree', '-d', '-r', '--name-only', commit_id[:12])} lists them"
         )
     selection = Selection(spec.include, spec.exclude)
     found = walk(reader, root.id, enters=selection.enters)
     files = sorted((path, leaf) for path, leaf in found if selection.selects(path))
     for path, leaf in files:
-        _check_kind(spec.root + path, leaf)
+        _check_kind(spec.root + path, leaf, words)
     return Layout(tuple(files))
 
 
-def check_layout(layout: Layout, target: Path) -> None:
+def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:
     """Refuse names that the target's file system could not take, or that lead out of it.
 
     Raises:
         ObjectNameError
     """
     for path, _ in layout.files:
-        check_git_name(path)
-    check_object_names((path for path, _ in layout.files), probe_folding(target))
+        check_git_name(path, words)
+    check_object_names((path for path, _ in layout.files), probe_folding(target), words)
 
 
-def lay_out(repository: Repository, layout: Layout, target: Path, progress: Progress) -> dict[str, str]:
+def lay_out(
+    repository: Repository, layout: Layout, target: Path, progress: Progress, words: Words = FOR_TASKS
+) -> dict[str, str]:
     """Write the files below an existing, empty directory.
 
     Returns:
@@ -77,7 +81,7 @@ def lay_out(repository: Repository, layout: Layout, target: Path, progress: Prog
     reader, lfs = ObjectReader(repository), LfsStore(repository.path)
     digests: dict[str, str] = {}
     large: list[tuple[str, Leaf, Pointer]] = []
-    with storage_errors("cannot lay out the workspace in", target):
+    with storage_errors("cannot lay out the files in", target, words):
         make_directories(target, (path for path, _ in layout.files))
         for path, leaf in layout.files:
             data = reader.blob(leaf.id)
@@ -101,12 +105,12 @@ def _leads_through_a_file(reader: ObjectReader, tree_id: str, root: str) -> bool
     return any(before.leaf("/".join(segments[:length])) is not None for length in range(1, len(segments)))
 
 
-def _check_kind(path: str, leaf: Leaf) -> None:
+def _check_kind(path: str, leaf: Leaf, words: Words) -> None:
     if not leaf.is_file:
         kind = _KINDS.get(leaf.mode, f"an entry of mode {leaf.mode:o}")
         raise ObjectNameError(
-            f"{show_name(path)} is {kind}, and a workspace holds regular files only; replace it in the repository, "
-            f"or leave it out with the workspace's include and exclude patterns"
+            f"{show_name(path)} is {kind}, and regular files alone can be laid out; replace it in the repository, "
+            f"or {words.leave_out('it')}"
         )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from pygit2.enums import ObjectType
 
 from perago.errors import StoreError
-from perago.stores.git.repository import GIT_FAULTS, Repository, storage_error
+from perago.stores.git.repository import GIT_FAULTS, Repository, git_command, storage_error
 
 FILE = 0o100644
 EXECUTABLE = 0o100755
@@ -85,7 +85,7 @@ class ObjectReader:
         if found != kind:
             raise StoreError(
                 f"object {object_id} in {self._path} is no {kind.name.lower()}, as the tree above it says. "
-                f"Run `git -C {self._path} fsck`"
+                f"Run {git_command(self._path, 'fsck')}"
             )
         return data
 

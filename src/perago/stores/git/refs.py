@@ -18,6 +18,7 @@ from perago.stores.git.repository import (
     GIT_FAULTS,
     Repository,
     branch_ref,
+    git_command,
     storage_error,
     translated,
     while_directories_vanish,
@@ -158,7 +159,7 @@ class References:
         if head is None:
             raise BranchNotFoundError(
                 f"branch {branch!r} of {self.repository.path} was deleted while this attempt ran; nothing was "
-                f"published. Make it again with `git -C {self.repository.path} branch {branch} {expected}`"
+                f"published. Make it again with {git_command(self.repository.path, 'branch', branch, expected)}"
             )
         if head == expected:
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -86,19 +87,20 @@ class Repository:
         if not _FULL_ID.fullmatch(ref):
             raise RefNotFoundError(
                 f"input ref {ref!r} is no full commit id (40 lower-case hex digits). A branch, a tag or a short id may "
-                f"mean another commit tomorrow; resolve it first, with `git -C {self.path} rev-parse {ref}^{{commit}}`"
+                f"mean another commit tomorrow; resolve it first, with "
+                f"{git_command(self.path, 'rev-parse', f'{ref}^{{commit}}')}"
             )
         with translated(f"reading input ref {ref}", self.path):
             found = self.handle.get(ref)
         if found is None:
             raise RefNotFoundError(
                 f"repository {self.path} has no commit {ref}. Give the id of a commit in this repository; "
-                f"`git -C {self.path} log --all` lists them"
+                f"{git_command(self.path, 'log', '--all')} lists them"
             )
         if not isinstance(found, pygit2.Commit):
             raise RefNotFoundError(
                 f"input ref {ref} is a {found.type_str}, no commit. Give the id of the commit, "
-                f"as `git -C {self.path} rev-parse {ref}^{{commit}}` prints it"
+                f"as {git_command(self.path, 'rev-parse', f'{ref}^{{commit}}')} prints it"
             )
         return found
 
@@ -111,8 +113,9 @@ class Repository:
         head = self.find_branch_head(branch)
         if head is None:
             raise BranchNotFoundError(
-                f"repository {self.path} has no branch {branch!r}. Make it from a directory with `perago import DIR "
-                f"--repo {self.path} --branch {branch}`, or from a commit with `git -C {self.path} branch {branch} ID`"
+                f"repository {self.path} has no branch {branch!r}. Make it from a directory with "
+                f"{_import_command(self.path, branch)}, or from a commit with "
+                f"{git_command(self.path, 'branch', branch, 'ID')}"
             )
         return head
 
@@ -136,19 +139,28 @@ def branch_ref(branch: str) -> str:
     return sys.intern(f"refs/heads/{branch}")
 
 
+def git_command(repository: Path, *arguments: str) -> str:
+    """A command for a person to run in a repository, as a message has it: it can be pasted into a shell."""
+    return f"`{shlex.join(['git', '-C', str(repository), *arguments])}`"
+
+
+def _import_command(repository: Path, branch: str) -> str:
+    return f"`{shlex.join(['perago', 'import', 'DIR', '--repo', str(repository), '--branch', branch])}`"
+
+
 def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
     """What a fault of the disk or of libgit2 is to our callers."""
     said = str(exc) or type(exc).__name__
     is_disk = isinstance(exc, OSError) and exc.errno in _DISK_ERRNOS
     if is_disk or any(text in said for text in _DISK_TEXTS):
         return WorkspaceStorageError(
-            f"{doing}: the disk under {where} refused: {said}. Free space or mend the disk, then run the task again; "
+            f"{doing}: the disk under {where} refused: {said}. Free space or mend the disk, then try again; "
             f"nothing was published"
         )
     if (isinstance(exc, PermissionError)) or os.strerror(errno.EACCES) in said:
         return StoreError(f"{doing}: no permission in {where}: {said}. Give this user the right to read and write it")
     return StoreError(
-        f"{doing}: {where} could not be used: {said}. If this comes again, see what `git -C {where} fsck` says"
+        f"{doing}: {where} could not be used: {said}. If this comes again, see what {git_command(where, 'fsck')} says"
     )
 
 
@@ -180,7 +192,7 @@ def _open(path: Path) -> pygit2.Repository:
     pygit2.option(Option.SET_CACHE_MAX_SIZE, CACHE_BYTES)
     if not path.exists():
         raise RepositoryNotFoundError(
-            f"there is no repository at {path}. Make one with `perago import DIR --repo {path} --branch main`"
+            f"there is no repository at {path}. Make one with {_import_command(path, 'main')}"
         )
     try:
         # Without the flag libgit2 would take the repository of any directory above.
@@ -190,7 +202,7 @@ def _open(path: Path) -> pygit2.Repository:
     if not repository.is_bare:
         raise RepositoryNotFoundError(
             f"{path} is a repository with a work tree, which would not follow when its branch moves. Give a bare one: "
-            f"`git clone --bare {path} NEW.git`"
+            f"`git clone --bare {shlex.quote(str(path))} NEW.git`"
         )
     return repository
 
@@ -199,7 +211,7 @@ def _unopened(exc: Exception, path: Path) -> PeragoError:
     if "not owned by current user" in str(exc):
         return StoreError(
             f"repository {path} belongs to another user, and git refuses it. If you trust that user, run "
-            f"`git config --global --add safe.directory {path}`"
+            f"`git config --global --add safe.directory {shlex.quote(str(path.resolve()))}`"
         )
     if "repository not found" in str(exc).lower():
         return RepositoryNotFoundError(

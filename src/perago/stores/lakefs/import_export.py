@@ -10,7 +10,7 @@ from pathlib import Path
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
 from perago.http.parallel import in_thread
 from perago.models import Changes
-from perago.names import check_object_name, show_name
+from perago.names import FOR_IMPORT, check_object_name, show_name
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.by_hand import ByHand, Edit
 from perago.stores.lakefs.checksums import is_md5
@@ -57,11 +57,11 @@ class Import:
             WorkspaceError: the directory holds what cannot be stored; see `workspace.scan`.
             HeadMovedError: the branch moved again and again.
         """
-        files = await in_thread(scan, self.source, Selection(self.spec.include, self.spec.exclude))
+        files = await in_thread(scan, self.source, Selection(self.spec.include, self.spec.exclude), FOR_IMPORT)
         names = [self.spec.root + path for path in files.files]
         refuse_actions(names)
         for name in names:
-            check_object_name(name)
+            check_object_name(name, FOR_IMPORT)
         digests: dict[str, str] = {}
         for _ in range(_SWAPS):
             found = await self._client.find_branch(self.by_hand.repository, branch)

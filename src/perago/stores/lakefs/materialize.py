@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import PrefixNotFoundError
-from perago.names import check_object_names
+from perago.names import FOR_TASKS, Words, check_object_names
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.lakefs.download import Download
 from perago.stores.lakefs.listing import has_any, list_files
@@ -64,14 +64,14 @@ async def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *
     )
 
 
-def check_layout(layout: Layout, target: Path) -> None:
+def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:
     """Refuse names that the target's file system could not take, or that lead out of it.
 
     Raises:
         ObjectNameError
     """
     start = len(layout.root)
-    check_object_names((stats.path[start:] for stats in layout.files), probe_folding(target))
+    check_object_names((stats.path[start:] for stats in layout.files), probe_folding(target), words)
 
 
 def lay_out(
@@ -80,6 +80,7 @@ def lay_out(
     target: Path,
     done: Callable[[int], None],
     hit: Callable[[], None] = lambda: None,
+    words: Words = FOR_TASKS,
 ) -> dict[str, str]:
     """Write the files below an existing, empty directory: from the host's cache, else from the server.
 
@@ -96,7 +97,7 @@ def lay_out(
     """
     digests: dict[str, str] = {}
     start = len(layout.root)
-    with storage_errors("cannot lay out the workspace in", target):
+    with storage_errors("cannot lay out the files in", target, words):
         make_directories(target, (stats.path[start:] for stats in layout.files))
         missing = list(layout.files)
         if transfer.cache is not None:

@@ -9,6 +9,7 @@ from perago.errors import RepositoryNotFoundError
 from perago.findings import Finding
 from perago.history import History
 from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.names import FOR_EXPORT
 from perago.ports import FileDigests, Phase, WorkspaceStore
 from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
@@ -154,8 +155,8 @@ class LakeFSRepository:
         transfer, layout = self._connection.run(self._plan_export(ref, spec))
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
         with empty_directory(target):
-            check_layout(layout, target)
-            lay_out(transfer, layout, target, progress.add)
+            check_layout(layout, target, FOR_EXPORT)
+            lay_out(transfer, layout, target, progress.add, words=FOR_EXPORT)
         return len(layout.files)
 
     def check_fence(self, branch: str) -> FenceReport:

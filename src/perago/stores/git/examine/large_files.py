@@ -13,7 +13,7 @@ from pathlib import Path
 from perago.findings import Finding, Kind
 from perago.stores.git.examine.reachable import Place, Reachable
 from perago.stores.git.lfs import LfsStore
-from perago.stores.git.repository import translated
+from perago.stores.git.repository import git_command, translated
 from perago.workspace.reading import read_chunks
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -60,8 +60,8 @@ def _needed(store: LfsStore, place: Place, *, deep: bool) -> Iterator[Finding]:
         yield Finding(
             kind=Kind.MISSING_LARGE_FILE,
             what=what,
-            why=f"its content, {pointer.size} bytes, is not at {file}. Fetch it with `git -C {repository} lfs fetch "
-            f"--all`, or copy that file from a repository that has it",
+            why=f"its content, {pointer.size} bytes, is not at {file}. Fetch it with "
+            f"{git_command(repository, 'lfs', 'fetch', '--all')}, or copy that file from a repository that has it",
             size=pointer.size,
         )
         return

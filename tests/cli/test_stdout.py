@@ -1,0 +1,88 @@
+"""Stdout is for the result: nothing else gets there, and where it is closed or full, the outcome stays what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+
+REPO = ("--repo", "data.git", "--branch", "main")
+NOISY = """
+import os
+import subprocess
+print("from Python")
+os.system("echo from a shell")
+from cli_single import single
+"""
+
+
+@pytest.fixture
+def noisy(repository):
+    (repository.path / "noisy.py").write_text(NOISY)
+    return repository
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "noisy:single", *REPO),
+        ("run", "noisy:single", *REPO, "--debug"),
+        ("run", "noisy:single", *REPO, "--dry-run"),
+        ("check", "noisy:single", "--json"),
+        ("extract", "noisy:single", "-o", "x.json", "--json"),
+    ],
+)
+def test_what_a_module_prints_when_it_is_loaded_goes_to_stderr(noisy, command):
+    said = noisy.run(*command)
+    assert said.code == 0
+    assert isinstance(json.loads(said.out), dict)
+    assert "from Python" in said.err
+    assert "from a shell" in said.err
+
+
+def test_what_a_module_prints_when_it_is_loaded_in_this_process_goes_to_stderr(noisy, perago):
+    said = perago("check", "noisy:single", "--json")
+    assert said.json["tasks"][0]["name"] == "single"
+    assert "from Python" in said.err
+
+
+def _gone() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+@pytest.mark.parametrize(
+    ("stdout", "reason"),
+    [(_gone, "Broken pipe"), (lambda: os.open("/dev/full", os.O_WRONLY), "No space left on device")],
+    ids=["gone", "full"],
+)
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_run_is_what_it_came_to_wherever_its_result_goes(repository, stdout, reason, more):
+    write = stdout()
+    try:
+        said = repository.run("run", "cli_bodies:write", *REPO, *more, stdout=write)
+        failed = repository.run("run", "cli_bodies:fail", *REPO, *more, stdout=write)
+        imported = repository.run("import", "source/in", "--repo", "data.git", *more, stdout=write)
+    finally:
+        os.close(write)
+    assert said.code == 0
+    assert reason in said.err
+    assert f"Published commit {repository.head('main~1')} on branch main." in said.err
+    assert failed.code == 1
+    assert "error: task fail failed: not today" in failed.err
+    assert imported.code == 0
+    assert reason in imported.err
+
+
+def test_a_closed_stdout_is_told_and_no_other_file_takes_its_place(repository):
+    command = "exec perago run cli_bodies:write --repo data.git --branch main >&-"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=repository.path, env=repository.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "stdout is closed" in done.stderr
+    assert f"Published commit {repository.head()} on branch main." in done.stderr
+    assert repository.git("fsck", "--strict") == ""
