@@ -493,7 +493,7 @@ def test_a_result_whose_heartbeat_is_still_in_flight_is_kept_too(supervise, mode
 def test_what_was_given_back_at_the_end_is_not_reported_beside_it(supervise):
     engine = CountsReports()
     with supervise(engine=engine, mode="thread") as worker:
-        name = worker.schedule("light.sleep", {"seconds": 2})
+        name = worker.schedule("light.sleep", {"seconds": 0.7})  # so short that its report needs no fence
         task_id = worker.in_body(name)
         worker.supervisor.drain()
         worker.supervisor.abandon()
