@@ -133,6 +133,19 @@ def test_with_json_the_whole_log_is_on_stdout_too(flow, start):
     assert worker.told() == ""
 
 
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_with_json_stdout_holds_the_log_alone_whatever_bodies_print(flow, start, mode):
+    with start("--json", "--execution-mode", mode, modules=(f"{MODULE}:print_it",)) as worker:
+        worker.wait_ready()
+        workflow = flow.start("light.print", {"text": "somebody's noise"})
+        flow.completed(workflow)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    printed = [json.loads(line) for line in worker.output.read_text().splitlines()]
+    assert any(line.get("workflow") == workflow and line.get("status") == "COMPLETED" for line in printed)
+    assert worker.told().splitlines() == ["somebody's noise"] * 2
+
+
 def test_a_body_that_holds_the_interpreter_past_its_response_timeout_keeps_its_lease(flow, start):
     with start() as worker:
         worker.wait_ready()

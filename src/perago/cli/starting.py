@@ -15,7 +15,7 @@ from perago.cli.conductor import open_conductor
 from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
 from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
-from perago.cli.output import printable_lines
+from perago.cli.output import printable_lines, stdout_to_stderr
 from perago.cli.probes import probes_of
 from perago.cli.repository import parse_address
 from perago.cli.telemetry import open_telemetry, serve_health
@@ -43,6 +43,8 @@ from perago.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
+
+_STDOUT = 1
 
 MAX_SHOWN_DIFFERENCES = 40
 """Lines of a TaskDef's differences that are shown; `perago check --server` shows all."""
@@ -209,25 +211,19 @@ def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterato
     except OSError as exc:
         raise RuntimeConfigError(f"PERAGO_LOG_ROOT {config.log_root} cannot be used: {exc.strerror}") from exc
     file.setLevel(logging.INFO)
-    console = _json_console(worker_id) if as_json else _console_for_people()
-    rest = _Rest(file)
-    root = logging.getLogger()
-    levels = {name: logging.getLogger(name or None).level for name in LOG_LEVELS}
-    for name, level in LOG_LEVELS.items():
-        logging.getLogger(name or None).setLevel(level)
-    LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
-    handlers = ((LOGGER, file), (LOGGER, console), (root, rest))
-    for logger, handler in handlers:
-        logger.addHandler(handler)
-    try:
+    with ExitStack() as stack:
+        stack.callback(file.close)
+        console = stack.enter_context(_json_console(worker_id)) if as_json else _console_for_people()
+        for name, level in LOG_LEVELS.items():
+            logger = logging.getLogger(name or None)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(level)
+        LOGGER.propagate = False
+        LOGGER.setLevel(logging.INFO)
+        for logger, handler in ((LOGGER, file), (LOGGER, console), (logging.getLogger(), _Rest(file))):
+            stack.callback(logger.removeHandler, handler)
+            logger.addHandler(handler)
         yield
-    finally:
-        for logger, handler in handlers:
-            logger.removeHandler(handler)
-        for name, level in levels.items():
-            logging.getLogger(name or None).setLevel(level)
-        file.close()
 
 
 class _Rest(logging.Handler):
@@ -242,10 +238,13 @@ class _Rest(logging.Handler):
             self._file.handle(record)
 
 
-def _json_console(worker_id: str) -> logging.Handler:
-    console = logging.StreamHandler(sys.stdout)
-    console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
-    return console
+@contextmanager
+def _json_console(worker_id: str) -> Iterator[logging.Handler]:
+    """Stdout, for the log alone: what modules and bodies of this process print goes to stderr meanwhile."""
+    with os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8", errors="backslashreplace") as own, stdout_to_stderr():
+        console = logging.StreamHandler(own)
+        console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
+        yield console
 
 
 def _console_for_people() -> logging.Handler:

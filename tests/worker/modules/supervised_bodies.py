@@ -42,6 +42,14 @@ def echo(params: Params) -> Answer:
     return Answer(text=params.text, pid=os.getpid())
 
 
+@task(name="light.print", owner_email=OWNER)
+def print_it(params: Params) -> Answer:
+    """Prints the text, and has a process of its own print it too."""
+    print(params.text)
+    subprocess.run(["echo", params.text], check=True)
+    return Answer(text=params.text)
+
+
 @task(name="light.heed", owner_email=OWNER)
 def heed(params: Params, context: TaskContext) -> Answer:
     """Runs until it is cancelled, or the seconds are over; its path tells how it ended."""
