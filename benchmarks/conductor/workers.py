@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,16 +112,19 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """SIGTERM; what stays is killed: some leave processes behind."""
+        """SIGTERM; what stays is killed: some leave processes behind.
+
+        Those that clean up after the others, as multiprocessing has them, end by themselves when the others have.
+        """
         assert self._process is not None
         family = self.processes()
+        cleaners = [process for process in family if _cleans_up(process)]
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        _kill(process for process in family if process not in cleaners)
         self._process.wait()
+        _kill(psutil.wait_procs(cleaners, END_SECONDS)[1])
 
     def check(self) -> None:
         """See that it runs.
@@ -174,3 +177,15 @@ class Worker:
         )
         if done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))} failed: {done.stderr}")
+
+
+def _cleans_up(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return any("resource_tracker" in word for word in process.cmdline())
+    return False
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
