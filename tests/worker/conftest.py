@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,16 @@ import pytest
 from perago.attempt.body import BodyCall
 from perago.json_text import JsonObject
 from perago.models import AttemptIdentity
+from perago.stores.git import GitStore
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
 from perago.worker.body_process import BodyProcess
+from servers.conductor_api import ConductorApi
+
+sys.path.insert(0, str(Path(__file__).parent))
+from start_support import StartedWorker, TaskFlow
+from supervised import Supervised
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -63,6 +70,55 @@ class Bodies:
 def bodies(monkeypatch: pytest.MonkeyPatch) -> Bodies:
     monkeypatch.syspath_prepend(str(MODULES))
     return Bodies()
+
+
+@pytest.fixture
+def supervise(bodies: Bodies, tmp_path: Path) -> Callable[..., Supervised]:
+    """Makes workers on the in-memory engine; they begin when entered. Takes options of WorkerSettings."""
+    del bodies  # its modules can be imported now
+    return lambda **options: Supervised(tmp_path / "root", **options)
+
+
+@pytest.fixture(params=["process", "thread"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Of execution."""
+    return str(request.param)
+
+
+@pytest.fixture
+def flow(conductor: ConductorApi, bodies: Bodies) -> TaskFlow:
+    """The tasks of `supervised_bodies` on a real Conductor."""
+    del bodies
+    return TaskFlow(conductor, "supervised_bodies")
+
+
+@pytest.fixture
+def start(conductor_server: Any, tmp_path: Path, flow: TaskFlow) -> Iterator[Callable[..., StartedWorker]]:
+    """Makes workers for the flow's domain, on a repository of the test's; they begin when entered."""
+    made: list[StartedWorker] = []
+
+    def make(
+        *options: str,
+        modules: Sequence[str] = ("supervised_bodies",),
+        url: str | None = None,
+        directory: Path = tmp_path,
+        repository: Path | None = None,
+        **variables: str,
+    ) -> StartedWorker:
+        if repository is None:
+            repository = directory / "data.git"
+            (directory / "files").mkdir(parents=True, exist_ok=True)
+            (directory / "files" / "readme.txt").write_text("data")
+            GitStore.create(repository).import_directory(directory / "files", "main", "begin")
+        options = ("--domain", flow.domain, "--repo", str(repository), *options)
+        worker = StartedWorker(directory, url or conductor_server.api_url, list(modules), *options, **variables)
+        worker.repository = repository
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        worker.__exit__()
 
 
 @pytest.fixture(autouse=True)

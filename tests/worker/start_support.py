@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from perago.stores.git import GitStore
 from perago.tasks.load import load_module_tasks
 from perago.tasks.taskdef import build_taskdef
 from servers.conductor_api import ConductorApi, fresh, simple
@@ -162,3 +165,27 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> Non
     while not holds():
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
         time.sleep(0.02)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it is there, and no zombie."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def store_of(worker: StartedWorker) -> GitStore:
+    return GitStore(worker.repository)
+
+
+def workspace_of(worker: StartedWorker) -> dict[str, str]:
+    """The head of its repository's `main`, as a task's input."""
+    ref = store_of(worker).branch_head("main")
+    return {"repository": "data", "branch": "main", "refType": "commit", "ref": ref}
+
+
+def in_body(worker: StartedWorker, task_id: str) -> bool:
+    """Whether the task's body has told progress."""
+    slots = (worker.status()["worker"] or {"slots": []})["slots"]
+    return any(slot["job"] and slot["job"]["task_id"] == task_id and slot["job"]["progress"] for slot in slots)

@@ -1,4 +1,4 @@
-"""`perago start` on a real Conductor: at work, at its end, and what it refuses to start with."""
+"""`perago start` on a real Conductor: at work, and what it refuses to start with."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
 
-from perago.stores.git import GitStore
-
 sys.path.insert(0, str(Path(__file__).parent))
-from start_support import StartedWorker, TaskFlow, wait_for
+from start_support import TaskFlow, in_body, lives, store_of, wait_for, workspace_of
 
-from servers.faults import Delay, Refuse, Rule
 from servers.proxy import FaultProxy
 
 MODULE = "supervised_bodies"
@@ -28,33 +24,6 @@ ECHO = ("supervised_bodies:echo",)
 @pytest.fixture(autouse=True)
 def nothing_stays():
     """In the place of conftest's: a session's server is none of a test's."""
-
-
-@pytest.fixture
-def flow(conductor, bodies):
-    return TaskFlow(conductor, MODULE)
-
-
-@pytest.fixture
-def start(conductor_server, tmp_path, flow):
-    """Makes workers for the flow's domain, on a repository of the test's; they begin when entered."""
-    made = []
-
-    def make(*options, modules=(MODULE,), url=None, directory=tmp_path, repository=None, **variables):
-        if repository is None:
-            repository = directory / "data.git"
-            (directory / "files").mkdir(parents=True, exist_ok=True)
-            (directory / "files" / "readme.txt").write_text("data")
-            GitStore.create(repository).import_directory(directory / "files", "main", "begin")
-        options = ("--domain", flow.domain, "--repo", str(repository), *options)
-        worker = StartedWorker(directory, url or conductor_server.api_url, list(modules), *options, **variables)
-        worker.repository = repository
-        made.append(worker)
-        return worker
-
-    yield make
-    for worker in made:
-        worker.__exit__()
 
 
 def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow, start):
@@ -169,7 +138,7 @@ def test_a_terminated_workflow_ends_its_body_within_ten_seconds(flow, start, tmp
         body = psutil.Process(int(path.read_text()))
         began = time.monotonic()
         flow.api.terminate(workflow)
-        wait_for(lambda: not _lives(body), "the body's end", 10)
+        wait_for(lambda: not lives(body), "the body's end", 10)
         assert time.monotonic() - began < 10
         assert flow.completed(flow.start("light.echo", {"text": "again"}))["result"]["text"] == "again"
         assert flow.task(workflow)["status"] == "CANCELED"
@@ -179,7 +148,7 @@ def test_a_killed_publication_leaves_no_files(flow, start, tmp_path):
     with start() as worker:
         worker.wait_ready()
         path = tmp_path / "where"
-        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=_workspace(worker))
+        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=workspace_of(worker))
         wait_for(lambda: path.exists() and path.read_text() != "", "the body")
         workspace = Path(path.read_text())
         assert workspace.exists()
@@ -193,10 +162,10 @@ def test_a_killed_publication_leaves_no_files(flow, start, tmp_path):
 def test_a_workspace_task_publishes_and_completes_with_the_commit(flow, start):
     with start() as worker:
         worker.wait_ready()
-        before = _workspace(worker)
+        before = workspace_of(worker)
         output = flow.completed(flow.start("space.append", {"text": "one"}, workspace=before))
-        assert output["workspace"] == {**before, "ref": _store(worker).branch_head("main")}
-        entry = next(iter(_store(worker).log(output["workspace"]["ref"], 1)))
+        assert output["workspace"] == {**before, "ref": store_of(worker).branch_head("main")}
+        entry = next(iter(store_of(worker).log(output["workspace"]["ref"], 1)))
         assert entry.stamp.task == "space.append"
         assert entry.stamp.worker == worker.status()["worker"]["worker_id"]
 
@@ -206,10 +175,10 @@ def test_a_zombie_that_was_stopped_past_its_lease_changes_nothing(flow, start, t
     with start() as zombie:
         zombie.wait_ready()
         params = {"text": "once", "seconds": 4}
-        workflow = flow.start("space.append_on_a_short_lease", params, workspace=_workspace(zombie))
+        workflow = flow.start("space.append_on_a_short_lease", params, workspace=workspace_of(zombie))
         flow.wait_status(workflow, "IN_PROGRESS")
         first = flow.task(workflow)["taskId"]
-        wait_for(lambda: _in_body(zombie, first), "the body")
+        wait_for(lambda: in_body(zombie, first), "the body")
         family = [zombie.pid, *(child.pid for child in psutil.Process(zombie.pid).children(recursive=True))]
         for pid in family:
             os.kill(pid, signal.SIGSTOP)
@@ -222,187 +191,10 @@ def test_a_zombie_that_was_stopped_past_its_lease_changes_nothing(flow, start, t
             for pid in reversed(family):
                 os.kill(pid, signal.SIGCONT)
         wait_for(lambda: _is_idle(zombie), "the zombie to be through", 40)
-        assert _store(zombie).branch_head("main") == output["workspace"]["ref"]
+        assert store_of(zombie).branch_head("main") == output["workspace"]["ref"]
         assert _content(zombie, output["workspace"]["ref"]) == "once\n"
         assert flow.task(workflow)["status"] == "COMPLETED"
         assert not any(line.get("delivered") == "recorded" for line in zombie.lines())
-
-
-# ---------------------------------------------------------------- its end
-
-
-def test_sigterm_under_load_finishes_or_gives_back_every_task(flow, start, tmp_path):
-    with start("-j", "2", PERAGO_SHUTDOWN_FORCE_KILL_AFTER="2s") as worker:
-        worker.wait_ready()
-        long = [flow.start("light.stubborn", {"path": str(tmp_path / "pid")})]
-        wait_for((tmp_path / "pid").exists, "the long body")
-        short = [flow.start("light.heed", {"seconds": 0.3}) for _ in range(12)]
-        flow.completed(short[0])
-        began = time.monotonic()
-        family = psutil.Process(worker.pid).children(recursive=True)
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
-        assert time.monotonic() - began < 15
-        assert not [process for process in family if _lives(process)]
-    states = [flow.task(workflow)["status"] for workflow in long + short]
-    assert states[0] == "SCHEDULED"
-    assert set(states) <= {"COMPLETED", "SCHEDULED"}
-    given_back = [line for line in worker.lines() if line["message"].startswith("given back")]
-    assert any(line["workflow"] == long[0] for line in given_back)
-    for workflow in long + short:
-        if flow.task(workflow)["status"] == "SCHEDULED":
-            flow.api.terminate(workflow)
-
-
-def test_sigterm_while_tasks_come_along_with_reports_strands_none(flow, start):
-    """With one type of tasks, and many of them, slots take the next one with each report."""
-    with start("-j", "2", modules=(f"{MODULE}:echo",)) as worker:
-        worker.wait_ready()
-        workflows = [flow.start("light.echo", {"text": str(number)}) for number in range(40)]
-        wait_for(lambda: sum(_is_completed(flow, workflow) for workflow in workflows) >= 4, "the first of them")
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
-    states = Counter(flow.task(workflow)["status"] for workflow in workflows)
-    assert states["COMPLETED"] + states["SCHEDULED"] == len(workflows), states
-    for workflow in workflows:
-        if not _is_completed(flow, workflow):
-            flow.api.terminate(workflow)
-
-
-def test_a_poll_under_way_at_sigterm_is_finished_and_its_task_given_back(flow, start, conductor_server):
-    with (
-        FaultProxy(conductor_server.api_url.removesuffix("/api")) as proxy,
-        start(url=f"{proxy.url}/api", modules=(f"{MODULE}:echo",)) as worker,
-    ):
-        worker.wait_ready()
-        held = proxy.add(Rule(Delay(3.0), path="poll/batch"))
-        wait_for(lambda: held.fired, "a poll to be under way")
-        workflow = flow.start("light.echo", {"text": "late"})
-        flow.wait_status(workflow, "SCHEDULED")
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
-    task = flow.task(workflow)
-    assert (task["status"], task["pollCount"]) == ("SCHEDULED", 1)
-    flow.api.terminate(workflow)
-
-
-def test_a_second_signal_ends_at_once_and_leaves_no_process(flow, start, tmp_path):
-    with start() as worker:
-        worker.wait_ready()
-        path = tmp_path / "pid"
-        workflow = flow.start("light.stubborn", {"path": str(path)})
-        wait_for(path.exists, "the body")
-        family = psutil.Process(worker.pid).children(recursive=True)
-        worker.signal(signal.SIGTERM)
-        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
-        began = time.monotonic()
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(20) == 130
-        assert time.monotonic() - began < 8
-        assert not [process for process in family if _lives(process)]
-        flow.wait_status(workflow, "SCHEDULED", 5)
-        flow.api.terminate(workflow)
-
-
-@pytest.mark.parametrize("arrives", [True, False], ids=["the answer is late", "it never arrives"])
-def test_a_report_without_an_answer_delays_no_end_and_the_next_worker_sees_to_it(
-    flow, start, conductor_server, arrives
-):
-    with FaultProxy(conductor_server.api_url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
-        worker.wait_ready()
-        fault = Delay(600.0, answer=arrives)
-        held = door.add(Rule(fault, method="POST", path=r"/api/tasks(/update-v2)?$", times=None))
-        workflow = flow.start("light.echo", {"text": "slow"})
-        if arrives:
-            flow.wait_status(workflow, "COMPLETED")
-        wait_for(lambda: held.matched, "the report")
-        worker.signal(signal.SIGTERM)
-        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
-        began = time.monotonic()
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(60) == 130
-        assert time.monotonic() - began < 20
-        assert len(_kept_results(worker)) == 1
-    with start(modules=ECHO, repository=worker.repository) as following:
-        following.wait_ready()
-        assert flow.completed(workflow)["result"]["text"] == "slow"
-        wait_for(lambda: not _kept_results(following), "nothing to wait any more")
-    assert [task["retryCount"] for task in flow.api.tasks(workflow, "only")] == [0]
-
-
-@pytest.mark.parametrize("is_current", [True, False])
-def test_a_result_that_a_killed_worker_kept_is_delivered_or_found_void(flow, start, conductor_server, is_current):
-    with FaultProxy(conductor_server.api_url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
-        worker.wait_ready()
-        door.add(Rule(Refuse(503), method="POST", path=r"/api/tasks(/update-v2)?$", times=None))
-        workflow = flow.start("light.echo", {"text": "kept"})
-        wait_for(lambda: _kept_results(worker), "the result to be kept")
-        worker.signal(signal.SIGKILL)
-        worker.wait()
-    if not is_current:
-        flow.api.terminate(workflow)
-    with start(modules=ECHO, repository=worker.repository) as following:
-        following.wait_ready()
-        wait_for(lambda: not _kept_results(following), "nothing to wait any more")
-        (task,) = flow.api.tasks(workflow, "only")
-        assert (task["status"], task["pollCount"]) == ("COMPLETED" if is_current else "CANCELED", 1)
-        told = [line for line in following.lines() if "a result that waited is" in line["message"]]
-        assert [line["workflow"] for line in told] == [workflow]
-        assert ("recorded" if is_current else "void") in told[0]["message"]
-
-
-def test_an_idle_worker_ends_at_once_on_sigterm(start):
-    with start("-j", "2") as worker:
-        worker.wait_ready()
-        family = psutil.Process(worker.pid).children(recursive=True)
-        began = time.monotonic()
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(20) == 0
-        assert time.monotonic() - began < 5
-        assert not [process for process in family if _lives(process)]
-
-
-def test_a_supervisor_that_is_killed_takes_everything_with_it_and_the_next_one_cleans_up(flow, start, tmp_path):
-    with start() as worker:
-        worker.wait_ready()
-        path = tmp_path / "where"
-        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=_workspace(worker))
-        wait_for(lambda: path.exists() and path.read_text() != "", "the body")
-        workspace = Path(path.read_text())
-        family = psutil.Process(worker.pid).children(recursive=True)
-        worker.signal(signal.SIGKILL)
-        worker.wait()
-        wait_for(lambda: not [process for process in family if _lives(process)], "its processes to go", 10)
-        assert workspace.exists()
-        flow.api.terminate(workflow)
-        worker.start()
-        worker.wait_ready()
-        wait_for(lambda: not workspace.parent.exists(), "the sweep")
-
-
-def test_threads_end_in_good_order_too(flow, start):
-    with start("-j", "2", "--execution-mode", "thread", PERAGO_SHUTDOWN_FORCE_KILL_AFTER="20s") as worker:
-        worker.wait_ready()
-        workflow = flow.start("light.sleep_async", {"seconds": 3})
-        wait_for(lambda: _in_body(worker, flow.task(workflow)["taskId"]), "the body")
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
-        assert flow.task(workflow)["status"] == "COMPLETED"
-
-
-def test_a_thread_that_cannot_be_ended_is_given_back_and_the_process_ends_over_it(flow, start):
-    with start("--execution-mode", "thread") as worker:
-        worker.wait_ready()
-        workflow = flow.start("light.sleep", {"seconds": 600})
-        flow.wait_status(workflow, "IN_PROGRESS")
-        worker.signal(signal.SIGTERM)
-        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
-        began = time.monotonic()
-        worker.signal(signal.SIGTERM)
-        assert worker.wait(20) == 130
-        assert time.monotonic() - began < 10
-        flow.wait_status(workflow, "SCHEDULED", 5)
-        flow.api.terminate(workflow)
 
 
 # ---------------------------------------------------------------- what it refuses to start with
@@ -492,39 +284,10 @@ def test_status_shows_what_each_slot_does(flow, start):
 # ---------------------------------------------------------------- helpers
 
 
-def _kept_results(worker):
-    return list((worker.root / "supervisor" / "undelivered").glob("*.json"))
-
-
-def _lives(process):
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _store(worker):
-    return GitStore(worker.repository)
-
-
-def _workspace(worker):
-    ref = _store(worker).branch_head("main")
-    return {"repository": "data", "branch": "main", "refType": "commit", "ref": ref}
-
-
 def _content(worker, ref):
     directory = worker.logs / ref
-    _store(worker).export(ref, "/", directory)
+    store_of(worker).export(ref, "/", directory)
     return (directory / "lines.txt").read_text()
-
-
-def _in_body(worker, task_id):
-    slots = (worker.status()["worker"] or {"slots": []})["slots"]
-    return any(slot["job"] and slot["job"]["task_id"] == task_id and slot["job"]["progress"] for slot in slots)
-
-
-def _is_completed(flow, workflow):
-    return flow.task(workflow)["status"] == "COMPLETED"
 
 
 def _is_idle(worker):
