@@ -189,7 +189,8 @@ def test_a_thread_that_cannot_be_ended_is_given_back_and_the_process_ends_over_i
     with start("--execution-mode", "thread") as worker:
         worker.wait_ready()
         workflow = flow.start("light.sleep", {"seconds": 600})
-        flow.wait_status(workflow, "IN_PROGRESS")
+        # Not only handed out: what no slot has yet is given back, and the worker through at the first signal.
+        wait_for(lambda: in_body(worker, flow.task(workflow)["taskId"]), "the body")
         worker.signal(signal.SIGTERM)
         wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
         began = time.monotonic()
