@@ -279,14 +279,14 @@ def _failed_for_nobody(workflow) -> bool:
     """Whether a task failed as often as it may, or a join failed too soon, and nothing was refused.
 
     A join that Conductor 3.32 looks at between the failure of a task in the fork and its retry fails, and with it the
-    workflow, though the task has tries left.
+    workflow, though the task has tries left. And where a heartbeat of a stopped host comes in the moment in which its
+    last try times out, the workflow is TIMED_OUT, but that try RUNNING again, so that it is CANCELED with the workflow.
     """
     if workflow["status"] not in ("FAILED", "TIMED_OUT"):
         return False
     last = last_tries(workflow)
     too_soon = any(task.get("taskType") == "JOIN" and task["status"] == "FAILED" for task in workflow["tasks"])
-    failed = [task for task in last if task["status"] not in ("COMPLETED", "CANCELED")]
-    no_more = any(task.get("retryCount", 0) >= RETRIES for task in failed)
+    no_more = any(task["status"] != "COMPLETED" and task.get("retryCount", 0) >= RETRIES for task in last)
     return (no_more or too_soon) and not any(map(is_refused, last))
 
 

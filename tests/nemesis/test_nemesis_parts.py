@@ -109,6 +109,15 @@ def test_a_join_that_failed_too_soon_is_retried(workflows):
     workflows.api.retry.assert_called_once_with("w1")
 
 
+@pytest.mark.parametrize("status", ["TIMED_OUT", "CANCELED"])
+def test_a_last_try_that_timed_out_is_retried_also_where_a_late_heartbeat_had_it_cancelled(workflows, status):
+    last_try = {"referenceTaskName": "note_5", "status": status, "retryCount": RETRIES}
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {"workflowId": "w1", "status": "TIMED_OUT", "tasks": [last_try]}
+    workflows.look("b", meddle=False)
+    workflows.api.retry.assert_called_once_with("w1")
+
+
 CUT_SHORT = {"referenceTaskName": "note_1", "status": "CANCELED", "retryCount": 1}
 
 
