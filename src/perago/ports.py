@@ -165,7 +165,14 @@ class Lease(Protocol):
 
     @property
     def is_late(self) -> bool:
-        """Heartbeats are missing, so that the lease is soon lost: stop it, and hold the attempt anew."""
+        """Heartbeats are missing, so that the lease is soon lost; or it was let go. Stop it, and hold the attempt anew,
+        unless it `is_retrying`.
+        """
+        ...
+
+    @property
+    def is_retrying(self) -> bool:
+        """The engine did not take the last heartbeat, which is sent again soon: another lease could do no more."""
         ...
 
     @property
@@ -202,8 +209,12 @@ class WorkerEngine(Engine, Protocol):
         """
         ...
 
-    def hold(self, attempt: HandedOut) -> Lease:
-        """Keep an execution's lease."""
+    def hold(self, attempt: HandedOut, *, at_once: bool = False) -> Lease:
+        """Keep an execution's lease.
+
+        Args:
+            at_once: begin with a heartbeat, as others were missing.
+        """
         ...
 
     def give_back(self, attempt: HandedOut) -> bool:

@@ -21,6 +21,7 @@ _WORDS = (
     "|credentials?|authorization"
 )
 _SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
+_A_WORD = re.compile(_WORDS, re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Each pattern is tried at few places and looks at few characters there: texts of megabytes come by.
 _URL_USERINFO = re.compile(r"://[^/\s@]{1,1024}@")
@@ -37,8 +38,9 @@ _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password
 MIN_LEARNT_LENGTH = 8
 """Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
 
-MAX_OWNERS = 256
-"""Attempts whose secrets are known at once: more than one process runs. Beyond it the oldest are forgotten."""
+MAX_OWNERS = 4096
+"""Attempts whose secrets are known at once: more than one process runs, as a worker has at most 1,024 slots. Beyond it
+the oldest are forgotten."""
 
 _learnt: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
 _owned: tuple[Mapping[str, frozenset[str]], tuple[str, ...]] = ({}, ())
@@ -50,7 +52,7 @@ _learning = threading.Lock()
 def learn(secrets: Iterable[str]) -> None:
     """Have these values masked wherever they stand in a text, from now on and in this process."""
     global _learnt  # noqa: PLW0603 - what a process knows of secrets is the process's
-    found = {secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH}
+    found = _worth_learning(secrets)
     known = _learnt[0] | found | {_quoted(secret) for secret in found}
     longest_first = sorted(known, key=len, reverse=True)
     _learnt = (frozenset(known), re.compile("|".join(map(re.escape, longest_first))) if known else None)
@@ -58,7 +60,7 @@ def learn(secrets: Iterable[str]) -> None:
 
 def learn_of(owner: str, secrets: Iterable[str]) -> None:
     """As `learn`, until `forget` is called for the same owner: an attempt, by its execution id."""
-    found = frozenset(secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH)
+    found = _worth_learning(secrets)
     if not found:
         return
     with _learning:
@@ -71,6 +73,15 @@ def forget(owner: str) -> None:
     if owner in _owned[0]:
         with _learning:
             _own({name: secrets for name, secrets in _owned[0].items() if name != owner})
+
+
+def _worth_learning(secrets: Iterable[str]) -> frozenset[str]:
+    """Those long enough, and none that is called "password": masking that word hides nothing, and what is assigned to
+    it could not be found any more.
+    """
+    return frozenset(
+        secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH and _A_WORD.fullmatch(secret) is None
+    )
 
 
 def _own(owned: Mapping[str, frozenset[str]]) -> None:

@@ -14,10 +14,17 @@ from perago import RetryPolicy, TaskControls, TimeoutPolicy, WorkspaceSpec, buil
 from perago.attempt.phases import Phases
 from perago.attempt.report import Reported, last_look, report_attempt
 from perago.attempt.run import run_workspace_task_attempt
+from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock, ignore
 from servers.conductor_api import fresh, simple
 
 ACTIONS = "_lakefs_actions/"
+DONE = RuntimeTaskResult("COMPLETED", {"result": {"n": 1}})
+
+
+def taken(conductor, engine, task_types, count=1, worker="w", **settings):
+    """Poll until something comes."""
+    return conductor.wait_while_none(lambda: engine.poll(task_types, count, worker, **settings) or None)
 
 
 class Params(BaseModel):

@@ -9,6 +9,7 @@ from perago.engines.conductor import ConductorEngine
 from servers.conductor_api import fresh, simple
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import store_on
+from servers.proxy import FaultProxy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conductor_scene import Scene
@@ -71,6 +72,19 @@ def flow(make_flow):
 @pytest.fixture
 def engine(conductor_server):
     with ConductorEngine(conductor_server.api_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def proxy(conductor_server):
+    url = conductor_server.api_url.removesuffix("/api")
+    with FaultProxy(url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_proxy(proxy):
+    with ConductorEngine(f"{proxy.url}/api") as engine:
         yield engine
 
 

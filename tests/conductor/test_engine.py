@@ -2,40 +2,18 @@
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conductor_scene import DONE, taken
 
 from perago.attempt.fence import assert_current_attempt_snapshot
-from perago.engines.conductor import ConductorEngine, ConductorError
+from perago.engines.conductor import ConductorError
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
 from perago.models import RuntimeTaskResult
 from perago.worker.delivery import Delivered, Delivery
 from perago.worker.spool import ResultSpool
 from servers.conductor_api import fresh
-from servers.faults import CutBefore, Delay, Refuse, Rule, Swallow
-from servers.proxy import FaultProxy
-
-DONE = RuntimeTaskResult("COMPLETED", {"result": {"n": 1}})
-
-
-@pytest.fixture
-def proxy(conductor_server):
-    url = conductor_server.api_url.removesuffix("/api")
-    with FaultProxy(url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def behind_proxy(proxy):
-    with ConductorEngine(f"{proxy.url}/api") as engine:
-        yield engine
-
-
-def taken(conductor, engine, task_types, count=1, worker="w", **settings):
-    """Poll until something comes."""
-    return conductor.wait_while_none(lambda: engine.poll(task_types, count, worker, **settings) or None)
-
+from servers.faults import CutBefore, Refuse, Rule, Swallow
 
 # ---- polling
 
@@ -207,159 +185,6 @@ def test_what_was_ended_or_removed_is_not_given_back(conductor, engine, make_flo
     conductor.expect("DELETE", f"/workflow/{removed.started[0]}/remove", query={"archiveWorkflow": False})
     assert [engine.give_back(attempt) for attempt in attempts] == [False, False]
     assert conductor.task(attempts[0].task_id)["status"] == "CANCELED"
-
-
-# ---- leases
-
-
-def test_a_lease_that_is_held_outlives_the_response_timeout(conductor, engine, make_flow):
-    flow = make_flow(responseTimeoutSeconds=1, timeoutPolicy="RETRY")
-    flow.start()
-    (attempt,) = taken(conductor, engine, [flow.task])
-    lease = engine.hold(attempt)
-    until = time.monotonic() + 2.5
-    while time.monotonic() < until:
-        conductor.decide(flow.started[0])
-        time.sleep(0.1)
-    assert not lease.is_late
-    lease.stop()
-    assert_current_attempt_snapshot(attempt, engine.load_current_attempt(attempt))
-    engine.report_result(attempt, DONE)
-    assert conductor.wait_for_end(flow.started[0])["status"] == "COMPLETED"
-    assert len(conductor.tasks(flow.started[0])) == 1
-
-
-def test_a_lease_that_is_not_held_is_lost(conductor, engine, make_flow):
-    flow = make_flow(responseTimeoutSeconds=1, timeoutPolicy="RETRY")
-    flow.start()
-    (attempt,) = taken(conductor, engine, [flow.task])
-    (again,) = conductor.wait_while_none(
-        lambda: conductor.decide(flow.started[0]) or engine.poll([flow.task], 1, "w") or None
-    )
-    assert (again.retried_task_id, again.retry_count) == (attempt.task_id, 1)
-    assert engine.load_current_attempt(attempt).status == "TIMED_OUT"
-
-
-def test_a_lease_whose_heartbeats_do_not_arrive_says_so_and_recovers(conductor, proxy, behind_proxy, make_flow):
-    flow = make_flow(responseTimeoutSeconds=1)
-    flow.start()
-    (attempt,) = taken(conductor, behind_proxy, [flow.task])
-    rule = proxy.add(Rule(Refuse(503), method="POST", path="/api/tasks$", times=None))
-    lease = behind_proxy.hold(attempt)
-    conductor.wait_while_none(lambda: lease.is_late or None)
-    assert rule.fired >= 2
-    proxy.clear()
-    conductor.wait_while_none(lambda: None if lease.is_late else True)
-    lease.stop()
-
-
-def test_stopping_a_lease_waits_for_the_heartbeat_in_flight(conductor, proxy, behind_proxy, make_flow):
-    flow = make_flow(responseTimeoutSeconds=3)
-    flow.start()
-    (attempt,) = taken(conductor, behind_proxy, [flow.task])
-    rule = proxy.add(Rule(Delay(0.5), method="POST", path="/api/tasks$"))
-    lease = behind_proxy.hold(attempt)
-    conductor.wait_while_none(lambda: rule.fired or None)
-    assert not heartbeats(proxy)
-    lease.stop()
-    assert len(heartbeats(proxy)) == 1
-    behind_proxy.report_result(attempt, DONE)
-    assert conductor.wait_for_end(flow.started[0])["status"] == "COMPLETED"
-
-
-def poll_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def heartbeats(proxy):
-    return [seen for seen in proxy.seen() if (seen.method, seen.target, seen.status) == ("POST", "/api/tasks", 200)]
-
-
-def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, make_flow):
-    """Without joining one of 60 reports is reverted, with three heartbeats in flight 64 of 150."""
-    flow = make_flow(responseTimeoutSeconds=6)
-    for _ in range(30):
-        flow.start()
-    leases = {}
-    while len(leases) < 30:
-        leases |= {attempt: engine.hold(attempt) for attempt in engine.poll([flow.task], 30, "w")}
-
-    def work(attempt):
-        lease = leases[attempt]
-        poll_until(lambda: lease.silent_seconds > 2)  # the interval: a heartbeat is in flight, or about to be
-        lease.stop()
-        engine.report_result(attempt, DONE)
-        return engine.load_current_attempt(attempt).status
-
-    with ThreadPoolExecutor(30) as threads:
-        assert list(threads.map(work, leases)) == ["COMPLETED"] * 30
-    assert [conductor.wait_for_end(workflow)["status"] for workflow in flow.started] == ["COMPLETED"] * 30
-
-
-# ---- looking
-
-
-def test_a_lease_that_is_stopped_while_its_thread_stands_still_is_stopped_when_that_goes_on(
-    conductor, proxy, behind_proxy, make_flow, monkeypatch
-):
-    monkeypatch.setattr("perago.engines.conductor.engine._STOP_SECONDS", 0.2)
-    monkeypatch.setattr("perago.http.loop.CANCEL_SECONDS", 0.2)
-    flow = make_flow(responseTimeoutSeconds=1)
-    flow.start()
-    (attempt,) = taken(conductor, behind_proxy, [flow.task])
-    lease = behind_proxy.hold(attempt)
-    behind_proxy._loop.call_soon(lambda: time.sleep(1.5))
-    lease.stop()
-    conductor.wait_while_none(lambda: lease.is_stopped or None)
-
-
-def test_a_lease_that_cannot_be_begun_is_none(conductor, behind_proxy, make_flow, monkeypatch):
-    monkeypatch.setattr("perago.engines.conductor.engine._BEGIN_SECONDS", 0.2)
-    monkeypatch.setattr("perago.http.loop.CANCEL_SECONDS", 0.2)
-    flow = make_flow(responseTimeoutSeconds=1)
-    flow.start()
-    (attempt,) = taken(conductor, behind_proxy, [flow.task])
-    behind_proxy.hold(attempt).stop()  # the loop runs
-    behind_proxy._loop.call_soon(lambda: time.sleep(1.0))
-    with pytest.raises(EngineError, match="stands still"):
-        behind_proxy.hold(attempt)
-
-
-def test_a_task_that_cannot_be_read_hides_none_of_the_others(conductor, proxy, behind_proxy, flow):
-    for _ in range(3):
-        flow.start()
-    attempts = []
-    while len(attempts) < 3:
-        attempts += behind_proxy.poll([flow.task], 3, "w")
-    proxy.add(Rule(Refuse(500), method="GET", path=f"/api/tasks/{attempts[1].task_id}", times=None))
-    found = behind_proxy.current_of(attempts)
-    assert set(found) == {attempts[0].task_id, attempts[2].task_id}
-    proxy.add(Rule(Refuse(500), method="GET", path="/api/tasks/", times=None))
-    with pytest.raises(EngineError, match="500"):
-        behind_proxy.current_of(attempts)
-
-
-def test_many_tasks_are_looked_at_in_one_call(conductor, engine, flow):
-    for _ in range(4):
-        flow.start()
-    attempts = []
-    while len(attempts) < 4:
-        attempts += engine.poll([flow.task], 4, "w")
-    live, done, cancelled, removed = attempts
-    engine.report_result(done, DONE)
-    conductor.terminate(cancelled.workflow_instance_id)
-    conductor.expect("DELETE", f"/workflow/{removed.workflow_instance_id}/remove", query={"archiveWorkflow": False})
-    found = engine.current_of(attempts)
-    assert {task_id: task and task.status for task_id, task in found.items()} == {
-        live.task_id: "IN_PROGRESS",
-        done.task_id: "COMPLETED",
-        cancelled.task_id: "CANCELED",
-        removed.task_id: None,
-    }
-    assert engine.current_of([]) == {}
 
 
 def test_the_log_of_a_task_takes_lines_before_and_after_its_end(conductor, engine, flow):

@@ -186,10 +186,21 @@ class SlowHeartbeats(CountsReports):
         super().__init__()
         self.let, self.stopping = threading.Event(), threading.Event()
 
-    def hold(self, attempt):
-        lease = super().hold(attempt)
+    def hold(self, attempt, *, at_once=False):
+        lease = super().hold(attempt, at_once=at_once)
         lease.stop = lambda: (self.stopping.set(), self.let.wait(60))
         return lease
+
+
+def test_a_heartbeat_in_flight_holds_up_no_cancellation(supervise, is_alive):
+    engine = SlowHeartbeats()
+    with supervise(engine=engine) as worker:
+        name = worker.schedule("light.stubborn")
+        task_id, pid = worker.in_body(name), worker.body_pid(name)
+        wait_for(lambda: task_id in engine.leases, "the lease")
+        engine.tasks.terminate(worker.where)
+        wait_for(lambda: not is_alive(pid), "the body's end", 12)
+        engine.let.set()
 
 
 def test_a_result_whose_heartbeat_is_still_in_flight_is_kept_too(supervise, mode):
@@ -226,7 +237,7 @@ def test_the_end_waits_for_one_delivery_and_not_for_all_that_wait(supervise):
     engine = SlowReports()
     engine.let.set()
     with supervise(engine=engine, slots=4) as worker:
-        names = [worker.schedule("light.heed", {"seconds": 0.5}) for _ in range(4)]
+        names = [worker.schedule("light.heed", {"seconds": 2.5}) for _ in range(4)]
         for name in names:
             worker.in_body(name)
         engine.is_away = True

@@ -269,7 +269,7 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 
 
 def _end_at_once() -> None:
-    """Threads may be left that nothing can end; what they hold has been given back."""
+    """Threads may be left that nothing can end; what they hold was given back, or is kept for the next worker."""
     sys.stderr.flush()
     logging.shutdown()
     os._exit(INTERRUPTED)

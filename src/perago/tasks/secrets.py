@@ -19,10 +19,12 @@ def secrets_of(params: BaseModel) -> Iterator[str]:
     elsewhere, and may be called by a word that stands everywhere.
     """
     waiting: list[tuple[object, bool]] = [(params, False)]
+    seen: set[tuple[int, bool]] = set()  # models may hold one another
     while waiting:
         value, is_secret = waiting.pop()
-        if type(value) in _PLAIN:
+        if type(value) in _PLAIN or (id(value), is_secret) in seen:
             continue
+        seen.add((id(value), is_secret))
         match value:
             case Secret() | SecretStr() | SecretBytes():
                 waiting.append((value.get_secret_value(), True))
@@ -32,7 +34,7 @@ def secrets_of(params: BaseModel) -> Iterator[str]:
             case bytes():
                 if is_secret:
                     yield value.decode(errors="replace")
-            case list() | tuple() | set() | frozenset():
+            case list() | set() | frozenset() | tuple() if not hasattr(value, "_fields"):
                 waiting += [(item, is_secret) for item in value]
             case _:
                 waiting += [(item, is_secret or any(map(_is_of_secret, names))) for names, item in _members(value)]
@@ -49,9 +51,12 @@ def _members(value: object) -> Iterable[tuple[tuple[str, ...], object]]:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield (str(key),), item
+    elif isinstance(value, tuple):  # one with names
+        for name, item in zip(getattr(value, "_fields", ()), value, strict=False):
+            yield (str(name),), item
     elif dataclasses.is_dataclass(value):
-        for name, item in vars(value).items():
-            yield (name,), item
+        for field_of in dataclasses.fields(value):
+            yield (field_of.name,), getattr(value, field_of.name, None)
 
 
 def _is_of_secret(name: str) -> bool:

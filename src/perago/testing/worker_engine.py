@@ -18,13 +18,15 @@ class MemoryLease:
     """A lease that a test can look at, and let be late."""
 
     is_late: bool = False
+    is_retrying: bool = False
     is_stopped: bool = False
+    began_at_once: bool = False
 
     def let_go(self) -> None:
-        self.is_stopped = True
+        self.is_stopped = self.is_late = True
 
     def stop(self) -> None:
-        self.is_stopped = True
+        self.let_go()
 
 
 @dataclass
@@ -90,8 +92,8 @@ class MemoryWorkerEngine:
                 self.taken_along.append(following.task_id)
         return following
 
-    def hold(self, attempt: HandedOut) -> MemoryLease:
-        lease = MemoryLease()
+    def hold(self, attempt: HandedOut, *, at_once: bool = False) -> MemoryLease:
+        lease = MemoryLease(began_at_once=at_once)
         with self._lock:
             self.leases.setdefault(attempt.task_id, []).append(lease)
         return lease

@@ -82,7 +82,7 @@ class AttemptUnderWay:
     def _hold_when_due(self) -> float | None:
         """Keep the lease from some moment on; the seconds until then. A question may take long: it comes before any."""
         if self._job.is_void:
-            self._job.stop_lease()  # it would keep the task from others, and undo their results
+            self._job.let_lease_go()  # it would keep the task from others; nobody waits here for one in flight
             return None
         if self._job.lease is not None:
             return None

@@ -151,7 +151,9 @@ class Job:
                 self.lease = engine.hold(self.attempt)
 
     def hold_anew(self, engine: WorkerEngine, late: Lease) -> None:
-        """Keep the lease by other heartbeats than those, which were missing and are stopped; else as `hold`."""
+        """Keep the lease by other heartbeats than those, which were missing and are stopped: the first of them goes at
+        once. Else as `hold`.
+        """
         if self._is_settled:
             return
         with self.lease_lock:
@@ -159,7 +161,7 @@ class Job:
                 return
             self.lease = None
             if not self._is_settled:
-                self.lease = engine.hold(self.attempt)
+                self.lease = engine.hold(self.attempt, at_once=True)
 
     def let_lease_go(self) -> None:
         """No more heartbeats, though one may be in flight: another execution has the task, and they would keep it from

@@ -55,6 +55,7 @@ class Watch:
         self._look_for_cancelled = look_for_cancelled
         self._tell_status = tell_status
         self._last = time.monotonic()
+        self._failing: frozenset[str] = frozenset()
 
     def turn(self) -> float:
         """Look at everything once; returns the seconds until the next look."""
@@ -63,12 +64,14 @@ class Watch:
             text = f"this worker stood still for {gap:.0f} s; executions that others have by now are ended"
             self._journal.tell(logging.WARNING, text)
             self._look_for_cancelled()
-        for job in self._jobs():
+        jobs = self._jobs()
+        for job in jobs:
             if job.is_void:
                 job.let_lease_go()  # one that was taken up in the moment in which the job became void
                 continue
             self._hold_when_due(job)
             self._renew_late_lease(job)
+        self._failing &= {job.execution_id for job in jobs}
         if self._poll_seconds() > self._poll_stall_seconds:
             self._journal.tell(logging.ERROR, f"a poll has taken {self._poll_seconds():.0f} s; polling begins anew")
             self._renew_polling()
@@ -90,6 +93,9 @@ class Watch:
         lease = job.lease
         if lease is None or not lease.is_late:
             return
+        if lease.is_retrying:
+            self._tell_of_failing(job)
+            return
         lease.let_go()
         if not lease.is_stopped:
             return
@@ -98,3 +104,9 @@ class Watch:
             job.hold_anew(self._engine, lease)
         except EngineError as exc:
             self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)
+
+    def _tell_of_failing(self, job: Job) -> None:
+        if job.execution_id not in self._failing:
+            self._failing |= {job.execution_id}
+            text = "the engine takes no heartbeats; they are sent again, and the lease is lost if it goes on"
+            self._journal.tell(logging.WARNING, text, job)

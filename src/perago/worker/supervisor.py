@@ -212,7 +212,7 @@ class Supervisor:
             loop.stop(0)  # all of them first: they end beside each other
         ended += [loop.stop(left()) for loop in loops]
         if all(ended):
-            self._task_log.close()
+            ended.append(self._task_log.close(left()))
             self._changed = True
         self._tell_status()
         return all(ended)

@@ -64,12 +64,19 @@ class TaskLog:
                 self._characters += len(line)
             self._changed.notify()
 
-    def close(self) -> None:
-        """Send what waits, for a while, and end."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Send what waits, for a while, and end; says whether it has ended.
+
+        Args:
+            seconds: to wait for that at most; None: as long as a call of the engine takes. What has not ended by then
+                can be waited for by another call.
+        """
         with self._changed:
-            self._closing_at = time.monotonic() + CLOSE_SECONDS
+            if self._closing_at is None:
+                self._closing_at = time.monotonic() + CLOSE_SECONDS
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _serve(self) -> None:
         while (entry := self._take()) is not None:

@@ -164,3 +164,16 @@ def test_an_environment_is_searched_for_secrets():
     found = set(redaction.secrets_of_environment(environment))
     assert {"one", "two", "three", "Bearer four", "four"} <= found
     assert not {"/usr/bin", "/home/me"} & found
+
+
+def test_a_secret_that_is_but_a_word_for_one_hides_no_other(knowing_nothing):
+    redaction.learn_of("attempt", ["password", "Credentials"])
+    redaction.learn(["passphrase"])
+    assert mask_text("db_password=realsecret99") == f"db_password={MASK}"
+    assert mask_text("passphrase: realsecret99") == f"passphrase: {MASK}"
+
+
+def test_as_many_attempts_as_a_worker_can_have_keep_their_secrets_at_once(knowing_nothing):
+    for number in range(1024):
+        redaction.learn_of(f"attempt-{number}", [f"secret of {number:04}"])
+    assert mask_text("secret of 0000, secret of 1023") == f"{MASK}, {MASK}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel, Secret, SecretBytes, SecretStr
@@ -14,6 +14,17 @@ from perago.tasks.secrets import secrets_of
 @dataclasses.dataclass
 class Plain:
     token: SecretStr
+    text: str = "plain"
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    password: str = "in a slot"
+    text: str = "plain"
+
+
+class Pair(NamedTuple):
+    password: str = "in a named tuple"
     text: str = "plain"
 
 
@@ -66,10 +77,23 @@ def test_they_are_found_by_type_and_by_name_as_deep_as_they_lie():
         ({"data": {"password": "\ud800"}}, {"\ud800"}),
         ({"data": [{"token": [{"a": "x"}]}]}, {"x"}),
         ({"private_key": "an extra field"}, {"an extra field"}),
+        ({"data": [Slotted(), Pair()]}, {"in a slot", "in a named tuple"}),
     ],
 )
 def test_values_of_any_kind_are_looked_through(given, more):
     assert set(secrets_of(Params.model_validate(given))) == ALL | more
+
+
+class Node(BaseModel):
+    token: str
+    parent: Node | None = Field(default=None, exclude=True)
+    children: list[Node] = []
+
+
+def test_models_that_hold_one_another_are_looked_at_once():
+    root = Node(token="of the root", children=[Node(token="of the child")])
+    root.children[0].parent = root
+    assert sorted(secrets_of(root)) == ["of the child", "of the root"]
 
 
 def test_depth_is_no_matter():

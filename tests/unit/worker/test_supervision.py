@@ -25,8 +25,8 @@ class Handed(ContractAttempt):
 class InFlight:
     """A lease with a heartbeat that has no answer yet."""
 
-    def __init__(self, *, is_late):
-        self.is_late = is_late
+    def __init__(self, *, is_late, is_retrying=False):
+        self.is_late, self.is_retrying = is_late, is_retrying
         self.is_stopped = self.is_let_go = False
 
     def let_go(self):
@@ -84,6 +84,20 @@ def test_a_late_lease_is_replaced_as_soon_as_no_heartbeat_is_in_flight():
     late.answer()
     watched.turn()
     assert watched.leases == [watched.job.lease]
+    assert watched.job.lease.began_at_once
+
+
+def test_a_lease_whose_heartbeats_fail_tries_again_by_itself_and_that_is_told_once(caplog):
+    """Another one could do no more, and would begin later."""
+    caplog.set_level(logging.WARNING)
+    lease = InFlight(is_late=True, is_retrying=True)
+    watched = Watched(lease)
+    watched.turn()
+    watched.turn()
+    assert (watched.job.lease, lease.is_let_go, watched.leases) == (lease, False, [])
+    assert [record.message for record in caplog.records] == [
+        "the engine takes no heartbeats; they are sent again, and the lease is lost if it goes on"
+    ]
 
 
 def test_one_whose_heartbeat_is_answered_after_all_is_replaced_too():
@@ -168,7 +182,7 @@ def test_an_engine_that_cannot_hold_is_asked_again(caplog):
     watched = Watched()
     hold = watched.engine.hold
 
-    def fail(attempt):
+    def fail(attempt, *, at_once=False):
         watched.engine.hold = hold
         raise EngineError("the thread that sends them stands still")
 

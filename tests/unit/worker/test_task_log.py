@@ -82,3 +82,13 @@ def test_a_fault_in_sending_is_logged_and_ends_nothing(caplog):
     assert sent.wait(10)
     log.close()
     assert "no such thing" in caplog.text
+
+
+def test_an_engine_that_does_not_answer_holds_up_no_end():
+    receiver = Receiver()
+    log = TaskLog(receiver)
+    log.add(Handed("a"), "on its way")
+    assert log.close(0.05) is False
+    receiver.gate.set()
+    assert log.close() is True
+    assert receiver.entries == [("a", "on its way")]

@@ -16,6 +16,7 @@ from perago.engines.conductor.failure import ConductorError, ConductorNotFoundEr
 from perago.engines.conductor.token import KeyToken
 from perago.errors import RuntimeConfigError
 from perago.http.direct import DirectSession, ThreadLock
+from perago.http.faults import FaultKind
 from perago.http.retry import RetryPolicy
 from perago.http.session import HttpSession, Session
 from perago.models import Attempt, RuntimeTaskResult
@@ -31,6 +32,8 @@ MAX_LOG_BYTES = 64 * 1024
 """Of one entry of a task's log; what is beyond is cut off."""
 
 MAX_READS_AT_ONCE = 8
+READS_SECONDS = CALL_SECONDS
+"""For all of many reads together: whoever asks for many waits no longer than for one."""
 
 _POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0)
 
@@ -117,22 +120,27 @@ class ConductorClient(Api):
         return self._read(f"GET {path}", mapping.attempt_of, await self.get(path))
 
     async def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
-        """Tasks as they are now, by id; None: it is not there any more. One that cannot be read is left out.
+        """Tasks as they are now, by id; None: it is not there any more. One that cannot be read, or not in
+        `READS_SECONDS`, is left out.
 
         Raises:
             ConductorError: none of them can be read.
         """
         ids = list(dict.fromkeys(task_ids))
         limit = asyncio.Semaphore(MAX_READS_AT_ONCE)
+        deadline = asyncio.get_running_loop().time() + READS_SECONDS
 
         async def read(task_id: str) -> ConductorAttempt | ConductorError | None:
-            async with limit:
-                try:
+            try:
+                async with asyncio.timeout_at(deadline), limit:
                     return await self.get_task(task_id)
-                except ConductorNotFoundError:
-                    return None
-                except ConductorError as error:
-                    return error
+            except ConductorNotFoundError:
+                return None
+            except ConductorError as error:
+                return error
+            except TimeoutError:
+                message = f"no answer within {READS_SECONDS:g} s"
+                return ConductorError("GET /tasks", self.root, status=None, message=message, fault=FaultKind.TIMEOUT)
 
         answers = dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
         errors = [answer for answer in answers.values() if isinstance(answer, ConductorError)]

@@ -155,10 +155,16 @@ class ConductorEngine:
         """
         return self._run(self._poll(self._turns.order(task_types), count, worker_id, domain))
 
-    def hold(self, attempt: HandedOut) -> ConductorLease:
-        """Keep an execution's lease with heartbeats until `stop`, which comes before the report."""
+    def hold(self, attempt: HandedOut, *, at_once: bool = False) -> ConductorLease:
+        """Keep an execution's lease with heartbeats until `stop`, which comes before the report.
+
+        Args:
+            at_once: begin with a heartbeat. Default: the first one is due after a third of the response timeout.
+        """
         interval = heartbeat_interval(attempt.response_timeout_seconds)
-        heartbeat = Heartbeat(lambda seconds: self._on_loop.extend_lease(attempt, timeout=seconds), interval)
+        heartbeat = Heartbeat(
+            lambda seconds: self._on_loop.extend_lease(attempt, timeout=seconds), interval, at_once=at_once
+        )
         try:
             self._loop.run(heartbeat.start(), timeout=_BEGIN_SECONDS)
         except TimeoutError:
@@ -247,8 +253,13 @@ class ConductorLease:
 
     @property
     def is_late(self) -> bool:
-        """Whether heartbeats are missing, so that the lease is soon lost; stop it, and hold the attempt anew."""
+        """Whether heartbeats are missing, so that the lease is soon lost; or it was let go."""
         return self._heartbeat.is_late
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether the last heartbeat failed, and is sent again soon."""
+        return self._heartbeat.is_retrying
 
     @property
     def is_gone(self) -> bool:

@@ -56,26 +56,35 @@ class Heartbeat:
     Args:
         send: sends one; its argument is the deadline in seconds.
         interval: seconds between two.
+        at_once: the first one is due now, as where others were missing. Default: after the interval, as the poll began
+            the lease.
     """
 
-    def __init__(self, send: Callable[[float], Awaitable[None]], interval: float) -> None:
+    def __init__(self, send: Callable[[float], Awaitable[None]], interval: float, *, at_once: bool = False) -> None:
         self._send = send
         self._interval = interval
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._last = time.monotonic()
+        self._last = time.monotonic() - (interval if at_once else 0.0)
         self._failures = 0
         self._gone = False
 
     @property
     def silent_seconds(self) -> float:
-        """Since the last heartbeat that the server answered, or since the beginning. May be read from any thread."""
+        """Since the last heartbeat that the server answered was sent; before that, since the lease began or, where one
+        was due at once, an interval more. May be read from any thread.
+        """
         return time.monotonic() - self._last
 
     @property
     def is_late(self) -> bool:
         """Whether two heartbeats are missing: the third one loses the lease; or there will be none. For any thread."""
         return self._stopping.is_set() or self.silent_seconds > self._interval * (FRACTION - 1)
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether the last one failed, and is sent again soon. May be read from any thread."""
+        return self._failures > 0 and not self._stopping.is_set() and not self.is_stopped
 
     @property
     def is_gone(self) -> bool:
@@ -93,7 +102,7 @@ class Heartbeat:
         return self._task is not None and self._task.done()
 
     async def start(self) -> None:
-        """Begin; the first one is due after the interval, as the poll began the lease."""
+        """Begin."""
         self._task = asyncio.get_running_loop().create_task(self._beat())
 
     def let_go(self) -> None:

@@ -21,11 +21,13 @@ T = TypeVar("T")
 class SimulatedLease:
     """A lease kept by heartbeats, with production's decisions on when."""
 
-    def __init__(self, baton: Baton, caller: Caller, attempt: HandedOut, send: Callable[[], None]) -> None:
+    def __init__(
+        self, baton: Baton, caller: Caller, attempt: HandedOut, send: Callable[[], None], *, at_once: bool
+    ) -> None:
         self._baton = baton
         self._send = send
         self._interval = heartbeat_interval(attempt.response_timeout_seconds)
-        self._last = baton.now
+        self._last = baton.now - (self._interval if at_once else 0.0)
         self._failures = 0
         self._is_stopping = False
         self._stopping = Signal(baton)
@@ -36,7 +38,11 @@ class SimulatedLease:
 
     @property
     def is_late(self) -> bool:
-        return self._baton.now - self._last > self._interval * (FRACTION - 1)
+        return self._is_stopping or self._baton.now - self._last > self._interval * (FRACTION - 1)
+
+    @property
+    def is_retrying(self) -> bool:
+        return self._failures > 0 and not self._is_stopping and not self._is_over
 
     @property
     def is_stopped(self) -> bool:
@@ -118,12 +124,13 @@ class EnginePort:
             self._network.hand_over(self._caller_for(None), attempt)
         return found
 
-    def hold(self, attempt: HandedOut) -> SimulatedLease:
+    def hold(self, attempt: HandedOut, *, at_once: bool = False) -> SimulatedLease:
         return SimulatedLease(
             self._network.baton,
             self._caller_for(attempt),
             attempt,
             lambda: self._call("heartbeat", attempt, lambda: self._server.heartbeat(attempt)),
+            at_once=at_once,
         )
 
     def give_back(self, attempt: HandedOut) -> bool:

@@ -137,6 +137,36 @@ def test_one_that_fails_is_sent_again_soon_and_the_lease_is_late_when_none_arriv
     run(scenario())
 
 
+def test_while_heartbeats_fail_it_says_that_it_tries_again():
+    async def scenario():
+        server = Server(error=EngineError("away"))
+        heartbeat = Heartbeat(server.send, 4 * INTERVAL)
+        await heartbeat.start()
+        assert not heartbeat.is_retrying
+        await until(lambda: heartbeat.is_retrying)
+        server.error = None
+        await until(lambda: not heartbeat.is_retrying)
+        server.error = EngineError("away")
+        await until(lambda: heartbeat.is_retrying)
+        await heartbeat.stop()
+        assert not heartbeat.is_retrying
+
+    run(scenario())
+
+
+def test_one_that_takes_the_place_of_another_begins_at_once():
+    async def scenario():
+        server = Server()
+        heartbeat = Heartbeat(server.send, 1_000, at_once=True)
+        await heartbeat.start()
+        assert not heartbeat.is_late
+        await until(lambda: server.answered)
+        await heartbeat.stop()
+        assert len(server.begun) == 1
+
+    run(scenario())
+
+
 def test_a_task_that_is_gone_needs_no_more():
     async def scenario():
         server = Server(error=TaskNotFoundError("gone"))
