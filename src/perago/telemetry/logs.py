@@ -27,7 +27,7 @@ def caution_of(phase: str, attributes: Mapping[str, Any]) -> str | None:
         least = "at least " if attributes.get("more") else ""
         files = "a file is" if count == 1 and not least else f"{least}{count} files are"
         return (
-            f"{files} not published that the body wrote, as the workspace's include and exclude leave such paths out: "
+            f"{files} not published that the body wrote, as the workspace's include leaves such paths out: "
             f"{', '.join(attributes.get('such_as', ()))}{', …' if count > len(attributes.get('such_as', ())) else ''}."
         )
     return None

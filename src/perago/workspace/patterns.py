@@ -29,13 +29,17 @@ class Selection:
 
     def selects(self, path: str) -> bool:
         """Whether a file at this path belongs to the workspace."""
-        if self._excluded is not None and self._excluded.match(path):
+        if self.excludes(path):
             return False
         return self._included is None or self._included.match(path) is not None
 
+    def excludes(self, path: str) -> bool:
+        """Whether this path is left out by an exclude pattern: on purpose, as it were."""
+        return self._excluded is not None and self._excluded.match(path) is not None
+
     def enters(self, directory: str) -> bool:
         """Whether a path below this directory can be selected; a directory that is not entered need not be read."""
-        if self._excluded is not None and self._excluded.match(directory):
+        if self.excludes(directory):
             return False
         if self._included is None or self._on_the_way is None:
             return True

@@ -52,7 +52,7 @@ class Scan:
     Attributes:
         files: path relative to the workspace, POSIX style -> stat; the selected ones.
         directories: paths of all directories that may hold selected files, empty ones too, without the root.
-        left_out: paths of files that are not selected: the first ones that were met.
+        left_out: paths of files that are not included, and not excluded either: the first ones that were met.
         left_out_count: how many were met.
         left_out_more: there may be more: not all was looked at.
     """
@@ -168,6 +168,8 @@ class _Walk:
             with suppress(OSError), os.scandir(self._path(directory)) as entries:
                 for entry in entries:
                     path = f"{directory}/{entry.name}"
+                    if self._selection.excludes(path):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         self._not_entered.append(path)
                     else:
@@ -177,6 +179,8 @@ class _Walk:
                         break
 
     def _leave_out(self, path: str) -> None:
+        if self._selection.excludes(path):
+            return
         self.left_out_count += 1
         if len(self.left_out) < MAX_LISTED:
             self.left_out.append(path)
@@ -186,7 +190,7 @@ class _Walk:
             if self._selection.enters(path):
                 self.directories.append(path)
                 self.pending.append(path)
-            else:
+            elif not self._selection.excludes(path):
                 self._not_entered.append(path)
             return
         if not self._selection.selects(path):

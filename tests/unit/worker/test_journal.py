@@ -45,7 +45,7 @@ def test_what_a_publication_does_not_guarantee_is_a_warning_in_both_logs(caplog)
     ("count", "begin", "end"), [(1, "a file is not", "out: a."), (9, "9 files are not", "out: a, ….")]
 )
 def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin, end):
-    said = f"{begin} published that the body wrote, as the workspace's include and exclude leave such paths {end}"
+    said = f"{begin} published that the body wrote, as the workspace's include leaves such paths {end}"
     caplog.set_level(logging.INFO)
     lines = Lines()
     Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase("diff", "progress", left_out=count, such_as=["a"]))

@@ -58,10 +58,11 @@ def test_what_is_not_selected_is_passed_over_whatever_it_is(root):
     assert set(scan(root, Selection(["in/**/*.csv"], ["**/tmp"])).files) == {"in/a.csv"}
 
 
-def test_what_is_not_selected_is_counted(root):
-    write(root, "in/a.csv", "in/b.txt", "in/tmp/x.csv", "out/deep/c.csv")
-    found = scan(root, Selection(["in/**/*.csv"], ["**/tmp"]))
-    assert (set(found.left_out), found.left_out_count) == ({"in/b.txt", "in/tmp/x.csv", "out/deep/c.csv"}, 3)
+def test_what_is_not_included_is_counted_and_what_is_excluded_is_not(root):
+    write(root, "in/a.csv", "in/b.txt", "in/tmp/x.csv", "out/deep/c.csv", "out/tmp/y.csv", "out/deep/d.bak")
+    found = scan(root, Selection(["in/**/*.csv"], ["**/tmp", "**/*.bak"]))
+    assert (set(found.left_out), found.left_out_count) == ({"in/b.txt", "out/deep/c.csv"}, 2)
+    assert scan(root, Selection([], ["in", "out"])).left_out == ()
     assert scan(root, ALL).left_out == ()
 
 
