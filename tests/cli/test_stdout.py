@@ -1,10 +1,11 @@
-"""Stdout is for the result: nothing else gets there, and where it is closed or full, the outcome stays what it is."""
+"""Stdout is for the result, and nothing else gets there. Where it or stderr takes nothing, the outcome is the same."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,35 @@ def test_a_run_is_what_it_came_to_wherever_its_result_goes(repository, stdout, r
     assert "error: task fail failed: not today" in failed.err
     assert imported.code == 0
     assert reason in imported.err
+
+
+_WRITING = {
+    "run": (("run", "cli_bodies:write", *REPO, "--json"), 0),
+    "dry run": (("run", "cli_bodies:replace_all", *REPO, "--dry-run", "--json"), 0),
+    "failed": (("run", "cli_bodies:fail", *REPO, "--json"), 1),
+    "debugged": (("run", "cli_bodies:fail", *REPO, "--json", "--debug"), 1),
+    "import": (("import", "source/in", "--repo", "data.git", "--json"), 0),
+    "nothing begun": (("run", "cli_bodies:nowhere", *REPO, "--json"), 2),
+    "usage": (("run", "--no-such-option", "--json"), 2),
+}
+
+
+@pytest.mark.parametrize("stderr", [_gone, lambda: os.open("/dev/full", os.O_WRONLY)], ids=["gone", "full"])
+@pytest.mark.parametrize(("arguments", "code"), _WRITING.values(), ids=_WRITING)
+def test_a_command_comes_to_the_same_where_stderr_takes_nothing(repository, stderr, arguments, code):
+    write = stderr()
+    try:
+        said = repository.run(*arguments, stderr=write)
+    finally:
+        os.close(write)
+    assert said.code == code
+    assert isinstance(said.json, dict)
+
+
+def test_a_dry_run_for_people_comes_to_the_same_where_stderr_takes_nothing(repository):
+    with Path("/dev/full").open("w") as full:
+        said = repository.run("run", "cli_bodies:replace_all", *REPO, "--dry-run", stderr=full)
+    assert (said.code, said.json) == (0, {"length": 3})
 
 
 def test_a_closed_stdout_is_told_and_no_other_file_takes_its_place(repository):

@@ -73,7 +73,9 @@ def cli(context: click.Context) -> None:
     A task gets the files of a commit, changes them, and Perago moves the branch: exactly once, or not at all.
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
+        from perago.cli.output import say
+
+        say(context.get_help())
         context.exit(2)
     try:
         os.getcwd()  # noqa: PTH109 - Path.cwd would load pathlib for this alone
@@ -84,7 +86,13 @@ def cli(context: click.Context) -> None:
 def main() -> NoReturn:
     """The `perago` program."""
     _open_standard_streams()
-    sys.exit(invoke(sys.argv[1:]))
+    try:
+        code = invoke(sys.argv[1:])
+    finally:
+        from perago.cli.output import drop_unwritten_stderr
+
+        drop_unwritten_stderr()
+    sys.exit(code)
 
 
 def invoke(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from perago import errors
-from perago.cli.output import note, print_json, printable_lines
+from perago.cli.output import note, print_json, printable_lines, result_on_stdout, say
 from perago.redaction import mask_text
 
 DONE: Final = 0
@@ -71,11 +71,12 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
     if debugging and not isinstance(exc, click.ClickException | click.Abort | KeyboardInterrupt):
-        click.echo(printable_lines(mask_text("".join(traceback.format_exception(exc)))), err=True)
+        say(printable_lines(mask_text("".join(traceback.format_exception(exc)))))
     if _wants_json(arguments):
-        print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
+        with result_on_stdout():  # where stdout takes nothing, that may be the very error
+            print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
-        click.echo(exc.ctx.get_usage(), err=True)
+        say(exc.ctx.get_usage())
     note(f"error: {message}")
     return code
 

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
 import click
@@ -63,14 +63,32 @@ def _flush_stdout() -> None:
 
 def _drop_stdout() -> None:
     """Python writes what is left in the stream's buffer when it ends, and would fail at that with a code of its own."""
+    _send_nowhere(sys.stdout.fileno())
+
+
+def drop_unwritten_stderr() -> None:
+    """As for stdout: what a full disk, or a reader that went away, did not take is of no use to anybody any more."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _send_nowhere(_STDERR)
+
+
+def _send_nowhere(number: int) -> None:
     sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
+    os.dup2(sink, number)
     os.close(sink)
 
 
 def note(text: str) -> None:
     """Something for the person, on stderr."""
-    click.echo(wrap(printable_lines(text), sys.stderr), err=True)
+    say(wrap(printable_lines(text), sys.stderr))
+
+
+def say(text: str) -> None:
+    """Lines for stderr as they are. What a command came to does not hang on whether anybody can read them."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def printable(text: str) -> str:

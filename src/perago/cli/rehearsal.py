@@ -21,7 +21,7 @@ from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
-from perago.cli.output import note, print_json, printable, reason_within, size_text
+from perago.cli.output import note, print_json, printable, reason_within, say, size_text
 from perago.cli.progress import describe_counts, open_display
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.watch import Watch, place_in_body
@@ -107,7 +107,7 @@ def _tell(work: Work, body: _Measuring, arguments: RunArguments) -> None:
     else:
         print_json(work.result)
         for row in rows[:MAX_LISTED]:
-            click.echo(_line(*row), err=True)
+            say(_line(*row))
         if len(rows) > MAX_LISTED:
             note(f"and {len(rows) - MAX_LISTED} more; --json lists them all")
     counts = {name: len(getattr(work.changes, name)) for name in ("added", "modified", "deleted")}

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-import click
-
 from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.phases import Phases
@@ -26,7 +24,7 @@ from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
 from perago.cli.observed import ObservedTry, observed_try
 from perago.cli.outcome import Outcome
-from perago.cli.output import printable_lines, reason_within, stdout_to_stderr
+from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
@@ -204,7 +202,7 @@ def sweep_leftovers(job: Job, repository: Repository | None, watch: Watch) -> No
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
     """Print where a failure came from, for those who asked for it."""
     if error is not None and (arguments.debug or wants_traceback()):
-        click.echo(printable_lines(mask_text("".join(traceback.format_exception(error)))), err=True)
+        say(printable_lines(mask_text("".join(traceback.format_exception(error)))))
 
 
 def _timeout(job: Job, arguments: RunArguments) -> float | None:
