@@ -107,12 +107,35 @@ def test_a_dry_run_for_people_comes_to_the_same_where_stderr_takes_nothing(repos
     assert (said.code, said.json) == (0, {"length": 3})
 
 
-def test_a_closed_stdout_is_told_and_no_other_file_takes_its_place(repository):
-    command = "exec perago run cli_bodies:write --repo data.git --branch main >&-"
-    done = subprocess.run(
-        ["sh", "-c", command], cwd=repository.path, env=repository.environment, capture_output=True, text=True
+def _in_shell(project, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", command], cwd=project.path, env=project.environment, capture_output=True, text=True
     )
+
+
+def test_a_closed_stdout_is_told_and_no_other_file_takes_its_place(repository):
+    done = _in_shell(repository, "exec perago run cli_bodies:write --repo data.git --branch main >&-")
     assert done.returncode == 0
     assert "stdout is closed" in done.stderr
     assert f"Published commit {repository.head()} on branch main." in done.stderr
+    assert repository.git("fsck", "--strict") == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run cli_bodies:write --repo data.git --branch main",
+        "run cli_bodies:write --repo data.git --branch main --debug --json",
+        "import source/in --repo data.git --prefix more",
+        "log --repo data.git",
+        "runs --repo data.git",
+        "doctor --repo data.git",
+        "check cli_bodies",
+    ],
+)
+def test_a_command_comes_to_the_same_where_a_stream_is_closed(repository, command, closed):
+    done = _in_shell(repository, f"exec perago {command} {closed}")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
     assert repository.git("fsck", "--strict") == ""

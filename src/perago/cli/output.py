@@ -30,7 +30,7 @@ def print_json(value: Any) -> None:
 @contextmanager
 def result_on_stdout() -> Iterator[None]:
     """For printing what came of something that is done: where stdout is closed or full, that is told, no failure."""
-    if sys.stdout is None:
+    if sys.__stdout__ is None:
         note("warning: stdout is closed; what came of it is not printed")
         yield
         return
@@ -44,21 +44,16 @@ def result_on_stdout() -> Iterator[None]:
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
     """What a task's code prints goes to stderr, what it starts likewise: stdout is for the result."""
-    _flush_stdout()
+    sys.stdout.flush()
     saved = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        _flush_stdout()
+        sys.stdout.flush()
         os.dup2(saved, _STDOUT)
         os.close(saved)
-
-
-def _flush_stdout() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
 
 
 def _drop_stdout() -> None:

@@ -173,7 +173,7 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -
 @contextmanager
 def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
     """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
-    if not arguments.debug or (sys.stdout is not None and sys.stdout.isatty()):
+    if not arguments.debug or sys.stdout.isatty():
         yield
         return
     with stdout_to_stderr():
