@@ -25,6 +25,7 @@ from perago.cli.log_lines import log_lines_on
 from perago.cli.observed import ObservedTry, observed_try
 from perago.cli.outcome import Outcome
 from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
+from perago.cli.params import learn_secrets
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
@@ -58,6 +59,7 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         sweep_leftovers(job, repository, watch)
         with nothing_begun():
             run, input_data = job.begin()
+        learn_secrets(job.task, input_data["params"])
         stack.enter_context(run)
         watch.line(_beginning(job, run))
         try:
