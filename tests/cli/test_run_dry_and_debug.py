@@ -75,6 +75,14 @@ def test_a_dry_run_that_fails_exits_with_1_and_may_keep_its_workspace(repository
     assert perago("run", "cli_bodies:guarded", *REPO, "--dry-run").code == 1
 
 
+def test_a_debugged_dry_run_that_fails_tells_it_on_stdout(repository):
+    said = repository.run("run", "cli_bodies:fail", *REPO, "--dry-run", "--debug", "--json")
+    assert said.code == 1
+    assert said.json == {"dry_run": True, "exit_code": 1, "reason": "not today", "kept": None}
+    assert "error: task fail failed: not today" in said.err
+    assert '"dry_run"' not in said.err
+
+
 def test_debug_runs_the_body_in_the_commands_own_process(debugged):
     with debugged.start("run", "debugged", *REPO, "--debug") as process:
         out, err = process.communicate(timeout=30)

@@ -88,14 +88,18 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
             observer=watch,
             clock=SystemClock(),
         )
+        outcome: Work | BaseException
         try:
             with job.repository.open(watch) as repository:
-                work = attempt.rehearse(job.input_data, repository.download_workspace)
+                outcome = attempt.rehearse(job.input_data, repository.download_workspace)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is told as its failure
-            return _tell_failure(exc, watch, job, arguments, cancelled=cancelled.is_set())
-    _tell(work, body, arguments)
+            outcome = exc
+    # Not before stdout is the result's again.
+    if isinstance(outcome, BaseException):
+        return _tell_failure(outcome, watch, job, arguments, cancelled=cancelled.is_set())
+    _tell(outcome, body, arguments)
     return DONE
 
 
