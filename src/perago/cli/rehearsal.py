@@ -17,7 +17,7 @@ from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.output import result_for_exception
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
@@ -74,6 +74,8 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         stack.enter_context(stdout_for_the_result(arguments))
         watch = Watch(display, cancelled)
+        with nothing_begun():
+            repository = stack.enter_context(job.repository.open(watch))
         attempt = AttemptRun(
             task=job.task,
             spec=spec,
@@ -90,8 +92,7 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
         )
         outcome: Work | BaseException
         try:
-            with job.repository.open(watch) as repository:
-                outcome = attempt.rehearse(job.input_data, repository.download_workspace)
+            outcome = attempt.rehearse(job.input_data, repository.download_workspace)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is told as its failure
