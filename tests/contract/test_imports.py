@@ -7,6 +7,7 @@ import pytest
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.spec import WorkspaceSpec
 from perago.stores.git import GitStore
+from perago.testing.contract.bench import read_files
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import store_on
 
@@ -53,3 +54,10 @@ def test_a_file_where_something_that_is_not_selected_stays_is_refused(
         repository.import_directory(source({**given, "in/more": b"2"}), "main", "second", spec=spec)
     assert "workspace" not in str(refused.value)
     assert repository.branch_head("main") == head
+
+
+def test_a_prefix_that_begins_like_a_drive_is_one_as_any_other(repository, source, tmp_path):
+    repository.import_directory(source({"a": b"1"}), "main", "first", spec=WorkspaceSpec(prefix="C:/x"))
+    commit = repository.import_directory(source({"b": b"2"}), "main", "second", spec=WorkspaceSpec(prefix="C:/x"))
+    repository.export(commit, "C:/x", tmp_path / "out")
+    assert read_files(tmp_path / "out") == {"b": b"2"}

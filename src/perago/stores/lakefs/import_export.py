@@ -63,7 +63,7 @@ class Import:
         names = [self.spec.root + path for path in files.files]
         refuse_actions(names)
         for name in names:
-            check_object_name(name, FOR_IMPORT)
+            check_object_name(name, FOR_IMPORT, prefix=self.spec.root)
         digests: dict[str, str] = {}
         for _ in range(_SWAPS):
             found = await self._client.find_branch(self.by_hand.repository, branch)
