@@ -74,7 +74,8 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
         say(printable_lines(mask_text("".join(traceback.format_exception(exc)))))
     if _wants_json(arguments):
         with result_on_stdout():  # where stdout takes nothing, that may be the very error
-            print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
+            said = {"type": _type_name(exc), "message": message, "exit_code": code}
+            print_json({"error": said}, one_line=_logs_to_stdout(arguments))
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         say(exc.ctx.get_usage())
     note(f"error: {message}")
@@ -108,6 +109,11 @@ def wants_traceback() -> bool:
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Looked up by hand: a command line that cannot be parsed has no options yet."""
     return "--json" in _options(arguments)
+
+
+def _logs_to_stdout(arguments: Sequence[str]) -> bool:
+    """Whether stdout is a log, of an object a line: with `perago start`."""
+    return list(arguments[:1]) == ["start"]
 
 
 def _options(arguments: Sequence[str]) -> Sequence[str]:

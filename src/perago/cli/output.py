@@ -22,9 +22,9 @@ _STDERR = 2
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
-def print_json(value: Any) -> None:
-    """A value on stdout, indented."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """A value on stdout, indented or on one line."""
+    click.echo(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False))
 
 
 @contextmanager
