@@ -47,6 +47,12 @@ def test_a_prefix_that_is_not_there_is_looked_for_by_the_command(project, perago
     assert _shell(project, listing) == 0
 
 
+def test_a_commit_that_is_not_there_is_looked_for_by_the_command(project, perago, odd):
+    said = perago("run", "cli_bodies:write", "--repo", odd, "--branch", "main", "--ref", "nope")
+    [listing] = _commands(said.err)
+    assert _shell(project, listing.replace("BRANCH", "main")) == 0
+
+
 def test_a_run_that_is_not_there_is_looked_for_in_its_repository(project, perago, odd):
     [listing] = _commands(perago("run", "--resume", "20260101-000000-abcdef", "--repo", odd).err)
     assert listing.startswith("perago runs --repo ")

@@ -53,6 +53,17 @@ def test_a_prefix_is_all_that_an_import_touches(project, perago):
     assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["a.txt", "deep/x.txt"]
 
 
+def test_a_prefix_may_begin_like_a_drive(project, perago):
+    source = project.write(FILES)
+    assert perago("import", "source", "--repo", "data.git", "--prefix", "C:/x").code == 0
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["C:/x/a.txt", "C:/x/deep/b.txt"]
+    assert perago("export", "out", "--repo", "data.git", "--prefix", "C:/x").code == 0
+    assert (project.path / "out/a.txt").read_text() == "alpha"
+    (source / "D:").write_text("x")
+    said = perago("import", "source", "--repo", "data.git")
+    assert (said.code, "begins with the drive" in said.err) == (2, True)
+
+
 def test_an_import_as_json(project, perago):
     project.write(FILES)
     said = perago("import", "source", "--repo", "data.git", "--json")

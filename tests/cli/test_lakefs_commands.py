@@ -303,7 +303,10 @@ def test_an_object_whose_checksum_is_none_is_read_where_the_setting_says_so(song
     refused = perago("export", "refused", *songs.on_main)
     assert refused.code == 1
     assert "set PERAGO_CHECKSUMS=opaque" in refused.err.replace("\n", " ")
+    doctor = ("doctor", "--repo", songs.address, "--deep", "--json")
+    assert ["of-kms" in finding["what"] for finding in perago(*doctor).json["findings"]] == [True]
     monkeypatch.setenv("PERAGO_CHECKSUMS", "opaque")
+    assert perago(*doctor).json == {"clean": True, "findings": []}
     assert perago("export", "out", *songs.on_main).code == 0
     assert (songs.path / "out" / "of-kms").read_bytes() == b"content"
 

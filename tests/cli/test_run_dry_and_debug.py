@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conductor_stub import StubConductor, recorded_task
 
 REPO = ("--repo", "data.git", "--branch", "main")
 
@@ -74,6 +75,14 @@ def test_a_dry_run_that_fails_exits_with_1_and_may_keep_its_workspace(repository
     assert perago("run", "cli_bodies:guarded", *REPO, "--dry-run").code == 1
 
 
+def test_a_debugged_dry_run_that_fails_tells_it_on_stdout(repository):
+    said = repository.run("run", "cli_bodies:fail", *REPO, "--dry-run", "--debug", "--json")
+    assert said.code == 1
+    assert said.json == {"dry_run": True, "exit_code": 1, "reason": "not today", "kept": None}
+    assert "error: task fail failed: not today" in said.err
+    assert '"dry_run"' not in said.err
+
+
 def test_debug_runs_the_body_in_the_commands_own_process(debugged):
     with debugged.start("run", "debugged", *REPO, "--debug") as process:
         out, err = process.communicate(timeout=30)
@@ -87,6 +96,48 @@ def test_debug_shows_the_traceback_of_a_body(debugged, perago):
     assert said.code == 1
     assert re.search(r'File ".*debugged.py", line 8, in debugged', said.err)
     assert "error: task debugged failed: KeyError: 'missing'" in said.err
+
+
+TELLING = """
+from cli_bodies import *
+
+@task(name="tell", owner_email=OWNER)
+def tell(params: Params) -> Sum:
+    raise ConnectionError(f"the server did not take {params.password.get_secret_value()}")
+"""
+
+
+@pytest.mark.parametrize("environment", [{}, {"PERAGO_TRACEBACK": "1"}], ids=["", "PERAGO_TRACEBACK"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cli_bodies:log_in", *REPO, "--debug"),
+        ("cli_bodies:log_in", *REPO, "--dry-run", "--debug"),
+        ("cli_bodies:log_in", *REPO, "--retries", "1"),
+        ("telling", "--debug"),
+        ("telling",),
+    ],
+)
+def test_a_traceback_does_not_show_the_secrets_among_the_params(repository, arguments, environment):
+    (repository.path / "telling.py").write_text(TELLING)
+    (repository.path / "p.json").write_text('{"password": "tok-very-long-secret"}')
+    said = repository.run("run", *arguments, "--params", "@p.json", env=environment)
+    assert said.code == 1
+    assert ("Traceback" in said.err) is bool(environment or "--debug" in arguments)
+    assert "ConnectionError: the server did not take ****" in said.err
+    assert "very-long" not in said.out + said.err
+
+
+def test_a_replay_with_a_traceback_does_not_show_them_either(project):
+    (project.path / "telling.py").write_text(TELLING)
+    task = recorded_task("tell", {"params": {"password": "tok-very-long-secret"}})
+    with StubConductor(200, task) as conductor:
+        environment = {"CONDUCTOR_SERVER_URL": conductor.url}
+        said = project.run("run", "telling", "--task-id", "recorded", "--debug", env=environment)
+    assert said.code == 1
+    assert "Traceback" in said.err
+    assert "ConnectionError: the server did not take ****" in said.err
+    assert "very-long" not in said.out + said.err
 
 
 def test_a_breakpoint_stops_in_the_body(debugged):

@@ -63,3 +63,18 @@ def test_what_cannot_be_mended_is_told_and_counts(project):
     assert "cannot remove all of directory" in found["failure"]
     assert project.doctor("--fix").code == 0
     assert list(project.root.iterdir()) == []
+
+
+def test_what_was_mended_is_told_where_the_rest_cannot_be_looked_at(project):
+    project.halted_run("kill", "stage.completed", "one")
+    [directory] = project.root.iterdir()
+    (project.repository / "refs/tags").mkdir(exist_ok=True)
+    (project.repository / "refs/tags/round").write_text("ref: refs/tags/round\n")
+    looked = project.doctor()
+    assert (looked.code, json.loads(looked.out)["error"]["exit_code"]) == (2, 2)
+    assert "attempt directory" not in looked.err
+    mended = project.doctor("--fix")
+    assert (mended.code, json.loads(mended.out)["error"]["exit_code"]) == (1, 1)
+    assert f"attempt directory: {directory} (" in mended.err
+    assert "    mended\n" in mended.err
+    assert not directory.exists()

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from perago.errors import HeadMovedError, StoreError
 from perago.ports import SystemClock
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience, hold
-from perago.stores.git.repository import while_directories_vanish
+from perago.stores.git.refs import References
+from perago.stores.git.repository import Repository, while_directories_vanish
 
 QUICK = Patience(ours=0.3, git=0.3, watch=0.1)
 HOLD_THE_LOCK = """
@@ -268,3 +270,18 @@ def test_a_call_that_fails_for_good_fails(fault):
     with pytest.raises(OSError, match=fault):
         while_directories_vanish(write)
     assert len(calls) < 100
+
+
+def test_a_staged_commit_that_comes_back_each_time_is_removed_by_the_command_that_is_told(tmp_path, monkeypatch):
+    (tmp_path / "my data; x").mkdir()
+    bench = Bench(tmp_path / "my data; x")
+    head = bench.import_files({"a": b"a"})
+    references = References(Repository(bench.path), SystemClock(), QUICK)
+    name = references.keep_staged("stubborn", head)
+    monkeypatch.setattr(References, "_delete", lambda *_: None)
+    with pytest.raises(StoreError, match="came back each of") as told:
+        references.drop_staged(name)
+    [command] = re.findall(r"`([^`]+)`", str(told.value))
+    assert bench.git("for-each-ref", "refs/perago") != ""
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert bench.git("for-each-ref", "refs/perago") == ""

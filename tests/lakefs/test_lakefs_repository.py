@@ -343,6 +343,9 @@ def test_a_deep_examination_reads_what_is_there(start_lakefs, make_bench):
         "large": True,  # it may have come in parts
     }
     assert all(finding.kind is Kind.DAMAGED_OBJECT for finding in found.values())
+    with store_on(server, checksums="opaque") as store:
+        looked = store.repository(bench.hooks.name).examine(older_than_seconds=3600, deep=True)
+        assert [finding.what.split("'")[1] for finding in looked] == ["gone"]  # sizes alone are compared
 
 
 def test_a_repository_has_the_ports_of_an_attempt(bench, repository):

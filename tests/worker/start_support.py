@@ -32,6 +32,8 @@ class StartedWorker:
         self.repository = directory / "data.git"
         self.errors = directory / "stderr.txt"
         self.output = directory / "stdout.txt"
+        self.stdout: int | None = None
+        """A descriptor for what it prints, in the place of that file."""
         self._command = [sys.executable, "-m", "perago", "start", *modules, *options]
         self._environment = {
             **os.environ,
@@ -67,7 +69,7 @@ class StartedWorker:
                 cwd=self._directory,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=output if self.stdout is None else self.stdout,
                 stderr=errors,
             )
 

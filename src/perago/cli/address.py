@@ -68,8 +68,11 @@ class Address(Protocol):
         """
         ...
 
-    def check_names(self, names: Iterable[str]) -> None:
+    def check_names(self, names: Iterable[str], *, prefix: str) -> None:
         """Refuse names that files cannot have in this repository, before one is made for them.
+
+        Args:
+            prefix: what all of them begin with, as it was given; it may look like a drive.
 
         Raises:
             ObjectNameError

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import click
 
@@ -73,7 +73,9 @@ def cli(context: click.Context) -> None:
     A task gets the files of a commit, changes them, and Perago moves the branch: exactly once, or not at all.
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
+        from perago.cli.output import say
+
+        say(context.get_help())
         context.exit(2)
     try:
         os.getcwd()  # noqa: PTH109 - Path.cwd would load pathlib for this alone
@@ -84,7 +86,13 @@ def cli(context: click.Context) -> None:
 def main() -> NoReturn:
     """The `perago` program."""
     _open_standard_streams()
-    sys.exit(invoke(sys.argv[1:]))
+    try:
+        code = invoke(sys.argv[1:])
+    finally:
+        from perago.cli.output import drop_unwritten_stderr
+
+        drop_unwritten_stderr()
+    sys.exit(code)
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -99,12 +107,21 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Where the caller closed one, the next file that is opened would get its number, and what is printed."""
+    """Where the caller closed one, the next file that is opened would get its number, and what is printed.
+
+    Python has None for such a stream, which little that prints reckons with. `sys.__stdout__` and its like still tell.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # a body's process needs one as well
+    sys.stdout = _nowhere() if sys.stdout is None else sys.stdout
+    sys.stderr = _nowhere() if sys.stderr is None else sys.stderr
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - as above
 
 
 def _no_such_command(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.failure import DONE, USAGE
+from perago.cli.failure import DONE, USAGE, nothing_begun
 from perago.cli.loading import load_named_tasks, module_argument
 from perago.cli.output import json_option, note, print_json, size_text
 from perago.redaction import mask_urls
@@ -63,7 +63,7 @@ def command(module: str, server: bool, as_json: bool) -> int:
 def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compared]:
     from perago.cli.conductor import compare_taskdefs, open_conductor
 
-    with open_conductor(config) as engine, warnings.catch_warnings():
+    with nothing_begun(), open_conductor(config) as engine, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are told with the tasks
         return compare_taskdefs(engine, tasks)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +56,14 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
 
     Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look.
     """
-    with nothing_begun():  # 1 is for what was found
-        findings = _examine(repo, workspace_root, _seconds(older_than), deep=deep)
-        results = [_Result.of(finding, fix=fix) for finding in findings]
+    results: list[_Result] = []
+    try:
+        with closing(_examine(repo, workspace_root, _seconds(older_than), deep=deep)) as findings:
+            _go_through(findings, results, fix=fix)
+    except BaseException:
+        for line in [line for result in results if result.is_fixed is not None for line in result.lines()]:
+            note(line)
+        raise
     left = sum(result.is_left for result in results)
     if as_json:
         print_json({"clean": left == 0, "findings": [result.as_object() for result in results]})
@@ -130,7 +135,24 @@ class _Result:
             yield f"    {printable(self.outcome)}"
 
 
-def _examine(repo: str | None, workspace_root: str | None, older_than: float, *, deep: bool) -> Iterator[Finding]:
+def _go_through(findings: Iterator[Finding], results: list[_Result], *, fix: bool) -> None:
+    """Look and mend in turn, as what is mended lets more be found.
+
+    What keeps it from looking is no finding (1), but a command that has not begun (2), until something is mended.
+    """
+    begun = False
+    while True:
+        with nullcontext() if begun else nothing_begun():
+            finding = next(findings, None)
+        if finding is None:
+            return
+        results.append(_Result.of(finding, fix=fix))
+        begun = begun or results[-1].is_fixed is not None
+
+
+def _examine(
+    repo: str | None, workspace_root: str | None, older_than: float, *, deep: bool
+) -> Generator[Finding, None, None]:
     """Everything, the cheap first."""
     from perago.ports import SystemClock
     from perago.settings import load_run_config

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from perago import errors
-from perago.cli.output import note, print_json, printable_lines
+from perago.cli.output import note, print_json, printable_lines, result_on_stdout, say
 from perago.redaction import mask_text
 
 DONE: Final = 0
@@ -71,11 +71,13 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
     if debugging and not isinstance(exc, click.ClickException | click.Abort | KeyboardInterrupt):
-        click.echo(printable_lines(mask_text("".join(traceback.format_exception(exc)))), err=True)
+        say(printable_lines(mask_text("".join(traceback.format_exception(exc)))))
     if _wants_json(arguments):
-        print_json({"error": {"type": _type_name(exc), "message": message, "exit_code": code}})
+        with result_on_stdout():  # where stdout takes nothing, that may be the very error
+            said = {"type": _type_name(exc), "message": message, "exit_code": code}
+            print_json({"error": said}, one_line=_logs_to_stdout(arguments))
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
-        click.echo(exc.ctx.get_usage(), err=True)
+        say(exc.ctx.get_usage())
     note(f"error: {message}")
     return code
 
@@ -107,6 +109,11 @@ def wants_traceback() -> bool:
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Looked up by hand: a command line that cannot be parsed has no options yet."""
     return "--json" in _options(arguments)
+
+
+def _logs_to_stdout(arguments: Sequence[str]) -> bool:
+    """Whether stdout is a log, of an object a line: with `perago start`."""
+    return list(arguments[:1]) == ["start"]
 
 
 def _options(arguments: Sequence[str]) -> Sequence[str]:

@@ -65,6 +65,8 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
 
 def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
     with address.connect(fence="exact") as repository:
+        with nothing_begun():
+            repository.check()
         commit = repository.install_fence(branch)
         head = commit or repository.branch_head(branch)
     if as_json:

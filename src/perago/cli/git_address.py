@@ -56,11 +56,11 @@ class GitAddress:
                 f"a directory beside it"
             )
 
-    def check_names(self, names: Iterable[str]) -> None:
+    def check_names(self, names: Iterable[str], *, prefix: str) -> None:
         from perago.names import FOR_IMPORT, check_git_name
 
         for name in names:
-            check_git_name(name, FOR_IMPORT)
+            check_git_name(name, FOR_IMPORT, prefix=prefix)
 
     def branch_from_commit(self, branch: str) -> str:
         return shlex.join(["git", "-C", str(self.path), "branch", branch, "COMMIT"])

@@ -66,7 +66,7 @@ def command(
     if not files:
         unless = " that is not excluded" if exclude else ""
         raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
-    address.check_names(spec.root + path for path in files)
+    address.check_names((spec.root + path for path in files), prefix=spec.root)
     message = message or f"Import {source.name}"
     with ExitStack() as stack:
         display = stack.enter_context(open_display())

@@ -87,11 +87,11 @@ class LakeFSAddress:
     def check_source(self, directory: Path) -> None:
         """Any directory will do: the server is elsewhere."""
 
-    def check_names(self, names: Iterable[str]) -> None:
+    def check_names(self, names: Iterable[str], *, prefix: str) -> None:
         from perago.names import FOR_IMPORT, check_object_name
 
         for name in names:
-            check_object_name(name, FOR_IMPORT)
+            check_object_name(name, FOR_IMPORT, prefix=prefix)
 
     def branch_from_commit(self, branch: str) -> str:
         made = f"{self.argument}/{branch}"

@@ -7,12 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
 from perago.cli.job import Job
-from perago.cli.output import note, print_json, reason_within, result_on_stdout
+from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
 from perago.cli.watch import Watch, place_in_body
 from perago.engines.local import LocalRun
 from perago.errors import StoreError
@@ -167,7 +165,7 @@ def _replaced(job: Job, ref: str) -> tuple[str, ...]:
 
 
 def _next_step(command: str) -> None:
-    click.echo(f"  {command}", err=True)
+    say(f"  {command}")
 
 
 def _quoted(text: str | None) -> str:

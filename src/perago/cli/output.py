@@ -9,7 +9,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
 import click
@@ -22,15 +22,15 @@ _STDERR = 2
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
-def print_json(value: Any) -> None:
-    """A value on stdout, indented."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """A value on stdout, indented or on one line."""
+    click.echo(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False))
 
 
 @contextmanager
 def result_on_stdout() -> Iterator[None]:
     """For printing what came of something that is done: where stdout is closed or full, that is told, no failure."""
-    if sys.stdout is None:
+    if sys.__stdout__ is None:
         note("warning: stdout is closed; what came of it is not printed")
         yield
         return
@@ -44,33 +44,46 @@ def result_on_stdout() -> Iterator[None]:
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
     """What a task's code prints goes to stderr, what it starts likewise: stdout is for the result."""
-    _flush_stdout()
+    sys.stdout.flush()
     saved = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        _flush_stdout()
+        sys.stdout.flush()
         os.dup2(saved, _STDOUT)
         os.close(saved)
 
 
-def _flush_stdout() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
 def _drop_stdout() -> None:
     """Python writes what is left in the stream's buffer when it ends, and would fail at that with a code of its own."""
+    _send_nowhere(sys.stdout.fileno())
+
+
+def drop_unwritten_stderr() -> None:
+    """As for stdout: what a full disk, or a reader that went away, did not take is of no use to anybody any more."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _send_nowhere(_STDERR)
+
+
+def _send_nowhere(number: int) -> None:
     sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
+    os.dup2(sink, number)
     os.close(sink)
 
 
 def note(text: str) -> None:
     """Something for the person, on stderr."""
-    click.echo(wrap(printable_lines(text), sys.stderr), err=True)
+    say(wrap(printable_lines(text), sys.stderr))
+
+
+def say(text: str) -> None:
+    """Lines for stderr as they are. What a command came to does not hang on whether anybody can read them."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def printable(text: str) -> str:

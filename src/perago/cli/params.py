@@ -6,12 +6,17 @@ import json
 import sys
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
 
 import click
 
 from perago.cli.output import note
+from perago.errors import TaskInputError
+from perago.redaction import learn_of
+from perago.tasks.params import validate_params
+from perago.tasks.secrets import secrets_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -24,6 +29,18 @@ MAX_PARAMS_BYTES = 64 * 1024 * 1024
 
 _BOM = "\ufeff"
 """What editors of some systems put before a text; to JSON it is a fault."""
+
+
+_OWNER = "perago run"
+
+
+def learn_secrets(task: TaskDefinition, params: object) -> None:
+    """Have the secrets among a task's params masked for as long as this process lives.
+
+    An attempt forgets them when it ends, and only then is shown what failed it, with its traceback.
+    """
+    with suppress(TaskInputError):  # that is for the attempt to tell
+        learn_of(_OWNER, secrets_of(validate_params(task, params)))
 
 
 def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:

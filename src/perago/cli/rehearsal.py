@@ -17,11 +17,11 @@ from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.output import result_for_exception
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
-from perago.cli.output import note, print_json, printable, reason_within, size_text
+from perago.cli.output import note, print_json, printable, reason_within, say, size_text
 from perago.cli.progress import describe_counts, open_display
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.watch import Watch, place_in_body
@@ -74,6 +74,8 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         stack.enter_context(stdout_for_the_result(arguments))
         watch = Watch(display, cancelled)
+        with nothing_begun():
+            repository = stack.enter_context(job.repository.open(watch))
         attempt = AttemptRun(
             task=job.task,
             spec=spec,
@@ -88,14 +90,17 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
             observer=watch,
             clock=SystemClock(),
         )
+        outcome: Work | BaseException
         try:
-            with job.repository.open(watch) as repository:
-                work = attempt.rehearse(job.input_data, repository.download_workspace)
+            outcome = attempt.rehearse(job.input_data, repository.download_workspace)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is told as its failure
-            return _tell_failure(exc, watch, job, arguments, cancelled=cancelled.is_set())
-    _tell(work, body, arguments)
+            outcome = exc
+    # Not before stdout is the result's again.
+    if isinstance(outcome, BaseException):
+        return _tell_failure(outcome, watch, job, arguments, cancelled=cancelled.is_set())
+    _tell(outcome, body, arguments)
     return DONE
 
 
@@ -107,7 +112,7 @@ def _tell(work: Work, body: _Measuring, arguments: RunArguments) -> None:
     else:
         print_json(work.result)
         for row in rows[:MAX_LISTED]:
-            click.echo(_line(*row), err=True)
+            say(_line(*row))
         if len(rows) > MAX_LISTED:
             note(f"and {len(rows) - MAX_LISTED} more; --json lists them all")
     counts = {name: len(getattr(work.changes, name)) for name in ("added", "modified", "deleted")}

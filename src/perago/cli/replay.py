@@ -17,6 +17,7 @@ from perago.cli.job import Job, run_config
 from perago.cli.loading import load_task
 from perago.cli.log_lines import log_lines_on
 from perago.cli.output import note, print_json
+from perago.cli.params import learn_secrets
 from perago.cli.progress import open_display
 from perago.cli.rehearsal import rehearse
 from perago.cli.repository import parse_address
@@ -87,6 +88,7 @@ def _replay_free(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
+        learn_secrets(job.task, job.input_data.get("params"))
         with stdout_for_the_result(arguments):
             result = run_workspace_free_task_attempt(
                 job.task,

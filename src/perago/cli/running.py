@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-import click
-
 from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.phases import Phases
@@ -26,7 +24,8 @@ from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
 from perago.cli.observed import ObservedTry, observed_try
 from perago.cli.outcome import Outcome
-from perago.cli.output import printable_lines, reason_within, stdout_to_stderr
+from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
+from perago.cli.params import learn_secrets
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch
@@ -60,6 +59,7 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         sweep_leftovers(job, repository, watch)
         with nothing_begun():
             run, input_data = job.begin()
+        learn_secrets(job.task, input_data["params"])
         stack.enter_context(run)
         watch.line(_beginning(job, run))
         try:
@@ -175,7 +175,7 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -
 @contextmanager
 def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
     """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
-    if not arguments.debug or (sys.stdout is not None and sys.stdout.isatty()):
+    if not arguments.debug or sys.stdout.isatty():
         yield
         return
     with stdout_to_stderr():
@@ -204,7 +204,7 @@ def sweep_leftovers(job: Job, repository: Repository | None, watch: Watch) -> No
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
     """Print where a failure came from, for those who asked for it."""
     if error is not None and (arguments.debug or wants_traceback()):
-        click.echo(printable_lines(mask_text("".join(traceback.format_exception(error)))), err=True)
+        say(printable_lines(mask_text("".join(traceback.format_exception(error)))))
 
 
 def _timeout(job: Job, arguments: RunArguments) -> float | None:

@@ -6,16 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from perago.cli.conductor import open_conductor
 from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
 from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
-from perago.cli.output import printable_lines, stdout_to_stderr
+from perago.cli.output import drop_unwritten_stderr, printable_lines, stdout_to_stderr
 from perago.cli.probes import probes_of
 from perago.cli.repository import parse_address
 from perago.cli.telemetry import open_telemetry, serve_health
@@ -241,10 +241,22 @@ class _Rest(logging.Handler):
 @contextmanager
 def _json_console(worker_id: str) -> Iterator[logging.Handler]:
     """Stdout, for the log alone: what modules and bodies of this process print goes to stderr meanwhile."""
-    with os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8", errors="backslashreplace") as own, stdout_to_stderr():
-        console = logging.StreamHandler(own)
-        console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
-        yield console
+    own = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8", errors="backslashreplace")
+    try:
+        with stdout_to_stderr():
+            console = _JsonConsole(own)
+            console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
+            yield console
+    finally:
+        with suppress(OSError):  # what nobody has taken is written once more, and the stream is closed all the same
+            own.close()
+
+
+class _JsonConsole(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is of logging
+        """A reader that went away, or a full disk, is not told of each line: the log's file has them all."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
 
 def _console_for_people() -> logging.Handler:
@@ -270,6 +282,6 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 
 def _end_at_once() -> None:
     """Threads may be left that nothing can end; what they hold was given back, or is kept for the next worker."""
-    sys.stderr.flush()
+    drop_unwritten_stderr()
     logging.shutdown()
     os._exit(INTERRUPTED)

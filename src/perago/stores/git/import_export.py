@@ -109,7 +109,7 @@ class Import:
         check_branch_name(branch)
         paths = sorted(scan(source, Selection(spec.include, spec.exclude), FOR_IMPORT).files)
         for path in paths:
-            check_git_name(spec.root + path, FOR_IMPORT)
+            check_git_name(spec.root + path, FOR_IMPORT, prefix=spec.root)
         present = self._present(self.repository.find_branch_head(branch), spec)
         progress.total_files = len(paths)
         uploaded = self._upload(source, paths, present, progress)

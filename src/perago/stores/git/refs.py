@@ -110,7 +110,10 @@ class References:
                     lock.wait_for_git(_PACKED)
                     if not self._exists(name):
                         return
-        raise StoreError(f"{name} came back each of {_TRIES} times; remove it with `git update-ref -d {name}`")
+        raise StoreError(
+            f"{name} came back each of {_TRIES} times; remove it with "
+            f"{git_command(self.repository.path, 'update-ref', '-d', name)}"
+        )
 
     def staged(self) -> Iterator[tuple[str, str]]:
         """Name and commit id of every staging reference."""

@@ -75,7 +75,9 @@ class Repository:
         with translated(f"reading commit {commit_id}", self.path):
             found = self.handle[commit_id]
         if not isinstance(found, pygit2.Commit):
-            raise StoreError(f"{commit_id} in repository {self.path} is no commit. Run `git fsck` there")
+            raise StoreError(
+                f"{commit_id} in repository {self.path} is no commit. Run {git_command(self.path, 'fsck')}"
+            )
         return found
 
     def input_commit(self, ref: str) -> pygit2.Commit:

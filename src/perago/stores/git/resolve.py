@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pygit2
 
 from perago.errors import RefNotFoundError
@@ -20,7 +22,8 @@ def resolve(repository: Repository, ref: str) -> str:
         return str(handle.revparse_single(ref).peel(pygit2.Commit).id)
     except GIT_FAULTS as exc:
         fault = "more than one object may be meant by" if "ambiguous" in str(exc) else "there is no commit"
+        listing = shlex.join(["perago", "log", "--repo", str(repository.path), "--branch", "BRANCH"])
         raise RefNotFoundError(
             f"in repository {repository.path} {fault} {ref!r}. Give a commit id, a branch or a tag; "
-            f"`perago log --repo {repository.path} --branch BRANCH` lists commits"
+            f"`{listing}` lists commits"
         ) from None

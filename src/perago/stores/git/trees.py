@@ -159,7 +159,7 @@ def _edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, edits
         if leaf is not None and inside is not None:
             raise WorkspaceContentError(
                 f"{where}{name} would be a file and a directory at once: the repository has the other one there, "
-                f"outside of what was changed. Use another name, or change the workspace's prefix and patterns"
+                f"outside of what was changed. Use another name, or change the prefix and the patterns"
             )
         if leaf is not None:
             entries[name] = TreeEntry(name, leaf.mode, leaf.id)

@@ -47,7 +47,7 @@ class Connection:
         self.clock = clock
         self.observer = observer
         self._cache = cache
-        self._checksums: ChecksumRule = checksums
+        self.checksums: ChecksumRule = checksums
         self._presign = presign
         self._canary = Canary(client, clock) if mover.mode == "exact" else None
         self._loop = LoopThread("perago-lakefs")
@@ -80,7 +80,7 @@ class Connection:
         """How content gets to and from a repository; the server is asked once what it can do."""
         if self._server is None:
             self._server = await self.client.get_config()
-        return Transfer(self.client, self._loop, repository, self._server, self._cache, self._checksums, self._presign)
+        return Transfer(self.client, self._loop, repository, self._server, self._cache, self.checksums, self._presign)
 
     def progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
         return Progress(self.observer, self.clock, phase, total_files=total_files, execution=execution)

@@ -15,6 +15,7 @@ from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.message import carries_stamp, names_other_content, stamp_of, subject_of
+from perago.stores.lakefs.transfer import ChecksumRule
 from perago.stores.lakefs.values import Branch, Commit, ObjectStats
 
 LOOKED_AT = 1_000
@@ -31,11 +32,13 @@ class Examination:
         janitor: of the repository; it knows what may go.
         mend: removes a staging branch, if it may go still.
         deep: read all objects of all branches' heads, and compare them with their checksums.
+        checksums: how those are taken; "opaque": only sizes are compared.
     """
 
     janitor: Janitor
     mend: Mender
     deep: bool = False
+    checksums: ChecksumRule = "md5"
 
     @property
     def _client(self) -> LakeFSClient:
@@ -103,11 +106,14 @@ class Examination:
                 raise
             restore = "Restore them in the block store, or upload the file again"
             return f"its bytes cannot be read: {exc.message}. {restore}", False
-        if size == stats.size and judge_small(stats.checksum, hasher.hexdigest()) is not Verdict.WRONG:
+        if size == stats.size and not self._is_wrong(stats, hasher.hexdigest()):
             return None, False
         if size == stats.size and size >= SMALLEST_PART_BYTES:
             return "its checksum is not its content's: it came in parts, or is damaged. Compare it if in doubt", True
         return "its bytes are not what was uploaded, or its checksum is no MD5. Compare it, and upload it again", False
+
+    def _is_wrong(self, stats: ObjectStats, md5: str) -> bool:
+        return self.checksums == "md5" and judge_small(stats.checksum, md5) is Verdict.WRONG
 
 
 def stamp_finding(commit: Commit) -> Finding | None:

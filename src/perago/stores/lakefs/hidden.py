@@ -6,16 +6,26 @@ from collections.abc import Iterator
 
 from perago.errors import ObjectNameError
 from perago.models import Changes
-from perago.names import show_name
+from perago.names import FOR_TASKS, Words, show_name
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.together import each
 
 
-async def check_places(client: LakeFSClient, repository: str, base: str, spec: WorkspaceSpec, changes: Changes) -> None:
-    """Refuse an added file where the input has a directory, and below a file, that the patterns hide.
+async def check_places(
+    client: LakeFSClient,
+    repository: str,
+    base: str,
+    spec: WorkspaceSpec,
+    changes: Changes,
+    words: Words = FOR_TASKS,
+) -> None:
+    """Refuse an added file where a commit has a directory, and below a file, that the patterns hide.
 
-    Without patterns there is nothing to ask: the workspace's own file system has kept file and directory apart.
+    Without patterns there is nothing to ask: the file system that they come from has kept file and directory apart.
+
+    Args:
+        base: the commit that the changes are made on: a task's input, or the head of a branch.
 
     Raises:
         ObjectNameError
@@ -29,7 +39,7 @@ async def check_places(client: LakeFSClient, repository: str, base: str, spec: W
         above, await each(above, lambda name: client.find_object(repository, base, name)), strict=True
     ):
         if found is not None:
-            raise _refused(f"{directory}/", directory)
+            raise _refused(f"{directory}/", directory, words)
 
     async def first_below(name: str) -> str | None:
         async for page in client.list_objects(repository, base, prefix=name + "/"):
@@ -40,7 +50,7 @@ async def check_places(client: LakeFSClient, repository: str, base: str, spec: W
 
     for name, below in zip(added, await each(added, first_below), strict=True):
         if below is not None:
-            raise _refused(name, below)
+            raise _refused(name, below, words)
 
 
 def _above(name: str, root: str) -> Iterator[str]:
@@ -51,8 +61,8 @@ def _above(name: str, root: str) -> Iterator[str]:
         end = name.rfind("/", 0, end)
 
 
-def _refused(name: str, hidden: str) -> ObjectNameError:
+def _refused(name: str, hidden: str, words: Words) -> ObjectNameError:
     return ObjectNameError(
-        f"{show_name(name)} cannot be published: the repository has {show_name(hidden)}, which the workspace's include "
-        f"and exclude patterns hide, and a path cannot be both a file and a directory. Write another path"
+        f"{show_name(name)} cannot be written: the repository has {show_name(hidden)}, left as it is by "
+        f"{words.means}, and a path cannot be both a file and a directory. Give the file another path"
     )

@@ -18,6 +18,7 @@ from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import NOT_THERE
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import refuse_actions
+from perago.stores.lakefs.hidden import check_places
 from perago.stores.lakefs.listing import list_files
 from perago.stores.lakefs.values import Commit, ObjectStats
 from perago.workspace.digest import MD5, digest_file
@@ -55,13 +56,14 @@ class Import:
 
         Raises:
             WorkspaceError: the directory holds what cannot be stored; see `workspace.scan`.
+            ObjectNameError: a file would stand where a directory stays that is not selected, or below a file.
             HeadMovedError: the branch moved again and again.
         """
         files = await in_thread(scan, self.source, Selection(self.spec.include, self.spec.exclude), FOR_IMPORT)
         names = [self.spec.root + path for path in files.files]
         refuse_actions(names)
         for name in names:
-            check_object_name(name, FOR_IMPORT)
+            check_object_name(name, FOR_IMPORT, prefix=self.spec.root)
         digests: dict[str, str] = {}
         for _ in range(_SWAPS):
             found = await self._client.find_branch(self.by_hand.repository, branch)
@@ -69,6 +71,7 @@ class Import:
             changes = await self._compare(files.files, head, digests)
             if found is not None and not changes:
                 return None
+            await check_places(self._client, self.by_hand.repository, head, self.spec, changes, FOR_IMPORT)
             with suppress(HeadMovedError):
                 return await self._commit(branch, head, changes, message, is_new=found is None)
         raise HeadMovedError(

@@ -187,7 +187,12 @@ class LakeFSRepository:
         """Find what killed attempts left, and what is damaged; nothing is changed. See `examine.Examination`."""
         self.check()
         janitor = self._janitor(older_than_seconds, liveness_of)
-        looking = Examination(janitor, lambda branch: self._connection.run(janitor.remove(branch)), deep=deep)
+        looking = Examination(
+            janitor,
+            lambda branch: self._connection.run(janitor.remove(branch)),
+            deep=deep,
+            checksums=self._connection.checksums,
+        )
         yield from self._connection.drained(looking.run())
 
     @property
