@@ -325,27 +325,30 @@ def test_a_deep_examination_reads_what_is_there(start_lakefs, make_bench):
     server = start_lakefs()
     bench = make_bench(server)
     large = b"large" * (1 << 20)
-    bench.commit({"fine": b"1", "spoiled": b"22", "gone": b"333", "large": large, "large and fine": large})
+    files = {"fine": b"1", "spoiled": b"22", "gone": b"333", "short": b"55555", "large": large, "large and fine": large}
+    bench.commit(files)
     with bench.raw() as raw:
         places = {
             path: raw.stat("main", path)["physical_address"].removeprefix("local://")
-            for path in ("spoiled", "gone", "large")
+            for path in ("spoiled", "gone", "short", "large")
         }
     Path(places["spoiled"]).write_bytes(b"no")
     Path(places["large"]).write_bytes(large.upper())
     Path(places["gone"]).unlink()
+    Path(places["short"]).write_bytes(b"55")
     repository = bench.store.repository(bench.hooks.name)
     assert list(repository.examine(older_than_seconds=3600)) == []
     found = {finding.what: finding for finding in repository.examine(older_than_seconds=3600, deep=True)}
     assert {what.split("'")[1]: finding.is_note for what, finding in found.items()} == {
         "spoiled": False,
         "gone": False,
+        "short": False,
         "large": True,  # it may have come in parts
     }
     assert all(finding.kind is Kind.DAMAGED_OBJECT for finding in found.values())
     with store_on(server, checksums="opaque") as store:
         looked = store.repository(bench.hooks.name).examine(older_than_seconds=3600, deep=True)
-        assert [finding.what.split("'")[1] for finding in looked] == ["gone"]  # sizes alone are compared
+        assert [finding.what.split("'")[1] for finding in looked] == ["gone", "short"]  # sizes alone are compared
 
 
 def test_a_repository_has_the_ports_of_an_attempt(bench, repository):

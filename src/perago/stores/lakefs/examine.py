@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from perago.findings import Finding, Kind
+from perago.http.faults import FaultKind
 from perago.names import show_name
 from perago.stores.lakefs.branches import StagingBranch, parse_staging
 from perago.stores.lakefs.checksums import SMALLEST_PART_BYTES, Verdict, judge_small
@@ -94,23 +95,40 @@ class Examination:
 
     async def _fault_of(self, commit_id: str, stats: ObjectStats) -> tuple[str | None, bool]:
         """What is wrong with an object, if anything is, and whether that is only good to know."""
-        client, hasher, size = self._client, hashlib.md5(usedforsecurity=False), 0
-        url = client.object_url(self.janitor.repository, commit_id, stats.path)
         try:
-            async with client.open_object(url, stats.size, range(stats.size)) as stream:
-                async for chunk in stream.chunks():
-                    hasher.update(chunk)
-                    size += len(chunk)
+            size, md5 = await self._read(commit_id, stats)
         except LakeFSError as exc:
-            if exc.status is None:
+            if exc.status is None and exc.fault is not FaultKind.CUT:
                 raise
             restore = "Restore them in the block store, or upload the file again"
             return f"its bytes cannot be read: {exc.message}. {restore}", False
-        if size == stats.size and not self._is_wrong(stats, hasher.hexdigest()):
+        if size == stats.size and not self._is_wrong(stats, md5):
             return None, False
         if size == stats.size and size >= SMALLEST_PART_BYTES:
             return "its checksum is not its content's: it came in parts, or is damaged. Compare it if in doubt", True
         return "its bytes are not what was uploaded, or its checksum is no MD5. Compare it, and upload it again", False
+
+    async def _read(self, commit_id: str, stats: ObjectStats) -> tuple[int, str]:
+        """Size and MD5 of an object's bytes.
+
+        A server cuts the connection where a block is shorter than it should be, and so does a network that is not at
+        its best: what is cut is read once more, and believed then.
+        """
+        try:
+            return await self._read_once(commit_id, stats)
+        except LakeFSError as exc:
+            if exc.fault is not FaultKind.CUT:
+                raise
+        return await self._read_once(commit_id, stats)
+
+    async def _read_once(self, commit_id: str, stats: ObjectStats) -> tuple[int, str]:
+        hasher, size = hashlib.md5(usedforsecurity=False), 0
+        url = self._client.object_url(self.janitor.repository, commit_id, stats.path)
+        async with self._client.open_object(url, stats.size, range(stats.size)) as stream:
+            async for chunk in stream.chunks():
+                hasher.update(chunk)
+                size += len(chunk)
+        return size, hasher.hexdigest()
 
     def _is_wrong(self, stats: ObjectStats, md5: str) -> bool:
         return self.checksums == "md5" and judge_small(stats.checksum, md5) is Verdict.WRONG
