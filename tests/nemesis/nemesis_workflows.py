@@ -276,7 +276,8 @@ def _task(name: str, reference: str, definitions: Definitions, workspace: str, *
 
 
 def _failed_for_nobody(workflow) -> bool:
-    """Whether a task failed as often as it may, or a join failed too soon, and nothing was refused.
+    """Whether a task failed as often as it may, or no worker said that one failed, or a join failed too soon; and
+    nothing was refused.
 
     A join that Conductor 3.32 looks at between the failure of a task in the fork and its retry fails, and with it the
     workflow, though the task has tries left. And where a heartbeat of a stopped host comes in the moment in which its
@@ -286,8 +287,10 @@ def _failed_for_nobody(workflow) -> bool:
         return False
     last = last_tries(workflow)
     too_soon = any(task.get("taskType") == "JOIN" and task["status"] == "FAILED" for task in workflow["tasks"])
-    no_more = any(task["status"] != "COMPLETED" and task.get("retryCount", 0) >= RETRIES for task in last)
-    return (no_more or too_soon) and not any(map(is_refused, last))
+    unfinished = [task for task in last if task["status"] != "COMPLETED"]
+    no_more = any(task.get("retryCount", 0) >= RETRIES for task in unfinished)
+    said_by_none = bool(unfinished) and all(task["status"] in ("CANCELED", "TIMED_OUT") for task in unfinished)
+    return (no_more or too_soon or said_by_none) and not any(map(is_refused, last))
 
 
 def _has_lost_its_join(workflow) -> bool:

@@ -109,13 +109,22 @@ def test_a_join_that_failed_too_soon_is_retried(workflows):
     workflows.api.retry.assert_called_once_with("w1")
 
 
+@pytest.mark.parametrize("tries", [RETRIES, RETRIES - 1])
 @pytest.mark.parametrize("status", ["TIMED_OUT", "CANCELED"])
-def test_a_last_try_that_timed_out_is_retried_also_where_a_late_heartbeat_had_it_cancelled(workflows, status):
-    last_try = {"referenceTaskName": "note_5", "status": status, "retryCount": RETRIES}
+def test_a_try_that_timed_out_is_retried_also_where_a_late_heartbeat_had_it_cancelled(workflows, status, tries):
+    last_try = {"referenceTaskName": "note_5", "status": status, "retryCount": tries}
     workflows.begin("b")
     workflows.api.workflow.return_value = {"workflowId": "w1", "status": "TIMED_OUT", "tasks": [last_try]}
     workflows.look("b", meddle=False)
     workflows.api.retry.assert_called_once_with("w1")
+
+
+def test_a_failure_that_a_worker_told_of_is_judged_and_not_retried_while_it_has_tries_left(workflows):
+    failed = {"referenceTaskName": "note_5", "status": "FAILED_WITH_TERMINAL_ERROR", "retryCount": 0}
+    workflows.begin("b")
+    workflows.api.workflow.return_value = {**FAILED, "tasks": [failed, CUT_SHORT]}
+    workflows.look("b", meddle=False)
+    assert not workflows.api.retry.called
 
 
 CUT_SHORT = {"referenceTaskName": "note_1", "status": "CANCELED", "retryCount": 1}
