@@ -121,6 +121,13 @@ def test_a_closed_stdout_is_told_and_no_other_file_takes_its_place(repository):
     assert repository.git("fsck", "--strict") == ""
 
 
+def test_a_closed_stdin_holds_no_params(repository):
+    done = _in_shell(repository, "exec perago run cli_bodies:write --repo data.git --branch main --params - <&-")
+    assert done.returncode == 2
+    assert "--params" in done.stderr
+    assert "itself failed" not in done.stderr
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(
     "command",

@@ -199,7 +199,7 @@ def test_a_heartbeat_in_flight_holds_up_no_cancellation(supervise, is_alive):
         task_id, pid = worker.in_body(name), worker.body_pid(name)
         wait_for(lambda: task_id in engine.leases, "the lease")
         engine.tasks.terminate(worker.where)
-        wait_for(lambda: not is_alive(pid), "the body's end", 12)
+        wait_for(lambda: not is_alive(pid), "the body's end", 40)  # the heartbeat would be waited for for 60 s
         engine.let.set()
 
 

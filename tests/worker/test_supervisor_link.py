@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from perago import redaction
 from perago.errors import EngineError, TaskExecutionError
 from perago.worker import supervisor_link
 from perago.worker.executor_messages import Answer, Run, Sweep
@@ -305,13 +304,3 @@ def test_a_question_is_given_up_when_the_supervisor_has_gone(ends):
     supervisor.channel.close()
     thread.join(LONG)
     assert outcome == ["the supervisor has gone before it answered"]
-
-
-def test_what_a_body_tells_of_its_progress_is_masked_where_its_secrets_are_known(monkeypatch):
-    monkeypatch.setattr("perago.redaction._owned", ({}, ()))
-    redaction.learn_of("attempt", ["hunter2-hunter2"])
-    near, far = socket.socketpair()
-    with near, far:
-        Outbox(near).report_progress(1, 2, "logged in with hunter2-hunter2")
-        (told,) = Decoder().feed(far.recv(65536))
-    assert told["message"] == f"logged in with {redaction.MASK}"

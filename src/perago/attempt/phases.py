@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from perago.ports import Clock, Event, EventKind, Observer, Phase
+from perago.redaction import mask_text
 
 
 class Span:
@@ -27,8 +28,8 @@ class Span:
         self._phases.emit(self._phase, "progress", self._started, attributes)
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
-        """What a body's `TaskContext.progress` calls."""
-        self.progress(done=done, total=total, message=message)
+        """What a body's `TaskContext.progress` calls; secrets in its message are masked for every observer."""
+        self.progress(done=done, total=total, message=None if message is None else mask_text(message))
 
 
 class Phases:

@@ -116,6 +116,7 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # a body's process needs one as well
+    sys.stdin = open(os.devnull, encoding="utf-8") if sys.stdin is None else sys.stdin  # noqa: PTH123, SIM115 - as above
     sys.stdout = _nowhere() if sys.stdout is None else sys.stdout
     sys.stderr = _nowhere() if sys.stderr is None else sys.stderr
 

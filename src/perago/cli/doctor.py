@@ -54,7 +54,8 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
     results that a worker kept; these only a person can mend; and with --deep cached objects. What belongs to a living
     process is never touched.
 
-    Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look.
+    Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look, and has
+    mended nothing.
     """
     results: list[_Result] = []
     try:

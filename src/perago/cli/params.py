@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
 import click
 
 from perago.cli.output import note
-from perago.errors import TaskInputError
 from perago.redaction import learn_of
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import secrets_of
@@ -37,9 +36,10 @@ _OWNER = "perago run"
 def learn_secrets(task: TaskDefinition, params: object) -> None:
     """Have the secrets among a task's params masked for as long as this process lives.
 
-    An attempt forgets them when it ends, and only then is shown what failed it, with its traceback.
+    An attempt forgets them when it ends, and only then is shown what failed it, with its traceback. What validators
+    print goes where what a body prints does, which is for the caller to see to.
     """
-    with suppress(TaskInputError):  # that is for the attempt to tell
+    with suppress(Exception):  # whatever validators raise is for the attempt to tell
         learn_of(_OWNER, secrets_of(validate_params(task, params)))
 
 

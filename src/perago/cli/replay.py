@@ -88,8 +88,8 @@ def _replay_free(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = Watch(display, cancelled)
-        learn_secrets(job.task, job.input_data.get("params"))
         with stdout_for_the_result(arguments):
+            learn_secrets(job.task, job.input_data.get("params"))
             result = run_workspace_free_task_attempt(
                 job.task,
                 job.input_data,

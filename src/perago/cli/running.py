@@ -59,8 +59,9 @@ def run_job(job: Job, arguments: RunArguments) -> int:
         sweep_leftovers(job, repository, watch)
         with nothing_begun():
             run, input_data = job.begin()
-        learn_secrets(job.task, input_data["params"])
         stack.enter_context(run)
+        with stdout_for_the_result(arguments):
+            learn_secrets(job.task, input_data["params"])
         watch.line(_beginning(job, run))
         try:
             result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry).go()

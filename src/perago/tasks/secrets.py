@@ -55,8 +55,9 @@ def _members(value: object) -> Iterable[tuple[tuple[str, ...], object]]:
         for name, item in zip(getattr(value, "_fields", ()), value, strict=False):
             yield (str(name),), item
     elif dataclasses.is_dataclass(value):
-        for field_of in dataclasses.fields(value):
-            yield (field_of.name,), getattr(value, field_of.name, None)
+        named = {entry.name: getattr(value, entry.name, None) for entry in dataclasses.fields(value)}
+        for name, item in {**getattr(value, "__dict__", {}), **named}.items():
+            yield (name,), item
 
 
 def _is_of_secret(name: str) -> bool:

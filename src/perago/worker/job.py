@@ -84,6 +84,7 @@ class Job:
         self.lease_lock: AbstractContextManager[object] = threading.Lock()
         self._asked = asked
         self._is_lease_over = False
+        self._is_late = False  # heartbeats were missing
         self._is_void = False
         self._is_claimed = False
         self._ending: tuple[Cause, float] | None = None
@@ -148,7 +149,7 @@ class Job:
             return  # whoever stops it may hold the lock for as long as a heartbeat is in flight
         with self.lease_lock:
             if self.lease is None and not self._is_settled:
-                self.lease = engine.hold(self.attempt)
+                self.lease = engine.hold(self.attempt, at_once=self._is_late or self._is_overdue)
 
     def hold_anew(self, engine: WorkerEngine, late: Lease) -> None:
         """Keep the lease by other heartbeats than those, which were missing and are stopped: the first of them goes at
@@ -159,9 +160,15 @@ class Job:
         with self.lease_lock:
             if self.lease is not late:  # it was stopped for the report
                 return
-            self.lease = None
+            self.lease, self._is_late = None, True
             if not self._is_settled:
                 self.lease = engine.hold(self.attempt, at_once=True)
+
+    @property
+    def _is_overdue(self) -> bool:
+        """Heartbeats are to begin so late that one is missing: this process stood still, perhaps."""
+        timeout = self.attempt.response_timeout_seconds
+        return timeout > 0 and self.seconds_until_hold() < -timeout * HOLD_FRACTION
 
     def let_lease_go(self) -> None:
         """No more heartbeats, though one may be in flight: another execution has the task, and they would keep it from

@@ -68,8 +68,7 @@ class Outbox:
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
         """Send progress, but not more often than anyone looks; the newest is kept for later."""
-        told = None if message is None else clean_text(mask_text(message))  # here, as in logs
-        self._progress = Progress(done=done, total=total, message=told)
+        self._progress = Progress(done=done, total=total, message=None if message is None else clean_text(message))
         if time.monotonic() - self._progress_sent >= _PROGRESS_SECONDS:
             self.flush_progress()
 

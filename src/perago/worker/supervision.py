@@ -92,6 +92,7 @@ class Watch:
         """In this turn or, while a heartbeat is in flight, in a later one: the watch waits for none."""
         lease = job.lease
         if lease is None or not lease.is_late:
+            self._failing -= {job.execution_id}
             return
         if lease.is_retrying:
             self._tell_of_failing(job)

@@ -16,10 +16,13 @@ from perago import (
     build_workspace_task_output,
     invoke_workspace_free_task,
     invoke_workspace_task_body,
+    redaction,
     result_for_exception,
     run_workspace_free_task_attempt,
     task,
 )
+from perago.attempt.phases import Phases
+from perago.ports import Phase, SystemClock
 
 REF = {"repository": "songs", "branch": "main", "ref_type": "commit", "ref": "a" * 40}
 
@@ -151,3 +154,14 @@ def test_an_attempt_of_a_free_task_ends_in_a_result(input_data, status, told):
         assert result.output == {"result": {"said": "a by free"}}
     else:
         assert told in result.reason_for_incompletion
+
+
+def test_secrets_in_what_a_body_tells_of_its_progress_are_masked_for_every_observer(monkeypatch):
+    monkeypatch.setattr(redaction, "_owned", ({}, ()))
+    redaction.learn_of("attempt", ["hunter2-hunter2"])
+    events = []
+    with Phases(events.append, SystemClock(), execution_id="e", task_id="t")(Phase.BODY) as span:
+        span.report_progress(1, 2, "logged in with hunter2-hunter2")
+        span.report_progress(2, 2, None)
+    told = [event.attributes["message"] for event in events if event.kind == "progress"]
+    assert told == [f"logged in with {redaction.MASK}", None]

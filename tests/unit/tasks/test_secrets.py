@@ -23,6 +23,14 @@ class Slotted:
     text: str = "plain"
 
 
+@dataclasses.dataclass
+class Derived:
+    login: dataclasses.InitVar[str]
+
+    def __post_init__(self, login):
+        self.auth_token = f"made of {login}"
+
+
 class Pair(NamedTuple):
     password: str = "in a named tuple"
     text: str = "plain"
@@ -78,6 +86,7 @@ def test_they_are_found_by_type_and_by_name_as_deep_as_they_lie():
         ({"data": [{"token": [{"a": "x"}]}]}, {"x"}),
         ({"private_key": "an extra field"}, {"an extra field"}),
         ({"data": [Slotted(), Pair()]}, {"in a slot", "in a named tuple"}),
+        ({"data": Derived("a login")}, {"made of a login"}),
     ],
 )
 def test_values_of_any_kind_are_looked_through(given, more):

@@ -98,6 +98,11 @@ def test_a_lease_whose_heartbeats_fail_tries_again_by_itself_and_that_is_told_on
     assert [record.message for record in caplog.records] == [
         "the engine takes no heartbeats; they are sent again, and the lease is lost if it goes on"
     ]
+    lease.is_late = False
+    watched.turn()
+    lease.is_late = True
+    watched.turn()
+    assert len(caplog.records) == 2  # it had come back, and is away again
 
 
 def test_one_whose_heartbeat_is_answered_after_all_is_replaced_too():
@@ -191,3 +196,31 @@ def test_an_engine_that_cannot_hold_is_asked_again(caplog):
     assert "stands still" in caplog.text
     watched.turn()
     assert watched.leases == [watched.job.lease]
+
+
+def test_the_lease_after_one_that_could_not_be_held_anew_begins_at_once_too():
+    late = InFlight(is_late=True)
+    watched = Watched(late)
+    hold = watched.engine.hold
+
+    def fail(attempt, *, at_once=False):
+        watched.engine.hold = hold
+        raise EngineError("the thread that sends them stands still")
+
+    watched.turn()
+    late.answer()
+    watched.engine.hold = fail
+    watched.turn()
+    assert watched.leases == []
+    watched.turn()
+    assert [lease.began_at_once for lease in watched.leases] == [True]
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(2.0, False), (12.0, True)])
+def test_a_lease_that_is_taken_up_long_after_it_was_due_begins_at_once(seconds, at_once):
+    """As after a stop of the process: the response timeout is 60 s, and a heartbeat is due after one."""
+    clock, engine = ManualClock(), MemoryWorkerEngine()
+    job = Job(Handed(task_id="t"), clock)
+    clock.advance(seconds)
+    job.hold(engine)
+    assert [lease.began_at_once for lease in engine.leases["t"]] == [at_once]

@@ -151,7 +151,7 @@ def test_a_task_that_comes_again_makes_older_executions_of_it_void():
 
 def test_a_void_execution_takes_up_no_lease():
     class Engine:
-        def hold(self, attempt):
+        def hold(self, attempt, *, at_once=False):
             return attempt
 
     job = Job(Handed())

@@ -71,7 +71,8 @@ class Import:
             changes = await self._compare(files.files, head, digests)
             if found is not None and not changes:
                 return None
-            await check_places(self._client, self.by_hand.repository, head, self.spec, changes, FOR_IMPORT)
+            if found is not None:
+                await check_places(self._client, self.by_hand.repository, head, self.spec, changes, FOR_IMPORT)
             with suppress(HeadMovedError):
                 return await self._commit(branch, head, changes, message, is_new=found is None)
         raise HeadMovedError(
