@@ -177,6 +177,23 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
+def begin_stubborn_publication(flow: TaskFlow, worker: StartedWorker, path: Path) -> tuple[str, Path]:
+    """Have a body run in a workspace that ends by SIGKILL alone; returns its workflow and where its workspace is.
+
+    Args:
+        path: where the body writes that.
+    """
+    workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=workspace_of(worker))
+    wait_for(lambda: path.exists() and path.read_text() != "", "the body")
+    return workflow, Path(path.read_text())
+
+
+def drain(worker: StartedWorker) -> None:
+    """Send the first signal, and see that it has come."""
+    worker.signal(signal.SIGTERM)
+    wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+
+
 def store_of(worker: StartedWorker) -> GitStore:
     return GitStore(worker.repository)
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from start_support import TaskFlow, in_body, lives, store_of, wait_for, workspace_of
+from start_support import TaskFlow, begin_stubborn_publication, in_body, lives, store_of, wait_for, workspace_of
 
 from servers.proxy import FaultProxy
 
@@ -147,10 +147,7 @@ def test_a_terminated_workflow_ends_its_body_within_ten_seconds(flow, start, tmp
 def test_a_killed_publication_leaves_no_files(flow, start, tmp_path):
     with start() as worker:
         worker.wait_ready()
-        path = tmp_path / "where"
-        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=workspace_of(worker))
-        wait_for(lambda: path.exists() and path.read_text() != "", "the body")
-        workspace = Path(path.read_text())
+        workflow, workspace = begin_stubborn_publication(flow, worker, tmp_path / "where")
         assert workspace.exists()
         flow.api.terminate(workflow)
         wait_for(lambda: [entry.name for entry in worker.root.iterdir()] == ["supervisor"], "the files to go", 15)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from start_support import in_body, lives, wait_for, workspace_of
+from start_support import begin_stubborn_publication, drain, in_body, lives, wait_for
 
 from servers.faults import Delay, Refuse, Rule
 from servers.proxy import FaultProxy
@@ -88,8 +88,7 @@ def test_a_second_signal_ends_at_once_and_leaves_no_process(flow, start, tmp_pat
         workflow = flow.start("light.stubborn", {"path": str(path)})
         wait_for(path.exists, "the body")
         family = psutil.Process(worker.pid).children(recursive=True)
-        worker.signal(signal.SIGTERM)
-        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+        drain(worker)
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(20) == 130
@@ -111,8 +110,7 @@ def test_a_report_without_an_answer_delays_no_end_and_the_next_worker_sees_to_it
         if arrives:
             flow.wait_status(workflow, "COMPLETED")
         wait_for(lambda: held.matched, "the report")
-        worker.signal(signal.SIGTERM)
-        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+        drain(worker)
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(60) == 130
@@ -160,10 +158,7 @@ def test_an_idle_worker_ends_at_once_on_sigterm(start):
 def test_a_supervisor_that_is_killed_takes_everything_with_it_and_the_next_one_cleans_up(flow, start, tmp_path):
     with start() as worker:
         worker.wait_ready()
-        path = tmp_path / "where"
-        workflow = flow.start("space.stubborn", {"path": str(path)}, workspace=workspace_of(worker))
-        wait_for(lambda: path.exists() and path.read_text() != "", "the body")
-        workspace = Path(path.read_text())
+        workflow, workspace = begin_stubborn_publication(flow, worker, tmp_path / "where")
         family = psutil.Process(worker.pid).children(recursive=True)
         worker.signal(signal.SIGKILL)
         worker.wait()
@@ -191,8 +186,7 @@ def test_a_thread_that_cannot_be_ended_is_given_back_and_the_process_ends_over_i
         workflow = flow.start("light.sleep", {"seconds": 600})
         # Not only handed out: what no slot has yet is given back, and the worker through at the first signal.
         wait_for(lambda: in_body(worker, flow.task(workflow)["taskId"]), "the body")
-        worker.signal(signal.SIGTERM)
-        wait_for(lambda: worker.status()["worker"]["state"] == "draining", "the drain")
+        drain(worker)
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(20) == 130
