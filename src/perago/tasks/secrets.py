@@ -19,12 +19,13 @@ def secrets_of(params: BaseModel) -> Iterator[str]:
     elsewhere, and may be called by a word that stands everywhere.
     """
     waiting: list[tuple[object, bool]] = [(params, False)]
-    seen: set[tuple[int, bool]] = set()  # models may hold one another
+    # Models may hold one another. What was seen is kept: an id tells objects apart for as long as they are there.
+    seen: dict[tuple[int, bool], object] = {}
     while waiting:
         value, is_secret = waiting.pop()
         if type(value) in _PLAIN or (id(value), is_secret) in seen:
             continue
-        seen.add((id(value), is_secret))
+        seen[id(value), is_secret] = value
         match value:
             case Secret() | SecretStr() | SecretBytes():
                 waiting.append((value.get_secret_value(), True))

@@ -166,7 +166,7 @@ class Job:
 
     @property
     def _is_overdue(self) -> bool:
-        """Heartbeats are to begin so late that one is missing: this process stood still, perhaps."""
+        """Heartbeats were to begin a while ago: this process stood still, perhaps."""
         timeout = self.attempt.response_timeout_seconds
         return timeout > 0 and self.seconds_until_hold() < -timeout * HOLD_FRACTION
 

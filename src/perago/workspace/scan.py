@@ -22,7 +22,7 @@ MAX_LISTED = 10
 """Faults that one error names; the rest is counted."""
 
 MAX_LEFT_OUT = 1000
-"""Files that are counted in directories that hold nothing selected, and such directories that are looked into."""
+"""Entries that are looked at in directories that hold nothing selected, and such directories that are looked into."""
 
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -162,23 +162,23 @@ class _Walk:
 
     def count_left_out(self) -> None:
         """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
-        files, directories = self.left_out_count, 0
+        looked_at, directories = 0, 0
         while self._not_entered and not self.left_out_more:
             directory, directories = self._not_entered.pop(), directories + 1
             with suppress(OSError), os.scandir(self._path(directory)) as entries:
                 for entry in entries:
-                    path = f"{directory}/{entry.name}"
-                    if self._selection.excludes(path):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        self._not_entered.append(path)
-                    else:
-                        self._leave_out(path)
-                    if max(self.left_out_count - files, directories, len(self._not_entered)) > MAX_LEFT_OUT:
+                    looked_at += 1
+                    if max(looked_at, directories) > MAX_LEFT_OUT:
                         self.left_out_more = True
                         break
+                    path = f"{directory}/{entry.name}"
+                    if not entry.is_dir(follow_symlinks=False):
+                        self._leave_out(path)
+                    elif not self._selection.excludes(path):
+                        self._not_entered.append(path)
 
     def _leave_out(self, path: str) -> None:
+        """Count a file that is not selected, unless it is left out on purpose."""
         if self._selection.excludes(path):
             return
         self.left_out_count += 1

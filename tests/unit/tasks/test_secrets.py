@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -91,6 +92,31 @@ def test_they_are_found_by_type_and_by_name_as_deep_as_they_lie():
 )
 def test_values_of_any_kind_are_looked_through(given, more):
     assert set(secrets_of(Params.model_validate(given))) == ALL | more
+
+
+class MadeAnew(Mapping[str, Any]):
+    """Makes what it holds whenever it is asked, so that one value can lie where another one has gone."""
+
+    def __init__(self, values):
+        self.values_of = values
+
+    def __getitem__(self, name):
+        return [f"{self.values_of[name]}"]
+
+    def __iter__(self):
+        return iter(self.values_of)
+
+    def __len__(self):
+        return len(self.values_of)
+
+    def items(self):
+        return ((name, self[name]) for name in self)
+
+
+def test_what_is_made_anew_whenever_it_is_asked_for_is_found_whole():
+    given = {f"password of {number}": f"secret {number}" for number in range(50)}
+    held = [MadeAnew({"password": secret}) for secret in given.values()]
+    assert set(secrets_of(Params(data=held))) == ALL | set(given.values())
 
 
 class Node(BaseModel):

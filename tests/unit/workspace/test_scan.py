@@ -78,6 +78,13 @@ def test_of_much_that_is_not_selected_only_some_is_looked_at(root, monkeypatch, 
     assert "in/b.txt" in found.left_out
 
 
+def test_much_that_is_excluded_is_not_looked_at_to_the_end_either(root, monkeypatch):
+    monkeypatch.setattr("perago.workspace.scan.MAX_LEFT_OUT", 20)
+    write(root, "in/a.csv", *(f"out/{number}.bak" for number in range(60)))
+    found = scan(root, Selection(["in/*.csv"], ["**/*.bak"]))
+    assert (found.left_out_count, found.left_out_more) == (0, True)
+
+
 def test_where_all_was_looked_at_the_count_is_exact(root, monkeypatch):
     monkeypatch.setattr("perago.workspace.scan.MAX_LEFT_OUT", 20)
     write(root, "in/a.csv", *(f"out/{number}" for number in range(20)))
