@@ -2,6 +2,8 @@
 
 import pytest
 
+from servers.conductor_api import fresh, simple
+
 LATE = ["COMPLETED", "FAILED", "IN_PROGRESS"]
 
 
@@ -85,6 +87,19 @@ def test_a_paused_workflow_takes_results_and_hands_out_what_was_scheduled(conduc
     conductor.update(task, "COMPLETED")
     assert conductor.task(task["taskId"])["status"] == "COMPLETED"
     conductor.expect("PUT", f"/workflow/{flow.started[0]}/resume")
+
+
+def test_a_join_may_be_completed_by_hand(conductor):
+    """What is left to a person where Conductor was killed as it looked at one: it looks again after an hour."""
+    before, after = (conductor.define_task(fresh(name)) for name in ("before", "after"))
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[simple(before, "first")]]}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["first"]}
+    workflow = conductor.start_workflow(conductor.define_workflow(fresh("flow"), [fork, join, simple(after, "last")]))
+    (found,) = conductor.wait_while_none(lambda: conductor.tasks(workflow, "join") or None)
+    assert conductor.update(found, "COMPLETED").status == 200
+    assert conductor.wait_for_task(after)["referenceTaskName"] == "last"
+    assert conductor.tasks(workflow, "join")[0]["status"] == "COMPLETED"
+    conductor.terminate(workflow)
 
 
 def test_the_log_is_kept_as_it_was_sent_also_after_the_end(conductor, flow):

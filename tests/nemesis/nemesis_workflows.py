@@ -31,6 +31,10 @@ their end."""
 PATIENCE_SECONDS = 60.0
 """The age up to which the person terminates a workflow. An older one may hang, and would be hidden by that."""
 
+STANDSTILL_SECONDS = 130.0
+"""After which a join that nobody looks at is left to the person: a Conductor that is killed as it hands one out comes
+back to it within two minutes."""
+
 MOST_RETRIES = 5
 """Of a workflow that nobody ended."""
 
@@ -117,9 +121,8 @@ class Workflows:
         workflow = found["workflowId"]
         is_calm = workflow in self.calm
         if found["status"] in ("RUNNING", "PAUSED"):
-            if _has_lost_its_join(found) and not is_calm:
-                self._end(workflow)
-                self.done["ended, as it had lost its join"] += 1
+            if not is_calm:
+                self._mend_join(found)
         elif _failed_for_nobody(found) and not is_calm:
             self._retry(found)
         elif self._was_ended_by_nobody(found) and not is_calm:
@@ -157,6 +160,18 @@ class Workflows:
             self.done[f"retry of what was {found['status']} for nobody"] += 1
         except ApiError:
             self.done["retry refused"] += 1
+
+    def _mend_join(self, found) -> None:
+        """What a person does where Conductor lost a join, or looks at it no more; it is seen again if that fails."""
+        if _has_lost_its_join(found):
+            self._end(found["workflowId"])
+            self.done["ended, as it had lost its join"] += 1
+        elif join := _join_at_a_standstill(found):
+            self._complete(join)
+
+    def _complete(self, join: Json) -> None:
+        answer = self.api.update(join, "COMPLETED", outputData={})
+        self.done["join completed by hand" if answer.status == 200 else "join not to be completed"] += 1
 
     def end_all(self) -> None:
         """End what still runs, for the judge to see it."""
@@ -303,6 +318,19 @@ def _has_lost_its_join(workflow) -> bool:
     types = {task.get("taskType") for task in workflow["tasks"]}
     through = all(task["status"] == "COMPLETED" for task in last_tries(workflow))
     return "FORK" in types and "JOIN" not in types and through
+
+
+def _join_at_a_standstill(workflow) -> Json | None:
+    """A join of tasks that have all completed, at which nobody has looked for long.
+
+    Conductor 3.32.3 looks at it several times a second, and puts off its next look by an hour while it is at it. Where
+    it is killed in those milliseconds, that hour has to pass.
+    """
+    through = all(task["status"] == "COMPLETED" for task in last_tries(workflow))
+    joins = [task for task in workflow["tasks"] if task.get("taskType") == "JOIN" and task["status"] == "IN_PROGRESS"]
+    then = 1000 * (time.time() - STANDSTILL_SECONDS)
+    still = [join for join in joins if max(join.get("startTime", 0), join.get("updateTime", 0)) < then]
+    return still[0] if still and through else None
 
 
 def _told(workflow) -> str:
