@@ -122,7 +122,7 @@ def test_a_lock_of_gits_that_nobody_accounts_for_is_removed_when_old(bench, capl
     assert f"removed {lock}" in caplog.text
 
 
-def test_a_young_lock_of_gits_is_waited_for_and_never_removed(bench):
+def test_a_young_lock_of_gits_is_waited_for_and_never_removed(bench, caplog):
     base = bench.import_files({"a": b"a"})
     lock = bench.path / "refs/heads/main.lock"
     lock.touch()
@@ -130,6 +130,7 @@ def test_a_young_lock_of_gits_is_waited_for_and_never_removed(bench):
         impatient(bench).publish_files(base, {"b": b"b"})
     assert lock.exists()
     assert bench.head() == base
+    assert caplog.text.count(f"waiting for git to let go of {lock}") == 1
     lock.unlink()
 
 

@@ -119,9 +119,17 @@ class RefLock:
         """
         path = self._repository_path / lock
         deadline = self._clock.monotonic() + self._patience.git
+        is_told = False
         while (seen := _state(path)) is not None:
             for _ in self._watching(path):
                 pass
+            if _state(path) == seen and not is_told:
+                is_told = True
+                _LOGGER.warning(
+                    "waiting for git to let go of %s; one that was killed is taken for dead when its lock is %g s old",
+                    path,
+                    self._patience.stale,
+                )
             if _state(path) == seen and time.time() - seen.changed > self._patience.stale:
                 _remove(path)
             elif self._clock.monotonic() > deadline:
