@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.lookup import LOOKUPS
 from perago.http.reading import CutError, Incoming, read_answer
 from perago.http.session import MAX_ANSWER_BYTES, Answer, Request
 from perago.http.translation import CONNECT_SECONDS, fault_of_tls
@@ -151,7 +152,7 @@ def _connected(origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> s
 def _reached(host: str, port: int, deadline: float) -> socket.socket:
     """A connection to the first of a host's addresses that takes one; all of them together have until the deadline."""
     fault: OSError = ConnectionError()
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, address in LOOKUPS.addresses_of(host, port, _left(deadline)):
         opened = socket.socket(family, kind, protocol)
         try:
             opened.settimeout(_left(deadline))

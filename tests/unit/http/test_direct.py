@@ -193,10 +193,58 @@ def test_all_addresses_of_a_host_have_one_deadline_together(session, monkeypatch
             filler.setblocking(False)
             filler.connect_ex(address)
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
-        monkeypatch.setattr(connection.socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         began = time.monotonic()
         assert kind_of_fault(session, Request("GET", URL("http://three.example/")), 1.0) is FaultKind.UNREACHABLE
         assert time.monotonic() - began < 2.5  # each by itself would take 1 s
+
+
+@pytest.fixture
+def slow_names(monkeypatch):
+    """A system that answers no question for a host's address until it is told to; the questions."""
+    asked, may_answer, look_up = [], threading.Event(), socket.getaddrinfo
+
+    def answer_late(host, port, **options):
+        asked.append(host)
+        may_answer.wait(LONG)
+        return look_up("127.0.0.1", port, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer_late)
+    yield asked, may_answer
+    may_answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "perago-lookup":
+            thread.join(LONG)
+
+
+def test_a_name_is_looked_up_within_the_time_of_the_call_and_once_for_all_that_wait(server, session, slow_names):
+    asked, may_answer = slow_names
+    url = server.request().url.with_host("slow.example")
+    with pytest.raises(HttpFault, match="no connection: none in time") as caught:
+        call(session, Request("GET", url), 0.2)
+    assert (caught.value.kind, caught.value.was_sent) == (FaultKind.UNREACHABLE, False)
+    assert server.requests == []
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(call(session, Request("GET", url), LONG)))
+    waiting.start()
+    may_answer.set()
+    waiting.join(LONG)
+    assert [answer.status for answer in answers] == [200]
+    assert call(DirectSession(), Request("GET", url), LONG).status == 200
+    assert asked == ["slow.example"] * 2  # the first two calls shared one
+
+
+def test_a_fork_looks_a_name_up_itself(server, slow_names):
+    """The thread in which its parent does so has not come along."""
+    _, may_answer = slow_names
+    request = Request("GET", server.request().url.with_host("slow.example"))
+    with pytest.raises(HttpFault):
+        call(DirectSession(), request, 0.05)
+    child = os.fork()
+    if not child:
+        may_answer.set()  # its own copy
+        os._exit(0 if call(DirectSession(), request, 5.0).status == 200 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_host_that_cannot_be_one_is_not_there(session):
