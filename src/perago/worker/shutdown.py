@@ -25,7 +25,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class StopSignals:
     """While it is entered, SIGTERM, SIGINT and SIGHUP are counted. To be entered in the main thread.
 
-    A signal that was ignored before (`nohup`) stays so.
+    A signal that was ignored before (`nohup`) stays so. When one has come, further ones are ignored afterwards: the
+    process ends, with the code that it has by then, and is not to be ended by what comes on its last way.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self.count else handler)
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until one comes, or for so long."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from perago.worker.endings import Cause
@@ -78,3 +81,27 @@ def test_calls_have_no_more_time_than_attempts(monkeypatch):
     monkeypatch.setattr("perago.worker.shutdown.THREADS_SECONDS", 0.0)
     signals = Signals(1)
     assert not serve_until_stopped(Worker(signals, 0, NEVER), signals, 0.0)
+
+
+TOLD = """
+import os, signal
+from perago.worker.shutdown import StopSignals
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with StopSignals() as signals:
+    for number in {within}:
+        os.kill(os.getpid(), number)
+    count = signals.count
+os.kill(os.getpid(), signal.SIGTERM)
+print(count)
+"""
+
+
+@pytest.mark.parametrize(
+    ("within", "told", "code"),
+    [("[]", "", -15), ("[15]", "1\n", 0), ("[15, 2]", "2\n", 0), ("[1]", "", -15)],
+    ids=["none", "one", "two", "one that is ignored"],
+)
+def test_a_signal_that_comes_when_all_has_ended_after_one_changes_nothing(within, told, code):
+    program = [sys.executable, "-c", TOLD.format(within=within)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.returncode) == (told, code)
