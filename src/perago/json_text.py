@@ -1,4 +1,4 @@
-"""JSON objects, and reading JSON: what comes by for each task, many times over."""
+"""JSON objects, and reading JSON: what comes by for each task, many times over; and text that JSON can hold."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def parse_json(text: bytes | str) -> Any:
     except ValueError:
         # It is stricter with nesting and with halves of a surrogate pair, which somebody's strings may hold.
         return json.loads(text)
+
+
+def encodable(text: str) -> str:
+    """A text that any reader of UTF-8 takes: halves of surrogate pairs, as in names of files that are no UTF-8, are
+    written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

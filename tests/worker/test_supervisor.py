@@ -110,6 +110,16 @@ def test_a_body_that_raises_keyboard_interrupt_fails_its_task_only(supervise, mo
         assert worker.completed(worker.schedule("light.echo", {"text": "fine"}))["text"] == "fine"
 
 
+@pytest.mark.parametrize(("text", "named"), [("interrupt", "KeyboardInterrupt"), ("bye", "sys.exit('bye')")])
+def test_an_async_body_that_would_end_the_process_fails_its_task_only(supervise, mode, text, named):
+    with supervise(mode=mode, slots=2) as worker:
+        neighbour = worker.schedule("light.sleep_async", {"seconds": 1.0}, retries=0)
+        name = worker.schedule("light.exit_async", {"text": text}, retries=0)
+        assert named in worker.reason(name)
+        assert worker.completed(neighbour)["text"] == "slept"
+        assert worker.completed(worker.schedule("light.sleep_async"))["text"] == "slept"
+
+
 class LooksAtLeases(MemoryWorkerEngine):
     """An engine that writes down which leases of a task were stopped when its result came."""
 

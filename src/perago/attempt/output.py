@@ -7,7 +7,7 @@ from typing import Any
 
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
-from perago.json_text import JsonObject
+from perago.json_text import JsonObject, encodable
 from perago.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
 from perago.redaction import mask_text, text_of
 from perago.tasks.declare import TaskDefinition
@@ -86,7 +86,7 @@ def status_for_exception(exc: BaseException) -> ResultStatus:
 
 
 def reason_for_exception(exc: BaseException) -> str:
-    """The message, masked; for an error that is not Perago's own or says nothing, with its class's name.
+    """The message, masked and encodable; for an error that is not Perago's own or says nothing, with its class's name.
 
     A group, as an `asyncio.TaskGroup` raises it, says nothing of what went wrong: the errors in it follow.
     """
@@ -95,7 +95,7 @@ def reason_for_exception(exc: BaseException) -> str:
         text = type(exc).__name__
     elif not type(exc).__module__.startswith("perago."):
         text = f"{type(exc).__name__}: {text}"
-    return f"{text}: {_named_errors(exc)}" if isinstance(exc, BaseExceptionGroup) else text
+    return encodable(f"{text}: {_named_errors(exc)}" if isinstance(exc, BaseExceptionGroup) else text)
 
 
 def _named_errors(group: BaseExceptionGroup[BaseException]) -> str:

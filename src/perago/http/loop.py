@@ -98,7 +98,7 @@ class LoopThread:
 def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        _run_until_stopped(loop)
     finally:
         loop.run_until_complete(_end_tasks())
         if at_end is not None:
@@ -106,6 +106,16 @@ def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    """Somebody's task that raises what ends a process ends itself, not all the others: asyncio lets that through."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):  # signals go to the main thread: it is the task's own
+            continue
+        return
 
 
 async def _end_tasks() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
+from perago.json_text import encodable
 from perago.models import RuntimeTaskResult
 from perago.ports import Engine, Phase, WorkerEngine
 from perago.record import InstanceRecord, TryStatus
@@ -125,7 +126,8 @@ class Aftermath:
             case Finished(result):
                 return result
             case Died(reason):
-                text = mask_text(f"task {job.attempt.task_def_name!r}: {reason}")[: self.failure_reason_max_length]
+                text = encodable(mask_text(f"task {job.attempt.task_def_name!r}: {reason}"))
+                text = text[: self.failure_reason_max_length]
                 return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
             case _:
                 return None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from perago.json_text import parse_json
+from perago.json_text import encodable, parse_json
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Bytes of one message: bounds what a result, or the params, may weigh. Data belongs into the workspace."""
@@ -177,7 +177,7 @@ class Decoder:
 
 def clean_text(text: str) -> str:
     """A text that any reader of UTF-8 takes, of at most `MAX_TEXT_LENGTH` characters; the end is kept."""
-    clean = text.encode("utf-8", "backslashreplace").decode()
+    clean = encodable(text)
     return clean if len(clean) <= MAX_TEXT_LENGTH else "[…] " + clean[-MAX_TEXT_LENGTH + 4 :]
 
 

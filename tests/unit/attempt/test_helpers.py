@@ -1,6 +1,7 @@
 """The helpers around an attempt: the body phase alone, free tasks, outputs."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,13 @@ def test_the_reason_of_a_group_names_some_errors_at_any_depth_each_cut_and_maske
     result = result_for_exception(ExceptionGroup("all", [inner, KeyError("name")]), max_length=10_000)
     named = f"{'x' * 166}; RuntimeError: token=**********; KeyError: 'name'"
     assert result.reason_for_incompletion == f"ExceptionGroup: all (2 sub-exceptions): {named}"
+
+
+@pytest.mark.parametrize("error", [ValueError, TaskFailed, lambda text: ExceptionGroup("all", [ValueError(text)])])
+def test_a_reason_with_a_name_that_is_no_utf_8_can_be_sent(error):
+    reason = result_for_exception(error(os.fsdecode(b"no caf\xe9.txt"))).reason_for_incompletion
+    assert reason.endswith("no caf\\udce9.txt")
+    reason.encode()
 
 
 def test_the_reason_of_a_group_of_many_says_how_many_more_there_are():

@@ -42,6 +42,35 @@ def test_results_and_errors_come_back(loop):
         loop.run(fail())
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_would_end_a_process_ends_only_the_task_that_raises_it(loop, error):
+    begun, may_end = threading.Event(), asyncio.Event()
+
+    async def wait():
+        begun.set()
+        await may_end.wait()
+        return "whole"
+
+    async def raise_it():
+        raise error(3)
+
+    async def have_it_raised():
+        may_end.set()
+        return await asyncio.gather(raise_it(), return_exceptions=True)
+
+    answers = []
+    neighbour = threading.Thread(target=lambda: answers.append(loop.run(wait())))
+    neighbour.start()
+    assert begun.wait(10)
+    with pytest.raises(error, match="3"):
+        loop.run(raise_it())
+    (raised,) = loop.run(have_it_raised())
+    assert isinstance(raised, error)
+    neighbour.join(10)
+    assert answers == ["whole"]
+    assert loop.run(value()) == "loop-test"
+
+
 def test_it_serves_many_threads(loop):
     results = []
     workers = [threading.Thread(target=lambda: results.append(loop.run(value()))) for _ in range(20)]

@@ -115,6 +115,13 @@ async def sleep_async(params: Params, context: TaskContext) -> Answer:
     return Answer(text="slept", pid=os.getpid())
 
 
+@task(name="light.exit_async", owner_email=OWNER)
+async def exit_async(params: Params) -> Answer:
+    if params.text == "interrupt":
+        raise KeyboardInterrupt
+    sys.exit(params.text)
+
+
 @task(name="light.sleep", owner_email=OWNER)
 def sleep(params: Params, context: TaskContext) -> Answer:
     context.progress(1, None, "sleeping")
