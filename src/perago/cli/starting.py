@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from perago.cli.conductor import open_conductor
 from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
@@ -38,7 +39,7 @@ from perago.worker.executor_thread import JOB
 from perago.worker.journal import LOGGER
 from perago.worker.lock import only_supervisor
 from perago.worker.polling import Pace
-from perago.worker.shutdown import StopSignals, serve_until_stopped
+from perago.worker.shutdown import THREADS_SECONDS, StopSignals, serve_until_stopped
 from perago.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def run_worker(arguments: StartArguments) -> int:
             supervisor, signals, None if force_kill_after is None else force_kill_after.total_seconds()
         )
         if not is_whole:
-            _end_at_once()
+            _end_at_once(INTERRUPTED)
+    if config.execution_mode == "thread":
+        _end_in_time()
     return DONE
 
 
@@ -280,8 +283,15 @@ def _is_for_people(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or "execution" not in fields
 
 
-def _end_at_once() -> None:
+def _end_in_time() -> None:
+    """Python's own end waits for threads that bodies of this process left, however long they take: not for longer."""
+    ending = threading.Timer(THREADS_SECONDS, _end_at_once, [DONE])
+    ending.daemon = True
+    ending.start()
+
+
+def _end_at_once(code: int) -> NoReturn:
     """Threads may be left that nothing can end; what they hold was given back, or is kept for the next worker."""
     drop_unwritten_stderr()
     logging.shutdown()
-    os._exit(INTERRUPTED)
+    os._exit(code)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 AtEnd = Callable[[], Coroutine[Any, Any, None]]
 
 CANCEL_SECONDS = 5.0
-"""How long a cancelled call may take to let go of what it holds."""
+"""How long a cancelled call may take to let go of what it holds, and how long threads of the loop are waited for."""
 
 
 class LoopThread:
@@ -97,6 +97,8 @@ class LoopThread:
 
 def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
     asyncio.set_event_loop(loop)
+    executor = ThreadPoolExecutor(thread_name_prefix=f"{threading.current_thread().name}-thread")
+    loop.set_default_executor(executor)
     try:
         _run_until_stopped(loop)
     finally:
@@ -104,7 +106,7 @@ def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
         if at_end is not None:
             loop.run_until_complete(at_end())
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        _end_threads(executor)
         loop.close()
 
 
@@ -116,6 +118,13 @@ def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
         except (SystemExit, KeyboardInterrupt):  # signals go to the main thread: it is the task's own
             continue
         return
+
+
+def _end_threads(executor: ThreadPoolExecutor) -> None:
+    """Those of the loop, as by `asyncio.to_thread`. What somebody's code does in one, nobody can end."""
+    ending = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ending.start()
+    ending.join(CANCEL_SECONDS)
 
 
 async def _end_tasks() -> None:
@@ -137,7 +146,7 @@ class _Call(Generic[T]):
     """One coroutine on its way; `ended` has its outcome when it has let go of its files and connections."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self.ended: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self.ended: Future[T] = Future()
         self._coroutine = coroutine
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
@@ -152,7 +161,7 @@ class _Call(Generic[T]):
             return
         with suppress(RuntimeError):  # the loop has ended, and the call with it
             self._loop.call_soon_threadsafe(self._cancel)
-            concurrent.futures.wait([self.ended], CANCEL_SECONDS)
+            wait([self.ended], CANCEL_SECONDS)
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
@@ -163,11 +172,11 @@ class _Call(Generic[T]):
             self._task.cancel()
         else:  # the caller was interrupted before it had begun
             self._coroutine.close()
-            self.ended.set_exception(concurrent.futures.CancelledError())
+            self.ended.set_exception(CancelledError())
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            self.ended.set_exception(concurrent.futures.CancelledError())
+            self.ended.set_exception(CancelledError())
         elif (error := task.exception()) is not None:
             self.ended.set_exception(error)
         else:

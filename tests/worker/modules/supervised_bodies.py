@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -12,6 +13,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -120,6 +122,19 @@ async def exit_async(params: Params) -> Answer:
     if params.text == "interrupt":
         raise KeyboardInterrupt
     sys.exit(params.text)
+
+
+@task(name="light.leave_thread", owner_email=OWNER)
+def leave_thread(params: Params) -> Answer:
+    threading.Thread(target=time.sleep, args=(params.seconds,)).start()
+    return Answer(text="left")
+
+
+@task(name="light.leave_thread_async", owner_email=OWNER)
+async def leave_thread_async(params: Params) -> Answer:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(time.sleep, params.seconds), 0.05)
+    return Answer(text="left")
 
 
 @task(name="light.sleep", owner_email=OWNER)
