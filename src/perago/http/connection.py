@@ -150,12 +150,17 @@ def _connected(origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> s
 
 
 def _reached(host: str, port: int, deadline: float) -> socket.socket:
-    """A connection to the first of a host's addresses that takes one; all of them together have until the deadline."""
+    """A connection to the first of a host's addresses that takes one; all of them together have until the deadline.
+
+    Each has its share of what is left: one that swallows what is sent to it, as of a network without a way out, leaves
+    the others theirs.
+    """
     fault: OSError = ConnectionError()
-    for family, kind, protocol, address in LOOKUPS.addresses_of(host, port, _left(deadline)):
+    addresses = LOOKUPS.addresses_of(host, port, _left(deadline))
+    for number, (family, kind, protocol, address) in enumerate(addresses):
         opened = socket.socket(family, kind, protocol)
         try:
-            opened.settimeout(_left(deadline))
+            opened.settimeout(_left(deadline) / (len(addresses) - number))
             opened.connect(address)
         except OSError as exc:
             opened.close()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dotenv.parser import Original, parse_stream
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from perago.settings.variables import SECRETS, TOML_KEYS, Variables
 
@@ -74,14 +76,26 @@ def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def _read_dotenv(path: Path) -> Source:
+    """Values as they stand: what looks like a variable in one may be part of a password."""
     if not path.is_file():
         return Source(".env")
     try:
-        source = DotEnvSettingsSource(Variables, env_file=path, case_sensitive=True)
+        with path.open(encoding="utf-8") as file:
+            bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as exc:
         return Source(".env", faults=(_unreadable(path, exc),))
-    unread = sorted(name for name in source.env_vars if name.startswith("OTEL_") and name not in Variables.model_fields)
-    return Source(".env", _known(source.env_vars), unread=tuple(unread))
+    given = {binding.key: binding.value for binding in bindings if binding.key is not None}
+    unread = sorted(name for name in given if name.startswith("OTEL_") and name not in Variables.model_fields)
+    faults = tuple(_cannot_be_read(binding.original) for binding in bindings if binding.error)
+    return Source(".env", _known(given), tuple(filter(None, faults)), unread=tuple(unread))
+
+
+def _cannot_be_read(statement: Original) -> str:
+    """The fault of a statement that a setting of ours is lost in; "": it is for others."""
+    named = sorted(name for name in Variables.model_fields if re.search(rf"\b{name}\b", statement.string))
+    if not named:
+        return ""
+    return f"{', '.join(named)} (.env): line {statement.line} and what follows it cannot be read; look at its quotes"
 
 
 def _read_toml(

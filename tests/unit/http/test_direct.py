@@ -199,6 +199,19 @@ def test_all_addresses_of_a_host_have_one_deadline_together(session, monkeypatch
         assert time.monotonic() - began < 2.5  # each by itself would take 1 s
 
 
+def test_an_address_that_swallows_everything_leaves_the_next_one_its_time(server, session, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+        request = server.request()
+        addresses = [silent.getsockname(), ("127.0.0.1", request.url.port)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        assert call(session, Request("GET", request.url.with_host("two.example")), 2.0).status == 200
+
+
 @pytest.fixture
 def slow_names(monkeypatch):
     """A system that answers no question for a host's address until it is told to; the questions."""

@@ -145,6 +145,31 @@ def test_a_file_that_is_not_utf8_is_a_fault(settings, name):
     assert settings.fault() == f"{path.name} cannot be read: it is not UTF-8"
 
 
+@pytest.mark.parametrize("value", ["ab${cd}ef", "a$HOME", "a=b", "a#b", "'a$b'", "ü"])
+def test_a_value_of_dotenv_is_taken_as_it_stands(settings, value):
+    settings.write(dotenv=f"CONDUCTOR_SERVER_URL=http://c\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET={value}\n")
+    assert settings.load(HOME="/root").conductor.auth_secret.get_secret_value() == value.strip("'")
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "line"),
+    [
+        ('PERAGO_WORKER_ID="w\n', "PERAGO_WORKER_ID", 1),
+        ('OTHER=1\nPERAGO_WORKER_ID="w"x"\nPERAGO_FENCE=exact\n', "PERAGO_WORKER_ID", 2),
+        ("NOTE='it is\nPERAGO_FENCE=exact\nPERAGO_WORKER_ID=w\nMORE='y\n", "PERAGO_FENCE, PERAGO_WORKER_ID", 1),
+    ],
+)
+def test_a_setting_of_dotenv_that_cannot_be_read_is_a_fault_that_names_its_line(settings, text, named, line):
+    settings.write(dotenv=text)
+    fault = settings.fault()
+    assert f"{named} (.env): line {line} and what follows it cannot be read; look at its quotes" in fault
+
+
+def test_a_statement_of_dotenv_that_is_for_others_is_passed_over(settings):
+    settings.write(dotenv="OTHER_PASSWORD='a\nPERAGO_WORKER_ID_OF_OTHERS=1\n")
+    assert settings.load().worker_id is None
+
+
 def test_other_variables_are_nobodys_business(settings):
     settings.write(dotenv="DATABASE_URL=x\nPERAGO_SERVICE_HOST=10.0.0.1\n")
     assert settings.load(HOME="/", PERAGO_SERVICE_PORT="80").worker_id is None
