@@ -17,11 +17,17 @@ _LOGGER = logging.getLogger("perago.worker")
 MAX_PENDING_CHARACTERS = 256 * 1024
 """Of all tasks together; what comes on top is left out, and that is told."""
 
+MAX_PENDING_TASKS = 1000
+"""That have lines waiting: each costs a call of its own, and its task's input is held until then."""
+
 MAX_ENTRY_CHARACTERS = 16 * 1024
 """Of one entry; the lines of a task that wait are sent as one."""
 
 PAUSE_SECONDS = 0.25
 """Between two entries: at most four calls a second, whatever the tasks log."""
+
+LEFT_OUT_SECONDS = 60.0
+"""Between two lines in the worker's own log on what was left out of tasks that have no entry to say it in."""
 
 CLOSE_SECONDS = 3.0
 """How long the end waits for what is left."""
@@ -48,20 +54,28 @@ class TaskLog:
         self._changed = threading.Condition()
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
         self._characters = 0
+        self._left_out = 0  # of tasks without an entry, and not told yet
+        self._left_out_told = float("-inf")
         self._closing_at: float | None = None
         self._thread = threading.Thread(target=self._serve, name="perago-task-log", daemon=True)
         self._thread.start()
 
     def add(self, attempt: HandedOut, text: str) -> None:
         """Have a line sent; never waits."""
+        line = text[:MAX_ENTRY_CHARACTERS]
         with self._changed:
-            pending = self._pending.setdefault(attempt.task_id, _Pending(attempt))
-            line = text[:MAX_ENTRY_CHARACTERS]
-            if self._characters + len(line) > MAX_PENDING_CHARACTERS:
-                pending.left_out += 1
-            else:
+            has_room = self._characters + len(line) <= MAX_PENDING_CHARACTERS
+            pending = self._pending.get(attempt.task_id)
+            if pending is None:
+                if not has_room or len(self._pending) >= MAX_PENDING_TASKS:
+                    self._left_out += 1  # an entry to say so would cost a call, and memory, as one with lines does
+                    return
+                pending = self._pending[attempt.task_id] = _Pending(attempt)
+            if has_room:
                 pending.lines.append(line)
                 self._characters += len(line)
+            else:
+                pending.left_out += 1
             self._changed.notify()
 
     def close(self, seconds: float | None = None) -> bool:
@@ -88,7 +102,9 @@ class TaskLog:
             except Exception:  # such a thread must not die unseen
                 _LOGGER.exception("lines could not be added to the log of task %s", attempt.task_id)
             finally:
+                self._tell_left_out()
                 self._rest()
+        self._tell_left_out(is_end=True)
 
     def _take(self) -> tuple[HandedOut, str] | None:
         """The next entry; None: it is time to end."""
@@ -105,6 +121,14 @@ class TaskLog:
             if rest:
                 self._pending[task_id] = _Pending(pending.attempt, rest, pending.left_out)
             return pending.attempt, text
+
+    def _tell_left_out(self, *, is_end: bool = False) -> None:
+        now = time.monotonic()
+        with self._changed:
+            if not self._left_out or (now - self._left_out_told < LEFT_OUT_SECONDS and not is_end):
+                return
+            left_out, self._left_out, self._left_out_told = self._left_out, 0, now
+        _LOGGER.warning("%d lines left out of the engine's task log: more tasks log than can be passed on", left_out)
 
     def _rest(self) -> None:
         with self._changed:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import pytest
+
 from perago.errors import EngineError
-from perago.worker.task_log import MAX_ENTRY_CHARACTERS, MAX_PENDING_CHARACTERS, TaskLog
+from perago.worker.task_log import MAX_ENTRY_CHARACTERS, MAX_PENDING_CHARACTERS, MAX_PENDING_TASKS, TaskLog
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,23 @@ def test_more_than_may_wait_is_left_out_and_that_is_told():
     assert text.count(line) <= MAX_PENDING_CHARACTERS // len(line) + on_its_way + 1
     assert "lines left out" in text
     assert all(len(entry) <= MAX_ENTRY_CHARACTERS + 100 for _, entry in receiver.entries)
+
+
+@pytest.mark.parametrize("length", [1, 1024])
+def test_of_more_tasks_than_may_wait_no_entry_is_made_and_how_many_lines_that_cost_is_told(caplog, length):
+    receiver = Receiver()
+    log = TaskLog(receiver)
+    tasks = 5 * MAX_PENDING_TASKS
+    for number in range(tasks):
+        log.add(Handed(f"t{number}"), "x" * length)
+    receiver.gate.set()
+    log.close()
+    at_once = min(MAX_PENDING_TASKS, MAX_PENDING_CHARACTERS // length)
+    assert at_once <= len(receiver.entries) <= at_once + 1  # the thread may have taken one before the rest came
+    assert all(text == "x" * length for _, text in receiver.entries)
+    told = [record.args[0] for record in caplog.records if "left out" in record.getMessage()]
+    assert len(told) <= 2
+    assert sum(told) == tasks - len(receiver.entries)
 
 
 def test_an_engine_that_is_away_costs_the_lines_only():
