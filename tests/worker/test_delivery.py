@@ -9,8 +9,9 @@ import pytest
 
 from perago.errors import EngineError, StoreError
 from perago.models import RuntimeTaskResult
+from perago.ports import SystemClock
 from perago.testing import MemoryEngine
-from perago.worker.delivery import LONGEST_PAUSE_SECONDS, Delivered, Delivery, pause_before_round
+from perago.worker.delivery import CAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Delivered, Delivery, pause_before_round
 from perago.worker.spool import KeptResult, ResultSpool
 
 OUTPUT = {"result": {"password": "hunter2", "n": [1, None, "\u6f22"]}}
@@ -25,6 +26,7 @@ class Line:
         self.engine = engine
         self.cut = False
         self.lose_answers = False
+        self.cause = "the engine is away"
 
     def load_current_attempt(self, attempt):
         self._expect_up()
@@ -42,7 +44,7 @@ class Line:
 
     def _expect_up(self):
         if self.cut:
-            raise EngineError("the engine is away")
+            raise EngineError(self.cause)
 
 
 @pytest.fixture
@@ -91,6 +93,34 @@ def test_a_result_waits_until_the_engine_is_back(engine, line, spool, attempt):
     assert outcomes(delivery) == [Delivered.RECORDED]
     assert engine.record().tries[0].output == OUTPUT
     assert (outcomes(delivery), files(spool)) == ([], [])
+
+
+class SteppedClock(SystemClock):
+    """Stands still unless it is put forward."""
+
+    seconds = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+def test_why_it_waits_is_told_once_and_when_the_cause_changes(line, spool, attempt):
+    told, clock = [], SteppedClock()
+    delivery = Delivery(line, spool, tell=lambda text, _fields: told.append(text.split(": ")[-1]), clock=clock)
+    line.cut = True
+    delivery.deliver(attempt, DONE)
+    for cause, seconds in [
+        ("the engine is away", 2 * CAUSE_SECONDS),
+        ("refused, in request 1", 0.0),
+        ("refused, in request 2", 1.0),  # another text at each try: not told at each
+        ("refused, in request 3", CAUSE_SECONDS),
+    ]:
+        line.cause, clock.seconds = cause, clock.seconds + seconds
+        assert outcomes(delivery) == [Delivered.KEPT]
+    assert told == ["the engine is away", "refused, in request 1", "refused, in request 3"]
+    restarted = Delivery(line, spool, tell=lambda text, _fields: told.append(text.split(": ")[-1]), clock=clock)
+    assert outcomes(restarted) == [Delivered.KEPT]
+    assert told[3:] == ["refused, in request 3"]
 
 
 def test_a_worker_that_restarts_delivers_it(engine, line, spool, attempt):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from perago.engines.conductor.failure import refused
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import supervisor
@@ -142,6 +143,39 @@ def test_a_worker_that_is_started_again_delivers_what_the_one_before_could_not(s
     (told,) = [record.perago_fields for record in caplog.records if "a result that waited" in record.getMessage()]
     found = (told["workflow"], told["task"], told["task_id"], told["attempt"], told["phase"])
     assert found == (name.split("/")[0], "light.heed", again.tries(name)[-1].task_id, 0, "report")
+
+
+class TooSmall(CountsReports):
+    """An engine behind a proxy that takes no result of this size, until its limit is raised."""
+
+    takes_it = False
+
+    def report_result(self, attempt, result):
+        super().report_result(attempt, result) if self.takes_it else self._refuse(attempt)
+
+    def report_and_take(self, attempt, result):
+        return super().report_and_take(attempt, result) if self.takes_it else self._refuse(attempt)
+
+    def _refuse(self, attempt):
+        self.reports[attempt.task_id] += 1
+        raise refused("POST /tasks", "http://conductor/api", 413, b"Request Entity Too Large")
+
+
+def test_why_a_result_waits_is_told_and_not_at_each_try(supervise, caplog):
+    caplog.set_level(logging.INFO)
+    engine = TooSmall()
+    with supervise(engine=engine, mode="thread") as worker:
+        name = worker.schedule("light.echo", {"text": "large"})
+        wait_for(lambda: max(engine.reports.values(), default=0) >= 3, "the result to be tried again")
+        engine.takes_it = True
+        assert worker.completed(name)["text"] == "large"
+    (told,) = [record for record in caplog.records if "413" in record.getMessage()]
+    assert told.levelname == "WARNING"
+    assert "a proxy before the server takes no bodies of this size: raise its limit" in told.getMessage()
+    found = {key: told.perago_fields[key] for key in ("task", "task_id", "status")}
+    assert found == {"task": "light.echo", "task_id": worker.tries(name)[-1].task_id, "status": "COMPLETED"}
+    (done,) = [record for record in caplog.records if record.getMessage().startswith("COMPLETED after")]
+    assert told.perago_fields["execution"] == done.perago_fields["execution"]
 
 
 class SlowReports(MemoryWorkerEngine):

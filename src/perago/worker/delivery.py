@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+from perago.attempt.output import reason_for_exception
 from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, report_attempt
 from perago.errors import EngineError, PeragoError, TaskNotFoundError
@@ -19,6 +21,9 @@ from perago.worker.spool import KeptAttempt, KeptResult, ResultSpool
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
 """Between two rounds: short against the response timeouts that run meanwhile, as nobody holds the lease any more."""
+
+CAUSE_SECONDS = 60.0
+"""Between two lines on why a result waits, however often the cause changes."""
 
 
 class Delivered(enum.Enum):
@@ -32,6 +37,9 @@ class Delivered(enum.Enum):
 LookFor = Callable[[KeptAttempt], LastLook | None]
 """Makes the last look for a result that was kept, where its task and store are known; see `report.last_look`."""
 
+Tell = Callable[[str, Mapping[str, Any]], object]
+"""Takes a line for the worker's log, and the fields that say whose result it is about."""
+
 
 def pause_before_round(rounds: int) -> float:
     """Seconds to wait before results are tried again that so many rounds could not deliver."""
@@ -40,8 +48,22 @@ def pause_before_round(rounds: int) -> float:
 
 @dataclass
 class _Entry:
+    """A result that waits.
+
+    Attributes:
+        execution_id: "" for a result of an earlier worker.
+        cause: why it waits, as told last, at `told_at`.
+    """
+
     kept: KeptResult
     look: LastLook | None
+    execution_id: str = ""
+    cause: str = ""
+    told_at: float = float("-inf")
+
+    def fields(self) -> dict[str, Any]:
+        execution = {"execution": self.execution_id} if self.execution_id else {}
+        return {**self.kept.attempt.fields(), **execution, "status": self.kept.result.status}
 
 
 class Delivery:
@@ -50,6 +72,7 @@ class Delivery:
     Args:
         spool: where they are kept; what an earlier worker left there is taken up.
         look_for: for results of an earlier worker; None where it cannot look.
+        tell: is told why a result waits, once and when the cause changes.
 
     Raises:
         EngineError: the spool cannot be read.
@@ -62,12 +85,14 @@ class Delivery:
         *,
         look_for: LookFor = lambda attempt: None,  # noqa: ARG005 - nobody can look
         observer: Observer = ignore,
+        tell: Tell = lambda text, fields: None,  # noqa: ARG005 - nobody listens
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
         self._spool = spool
         self._look_for = look_for
         self._observer = observer
+        self._tell = tell
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._round = threading.Lock()
@@ -99,8 +124,10 @@ class Delivery:
         """
         try:
             return self._report(attempt, result, last_look, execution_id, reporter, is_just_seen=is_just_seen)
-        except PeragoError:  # the engine is away, or the store that the last look asks
-            self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), last_look))
+        except PeragoError as exc:  # the engine is away, or the store that the last look asks
+            entry = _Entry(KeptResult.of(attempt, result, self._clock.now()), last_look, execution_id)
+            self._tell_cause(entry, exc)
+            self._keep(entry)
             return Delivered.KEPT
 
     def keep(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
@@ -129,7 +156,8 @@ class Delivery:
             outcome = self._report(kept.attempt, kept.result, look, "")
             if outcome is Delivered.VOID and self._was_recorded(kept):
                 outcome = Delivered.RECORDED
-        except PeragoError:
+        except PeragoError as exc:
+            self._tell_cause(entry, exc)
             self._keep(entry)  # a disk that was full when it was kept may have room by now
             return Delivered.KEPT
         with self._lock:
@@ -179,6 +207,15 @@ class Delivery:
         except TaskNotFoundError:
             return False
         return now.status == kept.result.status and KeptAttempt.of(now).execution == kept.attempt.execution
+
+    def _tell_cause(self, entry: _Entry, exc: PeragoError) -> None:
+        """Say why a result waits, where that is news: nothing else tells a refusal that will not pass by itself."""
+        cause, now = reason_for_exception(exc), self._clock.monotonic()
+        if cause == entry.cause or now - entry.told_at < CAUSE_SECONDS:
+            return
+        entry.cause, entry.told_at = cause, now
+        text = "the result cannot be reported now; it is tried again for as long as the execution is the current one"
+        self._tell(f"{text}: {cause}", entry.fields())
 
     def _keep(self, entry: _Entry) -> None:
         name = entry.kept.file_name

@@ -72,7 +72,10 @@ class Supervisor:
         self._telemetry = telemetry
         self.journal = Journal(self._task_log, self._note_change, telemetry)
         self._delivery = Delivery(
-            engine, ResultSpool(settings.directory / SPOOL_DIRECTORY), observer=self.journal.report
+            engine,
+            ResultSpool(settings.directory / SPOOL_DIRECTORY),
+            observer=self.journal.report,
+            tell=lambda text, fields: self.journal.tell(logging.WARNING, text, **fields),
         )
         self._tasks: dict[str, DeclaredTask] = {}
         self._first_answer = threading.Event()
