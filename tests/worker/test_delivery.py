@@ -1,5 +1,6 @@
 """A result that cannot be delivered waits on disk, for as long as its execution is the current one."""
 
+import errno
 import json
 import os
 import stat
@@ -231,6 +232,29 @@ def test_a_damaged_file_is_put_aside_and_in_nobodys_way(engine, line, spool, att
     assert outcomes(restarted) == [Delivered.RECORDED]
     assert files(spool) == ["a.damaged", "b.damaged", "c.damaged", "d.damaged"]
     assert Delivery(line, spool).waiting == 0
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.EACCES], ids=errno.errorcode.get)
+def test_a_file_that_the_disk_does_not_give_is_left_for_the_next_start(
+    engine, line, spool, attempt, number, monkeypatch, caplog
+):
+    line.cut = True
+    Delivery(line, spool).deliver(attempt, DONE)
+    line.cut = False
+    kept = files(spool)
+
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", refuse)
+        assert Delivery(line, spool).waiting == 0
+    assert files(spool) == kept
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert os.strerror(number) in told
+    assert kept[0] in told
+    assert outcomes(Delivery(line, spool)) == [Delivered.RECORDED]
+    assert engine.record().tries[0].output == OUTPUT
 
 
 def test_where_the_disk_refuses_it_waits_in_memory(engine, line, spool, attempt):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -14,13 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from perago.engines.local.files import record_errors, write_durably
 from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Phase
 from perago.record import TryStatus
 from perago.workspace.storage import OWNER_ONLY_DIRECTORY, sync_directory
+
+_LOGGER = logging.getLogger("perago.worker")
 
 VERSION: Final = 1
 SPOOL_DIRECTORY = "undelivered"
@@ -122,7 +125,9 @@ class ResultSpool:
             (self.directory / kept.file_name).unlink()
 
     def load(self) -> list[KeptResult]:
-        """All results that are kept, oldest first. A file that cannot be read is put aside as `*.damaged`.
+        """All results that are kept, oldest first.
+
+        A file that holds no result is put aside as `*.damaged`. One that the disk does not give now stays as it is.
 
         Raises:
             EngineError: the directory cannot be read.
@@ -140,10 +145,15 @@ class ResultSpool:
 
 def _read(path: Path) -> KeptResult | None:
     try:
-        return _KEPT.validate_json(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (ValidationError, ValueError, OSError):
+    except OSError as exc:
+        _LOGGER.warning("a result that was kept cannot be read now, and is left for the next start: %s", exc)
+        return None
+    try:
+        return _KEPT.validate_json(text)
+    except ValueError:
         with suppress(OSError):
             path.rename(path.with_suffix(DAMAGED_SUFFIX))
         return None
