@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import pytest
 
@@ -219,6 +220,15 @@ def test_what_is_on_disk_is_for_its_owner_alone_and_its_name_tells_nothing(line,
     assert stat.S_IMODE(spool.directory.stat().st_mode) == 0o700
     assert attempt.task_id not in name
     assert json.loads(path.read_text())["result"]["output"] == OUTPUT
+
+
+def test_an_output_of_any_mappings_is_kept_on_disk(engine, line, spool, attempt):
+    line.cut = True
+    output = MappingProxyType({"result": MappingProxyType({"n": [MappingProxyType({"deep": 1})]})})
+    assert Delivery(line, spool).deliver(attempt, RuntimeTaskResult("COMPLETED", output)) is Delivered.KEPT
+    line.cut = False
+    assert outcomes(Delivery(line, spool)) == [Delivered.RECORDED]
+    assert engine.record().tries[0].output == {"result": {"n": [{"deep": 1}]}}
 
 
 def test_a_damaged_file_is_put_aside_and_in_nobodys_way(engine, line, spool, attempt):

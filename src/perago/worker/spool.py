@@ -117,7 +117,7 @@ class ResultSpool:
             if not self.directory.is_dir():
                 self.directory.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
                 sync_directory(self.directory.parent)
-            write_durably(self.directory / kept.file_name, json.dumps(asdict(kept), default=_plain))
+            write_durably(self.directory / kept.file_name, json.dumps(kept, default=_plain))
 
     def forget(self, kept: KeptResult) -> None:
         """Remove a result that was delivered, or is void; where the disk refuses, the next start finds it void."""
@@ -162,6 +162,8 @@ def _read(path: Path) -> KeptResult | None:
 def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, KeptResult | KeptAttempt | RuntimeTaskResult):
+        return vars(value)  # dataclasses.asdict would copy the output, all the way down, and not every mapping can be
     raise TypeError(f"a {type(value).__name__} is no JSON")
 
 
