@@ -29,6 +29,7 @@ class Line:
         self.cut = False
         self.lose_answers = False
         self.cause = "the engine is away"
+        self.faulty = ""  # the id of a task with whose reports something is wrong that nobody reckons with
 
     def load_current_attempt(self, attempt):
         self._expect_up()
@@ -40,6 +41,8 @@ class Line:
 
     def report_result(self, attempt, result):
         self._expect_up()
+        if attempt.task_id == self.faulty:
+            raise ValueError("no such thing")
         self.engine.report_result(attempt, result)
         if self.lose_answers:
             raise EngineError("the answer was lost")
@@ -292,6 +295,68 @@ def test_executions_of_one_task_are_kept_apart(engine, line, spool, attempt):
     line.cut = False
     assert outcomes(Delivery(line, spool)) == [Delivered.VOID, Delivered.RECORDED]
     assert engine.attempt(attempt.task_id).status == "COMPLETED"
+
+
+@pytest.fixture
+def two_attempts(engine, attempt):
+    engine.schedule("build", {"params": {}}, reference_task_name="second")
+    return attempt, engine.poll()
+
+
+def test_a_fault_with_one_result_holds_up_none_behind_it(engine, line, spool, two_attempts, caplog):
+    line.cut = True
+    for attempt in two_attempts:
+        Delivery(line, spool).deliver(attempt, DONE)
+    line.cut, line.faulty = False, spool.load()[0].attempt.task_id
+    told = []
+    delivery = Delivery(line, spool, tell=lambda text, fields: told.append((text, fields["task_id"])))
+    for expected in ([Delivered.KEPT, Delivered.RECORDED], [Delivered.KEPT]):
+        assert outcomes(delivery) == expected
+    [(text, task_id)] = told
+    assert text.endswith("ValueError: no such thing")
+    assert task_id == line.faulty
+    assert caplog.text.count("Traceback") == 1
+    line.faulty = ""
+    assert outcomes(delivery) == [Delivered.RECORDED]
+    assert [engine.attempt(attempt.task_id).status for attempt in two_attempts] == ["COMPLETED", "COMPLETED"]
+
+
+def test_a_fault_at_the_first_report_keeps_the_result_too(engine, line, spool, attempt):
+    line.faulty = attempt.task_id
+    delivery = Delivery(line, spool)
+    assert delivery.deliver(attempt, DONE) is Delivered.KEPT
+    line.faulty = ""
+    assert outcomes(Delivery(line, spool)) == [Delivered.RECORDED]
+
+
+def test_a_directory_that_cannot_be_looked_at_holds_up_no_result(line, spool, two_attempts, monkeypatch):
+    delivery = Delivery(line, spool)
+    line.cut = True
+    for attempt in two_attempts:
+        delivery.deliver(attempt, DONE)
+
+    def refuse(*_args, **_options):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.stat", refuse)
+        patch.setattr("pathlib.Path.exists", refuse)  # it does not ask `stat` in each version of Python
+        assert outcomes(delivery) == [Delivered.KEPT, Delivered.KEPT]
+    line.cut = False
+    assert outcomes(delivery) == [Delivered.RECORDED, Delivered.RECORDED]
+
+
+ENDLESS: list[object] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize("value", [object(), ENDLESS], ids=["object", "endless"])
+def test_what_cannot_be_written_as_json_waits_in_memory(engine, line, spool, attempt, value):
+    delivery = Delivery(line, spool)
+    line.cut = True
+    assert delivery.deliver(attempt, RuntimeTaskResult("COMPLETED", {"result": value})) is Delivered.KEPT
+    assert outcomes(delivery) == [Delivered.KEPT]
+    assert files(spool) == []
 
 
 def test_a_spool_that_cannot_be_read_is_said(spool, line):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +18,8 @@ from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, Engine, Observer, SystemClock, ignore
 from perago.record import TryStatus
 from perago.worker.spool import KeptAttempt, KeptResult, ResultSpool
+
+_LOGGER = logging.getLogger("perago.worker")
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
@@ -124,9 +127,9 @@ class Delivery:
         """
         try:
             return self._report(attempt, result, last_look, execution_id, reporter, is_just_seen=is_just_seen)
-        except PeragoError as exc:  # the engine is away, or the store that the last look asks
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the result must not be lost; the cause is told
             entry = _Entry(KeptResult.of(attempt, result, self._clock.now()), last_look, execution_id)
-            self._tell_cause(entry, exc)
+            self._tell_cause(entry, exc)  # mostly the engine is away, or the store that the last look asks
             self._keep(entry)
             return Delivered.KEPT
 
@@ -156,7 +159,7 @@ class Delivery:
             outcome = self._report(kept.attempt, kept.result, look, "")
             if outcome is Delivered.VOID and self._was_recorded(kept):
                 outcome = Delivered.RECORDED
-        except PeragoError as exc:
+        except Exception as exc:  # noqa: BLE001 - one that always fails must not hold up those behind it
             self._tell_cause(entry, exc)
             self._keep(entry)  # a disk that was full when it was kept may have room by now
             return Delivered.KEPT
@@ -208,7 +211,7 @@ class Delivery:
             return False
         return now.status == kept.result.status and KeptAttempt.of(now).execution == kept.attempt.execution
 
-    def _tell_cause(self, entry: _Entry, exc: PeragoError) -> None:
+    def _tell_cause(self, entry: _Entry, exc: Exception) -> None:
         """Say why a result waits, where that is news: nothing else tells a refusal that will not pass by itself."""
         cause, now = reason_for_exception(exc), self._clock.monotonic()
         if cause == entry.cause or now - entry.told_at < CAUSE_SECONDS:
@@ -216,14 +219,16 @@ class Delivery:
         entry.cause, entry.told_at = cause, now
         text = "the result cannot be reported now; it is tried again for as long as the execution is the current one"
         self._tell(f"{text}: {cause}", entry.fields())
+        if not isinstance(exc, PeragoError):
+            _LOGGER.error("a fault in reporting the result of task %s", entry.kept.attempt.task_id, exc_info=exc)
 
     def _keep(self, entry: _Entry) -> None:
         name = entry.kept.file_name
         with self._lock:
             is_new = name not in self._waiting
             self._waiting[name] = entry
-        if is_new or not (self._spool.directory / name).exists():
-            with suppress(EngineError):  # it is still in memory
+        with suppress(EngineError, OSError):  # it is still in memory
+            if is_new or not (self._spool.directory / name).exists():
                 self._spool.keep(entry.kept)
 
 

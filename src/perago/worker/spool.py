@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter
 
 from perago.engines.local.files import record_errors, write_durably
+from perago.errors import EngineError
 from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Phase
 from perago.record import TryStatus
@@ -111,13 +112,17 @@ class ResultSpool:
         """Write a result, in the place of an earlier one of its execution; a crash of the machine does not undo it.
 
         Raises:
-            EngineError: it cannot be written.
+            EngineError: it cannot be written, or is no JSON.
         """
+        try:
+            text = json.dumps(kept, default=_plain)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise EngineError(f"a result that cannot be written as JSON cannot be kept: {exc}") from exc
         with record_errors("cannot keep a result in", self.directory):
             if not self.directory.is_dir():
                 self.directory.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
                 sync_directory(self.directory.parent)
-            write_durably(self.directory / kept.file_name, json.dumps(kept, default=_plain))
+            write_durably(self.directory / kept.file_name, text)
 
     def forget(self, kept: KeptResult) -> None:
         """Remove a result that was delivered, or is void; where the disk refuses, the next start finds it void."""
