@@ -127,6 +127,18 @@ def test_a_poll_that_was_never_sent_is_made_again_by_the_next(conductor, proxy, 
     assert len(attempts) == 1
 
 
+def test_the_branches_of_a_dynamic_fork_of_one_task_have_the_inputs_that_they_were_given(conductor, engine):
+    task = conductor.define_task(fresh("task"))
+    inputs = [{"workspace": {}, "params": {"number": number}} for number in (1, 2)]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN_DYNAMIC"}
+    fork["inputParameters"] = {"forkTaskName": task, "forkTaskInputs": inputs}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN"}
+    workflow = conductor.start_workflow(conductor.define_workflow(fresh("flow"), [fork, join]))
+    attempts = [*taken(conductor, engine, [task]), *taken(conductor, engine, [task])]
+    assert sorted((attempt.input_data for attempt in attempts), key=str) == inputs
+    conductor.terminate(workflow)
+
+
 def test_a_task_that_cannot_be_read_is_failed_and_costs_those_beside_it_nothing(conductor, proxy, behind_proxy, flow):
     """Its JSON is spoiled on the way, as a later server's might be."""
     flow.start()

@@ -12,6 +12,8 @@ from perago.record import InstanceRecord, TryRecord, TryStatus
 
 Document = Mapping[str, Any]
 
+_BRANCH = "__index"
+
 
 def attempt_of(task: Document) -> ConductorAttempt:
     """A task as a poll or `GET /tasks/{id}` gives it.
@@ -30,7 +32,7 @@ def attempt_of(task: Document) -> ConductorAttempt:
         poll_count=_number(task, "pollCount"),
         seq=_number(task, "seq"),
         iteration=_number_or(task, "iteration", 0),
-        input_data=_object(task, "inputData"),
+        input_data=_given(_object(task, "inputData")),
         response_timeout_seconds=_number_or(task, "responseTimeoutSeconds", 0),
         start_time=_number_or(task, "startTime", 0) or None,
         worker_id=_text_or(task, "workerId", ""),
@@ -168,3 +170,9 @@ def _number_or(document: Document, name: str, default: int) -> int:
 def _object(document: Document, name: str) -> JsonObject:
     value = document.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _given(inputs: JsonObject) -> JsonObject:
+    """Without the number that Conductor gives each branch of a dynamic fork of one task: a workspace task takes nothing
+    beside its workspace and its params."""
+    return {name: value for name, value in inputs.items() if name != _BRANCH} if _BRANCH in inputs else inputs

@@ -19,6 +19,10 @@ OPTIONAL_DEFAULTS: TaskDef = {
 registered, are the server's own."""
 
 
+YOUNGER_FIELDS = frozenset({"backoffJitterMs", "maxRetryDelaySeconds", "totalTimeoutSeconds"})
+"""What a server before 3.30 does not know, and so does not keep: it has no such bounds and no jitter, as with 0."""
+
+
 def differences(declared: TaskDef, registered: TaskDef | None) -> list[str]:
     """The lines of a unified diff from what is registered to what is declared; none where they agree."""
     name = str(declared.get("name"))
@@ -30,6 +34,7 @@ def differences(declared: TaskDef, registered: TaskDef | None) -> list[str]:
 def _comparable(taskdef: TaskDef, declared: TaskDef) -> dict[str, Any]:
     names = [*declared, *(name for name in OPTIONAL_DEFAULTS if name not in declared)]
     values = {name: taskdef.get(name, OPTIONAL_DEFAULTS.get(name)) for name in names}
+    values |= {name: 0 for name in YOUNGER_FIELDS if name in values and values[name] is None}
     return {
         name: _schema(value) if name in ("inputSchema", "outputSchema") else value
         for name, value in values.items()

@@ -74,6 +74,11 @@ def test_fields_that_are_not_there_have_defaults():
     assert (attempt.iteration, attempt.input_data, attempt.worker_id, attempt.retried_task_id) == (0, {}, "", None)
 
 
+def test_the_number_of_a_branch_of_a_dynamic_fork_is_no_input_of_a_task():
+    attempt = mapping.attempt_of({**TASK, "inputData": {**TASK["inputData"], "__index": 3, "extra": 1}})
+    assert attempt.input_data == {**TASK["inputData"], "extra": 1}
+
+
 def test_an_attempts_text_does_not_show_its_data():
     assert "secret" not in repr(mapping.attempt_of({**TASK, "inputData": {"params": {"key": "secret"}}}))
 

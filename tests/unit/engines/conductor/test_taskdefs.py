@@ -56,6 +56,13 @@ def test_a_limit_that_only_the_server_has_is_a_difference(limit):
     assert changes(differences(DECLARED, registered(**{limit: 7}))) != []
 
 
+@pytest.mark.parametrize("field", ["maxRetryDelaySeconds", "backoffJitterMs", "totalTimeoutSeconds"])
+@pytest.mark.parametrize(("value", "differs"), [(0, False), (5, True)])
+def test_a_bound_that_an_older_server_does_not_know_is_a_difference_only_where_it_is_one(field, value, differs):
+    document = registered(**{field: ...})
+    assert bool(differences({**DECLARED, field: value}, document)) is differs
+
+
 def test_a_limit_of_zero_is_none():
     assert differences(DECLARED, registered(concurrentExecLimit=0, rateLimitPerFrequency=0)) == []
 
