@@ -101,6 +101,18 @@ def test_register_changes_what_is_registered_otherwise_and_shows_how(module, per
     assert server.expect("GET", f"/metadata/taskdefs/{names['build']}")["retryCount"] == 5
 
 
+def test_register_keeps_what_somebody_gave_a_task_there_and_no_declaration_says(module, perago, server, names):
+    perago("register", module("old", retries=2))
+    of_the_server = server.expect("GET", f"/metadata/taskdefs/{names['free']}")
+    given = {"inputTemplate": {"params": {"rows": 1}}, "isolationGroupId": "large", "executionNameSpace": "there"}
+    limit = {"concurrentExecLimit": 3}
+    server.expect("PUT", "/metadata/taskdefs", data={**of_the_server, **given, **limit})
+    assert perago("register", module("new", retries=5)).code == 0
+    kept = server.expect("GET", f"/metadata/taskdefs/{names['free']}")
+    assert {name: kept.get(name) for name in given} == given
+    assert kept.get("concurrentExecLimit") in (None, 0)  # one that a declaration may have, and this one has not
+
+
 def test_register_takes_several_modules_and_refuses_one_name_twice(module, perago, server, names, project):
     module("one")
     said = perago("register", "one", "one:build")

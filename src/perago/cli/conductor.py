@@ -52,11 +52,13 @@ class Compared:
     """A task as it is declared, against what is registered.
 
     Attributes:
+        to_register: the TaskDef, and what is registered of the task that no TaskDef of ours says.
         diff: lines of a unified diff from what is registered to what is declared.
     """
 
     task: TaskDefinition
     taskdef: dict[str, Any]
+    to_register: dict[str, Any]
     state: State
     diff: Sequence[str]
 
@@ -73,7 +75,7 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
         TaskDefinitionError: a task has no TaskDef, or two have one name.
         EngineError: the server refused, or gave no answer.
     """
-    from perago.engines.conductor.taskdefs import differences
+    from perago.engines.conductor.taskdefs import differences, with_kept
     from perago.tasks.taskdef import build_taskdef
 
     expect_names_of_their_own(tasks)
@@ -83,7 +85,8 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
         registered = engine.get_taskdef(task.name)
         diff = differences(taskdef, registered)
         state: State = "missing" if registered is None else "differs" if diff else "registered"
-        compared.append(Compared(task=task, taskdef=taskdef, state=state, diff=diff))
+        kept = with_kept(taskdef, registered)
+        compared.append(Compared(task=task, taskdef=taskdef, to_register=kept, state=state, diff=diff))
     return compared
 
 

@@ -58,7 +58,7 @@ def _register(engine: ConductorEngine, entry: Compared) -> None:
 
     if entry.state == "registered":
         return
-    engine.put_taskdef(entry.taskdef)
+    engine.put_taskdef(entry.to_register)
     left = differences(entry.taskdef, engine.get_taskdef(entry.task.name))
     if left:
         told = "\n".join(left)

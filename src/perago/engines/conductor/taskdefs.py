@@ -31,6 +31,13 @@ def differences(declared: TaskDef, registered: TaskDef | None) -> list[str]:
     return list(difflib.unified_diff(old, new, f"{name} (registered)", f"{name} (declared)", lineterm="", n=2))
 
 
+def with_kept(declared: TaskDef, registered: TaskDef | None) -> dict[str, Any]:
+    """What to register: the declaration, and of what is registered what a declaration of ours never says, such as an
+    `inputTemplate` that somebody gave the task there."""
+    said = {*declared, *OPTIONAL_DEFAULTS}
+    return {**{name: value for name, value in (registered or {}).items() if name not in said}, **declared}
+
+
 def _comparable(taskdef: TaskDef, declared: TaskDef) -> dict[str, Any]:
     names = [*declared, *(name for name in OPTIONAL_DEFAULTS if name not in declared)]
     values = {name: taskdef.get(name, OPTIONAL_DEFAULTS.get(name)) for name in names}
