@@ -22,6 +22,9 @@ MAX_LINE_CHARACTERS = 64 * 1024
 SWEEP_SECONDS = 600.0
 """How often old files are looked for, while lines are written."""
 
+ROTATION_PAUSE_SECONDS = 60.0
+"""After a new file could not be begun: the old one takes the lines meanwhile, whatever its size."""
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -56,8 +59,9 @@ class JsonLinesFormatter(logging.Formatter):
 class JsonLinesFile(logging.Handler):
     """Appends records to `<directory>/<name>.jsonl`.
 
-    A file that would grow beyond the size is renamed to `<name>.<time>.jsonl`, and a new one begun. Files of any worker
-    in the directory that nobody has written to for as long as the retention are removed.
+    A file that would grow beyond the size is renamed to `<name>.<time>.jsonl`, and a new one begun; while none can be,
+    lines go into the old one. Files of any worker in the directory that nobody has written to for as long as the
+    retention are removed.
 
     Args:
         name: of the worker; what no file name may hold becomes "_".
@@ -80,6 +84,7 @@ class JsonLinesFile(logging.Handler):
         self._max_bytes = max_bytes
         self._retention_seconds = retention_seconds
         self._swept = float("-inf")
+        self._next_rotation = float("-inf")
         directory.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = self._opened()
 
@@ -88,8 +93,8 @@ class JsonLinesFile(logging.Handler):
             line = self.format(record) + "\n"
             self._open_again_if_gone()
             size = len(line.encode(errors="replace"))
-            if self._size and self._size + size > self._max_bytes:
-                self._rotate()
+            if self._size and self._size + size > self._max_bytes and time.monotonic() >= self._next_rotation:
+                self._rotate(record)
             self._file.write(line)
             self._file.flush()
             self._size += size
@@ -102,10 +107,11 @@ class JsonLinesFile(logging.Handler):
         """Remove what is older than the retention; best effort."""
         self._swept = time.monotonic()
         before = time.time() - self._retention_seconds
-        for path in self._directory.glob("*.jsonl"):
-            with suppress(OSError):
-                if path != self.path and path.stat().st_mtime < before:
-                    path.unlink()
+        with suppress(OSError):
+            for path in self._directory.glob("*.jsonl"):
+                with suppress(OSError):
+                    if path != self.path and path.stat().st_mtime < before:
+                        path.unlink()
 
     def close(self) -> None:
         self.acquire()
@@ -119,15 +125,25 @@ class JsonLinesFile(logging.Handler):
         """Another worker has swept the file, as nothing was written for so long; or a person has removed it."""
         if os.fstat(self._file.fileno()).st_nlink == 0:
             self._directory.mkdir(parents=True, exist_ok=True)
-            swept, self._file = self._file, self._opened()
-            swept.close()
+            self._replace_file()
 
-    def _rotate(self) -> None:
-        self._file.close()
+    def _rotate(self, record: logging.LogRecord) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self.path.rename(self._directory / f"{self._name}.{stamp}.jsonl")
-        self._file = self._opened()
-        self.sweep()
+        try:
+            with suppress(FileNotFoundError):  # somebody else has moved it
+                self.path.rename(self._directory / f"{self._name}.{stamp}.jsonl")
+            self._replace_file()
+        except OSError:
+            self._next_rotation = time.monotonic() + ROTATION_PAUSE_SECONDS
+            self.handleError(record)
+        else:
+            self.sweep()
+
+    def _replace_file(self) -> None:
+        """The old one is closed last: there is always one that takes lines."""
+        old, self._file = self._file, self._opened()
+        with suppress(OSError):  # what a full disk did not take of it
+            old.close()
 
     def _opened(self) -> TextIO:
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

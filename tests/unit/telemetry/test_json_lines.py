@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from perago.telemetry import json_lines
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile
 
 
@@ -127,3 +130,49 @@ def test_a_file_that_another_worker_has_swept_is_begun_anew(open_log):
     assert not idle.path.exists()
     write(idle, "second")
     assert [line["message"] for line in lines(idle.path)] == ["second"]
+
+
+@contextmanager
+def no_file_can_be_opened():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def messages_in(directory):
+    return sorted(line["message"] for path in directory.iterdir() for line in lines(path))
+
+
+def test_a_file_that_somebody_has_moved_is_begun_anew_and_nothing_is_lost(open_log, tmp_path):
+    file = open_log(max_bytes=1000)
+    write(file, "line 10")
+    file.path.rename(tmp_path / "moved")
+    for number in range(11, 40):
+        write(file, f"line {number}")
+    assert messages_in(tmp_path) == [f"line {number}" for number in range(10, 40)]
+    assert len(lines(tmp_path / "moved")) > 1
+    assert lines(file.path)[-1]["message"] == "line 39"
+
+
+def test_while_no_new_file_can_be_begun_lines_go_into_the_old_one(open_log, tmp_path, capsys):
+    file = open_log(max_bytes=1000)
+    with no_file_can_be_opened():
+        for number in range(10, 40):
+            write(file, f"line {number}")
+    assert messages_in(tmp_path) == [f"line {number}" for number in range(10, 40)]
+    assert capsys.readouterr().err.count("Logging error") == 1, "each line tried, and told of it"
+
+
+def test_a_new_file_is_begun_when_one_can_be_again(open_log, tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "ROTATION_PAUSE_SECONDS", 0.0)
+    file = open_log(max_bytes=10)
+    write(file, "first")
+    with no_file_can_be_opened():
+        write(file, "second")
+    assert not file.path.exists(), "it was put aside before a new one could be opened"
+    write(file, "third")
+    assert [line["message"] for line in lines(file.path)] == ["third"]
+    assert messages_in(tmp_path) == ["first", "second", "third"]
