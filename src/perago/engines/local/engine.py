@@ -164,10 +164,13 @@ class LocalEngine:
         return examine(self._directory, self.runs(), self._clock)
 
     def liveness_of(self, run_id: str) -> Liveness:
-        """Whether a process has a run; "unknown": there is no record of it."""
-        if not RUN_ID.fullmatch(run_id) or not self._directory.record_path(run_id).exists():
+        """Whether a process has a run; "unknown": there is no record of it, or something else in its place."""
+        try:
+            if not RUN_ID.fullmatch(run_id) or not self._directory.record_path(run_id).exists():
+                return "unknown"
+            return "alive" if is_held_by_anybody(self._directory.lock_path(run_id)) else "dead"
+        except OSError:
             return "unknown"
-        return "alive" if is_held_by_anybody(self._directory.lock_path(run_id)) else "dead"
 
     def running_since(self) -> datetime | None:
         """When the oldest run began that a process has; None: there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def examine(directory: RunsDirectory, summaries: Iterator[RunSummary], clock: Cl
     Raises:
         EngineError: the directory cannot be read.
     """
+    unreadable = set()
     for summary in summaries:
         if summary.status == KILLED:
             started = summary.started
@@ -39,9 +40,10 @@ def examine(directory: RunsDirectory, summaries: Iterator[RunSummary], clock: Cl
                 mend=partial(_end_killed, directory, summary.run_id, clock),
             )
         elif summary.status == UNREADABLE:
+            unreadable.add(summary.run_id)
             yield Finding(kind=Kind.UNREADABLE_RUN, what=summary.run_id, why=(summary.reason or "").rstrip("."))
     yield from _half_made(directory, clock)
-    yield from _in_runs(directory, clock)
+    yield from _in_runs(directory, unreadable, clock)
 
 
 def died(record: RunRecord, clock: Clock) -> RunRecord:
@@ -71,12 +73,16 @@ def _half_made(directory: RunsDirectory, clock: Clock) -> Iterator[Finding]:
         yield _leftover(path, "whoever was making or removing this record is dead", clock, partial(_sweep, directory))
 
 
-def _in_runs(directory: RunsDirectory, clock: Clock) -> Iterator[Finding]:
-    """Files in the directories of runs that no process has."""
+def _in_runs(directory: RunsDirectory, told: Container[str], clock: Clock) -> Iterator[Finding]:
+    """Files in the directories of runs that no process has; and directories that cannot be read, but those told of."""
     for run_id in directory.ids():
-        with record_errors("cannot read", directory.path / run_id):
+        try:
             found = directory.half_written(run_id)
             is_held = is_held_by_anybody(directory.lock_path(run_id))
+        except OSError as exc:
+            if run_id not in told:
+                yield Finding(kind=Kind.UNREADABLE_RUN, what=run_id, why=str(exc))
+            continue
         for path in found:
             if not is_held and path.exists():
                 mend = partial(_sweep_run, directory, run_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import weakref
 from pathlib import Path
 from types import TracebackType
@@ -31,9 +33,9 @@ class FileLock:
 
         Raises:
             FileNotFoundError: its directory is not there, or was removed meanwhile.
-            OSError: the file cannot be opened.
+            OSError: the file cannot be opened, or is no regular file.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ONLY)
+        descriptor = _opened(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             _expect_in_place(descriptor, path)
@@ -63,6 +65,15 @@ class FileLock:
         self.release()
 
 
+def _opened(path: Path, flags: int) -> int:
+    """Opening a pipe would wait for its other end."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, OWNER_ONLY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+    return descriptor
+
+
 def _expect_in_place(descriptor: int, path: Path) -> None:
     """Whoever removes a lock's file holds the lock: the file may have gone between opening and locking it."""
     if not os.path.samestat(os.fstat(descriptor), path.lstat()):
@@ -70,9 +81,13 @@ def _expect_in_place(descriptor: int, path: Path) -> None:
 
 
 def is_held_by_anybody(path: Path) -> bool:
-    """Whether a process has the lock, this one included. Looking takes the lock for an instant."""
+    """Whether a process has the lock, this one included. Looking takes the lock for an instant.
+
+    Raises:
+        OSError: the file cannot be opened, or is no regular file.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = _opened(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from perago.json_text import JsonObject
 from perago.record import InstanceRecord, TryRecord, TryStatus
@@ -15,6 +15,11 @@ from perago.record import InstanceRecord, TryRecord, TryStatus
 RECORD_VERSION: Final = 1
 POLL_COUNT = 1
 """Each try is handed out once: whoever takes a run up again makes a new one."""
+
+MAX_MILLISECONDS: Final = 253_402_300_799_999
+"""The end of the year 9999, the last that a date can have."""
+
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_MILLISECONDS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +35,13 @@ class TryEntry:
 
     task_id: str
     retry_count: int
-    scheduled_time: int
+    scheduled_time: Milliseconds
     host: str
     pid: int
     status: TryStatus = TryStatus.IN_PROGRESS
     retried_task_id: str | None = None
-    ended_time: int | None = None
-    duration_ms: int | None = None
+    ended_time: Milliseconds | None = None
+    duration_ms: Milliseconds | None = None
     output: JsonObject | None = None
     reason: str | None = None
 
@@ -162,6 +167,8 @@ def from_json(text: str | bytes, run_id: str) -> RunRecord:
         raise ValueError(f"it is the record of run {record.run_id!r}")
     if not record.tries:
         raise ValueError("it has no try")
+    if any(entry.status is TryStatus.SCHEDULED for entry in record.tries):
+        raise ValueError("it has a try that waits to begin, and a run has none")
     return record
 
 

@@ -62,7 +62,7 @@ class RunSummary:
             tries=len(record.tries),
             output_ref=workspace_field(newest.output, "ref"),
             reason=newest.reason,
-            started=_at(record.tries[0].scheduled_time),
+            started=datetime.fromtimestamp(record.tries[0].scheduled_time / 1000, UTC),
             duration=duration,
         )
 
@@ -70,10 +70,3 @@ class RunSummary:
     def unreadable(cls, run_id: str, why: str) -> Self:
         """A record that cannot be read; the rest of the list can."""
         return cls(run_id=run_id, status=UNREADABLE, reason=why)
-
-
-def _at(milliseconds: int) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
