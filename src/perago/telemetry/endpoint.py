@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,7 +21,7 @@ MAX_AT_ONCE = 8
 """Requests that are served at a time; who comes beyond that is turned away."""
 
 REQUEST_SECONDS = 5.0
-"""For a client to send its request, and to take each piece of the answer."""
+"""For a client to send its request and to take the answer; then it is cut off."""
 
 CLOSE_LOOK_SECONDS = 0.1
 
@@ -116,7 +117,8 @@ class _Server(HTTPServer):
 
     def _serve(self, request: Any, client_address: Any) -> None:
         try:
-            self.finish_request(request, client_address)
+            with _cut_off_late(request):
+                self.finish_request(request, client_address)
         except Exception:  # noqa: BLE001 - as `socketserver` does
             self.handle_error(request, client_address)
         finally:
@@ -124,9 +126,27 @@ class _Server(HTTPServer):
             self._free.release()
 
 
+@contextmanager
+def _cut_off_late(request: socket.socket) -> Iterator[None]:
+    """A timeout of the socket begins anew with each byte that a client sends, and would hold its place without end."""
+    timer = threading.Timer(REQUEST_SECONDS, _cut_off, (request,))
+    timer.name = "perago-request-end"
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # the socket is closed next, and another may get its number
+
+
+def _cut_off(request: socket.socket) -> None:
+    with suppress(OSError):  # the client has gone
+        request.shutdown(socket.SHUT_RDWR)
+
+
 def _handler(pages: Mapping[str, Callable[[], Page]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_SECONDS
         server_version = "perago"
         sys_version = ""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from perago.errors import RuntimeConfigError
+from perago.telemetry import endpoint as endpoint_module
 from perago.telemetry.endpoint import MAX_AT_ONCE, Endpoint, Page, json_page
 
 PAGES = {
@@ -54,17 +56,28 @@ def test_a_page_that_fails_costs_its_own_request_only(endpoint):
     assert ask(endpoint, "/text")[0] == 200
 
 
-def test_those_who_hold_all_connections_shut_nobody_out_for_long(endpoint):
-    host, port = endpoint.url.removeprefix("http://").split(":")
+@pytest.mark.parametrize("sent", [b"", b"G"], ids=["nothing", "a byte now and then"])
+def test_those_who_hold_all_connections_shut_nobody_out_for_long(monkeypatch, sent):
+    monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 1.0)
     with ExitStack() as stack:
-        for _ in range(MAX_AT_ONCE):
-            stack.enter_context(socket.create_connection((host, int(port))))
-        deadline = time.monotonic() + 30
-        while not _is_turned_away(endpoint):
-            assert time.monotonic() < deadline
+        endpoint = stack.enter_context(Endpoint("127.0.0.1:0", PAGES))
+        host, port = endpoint.url.removeprefix("http://").split(":")
+        slow = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(MAX_AT_ONCE)]
+        for is_expected in (True, False):
+            deadline = time.monotonic() + 30
+            while _is_turned_away(endpoint) is not is_expected:
+                assert time.monotonic() < deadline
+                _send(slow, sent)
+                time.sleep(0.05)
     deadline = time.monotonic() + 30
-    while _is_turned_away(endpoint):
+    while any(thread.name.startswith("perago-request") for thread in threading.enumerate()):
         assert time.monotonic() < deadline
+
+
+def _send(connections, sent):
+    for connection in connections:
+        with suppress(OSError):  # it was cut off
+            connection.send(sent)
 
 
 def test_an_address_that_is_taken_is_told(endpoint):
