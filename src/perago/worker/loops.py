@@ -20,7 +20,7 @@ class Loop:
 
     Args:
         name: of the thread.
-        work: returns the seconds until the next turn; None: until `nudge`.
+        work: returns the seconds until the next turn, any number of them; None: until `nudge`.
     """
 
     def __init__(self, name: str, work: Callable[[], float | None]) -> None:
@@ -69,8 +69,9 @@ class Loop:
             self._turn_began = time.monotonic()
             pause = self._turn()
             self._turn_began = None
+            wait = None if pause is None else min(pause, threading.TIMEOUT_MAX)
             with self._changed:
-                self._changed.wait_for(lambda: self._nudged or self._stopping, pause)
+                self._changed.wait_for(lambda: self._nudged or self._stopping, wait)
                 self._nudged = False
 
     def _turn(self) -> float | None:

@@ -43,6 +43,15 @@ def test_a_loop_that_waits_for_a_nudge_goes_on_with_it(run):
     assert turns.acquire(timeout=10)
 
 
+def test_a_pause_beyond_what_threads_can_wait_ends_no_loop(run):
+    turns = threading.Semaphore(0)
+    loop = run(lambda: turns.release() or 2 * threading.TIMEOUT_MAX)
+    assert turns.acquire(timeout=10)
+    assert not turns.acquire(timeout=0.1)
+    loop.nudge()
+    assert turns.acquire(timeout=10)
+
+
 def test_work_that_raises_is_logged_and_done_again(run, caplog, monkeypatch):
     monkeypatch.setattr(loops, "FAULT_PAUSE_SECONDS", 0.01)
     outcomes = iter([ValueError("no such thing"), None])
