@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from perago.engines.local.lock import FileLock, is_held_by_anybody
 from perago.errors import RuntimeConfigError
 
 SUPERVISOR_DIRECTORY = "supervisor"
@@ -29,7 +29,7 @@ def supervisor_directory(root: Path) -> Path:
 def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
     """Be the one supervisor of a workspace root; gives the supervisor's directory in it.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, however that ends; forks that bodies in threads make do not hold it.
 
     Raises:
         RuntimeConfigError: another one runs, or the directory cannot be written.
@@ -37,47 +37,35 @@ def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
     directory = supervisor_directory(root)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _lock(directory / LOCK_FILE)
     except OSError as exc:
-        raise RuntimeConfigError(f"PERAGO_WORKSPACE_ROOT {root} cannot be used: {exc.strerror}") from exc
-    try:
-        if not _lock(handle):
-            raise RuntimeConfigError(
-                f"another supervisor works in {root}{_holder(directory)}; give this one a PERAGO_WORKSPACE_ROOT of its "
-                f"own, or more slots (-j) to the other"
-            )
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, _describe(worker_id), 0)
+        raise RuntimeConfigError(f"PERAGO_WORKSPACE_ROOT {root} cannot be used: {exc.strerror or exc}") from exc
+    if lock is None:
+        raise RuntimeConfigError(
+            f"another supervisor works in {root}{_holder(directory)}; give this one a PERAGO_WORKSPACE_ROOT of its "
+            f"own, or more slots (-j) to the other"
+        )
+    with lock:
+        (directory / LOCK_FILE).write_bytes(_describe(worker_id))
         yield directory
-    finally:
-        os.close(handle)
 
 
 def is_locked(root: Path) -> bool:
     """Whether a supervisor works in a root now."""
     try:
-        handle = os.open(supervisor_directory(root) / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+        return is_held_by_anybody(supervisor_directory(root) / LOCK_FILE)
     except OSError:
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
-def _lock(handle: int) -> bool:
+def _lock(path: Path) -> FileLock | None:
     """Take the lock; a `perago status` that looks at it in the same moment must not keep it."""
     for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE_SECONDS)
-        else:
-            return True
-    return False
+        lock = FileLock.try_acquire(path)
+        if lock is not None:
+            return lock
+        time.sleep(LOCK_PAUSE_SECONDS)
+    return None
 
 
 def _describe(worker_id: str) -> bytes:
