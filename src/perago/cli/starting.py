@@ -22,6 +22,7 @@ from perago.cli.repository import parse_address
 from perago.cli.telemetry import open_telemetry, serve_health
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
+from perago.redaction import mask_text
 from perago.settings import RuntimeConfig, load_runtime_config
 from perago.telemetry.json_lines import JsonLinesFile, JsonLinesFormatter
 from perago.worker.configuration import (
@@ -274,7 +275,7 @@ class _ConsoleFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable_lines(super().format(record))
+        return printable_lines(mask_text(super().format(record)))
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
