@@ -15,6 +15,7 @@ from perago.engines.conductor.failure import refused
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import supervisor
+from perago.worker.child_process import ChildProcess
 from perago.worker.endings import Cause
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -101,6 +102,23 @@ def test_a_cancelled_body_that_heeds_nothing_is_dead_within_ten_seconds(supervis
         wait_for(lambda: not is_alive(pid), "the body's end", 10)
         assert time.monotonic() - began < 10
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+def test_a_signal_for_a_cancelled_body_that_is_late_hits_no_other(supervise, monkeypatch, tmp_path):
+    """The reaper may get no CPU for a moment, and the cancelled body end meanwhile."""
+    signal_now, late = ChildProcess.terminate, []
+    monkeypatch.setattr(ChildProcess, "terminate", lambda process: late.append(process))
+    with supervise() as worker:
+        path = tmp_path / "end"
+        worker.in_body(worker.schedule("light.wait_for_a_file", {"path": str(path)}))
+        worker.engine.tasks.terminate(worker.where)
+        wait_for(lambda: late, "the order to send SIGTERM")
+        path.touch()
+        innocent = worker.schedule("light.heed", {"seconds": 1})
+        worker.in_body(innocent)
+        signal_now(late[0])
+        assert worker.completed(innocent)["text"] == "done"
+        assert len(worker.tries(innocent)) == 1
 
 
 def test_a_retry_that_took_over_ends_the_try_before_it(supervise, tmp_path):

@@ -128,7 +128,7 @@ class AttemptUnderWay:
             result = result_from(self._done.status, self._done.output, self._done.reason)
         ending = self._job.ending
         if ending is not None and (result is None or ending[0] is Cause.CANCELLED or result.status != "COMPLETED"):
-            return Ended(ending[0])
+            return Ended(ending[0], was_signalled=self._taken >= Step.TERMINATE)
         if result is None:
             return Died(describe_death(self._process.exit_code, self._job.phase))
         return Finished(result)

@@ -44,9 +44,14 @@ class NotBegun:
 
 @dataclass(frozen=True)
 class Ended:
-    """The attempt was ended from here."""
+    """The attempt was ended from here.
+
+    Attributes:
+        was_signalled: a signal for it may still be on its way to its executor.
+    """
 
     cause: Cause
+    was_signalled: bool = False
 
 
 Outcome = Finished | Died | NotBegun | Ended

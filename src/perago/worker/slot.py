@@ -213,8 +213,8 @@ class Slot:
                 continue
             if isinstance(outcome, Died | NotBegun):
                 return True
-            if isinstance(outcome, Ended) and not executor.is_alive:
-                return False
+            if isinstance(outcome, Ended) and (outcome.was_signalled or not executor.is_alive):
+                return False  # the signal would hit the next attempt
             if self._closing.is_set() or self._is_worn_out(executor):
                 return False
 

@@ -78,6 +78,16 @@ def tidy(params: Params, context: TaskContext) -> Answer:
     return Answer()
 
 
+@task(name="light.wait_for_a_file", owner_email=OWNER)
+def wait_for_a_file(params: Params, context: TaskContext) -> Answer:
+    """Ends when its path exists, cancelled or not."""
+    context.progress(1, None, str(os.getpid()))
+    assert params.path is not None
+    while not params.path.exists():
+        time.sleep(0.01)
+    return Answer(text="done", pid=os.getpid())
+
+
 @task(name="light.stubborn", owner_email=OWNER)
 def stubborn(params: Params, context: TaskContext) -> Answer:
     """Heeds nothing but SIGKILL; its path holds its process id."""
