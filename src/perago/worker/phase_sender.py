@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from typing import Any
@@ -20,13 +21,14 @@ _MAX_ATTRIBUTES_LENGTH = 16 * 1024
 
 class PhaseSender:
     """An observer for any thread. Progress that is held back is sent a moment later: a body may tell no more for
-    long.
+    long. A fork is mute, as with `Outbox`.
 
     One thread sees to that, and ends with the process.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._owner = os.getpid()
         self._lock = threading.Lock()
         self._held: Event | None = None
         self._is_held = threading.Event()
@@ -34,6 +36,8 @@ class PhaseSender:
         threading.Thread(target=self._send_what_is_held, name="perago-progress", daemon=True).start()
 
     def __call__(self, event: Event) -> None:
+        if os.getpid() != self._owner:
+            return  # the lock may be held for ever here: by a thread that the fork does not have
         with self._lock:
             if event.kind != "progress":
                 self._flush()
