@@ -161,6 +161,9 @@ class Slot:
                 self._offer(None)
                 self.deaths += 1
                 _LOGGER.exception("slot %d failed, and begins anew", self.number)
+        if self.job is not None:  # it came in the moment in which the slot closed, or its executor failed
+            self._give_back(self.job)
+            self.job = None
         self._enter(SlotState.CLOSED)
 
     def _serve_with_one_executor(self) -> None:
@@ -232,12 +235,19 @@ class Slot:
         )
         try:
             following = self._events.finish(self, executor, job, outcome, takes_next=takes_next)
-            if following is None or not self._closing.is_set():
-                return following
-            self._events.give_back(following)
         except Exception:
             _LOGGER.exception("slot %d failed at the end of a task", self.number)
+            return None
+        if following is None or not self._closing.is_set():
+            return following
+        self._give_back(following)
         return None
+
+    def _give_back(self, job: Job) -> None:
+        try:
+            self._events.give_back(job)
+        except Exception:
+            _LOGGER.exception("slot %d failed to give a task back", self.number)
 
     def _next_job(self, executor: Executor) -> Job | None:
         """Wait for a job, doing chores meanwhile; None: there will be none with this executor."""

@@ -1,0 +1,162 @@
+"""A slot: no task that it was given is lost, whatever happens in the same moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from perago.errors import TaskExecutionError
+from perago.testing.contract.bench import ContractAttempt
+from perago.worker.endings import Cause
+from perago.worker.job import Ended, Job
+from perago.worker.slot import Slot, SlotState, Wear
+
+LONG = 20.0
+
+
+class Executor:
+    """Runs nothing, and writes down what it was to run. While it waits it can be made to do something."""
+
+    attempts, memory_bytes, leaves_processes, is_alive = 0, 0, False, True
+
+    def __init__(self):
+        self.ran = []
+        self.while_it_waits = None
+        self._awake = threading.Event()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def start(self):
+        return []
+
+    def abort_start(self):
+        pass
+
+    def wake(self):
+        self._awake.set()
+
+    def wait(self):
+        self._awake.wait(LONG)
+        self._awake.clear()
+        if self.while_it_waits is not None:
+            self.while_it_waits()
+
+    def run(self, job):
+        self.ran.append(job)
+        return Ended(Cause.CANCELLED)
+
+
+class Events:
+    """Writes down what was given back; may fail at that."""
+
+    def __init__(self):
+        self.given_back = []
+        self.fault = None
+
+    def is_ready(self, slot, tasks):
+        pass
+
+    def has_failed(self, slot, error, reason):
+        pass
+
+    def finish(self, slot, executor, job, outcome, *, takes_next):
+        return None
+
+    def give_back(self, job):
+        self.given_back.append(job)
+        if self.fault is not None:
+            raise self.fault
+
+    def is_free(self, slot):
+        pass
+
+
+class Scene:
+    """A slot that is free."""
+
+    def __init__(self):
+        self.executor, self.events = Executor(), Events()
+        self.slot = Slot(1, lambda: self.executor, self.events, Wear())
+        self.job = Job(ContractAttempt(task_id="t"))
+        self.was_assigned = False
+
+    def __enter__(self):
+        self.slot.start()
+        self.until(lambda: self.slot.is_free)
+        return self
+
+    def __exit__(self, *_):
+        self.slot.close()
+        assert self.slot.join(LONG)
+
+    def assign_and_close(self):
+        self.was_assigned = self.slot.assign(self.job)
+        self.slot.close()
+
+    def fails_in_the_moment(self, fault):
+        """Have the executor fail just when a job is assigned and the slot closes."""
+
+        def happens():
+            self.assign_and_close()
+            raise fault
+
+        self.executor.while_it_waits = happens
+        self.executor.wake()
+
+    def until(self, holds):
+        deadline = time.monotonic() + LONG
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+class Moment(threading.Event):
+    """Of closing: something happens just before the slot looks whether it closes."""
+
+    happens = None
+
+    def is_set(self):
+        if self.happens is not None:
+            happens, self.happens = self.happens, None
+            happens()
+        return super().is_set()
+
+
+def test_a_job_that_comes_just_before_the_slot_closes_is_run_or_given_back(monkeypatch):
+    with Scene() as scene:
+        moment = Moment()
+        monkeypatch.setattr(scene.slot, "_closing", moment)
+        moment.happens = scene.assign_and_close
+        scene.executor.wake()
+        assert scene.slot.join(LONG)
+        assert scene.was_assigned
+        assert scene.executor.ran + scene.events.given_back == [scene.job]
+        assert scene.slot.job is None
+
+
+FAULTS = [TaskExecutionError("the executor sent what is no message"), ConnectionResetError("reset")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_job_is_given_back_whose_executor_fails_before_it_begins_in_a_slot_that_closes(fault):
+    with Scene() as scene:
+        scene.fails_in_the_moment(fault)
+        assert scene.slot.join(LONG)
+        assert scene.was_assigned
+        assert scene.events.given_back == [scene.job]
+        assert scene.slot.job is None
+
+
+def test_a_slot_closes_also_when_a_job_cannot_be_given_back():
+    with Scene() as scene:
+        scene.events.fault = OSError("the disk is full")
+        scene.fails_in_the_moment(FAULTS[0])
+        assert scene.slot.join(LONG)
+        assert scene.events.given_back == [scene.job]
+        assert scene.slot.state is SlotState.CLOSED
