@@ -38,8 +38,8 @@ class Executor(Protocol):
         """Let `wait` return; for other threads."""
         ...
 
-    def wait(self) -> None:
-        """Wait until it dies, or somebody calls `wake`."""
+    def wait(self, seconds: float | None) -> None:
+        """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
         ...
 
     def run(self, job: Job) -> Outcome: ...

@@ -80,9 +80,9 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         """Let `wait` return, or an attempt's end be looked at; for other threads."""
         self._process.wake()
 
-    def wait(self) -> None:
-        """Wait until it dies, or somebody calls `wake`."""
-        for value in self._process.poll(None):
+    def wait(self, seconds: float | None) -> None:
+        """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
+        for value in self._process.poll(seconds):
             self._take_idle(value)
 
     def start(self) -> list[DeclaredTask]:

@@ -86,8 +86,8 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
     def wake(self) -> None:
         self._awake.set()
 
-    def wait(self) -> None:
-        self._awake.wait()
+    def wait(self, seconds: float | None) -> None:
+        self._awake.wait(seconds)
         self._awake.clear()
 
     def run(self, job: Job) -> Outcome:

@@ -21,6 +21,10 @@ from perago.worker.replacement import deaths_after, is_worn_out, pause_before
 _LOGGER = logging.getLogger("perago.worker")
 
 
+CHORE_PAUSE_SECONDS = 1.0
+"""Between two chores of a slot, in which it can take a job: there may be a thousand of them, each of up to a minute."""
+
+
 class SlotState(enum.StrEnum):
     STARTING = "starting"
     IDLE = "idle"
@@ -94,6 +98,7 @@ class Slot:
         self._executor: Executor | None = None
         self._starting: Executor | None = None
         self._chores: list[Discard | Sweep] = []
+        self._next_chore_at = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name=f"perago-slot-{number}", daemon=True)
 
     def start(self) -> None:
@@ -126,9 +131,10 @@ class Slot:
             return True
 
     def add_chore(self, order: Discard | Sweep) -> None:
-        """Have something done by the executor, when it has no job."""
+        """Have something done by the executor, when it has no job; what waits already is done once."""
         with self._lock:
-            self._chores.append(order)
+            if order not in self._chores:
+                self._chores.append(order)
             if self._executor is not None:
                 self._executor.wake()
 
@@ -231,7 +237,7 @@ class Slot:
     def _finish(self, executor: Executor, job: Job, outcome: Outcome) -> Job | None:
         """See to what a job came to; returns the one to go on with, if there is one."""
         takes_next = isinstance(outcome, Finished) and not (
-            self._closing.is_set() or self._chores or self._is_worn_out(executor)
+            self._closing.is_set() or self._seconds_until_chore() == 0 or self._is_worn_out(executor)
         )
         try:
             following = self._events.finish(self, executor, job, outcome, takes_next=takes_next)
@@ -255,6 +261,7 @@ class Slot:
             chore = self._next_chore()
             if chore is not None:
                 executor.chore(chore)
+                self._next_chore_at = time.monotonic() + CHORE_PAUSE_SECONDS
                 continue
             if self.job is None:
                 if self._closing.is_set():
@@ -262,7 +269,7 @@ class Slot:
                 if self.state is not SlotState.IDLE:
                     self._enter(SlotState.IDLE)
                     self._events.is_free(self)
-                executor.wait()
+                executor.wait(self._seconds_until_chore())
             else:
                 self._enter(SlotState.BUSY)
                 return self.job
@@ -275,8 +282,16 @@ class Slot:
             return self.job
 
     def _next_chore(self) -> Discard | Sweep | None:
+        """What is due; the slot takes no job then until it is done."""
         with self._lock:
-            return self._chores.pop(0) if self._chores and self.job is None else None
+            if self._seconds_until_chore() != 0 or self.job is not None or self._closing.is_set():
+                return None
+            self.state, self.since = SlotState.BUSY, time.time()
+            return self._chores.pop(0)
+
+    def _seconds_until_chore(self) -> float | None:
+        """None: none waits."""
+        return max(0.0, self._next_chore_at - time.monotonic()) if self._chores else None
 
     def _is_worn_out(self, executor: Executor) -> bool:
         return is_worn_out(

@@ -1,4 +1,4 @@
-"""A slot: no task that it was given is lost, whatever happens in the same moment."""
+"""A slot: no task that it was given is lost, and chores keep no task waiting."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ import pytest
 
 from perago.errors import TaskExecutionError
 from perago.testing.contract.bench import ContractAttempt
+from perago.worker import slot
 from perago.worker.endings import Cause
+from perago.worker.executor_messages import Sweep
 from perago.worker.job import Ended, Job
 from perago.worker.slot import Slot, SlotState, Wear
 
 LONG = 20.0
+LET = 1_000
 
 
 class Executor:
-    """Runs nothing, and writes down what it was to run. While it waits it can be made to do something."""
+    """Does nothing, and writes down what it was to do. While it waits it can be made to do something; what it is at
+    it can be made to go on with until it is let.
+    """
 
     attempts, memory_bytes, leaves_processes, is_alive = 0, 0, False, True
 
     def __init__(self):
         self.ran = []
+        self.did = []
+        self.let_run, self.let_do = threading.Semaphore(LET), threading.Semaphore(LET)
         self.while_it_waits = None
         self._awake = threading.Event()
 
@@ -41,21 +48,27 @@ class Executor:
     def wake(self):
         self._awake.set()
 
-    def wait(self):
-        self._awake.wait(LONG)
+    def wait(self, seconds):
+        self._awake.wait(LONG if seconds is None else seconds)
         self._awake.clear()
         if self.while_it_waits is not None:
             self.while_it_waits()
 
     def run(self, job):
         self.ran.append(job)
+        assert self.let_run.acquire(timeout=LONG)
         return Ended(Cause.CANCELLED)
+
+    def chore(self, order):
+        self.did.append(order)
+        assert self.let_do.acquire(timeout=LONG)
 
 
 class Events:
-    """Writes down what was given back; may fail at that."""
+    """Writes down what was given back, and how often the slot was free; may fail at the first."""
 
     def __init__(self):
+        self.free = 0
         self.given_back = []
         self.fault = None
 
@@ -74,7 +87,7 @@ class Events:
             raise self.fault
 
     def is_free(self, slot):
-        pass
+        self.free += 1
 
 
 class Scene:
@@ -94,6 +107,13 @@ class Scene:
     def __exit__(self, *_):
         self.slot.close()
         assert self.slot.join(LONG)
+
+    def blocks(self, *chores):
+        """Have it begin with the first of some chores, none of which ends before it is let."""
+        self.executor.let_do = threading.Semaphore(0)
+        for chore in chores:
+            self.slot.add_chore(chore)
+        self.until(lambda: self.executor.did)
 
     def assign_and_close(self):
         self.was_assigned = self.slot.assign(self.job)
@@ -160,3 +180,66 @@ def test_a_slot_closes_also_when_a_job_cannot_be_given_back():
         assert scene.slot.join(LONG)
         assert scene.events.given_back == [scene.job]
         assert scene.slot.state is SlotState.CLOSED
+
+
+# ---------------------------------------------------------------- chores
+
+
+def sweeps(*names):
+    return [Sweep(repository=name, older_than_seconds=60.0) for name in names]
+
+
+def test_a_slot_at_a_chore_takes_no_job_and_says_when_it_is_free_again():
+    with Scene() as scene:
+        scene.blocks(*sweeps("a"))
+        assert not scene.slot.is_free
+        assert not scene.slot.assign(scene.job)
+        before = scene.events.free
+        scene.executor.let_do.release()
+        scene.until(lambda: scene.slot.is_free)
+        scene.until(lambda: scene.events.free == before + 1)
+        assert scene.slot.assign(scene.job)
+        scene.until(lambda: scene.executor.ran == [scene.job])
+
+
+def test_between_two_chores_a_slot_takes_a_job(monkeypatch):
+    monkeypatch.setattr(slot, "CHORE_PAUSE_SECONDS", LONG)
+    with Scene() as scene:
+        scene.blocks(*sweeps("a", "b", "c"))
+        scene.executor.let_do.release()
+        scene.until(lambda: scene.slot.is_free)
+        assert scene.slot.assign(scene.job)
+        scene.until(lambda: scene.executor.ran == [scene.job])
+        assert scene.executor.did == sweeps("a")
+
+
+def test_a_slot_without_a_job_does_one_chore_after_the_other(monkeypatch):
+    monkeypatch.setattr(slot, "CHORE_PAUSE_SECONDS", 0.05)
+    with Scene() as scene:
+        for chore in sweeps("a", "b", "c"):
+            scene.slot.add_chore(chore)
+        scene.until(lambda: scene.executor.did == sweeps("a", "b", "c"))
+
+
+def test_a_slot_that_closes_ends_the_chore_under_way_and_begins_no_other(monkeypatch):
+    monkeypatch.setattr(slot, "CHORE_PAUSE_SECONDS", 0.0)
+    with Scene() as scene:
+        scene.blocks(*sweeps("a", "b", "c"))
+        scene.slot.close()
+        scene.executor.let_do.release(LET)
+        assert scene.slot.join(LONG)
+        assert scene.executor.did == sweeps("a")
+
+
+def test_a_chore_that_waits_already_is_not_added_again(monkeypatch):
+    monkeypatch.setattr(slot, "CHORE_PAUSE_SECONDS", 0.0)
+    with Scene() as scene:
+        scene.executor.let_run = threading.Semaphore(0)
+        assert scene.slot.assign(scene.job)
+        scene.until(lambda: scene.executor.ran)
+        for _ in range(24):  # a day of work, with a look each hour
+            for chore in sweeps("a", "b"):
+                scene.slot.add_chore(chore)
+        scene.executor.let_run.release()
+        scene.until(lambda: scene.slot.is_free)
+        assert scene.executor.did == sweeps("a", "b")

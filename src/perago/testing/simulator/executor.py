@@ -211,8 +211,8 @@ class SimulatedExecutor:
     def wake(self) -> None:
         self.process.wake()
 
-    def wait(self) -> None:
-        self.process.poll(None)
+    def wait(self, seconds: float | None) -> None:
+        self.process.poll(seconds)
 
     def run(self, job: Job) -> Outcome:
         if not self.is_alive:
