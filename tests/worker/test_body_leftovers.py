@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from perago.errors import TaskExecutionError, TaskTimeoutError
+from perago.worker.child_process import ChildProcess
 
 CALLER = Path(__file__).parent / "modules" / "caller.py"
 LINUX = sys.platform == "linux"
@@ -78,6 +79,20 @@ def test_the_body_dies_with_its_reaper(bodies, is_alive, eventually):
     with pytest.raises(TaskExecutionError, match="SIGKILL"):
         bodies.run("ignore_everything")
     eventually(lambda: not is_alive(int(bodies.progress[0][2])), seconds=2)
+
+
+def test_a_reaper_that_is_killed_with_an_order_unread_is_seen_as_any_other(eventually):
+    with ChildProcess() as process:
+        (reaper,) = psutil.Process().children()
+        eventually(lambda: len(reaper.children()) == 1)
+        reaper.suspend()
+        eventually(lambda: reaper.status() == psutil.STATUS_STOPPED)
+        process.terminate()
+        reaper.kill()
+        deadline = time.monotonic() + 10
+        while process.exit_code is None and time.monotonic() < deadline:
+            process.poll(1)
+        assert process.exit_code == -signal.SIGKILL
 
 
 def test_a_reaper_that_is_asked_to_end_ends_the_body(bodies, is_alive):

@@ -133,7 +133,9 @@ class ChildProcess:
             self._control.send(order)
 
     def _take_exit_code(self) -> None:
-        packed = self._control.recv(reaper.EXIT_CODE.size)
+        packed = b""
+        with suppress(ConnectionError):  # it was killed with an order unread
+            packed = self._control.recv(reaper.EXIT_CODE.size)
         self._selector.unregister(self._control)
         if len(packed) == reaper.EXIT_CODE.size:
             (self.exit_code,) = reaper.EXIT_CODE.unpack(packed)
