@@ -87,7 +87,7 @@ class _Executor:
                 case Run():
                     self._answer(self._run(order))
                 case Look():
-                    self._answer(self._look())
+                    self._look()
                 case Discard():
                     attempt = ExecutorAttempt(**order.attempt)
                     with suppress(PeragoError):  # best effort: the sweep by age comes later
@@ -119,9 +119,14 @@ class _Executor:
         except KeyboardInterrupt:
             return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
 
-    def _look(self) -> RuntimeTaskResult | None:
+    def _look(self) -> None:
         assert self._last is not None, "an attempt was run before"
-        return self._runner.look(self._last, self._link.load_record)
+        try:
+            result = self._runner.look(self._last, self._link.load_record)
+        except PeragoError as exc:  # the store is away, or the engine: no reason to end
+            self._outbox.send(failure_of(exc, _TERMINATED))
+        else:
+            self._answer(result)
 
     def _answer(self, result: RuntimeTaskResult | None) -> None:
         for stream in (sys.stdout, sys.stderr):

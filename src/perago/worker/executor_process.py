@@ -124,10 +124,12 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         """See `attempt.report.last_look`, for the attempt that was run last.
 
         Raises:
-            TaskExecutionError: the executor has died.
+            PeragoError: the store or the engine did not answer, or the executor has died.
         """
         self._process.send(encode(Look()))
         done = self._await(CHORE_SECONDS, job)
+        if isinstance(done, Failure):
+            raise _error_of(done)
         if not isinstance(done, Done):
             raise TaskExecutionError(f"whether another try completed could not be seen: {self.death()}")
         return result_from(done.status, done.output, done.reason)

@@ -1,0 +1,77 @@
+"""An executor's process: what its store or its engine cannot answer does not end it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from perago.errors import EngineError, StoreError
+from perago.stores.git import GitStore
+from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker.executor_messages import Configure, GitSettings
+from perago.worker.executor_process import ExecutorProcess
+from perago.worker.job import Finished, Job
+from perago.worker.journal import Journal
+from perago.worker.task_log import TaskLog
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "readme.txt").write_text("data")
+    GitStore.create(tmp_path / "data.git").import_directory(tmp_path / "files", "main", "begin")
+    return tmp_path / "data.git"
+
+
+@pytest.fixture
+def engine(repository):
+    """With one task, of a workspace."""
+    engine = MemoryWorkerEngine()
+    workspace = {"repository": "data", "branch": "main", "refType": "commit"}
+    workspace["ref"] = GitStore(repository).branch_head("main")
+    input_data = {"workspace": workspace, "params": {"text": "one"}}
+    engine.tasks.schedule("space.append", input_data, reference_task_name="r", workflow=engine.tasks.start_workflow())
+    return engine
+
+
+@pytest.fixture
+def executor(bodies, tmp_path, repository, engine):
+    del bodies  # its modules can be imported now
+    configuration = Configure(
+        targets=["supervised_bodies"],
+        sys_path=sys.path,
+        cwd=None,
+        store=GitSettings(path=str(repository)),
+        workspace_root=str(tmp_path / "root"),
+        worker_id="worker-1",
+        failure_reason_max_length=500,
+    )
+    log = TaskLog(engine.log)
+    with ExecutorProcess(configuration, engine, Journal(log)) as executor:
+        executor.start()
+        yield executor
+    assert log.close(10)
+
+
+def test_a_look_that_store_or_engine_cannot_answer_leaves_the_executor_as_it_is(executor, engine, repository):
+    (attempt,) = engine.poll(["space.append"], 1, "worker-1", None)
+    job = Job(attempt)
+    outcome = executor.run(job)
+    assert isinstance(outcome, Finished)
+    assert outcome.result.status == "COMPLETED"
+
+    engine.is_away = True
+    with pytest.raises(EngineError):
+        executor.look(job)
+    assert executor.is_alive
+    engine.is_away = False
+
+    elsewhere = repository.rename(repository.with_name("away"))
+    with pytest.raises(StoreError):
+        executor.look(job)
+    assert executor.is_alive
+    elsewhere.rename(repository)
+
+    assert executor.look(job) is None
