@@ -41,13 +41,17 @@ class Lookups:
             OSError: it has none; TimeoutError: they are not known in time.
             UnicodeError: it cannot be a host's name.
         """
+        return self.begin(host, port).result(seconds)
+
+    def begin(self, host: str, port: int) -> Future[list[Address]]:
+        """Have them looked up; what comes of it is also that of others who ask for them now."""
         key = (host, port)
         with self._lock:
             answer = self._under_way.get(key)
             if answer is None:
                 answer = self._under_way[key] = Future()
                 threading.Thread(target=self._look_up, args=(key, answer), name="perago-lookup", daemon=True).start()
-        return answer.result(seconds)
+        return answer
 
     def leave_to_parent(self) -> None:
         """See `forks.Forked`: threads do not come along into a fork, and one that is not there may hold the lock."""

@@ -25,6 +25,7 @@ from yarl import URL
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
 from perago.http.proxies import Proxy, proxy_for
+from perago.http.resolver import Resolver
 from perago.http.retry import RetryPolicy, retry_delay
 from perago.http.translation import CONNECT_SECONDS, translated
 
@@ -246,7 +247,11 @@ class HttpSession:
         if self._client is None:
             tell_forks(self)
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=self._tls, keepalive_timeout=15.0, socket_factory=self._new_socket
+                limit=0,
+                ssl=self._tls,
+                keepalive_timeout=15.0,
+                socket_factory=self._new_socket,
+                resolver=Resolver(),
             )
             self._client = aiohttp.ClientSession(
                 connector=connector,
