@@ -14,7 +14,7 @@ import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 LARGE_BODY_BYTES = 256 * 1024
 
 Body = bytes | AsyncIterator[bytes]
+Flight = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Request:
         body: None: none. An iterator can be sent once only, so such a request is not retried here.
         idempotent: doing it twice is as good as once.
         authorized: whether the server's credentials go with it; never to another server than ours.
+        flight: makes what is entered for each try, from its turn to its answer: meanwhile the server may have got it.
+            What entering raises ends the call, and nothing is sent.
     """
 
     method: str
@@ -64,6 +67,7 @@ class Request:
     body: Body | None = None
     idempotent: bool = True
     authorized: bool = True
+    flight: Flight = nullcontext
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +310,8 @@ async def call_repeatedly(
         tries += 1
         outcome: Answer | HttpFault
         try:
-            outcome = await once(request, deadline - time.monotonic())
+            with request.flight():
+                outcome = await once(request, deadline - time.monotonic())
             if outcome.status < 400:
                 return outcome
         except HttpFault as fault:

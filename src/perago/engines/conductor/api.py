@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +15,7 @@ from perago.engines.conductor.failure import ConductorError, refused, unanswered
 from perago.engines.conductor.token import NoToken, Token
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.faults import HttpFault
-from perago.http.session import Answer, Request, Session, encoded
+from perago.http.session import Answer, Flight, Request, Session, encoded
 from perago.json_text import parse_json
 
 Query = Mapping[str, str | int | bool | None]
@@ -107,10 +109,17 @@ class Api:
         return await self.send(path, json_bytes(body), idempotent=idempotent, timeout=timeout, method=method)
 
     async def send(
-        self, path: str, body: bytes, *, idempotent: bool, timeout: float = CALL_SECONDS, method: str = "POST"
+        self,
+        path: str,
+        body: bytes,
+        *,
+        idempotent: bool,
+        timeout: float = CALL_SECONDS,
+        method: str = "POST",
+        flight: Flight = nullcontext,
     ) -> Answer:
-        """As `post`, with the document as bytes."""
-        request = Request(method, self.url(path), _JSON_HEADERS, body, idempotent)
+        """As `post`, with the document as bytes; `flight` as in `session.Request`."""
+        request = Request(method, self.url(path), _JSON_HEADERS, body, idempotent, flight=flight)
         return await self._call(path, request, timeout=timeout)
 
     async def _call(self, path: str, request: Request, *, timeout: float = CALL_SECONDS) -> Answer:
@@ -162,8 +171,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan
 def _authorized(request: Request, token: str | None) -> Request:
     if token is None:
         return request
-    headers = {**request.headers, "X-Authorization": token}
-    return Request(request.method, request.url, headers, request.body, request.idempotent)
+    return replace(request, headers={**request.headers, "X-Authorization": token})
 
 
 def _text(value: str | int | bool | None) -> str:

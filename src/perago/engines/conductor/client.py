@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 from perago._version import __version__
 from perago.engines.conductor import mapping
-from perago.engines.conductor.api import CALL_SECONDS, Api, Query, api_root, segment
+from perago.engines.conductor.api import CALL_SECONDS, Api, Query, api_root, json_bytes, segment
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.failure import ConductorError, ConductorNotFoundError
 from perago.engines.conductor.token import KeyToken
@@ -18,7 +18,7 @@ from perago.errors import RuntimeConfigError
 from perago.http.direct import DirectSession, ThreadLock
 from perago.http.faults import FaultKind
 from perago.http.retry import RetryPolicy
-from perago.http.session import HttpSession, Session
+from perago.http.session import Flight, HttpSession, Session
 from perago.models import Attempt, RuntimeTaskResult
 from perago.record import InstanceRecord
 
@@ -175,9 +175,12 @@ class ConductorClient(Api):
         task = self._parsed("POST /tasks/update-v2", answer)
         return next(iter(await self._readable([task])), None)
 
-    async def extend_lease(self, attempt: Attempt, *, timeout: float = CALL_SECONDS) -> None:
-        """A sign of life. The answer does not tell whether the task is still anybody's."""
-        await self.post("/tasks", mapping.heartbeat(attempt), idempotent=False, timeout=timeout)
+    async def extend_lease(
+        self, attempt: Attempt, *, timeout: float = CALL_SECONDS, flight: Flight = nullcontext
+    ) -> None:
+        """A sign of life. The answer does not tell whether the task is still anybody's. `flight`: see `send`."""
+        body = json_bytes(mapping.heartbeat(attempt))
+        await self.send("/tasks", body, idempotent=False, timeout=timeout, flight=flight)
 
     async def give_back(self, attempt: Attempt) -> None:
         """Put a task back into its queue, at once and without spending a retry."""

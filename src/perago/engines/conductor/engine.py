@@ -163,7 +163,9 @@ class ConductorEngine:
         """
         interval = heartbeat_interval(attempt.response_timeout_seconds)
         heartbeat = Heartbeat(
-            lambda seconds: self._on_loop.extend_lease(attempt, timeout=seconds), interval, at_once=at_once
+            lambda seconds, flight: self._on_loop.extend_lease(attempt, timeout=seconds, flight=flight),
+            interval,
+            at_once=at_once,
         )
         try:
             self._loop.run(heartbeat.start(), timeout=_BEGIN_SECONDS)
@@ -283,7 +285,8 @@ class ConductorLease:
     def stop(self) -> None:
         """No more heartbeats; returns when the one in flight has its answer. Twice is fine.
 
-        Where even its deadline brings none, the thread stands still; once it goes on, it sends no more.
+        One that still waits for its turn, or for a token, is given up. Where even the deadline of one that was sent
+        brings no answer, the thread stands still; once it goes on, it sends no more.
         """
         self.let_go()  # which no timeout takes back
         with suppress(TimeoutError):

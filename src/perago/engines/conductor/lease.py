@@ -3,17 +3,18 @@
 The server writes a task's row without a lock. A heartbeat that is in flight when COMPLETED is posted can put the task
 back to IN_PROGRESS: 64 of 150 with three in flight, 1 of 60 with one, none of 60 when it was stopped and joined first.
 So there is one heartbeat at a time, and `stop` waits for the one in flight instead of cutting it: what is cut may still
-arrive.
+arrive. One that still waits for its turn among the calls, or for a token, is given up at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from perago.errors import EngineError, TaskNotFoundError
+from perago.http.session import Flight
 
 FRACTION = 3
 """Heartbeats within one response timeout: two may fail before the lease is lost."""
@@ -23,8 +24,8 @@ DEFAULT_INTERVAL_SECONDS = 60.0
 """For a task whose response timeout is not said."""
 
 CALL_SECONDS = 10.0
-"""Deadline of one heartbeat, however short its interval: one that is given up may still arrive, and then beside a
-report. `stop` waits no longer than that."""
+"""Deadline of one heartbeat from its turn on, however short its interval: one that is given up may still arrive, and
+then beside a report. `stop` waits no longer than that."""
 
 RETRY_FRACTION = 4
 """A heartbeat that failed is sent again after this part of the interval."""
@@ -54,16 +55,18 @@ class Heartbeat:
     """The heartbeat of one execution, within an event loop.
 
     Args:
-        send: sends one; its argument is the deadline in seconds.
+        send: sends one; is given the deadline in seconds, and the request's `flight`.
         interval: seconds between two.
         at_once: the first one is due now, as where others were missing. Default: after the interval, as the poll began
             the lease.
     """
 
-    def __init__(self, send: Callable[[float], Awaitable[None]], interval: float, *, at_once: bool = False) -> None:
+    def __init__(
+        self, send: Callable[[float, Flight], Awaitable[None]], interval: float, *, at_once: bool = False
+    ) -> None:
         self._send = send
         self._interval = interval
-        self._stopping = asyncio.Event()
+        self._stopping = self._in_flight = False
         self._task: asyncio.Task[None] | None = None
         self._last = time.monotonic() - (interval if at_once else 0.0)
         self._failures = 0
@@ -79,12 +82,12 @@ class Heartbeat:
     @property
     def is_late(self) -> bool:
         """Whether two heartbeats are missing: the third one loses the lease; or there will be none. For any thread."""
-        return self._stopping.is_set() or self.silent_seconds > self._interval * (FRACTION - 1)
+        return self._stopping or self.silent_seconds > self._interval * (FRACTION - 1)
 
     @property
     def is_retrying(self) -> bool:
         """Whether the last one failed, and is sent again soon. May be read from any thread."""
-        return self._failures > 0 and not self._stopping.is_set() and not self.is_stopped
+        return self._failures > 0 and not self._stopping and not self.is_stopped
 
     @property
     def is_gone(self) -> bool:
@@ -107,7 +110,9 @@ class Heartbeat:
 
     def let_go(self) -> None:
         """No more heartbeats; does not wait for the one in flight."""
-        self._stopping.set()
+        self._stopping = True
+        if self._task is not None and not self._in_flight:
+            self._task.cancel()
 
     async def stop(self) -> None:
         """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
@@ -116,13 +121,14 @@ class Heartbeat:
             await asyncio.wait([self._task])
 
     async def _beat(self) -> None:
-        while not self._gone and not await self._stopped_within(self._pause()):
+        while not self._gone and not self._stopping:
+            await asyncio.sleep(self._pause())
             await self._send_one()
 
     async def _send_one(self) -> None:
         sent = time.monotonic()
         try:
-            await self._send(CALL_SECONDS)
+            await self._send(CALL_SECONDS, self._flight)
         except TaskNotFoundError:
             self._gone = True
         except EngineError:
@@ -134,7 +140,12 @@ class Heartbeat:
     def _pause(self) -> float:
         return pause_before_heartbeat(self._interval, self.silent_seconds, self._failures)
 
-    async def _stopped_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        return self._stopping.is_set()
+    @contextmanager
+    def _flight(self) -> Iterator[None]:
+        if self._stopping:  # it was let go while the server refused the token, and would be sent once more
+            raise asyncio.CancelledError
+        self._in_flight = True
+        try:
+            yield
+        finally:
+            self._in_flight = False

@@ -27,12 +27,13 @@ class Server:
         self.at_once = 0
         self.most_at_once = 0
 
-    async def send(self, deadline):
+    async def send(self, deadline, flight):
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.begun.append(time.monotonic())
         try:
-            await asyncio.sleep(self.seconds)
+            with flight():
+                await asyncio.sleep(self.seconds)
             if self.error is not None:
                 raise self.error
             self.answered.append(time.monotonic())
@@ -96,7 +97,7 @@ def test_a_slow_server_gets_ten_seconds_however_short_the_interval():
     async def scenario():
         deadlines = []
 
-        async def send(deadline):
+        async def send(deadline, flight):
             deadlines.append(deadline)
 
         heartbeat = Heartbeat(send, INTERVAL)
