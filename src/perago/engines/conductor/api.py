@@ -21,7 +21,7 @@ from perago.json_text import parse_json
 Query = Mapping[str, str | int | bool | None]
 
 CALL_SECONDS = 30.0
-"""Deadline of a call, all its tries together."""
+"""Deadline of a call, all its tries together; besides what a token takes, see `token.FETCH_SECONDS`."""
 
 _PREFIX = "/api"
 _UNAUTHORIZED = 401

@@ -17,7 +17,10 @@ from perago.http.session import Request, Session
 TOKEN_SECONDS = 45 * 60.0
 """Age at which a token is renewed: servers that ask for one let it live for an hour or more."""
 
-_CALL_SECONDS = 30.0
+FETCH_SECONDS = 10.0
+"""For a token to be fetched, which a call waits for besides its own deadline: a call that had only what is left of that
+would be cut, and what is cut may still arrive."""
+
 _PATH = "/token"
 _NO_SUCH_CALL = 404
 
@@ -57,7 +60,7 @@ class NoToken:
 
 
 class KeyToken:
-    """The token for an access key. Many calls at once fetch one.
+    """The token for an access key. Many calls at once fetch one, or fail with the one that cannot fetch it.
 
     A server without `/token` (404) asks for no authorization: calls then go without.
 
@@ -81,13 +84,25 @@ class KeyToken:
         self._lock = lock or asyncio.Lock()
         self._token: str | None = None
         self._fetched_at: float | None = None
+        self._failure: ConductorError | None = None  # of the last fetch
 
     async def value(self, api: Issuer, refused: str | None = None) -> str | None:
+        before = self._failure
         async with self._lock:
             if self._is_stale(refused):
-                self._token = await self._fetch(api)
-                self._fetched_at = time.monotonic()
+                now = self._failure
+                if now is not None and now is not before:  # that of the fetch that was waited for
+                    raise type(now)(now.call, api.root, status=now.status, message=now.message, fault=now.fault)
+                await self._renew(api)
             return self._token
+
+    async def _renew(self, api: Issuer) -> None:
+        try:
+            self._token = await self._fetch(api)
+        except ConductorError as exc:
+            self._failure = exc
+            raise
+        self._fetched_at, self._failure = time.monotonic(), None
 
     def _is_stale(self, refused: str | None) -> bool:
         if self._fetched_at is None or time.monotonic() - self._fetched_at > self._lifetime:
@@ -99,7 +114,7 @@ class KeyToken:
         request = Request("POST", api.url(_PATH), {"Content-Type": "application/json"}, body)
         call = f"POST {_PATH}"
         try:
-            answer = await api.session.call(request, timeout=_CALL_SECONDS)
+            answer = await api.session.call(request, timeout=FETCH_SECONDS)
         except HttpFault as fault:
             raise unanswered(call, api.root, fault) from fault
         if answer.status == _NO_SUCH_CALL:

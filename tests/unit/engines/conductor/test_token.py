@@ -2,17 +2,25 @@
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from perago.engines.conductor import ConductorEngine, ConductorError
+from perago.engines.conductor import ConductorEngine, ConductorError, token
 from perago.engines.conductor.failure import ConductorAccessError
 from perago.engines.conductor.token import KeyToken
 
 KEY, SECRET = "the-key", "the-very-secret"
 TASKDEF = {"name": "build"}
+
+
+@dataclass(frozen=True)
+class Looked:
+    task_id: str
 
 
 class Keeper(ThreadingHTTPServer):
@@ -28,6 +36,9 @@ class Keeper(ThreadingHTTPServer):
         self.calls = []
         self.token_status = 200
         self.token_answer = None
+        self.tokens_asked = 0
+        self.answers_tokens = threading.Event()
+        self.answers_tokens.set()
         self.lock = threading.Lock()
 
     def __enter__(self):
@@ -36,6 +47,7 @@ class Keeper(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *exc):
+        self.answers_tokens.set()
         self.shutdown()
         self.thread.join()
         self.server_close()
@@ -58,7 +70,11 @@ class Door(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/api/token":
-            self.answer(*self.server.issue(json.loads(body)))
+            with self.server.lock:
+                self.server.tokens_asked += 1
+            self.server.answers_tokens.wait(60)
+            with suppress(OSError):  # whoever asked has given up
+                self.answer(*self.server.issue(json.loads(body)))
         else:
             self.let_in(body)
 
@@ -124,6 +140,32 @@ def test_a_refusal_of_many_calls_at_once_fetches_one(keeper, engine):
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(engine.get_taskdef, ["build"] * 32)) == [TASKDEF] * 32
     assert keeper.issued == 2
+
+
+def each_by_itself(engine):
+    def ask(_):
+        with pytest.raises(ConductorError, match="POST /token"):
+            engine.get_taskdef("build")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(8)))
+
+
+def side_by_side(engine):
+    with pytest.raises(ConductorError, match="POST /token"):
+        engine.current_of([Looked(f"t{number}") for number in range(8)])
+
+
+@pytest.mark.parametrize("ask", [each_by_itself, side_by_side])
+def test_many_calls_that_wait_for_one_that_does_not_come_wait_once(keeper, engine, monkeypatch, ask):
+    monkeypatch.setattr(token, "FETCH_SECONDS", 1.0)
+    keeper.answers_tokens.clear()
+    began = time.monotonic()
+    ask(engine)
+    assert time.monotonic() - began < 5  # 8 s, one after the other
+    assert keeper.tokens_asked < 5
+    keeper.answers_tokens.set()
+    assert engine.get_taskdef("build") == TASKDEF  # a failure counts for those who waited, and nobody else
 
 
 def test_an_old_token_is_renewed_before_it_is_refused(keeper, engine):
