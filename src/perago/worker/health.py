@@ -9,7 +9,8 @@ from typing import Any
 from perago.worker.polling import STALL_SECONDS
 
 POLL_STALL_SECONDS = 2 * STALL_SECONDS
-"""Twice the time after which another poll loop takes a stuck one's place: that did not help."""
+"""Twice the time after which another poll loop takes a stuck one's place, where none is stuck already: that did not
+help."""
 
 WATCH_STALL_SECONDS = 60.0
 """A look of the supervision, one each second."""

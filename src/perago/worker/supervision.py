@@ -29,7 +29,7 @@ class Watch:
         jobs: those under way now.
         poll_seconds: how long the poll takes that is under way; 0: none is.
         poll_stall_seconds: from when on it is stuck.
-        renew_polling: puts another poll loop in the place of the stuck one.
+        renew_polling: puts another poll loop in the place of the stuck one, if that may help; says what was done.
         look_for_cancelled: has the executions in flight looked at now.
         tell_status: writes the status if it has changed.
     """
@@ -42,7 +42,7 @@ class Watch:
         jobs: Callable[[], Sequence[Job]],
         poll_seconds: Callable[[], float],
         poll_stall_seconds: float,
-        renew_polling: Callable[[], None],
+        renew_polling: Callable[[], str],
         look_for_cancelled: Callable[[], None],
         tell_status: Callable[[], None],
     ) -> None:
@@ -56,6 +56,7 @@ class Watch:
         self._tell_status = tell_status
         self._last = time.monotonic()
         self._failing: frozenset[str] = frozenset()
+        self._told_of_polling = ""
 
     def turn(self) -> float:
         """Look at everything once; returns the seconds until the next look."""
@@ -72,12 +73,17 @@ class Watch:
             self._hold_when_due(job)
             self._renew_late_lease(job)
         self._failing &= {job.execution_id for job in jobs}
-        if self._poll_seconds() > self._poll_stall_seconds:
-            self._journal.tell(logging.ERROR, f"a poll has taken {self._poll_seconds():.0f} s; polling begins anew")
-            self._renew_polling()
+        self._look_at_polling()
         self._tell_status()
         self._last = time.monotonic()
         return WATCH_SECONDS
+
+    def _look_at_polling(self) -> None:
+        seconds = self._poll_seconds()
+        done = self._renew_polling() if seconds > self._poll_stall_seconds else ""
+        if done and done != self._told_of_polling:
+            self._journal.tell(logging.ERROR, f"a poll has taken {seconds:.0f} s; {done}")
+        self._told_of_polling = done
 
     def _hold_when_due(self, job: Job) -> None:
         """For attempts in threads: nobody else looks after them meanwhile."""

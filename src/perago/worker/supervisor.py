@@ -93,6 +93,7 @@ class Supervisor:
         self._aftermath = self._new_aftermath()
         self._polling: Polling | None = None
         self._poller: Loop | None = None
+        self._stuck: Loop | None = None  # one that was replaced; it may come back
         check = CancellationCheck(engine, self.jobs, self.journal)
         self._canceller = Loop("perago-cancellation", check.turn)
         self._deliverer = Loop("perago-delivery", self._deliver_kept)
@@ -163,9 +164,8 @@ class Supervisor:
 
     @property
     def is_through(self) -> bool:
-        """Drained: the last poll is over, and all slots have closed."""
-        polled = self._poller is None or self._poller.stop(0)
-        return polled and all(slot.state is SlotState.CLOSED for slot in self._slots)
+        """Drained: the last poll is over, or stuck, and all slots have closed."""
+        return self._stop_polling(0) and all(slot.state is SlotState.CLOSED for slot in self._slots)
 
     def drain(self) -> None:
         """Take no further task: a poll under way is finished, and what it brings given back; what runs goes on."""
@@ -195,7 +195,7 @@ class Supervisor:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def close(self, seconds: float | None = None) -> bool:
-        """End everything; says whether all of it has ended.
+        """End everything; says whether all of it has ended, but for a poll that is stuck.
 
         Args:
             seconds: for all of it at most; None: as long as attempts and calls of the engine take. What has not ended
@@ -210,10 +210,10 @@ class Supervisor:
 
         ended = [slot.join(left()) for slot in self._slots]
         loops = [self._canceller, self._watcher, self._keeper, self._deliverer, self._prober]
-        loops += [] if self._poller is None else [self._poller]
         for loop in loops:
             loop.stop(0)  # all of them first: they end beside each other
         ended += [loop.stop(left()) for loop in loops]
+        ended.append(self._stop_polling(left()))
         if all(ended):
             ended.append(self._task_log.close(left()))
             self._changed = True
@@ -272,16 +272,29 @@ class Supervisor:
             journal=self.journal,
         )
 
-    def _renew_polling(self) -> None:
-        """The loop under way is stuck: it takes no further turn, and what it still brings is given back."""
+    def _renew_polling(self) -> str:
+        """The loop under way is stuck: it takes no further turn, and what it still brings is given back. Says what was
+        done. While another one is stuck this one is left: a third would be too, and each keeps a connection.
+        """
         if self._polling is None or self._poller is None or self._draining:
-            return
-        stuck = self._polling
-        stuck.is_over = lambda: True
-        self._poller.stop(0)
+            return "it is waited for no longer"
+        if self._stuck is not None and not self._stuck.stop(0):
+            return "another one is stuck already: restart this worker"
+        self._polling.is_over = lambda: True
+        self._stuck = self._poller
+        self._stuck.stop(0)
         self._polling = self._new_polling()
         self._poller = Loop("perago-poll", self._polling.turn)
         self._poller.start()
+        return "polling begins anew"
+
+    def _stop_polling(self, seconds: float | None) -> bool:
+        """No further poll; waits for the one under way, as `Loop.stop` does, but no longer than until it is stuck."""
+        poller = self._poller
+        if poller is None:
+            return True
+        left = max(0.0, STALL_SECONDS - poller.turn_seconds())
+        return poller.stop(left if seconds is None else min(seconds, left)) or poller.turn_seconds() >= STALL_SECONDS
 
     def _take(self, attempt: HandedOut, asked: float) -> None:
         job = self._begun(attempt, asked)

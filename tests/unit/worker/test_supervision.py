@@ -59,7 +59,7 @@ class Watched:
             jobs=lambda: [self.job],
             poll_seconds=float,
             poll_stall_seconds=60.0,
-            renew_polling=lambda: None,
+            renew_polling=str,
             look_for_cancelled=lambda: None,
             tell_status=lambda: None,
         ).turn
