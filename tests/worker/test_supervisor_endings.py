@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from perago.engines.conductor.failure import refused
+from perago.ports import SystemClock
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import health, supervisor
@@ -331,6 +333,26 @@ def test_a_poll_that_is_stuck_is_replaced_and_what_it_brings_late_is_given_back(
         engine.released.set()
         assert worker.completed(stranded)["text"] == "late"
         assert engine.given_back == [worker.tries(stranded)[-1].task_id]
+
+
+class Fast(SystemClock):
+    """An hour fast, as a clock was that has been set back since."""
+
+    def now(self):
+        return super().now() + timedelta(hours=1)
+
+
+def test_an_engine_that_is_away_is_noticed_after_the_clock_was_set_back(supervise, monkeypatch):
+    monkeypatch.setattr(health, "ENGINE_SECONDS", 0.5)  # a minute
+    with supervise(mode="thread") as worker:
+        worker.supervisor._polling.clock = Fast()
+        polls = worker.engine.polls
+        wait_for(lambda: worker.engine.polls > polls + 1, "an answer by that clock")
+        worker.engine.is_away = True
+        wait_for(lambda: not worker.supervisor.health().is_ready, "it to be noticed")
+        (check,) = (check for check in worker.supervisor.health().ready if not check.ok)
+        assert check.name == "engine"
+        worker.engine.is_away = False
 
 
 class Stuck(MemoryWorkerEngine):

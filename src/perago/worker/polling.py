@@ -40,7 +40,7 @@ class Polling:
         take: hands one to a slot, or gives it back; is told too when it was asked for, monotonic seconds.
         is_over: whether what a poll under way brings is to be given back.
         give_back: does so.
-        answered_at: when the engine answered last, seconds since the epoch; None: not yet.
+        answered_at: when the engine answered last, by the clock's monotonic seconds; None: not yet.
         is_starved: it waits for a slot to become free.
         is_backlogged: more tasks may wait than there are slots, all of one type: a slot may ask for its next task
             itself. With several types it may not, as one type would starve the others.
@@ -66,6 +66,11 @@ class Polling:
 
     def __post_init__(self) -> None:
         self._busy_at = self.clock.monotonic()
+
+    @property
+    def answered_seconds(self) -> float | None:
+        """Since the engine answered last; None: not yet."""
+        return None if self.answered_at is None else self.clock.monotonic() - self.answered_at
 
     def turn(self) -> float | None:
         """Poll once; returns the seconds until the next poll. None: there is no free slot, and `nudge` is due."""
@@ -108,7 +113,7 @@ class Polling:
         return self.pace.after_failures(self._failures, random.random())  # noqa: S311 - spreads load, guards nothing
 
     def _answered(self) -> None:
-        self.answered_at = self.clock.now().timestamp()
+        self.answered_at = self.clock.monotonic()
         if self._failures:
             self.journal.tell(logging.INFO, f"the engine answers again, after {self._failures} polls that failed")
             self._failures = 0

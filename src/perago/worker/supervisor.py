@@ -364,13 +364,12 @@ class Supervisor:
 
     def health(self) -> Health:
         """Whether it lives, and is ready; from what is known, at once. For any thread."""
-        answered_at = None if self._polling is None else self._polling.answered_at
         return health_of(
             HealthFacts(
                 draining=self._draining,
                 poll_seconds=0.0 if self._poller is None else self._poller.turn_seconds(),
                 watch_seconds=self._watcher.turn_seconds(),
-                answered_seconds=None if answered_at is None else time.time() - answered_at,
+                answered_seconds=None if self._polling is None else self._polling.answered_seconds,
                 slots=[slot.state.value for slot in self._slots],
                 probes=self._probes.found(),
             )
@@ -378,7 +377,7 @@ class Supervisor:
 
     def status(self) -> WorkerStatus:
         """What it does now."""
-        polling, health = self._polling, self.health()
+        answered, health = None if self._polling is None else self._polling.answered_seconds, self.health()
         return WorkerStatus(
             worker_id=self._settings.worker_id,
             pid=os.getpid(),
@@ -387,7 +386,7 @@ class Supervisor:
             tasks=sorted(self._tasks),
             domain=self._settings.domain,
             started_at=self._started_at,
-            polled_at=None if polling is None else polling.answered_at,
+            polled_at=None if answered is None else time.time() - answered,
             undelivered=self._delivery.waiting,
             slots=slot_statuses(self._slots),
             live=health.is_live,
