@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 _BEGIN_SECONDS = 5.0
 """For a heartbeat to be begun, which takes no time on a loop that runs."""
+
+GIVES_NEXT_AGAIN_SECONDS = 600.0
+"""After which a server that did not know the call for the next task is asked again: a proxy may have said so."""
 
 _STOP_SECONDS = 2.0 + HEARTBEAT_SECONDS
 """For a lease to be stopped: the deadline of the heartbeat in flight, and a little."""
@@ -68,7 +72,7 @@ class ConductorEngine:
         self._loop = LoopThread("perago-conductor", self._on_loop.close)
         self._direct = connect(direct=True) if _is_reached_directly(self._on_loop.root) else None
         self._turns = Turns()
-        self._gives_next = True  # until a server does not know the call
+        self._unknown_at: float | None = None  # when the server did not know the call for the next task
         self._max_output_bytes = max_output_bytes
 
     @property
@@ -131,14 +135,14 @@ class ConductorEngine:
         Where none waits, the server looks for one for 0.1 s. One comes along with a report that it drops, too.
         """
         fit = fitting(result, max_bytes=self._max_output_bytes)
-        if not self._gives_next:
+        if self._unknown_at is not None and time.monotonic() - self._unknown_at < GIVES_NEXT_AGAIN_SECONDS:
             self._run(self._calls.post_result(attempt, fit))
             return None
         try:
             return self._run(self._calls.post_result_and_take(attempt, fit))
         except TaskNotFoundError:
             self._run(self._calls.post_result(attempt, fit))  # raises again where it is the task that is not found
-            self._gives_next = False
+            self._unknown_at = time.monotonic()
             return None
 
     # ---- what a worker does

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from perago.engines.conductor import ConductorEngine
+from perago.engines.conductor import engine as conductor
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.errors import TaskNotFoundError
 from perago.models import RuntimeTaskResult
@@ -64,6 +65,16 @@ def test_a_server_that_does_not_know_the_call_is_asked_for_no_more(server, engin
     assert engine.report_and_take(ATTEMPT, DONE) is None
     assert engine.report_and_take(ATTEMPT, DONE) is None
     assert [path for path, _ in server.calls] == ["/api/tasks/update-v2", "/api/tasks", "/api/tasks"]
+
+
+def test_it_is_asked_again_later_as_the_answer_may_have_been_a_proxys(server, engine, monkeypatch):
+    server.answers["/api/tasks"] = (200, b"t")
+    engine.report_and_take(ATTEMPT, DONE)
+    monkeypatch.setattr(conductor, "GIVES_NEXT_AGAIN_SECONDS", 0.0)  # ten minutes
+    engine.report_and_take(ATTEMPT, DONE)
+    server.answers["/api/tasks/update-v2"] = (200, b"")
+    engine.report_and_take(ATTEMPT, DONE)
+    assert [path for path, _ in server.calls] == [*["/api/tasks/update-v2", "/api/tasks"] * 2, "/api/tasks/update-v2"]
 
 
 def test_a_task_that_is_not_there_says_nothing_of_the_server(server, engine):
