@@ -194,9 +194,12 @@ class Job:
     def is_just_handed_out(self) -> bool:
         """So short a while ago that not even a heartbeat is due: no timeout can have taken it away since.
 
-        It is counted from when the engine was asked, so that an answer that was long on its way makes it older.
+        It is counted from when the engine was asked, so that an answer that was long on its way makes it older; and by
+        the date too, as monotonic time stands still while a machine is suspended.
         """
-        return self._asked is not None and self.seconds_until_hold() > 0
+        if self._asked is None or self.seconds_until_hold() <= 0:
+            return False
+        return (self.clock.now() - self.begun_at).total_seconds() <= HOLD_SECONDS
 
     def stop_lease(self) -> None:
         """No more heartbeats, and none in flight."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,11 @@ JUMP_SECONDS = 10.0
 def has_jumped(gap_seconds: float) -> bool:
     """Whether so much time between two turns tells that this process stood still."""
     return gap_seconds > WATCH_SECONDS + JUMP_SECONDS
+
+
+def _passed() -> float:
+    """Seconds since some moment; on Linux those for which the machine was suspended too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class Watch:
@@ -54,13 +60,13 @@ class Watch:
         self._renew_polling = renew_polling
         self._look_for_cancelled = look_for_cancelled
         self._tell_status = tell_status
-        self._last = time.monotonic()
+        self._last = _passed()
         self._failing: frozenset[str] = frozenset()
         self._told_of_polling = ""
 
     def turn(self) -> float:
         """Look at everything once; returns the seconds until the next look."""
-        gap, self._last = time.monotonic() - self._last, time.monotonic()
+        gap, self._last = _passed() - self._last, _passed()
         if has_jumped(gap):
             text = f"this worker stood still for {gap:.0f} s; executions that others have by now are ended"
             self._journal.tell(logging.WARNING, text)
@@ -75,7 +81,7 @@ class Watch:
         self._failing &= {job.execution_id for job in jobs}
         self._look_at_polling()
         self._tell_status()
-        self._last = time.monotonic()
+        self._last = _passed()
         return WATCH_SECONDS
 
     def _look_at_polling(self) -> None:

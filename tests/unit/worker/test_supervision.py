@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -52,6 +54,7 @@ class Watched:
         self.engine = MemoryWorkerEngine()
         self.job = Job(Handed(task_id="t"), clock)
         self.job.lease = lease
+        self.looks_for_cancelled = 0
         clock.advance(60.0)
         self.turn = Watch(
             self.engine,
@@ -60,9 +63,12 @@ class Watched:
             poll_seconds=float,
             poll_stall_seconds=60.0,
             renew_polling=str,
-            look_for_cancelled=lambda: None,
+            look_for_cancelled=self.look_for_cancelled,
             tell_status=lambda: None,
         ).turn
+
+    def look_for_cancelled(self):
+        self.looks_for_cancelled += 1
 
     @property
     def leases(self):
@@ -73,6 +79,21 @@ def test_a_lease_is_taken_up_when_it_is_due_and_once():
     watched = Watched()
     assert [watched.turn(), watched.turn()] == [WATCH_SECONDS] * 2
     assert watched.leases == [watched.job.lease]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a clock that counts suspended time")
+def test_after_the_machine_was_suspended_executions_are_looked_at(monkeypatch, caplog):
+    watched = Watched()
+    watched.turn()
+    assert watched.looks_for_cancelled == 0
+    read = time.clock_gettime
+    monkeypatch.setattr(
+        time, "clock_gettime", lambda clock: read(clock) + (3600 if clock == time.CLOCK_BOOTTIME else 0)
+    )
+    watched.turn()
+    watched.turn()
+    assert watched.looks_for_cancelled == 1
+    assert "this worker stood still for 3600 s" in caplog.text
 
 
 def test_a_late_lease_is_replaced_as_soon_as_no_heartbeat_is_in_flight():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -183,6 +184,14 @@ def clock_at(seconds):
 def test_a_hand_out_is_new_until_a_heartbeat_would_be_due(response_timeout, asked, is_just_handed_out):
     job = Job(Handed(response_timeout_seconds=response_timeout), clock_at(100.0), asked=asked)
     assert job.is_just_handed_out is is_just_handed_out
+
+
+def test_nor_is_it_new_after_the_machine_was_suspended():
+    clock = clock_at(100.0)
+    job = Job(Handed(response_timeout_seconds=600), clock, asked=100.0)
+    assert job.is_just_handed_out
+    clock.set(clock.now() + timedelta(hours=1))  # monotonic time stood still
+    assert not job.is_just_handed_out
 
 
 def test_an_answer_that_was_long_on_its_way_has_heartbeats_begin_the_sooner():
