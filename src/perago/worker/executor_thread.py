@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -134,6 +135,8 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         return "a thread does not die"
 
     def _observe(self, job: Job, event: Event) -> None:
+        if _is_fork():
+            return
         error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
         self._journal.phase(
             job,
@@ -158,7 +161,7 @@ class _JobHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         job = self.job
-        if job is None or JOB.get() is not job or hasattr(record, FIELDS_ATTRIBUTE):
+        if job is None or JOB.get() is not job or hasattr(record, FIELDS_ATTRIBUTE) or _is_fork():
             return
         try:
             message = Log(
@@ -201,7 +204,18 @@ class _JobMetrics(MetricRecorder):
         self._job = job
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        if _is_fork():
+            return
         self._journal.metric(self._job, Metric(instrument=instrument, name=name, value=value, labels=dict(labels)))
+
+
+_process = os.getpid()
+
+
+def _is_fork() -> bool:
+    """Whether a body has forked this process: nobody reads there what it tells, and threads that are not there may hold
+    the locks that it would wait for."""
+    return os.getpid() != _process
 
 
 def _invoke(call: BodyCall, job: Job, loop: LoopThread) -> JsonObject:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import threading
-import time
 
 import pytest
 
+from forks import exit_code_in_fork
 from perago.ports import Event, Phase
 from perago.worker.executor_thread import JOB, ExecutorThread, _JobHandler, _JobMetrics
 
@@ -30,19 +28,6 @@ class BusyJournal:
     log = metric = phase = _write
 
 
-def exit_code_of(child, seconds):
-    """Of a fork; None: it did not end in time, and was killed."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
-
-
 def log(journal):
     job = object()
     handler = _JobHandler(journal)
@@ -52,7 +37,7 @@ def log(journal):
 
 
 def measure(journal):
-    _JobMetrics(journal, object()).counter("rows", 1)
+    _JobMetrics(journal, object()).gauge("rows", 1)
 
 
 def make_progress(journal):
@@ -63,8 +48,4 @@ def make_progress(journal):
 @pytest.mark.parametrize("tell", [log, measure, make_progress])
 def test_a_fork_that_tells_something_does_not_wait_for_a_thread_of_its_parent(tell):
     journal = BusyJournal()
-    child = os.fork()
-    if child == 0:
-        tell(journal)
-        os._exit(0)
-    assert exit_code_of(child, 10) == 0
+    assert exit_code_in_fork(lambda: tell(journal)) == 0
