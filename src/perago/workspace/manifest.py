@@ -3,12 +3,14 @@
 The diff takes a file for unchanged if its stat is as the manifest has it. That is only sound for files whose timestamps
 are older than the manifest by more than the file system can tell apart: a file written in the same tick, before and
 after, has the same stat (git calls such an entry racy). So the manifest knows the time *before* its first file was
-looked at, and racy files are read again.
+looked at, and racy files are read again. Where a change through mmap need not move a stamp (tmpfs), all are.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import mmap
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -30,7 +32,11 @@ systems with finer stamps of their own round to less (NTFS 100 ns), exFAT to 10 
 COARSE_TICK_NS = 2_000_000_000
 """2 s, where stamps are whole seconds: FAT keeps even seconds; HFS+, ext3 and some network file systems whole ones."""
 
+ENDLESS_TICK_NS = 1 << 64
+"""Longer than all stamps: where they tell nothing, every file is racy."""
+
 _SECOND_NS = 1_000_000_000
+_NO_MAPPING = (errno.ENODEV, errno.EINVAL)
 _FORMAT = "perago-manifest-1"
 
 
@@ -129,7 +135,7 @@ def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] |
         ObjectNameError, WorkspaceContentError: as `scan`.
         WorkspaceStorageError: the disk refused.
     """
-    taken_at_ns = _clock_of_file_system(root.parent)
+    taken_at_ns, tick_ns = _clock_of_file_system(root.parent)
     known = digests or {}
     entries = {}
     for path, stat in scan(root, selection).files.items():
@@ -137,21 +143,38 @@ def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] |
         if not is_known(digest):
             digest = digest_file(root / path, SHA256, stat.size)
         entries[path] = ManifestEntry(stat, digest)
-    return Manifest(taken_at_ns, entries, tick_of(taken_at_ns))
+    return Manifest(taken_at_ns, entries, tick_ns)
 
 
-def _clock_of_file_system(directory: Path) -> int:
-    """The present as a file written now would be stamped, which can be behind the system's clock, or a server's own."""
+def _clock_of_file_system(directory: Path) -> tuple[int, int]:
+    """The present as a file written now would be stamped, which can be behind the system's clock, or a server's own;
+    and what this clock may not tell apart.
+    """
     probe = directory / f".clock.{secrets.token_hex(8)}"
     with storage_errors("cannot write in", directory):
-        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+        descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
         try:
             os.write(descriptor, b"\n")  # a network file system stamps it no later than when it is asked
-            return os.fstat(descriptor).st_mtime_ns
+            now_ns = os.fstat(descriptor).st_mtime_ns
+            return now_ns, tick_of(now_ns) if _mapping_is_stamped(descriptor) else ENDLESS_TICK_NS
         finally:
             os.close(descriptor)
             with suppress(OSError):
                 probe.unlink()
+
+
+def _mapping_is_stamped(descriptor: int) -> bool:
+    """Whether a change through mmap moves a file's mtime at once. On tmpfs it does not if the page was read before.
+
+    It is looked at while the file is still mapped: a body that has returned may hold its map on.
+    """
+    os.utime(descriptor, ns=(0, 0))
+    try:
+        with mmap.mmap(descriptor, 1) as content:
+            content[0] ^= 1
+            return os.fstat(descriptor).st_mtime_ns != 0
+    except OSError as exc:
+        return exc.errno in _NO_MAPPING  # then no body can do it either
 
 
 def tick_of(stamp_ns: int) -> int:
