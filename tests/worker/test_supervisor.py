@@ -14,7 +14,9 @@ import pytest
 
 from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.record import TryStatus
+from perago.stores.git import GitStore
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker.executor_messages import GitSettings
 from perago.worker.lock import only_supervisor
 from perago.worker.slot import SlotState, Wear
 from perago.worker.status import read_status
@@ -292,6 +294,40 @@ def test_what_a_body_leaves_running_is_ended_after_it(supervise, tmp_path, is_al
         pid = int(path.read_text())
         wait_for(lambda: not is_alive(pid), "the stray's end")
         assert worker.completed(worker.schedule("light.echo", {"text": "again"}))["text"] == "again"
+
+
+class AnswersOnceWritten(MemoryWorkerEngine):
+    """An engine that is asked between the diff and the staging, and has the process that was left write before it
+    answers, if that still runs.
+    """
+
+    def load_current_attempt(self, attempt):
+        (self.place / "go").touch()
+        pid = int((self.place / "pid").read_text())
+        wait_for(lambda: (self.place / "written").exists() or not self.is_alive(pid), "the writer")
+        return super().load_current_attempt(attempt)
+
+
+def test_what_a_body_leaves_running_does_not_write_into_what_is_published(supervise, tmp_path, is_alive):
+    engine = AnswersOnceWritten()
+    engine.place, engine.is_alive = tmp_path / "place", is_alive
+    engine.place.mkdir()
+    (tmp_path / "files").mkdir()
+    store = GitStore.create(tmp_path / "data.git")
+    head = store.import_directory(tmp_path / "files", "main", "begin")
+    workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
+    with supervise(engine=engine, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
+        input_data = {"workspace": workspace, "params": {"path": str(engine.place)}}
+        worker.completed(worker.schedule("space.leave_a_writer", input_data=input_data))
+    store.export(store.branch_head("main"), "", tmp_path / "out")
+    assert (tmp_path / "out/out.csv").read_text() == "whole\n" * 1000
+
+
+def test_the_process_that_multiprocessing_keeps_costs_no_executor(supervise):
+    with supervise() as worker:
+        first, second = (worker.completed(worker.schedule("light.take_a_lock")) for _ in range(2))
+        assert first["pid"] == second["pid"]
+        assert first["text"] == second["text"] == "1"
 
 
 # ---------------------------------------------------------------- its surroundings

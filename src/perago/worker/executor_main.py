@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from perago import redaction
+from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import PeragoError
+from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
 from perago.trace_context import trace_context_of
 from perago.worker.attempt_runner import AttemptRunner, Surroundings, load_tasks
@@ -21,7 +23,7 @@ from perago.worker.executor_store import ExecutorStore
 from perago.worker.memory import memory_bytes
 from perago.worker.outbox import Outbox, OutboxMetrics, Terminated, failure_of, raise_terminated, send_logs_to
 from perago.worker.phase_sender import PhaseSender
-from perago.worker.reaper import adopt_orphans
+from perago.worker.reaper import adopt_orphans, end_children
 from perago.worker.supervisor_link import SupervisorLink
 
 _TERMINATED = "the executor was sent SIGTERM"
@@ -80,6 +82,7 @@ class _Executor:
         self._observer = PhaseSender(outbox)
         self._unchanged = _UnchangedProcess()
         self._last: ExecutorAttempt | None = None
+        self._left_processes = False
 
     def serve(self) -> None:
         while (order := self._link.take()) is not None:
@@ -107,6 +110,7 @@ class _Executor:
             load_record=self._link.load_record,
             observer=self._observer,
             is_cancelled=self._link.is_cancelled,
+            invoke_body=self._invoke_body,
             metrics=self._metrics,
             trace=trace_context_of(order.trace),
         )
@@ -118,6 +122,16 @@ class _Executor:
             raise
         except KeyboardInterrupt:
             return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
+
+    def _invoke_body(self, call: BodyCall) -> JsonObject:
+        """Run a body, and end what it leaves running: that would write on while its workspace is compared and sent."""
+        try:
+            return invoke_in_process(call)
+        finally:
+            self._end_children()
+
+    def _end_children(self) -> None:
+        self._left_processes |= end_children(_resource_tracker())
 
     def _look(self) -> None:
         assert self._last is not None, "an attempt was run before"
@@ -132,7 +146,8 @@ class _Executor:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # closed by the body, or by the reader
                 stream.flush()
-        facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "leaves_processes": _has_children()}
+        self._end_children()
+        facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "leaves_processes": self._left_processes}
         if result is None:
             self._outbox.send(Done(**facts))
             return
@@ -172,15 +187,11 @@ def _environment() -> dict[bytes, bytes]:
     return {**getattr(os.environb, "_data", os.environb)}
 
 
-def _has_children() -> bool:
-    """Collect the children that have ended; whether others run."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
+def _resource_tracker() -> int | None:
+    """The process that multiprocessing starts once, and keeps for as long as this one: no body leaves it."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    pid = getattr(getattr(module, "_resource_tracker", None), "_pid", None)
+    return pid if isinstance(pid, int) else None
 
 
 def _end_by_sigterm() -> NoReturn:

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def reap(body: int, control: socket.socket) -> None:
                     selector.unregister(control)
             exit_code = _collect(body)
         _signal_group(body, signal.SIGKILL)  # the id is not another group's yet: process ids are handed out in turn
-        _end_strays()
+        end_children()
     with suppress(OSError):  # nobody is left to be told
         control.sendall(EXIT_CODE.pack(exit_code))
 
@@ -129,26 +130,45 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
-def _end_strays() -> None:
-    """Kill and collect the descendants that had left the body's group. On Linux they are children of this process."""
+def end_children(spared: int | None = None) -> bool:
+    """Kill and collect the children of this process; whether any still ran.
+
+    On Linux a process that adopts orphans has all its descendants among them, one after the other.
+
+    Args:
+        spared: id of the child that may go on, and does not count.
+    """
+    ran = False
     deadline = time.monotonic() + STRAYS_SECONDS
     while time.monotonic() < deadline:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            break
         if pid == 0:
-            _kill_children()
+            living = [child for child in _children() if child != spared]
+            if not living:
+                break
+            ran = True
+            for child in living:
+                with suppress(OSError):  # gone meanwhile
+                    os.kill(child, signal.SIGKILL)
             time.sleep(0.005)
+    return ran
 
 
-def _kill_children() -> None:
+def _children() -> Iterator[int]:
+    if sys.platform != "linux":
+        import psutil
+
+        yield from (child.pid for child in psutil.Process().children())
+        return
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # gone meanwhile
             # "<pid> (<name, whatever it holds>) <state> <parent's pid> …": proc(5)
             _, parent = status.read_bytes().rpartition(b")")[2].split()[:2]
             if int(parent) == os.getpid():
-                os.kill(int(status.parent.name), signal.SIGKILL)
+                yield int(status.parent.name)
 
 
 def _prctl(option: int, value: int) -> None:

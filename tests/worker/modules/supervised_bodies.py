@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskContext, TaskControls, TimeoutPolicy, WorkspaceSpec, task
@@ -205,6 +207,13 @@ def leave_a_process(params: Params) -> Answer:
     return Answer(pid=os.getpid())
 
 
+@task(name="light.take_a_lock", owner_email=OWNER)
+def take_a_lock(params: Params) -> Answer:
+    """Has multiprocessing start the process that it keeps."""
+    with multiprocessing.get_context("spawn").Lock():
+        return Answer(text=str(len(psutil.Process().children())), pid=os.getpid())
+
+
 @task(name="light.change_its_process", owner_email=OWNER)
 def change_its_process(params: Params) -> Answer:
     """Tells where it is and what a variable is, then changes both."""
@@ -232,6 +241,19 @@ def _append(workspace: Path, params: Params, context: TaskContext) -> Answer:
     before = target.read_text() if target.exists() else ""
     target.write_text(before + params.text + "\n")
     return Answer(text=params.text, pid=os.getpid())
+
+
+WRITER = 'while [ ! -e go ]; do sleep 0.01; done; echo half > "$0/out.csv"; touch written'
+
+
+@task(name="space.leave_a_writer", owner_email=OWNER, workspace=WorkspaceSpec())
+def leave_a_writer(workspace: Path, params: Params) -> Answer:
+    """Leaves a process that writes once there is a file `go` in the directory at its path; `pid` there names it."""
+    assert params.path is not None
+    (workspace / "out.csv").write_text("whole\n" * 1000)
+    writer = subprocess.Popen(["sh", "-c", WRITER, workspace], cwd=params.path)
+    (params.path / "pid").write_text(str(writer.pid))
+    return Answer()
 
 
 @task(name="space.stubborn", owner_email=OWNER, workspace=WorkspaceSpec())
