@@ -30,6 +30,7 @@ def store_on(server: LakeFS, url: str | None = None, **options: Any) -> LakeFSSt
 class LakeFSHooks(StoreHooks):
     """Hooks for one repository of a server. Set `server`, `name` and `store` before the first test step."""
 
+    holds_signs_of_directories = True
     rounds = 8  # tests/lakefs races more
     unknown_commit = "0123456789abcdef" * 4
     server: LakeFS

@@ -119,6 +119,13 @@ def show_name(name: str) -> str:
     return shown[: MAX_SHOWN_CHARACTERS - 3] + "..." if cut else shown
 
 
+def stands_for_directory(name: str, size: int) -> bool:
+    """Whether an object is no file but the sign of a directory, as the S3 console and Spark leave it: it is empty, and
+    its name ends with a slash. No workspace holds it; it is neither laid out, nor changed, nor deleted.
+    """
+    return size == 0 and name.endswith("/")
+
+
 def name_fault(name: str) -> str | None:
     """Why a name may not become a path below a workspace, as the end of a sentence; None: it may."""
     if len(name) <= MAX_NAME_BYTES and _ORDINARY.fullmatch(name):

@@ -5,6 +5,8 @@ from perago.testing.contract import StoreContract
 
 
 class TestMemoryStore(StoreContract):
+    holds_signs_of_directories = True
+
     def make_store(self, directory):
         return MemoryStore(self.repository(None))
 

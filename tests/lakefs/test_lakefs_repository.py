@@ -137,6 +137,27 @@ def test_the_executable_bit_is_imported(bench, repository, source):
     assert bench.lay_out(ref).executables == {"a"}
 
 
+def test_an_import_leaves_what_stands_for_a_directory(bench, repository, source):
+    bench.commit({"data/": b"", "data/a": b"1", "gone/": b"", "gone/a": b"1"})
+    ref = repository.import_directory(source({"data/a": b"1", "data/b": b"2"}), "main", "from disk")
+    assert bench.files(ref) == {"data/": b"", "data/a": b"1", "data/b": b"2", "gone/": b""}
+    assert repository.import_directory(source({"data/a": b"1", "data/b": b"2"}), "main", "again") is None
+
+
+def test_what_stands_for_a_directory_is_not_exported(bench, repository, tmp_path):
+    base = bench.commit({"data/": b"", "data/a": b"1", "data/none/": b""})
+    for prefix in ("", "data"):
+        repository.export(base, prefix, tmp_path / f"out-{prefix}")
+    assert read_files(tmp_path / "out-") == {"data/a": b"1"}
+    assert read_files(tmp_path / "out-data") == {"a": b"1"}
+
+
+def test_an_object_at_the_prefix_itself_is_named_whole(bench):
+    base = bench.commit({"data/": b"full", "data/a": b"1"})
+    with pytest.raises(ObjectNameError, match="'data/' ends with '/'"):
+        bench.lay_out(base, WorkspaceSpec(prefix="data"))
+
+
 def test_what_is_not_selected_is_left_alone(bench, repository, source):
     bench.commit({"p/a.csv": b"1", "p/b.txt": b"1", "q": b"1"})
     spec = WorkspaceSpec(prefix="p", include=["*.csv"])

@@ -10,7 +10,7 @@ from typing import assert_never
 from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
 from perago.history import CommitFacts, Complete, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
 from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import check_object_names
+from perago.names import check_object_names, stands_for_directory
 from perago.plans import (
     MAX_HISTORY,
     changes_for,
@@ -66,7 +66,7 @@ class MemoryStore:
         self._commits.head(workspace_input.branch)
         selection = Selection(workspace_spec.include, workspace_spec.exclude)
         below = self._below_prefix(commit, workspace_spec)
-        files = {path: blob for path, blob in below.items() if selection.selects(path)}
+        files = {path: blob for path, blob in _files(below, workspace_spec.root).items() if selection.selects(path)}
         check_object_names(files, probe_folding(workspace_dir))
         lay_out(files, workspace_dir)
         return {path: digest_bytes(blob.content, SHA256) for path, blob in files.items()}
@@ -272,7 +272,7 @@ class MemoryStore:
                 return parent.tree
             case Publish():
                 tree = put(base.tree, own)
-                check_places(own, tree)
+                check_places(own, _files(tree))
                 return tree
             case Merge():
                 return put(base.tree, self._merged(plan, own, base.tree))
@@ -289,6 +289,11 @@ class MemoryStore:
         if merged.conflicts:
             raise conflict(merged.conflicts)
         return merged.overlay
+
+
+def _files(tree: Tree, root: str = "") -> Tree:
+    """Without what stands for a directory; `root` is what the paths have lost."""
+    return {path: blob for path, blob in tree.items() if not stands_for_directory(root + path, len(blob.content))}
 
 
 def _blob(content: bytes | str | None, executable: bool) -> Blob | None:

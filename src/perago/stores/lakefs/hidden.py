@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from perago.errors import ObjectNameError
 from perago.models import Changes
-from perago.names import FOR_TASKS, Words, show_name
+from perago.names import FOR_TASKS, Words, show_name, stands_for_directory
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.together import each
@@ -44,7 +44,7 @@ async def check_places(
     async def first_below(name: str) -> str | None:
         async for page in client.list_objects(repository, base, prefix=name + "/"):
             for stats in page:
-                if stats.path not in gone:
+                if stats.path not in gone and not stands_for_directory(stats.path, stats.size):
                     return stats.path
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from perago.names import stands_for_directory
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.fence import ACTIONS_PREFIX
@@ -17,7 +18,7 @@ _GLOB = re.compile(r"[*?\[]")
 async def list_files(
     client: LakeFSClient, repository: str, commit_id: str, spec: WorkspaceSpec
 ) -> tuple[ObjectStats, ...]:
-    """The selected objects of a commit, by name. Names are not judged yet.
+    """The selected objects of a commit, by name, without those that stand for a directory. Names are not judged yet.
 
     Raises:
         ObjectNameError, StoreError: as `ObjectCalls.list_objects`.
@@ -31,7 +32,9 @@ async def list_files(
             found += (
                 stats
                 for stats in page
-                if not stats.path.startswith(ACTIONS_PREFIX) and (selects_all or selection.selects(stats.path[start:]))
+                if not stats.path.startswith(ACTIONS_PREFIX)
+                and not stands_for_directory(stats.path, stats.size)
+                and (selects_all or selection.selects(stats.path[start:]))
             )
     return tuple(found)
 

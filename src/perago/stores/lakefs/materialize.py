@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from perago.errors import PrefixNotFoundError
-from perago.names import FOR_TASKS, Words, check_object_names
+from perago.errors import ObjectNameError, PrefixNotFoundError
+from perago.names import FOR_TASKS, Words, check_object_names, show_name
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.lakefs.download import Download
 from perago.stores.lakefs.listing import has_any, list_files
@@ -71,6 +71,11 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
         ObjectNameError
     """
     start = len(layout.root)
+    if layout.files and layout.files[0].path == layout.root:
+        raise ObjectNameError(
+            f"object name {show_name(layout.root)} ends with '/', and the object is not empty: it is no file, and no "
+            f"sign of a directory either. Rename it, or delete it"
+        )
     check_object_names((stats.path[start:] for stats in layout.files), probe_folding(target), words)
 
 

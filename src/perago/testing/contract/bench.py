@@ -32,10 +32,12 @@ class StoreHooks(ABC):
     Attributes:
         unknown_commit: a full commit id that no repository has.
         rounds: how often publishers race.
+        holds_signs_of_directories: it can hold objects whose names end with a slash.
     """
 
     unknown_commit = "0123456789abcdef0123456789abcdef01234567"
     rounds = 20
+    holds_signs_of_directories = False
 
     @abstractmethod
     def make_store(self, directory: Path) -> WorkspaceStore:

@@ -14,6 +14,7 @@ from perago.errors import (
     RefNotFoundError,
     RepositoryNotFoundError,
 )
+from perago.history import Merge
 from perago.models import Changes, WorkspaceInput
 from perago.ports import WorkspaceStore
 from perago.spec import WorkspaceSpec
@@ -122,6 +123,46 @@ class InputContract(StoreHooks):
     def test_names_are_judged_after_the_patterns(self, bench: Bench) -> None:
         base = bench.commit({"fine/a": b"1", "bad/back\\slash": b"2"})
         assert bench.lay_out(base, WorkspaceSpec(exclude=["bad"])).before == {"fine/a": b"1"}
+
+    # ---- what stands for a directory, as the S3 console leaves it
+
+    def test_signs_of_directories_are_no_files(self, bench: Bench) -> None:
+        base = bench.commit(self._with_signs({"data/x": b"1"}))
+        assert bench.lay_out(base).before == {"data/x": b"1"}
+        assert bench.lay_out(base, WorkspaceSpec(prefix="data")).before == {"x": b"1"}
+        ref = bench.publish(base, {"x": None, "y": b"2"}, spec=WorkspaceSpec(prefix="data"))
+        assert bench.files(ref) == self._with_signs({"data/y": b"2"})
+
+    def test_a_directory_of_which_there_is_only_the_sign_is_empty(self, bench: Bench) -> None:
+        base = bench.commit(self._with_signs({"other": b"1"}))
+        for spec in (WorkspaceSpec(prefix="data", read_only=True), WorkspaceSpec(prefix="data/empty")):
+            assert bench.lay_out(base, spec).before == {}
+
+    @pytest.mark.parametrize("exclude", [[], ["none"]])
+    def test_a_file_may_take_the_place_of_a_directory_of_which_there_is_only_the_sign(
+        self, bench: Bench, exclude: list[str]
+    ) -> None:
+        files = self._with_signs({"other": b"1"})
+        ref = bench.publish(bench.commit(files), {"data": b"2"}, spec=WorkspaceSpec(exclude=exclude))
+        assert bench.files(ref) == {**files, "data": b"2"}
+        assert bench.lay_out(ref).before == {"other": b"1", "data": b"2"}
+
+    @pytest.mark.parametrize("spec", [EVERYTHING, WorkspaceSpec(prefix="data")])
+    def test_an_object_with_such_a_name_that_is_not_empty_is_refused(self, bench: Bench, spec: WorkspaceSpec) -> None:
+        base = bench.commit(self._with_signs({"data/": b"1"}))
+        with pytest.raises(ObjectNameError):
+            bench.lay_out(base, spec)
+
+    def test_signs_of_directories_that_others_made_are_merged_with(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        foreign = bench.commit(self._with_signs({}))
+        ref = bench.publish(base, {"data/x": b"2"}, Merge(foreign, (foreign,)))
+        assert bench.files(ref) == self._with_signs({"a": b"1", "data/x": b"2"})
+
+    def _with_signs(self, files: dict[str, bytes]) -> dict[str, bytes]:
+        if not self.holds_signs_of_directories:
+            pytest.skip("no name of this store ends with a slash")
+        return {"data/": b"", "data/empty/": b"", **files}
 
     # ---- what is refused
 
