@@ -107,12 +107,12 @@ class OwnerMarker:
 
 
 def liveness(marker: OwnerMarker) -> Liveness:
-    """Whether the owner still runs. "unknown" where that cannot be seen from here: another host or container."""
-    if marker.host != platform.node():
-        return "unknown"
-    if marker.boot_id != _boot_id():
-        return "unknown" if None in (marker.boot_id, _boot_id()) else "dead"
-    if marker.pid_namespace != _pid_namespace():
+    """Whether the owner still runs. "unknown" where that cannot be seen from here: another host or container.
+
+    Another boot is no proof of death. Hosts can share a name, as containers do that are given a fixed one, and a
+    workspace root with it; then it is another host's, which is at work.
+    """
+    if (marker.host, marker.boot_id, marker.pid_namespace) != (platform.node(), _boot_id(), _pid_namespace()):
         return "unknown"
     return _process_liveness(marker.pid, marker.process_started)
 
