@@ -9,6 +9,7 @@ from typing import TypeVar
 from perago.errors import PublishFenceError, StoreError
 from perago.history import CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
 from perago.models import Changes, TaskExecution
+from perago.spec import WorkspaceSpec
 
 MAX_HISTORY = 10_000
 """Commits that are scanned between a head and an input ref; a task whose input is older is refused (design, step 1)."""
@@ -102,16 +103,31 @@ def conflict(paths: Iterable[str]) -> PublishFenceError:
     )
 
 
-def refusal(refuse: Refuse, branch: str, base: str) -> PublishFenceError:
-    """The error that a `Refuse` ends in; it names the newest foreign commits and what to do."""
+def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None = None) -> PublishFenceError:
+    """The error that a `Refuse` ends in; it names the newest foreign commits and what to do.
+
+    Args:
+        spec: the task's, where an attempt read the history and decided. None: the store did, which merges nothing.
+    """
     newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
     more = len(refuse.foreign) - len(newest)
     listed = "; ".join(newest) + (f"; and {more} more" if more else "")
     return PublishFenceError(
         f"branch {branch!r} has moved from input {base[:12]} to {refuse.head[:12]} by commits that are not this "
         f"attempt's to replace: {listed}. Nothing was published and nothing is lost. Run the task again from the "
-        f"present head, or declare isolation='snapshot' if changes to other paths may be merged with"
+        f"present head{_merging(spec)}"
     )
+
+
+def _merging(spec: WorkspaceSpec | None) -> str:
+    if spec is None:
+        return (
+            ", or have changes to other paths merged with: that takes read_history= for the attempt, and "
+            "isolation='snapshot' for the task"
+        )
+    if spec.isolation == "snapshot":
+        return ""
+    return ", or declare isolation='snapshot' if changes to other paths may be merged with"
 
 
 def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:

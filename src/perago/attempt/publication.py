@@ -125,7 +125,7 @@ class Target:
             plan = decide(history, record, self.applicant)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how_of(plan))
             if isinstance(plan, Refuse):
-                raise refusal(plan, self.workspace_input.branch, history.base)
+                raise refusal(plan, self.workspace_input.branch, history.base, self.spec)
         return plan
 
     def _without_plan(self, execution: TaskExecution, workspace_dir: Path) -> Outcome:
@@ -156,7 +156,7 @@ class Target:
             case Merge():
                 return Outcome(self._write(planned, workspace_dir), "merged")
             case Refuse():
-                raise refusal(plan, self.workspace_input.branch, self.applicant.input_ref)
+                raise refusal(plan, self.workspace_input.branch, self.applicant.input_ref, self.spec)
         assert_never(plan)
 
     def _write(self, execution: TaskExecution, workspace_dir: Path) -> str:

@@ -292,6 +292,32 @@ def test_the_seed_s_callables_alone_go_back_to_the_head_when_a_swap_is_lost(worl
     assert world.files == {"in.txt": b"input", "their.txt": b"mine"}
 
 
+ALONE = {"read_history": None, "load_record": None}
+
+
+def refused_beside_a_person(world, **callables):
+    world.schedule()
+    world.person(their_txt="theirs")
+    result = world.attempt(world.poll(), **callables)
+    assert "Nothing was published" in result.reason_for_incompletion
+    return result.reason_for_incompletion.partition("Run the task again from the present head")[2]
+
+
+def test_a_refusal_advises_a_merge_where_the_task_could_have_one(world):
+    assert refused_beside_a_person(world) == (
+        ", or declare isolation='snapshot' if changes to other paths may be merged with"
+    )
+
+
+@pytest.mark.parametrize("body", [None, nothing], ids=["writes", "changes nothing"])
+def test_a_refusal_without_the_history_says_what_a_merge_takes(snapshot, body):
+    snapshot.body = body or snapshot.body
+    assert refused_beside_a_person(snapshot, **ALONE) == (
+        ", or have changes to other paths merged with: that takes read_history= for the attempt, and "
+        "isolation='snapshot' for the task"
+    )
+
+
 def test_a_stamp_says_who_made_it_from_what_with_what_result(world):
     world.schedule()
     attempt = world.poll()
