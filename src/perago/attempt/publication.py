@@ -13,7 +13,7 @@ from typing import Literal, assert_never
 
 from perago.attempt import fence
 from perago.attempt.phases import Phases
-from perago.errors import HeadMovedError, PublishFenceError, StoreError
+from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError
 from perago.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
 from perago.json_text import JsonObject
 from perago.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
@@ -164,7 +164,7 @@ class Target:
         staged: StagedWorkspace | None = None  # known from the moment that staging returned, however its phase ends
         try:
             with self.phases(Phase.STAGE) as span:
-                staged = self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution)
+                staged = _staged(self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution))
                 span.note(staged=staged.commit)
             self._attempt_fence()
             with self.phases(Phase.PUBLISH) as span:
@@ -188,7 +188,8 @@ class Target:
 
     def _attempt_fence(self) -> None:
         with self.phases(Phase.FENCE):
-            fence.assert_current_attempt_snapshot(self.attempt, self.ports.load_current_attempt(self.attempt))
+            fresh = _loaded(self.ports.load_current_attempt(self.attempt))
+            fence.assert_current_attempt_snapshot(self.attempt, fresh)
 
     def _clean(self, staged: StagedWorkspace) -> None:
         """Best effort: what fails here, `sys.exit` too, is told to the observer, and never changes the result."""
@@ -214,6 +215,26 @@ def how_of(plan: Plan | None) -> How | None:
             return "merged"
         case _:
             return None
+
+
+def _staged(staged: StagedWorkspace) -> StagedWorkspace:
+    """What a callable returned, which may be a user's own, and without types."""
+    if isinstance(getattr(staged, "commit", None), str):
+        return staged
+    raise StoreError(
+        f"stage_workspace returned {staged!r}, which is no StagedWorkspace. Nothing was published. Have the callable "
+        f"return StagedWorkspace(repository, branch, commit) of what it staged"
+    )
+
+
+def _loaded(fresh: Attempt | None) -> Attempt:
+    """As `_staged`."""
+    if fresh is not None:
+        return fresh
+    raise EngineError(
+        "load_current_attempt returned None, which is no task object, so that nobody knows whose the task is now. "
+        "Nothing was published. Have the callable return the engine's present state of the task"
+    )
 
 
 def _name(plan: Plan | None) -> str:

@@ -299,6 +299,25 @@ def test_a_no_op_that_says_no_commit_fails_in_plain_words(world, root, returned)
     assert result.reason_for_incompletion.startswith(f"complete_noop_workspace returned {returned!r}, which is no ")
 
 
+@pytest.mark.parametrize("returned", [None, "exec-1"])
+def test_a_staging_that_says_not_what_it_staged_fails_in_plain_words(world, root, returned):
+    result = world.run(root, stage_workspace=lambda *_: returned)
+    assert (result.status, result.output) == ("FAILED", None)
+    assert result.reason_for_incompletion == (
+        f"stage_workspace returned {returned!r}, which is no StagedWorkspace. Nothing was published. Have the callable "
+        "return StagedWorkspace(repository, branch, commit) of what it staged"
+    )
+
+
+def test_an_engine_that_says_nothing_of_the_attempt_fails_it_in_plain_words(world, root):
+    result = world.run(root, load_current_attempt=lambda _: None)
+    assert (result.status, result.output) == ("FAILED", None)
+    assert result.reason_for_incompletion == (
+        "load_current_attempt returned None, which is no task object, so that nobody knows whose the task is now. "
+        "Nothing was published. Have the callable return the engine's present state of the task"
+    )
+
+
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_length_that_leaves_no_reason_is_refused(world, root, length):
     world.fail["download"] = RuntimeError("x")
