@@ -33,7 +33,7 @@ def log(journal):
     handler = _JobHandler(journal)
     handler.job = job
     JOB.set(job)
-    handler.handle(logging.makeLogRecord({"msg": "from the fork"}))
+    handler.handle(logging.LogRecord("bodies", logging.INFO, __file__, 1, "from the fork", (), None))
 
 
 def measure(journal):
