@@ -10,8 +10,8 @@ from pages import PROJECT, options
 from perago.settings.variables import Variables
 
 PAGES = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"), *(PROJECT / "docs" / "explanation").glob("*.md")]
-BESIDES = {"PERAGO_TRACEBACK", "PERAGO_MODULES", "PERAGO_SLOTS"}
-"""No settings: one is for whoever looks for a fault, the others are the systemd unit's own."""
+BESIDES = {"PERAGO_TRACEBACK", "PERAGO_MODULES", "PERAGO_SLOTS", "CONDUCTOR_WORKER_ALL_DOMAIN"}
+"""No settings: for whoever looks for a fault, the systemd unit's own two, and one that is not read."""
 
 _FENCED = re.compile(r"^```[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
