@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files
 
-from perago.workspace.cache import ObjectCache, Usage
+from perago.workspace.cache import ObjectCache, Usage, room
 from perago.workspace.cache.room import EVICT_FROM, EVICT_TO, charge
 
 SIZE = 10_000
@@ -164,3 +165,36 @@ def test_a_filling_process_does_not_wait_for_an_eviction(tmp_path):
             content = content_of(number, SIZE)
             cache.add(f"key {number}", content, md5(content))
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("text", [None, b"nonsense"], ids=["while entries are removed", "while the sum is counted"])
+def test_a_fork_that_was_made_while_a_lock_was_held_does_not_keep_it(tmp_path, monkeypatch, text):
+    """A body may fork while a thread behind it removes old entries, and what it forked may live for long."""
+    children, (reading, writing) = [], os.pipe()
+    real_walk = room.walk
+
+    def fork_and_walk(entries):
+        if not children:
+            child = os.fork()
+            if child == 0:
+                os.close(writing)
+                os.read(reading, 1)  # until the test is through
+                os._exit(0)
+            children.append(child)
+        return real_walk(entries)
+
+    with ObjectCache(tmp_path / "cache", BOUND) as cache, ThreadPoolExecutor(1) as other:
+        fill(cache, range(10))
+        if text is not None:
+            (home(cache) / "usage").write_bytes(text)
+        monkeypatch.setattr(room, "walk", fork_and_walk)
+        try:
+            for _ in range(2):
+                assert other.submit(cache.clear).result(timeout=20).entries == 10
+                assert other.submit(fill, cache, range(10)).result(timeout=20) == 10
+            assert os.waitpid(children[0], os.WNOHANG) == (0, 0), "it lives"
+        finally:
+            os.close(writing)
+            os.close(reading)
+            if children:
+                os.waitpid(children[0], 0)

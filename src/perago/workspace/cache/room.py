@@ -163,7 +163,7 @@ class Room:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for a few system calls at a time
             yield _Sum(descriptor, self._entries)
         finally:
-            os.close(descriptor)
+            _let_go(descriptor)
 
     @contextmanager
     def _only_one(self, *, waits: bool) -> Iterator[bool]:
@@ -177,7 +177,7 @@ class Room:
                 return
             yield True
         finally:
-            os.close(descriptor)
+            _let_go(descriptor)
 
 
 class _Sum:
@@ -196,6 +196,14 @@ class _Sum:
 
     def add(self, change: int) -> None:
         os.pwrite(self._descriptor, b"%020d" % max(self.read() + change, 0), 0)
+
+
+def _let_go(descriptor: int) -> None:
+    """Unlock a file and close it: closing alone would leave the lock with a child that a body forked meanwhile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
 
 
 def walk(entries: Path) -> Iterator[tuple[int, int, str]]:
