@@ -1,5 +1,6 @@
 """Moving data where the server gives URLs of its block store: it goes there, with no credentials of ours."""
 
+import hashlib
 import logging
 import re
 import traceback
@@ -99,6 +100,26 @@ def test_what_the_block_store_does_not_give_comes_from_the_server(there, tmp_pat
         path: content for path, content in FILES.items() if path.startswith("d/0") or path in ("large", "medium")
     }
     assert rule.fired
+
+
+JUNK = b"JUNK" * 100
+TOO_LONG = {
+    "medium": Refuse(200, {}, FILES["medium"] + JUNK),
+    "large": Refuse(206, {}, FILES["large"][16 * MIB :] + JUNK),  # the end for both of its parts
+}
+
+
+@pytest.mark.parametrize(("path", "fault"), TOO_LONG.items(), ids=TOO_LONG)
+def test_what_the_block_store_gives_too_much_of_comes_from_the_server(there, tmp_path, path, fault):
+    commit = fill(there)
+    rule = there.servers.store.add(Rule(fault, method="GET", times=None))
+    asked = len(there.at_server())
+    digests = download(there.transfer, commit, tmp_path / "target", include=[path])
+    assert files_of(tmp_path / "target") == {path: FILES[path]}
+    assert digests == {path: f"md5:{hashlib.md5(FILES[path]).hexdigest()}"}
+    reads = [seen.target for seen in there.at_server()[asked:] if f"/objects?path={path}" in seen.target]
+    parts = -(-len(FILES[path]) // (16 * MIB))
+    assert len([target for target in reads if "presign=true" not in target]) == parts == rule.fired
 
 
 OTHER_CONTENT = Refuse(200, {"ETag": f'"{"0" * 32}"'}, b"")

@@ -129,6 +129,17 @@ def test_damage_on_the_way_is_noticed_and_fetched_again(spoilt, commit, tmp_path
     assert rule.fired == 1
 
 
+def test_of_an_answer_that_was_too_long_nothing_stays(spoilt, tmp_path):
+    content = noise(2 * MIB)
+    write_files(spoilt.source, {"medium": content})
+    upload(spoilt.transfer, "main", spoilt.source, written=["medium"])
+    commit = spoilt.repository.commit("main")["id"]
+    rule = spoilt.proxy.add(Rule(Refuse(200, body=content + b"JUNK" * 100), method="GET", path="path=medium"))
+    download(spoilt.transfer, commit, tmp_path / "target")
+    assert files_of(tmp_path / "target") == {"medium": content}
+    assert rule.fired == 1
+
+
 @pytest.mark.parametrize(("fault", "path"), [(Truncate(10), "d/007"), (Corrupt(10), "d/007"), (Truncate(10), "large")])
 def test_what_stays_damaged_is_an_error(spoilt, commit, tmp_path, fault, path):
     spoilt.proxy.add(Rule(fault, method="GET", path=f"objects.path={path.replace('/', '%2F')}", times=None))

@@ -152,6 +152,8 @@ class Download:
             arrived[index].set()
 
         await together(in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts))), *hashing)
+        if (size := os.fstat(target.descriptor).st_size) != stats.size:
+            raise _wrong_size(stats, size)
         md5 = hasher.hexdigest()
         if self.transfer.checksums == "opaque":
             return md5
@@ -175,6 +177,8 @@ class Download:
                     at = exc.at
                     if here.ours:
                         raise exc.error from exc.error.__cause__
+                    if isinstance(exc.error, DamagedObjectError):
+                        at = part.start
                     self._judge_block_store(exc.error)
                     here = await self.sources.of(stats, tries=1)
 
@@ -190,10 +194,10 @@ class Download:
         try:
             async with self.transfer.client.open_object(source.url, stats.size, part, ours=source.ours) as stream:
                 async for piece in stream.chunks():
-                    pieces.append(piece)
                     waiting += len(piece)
-                    if at + waiting > part.stop:
+                    if at + waiting > part.stop:  # the piece is another part's place, or lies behind the end
                         raise _wrong_size(stats, stats.size + at + waiting - part.stop)
+                    pieces.append(piece)
                     if waiting >= CHUNK_BYTES:
                         at, pieces, waiting = await in_thread(target.write, pieces, at), [], 0
         except (LakeFSError, DamagedObjectError) as exc:
