@@ -194,6 +194,23 @@ def test_a_small_file_of_another_size_than_it_had_is_refused(tmp_path, size):
         read_whole(descriptor, "file", size)
 
 
+@pytest.mark.parametrize("how", ["store", "digest"])
+def test_a_large_file_that_grows_is_read_no_further_than_that_tells(bench, how):
+    """What a task left at work may write into it for ever."""
+    file, moved = bench.root / "log", []
+    file.write_bytes(LARGE * 3)
+    large_files = LfsStore(bench.path)
+    actions = {
+        "store": lambda descriptor: large_files.store(descriptor, "log", len(LARGE), moved.append),
+        "digest": lambda descriptor: large_files.digest(descriptor, "log", len(LARGE)),
+    }
+    with file.open("rb", buffering=0) as opened:
+        with pytest.raises(WorkspaceContentError, match="log changed while it was being staged"):
+            actions[how](opened.fileno())
+        assert opened.tell() == len(LARGE) + 1
+    assert sum(moved) == (len(LARGE) + 1 if how == "store" else 0)
+
+
 @pytest.mark.parametrize("size", [len(LARGE) - 1, len(LARGE) + 1])
 def test_a_large_file_of_another_size_than_it_had_is_refused_and_leaves_nothing(bench, size):
     write_files(bench.root, {"large": LARGE})

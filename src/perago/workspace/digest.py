@@ -103,18 +103,18 @@ def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
         read = _feed(hasher, path, size)
     if read != size:
         raise WorkspaceContentError(
-            f"file {show_name(os.fspath(path))} changed while it was read: {size} bytes before, {read} now; "
-            f"{_STILL_AT_WORK}"
+            f"file {show_name(os.fspath(path))} changed while it was read: {size} bytes before, "
+            f"{'more' if read > size else read} now; {_STILL_AT_WORK}"
         )
     return f"{algorithm}:{hasher.hexdigest()}"
 
 
 def _feed(hasher: Hasher, path: str | os.PathLike[str], size: int) -> int:
-    """Read the file into the hasher; how many bytes there were."""
+    """Read the file into the hasher; how many bytes there were, one more than the size if it has grown."""
     with opened_file(path) as file:
         buffer = memoryview(bytearray(min(CHUNK_BYTES, size + 1)))
         read = 0
-        while count := file.readinto(buffer):
+        while count := file.readinto(buffer[: size + 1 - read]):
             hasher.update(buffer[:count])
             read += count
     return read

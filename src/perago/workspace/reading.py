@@ -51,13 +51,21 @@ def read_whole(descriptor: int, path: str, size: int) -> bytes:
     Raises:
         WorkspaceContentError: it has another size.
     """
-    parts, left = [], size + 1
+    return b"".join(read_sized(descriptor, path, size))
+
+
+def read_sized(descriptor: int, path: str, size: int) -> Iterator[bytes]:
+    """Read a file of this size, a chunk at a time.
+
+    Raises:
+        WorkspaceContentError: it has another size. One that grows is read no further than that tells.
+    """
+    left = size + 1
     while left and (part := _read(descriptor, path, min(left, CHUNK))):
-        parts.append(part)
+        yield part
         left -= len(part)
     if left != 1:
         raise _changed(path)
-    return b"".join(parts)
 
 
 def read_chunks(descriptor: int, path: str) -> Iterator[bytes]:

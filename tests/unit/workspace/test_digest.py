@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
+from perago.workspace import digest
 from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, digest_file, is_known
 
 SIZES = [0, 1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 7]
@@ -55,6 +57,17 @@ def test_a_file_that_is_not_of_the_size_told_is_refused(tmp_path, told, algorith
     path.write_bytes(b"12345")
     with pytest.raises(WorkspaceContentError, match="changed while it was read"):
         digest_file(path, algorithm, told)
+
+
+def test_a_file_that_grows_is_read_no_further_than_that_tells(tmp_path, monkeypatch):
+    """What a task left at work may write into it for ever."""
+    path, pieces = tmp_path / "log", []
+    path.write_bytes(b"x" * 3 * CHUNK_BYTES)
+    counting = SimpleNamespace(update=lambda piece: pieces.append(len(piece)))
+    monkeypatch.setattr(digest, "new_hasher", lambda *_: counting)
+    with pytest.raises(WorkspaceContentError, match="10 bytes before, more now"):
+        digest_file(path, "sha256", 10)
+    assert sum(pieces) == 11
 
 
 def test_what_took_the_files_place_is_refused_at_once(tmp_path):

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perago.errors import StoreError, WorkspaceContentError
+from perago.errors import StoreError
 from perago.ports import SystemClock
 from perago.stores.git.files import make_directories, write_all
 from perago.stores.git.flock import acquire
 from perago.stores.git.repository import git_command, storage_error, translated
-from perago.workspace.reading import read_chunks
+from perago.workspace.reading import read_chunks, read_sized
 from perago.workspace.storage import sync_directory
 
 LFS_THRESHOLD = 1 << 20
@@ -101,14 +101,11 @@ class LfsStore:
         """
         doing = f"storing {path}"
         with translated(doing, self.root), self._temporary_file() as (name, out):
-            digest, written = hashlib.sha256(), 0
-            for chunk in read_chunks(descriptor, path):
+            digest = hashlib.sha256()
+            for chunk in read_sized(descriptor, path, size):
                 digest.update(chunk)
                 write_all(out, chunk)
-                written += len(chunk)
                 moved(len(chunk))
-            if written != size:
-                raise WorkspaceContentError(f"{path} changed while it was being staged: it had {size} bytes")
             pointer = Pointer(digest.hexdigest(), size)
             self._install(name, out, pointer)
         return pointer
@@ -149,10 +146,14 @@ class LfsStore:
                 f"expected {pointer.size} bytes. Put a whole copy in its place"
             )
 
-    def digest(self, descriptor: int, path: str) -> str:
-        """sha256 of an open file, in hex; nothing is written."""
+    def digest(self, descriptor: int, path: str, size: int) -> str:
+        """sha256 of an open file, in hex; nothing is written.
+
+        Raises:
+            WorkspaceContentError: it does not have `size` bytes.
+        """
         digest = hashlib.sha256()
-        for chunk in read_chunks(descriptor, path):
+        for chunk in read_sized(descriptor, path, size):
             digest.update(chunk)
         return digest.hexdigest()
 

@@ -59,7 +59,7 @@ class Uploader:
     def _large(self, descriptor: int, path: str, size: int, present: Leaf | None) -> Pointer:
         pointer = self._pointer_at(present)
         if pointer is not None and pointer.size == size and self._lfs.holds(pointer):
-            if self._lfs.digest(descriptor, path) == pointer.sha256 and self._lfs.reuse(pointer):
+            if self._lfs.digest(descriptor, path, size) == pointer.sha256 and self._lfs.reuse(pointer):
                 return pointer
             os.lseek(descriptor, 0, os.SEEK_SET)
         return self._lfs.store(descriptor, path, size, self._progress.move)

@@ -22,7 +22,7 @@ from perago.stores.lakefs.keeping import keeping
 from perago.stores.lakefs.retrying import retried
 from perago.stores.lakefs.transfer import LOCAL, SMALL_BYTES, Transfer
 from perago.stores.lakefs.values import ObjectStats
-from perago.workspace.reading import open_workspace_file, read_chunks, read_whole
+from perago.workspace.reading import open_workspace_file, read_sized, read_whole
 
 SMALL_AT_ONCE = 40
 """Small files on their way at a time. lakeFS makes their entries durable many at once: 32 to 48 give the most."""
@@ -156,7 +156,7 @@ class Upload:
         """What content and kind of a file are told by; SHA-256, for files with one MD5 can be made on purpose."""
         hasher = hashlib.sha256()
         with open_workspace_file(self.source, path) as (descriptor, state):
-            for piece in read_chunks(descriptor, path):
+            for piece in read_sized(descriptor, path, state.st_size):
                 hasher.update(piece)
         return hasher.hexdigest(), bool(state.st_mode & stat.S_IXUSR)
 
