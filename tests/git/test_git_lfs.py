@@ -92,6 +92,18 @@ def test_a_damaged_object_is_noticed(bench, damage):
         bench.download(base)
 
 
+@pytest.mark.parametrize("damage", [LARGE[:-1] + b"X", b"\0" * len(LARGE)], ids=["a byte", "zeros"])
+def test_a_damaged_object_is_replaced_by_the_whole_copy_that_is_stored(bench, damage):
+    files = {"large": LARGE, "version": POINTER_TEXT.encode()}
+    base = bench.import_files(files)
+    for path, content in (("large", damage), ("version", b"x" * len(POINTER_TEXT))):
+        object_path(bench, files[path]).chmod(0o644)
+        object_path(bench, files[path]).write_bytes(content)
+    assert bench.content(bench.import_files(files, "other")) == files
+    assert bench.content(base) == files, "which has the same content"
+    assert list((bench.path / "lfs/tmp").iterdir()) == []
+
+
 LOOK_ALIKES = [
     POINTER_TEXT.encode(),
     POINTER_TEXT.encode().rstrip(),

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perago.errors import StoreError
+from perago.errors import StoreError, WorkspaceError
 from perago.ports import SystemClock
 from perago.stores.git.files import make_directories, write_all
 from perago.stores.git.flock import acquire
@@ -203,16 +203,33 @@ class LfsStore:
         return list(self._temporary.glob("*")) if self._temporary.is_dir() else []
 
     def _install(self, name: Path, out: int, pointer: Pointer) -> None:
+        is_damaged = False
         if self.reuse(pointer):
-            return
+            is_damaged = not self._is_whole(pointer)
+            if not is_damaged:
+                return
         os.fchmod(out, _MODE)
         os.fsync(out)
         target = self.path_of(pointer.sha256)
         with self._kept():
-            if not self._freshened(pointer):
+            if is_damaged or not self._freshened(pointer):
                 make_directories(target.parent)
                 name.rename(target)
         sync_directory(target.parent)
+
+    def _is_whole(self, pointer: Pointer) -> bool:
+        """Whether an object can be read, and is what its name says: there is a good copy to put in its place."""
+        path = self.path_of(pointer.sha256)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return self.digest(descriptor, str(path), pointer.size) == pointer.sha256
+        except WorkspaceError:
+            return False
+        finally:
+            os.close(descriptor)
 
     def _freshened(self, pointer: Pointer) -> bool:
         if not self.holds(pointer):
