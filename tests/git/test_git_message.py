@@ -8,7 +8,9 @@ from git_support import make_execution
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perago.errors import StoreError
 from perago.models import Changes
+from perago.stores.git import GitStore
 from perago.stores.git.message import compose, publication_subject, stamp_of, subject_of
 
 
@@ -170,3 +172,25 @@ def test_an_empty_message_has_an_empty_subject(bench):
     bench.git("update-ref", "refs/heads/main", bench.git("commit-tree", tree, "-p", base, text=""))
     assert subject_of(bench.store._repository.commit(bench.head())) == ""
     assert bench.store.read_history(bench.input(base)).commits[0].empty
+
+
+def test_a_name_in_another_encoding_than_utf_8_keeps_nobody_from_committing(bench):
+    bench.import_files({"a": b"1"})
+    with (bench.path / "config").open("ab") as file:
+        file.write("[user]\n\tname = José\n\temail = jose@example.org\n".encode("latin-1"))
+    bench.import_files({"a": b"2"})
+    assert bench.git("log", "-1", "--format=%an <%ae>") == "Perago <perago@localhost>"
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_settings_of_git_that_cannot_be_read_are_named(bench, is_open):
+    bench.import_files({"a": b"1"})
+    settings = bench.path / "config"
+    whole = settings.read_text()
+    settings.write_text(whole + "[user\n\tname = Ada\n")
+    if not is_open:
+        bench.store = GitStore(bench.path)
+    with pytest.raises(StoreError, match=r"settings.*missing ']'.*config:\d+\)\. Mend that file$"):
+        bench.import_files({"a": b"2"})
+    settings.write_text(whole)
+    assert bench.content(bench.import_files({"a": b"2"})) == {"a": b"2"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import pygit2
 from pygit2.enums import ObjectType
 
 from perago.ports import Clock
 from perago.stores.git.objects import ObjectWriter
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import Repository, translated
 
 _KEYS = ("user.name", "user.email")
 _NAME, _EMAIL = "Perago", "perago@localhost"
@@ -25,10 +26,22 @@ class Identity:
 
     @classmethod
     def of(cls, repository: Repository) -> Identity:
-        """git's user.name and user.email for this repository, where both are set; else Perago's own."""
-        config = repository.handle.config
-        name, email = (_NOT_IN_A_NAME.sub("", config[key] or "").strip() if key in config else "" for key in _KEYS)
+        """git's user.name and user.email for this repository, where both are set, and UTF-8; else Perago's own.
+
+        Raises:
+            StoreError: git's settings cannot be read.
+        """
+        with translated("making a commit", repository.path):
+            config = repository.handle.config
+            name, email = (_value(config, key) for key in _KEYS)
         return cls(name, email) if name and email else cls(_NAME, _EMAIL)
+
+
+def _value(config: pygit2.Config, key: str) -> str:
+    try:
+        return _NOT_IN_A_NAME.sub("", config[key] or "").strip()
+    except (KeyError, UnicodeDecodeError):
+        return ""
 
 
 def write_commit(

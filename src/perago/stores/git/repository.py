@@ -161,6 +161,8 @@ def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
         )
     if (isinstance(exc, PermissionError)) or os.strerror(errno.EACCES) in said:
         return StoreError(f"{doing}: no permission in {where}: {said}. Give this user the right to read and write it")
+    if "failed to parse config file" in said:  # libgit2 says which one, and the line
+        return StoreError(f"{doing}: git's settings cannot be read: {said}. Mend that file")
     return StoreError(
         f"{doing}: {where} could not be used: {said}. If this comes again, see what {git_command(where, 'fsck')} says"
     )
