@@ -1,4 +1,4 @@
-"""A process that forks after it has used a store: both go on, each by connections of its own."""
+"""A process that forks after it has used a store: both go on, each by its own connections; and one that just ends."""
 
 import subprocess
 import sys
@@ -35,3 +35,21 @@ def test_a_fork_takes_nothing_from_its_parent(lakefs_server, lakefs_repository, 
     program = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", PROGRAM, *settings, what]
     ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.stdout, ran.stderr) == ("child done\nparent done\n", "")
+
+
+UNCLOSED = """
+import sys
+from perago.stores.lakefs import LakeFSStore
+
+url, key, secret, name = sys.argv[1:]
+store = LakeFSStore(endpoint_url=url, access_key_id=key, secret_access_key=secret)
+assert store.repository(name).branch_head("main")
+print("done")
+"""
+
+
+def test_a_process_that_does_not_close_its_store_ends_without_a_word(lakefs_server, lakefs_repository):
+    settings = [lakefs_server.url, lakefs_server.access_key_id, lakefs_server.secret_access_key, lakefs_repository.name]
+    program = [sys.executable, "-c", UNCLOSED, *settings]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")

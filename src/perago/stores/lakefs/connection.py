@@ -50,10 +50,8 @@ class Connection:
         self.checksums: ChecksumRule = checksums
         self._presign = presign
         self._canary = Canary(client, clock) if mover.mode == "exact" else None
-        self._loop = LoopThread("perago-lakefs")
+        self._loop = LoopThread("perago-lakefs", client.close)
         self._server: ServerFacts | None = None
-        self._is_used = False
-        self._is_closed = False
 
     @property
     def commits(self) -> Commits:
@@ -61,7 +59,6 @@ class Connection:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end; an interrupt cancels it."""
-        self._is_used = True
         return self._loop.run(coroutine)
 
     def drained(self, items: AsyncIterator[T]) -> Iterator[T]:
@@ -96,9 +93,4 @@ class Connection:
 
     def close(self) -> None:
         """End all connections and the thread. Twice is fine."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._is_used:
-            self._loop.run(self.client.close())
         self._loop.close()
