@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -38,6 +38,15 @@ class LogEntry:
     added: int
     modified: int
     deleted: int
+
+
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""The times that Python has in every zone."""
+
+
+def commit_time(seconds: int) -> datetime:
+    """The time of a commit, given in seconds since the epoch; where it is none that Python has, the nearest to it."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST.timestamp()), _LAST.timestamp()), UTC)
 
 
 class Repository(WorkspaceStore, Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from git_support import git, make_executable, read_files, write_files
 
+from perago.cli.log import describe_entry
 from perago.errors import (
     BranchNotFoundError,
     ObjectNameError,
@@ -148,15 +149,18 @@ def test_an_import_refuses_what_it_could_not_give_back(bench, source):
 
 
 def test_an_import_into_no_branch_name_is_refused(bench, source):
-    for branch in ("", "a..b", "-x", "x.lock"):
+    for branch in ("", "a..b", "-x", "x.lock", "caf\udce9"):
         with pytest.raises(BranchNotFoundError, match="no name for a branch"):
             bench.store.import_directory(source, branch, "m")
 
 
 def test_a_branch_below_another_one_is_refused_clearly(bench, source):
     bench.import_files({"a": b"a"}, branch="main")
-    with pytest.raises(StoreError, match="main/sub"):
-        bench.store.import_directory(source, "main/sub", "m")
+    bench.import_files({"a": b"a"}, branch="some/sub")
+    for branch, rival in (("main/sub", "main"), ("main/a/b", "main"), ("some", "some/sub")):
+        with pytest.raises(BranchNotFoundError, match=f"has branch '{rival}', and git takes no '{branch}' beside it"):
+            bench.store.import_directory(source, branch, "m")
+    assert bench.store.branches() == ["main", "some/sub"]
 
 
 def test_imports_at_once_lose_nothing(bench):
@@ -231,6 +235,19 @@ def test_the_log_counts_a_file_that_became_a_directory(bench):
     write_files(work.directory, {"x/y": b"y"})
     entry = next(iter(bench.store.log(bench.finish(work), 1)))
     assert (entry.added, entry.modified, entry.deleted) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(("seconds", "year"), [(9_999_999_999_999, 9999), (-99_999_999_999_999, 1)])
+def test_the_log_shows_a_commit_of_a_time_that_python_does_not_have(bench, seconds, year):
+    base = bench.import_files({"a": b"a"})
+    who = f"Ada <ada@example.org> {seconds} +0000"
+    text = f"tree {bench.git('rev-parse', f'{base}^{{tree}}')}\nparent {base}\nauthor {who}\ncommitter {who}\n\nodd\n"
+    odd = bench.git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", text=text)
+    entries = list(bench.store.log(odd, 10))
+    assert [(entry.id, entry.subject) for entry in entries] == [(odd, "odd"), (base, "some files")]
+    assert entries[0].time.year == year
+    assert all(describe_entry(entry) for entry in entries), "also in the zone of this machine"
+    (bench.path / "objects" / odd[:2] / odd[2:]).unlink()  # fsck does not like it
 
 
 def test_the_log_of_no_commit_is_an_error(bench):

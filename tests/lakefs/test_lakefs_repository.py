@@ -84,6 +84,17 @@ def test_the_log_tells_who_published_what(bench, repository):
     assert [entry.id for entry in repository.log(ref, 1)] == [ref]
 
 
+def test_the_log_shows_a_commit_of_a_time_that_python_does_not_have(bench, repository):
+    bench.commit({"a": b"1"})
+    date = 9_999_999_999_999  # one before the year 1 is left out by the server's own log
+    with bench.raw() as raw:
+        raw.expect("POST", "/branches/main/commits", data={"message": "x", "date": date, "allow_empty": True})
+    assert [(entry.subject, entry.time.year == 9999) for entry in repository.log("main", 2)] == [
+        ("x", True),
+        ("by hand", False),
+    ]
+
+
 def test_a_long_log_is_read_as_far_as_it_is_asked_for(bench, repository):
     commits = [bench.commit({"a": b"%d" % number}) for number in range(20)]
     entries = repository.log("main", 18)

@@ -190,6 +190,14 @@ def test_a_branch_that_is_gone_by_now_is_named(bench):
     assert bench.staged() == []
 
 
+@pytest.mark.parametrize("branch", ["caf\udce9", "\ud800"])
+def test_a_branch_whose_name_is_no_text_is_not_there(bench, branch):
+    """JSON can hold such a name, and so the input of a task."""
+    base = bench.commit({"a": b"1"})
+    with pytest.raises(BranchNotFoundError, match="has no branch"):
+        bench.history(base, branch)
+
+
 def test_tags_and_commits_are_no_branches(bench):
     base = bench.commit({"a": b"1"})
     with bench.raw() as repository:

@@ -77,7 +77,11 @@ def check_branch_name(branch: str) -> None:
     Raises:
         BranchNotFoundError
     """
-    if not pygit2.reference_is_valid_name(f"refs/heads/{branch}") or branch.startswith("-"):
+    try:
+        is_valid = pygit2.reference_is_valid_name(f"refs/heads/{branch}")
+    except UnicodeEncodeError:
+        is_valid = False
+    if not is_valid or branch.startswith("-"):
         raise BranchNotFoundError(f"{branch!r} is no name for a branch; `git check-ref-format` says what is")
     if branch == "HEAD":
         raise BranchNotFoundError("'HEAD' is git's own name for what is checked out; give the branch another name")

@@ -52,8 +52,11 @@ class Pointer:
         return _VERSION + f"oid sha256:{self.sha256}\nsize {self.size}\n".encode()
 
 
-def parse_pointer(data: bytes) -> Pointer | None:
+def parse_pointer(data: bytes, path: str) -> Pointer | None:
     """Read a blob as a pointer; None: it is a file of its own.
+
+    Args:
+        path: for messages.
 
     Raises:
         StoreError: it is a pointer whose content a git-lfs extension has transformed.
@@ -64,7 +67,9 @@ def parse_pointer(data: bytes) -> Pointer | None:
     if match is not None:
         return Pointer(match[1].decode(), int(match[2]))
     if b"\next-" in data:
-        raise StoreError("the pointer names git-lfs extensions, which Perago cannot undo; store the file without them")
+        raise StoreError(
+            f"the git-lfs pointer of {path} names extensions, which Perago cannot undo; store the file without them"
+        )
     return None
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pygit2
 
-from perago.repositories import LogEntry
+from perago.repositories import LogEntry, commit_time
 from perago.stores.git.history import first_parents, parent_of
 from perago.stores.git.message import author_of, stamp_of, subject_of
 from perago.stores.git.objects import ObjectReader
@@ -36,7 +35,7 @@ def _entry(repository: Repository, reader: ObjectReader, commit: pygit2.Commit) 
         id=str(commit.id),
         parents=tuple(map(str, commit.parent_ids)),
         author=author_of(commit),
-        time=datetime.fromtimestamp(commit.commit_time, UTC),
+        time=commit_time(commit.commit_time),
         subject=subject_of(commit),
         stamp=stamp if stamp is not None and stamp.expected_head == parent else None,
         added=added,

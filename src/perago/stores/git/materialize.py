@@ -85,7 +85,7 @@ def lay_out(
         make_directories(target, (path for path, _ in layout.files))
         for path, leaf in layout.files:
             data = reader.blob(leaf.id)
-            pointer = parse_pointer(data)
+            pointer = parse_pointer(data, path)
             if pointer is not None:
                 large.append((path, leaf, pointer))
                 continue

@@ -76,6 +76,7 @@ class References:
 
         Raises:
             HeadMovedError: it is there.
+            BranchNotFoundError: another branch's name keeps git from making it.
         """
         name = branch_ref(branch)
         try:
@@ -83,7 +84,19 @@ class References:
         except pygit2.AlreadyExistsError as exc:
             raise HeadMovedError(f"branch {branch!r} was made by somebody else meanwhile") from exc
         except GIT_FAULTS as exc:
+            if (rival := self._rival(branch)) is not None:
+                raise BranchNotFoundError(
+                    f"repository {self.repository.path} has branch {rival!r}, and git takes no {branch!r} beside it: "
+                    f"one name would be a file and a directory. Give the branch another name"
+                ) from exc
             raise storage_error(exc, f"making branch {branch!r}", self.repository.path) from exc
+
+    def _rival(self, branch: str) -> str | None:
+        """A branch whose name continues this one's after a slash, or the other way round."""
+        with translated("listing the branches", self.repository.path):
+            names = self.repository.handle.branches.local
+            rivals = (name for name in names if name.startswith(f"{branch}/") or branch.startswith(f"{name}/"))
+            return next(rivals, None)
 
     def keep_staged(self, staging_name: str, commit_id: str) -> str:
         """Hang a staged commit on a reference of its own; returns the reference's name."""

@@ -57,12 +57,14 @@ class Uploader:
         return leaf
 
     def _large(self, descriptor: int, path: str, size: int, present: Leaf | None) -> Pointer:
-        pointer = self._pointer_at(present)
+        pointer = self._pointer_at(path, present)
         if pointer is not None and pointer.size == size and self._lfs.holds(pointer):
             if self._lfs.digest(descriptor, path, size) == pointer.sha256 and self._lfs.reuse(pointer):
                 return pointer
             os.lseek(descriptor, 0, os.SEEK_SET)
         return self._lfs.store(descriptor, path, size, self._progress.move)
 
-    def _pointer_at(self, present: Leaf | None) -> Pointer | None:
-        return parse_pointer(self._reader.blob(present.id)) if present is not None and present.is_file else None
+    def _pointer_at(self, path: str, present: Leaf | None) -> Pointer | None:
+        if present is None or not present.is_file:
+            return None
+        return parse_pointer(self._reader.blob(present.id), path)

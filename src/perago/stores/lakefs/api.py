@@ -53,8 +53,8 @@ def api_root(endpoint_url: str) -> str:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a URL's path."""
-    return quote(name, safe="")
+    """A name as one segment of a URL's path. What is no text is sent as bytes that no name on the server has."""
+    return quote(name, safe="", errors="surrogatepass")
 
 
 class Api:
@@ -78,9 +78,7 @@ class Api:
         given = [(key, value) for key, value in (query or {}).items() if value is not None]
         if not given:
             return encoded(self.root + path)
-        return encoded(
-            f"{self.root}{path}?" + "&".join(f"{key}={quote(_text(value), safe='')}" for key, value in given)
-        )
+        return encoded(f"{self.root}{path}?" + "&".join(f"{key}={segment(_text(value))}" for key, value in given))
 
     async def call(
         self,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 from perago.errors import RefNotFoundError
-from perago.repositories import LogEntry
+from perago.repositories import LogEntry, commit_time
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import NOT_THERE
 from perago.stores.lakefs.failure import LakeFSError
@@ -57,7 +56,7 @@ async def _entry(client: LakeFSClient, repository: str, commit: Commit) -> LogEn
         id=commit.id,
         parents=commit.parents,
         author=commit.committer,
-        time=datetime.fromtimestamp(commit.creation_date, UTC),
+        time=commit_time(commit.creation_date),
         subject=subject_of(commit),
         stamp=stamp if stamp is not None and stamp.expected_head == parent else None,
         added=counts["added"],

@@ -161,7 +161,7 @@ class _Marking:
         if len(data) > POINTER_LIMIT or not data.startswith(b"version "):
             return
         self.found.named.update(sha256.decode() for sha256 in _ANY_POINTER.findall(data))
-        pointer = _read_pointer(data)
+        pointer = _read_pointer(data, path)
         if pointer is not None and is_published:
             self.found.large.setdefault(pointer.sha256, Place(pointer, path, commit))
 
@@ -172,8 +172,8 @@ class _Marking:
         self.found.findings.append(Finding(kind=Kind.DAMAGED_OBJECT, what=what, why=mend, is_note=not is_published))
 
 
-def _read_pointer(data: bytes) -> Pointer | None:
+def _read_pointer(data: bytes, path: str) -> Pointer | None:
     try:
-        return parse_pointer(data)
+        return parse_pointer(data, path)
     except PeragoError:
         return None
