@@ -46,12 +46,14 @@ class TaskExecutionError(PeragoError, RuntimeError):
     """The task body failed, or returned what its result model refuses.
 
     Args:
-        reason: what is reported to the engine.
+        reason: what is reported to the engine; what is no text, such as another exception, is reported as its text.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str = ""  # of a subclass that never calls `__init__` here
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(str(reason))
+        self.reason = str(reason)
 
 
 class TaskFailed(TaskExecutionError):  # noqa: N818 - the name is published contract

@@ -149,7 +149,10 @@ def test_metrics_that_nobody_takes_are_dropped(bodies):
     [
         ("failed", TaskFailed, "try me again"),
         ("terminal", TaskTerminalError, "never again"),
-        ("own", TaskTerminalError, "spent"),
+        ("own", TaskTerminalError, "^spent\n"),
+        ("number", TaskTerminalError, "^5\n"),
+        ("spoilt", TaskTerminalError, "^Spoilt\n"),
+        ("crooked", TaskTerminalError, "^crooked\n"),
         ("exit", TaskExecutionError, "sys.exit"),
         ("interrupt", TaskExecutionError, "KeyboardInterrupt"),
         ("result", TaskExecutionError, "unknown"),

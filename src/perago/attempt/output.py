@@ -86,16 +86,28 @@ def status_for_exception(exc: BaseException) -> ResultStatus:
 
 
 def reason_for_exception(exc: BaseException) -> str:
-    """The message, masked and encodable; for an error that is not Perago's own or says nothing, with its class's name.
+    """The message, masked and encodable; where it is empty its class's name, which also goes before those that are
+    neither Perago's own nor a subclass of `TaskExecutionError`: that reason is the task author's.
+
+    It never raises, whatever the exception is: the status of the attempt would be lost with it.
 
     A group, as an `asyncio.TaskGroup` raises it, says nothing of what went wrong: the errors in it follow.
     """
-    text = mask_text(exc.reason) if isinstance(exc, TaskExecutionError) else text_of(exc)
+    text = _own_reason(exc) if isinstance(exc, TaskExecutionError) else text_of(exc)
     if not text.strip():
         text = type(exc).__name__
-    elif not type(exc).__module__.startswith("perago."):
+    elif not (isinstance(exc, TaskExecutionError) or type(exc).__module__.startswith("perago.")):
         text = f"{type(exc).__name__}: {text}"
     return encodable(f"{text}: {_named_errors(exc)}" if isinstance(exc, BaseExceptionGroup) else text)
+
+
+def _own_reason(exc: TaskExecutionError) -> str:
+    """What a subclass in a task's module has under `reason` may be no text, or raise."""
+    try:
+        reason: object = exc.reason
+    except Exception:  # noqa: BLE001 - somebody else's property
+        reason = None
+    return mask_text(reason) if isinstance(reason, str) and reason else text_of(exc)
 
 
 def _named_errors(group: BaseExceptionGroup[BaseException]) -> str:

@@ -12,6 +12,7 @@ from perago import (
     TaskExecutionError,
     TaskFailed,
     TaskInputError,
+    TaskTerminalError,
     WorkspaceSpec,
     build_workspace_free_task_output,
     build_workspace_task_output,
@@ -58,6 +59,28 @@ async def free(params: Params, context: TaskContext) -> Result:
             group.create_task(go_boom())
     context.progress(1, 2)
     return Result(said=f"{params.text} by {context.task_name}")
+
+
+class Silent(TaskTerminalError):
+    def __init__(self, code):
+        self.code = code
+
+
+class Numbered(TaskTerminalError):
+    def __init__(self):
+        self.reason = 5
+
+
+class Unsayable(TaskTerminalError):
+    def __init__(self):
+        pass
+
+    @property
+    def reason(self):
+        raise RuntimeError("no reason")
+
+    def __str__(self):
+        raise RuntimeError("no text")
 
 
 WRITE, FREE = write.__perago_task__, free.__perago_task__
@@ -110,6 +133,27 @@ def test_a_reason_with_a_name_that_is_no_utf_8_can_be_sent(error):
 def test_the_reason_of_a_group_of_many_says_how_many_more_there_are():
     many = ExceptionGroup("all", [ValueError(number) for number in range(7)])
     assert (result_for_exception(many).reason_for_incompletion or "").endswith("; ValueError: 4; and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "reason"),
+    [
+        (lambda: TaskFailed(ValueError("no rows")), "FAILED", "no rows"),
+        (lambda: TaskFailed(5), "FAILED", "5"),
+        (lambda: TaskTerminalError(None), "FAILED_WITH_TERMINAL_ERROR", "None"),
+        (lambda: TaskTerminalError({"a": 1}), "FAILED_WITH_TERMINAL_ERROR", "{'a': 1}"),
+        (lambda: Silent(7), "FAILED_WITH_TERMINAL_ERROR", "7"),
+        (lambda: Numbered(), "FAILED_WITH_TERMINAL_ERROR", "Numbered"),
+        (lambda: Unsayable(), "FAILED_WITH_TERMINAL_ERROR", "Unsayable"),
+    ],
+)
+def test_a_reason_that_is_no_text_is_told_as_one_and_the_status_is_kept(raised, status, reason):
+    @task(name="raising", owner_email="ada@example.org")
+    def raising(params: Params) -> Result:
+        raise raised()
+
+    told = run_workspace_free_task_attempt(raising.__perago_task__, {"params": {}})
+    assert (told.status, told.reason_for_incompletion) == (status, reason)
 
 
 @pytest.mark.parametrize("missing", ["workspace", "params"])

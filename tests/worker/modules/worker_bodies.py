@@ -33,6 +33,24 @@ class OutOfBudget(TaskTerminalError):
     """A class that only this module knows."""
 
 
+class Spoilt(TaskTerminalError):
+    """One whose reason nobody can read."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def reason(self) -> str:
+        raise RuntimeError("no reason")
+
+
+class Crooked(TaskTerminalError, SyntaxError):
+    """One that `traceback` cannot write."""
+
+    def __init__(self) -> None:
+        self.reason, self.filename, self.lineno, self.text, self.offset = "crooked", "f", 1, "text", "one"
+
+
 def _start_sleeper(**options: Any) -> int:
     return subprocess.Popen(["sleep", "600"], **options).pid
 
@@ -107,6 +125,12 @@ def fail(params: Params) -> Answer:
             raise TaskTerminalError("never again")
         case "own":
             raise OutOfBudget("spent")
+        case "number":
+            raise TaskTerminalError(5)
+        case "spoilt":
+            raise Spoilt
+        case "crooked":
+            raise Crooked
         case "exit":
             sys.exit("bye")
         case "interrupt":
