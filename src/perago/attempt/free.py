@@ -18,6 +18,7 @@ from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Clock, Observer, Phase, SystemClock
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
@@ -86,25 +87,30 @@ def invoke_workspace_task_body(
     *,
     metrics: MetricRecorder | None = None,
 ) -> dict[str, Any]:
-    """Validate and invoke only the body of a workspace task, on a directory that is there already.
+    """Validate and invoke only the body of a workspace task, with its guards, on a directory that is there already.
 
     Args:
         input_data: at least `workspace` and `params`; further top-level fields are passed over.
-        workspace_dir: what the body gets as its workspace; it is neither guarded nor compared.
+        workspace_dir: what the body gets as its workspace, and the guards look at; what the body changes is not
+            compared, and nothing is published.
 
     Returns:
         `{"result": …}`.
 
     Raises:
         TaskInputError: the task has no workspace, or its input does not validate.
+        PreGuardrailViolation, PostGuardrailViolation: a guard does not hold, before the body or after it.
         TaskExecutionError: the result does not validate. What the body raises is passed on.
     """
-    if not task.has_workspace:
+    if task.workspace is None:
         raise TaskInputError(f"task {task.name!r} has no workspace; use invoke_workspace_free_task")
     expect_fields(task, input_data, WORKSPACE_FIELDS, only=False)
     parse_workspace_input(task, input_data["workspace"])
     call = _call(task, input_data, metrics, _no_context(task))
-    return {"result": dict(invoke_in_process(replace(call, workspace=workspace_dir)))}
+    check_guardrails(workspace_dir, task.workspace.pre, "pre")
+    result = dict(invoke_in_process(replace(call, workspace=workspace_dir)))
+    check_guardrails(workspace_dir, task.workspace.post, "post")
+    return {"result": result}
 
 
 def invoke_workspace_free_task(

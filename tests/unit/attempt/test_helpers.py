@@ -8,6 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from perago import (
+    PostGuardrailViolation,
+    PreGuardrailViolation,
     TaskContext,
     TaskExecutionError,
     TaskFailed,
@@ -19,6 +21,7 @@ from perago import (
     invoke_workspace_free_task,
     invoke_workspace_task_body,
     redaction,
+    require_file,
     result_for_exception,
     run_workspace_free_task_attempt,
     task,
@@ -154,6 +157,30 @@ def test_a_reason_that_is_no_text_is_told_as_one_and_the_status_is_kept(raised, 
 
     told = run_workspace_free_task_attempt(raising.__perago_task__, {"params": {}})
     assert (told.status, told.reason_for_incompletion) == (status, reason)
+
+
+def test_the_body_of_a_workspace_task_is_held_to_its_guards(tmp_path):
+    @task(
+        name="guarded",
+        owner_email="ada@example.org",
+        workspace=WorkspaceSpec(pre=[require_file("in.txt")], post=[require_file("out.txt")]),
+    )
+    def guarded(workspace: Path, params: Params) -> Result:
+        (workspace / params.text).write_text("made")
+        return Result(said=params.text)
+
+    def invoke(name):
+        return invoke_workspace_task_body(
+            guarded.__perago_task__, {"workspace": REF, "params": {"text": name}}, tmp_path
+        )
+
+    with pytest.raises(PreGuardrailViolation, match=r"in\.txt"):
+        invoke("in.txt")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "in.txt").write_text("given")
+    with pytest.raises(PostGuardrailViolation, match=r"out\.txt"):
+        invoke("other.txt")
+    assert invoke("out.txt") == {"result": {"said": "out.txt"}}
 
 
 @pytest.mark.parametrize("missing", ["workspace", "params"])

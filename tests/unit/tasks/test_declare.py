@@ -279,9 +279,13 @@ def test_a_module_written_for_the_published_package_needs_no_change(tmp_path, mo
         "    with metrics.timer('t', labels={'a': 'b'}):\n        return {'y': params.x}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    directory = tmp_path / "workspace"
+    (directory / "d").mkdir(parents=True)
+    for name in ("x", "rows.csv"):
+        (directory / name).touch()
     definition = perago.load_module_task("published_tasks")
     workspace = {"repository": "r", "branch": "b", "refType": "commit", "ref": "c"}
-    result = perago.invoke_workspace_task_body(definition, {"workspace": workspace, "params": {"x": 4}}, tmp_path)
+    result = perago.invoke_workspace_task_body(definition, {"workspace": workspace, "params": {"x": 4}}, directory)
     assert result == {"result": {"y": 4}}
 
 
