@@ -6,6 +6,7 @@ import functools
 import inspect
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
@@ -88,10 +89,13 @@ class TaskDefinition:
             workspace: None for a free task.
             metrics: None: what the body records is discarded.
         """
+        recorder = MetricRecorder() if metrics is None else metrics
+        with suppress(AttributeError):  # a subclass that was written for 0.6 has a property of its own there
+            recorder.context = context
         values: dict[Slot, object] = {
             Slot.WORKSPACE: workspace,
             Slot.PARAMS: params,
-            Slot.METRICS: MetricRecorder() if metrics is None else metrics,
+            Slot.METRICS: recorder,
             Slot.CONTEXT: context,
         }
         return tuple(values[slot] for slot in self.slots)

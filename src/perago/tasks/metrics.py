@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from numbers import Real
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from perago.tasks.context import LOGGER_ROOT, TaskContext
 
 Instrument = Literal["gauge", "histogram"]
 
 # Names of instruments as OpenTelemetry has them (metrics API, "Instrument name syntax").
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}")
+
+_LOGGER = logging.getLogger(LOGGER_ROOT)
+_MAX_WARNED = 1000
+"""Metrics of which one process remembers that it has warned."""
 
 
 class MetricSpec(BaseModel):
@@ -37,15 +44,22 @@ class MetricSpec(BaseModel):
 class MetricRecorder:
     """Takes a body's metrics. This one checks and discards them; a subclass overrides `deliver`.
 
-    Names begin with a letter and hold at most 255 letters, digits, `_`, `.`, `-` and `/`. Values are finite numbers.
-    Labels map names to texts; numbers and booleans are written as text.
+    Names hold at most 255 letters, digits, `_`, `.`, `-` and `/`; one that begins with no letter is recorded as
+    `app.<name>`, as in 0.6. Values are numbers. Labels map names to texts; numbers and booleans are written as text.
+    What cannot be exported, though it is of the right kind, fails no body: a value that is not finite, and a label that
+    is none, are dropped, with one warning for each metric in the task's log.
+
+    Attributes:
+        context: the attempt whose body this recorder was given to; None: none yet.
     """
+
+    context: TaskContext | None = None
 
     def gauge(self, name: str, value: float, *, labels: Mapping[str, str] | None = None) -> None:
         """Record what something is now.
 
         Raises:
-            ValueError: the name, the value or a label is none.
+            ValueError: the name is none, or the value no number.
         """
         self._record("gauge", name, value, labels)
 
@@ -53,7 +67,7 @@ class MetricRecorder:
         """Record one value of many, of which the distribution matters.
 
         Raises:
-            ValueError: the name, the value or a label is none.
+            ValueError: the name is none, or the value no number.
         """
         self._record("histogram", name, value, labels)
 
@@ -61,15 +75,19 @@ class MetricRecorder:
         """Record how long a `with` block takes, in seconds, as a histogram; also when the block raises.
 
         Raises:
-            ValueError: the name or a label is none.
+            ValueError: the name is none.
         """
-        return self._timed(_checked_name(name), _checked_labels(name, labels))
+        return self._timed(_checked_name(name), _exportable(name, labels))
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Hand on one checked value; to be overridden. May be called from any thread of the body."""
 
     def _record(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str] | None) -> None:
-        self.deliver(instrument, _checked_name(name), _checked_value(name, value), _checked_labels(name, labels))
+        name, number = _checked_name(name), _checked_value(name, value)
+        if math.isfinite(number):
+            self.deliver(instrument, name, number, _exportable(name, labels))
+        else:
+            _warn_once(name, "a value that is not finite")
 
     @contextmanager
     def _timed(self, name: str, labels: Mapping[str, str]) -> Iterator[None]:
@@ -81,25 +99,34 @@ class MetricRecorder:
 
 
 def _checked_name(name: object) -> str:
-    if isinstance(name, str) and _NAME.fullmatch(name):
-        return name
+    for text in (str(name), f"app.{name}"):
+        if _NAME.fullmatch(text):
+            return text
     raise ValueError(
-        f"{name!r} is no name of a metric: it must begin with a letter and may hold at most 255 letters, digits, "
-        f"'_', '.', '-' and '/'"
+        f"{name!r} is no name of a metric: it may hold at most 255 letters (a-z), digits, '_', '.', '-' and '/'"
     )
 
 
-def _checked_value(name: str, value: object) -> float:
-    if not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value):
+def _checked_value(name: str, value: float) -> float:
+    try:
+        math.isfinite(value)  # refuses texts, which `float` would read
         return float(value)
-    raise ValueError(f"metric {name!r}: the value must be a finite number, not {value!r}")
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"metric {name!r}: the value must be a number, not {value!r}") from None
 
 
-def _checked_labels(name: str, labels: Mapping[str, str] | None) -> dict[str, str]:
-    return dict(_checked_label(name, key, value) for key, value in (labels or {}).items())
+def _exportable(name: str, labels: Mapping[str, str] | None) -> dict[str, str]:
+    given = dict(labels or {})
+    kept = {key: str(value) for key, value in given.items() if _is_label(key, value)}
+    if len(kept) < len(given):
+        _warn_once(name, "a label that does not map a name to a text")
+    return kept
 
 
-def _checked_label(name: str, key: object, value: object) -> tuple[str, str]:
-    if isinstance(key, str) and key.strip() and isinstance(value, str | int | float):
-        return key, str(value)
-    raise ValueError(f"metric {name!r}: a label maps a name that is not blank to a text, not {key!r} to {value!r}")
+def _is_label(key: object, value: object) -> bool:
+    return isinstance(key, str) and bool(key.strip()) and isinstance(value, str | int | float)
+
+
+@functools.lru_cache(maxsize=_MAX_WARNED)
+def _warn_once(name: str, what: str) -> None:
+    _LOGGER.warning("metric %r: the body records %s, which is dropped; further ones go without a word", name, what)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import decimal
 import fractions
+from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel
 
-from perago import MetricRecorder
+from perago import MetricRecorder, MetricSpec, run_workspace_free_task_attempt, task
+
+
+class Params(BaseModel):
+    text: str = ""
 
 
 class Kept(MetricRecorder):
@@ -45,11 +51,19 @@ def test_a_timer_with_a_wrong_name_fails_before_its_block_runs(kept):
         kept.timer("not a name")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "1st", "_a", "é", "a" * 256, "a\n", None, 5])
+@pytest.mark.parametrize("name", [" ", "a b", "é", "a" * 256, "a\n"])
 def test_names_that_no_exporter_takes_are_refused(kept, name):
     with pytest.raises(ValueError, match="no name of a metric"):
         kept.gauge(name, 1)
     assert kept.values == []
+
+
+@pytest.mark.parametrize("name", ["5xx", "_a", "", 5])
+def test_a_name_that_begins_with_no_letter_gets_the_letters_that_0_6_gave_it(kept, name):
+    kept.gauge(name, 1)
+    with kept.timer(name):
+        pass
+    assert [value[1] for value in kept.values] == [f"app.{name}"] * 2
 
 
 @pytest.mark.parametrize("name", ["a", "A_b.c-d/e", "a" * 255])
@@ -58,26 +72,66 @@ def test_names_that_exporters_take_are_taken(kept, name):
     assert kept.values == [("gauge", name, 1.0, {})]
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), -float("inf"), None, "1", True, decimal.Decimal("NaN"), 1j]
-)
-def test_values_that_are_no_finite_number_are_refused(kept, value):
+@pytest.mark.parametrize("value", [None, "1", 1j, 10**400])
+def test_values_that_are_no_number_are_refused(kept, value):
     with pytest.raises(ValueError, match="metric 'rows'"):
         kept.histogram("rows", value)
     assert kept.values == []
 
 
-@pytest.mark.parametrize("value", [0, -1, 10**30, 1.5, fractions.Fraction(1, 2)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), decimal.Decimal("NaN")])
+def test_a_value_that_is_not_finite_is_dropped_with_one_warning_for_each_metric(kept, caplog, value):
+    for name in (f"loss.{value}", f"loss.{value}", f"other.{value}"):
+        kept.gauge(name, value)
+        kept.histogram(name, 1)
+    assert [value[:3] for value in kept.values] == [
+        ("histogram", f"loss.{value}", 1.0),
+        ("histogram", f"loss.{value}", 1.0),
+        ("histogram", f"other.{value}", 1.0),
+    ]
+    assert [(record.levelname, record.name) for record in caplog.records] == [("WARNING", "perago.task")] * 2
+    assert f"metric 'loss.{value}'" in caplog.messages[0]
+    assert f"metric 'other.{value}'" in caplog.messages[1]
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**30, 1.5, fractions.Fraction(1, 2), True, decimal.Decimal("1.5")])
 def test_any_finite_number_is_a_value(kept, value):
     kept.gauge("rows", value)
     assert kept.values == [("gauge", "rows", float(value), {})]
 
 
-@pytest.mark.parametrize("labels", [{"": "x"}, {" ": "x"}, {1: "x"}, {"a": None}, {"a": ["x"]}])
-def test_labels_that_are_no_texts_are_refused(kept, labels):
-    with pytest.raises(ValueError, match="metric 'rows'"):
-        kept.gauge("rows", 1, labels=labels)
-    assert kept.values == []
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("empty", {"": "x"}), ("blank", {" ": "x"}), ("number", {1: "x"}), ("none", {"a": None}), ("list", {"a": ["x"]})],
+)
+def test_a_label_that_is_no_text_is_dropped_with_one_warning_for_each_metric(kept, caplog, name, label):
+    kept.gauge(name, 1, labels={**label, "kept": "yes"})
+    with kept.timer(name, labels={**label, "kept": "yes"}):
+        pass
+    assert [(value[1], value[3]) for value in kept.values] == [(name, {"kept": "yes"})] * 2
+    assert len(caplog.records) == 1
+    assert f"metric {name!r}" in caplog.text
+
+
+def test_a_recorder_knows_the_attempt_that_it_records_for():
+    @task(name="measured", owner_email="ada@example.org", metrics=MetricSpec())
+    def measured(params: Params, metrics: MetricRecorder) -> Params:
+        return Params(text=f"{metrics.context.task_name} {metrics.context.retry_count} {metrics.context.task_id}")
+
+    class Old(MetricRecorder):
+        """One written for 0.6."""
+
+        @property
+        def context(self):
+            return SimpleNamespace(task_name="old", retry_count=9, task_id="mine")
+
+    given = {"params": {}}
+    attempt = SimpleNamespace(status="IN_PROGRESS", workflow_instance_id="w", task_id="t-1", retry_count=2)
+    definition = measured.__perago_task__
+    for recorder, told in ((None, "measured 2 t-1"), (Kept(), "measured 2 t-1"), (Old(), "old 9 mine")):
+        result = run_workspace_free_task_attempt(definition, given, attempt=attempt, metrics=recorder)
+        assert result.output == {"result": {"text": told}}
+    assert MetricRecorder().context is None
 
 
 def test_numbers_in_labels_are_written_as_text(kept):
@@ -91,4 +145,4 @@ def test_the_base_recorder_checks_and_discards():
     with recorder.timer("read"):
         pass
     with pytest.raises(ValueError, match="no name of a metric"):
-        recorder.gauge("", 1)
+        recorder.gauge("a b", 1)
