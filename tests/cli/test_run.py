@@ -21,6 +21,20 @@ def test_a_run_publishes_what_the_body_changed_and_prints_its_result(repository,
     repository.git("fsck", "--strict")
 
 
+def test_a_task_that_its_module_keeps_in_a_dict_runs_in_its_process_too(repository, perago):
+    (repository.path / "kept_in_a_dict.py").write_text(
+        "from cli_bodies import OWNER, Params, Path, Result, WorkspaceSpec, task\n\n\n"
+        "def make(name):\n    @task(name=name, owner_email=OWNER, workspace=WorkspaceSpec())\n"
+        "    def made(workspace: Path, params: Params) -> Result:\n"
+        "        (workspace / 'kept.txt').write_text(name)\n        return Result(length=len(name))\n"
+        "    return made\n\n\nTASKS = {'kept': make('kept')}\n"
+    )
+    assert perago("check", "kept_in_a_dict").code == 0
+    assert json.loads(perago("run", "kept_in_a_dict", *REPO).out) == {"length": 4}
+    assert repository.show("kept.txt") == "kept"
+    assert perago("run", "kept_in_a_dict:make.<locals>.made", *REPO).code == 0
+
+
 def test_a_run_shows_its_phases_on_stderr(repository, perago):
     lines = perago("run", "cli_bodies:replace_all", *REPO).err.splitlines()
     assert lines[0].startswith("Run ")

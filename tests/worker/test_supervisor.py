@@ -47,6 +47,17 @@ def test_while_many_wait_a_slot_takes_its_next_task_with_its_report(supervise, m
         assert worker.completed(worker.schedule("light.echo", {"text": "later"}))["text"] == "later"
 
 
+def test_a_task_that_its_module_keeps_in_a_list_is_found_by_executors_too(supervise, mode, tmp_path, monkeypatch):
+    (tmp_path / f"kept_in_a_list_{mode}.py").write_text(
+        "from pydantic import BaseModel\nfrom perago import task\n\n\nclass P(BaseModel):\n    text: str\n\n\n"
+        "def make(name):\n    @task(name=name, owner_email='t@example.org')\n"
+        "    def made(params: P) -> P:\n        return params\n    return made\n\n\nTASKS = [make('kept')]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with supervise(mode=mode, targets=[f"kept_in_a_list_{mode}"]) as worker:
+        assert worker.completed(worker.schedule("kept", {"text": "hello"})) == {"text": "hello"}
+
+
 def test_with_several_types_each_task_is_polled_for(supervise):
     with supervise() as worker:
         for name in [worker.schedule("light.echo") for _ in range(10)]:

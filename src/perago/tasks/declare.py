@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import ParamSpec, TypeVar
 
 from pydantic import BaseModel
@@ -23,6 +23,12 @@ from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_
 
 TASK_ATTRIBUTE = "__perago_task__"
 """Where a decorated function carries its definition."""
+
+MAX_DECLARED = 10_000
+"""Definitions of one module that are remembered, the newest; a program may make tasks without end."""
+
+_declared: dict[str, dict[tuple[str, str], TaskDefinition]] = {}
+"""By module, and then by the qualified name of the function and the task's name: what has both replaces the older."""
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Options = ParamSpec("_Options")
@@ -177,9 +183,33 @@ def task(
             slots=signature.slots,
         )
         setattr(function, TASK_ATTRIBUTE, definition)
+        _remember(function, definition)
         return fn
 
     return declare
+
+
+def declared_in(module: ModuleType) -> list[TaskDefinition]:
+    """What a module has declared by now, wherever it keeps it, in order; not what an older import of it did."""
+    return [
+        definition
+        for definition in _declared.get(module.__name__, {}).values()
+        if definition.fn.__module__ == module.__name__ and not _is_of_older_import(definition.fn, module)
+    ]
+
+
+def _remember(function: FunctionType, definition: TaskDefinition) -> None:
+    declared = _declared.setdefault(function.__module__, {})
+    key = (function.__qualname__, definition.name)
+    declared.pop(key, None)  # so that it becomes the newest
+    declared[key] = definition
+    if len(declared) > MAX_DECLARED:
+        del declared[next(iter(declared))]
+
+
+def _is_of_older_import(fn: object, module: ModuleType) -> bool:
+    names = getattr(fn, "__globals__", {})
+    return names is not vars(module) and names.get("__name__") == module.__name__
 
 
 def task_of(value: object) -> TaskDefinition | None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +17,12 @@ from pydantic import ValidationError
 
 from perago.errors import TaskDefinitionError
 from perago.redaction import mask_text
-from perago.tasks.declare import TaskDefinition, task_of
+from perago.tasks.declare import TaskDefinition, declared_in, task_of
 from perago.tasks.params import describe_arguments
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_TARGET = re.compile(rf"(?P<module>{_DOTTED})(?::(?P<function>{_DOTTED}))?")
+_PART = r"(?:[^\W\d][\w-]*|<locals>|<lambda>)"  # of a function's qualified name, or of a task's name
+_TARGET = re.compile(rf"(?P<module>{_DOTTED})(?::(?P<function>{_PART}(?:\.{_PART})*))?")
 _SHOWN = 5
 _LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
 
@@ -31,7 +33,8 @@ def load_module_task(module_target: str) -> TaskDefinition:
     Args:
         module_target: `pkg.module` of a module that declares one task, or `pkg.module:function`, which is
             `pkg.module:Class.function` for a static method. A task counts for the module that its function is defined
-            in; one that is imported from elsewhere is found by `module:function` only.
+            in; one that is imported from elsewhere is found by `module:function` only. Where no name of the module
+            leads to a task, what it declared and keeps elsewhere counts, in a list or an instance say.
 
     Raises:
         TaskDefinitionError: the target is no import path, there is no such module, importing it fails (the module's own
@@ -43,7 +46,7 @@ def load_module_task(module_target: str) -> TaskDefinition:
     module = _import(match["module"])
     if match["function"] is not None:
         return _named_task(module, match["function"])
-    own = {name: task for name, task in module_tasks(module).items() if task.fn.__module__ == module.__name__}
+    own = _own_tasks(module)
     distinct = {id(task): name for name, task in reversed(own.items())}  # a task with two names counts once
     if len(distinct) == 1:
         return own[next(iter(distinct.values()))]
@@ -65,11 +68,23 @@ def load_module_tasks(target: str) -> list[TaskDefinition]:
         return [load_module_task(target)]
     except TaskDefinitionError:
         module = sys.modules.get(target)
-        tasks = {} if module is None else module_tasks(module)
-        own = [task for task in tasks.values() if task.fn.__module__ == target]
+        own = {} if module is None else _own_tasks(module)
         if len(own) < 2:
             raise
-        return list({id(task): task for task in own}.values())
+        return list({id(task): task for task in own.values()}.values())
+
+
+def _own_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
+    """The tasks that count for a module, by what names them; those kept elsewhere only where it has none by name."""
+    found = {name: task for name, task in module_tasks(module).items() if task.fn.__module__ == module.__name__}
+    return found or _kept_elsewhere(module)
+
+
+def _kept_elsewhere(module: ModuleType) -> dict[str, TaskDefinition]:
+    """What a module has declared, by the function's qualified name; by the task's, where a factory made several."""
+    declared = declared_in(module)
+    made = Counter(task.fn.__qualname__ for task in declared)
+    return {task.fn.__qualname__ if made[task.fn.__qualname__] == 1 else task.name: task for task in declared}
 
 
 def module_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
@@ -121,7 +136,7 @@ def _named_task(module: ModuleType, function: str) -> TaskDefinition:
     value = vars(module).get(head, missing)
     for name in rest:
         value = (_members(value) or {}).get(name, missing)
-    task = task_of(value)
+    task = task_of(value) or _kept_elsewhere(module).get(function)
     if task is not None:
         return task
     fault = (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import re
+import sys
 import textwrap
 import traceback
 
 import pytest
 
 from perago import TaskDefinitionError, invoke_workspace_free_task, load_module_task
+from perago.tasks import declare
 from perago.tasks.load import load_module_tasks, module_tasks
 
 _numbers = itertools.count()
@@ -162,6 +165,79 @@ def test_looking_for_tasks_runs_nothing_of_the_module_s_values(write):
         """,
     )
     assert load_module_task(module).name == "build"
+
+
+KEPT_ELSEWHERE = {
+    "dict": "TASKS = {'build': make('build')}",
+    "list": "TASKS = [make('build')]",
+    "namespace": "import types\nTASKS = types.SimpleNamespace(build=make('build'))",
+    "instance": "class Service:\n    def __init__(self):\n        self.run = make('build')\nSERVICE = Service()",
+    "dropped": "make('build')",
+    "deleted": TASK.format("build") + "del build",
+    "rebound": TASK.format("build") + "build = len",
+    "wrapped": "def shout(fn):\n    return lambda *given: fn(*given)\n@shout\n" + TASK.format("build"),
+    "wrapped by an instance": (
+        "class Timed:\n    def __init__(self, fn):\n        self.timed = fn\n    def __call__(self, *given):\n"
+        "        return self.timed(*given)\n@Timed\n" + TASK.format("build")
+    ),
+}
+FACTORY = (
+    "def make(name):\n    @task(name=name, owner_email='t@example.org')\n    def made(params: P) -> P:\n"
+    "        return params\n    return made\n"
+)
+
+
+@pytest.mark.parametrize("code", KEPT_ELSEWHERE.values(), ids=KEPT_ELSEWHERE)
+def test_a_task_that_a_module_keeps_elsewhere_than_under_a_name_is_found_as_in_0_6(write, code):
+    module = write(code=FACTORY + code + "\n")
+    definition = load_module_task(module)
+    assert definition.name == "build"
+    assert load_module_tasks(module) == [definition]
+    assert load_module_task(definition.target) is definition
+    assert invoke_workspace_free_task(definition, {"params": {"x": 3}}) == {"result": {"x": 3}}
+
+
+def test_several_tasks_of_one_factory_are_found_by_the_names_of_the_tasks(write):
+    module = write(code=FACTORY + "TASKS = [make('build-all'), make('check')]\n")
+    assert fault_of(module) == (
+        f"module {module!r} declares 2 tasks; name the one that is meant: {module}:build-all, {module}:check"
+    )
+    assert [found.name for found in load_module_tasks(module)] == ["build-all", "check"]
+    assert load_module_task(f"{module}:build-all").name == "build-all"
+    assert load_module_task(f"{module}:check").name == "check"
+    assert f"module {module!r} has no 'build'" in fault_of(f"{module}:build")
+
+
+def test_a_task_under_a_name_of_its_module_is_found_before_those_kept_elsewhere(write):
+    module = write("build", code=FACTORY + "make('made')\n" + TASK.format("old") + "del old\n")
+    assert load_module_task(module).name == "build"
+    assert load_module_task(f"{module}:old").name == "old"
+    assert load_module_task(f"{module}:make.<locals>.made").name == "made"
+
+
+def test_a_task_that_a_module_has_declared_anew_is_found_as_it_is_now(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would be taken for that of the new source
+    module = write(code=FACTORY + "make('build')\n")
+    first = load_module_task(module)
+    again = importlib.reload(sys.modules[module])
+    assert load_module_task(module) is not first
+    assert load_module_task(module).fn.__globals__ is vars(again)
+    del sys.modules[module]
+    (tmp_path / f"{module}.py").write_text(HEAD + "# without it\n")
+    importlib.invalidate_caches()
+    assert fault_of(module).startswith(f"module {module!r} declares no task")
+
+
+def test_what_a_module_keeps_of_another_module_s_counts_there(write):
+    home = write("build")
+    keeping = write(before=f"from {home} import build\n", code="TASKS = [build]\ndel build\n")
+    assert fault_of(keeping).startswith(f"module {keeping!r} declares no task")
+
+
+def test_a_module_remembers_a_bounded_number_of_declarations(write, monkeypatch):
+    monkeypatch.setattr(declare, "MAX_DECLARED", 2)
+    module = write(code=FACTORY + "for number in range(4):\n    make(f'task{number}')\n")
+    assert [found.name for found in load_module_tasks(module)] == ["task2", "task3"]
 
 
 @pytest.mark.parametrize(
