@@ -27,14 +27,17 @@ _OF_A_CLASS = ("properties", "type", "required")
 
 
 def model_schema(model: type[BaseModel], *, closed: bool) -> dict[str, Any]:
-    """The JSON schema of what validates as a model.
+    """The JSON schema of what validates as a model; of one that refers to itself `{}`, which is anything.
+
+    A TaskDef can hold no schema without end, and 0.6 registered such models like that. Within another model the part
+    that would begin anew is `{}`.
 
     Args:
         closed: objects with fields refuse others, at every depth; else they allow them.
 
     Raises:
-        TaskDefinitionError: the model refers to itself, has a field that JSON Schema cannot express or a name that is
-            not defined, or its schema is too large.
+        TaskDefinitionError: the model has a field that JSON Schema cannot express or a name that is not defined, or its
+            schema is too large.
     """
     try:
         schema = model.model_json_schema()
@@ -45,6 +48,8 @@ def model_schema(model: type[BaseModel], *, closed: bool) -> dict[str, Any]:
     except PydanticUserError as exc:
         raise TaskDefinitionError(f"model {_name(model)} has no JSON schema: {exc.message}") from exc
     definitions = schema.pop("$defs", {})
+    if "$ref" in schema and not _has_fields(schema):  # so pydantic writes a model that something in it refers to
+        return {}
     return _Inliner(_name(model), definitions, closed).inline(_fields_only(schema), ())
 
 
@@ -67,8 +72,9 @@ class _Inliner:
         result: dict[str, Any] = {}
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            name = self._definition_name(reference, within)
-            result = self.inline(_fields_only(self.definitions[name]), (*within, name))
+            name = reference.removeprefix(_DEFINITIONS)
+            if name not in within:
+                result = self.inline(_fields_only(self.definitions[name]), (*within, name))
         for keyword, value in schema.items():
             if keyword not in ("$ref", "title"):
                 result[keyword] = self._inline_value(keyword, value, within)
@@ -84,16 +90,6 @@ class _Inliner:
         if keyword in _MAPPING:
             return {name: self.inline(item, within) for name, item in value.items()}
         return value
-
-    def _definition_name(self, reference: str, within: tuple[str, ...]) -> str:
-        name = reference.removeprefix(_DEFINITIONS)
-        if name in within:
-            circle = " -> ".join([*within[within.index(name) :], name])
-            raise TaskDefinitionError(
-                f"model {self.model} refers to itself ({circle}), and a TaskDef can hold no schema without end; "
-                f"give the repeating part a type that ends, such as dict[str, Any], or keep it in a file"
-            )
-        return name
 
     def _count_one(self) -> None:
         self.count += 1
