@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from perago.errors import TaskExecutionError, TaskInputError
 from perago.redaction import is_secret_key
+from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
@@ -43,6 +45,9 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
 def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
     """The result as a JSON object, its keys being the names of the model's fields.
 
+    A number that is not finite, for which JSON has no form, is null in it, as in 0.6: the work of hours is not to be
+    lost over the loss of a training that diverged. A warning in the task's log names its path.
+
     Args:
         raw: what the body returned: an instance of the output model, or a mapping that validates as it. Fields that
             the model does not know are refused at every depth.
@@ -55,17 +60,23 @@ def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
     except ValidationError as exc:
         raise TaskExecutionError(f"task {task.name!r}: {describe_faults(exc, 'result')}") from None
     try:
-        # Once as Python values: JSON mode turns NaN and infinity into null.
-        faults = [*_not_json(model.model_dump(warnings=False), "result")]
         dumped = model.model_dump(mode="json", warnings=False)
-        faults += [fault for fault in _not_json(dumped, "result") if fault not in faults]
-        if not faults:
-            _ENCODER.encode(dumped)
+        # As Python values too: JSON mode turns some numbers into null, and nobody would be told.
+        odd = [*_not_json(model.model_dump(warnings=False), "result"), *_not_json(dumped, "result")]
+        result: dict[str, Any] = _with_nulls(dumped)
+        _ENCODER.encode(result)
     except (ValueError, TypeError, RecursionError) as exc:
         raise TaskExecutionError(f"task {task.name!r}: the result cannot be written as JSON: {exc}") from exc
-    if faults:
-        raise TaskExecutionError(f"task {task.name!r}: the result is no JSON: {_joined(faults)}")
-    return dumped
+    texts = dict.fromkeys(path for path, leaf in odd if isinstance(leaf, str))
+    if texts:
+        told = _joined([f"{path} is a text with lone surrogates" for path in texts])
+        raise TaskExecutionError(f"task {task.name!r}: the result is no JSON: {told}")
+    nulls = list(dict.fromkeys(path for path, _ in odd))
+    if nulls:
+        logging.getLogger(f"{LOGGER_ROOT}.{task.name}").warning(
+            "numbers of the result that are not finite are null in it: %s; JSON has no form for them", _joined(nulls)
+        )
+    return result
 
 
 def describe_faults(error: ValidationError, root: str) -> str:
@@ -113,13 +124,13 @@ def _joined(faults: list[str]) -> str:
     return "; ".join(faults[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _not_json(value: object, path: str) -> Iterator[str]:
-    """The values below that JSON has no form for, though the dumped types look like JSON's."""
+def _not_json(value: object, path: str) -> Iterator[tuple[str, str | float]]:
+    """The values below that JSON has no form for, though the dumped types look like JSON's, each with its path."""
     match value:
         case float() if not math.isfinite(value):
-            yield f"{path} is {value}"
+            yield path, value
         case str() if not _is_unicode(value):
-            yield f"{path} is a text with lone surrogates"
+            yield path, value
         case Mapping():
             for key, item in value.items():
                 yield from _not_json(item, f"{path}.{key}")
@@ -128,6 +139,15 @@ def _not_json(value: object, path: str) -> Iterator[str]:
         case Sequence() | Set():
             for index, item in enumerate(value):
                 yield from _not_json(item, f"{path}.{index}")
+
+
+def _with_nulls(value: Any) -> Any:
+    """A copy of a dumped value with null for each number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _with_nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_unicode(text: str) -> bool:
