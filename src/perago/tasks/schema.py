@@ -26,7 +26,7 @@ _MAPPING = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _OF_A_CLASS = ("properties", "type", "required")
 
 
-def model_schema(model: type[BaseModel], *, closed: bool) -> dict[str, Any]:
+def model_schema(model: type[BaseModel], *, closed: bool, computed: bool = False) -> dict[str, Any]:
     """The JSON schema of what validates as a model; of one that refers to itself `{}`, which is anything.
 
     A TaskDef can hold no schema without end, and 0.6 registered such models like that. Within another model the part
@@ -34,6 +34,7 @@ def model_schema(model: type[BaseModel], *, closed: bool) -> dict[str, Any]:
 
     Args:
         closed: objects with fields refuse others, at every depth; else they allow them.
+        computed: with what the models compute, which stands in a result beside their fields.
 
     Raises:
         TaskDefinitionError: the model has a field that JSON Schema cannot express or a name that is not defined, or its
@@ -41,6 +42,8 @@ def model_schema(model: type[BaseModel], *, closed: bool) -> dict[str, Any]:
     """
     try:
         schema = model.model_json_schema()
+        if computed:
+            schema = _with_computed(model, schema)
     except PydanticInvalidForJsonSchema as exc:
         raise TaskDefinitionError(
             f"model {_name(model)} has no JSON schema: {exc.message}; use a field type that JSON can hold"
@@ -51,6 +54,37 @@ def model_schema(model: type[BaseModel], *, closed: bool) -> dict[str, Any]:
     if "$ref" in schema and not _has_fields(schema):  # so pydantic writes a model that something in it refers to
         return {}
     return _Inliner(_name(model), definitions, closed).inline(_fields_only(schema), ())
+
+
+def _with_computed(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with computed fields, and nothing else, as what the model writes has it.
+
+    The rest stays as it is read: TaskDefs are registered with it, and a worker starts with those only.
+    """
+    try:
+        written = model.model_json_schema(mode="serialization")
+    except (PydanticInvalidForJsonSchema, PydanticUserError):
+        return schema  # what is computed has no schema
+    read, definitions = schema.get("$defs", {}), written.get("$defs", {})
+    merged = {**definitions, **read}
+    return {
+        **_class_with_computed(schema, written),
+        "$defs": {name: _class_with_computed(merged[name], definitions.get(name, {})) for name in merged},
+    }
+
+
+def _class_with_computed(read: Mapping[str, Any], written: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not (_has_fields(read) and _has_fields(written)):
+        return read
+    added = {
+        name: schema
+        for name, schema in written["properties"].items()
+        if schema.get("readOnly") and name not in read["properties"]
+    }
+    if not added:
+        return read
+    required = [*read.get("required", ()), *added]
+    return {**read, "properties": {**read["properties"], **added}, "required": required}
 
 
 @dataclass

@@ -31,7 +31,7 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     """
     try:
         params = model_schema(task.params_model, closed=task.strict_params)
-        result = model_schema(task.output_model, closed=True)
+        result = model_schema(task.output_model, closed=True, computed=True)
     except TaskDefinitionError as exc:
         raise TaskDefinitionError(f"task {task.name!r}: {exc}") from exc
     _warn_of_short_timeout(task)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field, RootModel, create_model
+from pydantic import BaseModel, Field, RootModel, computed_field, create_model
 
 from perago import (
     PublishBudget,
@@ -25,6 +25,7 @@ from perago import (
     task,
     write_taskdef,
 )
+from perago.tasks.params import validate_result
 
 
 class Empty(BaseModel):
@@ -99,6 +100,70 @@ def test_within_another_model_one_that_refers_to_itself_is_told_once_and_may_the
     right = left["properties"]["right"]["anyOf"][0]
     assert right["properties"]["left"]["anyOf"] == [{}, {"type": "null"}]
     assert "$ref" not in json.dumps(left)
+
+
+class Sides(BaseModel):
+    a: int
+    b: int = 1
+
+    @computed_field
+    @property
+    def area(self) -> int:
+        return self.a * self.b
+
+
+class Measured(BaseModel):
+    """One whose computed field gives a model that has one, and that nothing else refers to."""
+
+    name: str = "x"
+
+    @computed_field
+    @property
+    def sides(self) -> list[Sides]:
+        return [Sides(a=2)]
+
+
+SIDES = {
+    "type": "object",
+    "properties": {
+        "a": {"type": "integer"},
+        "b": {"type": "integer", "default": 1},
+        "area": {"type": "integer", "readOnly": True},
+    },
+    "required": ["a", "area"],
+    "additionalProperties": False,
+}
+MEASURED = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "default": "x"},
+        "sides": {"type": "array", "items": SIDES, "readOnly": True},
+    },
+    "required": ["sides"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(("model", "raw", "schema"), [(Sides, {"a": 3}, SIDES), (Measured, {}, MEASURED)])
+def test_what_a_result_s_model_computes_is_in_the_schema_of_the_output_and_not_of_the_input(model, raw, schema):
+    definition = declare(params=model, result=model)
+    taskdef = build_taskdef(definition)
+    assert taskdef["outputSchema"]["data"]["properties"]["result"] == schema
+    assert set(validate_result(definition, raw)) == set(schema["properties"])
+    assert set(params_schema(model)["properties"]) == set(model.model_fields)
+
+
+def test_a_model_that_computes_what_json_cannot_hold_keeps_the_schema_of_its_fields():
+    class Calling(BaseModel):
+        a: int = 1
+
+        @computed_field
+        @property
+        def call(self) -> Callable[[], int]:
+            return int
+
+    taskdef = build_taskdef(declare(result=Calling))
+    assert set(taskdef["outputSchema"]["data"]["properties"]["result"]["properties"]) == {"a"}
 
 
 def test_a_model_that_is_used_twice_does_not_refer_to_itself():
