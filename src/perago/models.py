@@ -99,7 +99,7 @@ class RuntimeTaskResult:
     """What is reported to the engine: an output, or a reason; never both, never neither.
 
     Raises:
-        ValueError: on a mixed shape.
+        ValueError: on a mixed shape, an output that is no mapping, or a reason that is no text.
     """
 
     status: ResultStatus
@@ -109,10 +109,11 @@ class RuntimeTaskResult:
     def __post_init__(self) -> None:
         if self.status not in ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"):
             raise ValueError(f"unknown result status {self.status!r}")
-        if self.status == "COMPLETED" and (self.output is None or self.reason_for_incompletion is not None):
-            raise ValueError("a COMPLETED result has an output and no reason_for_incompletion")
-        if self.status != "COMPLETED" and (self.output is not None or not self.reason_for_incompletion):
-            raise ValueError(f"a {self.status} result has a reason_for_incompletion and no output")
+        output, reason = self.output, self.reason_for_incompletion
+        if self.status == "COMPLETED" and not (isinstance(output, Mapping) and reason is None):
+            raise ValueError("a COMPLETED result has an output, which is a mapping, and no reason_for_incompletion")
+        if self.status != "COMPLETED" and not (output is None and isinstance(reason, str) and reason):
+            raise ValueError(f"a {self.status} result has a reason_for_incompletion, which is a text, and no output")
 
 
 # ---------------------------------------------------------------- attempts and executions
@@ -151,16 +152,24 @@ class AttemptIdentity:
 
     @classmethod
     def of(cls, attempt: Attempt) -> AttemptIdentity:
-        """Read an engine's task object: the one place that knows that some attributes may be missing."""
+        """Read an engine's task object: the one place that knows that some attributes may be missing, and that ids may
+        be numbers.
+        """
         return cls(
-            workflow_instance_id=attempt.workflow_instance_id,
-            task_id=attempt.task_id,
+            workflow_instance_id=str(attempt.workflow_instance_id),
+            task_id=str(attempt.task_id),
             retry_count=attempt.retry_count,
-            **{name: getattr(attempt, name, None) for name in _OPTIONAL_IDENTITY},
+            reference_task_name=_text_of(getattr(attempt, "reference_task_name", None)),
+            task_def_name=_text_of(getattr(attempt, "task_def_name", None)),
+            **{name: getattr(attempt, name, None) for name in _OPTIONAL_NUMBERS},
         )
 
 
-_OPTIONAL_IDENTITY = ("reference_task_name", "task_def_name", "scheduled_time", "poll_count", "seq", "iteration")
+def _text_of(name: object) -> str | None:
+    return None if name is None else str(name)
+
+
+_OPTIONAL_NUMBERS = ("scheduled_time", "poll_count", "seq", "iteration")
 
 
 @dataclass(frozen=True)

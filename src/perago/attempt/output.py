@@ -31,11 +31,16 @@ def build_workspace_task_output(
         raw_result: what the body returned; validated against the task's result model.
 
     Raises:
-        TaskInputError: the task has no workspace, or the input does not validate.
+        TaskInputError: the task has no workspace, the input does not validate, or `published_ref` is blank.
         TaskExecutionError: the result does not validate.
     """
     if not task.has_workspace:
         raise TaskInputError(f"task {task.name!r} has no workspace; use build_workspace_free_task_output")
+    if not _is_commit_id(published_ref):
+        raise TaskInputError(
+            f"task {task.name!r}: published_ref is {published_ref!r}, which is no commit id; give that of the commit "
+            f"that was published"
+        )
     return workspace_output(
         parse_workspace_input(task, input_workspace), published_ref, validate_result(task, raw_result)
     )
@@ -56,6 +61,10 @@ def build_workspace_free_task_output(task: TaskDefinition, raw_result: object) -
 def workspace_output(workspace_input: WorkspaceInput, ref: str, result: JsonObject) -> dict[str, Any]:
     """The output of a workspace task whose result is validated already."""
     return {"workspace": WorkspaceOutput.from_input(workspace_input, ref).model_dump(), "result": dict(result)}
+
+
+def _is_commit_id(ref: object) -> bool:
+    return isinstance(ref, str) and bool(ref.strip())
 
 
 def completed(output: JsonObject) -> RuntimeTaskResult:

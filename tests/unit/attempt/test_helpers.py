@@ -209,6 +209,12 @@ def test_outputs_keep_repository_branch_and_the_spelling_that_came_in():
     assert build_workspace_free_task_output(FREE, {"said": "a"}) == {"result": {"said": "a"}}
 
 
+@pytest.mark.parametrize("ref", ["", " ", None, 5])
+def test_an_output_without_a_published_commit_is_refused(ref):
+    with pytest.raises(TaskInputError, match=rf"published_ref is {ref!r}, which is no commit id"):
+        build_workspace_task_output(WRITE, REF, ref, {"said": "a"})
+
+
 def test_a_result_with_a_field_too_many_is_refused():
     with pytest.raises(TaskExecutionError, match="more"):
         build_workspace_free_task_output(FREE, {"said": "a", "more": 1})

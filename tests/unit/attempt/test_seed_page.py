@@ -49,6 +49,13 @@ def test_the_signature_is_the_published_one():
     assert parameters["failure_reason_max_length"].default == 500
 
 
+def test_an_attempt_whose_ids_are_numbers_completes(world, root):
+    world.attempt.task_id, world.attempt.workflow_instance_id = 7, 4
+    assert world.run(root).status == "COMPLETED"
+    assert root.exists()
+    assert list(root.iterdir()) == []
+
+
 def test_the_page_s_own_example_runs(world, root, tmp_path, monkeypatch):
     (tmp_path / "seed_example_task.py").write_text(
         "from pathlib import Path\n"

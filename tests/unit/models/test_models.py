@@ -63,6 +63,10 @@ def test_a_reference_is_frozen():
         ("FAILED", None, ""),
         ("FAILED_WITH_TERMINAL_ERROR", {}, None),
         ("DONE", {}, None),
+        ("COMPLETED", "text", None),
+        ("COMPLETED", ["row"], None),
+        ("FAILED", None, 5),
+        ("FAILED", None, ValueError("why")),
     ],
 )
 def test_a_result_of_mixed_shape_is_refused(status, output, reason):
@@ -81,6 +85,14 @@ def test_an_identity_is_read_from_any_object_that_has_the_four_attributes():
     bare.scheduled_time, bare.poll_count, bare.reference_task_name = 5, 1, "build"
     identity = AttemptIdentity.of(bare)
     assert (identity.scheduled_time, identity.poll_count, identity.reference_task_name) == (5, 1, "build")
+
+
+def test_ids_that_are_no_texts_are_read_as_their_texts():
+    numbered = SimpleNamespace(status="IN_PROGRESS", workflow_instance_id=4, task_id=7, retry_count=2)
+    numbered.reference_task_name, numbered.task_def_name = 5, None
+    identity = AttemptIdentity.of(numbered)
+    assert (identity.workflow_instance_id, identity.task_id) == ("4", "7")
+    assert (identity.reference_task_name, identity.task_def_name, identity.retry_count) == ("5", None, 2)
 
 
 def test_an_execution_has_every_attribute_of_its_attempt():
