@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -149,6 +150,14 @@ def text_of(exc: BaseException) -> str:
         return mask_text(str(exc))
     except Exception:  # noqa: BLE001 - somebody else's `__str__`
         return ""
+
+
+def traceback_of(exc: BaseException) -> str:
+    """An exception's traceback, masked; of one that Python cannot show, why not."""
+    try:
+        return mask_text("".join(traceback.format_exception(exc)))
+    except Exception as fault:  # noqa: BLE001 - what somebody else's exception holds
+        return f"{type(exc).__name__} has no traceback that can be shown: {text_of(fault)}\n"
 
 
 def mask_text(text: str) -> str:

@@ -18,10 +18,16 @@ DEBUGGED = """
 import os
 from cli_bodies import *
 
+class Crooked(TaskTerminalError, SyntaxError):
+    def __init__(self):
+        self.reason, self.filename, self.lineno, self.text, self.offset = "crooked", "f", 1, "text", "one"
+
 @task(name="debugged", owner_email=OWNER, workspace=WorkspaceSpec())
 def debugged(workspace: Path, params: Params) -> Result:
     if params.kind == "raise":
         raise KeyError("missing")
+    if params.kind == "crooked":
+        raise Crooked
     answer = 41
     if params.kind == "break":
         breakpoint()
@@ -94,8 +100,14 @@ def test_debug_runs_the_body_in_the_commands_own_process(debugged):
 def test_debug_shows_the_traceback_of_a_body(debugged, perago):
     said = perago("run", "debugged", *REPO, "--debug", "--param", "kind=raise")
     assert said.code == 1
-    assert re.search(r'File ".*debugged.py", line 8, in debugged', said.err)
+    assert re.search(r'File ".*debugged.py", line 12, in debugged', said.err)
     assert "error: task debugged failed: KeyError: 'missing'" in said.err
+
+
+def test_debug_keeps_the_outcome_of_a_body_whose_error_has_no_traceback_that_python_can_show(debugged, perago):
+    said = perago("run", "debugged", *REPO, "--debug", "--json", "--param", "kind=crooked")
+    assert (said.code, said.json["status"], said.json["reason"]) == (1, "FAILED_WITH_TERMINAL_ERROR", "crooked")
+    assert "Crooked has no traceback that can be shown" in said.err
 
 
 TELLING = """

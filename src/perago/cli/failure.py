@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -12,7 +11,7 @@ import click
 
 from perago import errors
 from perago.cli.output import note, print_json, printable_lines, result_on_stdout, say
-from perago.redaction import mask_text
+from perago.redaction import mask_text, traceback_of
 
 DONE: Final = 0
 TASK_FAILED: Final = 1
@@ -71,7 +70,7 @@ def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
     if debugging and not isinstance(exc, click.ClickException | click.Abort | KeyboardInterrupt):
-        say(printable_lines(mask_text("".join(traceback.format_exception(exc)))))
+        say(printable_lines(traceback_of(exc)))
     if _wants_json(arguments):
         with result_on_stdout():  # where stdout takes nothing, that may be the very error
             said = {"type": _type_name(exc), "message": message, "exit_code": code}

@@ -7,7 +7,6 @@ import platform
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from perago.errors import PeragoError
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
-from perago.redaction import mask_text
+from perago.redaction import traceback_of
 from perago.repositories import Repository
 from perago.telemetry.sink import Telemetry
 from perago.worker.body_process import BodyProcess
@@ -205,7 +204,7 @@ def sweep_leftovers(job: Job, repository: Repository | None, watch: Watch) -> No
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
     """Print where a failure came from, for those who asked for it."""
     if error is not None and (arguments.debug or wants_traceback()):
-        say(printable_lines(mask_text("".join(traceback.format_exception(error)))))
+        say(printable_lines(traceback_of(error)))
 
 
 def _timeout(job: Job, arguments: RunArguments) -> float | None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
@@ -17,7 +16,7 @@ from types import FrameType
 from perago import errors
 from perago.attempt.output import reason_for_exception
 from perago.errors import PeragoError, TaskExecutionError
-from perago.redaction import mask_json, mask_text, text_of
+from perago.redaction import mask_json, mask_text, traceback_of
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.worker.messages import MAX_TEXT_LENGTH, Failure, Log, Message, Metric, Progress, Result, clean_text, encode
 
@@ -134,11 +133,7 @@ def failure_of(exc: BaseException, terminated: str) -> Failure:
     """What was raised, as it can be sent; `terminated` is the reason where that was SIGTERM."""
     own = next((base for base in type(exc).__mro__ if _is_own(base)), TaskExecutionError)
     reason = terminated if isinstance(exc, Terminated) else reason_for_exception(exc)
-    try:
-        text = "".join(traceback.format_exception(exc))
-    except Exception as fault:  # noqa: BLE001 - the outcome counts, also of an exception that cannot be shown
-        text = f"{type(exc).__name__} has no traceback that can be shown: {text_of(fault)}"
-    return Failure(error=own.__name__, reason=clean_text(reason), traceback=clean_text(mask_text(text)))
+    return Failure(error=own.__name__, reason=clean_text(reason), traceback=clean_text(traceback_of(exc)))
 
 
 def _is_own(cls: type) -> bool:
