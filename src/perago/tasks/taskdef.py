@@ -23,8 +23,8 @@ _WILDCARDS = frozenset("*?[")
 def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     """The task's TaskDef, as JSON values.
 
-    Warns (`UserWarning`) where the response timeout is shorter than the task's publish budget needs, and of guards on
-    paths that the workspace leaves out.
+    Warns (`UserWarning`) where the response timeout is shorter than the task's publish budget needs, or longer than
+    Conductor takes, and of guards on paths that the workspace leaves out.
 
     Raises:
         TaskDefinitionError: a model of the task has no JSON schema of an end; see `schema.model_schema`.
@@ -35,6 +35,7 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     except TaskDefinitionError as exc:
         raise TaskDefinitionError(f"task {task.name!r}: {exc}") from exc
     _warn_of_short_timeout(task)
+    _warn_of_long_timeout(task)
     _warn_of_guards_left_out(task)
     inputs = {"params": params}
     outputs = {"result": result}
@@ -137,6 +138,21 @@ def _warn_of_short_timeout(task: TaskDefinition) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def _warn_of_long_timeout(task: TaskDefinition) -> None:
+    timeout = task.controls.timeout
+    for name, value, longer_name, longer in (
+        ("response_seconds", timeout.response_seconds, "seconds", timeout.seconds),
+        ("seconds", timeout.seconds, "total_seconds", timeout.total_seconds),
+    ):
+        if 0 < longer < value:
+            warnings.warn(
+                f"task {task.name!r}: timeout.{name} ({value}) is longer than timeout.{longer_name} ({longer}), and "
+                f"Conductor refuses that; give {name}, such as {max(longer * 2 // 3, 1)}",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 def _warn_of_guards_left_out(task: TaskDefinition) -> None:

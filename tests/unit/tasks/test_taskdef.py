@@ -257,6 +257,36 @@ def test_a_response_timeout_that_covers_the_budget_does_not(response_seconds):
 
 
 @pytest.mark.parametrize(
+    ("timeout", "said"),
+    [
+        ({"seconds": 30}, r"response_seconds \(600\) is longer than timeout.seconds \(30\), .*, such as 20$"),
+        ({"seconds": 1, "response_seconds": 2}, r"\(2\) is longer than timeout.seconds \(1\), .*, such as 1$"),
+        ({"seconds": 900, "total_seconds": 899}, r"seconds \(900\) is longer than timeout.total_seconds \(899\), "),
+    ],
+)
+def test_a_timeout_that_conductor_refuses_warns(timeout, said):
+    controls = TaskControls(timeout=TimeoutPolicy(**timeout))
+    with pytest.warns(UserWarning, match=said) as caught:
+        build_taskdef(declare(controls=controls))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize(
+    "timeout",
+    [
+        {"seconds": 600},
+        {"total_seconds": 1},
+        {"seconds": 30, "response_seconds": 0},
+        {"seconds": 600, "total_seconds": 600},
+    ],
+)
+def test_a_timeout_that_conductor_takes_does_not(timeout):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_taskdef(declare(controls=TaskControls(timeout=TimeoutPolicy(**timeout))))
+
+
+@pytest.mark.parametrize(
     ("guards", "said"),
     [
         ({"pre": [require_file("other/x.csv")]}, r"pre guard require_file\('other/x.csv'\) .* never fetched"),
