@@ -36,6 +36,8 @@ class Kind(enum.StrEnum):
     MISSING_LARGE_FILE = "missing_large_file"
     DAMAGED_LARGE_FILE = "damaged_large_file"
     DAMAGED_OBJECT = "damaged_object"
+    DAMAGED_BRANCH = "damaged_branch"
+    DAMAGED_REFERENCE = "damaged_reference"
     UNREADABLE_STAMP = "unreadable_stamp"
     STAMP_THAT_DOES_NOT_COUNT = "stamp_that_does_not_count"
 

@@ -1,7 +1,10 @@
 """Large files that nothing names, and what is named and missing or damaged."""
 
 import hashlib
+import re
+import subprocess
 
+import pytest
 from doctor_support import OF_ANY_AGE, make_old
 
 from perago.stores.git.lfs import LfsStore, Pointer
@@ -142,3 +145,43 @@ def test_a_message_that_speaks_of_a_trailer_carries_no_stamp(project):
     commit = project.git("commit-tree", tree, "-p", head, "-m", "why\n\nPerago-Task: is a trailer")
     project.git("update-ref", "refs/heads/main", commit)
     assert project.doctor(*OF_ANY_AGE).findings == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 41, b"0" * 40 + b"\n", b"garbage\n"])
+def test_a_branch_whose_file_is_damaged_is_found_and_put_back_by_the_command_that_is_shown(project, content):
+    head = project.git("rev-parse", "main")
+    make_old(object_path(project, FIRST))
+    (project.repository / "refs/heads/main").write_bytes(content)
+    looked = project.doctor("--fix")
+    found = looked.only("damaged_branch")
+    assert (looked.code, found["what"], found["fixable"]) == (1, "main", False)
+    assert f"last commit is {head}, as {project.repository}/logs/refs/heads/main has it" in found["why"]
+    subprocess.run(re.findall("`(.*?)`", found["why"])[-1], shell=True, check=True, timeout=60)
+    assert project.git("rev-parse", "main") == head
+    assert project.doctor().findings == []
+
+
+def test_a_damaged_branch_without_a_log_is_looked_for_among_what_nothing_names(project):
+    head = project.git("rev-parse", "main")
+    make_old(object_path(project, FIRST))
+    (project.repository / "logs/refs/heads/main").unlink()
+    (project.repository / "logs/HEAD").unlink()
+    (project.repository / "refs/heads/main").write_bytes(b"")
+    looked = project.doctor("--fix")
+    shown, put_back = re.findall("`(.*?)`", looked.only("damaged_branch")["why"])
+    assert project.large_files() == {object_path(project, FIRST)}  # it may be of that branch
+    lost = subprocess.run(shown, shell=True, check=False, timeout=60, capture_output=True, text=True)
+    assert f"dangling commit {head}" in lost.stdout
+    subprocess.run(put_back.replace("COMMIT", head), shell=True, check=True, timeout=60)
+    assert project.doctor().findings == []
+
+
+def test_a_damaged_head_is_found_and_put_back_by_the_command_that_is_shown(project):
+    (project.repository / "HEAD").write_bytes(b"")
+    looked = project.doctor("--fix")
+    found = looked.only("damaged_reference")
+    assert (looked.code, looked.kinds, found["what"]) == (1, ["damaged_reference"], "HEAD")
+    (command,) = re.findall("`(.*?)`", found["why"])
+    subprocess.run(command, shell=True, check=True, timeout=60)
+    assert project.git("symbolic-ref", "HEAD") == "refs/heads/main"
+    assert project.doctor().findings == []

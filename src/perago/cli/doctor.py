@@ -50,9 +50,9 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
       perago doctor --repo data.git --fix
 
     Left over can be: attempt directories, runs without an end, staged commits, locks, temporary files (also of the
-    host's object cache), large files that nothing names. Missing or damaged: large files, git's objects, stamps,
-    results that a worker kept; these only a person can mend; and with --deep cached objects. What belongs to a living
-    process is never touched.
+    host's object cache), large files that nothing names. Missing or damaged: large files, git's objects and
+    references, stamps, results that a worker kept; these only a person can mend; and with --deep cached objects. What
+    belongs to a living process is never touched.
 
     Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look, and has
     mended nothing.

@@ -14,6 +14,7 @@ import pygit2
 
 from perago.errors import PeragoError
 from perago.findings import Finding, Kind
+from perago.stores.git.examine.damaged_references import damaged_references
 from perago.stores.git.examine.stamp_check import stamp_findings
 from perago.stores.git.lfs import POINTER_LIMIT, Pointer, parse_pointer
 from perago.stores.git.objects import Leaf, ObjectReader
@@ -44,7 +45,7 @@ class Reachable:
     Attributes:
         named: sha256 of every large file that anything names: references, staged commits, reflogs.
         large: those that a branch or tag names, by sha256.
-        findings: damaged objects, and stamps.
+        findings: damaged references and objects, and stamps.
         is_whole: everything could be read; if not, `named` may lack some.
     """
 
@@ -61,6 +62,8 @@ def mark(repository: Repository) -> Reachable:
         StoreError, WorkspaceStorageError: the references cannot be read.
     """
     marking = _Marking(repository)
+    marking.found.findings.extend(damaged_references(repository.path))
+    marking.found.is_whole = not marking.found.findings
     published: list[str] = []
     others = _in_reflogs(repository.path)
     with translated("reading the references", repository.path):
