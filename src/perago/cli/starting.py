@@ -24,7 +24,7 @@ from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.redaction import mask_text
 from perago.settings import RuntimeConfig, load_runtime_config
-from perago.telemetry.json_lines import JsonLinesFile, JsonLinesFormatter
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
 from perago.worker.configuration import (
     LOG_LEVELS,
     MakeExecutor,
@@ -72,7 +72,7 @@ def run_worker(arguments: StartArguments) -> int:
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))
-        stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
+        log_path = stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
         telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
         engine = stack.enter_context(_reached_engine(config))
         repository = None if arguments.repo is None else _opened(arguments.repo)
@@ -96,10 +96,12 @@ def run_worker(arguments: StartArguments) -> int:
         except BaseException:
             supervisor.close()
             raise
+        supervisor.journal.tell(logging.INFO, f"the whole log is in {log_path}")
         force_kill_after = config.shutdown_force_kill_after
         is_whole = serve_until_stopped(
             supervisor, signals, None if force_kill_after is None else force_kill_after.total_seconds()
         )
+        supervisor.journal.tell(logging.INFO, "ended" if is_whole else "ended, and not all was through")
         if not is_whole:
             _end_at_once(INTERRUPTED)
     if config.execution_mode == "thread":
@@ -202,8 +204,9 @@ def _pace() -> Pace:
 
 
 @contextmanager
-def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterator[None]:
-    """The worker's log as JSON lines in a file; and on stdout, or else what a person should see at once on stderr."""
+def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterator[Path]:
+    """The worker's log as JSON lines in a file, whose path this gives; and on stdout, or else what a person should see
+    at once on stderr."""
     try:
         file = JsonLinesFile(
             config.log_root,
@@ -227,7 +230,7 @@ def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterato
         for logger, handler in ((LOGGER, file), (LOGGER, console), (logging.getLogger(), _Rest(file))):
             stack.callback(logger.removeHandler, handler)
             logger.addHandler(handler)
-        yield
+        yield file.path
 
 
 class _Rest(logging.Handler):
@@ -274,13 +277,24 @@ class _ConsoleFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is of logging
+        return f"{record.asctime} {record.levelname} {_whose(record)}{record.message}"
+
     def format(self, record: logging.LogRecord) -> str:
         return printable_lines(mask_text(super().format(record)))
 
 
+def _whose(record: logging.LogRecord) -> str:
+    """Which task a line is of, where it is of one: several run at a time."""
+    fields = getattr(record, FIELDS_ATTRIBUTE, {})
+    ids = [f"{name} {fields[key]}" for name, key in (("workflow", "workflow"), ("task", "task_id")) if key in fields]
+    task = fields.get("task", "")
+    return f"{task} ({', '.join(ids)}): " if task and ids else ""
+
+
 def _is_for_people(record: logging.LogRecord) -> bool:
     """Warnings, and what is not of a single attempt: of those there can be hundreds a second."""
-    fields = getattr(record, "perago_fields", {})
+    fields = getattr(record, FIELDS_ATTRIBUTE, {})
     return record.levelno >= logging.WARNING or "execution" not in fields
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from types import SimpleNamespace
 
 from perago.cli.starting import _logging
+from perago.worker.journal import write
 from perago.worker.loops import Loop
 
 
-def test_neither_stderr_nor_the_file_holds_a_secret(tmp_path, capsys):
-    config = SimpleNamespace(
+def config_of(tmp_path):
+    return SimpleNamespace(
         log_root=tmp_path, log_file_max_size=10**6, log_retention=SimpleNamespace(total_seconds=lambda: 3600.0)
     )
+
+
+def test_neither_stderr_nor_the_file_holds_a_secret(tmp_path, capsys):
     failed = threading.Event()
 
     def work():
@@ -21,7 +26,7 @@ def test_neither_stderr_nor_the_file_holds_a_secret(tmp_path, capsys):
             failed.set()
             raise ValueError("no answer from https://me:hunter2@host/?token=hunter3\x1b[2J")
 
-    with _logging(config, "worker-1", as_json=False):
+    with _logging(config_of(tmp_path), "worker-1", as_json=False):
         loop = Loop("housekeeping", work)
         loop.start()
         assert failed.wait(10)
@@ -33,3 +38,16 @@ def test_neither_stderr_nor_the_file_holds_a_secret(tmp_path, capsys):
         assert "hunter" not in text
     assert "ERROR housekeeping failed" in told
     assert "\x1b" not in told
+
+
+def test_a_line_for_people_says_which_task_it_is_of(tmp_path, capsys):
+    fields = {"workflow": "w-1", "task": "clean_orders", "task_id": "t-1", "execution": "e", "phase": "publish"}
+    with _logging(config_of(tmp_path), "worker-1", as_json=False) as path:
+        write(logging.WARNING, "FAILED after 0.112 s: branch 'main' has moved", fields)
+        write(logging.INFO, "worker-1 runs clean_orders", {})
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith(
+        " WARNING clean_orders (workflow w-1, task t-1): FAILED after 0.112 s: branch 'main' has moved"
+    )
+    assert second.endswith(" INFO worker-1 runs clean_orders")
+    assert json.loads(path.read_text().splitlines()[0])["message"] == "FAILED after 0.112 s: branch 'main' has moved"
