@@ -135,6 +135,21 @@ def test_what_is_excluded_is_left_out_and_stays_as_it_is_on_the_branch(project, 
     assert project.show("kept.tmp") == "on the branch"
 
 
+def test_an_exclude_that_matches_nothing_is_told_and_one_that_matches_is_not(project, perago):
+    project.write({"a.txt": "a", "raw/orders.csv": "1", "tmp/x/y": "2"})
+    patterns = ("*.csv", "nope/*", "tmp", "raw/*.txt", "**/*.csv")
+    said = perago(
+        "import", "source", "--repo", "data.git", *(word for pattern in patterns for word in ("--exclude", pattern))
+    )
+    assert said.code == 0
+    assert [line for line in said.err.splitlines() if line.startswith("warning: ")] == [
+        "warning: no file matches --exclude '*.csv'; '**/*.csv' matches in directories, too",
+        "warning: no file matches --exclude 'nope/*'",
+        "warning: no file matches --exclude 'raw/*.txt'",
+    ]
+    assert project.git("ls-tree", "-r", "--name-only", "main") == "a.txt"
+
+
 def test_an_export_of_what_cannot_be_laid_out_advises_what_an_export_can_do(project, perago):
     project.write(FILES)
     perago("import", "source", "--repo", "data.git")
@@ -197,7 +212,8 @@ def test_an_export_takes_the_beginning_of_a_commit_id_and_a_prefix(project, pera
     ("arguments", "said"),
     [
         (("out", "--ref", "ffffffff"), "there is no commit 'ffffffff'"),
-        (("out", "--ref", "f"), "'f'"),
+        (("out", "--ref", "f"), "'f' is too short; give at least 4 digits"),
+        (("out", "--ref", "707"), "'707' is too short; give at least 4 digits"),
         (("out", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Make it"),
         (("out", "--branch", "main", "--ref", "x"), "give --branch or --ref, not both"),
         (("out", "--prefix", "nope"), "nope"),

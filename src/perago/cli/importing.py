@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import nothing_begun
-from perago.cli.output import count_text, json_option, print_json, result_on_stdout, size_text
+from perago.cli.output import count_text, json_option, note, print_json, result_on_stdout, size_text
 from perago.cli.repository import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def command(
     if not files:
         unless = " that is not excluded" if exclude else ""
         raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
+    for pattern in _unmatched(source, spec.exclude):
+        deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
+        note(f"warning: no file matches --exclude '{pattern}'{deeper}")
     address.check_names((spec.root + path for path in files), prefix=spec.root)
     message = message or f"Import {source.name}"
     with ExitStack() as stack:
@@ -89,6 +93,20 @@ def command(
             print_json(said)
         else:
             click.echo(_line(said))
+
+
+def _unmatched(source: Path, patterns: Sequence[str]) -> Sequence[str]:
+    """The patterns that leave nothing out: whoever gives one means something."""
+    from perago.workspace.patterns import Selection
+
+    left = {pattern: Selection(exclude=[pattern]) for pattern in patterns}
+    for directory, directories, names in os.walk(source) if left else ():
+        root = Path(directory).relative_to(source)
+        for path in [(root / name).as_posix() for name in (*directories, *names)]:
+            left = {pattern: selection for pattern, selection in left.items() if not selection.excludes(path)}
+        if not left:
+            break
+    return list(left)
 
 
 def _line(said: Mapping[str, Any]) -> str:
