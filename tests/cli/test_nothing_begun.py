@@ -77,7 +77,7 @@ def test_a_conductor_that_fails_is_no_failure_of_a_task(project, perago, monkeyp
 
 def test_an_export_to_where_no_directory_can_be_made_has_not_begun(repository, perago):
     (repository.path / "file").write_text("in the way")
-    for target in ("file/out", "/proc/nowhere/out"):
+    for target in ("file/out", "/proc/nowhere/out", "/proc/tty/ldisc"):  # the last is there, and empty
         said = perago("export", target, "--repo", "data.git")
         assert (said.code, "Give another directory" in said.err) == (2, True), said.err
 

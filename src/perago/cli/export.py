@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import click
 
@@ -37,8 +38,22 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
             repository = stack.enter_context(address.open(display))
             commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
             stack.enter_context(empty_directory(directory))
+            _expect_writable(directory)
         files = repository.export(commit, spec.prefix, directory)
     if as_json:
         print_json({"commit": commit, "files": files, "directory": str(directory)})
     else:
         click.echo(f"Exported {count_text(files, 'file')} of commit {commit} to {directory}")
+
+
+def _expect_writable(directory: Path) -> None:
+    """Find out before anything is fetched.
+
+    Raises:
+        UsageError: no file can be made in it.
+    """
+    try:
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as exc:
+        raise click.UsageError(f"{directory} cannot be written: {exc.strerror}. Give another directory") from None
