@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pygit2
 
 from perago.errors import RefNotFoundError
 from perago.stores.git.repository import GIT_FAULTS, Repository
+
+_TOO_SHORT = re.compile("[0-9a-f]{1,3}")
+"""The beginning of an id that is none to git, however few objects there are."""
 
 
 def resolve(repository: Repository, ref: str) -> str:
@@ -21,9 +25,12 @@ def resolve(repository: Repository, ref: str) -> str:
     try:
         return str(handle.revparse_single(ref).peel(pygit2.Commit).id)
     except GIT_FAULTS as exc:
-        fault = "more than one object may be meant by" if "ambiguous" in str(exc) else "there is no commit"
+        fault = f"there is no commit {ref!r}"
+        if _TOO_SHORT.fullmatch(ref):
+            fault = f"{ref!r} is too short; give at least 4 digits"
+        elif "ambiguous" in str(exc):
+            fault = f"more than one object may be meant by {ref!r}"
         listing = shlex.join(["perago", "log", "--repo", str(repository.path), "--branch", "BRANCH"])
         raise RefNotFoundError(
-            f"in repository {repository.path} {fault} {ref!r}. Give a commit id, a branch or a tag; "
-            f"`{listing}` lists commits"
+            f"in repository {repository.path} {fault}. Give a commit id, a branch or a tag; `{listing}` lists commits"
         ) from None
