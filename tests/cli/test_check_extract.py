@@ -91,6 +91,18 @@ def test_check_tells_of_settings_that_are_wrong(module, perago, project):
     assert said.out == ""
 
 
+def test_check_makes_no_directory_and_tells_where_none_can_be_made(module, perago, project, monkeypatch):
+    module("check_roots", TASK, BUILD.format(name="build", more=""))
+    monkeypatch.setenv("PERAGO_LOG_ROOT", str(project.path / "new/logs"))
+    assert perago("check", "check_roots").code == 0
+    assert not project.workspace_root.exists()
+    assert not (project.path / "new").exists()
+    (project.path / "new").write_text("in the way")
+    said = perago("check", "check_roots")
+    assert said.code == 2
+    assert f"PERAGO_LOG_ROOT is {project.path}/new/logs, which cannot be written" in said.err
+
+
 def test_check_shows_servers_without_their_secrets(module, perago, project):
     module("check_servers", TASK, BUILD.format(name="build", more=""))
     (project.path / ".env").write_text(

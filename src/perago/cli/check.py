@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
@@ -38,7 +39,8 @@ def command(module: str, server: bool, as_json: bool) -> int:
     from perago.settings import load_runtime_config
 
     tasks = load_named_tasks(module)
-    config = load_runtime_config(module)
+    config = load_runtime_config(module, probe_roots=False)
+    _expect_writable(config)
     compared = _compare(config, tasks) if server else []
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
     warned = {task.target: _warnings_of(task) for task in tasks}
@@ -58,6 +60,22 @@ def command(module: str, server: bool, as_json: bool) -> int:
         note(f"warning: {text}")
     _tell_compared(compared, module)
     return code
+
+
+def _expect_writable(config: RuntimeConfig) -> None:
+    """See that a worker could make its directories and their files; nothing is made.
+
+    Raises:
+        RuntimeConfigError
+    """
+    from perago.errors import RuntimeConfigError
+
+    for name, root in (("PERAGO_WORKSPACE_ROOT", config.workspace_root), ("PERAGO_LOG_ROOT", config.log_root)):
+        there = next(path for path in (root, *root.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise RuntimeConfigError(
+                f"{name} is {root}, which cannot be written. Give a directory that this user may make files in"
+            )
 
 
 def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compared]:
