@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from perago import errors
 from perago.cli.app import _COMMANDS
 from perago.cli.failure import exit_code_of, report_failure
+from perago.engines.local.summary import KILLED, RUNNING, UNREADABLE
 
 HEAVY = {"pydantic", "pydantic_settings", "pygit2", "rich", "structlog", "psutil", "asyncio"}
 
@@ -29,6 +31,13 @@ def test_each_command_says_what_it_does_and_knows_json(perago, name):
     said = perago(name, "--help")
     assert said.code == 0
     assert "--json" in said.out
+
+
+def test_the_help_of_runs_names_every_status_that_it_shows(perago):
+    ends = {"COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR", "CANCELED"}
+    statuses = ends | {KILLED, UNREADABLE, RUNNING}
+    said = perago("runs", "--help").out
+    assert {status for status in statuses if not re.search(rf"\b{status}\b", said)} == set()
 
 
 def test_help_loads_nothing_heavy(project):
@@ -73,6 +82,7 @@ def test_the_module_is_the_program(project):
     [
         ((), "Usage: perago"),
         (("imprt",), "error: no such command 'imprt'. Did you mean 'import'?"),
+        (("start", "cli_bodies", "--domain", " "), "error: Invalid value for '--domain': it is empty; leave the"),
         (("zzz",), "error: no such command 'zzz'. There are run, runs, start"),
         (("log",), "error: Missing option '--repo'."),
         (("log", "--repo", "x", "--nonsense"), "error: No such option"),

@@ -36,7 +36,11 @@ _SHORT = 12
 )
 @json_option
 def command(repo: str | None, limit: int, as_json: bool) -> None:
-    """List recorded runs: running, COMPLETED, FAILED, CANCELED or killed, from which input to which output."""
+    """List recorded runs, from which input to which output, and how they ended.
+
+    That is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (no other try can help) or CANCELED; killed ended without
+    saying so, running is under way, and of an unreadable one the record is damaged.
+    """
     with nothing_begun():
         shown = list(itertools.islice(_summaries(repo), limit + 1))
     if as_json:

@@ -5,6 +5,17 @@ from __future__ import annotations
 import click
 
 
+def _not_blank(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuse what a shell's unset variable leaves: nobody's tasks have a domain without a name.
+
+    Raises:
+        BadParameter
+    """
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty; leave the option out for the tasks without a domain")
+    return value
+
+
 @click.command()
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option(
@@ -15,7 +26,7 @@ import click
     type=click.Choice(["process", "thread"]),
     help="Where bodies run.  [default: PERAGO_EXECUTION_MODE, or process]",
 )
-@click.option("--domain", metavar="NAME", help="Take tasks of this domain only.")
+@click.option("--domain", metavar="NAME", callback=_not_blank, help="Take tasks of this domain only.")
 @click.option("--repo", metavar="PATH", help="Work on a bare git repository, instead of the lakeFS server.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole log on stdout, an object a line.")
 def command(

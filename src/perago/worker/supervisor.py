@@ -233,7 +233,8 @@ class Supervisor:
             self._first_answer.set()
         self._telemetry.count(instruments.EXECUTOR_DEATHS)
         text = f"slot {slot.number} gets another executor: {reason}"
-        self.journal.tell(logging.WARNING, text, deaths=slot.deaths)
+        level = logging.WARNING if self._start_error is None else logging.DEBUG  # that ends the start, and is told so
+        self.journal.tell(level, text, deaths=slot.deaths)
         self._changed = True
 
     def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome, *, takes_next: bool) -> Job | None:
