@@ -24,7 +24,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result
 from perago.testing.engine import MemoryEngine
-from perago.testing.given import Files, Params, commit_given, definition_of, directory_for
+from perago.testing.given import Files, Params, commit_given, definition_of, directory_for, expect_params
 from perago.testing.store import MemoryStore
 
 R = TypeVar("R", bound=BaseModel)
@@ -133,6 +133,8 @@ def run_body(
     definition = definition_of(task)
     rehearsal = _Rehearsal(definition, context or TaskContext.for_test(definition.name), metrics)
     given = {} if params is None else params
+    if workspace is None and definition.workspace is not None:
+        expect_params(given, definition)
     changes = Changes()
     if definition.workspace is not None:
         spec = definition.workspace

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from perago.errors import TaskInputError
+from perago.errors import TaskInputError, WorkspaceContentError
 from perago.names import check_object_names
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.testing.commits import Blob, Tree
@@ -41,6 +41,20 @@ def definition_of(task: TaskDefinition | Callable[..., object]) -> TaskDefinitio
     return definition
 
 
+def expect_params(params: object, task: TaskDefinition) -> None:
+    """Refuse files in the place of params: most tasks would ignore them, and fail for want of files.
+
+    Raises:
+        TaskInputError
+    """
+    fields = task.params_model.model_fields.items()
+    known = {name for name, _ in fields} | {str(field.validation_alias) for _, field in fields}
+    names = list(params) if isinstance(params, Mapping) else []
+    are_files = bool(names) and all("." in str(name) or "/" in str(name) for name in names) and known.isdisjoint(names)
+    if are_files or isinstance(params, str | os.PathLike):
+        raise TaskInputError(f"task {task.name!r} gets files in the place of its params; give them as workspace=")
+
+
 def read_given(files: Files) -> Tree:
     """The files by their POSIX paths.
 
@@ -53,6 +67,8 @@ def read_given(files: Files) -> Tree:
     if not isinstance(files, str | os.PathLike):
         raise TaskInputError(f"the files of a test are of type {type(files).__name__}; give {_WANTED}")
     directory = Path(files)
+    if not directory.is_dir():
+        raise WorkspaceContentError(f"there is no directory {str(directory)!r}; give the files of a test as {_WANTED}")
     return {path: read_file(directory, path) for path in scan(directory, Selection((), ())).files}
 
 

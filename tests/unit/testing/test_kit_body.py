@@ -8,6 +8,7 @@ from typing import Any
 import kit_tasks as tasks
 import pytest
 from kit_tasks import Params, Result
+from pydantic import BaseModel, Field
 
 from perago import (
     MetricRecorder,
@@ -18,6 +19,8 @@ from perago import (
     TaskExecutionError,
     TaskFailed,
     TaskInputError,
+    WorkspaceSpec,
+    task,
 )
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.testing import MemoryWorkflow, Metric, Progress, run_body
@@ -45,8 +48,26 @@ def test_a_directory_is_copied_and_stays_as_it_was(tmp_path: Path) -> None:
 def test_a_directory_may_be_named_by_a_text(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("hi")
     assert run_body(tasks.copy, None, str(tmp_path)).files == {"in.txt": b"hi", "out.txt": b"hi"}
-    with pytest.raises(WorkspaceContentError, match="nowhere"):
+    with pytest.raises(WorkspaceContentError, match=r"^there is no directory '.*/nowhere'; give"):
         run_body(tasks.copy, None, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("files", [{"in.txt": "hi"}, {"raw/in": b"x", "a.b": "c"}, Path("files"), "files"])
+def test_files_in_the_place_of_params_are_refused(files: Any) -> None:
+    with pytest.raises(TaskInputError, match=r"files in the place of its params; give them as workspace="):
+        run_body(tasks.copy, files)
+
+
+def test_params_whose_names_look_like_paths_are_params(tmp_path: Path) -> None:
+    class Dotted(BaseModel):
+        suffix: str = Field(alias="out.suffix")
+
+    def fn(workspace: Path, params: Dotted) -> Result:
+        return Result(text=params.suffix)
+
+    fn.__annotations__ = {"workspace": Path, "params": Dotted, "return": Result}
+    declared = task(name="dotted", owner_email="t@example.org", workspace=WorkspaceSpec())(fn)
+    assert run_body(declared, {"out.suffix": "!"}).result == Result(text="!")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +102,7 @@ def test_what_the_patterns_leave_out_is_not_laid_out() -> None:
 
 
 def test_a_directory_that_is_not_there_or_holds_a_link_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WorkspaceContentError, match="no longer there"):
+    with pytest.raises(WorkspaceContentError, match="there is no directory"):
         run_body(tasks.look, None, tmp_path / "nowhere")
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(WorkspaceContentError, match="link"):
