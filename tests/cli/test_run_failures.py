@@ -71,6 +71,12 @@ def test_an_error_of_the_bodys_own_names_its_place_and_with_a_variable_its_trace
     assert "failed: KeyError: 'missing' (at " in said.err
     assert "broken_body.py:5 in broken)" in said.err
     assert "Traceback" not in said.err
+    assert said.err.count("broken_body.py") == 1
+    assert "broken_body.py:5 in broken)" in perago("runs", "--repo", "data.git").out
+    for options in ((), ("--dry-run",)):
+        reason = perago("run", "broken_body", *REPO, "--json", *options).json["reason"]
+        assert reason.startswith("KeyError: 'missing' (at ")
+        assert reason.endswith("broken_body.py:5 in broken)")
     monkeypatch.setenv("PERAGO_TRACEBACK", "1")
     assert "Traceback" in perago("run", "broken_body", *REPO).err
 

@@ -11,7 +11,7 @@ from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
 from perago.cli.job import Job
 from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
-from perago.cli.watch import Watch, place_in_body
+from perago.cli.watch import Watch
 from perago.engines.local import LocalRun
 from perago.errors import StoreError
 from perago.models import RuntimeTaskResult
@@ -37,7 +37,6 @@ class Outcome:
     replaced: tuple[str, ...] = ()
     counts: dict[str, int]
     kept: str | None = None
-    place: str | None = None
 
     @classmethod
     def of(cls, job: Job, run: LocalRun, result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> Outcome:
@@ -57,7 +56,6 @@ class Outcome:
             replaced=replaced,
             counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
             kept=watch.kept,
-            place=place_in_body(watch.error),
         )
 
     def print(self, arguments: RunArguments) -> None:
@@ -118,9 +116,8 @@ class Outcome:
 
     def _tell_failure(self, arguments: RunArguments) -> None:
         word = "was cancelled" if self.exit_code == INTERRUPTED else "failed"
-        place = f" (at {self.place})" if self.place else ""
         reason = reason_within(self.task_name, self.result.reason_for_incompletion)
-        note(f"error: task {self.task_name} {word}: {reason}{place}")
+        note(f"error: task {self.task_name} {word}: {reason}")
         if self.kept is not None:
             note(f"Its workspace was kept: {self.kept}")
         tries = f" after {self.tries} tries" if self.tries > 1 else ""

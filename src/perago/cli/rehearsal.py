@@ -24,7 +24,7 @@ from perago.cli.log_lines import log_lines_on
 from perago.cli.output import note, print_json, printable, reason_within, say, size_text
 from perago.cli.progress import describe_counts, open_display
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.watch import Watch, place_in_body
+from perago.cli.watch import Watch, with_place
 from perago.json_text import JsonObject
 from perago.models import Changes
 from perago.ports import SystemClock
@@ -133,14 +133,14 @@ def _line(kind: str, path: str, before: int | None, after: int | None) -> str:
 
 def _tell_failure(exc: BaseException, watch: Watch, job: Job, arguments: RunArguments, *, cancelled: bool) -> int:
     code = INTERRUPTED if cancelled else TASK_FAILED
-    reason = result_for_exception(exc, max_length=job.config.failure_reason_max_length).reason_for_incompletion
+    result = result_for_exception(exc, max_length=job.config.failure_reason_max_length)
+    reason = with_place(result.reason_for_incompletion, exc)
     show_traceback(exc, arguments)
     if arguments.as_json:
         print_json({"dry_run": True, "exit_code": code, "reason": reason, "kept": watch.kept})
-    place = place_in_body(exc)
     word = "was cancelled" if cancelled else "failed"
     told = reason_within(job.task.name, reason)
-    note(f"error: task {job.task.name} {word}: {told}{f' (at {place})' if place else ''}")
+    note(f"error: task {job.task.name} {word}: {told}")
     if watch.kept is not None:
         note(f"Its workspace was kept: {watch.kept}")
     return code

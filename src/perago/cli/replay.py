@@ -23,7 +23,7 @@ from perago.cli.rehearsal import rehearse
 from perago.cli.repository import parse_address
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.state import local_engine
-from perago.cli.watch import Watch, place_in_body
+from perago.cli.watch import Watch, with_place
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
@@ -104,11 +104,11 @@ def _replay_free(job: Job, arguments: RunArguments) -> int:
         note("Replayed; nothing was reported.")
         return DONE
     code = INTERRUPTED if cancelled.is_set() else TASK_FAILED
+    reason = with_place(result.reason_for_incompletion, watch.error)
     if arguments.as_json:
-        print_json({"dry_run": True, "exit_code": code, "reason": result.reason_for_incompletion})
-    place = place_in_body(watch.error)
+        print_json({"dry_run": True, "exit_code": code, "reason": reason})
     word = "was cancelled" if cancelled.is_set() else "failed"
-    note(f"error: task {job.task.name} {word}: {result.reason_for_incompletion}{f' (at {place})' if place else ''}")
+    note(f"error: task {job.task.name} {word}: {reason}")
     return code
 
 

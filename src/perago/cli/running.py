@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
@@ -27,7 +27,7 @@ from perago.cli.output import printable_lines, reason_within, say, stdout_to_std
 from perago.cli.params import learn_secrets
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
-from perago.cli.watch import Watch
+from perago.cli.watch import Watch, with_place
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError
 from perago.json_text import JsonObject
@@ -92,6 +92,8 @@ class _Tries:
         while True:
             with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
                 result = self._try_once(observer)
+                reason = with_place(result.reason_for_incompletion, self.watch.error)
+                result = replace(result, reason_for_incompletion=reason)
                 is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
                 observer.settle(result, cancelled=is_cancelled)
                 if is_cancelled:

@@ -101,3 +101,9 @@ def place_in_body(error: BaseException | None) -> str | None:
     # Not where a library gave up, but where the body called it. A task that is installed is a library itself.
     frames = [match for match in frames if not match["file"].startswith(_LIBRARIES)] or frames
     return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None
+
+
+def with_place(reason: str | None, error: BaseException | None) -> str | None:
+    """A reason with the place in the body that an error came from, where it is known."""
+    place = place_in_body(error)
+    return reason if reason is None or place is None else f"{reason} (at {place})"
