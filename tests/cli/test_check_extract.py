@@ -91,6 +91,34 @@ def test_check_tells_of_settings_that_are_wrong(module, perago, project):
     assert said.out == ""
 
 
+def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perago):
+    fields = (
+        "share: float = Field(0.5, gt=0, le=1)\n    on: bool = True\n    last: int | None = None\n"
+        "    rows: int = Field(ge=1)\n    user: str = 'ada'\n    password: int = 12345\n    many: list[int] = []"
+    )
+    module(
+        "check_fields",
+        TASK.replace("rows: int", fields, 1).replace("SecretStr\n", "SecretStr, Field\n"),
+        BUILD.format(name="b", more=""),
+    )
+    assert perago("check", "check_fields", "--json").json["tasks"][0]["params"] == [
+        "share: float (default 0.5, > 0, <= 1)",
+        "on: bool (default true)",
+        "last: int | None (default null)",
+        "rows: int (>= 1)",
+        "user: str (optional)",
+        "password: int (optional)",
+        "many: list[int] (optional)",
+        "token: SecretStr (optional)",
+    ]
+
+
+def test_check_says_what_the_workers_of_a_module_are_like(module, perago):
+    module("check_workers", TASK, BUILD.format(name="build", more=""))
+    said = perago("check", "check_workers").out.splitlines()
+    assert "  workers      ids begin with checkworkers; bodies run in processes of their own" in said
+
+
 def test_check_makes_no_directory_and_tells_where_none_can_be_made(module, perago, project, monkeypatch):
     module("check_roots", TASK, BUILD.format(name="build", more=""))
     monkeypatch.setenv("PERAGO_LOG_ROOT", str(project.path / "new/logs"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import click
 from perago.cli.failure import DONE, USAGE, nothing_begun
 from perago.cli.loading import load_named_tasks, module_argument
 from perago.cli.output import json_option, note, print_json, size_text
-from perago.redaction import mask_urls
+from perago.redaction import mask_json, mask_urls
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
     from perago.cli.conductor import Compared
     from perago.settings import RuntimeConfig
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
 
 _LABEL_WIDTH = 13
+_BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 @click.command()
@@ -118,7 +121,8 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
     return {
         "workspaces": str(config.workspace_root),
         "logs": f"{config.log_root}, {size_text(config.log_file_max_size)} a file, for {days:g} days",
-        "workers": f"{config.worker_id_prefix}, {config.execution_mode}",
+        "workers": f"ids begin with {config.worker_id_prefix}; bodies run in "
+        f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
         "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
         "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
     }
@@ -142,12 +146,19 @@ def _signature(task: TaskDefinition) -> str:
 
 
 def _fields(model: type[BaseModel]) -> list[str]:
-    """Names and types; no defaults, one of which may be a secret."""
+    """Names and types, with the bounds of numbers and those defaults that can be no secret."""
     fields = model.__pydantic_fields__.items()
-    return [
-        f"{name}: {_type_name(field.annotation)}{'' if field.is_required() else ' (optional)'}"
-        for name, field in fields
-    ] or ["(no fields)"]
+    return [f"{name}: {_type_name(field.annotation)}{_about(name, field)}" for name, field in fields] or ["(no fields)"]
+
+
+def _about(name: str, field: FieldInfo) -> str:
+    default = field.default
+    is_plain = isinstance(default, bool | int | float | None) and mask_json({name: default}) == {name: default}
+    told = [] if field.is_required() else [f"default {json.dumps(default)}" if is_plain else "optional"]
+    told += [
+        f"{sign} {getattr(item, kind)}" for item in field.metadata for kind, sign in _BOUNDS if hasattr(item, kind)
+    ]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _type_name(annotation: object) -> str:
