@@ -73,14 +73,20 @@ class RunArguments:
             raise click.UsageError(f"{option} takes no {' or '.join(given)}: {reasons[option]}")
 
 
-def finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
-    """Refuse what is a number to Python and no time: "nan" would be no limit at all.
+def seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """Read a number of seconds. "nan" is a number to Python, and would be no limit at all.
 
     Raises:
         BadParameter
     """
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number of seconds")
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(f"{text!r} is no number of seconds above 0, such as 90 or 0.5")
     return value
 
 
@@ -100,8 +106,8 @@ def check_workspace_root(given: str) -> Path:
     return path
 
 
-def existing_workspace_root(given: str | None) -> Path | None:
-    """The workspace root that is to be looked at; None: it is not there, and nothing is in it.
+def workspace_root_to_look_at(given: str | None) -> Path:
+    """The workspace root that is to be looked at; that of the settings may not be there, and nothing is in it then.
 
     Args:
         given: what `--workspace-root` names. None: that of the settings.
@@ -113,8 +119,7 @@ def existing_workspace_root(given: str | None) -> Path | None:
     from perago.settings import load_run_config, resolve_root
 
     if given is None:
-        path = load_run_config("perago", probe_workspace_root=False).workspace_root
-        return path if path.is_dir() else None
+        return load_run_config("perago", probe_workspace_root=False).workspace_root
     try:
         path = resolve_root(Path.cwd(), given)
     except ValueError as exc:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import existing_workspace_root
+from perago.cli.arguments import workspace_root_to_look_at
 from perago.cli.failure import nothing_begun
 from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, wrap
 from perago.cli.repository import parse_address
@@ -28,7 +28,11 @@ FOUND = 1
 
 
 @click.command()
-@click.option("--repo", metavar="REPO", help="The repository.  [default: none; runs of tasks without one]")
+@click.option(
+    "--repo",
+    metavar="REPO",
+    help="The repository, and the runs on it.  [default: none, and the runs of tasks without a workspace]",
+)
 @click.option("--workspace-root", metavar="DIR", help="Where workspaces are made.  [default: PERAGO_WORKSPACE_ROOT]")
 @click.option("--fix", is_flag=True, help="Mend what can be mended.")
 @click.option(
@@ -161,7 +165,8 @@ def _examine(
     from perago.workspace import examine
     from perago.workspace.cache import examine as cache_examine
 
-    root = existing_workspace_root(workspace_root)
+    looked_at = workspace_root_to_look_at(workspace_root)
+    root = looked_at if looked_at.is_dir() else None
     cache = load_run_config("perago", probe_workspace_root=False).cache_dir
     address = None if repo is None else parse_address(repo)
     with ExitStack() as stack:

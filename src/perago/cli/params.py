@@ -102,12 +102,19 @@ def _read_object(params: str) -> dict[str, Any]:
     try:
         value = _loads(text)
     except ValueError as exc:
-        raise click.UsageError(
-            f"--params is no JSON: {exc}. It takes a JSON object, @FILE for one in a file, or - for stdin"
-        ) from None
+        takes = "It takes a JSON object, - for one on stdin, or @FILE for one in a file"
+        hint = f"; did you mean '@{params}'?" if _looks_like_a_file(params) else ""
+        raise click.UsageError(f"--params is no JSON: {exc}. {takes}{hint}") from None
     if not isinstance(value, dict):
         raise click.UsageError(f"--params must be a JSON object, as in '{{\"key\": 1}}', not {_kind(value)}")
     return value
+
+
+def _looks_like_a_file(params: str) -> bool:
+    """Whether a file was named without its `@`: only then is a value shown, as others may be secrets."""
+    with suppress(OSError, ValueError):
+        return params.endswith(".json") or Path(params).is_file()
+    return False
 
 
 def _read_text(params: str) -> str:

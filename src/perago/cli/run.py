@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from perago.cli.arguments import RunArguments, finite
+from perago.cli.arguments import RunArguments, seconds
 from perago.cli.failure import nothing_begun
-from perago.cli.output import json_option
 
 
 @click.command()
@@ -17,8 +16,16 @@ from perago.cli.output import json_option
 @click.option(
     "--param", "pairs", metavar="KEY=VALUE", multiple=True, help="One param, over --params: JSON, or text. Repeatable."
 )
-@click.option("--repo", metavar="REPO", help="The repository: lakefs://NAME, or the path of a bare git repository.")
-@click.option("--branch", metavar="NAME", help="The branch to work on: its head is the input, and it is moved.")
+@click.option(
+    "--repo",
+    metavar="REPO",
+    help="The repository: lakefs://NAME, or the path of a bare git repository. A task with a workspace needs it.",
+)
+@click.option(
+    "--branch",
+    metavar="NAME",
+    help="The branch to work on: its head is the input, and it is moved. A task with a workspace needs it.",
+)
 @click.option(
     "--ref", metavar="COMMIT", help="Another commit of the branch as input: an id or its beginning, a branch, a tag."
 )
@@ -28,8 +35,7 @@ from perago.cli.output import json_option
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=finite,
+    callback=seconds,
     help="How long a body may take.  [default: the task's own]",
 )
 @click.option("--workspace-root", metavar="DIR", help="Where the workspace is made.  [default: PERAGO_WORKSPACE_ROOT]")
@@ -38,7 +44,7 @@ from perago.cli.output import json_option
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
 @click.option("--resume", metavar="RUN_ID", help="The next try of a run that failed or was killed, from its input.")
 @click.option("--task-id", metavar="ID", help="Replay a task that Conductor has: its input, here, publishing nothing.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON on stdout, not its result alone.")
 def command(**given: Any) -> int:
     """Run a task once: on a commit of a branch, which then moves to what the task changed.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.arguments import existing_workspace_root
+from perago.cli.arguments import workspace_root_to_look_at
 from perago.cli.output import json_option, note, print_json, printable, size_text
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> i
     """
     from perago.worker.status import read_status
 
-    root = existing_workspace_root(workspace_root)
-    status = None if root is None else read_status(root)
+    root = workspace_root_to_look_at(workspace_root)
+    status = read_status(root) if root.is_dir() else None
     runs = status is not None and status.state != "gone"
     is_ready = status is not None and status.ready
     if as_json:
         print_json({"running": runs, "ready": is_ready, "worker": None if status is None else asdict(status)})
     elif status is None or not runs:
         last = "" if status is None else f" The last one was {status.worker_id}, process {status.pid}."
-        note(f"No worker runs here.{last}")
+        note(f"No worker runs on the workspace root {root}.{last}")
     else:
         _print(status)
     return RUNNING if runs and (is_ready or not must_be_ready) else NOT_RUNNING

@@ -100,3 +100,12 @@ def test_what_keeps_it_from_being_ready_is_told(worker, status):
 
 def test_where_no_worker_runs_it_says_so(status):
     assert status() == (1, [])
+
+
+def test_that_no_worker_runs_names_the_workspace_root(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERAGO_WORKSPACE_ROOT", str(tmp_path / "not-made"))
+    (tmp_path / "made").mkdir()
+    for options, root in (((), "not-made"), (("--workspace-root", "made"), "made")):
+        assert command.main(list(options), standalone_mode=False) == 1
+        assert capsys.readouterr().err == f"No worker runs on the workspace root {tmp_path / root}.\n"
