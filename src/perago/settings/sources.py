@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from perago.settings.variables import SECRETS, TOML_KEYS, Variables
 
 _VARIABLES = {key: name for name, key in TOML_KEYS.items()}
 _TABLES = frozenset(key.split(".")[0] for key in _VARIABLES if "." in key)
+
+_NEAR = 0.85
+"""How alike a name is to one of ours, from 0 to 1, that is taken for a slip."""
+_OF_OTHERS = re.compile("^PERAGO_TEST_|_SERVICE_HOST$|_SERVICE_PORT|_PORT(_|$)")
+"""Variables of tests; and those that Kubernetes makes of the name of a service, which may be `perago-log`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,18 @@ def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...
         _read_toml(cwd / "perago.toml", "perago.toml", lambda document: document),
         _read_toml(cwd / "pyproject.toml", "[tool.perago] of pyproject.toml", _tool_table, committed=True),
     )
+
+
+def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names that are nearly those of variables of ours, each with the one that is meant."""
+    known = {name.removeprefix("PERAGO_"): name for name in Variables.model_fields if name.startswith("PERAGO_")}
+    for name in sorted(names):
+        rest = name.removeprefix("PERAGO_")
+        if rest == name or name in Variables.model_fields or _OF_OTHERS.search(name):
+            continue
+        near = difflib.get_close_matches(rest, known, n=1, cutoff=_NEAR)
+        if near:
+            yield name, known[near[0]]
 
 
 def _known(given: Mapping[str, str | None]) -> dict[str, Any]:

@@ -187,6 +187,17 @@ def test_without_arguments_the_process_is_asked(tmp_path, monkeypatch):
     assert config.log_root == tmp_path / "logs"
 
 
+def test_a_variable_that_is_nearly_one_of_ours_is_warned_of_once(settings, caplog):
+    others = ("PERAGO_TEST_LOG_ROOT", "PERAGO_LOG_PORT", "PERAGO_CACHE_SERVICE_HOST", "PERAGO_SLOTS", "PERAGO_LOG_ROOT")
+    environment = dict.fromkeys(others, "x") | {"PERAGO_WORKSPCE_ROOT": "secret", "XPERAGO_FENCES": "x"}
+    for _ in range(2):
+        settings.load(**environment)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
+    assert said == (
+        "PERAGO_WORKSPCE_ROOT in the environment is no setting, and has no effect; did you mean PERAGO_WORKSPACE_ROOT?"
+    )
+
+
 def test_what_opentelemetry_reads_from_the_environment_only_is_warned_of_in_dotenv_once(settings, caplog):
     settings.write(
         dotenv="OTEL_SERVICE_NAME=features\nOTEL_EXPORTER_OTLP_HEADERS=api-key=hunter2\n"
