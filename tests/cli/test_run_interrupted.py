@@ -89,7 +89,9 @@ def test_a_second_signal_ends_it_at_once_and_leaves_nothing(repository, start):
     assert "error: interrupted" in err  # and not "was cancelled", which comes when the body has had its time
     assert not _is_alive(body)
     assert list(repository.workspace_root.iterdir()) == []
-    assert _listed(repository, "--repo", "data.git")[0]["status"] == "CANCELED"
+    [listed] = _listed(repository, "--repo", "data.git")
+    assert listed["status"] == "CANCELED"
+    assert f"  perago run --resume {listed['run_id']} --repo data.git\n" in err
 
 
 def test_a_free_task_is_cancelled_too(repository, start):

@@ -124,9 +124,14 @@ class Outcome:
         if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
             note(f"Run {self.run_id} ended{tries}.")
             return
-        note(f"Run {self.run_id} ended{tries}. Its next try, from the same input, is")
-        repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
-        _next_step(f"perago run --resume {self.run_id}{repo}")
+        tell_next_try(f"Run {self.run_id} ended{tries}.", self.run_id, arguments)
+
+
+def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
+    """Say how a run ended, and with which command it goes on."""
+    note(f"{how} Its next try, from the same input, is")
+    repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
+    _next_step(f"perago run --resume {run_id}{repo}")
 
 
 def _exit_code(result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> int:

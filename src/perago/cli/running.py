@@ -22,7 +22,7 @@ from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
 from perago.cli.log_lines import log_lines_on
 from perago.cli.observed import ObservedTry, observed_try
-from perago.cli.outcome import Outcome
+from perago.cli.outcome import Outcome, tell_next_try
 from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
 from perago.cli.params import learn_secrets
 from perago.cli.progress import open_display
@@ -66,6 +66,8 @@ def run_job(job: Job, arguments: RunArguments) -> int:
             result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry).go()
         except KeyboardInterrupt:
             run.cancel("interrupted")
+            stack.close()  # the display first
+            tell_next_try(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
             raise
         outcome = Outcome.of(job, run, result, watch, cancelled=cancelled.is_set())
     show_traceback(watch.error, arguments)
