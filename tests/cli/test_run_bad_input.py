@@ -92,3 +92,10 @@ def test_a_repository_with_a_work_tree_is_refused(untouched, perago):
     said = perago("run", "cli_single", "--repo", "clone", "--branch", "main")
     assert said.code == 2
     assert "Give a bare one" in said.err
+
+
+def test_a_module_whose_name_is_misspelt_is_told_the_one_that_is_there(untouched, perago):
+    (untouched.path / "model.py").write_text("")
+    said = perago("run", "modle", *REPO)
+    assert said.code == 2
+    assert said.err.startswith("error: there is no module 'modle'; did you mean 'model'? Python looked in ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -178,8 +180,12 @@ def _no_module(name: str, missing: str) -> TaskDefinitionError:
     where = ", ".join(looked[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
     parent, _, last = name.rpartition(".")
     hint = f" If {last!r} is a function, write {parent}:{last}." if parent and missing == name else ""
+    near: list[str] = []
+    with suppress(OSError):  # a current directory that is gone
+        near = difflib.get_close_matches(name, [path.stem for path in Path().glob("*.py")], n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else "."
     return TaskDefinitionError(
-        f"there is no module {missing!r}.{hint} Python looked in {where}; the current directory is {_cwd()}. "
+        f"there is no module {missing!r}{meant}{hint} Python looked in {where}; the current directory is {_cwd()}. "
         f"Run in the directory that holds {name.partition('.')[0]!r}, install it, or put its directory on PYTHONPATH"
     )
 
