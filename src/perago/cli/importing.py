@@ -67,9 +67,7 @@ def command(
     if not files:
         unless = " that is not excluded" if exclude else ""
         raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
-    for pattern in _unmatched(source, spec.exclude):
-        deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
-        note(f"warning: no file matches --exclude '{pattern}'{deeper}")
+    _warn_of_unmatched(source, spec.exclude)
     address.check_names((spec.root + path for path in files), prefix=spec.root)
     message = message or f"Import {source.name}"
     with ExitStack() as stack:
@@ -95,8 +93,8 @@ def command(
             click.echo(_line(said))
 
 
-def _unmatched(source: Path, patterns: Sequence[str]) -> Sequence[str]:
-    """The patterns that leave nothing out: whoever gives one means something."""
+def _warn_of_unmatched(source: Path, patterns: Sequence[str]) -> None:
+    """Tell which patterns leave nothing out: whoever gives one means something."""
     from perago.workspace.patterns import Selection
 
     left = {pattern: Selection(exclude=[pattern]) for pattern in patterns}
@@ -106,7 +104,9 @@ def _unmatched(source: Path, patterns: Sequence[str]) -> Sequence[str]:
             left = {pattern: selection for pattern, selection in left.items() if not selection.excludes(path)}
         if not left:
             break
-    return list(left)
+    for pattern in left:
+        deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
+        note(f"warning: no file matches --exclude '{pattern}'{deeper}")
 
 
 def _line(said: Mapping[str, Any]) -> str:
