@@ -219,6 +219,7 @@ def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterato
         raise RuntimeConfigError(f"PERAGO_LOG_ROOT {config.log_root} cannot be used: {exc.strerror}") from exc
     file.setLevel(logging.INFO)
     with ExitStack() as stack:
+        stack.callback(_remove_if_empty, file.path)  # of a worker that was refused
         stack.callback(file.close)
         console = stack.enter_context(_json_console(worker_id)) if as_json else _console_for_people()
         for name, level in LOG_LEVELS.items():
@@ -231,6 +232,12 @@ def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterato
             stack.callback(logger.removeHandler, handler)
             logger.addHandler(handler)
         yield file.path
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 class _Rest(logging.Handler):

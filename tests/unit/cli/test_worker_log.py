@@ -51,3 +51,9 @@ def test_a_line_for_people_says_which_task_it_is_of(tmp_path, capsys):
     )
     assert second.endswith(" INFO worker-1 runs clean_orders")
     assert json.loads(path.read_text().splitlines()[0])["message"] == "FAILED after 0.112 s: branch 'main' has moved"
+
+
+def test_a_log_without_a_line_is_not_left(tmp_path):
+    with _logging(config_of(tmp_path), "worker-1", as_json=False):
+        assert list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
