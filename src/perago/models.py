@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator, model_serializer, model_validator
 
+from perago.errors import EngineError
 from perago.history import Plan, Stamp
 from perago.json_text import JsonObject
 
@@ -154,15 +155,25 @@ class AttemptIdentity:
     def of(cls, attempt: Attempt) -> AttemptIdentity:
         """Read an engine's task object: the one place that knows that some attributes may be missing, and that ids may
         be numbers.
+
+        Raises:
+            EngineError: it has no ids.
         """
         return cls(
-            workflow_instance_id=str(attempt.workflow_instance_id),
-            task_id=str(attempt.task_id),
+            workflow_instance_id=_id_of(attempt, "workflow_instance_id"),
+            task_id=_id_of(attempt, "task_id"),
             retry_count=attempt.retry_count,
             reference_task_name=_text_of(getattr(attempt, "reference_task_name", None)),
             task_def_name=_text_of(getattr(attempt, "task_def_name", None)),
             **{name: getattr(attempt, name, None) for name in _OPTIONAL_NUMBERS},
         )
+
+
+def _id_of(attempt: Attempt, name: str) -> str:
+    value: object = getattr(attempt, name)
+    if value is None:
+        raise EngineError(f"the engine's task has no {name}, so nobody can say which execution it is; give it one")
+    return str(value)
 
 
 def _text_of(name: object) -> str | None:

@@ -195,13 +195,13 @@ def test_a_thread_that_cannot_be_ended_is_given_back_and_the_process_ends_over_i
         flow.api.terminate(workflow)
 
 
-@pytest.mark.parametrize("task", ["light.leave_thread", "light.leave_thread_async"])
-def test_a_thread_that_a_body_has_left_behind_does_not_keep_the_worker(flow, start, task):
+@pytest.mark.parametrize("task", ["light.leave_thread", "light.leave_thread_async", "light.block_loop_later"])
+def test_what_a_body_has_left_behind_in_a_thread_does_not_keep_the_worker(flow, start, task):
     with start("--execution-mode", "thread") as worker:
         worker.wait_ready()
         assert flow.completed(flow.start(task, {"seconds": 600}))["result"]["text"] == "left"
         worker.signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
+        assert worker.wait(60) == 0
 
 
 # ---------------------------------------------------------------- helpers

@@ -16,7 +16,7 @@ from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.record import TryStatus
 from perago.stores.git import GitStore
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker.executor_messages import GitSettings
+from perago.worker.executor_messages import GitSettings, Sweep
 from perago.worker.lock import only_supervisor
 from perago.worker.slot import SlotState, Wear
 from perago.worker.status import read_status
@@ -131,6 +131,17 @@ def test_an_async_body_that_would_end_the_process_fails_its_task_only(supervise,
         assert named in worker.reason(name)
         assert worker.completed(neighbour)["text"] == "slept"
         assert worker.completed(worker.schedule("light.sleep_async"))["text"] == "slept"
+
+
+def test_what_a_module_started_when_it_was_loaded_lives_as_long_as_its_executor(supervise):
+    with supervise(targets=["helped_bodies"]) as worker:
+        first = worker.completed(worker.schedule("helped.echo", {"text": "one"}, retries=0))
+        (slot,) = worker.supervisor._slots
+        slot.add_chore(Sweep(repository="none", older_than_seconds=0.0))
+        wait_for(lambda: not slot._chores and slot.is_free, "the chore to be done")
+        second = worker.completed(worker.schedule("helped.echo", {"text": "two"}, retries=0))
+        assert (first["text"], second["text"]) == ("one", "two")
+        assert first["pid"] == second["pid"]
 
 
 class LooksAtLeases(MemoryWorkerEngine):

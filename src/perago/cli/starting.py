@@ -40,13 +40,16 @@ from perago.worker.executor_thread import JOB
 from perago.worker.journal import LOGGER
 from perago.worker.lock import only_supervisor
 from perago.worker.polling import Pace
-from perago.worker.shutdown import THREADS_SECONDS, StopSignals, serve_until_stopped
+from perago.worker.shutdown import StopSignals, serve_until_stopped
 from perago.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
 
 _STDOUT = 1
+
+ENDING_SECONDS = 20.0
+"""From when all attempts have ended: closing what was opened takes seconds at most."""
 
 MAX_SHOWN_DIFFERENCES = 40
 """Lines of a TaskDef's differences that are shown; `perago check --server` shows all."""
@@ -104,7 +107,6 @@ def run_worker(arguments: StartArguments) -> int:
         supervisor.journal.tell(logging.INFO, "ended" if is_whole else "ended, and not all was through")
         if not is_whole:
             _end_at_once(INTERRUPTED)
-    if config.execution_mode == "thread":
         _end_in_time()
     return DONE
 
@@ -306,8 +308,8 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 
 
 def _end_in_time() -> None:
-    """Python's own end waits for threads that bodies of this process left, however long they take: not for longer."""
-    ending = threading.Timer(THREADS_SECONDS, _end_at_once, [DONE])
+    """What bodies of this process left, a thread or a task on the loop, may never end; and Python waits for threads."""
+    ending = threading.Timer(ENDING_SECONDS, _end_at_once, [DONE])
     ending.daemon = True
     ending.start()
 

@@ -6,6 +6,7 @@ however many calls wait for it.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from concurrent.futures import Future
@@ -44,13 +45,22 @@ class Lookups:
         return self.begin(host, port).result(seconds)
 
     def begin(self, host: str, port: int) -> Future[list[Address]]:
-        """Have them looked up; what comes of it is also that of others who ask for them now."""
+        """Have them looked up; what comes of it is also that of others who ask for them now.
+
+        Raises:
+            OSError: no thread can be started for it.
+        """
         key = (host, port)
         with self._lock:
             answer = self._under_way.get(key)
             if answer is None:
-                answer = self._under_way[key] = Future()
-                threading.Thread(target=self._look_up, args=(key, answer), name="perago-lookup", daemon=True).start()
+                answer = Future()
+                thread = threading.Thread(target=self._look_up, args=(key, answer), name="perago-lookup", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    raise OSError(errno.EAGAIN, "there is no room for a thread") from None
+                self._under_way[key] = answer
         return answer
 
     def leave_to_parent(self) -> None:
@@ -60,7 +70,7 @@ class Lookups:
     def _look_up(self, key: tuple[str, int], answer: Future[list[Address]]) -> None:
         try:
             found = socket.getaddrinfo(*key, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, those who wait are told
             answer.set_exception(exc)
         else:
             answer.set_result([Address(family, kind, protocol, to) for family, kind, protocol, _, to in found])

@@ -79,9 +79,11 @@ class LoopThread:
             raise RuntimeError(f"{self._name} is closed")
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=_serve, args=(self._loop, self._at_end), name=self._name, daemon=True)
+            stopping = threading.Event()
+            arguments = (self._loop, stopping, self._at_end)
+            thread = threading.Thread(target=_serve, args=arguments, name=self._name, daemon=True)
             thread.start()
-            self._end = weakref.finalize(self, _stop, self._loop, thread)
+            self._end = weakref.finalize(self, _stop, self._loop, stopping, thread)
             tell_forks(self)
         return self._loop
 
@@ -95,36 +97,42 @@ class LoopThread:
         self._loop, self._end = None, None
 
 
-def _serve(loop: asyncio.AbstractEventLoop, at_end: AtEnd | None) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, stopping: threading.Event, at_end: AtEnd | None) -> None:
     asyncio.set_event_loop(loop)
     executor = ThreadPoolExecutor(thread_name_prefix=f"{threading.current_thread().name}-thread")
     loop.set_default_executor(executor)
     try:
-        _run_until_stopped(loop)
+        _run_until(stopping.is_set, loop.run_forever)
     finally:
-        loop.run_until_complete(_end_tasks())
+        _run_to_end(loop, _end_tasks())
         if at_end is not None:
-            loop.run_until_complete(at_end())
-        loop.run_until_complete(loop.shutdown_asyncgens())
+            _run_to_end(loop, at_end())
+        _run_to_end(loop, loop.shutdown_asyncgens())
         _end_threads(executor)
         loop.close()
 
 
-def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+def _run_until(is_over: Callable[[], bool], run: Callable[[], object]) -> None:
     """Somebody's task that raises what ends a process ends itself, not all the others: asyncio lets that through."""
-    while True:
-        try:
-            loop.run_forever()
-        except (SystemExit, KeyboardInterrupt):  # signals go to the main thread: it is the task's own
-            continue
-        return
+    while not is_over():
+        with suppress(SystemExit, KeyboardInterrupt):  # signals go to the main thread: it is the task's own
+            run()
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> None:
+    task = loop.create_task(coroutine)
+    _run_until(task.done, lambda: loop.run_until_complete(task))
 
 
 def _end_threads(executor: ThreadPoolExecutor) -> None:
     """Those of the loop, as by `asyncio.to_thread`. What somebody's code does in one, nobody can end."""
     ending = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True}, daemon=True)
-    ending.start()
-    ending.join(CANCEL_SECONDS)
+    try:
+        ending.start()
+    except RuntimeError:  # at the end of the process, from Python 3.12 on, no thread begins: that waits for them itself
+        executor.shutdown(wait=False, cancel_futures=True)
+    else:
+        ending.join(CANCEL_SECONDS)
 
 
 async def _end_tasks() -> None:
@@ -135,7 +143,8 @@ async def _end_tasks() -> None:
         await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+def _stop(loop: asyncio.AbstractEventLoop, stopping: threading.Event, thread: threading.Thread) -> None:
+    stopping.set()
     with suppress(RuntimeError):  # it has ended by itself
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():

@@ -109,7 +109,8 @@ def _read_dotenv(path: Path) -> Source:
 
 def _cannot_be_read(statement: Original) -> str:
     """The fault of a statement that a setting of ours is lost in; "": it is for others."""
-    named = sorted(name for name in Variables.model_fields if re.search(rf"\b{name}\b", statement.string))
+    assigned = set(re.findall(r"(?m)^\s*(?:export\s+)?(\w+)\s*=", statement.string))
+    named = sorted(assigned & Variables.model_fields.keys())
     if not named:
         return ""
     return f"{', '.join(named)} (.env): line {statement.line} and what follows it cannot be read; look at its quotes"

@@ -103,7 +103,14 @@ class _Server(HTTPServer):
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        threading.Thread(target=self._serve, args=(request, client_address), name="perago-request", daemon=True).start()
+        serving = threading.Thread(
+            target=self._serve, args=(request, client_address), name="perago-request", daemon=True
+        )
+        try:
+            serving.start()
+        except RuntimeError:  # there is no room for a thread now
+            self._free.release()
+            raise
 
     def end(self) -> None:
         """Stop listening, and wait for the requests under way, but no longer than for one."""

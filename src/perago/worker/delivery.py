@@ -129,8 +129,8 @@ class Delivery:
             return self._report(attempt, result, last_look, execution_id, reporter, is_just_seen=is_just_seen)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the result must not be lost; the cause is told
             entry = _Entry(KeptResult.of(attempt, result, self._clock.now()), last_look, execution_id)
-            self._tell_cause(entry, exc)  # mostly the engine is away, or the store that the last look asks
             self._keep(entry)
+            self._tell_cause(entry, exc)  # mostly the engine is away, or the store that the last look asks
             return Delivered.KEPT
 
     def keep(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
@@ -160,8 +160,8 @@ class Delivery:
             if outcome is Delivered.VOID and self._was_recorded(kept):
                 outcome = Delivered.RECORDED
         except Exception as exc:  # noqa: BLE001 - one that always fails must not hold up those behind it
-            self._tell_cause(entry, exc)
             self._keep(entry)  # a disk that was full when it was kept may have room by now
+            self._tell_cause(entry, exc)
             return Delivered.KEPT
         with self._lock:
             self._waiting.pop(kept.file_name, None)

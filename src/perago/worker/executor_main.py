@@ -23,7 +23,7 @@ from perago.worker.executor_store import ExecutorStore
 from perago.worker.memory import memory_bytes
 from perago.worker.outbox import Outbox, OutboxMetrics, Terminated, failure_of, raise_terminated, send_logs_to
 from perago.worker.phase_sender import PhaseSender
-from perago.worker.reaper import adopt_orphans, end_children
+from perago.worker.reaper import adopt_orphans, children, end_children
 from perago.worker.supervisor_link import SupervisorLink
 
 _TERMINATED = "the executor was sent SIGTERM"
@@ -83,6 +83,7 @@ class _Executor:
         self._unchanged = _UnchangedProcess()
         self._last: ExecutorAttempt | None = None
         self._left_processes = False
+        self._of_modules = frozenset(children())
 
     def serve(self) -> None:
         while (order := self._link.take()) is not None:
@@ -131,7 +132,8 @@ class _Executor:
             self._end_children()
 
     def _end_children(self) -> None:
-        self._left_processes |= end_children(_resource_tracker())
+        """Those that a body left, not those that its module started when it was loaded."""
+        self._left_processes |= end_children(self._of_modules | _resource_tracker())
 
     def _look(self) -> None:
         assert self._last is not None, "an attempt was run before"
@@ -146,7 +148,6 @@ class _Executor:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # closed by the body, or by the reader
                 stream.flush()
-        self._end_children()
         facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "leaves_processes": self._left_processes}
         if result is None:
             self._outbox.send(Done(**facts))
@@ -187,11 +188,11 @@ def _environment() -> dict[bytes, bytes]:
     return {**getattr(os.environb, "_data", os.environb)}
 
 
-def _resource_tracker() -> int | None:
+def _resource_tracker() -> set[int]:
     """The process that multiprocessing starts once, and keeps for as long as this one: no body leaves it."""
     module = sys.modules.get("multiprocessing.resource_tracker")
     pid = getattr(getattr(module, "_resource_tracker", None), "_pid", None)
-    return pid if isinstance(pid, int) else None
+    return {pid} if isinstance(pid, int) else set()
 
 
 def _end_by_sigterm() -> NoReturn:

@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -130,13 +130,13 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
-def end_children(spared: int | None = None) -> bool:
+def end_children(spared: Set[int] = frozenset()) -> bool:
     """Kill and collect the children of this process; whether any still ran.
 
     On Linux a process that adopts orphans has all its descendants among them, one after the other.
 
     Args:
-        spared: id of the child that may go on, and does not count.
+        spared: ids of children that may go on, and do not count.
     """
     ran = False
     deadline = time.monotonic() + STRAYS_SECONDS
@@ -146,7 +146,7 @@ def end_children(spared: int | None = None) -> bool:
         except ChildProcessError:
             break
         if pid == 0:
-            living = [child for child in _children() if child != spared]
+            living = [child for child in children() if child not in spared]
             if not living:
                 break
             ran = True
@@ -157,7 +157,8 @@ def end_children(spared: int | None = None) -> bool:
     return ran
 
 
-def _children() -> Iterator[int]:
+def children() -> Iterator[int]:
+    """The ids of this process' children."""
     if sys.platform != "linux":
         import psutil
 

@@ -168,7 +168,8 @@ class Slot:
                 self.deaths += 1
                 _LOGGER.exception("slot %d failed, and begins anew", self.number)
         if self.job is not None:  # it came in the moment in which the slot closed, or its executor failed
-            self._give_back(self.job)
+            if self.job.claim():  # nobody else has given it back meanwhile
+                self._give_back(self.job)
             self.job = None
         self._enter(SlotState.CLOSED)
 

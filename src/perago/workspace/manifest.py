@@ -168,11 +168,12 @@ def _mapping_is_stamped(descriptor: int) -> bool:
 
     It is looked at while the file is still mapped: a body that has returned may hold its map on.
     """
-    os.utime(descriptor, ns=(0, 0))
     try:
+        os.utime(descriptor, ns=(0, 0))
+        before = os.fstat(descriptor).st_mtime_ns  # not each file system knows the year 1970
         with mmap.mmap(descriptor, 1) as content:
             content[0] ^= 1
-            return os.fstat(descriptor).st_mtime_ns != 0
+            return os.fstat(descriptor).st_mtime_ns != before
     except OSError as exc:
         return exc.errno in _NO_MAPPING  # then no body can do it either
 

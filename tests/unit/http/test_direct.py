@@ -248,6 +248,20 @@ def test_a_name_is_looked_up_within_the_time_of_the_call_and_once_for_all_that_w
     assert asked == ["slow.example"] * 2  # the first two calls shared one
 
 
+def test_a_lookup_that_cannot_begin_fails_its_call_and_no_later_one(server, session, monkeypatch):
+    request = Request("GET", server.request().url.with_host("localhost"), idempotent=False)
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(HttpFault, match="no connection") as caught:
+            call(session, request)
+    assert caught.value.kind is FaultKind.UNREACHABLE
+    assert call(session, request).status == 200
+
+
 def test_a_fork_looks_a_name_up_itself(server, slow_names):
     """The thread in which its parent does so has not come along."""
     _, may_answer = slow_names

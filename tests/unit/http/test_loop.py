@@ -71,6 +71,64 @@ def test_what_would_end_a_process_ends_only_the_task_that_raises_it(loop, error)
     assert loop.run(value()) == "loop-test"
 
 
+def test_what_would_end_the_process_as_the_loop_is_stopped_does_not_keep_it():
+    thread = LoopThread("loop-test")
+
+    def exit_now():
+        raise SystemExit
+
+    async def exit_in_the_turn_in_which_it_stops():
+        loop = asyncio.get_running_loop()
+        tell, told = loop.call_soon_threadsafe, threading.Event()
+        loop.call_soon_threadsafe = lambda *call: (tell(*call), told.set())
+        threading.Thread(target=thread.close).start()
+        assert told.wait(10)
+        loop.call_soon(exit_now)
+
+    thread.run(exit_in_the_turn_in_which_it_stops())
+    deadline = time.monotonic() + 10
+    while threads():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_task_that_would_end_the_process_when_it_is_cancelled_leaves_the_end_whole():
+    ended = threading.Event()
+
+    async def tell():
+        ended.set()
+
+    async def exit_when_cancelled():
+        try:
+            await asyncio.sleep(600)
+        finally:
+            raise SystemExit
+
+    async def leave_it():
+        leave_it.task = asyncio.ensure_future(exit_when_cancelled())
+        await asyncio.sleep(0)
+
+    loop = LoopThread("loop-test", tell)
+    loop.run(leave_it())
+    loop.close()
+    assert ended.is_set()
+    assert threads() == []
+
+
+UNCLOSED = """
+import asyncio
+from perago.http.loop import LoopThread
+loop = LoopThread("unclosed")
+loop.run(asyncio.sleep(0))
+loop.run(asyncio.to_thread(print, "done"))
+"""
+
+
+def test_one_that_nobody_closes_ends_with_its_process_without_a_word():
+    ended = subprocess.run([sys.executable, "-c", UNCLOSED], capture_output=True, text=True, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == ("done\n", "")
+
+
 def test_it_serves_many_threads(loop):
     results = []
     workers = [threading.Thread(target=lambda: results.append(loop.run(value()))) for _ in range(20)]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
+from perago.errors import EngineError
 from perago.history import CommitFacts, History, Stamp
 from perago.models import AttemptIdentity, Changes, RuntimeTaskResult, TaskExecution, WorkspaceInput, WorkspaceOutput
 from perago.record import InstanceRecord, TryRecord, TryStatus
@@ -93,6 +94,14 @@ def test_ids_that_are_no_texts_are_read_as_their_texts():
     identity = AttemptIdentity.of(numbered)
     assert (identity.workflow_instance_id, identity.task_id) == ("4", "7")
     assert (identity.reference_task_name, identity.task_def_name, identity.retry_count) == ("5", None, 2)
+
+
+@pytest.mark.parametrize("name", ["workflow_instance_id", "task_id"])
+def test_a_task_without_an_id_is_no_attempt(name):
+    attempt = SimpleNamespace(status="IN_PROGRESS", workflow_instance_id="wf", task_id="t", retry_count=2)
+    setattr(attempt, name, None)
+    with pytest.raises(EngineError, match=f"has no {name}"):
+        AttemptIdentity.of(attempt)
 
 
 def test_an_execution_has_every_attribute_of_its_attempt():

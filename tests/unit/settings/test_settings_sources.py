@@ -165,8 +165,16 @@ def test_a_setting_of_dotenv_that_cannot_be_read_is_a_fault_that_names_its_line(
     assert f"{named} (.env): line {line} and what follows it cannot be read; look at its quotes" in fault
 
 
-def test_a_statement_of_dotenv_that_is_for_others_is_passed_over(settings):
-    settings.write(dotenv="OTHER_PASSWORD='a\nPERAGO_WORKER_ID_OF_OTHERS=1\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OTHER_PASSWORD='a\nPERAGO_WORKER_ID_OF_OTHERS=1\n",
+        "PERAGO_WORKER_ID is ours\n",
+        "OTHER='is PERAGO_FENCE=exact\n",
+    ],
+)
+def test_a_statement_of_dotenv_that_is_for_others_is_passed_over(settings, text):
+    settings.write(dotenv=text)
     assert settings.load().worker_id is None
 
 

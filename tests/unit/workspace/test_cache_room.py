@@ -177,9 +177,11 @@ def test_a_fork_that_was_made_while_a_lock_was_held_does_not_keep_it(tmp_path, m
         if not children:
             child = os.fork()
             if child == 0:
-                os.close(writing)
-                os.read(reading, 1)  # until the test is through
-                os._exit(0)
+                try:
+                    os.close(writing)
+                    os.read(reading, 1)  # until the test is through
+                finally:
+                    os._exit(0)
             children.append(child)
         return real_walk(entries)
 

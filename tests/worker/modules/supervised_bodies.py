@@ -149,6 +149,12 @@ async def leave_thread_async(params: Params) -> Answer:
     return Answer(text="left")
 
 
+@task(name="light.block_loop_later", owner_email=OWNER)
+async def block_loop_later(params: Params) -> Answer:
+    asyncio.get_running_loop().call_later(0.2, time.sleep, params.seconds)
+    return Answer(text="left")
+
+
 @task(name="light.sleep", owner_email=OWNER)
 def sleep(params: Params, context: TaskContext) -> Answer:
     context.progress(1, None, "sleeping")

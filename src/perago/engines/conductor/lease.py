@@ -149,3 +149,5 @@ class Heartbeat:
             yield
         finally:
             self._in_flight = False
+            if self._stopping and self._task is not None:
+                self._task.cancel()  # what it would do yet is to fetch another token, for a heartbeat that is not sent
