@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import re
@@ -20,9 +19,8 @@ Instrument = Literal["gauge", "histogram"]
 # Names of instruments as OpenTelemetry has them (metrics API, "Instrument name syntax").
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}")
 
-_LOGGER = logging.getLogger(LOGGER_ROOT)
-_MAX_WARNED = 1000
-"""Metrics of which one process remembers that it has warned."""
+MAX_WARNINGS = 1000
+"""Warnings of metrics that one attempt gets; further ones are left out."""
 
 
 class MetricSpec(BaseModel):
@@ -77,7 +75,7 @@ class MetricRecorder:
         Raises:
             ValueError: the name is none.
         """
-        return self._timed(_checked_name(name), _exportable(name, labels))
+        return self._timed(_checked_name(name), self._exportable(name, labels))
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Hand on one checked value; to be overridden. May be called from any thread of the body."""
@@ -85,9 +83,30 @@ class MetricRecorder:
     def _record(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str] | None) -> None:
         name, number = _checked_name(name), _checked_value(name, value)
         if math.isfinite(number):
-            self.deliver(instrument, name, number, _exportable(name, labels))
+            self.deliver(instrument, name, number, self._exportable(name, labels))
         else:
-            _warn_once(name, "a value that is not finite")
+            self._warn_once(name, "a value that is not finite")
+
+    def _exportable(self, name: str, labels: Mapping[str, str] | None) -> dict[str, str]:
+        given = dict(labels or {})
+        kept = {key: str(value) for key, value in given.items() if _is_label(key, value)}
+        if len(kept) < len(given):
+            self._warn_once(name, "a label that does not map a name to a text")
+        return kept
+
+    def _warn_once(self, name: str, what: str) -> None:
+        """Once for each attempt: a process runs many, and each has a log of its own."""
+        context, own = self.context, vars(self)  # a subclass may be frozen, and need not call our __init__
+        if "_warned" not in own or own["_warned"][0] != context:
+            own["_warned"] = (context, set())
+        warned: set[tuple[str, str]] = own["_warned"][1]
+        if (name, what) in warned or len(warned) >= MAX_WARNINGS:
+            return
+        warned.add((name, what))
+        task = getattr(context, "task_name", None)
+        logging.getLogger(LOGGER_ROOT if task is None else f"{LOGGER_ROOT}.{task}").warning(
+            "metric %r: the body records %s, which is dropped; further ones go without a word", name, what
+        )
 
     @contextmanager
     def _timed(self, name: str, labels: Mapping[str, str]) -> Iterator[None]:
@@ -115,18 +134,5 @@ def _checked_value(name: str, value: float) -> float:
         raise ValueError(f"metric {name!r}: the value must be a number, not {value!r}") from None
 
 
-def _exportable(name: str, labels: Mapping[str, str] | None) -> dict[str, str]:
-    given = dict(labels or {})
-    kept = {key: str(value) for key, value in given.items() if _is_label(key, value)}
-    if len(kept) < len(given):
-        _warn_once(name, "a label that does not map a name to a text")
-    return kept
-
-
 def _is_label(key: object, value: object) -> bool:
     return isinstance(key, str) and bool(key.strip()) and isinstance(value, str | int | float)
-
-
-@functools.lru_cache(maxsize=_MAX_WARNED)
-def _warn_once(name: str, what: str) -> None:
-    _LOGGER.warning("metric %r: the body records %s, which is dropped; further ones go without a word", name, what)

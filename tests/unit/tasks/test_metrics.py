@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
 import fractions
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from perago import MetricRecorder, MetricSpec, run_workspace_free_task_attempt, task
+from perago.tasks import metrics
 
 
 class Params(BaseModel):
@@ -111,6 +113,49 @@ def test_a_label_that_is_no_text_is_dropped_with_one_warning_for_each_metric(kep
     assert [(value[1], value[3]) for value in kept.values] == [(name, {"kept": "yes"})] * 2
     assert len(caplog.records) == 1
     assert f"metric {name!r}" in caplog.text
+
+
+@pytest.mark.parametrize("one_recorder", [True, False])
+def test_each_attempt_tells_in_the_log_of_its_task_what_it_drops(caplog, one_recorder):
+    def declare(name):
+        @task(name=name, owner_email="ada@example.org", metrics=MetricSpec())
+        def diverging(params: Params, metrics: MetricRecorder) -> Params:
+            for _ in range(2):
+                metrics.gauge("loss", float("nan"))
+                metrics.gauge("rows", 1, labels={"": "x"})
+            return params
+
+        return diverging.__perago_task__
+
+    recorder = Kept()
+    for name in ("fit", "fit", "refit"):
+        attempt = SimpleNamespace(status="IN_PROGRESS", workflow_instance_id="w", task_id="t-1", retry_count=0)
+        given = recorder if one_recorder else Kept()
+        run_workspace_free_task_attempt(declare(name), {"params": {}}, attempt=attempt, metrics=given)
+    told = [(record.name, record.getMessage().partition(":")[0]) for record in caplog.records]
+    assert told == [
+        (f"perago.task.{name}", f"metric {metric!r}") for name in ("fit", "fit", "refit") for metric in ("loss", "rows")
+    ]
+
+
+def test_a_recorder_that_cannot_be_written_to_and_has_a_context_of_its_own_warns_once(caplog):
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(MetricRecorder):
+        @property
+        def context(self):
+            return SimpleNamespace(task_id="mine")
+
+    recorder = Frozen()
+    for _ in range(2):
+        recorder.gauge("loss", float("nan"))
+    assert [record.name for record in caplog.records] == ["perago.task"]
+
+
+def test_the_warnings_of_one_attempt_are_bounded(kept, caplog, monkeypatch):
+    monkeypatch.setattr(metrics, "MAX_WARNINGS", 2)
+    for name in ("a", "b", "c", "a"):
+        kept.gauge(name, float("nan"))
+    assert [message.partition(":")[0] for message in caplog.messages] == ["metric 'a'", "metric 'b'"]
 
 
 def test_a_recorder_knows_the_attempt_that_it_records_for():
