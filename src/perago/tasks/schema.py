@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ComputedField
 
 from perago.errors import TaskDefinitionError
 
@@ -24,6 +26,18 @@ _MAPPING = frozenset({"properties", "patternProperties", "dependentSchemas"})
 # What is kept of a class with fields. What it says of itself (title, docstring, json_schema_extra) is not: a registered
 # TaskDef is to change when the fields do, and only then.
 _OF_A_CLASS = ("properties", "type", "required")
+
+_COMPUTED = "x-perago-computed"
+"""Marks what a model computes: `readOnly`, which pydantic writes there, users set for fields, too."""
+
+
+class _Written(GenerateJsonSchema):
+    """What a model writes, with a mark; of the same faults the schema of what it reads has warned."""
+
+    ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
+
+    def computed_field_schema(self, schema: ComputedField) -> dict[str, Any]:
+        return {**super().computed_field_schema(schema), _COMPUTED: True}
 
 
 def model_schema(model: type[BaseModel], *, closed: bool, computed: bool = False) -> dict[str, Any]:
@@ -59,10 +73,11 @@ def model_schema(model: type[BaseModel], *, closed: bool, computed: bool = False
 def _with_computed(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with computed fields, and nothing else, as what the model writes has it.
 
-    The rest stays as it is read: TaskDefs are registered with it, and a worker starts with those only.
+    The rest stays as it is read: TaskDefs are registered with it, and a worker starts with those only. What is computed
+    has no alias in a result.
     """
     try:
-        written = model.model_json_schema(mode="serialization")
+        written = model.model_json_schema(by_alias=False, schema_generator=_Written, mode="serialization")
     except (PydanticInvalidForJsonSchema, PydanticUserError):
         return schema  # what is computed has no schema
     read, definitions = schema.get("$defs", {}), written.get("$defs", {})
@@ -79,11 +94,11 @@ def _class_with_computed(read: Mapping[str, Any], written: Mapping[str, Any]) ->
     added = {
         name: schema
         for name, schema in written["properties"].items()
-        if schema.get("readOnly") and name not in read["properties"]
+        if schema.get(_COMPUTED) and name not in read["properties"]
     }
     if not added:
         return read
-    required = [*read.get("required", ()), *added]
+    required = [*read.get("required", ()), *(name for name in added if name in written.get("required", ()))]
     return {**read, "properties": {**read["properties"], **added}, "required": required}
 
 
@@ -110,7 +125,7 @@ class _Inliner:
             if name not in within:
                 result = self.inline(_fields_only(self.definitions[name]), (*within, name))
         for keyword, value in schema.items():
-            if keyword not in ("$ref", "title"):
+            if keyword not in ("$ref", "title", _COMPUTED):
                 result[keyword] = self._inline_value(keyword, value, within)
         if _has_fields(schema):
             result["additionalProperties"] = not self.closed

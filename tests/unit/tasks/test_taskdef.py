@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field, RootModel, computed_field, create_model
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, create_model
 
 from perago import (
     PublishBudget,
@@ -164,6 +164,69 @@ def test_a_model_that_computes_what_json_cannot_hold_keeps_the_schema_of_its_fie
 
     taskdef = build_taskdef(declare(result=Calling))
     assert set(taskdef["outputSchema"]["data"]["properties"]["result"]["properties"]) == {"a"}
+
+
+def output_schema(model):
+    return build_taskdef(declare(result=model))["outputSchema"]["data"]["properties"]["result"]
+
+
+def test_a_field_that_says_of_itself_that_it_is_read_only_is_no_computed_one():
+    class Made(BaseModel):
+        made: str = Field(
+            "now", validation_alias="made_at", serialization_alias="madeAt", json_schema_extra={"readOnly": True}
+        )
+
+    class Within(BaseModel):
+        inner: Made
+
+    made = {"made_at": {"type": "string", "default": "now", "readOnly": True}}
+    assert output_schema(Made)["properties"] == made
+    assert output_schema(Within)["properties"]["inner"]["properties"] == made
+
+
+def test_what_is_computed_stands_in_the_schema_under_the_name_that_it_has_in_the_result():
+    class Named(BaseModel):
+        @computed_field(alias="theArea")
+        @property
+        def area(self) -> int:
+            return 1
+
+    class Generated(BaseModel):
+        model_config = ConfigDict(alias_generator=str.upper, populate_by_name=True)
+        side: int = 1
+
+        @computed_field
+        @property
+        def named(self) -> Named:
+            return Named()
+
+    schema = output_schema(Generated)
+    assert set(schema["properties"]) == {"SIDE", "named"}
+    assert schema["required"] == ["named"]
+    assert schema["properties"]["named"] == {
+        "type": "object",
+        "properties": {"area": {"type": "integer", "readOnly": True}},
+        "required": ["area"],
+        "additionalProperties": False,
+        "readOnly": True,
+    }
+    assert validate_result(declare(result=Generated), Generated()) == {"side": 1, "named": {"area": 1}}
+
+
+def test_a_default_that_json_cannot_hold_is_warned_of_once():
+    class Odd(BaseModel):
+        when: Any = object()
+
+        @computed_field
+        @property
+        def area(self) -> int:
+            return 1
+
+    definition = declare(result=Odd)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_taskdef(definition)
+    assert len([said for said in caught if "not JSON serializable" in str(said.message)]) == 1
 
 
 def test_a_model_that_is_used_twice_does_not_refer_to_itself():
