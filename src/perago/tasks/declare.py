@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,14 +183,15 @@ def task(
             slots=signature.slots,
         )
         setattr(function, TASK_ATTRIBUTE, definition)
-        _remember(function, definition)
+        if _is_being_run(function.__globals__):
+            _remember(function, definition)
         return fn
 
     return declare
 
 
 def declared_in(module: ModuleType) -> list[TaskDefinition]:
-    """What a module has declared by now, wherever it keeps it, in order; not what an older import of it did."""
+    """What a module has declared when it was imported, wherever it keeps it, in order; not what an older import did."""
     return [
         definition
         for definition in _declared.get(module.__name__, {}).values()
@@ -205,6 +206,17 @@ def _remember(function: FunctionType, definition: TaskDefinition) -> None:
     declared[key] = definition
     if len(declared) > MAX_DECLARED:
         del declared[next(iter(declared))]
+
+
+def _is_being_run(names: Mapping[str, object]) -> bool:
+    """Whether a module of these names is what calls; else another one does, by a factory of it, which may come or not.
+
+    A module's own code runs in a frame that Python names so, whoever imports it and however.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame is not None and frame.f_globals is names
 
 
 def _is_of_older_import(fn: object, module: ModuleType) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import itertools
 import re
 import sys
 import textwrap
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -232,6 +234,30 @@ def test_what_a_module_keeps_of_another_module_s_counts_there(write):
     home = write("build")
     keeping = write(before=f"from {home} import build\n", code="TASKS = [build]\ndel build\n")
     assert fault_of(keeping).startswith(f"module {keeping!r} declares no task")
+
+
+def names_in(module):
+    return [found.name for found in load_module_tasks(module)]
+
+
+@pytest.mark.parametrize("first", [load_module_tasks, importlib.import_module], ids=["loaded", "imported"])
+def test_a_module_declares_what_it_does_while_it_is_imported_whatever_others_make_by_it(write, first):
+    home = write(code=FACTORY + "TASKS = [make('build'), make('check')]\n")
+    other = write(before=f"from {home} import make\n", code="made = make('other')\n")
+    first(home)
+    importlib.import_module(other)
+    assert names_in(home) == ["build", "check"]
+    assert load_module_task(f"{other}:made").name == "other"
+
+
+def test_a_module_declares_the_same_whether_it_or_one_that_it_imports_comes_first(write):
+    for home_first in (True, False):
+        user = write()
+        home = write(code=FACTORY + f"TASKS = [make('build')]\nimport {user}\nTASKS.append(make('check'))\n")
+        path = Path(importlib.util.find_spec(user).origin)
+        path.write_text(path.read_text() + f"from {home} import make\nmade = make('other')\n")
+        importlib.import_module(home if home_first else user)
+        assert names_in(home) == ["build", "check"]
 
 
 def test_a_module_remembers_a_bounded_number_of_declarations(write, monkeypatch):
