@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,6 +198,17 @@ def declared_in(module: ModuleType) -> list[TaskDefinition]:
         for definition in _declared.get(module.__name__, {}).values()
         if definition.fn.__module__ == module.__name__ and not _is_of_older_import(definition.fn, module)
     ]
+
+
+def addresses(tasks: Sequence[TaskDefinition]) -> list[str]:
+    """What is to name each of a module's tasks: its function's qualified name; its own, where a factory made several.
+
+    Where such a name is that of another one's function, that one is named by its own name, too.
+    """
+    made = Counter(task.fn.__qualname__ for task in tasks)
+    taken = {task.name for task in tasks if made[task.fn.__qualname__] > 1}
+    names = ((task.fn.__qualname__, task.name) for task in tasks)
+    return [name if made[function] > 1 or function in taken else function for function, name in names]
 
 
 def _remember(function: FunctionType, definition: TaskDefinition) -> None:

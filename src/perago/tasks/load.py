@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 
 from perago.errors import TaskDefinitionError
 from perago.redaction import mask_text
-from perago.tasks.declare import TaskDefinition, declared_in, task_of
+from perago.tasks.declare import TaskDefinition, addresses, declared_in, task_of
 from perago.tasks.params import describe_arguments
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -49,9 +48,9 @@ def load_module_task(module_target: str) -> TaskDefinition:
     if match["function"] is not None:
         return _named_task(module, match["function"])
     own = _own_tasks(module)
-    distinct = {id(task): name for name, task in reversed(own.items())}  # a task with two names counts once
+    distinct = {id(task): name for name, task in reversed(own)}  # a task with two names counts once
     if len(distinct) == 1:
-        return own[next(iter(distinct.values()))]
+        return own[0][1]
     if not distinct:
         raise _no_task(module)
     raise TaskDefinitionError(
@@ -70,23 +69,22 @@ def load_module_tasks(target: str) -> list[TaskDefinition]:
         return [load_module_task(target)]
     except TaskDefinitionError:
         module = sys.modules.get(target)
-        own = {} if module is None else _own_tasks(module)
+        own = [] if module is None else _own_tasks(module)
         if len(own) < 2:
             raise
-        return list({id(task): task for task in own.values()}.values())
+        return list({id(task): task for _, task in own}.values())
 
 
-def _own_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
-    """The tasks that count for a module, by what names them; those kept elsewhere only where it has none by name."""
-    found = {name: task for name, task in module_tasks(module).items() if task.fn.__module__ == module.__name__}
+def _own_tasks(module: ModuleType) -> list[tuple[str, TaskDefinition]]:
+    """The tasks that count for a module, and what names them; those kept elsewhere only where it has none by name."""
+    found = [(name, task) for name, task in module_tasks(module).items() if task.fn.__module__ == module.__name__]
     return found or _kept_elsewhere(module)
 
 
-def _kept_elsewhere(module: ModuleType) -> dict[str, TaskDefinition]:
-    """What a module has declared, by the function's qualified name; by the task's, where a factory made several."""
+def _kept_elsewhere(module: ModuleType) -> list[tuple[str, TaskDefinition]]:
+    """What a module has declared, and what names it; two may have one name."""
     declared = declared_in(module)
-    made = Counter(task.fn.__qualname__ for task in declared)
-    return {task.fn.__qualname__ if made[task.fn.__qualname__] == 1 else task.name: task for task in declared}
+    return list(zip(addresses(declared), declared, strict=True))
 
 
 def module_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
@@ -138,7 +136,7 @@ def _named_task(module: ModuleType, function: str) -> TaskDefinition:
     value = vars(module).get(head, missing)
     for name in rest:
         value = (_members(value) or {}).get(name, missing)
-    task = task_of(value) or _kept_elsewhere(module).get(function)
+    task = task_of(value) or _kept_as(module, function)
     if task is not None:
         return task
     fault = (
@@ -149,6 +147,14 @@ def _named_task(module: ModuleType, function: str) -> TaskDefinition:
     tasks = module_tasks(module)
     there = f"its tasks are {_targets(module, sorted(tasks))}" if tasks else "it has no task at all"
     raise TaskDefinitionError(f"{fault}; {there}")
+
+
+def _kept_as(module: ModuleType, name: str) -> TaskDefinition | None:
+    found = [task for address, task in _kept_elsewhere(module) if address == name]
+    if len(found) > 1:
+        fault = f"declares {len(found)} tasks that {module.__name__}:{name} may mean"
+        raise TaskDefinitionError(f"module {module.__name__!r} {fault}; give one of them another name")
+    return found[0] if found else None
 
 
 def _no_task(module: ModuleType) -> TaskDefinitionError:

@@ -236,6 +236,25 @@ def test_what_a_module_keeps_of_another_module_s_counts_there(write):
     assert fault_of(keeping).startswith(f"module {keeping!r} declares no task")
 
 
+def test_no_task_is_lost_where_a_function_is_named_as_a_task_of_a_factory(write):
+    named = TASK.format("a").replace("name='a'", "name='x'")
+    module = write(code=FACTORY + named + "TASKS = [a, make('a'), make('b')]\ndel a\n")
+    assert names_in(module) == ["x", "a", "b"]
+    for name in ("x", "a", "b"):
+        assert load_module_task(f"{module}:{name}").name == name
+    assert fault_of(module).endswith(f"{module}:a, {module}:b, {module}:x")
+
+
+def test_two_tasks_that_nothing_tells_apart_are_both_found_and_refused_by_their_name(write):
+    other = FACTORY.replace("make(", "other(")
+    module = write(code=FACTORY + other + "TASKS = [make('a'), make('b'), other('a'), other('c')]\n")
+    assert names_in(module) == ["a", "b", "a", "c"]
+    assert load_module_task(f"{module}:b").name == "b"
+    assert fault_of(f"{module}:a") == (
+        f"module {module!r} declares 2 tasks that {module}:a may mean; give one of them another name"
+    )
+
+
 def names_in(module):
     return [found.name for found in load_module_tasks(module)]
 
