@@ -67,6 +67,31 @@ def test_check_shows_the_task_of_a_module_and_the_settings(module, perago, proje
     assert "hunter2" not in said.out
 
 
+def test_check_tells_the_tasks_of_one_factory_apart_and_what_each_is_warned_of(module, perago):
+    factory = """
+def make(name, **options):
+    @task(name=name, owner_email="a@example.org", **options)
+    def made(workspace: Path, params: Params) -> Result:
+        return Result(read=params.rows)
+    return made
+"""
+    budget = SHORT.partition("\n\n@task")[0]
+    kept = (
+        "\nTASKS = [make('short', workspace=WorkspaceSpec(), controls=TaskControls(publish_budget=budget)),"
+        " make('long', workspace=WorkspaceSpec())]\n"
+    )
+    module("check_made", TASK, factory, budget, kept)
+    short, long = perago("check", "check_made", "--json").json["tasks"]
+    assert [short["name"], len(short["warnings"]), long["name"], long["warnings"]] == ["short", 1, "long", []]
+    said = perago("check", "check_made")
+    assert [line for line in said.out.splitlines() if line.startswith("Task ")] == [
+        "Task check_made:short",
+        "Task check_made:long",
+    ]
+    assert said.err.count("warning: ") == 1
+    assert perago("check", "check_made:long").out.startswith("Task check_made:long\n  name         long\n")
+
+
 def test_check_shows_every_task_of_a_module_or_the_one_that_is_named(module, perago):
     module("check_two", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
     assert [task["name"] for task in perago("check", "check_two", "--json").json["tasks"]] == ["one", "two"]

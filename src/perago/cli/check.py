@@ -46,10 +46,10 @@ def command(module: str, server: bool, as_json: bool) -> int:
     _expect_writable(config)
     compared = _compare(config, tasks) if server else []
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
-    warned = {task.target: _warnings_of(task) for task in tasks}
+    warned = [_warnings_of(task) for task in tasks]
     if as_json:
         said: dict[str, Any] = {
-            "tasks": [{**describe_task(task), "warnings": warned[task.target]} for task in tasks],
+            "tasks": [{**describe_task(task), "warnings": texts} for task, texts in zip(tasks, warned, strict=True)],
             "settings": describe_settings(config),
         }
         print_json({**said, "server": [entry.said for entry in compared]} if server else said)
@@ -59,7 +59,7 @@ def command(module: str, server: bool, as_json: bool) -> int:
         _print_rows(describe_task(task))
     click.echo("Settings")
     _print_rows(describe_settings(config))
-    for text in [text for texts in warned.values() for text in texts]:
+    for text in [text for texts in warned for text in texts]:
         note(f"warning: {text}")
     _tell_compared(compared, module)
     return code

@@ -80,8 +80,11 @@ class TaskDefinition:
 
     @property
     def target(self) -> str:
-        """`module:function` or `module:Class.function`, what `load_module_task` finds it by."""
-        return f"{self.fn.__module__}:{self.fn.__qualname__}"
+        """`module:function`, `module:Class.function`, or `module:task-name` where a factory made several.
+
+        `load_module_task` finds it by that.
+        """
+        return f"{self.fn.__module__}:{addresses([self, *_declared_beside(self)])[0]}"
 
     def arguments(
         self,
@@ -209,6 +212,14 @@ def addresses(tasks: Sequence[TaskDefinition]) -> list[str]:
     taken = {task.name for task in tasks if made[task.fn.__qualname__] > 1}
     names = ((task.fn.__qualname__, task.name) for task in tasks)
     return [name if made[function] > 1 or function in taken else function for function, name in names]
+
+
+def _declared_beside(task: TaskDefinition) -> list[TaskDefinition]:
+    """What else the same import of its module has declared."""
+    names = getattr(task.fn, "__globals__", None)
+    key = (task.fn.__qualname__, task.name)
+    declared = _declared.get(task.fn.__module__, {}).items()
+    return [other for about, other in declared if about != key and getattr(other.fn, "__globals__", None) is names]
 
 
 def _remember(function: FunctionType, definition: TaskDefinition) -> None:

@@ -242,6 +242,8 @@ def test_no_task_is_lost_where_a_function_is_named_as_a_task_of_a_factory(write)
     assert names_in(module) == ["x", "a", "b"]
     for name in ("x", "a", "b"):
         assert load_module_task(f"{module}:{name}").name == name
+    for found in load_module_tasks(module):
+        assert load_module_task(found.target) is found
     assert fault_of(module).endswith(f"{module}:a, {module}:b, {module}:x")
 
 
@@ -253,6 +255,17 @@ def test_two_tasks_that_nothing_tells_apart_are_both_found_and_refused_by_their_
     assert fault_of(f"{module}:a") == (
         f"module {module!r} declares 2 tasks that {module}:a may mean; give one of them another name"
     )
+
+
+def test_the_target_of_each_task_of_one_factory_finds_that_task(write):
+    module = write(code=FACTORY + "first = make('build')\nTASKS = [make('check')]\n")
+    first = load_module_task(f"{module}:first")
+    assert first.target == f"{module}:build"
+    assert load_module_task(first.target) is first
+    kept = write(code=FACTORY + "TASKS = [make('build-all'), make('check')]\n")
+    found = load_module_tasks(kept)
+    assert [one.target for one in found] == [f"{kept}:build-all", f"{kept}:check"]
+    assert [load_module_task(one.target) for one in found] == found
 
 
 def names_in(module):
