@@ -153,7 +153,21 @@ def test_check_makes_no_directory_and_tells_where_none_can_be_made(module, perag
     (project.path / "new").write_text("in the way")
     said = perago("check", "check_roots")
     assert said.code == 2
-    assert f"PERAGO_LOG_ROOT is {project.path}/new/logs, which cannot be written" in said.err
+    root = f"{project.path}/new/logs"
+    fault = f"PERAGO_LOG_ROOT (the environment) is {root}, which cannot be written: Not a directory. Give a directory"
+    assert fault in said.err
+
+
+def test_check_tells_of_directories_that_cannot_even_be_looked_at(module, perago, project, monkeypatch):
+    module("check_unseen", TASK, BUILD.format(name="build", more=""))
+    (project.path / "dangling").symlink_to("nowhere")
+    for name, why in (("x" * 300, "File name too long"), ("dangling", "No such file or directory")):
+        monkeypatch.setenv("PERAGO_WORKSPACE_ROOT", str(project.path / name))
+        said = perago("check", "check_unseen")
+        root = project.path / name
+        assert said.code == 2
+        assert f"PERAGO_WORKSPACE_ROOT (the environment) is {root}, which cannot be written: {why}. Give" in said.err
+        assert said.out == ""
 
 
 def test_check_shows_servers_without_their_secrets(module, perago, project):

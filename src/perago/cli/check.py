@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,13 +75,37 @@ def _expect_writable(config: RuntimeConfig) -> None:
         RuntimeConfigError
     """
     from perago.errors import RuntimeConfigError
+    from perago.settings.load import origin_of
+    from perago.settings.sources import read_sources
 
     for name, root in (("PERAGO_WORKSPACE_ROOT", config.workspace_root), ("PERAGO_LOG_ROOT", config.log_root)):
-        there = next(path for path in (root, *root.parents) if path.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        fault = _fault_of(root)
+        if fault is not None:
+            origin = origin_of(name, read_sources(Path.cwd(), os.environ))
             raise RuntimeConfigError(
-                f"{name} is {root}, which cannot be written. Give a directory that this user may make files in"
+                f"{name} ({origin}) is {root}, which cannot be written: {fault}. Give a directory that this user may "
+                f"make files in"
             )
+
+
+def _fault_of(root: Path) -> str | None:
+    """Why no directory could be made at a path, or no file in the one that is there; None: they could."""
+    try:
+        there = next(path for path in (root, *root.parents) if _is_there(path))
+        if not stat.S_ISDIR(there.stat().st_mode):
+            return os.strerror(errno.ENOTDIR)
+    except OSError as exc:
+        return exc.strerror
+    return None if os.access(there, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything is, a link to nothing too, in the way of which no directory can be made."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compared]:

@@ -74,6 +74,12 @@ def load_run_config(module_target: str, *, probe_workspace_root: bool = True) ->
     return _load(module_target, Path.cwd(), os.environ, _PROBED[:1] if probe_workspace_root else ())
 
 
+def origin_of(name: str, sources: Sequence[Source]) -> str:
+    """Where the value of a variable comes from, for a message."""
+    source = next((source for source in sources if name in source.values), None)
+    return "the default" if source is None or is_blank(source.values[name]) else source.origin(name)
+
+
 def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed: Sequence[str]) -> RuntimeConfig:
     sources = read_sources(cwd, environment)
     for source in sources:
@@ -153,7 +159,7 @@ class _Given:
         return _set_variables(checked), frozenset()
 
     def _add(self, name: str, fault: str) -> None:
-        self.faults.append(f"{name} ({self._origin(name)}) {fault}")
+        self.faults.append(f"{name} ({origin_of(name, self._sources)}) {fault}")
 
     def _attempt(self, name: str, read: Callable[..., Any], *arguments: object) -> Any:
         try:
@@ -161,10 +167,6 @@ class _Given:
         except ValueError as exc:
             self._add(name, str(exc))
             return None
-
-    def _origin(self, name: str) -> str:
-        source = next((source for source in self._sources if name in source.values), None)
-        return "the default" if source is None or is_blank(source.values[name]) else source.origin(name)
 
     def _directory(self, name: str, cwd: Path, default: Path) -> Path:
         given = self._variables.get(name)
@@ -254,7 +256,7 @@ class _Given:
         given = [name for name in names if self._is_given(name)]
         missing = [name for name in names if name not in given]
         if given and missing:
-            found = ", ".join(f"{name} ({self._origin(name)})" for name in given)
+            found = ", ".join(f"{name} ({origin_of(name, self._sources)})" for name in given)
             self.faults.append(
                 f"{what} is configured by half: {', '.join(missing)} missing, {found} given; give all of them or none"
             )
