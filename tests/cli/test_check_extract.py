@@ -119,11 +119,12 @@ def test_check_tells_of_settings_that_are_wrong(module, perago, project):
 def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perago):
     fields = (
         "share: float = Field(0.5, gt=0, le=1)\n    on: bool = True\n    last: int | None = None\n"
-        "    rows: int = Field(ge=1)\n    user: str = 'ada'\n    password: int = 12345\n    many: list[int] = []"
+        "    rows: int = Field(ge=1)\n    few: conint(ge=1, le=9) = 3\n"
+        "    user: str = 'ada'\n    password: int = 12345\n    many: list[int] = []"
     )
     module(
         "check_fields",
-        TASK.replace("rows: int", fields, 1).replace("SecretStr\n", "SecretStr, Field\n"),
+        TASK.replace("rows: int", fields, 1).replace("SecretStr\n", "SecretStr, Field, conint\n"),
         BUILD.format(name="b", more=""),
     )
     assert perago("check", "check_fields", "--json").json["tasks"][0]["params"] == [
@@ -131,6 +132,7 @@ def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perag
         "on: bool (default true)",
         "last: int | None (default null)",
         "rows: int (>= 1)",
+        "few: int (default 3, >= 1, <= 9)",
         "user: str (optional)",
         "password: int (optional)",
         "many: list[int] (optional)",

@@ -182,9 +182,8 @@ def _about(name: str, field: FieldInfo) -> str:
     default = field.default
     is_plain = isinstance(default, bool | int | float | None) and mask_json({name: default}) == {name: default}
     told = [] if field.is_required() else [f"default {json.dumps(default)}" if is_plain else "optional"]
-    told += [
-        f"{sign} {getattr(item, kind)}" for item in field.metadata for kind, sign in _BOUNDS if hasattr(item, kind)
-    ]
+    bounds = [(sign, getattr(item, kind, None)) for item in field.metadata for kind, sign in _BOUNDS]
+    told += [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
     return f" ({', '.join(told)})" if told else ""
 
 
