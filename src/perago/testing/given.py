@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasPath, BaseModel
 
 from perago.errors import TaskInputError, WorkspaceContentError
 from perago.names import check_object_names
 from perago.tasks.declare import TaskDefinition, task_of
+from perago.tasks.params import validate_params
 from perago.testing.commits import Blob, Tree
 from perago.testing.files import lay_out, read_file
 from perago.testing.store import MemoryStore
@@ -47,12 +48,31 @@ def expect_params(params: object, task: TaskDefinition) -> None:
     Raises:
         TaskInputError
     """
-    fields = task.params_model.model_fields.items()
-    known = {name for name, _ in fields} | {str(field.validation_alias) for _, field in fields}
     names = list(params) if isinstance(params, Mapping) else []
-    are_files = bool(names) and all("." in str(name) or "/" in str(name) for name in names) and known.isdisjoint(names)
-    if are_files or isinstance(params, str | os.PathLike):
+    look_like_files = bool(names) and all("." in str(name) or "/" in str(name) for name in names)
+    if isinstance(params, str | os.PathLike) or (look_like_files and not _are_for(task, params)):
         raise TaskInputError(f"task {task.name!r} gets files in the place of its params; give them as workspace=")
+
+
+def _are_for(task: TaskDefinition, params: object) -> bool:
+    """Whether the model of a task may have to do with names that look like those of files, itself or by a validator."""
+    model = task.params_model
+    known = {name for key, field in model.model_fields.items() for name in _names_of(key, field.validation_alias)}
+    if model.model_config.get("extra") == "allow" or (isinstance(params, Mapping) and not known.isdisjoint(params)):
+        return True
+    try:
+        return bool(validate_params(task, params).model_fields_set)
+    except TaskInputError:
+        return False
+
+
+def _names_of(name: str, alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
+    """What a field may be called in an object."""
+    yield name
+    for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+        first = choice.path[0] if isinstance(choice, AliasPath) else choice
+        if first is not None:
+            yield str(first)
 
 
 def read_given(files: Files) -> Tree:

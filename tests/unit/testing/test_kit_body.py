@@ -8,7 +8,7 @@ from typing import Any
 import kit_tasks as tasks
 import pytest
 from kit_tasks import Params, Result
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, model_validator
 
 from perago import (
     MetricRecorder,
@@ -23,6 +23,7 @@ from perago import (
     task,
 )
 from perago.errors import ObjectNameError, WorkspaceContentError
+from perago.tasks.declare import TaskDefinition, task_of
 from perago.testing import MemoryWorkflow, Metric, Progress, run_body
 
 
@@ -58,16 +59,60 @@ def test_files_in_the_place_of_params_are_refused(files: Any) -> None:
         run_body(tasks.copy, files)
 
 
-def test_params_whose_names_look_like_paths_are_params(tmp_path: Path) -> None:
-    class Dotted(BaseModel):
-        suffix: str = Field(alias="out.suffix")
+class Aliased(BaseModel):
+    suffix: str = Field("", alias="out.suffix")
 
-    def fn(workspace: Path, params: Dotted) -> Result:
+
+class Chosen(BaseModel):
+    suffix: str = Field("", validation_alias=AliasChoices("suffix", AliasPath("all.of", 0), "out.suffix"))
+
+
+class Deep(BaseModel):
+    suffix: str = Field("", validation_alias=AliasPath("out.suffix", 0))
+
+
+class Open(BaseModel, extra="allow"):
+    suffix: str = ""
+
+
+class Flattened(BaseModel):
+    suffix: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name.removeprefix("out."): value for name, value in given.items()}
+
+
+def task_with(model: type[BaseModel]) -> TaskDefinition:
+    def fn(workspace: Path, params: Any) -> Result:
         return Result(text=params.suffix)
 
-    fn.__annotations__ = {"workspace": Path, "params": Dotted, "return": Result}
-    declared = task(name="dotted", owner_email="t@example.org", workspace=WorkspaceSpec())(fn)
-    assert run_body(declared, {"out.suffix": "!"}).result == Result(text="!")
+    fn.__annotations__ = {"workspace": Path, "params": model, "return": Result}
+    declared = task_of(task(name="dotted", owner_email="t@example.org", workspace=WorkspaceSpec())(fn))
+    assert declared is not None
+    return declared
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "suffix"),
+    [
+        (Aliased, {"out.suffix": "!"}, "!"),
+        (Chosen, {"out.suffix": "!"}, "!"),
+        (Chosen, {"all.of": ["!"]}, "!"),
+        (Deep, {"out.suffix": ["!"]}, "!"),
+        (Open, {"model.lr": 1}, ""),
+        (Flattened, {"out.suffix": "!"}, "!"),
+    ],
+)
+def test_params_whose_names_look_like_paths_are_params(model: Any, params: Any, suffix: str) -> None:
+    assert run_body(task_with(model), params).result == Result(text=suffix)
+
+
+@pytest.mark.parametrize(("model", "wrong"), [(Aliased, 1), (Chosen, 1), (Deep, [1])])
+def test_params_whose_names_look_like_paths_are_told_what_is_wrong_with_them(model: Any, wrong: Any) -> None:
+    with pytest.raises(TaskInputError, match="Input should be a valid string"):
+        run_body(task_with(model), {"out.suffix": wrong})
 
 
 @pytest.mark.parametrize(
