@@ -212,8 +212,8 @@ def test_an_export_takes_the_beginning_of_a_commit_id_and_a_prefix(project, pera
     ("arguments", "said"),
     [
         (("out", "--ref", "ffffffff"), "there is no commit 'ffffffff'"),
-        (("out", "--ref", "f"), "'f' is too short; give at least 4 digits"),
-        (("out", "--ref", "707"), "'707' is too short; give at least 4 digits"),
+        (("out", "--ref", "f"), "there is no commit, branch or tag 'f'; an id needs at least 4 digits. Give"),
+        (("out", "--ref", "707"), "there is no commit, branch or tag '707'; an id needs at least 4 digits. Give"),
         (("out", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Make it"),
         (("out", "--branch", "main", "--ref", "x"), "give --branch or --ref, not both"),
         (("out", "--prefix", "nope"), "nope"),

@@ -27,7 +27,7 @@ def resolve(repository: Repository, ref: str) -> str:
     except GIT_FAULTS as exc:
         fault = f"there is no commit {ref!r}"
         if _TOO_SHORT.fullmatch(ref):
-            fault = f"{ref!r} is too short; give at least 4 digits"
+            fault = f"there is no commit, branch or tag {ref!r}; an id needs at least 4 digits"
         elif "ambiguous" in str(exc):
             fault = f"more than one object may be meant by {ref!r}"
         listing = shlex.join(["perago", "log", "--repo", str(repository.path), "--branch", "BRANCH"])
