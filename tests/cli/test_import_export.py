@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -148,6 +149,31 @@ def test_an_exclude_that_matches_nothing_is_told_and_one_that_matches_is_not(pro
         "warning: no file matches --exclude 'raw/*.txt'",
     ]
     assert project.git("ls-tree", "-r", "--name-only", "main") == "a.txt"
+
+
+def test_what_lies_below_an_excluded_directory_is_never_looked_at(project, perago, monkeypatch):
+    project.write({"a.txt": "a", "big/deep/x.tmp": "1", "big/deep/y": "2"})
+    looked_into = []
+    scandir = os.scandir
+
+    def noted(path="."):
+        looked_into.append(os.fspath(path) if not isinstance(path, int) else path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    patterns = ("big", "**/*.tmp", "*.csv")
+    said = perago(
+        "import", "source", "--repo", "data.git", *(word for pattern in patterns for word in ("--exclude", pattern))
+    )
+    assert said.code == 0
+    assert [line for line in said.err.splitlines() if line.startswith("warning: ")] == [
+        "warning: no file besides those below excluded directories matches --exclude '**/*.tmp'",
+        "warning: no file matches --exclude '*.csv'; '**/*.csv' matches in directories, too",
+    ]
+    source = os.fspath(project.path / "source")
+    below = [path for path in looked_into if str(path).startswith(source)]
+    assert below
+    assert {path.rstrip("/") for path in below} == {source}
 
 
 def test_an_export_of_what_cannot_be_laid_out_advises_what_an_export_can_do(project, perago):

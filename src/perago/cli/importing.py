@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from perago.cli.failure import nothing_begun
 from perago.cli.output import count_text, json_option, note, print_json, result_on_stdout, size_text
 from perago.cli.repository import branch_option, parse_address, repo_option
+from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:
     from perago.repositories import Repository
@@ -55,19 +55,19 @@ def command(
     """
     from perago.cli.progress import open_display
     from perago.names import FOR_IMPORT
-    from perago.workspace.patterns import Selection
     from perago.workspace.scan import scan
 
     address = parse_address(repo)
     spec = workspace_spec(prefix, exclude)
     address.check_source(directory)
     source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
+    watched = _Watched(spec.exclude)
     with nothing_begun():
-        files = scan(source, Selection(exclude=spec.exclude), FOR_IMPORT).files
+        files = scan(source, watched, FOR_IMPORT).files
     if not files:
         unless = " that is not excluded" if exclude else ""
         raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
-    _warn_of_unmatched(source, spec.exclude)
+    _warn_of_unmatched(watched)
     address.check_names((spec.root + path for path in files), prefix=spec.root)
     message = message or f"Import {source.name}"
     with ExitStack() as stack:
@@ -93,20 +93,40 @@ def command(
             click.echo(_line(said))
 
 
-def _warn_of_unmatched(source: Path, patterns: Sequence[str]) -> None:
-    """Tell which patterns leave nothing out: whoever gives one means something."""
-    from perago.workspace.patterns import Selection
+class _Watched(Selection):
+    """What is not excluded; as it is asked during a scan, it notes which patterns leave something out.
 
-    left = {pattern: Selection(exclude=[pattern]) for pattern in patterns}
-    for directory, directories, names in os.walk(source) if left else ():
-        root = Path(directory).relative_to(source)
-        for path in [(root / name).as_posix() for name in (*directories, *names)]:
-            left = {pattern: selection for pattern, selection in left.items() if not selection.excludes(path)}
-        if not left:
-            break
-    for pattern in left:
+    Attributes:
+        left: the patterns that have matched nothing so far, each compiled.
+        hidden: those that may match below an excluded directory, into which nobody looks.
+    """
+
+    __slots__ = ("hidden", "left")
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        super().__init__(exclude=patterns)
+        self.left = {pattern: Selection(include=[pattern]) for pattern in patterns}
+        self.hidden: set[str] = set()
+
+    def excludes(self, path: str) -> bool:
+        excluded = super().excludes(path)
+        if excluded and self.left:
+            self.left = {pattern: alone for pattern, alone in self.left.items() if not alone.selects(path)}
+        return excluded
+
+    def enters(self, directory: str) -> bool:
+        entered = super().enters(directory)
+        if not entered:
+            self.hidden.update(pattern for pattern, alone in self.left.items() if alone.enters(directory))
+        return entered
+
+
+def _warn_of_unmatched(watched: _Watched) -> None:
+    """Tell which patterns leave nothing out: whoever gives one means something."""
+    for pattern in watched.left:
+        besides = " besides those below excluded directories" if pattern in watched.hidden else ""
         deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
-        note(f"warning: no file matches --exclude '{pattern}'{deeper}")
+        note(f"warning: no file{besides} matches --exclude '{pattern}'{deeper}")
 
 
 def _line(said: Mapping[str, Any]) -> str:
