@@ -104,6 +104,20 @@ def test_the_reason_is_cut_where_the_settings_say(untouched, perago, monkeypatch
     assert perago("run", "cli_bodies:fail", *REPO, "--json").json["reason"] == "not t"
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_reason_and_its_place_fit_where_the_settings_cut(untouched, perago, monkeypatch, options):
+    (untouched.path / "wordy_body.py").write_text(
+        "from cli_bodies import *\n\n@task(name='wordy', owner_email=OWNER, workspace=WorkspaceSpec())\n"
+        "def wordy(workspace: Path, params: Params) -> Result:\n    raise ValueError('x' * 1000)\n"
+    )
+    reason = perago("run", "wordy_body", *REPO, *options, "--json").json["reason"]
+    assert reason.startswith("ValueError: xxx")
+    assert reason.endswith("wordy_body.py:5 in wordy)")
+    assert len(reason) == 500
+    monkeypatch.setenv("PERAGO_FAILURE_REASON_MAX_LENGTH", "20")  # no room for a place
+    assert perago("run", "wordy_body", *REPO, *options, "--json").json["reason"] == "ValueError: xxxxxxxx"
+
+
 def test_a_failed_workspace_is_kept_on_request(untouched, perago):
     told = perago("run", "cli_bodies:fail", *REPO, "--keep", "--json").json
     assert (Path(told["kept"]) / "half.txt").read_text() == "half done"

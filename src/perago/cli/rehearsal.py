@@ -133,8 +133,9 @@ def _line(kind: str, path: str, before: int | None, after: int | None) -> str:
 
 def _tell_failure(exc: BaseException, watch: Watch, job: Job, arguments: RunArguments, *, cancelled: bool) -> int:
     code = INTERRUPTED if cancelled else TASK_FAILED
-    result = result_for_exception(exc, max_length=job.config.failure_reason_max_length)
-    reason = with_place(result.reason_for_incompletion, exc)
+    max_length = job.config.failure_reason_max_length
+    result = result_for_exception(exc, max_length=max_length)
+    reason = with_place(result.reason_for_incompletion, exc, max_length=max_length)
     show_traceback(exc, arguments)
     if arguments.as_json:
         print_json({"dry_run": True, "exit_code": code, "reason": reason, "kept": watch.kept})

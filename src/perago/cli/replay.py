@@ -104,7 +104,8 @@ def _replay_free(job: Job, arguments: RunArguments) -> int:
         note("Replayed; nothing was reported.")
         return DONE
     code = INTERRUPTED if cancelled.is_set() else TASK_FAILED
-    reason = with_place(result.reason_for_incompletion, watch.error)
+    max_length = job.config.failure_reason_max_length
+    reason = with_place(result.reason_for_incompletion, watch.error, max_length=max_length)
     if arguments.as_json:
         print_json({"dry_run": True, "exit_code": code, "reason": reason})
     word = "was cancelled" if cancelled.is_set() else "failed"

@@ -94,7 +94,8 @@ class _Tries:
         while True:
             with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
                 result = self._try_once(observer)
-                reason = with_place(result.reason_for_incompletion, self.watch.error)
+                max_length = self.job.config.failure_reason_max_length
+                reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
                 result = replace(result, reason_for_incompletion=reason)
                 is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
                 observer.settle(result, cancelled=is_cancelled)

@@ -103,7 +103,14 @@ def place_in_body(error: BaseException | None) -> str | None:
     return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None
 
 
-def with_place(reason: str | None, error: BaseException | None) -> str | None:
-    """A reason with the place in the body that an error came from, where it is known."""
+def with_place(reason: str | None, error: BaseException | None, *, max_length: int) -> str | None:
+    """A reason with the place in the body that an error came from, where it is known; both are cut to the length.
+
+    A place that would take more than half of it away from a long reason is left out.
+    """
     place = place_in_body(error)
-    return reason if reason is None or place is None else f"{reason} (at {place})"
+    if reason is None or place is None:
+        return reason
+    at = f" (at {place})"
+    room = max_length - len(at)
+    return reason[:room] + at if room >= min(len(reason), max_length // 2) else reason
