@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -53,9 +53,9 @@ class LoopThread:
         try:
             with self._lock:  # so that nothing is begun on a loop that is ending, which would never end it
                 call.begin_on(self._running())
-            return call.ended.result(timeout)
+            return call.result(timeout)
         except BaseException:
-            if not call.ended.done():
+            if not call.has_ended:
                 call.cancel()
             raise
 
@@ -78,13 +78,13 @@ class LoopThread:
         if self._closed:
             raise RuntimeError(f"{self._name} is closed")
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            stopping = threading.Event()
-            arguments = (self._loop, stopping, self._at_end)
+            loop, stopping = asyncio.new_event_loop(), threading.Event()
+            arguments = (loop, stopping, self._at_end)
             thread = threading.Thread(target=_serve, args=arguments, name=self._name, daemon=True)
             thread.start()
-            self._end = weakref.finalize(self, _stop, self._loop, stopping, thread)
+            self._end = weakref.finalize(self, _stop, loop, stopping, thread)
             tell_forks(self)
+            self._loop = loop  # now that it runs: an interrupt before this leaves none that nobody runs
         return self._loop
 
     def leave_to_parent(self) -> None:
@@ -152,13 +152,36 @@ def _stop(loop: asyncio.AbstractEventLoop, stopping: threading.Event, thread: th
 
 
 class _Call(Generic[T]):
-    """One coroutine on its way; `ended` has its outcome when it has let go of its files and connections."""
+    """One coroutine on its way, for one thread that waits.
+
+    It waits for a bare lock. Whoever is interrupted as they enter a condition of Python's, as a future has one, may
+    leave it locked, and then the loop would wait for ever when it tells the outcome.
+
+    Attributes:
+        has_ended: it has let go of its files and connections, too.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self.ended: Future[T] = Future()
+        self.has_ended = False
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self._error: BaseException | None = None
         self._coroutine = coroutine
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
+
+    def result(self, timeout: float | None) -> T:
+        """What it returns or raises, CancelledError where it was cancelled.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+        """
+        if not self._wait(-1 if timeout is None else timeout):
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        assert self._task is not None, "what was never begun has an error"
+        return self._task.result()
 
     def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -170,7 +193,10 @@ class _Call(Generic[T]):
             return
         with suppress(RuntimeError):  # the loop has ended, and the call with it
             self._loop.call_soon_threadsafe(self._cancel)
-            wait([self.ended], CANCEL_SECONDS)
+            self._wait(CANCEL_SECONDS)
+
+    def _wait(self, seconds: float) -> bool:
+        return self.has_ended or self._ended.acquire(timeout=seconds)
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
@@ -181,12 +207,11 @@ class _Call(Generic[T]):
             self._task.cancel()
         else:  # the caller was interrupted before it had begun
             self._coroutine.close()
-            self.ended.set_exception(CancelledError())
+            self._tell(CancelledError())
 
     def _end(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self.ended.set_exception(CancelledError())
-        elif (error := task.exception()) is not None:
-            self.ended.set_exception(error)
-        else:
-            self.ended.set_result(task.result())
+        self._tell(CancelledError() if task.cancelled() else task.exception())
+
+    def _tell(self, error: BaseException | None) -> None:
+        self._error, self.has_ended = error, True
+        self._ended.release()

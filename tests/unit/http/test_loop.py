@@ -71,6 +71,35 @@ def test_what_would_end_a_process_ends_only_the_task_that_raises_it(loop, error)
     assert loop.run(value()) == "loop-test"
 
 
+STORM = """
+import asyncio, faulthandler, random, signal
+from perago.http.loop import LoopThread
+
+faulthandler.dump_traceback_later(30, exit=True)
+
+async def work():
+    await asyncio.sleep(random.random() / 5000)
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+loop = LoopThread("storm")
+interrupts = 0
+while interrupts < 2000:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00002, 0.0006))
+        while True:
+            loop.run(work())
+    except KeyboardInterrupt:
+        interrupts += 1
+loop.close()
+print(interrupts)
+"""
+
+
+def test_an_interrupt_at_any_moment_leaves_nothing_locked():
+    ended = subprocess.run([sys.executable, "-c", STORM], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("2000\n", 0), ended.stderr
+
+
 def test_what_would_end_the_process_as_the_loop_is_stopped_does_not_keep_it():
     thread = LoopThread("loop-test")
 
