@@ -161,7 +161,7 @@ class InputContract(StoreHooks):
 
     def _with_signs(self, files: dict[str, bytes]) -> dict[str, bytes]:
         if not self.holds_signs_of_directories:
-            pytest.skip("no name of this store ends with a slash")
+            pytest.skip("no name here ends with a slash: a store that takes such names sets holds_signs_of_directories")
         return {"data/": b"", "data/empty/": b"", **files}
 
     # ---- what is refused
