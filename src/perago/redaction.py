@@ -39,6 +39,10 @@ _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password
 MIN_LEARNT_LENGTH = 8
 """Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
 
+_KEPT_LENGTH = 64 * 1024
+_MARGIN_LENGTH = 8 * 1024
+"""Characters at either end of a long text that are kept, and that are looked at besides."""
+
 MAX_OWNERS = 4096
 """Attempts whose secrets are known at once: more than one process runs, as a worker has at most 1,024 slots. Beyond it
 the oldest are forgotten."""
@@ -147,7 +151,7 @@ def mask_urls(text: str) -> str:
 def text_of(exc: BaseException) -> str:
     """An exception's message, masked; "" where it has none, or cannot say it."""
     try:
-        return mask_text(str(exc))
+        return mask_bounded(str(exc))
     except Exception:  # noqa: BLE001 - somebody else's `__str__`
         return ""
 
@@ -155,7 +159,7 @@ def text_of(exc: BaseException) -> str:
 def traceback_of(exc: BaseException) -> str:
     """An exception's traceback, masked; of one that Python cannot show, why not."""
     try:
-        return mask_text("".join(traceback.format_exception(exc)))
+        return mask_bounded("".join(traceback.format_exception(exc)))
     except Exception as fault:  # noqa: BLE001 - what somebody else's exception holds
         return f"{type(exc).__name__} has no traceback that can be shown: {text_of(fault)}\n"
 
@@ -168,6 +172,15 @@ def mask_text(text: str) -> str:
             text = text.replace(secret, MASK)
     pattern = _learnt[1]
     return _mask_patterns(text if pattern is None else pattern.sub(MASK, text))
+
+
+def mask_bounded(text: str) -> str:
+    """As `mask_text`, of a text of any length: what is far from both its ends is left out, unread."""
+    if len(text) <= 2 * (_KEPT_LENGTH + _MARGIN_LENGTH):
+        return mask_text(text)
+    # A secret that a cut went through is not found: so the margins at the cuts go, once all is masked.
+    head, tail = mask_text(text[: _KEPT_LENGTH + _MARGIN_LENGTH]), mask_text(text[-_KEPT_LENGTH - _MARGIN_LENGTH :])
+    return f"{head[:-_MARGIN_LENGTH]} […] {tail[_MARGIN_LENGTH:]}"
 
 
 def _mask_patterns(text: str) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
@@ -17,7 +17,7 @@ from perago.stores.git import GitStore
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
-from perago.worker.body_process import BodyProcess
+from perago.worker.body.run import BodyProcess, Zygote, load_order
 from servers.conductor_api import ConductorApi
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,6 +33,7 @@ class Bodies:
 
     progress: list[tuple[Any, ...]] = field(default_factory=list)
     on_progress: Callable[..., None] | None = None
+    start: Literal["fork", "spawn"] = "fork"
 
     def run(self, name: str, raw: dict[str, Any] | None = None, **options: Any) -> JsonObject:
         workspace = options.pop("workspace", None)
@@ -40,7 +41,9 @@ class Bodies:
         return self.run_target(f"worker_bodies:{name}", self.call(name, raw, workspace, metrics), **options)
 
     def run_target(self, target: str, call: BodyCall, **options: Any) -> JsonObject:
-        return BodyProcess(target, **{"cancelled": bool, **options})(call)
+        load = load_order([target], options.pop("start", self.start))
+        with Zygote(load) as zygote:
+            return BodyProcess(zygote.start, load, **{"cancelled": bool, **options})(call)
 
     def call(
         self, name: str, raw: dict[str, Any] | None = None, workspace: Path | None = None, metrics: Any = None
@@ -66,10 +69,17 @@ class Bodies:
             self.on_progress(*progress)
 
 
+@pytest.fixture(params=["fork", "spawn"])
+def body_start(request: pytest.FixtureRequest) -> Literal["fork", "spawn"]:
+    """How bodies begin."""
+    return "fork" if request.param == "fork" else "spawn"
+
+
 @pytest.fixture
-def bodies(monkeypatch: pytest.MonkeyPatch) -> Bodies:
+def bodies(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bodies:
+    """Bodies that are forked, or begin as the test's `body_start` says."""
     monkeypatch.syspath_prepend(str(MODULES))
-    return Bodies()
+    return Bodies(start=request.getfixturevalue("body_start") if "body_start" in request.fixturenames else "fork")
 
 
 @pytest.fixture

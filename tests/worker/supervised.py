@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from perago.http.loop import LoopThread
 from perago.record import TryRecord, TryStatus
 from perago.telemetry.sink import OFF
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker.body.run import load_order
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
 from perago.worker.executor_messages import Configure
 from perago.worker.lock import only_supervisor
@@ -33,6 +33,8 @@ class Supervised:
         self._targets = options.pop("targets", ["supervised_bodies"])
         self._store = options.pop("store", None)
         self._mode = options.pop("mode", "process")
+        self._body_start = options.pop("body_start", "fork")
+        self._free_tasks = options.pop("free_tasks", "warm")
         self._telemetry = options.pop("telemetry", OFF)
         self._options = {"slots": 1, **options}
         self._names = 0
@@ -43,14 +45,12 @@ class Supervised:
         with ExitStack() as stack:
             directory = stack.enter_context(only_supervisor(self.root, "worker-1"))
             configuration = Configure(
-                targets=self._targets,
-                sys_path=sys.path,
-                cwd=str(Path.cwd()),
+                load=load_order(self._targets, self._body_start, LOG_LEVELS),
                 store=self._store,
                 workspace_root=str(self.root),
                 worker_id="worker-1",
                 failure_reason_max_length=500,
-                log_levels=LOG_LEVELS,
+                free_tasks=self._free_tasks,
             )
             settings = WorkerSettings(
                 worker_id="worker-1",

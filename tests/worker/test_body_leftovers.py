@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from perago.errors import TaskExecutionError, TaskTimeoutError
-from perago.worker.child_process import ChildProcess
+from perago.worker.body.run import ZYGOTE
+from perago.worker.process.child import ChildProcess
 
 CALLER = Path(__file__).parent / "modules" / "caller.py"
 LINUX = sys.platform == "linux"
@@ -43,10 +44,11 @@ def test_children_of_a_body_that_was_killed_are_ended(bodies, is_alive):
     assert not any(map(is_alive, _started(bodies.progress[0][2])))
 
 
-def test_a_process_that_lingers_after_its_body_is_ended_and_the_result_stands(bodies, is_alive):
+def test_a_process_that_lingers_after_its_body_is_ended_and_the_body_fails(bodies, is_alive):
     started = time.monotonic()
-    result = bodies.run("leave_thread", grace_seconds=0.3)
-    assert not is_alive(result["value"])
+    with pytest.raises(TaskExecutionError, match=r"had not ended 0\.3 s later: it waits for lingerer"):
+        bodies.run("leave_thread", end_seconds=0.3)
+    assert not is_alive(int(bodies.progress[0][2]))
     assert time.monotonic() - started < 5
 
 
@@ -82,7 +84,7 @@ def test_the_body_dies_with_its_reaper(bodies, is_alive, eventually):
 
 
 def test_a_reaper_that_is_killed_with_an_order_unread_is_seen_as_any_other(eventually):
-    with ChildProcess() as process:
+    with ChildProcess(ZYGOTE) as process:
         (reaper,) = psutil.Process().children()
         eventually(lambda: len(reaper.children()) == 1)
         reaper.suspend()

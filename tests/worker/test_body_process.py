@@ -15,7 +15,7 @@ from perago import (
     TaskTerminalError,
 )
 from perago.errors import TaskCancelledError, TaskTimeoutError
-from perago.worker.messages import MAX_MESSAGE_BYTES
+from perago.worker.process.messages import MAX_MESSAGE_BYTES
 
 LINUX = sys.platform == "linux"
 SECRET = "hunter2-in-params"

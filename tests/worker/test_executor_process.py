@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from perago.errors import EngineError, StoreError
 from perago.stores.git import GitStore
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.worker.body.run import load_order
 from perago.worker.executor_messages import Configure, GitSettings
 from perago.worker.executor_process import ExecutorProcess
 from perago.worker.job import Finished, Job
@@ -40,9 +40,7 @@ def engine(repository):
 def executor(bodies, tmp_path, repository, engine):
     del bodies  # its modules can be imported now
     configuration = Configure(
-        targets=["supervised_bodies"],
-        sys_path=sys.path,
-        cwd=None,
+        load=load_order(["supervised_bodies"], "fork"),
         store=GitSettings(path=str(repository)),
         workspace_root=str(tmp_path / "root"),
         worker_id="worker-1",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.worker.messages import (
+from perago.worker.process.messages import (
     FROM_BODY,
     MAX_MESSAGE_BYTES,
     MAX_TEXT_LENGTH,

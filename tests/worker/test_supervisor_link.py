@@ -13,8 +13,8 @@ import pytest
 from perago.errors import EngineError, TaskExecutionError
 from perago.worker import supervisor_link
 from perago.worker.executor_messages import Answer, Run, Sweep
-from perago.worker.messages import Cancel, Decoder, Failure, encode
-from perago.worker.outbox import Outbox
+from perago.worker.process.messages import Cancel, Decoder, Failure, encode
+from perago.worker.process.outbox import Outbox
 from perago.worker.supervisor_link import SupervisorLink
 
 RUN = Run(attempt={}, execution_id="e1")

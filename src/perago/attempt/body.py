@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Protocol
 
 from pydantic import BaseModel
 
+from perago.attempt.open_files import refuse_open_files
 from perago.errors import TaskExecutionError
 from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT, TaskContext
@@ -32,6 +33,9 @@ _SHOWN = 5
 """Threads that a warning names."""
 
 _POOL = "concurrent.futures.thread"
+
+_PROCESS_POOL = "_ExecutorManagerThread"
+"""Class of the thread that manages a pool of processes, of `concurrent.futures` and of loky."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +69,46 @@ class InvokeBody(Protocol):
 
 
 def invoke_in_process(call: BodyCall) -> JsonObject:
-    """Run the body here, in this thread; an `async def` body on an event loop of its own."""
+    """Run the body here, in this thread; an `async def` body on an event loop of its own.
+
+    Raises:
+        TaskExecutionError: as `InvokeBody`, or the body left a file of its workspace open for writing.
+    """
     return validate_result(call.task, call_body(call))
 
 
 def call_body(call: BodyCall) -> object:
-    """Call the function; returns what it returns, not validated yet.
+    """Call the function in this process, which goes on; returns what it returns, not validated yet.
 
     Raises:
-        TaskExecutionError: the body called `sys.exit`. What it raises is passed on.
+        TaskExecutionError: the body called `sys.exit`, or left a file of its workspace open for writing. What it raises
+            is passed on.
     """
     owner, threads = os.getpid(), frozenset(threading.enumerate())
     try:
-        try:
-            returned = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
-            finished = _finish(returned) if inspect.iscoroutine(returned) else returned
-            if os.getpid() == owner:
-                _warn_of_threads(call.task, threads)
-            return finished
-        finally:
-            if os.getpid() != owner:
-                _end_fork()
+        returned = _call(call)
+        if os.getpid() == owner:
+            _warn_of_threads(call.task, threads)
+            refuse_open_files(call.task.name, call.workspace)
+        return returned
+    finally:
+        if os.getpid() != owner:
+            _end_fork()
+
+
+def invoke_in_own_process(call: BodyCall) -> JsonObject:
+    """Run the body in a process that ends after it. A fork that the body makes comes out of here like its parent."""
+    return validate_result(call.task, _call(call))
+
+
+def _call(call: BodyCall) -> object:
+    owner = os.getpid()
+    try:
+        returned = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
+        return _finish(returned) if inspect.iscoroutine(returned) else returned
     except SystemExit as exc:
+        if os.getpid() != owner:
+            raise
         raise TaskExecutionError(
             f"task {call.task.name!r}: the body called sys.exit({exc.code!r}); raise TaskFailed or TaskTerminalError "
             f"to fail a task"
@@ -119,6 +141,8 @@ def _warn_of_threads(task: TaskDefinition, before: frozenset[threading.Thread]) 
 
 def _waits_for_work(thread: threading.Thread) -> bool:
     """Whether it belongs to a pool, and has nothing to do: libraries keep such pools for as long as the process."""
+    if type(thread).__name__ == _PROCESS_POOL:
+        return True
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, whatever its name
     return frame is not None and frame.f_code.co_name == "_worker" and frame.f_globals.get("__name__") == _POOL
 

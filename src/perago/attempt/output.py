@@ -9,7 +9,7 @@ from perago.attempt.parse import parse_workspace_input
 from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
 from perago.json_text import JsonObject, encodable
 from perago.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
-from perago.redaction import mask_text, text_of
+from perago.redaction import mask_bounded, text_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_result
 
@@ -116,7 +116,7 @@ def _own_reason(exc: TaskExecutionError) -> str:
         reason: object = exc.reason
     except Exception:  # noqa: BLE001 - somebody else's property
         reason = None
-    return mask_text(reason) if isinstance(reason, str) and reason else text_of(exc)
+    return mask_bounded(reason) if isinstance(reason, str) and reason else text_of(exc)
 
 
 def _named_errors(group: BaseExceptionGroup[BaseException]) -> str:

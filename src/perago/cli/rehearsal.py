@@ -67,8 +67,8 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
             f"task {job.task.name!r} has no workspace: it publishes nothing, with --dry-run or without"
         )
     cancelled = threading.Event()
-    body = _Measuring(choose_body(job, arguments, cancelled))
     with ExitStack() as stack:
+        body = _Measuring(choose_body(job, arguments, cancelled, stack))
         display = stack.enter_context(open_display(still=arguments.debug))
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))

@@ -94,7 +94,7 @@ def _replay_free(job: Job, arguments: RunArguments) -> int:
                 job.task,
                 job.input_data,
                 failure_reason_max_length=job.config.failure_reason_max_length,
-                invoke_body=choose_body(job, arguments, cancelled),
+                invoke_body=choose_body(job, arguments, cancelled, stack),
                 is_cancelled=cancelled.is_set,
                 observer=watch,
             )

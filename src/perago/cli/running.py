@@ -36,7 +36,7 @@ from perago.ports import SystemClock
 from perago.redaction import traceback_of
 from perago.repositories import Repository
 from perago.telemetry.sink import Telemetry
-from perago.worker.body_process import BodyProcess
+from perago.worker.body.run import BodyProcess, Zygote, load_order
 from perago.worker.result_limit import within_limit
 from perago.workspace import janitor
 
@@ -63,7 +63,8 @@ def run_job(job: Job, arguments: RunArguments) -> int:
             learn_secrets(job.task, input_data["params"])
         watch.line(_beginning(job, run))
         try:
-            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry).go()
+            invoke_body = choose_body(job, arguments, cancelled, stack)
+            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry, invoke_body).go()
         except KeyboardInterrupt:
             run.cancel("interrupted")
             stack.close()  # the display first
@@ -87,6 +88,7 @@ class _Tries:
     watch: Watch
     cancelled: threading.Event
     telemetry: Telemetry
+    invoke_body: InvokeBody
 
     def go(self) -> RuntimeTaskResult:
         """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
@@ -112,7 +114,6 @@ class _Tries:
 
     def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
         job, run = self.job, self.run
-        invoke_body = choose_body(job, self.arguments, self.cancelled)
         max_length = job.config.failure_reason_max_length
         with stdout_for_the_result(self.arguments):
             if not job.task.has_workspace:
@@ -121,7 +122,7 @@ class _Tries:
                     self.input_data,
                     attempt=run.attempt,
                     failure_reason_max_length=max_length,
-                    invoke_body=invoke_body,
+                    invoke_body=self.invoke_body,
                     is_cancelled=self.cancelled.is_set,
                     execution_id=observer.execution_id,
                     metrics=observer.metrics,
@@ -144,7 +145,7 @@ class _Tries:
                 failure_reason_max_length=max_length,
                 read_history=store.read_history,
                 load_record=job.engine.load_record,
-                invoke_body=invoke_body,
+                invoke_body=self.invoke_body,
                 is_cancelled=self.cancelled.is_set,
                 keep_failed_workspace=self.arguments.keep,
                 execution_id=observer.execution_id,
@@ -163,16 +164,25 @@ class _Tries:
         return not isinstance(error, PeragoError) or error.retry_can_help
 
 
-def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event) -> InvokeBody:
+def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack) -> InvokeBody:
     """Where the body runs: in a process of its own, or here for a debugger.
 
     Its result is held to Conductor's limit, whatever the engine: else it would fail first where it is in earnest.
+
+    Args:
+        stack: ends the process that bodies are forked from.
     """
     if arguments.debug:
         return within_limit(invoke_in_process)
+    load = load_order([job.target], job.config.body_start)
+    zygote = stack.enter_context(Zygote(load))
     return within_limit(
         BodyProcess(
-            job.target, timeout_seconds=_timeout(job, arguments), grace_seconds=GRACE_SECONDS, cancelled=cancelled
+            zygote.start,
+            load,
+            timeout_seconds=_timeout(job, arguments),
+            grace_seconds=GRACE_SECONDS,
+            cancelled=cancelled,
         )
     )
 

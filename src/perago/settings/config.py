@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -81,6 +82,8 @@ class RuntimeConfig(_Config):
         worker_id_prefix: ASCII letters and digits with which worker ids begin.
         worker_id: a worker id given whole; None: made from the prefix.
         execution_mode: whether executors are processes or threads.
+        body_start: how the process of a body begins.
+        free_tasks: where a worker runs the bodies of tasks without a workspace.
         workspace_gc_ttl: age at which an attempt directory without a living owner is removed.
         workspace_gc_interval: how often such directories are looked for.
         executor_max_attempts: after which an executor is replaced; None: no bound.
@@ -104,6 +107,8 @@ class RuntimeConfig(_Config):
     worker_id_prefix: str
     worker_id: str | None = None
     execution_mode: Literal["process", "thread"] = "process"
+    body_start: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
+    free_tasks: Literal["warm", "forked"] = "warm"
     workspace_gc_ttl: timedelta = timedelta(days=1)
     workspace_gc_interval: timedelta = timedelta(hours=1)
     executor_max_attempts: int | None = None

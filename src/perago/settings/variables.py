@@ -48,6 +48,16 @@ class Variables(BaseSettings):
         Annotated[Literal["process", "thread"], BeforeValidator(values.one_of("process", "thread"))] | None
     ) = None
     """Whether the bodies of a worker run in processes or in threads: `process` or `thread`."""
+    PERAGO_BODY_START: Annotated[Literal["fork", "spawn"], BeforeValidator(values.one_of("fork", "spawn"))] | None = (
+        None
+    )
+    """How the process of a body begins: `fork`, from one that has loaded the task's module, or `spawn`, in a fresh
+    interpreter, for libraries that do not bear a fork; by default `fork`, and `spawn` on macOS."""
+    PERAGO_FREE_TASKS: Annotated[Literal["warm", "forked"], BeforeValidator(values.one_of("warm", "forked"))] | None = (
+        None
+    )
+    """Where a worker runs the bodies of tasks without a workspace: `warm`, one after the other in a process that goes
+    on, or `forked`, each in a process of its own."""
     PERAGO_WORKSPACE_GC_TTL: Duration | None = None
     """Age at which what killed attempts left is removed, where nothing else tells that its owner is dead."""
     PERAGO_WORKSPACE_GC_INTERVAL: Duration | None = None

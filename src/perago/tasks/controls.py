@@ -121,9 +121,12 @@ class TaskControls(_Controls):
 
     Attributes:
         publish_budget: only for a task with a workspace.
+        body_start: how the body's process begins: forked from one that has loaded the task's module, or spawned to load
+            it itself, for libraries that do not bear a fork. None: as `PERAGO_BODY_START` says.
     """
 
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     timeout: TimeoutPolicy = Field(default_factory=TimeoutPolicy)
     limits: ExecutionLimits = Field(default_factory=ExecutionLimits)
     publish_budget: PublishBudget | None = None
+    body_start: Literal["fork", "spawn"] | None = None

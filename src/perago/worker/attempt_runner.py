@@ -10,12 +10,10 @@ from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.report import last_look
 from perago.attempt.run import run_workspace_task_attempt
-from perago.errors import TaskDefinitionError
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
 from perago.ports import Clock, HandedOut, LoadCurrentAttempt, LoadRecord, Observer, SystemClock, ignore
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.load import load_module_tasks
 from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.taskdef import build_taskdef
 from perago.telemetry.instruments import Group
@@ -133,23 +131,6 @@ def metric_groups(task: TaskDefinition) -> list[Group]:
         "worker_capacity": wanted.worker_capacity,
     }
     return [group for group, is_wanted in groups.items() if is_wanted]
-
-
-def load_tasks(targets: list[str]) -> dict[str, TaskDefinition]:
-    """All the tasks of some targets, by name.
-
-    Raises:
-        TaskDefinitionError: a module cannot be loaded or has no task, or two tasks have one name.
-    """
-    found: dict[str, TaskDefinition] = {}
-    for target in targets:
-        for task in load_module_tasks(target):
-            other = found.setdefault(task.name, task)
-            if other is not task:
-                raise TaskDefinitionError(
-                    f"{other.target} and {task.target} are both named {task.name!r}; one worker runs one task of a name"
-                )
-    return found
 
 
 def result_from(status: str | None, output: JsonObject | None, reason: str | None) -> RuntimeTaskResult | None:

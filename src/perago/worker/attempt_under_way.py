@@ -16,7 +16,7 @@ from perago.worker.endings import Cause, Step, next_step
 from perago.worker.executor_messages import FROM_EXECUTOR, Ask, Done, PhaseEvent
 from perago.worker.job import Died, Ended, Finished, Job, Outcome
 from perago.worker.journal import Journal
-from perago.worker.messages import Cancel, Log, Message, Metric, encode
+from perago.worker.process.messages import Cancel, Log, Message, Metric, encode
 from perago.worker.questions import Question
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +13,9 @@ from perago.http.loop import LoopThread
 from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
-from perago.worker.attempt_runner import AttemptRunner, load_tasks
+from perago.worker.attempt_runner import AttemptRunner
+from perago.worker.body.loading import load_tasks
+from perago.worker.body.run import load_order
 from perago.worker.executor import Executor
 from perago.worker.executor_messages import Configure, GitSettings, LakeFSSettings
 from perago.worker.executor_process import ExecutorProcess
@@ -85,14 +86,12 @@ def executor_configuration(
 ) -> Configure:
     """What an executor process is told first."""
     return Configure(
-        targets=list(targets),
-        sys_path=list(sys.path),
-        cwd=os.getcwd(),  # noqa: PTH109 - goes to chdir as it is
+        load=load_order(list(targets), config.body_start, LOG_LEVELS),
         store=store,
         workspace_root=str(config.workspace_root),
         worker_id=worker_id,
         failure_reason_max_length=config.failure_reason_max_length,
-        log_levels=LOG_LEVELS,
+        free_tasks=config.free_tasks,
     )
 
 
@@ -110,7 +109,7 @@ def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopT
     Raises:
         TaskDefinitionError: as `load_tasks`.
     """
-    tasks: dict[str, TaskDefinition] = load_tasks(configuration.targets)
+    tasks: dict[str, TaskDefinition] = load_tasks(configuration.load.targets)
 
     def make(journal: Journal) -> AbstractContextManager[Executor]:
         runner = AttemptRunner(

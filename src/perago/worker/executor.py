@@ -16,12 +16,12 @@ class Executor(Protocol):
     Attributes:
         attempts: that it has ended by itself.
         memory_bytes: of its process, after the last one; 0: not known.
-        leaves_processes: its last body left some running.
+        is_spent: a body left what cannot be put back.
     """
 
     attempts: int
     memory_bytes: int
-    leaves_processes: bool
+    is_spent: bool
 
     @property
     def is_alive(self) -> bool: ...

@@ -1,89 +1,126 @@
-"""What happens in an executor: load the modules once, then run one attempt after the other, as ordered."""
+"""What happens in an executor: it runs one attempt after the other, as ordered; bodies in processes of their own."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from perago import redaction
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import PeragoError
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
+from perago.tasks.declare import TaskDefinition
 from perago.trace_context import trace_context_of
-from perago.worker.attempt_runner import AttemptRunner, Surroundings, load_tasks
+from perago.worker.attempt_runner import AttemptRunner, Surroundings
+from perago.worker.body.loading import load
+from perago.worker.body.run import ORDERS, BodyProcess
+from perago.worker.endings import CANCEL_GRACE_SECONDS
 from perago.worker.executor_attempt import ExecutorAttempt
 from perago.worker.executor_messages import Configure, Discard, Done, Look, Ready, Run, Sweep
 from perago.worker.executor_store import ExecutorStore
 from perago.worker.memory import memory_bytes
-from perago.worker.outbox import Outbox, OutboxMetrics, Terminated, failure_of, raise_terminated, send_logs_to
 from perago.worker.phase_sender import PhaseSender
-from perago.worker.reaper import adopt_orphans, children, end_children
+from perago.worker.process.child import Offspring
+from perago.worker.process.outbox import (
+    Outbox,
+    OutboxMetrics,
+    Terminated,
+    failure_of,
+    have_plain_forks,
+    raise_terminated,
+    send_logs_to,
+)
+from perago.worker.process.reaper import adopt_orphans
+from perago.worker.process_state import ProcessState
 from perago.worker.supervisor_link import SupervisorLink
+
+_LOGGER = logging.getLogger("perago.worker")
 
 _TERMINATED = "the executor was sent SIGTERM"
 
 
-def run_executor(channel: socket.socket) -> None:
-    """Serve one supervisor until it goes, or SIGTERM comes."""
-    signal.signal(signal.SIGTERM, raise_terminated)
-    adopt_orphans()  # so that a look at this process's children tells what a body left behind
+def run_executor(channel: socket.socket, orders: socket.socket, tasks: Mapping[str, TaskDefinition] | None) -> None:
+    """Serve one supervisor until it goes, or SIGTERM comes.
+
+    Args:
+        orders: to the zygote, which starts bodies.
+        tasks: that the zygote has loaded, by name. None: they are loaded here.
+    """
+    have_plain_forks()
+    adopt_orphans()  # so that a look at this process's children tells what a warm body left behind
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     link = SupervisorLink(channel, outbox)
     try:
-        runner = _prepare(link, outbox)
-        if runner is not None:
-            _Executor(link, outbox, runner).serve()
+        order = link.take()
+        if isinstance(order, Configure):
+            runner = _prepare(order, outbox, tasks)
+            if runner is not None:
+                _Executor(link, outbox, runner, order, orders).serve()
     except Terminated:
         _end_by_sigterm()
 
 
-def _prepare(link: SupervisorLink, outbox: Outbox) -> AttemptRunner | None:
-    """Load the modules, and say so; None: it failed, or the supervisor has gone."""
-    order = link.take()
-    if not isinstance(order, Configure):
-        return None
+def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinition] | None) -> AttemptRunner | None:
+    """Say which tasks can be run; None: their modules cannot be loaded, as the supervisor has been told."""
+    redaction.learn([] if order.store is None else order.store.secrets())
     try:
-        redaction.learn([] if order.store is None else order.store.secrets())
-        sys.path[:] = order.sys_path
-        if order.cwd is not None:
-            os.chdir(order.cwd)
-        send_logs_to(outbox, order.log_levels)
-        runner = AttemptRunner(
-            tasks=load_tasks(order.targets),
-            store=ExecutorStore(order.store),
-            workspace_root=Path(order.workspace_root),
-            worker_id=order.worker_id,
-            failure_reason_max_length=order.failure_reason_max_length,
-        )
-        outbox.send(Ready(tasks=runner.declared()))
+        if tasks is None:
+            tasks = load(order.load, outbox)
+        else:
+            send_logs_to(outbox, {})  # the levels are as the modules have set them
     except Terminated:
         raise
     except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor tells it
         outbox.send(failure_of(exc, _TERMINATED))
         return None
+    runner = AttemptRunner(
+        tasks=tasks,
+        store=ExecutorStore(order.store),
+        workspace_root=Path(order.workspace_root),
+        worker_id=order.worker_id,
+        failure_reason_max_length=order.failure_reason_max_length,
+    )
+    outbox.send(Ready(tasks=runner.declared()))
     return runner
 
 
 class _Executor:
-    """Carries out orders in the main thread, where SIGTERM interrupts a body."""
+    """Carries out orders in the main thread, where SIGTERM interrupts a warm body."""
 
-    def __init__(self, link: SupervisorLink, outbox: Outbox, runner: AttemptRunner) -> None:
+    def __init__(
+        self,
+        link: SupervisorLink,
+        outbox: Outbox,
+        runner: AttemptRunner,
+        configuration: Configure,
+        orders: socket.socket,
+    ) -> None:
         self._link = link
         self._outbox = outbox
         self._runner = runner
+        self._runs_free_tasks_warm = configuration.free_tasks == "warm"
         self._metrics = OutboxMetrics(outbox)
         self._observer = PhaseSender(outbox)
-        self._unchanged = _UnchangedProcess()
+        self._state = ProcessState()
         self._last: ExecutorAttempt | None = None
-        self._left_processes = False
-        self._of_modules = frozenset(children())
+        self._is_spent = False
+        self._own_process = BodyProcess(
+            lambda how: self._start(orders, how),
+            configuration.load,
+            grace_seconds=CANCEL_GRACE_SECONDS,
+            cancelled=link.is_cancelled,
+            on_log=outbox.send,
+        )
+        self._body: Offspring | None = None
 
     def serve(self) -> None:
         while (order := self._link.take()) is not None:
@@ -116,24 +153,55 @@ class _Executor:
             trace=trace_context_of(order.trace),
         )
         try:
-            with self._unchanged:
-                os.environ.update({} if around.trace is None else around.trace.as_environment())
-                return self._runner.run(attempt, order.execution_id, around)
+            return self._runner.run(attempt, order.execution_id, around)
         except Terminated:
             raise
         except KeyboardInterrupt:
             return RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
 
     def _invoke_body(self, call: BodyCall) -> JsonObject:
-        """Run a body, and end what it leaves running: that would write on while its workspace is compared and sent."""
+        if call.workspace is None and self._runs_free_tasks_warm:
+            return self._run_warm(call)
+        return self._run_in_own_process(call)
+
+    def _run_warm(self, call: BodyCall) -> JsonObject:
+        """Run a body in this process, and put back what it changes of it."""
+        trace = call.context.trace
         try:
+            os.environ.update({} if trace is None else trace.as_environment())
             return invoke_in_process(call)
         finally:
-            self._end_children()
+            left = self._state.put_back()
+            if left:
+                self._is_spent = True
+                _LOGGER.warning(
+                    "the body of task %s left %s, which cannot be put back: the next task gets a new executor",
+                    call.task.name,
+                    " and ".join(left),
+                )
 
-    def _end_children(self) -> None:
-        """Those that a body left, not those that its module started when it was loaded."""
-        self._left_processes |= end_children(self._of_modules | _resource_tracker())
+    def _run_in_own_process(self, call: BodyCall) -> JsonObject:
+        """Run a body in a process of its own; SIGTERM is for that first."""
+        terminated = False
+
+        def pass_on(*_: object) -> None:
+            nonlocal terminated
+            terminated = True
+            if self._body is not None:
+                self._body.terminate()
+
+        signal.signal(signal.SIGTERM, pass_on)
+        try:
+            return self._own_process(call)
+        finally:
+            self._body = None
+            signal.signal(signal.SIGTERM, raise_terminated)
+            if terminated:
+                raise_terminated(signal.SIGTERM, None)
+
+    def _start(self, orders: socket.socket, how: Literal["fork", "spawn"]) -> Offspring:
+        self._body = Offspring(orders, ORDERS[how])
+        return self._body
 
     def _look(self) -> None:
         assert self._last is not None, "an attempt was run before"
@@ -146,9 +214,9 @@ class _Executor:
 
     def _answer(self, result: RuntimeTaskResult | None) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # closed by the body, or by the reader
+            with suppress(OSError, ValueError, AttributeError):  # closed, or set to None by a body; or nobody reads
                 stream.flush()
-        facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "leaves_processes": self._left_processes}
+        facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "is_spent": self._is_spent}
         if result is None:
             self._outbox.send(Done(**facts))
             return
@@ -159,40 +227,6 @@ class _Executor:
         except ValueError as exc:
             fault = f"the result cannot be passed on: {exc}"
             self._outbox.send(Done(status="FAILED", reason=fault, **facts))
-
-
-class _UnchangedProcess:
-    """What a body may change of its process, and the next one must not find changed: it is after each as it is now."""
-
-    def __init__(self) -> None:
-        self._cwd = os.getcwd()  # noqa: PTH109 - goes back to chdir as it is
-        self._environment = _environment()
-        self._path = list(sys.path)
-
-    def __enter__(self) -> None:
-        """Nothing to be done: nobody else runs here between two bodies."""
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            os.chdir(self._cwd)
-        if _environment() != self._environment:
-            os.environ.clear()
-            os.environb.update(self._environment)
-        sys.path[:] = self._path
-        signal.signal(signal.SIGTERM, raise_terminated)
-
-
-def _environment() -> dict[bytes, bytes]:
-    """What the process's environment is now, as bytes: nothing is decoded to see that nothing has changed."""
-    # Python keeps a plain dictionary below: to copy that takes a fortieth of the time. Without it the rest is as good.
-    return {**getattr(os.environb, "_data", os.environb)}
-
-
-def _resource_tracker() -> set[int]:
-    """The process that multiprocessing starts once, and keeps for as long as this one: no body leaves it."""
-    module = sys.modules.get("multiprocessing.resource_tracker")
-    pid = getattr(getattr(module, "_resource_tracker", None), "_pid", None)
-    return {pid} if isinstance(pid, int) else set()
 
 
 def _end_by_sigterm() -> NoReturn:

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
 from perago.telemetry.facts import ALL_GROUPS
 from perago.telemetry.instruments import Group
-from perago.worker.messages import Cancel, Failure, Log, Message, Metric
+from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
 
 # ---------------------------------------------------------------- to the executor
 
@@ -48,24 +48,21 @@ StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kin
 
 
 class Configure(Message):
-    """The first message: what the executor is for.
+    """The first message to the executor itself; the one before it, `Load`, is read by the process that forks it.
 
     Attributes:
-        targets: `pkg.module` or `pkg.module:function`, of which all tasks are loaded.
-        sys_path, cwd: where modules and relative paths are found.
+        load: what its zygote has loaded, or what each of its bodies loads.
         store: None: there is none, and only free tasks can be run.
-        log_levels: logger name ("" is the root) -> level.
+        free_tasks: how bodies of tasks without a workspace run: forked as all others, or warm, in the executor itself.
     """
 
     kind: Literal["configure"] = "configure"
-    targets: list[str]
-    sys_path: list[str]
-    cwd: str | None
+    load: Load
     store: StoreSettings | None
     workspace_root: str
     worker_id: str
     failure_reason_max_length: int
-    log_levels: dict[str, int] = Field(default_factory=dict)
+    free_tasks: Literal["warm", "forked"] = "warm"
 
 
 class Run(Message):
@@ -167,7 +164,7 @@ class Done(Message):
     Attributes:
         status: None: nothing was found (by a `Look`).
         memory_bytes: of the executor's process, after it.
-        leaves_processes: the body started some that still run.
+        is_spent: the executor should run no other attempt: a body left what cannot be put back.
     """
 
     kind: Literal["done"] = "done"
@@ -175,7 +172,7 @@ class Done(Message):
     output: dict[str, Any] | None = None
     reason: str | None = None
     memory_bytes: int = 0
-    leaves_processes: bool = False
+    is_spent: bool = False
 
 
 ToExecutor = Annotated[

@@ -14,7 +14,6 @@ from perago.models import RuntimeTaskResult
 from perago.ports import Phase, WorkerEngine
 from perago.worker.attempt_runner import result_from
 from perago.worker.attempt_under_way import AttemptUnderWay, describe_death, parse_message
-from perago.worker.child_process import EXECUTOR, GONE_SECONDS, ChildProcess
 from perago.worker.executor_attempt import attempt_to_json
 from perago.worker.executor_messages import (
     Ask,
@@ -29,8 +28,11 @@ from perago.worker.executor_messages import (
 )
 from perago.worker.job import Died, Finished, Job, NotBegun, Outcome
 from perago.worker.journal import Journal
-from perago.worker.messages import Failure, Log, encode
+from perago.worker.process.child import GONE_SECONDS, ChildProcess
+from perago.worker.process.messages import Failure, Log, encode
 from perago.worker.questions import Question
+
+EXECUTOR = "perago.worker.executor_child"
 
 START_SECONDS = 300.0
 """How long loading the modules may take: large ones, on a cold disk."""
@@ -45,13 +47,13 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
     Attributes:
         attempts: that it has ended by itself.
         memory_bytes: of its process, after the last one.
-        leaves_processes: its last body left some running.
+        is_spent: a body left what cannot be put back.
     """
 
     def __init__(self, configuration: Configure, engine: WorkerEngine, journal: Journal) -> None:
         self.attempts = 0
         self.memory_bytes = 0
-        self.leaves_processes = False
+        self.is_spent = False
         self._is_aborted = False
         self._configuration = configuration
         self._engine = engine
@@ -91,7 +93,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         Raises:
             PeragoError: it could not, as the error says.
         """
-        self._process.send(encode(self._configuration))
+        self._process.send(encode(self._configuration.load) + encode(self._configuration))
         answer = self._await(START_SECONDS)
         self._is_aborted = False
         if isinstance(answer, Ready):
@@ -143,7 +145,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         """Take down what is told after an attempt."""
         self.attempts += 1
         self.memory_bytes = done.memory_bytes
-        self.leaves_processes = done.leaves_processes
+        self.is_spent = done.is_spent
 
     def death(self, phase: str = "") -> str:
         """What ended it, for people."""

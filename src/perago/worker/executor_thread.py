@@ -30,8 +30,8 @@ from perago.worker.endings import CANCEL_GRACE_SECONDS, Cause
 from perago.worker.executor_messages import DeclaredTask, Discard, PhaseEvent, Sweep
 from perago.worker.job import Ended, Finished, Job, Outcome
 from perago.worker.journal import Journal
-from perago.worker.messages import Log, Metric, clean_text
-from perago.worker.outbox import json_fields
+from perago.worker.process.messages import Log, Metric, clean_text
+from perago.worker.process.outbox import json_fields
 from perago.worker.questions import ask_patiently
 
 JOB: ContextVar[Job | None] = ContextVar("perago_job", default=None)
@@ -58,7 +58,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
     def __init__(self, runner: AttemptRunner, engine: WorkerEngine, journal: Journal, loop: LoopThread) -> None:
         self.attempts = 0
         self.memory_bytes = 0
-        self.leaves_processes = False
+        self.is_spent = False
         self._runner = runner
         self._engine = engine
         self._journal = journal

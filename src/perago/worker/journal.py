@@ -17,7 +17,7 @@ from perago.telemetry.sink import OFF, Telemetry
 from perago.trace_context import trace_context_of
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.job import Job
-from perago.worker.messages import Log, Metric
+from perago.worker.process.messages import Log, Metric
 
 LOGGER = logging.getLogger("perago.worker")
 

@@ -11,7 +11,7 @@ from typing import Any
 from perago.ports import Event, Phase
 from perago.redaction import mask_json, text_of
 from perago.worker.executor_messages import PhaseEvent
-from perago.worker.outbox import Outbox
+from perago.worker.process.outbox import Outbox
 
 PROGRESS_SECONDS = 0.1
 """Between two messages of progress: ten times a second is as fast as anyone looks."""

@@ -13,7 +13,7 @@ from perago.ports import Clock, Engine, HandedOut
 from perago.redaction import mask_text
 from perago.worker.executor_attempt import attempt_to_json, record_to_json
 from perago.worker.executor_messages import Answer, Ask
-from perago.worker.messages import Failure, clean_text
+from perago.worker.process.messages import Failure, clean_text
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ def is_worn_out(
     *,
     attempts: int,
     memory_bytes: int,
-    leaves_processes: bool,
+    is_spent: bool,
     max_attempts: int | None,
     max_memory_bytes: int | None,
 ) -> bool:
@@ -42,11 +42,11 @@ def is_worn_out(
     Args:
         attempts: that it has run.
         memory_bytes: that its process has now.
-        leaves_processes: a body left some behind, which go with it.
+        is_spent: a body left what cannot be put back.
         max_attempts, max_memory_bytes: None: no bound.
     """
     return (
-        leaves_processes
+        is_spent
         or (max_attempts is not None and attempts >= max_attempts)
         or (max_memory_bytes is not None and memory_bytes >= max_memory_bytes)
     )

@@ -298,7 +298,7 @@ class Slot:
         return is_worn_out(
             attempts=executor.attempts,
             memory_bytes=executor.memory_bytes,
-            leaves_processes=executor.leaves_processes,
+            is_spent=executor.is_spent,
             max_attempts=self._wear.max_attempts,
             max_memory_bytes=self._wear.max_memory_bytes,
         )

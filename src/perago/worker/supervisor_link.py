@@ -22,8 +22,8 @@ from perago.models import Attempt
 from perago.record import InstanceRecord
 from perago.worker.executor_attempt import ExecutorAttempt, record_from_json
 from perago.worker.executor_messages import TO_EXECUTOR, Answer, Ask, Configure, Discard, Look, Run, Sweep
-from perago.worker.messages import CHUNK_BYTES, Cancel, Decoder, Failure, encode
-from perago.worker.outbox import Outbox
+from perago.worker.process.messages import CHUNK_BYTES, Cancel, Decoder, Failure, encode
+from perago.worker.process.outbox import Outbox
 
 LOOK_SECONDS = 0.01
 """Between two looks for a cancellation: a body may ask in its innermost loop."""

@@ -204,7 +204,12 @@ def leave_out(workspace: Path, params: Params) -> Result:
 def leave_a_thread(workspace: Path, params: Params) -> Result:
     """Returns while a thread of its own has not written yet."""
     threading.Thread(target=time.sleep, args=[600], name="daemon", daemon=True).start()
-    threading.Thread(target=time.sleep, args=[600], name="writer").start()
+
+    def write_late() -> None:
+        time.sleep(0.5)
+        (workspace / "late.txt").write_text("written")
+
+    threading.Thread(target=write_late, name="writer").start()
     ThreadPoolExecutor(1).submit(len, "done").result()  # and leaves a pool that has nothing to do
     return write(workspace, params)
 

@@ -12,7 +12,7 @@ from perago.testing.contract.bench import ContractAttempt
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.job import Job
 from perago.worker.journal import Journal
-from perago.worker.messages import Log
+from perago.worker.process.messages import Log
 
 CAUTION = {"ref": "abc", "fence": "not guaranteed is this and that"}
 

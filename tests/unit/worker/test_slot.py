@@ -24,7 +24,7 @@ class Executor:
     it can be made to go on with until it is let.
     """
 
-    attempts, memory_bytes, leaves_processes, is_alive = 0, 0, False, True
+    attempts, memory_bytes, is_spent, is_alive = 0, 0, False, True
 
     def __init__(self):
         self.ran = []

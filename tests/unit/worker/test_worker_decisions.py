@@ -111,14 +111,14 @@ def test_an_executor_that_was_of_use_begins_the_row_anew():
         ({"attempts": 10, "max_attempts": 10}, True),
         ({"memory_bytes": 99, "max_memory_bytes": 100}, False),
         ({"memory_bytes": 100, "max_memory_bytes": 100}, True),
-        ({"leaves_processes": True}, True),
+        ({"is_spent": True}, True),
     ],
 )
 def test_an_executor_is_worn_out_by_attempts_memory_or_what_a_body_left(facts, expected):
     given = {
         "attempts": 1,
         "memory_bytes": 1,
-        "leaves_processes": False,
+        "is_spent": False,
         "max_attempts": None,
         "max_memory_bytes": None,
     }

@@ -8,7 +8,7 @@ from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
-from perago.worker.body_process import BodyProcess
+from perago.worker.body.run import BodyProcess, Zygote, load_order
 
 TARGET = "worker_bodies:leave_children"
 
@@ -22,6 +22,8 @@ if __name__ == "__main__":
         task_name=task.name,
         is_cancelled=bool,
     ).reporting_to(lambda _done, _total, message: print(message, flush=True))
-    BodyProcess(TARGET, cancelled=bool)(
-        BodyCall(task=task, params=validate_params(task, raw), raw_params=raw, context=context)
-    )
+    load = load_order([TARGET], "fork")
+    with Zygote(load) as zygote:
+        BodyProcess(zygote.start, load, cancelled=bool)(
+            BodyCall(task=task, params=validate_params(task, raw), raw_params=raw, context=context)
+        )

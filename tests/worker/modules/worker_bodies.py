@@ -208,9 +208,10 @@ def leave_children(params: Params, context: TaskContext) -> Answer:
 
 
 @task(name="leave_thread", owner_email="t@example.org")
-def leave_thread(params: Params) -> Answer:
-    threading.Thread(target=time.sleep, args=(600,)).start()
-    return Answer(value=os.getpid())
+def leave_thread(params: Params, context: TaskContext) -> Answer:
+    context.progress(0, 1, str(os.getpid()))
+    threading.Thread(target=time.sleep, args=(600,), name="lingerer").start()
+    return Answer()
 
 
 @task(name="fork", owner_email="t@example.org")

@@ -28,7 +28,7 @@ from perago.worker.executor_messages import TO_EXECUTOR, Answer, Ask, DeclaredTa
 from perago.worker.executor_store import ExecutorStore
 from perago.worker.job import Job, NotBegun, Outcome
 from perago.worker.journal import Journal
-from perago.worker.messages import Decoder
+from perago.worker.process.messages import Decoder
 from perago.worker.supervisor_link import error_of
 
 T = TypeVar("T")
@@ -190,7 +190,7 @@ class SimulatedExecutor:
     def __init__(self, name: str, parts: WorkerParts) -> None:
         self.attempts = 0
         self.memory_bytes = 0
-        self.leaves_processes = False
+        self.is_spent = False
         self.parts = parts
         self.job: Job | None = None
         self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), lambda: parts.on_death(self.job))

@@ -16,9 +16,20 @@ from types import FrameType
 from perago import errors
 from perago.attempt.output import reason_for_exception
 from perago.errors import PeragoError, TaskExecutionError
+from perago.json_text import encodable
 from perago.redaction import mask_json, mask_text, traceback_of
 from perago.tasks.metrics import Instrument, MetricRecorder
-from perago.worker.messages import MAX_TEXT_LENGTH, Failure, Log, Message, Metric, Progress, Result, clean_text, encode
+from perago.worker.process.messages import (
+    MAX_TEXT_LENGTH,
+    Failure,
+    Log,
+    Message,
+    Metric,
+    Progress,
+    Result,
+    clean_text,
+    encode,
+)
 
 # `message` and `asctime` are set by formatting.
 _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
@@ -122,18 +133,45 @@ def json_fields(record: logging.LogRecord) -> dict[str, object]:
     return fields
 
 
+_receiver: OutboxHandler | None = None
+_call_handlers = logging.Logger.callHandlers
+
+
 def send_logs_to(outbox: Outbox, levels: Mapping[str, int]) -> None:
-    """Send what is logged here, from these levels on (logger name, "" is the root -> level)."""
+    """Send what is logged here, from these levels on (logger name, "" is the root -> level).
+
+    No handler is added for it: `logging.basicConfig` and its like work as in any program, and a record goes to the
+    handlers that they set as well. One that has no handler goes to the outbox alone.
+    """
+    global _receiver  # noqa: PLW0603 - a process has one logging
+    _receiver = OutboxHandler(outbox)
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
-    logging.getLogger().addHandler(OutboxHandler(outbox))
+    setattr(logging.Logger, "callHandlers", _call_handlers_and_send)  # noqa: B010 - no hook sees each record
+
+
+def _call_handlers_and_send(logger: logging.Logger, record: logging.LogRecord) -> None:
+    receiver = _receiver
+    if receiver is None or logger.hasHandlers():
+        _call_handlers(logger, record)
+    if receiver is not None and _reaches_root(logger):
+        receiver.handle(record)
+
+
+def _reaches_root(logger: logging.Logger) -> bool:
+    while logger.parent is not None:
+        if not logger.propagate:
+            return False
+        logger = logger.parent
+    return True
 
 
 def failure_of(exc: BaseException, terminated: str) -> Failure:
     """What was raised, as it can be sent; `terminated` is the reason where that was SIGTERM."""
     own = next((base for base in type(exc).__mro__ if _is_own(base)), TaskExecutionError)
     reason = terminated if isinstance(exc, Terminated) else reason_for_exception(exc)
-    return Failure(error=own.__name__, reason=clean_text(reason), traceback=clean_text(traceback_of(exc)))
+    bounded = encodable(reason)[:MAX_TEXT_LENGTH]
+    return Failure(error=own.__name__, reason=bounded, traceback=clean_text(traceback_of(exc)))
 
 
 def _is_own(cls: type) -> bool:
@@ -141,6 +179,35 @@ def _is_own(cls: type) -> bool:
 
 
 def raise_terminated(number: int, _frame: FrameType | None) -> None:
-    """The handler of SIGTERM in a process that runs a body."""
-    signal.signal(number, signal.SIG_IGN)  # the body is on its way out; what does not help is SIGKILL
-    raise Terminated
+    """The handler of SIGTERM in a process that runs a body; a fork that the body makes ends of it as any program."""
+    if os.getpid() == _owner:
+        signal.signal(number, signal.SIG_IGN)  # the body is on its way out; what does not help is SIGKILL
+        raise Terminated
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+_owner = 0
+_channels: list[socket.socket] = []
+
+
+def have_plain_forks(channel: socket.socket | None = None) -> None:
+    """Take SIGTERM as `Terminated` in this process, and have the forks of it begin as those of any program.
+
+    Args:
+        channel: closed in forks. None: they may look at it.
+    """
+    global _owner  # noqa: PLW0603 - which process this is
+    _owner = os.getpid()
+    _channels.extend([] if channel is None else [channel])
+    os.register_at_fork(after_in_child=_be_plain)
+    signal.signal(signal.SIGTERM, raise_terminated)
+
+
+def _be_plain() -> None:
+    global _receiver  # noqa: PLW0603 - a process has one logging
+    _receiver = None
+    for channel in _channels:
+        channel.close()
+    if signal.getsignal(signal.SIGTERM) is raise_terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

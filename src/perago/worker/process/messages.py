@@ -1,4 +1,4 @@
-"""What processes of ours tell each other, and an attempt's process and its body's: JSON objects, length in front.
+"""What processes of ours tell each other: JSON objects, length in front.
 
 Nothing but JSON is read from a body's process: a pickle could run code in the process that holds the credentials.
 """
@@ -6,6 +6,7 @@ Nothing but JSON is read from a body's process: a pickle could run code in the p
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -33,36 +34,47 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Load(Message):
+    """The first message: the modules to be loaded, and where.
+
+    Attributes:
+        start: how bodies are started: forked from a process that has loaded the modules, or spawned to load them anew.
+        targets: `pkg.module` or `pkg.module:function`, of which all tasks are loaded.
+        sys_path, cwd: where modules and relative paths are found; cwd None: the caller's is gone.
+        log_levels: logger name ("" is the root) -> level, so that the caller's log settings hold.
+    """
+
+    kind: Literal["load"] = "load"
+    start: Literal["fork", "spawn"] = "fork"
+    targets: list[str]
+    sys_path: list[str]
+    cwd: str | None
+    log_levels: dict[str, int] = Field(default_factory=dict)
+
+
 class Start(Message):
     """To the body: everything that it is to run. Params may hold secrets, so they travel here and nowhere else.
 
     Attributes:
-        target: `pkg.module:function`.
-        sys_path, cwd: where modules and relative paths are found; cwd None: the caller's is gone.
         identity: the fields of `AttemptIdentity`.
         params: as they came in; validated again in the body's process.
         workspace: absolute path of the body's directory; None for a free task.
         metrics: whether the caller takes metrics.
-        log_levels: logger name ("" is the root) -> level, so that the caller's log settings hold.
         trace: the attempt's place in its trace, the fields of `TraceContext`; empty: it has none.
     """
 
     kind: Literal["start"] = "start"
-    target: str
-    sys_path: list[str]
-    cwd: str | None
     identity: dict[str, Any]
     execution_id: str
     task_name: str
     params: dict[str, Any]
     workspace: str | None
     metrics: bool
-    log_levels: dict[str, int]
     trace: dict[str, str] = Field(default_factory=dict)
 
 
 class Cancel(Message):
-    """To the body: stop as soon as you can."""
+    """To an executor: its attempt is to stop as soon as it can."""
 
     kind: Literal["cancel"] = "cancel"
 
@@ -118,11 +130,20 @@ class Failure(Message):
     traceback: str = ""
 
 
-ToBody = Annotated[Start | Cancel, Field(discriminator="kind")]
-FromBody = Annotated[Progress | Log | Metric | Result | Failure, Field(discriminator="kind")]
+class Finishing(Message):
+    """The body's outcome has been sent, and its process ends as Python does.
 
-TO_BODY: TypeAdapter[Start | Cancel] = TypeAdapter(ToBody)
-FROM_BODY: TypeAdapter[Progress | Log | Metric | Result | Failure] = TypeAdapter(FromBody)
+    Attributes:
+        threads: that it waits for, by name.
+    """
+
+    kind: Literal["finishing"] = "finishing"
+    threads: list[str]
+
+
+FromBody = Annotated[Progress | Log | Metric | Result | Failure | Finishing, Field(discriminator="kind")]
+
+FROM_BODY: TypeAdapter[Progress | Log | Metric | Result | Failure | Finishing] = TypeAdapter(FromBody)
 
 
 def encode(message: Message) -> bytes:
@@ -173,6 +194,26 @@ class Decoder:
             payload = bytes(self._pending[_LENGTH.size : end])
             del self._pending[:end]
             yield _parse(payload)
+
+
+def read_message(channel: socket.socket) -> object:
+    """Read one message, and not a byte of the next one, which another process may read; returns its JSON value.
+
+    Raises:
+        EOFError: the other end has gone.
+    """
+    (length,) = _LENGTH.unpack(_read_exactly(channel, _LENGTH.size))
+    return _parse(_read_exactly(channel, length))
+
+
+def _read_exactly(channel: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        more = channel.recv(min(size - len(data), CHUNK_BYTES))
+        if not more:
+            raise EOFError("the caller has gone")
+        data += more
+    return bytes(data)
 
 
 def clean_text(text: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import ValidationError
 
@@ -19,43 +21,107 @@ from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
 from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT
-from perago.worker.child_process import GONE_SECONDS, ChildProcess
-from perago.worker.messages import FROM_BODY, Cancel, Failure, Log, Metric, Progress, Result, Start, encode
+from perago.worker.body.ending import STDOUT_NOT_WRITTEN
+from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
+from perago.worker.process.messages import (
+    FROM_BODY,
+    Failure,
+    Finishing,
+    Load,
+    Log,
+    Metric,
+    Progress,
+    Result,
+    Start,
+    encode,
+)
+from perago.worker.process.zygote import FORK, SPAWN
 
 DEFAULT_GRACE_SECONDS = 5.0
 """How long a body may take to end by itself once it is told to, and again once it has been sent SIGTERM."""
 
+END_SECONDS = 60.0
+"""How long the process of a body that has returned may take to end: Python waits for its threads, and writes what is
+still to be written."""
+
+ZYGOTE = "perago.worker.body.zygote"
+ORDERS = {"fork": FORK, "spawn": SPAWN}
+
+_SHOWN = 5
 _TICK_SECONDS = 0.05  # cancellation is asked for at this pace: a body learns of it well within 0.2 s
 
 _Cause = Literal["cancelled", "timed out", "finished"]
+
+
+class Zygote:
+    """The zygote of this process, which starts its bodies. A context manager; on leaving, all is ended.
+
+    Args:
+        load: what it loads.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._undo = ExitStack()
+        self._process: ChildProcess | None = None
+        self._orders: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def start(self, how: Literal["fork", "spawn"]) -> Offspring:
+        """Start a body's process, and the zygote where there is none (any more).
+
+        Raises:
+            TaskExecutionError: no process could be started.
+        """
+        if self._process is None or self._orders is None or self._process.exit_code is not None:
+            self._undo.close()
+            self._orders, far_orders = map(self._undo.enter_context, socket.socketpair())
+            self._process = self._undo.enter_context(ChildProcess(ZYGOTE, [far_orders]))
+            far_orders.close()
+            self._process.send(encode(self._load))
+        return Offspring(self._orders, ORDERS[how], self._process)
 
 
 class BodyProcess:
     """Runs bodies in processes of their own; an `InvokeBody`.
 
     A body that is to end (cancelled, or out of time) is told through its `TaskContext`; a grace later its process group
-    gets SIGTERM, which raises KeyboardInterrupt in the body's main thread; another grace later SIGKILL. Whatever the
-    body has started is killed when it has ended, and all of it when this process dies.
+    gets SIGTERM, which raises KeyboardInterrupt in the body's main thread; another grace later SIGKILL. When the body
+    has returned, its process ends as Python does, and then whatever it has started is killed.
 
     Args:
-        target: `pkg.module:function` of the task; the body's process imports it.
-        timeout_seconds: how long a body may take, from the start of its process. None: no limit.
-        grace_seconds: see above. A process that lingers after its body has returned is killed after it, too.
+        start: starts a process; of a zygote.
+        load: what the process loads, if its zygote has not.
+        timeout_seconds: how long a body's process may take, from its start. None: no limit.
+        grace_seconds: see above.
+        end_seconds: how long the process may take to end when its body has returned.
         cancelled: asked every 50 ms, in the calling thread, as is the call's context.
+        on_log: takes what the body logs. Default: this process's logger of the same name.
     """
 
     def __init__(
         self,
-        target: str,
+        start: Callable[[Literal["fork", "spawn"]], Offspring],
+        load: Load,
         *,
         timeout_seconds: float | None = None,
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        end_seconds: float = END_SECONDS,
         cancelled: threading.Event | Callable[[], bool],
+        on_log: Callable[[Log], None] | None = None,
     ) -> None:
-        self._target = target
+        self._start = start
+        self._load = load
         self._timeout_seconds = timeout_seconds
         self._grace_seconds = grace_seconds
+        self._end_seconds = end_seconds
         self._is_cancelled = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
+        self._on_log = on_log or _log
 
     def __call__(self, call: BodyCall, /) -> JsonObject:
         """Run the body of one call.
@@ -68,45 +134,54 @@ class BodyProcess:
 
         Raises:
             TaskTimeoutError, TaskCancelledError: it was ended.
-            TaskExecutionError: it failed, its result does not validate, or its process died.
+            TaskExecutionError: it failed, its result does not validate, or its process did not end as it should.
             PeragoError: another of Perago's errors that the body raised.
         """
-        start = _encode_start(self._target, call)
-        with ChildProcess() as process:
-            process.send(start)
-            ending = _Ending(process, self._grace_seconds)
-            inbox = _Inbox(call)
+        start = _encode_start(call)
+        with self._start(call.task.controls.body_start or self._load.start) as process:
+            process.send(encode(self._load) + start)
+            ending = _Ending(process, self._grace_seconds, self._end_seconds)
+            inbox = _Inbox(call, self._on_log)
             deadline = None if self._timeout_seconds is None else time.monotonic() + self._timeout_seconds
             while process.exit_code is None:
-                if ending.cause is None:
-                    self._look_for_cause(call, ending, inbox, deadline)
+                self._look_for_cause(call, ending, inbox, deadline)
                 ending.go_on()
                 for value in process.poll(_TICK_SECONDS):
                     inbox.take(value)
-            return self._outcome(call, inbox.outcome, ending, process.exit_code)
+            return self._outcome(call, inbox, ending, process.exit_code)
 
     def _look_for_cause(self, call: BodyCall, ending: _Ending, inbox: _Inbox, deadline: float | None) -> None:
-        if inbox.outcome is not None:
-            ending.begin("finished")
-        elif self._is_cancelled() or call.context.cancelled:
+        if ending.cause not in (None, "finished"):
+            return
+        if self._is_cancelled() or call.context.cancelled:
             ending.begin("cancelled")
         elif deadline is not None and time.monotonic() >= deadline:
             ending.begin("timed out")
+        elif inbox.outcome is not None and ending.cause is None:
+            ending.begin("finished")
 
-    def _outcome(self, call: BodyCall, outcome: Result | Failure | None, ending: _Ending, exit_code: int) -> JsonObject:
+    def _outcome(self, call: BodyCall, inbox: _Inbox, ending: _Ending, exit_code: int) -> JsonObject:
+        outcome, task = inbox.outcome, f"task {call.task.name!r}"
         if ending.cause == "timed out":
-            raise _with_traceback(
-                TaskTimeoutError(
-                    f"task {call.task.name!r}: the body took longer than {self._timeout_seconds:g} s and was ended"
-                ),
-                outcome,
-            )
+            error = f"{task}: the body took longer than {self._timeout_seconds:g} s and was ended"
+            raise _with_traceback(TaskTimeoutError(error), outcome)
         if ending.cause == "cancelled":
-            raise _with_traceback(TaskCancelledError(f"task {call.task.name!r}: cancelled while its body ran"), outcome)
+            raise _with_traceback(TaskCancelledError(f"{task}: cancelled while its body ran"), outcome)
         if outcome is None:
-            raise TaskExecutionError(f"task {call.task.name!r}: {_describe_death(exit_code)}")
+            raise TaskExecutionError(f"{task}: {_describe_death(exit_code)}")
         if isinstance(outcome, Failure):
             raise _with_traceback(_error_of(outcome), outcome)
+        if ending.is_overdue:
+            waits = f": it waits for {', '.join(inbox.threads[:_SHOWN])}" if inbox.threads else ""
+            raise TaskExecutionError(
+                f"{task}: the body returned, but its process had not ended {self._end_seconds:g} s later{waits}. Have "
+                f"the body join its threads, and close what it opens, before it returns"
+            )
+        if exit_code not in (0, STDOUT_NOT_WRITTEN):
+            raise TaskExecutionError(
+                f"{task}: the body returned, and its process then {_describe_exit(exit_code)}; what it had still to "
+                f"write is not known"
+            )
         return outcome.result
 
 
@@ -115,24 +190,28 @@ class _Ending:
 
     Attributes:
         cause: why. None: it is not being ended.
+        is_overdue: its body has returned, and it was killed because it did not end.
     """
 
-    def __init__(self, process: ChildProcess, grace_seconds: float) -> None:
+    def __init__(self, process: Offspring, grace_seconds: float, end_seconds: float) -> None:
         self.cause: _Cause | None = None
+        self.is_overdue = False
         self._process = process
         self._grace_seconds = grace_seconds
+        self._end_seconds = end_seconds
         self._steps: list[tuple[float, Callable[[], None]]] = []
 
     def begin(self, cause: _Cause) -> None:
         self.cause = cause
         now = time.monotonic()
-        grace = self._grace_seconds
         if cause == "finished":
-            self._steps = [(now + grace, self._process.kill)]
+            kill_at = now + self._end_seconds
+            self._steps = [(kill_at, self._kill_overdue)]
         else:
-            self._process.send(encode(Cancel()))
-            self._steps = [(now + grace, self._process.terminate), (now + 2 * grace, self._process.kill)]
-        self._steps.append((now + 2 * grace + GONE_SECONDS, self._give_up))
+            self._process.cancel()
+            kill_at = now + 2 * self._grace_seconds
+            self._steps = [(now + self._grace_seconds, self._process.terminate), (kill_at, self._process.kill)]
+        self._steps.append((kill_at + GONE_SECONDS, self._give_up))
 
     def go_on(self) -> None:
         """Take the steps that are due."""
@@ -140,20 +219,24 @@ class _Ending:
             _, step = self._steps.pop(0)
             step()
 
+    def _kill_overdue(self) -> None:
+        self.is_overdue = True
+        self._process.kill()
+
     def _give_up(self) -> None:
         raise TaskExecutionError("the body's process was killed, but the machine has not let go of it")
 
 
 class _Inbox:
-    """Hands on what comes from the body; keeps its outcome."""
+    """Hands on what comes from the body; keeps its outcome, and the names of the threads that its end waits for."""
 
-    def __init__(self, call: BodyCall) -> None:
+    def __init__(self, call: BodyCall, on_log: Callable[[Log], None]) -> None:
         self.outcome: Result | Failure | None = None
+        self.threads: list[str] = []
         self._call = call
+        self._on_log = on_log
 
     def take(self, value: object) -> None:
-        if self.outcome is not None:  # threads that the body left behind may still send
-            return
         try:
             message = FROM_BODY.validate_python(value)
         except ValidationError as exc:
@@ -162,11 +245,13 @@ class _Inbox:
             case Progress():
                 self._call.context.progress(message.done, message.total, message.message)
             case Log():
-                _log(message)
+                self._on_log(message)
             case Metric():
                 self._record(message)
+            case Finishing():
+                self.threads = message.threads
             case Result() | Failure():
-                self.outcome = message
+                self.outcome = self.outcome or message
 
     def _record(self, message: Metric) -> None:
         metrics = self._call.metrics
@@ -176,18 +261,26 @@ class _Inbox:
         record(message.name, message.value, labels=message.labels)
 
 
-def _encode_start(target: str, call: BodyCall) -> bytes:
+def load_order(
+    targets: list[str], start: Literal["fork", "spawn"], log_levels: Mapping[str, int] | None = None
+) -> Load:
+    """What is to be loaded, found where this process finds modules and files.
+
+    Args:
+        log_levels: see `Load`. Default: those that are set in this process.
+    """
+    levels = _log_levels() if log_levels is None else dict(log_levels)
+    return Load(targets=targets, start=start, sys_path=list(sys.path), cwd=_working_directory(), log_levels=levels)
+
+
+def _encode_start(call: BodyCall) -> bytes:
     start = Start(
-        target=target,
-        sys_path=list(sys.path),
-        cwd=_working_directory(),
         identity=asdict(call.context.identity),
         execution_id=call.context.execution_id,
         task_name=call.context.task_name,
         params=dict(call.raw_params),
         workspace=None if call.workspace is None else str(call.workspace.absolute()),
         metrics=call.metrics is not None,
-        log_levels=_log_levels(),
         trace={} if call.context.trace is None else asdict(call.context.trace),
     )
     try:
@@ -245,9 +338,15 @@ def _describe_death(exit_code: int) -> str:
         return (
             f"the body's process exited with code {exit_code} before the body returned; a body must not end its process"
         )
+    hint = "; if nobody did that, the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
+    return f"the body's process {_describe_exit(exit_code)}{hint}"
+
+
+def _describe_exit(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exited with code {exit_code}"
     try:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = f"signal {-exit_code}"
-    hint = "; if nobody did that, the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
-    return f"the body's process was ended by {name}{hint}"
+    return f"was ended by {name}"

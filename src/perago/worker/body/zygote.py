@@ -1,0 +1,67 @@
+"""The process that has loaded the modules of tasks, and starts their bodies.
+
+Entry for `perago run`: `python -m perago.worker.body.zygote <channel> <control> <orders>`.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from perago.worker.process.reaper import own_socket, run_under_reaper
+
+if TYPE_CHECKING:
+    from perago.tasks.declare import TaskDefinition
+
+FRESH = "perago.worker.body.fresh"
+
+
+def run_zygote(
+    channel: socket.socket,
+    orders: socket.socket,
+    start_companion: Callable[[Mapping[str, TaskDefinition] | None], int] | None = None,
+) -> None:
+    """Load the modules that the channel names, and start bodies at the orders' word.
+
+    Bodies that are forked come out of here when they have ended, as far as Python has not ended them yet.
+
+    Args:
+        start_companion: starts a child that gives the orders, and returns its id. It is given the tasks, by name; None:
+            they are not loaded here.
+    """
+    from perago.worker.body.loading import Randomness, load
+    from perago.worker.body.main import run_body
+    from perago.worker.process.messages import Load, read_message
+    from perago.worker.process.outbox import Outbox, failure_of
+    from perago.worker.process.zygote import CancelFlag, serve
+
+    order = Load.model_validate(read_message(channel))
+    randomness = Randomness()
+    tasks = None
+    if order.start == "fork":
+        outbox = Outbox(channel)
+        try:
+            with randomness.noting_seeds():
+                tasks = load(order, outbox)
+        except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller tells it
+            outbox.send(failure_of(exc, "the process was sent SIGTERM while it loaded the modules"))
+            return
+        gc.collect()
+        gc.freeze()  # what a fork's collections would only copy
+    companion = None if start_companion is None else start_companion(tasks)
+    cancelled = CancelFlag()
+    channel.close()
+    body_channel = serve(orders, cancelled, FRESH, may_fork=tasks is not None, companion=companion)
+    randomness.begin_fork()
+    run_body(body_channel, cancelled, tasks)
+
+
+def _run(channel: socket.socket) -> None:
+    run_zygote(channel, own_socket(int(sys.argv[3])))
+
+
+if __name__ == "__main__":
+    run_under_reaper(int(sys.argv[1]), int(sys.argv[2]), _run)

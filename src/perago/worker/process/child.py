@@ -1,0 +1,295 @@
+"""The caller's end of a process of ours: start it, talk with it, signal it, see it gone. No policy in here."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import perago
+from perago.errors import TaskExecutionError
+from perago.worker.process import reaper
+from perago.worker.process.messages import CHUNK_BYTES, Decoder
+from perago.worker.process.zygote import CANCEL
+
+GONE_SECONDS = 2 * reaper.STRAYS_SECONDS + reaper.TRACKER_SECONDS
+"""How long a killed process may take to be collected, with what it started, before its reaper is killed too."""
+
+_STDERR = 2
+_TICK_SECONDS = 0.05
+
+
+class Process(ABC):
+    """A process of ours, with everything it starts, and the channel to it. A context manager; on leaving, all is ended.
+
+    Args:
+        channel: for messages to and from the process.
+        control: to its reaper or zygote: orders go, the exit code comes.
+
+    Attributes:
+        exit_code: of the process, negative for a signal; None while it runs. Once it is set, no process is left.
+    """
+
+    def __init__(self, channel: socket.socket, control: socket.socket) -> None:
+        self.exit_code: int | None = None
+        self._outgoing = bytearray()
+        self._is_writing = False
+        self._decoder = Decoder()
+        self._channel = channel
+        self._control = control
+        with ExitStack() as undo:
+            try:
+                self._selector = undo.enter_context(selectors.DefaultSelector())
+                self._alarm, self._bell = map(undo.enter_context, socket.socketpair())
+            except OSError as exc:
+                raise _not_started(exc) from exc
+            undo.pop_all()
+        for own in (self._channel, self._alarm, self._bell):
+            own.setblocking(False)
+        for source in (self._channel, self._control, self._alarm):
+            self._selector.register(source, selectors.EVENT_READ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._end()
+        except KeyboardInterrupt:  # it is being ended; a moment more, so that nothing is left behind
+            self._end()
+            raise
+        finally:
+            self._close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the process; what it does not take now, the next calls of `poll` send."""
+        self._outgoing += data
+        self._write()
+
+    def poll(self, seconds: float | None) -> list[object]:
+        """Wait until something comes, or `wake` is called, at most that long; the messages that came, as JSON values.
+
+        Args:
+            seconds: None: no bound.
+
+        Raises:
+            TaskExecutionError: what came is no message; a body that writes into our descriptors does that.
+        """
+        messages: list[object] = []
+        for key, events in self._selector.select(seconds):
+            if key.fileobj is self._control:
+                self._take_exit_code()
+                messages += self._receive_rest()
+                continue
+            if key.fileobj is self._alarm:
+                self._alarm.recv(CHUNK_BYTES)
+                continue
+            if events & selectors.EVENT_WRITE:
+                self._write()
+            if events & selectors.EVENT_READ:
+                messages += self._decode(self._read())
+        return messages
+
+    def wake(self) -> None:
+        """Let `poll` return; for other threads."""
+        with suppress(OSError):  # so many calls have not been taken yet that it wakes anyway, or it is closed
+            self._bell.send(b"w")
+
+    def terminate(self) -> None:
+        """Send SIGTERM to its process group."""
+        self._order(reaper.TERMINATE)
+
+    def kill(self) -> None:
+        """Send SIGKILL to its process group."""
+        self._order(reaper.KILL)
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Kill it if it still runs, and see it gone."""
+
+    @abstractmethod
+    def _exit_code_unheard(self) -> int | None:
+        """The exit code where who watched over it went without telling; None: it is known later."""
+
+    def _close(self) -> None:
+        self._selector.close()
+        for own in (self._channel, self._alarm, self._bell):
+            own.close()
+
+    def _order(self, order: bytes) -> None:
+        with suppress(OSError):  # gone already: its exit code is under way
+            self._control.send(order)
+
+    def _take_exit_code(self) -> None:
+        packed = b""
+        with suppress(ConnectionError):  # it was killed with an order unread
+            packed = self._control.recv(reaper.EXIT_CODE.size)
+        self._selector.unregister(self._control)
+        if len(packed) == reaper.EXIT_CODE.size:
+            (self.exit_code,) = reaper.EXIT_CODE.unpack(packed)
+        else:  # somebody killed it, and with it the process
+            self.exit_code = self._exit_code_unheard()
+
+    def _receive_rest(self) -> list[object]:
+        messages: list[object] = []
+        while data := self._read():
+            messages += self._decode(data)
+        return messages
+
+    def _decode(self, data: bytes) -> list[object]:
+        try:
+            return list(self._decoder.feed(data))
+        except ValueError as exc:
+            raise TaskExecutionError(f"the body's process sent what is no message: {exc}") from None
+
+    def _read(self) -> bytes:
+        try:
+            data = self._channel.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return b""
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._forget_channel()
+        return data
+
+    def _write(self) -> None:
+        try:
+            sent = self._channel.send(self._outgoing)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError:  # the body has gone; its exit code tells
+            sent = len(self._outgoing)
+        del self._outgoing[:sent]
+        if self._is_writing != bool(self._outgoing):
+            self._watch_channel()
+
+    def _watch_channel(self) -> None:
+        self._is_writing = bool(self._outgoing)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._is_writing else 0)
+        with suppress(KeyError):  # the body has closed it
+            self._selector.modify(self._channel, events)
+
+    def _forget_channel(self) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(self._channel)
+
+
+class ChildProcess(Process):
+    """A process in a fresh interpreter, under a reaper of its own.
+
+    Args:
+        module: what is run: `python -m <module> <channel> <control> …`, which calls `reaper.run_under_reaper`.
+        handles: sockets that the process gets besides; their numbers follow in its arguments.
+
+    Raises:
+        TaskExecutionError: no process could be started.
+    """
+
+    def __init__(self, module: str, handles: Sequence[socket.socket] = ()) -> None:
+        with ExitStack() as undo:
+            try:
+                channel, far_channel = map(undo.enter_context, socket.socketpair())
+                control, far_control = map(undo.enter_context, socket.socketpair())
+                super().__init__(channel, control)
+                undo.callback(self._close)
+                self._process = _start(module, [far_channel, far_control, *handles])
+            except OSError as exc:
+                raise _not_started(exc) from exc
+            undo.pop_all()
+        far_channel.close()
+        far_control.close()
+
+    def _end(self) -> None:
+        self._control.close()  # the order to kill what is left
+        try:
+            self._process.wait(GONE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _exit_code_unheard(self) -> int:
+        return self._process.wait()
+
+
+class Offspring(Process):
+    """A process that a zygote starts.
+
+    Args:
+        orders: to the zygote, which is given one such process at a time.
+        order: `zygote.FORK` or `zygote.SPAWN`.
+        zygote: the zygote, where this process has started it: what it sends comes with the messages of its offspring,
+            and its end is theirs. None: this process ends with it.
+
+    Raises:
+        TaskExecutionError: no process could be started.
+    """
+
+    def __init__(self, orders: socket.socket, order: bytes, zygote: Process | None = None) -> None:
+        self._zygote = zygote
+        with ExitStack() as undo:
+            try:
+                channel, far_channel = map(undo.enter_context, socket.socketpair())
+                super().__init__(channel, orders)
+                undo.callback(self._close)
+                with suppress(ConnectionError):  # the zygote has gone, as its end tells
+                    socket.send_fds(orders, [order], [far_channel.fileno()])
+            except OSError as exc:
+                raise _not_started(exc) from exc
+            undo.pop_all()
+        far_channel.close()
+
+    def cancel(self) -> None:
+        """Set its `CancelFlag`."""
+        self._order(CANCEL)
+
+    def poll(self, seconds: float | None) -> list[object]:
+        messages = super().poll(seconds)
+        if self._zygote is None:
+            return messages
+        messages += self._zygote.poll(0)
+        if self.exit_code is None:
+            self.exit_code = self._zygote.exit_code
+        return messages
+
+    def _end(self) -> None:
+        if self.exit_code is None:
+            self.kill()
+        deadline = time.monotonic() + GONE_SECONDS
+        while self.exit_code is None and time.monotonic() < deadline:
+            with suppress(TaskExecutionError):  # whatever it still sends
+                self.poll(_TICK_SECONDS)
+
+    def _exit_code_unheard(self) -> int | None:
+        return self._zygote.exit_code if self._zygote else -signal.SIGKILL
+
+
+def _not_started(exc: OSError) -> TaskExecutionError:
+    return TaskExecutionError(f"no process could be started for the body: {exc}")
+
+
+def _start(module: str, handles: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
+    """Start a module as a process, in the directory of this very package, so that it is found whatever `sys.path`.
+
+    It goes to the caller's directory when it has been told which that is.
+    """
+    numbers = [handle.fileno() for handle in handles]
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-m", module, *map(str, numbers)],
+        cwd=Path(perago.__file__).parent.parent,
+        pass_fds=numbers,
+        stdin=subprocess.DEVNULL,
+        stdout=_STDERR,  # the caller's stdout is for its result
+        start_new_session=True,
+    )

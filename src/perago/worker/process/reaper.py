@@ -1,0 +1,261 @@
+"""The process that watches over another one: it ends that process, and everything that process started.
+
+A reaper is small, runs no code of a task, and so can always act: also when the process that it watches holds the
+interpreter lock, and when the process that gives the orders was killed outright. It leads a session of its own; the
+process that it watches leads a process group in it.
+
+Orders come as single bytes over a socket pair; when the other end is gone, that is the order to kill. When all is over
+the reaper answers with the exit code (negative: the signal that ended the process), packed as `EXIT_CODE`.
+
+Only the standard library is loaded here, so that the reaper stays small.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from pathlib import Path
+
+TERMINATE = b"T"
+KILL = b"K"
+EXIT_CODE = struct.Struct(">i")
+
+STRAYS_SECONDS = 5.0
+"""How long killed processes may take to be gone; only one stuck in the kernel takes longer than milliseconds."""
+
+TRACKER_SECONDS = 5.0
+"""How long a resource tracker may take to remove what its program left: shared memory, and folders of mapped arrays."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+_TRACKER = b"resource_tracker import main"
+"""In the command lines of multiprocessing's and loky's resource trackers."""
+
+_PAUSE_SECONDS = 0.002
+
+
+def run_under_reaper(channel_handle: int, control_handle: int, work: Callable[[socket.socket], None]) -> None:
+    """Become the reaper of a new process that does the work.
+
+    Args:
+        channel_handle: socket over which the new process talks with whoever started this one.
+        control_handle: socket over which the reaper gets its orders.
+        work: called in the new process, which ends as Python does when it returns.
+    """
+    channel = own_socket(channel_handle)
+    control = own_socket(control_handle)
+    adopt_orphans()
+    reaper = os.getpid()
+    process = os.fork()
+    if process == 0:
+        os.setpgid(0, 0)
+        die_with(reaper)
+        control.close()
+        work(channel)
+    else:
+        with suppress(OSError):  # done on both sides; it may be further already
+            os.setpgid(process, process)
+        channel.close()
+        _reap(process, control)
+
+
+def own_socket(handle: int) -> socket.socket:
+    """A handle that came with this process, and goes to none that it starts."""
+    os.set_inheritable(handle, False)
+    return socket.socket(fileno=handle)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that none is lost sight of. Linux only."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent dies. Linux only."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _reap(process: int, control: socket.socket) -> None:
+    """Carry out orders until the process has ended; then end what it left behind, and tell its exit code."""
+    with SignalNumbers() as signals, selectors.DefaultSelector() as selector:
+        selector.register(signals.reader, selectors.EVENT_READ)
+        selector.register(control, selectors.EVENT_READ)
+        ended: dict[int, int] = {}
+        collect(ended)
+        while process not in ended:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if signals.reader in ready and signals.ask_to_end():
+                _kill_tree(process)
+            if control in ready:
+                orders = receive(control)
+                carry_out(orders, process)
+                if not orders:
+                    selector.unregister(control)
+            collect(ended)
+        end_children()
+        signal_group(process, signal.SIGKILL)  # its id is not another group's yet: ids are handed out in turn
+    with suppress(OSError):  # nobody is left to be told
+        control.sendall(EXIT_CODE.pack(ended[process]))
+
+
+class SignalNumbers:
+    """The signals that this process gets, as bytes to read; its handlers are what they were when the block ends."""
+
+    _NUMBERS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._handlers = {number: signal.getsignal(number) for number in self._NUMBERS}
+
+    def __enter__(self) -> SignalNumbers:
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in self._NUMBERS:
+            signal.signal(number, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._handlers.items():
+            if handler is not None:  # None: set by a library in C, and lost
+                signal.signal(number, handler)
+        self.reader.close()
+        self._writer.close()
+
+    def ask_to_end(self) -> bool:
+        """Take what came: did anyone ask this process to end?"""
+        numbers = receive(self.reader)
+        return any(number != signal.SIGCHLD for number in numbers)
+
+
+def receive(source: socket.socket) -> bytes:
+    """What has come; b"" when the other end is gone."""
+    try:
+        return source.recv(4096)
+    except BlockingIOError:
+        return b""
+    except OSError:  # the other end went with something unread
+        return b""
+
+
+def collect(ended: dict[int, int]) -> None:
+    """Collect every child that has ended: adds its id and exit code."""
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            ended[pid] = os.waitstatus_to_exitcode(status)
+
+
+def carry_out(orders: bytes, process: int) -> None:
+    """Carry out orders concerning a process; b"": its caller is gone."""
+    if KILL in orders or not orders:
+        _kill_tree(process)
+    elif TERMINATE in orders:
+        signal_group(process, signal.SIGTERM)
+
+
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Signal a process and its group, and the process alone where it has left its group."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
+        os.killpg(leader, number)
+    with suppress(ProcessLookupError):
+        if os.getpgid(leader) != leader:
+            os.kill(leader, number)
+
+
+def _kill_tree(process: int) -> None:
+    """Kill a process and its group. Its forks die with it on Linux; elsewhere they have to be found before."""
+    below: list[int] = []
+    if sys.platform != "linux":
+        import psutil
+
+        with suppress(psutil.Error):
+            below = [child.pid for child in psutil.Process(process).children(recursive=True)]
+    signal_group(process, signal.SIGKILL)
+    for pid in below:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def end_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = None) -> bool:
+    """Kill and collect the children of this process; returns whether any still ran.
+
+    On Linux a process that adopts orphans has all its descendants among them, one after the other. A resource tracker
+    comes last and does not count: it removes what its program left in shared memory once the whole program has ended.
+
+    Args:
+        spared: ids of children that may go on, and do not count.
+        ended: gets the exit codes of those that are collected, as `collect` has it.
+    """
+    codes = {} if ended is None else ended
+
+    def running() -> list[int]:
+        collect(codes)
+        return [child for child in children() if child not in spared]
+
+    ran = _kill(lambda: [child for child in running() if not _is_tracker(child)])
+    deadline = time.monotonic() + TRACKER_SECONDS
+    while running() and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+    _kill(running)
+    return ran
+
+
+def _kill(targets: Callable[[], list[int]]) -> bool:
+    """Kill processes until none is left; returns whether there were any."""
+    ran = False
+    deadline = time.monotonic() + STRAYS_SECONDS
+    while (living := targets()) and time.monotonic() < deadline:
+        ran = True
+        for pid in living:
+            with suppress(OSError):  # gone meanwhile
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_PAUSE_SECONDS)
+    return ran
+
+
+def children() -> Iterator[int]:
+    """The ids of this process's children, those that have ended but were not collected included."""
+    if sys.platform != "linux":
+        import psutil
+
+        yield from (child.pid for child in psutil.Process().children())
+    elif Path("/proc/thread-self/children").exists():
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # the thread has ended
+                yield from map(int, (thread / "children").read_bytes().split())
+    else:  # a kernel that was built without that file
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # gone meanwhile
+                # "<pid> (<name, whatever it holds>) <state> <parent's pid> …": proc(5)
+                _, parent = status.read_bytes().rpartition(b")")[2].split()[:2]
+                if int(parent) == os.getpid():
+                    yield int(status.parent.name)
+
+
+def _is_tracker(pid: int) -> bool:
+    """Whether a process is the resource tracker of multiprocessing or loky."""
+    try:
+        return _TRACKER in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,196 @@
+"""A process that has loaded what many processes need, and starts them on order, one at a time.
+
+It has no connection but the one over which it gets its orders, which are single bytes. The order to start a process
+comes with a socket for it; further orders concern that process, as those to a reaper do (see `reaper`). When it has
+ended, and everything that it started, the zygote answers with its exit code. A zygote whose caller has gone ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import perago
+from perago.worker.process.reaper import (
+    EXIT_CODE,
+    SignalNumbers,
+    adopt_orphans,
+    carry_out,
+    children,
+    collect,
+    die_with,
+    end_children,
+    own_socket,
+    signal_group,
+)
+
+FORK = b"F"
+SPAWN = b"S"
+CANCEL = b"C"
+
+_HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+class CancelFlag:
+    """Whether a process is cancelled: one byte that it shares with its zygote, and with all its own forks.
+
+    Args:
+        handle: of the file that holds it; this process owns it. None: a new one.
+    """
+
+    def __init__(self, handle: int | None = None) -> None:
+        if handle is None:
+            with tempfile.TemporaryFile() as file:
+                handle = os.dup(file.fileno())
+            os.ftruncate(handle, mmap.PAGESIZE)
+        self.handle = handle
+        self._page = mmap.mmap(handle, mmap.PAGESIZE)
+
+    def set(self) -> None:
+        self._page[0] = 1
+
+    def clear(self) -> None:
+        self._page[0] = 0
+
+    def is_set(self) -> bool:
+        return self._page[0] != 0
+
+
+def serve(
+    orders: socket.socket, cancelled: CancelFlag, fresh: str, *, may_fork: bool, companion: int | None = None
+) -> socket.socket:
+    """Start a process at each order. Returns in forks only, each with the socket that came with its order.
+
+    A fork has the signal handlers that this process had before, leads a process group, and dies with this process.
+
+    Args:
+        cancelled: cleared with each new process, set when that is cancelled.
+        fresh: the module that a spawned process runs: `python -m <fresh> <socket> <handle of the flag>`.
+        may_fork: otherwise each process is spawned. It is as well where this process has several threads: forks would
+            miss all but one of them, and wait for locks that the others hold.
+        companion: id of a child that gives the orders; this process ends with it, and as it did.
+    """
+    adopt_orphans()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])  # blocks none, and tells which are
+    with SignalNumbers() as signals, selectors.DefaultSelector() as selector:
+        selector.register(signals.reader, selectors.EVENT_READ)
+        selector.register(orders, selectors.EVENT_READ)
+        channel = _Zygote(orders, cancelled, fresh, companion, may_fork=may_fork).serve(signals, selector)
+    orders.close()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return channel
+
+
+class _Zygote:
+    def __init__(
+        self, orders: socket.socket, cancelled: CancelFlag, fresh: str, companion: int | None, *, may_fork: bool
+    ) -> None:
+        self._orders = orders
+        self._cancelled = cancelled
+        self._fresh = fresh
+        self._companion = companion
+        self._may_fork = may_fork
+        self._process: int | None = None
+        self._ended: dict[int, int] = {}
+        self._spared = frozenset(children())  # the companion, and what modules started when they were loaded
+
+    def serve(self, signals: SignalNumbers, selector: selectors.BaseSelector) -> socket.socket:
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            # A signal to the group is meant for the companion, where there is one: its end is awaited.
+            if signals.reader in ready and signals.ask_to_end() and self._companion is None:
+                self._end(-signal.SIGKILL)
+            collect(self._ended)
+            if self._process is not None and self._process in self._ended:
+                self._tell_end(self._process)
+            if self._companion is not None and self._companion in self._ended:
+                self._end(self._ended[self._companion])
+            if self._orders in ready:
+                channel = self._take_order()
+                if channel is not None:
+                    return channel
+
+    def _take_order(self) -> socket.socket | None:
+        """Carry out one order; only in a fork something comes of it."""
+        order, handles = b"", list[int]()
+        with suppress(ConnectionError):
+            order, handles, _, _ = socket.recv_fds(self._orders, 1, 1)
+        if handles and self._process is None:
+            return self._start(own_socket(handles[0]), order)
+        if not order and self._companion is not None:  # it has gone, and is collected in a moment
+            _, status = os.waitpid(self._companion, 0)
+            self._end(os.waitstatus_to_exitcode(status))
+        if not order or handles:  # the caller has gone, or asks for another one although the last cannot be ended
+            self._end(1)
+        if self._process is not None:
+            if order == CANCEL:
+                self._cancelled.set()
+            else:
+                carry_out(order, self._process)
+        return None
+
+    def _start(self, channel: socket.socket, order: bytes) -> socket.socket | None:
+        self._ended.clear()  # ids are used again
+        self._cancelled.clear()
+        with channel:
+            if order == FORK and self._may_fork and threading.active_count() == 1:
+                pid = self._fork()
+                if pid == 0:
+                    return channel.dup()
+            else:
+                pid = self._spawn(channel)
+        with suppress(OSError):  # done on both sides; it may be further already
+            os.setpgid(pid, pid)
+        self._process = pid
+        return None
+
+    def _fork(self) -> int:
+        zygote = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)  # in the fork, until its handlers are its own
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)
+            die_with(zygote)
+        else:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+        return pid
+
+    def _spawn(self, channel: socket.socket) -> int:
+        handles = (channel.fileno(), self._cancelled.handle)
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", self._fresh, *map(str, handles)],
+            cwd=Path(perago.__file__).parent.parent,
+            pass_fds=handles,
+            process_group=0,
+        )
+        process.returncode = 0  # it is collected with all other children
+        return process.pid
+
+    def _tell_end(self, process: int) -> None:
+        """End what the process has left, and answer."""
+        end_children(self._spared, self._ended)
+        signal_group(process, signal.SIGKILL)  # its id is not another group's yet: ids are handed out in turn
+        self._process = None
+        with suppress(OSError):  # nobody is left to be told
+            self._orders.sendall(EXIT_CODE.pack(self._ended.pop(process)))
+
+    def _end(self, exit_code: int) -> NoReturn:
+        """End this process as another one ended, with what it started."""
+        end_children()
+        if exit_code < 0:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the other one's memory is what anyone would look at
+            with suppress(OSError, ValueError):  # no signal that can be handled
+                signal.signal(-exit_code, signal.SIG_DFL)
+            os.kill(os.getpid(), -exit_code)
+        os._exit(exit_code if exit_code >= 0 else 1)
