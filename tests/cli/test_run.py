@@ -227,4 +227,4 @@ def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
 def test_threads_that_a_body_leaves_at_work_are_waited_for(repository, perago):
     said = repository.run("run", "cli_bodies:leave_a_thread", *REPO)
     assert (said.code, said.err.count("still run")) == (0, 0)
-    assert repository.read("late.txt") == "written"
+    assert repository.show("late.txt") == "written"

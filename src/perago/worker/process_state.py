@@ -16,6 +16,7 @@ from typing import Any
 from perago.worker.process.reaper import children, end_children
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_SIGNALS = sorted(int(number) for number in signal.valid_signals() if number < 32)  # without those for real time
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
 
@@ -87,7 +88,7 @@ Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 def _handlers() -> dict[int, Handler]:
     """The handler of each signal; None: it was not set by Python."""
-    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return {number: signal.getsignal(number) for number in _SIGNALS}
 
 
 def _limits() -> dict[int, tuple[int, int]]:

@@ -189,6 +189,7 @@ def raise_terminated(number: int, _frame: FrameType | None) -> None:
 
 _owner = 0
 _channels: list[socket.socket] = []
+_masks: dict[int, set[signal.Signals]] = {}
 
 
 def have_plain_forks(channel: socket.socket | None = None) -> None:
@@ -200,8 +201,17 @@ def have_plain_forks(channel: socket.socket | None = None) -> None:
     global _owner  # noqa: PLW0603 - which process this is
     _owner = os.getpid()
     _channels.extend([] if channel is None else [channel])
-    os.register_at_fork(after_in_child=_be_plain)
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_be_plain)
     signal.signal(signal.SIGTERM, raise_terminated)
+
+
+def _block() -> None:
+    """A SIGTERM that comes to a fork in its first moment waits: Python would drop it, as it has a handler there."""
+    _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(threading.get_ident()))
 
 
 def _be_plain() -> None:
@@ -211,3 +221,4 @@ def _be_plain() -> None:
         channel.close()
     if signal.getsignal(signal.SIGTERM) is raise_terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _unblock()

@@ -149,14 +149,16 @@ def receive(source: socket.socket) -> bytes:
         return b""
 
 
-def collect(ended: dict[int, int]) -> None:
-    """Collect every child that has ended: adds its id and exit code."""
-    with suppress(ChildProcessError):
+def collect(ended: dict[int, int]) -> bool:
+    """Collect every child that has ended: adds its id and exit code. Returns whether there are others."""
+    try:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
-                return
+                return True
             ended[pid] = os.waitstatus_to_exitcode(status)
+    except ChildProcessError:
+        return False
 
 
 def carry_out(orders: bytes, process: int) -> None:
@@ -203,9 +205,10 @@ def end_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = 
     codes = {} if ended is None else ended
 
     def running() -> list[int]:
-        collect(codes)
-        return [child for child in children() if child not in spared]
+        return [child for child in children() if child not in spared] if collect(codes) else []
 
+    if not running():
+        return False
     ran = _kill(lambda: [child for child in running() if not _is_tracker(child)])
     deadline = time.monotonic() + TRACKER_SECONDS
     while running() and time.monotonic() < deadline:
