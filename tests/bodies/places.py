@@ -28,6 +28,8 @@ done = getattr(module, name)(Path.cwd(), module.Params(**json.loads(params)))
 Path(result).write_text(json.dumps(done.value))
 """
 
+_PERAGO_RUN = [sys.executable, "-m", "perago", "run", "--repo", "data.git", "--json"]
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -114,8 +116,7 @@ class PeragoRun:
     def run(self, target: str, **params: Any) -> Seen:
         branch = self.repository.new_branch()
         done = subprocess.run(
-            [sys.executable, "-m", "perago", "run", target, "--params", json.dumps(params), "--json"]
-            + ["--repo", "data.git", "--branch", branch],
+            [*_PERAGO_RUN, target, "--params", json.dumps(params), "--branch", branch],
             cwd=self._directory,
             env=self._environment,
             capture_output=True,

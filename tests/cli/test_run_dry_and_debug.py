@@ -18,6 +18,8 @@ DEBUGGED = """
 import os
 from cli_bodies import *
 
+kept = []
+
 class Crooked(TaskTerminalError, SyntaxError):
     def __init__(self):
         self.reason, self.filename, self.lineno, self.text, self.offset = "crooked", "f", 1, "text", "one"
@@ -29,6 +31,13 @@ def debugged(workspace: Path, params: Params) -> Result:
     if params.kind == "crooked":
         raise Crooked
     answer = 41
+    if params.kind == "open":
+        kept.append((workspace / "open.txt").open("w"))
+    if params.kind == "exit":
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        os._exit(0)
     if params.kind == "break":
         breakpoint()
     print("printed")
@@ -100,7 +109,7 @@ def test_debug_runs_the_body_in_the_commands_own_process(debugged):
 def test_debug_shows_the_traceback_of_a_body(debugged, perago):
     said = perago("run", "debugged", *REPO, "--debug", "--param", "kind=raise")
     assert said.code == 1
-    assert re.search(r'File ".*debugged.py", line 12, in debugged', said.err)
+    assert re.search(r'File ".*debugged.py", line 14, in debugged', said.err)
     assert "error: task debugged failed: KeyError: 'missing'" in said.err
 
 
@@ -174,3 +183,20 @@ def test_ctrl_c_in_a_debugged_body_cleans_up_and_exits_with_130(repository, tmp_
     assert repository.head() == head
     assert list(repository.workspace_root.iterdir()) == []
     assert json.loads(repository.run("runs", "--repo", "data.git", "--json").out)[0]["status"] == "CANCELED"
+
+
+def test_debug_says_what_differs_from_a_run(debugged):
+    said = debugged.run("run", "debugged", *REPO, "--debug")
+    assert said.code == 0
+    assert said.err.count("--debug: the body runs in this process") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("open", "files still open for writing: 'open.txt'"), ("exit", "the body called os._exit(0)")],
+)
+def test_a_body_that_a_run_would_end_otherwise_fails_when_debugged(debugged, kind, words):
+    said = debugged.run("run", "debugged", *REPO, "--debug", "--param", f"kind={kind}")
+    assert said.code == 1
+    assert words in said.err
+    assert list(debugged.workspace_root.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -215,6 +216,61 @@ def test_what_a_body_changes_of_its_process_the_next_one_does_not_find(supervise
         first = worker.completed(worker.schedule("light.change_its_process"))
         second = worker.completed(worker.schedule("light.change_its_process"))
         assert first == second
+
+
+def test_what_a_warm_body_does_to_its_process_is_put_back(supervise):
+    with supervise() as worker:
+        first, second = (worker.completed(worker.schedule("light.change_what_is_put_back")) for _ in range(2))
+        assert first == second  # the same process, too
+        last = worker.completed(worker.schedule("light.echo", {"text": "after the alarm"}))
+        assert last["pid"] == first["pid"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of handlers that are not Python's")
+def test_an_executor_on_which_something_cannot_be_put_back_is_replaced_and_that_is_told(supervise, caplog):
+    with supervise() as worker:
+        first = worker.completed(worker.schedule("light.leave_what_cannot_be_put_back"))
+        second = worker.completed(worker.schedule("light.echo"))
+        assert first["pid"] != second["pid"]
+    assert "left a handler of a signal, which cannot be put back" in caplog.text
+
+
+def test_free_tasks_may_be_forked_too(supervise):
+    with supervise(free_tasks="forked") as worker:
+        first, second = (worker.completed(worker.schedule("light.change_its_process")) for _ in range(2))
+        assert first["text"] == second["text"]
+        assert first["pid"] != second["pid"]
+
+
+@pytest.fixture
+def on_a_branch(supervise, tmp_path):
+    """Runs a task on a branch of a repository; returns its last try, and the branch's files where it completed."""
+
+    def run(task, mode):
+        (tmp_path / "files").mkdir()
+        store = GitStore.create(tmp_path / "data.git")
+        head = store.import_directory(tmp_path / "files", "main", "begin")
+        workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
+        with supervise(mode=mode, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
+            name = worker.schedule(task, input_data={"workspace": workspace, "params": {}}, retries=0)
+            last = worker.ended(name)
+            reason = worker.engine.tasks.reason(last.task_id)
+        store.export(store.branch_head("main"), "", tmp_path / "out")
+        return reason, {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+
+    return run
+
+
+@pytest.mark.parametrize("task", ["space.leave_open", "space.leave_open_async"])
+def test_a_body_in_a_thread_that_leaves_a_file_open_fails(on_a_branch, task):
+    reason, files = on_a_branch(task, "thread")
+    importlib.import_module("supervised_bodies").KEPT.pop().close()
+    assert "files still open for writing: 'open.txt'" in reason
+    assert files == {}
+
+
+def test_a_file_in_a_cycle_is_closed_before_it_is_looked_at(on_a_branch, mode):
+    assert on_a_branch("space.leave_in_a_cycle", mode) == (None, {"ring.txt": "whole"})
 
 
 # ---------------------------------------------------------------- executors that die

@@ -41,8 +41,8 @@ def refuse_open_files(task_name: str, workspace: Path | None) -> None:
     if left:
         named = ", ".join(map(show_name, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if left[_SHOWN:] else "")
         raise TaskExecutionError(
-            f"task {task_name!r}: the body has returned, and {named} {'is' if len(left) == 1 else 'are'} still open for "
-            f"writing. Close files before the body returns, with a `with` block for instance"
+            f"task {task_name!r}: the body has returned with files still open for writing: {named}. Close files before "
+            f"the body returns, with a `with` block for instance"
         )
 
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from perago.attempt.body import InvokeBody, invoke_in_process
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
@@ -29,7 +30,7 @@ from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
 from perago.cli.watch import Watch, with_place
 from perago.engines.local import LocalRun
-from perago.errors import PeragoError
+from perago.errors import PeragoError, TaskExecutionError
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
@@ -42,6 +43,11 @@ from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
 """How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
+
+_DEBUG_DIFFERS = (
+    "--debug: the body runs in this process, without a timeout. Unlike in a run, functions registered with atexit are "
+    "called, and threads waited for, only after its files have been published; files that it leaves open fail it."
+)
 
 
 def run_job(job: Job, arguments: RunArguments) -> int:
@@ -173,7 +179,8 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event, s
         stack: ends the process that bodies are forked from.
     """
     if arguments.debug:
-        return within_limit(invoke_in_process)
+        say(_DEBUG_DIFFERS)
+        return within_limit(_invoke_debugged)
     load = load_order([job.target], job.config.body_start)
     zygote = stack.enter_context(Zygote(load))
     return within_limit(
@@ -185,6 +192,28 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event, s
             cancelled=cancelled,
         )
     )
+
+
+class _Exited(BaseException):
+    """The body would have ended this process."""
+
+
+def _invoke_debugged(call: BodyCall, /) -> JsonObject:
+    """Run the body in this process; `os._exit` fails it, as it would end the command without a word on the run."""
+    this, leave = os.getpid(), os._exit
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != this:  # a fork of the body
+            leave(status)
+        raise _Exited(f"task {call.task.name!r}: the body called os._exit({status}); a body must not end its process")
+
+    os._exit = refuse
+    try:
+        return invoke_in_process(call)
+    except _Exited as exc:
+        raise TaskExecutionError(str(exc)) from exc
+    finally:
+        os._exit = leave
 
 
 @contextmanager

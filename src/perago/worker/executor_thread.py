@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from perago.attempt.body import BodyCall, invoke_in_process
+from perago.attempt.open_files import refuse_open_files
 from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
 from perago.json_text import JsonObject
@@ -221,7 +222,9 @@ def _is_fork() -> bool:
 def _invoke(call: BodyCall, job: Job, loop: LoopThread) -> JsonObject:
     if not call.task.is_async:
         return invoke_in_process(call)
-    return validate_result(call.task, loop.run(_watched(call, job)))
+    returned = loop.run(_watched(call, job))
+    refuse_open_files(call.task.name, call.workspace)
+    return validate_result(call.task, returned)
 
 
 async def _watched(call: BodyCall, job: Job) -> object:

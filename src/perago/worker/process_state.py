@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,7 @@ class ProcessState:
     def __init__(self) -> None:
         self._children = frozenset(children())
         self._handlers = _handlers()
+        self._dispositions = _dispositions()
         self._mask = os.umask(0o077)
         os.umask(self._mask)
         self._limits = _limits()
@@ -66,7 +68,7 @@ class ProcessState:
                 if handler is None or before is None:  # set by a library in C
                     return False
                 signal.signal(number, before)
-        return True
+        return _dispositions() == self._dispositions
 
     def _put_back_limits(self) -> bool:
         for limit, now in _limits().items():
@@ -89,6 +91,15 @@ Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 def _handlers() -> dict[int, Handler]:
     """The handler of each signal; None: it was not set by Python."""
     return {number: signal.getsignal(number) for number in _SIGNALS}
+
+
+def _dispositions() -> bytes:
+    """Which signals are blocked, ignored and caught, also where it was not Python that saw to it."""
+    if sys.platform != "linux":
+        return b""
+    status = Path("/proc/self/status").read_bytes()
+    begin = status.index(b"SigBlk:")
+    return status[begin : status.index(b"\n", status.index(b"SigCgt:"))]
 
 
 def _limits() -> dict[int, tuple[int, int]]:

@@ -45,7 +45,7 @@ def row(function: Any) -> Any:
 @row
 def write_a_file(workspace: Path, params: Params) -> Result:
     (workspace / "written.txt").write_text("x" * 4000)
-    return Result(value=os.stat(workspace / "written.txt").st_mode & 0o777)
+    return Result(value=(workspace / "written.txt").stat().st_mode & 0o777)
 
 
 # ---------------------------------------------------------------- left open

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import BaseModel
@@ -271,3 +272,63 @@ def stubborn_in_space(workspace: Path, params: Params) -> Answer:
     params.path.write_text(str(workspace))
     time.sleep(600)
     return Answer()
+
+
+KEPT: list[Any] = []
+
+
+@task(name="space.leave_open", owner_email=OWNER, workspace=WorkspaceSpec())
+def leave_open(workspace: Path, params: Params) -> Answer:
+    KEPT.append((workspace / "open.txt").open("w"))
+    return Answer()
+
+
+@task(name="space.leave_open_async", owner_email=OWNER, workspace=WorkspaceSpec())
+async def leave_open_async(workspace: Path, params: Params) -> Answer:
+    KEPT.append((workspace / "open.txt").open("w"))
+    return Answer()
+
+
+class Ring:
+    """Holds a file open until the collector ends it."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle, self.ring = os.open(path, os.O_WRONLY | os.O_CREAT), self
+
+    def __del__(self) -> None:
+        os.write(self.handle, b"whole")
+        os.close(self.handle)
+
+
+@task(name="space.leave_in_a_cycle", owner_email=OWNER, workspace=WorkspaceSpec())
+def leave_in_a_cycle(workspace: Path, params: Params) -> Answer:
+    Ring(workspace / "ring.txt")
+    return Answer()
+
+
+@task(name="light.leave_what_cannot_be_put_back", owner_email=OWNER)
+def leave_what_cannot_be_put_back(params: Params) -> Answer:
+    """A handler that a library in C sets: Python does not know what was there before."""
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    libc.signal(signal.SIGUSR1, 1)
+    return Answer(pid=os.getpid())
+
+
+@task(name="light.change_what_is_put_back", owner_email=OWNER)
+def change_what_is_put_back(params: Params) -> Answer:
+    """Tells what it finds, and leaves something else."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    mask = os.umask(0o777)
+    told = [str(signal.getsignal(signal.SIGCHLD)), str(signal.getsignal(signal.SIGUSR1)), soft, mask, time.tzname[0]]
+    told += [multiprocessing.get_start_method(allow_none=True), str(Path.cwd()), sys.stdout is None]
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
+    multiprocessing.set_start_method("spawn")
+    os.chdir("/")
+    sys.stdout = None
+    signal.alarm(1)
+    return Answer(text=repr(told), pid=os.getpid())

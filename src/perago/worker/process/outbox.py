@@ -189,7 +189,7 @@ def raise_terminated(number: int, _frame: FrameType | None) -> None:
 
 _owner = 0
 _channels: list[socket.socket] = []
-_masks: dict[int, set[signal.Signals]] = {}
+_masks: dict[int, set[int | signal.Signals]] = {}
 
 
 def have_plain_forks(channel: socket.socket | None = None) -> None:
