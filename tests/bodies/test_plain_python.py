@@ -97,3 +97,12 @@ def test_a_module_that_starts_a_thread_has_it_in_each_body(tmp_path, plain, body
 def new_directory(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [("crash_at_the_end", "was ended by SIGSEGV"), ("exit_at_the_end", "exited with code 3")]
+)
+def test_an_end_that_is_not_clean_fails_the_attempt(place, body, words):
+    reason = place.run(f"plain_rows:{body}").reason
+    assert "the body returned, and its process then" in reason
+    assert words in reason

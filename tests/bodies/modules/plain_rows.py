@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import decimal
 import gc
+import hashlib
 import locale
 import logging
 import multiprocessing
@@ -286,3 +287,28 @@ def raise_much(workspace: Path, params: Params) -> Result:
 @row
 def draw(workspace: Path, params: Params) -> Result:
     return Result(value=random.random())
+
+
+@row
+def wait_to_be_looked_at(workspace: Path, params: Params) -> Result:
+    """Until the file that tells of it is removed."""
+    mark = hashlib.sha256(b"a mark").hexdigest()
+    told = Path(params.name)
+    told.write_text(f"{os.getpid()}\n")
+    while told.exists():
+        time.sleep(0.01)
+    return Result(value=len(mark))
+
+
+@row
+def crash_at_the_end(workspace: Path, params: Params) -> Result:
+    (workspace / "half.txt").write_text("half")
+    atexit.register(os.kill, os.getpid(), signal.SIGSEGV)
+    return Result()
+
+
+@row
+def exit_at_the_end(workspace: Path, params: Params) -> Result:
+    (workspace / "half.txt").write_text("half")
+    atexit.register(os._exit, 3)
+    return Result()
