@@ -46,6 +46,31 @@ def test_the_benchmarks_write_results_and_plots_and_leave_nothing(tmp_path):
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
 
 
+def test_what_a_process_costs_a_body_is_measured(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "bodies",
+            "--tiny",
+            "--directory",
+            tmp_path / "work",
+            "--output",
+            tmp_path,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert re.search(r"^- a forked body costs an attempt -?\d", text, re.MULTILINE)
+    assert re.search(r"^\| spawned \| \d", text, re.MULTILINE)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_http_clients_are_measured_beside_each_other(tmp_path, start_lakefs):
     output = tmp_path / "output"
     output.mkdir()

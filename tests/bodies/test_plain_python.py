@@ -106,3 +106,21 @@ def test_an_end_that_is_not_clean_fails_the_attempt(place, body, words):
     reason = place.run(f"plain_rows:{body}").reason
     assert "the body returned, and its process then" in reason
     assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("exit", "exited with code 3"),
+        ("segfault", "SIGSEGV"),
+        ("memory", "SIGKILL; if nobody did that, the machine ran"),
+    ],
+)
+def test_the_death_of_a_body_is_told_at_once(tmp_path, body_start, monkeypatch, name, words):
+    monkeypatch.syspath_prepend(str(MODULES))
+    with Worker(tmp_path, body_start, ["plain_rows"]) as worker:
+        worker.run("plain_rows:write_a_file")
+        started = time.monotonic()
+        assert words in worker.run("plain_rows:die", name=name).reason
+        assert time.monotonic() - started < 2
+        assert worker.run("plain_rows:write_a_file").reason == ""

@@ -312,3 +312,15 @@ def exit_at_the_end(workspace: Path, params: Params) -> Result:
     (workspace / "half.txt").write_text("half")
     atexit.register(os._exit, 3)
     return Result()
+
+
+@row
+def die(workspace: Path, params: Params) -> Result:
+    match params.name:
+        case "exit":
+            os._exit(3)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "memory":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return Result()

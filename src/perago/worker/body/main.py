@@ -54,7 +54,9 @@ def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, 
         return
     outbox.flush_progress()
     outbox.send_outcome(outcome)
-    outbox.send(Finishing(threads=waiting_threads()))
+    threads = waiting_threads()
+    if threads:
+        outbox.send(Finishing(threads=threads))
     end_process(opened)
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
@@ -54,7 +54,8 @@ _Cause = Literal["cancelled", "timed out", "finished"]
 
 
 class Zygote:
-    """The zygote of this process, which starts its bodies. A context manager; on leaving, all is ended.
+    """The zygote of this process, which starts its bodies. A context manager: it begins to load when that is entered;
+    on leaving, all is ended.
 
     Args:
         load: what it loads.
@@ -67,6 +68,8 @@ class Zygote:
         self._orders: socket.socket | None = None
 
     def __enter__(self) -> Self:
+        with suppress(TaskExecutionError):  # the first body tries again, and fails of it
+            self._begin()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,12 +82,17 @@ class Zygote:
             TaskExecutionError: no process could be started.
         """
         if self._process is None or self._orders is None or self._process.exit_code is not None:
-            self._undo.close()
-            self._orders, far_orders = map(self._undo.enter_context, socket.socketpair())
-            self._process = self._undo.enter_context(ChildProcess(ZYGOTE, [far_orders]))
-            far_orders.close()
-            self._process.send(encode(self._load))
+            self._begin()
+        assert self._orders is not None, "it has begun"
         return Offspring(self._orders, ORDERS[how], self._process)
+
+    def _begin(self) -> None:
+        self._undo.close()
+        self._process = None
+        self._orders, far_orders = map(self._undo.enter_context, socket.socketpair())
+        self._process = self._undo.enter_context(ChildProcess(ZYGOTE, [far_orders]))
+        far_orders.close()
+        self._process.send(encode(self._load))
 
 
 class BodyProcess:
