@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,12 @@ from perago.tasks.params import validate_result
 
 FAILURE_REASON_MAX_LENGTH = 500
 """Characters of a reason that are kept, as Conductor cuts there (`reasonForIncompletion`)."""
+
+_URL_LENGTH = 60
+_LONG_URL = re.compile(rf"https?://\S{{{_URL_LENGTH},}}")
+_CUT = " […] "
+_TAIL_LENGTH = 160
+"""Characters of the end of a long reason that are kept."""
 
 MAX_NAMED_ERRORS = 5
 """Of a group of errors, that its reason names; they share `FAILURE_REASON_MAX_LENGTH` characters."""
@@ -86,7 +93,23 @@ def result_for_exception(exc: BaseException, *, max_length: int = FAILURE_REASON
         raise ValueError(
             f"max_length keeps {max_length} characters of the reason, and a failure has one; give 1 or more"
         ) from exc
-    return RuntimeTaskResult(status_for_exception(exc), reason_for_incompletion=reason_for_exception(exc)[:max_length])
+    reason = shortened(reason_for_exception(exc), max_length)
+    return RuntimeTaskResult(status_for_exception(exc), reason_for_incompletion=reason)
+
+
+def shortened(reason: str, max_length: int) -> str:
+    """A reason of at most so many characters. Long URLs go first, then what is between its beginning, which has the
+    cause, and its end, which has the advice."""
+    if len(reason) > max_length:
+        reason = _LONG_URL.sub(lambda url: f"{url[0][:_URL_LENGTH]}…", reason)
+    if len(reason) <= max_length:
+        return reason
+    tail = min(max_length // 3, _TAIL_LENGTH) - len(_CUT)
+    return (
+        reason[:max_length]
+        if tail < _TAIL_LENGTH // 4
+        else reason[: max_length - tail - len(_CUT)] + _CUT + reason[-tail:]
+    )
 
 
 def status_for_exception(exc: BaseException) -> ResultStatus:

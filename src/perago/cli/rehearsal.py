@@ -15,6 +15,7 @@ import click
 
 from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.output import result_for_exception
+from perago.attempt.place import with_place
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
@@ -24,7 +25,7 @@ from perago.cli.log_lines import log_lines_on
 from perago.cli.output import note, print_json, printable, reason_within, say, size_text
 from perago.cli.progress import describe_counts, open_display
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.watch import Watch, with_place
+from perago.cli.watch import Watch
 from perago.json_text import JsonObject
 from perago.models import Changes
 from perago.ports import SystemClock
@@ -68,12 +69,12 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
         )
     cancelled = threading.Event()
     with ExitStack() as stack:
-        body = _Measuring(choose_body(job, arguments, cancelled, stack))
         display = stack.enter_context(open_display(still=arguments.debug))
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         stack.enter_context(stdout_for_the_result(arguments))
         watch = Watch(display, cancelled)
+        body = _Measuring(choose_body(job, arguments, cancelled, stack, watch))
         with nothing_begun():
             repository = stack.enter_context(job.repository.open(watch))
         attempt = AttemptRun(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import click
 
 from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.place import with_place
 from perago.cli.address import Address
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
@@ -23,7 +24,7 @@ from perago.cli.rehearsal import rehearse
 from perago.cli.repository import parse_address
 from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.state import local_engine
-from perago.cli.watch import Watch, with_place
+from perago.cli.watch import Watch
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
@@ -94,7 +95,7 @@ def _replay_free(job: Job, arguments: RunArguments) -> int:
                 job.task,
                 job.input_data,
                 failure_reason_max_length=job.config.failure_reason_max_length,
-                invoke_body=choose_body(job, arguments, cancelled, stack),
+                invoke_body=choose_body(job, arguments, cancelled, stack, watch),
                 is_cancelled=cancelled.is_set,
                 observer=watch,
             )

@@ -15,6 +15,7 @@ from typing import NoReturn
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.phases import Phases
+from perago.attempt.place import with_place
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_workspace_task_attempt
 from perago.cli.arguments import RunArguments
@@ -28,13 +29,13 @@ from perago.cli.output import printable_lines, reason_within, say, stdout_to_std
 from perago.cli.params import learn_secrets
 from perago.cli.progress import open_display
 from perago.cli.telemetry import open_telemetry
-from perago.cli.watch import Watch, with_place
+from perago.cli.watch import Watch
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError, TaskExecutionError
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
-from perago.redaction import traceback_of
+from perago.redaction import mask_text, traceback_of
 from perago.repositories import Repository
 from perago.telemetry.sink import Telemetry
 from perago.worker.body.run import BodyProcess, Zygote, load_order
@@ -69,7 +70,7 @@ def run_job(job: Job, arguments: RunArguments) -> int:
             learn_secrets(job.task, input_data["params"])
         watch.line(_beginning(job, run))
         try:
-            invoke_body = choose_body(job, arguments, cancelled, stack)
+            invoke_body = choose_body(job, arguments, cancelled, stack, watch)
             result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry, invoke_body).go()
         except KeyboardInterrupt:
             run.cancel("interrupted")
@@ -170,13 +171,16 @@ class _Tries:
         return not isinstance(error, PeragoError) or error.retry_can_help
 
 
-def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack) -> InvokeBody:
+def choose_body(
+    job: Job, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack, watch: Watch
+) -> InvokeBody:
     """Where the body runs: in a process of its own, or here for a debugger.
 
     Its result is held to Conductor's limit, whatever the engine: else it would fail first where it is in earnest.
 
     Args:
         stack: ends the process that bodies are forked from.
+        watch: shows what the body prints.
     """
     if arguments.debug:
         say(_DEBUG_DIFFERS)
@@ -190,6 +194,7 @@ def choose_body(job: Job, arguments: RunArguments, cancelled: threading.Event, s
             timeout_seconds=_timeout(job, arguments),
             grace_seconds=GRACE_SECONDS,
             cancelled=cancelled,
+            on_print=lambda _call, line: watch.line(mask_text(line)),
         )
     )
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import sysconfig
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import perago
 from perago.cli.progress import Display
-from perago.errors import TaskCancelledError, TaskExecutionError
+from perago.errors import TaskCancelledError
 from perago.ports import Event, Phase
 
 _CANCELLED_AT_START = frozenset(Phase) - {Phase.POLL, Phase.PUBLISH, Phase.REPORT, Phase.CLEAN}
@@ -22,9 +18,6 @@ _CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
 """A body is cancelled by whoever runs it."""
 
 _AFTERMATH = (Phase.REPORT, Phase.CLEAN)
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
-_OURS = str(Path(perago.__file__).parent)
-_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 class Watch:
@@ -90,27 +83,3 @@ class Watch:
             yield
         except Exception:  # noqa: BLE001 - whatever a terminal does, the attempt goes on
             self._display = None
-
-
-def place_in_body(error: BaseException | None) -> str | None:
-    """Where in the body an error that it did not raise on purpose came from; None: not known, or on purpose."""
-    if type(error) is not TaskExecutionError:
-        return None
-    notes = getattr(error, "__notes__", ())
-    frames = [match for note in notes for match in _FRAME.finditer(note) if not match["file"].startswith(_OURS)]
-    # Not where a library gave up, but where the body called it. A task that is installed is a library itself.
-    frames = [match for match in frames if not match["file"].startswith(_LIBRARIES)] or frames
-    return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None
-
-
-def with_place(reason: str | None, error: BaseException | None, *, max_length: int) -> str | None:
-    """A reason with the place in the body that an error came from, where it is known; both are cut to the length.
-
-    A place that would take more than half of it away from a long reason is left out.
-    """
-    place = place_in_body(error)
-    if reason is None or place is None:
-        return reason
-    at = f" (at {place})"
-    room = max_length - len(at)
-    return reason[:room] + at if room >= min(len(reason), max_length // 2) else reason

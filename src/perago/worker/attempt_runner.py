@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.place import with_place
 from perago.attempt.report import last_look
 from perago.attempt.run import run_workspace_task_attempt
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
-from perago.ports import Clock, HandedOut, LoadCurrentAttempt, LoadRecord, Observer, SystemClock, ignore
+from perago.ports import Clock, Event, HandedOut, LoadCurrentAttempt, LoadRecord, Observer, Phase, SystemClock, ignore
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.taskdef import build_taskdef
@@ -42,6 +43,23 @@ class Surroundings:
     clock: Clock = field(default_factory=SystemClock)
 
 
+class _BodyError:
+    """An observer that remembers what failed in the body, before another one.
+
+    Attributes:
+        error: None: nothing did.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self.error: BaseException | None = None
+        self._observer = observer
+
+    def __call__(self, event: Event, /) -> None:
+        if event.kind == "failed" and event.phase is Phase.BODY:
+            self.error = event.error
+        self._observer(event)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttemptRunner:
     """Runs attempts, one at a time.
@@ -57,7 +75,16 @@ class AttemptRunner:
     failure_reason_max_length: int
 
     def run(self, attempt: HandedOut, execution_id: str, around: Surroundings) -> RuntimeTaskResult:
-        """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up."""
+        """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up.
+
+        The reason for a failure in the body names the place in its code.
+        """
+        body_error = _BodyError(around.observer)
+        result = self._run(attempt, execution_id, replace(around, observer=body_error))
+        reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
+        return replace(result, reason_for_incompletion=reason)
+
+    def _run(self, attempt: HandedOut, execution_id: str, around: Surroundings) -> RuntimeTaskResult:
         task = self.tasks[attempt.task_def_name]
         input_data = without_trace(attempt.input_data)
         if not task.has_workspace:

@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -17,10 +19,13 @@ from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import PeragoError
 from perago.json_text import JsonObject
 from perago.models import RuntimeTaskResult
+from perago.redaction import mask_text
+from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
 from perago.trace_context import trace_context_of
 from perago.worker.attempt_runner import AttemptRunner, Surroundings
 from perago.worker.body.loading import load
+from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
 from perago.worker.endings import CANCEL_GRACE_SECONDS
 from perago.worker.executor_attempt import ExecutorAttempt
@@ -29,6 +34,7 @@ from perago.worker.executor_store import ExecutorStore
 from perago.worker.memory import memory_bytes
 from perago.worker.phase_sender import PhaseSender
 from perago.worker.process.child import Offspring
+from perago.worker.process.messages import Log, clean_text
 from perago.worker.process.outbox import (
     Outbox,
     OutboxMetrics,
@@ -114,12 +120,15 @@ class _Executor:
         self._last: ExecutorAttempt | None = None
         self._is_spent = False
         self._own_process = BodyProcess(
-            lambda how: self._start(orders, how),
+            partial(self._start, orders),
             configuration.load,
             grace_seconds=CANCEL_GRACE_SECONDS,
             cancelled=link.is_cancelled,
             on_log=outbox.send,
+            on_print=self._tell_line,
+            max_lines=MAX_LINES,
         )
+        self._printed_here = PrintedHere()
         self._body: Offspring | None = None
 
     def serve(self) -> None:
@@ -167,11 +176,15 @@ class _Executor:
     def _run_warm(self, call: BodyCall) -> JsonObject:
         """Run a body in this process, and put back what it changes of it."""
         trace = call.context.trace
+        left: list[str] = []
         try:
-            os.environ.update({} if trace is None else trace.as_environment())
-            return invoke_in_process(call)
+            with self._printed_here.to(Printed(partial(self._tell_line, call), MAX_LINES)):
+                try:
+                    os.environ.update({} if trace is None else trace.as_environment())
+                    return invoke_in_process(call)
+                finally:
+                    left = self._state.put_back()
         finally:
-            left = self._state.put_back()
             if left:
                 self._is_spent = True
                 _LOGGER.warning(
@@ -199,9 +212,19 @@ class _Executor:
             if terminated:
                 raise_terminated(signal.SIGTERM, None)
 
-    def _start(self, orders: socket.socket, how: Literal["fork", "spawn"]) -> Offspring:
-        self._body = Offspring(orders, ORDERS[how])
+    def _start(
+        self, orders: socket.socket, how: Literal["fork", "spawn"], on_output: Callable[[bytes], None]
+    ) -> Offspring:
+        self._body = Offspring(orders, ORDERS[how], None, on_output)
         return self._body
+
+    def _tell_line(self, call: BodyCall, line: str) -> None:
+        """Pass on a line that a body prints, as one that it logs."""
+        logger = f"{LOGGER_ROOT}.{call.task.name}"
+        text = clean_text(mask_text(line))
+        self._outbox.send(
+            Log(logger=logger, level=logging.INFO, text=text, created=time.time(), fields={"printed": True})
+        )
 
     def _look(self) -> None:
         assert self._last is not None, "an attempt was run before"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
+from perago.attempt.place import traceback_in_body
+from perago.ports import Event, Phase
+from perago.redaction import text_of
 from perago.telemetry.facts import ALL_GROUPS
 from perago.telemetry.instruments import Group
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
@@ -139,7 +142,12 @@ class Ready(Message):
 
 
 class PhaseEvent(Message):
-    """An event of the observer; `error` is class and text of what failed the phase, `error_type` the class alone."""
+    """An event of the observer.
+
+    Attributes:
+        error: class and text of what failed the phase; `error_type` is the class alone.
+        traceback: of what failed in the body, see `attempt.place`; "": nothing did, or on purpose.
+    """
 
     kind: Literal["phase"] = "phase"
     phase: str
@@ -148,6 +156,22 @@ class PhaseEvent(Message):
     attributes: dict[str, Any] = Field(default_factory=dict)
     error: str | None = None
     error_type: str | None = None
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, event: Event, attributes: dict[str, Any]) -> Self:
+        """An event with attributes that can be sent."""
+        error = event.error
+        in_body = traceback_in_body(error) if event.phase is Phase.BODY else None
+        return cls(
+            phase=event.phase.value,
+            event=event.kind,
+            seconds=event.seconds,
+            attributes=attributes,
+            error=None if error is None else f"{type(error).__name__}: {text_of(error)}",
+            error_type=None if error is None else type(error).__name__,
+            traceback=in_body or "",
+        )
 
 
 class Ask(Message):

@@ -22,7 +22,7 @@ from perago.json_text import JsonObject
 from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Engine, Event, WorkerEngine
 from perago.record import InstanceRecord
-from perago.redaction import mask_json, text_of
+from perago.redaction import mask_json
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
@@ -138,18 +138,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
     def _observe(self, job: Job, event: Event) -> None:
         if _is_fork():
             return
-        error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
-        self._journal.phase(
-            job,
-            PhaseEvent(
-                phase=event.phase.value,
-                event=event.kind,
-                seconds=event.seconds,
-                attributes=mask_json(dict(event.attributes)),
-                error=error,
-                error_type=None if event.error is None else type(event.error).__name__,
-            ),
-        )
+        self._journal.phase(job, PhaseEvent.of(event, mask_json(dict(event.attributes))))
 
 
 class _JobHandler(logging.Handler):

@@ -120,6 +120,10 @@ class Journal:
     def _end_phase(self, job: Job, event: PhaseEvent) -> None:
         if event.phase == Phase.BODY and job.progress.get("untold"):
             self._tell_progress(job)
+        if event.traceback:
+            frames = mask_text(event.traceback.rstrip())
+            self._lines.add(job.attempt, frames)
+            self.tell(logging.WARNING, f"the body failed: {event.error}", job, traceback=frames)
         failed = event.event == "failed"
         is_cleaning = event.phase == Phase.CLEAN
         level = logging.WARNING if failed and is_cleaning else logging.DEBUG

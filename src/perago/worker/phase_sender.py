@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from perago.ports import Event, Phase
-from perago.redaction import mask_json, text_of
+from perago.redaction import mask_json
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.process.outbox import Outbox
 
@@ -64,16 +64,8 @@ class PhaseSender:
 
     def _send(self, event: Event) -> None:
         """Send an event: a phase's end with what comes next, and its begin if that is known from the order to run."""
-        error = None if event.error is None else f"{type(event.error).__name__}: {text_of(event.error)}"
         self._outbox.send(
-            PhaseEvent(
-                phase=event.phase.value,
-                event=event.kind,
-                seconds=event.seconds,
-                attributes=_json_attributes(event),
-                error=error,
-                error_type=None if event.error is None else type(event.error).__name__,
-            ),
+            PhaseEvent.of(event, _json_attributes(event)),
             with_next=event.kind == "completed" or (event.phase is Phase.PARSE and event.kind == "started"),
         )
 

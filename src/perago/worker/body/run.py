@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import ValidationError
 
@@ -22,6 +23,7 @@ from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, T
 from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT
 from perago.worker.body.ending import STDOUT_NOT_WRITTEN
+from perago.worker.body.printed import Printed
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
     FROM_BODY,
@@ -75,7 +77,7 @@ class Zygote:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def start(self, how: Literal["fork", "spawn"]) -> Offspring:
+    def start(self, how: Literal["fork", "spawn"], on_output: Callable[[bytes], None]) -> Offspring:
         """Start a body's process, and the zygote where there is none (any more).
 
         Raises:
@@ -84,7 +86,7 @@ class Zygote:
         if self._process is None or self._orders is None or self._process.exit_code is not None:
             self._begin()
         assert self._orders is not None, "it has begun"
-        return Offspring(self._orders, ORDERS[how], self._process)
+        return Offspring(self._orders, ORDERS[how], self._process, on_output)
 
     def _begin(self) -> None:
         self._undo.close()
@@ -93,6 +95,12 @@ class Zygote:
         self._process = self._undo.enter_context(ChildProcess(ZYGOTE, [far_orders]))
         far_orders.close()
         self._process.send(encode(self._load))
+
+
+class StartProcess(Protocol):
+    """Starts a body's process; gives it what the process prints."""
+
+    def __call__(self, how: Literal["fork", "spawn"], on_output: Callable[[bytes], None], /) -> Offspring: ...
 
 
 class BodyProcess:
@@ -110,11 +118,13 @@ class BodyProcess:
         end_seconds: how long the process may take to end when its body has returned.
         cancelled: asked every 50 ms, in the calling thread, as is the call's context.
         on_log: takes what the body logs. Default: this process's logger of the same name.
+        on_print: takes a line that the body prints. Default: this process's stderr.
+        max_lines: of those that are passed on. None: all.
     """
 
     def __init__(
         self,
-        start: Callable[[Literal["fork", "spawn"]], Offspring],
+        start: StartProcess,
         load: Load,
         *,
         timeout_seconds: float | None = None,
@@ -122,6 +132,8 @@ class BodyProcess:
         end_seconds: float = END_SECONDS,
         cancelled: threading.Event | Callable[[], bool],
         on_log: Callable[[Log], None] | None = None,
+        on_print: Callable[[BodyCall, str], None] | None = None,
+        max_lines: int | None = None,
     ) -> None:
         self._start = start
         self._load = load
@@ -130,6 +142,8 @@ class BodyProcess:
         self._end_seconds = end_seconds
         self._is_cancelled = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
         self._on_log = on_log or _log
+        self._on_print = on_print or _print
+        self._max_lines = max_lines
 
     def __call__(self, call: BodyCall, /) -> JsonObject:
         """Run the body of one call.
@@ -146,7 +160,11 @@ class BodyProcess:
             PeragoError: another of Perago's errors that the body raised.
         """
         start = _encode_start(call)
-        with self._start(call.task.controls.body_start or self._load.start) as process:
+        printed = Printed(partial(self._on_print, call), self._max_lines)
+        how = call.task.controls.body_start or self._load.start
+        with ExitStack() as stack:
+            stack.callback(printed.end)
+            process = stack.enter_context(self._start(how, printed.feed))
             process.send(encode(self._load) + start)
             ending = _Ending(process, self._grace_seconds, self._end_seconds)
             inbox = _Inbox(call, self._on_log)
@@ -312,6 +330,10 @@ def _log_levels() -> dict[str, int]:
         if isinstance(logger, logging.Logger) and logger.level != logging.NOTSET
     }
     return {"": logging.root.level, **named}
+
+
+def _print(_call: BodyCall, line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _log(message: Log) -> None:

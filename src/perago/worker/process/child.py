@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -55,8 +56,9 @@ class Process(ABC):
             undo.pop_all()
         for own in (self._channel, self._alarm, self._bell):
             own.setblocking(False)
-        for source in (self._channel, self._control, self._alarm):
-            self._selector.register(source, selectors.EVENT_READ)
+        self._selector.register(self._channel, selectors.EVENT_READ, self._talk)
+        self._selector.register(self._control, selectors.EVENT_READ, self._take_exit_code)
+        self._selector.register(self._alarm, selectors.EVENT_READ, self._wake_up)
 
     def __enter__(self) -> Self:
         return self
@@ -88,17 +90,7 @@ class Process(ABC):
         """
         messages: list[object] = []
         for key, events in self._selector.select(seconds):
-            if key.fileobj is self._control:
-                self._take_exit_code()
-                messages += self._receive_rest()
-                continue
-            if key.fileobj is self._alarm:
-                self._alarm.recv(CHUNK_BYTES)
-                continue
-            if events & selectors.EVENT_WRITE:
-                self._write()
-            if events & selectors.EVENT_READ:
-                messages += self._decode(self._read())
+            messages += key.data(events)
         return messages
 
     def wake(self) -> None:
@@ -131,7 +123,16 @@ class Process(ABC):
         with suppress(OSError):  # gone already: its exit code is under way
             self._control.send(order)
 
-    def _take_exit_code(self) -> None:
+    def _talk(self, events: int) -> list[object]:
+        if events & selectors.EVENT_WRITE:
+            self._write()
+        return self._decode(self._read()) if events & selectors.EVENT_READ else []
+
+    def _wake_up(self, _events: int) -> list[object]:
+        self._alarm.recv(CHUNK_BYTES)
+        return []
+
+    def _take_exit_code(self, _events: int) -> list[object]:
         packed = b""
         with suppress(ConnectionError):  # it was killed with an order unread
             packed = self._control.recv(reaper.EXIT_CODE.size)
@@ -140,6 +141,7 @@ class Process(ABC):
             (self.exit_code,) = reaper.EXIT_CODE.unpack(packed)
         else:  # somebody killed it, and with it the process
             self.exit_code = self._exit_code_unheard()
+        return self._receive_rest()
 
     def _receive_rest(self) -> list[object]:
         messages: list[object] = []
@@ -179,7 +181,7 @@ class Process(ABC):
         self._is_writing = bool(self._outgoing)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._is_writing else 0)
         with suppress(KeyError):  # the body has closed it
-            self._selector.modify(self._channel, events)
+            self._selector.modify(self._channel, events, self._talk)
 
     def _forget_channel(self) -> None:
         with suppress(KeyError):
@@ -231,24 +233,34 @@ class Offspring(Process):
         order: `zygote.FORK` or `zygote.SPAWN`.
         zygote: the zygote, where this process has started it: what it sends comes with the messages of its offspring,
             and its end is theirs. None: this process ends with it.
+        on_output: takes what is written to the process's stdout and stderr; called by `poll`.
 
     Raises:
         TaskExecutionError: no process could be started.
     """
 
-    def __init__(self, orders: socket.socket, order: bytes, zygote: Process | None = None) -> None:
+    def __init__(
+        self, orders: socket.socket, order: bytes, zygote: Process | None, on_output: Callable[[bytes], None]
+    ) -> None:
         self._zygote = zygote
+        self._on_output = on_output
         with ExitStack() as undo:
             try:
                 channel, far_channel = map(undo.enter_context, socket.socketpair())
+                reader, writer = os.pipe()
+                self._output = undo.enter_context(open(reader, "rb", buffering=0))  # noqa: PTH123 - a descriptor
+                far_output = undo.enter_context(open(writer, "wb", buffering=0))  # noqa: PTH123 - the same
                 super().__init__(channel, orders)
                 undo.callback(self._close)
+                os.set_blocking(reader, False)
+                self._selector.register(self._output, selectors.EVENT_READ, self._take_output)
                 with suppress(ConnectionError):  # the zygote has gone, as its end tells
-                    socket.send_fds(orders, [order], [far_channel.fileno()])
+                    socket.send_fds(orders, [order], [far_channel.fileno(), writer])
             except OSError as exc:
                 raise _not_started(exc) from exc
             undo.pop_all()
         far_channel.close()
+        far_output.close()
 
     def cancel(self) -> None:
         """Set its `CancelFlag`."""
@@ -262,6 +274,23 @@ class Offspring(Process):
         if self.exit_code is None:
             self.exit_code = self._zygote.exit_code
         return messages
+
+    def _take_output(self, _events: int) -> list[object]:
+        data = self._output.read(CHUNK_BYTES)
+        if data:
+            self._on_output(data)
+        elif data is not None:  # closed by all that had it
+            self._selector.unregister(self._output)
+        return []
+
+    def _receive_rest(self) -> list[object]:
+        while data := self._output.read(CHUNK_BYTES):
+            self._on_output(data)
+        return super()._receive_rest()
+
+    def _close(self) -> None:
+        super()._close()
+        self._output.close()
 
     def _end(self) -> None:
         if self.exit_code is None:

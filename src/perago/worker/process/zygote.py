@@ -1,8 +1,9 @@
 """A process that has loaded what many processes need, and starts them on order, one at a time.
 
 It has no connection but the one over which it gets its orders, which are single bytes. The order to start a process
-comes with a socket for it; further orders concern that process, as those to a reaper do (see `reaper`). When it has
-ended, and everything that it started, the zygote answers with its exit code. A zygote whose caller has gone ends.
+comes with a socket for it, and with a pipe for what it prints; further orders concern that process, as those to a
+reaper do (see `reaper`). When it has ended, and everything that it started, the zygote answers with its exit code. A
+zygote whose caller has gone ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import perago
 from perago.worker.process.reaper import (
@@ -39,6 +40,7 @@ FORK = b"F"
 SPAWN = b"S"
 CANCEL = b"C"
 
+_STDOUT, _STDERR = 1, 2
 _HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -125,9 +127,9 @@ class _Zygote:
         """Carry out one order; only in a fork something comes of it."""
         order, handles = b"", list[int]()
         with suppress(ConnectionError):
-            order, handles, _, _ = socket.recv_fds(self._orders, 1, 1)
+            order, handles, _, _ = socket.recv_fds(self._orders, 1, 2)
         if handles and self._process is None:
-            return self._start(own_socket(handles[0]), order)
+            return self._start(own_socket(handles[0]), handles[1], order)
         if not order and self._companion is not None:  # it has gone, and is collected in a moment
             _, status = os.waitpid(self._companion, 0)
             self._end(os.waitstatus_to_exitcode(status))
@@ -140,16 +142,18 @@ class _Zygote:
                 carry_out(order, self._process)
         return None
 
-    def _start(self, channel: socket.socket, order: bytes) -> socket.socket | None:
+    def _start(self, channel: socket.socket, output: int, order: bytes) -> socket.socket | None:
         self._ended.clear()  # ids are used again
         self._cancelled.clear()
-        with channel:
+        with channel, open(output, "wb", buffering=0) as output_file:
             if order == FORK and self._may_fork and threading.active_count() == 1:
                 pid = self._fork()
                 if pid == 0:
+                    os.dup2(output, _STDOUT)
+                    os.dup2(output, _STDERR)
                     return channel.dup()
             else:
-                pid = self._spawn(channel)
+                pid = self._spawn(channel, output_file)
         with suppress(OSError):  # done on both sides; it may be further already
             os.setpgid(pid, pid)
         self._process = pid
@@ -166,12 +170,14 @@ class _Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         return pid
 
-    def _spawn(self, channel: socket.socket) -> int:
+    def _spawn(self, channel: socket.socket, output: IO[bytes]) -> int:
         handles = (channel.fileno(), self._cancelled.handle)
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", self._fresh, *map(str, handles)],
             cwd=Path(perago.__file__).parent.parent,
             pass_fds=handles,
+            stdout=output,
+            stderr=output,
             process_group=0,
         )
         process.returncode = 0  # it is collected with all other children
