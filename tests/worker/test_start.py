@@ -113,8 +113,11 @@ def test_with_json_stdout_holds_the_log_alone_whatever_bodies_print(flow, start,
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
     printed = [json.loads(line) for line in worker.output.read_text().splitlines()]
-    assert any(line.get("workflow") == workflow and line.get("status") == "COMPLETED" for line in printed)
-    assert worker.told().splitlines() == ["somebody's noise"] * 2
+    of_task = [line for line in printed if line.get("workflow") == workflow]
+    assert any(line.get("status") == "COMPLETED" for line in of_task)
+    noise = [line["message"] for line in of_task if line["logger"] == "perago.task.light.print"]
+    assert noise + worker.told().splitlines() == ["somebody's noise"] * 2
+    assert bool(noise) == (mode == "process")  # in a thread nobody can tell whose it is
 
 
 def test_a_body_that_holds_the_interpreter_past_its_response_timeout_keeps_its_lease(flow, start):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.record import TryStatus
 from perago.stores.git import GitStore
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.executor_messages import GitSettings, Sweep
 from perago.worker.lock import only_supervisor
@@ -243,22 +245,70 @@ def test_free_tasks_may_be_forked_too(supervise):
 
 
 @pytest.fixture
-def on_a_branch(supervise, tmp_path):
-    """Runs a task on a branch of a repository; returns its last try, and the branch's files where it completed."""
+def with_a_store(tmp_path):
+    """Options of a worker with a repository, and the input of a task on that."""
+    (tmp_path / "files").mkdir()
+    store = GitStore.create(tmp_path / "data.git")
+    head = store.import_directory(tmp_path / "files", "main", "begin")
+    workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
+    return {"store": GitSettings(path=str(tmp_path / "data.git"))}, {"workspace": workspace, "params": {}}
+
+
+@pytest.fixture
+def on_a_branch(supervise, with_a_store, tmp_path):
+    """Runs a task; returns why it failed, and the branch's files afterwards."""
+    options, given = with_a_store
 
     def run(task, mode):
-        (tmp_path / "files").mkdir()
-        store = GitStore.create(tmp_path / "data.git")
-        head = store.import_directory(tmp_path / "files", "main", "begin")
-        workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
-        with supervise(mode=mode, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
-            name = worker.schedule(task, input_data={"workspace": workspace, "params": {}}, retries=0)
-            last = worker.ended(name)
+        with supervise(mode=mode, **options) as worker:
+            last = worker.ended(worker.schedule(task, input_data=given, retries=0))
             reason = worker.engine.tasks.reason(last.task_id)
+        store = GitStore(tmp_path / "data.git")
         store.export(store.branch_head("main"), "", tmp_path / "out")
         return reason, {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
 
     return run
+
+
+def log_of(worker, name, words):
+    """The task's log, once it holds the words."""
+    task_id = worker.tries(name)[-1].task_id
+    wait_for(lambda: words in "\n".join(worker.engine.logs.get(task_id, [])), f"{words!r} in the log")
+    return "\n".join(worker.engine.logs[task_id])
+
+
+@pytest.mark.parametrize("task", ["light.fail_deep", "space.fail_deep"])
+def test_a_failure_shows_where_it_came_from(supervise, mode, with_a_store, caplog, task):
+    options, given = with_a_store
+    with supervise(mode=mode, **options) as worker:
+        name = worker.schedule(task, input_data=given, retries=0)
+        assert re.fullmatch(r"KeyError: 'nope' \(at /.*/supervised_bodies\.py:\d+ in look_up\)", worker.reason(name))
+        log = log_of(worker, name, "in look_up")
+    assert "in fail_deep" in log
+    assert "return rows[name]" in log
+    assert "perago/worker" not in log
+    (frames,) = (fields["traceback"] for fields in fields_of(caplog) if "traceback" in fields)
+    assert "in look_up" in frames
+
+
+def fields_of(caplog):
+    return [getattr(record, FIELDS_ATTRIBUTE, {}) for record in caplog.records]
+
+
+@pytest.mark.parametrize("task", ["light.print_much", "space.print_much"])
+def test_what_a_body_prints_stands_in_its_task_s_log_and_floods_nothing(supervise, with_a_store, caplog, task):
+    options, given = with_a_store
+    caplog.set_level(logging.INFO)
+    with supervise(**options) as worker:
+        name = worker.schedule(task, input_data=given)
+        worker.completed(name)
+        log = log_of(worker, name, "left out")
+    lines = [record.getMessage() for record in caplog.records if record.name == f"perago.task.{task}"]
+    assert lines[:3] == ["first", "from a program", "line 0"]
+    assert lines[-1] == "[99002 more lines were printed and are left out]"
+    assert len(lines) == 1001
+    assert "INFO first" in log
+    assert len(log) < 300_000
 
 
 @pytest.mark.parametrize("task", ["space.leave_open", "space.leave_open_async"])

@@ -81,10 +81,7 @@ class LineDisplay:
 
 
 class MovingDisplay:
-    """Lines, and below them one that moves: while files are on their way, or once a body says how far it is.
-
-    A body that says nothing has the terminal to itself: what it prints would be painted over.
-    """
+    """Lines, and below them one that moves: while files are on their way, or once a body says how far it is."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console

@@ -332,3 +332,37 @@ def change_what_is_put_back(params: Params) -> Answer:
     sys.stdout = None
     signal.alarm(1)
     return Answer(text=repr(told), pid=os.getpid())
+
+
+def look_up(rows: dict[str, int], name: str) -> int:
+    return rows[name]
+
+
+@task(name="light.fail_deep", owner_email=OWNER)
+def fail_deep(params: Params) -> Answer:
+    return Answer(pid=look_up({}, "nope"))
+
+
+@task(name="space.fail_deep", owner_email=OWNER, workspace=WorkspaceSpec())
+def fail_deep_in_a_workspace(workspace: Path, params: Params) -> Answer:
+    print("hunter2-token=hunter2-printed, and", params.text)
+    return Answer(pid=look_up({}, "nope"))
+
+
+@task(name="light.print_much", owner_email=OWNER)
+def print_much(params: Params) -> Answer:
+    _print_much()
+    return Answer()
+
+
+@task(name="space.print_much", owner_email=OWNER, workspace=WorkspaceSpec())
+def print_much_in_a_workspace(workspace: Path, params: Params) -> Answer:
+    _print_much()
+    return Answer()
+
+
+def _print_much() -> None:
+    print("first", flush=True)
+    subprocess.run(["echo", "from a program"], check=True)
+    for number in range(100_000):
+        print("line", number)
