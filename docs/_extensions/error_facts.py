@@ -6,8 +6,8 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
 from perago import errors
-from perago.attempt.output import result_for_exception
 from perago.cli.failure import exit_code_of
+from perago.worker.final import is_final
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -19,6 +19,6 @@ def _add_facts(_app: Sphinx, _what: str, _name: str, obj: object, _options: obje
     if not (isinstance(obj, type) and issubclass(obj, errors.PeragoError) and obj.__module__ == errors.__name__):
         return
     an_error = obj("any")
-    status = result_for_exception(an_error, max_length=10).status
+    status = "FAILED_WITH_TERMINAL_ERROR" if is_final(an_error) else "FAILED"
     helps = "can help" if obj.retry_can_help else "cannot help"
-    lines += ["", f"*Reported as {status} · another try {helps} · exit code {exit_code_of(an_error)}*", ""]
+    lines += ["", f"*A worker reports {status} · another try {helps} · exit code {exit_code_of(an_error)}*", ""]

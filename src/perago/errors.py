@@ -1,8 +1,8 @@
 """One tree of errors.
 
 Every error says what happened, to what, and what to do about it. Each class knows whether another try of the same
-attempt can help (`retry_can_help`): the local engine spends no retry where it cannot. What an engine is told is the
-contract's business (`attempt.output.status_for_exception`), not this attribute's.
+attempt can help: `perago run --retries` spends no try where it cannot, and a worker reports such a failure as final
+(`worker.final`). The seed's functions have their own statuses (`attempt.output.status_for_exception`).
 
 The second base classes (`ValueError`, `RuntimeError`) are part of the published contract: existing callers catch them.
 """
@@ -16,6 +16,10 @@ class PeragoError(Exception):
     """Root of every error that Perago raises on purpose."""
 
     retry_can_help: ClassVar[bool] = True
+
+    retry_elsewhere_can_help: ClassVar[bool] = False
+    """Where no other try here can help: one that another worker gets still can. The fault is this worker's, such as a
+    setting, or this execution's, and says nothing of the task."""
 
 
 # ---- declaring and configuring: a person has to mend something
@@ -37,6 +41,7 @@ class RuntimeConfigError(PeragoError, ValueError):
     """A setting is missing, half given or does not parse; the message names the variable and its source."""
 
     retry_can_help = False
+    retry_elsewhere_can_help = True
 
 
 # ---- the body
@@ -70,6 +75,7 @@ class TaskCancelledError(TaskExecutionError):
     """The attempt was cancelled while its body ran; raised by `TaskContext.raise_if_cancelled`."""
 
     retry_can_help = False
+    retry_elsewhere_can_help = True
 
 
 class TaskTimeoutError(TaskExecutionError):
@@ -100,12 +106,22 @@ class StaleAttemptError(PeragoError, RuntimeError):
     """The attempt fence: the engine's current execution is not this one (any more)."""
 
     retry_can_help = False
+    retry_elsewhere_can_help = True
 
 
 class PublishFenceError(PeragoError, RuntimeError):
     """The publish fence: the target may not be moved from its present head. The target is untouched."""
 
     retry_can_help = False
+
+
+class UnsettledFenceError(PublishFenceError):
+    """The publish fence refused for commits of the same workflow whose tasks have not ended. The target is untouched.
+
+    What they come to is not known yet: a later try may replace their commits.
+    """
+
+    retry_can_help = True
 
 
 class HeadMovedError(PublishFenceError):
@@ -202,6 +218,7 @@ class TaskNotFoundError(EngineError):
     """The engine has no such task or workflow (any more): a restart or a person removed it. Its execution is void."""
 
     retry_can_help = False
+    retry_elsewhere_can_help = True
 
 
 class RunNotFoundError(EngineError):

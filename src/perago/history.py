@@ -150,6 +150,7 @@ class Merge:
         replaced: each commit that says it replaced some of `abandoned`, with those. It may have written a path as one
             of them had, which no difference to its first parent shows.
         line: all of `foreign` and `abandoned`, oldest first; may be left out if `replaced` is empty.
+        unsettled: some of `foreign` may be abandoned later: a conflict is not final.
 
     Raises:
         ValueError: a line that is needed is not all of them.
@@ -160,6 +161,7 @@ class Merge:
     abandoned: tuple[str, ...] = ()
     replaced: tuple[tuple[str, tuple[str, ...]], ...] = ()
     line: tuple[str, ...] = ()
+    unsettled: bool = False
 
     def __post_init__(self) -> None:
         if self.replaced and {*self.line} != {*self.foreign, *self.abandoned}:
@@ -188,10 +190,15 @@ class Complete:
 
 @dataclass(frozen=True)
 class Refuse:
-    """The target may not move: `foreign` commits (oldest first) lie between the input and the head."""
+    """The target may not move: `foreign` commits (oldest first) lie between the input and the head.
+
+    Attributes:
+        unsettled: all of them may be abandoned later: the refusal is not final.
+    """
 
     head: str
     foreign: tuple[CommitFacts, ...]
+    unsettled: bool = False
 
 
 Plan = Publish | Merge | Seal | Complete | Refuse

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from perago.errors import PublishFenceError, StoreError
+from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
 from perago.history import CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
 from perago.models import Changes, TaskExecution
 from perago.spec import WorkspaceSpec
@@ -91,12 +91,12 @@ def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) 
     return brought
 
 
-def conflict(paths: Iterable[str]) -> PublishFenceError:
+def conflict(paths: Iterable[str], plan: Merge) -> PublishFenceError:
     """The error for paths that both this attempt and others changed, in `snapshot` isolation."""
     found = sorted(paths)
     listed = ", ".join(repr(path) for path in found[:_LISTED_CONFLICTS])
     more = len(found) - _LISTED_CONFLICTS
-    return PublishFenceError(
+    return _refused(plan)(
         f"{len(found)} of the paths that this attempt changed were changed by others since its input: {listed}"
         + (f", and {more} more" if more > 0 else "")
         + ". Nothing was published and nothing is lost. Run the task again from the present head"
@@ -112,11 +112,15 @@ def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None =
     newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
     more = len(refuse.foreign) - len(newest)
     listed = "; ".join(newest) + (f"; and {more} more" if more else "")
-    return PublishFenceError(
+    return _refused(refuse)(
         f"branch {branch!r} has moved from input {base[:12]} to {refuse.head[:12]} by commits that are not this "
         f"attempt's to replace: {listed}. Nothing was published and nothing is lost. Run the task again from the "
         f"present head{_merging(spec)}"
     )
+
+
+def _refused(plan: Refuse | Merge) -> type[PublishFenceError]:
+    return UnsettledFenceError if plan.unsettled else PublishFenceError
 
 
 def _merging(spec: WorkspaceSpec | None) -> str:

@@ -217,7 +217,7 @@ class WorkerEngine(Engine, Protocol):
         """
         ...
 
-    def give_back(self, attempt: HandedOut) -> bool:
+    def give_back(self, attempt: Attempt) -> bool:
         """Put a task back into its queue, spending no retry; says whether it was still this execution's."""
         ...
 

@@ -189,6 +189,27 @@ def test_a_resumed_run_wants_its_secrets_again(untouched, perago):
     assert perago(*resume, "--param", "password=hunter2").code == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("password=hunter2",), 'text was "monday", kind was "full"'),
+        (("password=hunter2", "text=tuesday", "kind=full"), 'text was "monday"'),
+        (("password=hunter2", "text=monday", "kind=full", "touch=elsewhere"), "touch was null"),
+        (("text=monday", "kind=full"), 'password was "**********"'),
+    ],
+)
+def test_a_run_with_secrets_is_not_resumed_with_other_params(untouched, perago, given, told):
+    """The secret alone is not kept: without the others it would publish as if they had been left out."""
+    params = ("--param", "text=monday", "--param", "kind=full", "--param", "password=hunter2")
+    failed = perago("run", "cli_bodies:fail", *params, *REPO, "--json").json
+    again = [part for pair in given for part in ("--param", pair)]
+    said = perago("run", "--resume", failed["run_id"], "--repo", "data.git", *again)
+    assert said.code == 2
+    assert f"these are not the params that run {failed['run_id']} was started with: {told}. " in said.err
+    assert perago("runs", "--repo", "data.git", "--json").json[0]["tries"] == 1
+    assert perago("run", "--resume", failed["run_id"], "--repo", "data.git", *params).code == 1
+
+
 def test_a_resumed_run_takes_no_other_params_and_no_other_task(untouched, perago):
     failed = perago("run", "cli_bodies:fail", *REPO, "--json").json
     resume = ("--resume", failed["run_id"], "--repo", "data.git")

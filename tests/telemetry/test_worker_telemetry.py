@@ -52,7 +52,7 @@ def test_an_attempt_is_a_metric_and_a_trace_at_the_receiver(modules, tmp_path, r
     assert telemetry.close()
     about = {"perago__task__name": "light.echo"}
     assert receiver.total("perago.attempt.duration", **about, perago__outcome="completed") == 1
-    assert receiver.total("perago.attempt.duration", **about, perago__outcome="failed") == tries
+    assert receiver.total("perago.attempt.duration", **about, perago__outcome="failed_with_terminal_error") == tries
     assert receiver.total("perago.attempt.phase.duration", **about, perago__phase="body") == 1
     assert receiver.total("perago.attempt.phase.duration", perago__phase="parse", error__type="TaskInputError") == tries
     assert receiver.total("perago.attempt.phase.duration", perago__phase="report") == 1 + tries

@@ -112,7 +112,7 @@ class Supervised:
     def reason(self, name: str, seconds: float = 20.0) -> str:
         """Why a task fails."""
         last = self.ended(name, seconds)
-        assert last.status is TryStatus.FAILED, last.status
+        assert last.status in (TryStatus.FAILED, TryStatus.FAILED_WITH_TERMINAL_ERROR), last.status
         return self.engine.tasks.reason(last.task_id) or ""
 
     def in_body(self, name: str, seconds: float = 20.0) -> str:

@@ -70,10 +70,11 @@ def test_a_malformed_task_fails_with_the_reason_and_stops_nothing(flow, start, m
     with start("--execution-mode", mode, modules=ECHO) as worker:
         worker.wait_ready()
         workflow = flow.start("light.echo", {"seconds": "no number"})
-        wait_for(lambda: flow.api.tasks(workflow, "only")[0]["status"] == "FAILED", "its failure")
-        assert "seconds" in flow.api.tasks(workflow, "only")[0]["reasonForIncompletion"]
+        assert flow.api.wait_for_end(workflow, 30)["status"] == "FAILED"  # at once: no retry can help
+        (only,) = flow.api.tasks(workflow, "only")
+        assert only["status"] == "FAILED_WITH_TERMINAL_ERROR"
+        assert "seconds" in only["reasonForIncompletion"]
         assert flow.completed(flow.start("light.echo", {"text": "fine"}))["result"]["text"] == "fine"
-        flow.api.terminate(workflow)
 
 
 @pytest.mark.parametrize(

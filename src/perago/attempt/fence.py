@@ -124,7 +124,7 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
     if settled is not None:
         return settled
     foreign, _ = _sort(history, record, asking)
-    return Refuse(history.head, foreign) if foreign and not asking.snapshot else None
+    return _refuse(history, foreign, record, asking) if foreign and not asking.snapshot else None
 
 
 def plan_publication(history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool) -> Plan:
@@ -145,8 +145,9 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
     if not foreign:
         return Publish(history.head, gone)
     if asking.snapshot:
-        return _merge(history, foreign, gone)
-    return Refuse(history.head, foreign)
+        unsettled = any(_is_unsettled(commit, record, asking) for commit in foreign)
+        return _merge(history, foreign, gone, unsettled=unsettled)
+    return _refuse(history, foreign, record, asking)
 
 
 def _settled_by_another_try(
@@ -157,10 +158,25 @@ def _settled_by_another_try(
     if adopted is not None:
         return adopted
     beside = _published_beside(history, record, asking)
-    return None if beside is None else Refuse(history.head, (beside,))
+    return None if beside is None else Refuse(history.head, (beside,), unsettled=True)
 
 
-def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...]) -> Merge:
+def _refuse(
+    history: History, foreign: tuple[CommitFacts, ...], record: InstanceRecord | None, asking: Applicant
+) -> Refuse:
+    unsettled = all(_is_unsettled(commit, record, asking) for commit in foreign)
+    return Refuse(history.head, foreign, unsettled=unsettled)
+
+
+def _is_unsettled(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> bool:
+    """Whether the verdict on a foreign commit may be another later: its task is this workflow's, and has not ended."""
+    stamp = commit.counting_stamp
+    if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
+        return False
+    return stamp.scheduled_time is not None and judge(commit, record, asking) is Verdict.FOREIGN
+
+
+def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...], *, unsettled: bool) -> Merge:
     """A merge with foreign commits, which tells the store who of them all says that it replaced whom."""
     replaced, left_out = [], frozenset(gone)
     for commit in history.between:
@@ -168,7 +184,7 @@ def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, 
         if stamp is not None and (over := tuple(name for name in stamp.abandoned if name in left_out)):
             replaced.append((commit.id, over))
     line = tuple(commit.id for commit in history.between)
-    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line)
+    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line, unsettled)
 
 
 def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception
+from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, status_for_exception
 from perago.attempt.parse import FREE_FIELDS, WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
 from perago.attempt.phases import Phases
 from perago.errors import TaskInputError
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.models import Attempt, AttemptIdentity, ResultStatus, RuntimeTaskResult
 from perago.ports import Clock, Observer, Phase, SystemClock
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
@@ -35,6 +35,7 @@ def run_workspace_free_task_attempt(
     execution_id: str | None = None,
     metrics: MetricRecorder | None = None,
     failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH,
+    status_of: Callable[[BaseException], ResultStatus] = status_for_exception,
     invoke_body: InvokeBody = invoke_in_process,
     is_cancelled: Callable[[], bool] = bool,
     observer: Observer = log_event,
@@ -75,7 +76,7 @@ def run_workspace_free_task_attempt(
     except KeyboardInterrupt:
         raise
     except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
-        return result_for_exception(exc, max_length=failure_reason_max_length)
+        return replace(result_for_exception(exc, max_length=failure_reason_max_length), status=status_of(exc))
     finally:
         redaction.forget(execution_id)
 

@@ -109,7 +109,7 @@ class Target:
                 return None if plan is None else self._carry_out(plan, execution, workspace_dir)
             except HeadMovedError:
                 continue
-        raise PublishFenceError(
+        raise HeadMovedError(
             f"branch {self.workspace_input.branch!r} moved {MAX_SWAPS} times while this attempt tried to publish. "
             f"Nothing was published. Run the task again, or let fewer tasks write this branch at once"
         )

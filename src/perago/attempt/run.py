@@ -21,14 +21,28 @@ from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.diff import diff
 from perago.attempt.fence import Applicant
-from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, workspace_output
+from perago.attempt.output import (
+    FAILURE_REASON_MAX_LENGTH,
+    completed,
+    result_for_exception,
+    status_for_exception,
+    workspace_output,
+)
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
 from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, Outcome, Target
 from perago.attempt.stamp import Draft
 from perago.errors import TaskInputError
 from perago.json_text import JsonObject
-from perago.models import Attempt, AttemptIdentity, Changes, RuntimeTaskResult, TaskExecution, WorkspaceInput
+from perago.models import (
+    Attempt,
+    AttemptIdentity,
+    Changes,
+    ResultStatus,
+    RuntimeTaskResult,
+    TaskExecution,
+    WorkspaceInput,
+)
 from perago.names import show_name
 from perago.ports import (
     CleanupStaging,
@@ -78,6 +92,7 @@ def run_workspace_task_attempt(
     execution_id: str | None = None,
     metrics: MetricRecorder | None = None,
     failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH,
+    status_of: Callable[[BaseException], ResultStatus] = status_for_exception,
     read_history: ReadHistory | None = None,
     load_record: LoadRecord | None = None,
     invoke_body: InvokeBody = invoke_in_process,
@@ -105,6 +120,8 @@ def run_workspace_task_attempt(
         execution_id: unique for this run, at most 64 characters. Default: a fresh one.
         metrics: where the body's own metrics go. Default: nowhere.
         failure_reason_max_length: characters of a failure's reason that are kept, at least 1.
+        status_of: the status of an attempt that raised. Default: FAILED_WITH_TERMINAL_ERROR for a violated pre guard
+            and a `TaskTerminalError`, FAILED for everything else.
         read_history: the store's, for adoption: reads head and history of the target. Left out, the store decides by
             itself, nothing is adopted, and any commit since the input is refused.
         load_record: the engine's, for its verdict on stamps: reads every try of the workflow instance. Left out,
@@ -159,7 +176,7 @@ def run_workspace_task_attempt(
     except KeyboardInterrupt:
         raise
     except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
-        return result_for_exception(exc, max_length=failure_reason_max_length)
+        return replace(result_for_exception(exc, max_length=failure_reason_max_length), status=status_of(exc))
     finally:
         redaction.forget(run.execution_id)
 

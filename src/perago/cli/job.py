@@ -71,7 +71,9 @@ class Job:
 
     def _resume(self, run_id: str) -> LocalRun:
         try:
-            return self.engine.resume_run(run_id, input_params=self.new_params)
+            given = self.new_params
+            masked = None if given is None else _masked(validate_params(self.task, given))
+            return self.engine.resume_run(run_id, input_params=given, masked_params=masked)
         except EngineError as exc:
             if type(exc) is EngineError and exc.__cause__ is None:  # not the disk's fault: what was asked for
                 raise click.UsageError(str(exc)) from None
@@ -81,7 +83,15 @@ class Job:
 def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
     """The params as a record may hold them: as they are, or with the secrets that were given masked."""
     validated = validate_params(task, params)
-    return describe_params(validated) if _holds_secrets(validated, params) else params
+    return _masked(validated) if _holds_secrets(validated, params) else params
+
+
+def _masked(validated: BaseModel) -> JsonObject:
+    """All params, secrets masked. A secret that was left out is left out here, so that it shows in a comparison."""
+    fields = type(validated).model_fields.items()
+    unset = {field.serialization_alias or name for name, field in fields if name not in validated.model_fields_set}
+    described = describe_params(validated)
+    return {name: value for name, value in described.items() if not (name in unset and MASK in canonical_json(value))}
 
 
 def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:

@@ -1,4 +1,4 @@
-"""A small HTTP server for those who look after a worker: its health, and its metrics. It answers from memory."""
+"""HTTP endpoint for those who look after a worker: its health and its metrics, served from memory."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
 from perago.errors import RuntimeConfigError
 from perago.redaction import mask_json
 
-MAX_AT_ONCE = 8
-"""Requests that are served at a time; who comes beyond that is turned away."""
+MAX_CONNECTIONS = 32
+"""Connections at a time. A further one closes the oldest: a probe needs milliseconds, and so only slow clients, who
+hold theirs for seconds, ever lose one."""
 
 REQUEST_SECONDS = 5.0
-"""For a client to send its request and to take the answer; then it is cut off."""
+"""For a client to send its whole request and to take the whole answer. Then its connection is closed."""
 
-CLOSE_LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.1
+"""Between two looks for connections whose time is over, and for the end of the server."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Page:
     body: bytes
     content_type: str = "application/json"
     status: int = HTTPStatus.OK
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""Path -> makes its page at once, from what is known."""
 
 
 def json_page(value: Mapping[str, Any], *, ok: bool) -> Page:
@@ -46,23 +52,21 @@ class Endpoint:
 
     Args:
         address: `host:port`; port 0 takes a free one.
-        pages: path -> what makes its page: at once, from what is known.
 
     Raises:
         RuntimeConfigError: the address cannot be had.
     """
 
-    def __init__(self, address: str, pages: Mapping[str, Callable[[], Page]]) -> None:
+    def __init__(self, address: str, pages: Pages) -> None:
         host, _, port = address.rpartition(":")
-        self._pages = pages
         try:
-            self._server = _Server((host.strip("[]"), int(port)), _handler(pages))
+            self._server = _Server((host.strip("[]"), int(port)), pages)
         except OSError as exc:
             raise RuntimeConfigError(
                 f"PERAGO_HEALTH_ADDRESS {address} cannot be listened on: {exc.strerror}; give another address"
             ) from exc
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(CLOSE_LOOK_SECONDS,), name="perago-endpoint", daemon=True
+            target=self._server.serve_forever, args=(LOOK_SECONDS,), name="perago-endpoint", daemon=True
         )
 
     @property
@@ -79,20 +83,22 @@ class Endpoint:
     ) -> None:
         self._server.shutdown()
         self._thread.join()
-        self._server.end()
+        self._server.server_close()
 
 
-class _Server(HTTPServer):
-    """One thread for each request, as many as `MAX_AT_ONCE`."""
+class _Server(ThreadingHTTPServer):
+    """The standard library's server, a thread for each connection, with bounds."""
 
-    allow_reuse_address = True
-    request_queue_size = 16
+    daemon_threads = False  # so that `server_close` waits for them
+    request_queue_size = 128  # a client beyond it tries again after a second, and a probe has no longer
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        self._free = threading.BoundedSemaphore(MAX_AT_ONCE)
-        super().__init__(address, handler)
+        self.pages = pages
+        self._due: dict[socket.socket, float] = {}  # when each open connection is cut off, oldest first
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         """As the base class, without its look for the host's full name, which may ask a name server."""
@@ -100,79 +106,61 @@ class _Server(HTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        serving = threading.Thread(
-            target=self._serve, args=(request, client_address), name="perago-request", daemon=True
-        )
-        try:
-            serving.start()
-        except RuntimeError:  # there is no room for a thread now
-            self._free.release()
-            raise
+        with self._lock:
+            while len(self._due) >= MAX_CONNECTIONS:
+                self._cut_off(next(iter(self._due)))
+            self._due[request] = time.monotonic() + REQUEST_SECONDS
+        super().process_request(request, client_address)
 
-    def end(self) -> None:
-        """Stop listening, and wait for the requests under way, but no longer than for one."""
-        self.server_close()
-        deadline = time.monotonic() + REQUEST_SECONDS
-        for _ in range(MAX_AT_ONCE):
-            self._free.acquire(timeout=max(0.0, deadline - time.monotonic()))
+    def service_actions(self) -> None:
+        """Cut off who takes too long. A timeout of the socket would begin anew with each byte."""
+        now = time.monotonic()
+        self._cut_off_all(lambda due: due <= now)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:  # none is cut off after it is closed: another one may have its number by then
+            self._due.pop(request, None)
+            super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening, and end the requests under way."""
+        self._cut_off_all(lambda due: True)  # noqa: ARG005 - every one
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's business."""
 
-    def _serve(self, request: Any, client_address: Any) -> None:
-        try:
-            with _cut_off_late(request):
-                self.finish_request(request, client_address)
-        except Exception:  # noqa: BLE001 - as `socketserver` does
-            self.handle_error(request, client_address)
-        finally:
-            self.shutdown_request(request)
-            self._free.release()
+    def _cut_off_all(self, is_over: Callable[[float], bool]) -> None:
+        with self._lock:
+            for connection in [connection for connection, due in self._due.items() if is_over(due)]:
+                self._cut_off(connection)
+
+    def _cut_off(self, connection: socket.socket) -> None:
+        """Have its thread, which closes it, meet the end of the connection; to be called with the lock."""
+        del self._due[connection]
+        with suppress(OSError):  # the client has gone
+            connection.shutdown(socket.SHUT_RDWR)
 
 
-@contextmanager
-def _cut_off_late(request: socket.socket) -> Iterator[None]:
-    """A timeout of the socket begins anew with each byte that a client sends, and would hold its place without end."""
-    timer = threading.Timer(REQUEST_SECONDS, _cut_off, (request,))
-    timer.name = "perago-request-end"
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()  # the socket is closed next, and another may get its number
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "perago"
+    sys_version = ""
 
+    def do_GET(self) -> None:
+        make = self.server.pages.get(self.path.partition("?")[0])
+        self._send(Page(b"not found\n", "text/plain", HTTPStatus.NOT_FOUND) if make is None else make())
 
-def _cut_off(request: socket.socket) -> None:
-    with suppress(OSError):  # the client has gone
-        request.shutdown(socket.SHUT_RDWR)
+    do_HEAD = do_GET  # noqa: N815 - the base class looks for this name
 
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Probes come every few seconds: nobody wants them in a log."""
 
-def _handler(pages: Mapping[str, Callable[[], Page]]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        server_version = "perago"
-        sys_version = ""
-
-        def do_GET(self) -> None:
-            make = pages.get(self.path.partition("?")[0])
-            self._send(Page(b"not found\n", "text/plain", HTTPStatus.NOT_FOUND) if make is None else make())
-
-        do_HEAD = do_GET  # noqa: N815 - the base class looks for this name
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Probes come every few seconds: nobody wants them in a log."""
-
-        def _send(self, page: Page) -> None:
-            self.send_response(page.status)
-            self.send_header("Content-Type", page.content_type)
-            self.send_header("Content-Length", str(len(page.body)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(page.body)
-
-    return Handler
+    def _send(self, page: Page) -> None:
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)

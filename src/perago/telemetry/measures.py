@@ -14,6 +14,7 @@ from perago.telemetry.instruments import Instrument
 
 _DIRECTIONS = {Phase.MATERIALIZE.value: "download", Phase.STAGE.value: "upload"}
 _SWAPPING = frozenset({Phase.STAGE.value, Phase.PUBLISH.value})
+_PUBLISH_REFUSALS = frozenset({errors.PublishFenceError.__name__, errors.UnsettledFenceError.__name__})
 _OTHER = "_OTHER"
 
 
@@ -92,7 +93,7 @@ class AttemptMeasures:
     def _refusals(self, fact: PhaseFact) -> Iterator[Measurement]:
         if fact.error_type == errors.StaleAttemptError.__name__ and fact.phase == Phase.FENCE:
             yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "attempt"})
-        elif fact.error_type == errors.PublishFenceError.__name__:
+        elif fact.error_type in _PUBLISH_REFUSALS:
             yield self._measured(instruments.FENCE_REFUSALS, 1, {instruments.FENCE: "publish"})
         elif fact.error_type == errors.HeadMovedError.__name__ and fact.phase in _SWAPPING:
             yield self._measured(instruments.SWAP_LOSSES, 1)

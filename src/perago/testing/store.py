@@ -287,7 +287,7 @@ class MemoryStore:
 
         merged = merge_paths(foreign_changes(plan, changes), own, base.get, below)
         if merged.conflicts:
-            raise conflict(merged.conflicts)
+            raise conflict(merged.conflicts, plan)
         return merged.overlay
 
 

@@ -98,7 +98,7 @@ class MemoryWorkerEngine:
             self.leases.setdefault(attempt.task_id, []).append(lease)
         return lease
 
-    def give_back(self, attempt: HandedOut) -> bool:
+    def give_back(self, attempt: Attempt) -> bool:
         self._expect_it_here()
         now = self.tasks.attempt(attempt.task_id)
         if now.status != TryStatus.IN_PROGRESS or now.poll_count != getattr(attempt, "poll_count", None):

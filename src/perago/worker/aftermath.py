@@ -10,7 +10,7 @@ from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
 from perago.json_text import encodable
-from perago.models import RuntimeTaskResult
+from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Engine, Phase, WorkerEngine
 from perago.record import InstanceRecord, TryStatus
 from perago.redaction import mask_text
@@ -45,6 +45,7 @@ class Aftermath:
         gc_ttl_seconds: age at which staged work of anybody may go.
         on_kept: called when a result could not be delivered, and waits for the next round.
         sweep: removes the attempt directories of the dead.
+        release: is told that an execution is this worker's no longer; see `held.HeldTasks`.
     """
 
     engine: WorkerEngine
@@ -57,6 +58,7 @@ class Aftermath:
     writes: Callable[[str], bool]
     on_kept: Callable[[], None]
     sweep: Callable[[], object]
+    release: Callable[[Attempt], object] = lambda attempt: None  # noqa: ARG005 - nobody notes what is held
 
     def finish(
         self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None = None
@@ -112,6 +114,7 @@ class Aftermath:
             case Ended(Cause.CANCELLED):
                 text = "ended: the execution is no longer the engine's current one; nothing is reported"
                 self.journal.tell(logging.INFO, text, job)
+                self.release(job.attempt)
                 return telemetry.Outcome.CANCELLED, text
             case Ended(cause):
                 why = f"the worker is shutting down ({cause})"
@@ -146,6 +149,7 @@ class Aftermath:
             reporter=reporter,
             is_just_seen=look is None and job.is_just_handed_out,
         )
+        self.release(job.attempt)
         if look is not None:
             look.release()
         seconds = round(job.clock.monotonic() - job.begun, 3)
@@ -164,6 +168,7 @@ class Aftermath:
             text = f"could not be given back ({why}): {exc}; the engine gives it out again after its response timeout"
             self.journal.tell(logging.WARNING, text, job)
             return
+        self.release(job.attempt)
         done = "given back" if was_ours else "not given back, as it is no longer this execution's"
         self.journal.tell(logging.INFO, f"{done}: {why}", job)
 

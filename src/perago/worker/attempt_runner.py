@@ -21,6 +21,7 @@ from perago.telemetry.instruments import Group
 from perago.trace_context import TraceContext, without_trace
 from perago.worker.executor_messages import DeclaredTask
 from perago.worker.executor_store import ExecutorStore
+from perago.worker.final import status_to_report
 from perago.worker.result_limit import within_limit
 
 
@@ -95,6 +96,7 @@ class AttemptRunner:
                 execution_id=execution_id,
                 metrics=around.metrics,
                 failure_reason_max_length=self.failure_reason_max_length,
+                status_of=lambda exc: status_to_report(exc, attempt, around.load_record),
                 invoke_body=within_limit(around.invoke_body),
                 is_cancelled=around.is_cancelled,
                 observer=around.observer,
@@ -119,6 +121,7 @@ class AttemptRunner:
             execution_id=execution_id,
             metrics=around.metrics,
             failure_reason_max_length=self.failure_reason_max_length,
+            status_of=lambda exc: status_to_report(exc, attempt, around.load_record),
             read_history=store.read_history,
             load_record=around.load_record,
             invoke_body=within_limit(around.invoke_body),

@@ -107,6 +107,11 @@ class Delivery:
         with self._lock:
             return len(self._waiting)
 
+    def keeps(self, attempt: KeptAttempt) -> bool:
+        """Whether a result of this execution is still to be delivered."""
+        with self._lock:
+            return any(entry.kept.attempt.execution == attempt.execution for entry in self._waiting.values())
+
     def deliver(
         self,
         attempt: Attempt,

@@ -21,6 +21,7 @@ from perago.worker.endings import Cause
 from perago.worker.executor import Executor
 from perago.worker.executor_messages import DeclaredTask
 from perago.worker.health import Health, HealthFacts, health_of
+from perago.worker.held import HeldTasks, Inheritance
 from perago.worker.housekeeping import Housekeeping
 from perago.worker.job import Job, Outcome
 from perago.worker.journal import Journal
@@ -77,6 +78,14 @@ class Supervisor:
             observer=self.journal.report,
             tell=lambda text, fields: self.journal.tell(logging.WARNING, text, **fields),
         )
+        self._held = HeldTasks(settings.directory)
+        self._inheritance = Inheritance(
+            engine=engine,
+            held=self._held,
+            delivery=self._delivery,
+            root=settings.workspace_root,
+            journal=self.journal,
+        )
         self._tasks: dict[str, DeclaredTask] = {}
         self._first_answer = threading.Event()
         self._start_error: PeragoError | None = None
@@ -117,6 +126,7 @@ class Supervisor:
             writes=self._writes,
             on_kept=self._begin_rounds,
             sweep=self._housekeeping.sweep_directories,
+            release=self._held.release,
         )
 
     def _new_housekeeping(self) -> Housekeeping:
@@ -142,6 +152,7 @@ class Supervisor:
             PeragoError: the modules cannot be loaded, or the tasks are not as they have to be.
         """
         self._keeper.start()
+        self._deliverer.start()  # what an earlier worker left waits for no module
         for slot in self._slots:
             slot.start()
         while not self._first_answer.wait(START_LOOK_SECONDS):
@@ -152,7 +163,7 @@ class Supervisor:
         self._check_tasks(list(self._tasks.values()))
         self._polling = self._new_polling()
         self._poller = Loop("perago-poll", self._polling.turn)
-        for loop in (self._poller, self._canceller, self._deliverer, self._watcher, self._prober):
+        for loop in (self._poller, self._canceller, self._watcher, self._prober):
             loop.start()
         tasks = ", ".join(sorted(self._tasks))
         text = f"worker {self._settings.worker_id} runs {tasks}, {self._settings.slots} at a time"
@@ -303,6 +314,7 @@ class Supervisor:
             self._aftermath.give_back_unbegun(job, "its slot was gone")
 
     def _begun(self, attempt: HandedOut, asked: float) -> Job:
+        self._held.add(attempt)
         job = Job(attempt, asked=asked)
         self._housekeeping.note(attempt)
         end_older(job, self.jobs(), self.journal)
@@ -319,6 +331,10 @@ class Supervisor:
         self._deliverer.nudge()
 
     def _deliver_kept(self) -> float | None:
+        pauses = [pause for pause in (self._inheritance.turn(), self._deliver_results()) if pause is not None]
+        return min(pauses, default=None)
+
+    def _deliver_results(self) -> float | None:
         for kept, delivered in self._delivery.deliver_kept(lambda: self._deliverer.is_stopping):
             if delivered is not Delivered.KEPT:
                 text = f"a result that waited is {delivered.value}: {kept.result.status}"

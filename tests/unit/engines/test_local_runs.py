@@ -159,7 +159,10 @@ def test_masked_params_are_not_kept_and_have_to_be_given_again(start, engine, tm
     run.close()
     with pytest.raises(EngineError, match="hold secrets"):
         engine.resume_run(run.run_id)
-    with engine.resume_run(run.run_id, input_params={"token": "hunter2"}) as resumed:
+    with pytest.raises(EngineError, match=r"started with: token was \"\*+\", day was not given\. Give all"):
+        engine.resume_run(run.run_id, input_params={"day": 1})
+    again = {"input_params": {"token": "hunter2"}, "masked_params": masked["params"]}
+    with engine.resume_run(run.run_id, **again) as resumed:
         assert resumed.input_data == {"params": {"token": "hunter2"}}
     assert "hunter2" not in (tmp_path / "runs" / run.run_id / "run.json").read_text()
     assert tries(engine, run.run_id)[1] == 2

@@ -14,7 +14,7 @@ import pytest
 
 from perago.errors import RuntimeConfigError
 from perago.telemetry import endpoint as endpoint_module
-from perago.telemetry.endpoint import MAX_AT_ONCE, Endpoint, Page, json_page
+from perago.telemetry.endpoint import MAX_CONNECTIONS, Endpoint, Page, json_page
 
 PAGES = {
     "/well": lambda: json_page({"ready": True, "note": "password=hunter2"}, ok=True),
@@ -57,39 +57,73 @@ def test_a_page_that_fails_costs_its_own_request_only(endpoint):
 
 
 @pytest.mark.parametrize("sent", [b"", b"G"], ids=["nothing", "a byte now and then"])
-def test_those_who_hold_all_connections_shut_nobody_out_for_long(monkeypatch, sent):
+def test_every_probe_is_answered_while_slow_clients_hold_all_connections(monkeypatch, sent):
+    """None of them is cut off for the time that it takes: there is room for the probe all the same."""
+    monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 600.0)
+    with Slow() as slow, Endpoint("127.0.0.1:0", PAGES) as endpoint:
+        for _ in range(3):
+            slow.connect(endpoint, 2 * MAX_CONNECTIONS)
+            slow.send(sent)
+            assert [ask(endpoint, "/text") for _ in range(5)] == [(200, b"text")] * 5
+            assert MAX_CONNECTIONS // 2 < slow.still_open < MAX_CONNECTIONS
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(monkeypatch):
+    """The whole request has to come within that time, not the next byte of it."""
     monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 1.0)
-    with ExitStack() as stack:
-        endpoint = stack.enter_context(Endpoint("127.0.0.1:0", PAGES))
-        host, port = endpoint.url.removeprefix("http://").split(":")
-        slow = []
+    with Slow() as slow, Endpoint("127.0.0.1:0", PAGES) as endpoint:
+        slow.connect(endpoint, 1)
         deadline = time.monotonic() + 30
-        while not _is_turned_away(endpoint):  # those that came a second ago have been cut off
+        while slow.still_open:
             assert time.monotonic() < deadline
-            slow += [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(MAX_AT_ONCE)]
-        while _is_turned_away(endpoint):
-            assert time.monotonic() < deadline
-            _send(slow, sent)
+            slow.send(b"G")
             time.sleep(0.05)
-    deadline = time.monotonic() + 30
-    while any(thread.name.startswith("perago-request") for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
 
 
-def _send(connections, sent):
-    for connection in connections:
-        with suppress(OSError):  # it was cut off
-            connection.send(sent)
+def test_the_end_waits_for_no_slow_client_and_leaves_no_thread(monkeypatch):
+    monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 600.0)
+    before = set(threading.enumerate())
+    with Slow() as slow:
+        with Endpoint("127.0.0.1:0", PAGES) as endpoint:
+            slow.connect(endpoint, MAX_CONNECTIONS)
+            assert ask(endpoint, "/text")[0] == 200
+        assert set(threading.enumerate()) == before
+        assert slow.still_open == 0
+
+
+class Slow(ExitStack):
+    """Clients that do not send all of their request."""
+
+    def __init__(self):
+        super().__init__()
+        self.connections = []
+
+    def connect(self, endpoint, count):
+        host, port = endpoint.url.removeprefix("http://").split(":")
+        for _ in range(count):
+            self.connections.append(self.enter_context(socket.create_connection((host, int(port)))))
+
+    def send(self, data):
+        for connection in self.connections:
+            with suppress(OSError):  # it was cut off
+                connection.send(data)
+
+    @property
+    def still_open(self):
+        return sum(map(_is_open, self.connections))
+
+
+def _is_open(connection):
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def test_an_address_that_is_taken_is_told(endpoint):
     address = endpoint.url.removeprefix("http://")
     with pytest.raises(RuntimeConfigError, match=f"PERAGO_HEALTH_ADDRESS {address} cannot be listened on"):
         Endpoint(address, PAGES)
-
-
-def _is_turned_away(endpoint) -> bool:
-    try:
-        return ask(endpoint, "/text")[0] != 200
-    except OSError:
-        return True

@@ -63,6 +63,7 @@ class ConductorAccessError(ConductorError, EngineUnavailableError):
     """The server does not know the access key (401), or it may not do this (403)."""
 
     retry_can_help: ClassVar[bool] = False
+    retry_elsewhere_can_help: ClassVar[bool] = True
 
 
 class ConductorNotFoundError(ConductorError, TaskNotFoundError):

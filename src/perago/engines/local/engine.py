@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -37,6 +38,9 @@ of two runs in one repository would be told apart by their scheduled times only.
 
 _NAME_TRIES = 10
 _SECOND = len("20260101-000000")
+
+_SHOWN_CHARACTERS = 100
+"""Of a recorded param, in an error."""
 
 
 class LocalEngine:
@@ -101,11 +105,15 @@ class LocalEngine:
                 return run
         raise EngineError(f"no free name for a run was found in {self._directory.path} in {_NAME_TRIES} tries")
 
-    def resume_run(self, run_id: str, *, input_params: JsonObject | None = None) -> LocalRun:
+    def resume_run(
+        self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
+    ) -> LocalRun:
         """Begin the next try of a run that was killed, failed or was cancelled, from the same input.
 
         Args:
             input_params: the params, where the record has them masked; else they may be left out.
+            masked_params: the same with secrets masked, which have to agree with a record that has them masked.
+                Default: `input_params`.
 
         Raises:
             RunNotFoundError: there is no such run.
@@ -117,7 +125,7 @@ class LocalEngine:
         try:
             record = self._directory.read(run_id)
             _expect_resumable(record)
-            input_data = _resumed_input(record, input_params)
+            input_data = _resumed_input(record, input_params, masked_params or input_params)
             self._directory.sweep_run(run_id)
             record = self._begin_try(died(record, self._clock))
             self._directory.write(record)
@@ -278,9 +286,9 @@ class LocalEngine:
         return round(self._clock.now().timestamp() * 1000)
 
 
-def _resumed_input(record: RunRecord, input_params: JsonObject | None) -> JsonObject:
+def _resumed_input(record: RunRecord, input_params: JsonObject | None, masked_params: JsonObject | None) -> JsonObject:
     stored = record.input_data
-    if input_params is None:
+    if input_params is None or masked_params is None:
         if record.params_exact:
             return stored
         raise EngineError(
@@ -291,7 +299,23 @@ def _resumed_input(record: RunRecord, input_params: JsonObject | None) -> JsonOb
             f"these are not the params that run {record.run_id} was started with. Leave them out to resume it, or "
             f"start another run with them"
         )
+    if not record.params_exact and (others := _others_than(masked_params, stored.get("params") or {})):
+        raise EngineError(
+            f"these are not the params that run {record.run_id} was started with: {', '.join(others)}. Give all its "
+            f"params as they were, secrets included, to resume it, or start another run"
+        )
     return {**stored, "params": input_params}
+
+
+def _others_than(given: JsonObject, recorded: JsonObject) -> list[str]:
+    """What each param was that is another now."""
+    told = []
+    for name in dict.fromkeys([*recorded, *given]):
+        if name not in recorded:
+            told.append(f"{name} was not given")
+        elif name not in given or given[name] != recorded[name]:
+            told.append(f"{name} was {json.dumps(recorded[name])[:_SHOWN_CHARACTERS]}")
+    return told
 
 
 def _expect_resumable(record: RunRecord) -> None:

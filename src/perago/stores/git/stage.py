@@ -108,7 +108,7 @@ class Staging:
         before = Snapshot(reader, str(self.repository.commit(base).tree_id))
         merged = merge_paths(foreign_changes(plan, changes), own, before.leaf, before.below)
         if merged.conflicts:
-            raise conflict(merged.conflicts)
+            raise conflict(merged.conflicts, plan)
         return merged.overlay
 
     def _changed_by(self, reader: ObjectReader, commit_id: str) -> Overlay:

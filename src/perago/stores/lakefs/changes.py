@@ -84,12 +84,12 @@ class Merging:
         """
         if not plan.abandoned:
             foreign = [await changed_between(self.client, self.repository, self.base, plan.head)]
-            await self._merge(foreign, own, {})
+            await self._merge(plan, foreign, own, {})
             return {}
         names = compared(plan)
         foreign = foreign_changes(plan, dict(zip(names, await each(names, self._changed_by), strict=True)))
         before = await changed_between(self.client, self.repository, plan.head, self.base)
-        await self._merge(foreign, own, before)
+        await self._merge(plan, foreign, own, before)
         now = await self._present(plan.head, [path for changes in foreign for path in changes])
         return self._undone(plan.foreign, foreign, before, now, own)
 
@@ -107,7 +107,7 @@ class Merging:
         commit = await self.commits.get(self.repository, commit_id)
         return await changed_between(self.client, self.repository, commit.parents[0], commit_id)
 
-    async def _merge(self, foreign: Sequence[Overlay], own: Overlay, before: Overlay) -> None:
+    async def _merge(self, plan: Merge, foreign: Sequence[Overlay], own: Overlay, before: Overlay) -> None:
         """Refuse what both changed. `before` is what the input has where the head differs from it.
 
         A file of the input that is on the head too is no matter here: what lies beside it does so already.
@@ -116,7 +116,7 @@ class Merging:
         at_base = {**before, **await self._entries(self.base, asked)}
         merged = merge_paths(foreign, own, at_base.get, _Below(before) if before else nothing_below)
         if merged.conflicts:
-            raise conflict(merged.conflicts)
+            raise conflict(merged.conflicts, plan)
 
     def _undone(
         self, names: Sequence[str], foreign: Sequence[Overlay], before: Overlay, now: Overlay, own: Overlay

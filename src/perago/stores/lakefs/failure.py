@@ -72,6 +72,7 @@ class LakeFSAccessError(LakeFSError):
     """The server does not know the access key (401), or its user may not do this (403)."""
 
     retry_can_help: ClassVar[bool] = False
+    retry_elsewhere_can_help: ClassVar[bool] = True
 
 
 class DamagedObjectError(StoreError):

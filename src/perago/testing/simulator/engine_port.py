@@ -133,7 +133,7 @@ class EnginePort:
             at_once=at_once,
         )
 
-    def give_back(self, attempt: HandedOut) -> bool:
+    def give_back(self, attempt: Attempt) -> bool:
         return self._call("give_back", attempt, lambda: self._server.give_back(attempt))
 
     def current_of(self, attempts: Iterable[HandedOut]) -> Mapping[str, Attempt | None]:

@@ -27,6 +27,7 @@ from perago.worker.delivery import Delivered, Delivery, pause_before_round
 from perago.worker.endings import Cause
 from perago.worker.executor_messages import Discard, Sweep
 from perago.worker.executor_store import ExecutorStore
+from perago.worker.held import HeldTasks, Inheritance
 from perago.worker.housekeeping import Housekeeping
 from perago.worker.job import Finished, Job, Outcome
 from perago.worker.journal import Journal
@@ -111,6 +112,8 @@ class Worker:
         self.clock = VirtualClock(site.baton)
         self.workspaces = site.directory / name / WORKSPACES
         self.spool = ResultSpool(site.directory / name / SPOOL)
+        self._home = site.directory / name
+        self._home.mkdir(parents=True, exist_ok=True)
         self.slots: list[Slot] = []
         self._site = site
         self._slot_count = slots
@@ -127,6 +130,15 @@ class Worker:
         self.journal = SimulatedJournal(site.baton)
         self._port = EnginePort(site.engine, site.network, self._caller)
         self.delivery = Delivery(self._port, self.spool, clock=self.clock)
+        self._held = HeldTasks(self._home)
+        self._inheritance = Inheritance(
+            engine=self._port,
+            held=self._held,
+            delivery=self.delivery,
+            root=self.workspaces,
+            journal=self.journal,
+            clock=self.clock,
+        )
         self._polled, self._kept, self._taken = Signal(site.baton), Signal(site.baton), Signal(site.baton)
         self._rounds = 0
         self.housekeeping = Housekeeping(
@@ -148,6 +160,7 @@ class Worker:
             writes=lambda name: name != "read",
             on_kept=self._begin_rounds,
             sweep=self.housekeeping.sweep_directories,
+            release=self._held.release,
         )
         self._check = CancellationCheck(self._port, self.jobs, self.journal)
         self._polling = self._new_polling()
@@ -283,6 +296,7 @@ class Worker:
         free.bell.set()
 
     def _begun(self, attempt: HandedOut, asked: float) -> Job:
+        self._held.add(attempt)
         job = self._job(attempt, asked)
         self.housekeeping.note(attempt)
         end_older(job, self.jobs(), self.journal)
@@ -299,6 +313,10 @@ class Worker:
         self._kept.set()
 
     def _deliver_kept(self) -> float | None:
+        pauses = [pause for pause in (self._inheritance.turn(), self._deliver_results()) if pause is not None]
+        return min(pauses, default=None)
+
+    def _deliver_results(self) -> float | None:
         for kept, delivered in self.delivery.deliver_kept():
             if delivered is not Delivered.KEPT:
                 self.journal.tell(0, f"a result that waited is {delivered.value}: {kept.attempt.task_id}")
