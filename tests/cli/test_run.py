@@ -224,6 +224,17 @@ def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
     assert repository.show("kept.txt") == "out"
 
 
+def test_what_has_no_effect_is_told(repository, perago):
+    said = perago("run", "cli_bodies:write_in_vain", "--param", "txet=x", *REPO)
+    assert said.code == 0
+    lines = said.err.splitlines()
+    assert (
+        "warning: the task does not know the params 'txet', and ignores them; it has kind, password, text, " in said.err
+    )
+    assert "warning: no file matches the workspace's include '*.csv'; '**/*.csv' matches in directories, too." in lines
+    assert "warning: a file is not published that the body changed, as the task is read_only: 'new.csv'." in lines
+
+
 def test_threads_that_a_body_leaves_at_work_are_told_of(repository, perago):
     said = repository.run("run", "cli_bodies:leave_a_thread", *REPO)
     assert said.code == 0

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from perago.errors import TaskExecutionError, TaskInputError
@@ -40,6 +40,37 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
         return task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
+
+
+def unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The params that the task ignores, as they came in, and the names of those that it has.
+
+    Both are empty where the model has code of its own that may take other names, and with `strict_params`, which
+    refuses what it does not know. Only the top level is looked at.
+    """
+    known = None if task.strict_params else _known_names(task.params_model)
+    if known is None:
+        return [], []
+    return [str(name) for name in given if name not in known], sorted(known)
+
+
+def _known_names(model: type[BaseModel]) -> set[str] | None:
+    """What the fields are given as; None: the model has code of its own that may take other names."""
+    before = any(found.info.mode != "after" for found in model.__pydantic_decorators__.model_validators.values())
+    if before or issubclass(model, RootModel):
+        return None
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        taken = {str(choice.path[0]) if isinstance(choice, AliasPath) else choice for choice in choices if choice}
+        names |= taken or {name}
+        names |= {name} if _takes_names(model) else set()
+    return names
+
+
+def _takes_names(model: type[BaseModel]) -> bool:
+    return bool(model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"))
 
 
 def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:

@@ -90,6 +90,13 @@ def read(workspace: Path, params: Params) -> Result:
     return Result(length=len((workspace / "a.txt").read_text()))
 
 
+@task(name="write_in_vain", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True, include=["*.csv"]))
+def write_in_vain(workspace: Path, params: Params) -> Result:
+    """Writes what is published nowhere."""
+    (workspace / "new.csv").write_text(params.text)
+    return Result(length=len(params.text))
+
+
 @task(name="fail", owner_email=OWNER, workspace=WorkspaceSpec())
 def fail(workspace: Path, params: Params) -> Result:
     (workspace / "half.txt").write_text("half done")
