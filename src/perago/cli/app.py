@@ -97,8 +97,11 @@ def main() -> NoReturn:
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. Whatever goes wrong is told on stderr."""
+    from perago.cli.settings_warnings import note_warning, settings_warnings_to
+
     try:
-        code: int | None = cli.main(args=list(arguments), prog_name="perago", standalone_mode=False)
+        with settings_warnings_to(note_warning):
+            code: int | None = cli.main(args=list(arguments), prog_name="perago", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one place where errors end
         from perago.cli.failure import report_failure
 
