@@ -16,6 +16,9 @@ import click
 
 MIN_WRAP_COLUMNS = 20
 
+MAX_LISTED = 200
+"""Paths that are listed for people; `--json` has all."""
+
 _STDOUT = 1
 _STDERR = 2
 
