@@ -224,6 +224,47 @@ def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
     assert repository.show("kept.txt") == "out"
 
 
+BESIDE = "The body wrote in the current directory, which is not its workspace: "
+
+
+def beside(said):
+    text = " ".join(said.err.split())
+    return text[text.index(BESIDE) + len(BESIDE) :].partition(". ")[0] if BESIDE in text else None
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--debug",), ("--json",)])
+def test_a_body_that_writes_in_the_current_directory_is_told_where_its_workspace_is(repository, perago, options):
+    (repository.path / "there.csv").write_text("old")
+    (repository.path / "results").mkdir()
+    written = "out.csv there.csv results/a.csv .cache __pycache__/x.pyc"
+    said = perago("run", "cli_bodies:write_beside", "--param", f"kind={written}", *REPO, *options)
+    assert said.code == 0, said.err
+    assert beside(said) == "'out.csv', 'results', 'there.csv'"
+    assert "Have it write below the path that it is given, such as workspace / 'out.csv'." in said.err
+    again = perago("run", "cli_bodies:write_beside", *REPO, *options)
+    assert (again.code, beside(again)) == (0, None)
+
+
+def test_a_body_that_changes_its_workspace_too_is_not_told(repository, perago):
+    pairs = ("--param", "kind=scratch.txt", "--param", "touch=a.txt")
+    assert beside(perago("run", "cli_bodies:write_beside", *pairs, *REPO)) is None
+
+
+def test_output_that_goes_to_a_file_of_the_current_directory_is_no_write_of_the_body(repository):
+    with (repository.path / "run.log").open("w") as log:
+        assert repository.run("run", "cli_bodies:write_beside", *REPO, stderr=log, stdout=log).code == 0
+    told = (repository.path / "run.log").read_text()
+    assert "Nothing changed" in told
+    assert BESIDE not in told
+
+
+def test_many_files_in_the_current_directory_are_not_looked_at(repository, perago, monkeypatch):
+    monkeypatch.setattr("perago.cli.beside.MAX_ENTRIES", 10)
+    for number in range(20):
+        (repository.path / f"{number}.txt").write_text("")
+    assert beside(perago("run", "cli_bodies:write_beside", "--param", "kind=out.csv", *REPO)) is None
+
+
 def test_what_has_no_effect_is_told(repository, perago):
     said = perago("run", "cli_bodies:write_in_vain", "--param", "txet=x", *REPO)
     assert said.code == 0

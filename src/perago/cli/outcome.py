@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.cli.arguments import RunArguments
+from perago.cli.beside import beside_note
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
 from perago.cli.job import Job
 from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
@@ -24,6 +25,7 @@ class Outcome:
     Attributes:
         how: published, replaced, merged, adopted, unchanged, read-only, or free; None: it did not complete.
         replaced: ids of commits whose content the publication replaces.
+        beside: what appeared in the current directory while the body ran.
     """
 
     result: RuntimeTaskResult
@@ -37,6 +39,7 @@ class Outcome:
     replaced: tuple[str, ...] = ()
     counts: dict[str, int]
     kept: str | None = None
+    beside: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, job: Job, run: LocalRun, result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> Outcome:
@@ -56,6 +59,7 @@ class Outcome:
             replaced=replaced,
             counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
             kept=watch.kept,
+            beside=watch.beside,
         )
 
     def print(self, arguments: RunArguments) -> None:
@@ -87,6 +91,8 @@ class Outcome:
 
     def _tell_success(self, arguments: RunArguments) -> None:
         note(self._success())
+        if self.how == "unchanged" and self.beside:
+            note(beside_note(self.beside))
         if self.how not in ("free", "read-only"):
             note("Its history is shown by")
             _next_step(f"perago log --repo {_quoted(arguments.repo)} --branch {_quoted(self.branch)}")

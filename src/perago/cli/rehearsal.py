@@ -17,6 +17,7 @@ from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.output import result_for_exception
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
+from perago.cli.beside import beside_note
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
 from perago.cli.interrupts import Interrupts
 from perago.cli.job import Job
@@ -98,6 +99,8 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
     if isinstance(outcome, BaseException):
         return _tell_failure(outcome, watch, job, arguments, cancelled=cancelled.is_set())
     _tell(outcome, body, arguments)
+    if watch.beside and not outcome.changes and not spec.read_only:
+        note(beside_note(watch.beside))
     return DONE
 
 
