@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import perago
+from perago.attempt.breakpoints import is_quit
 from perago.cli.beside import Entries, current_entries, written_since
 from perago.cli.progress import Display
 from perago.errors import TaskCancelledError, TaskExecutionError
@@ -78,6 +79,8 @@ class Watch:
             self.beside = written_since(self._entries)
         if event.kind == "started" and event.phase is Phase.DECIDE:
             self.error = None  # the swap before was lost, and the attempt goes on
+        if event.kind == "failed" and event.phase is Phase.BODY and is_quit(event.error):
+            self._cancelled.set()  # whoever debugs the body wants no more of it
         if event.kind == "failed" and event.phase not in _AFTERMATH:
             self.error = self.error or event.error
         if event.kind != "completed":
