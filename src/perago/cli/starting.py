@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from perago.cli.conductor import open_conductor
+from perago.cli.conductor import open_conductor, register_command
 from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
 from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
@@ -141,7 +141,7 @@ def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: 
     from perago.engines.conductor.taskdefs import differences
 
     registered = engine.get_taskdef(task.name)
-    mend = f"register it with `perago register {' '.join(arguments.modules)}`"
+    mend = f"register it with `{register_command(arguments.modules)}`"
     if registered is None:
         yield f"task {task.name!r} is not registered at {engine.api_url}; {mend}"
         return
