@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 
 import pytest
 
@@ -138,6 +140,24 @@ def test_an_input_that_others_have_published_over_is_refused_with_3(repository, 
     assert said.out == ""
     assert repository.head() == head
     assert perago("run", "cli_bodies:write", *REPO, "--ref", first, "--json").json["exit_code"] == 3
+
+
+def test_an_old_ref_is_told_what_to_do_with_it(repository, perago):
+    first = repository.head()
+    repository.git("tag", "v1", first)
+    perago("run", "cli_bodies:write", *REPO)
+    said = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", "v1")
+    assert said.code == 3
+    (hint,) = [line for line in said.err.splitlines() if line.startswith("--ref")]
+    assert hint.startswith(
+        "--ref v1 is not the head of branch main: leave it out, or give the task a branch there, by `"
+    )
+    [command] = re.findall(r"`([^`]+)`", hint)
+    subprocess.run(command.replace("NEW", "later"), shell=True, check=True, env=repository.environment)
+    assert repository.head("later") == first
+    other = ("--repo", "data.git", "--branch", "later")
+    assert perago("run", "cli_bodies:write", *other, "--ref", "v1").code == 0
+    assert "--ref" not in perago("run", "cli_bodies:leave", *REPO, "--ref", "v1", "--dry-run").err
 
 
 def test_what_a_body_prints_logs_and_reports_goes_to_stderr(repository, perago):

@@ -83,6 +83,6 @@ class Address(Protocol):
         """
         ...
 
-    def branch_from_commit(self, branch: str) -> str:
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
         """The command that makes a branch from a commit."""
         ...

@@ -68,8 +68,8 @@ class GitAddress:
         for name in names:
             check_git_name(name, FOR_IMPORT, prefix=prefix)
 
-    def branch_from_commit(self, branch: str) -> str:
-        return shlex.join(["git", "-C", str(self.path), "branch", branch, "COMMIT"])
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
+        return shlex.join(["git", "-C", str(self.path), "branch", branch, commit])
 
 
 def _refuse_namespace(storage_namespace: str | None) -> None:

@@ -103,9 +103,9 @@ class LakeFSAddress:
         for name in names:
             check_object_name(name, FOR_IMPORT, prefix=prefix)
 
-    def branch_from_commit(self, branch: str) -> str:
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
         made = f"{self.argument}/{branch}"
-        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/COMMIT"])
+        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/{commit}"])
 
     @contextmanager
     def connect(
