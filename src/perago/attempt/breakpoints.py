@@ -34,7 +34,7 @@ def refuse(*_: object, **__: object) -> NoReturn:
 
 
 def is_quit(error: BaseException | None) -> bool:
-    """Whether a debugger was left, by its `q` or at the end of its input. The module of its class is loaded only then."""
+    """Whether a debugger was left, by its `q` or at the end of its input."""
     return type(error).__name__ == "BdbQuit" and type(error).__module__ == "bdb"
 
 

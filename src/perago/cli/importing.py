@@ -21,6 +21,7 @@ from perago.cli.output import (
     printable,
     result_on_stdout,
     size_text,
+    tell,
 )
 from perago.cli.repository import branch_option, parse_address, repo_option
 from perago.workspace.patterns import Selection
@@ -117,7 +118,7 @@ def command(
         if as_json:
             print_json(said)
         else:
-            click.echo(_line(said))
+            tell(_line(said))
 
 
 class _Watched(Selection):
@@ -187,7 +188,7 @@ def _tell_dry_run(dry: _DryRun, branch: str, directory: Path, *, as_json: bool) 
         print_json({"dry_run": True, "branch": branch, "changes": changes, "kept": dry.kept})
     else:
         for kind, path in dry.changes[:MAX_LISTED]:
-            click.echo(f"  {kind:<9} {printable(path)}")
+            tell(f"  {kind:<9} {printable(path)}")
         if len(dry.changes) > MAX_LISTED:
             note(f"and {len(dry.changes) - MAX_LISTED} more; --json lists them all")
     stays = f" {count_text(dry.kept, 'file')} that {directory} does not have "
