@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from perago.findings import Finding
 from perago.history import Stamp
+from perago.models import Changes
 from perago.ports import WorkspaceStore
 from perago.spec import WorkspaceSpec
 
@@ -73,21 +74,35 @@ class Repository(WorkspaceStore, Protocol):
         ...
 
     def import_directory(
-        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
+        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> str | None:
-        """Make the branch's content below `spec.prefix` equal to a directory's, in one commit without a stamp.
+        """Put a directory's files onto a branch below `spec.prefix`, in one commit without a stamp.
 
         A branch that is not there is made.
 
         Args:
             spec: prefix, include and exclude count: what is not selected stays as it is. Default: everything.
+            mirror: selected files that the directory does not have are deleted; else they stay.
 
         Returns:
             the full id of the branch's new head, or None where nothing differs.
 
         Raises:
-            WorkspaceError: the directory holds what cannot be stored.
+            WorkspaceError: the directory holds what cannot be stored, or a file where the branch keeps a directory, or
+                the other way round.
             HeadMovedError: the branch moved again and again.
+        """
+        ...
+
+    def compare_directory(
+        self, source: Path, branch: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
+    ) -> Changes:
+        """What `import_directory` would change, by path below `spec.prefix`; nothing is written.
+
+        `deleted` names what the directory does not have, without `mirror` too.
+
+        Raises:
+            WorkspaceError: as `import_directory`.
         """
         ...
 

@@ -18,6 +18,13 @@ class Params(BaseModel):
 class Result(BaseModel):
     read: int
 """
+INNER = """
+class Inner(BaseModel):
+    depth: int = 2
+    name: str = "tree"
+    secret: SecretStr = SecretStr("hunter2")
+
+"""
 BUILD = """
 @task(name="{name}", owner_email="a@example.org", workspace=WorkspaceSpec(prefix="data", pre=[require_file("a.csv")]),
       controls=TaskControls(retry=RetryPolicy(count=2)){more})
@@ -98,6 +105,26 @@ def test_check_shows_every_task_of_a_module_or_the_one_that_is_named(module, per
     assert [task["name"] for task in perago("check", "check_two:two", "--json").json["tasks"]] == ["two"]
 
 
+def test_check_takes_several_modules(module, perago):
+    module("check_two", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
+    module("check_three", TASK, BUILD.format(name="three", more=""), SHORT)
+    said = perago("check", "check_two", "check_three:three", "check_three", "check_two:one")
+    assert said.code == 0, said.err
+    assert [line for line in said.out.splitlines() if line.startswith(("Task", "Settings"))] == [
+        "Task check_two:one",
+        "Task check_two:two",
+        "Task check_three:three",
+        "Task check_three:short",
+        "Settings",
+    ]
+    assert said.err.count("warning: task 'short'") == 1
+    told = perago("check", "check_two", "check_three", "--json").json
+    assert [task["name"] for task in told["tasks"]] == ["one", "two", "three", "short"]
+    module("check_rival", TASK, BUILD.format(name="one", more=""))
+    rivals = perago("check", "check_two", "check_rival")
+    assert (rivals.code, "check_two:one and check_rival:one are both named 'one'" in rivals.err) == (2, True)
+
+
 def test_check_warns_of_a_response_timeout_that_is_too_short(module, perago):
     module("check_short", TASK, SHORT)
     said = perago("check", "check_short")
@@ -120,11 +147,16 @@ def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perag
     fields = (
         "share: float = Field(0.5, gt=0, le=1)\n    on: bool = True\n    last: int | None = None\n"
         "    rows: int = Field(ge=1)\n    few: conint(ge=1, le=9) = 3\n"
-        "    user: str = 'ada'\n    password: int = 12345\n    many: list[int] = []"
+        "    user: str = 'ada'\n    password: int = 12345\n    many: list[int] = []\n"
+        "    where: Path = Path('in/raw')\n    url: str = 'https://ada:hunter2@example.org/x'\n"
+        "    inner: Inner = Inner()\n    made: list[str] = Field(default_factory=list)\n"
+        "    long: str = 'x' * 500\n    odd: str = '\\x1b[2J\\u202e'\n    other: object = object()"
     )
     module(
         "check_fields",
-        TASK.replace("rows: int", fields, 1).replace("SecretStr\n", "SecretStr, Field, conint\n"),
+        TASK.replace("class Params", INNER + "class Params")
+        .replace("rows: int", fields, 1)
+        .replace("SecretStr\n", "SecretStr, Field, conint\n"),
         BUILD.format(name="b", more=""),
     )
     assert perago("check", "check_fields", "--json").json["tasks"][0]["params"] == [
@@ -133,9 +165,16 @@ def test_check_shows_bounds_and_those_defaults_that_are_no_secrets(module, perag
         "last: int | None (default null)",
         "rows: int (>= 1)",
         "few: int (default 3, >= 1, <= 9)",
-        "user: str (optional)",
+        'user: str (default "ada")',
         "password: int (optional)",
-        "many: list[int] (optional)",
+        "many: list[int] (default [])",
+        'where: Path (default "in/raw")',
+        'url: str (default "https://**********@example.org/x")',
+        'inner: Inner (default {"depth": 2, "name": "tree", "secret": "**********"})',
+        "made: list[str] (default list())",
+        f'long: str (default "{"x" * 58}…)',
+        r'odd: str (default "\u001b[2J\u202e")',
+        "other: object (optional)",
         "token: SecretStr (optional)",
     ]
 

@@ -11,6 +11,8 @@ from small_disk import small_disk_at
 
 COMMITTER = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 FILES = {"a.txt": "alpha", "deep/b.txt": "beta"}
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3\n"
+"""A small file that git-lfs would take for a pointer."""
 
 
 def test_an_import_makes_the_repository_and_the_branch(project, perago):
@@ -22,18 +24,89 @@ def test_an_import_makes_the_repository_and_the_branch(project, perago):
     assert project.git("fsck", "--strict") == ""  # nothing dangling either
 
 
-def test_a_second_import_replaces_what_the_branch_holds_in_one_commit(project, perago):
+def test_a_second_import_deletes_nothing_that_tasks_have_published(project, perago):
     source = project.write(FILES)
     perago("import", "source", "--repo", "data.git")
-    first = project.head()
+    assert perago("run", "cli_single", "--repo", "data.git", "--branch", "main").code == 0
+    published = project.head()
+    (source / "a.txt").unlink()
+    project.write({"c.txt": "gamma", "deep/b.txt": "new"})
+    said = perago("import", "source", "--repo", "data.git", "-m", "A second one")
+    assert said.code == 0
+    assert said.out == f"Imported 2 files, 8 B, onto branch main (1 added, 1 modified): commit {project.head()}\n"
+    assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["a.txt", "c.txt", "deep/b.txt", "single.txt"]
+    assert project.git("rev-parse", "main~1") == published
+    assert project.git("log", "-1", "--format=%s", "main") == "A second one"
+
+
+def test_with_mirror_an_import_deletes_what_the_directory_does_not_have(project, perago):
+    source = project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
     (source / "a.txt").unlink()
     project.write({"c.txt": "gamma"})
-    said = perago("import", "source", "--repo", "data.git", "-m", "A second one")
+    said = perago("import", "source", "--repo", "data.git", "--mirror")
     assert said.code == 0
     assert said.out == f"Imported 2 files, 9 B, onto branch main (1 added, 1 deleted): commit {project.head()}\n"
     assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["c.txt", "deep/b.txt"]
-    assert project.git("rev-parse", "main~1") == first
-    assert project.git("log", "-1", "--format=%s", "main") == "A second one"
+
+
+@pytest.mark.parametrize("options", [(), ("--mirror",)])
+def test_a_dry_import_shows_what_would_change_and_changes_nothing(project, perago, options):
+    source = project.write({**FILES, "large.bin": "x" * (1 << 20), "pointer": POINTER})
+    perago("import", "source", "--repo", "data.git", "--prefix", "in")
+    before = files_below(project.repo)
+    (source / "a.txt").unlink()
+    project.write({"c.txt": "gamma", "deep/b.txt": "new", "large.bin": "y" * (1 << 20)})
+    dry = ("import", "source", "--repo", "data.git", "--prefix", "in", "--dry-run", *options)
+    said = perago(*dry)
+    assert said.code == 0
+    deleted = ["  deleted   in/a.txt"] if options else []
+    assert said.out.splitlines() == [
+        "  added     in/c.txt",
+        "  modified  in/deep/b.txt",
+        "  modified  in/large.bin",
+        *deleted,
+    ]
+    told = "Dry run: 1 added, 2 modified, 1 deleted" if options else "Dry run: 1 added, 2 modified"
+    stays = "" if options else " 1 file that source does not have stays; --mirror deletes it."
+    assert said.err.splitlines()[-1] == f"{told}; nothing was imported.{stays}"
+    changes = [
+        {"change": "added", "path": "in/c.txt"},
+        {"change": "modified", "path": "in/deep/b.txt"},
+        {"change": "modified", "path": "in/large.bin"},
+        *([{"change": "deleted", "path": "in/a.txt"}] if options else []),
+    ]
+    kept = 0 if options else 1
+    assert perago(*dry, "--json").json == {"dry_run": True, "branch": "main", "changes": changes, "kept": kept}
+    assert files_below(project.repo) == before
+    assert perago("import", "source", "--repo", "data.git", "--prefix", "in", *options).code == 0
+    assert perago(*dry).err.splitlines()[-1].startswith("Dry run: nothing changed; nothing was imported.")
+
+
+def test_a_dry_import_makes_neither_repository_nor_branch(project, perago):
+    project.write(FILES)
+    for _ in range(2):
+        said = perago("import", "source", "--repo", "data.git", "--branch", "raw", "--dry-run")
+        assert said.code == 0
+        assert said.out == "  added     a.txt\n  added     deep/b.txt\n"
+        assert not project.repo.exists()
+    perago("import", "source", "--repo", "data.git")
+    assert perago("import", "source", "--repo", "data.git", "--branch", "raw", "--dry-run").out == said.out
+    assert project.git("branch", "--format=%(refname:short)") == "main"
+
+
+def test_an_import_that_would_have_to_delete_says_what_does(project, perago):
+    project.write({"data": "a file"})
+    perago("import", "source", "--repo", "data.git")
+    project.write({"data/a.csv": "1"}, "more")
+    for options in ((), ("--dry-run",)):
+        said = perago("import", "more", "--repo", "data.git", *options)
+        assert (said.code, "--mirror" in said.err) == (2, True), said.err
+    assert perago("import", "more", "--repo", "data.git", "--mirror").code == 0
+
+
+def files_below(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def test_an_import_that_changes_nothing_says_so_and_leaves_the_branch(project, perago):
@@ -50,7 +123,7 @@ def test_a_prefix_is_all_that_an_import_touches(project, perago):
     project.write(FILES)
     perago("import", "source", "--repo", "data.git")
     project.write({"x.txt": "x"}, "more")
-    assert perago("import", "more", "--repo", "data.git", "--prefix", "deep").code == 0
+    assert perago("import", "more", "--repo", "data.git", "--prefix", "deep", "--mirror").code == 0
     assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["a.txt", "deep/x.txt"]
 
 
@@ -129,7 +202,7 @@ def test_what_is_excluded_is_left_out_and_stays_as_it_is_on_the_branch(project, 
     (source / "link").symlink_to("a.txt")
     (source / "a.txt").unlink()
     excluded = [word for pattern in (".git", "**/*.tmp", "link") for word in ("--exclude", pattern)]
-    said = perago("import", "source", "--repo", "data.git", *excluded)
+    said = perago("import", "source", "--repo", "data.git", "--mirror", *excluded)
     assert said.code == 0
     assert said.out == f"Imported 1 file, 4 B, onto branch main (1 deleted): commit {project.head()}\n"
     assert project.git("ls-tree", "-r", "--name-only", "main").split() == ["deep/b.txt", "kept.tmp"]

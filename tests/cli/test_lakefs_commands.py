@@ -23,16 +23,35 @@ def test_an_import_makes_a_branch_that_holds_the_directory_and_nothing_else(song
     assert songs.staging_branches() == []
 
 
-def test_a_second_import_sends_what_changed_and_removes_what_is_gone_in_one_step(songs, perago):
+def test_a_mirror_sends_what_changed_and_removes_what_is_gone_in_one_step(songs, perago):
     first = songs.head()
     kept = songs.repository.stat("main", "in/b.txt")["physical_address"]
     (songs.path / "source" / "other.txt").unlink()
     songs.write({"in/a.txt": "ALPHA", "new.txt": "new"})
-    assert perago("import", "source", *songs.on_main, "-m", "A second one").code == 0
+    assert perago("import", "source", *songs.on_main, "--mirror", "-m", "A second one").code == 0
     assert songs.files() == {"in/a.txt": "ALPHA", "in/b.txt": "beta", "new.txt": "new"}
     assert songs.parent("main") == first
     assert songs.commit("main")["message"] == "A second one"
     assert songs.repository.stat("main", "in/b.txt")["physical_address"] == kept
+
+
+def test_a_dry_import_shows_what_would_change_and_changes_nothing(songs, perago):
+    head = songs.head()
+    (songs.path / "source" / "other.txt").unlink()
+    songs.write({"in/a.txt": "ALPHA", "new.txt": "new"})
+    said = perago("import", "source", *songs.on_main, "--dry-run")
+    assert said.code == 0, said.err
+    assert said.out == "  added     new.txt\n  modified  in/a.txt\n"
+    assert "nothing was imported. 1 file that source does not have stays; --mirror deletes it." in said.err
+    mirrored = perago("import", "source", *songs.on_main, "--dry-run", "--mirror", "--json").json
+    assert {"change": "deleted", "path": "other.txt"} in mirrored["changes"]
+    other = ("--repo", f"lakefs://{songs.repository.name}-c", "--dry-run")
+    refused = perago("import", "source", *other)
+    assert (refused.code, "give --storage-namespace" in refused.err) == (2, True)
+    made = perago("import", "source", *other, "--storage-namespace", "local://nowhere")
+    assert (made.code, made.out.count("  added  ")) == (0, 3)
+    assert perago("import", "source", *other).code == 2
+    assert (songs.head(), songs.staging_branches()) == (head, [])
 
 
 def test_an_import_that_changes_nothing_says_so_and_leaves_the_branch(songs, perago):
@@ -45,6 +64,8 @@ def test_an_import_that_changes_nothing_says_so_and_leaves_the_branch(songs, per
 def test_a_prefix_is_all_that_an_import_touches_and_it_leads_through_no_file(songs, perago):
     songs.write({"x.txt": "x"}, "more")
     assert perago("import", "more", *songs.on_main, "--prefix", "in").code == 0
+    assert songs.files() == {**FILES, "in/x.txt": "x"}
+    assert perago("import", "more", *songs.on_main, "--prefix", "in", "--mirror").code == 0
     assert songs.files() == {"in/x.txt": "x", "other.txt": "other"}
     head = songs.head()
     said = perago("import", "more", *songs.on_main, "--prefix", "other.txt/below")

@@ -6,10 +6,9 @@ import io
 
 import click
 import pytest
-from pydantic import AliasChoices, AliasPath, BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr
 
-from perago.cli.params import read_params, warn_of_unknown
-from perago.tasks.declare import TaskDefinition
+from perago.cli.params import read_params
 
 
 class Model(BaseModel):
@@ -105,48 +104,8 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path):
         read_params(f"@{path}", (), Model)
 
 
-class Named(BaseModel):
-    chosen: int = Field(default=0, validation_alias=AliasChoices("one", AliasPath("two", 0)))
-    plain: int = 0
-
-
-class NamedToo(Named, validate_by_name=True):
-    renamed: str = Field(default="", alias="other-name")
-
-
-class Own(BaseModel):
-    @model_validator(mode="before")
-    @classmethod
-    def _take_anything(cls, data: object) -> object:
-        return {}
-
-
-@pytest.mark.parametrize(
-    ("model", "given", "unknown"),
-    [
-        (Model, ("text", "other-name"), ""),
-        (Model, ("typo",), "'typo'"),
-        (Model, ("text", "renamed"), "'renamed'"),
-        (Model, ("typo", "too"), "'typo', 'too'"),
-        (Named, ("one", "two", "plain"), ""),
-        (Named, ("chosen",), "'chosen'"),
-        (NamedToo, ("chosen", "renamed", "other-name"), ""),
-        (Own, ("anything",), ""),
-    ],
-)
-def test_params_that_the_model_does_not_have_are_told(capsys, model, given, unknown):
-    task = TaskDefinition(
-        name="t", owner_email="a@example.org", fn=lambda params: params, params_model=model, output_model=model
-    )
-    warn_of_unknown(dict.fromkeys(given), task)
-    told = capsys.readouterr()
-    assert told.out == ""
-    expected = f"warning: task 't' does not know the params {unknown}, and ignores them; it has "
-    assert told.err.startswith(expected) if unknown else told.err == ""
-
-
 def test_a_run_warns_of_a_param_that_is_ignored_and_goes_on(perago):
     said = perago("run", "cli_bodies:add", "--param", "numbers=[1, 2]", "--param", "lable=x")
     assert said.code == 0
     assert said.json == {"total": 3}
-    assert "does not know the params 'lable', and ignores them; it has label, numbers" in said.err
+    assert "warning: the task does not know the params 'lable', and ignores them; it has label, numbers." in said.err

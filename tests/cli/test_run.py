@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 
 import pytest
 
@@ -140,6 +142,24 @@ def test_an_input_that_others_have_published_over_is_refused_with_3(repository, 
     assert perago("run", "cli_bodies:write", *REPO, "--ref", first, "--json").json["exit_code"] == 3
 
 
+def test_an_old_ref_is_told_what_to_do_with_it(repository, perago):
+    first = repository.head()
+    repository.git("tag", "v1", first)
+    perago("run", "cli_bodies:write", *REPO)
+    said = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", "v1")
+    assert said.code == 3
+    (hint,) = [line for line in said.err.splitlines() if line.startswith("--ref")]
+    assert hint.startswith(
+        "--ref v1 is not the head of branch main: leave it out, or give the task a branch there, by `"
+    )
+    [command] = re.findall(r"`([^`]+)`", hint)
+    subprocess.run(command.replace("NEW", "later"), shell=True, check=True, env=repository.environment)
+    assert repository.head("later") == first
+    other = ("--repo", "data.git", "--branch", "later")
+    assert perago("run", "cli_bodies:write", *other, "--ref", "v1").code == 0
+    assert "--ref" not in perago("run", "cli_bodies:leave", *REPO, "--ref", "v1", "--dry-run").err
+
+
 def test_what_a_body_prints_logs_and_reports_goes_to_stderr(repository, perago):
     said = repository.run("run", "cli_bodies:count", *REPO)
     assert said.code == 0
@@ -222,6 +242,58 @@ def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
     assert "report.json" in said.err
     assert "scratch" not in said.err  # which is excluded, on purpose
     assert repository.show("kept.txt") == "out"
+
+
+BESIDE = "The body wrote in the current directory, which is not its workspace: "
+
+
+def beside(said):
+    text = " ".join(said.err.split())
+    return text[text.index(BESIDE) + len(BESIDE) :].partition(". ")[0] if BESIDE in text else None
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--debug",), ("--json",)])
+def test_a_body_that_writes_in_the_current_directory_is_told_where_its_workspace_is(repository, perago, options):
+    (repository.path / "there.csv").write_text("old")
+    (repository.path / "results").mkdir()
+    written = "out.csv there.csv results/a.csv .cache __pycache__/x.pyc"
+    said = perago("run", "cli_bodies:write_beside", "--param", f"kind={written}", *REPO, *options)
+    assert said.code == 0, said.err
+    assert beside(said) == "'out.csv', 'results', 'there.csv'"
+    assert "Have it write below the path that it is given, such as workspace / 'out.csv'." in said.err
+    again = perago("run", "cli_bodies:write_beside", *REPO, *options)
+    assert (again.code, beside(again)) == (0, None)
+
+
+def test_a_body_that_changes_its_workspace_too_is_not_told(repository, perago):
+    pairs = ("--param", "kind=scratch.txt", "--param", "touch=a.txt")
+    assert beside(perago("run", "cli_bodies:write_beside", *pairs, *REPO)) is None
+
+
+def test_output_that_goes_to_a_file_of_the_current_directory_is_no_write_of_the_body(repository):
+    with (repository.path / "run.log").open("w") as log:
+        assert repository.run("run", "cli_bodies:write_beside", *REPO, stderr=log, stdout=log).code == 0
+    told = (repository.path / "run.log").read_text()
+    assert "Nothing changed" in told
+    assert BESIDE not in told
+
+
+def test_many_files_in_the_current_directory_are_not_looked_at(repository, perago, monkeypatch):
+    monkeypatch.setattr("perago.cli.beside.MAX_ENTRIES", 10)
+    for number in range(20):
+        (repository.path / f"{number}.txt").write_text("")
+    assert beside(perago("run", "cli_bodies:write_beside", "--param", "kind=out.csv", *REPO)) is None
+
+
+def test_what_has_no_effect_is_told(repository, perago):
+    said = perago("run", "cli_bodies:write_in_vain", "--param", "txet=x", *REPO)
+    assert said.code == 0
+    lines = said.err.splitlines()
+    assert (
+        "warning: the task does not know the params 'txet', and ignores them; it has kind, password, text, " in said.err
+    )
+    assert "warning: no file matches the workspace's include '*.csv'; '**/*.csv' matches in directories, too." in lines
+    assert "warning: a file is not published that the body changed, as the task is read_only: 'new.csv'." in lines
 
 
 def test_threads_that_a_body_leaves_at_work_are_waited_for(repository, perago):

@@ -40,6 +40,8 @@ def debugged(workspace: Path, params: Params) -> Result:
         os._exit(0)
     if params.kind == "break":
         breakpoint()
+    if params.kind == "trace":
+        import pdb; pdb.set_trace()
     print("printed")
     return Result(length=os.getpid())
 """
@@ -167,6 +169,30 @@ def test_a_breakpoint_stops_in_the_body(debugged):
     assert process.returncode == 0, err
     assert json.loads(out) == {"length": process.pid}
     assert re.search(r"^(\(Pdb\) )?42$", err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+@pytest.mark.parametrize("typed", ["q\n", ""], ids=["q", "end of input"])
+def test_a_debugger_that_is_left_cancels_the_run_in_one_line(debugged, options, typed):
+    arguments = ("run", "debugged", *REPO, "--debug", "--param", "kind=break", *options)
+    said = debugged.run(*arguments, stdin_text=typed)
+    assert said.code == 130, said.err
+    assert "error: task debugged was cancelled: the debugger was left before the body had ended\n" in said.err
+    assert "Traceback" not in said.err
+    assert "BdbQuit" not in said.err
+    if not options:
+        assert json.loads(debugged.run("runs", "--repo", "data.git", "--json").out)[0]["status"] == "CANCELED"
+
+
+@pytest.mark.parametrize("kind", ["break", "trace"])
+def test_a_breakpoint_without_debug_says_what_is_missing(debugged, kind):
+    said = debugged.run("run", "debugged", *REPO, "--param", f"kind={kind}")
+    assert said.code == 1
+    assert "--debug" in said.err.splitlines()[-3], said.err
+    assert f"{debugged.path}/debugged.py:" in said.err
+    assert ("(Pdb)" in said.err) is (kind == "trace")  # pdb.set_trace() asks nobody
+    other = debugged.run("run", "debugged", *REPO, "--param", "kind=break", env={"PYTHONBREAKPOINT": "0"})
+    assert other.code == 0, other.err
 
 
 def test_ctrl_c_in_a_debugged_body_cleans_up_and_exits_with_130(repository, tmp_path):

@@ -51,13 +51,63 @@ def test_a_file_where_something_that_is_not_selected_stays_is_refused(
     head = repository.import_directory(source(there), "main", "first", spec=WorkspaceSpec(prefix=prefix))
     spec = WorkspaceSpec(prefix=prefix, **patterns)
     with pytest.raises((ObjectNameError, WorkspaceContentError), match="logs") as refused:
-        repository.import_directory(source({**given, "in/more": b"2"}), "main", "second", spec=spec)
+        repository.import_directory(source({**given, "in/more": b"2"}), "main", "second", spec=spec, mirror=True)
     assert "workspace" not in str(refused.value)
     assert repository.branch_head("main") == head
 
 
+@pytest.mark.parametrize("prefix", ["/", "p"])
+def test_an_import_leaves_what_the_directory_does_not_have(repository, source, tmp_path, prefix):
+    spec = WorkspaceSpec(prefix=prefix)
+    repository.import_directory(source({"a": b"1", "in/b": b"1", "same": b"0"}), "main", "first", spec=spec)
+    given = source({"in/b": b"2", "in/c": b"2", "same": b"0"})
+    changes = repository.compare_directory(given, "main", spec=spec)
+    assert (changes.added, changes.modified, changes.deleted) == (("in/c",), ("in/b",), ("a",))
+    commit = repository.import_directory(given, "main", "second", spec=spec)
+    repository.export(commit, prefix, tmp_path / "out")
+    assert read_files(tmp_path / "out") == {"a": b"1", "in/b": b"2", "in/c": b"2", "same": b"0"}
+    assert repository.import_directory(given, "main", "third", spec=spec) is None
+    mirrored = repository.import_directory(given, "main", "fourth", spec=spec, mirror=True)
+    repository.export(mirrored, prefix, tmp_path / "mirrored")
+    assert read_files(tmp_path / "mirrored") == {"in/b": b"2", "in/c": b"2", "same": b"0"}
+
+
+def test_a_comparison_reads_only(repository, source):
+    given = source({"a": b"1", "large": bytes(1 << 20)})
+    changes = repository.compare_directory(given, "other")
+    assert (changes.added, changes.modified, changes.deleted) == (("a", "large"), (), ())
+    assert repository.branch_head("other") is None
+    head = repository.import_directory(given, "main", "first")
+    (given / "large").write_bytes(b"1" + bytes((1 << 20) - 1))
+    (given / "a").chmod(0o755)
+    assert repository.compare_directory(given, "main").modified == ("a", "large")
+    assert repository.branch_head("main") == head
+
+
+@pytest.mark.parametrize(
+    ("there", "given"), [({"d/a": b"1"}, {"d": b"2"}), ({"d": b"1"}, {"d/a": b"2"})], ids=["directory", "file"]
+)
+@pytest.mark.parametrize("patterns", [{}, {"include": ["**/*"]}], ids=["all", "include"])
+def test_a_file_where_a_directory_stays_or_below_a_file_is_refused_and_mirror_is_told(
+    repository, source, there, given, patterns
+):
+    head = repository.import_directory(source(there), "main", "first")
+    spec = WorkspaceSpec(**patterns)
+    made = source({**given, "in/more": b"2"})
+    for call in (
+        lambda: repository.import_directory(made, "main", "second", spec=spec),
+        lambda: repository.compare_directory(made, "main", spec=spec),
+    ):
+        with pytest.raises((ObjectNameError, WorkspaceContentError), match="--mirror"):
+            call()
+    assert repository.branch_head("main") == head
+    assert repository.import_directory(made, "main", "second", spec=spec, mirror=True) is not None
+
+
 def test_a_prefix_that_begins_like_a_drive_is_one_as_any_other(repository, source, tmp_path):
     repository.import_directory(source({"a": b"1"}), "main", "first", spec=WorkspaceSpec(prefix="C:/x"))
-    commit = repository.import_directory(source({"b": b"2"}), "main", "second", spec=WorkspaceSpec(prefix="C:/x"))
+    commit = repository.import_directory(
+        source({"b": b"2"}), "main", "second", spec=WorkspaceSpec(prefix="C:/x"), mirror=True
+    )
     repository.export(commit, "C:/x", tmp_path / "out")
     assert read_files(tmp_path / "out") == {"b": b"2"}

@@ -68,7 +68,7 @@ class Project:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes(content)
         store = GitStore.create(self.repository)
-        store.import_directory(source, branch, "files")
+        store.import_directory(source, branch, "files", mirror=True)
         return store.resolve(branch)
 
     @property

@@ -178,7 +178,7 @@ class Bench:
         source = self.root / f"source-{next(_numbers)}"
         source.mkdir()
         write_files(source, files)
-        self.store.import_directory(source, branch, message)
+        self.store.import_directory(source, branch, message, mirror=True)
         return self.head(branch)
 
     def person_commits(self, files: Mapping[str, bytes | None], branch: str = "main", message: str = "by hand") -> str:

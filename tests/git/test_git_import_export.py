@@ -83,7 +83,7 @@ def test_an_import_makes_the_branch_and_a_later_one_makes_it_equal(bench, source
     assert bench.download(first).executables == {"tool"}
     (source / "a").unlink()
     write_files(source, {"d/b": b"new", "c": b"c"})
-    second = bench.store.import_directory(source, "main", "second")
+    second = bench.store.import_directory(source, "main", "second", mirror=True)
     assert bench.content(second) == {"c": b"c", "d/b": b"new", "tool": b"#!"}
     assert bench.git("rev-parse", f"{second}^") == first
     assert bench.store.read_history(bench.input(first)).commits[0].stamp is None
@@ -110,7 +110,8 @@ def test_an_import_below_a_prefix_leaves_the_rest(bench, source):
     bench.import_files({"in/old": b"1", "out": b"2"})
     write_files(source, {"new": b"3"})
     spec = WorkspaceSpec(prefix="in")
-    assert bench.content(bench.store.import_directory(source, "main", "m", spec=spec)) == {"in/new": b"3", "out": b"2"}
+    imported = bench.store.import_directory(source, "main", "m", spec=spec, mirror=True)
+    assert bench.content(imported) == {"in/new": b"3", "out": b"2"}
     spec = WorkspaceSpec(prefix="x/y")
     imported = bench.store.import_directory(source, "main", "m", spec=spec)
     assert bench.content(imported) == {"in/new": b"3", "out": b"2", "x/y/new": b"3"}
@@ -120,7 +121,7 @@ def test_an_import_touches_only_what_is_selected(bench, source):
     bench.import_files({"a.csv": b"1", "notes.txt": b"2"})
     write_files(source, {"b.csv": b"3", ".git/config": b"not ours"})
     spec = WorkspaceSpec(include=["*.csv"])
-    assert bench.content(bench.store.import_directory(source, "main", "m", spec=spec)) == {
+    assert bench.content(bench.store.import_directory(source, "main", "m", spec=spec, mirror=True)) == {
         "b.csv": b"3",
         "notes.txt": b"2",
     }
@@ -129,7 +130,7 @@ def test_an_import_touches_only_what_is_selected(bench, source):
 def test_an_empty_directory_empties_a_branch_or_makes_an_empty_one(bench, source):
     assert bench.content(bench.store.import_directory(source, "main", "nothing")) == {}
     bench.import_files({"a": b"a"})
-    assert bench.content(bench.store.import_directory(source, "main", "nothing again")) == {}
+    assert bench.content(bench.store.import_directory(source, "main", "nothing again", mirror=True)) == {}
 
 
 def test_an_import_refuses_what_it_could_not_give_back(bench, source):

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -35,6 +36,7 @@ from servers.lakefs_api import LakeFSRepository  # noqa: E402
 OURS = (sys.executable, str(Path(__file__).with_name("program_race.py")))
 WRITERS = 5
 ANSWER_SECONDS = 90.0
+_DIRTY = "DirtyBranchError "
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Claim:
 
     head: str
     staged: str
-    outcome: str  # won, lost or failed
+    outcome: str  # won, lost, disturbed or failed
     detail: str = ""
 
 
@@ -54,6 +56,8 @@ class Outcome:
     Attributes:
         published: claims to have won.
         lost, failed: claims of the others; `failures` are messages of the failed.
+        disturbed: claims of those who met the person's own change, uploaded and not committed yet: nothing is merged
+            onto that.
         by_hand: commits by the person. between: rounds in which one of them beat all writers, or came in between.
         contested: rounds in which a writer won and another one lost.
         vetoed: merges that the server's hook refused: those who lost knew of it before they asked, or learned it so.
@@ -68,6 +72,7 @@ class Outcome:
     published: int = 0
     lost: int = 0
     failed: int = 0
+    disturbed: int = 0
     failures: list[str] = field(default_factory=list)
     by_hand: int = 0
     between: int = 0
@@ -91,18 +96,79 @@ class Outcome:
 
 
 def race(
-    server: LakeFS, rounds: int, *, program: Sequence[str] = OURS, seed: int = 1, writers: int = WRITERS
+    server: LakeFS,
+    rounds: int,
+    *,
+    program: Sequence[str] = OURS,
+    seed: int = 1,
+    writers: int = WRITERS,
+    **options: Any,
 ) -> Outcome:
-    """Race on a repository of its own on a server."""
+    """Race on a repository of its own on a server. Further arguments as the attributes of `Person`."""
     start = time.monotonic()
     with repository_on(server) as repository, tempfile.TemporaryDirectory(prefix="perago-race-") as directory:
         repository.commit_files("main", {"start": b"start"})
         with _running(server, repository, program, Path(directory), writers) as running:
-            claims, by_hand, seen = _run(server, repository, running, rounds, random.Random(seed))
+            person = Person(random.Random(seed), **options)
+            claims, by_hand, seen = _run(server, repository, running, rounds, person)
         outcome = _judge(repository, claims, by_hand, seen)
         outcome.vetoed = sum(run["status"] == "failed" for run in repository.runs("main"))
     outcome.seconds = time.monotonic() - start
     return outcome
+
+
+# ---- the person
+
+
+@dataclass
+class Person:
+    """Who commits on the branch while the writers publish.
+
+    Attributes:
+        chance: decides what they do in a round, and when.
+        ways: what they may do: nothing, a commit on the branch, a merge from a branch of their own; or leave a change
+            without committing it.
+        lead_seconds: from and to: how much sooner they begin than the writers; a commit takes some 30 ms, a merge some
+            5, on a machine that has nothing else to do.
+        linger_seconds: from an upload to its commit.
+        commits: what they have committed.
+        is_committing: whether their way in this round has a change uploaded that they are about to commit.
+    """
+
+    chance: random.Random
+    ways: Sequence[str] = ("nothing", "commit", "merge")
+    lead_seconds: tuple[float, float] = (-0.02, 0.06)
+    linger_seconds: float = 0.0
+    commits: list[str] = field(default_factory=list)
+    is_committing: bool = False
+
+    def prepare(self, repository: LakeFSRepository, turn: int, head: str) -> Callable[[], None]:
+        """What they do in a round."""
+        way, files = self.chance.choice(self.ways), {"by-hand": str(turn).encode()}
+        self.is_committing = way == "commit"
+        if way == "merge":
+            branch = repository.branch(f"by-hand-{turn}", head)
+            repository.commit_files(branch, files)
+
+        def act() -> None:
+            with contextlib.suppress(ApiError):  # the server refuses now and then, where branches are reset
+                if way in ("commit", "leave"):
+                    repository.put("main", "by-hand", files["by-hand"])
+                if way == "commit":
+                    self._commit(repository)
+                elif way == "merge":
+                    answer = repository.merge(branch, "main")
+                    self.commits.extend([answer.json()["reference"]] if answer.status == 200 else [])
+
+        return act
+
+    def _commit(self, repository: LakeFSRepository) -> None:
+        """A change that stays uncommitted would be in everybody's way."""
+        time.sleep(self.linger_seconds)
+        try:
+            self.commits.append(str(repository.commit("main")["id"]))
+        except ApiError:
+            repository.expect("PUT", "/branches/main", data={"type": "reset"})
 
 
 # ---- the race
@@ -169,27 +235,27 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _run(
-    server: LakeFS, repository: LakeFSRepository, writers: list[_Writer], rounds: int, chance: random.Random
+    server: LakeFS, repository: LakeFSRepository, writers: list[_Writer], rounds: int, person: Person
 ) -> tuple[list[list[Claim]], list[str], list[str]]:
     """All rounds; returns the claims of each, the person's commits, and all heads that were seen."""
     claims: list[list[Claim]] = []
-    by_hand: list[str] = []
+    by_hand = person.commits
     seen: list[str] = []
     with server.api() as api:
-        person = LakeFSRepository(api, repository.name)
+        theirs = LakeFSRepository(api, repository.name)
         for turn in range(rounds):
             head = repository.head("main")
             seen.append(head)
             staged = _ask(writers, [f"stage {head}"] * len(writers))
-            act = _prepare(person, chance.choice(_WAYS), turn, head, by_hand)
-            lead = chance.uniform(*_LEAD_SECONDS)
+            act = person.prepare(theirs, turn, head)
+            lead = person.chance.uniform(*person.lead_seconds)
             commits = threading.Thread(target=_later, args=(-lead, act))
             commits.start()
             time.sleep(max(lead, 0.0))
             published = _ask(writers, ["publish"] * len(writers))
             commits.join()
             answers = zip(staged, published, strict=True)
-            claims.append([_claim(head, before, after) for before, after in answers])
+            claims.append([_claim(head, before, after, person.is_committing) for before, after in answers])
     seen.append(repository.head("main"))
     return claims, by_hand, seen
 
@@ -201,38 +267,18 @@ def _ask(writers: list[_Writer], orders: Sequence[str]) -> list[list[str]]:
     return [writer.hear() for writer in writers]
 
 
-def _claim(head: str, staged: list[str], published: list[str]) -> Claim:
+def _claim(head: str, staged: list[str], published: list[str], may_be_dirty: bool) -> Claim:
     if staged[0] != "staged":
         return Claim(head, "", "failed", staged[-1])
-    return Claim(head, staged[1], published[0], published[1] if len(published) > 1 else "")
-
-
-def _prepare(person: LakeFSRepository, way: str, turn: int, head: str, by_hand: list[str]) -> Callable[[], None]:
-    """What a person may do meanwhile: nothing, a commit on the branch, or a merge from a branch of their own."""
-    files = {"by-hand": str(turn).encode()}
-    if way == "merge":
-        branch = person.branch(f"by-hand-{turn}", head)
-        person.commit_files(branch, files)
-
-    def act() -> None:
-        with contextlib.suppress(ApiError):  # the server refuses now and then, where branches are reset
-            if way == "commit":
-                by_hand.append(person.commit_files("main", files))
-            elif way == "merge":
-                answer = person.merge(branch, "main")
-                by_hand.extend([answer.json()["reference"]] if answer.status == 200 else [])
-
-    return act
+    outcome, detail = published[0], published[1] if len(published) > 1 else ""
+    if may_be_dirty and outcome == "failed" and detail.startswith(_DIRTY):
+        outcome = "disturbed"
+    return Claim(head, staged[1], outcome, detail)
 
 
 def _later(seconds: float, act: Callable[[], None]) -> None:
     time.sleep(max(seconds, 0.0))
     act()
-
-
-_WAYS = ("nothing", "commit", "merge")
-_LEAD_SECONDS = (-0.02, 0.06)
-"""How much sooner the person begins than the writers: a commit takes some 30 ms, a merge some 5."""
 
 
 # ---- the judgement
@@ -251,6 +297,7 @@ def _judge(repository: LakeFSRepository, rounds: list[list[Claim]], by_hand: lis
         others = [claim for claim in claims if claim.outcome != "won"]
         outcome.published += len(won)
         outcome.lost += sum(claim.outcome == "lost" for claim in others)
+        outcome.disturbed += sum(claim.outcome == "disturbed" for claim in others)
         outcome.failed += sum(claim.outcome == "failed" for claim in others)
         outcome.failures += [claim.detail for claim in others if claim.outcome == "failed"]
         outcome.contested += bool(won) and any(claim.outcome == "lost" for claim in others)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from race import race
+from race import WRITERS, race
 
 import figures
 from benchmarks.environments import PackageEnvironment
@@ -29,6 +29,20 @@ def test_many_rounds_of_five_writers_and_a_person(lakefs_server, counted):
     assert outcome.vetoed >= 0.25 * ROUNDS, "the server's hook was hardly ever asked by a loser"
     assert outcome.by_hand >= 0.3 * ROUNDS, "the person came too seldom"
     assert outcome.between >= 0.05 * ROUNDS, "the person hardly ever came first"
+
+
+def test_writers_that_a_persons_own_uncommitted_change_keeps_out_have_not_failed(lakefs_server):
+    """Nothing is merged onto it, and on a busy machine a person takes seconds from the upload to the commit."""
+    outcome = race(lakefs_server, 1, ways=("commit",), lead_seconds=(0.5, 0.5), linger_seconds=4.0)
+    assert outcome.faults == {}, outcome
+    assert outcome.failures == [], outcome
+    assert outcome.disturbed >= 1, outcome
+
+
+def test_an_uncommitted_change_that_nobody_is_about_to_commit_is_a_failure(lakefs_server):
+    outcome = race(lakefs_server, 1, ways=("leave",), lead_seconds=(0.5, 0.5))
+    assert outcome.disturbed == 0, outcome
+    assert len(outcome.failures) == WRITERS, outcome
 
 
 @pytest.mark.slow

@@ -122,7 +122,8 @@ def test_a_repository_that_is_not_there_is_named(bench, source, tmp_path, call):
 
 def test_an_import_is_one_commit_without_a_stamp(bench, repository, source):
     base = bench.commit({"a": b"1", "b": b"1", "d/c": b"1"})
-    ref = repository.import_directory(source({"a": b"1", "b": b"2", "e/f": b"3"}), "main", "from disk")
+    given = source({"a": b"1", "b": b"2", "e/f": b"3"})
+    ref = repository.import_directory(given, "main", "from disk", mirror=True)
     assert bench.line() == [ref, base]
     assert bench.files(ref) == {"a": b"1", "b": b"2", "e/f": b"3"}
     (commit,) = bench.history(base).commits
@@ -150,9 +151,10 @@ def test_the_executable_bit_is_imported(bench, repository, source):
 
 def test_an_import_leaves_what_stands_for_a_directory(bench, repository, source):
     bench.commit({"data/": b"", "data/a": b"1", "gone/": b"", "gone/a": b"1"})
-    ref = repository.import_directory(source({"data/a": b"1", "data/b": b"2"}), "main", "from disk")
+    given = source({"data/a": b"1", "data/b": b"2"})
+    ref = repository.import_directory(given, "main", "from disk", mirror=True)
     assert bench.files(ref) == {"data/": b"", "data/a": b"1", "data/b": b"2", "gone/": b""}
-    assert repository.import_directory(source({"data/a": b"1", "data/b": b"2"}), "main", "again") is None
+    assert repository.import_directory(given, "main", "again", mirror=True) is None
 
 
 def test_what_stands_for_a_directory_is_not_exported(bench, repository, tmp_path):
@@ -172,7 +174,7 @@ def test_an_object_at_the_prefix_itself_is_named_whole(bench):
 def test_what_is_not_selected_is_left_alone(bench, repository, source):
     bench.commit({"p/a.csv": b"1", "p/b.txt": b"1", "q": b"1"})
     spec = WorkspaceSpec(prefix="p", include=["*.csv"])
-    ref = repository.import_directory(source({"c.csv": b"2", "d.txt": b"2"}), "main", "some", spec=spec)
+    ref = repository.import_directory(source({"c.csv": b"2", "d.txt": b"2"}), "main", "some", spec=spec, mirror=True)
     assert bench.files(ref) == {"p/c.csv": b"2", "p/b.txt": b"1", "q": b"1"}
 
 
@@ -190,7 +192,7 @@ def test_an_import_is_made_again_on_a_head_that_moved(make_bench, lakefs_server,
     late = bench.proxy.add(Rule(Delay(1), method="POST", path="/merge/main"))
     with ThreadPoolExecutor(1) as threads:
         job = bench.store.repository(bench.hooks.name)
-        importing = threads.submit(job.import_directory, source({"b": b"2"}), "main", "from disk")
+        importing = threads.submit(job.import_directory, source({"b": b"2"}), "main", "from disk", mirror=True)
         eventually(lambda: late.fired, "the merge is on its way")
         person = bench.commit({"theirs": b"3"})
         ref = importing.result(SECONDS)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.json_text import parse_json
+from perago.json_text import parse_json, printable_json
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -59,3 +59,16 @@ def test_what_is_no_number_is_read_as_that():
 def test_what_nests_too_deeply_is_an_error_of_its_own():
     with pytest.raises(RecursionError):
         parse_json("[" * 100_000 + "]" * 100_000)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@given(VALUES)
+def test_a_printable_text_has_the_same_value_and_no_control_character(indent, value):
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    printable = printable_json(text)
+    assert repr(json.loads(printable)) == repr(json.loads(text))
+    assert [char for char in printable if not char.isprintable() and char != "\n"] == []
+
+
+def test_letters_of_any_script_stay_as_they_are():
+    assert printable_json('"größe 大きさ"') == '"größe 大きさ"'

@@ -213,6 +213,29 @@ def test_lines_and_progress_of_a_body_reach_the_tasks_log_without_secrets(superv
         assert "hunter2" not in text
 
 
+def test_what_a_task_is_given_or_does_without_effect_is_a_warning_in_both_logs(supervise, mode, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/in.txt").write_text("in")
+    store = GitStore.create(tmp_path / "data.git")
+    head = store.import_directory(tmp_path / "files", "main", "begin")
+    workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": head}
+    told = [
+        "the task does not know the params 'txet', and ignores them; it has path, seconds, text.",
+        "no file matches the workspace's include '*.csv'; '**/*.csv' matches in directories, too.",
+        "a file is not published that the body changed, as the task is read_only: 'notes.txt'.",
+    ]
+    with supervise(mode=mode, store=GitSettings(path=str(tmp_path / "data.git"))) as worker:
+        name = worker.schedule("space.look", input_data={"workspace": workspace, "params": {"txet": "hello"}})
+        worker.completed(name)
+        task_id = worker.tries(name)[-1].task_id
+        expected = "\n".join(f"WARNING {text}" for text in told)
+        wait_for(lambda: "\n".join(worker.engine.logs.get(task_id, [])) == expected, "the log")
+        warned = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert [record.getMessage() for record in warned] == told
+        assert {record.perago_fields["task_id"] for record in warned} == {task_id}
+
+
 def test_what_a_body_changes_of_its_process_the_next_one_does_not_find(supervise):
     with supervise() as worker:
         first = worker.completed(worker.schedule("light.change_its_process"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.cautions import of_unknown_params
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, status_for_exception
 from perago.attempt.parse import FREE_FIELDS, WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
 from perago.attempt.phases import Phases
@@ -66,10 +67,11 @@ def run_workspace_free_task_attempt(
     )
     phases = Phases(observer, clock or SystemClock(), execution_id=execution_id, task_id=identity.task_id)
     try:
-        with phases(Phase.PARSE):
+        with phases(Phase.PARSE) as span:
             expect_fields(task, input_data, FREE_FIELDS, only=False)
             call = _call(task, input_data, metrics, context)
             redaction.learn_of(execution_id, secrets_of(call.params))
+            span.caution(of_unknown_params(task, call.raw_params))
         with phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
             return completed({"result": dict(invoke_body(replace(call, context=context)))})

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from perago.attempt.breakpoints import is_quit, quit_reason
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
 from perago.json_text import JsonObject, encodable
@@ -125,6 +126,8 @@ def reason_for_exception(exc: BaseException) -> str:
 
     A group, as an `asyncio.TaskGroup` raises it, says nothing of what went wrong: the errors in it follow.
     """
+    if is_quit(exc):
+        return quit_reason()
     text = _own_reason(exc) if isinstance(exc, TaskExecutionError) else text_of(exc)
     if not text.strip():
         text = type(exc).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,11 @@ class Span:
     def progress(self, **attributes: Any) -> None:
         """Tell how far the phase is."""
         self._phases.emit(self._phase, "progress", self._started, attributes)
+
+    def caution(self, attributes: Mapping[str, Any]) -> None:
+        """Tell of what `attempt.cautions` has found, if it has found anything."""
+        if attributes:
+            self.progress(**attributes)
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
         """What a body's `TaskContext.progress` calls; secrets in its message are masked for every observer."""

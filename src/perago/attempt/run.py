@@ -19,6 +19,7 @@ from typing import Any
 
 from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.cautions import Caution, Unmatched, of_read_only_writes, of_unknown_params, such_as
 from perago.attempt.diff import diff
 from perago.attempt.fence import Applicant
 from perago.attempt.output import (
@@ -43,7 +44,6 @@ from perago.models import (
     TaskExecution,
     WorkspaceInput,
 )
-from perago.names import show_name
 from perago.ports import (
     CleanupStaging,
     Clock,
@@ -70,10 +70,7 @@ from perago.workspace.digest import digest_file
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, take_manifest
 from perago.workspace.patterns import Selection
-from perago.workspace.scan import scan
-
-_SHOWN = 3
-"""Files that are left out which a warning names."""
+from perago.workspace.scan import scan, scan_files
 
 
 def run_workspace_task_attempt(
@@ -247,11 +244,12 @@ class AttemptRun:
         return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=self.identity.task_id)
 
     def _parse(self, input_data: Mapping[str, Any]) -> tuple[WorkspaceInput, BodyCall]:
-        with self.phases(Phase.PARSE):
+        with self.phases(Phase.PARSE) as span:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
             workspace_input = parse_workspace_input(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
             redaction.learn_of(self.execution_id, secrets_of(params))
+            span.caution(of_unknown_params(self.task, raw_params))
         context = TaskContext(
             identity=self.identity,
             execution_id=self.execution_id,
@@ -303,23 +301,42 @@ class AttemptRun:
             if manifest is not None:
                 manifest.save(directory.manifest_path)
                 span.note(files=len(manifest.entries), bytes=manifest.total_bytes)
+        everything = Selection(exclude=self.spec.exclude)
+        before = {} if manifest is not None else scan_files(directory.workspace, everything)
+        unmatched = Unmatched.by(self.spec, before if manifest is None else manifest.entries)
+        try:
+            result = self._body(call, directory.workspace)
+        except BaseException:
+            self._warn(Phase.MATERIALIZE, unmatched.caution)  # it may be why
+            raise
+        if manifest is None:
+            self._warn(Phase.MATERIALIZE, unmatched.caution)
+            self._warn(Phase.POST_GUARDS, of_read_only_writes(before, scan_files(directory.workspace, everything)))
+            return Work(result, Changes())
+        changes = self._diff(directory.workspace, manifest, selection)
+        self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
+        return Work(result, changes)
+
+    def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
         with self.phases(Phase.PRE_GUARDS):
-            check_guardrails(directory.workspace, self.spec.pre, "pre")
+            check_guardrails(workspace, self.spec.pre, "pre")
         with self.phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
-            result = self.invoke_body(replace(call, workspace=directory.workspace, context=context))
+            result = self.invoke_body(replace(call, workspace=workspace, context=context))
         with self.phases(Phase.POST_GUARDS):
-            check_guardrails(directory.workspace, self.spec.post, "post")
-        if manifest is None:
-            return Work(result, Changes())
-        return Work(result, self._diff(directory.workspace, manifest, selection))
+            check_guardrails(workspace, self.spec.post, "post")
+        return result
+
+    def _warn(self, phase: Phase, caution: Caution) -> None:
+        if caution:
+            self.phases.emit(phase, "progress", self.clock.monotonic(), dict(caution))
 
     def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> Changes:
         with self.phases(Phase.DIFF) as span:
             now = scan(workspace_dir, selection)
             if now.left_out:
-                such_as = [show_name(path) for path in now.left_out[:_SHOWN]]
-                span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=such_as)
+                shown = such_as(now.left_out)
+                span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=shown)
             changes = diff(manifest, now, partial(_digest_in, workspace_dir))
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes

@@ -60,6 +60,10 @@ class Address(Protocol):
         """
         ...
 
+    def is_to_be_made(self, branch: str, *, storage_namespace: str | None) -> bool:
+        """Whether `create` would make the repository. Arguments, and errors, as there; nothing is made."""
+        ...
+
     def check_source(self, directory: Path) -> None:
         """Refuse a directory that cannot be imported into this repository.
 
@@ -79,6 +83,6 @@ class Address(Protocol):
         """
         ...
 
-    def branch_from_commit(self, branch: str) -> str:
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
         """The command that makes a branch from a commit."""
         ...

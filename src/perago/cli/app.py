@@ -39,12 +39,15 @@ class _LazyGroup(click.Group):
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
         module, _ = _COMMANDS[cmd_name]
         command: click.Command = importlib.import_module(module).command
         command.name = cmd_name  # the function is called `command` in every module
+        from perago.cli.settings_warnings import note_warning, settings_warnings_to
+
+        ctx.with_resource(settings_warnings_to(note_warning))
         return command
 
     def resolve_command(

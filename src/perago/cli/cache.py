@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from perago.cli.output import count_text, json_option, print_json, size_text
+from perago.cli.output import count_text, json_option, print_json, size_text, tell
 
 
 @click.command()
@@ -36,6 +36,6 @@ def command(clear: bool, as_json: bool) -> None:
         )
         return
     if removed is not None:
-        click.echo(f"Removed {count_text(removed.entries, 'object')}, {size_text(removed.bytes)}")
+        tell(f"Removed {count_text(removed.entries, 'object')}, {size_text(removed.bytes)}")
     bound = f"of at most {size_text(cache.max_bytes)}" if cache.max_bytes else "and it is off (PERAGO_CACHE_MAX_SIZE=0)"
-    click.echo(f"{cache.directory}: {count_text(usage.entries, 'object')}, {size_text(usage.bytes)} {bound}")
+    tell(f"{cache.directory}: {count_text(usage.entries, 'object')}, {size_text(usage.bytes)} {bound}")

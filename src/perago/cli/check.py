@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import DONE, USAGE, nothing_begun
-from perago.cli.loading import load_named_tasks, module_argument
-from perago.cli.output import json_option, note, print_json, size_text
-from perago.redaction import mask_json, mask_urls
+from perago.cli.loading import expect_names_of_their_own, load_named_tasks
+from perago.cli.output import json_option, note, print_json, size_text, tell
+from perago.redaction import MASK, mask_json, mask_urls
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,22 +30,28 @@ if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
 
 _LABEL_WIDTH = 13
+
+MAX_DEFAULT_LENGTH = 60
+"""Characters of a default that are shown."""
+
 _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 @click.command()
-@module_argument
+@click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option("--server", is_flag=True, help="Compare with what the Conductor server has; exit code 2 if it differs.")
 @json_option
-def command(module: str, server: bool, as_json: bool) -> int:
-    """Check the tasks of a module, and the settings, without running anything.
+def command(modules: tuple[str, ...], server: bool, as_json: bool) -> int:
+    """Check the tasks of modules, and the settings, without running anything.
 
-    Shows each task's name, signature, workspace, guards and controls, and warns where they do not go together.
+    Shows each task's name, signature, params and their defaults, workspace, guards and controls, and warns where they
+    do not go together.
     """
     from perago.settings import load_runtime_config
 
-    tasks = load_named_tasks(module)
-    config = load_runtime_config(module, probe_roots=False)
+    tasks = list({id(task): task for module in modules for task in load_named_tasks(module)}.values())
+    expect_names_of_their_own(tasks)
+    config = load_runtime_config(modules[0], probe_roots=False)
     _expect_writable(config)
     compared = _compare(config, tasks) if server else []
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
@@ -58,13 +64,13 @@ def command(module: str, server: bool, as_json: bool) -> int:
         print_json({**said, "server": [entry.said for entry in compared]} if server else said)
         return code
     for task in tasks:
-        click.echo(f"Task {task.target}")
+        tell(f"Task {task.target}")
         _print_rows(describe_task(task))
-    click.echo("Settings")
+    tell("Settings")
     _print_rows(describe_settings(config))
     for text in [text for texts in warned for text in texts]:
         note(f"warning: {text}")
-    _tell_compared(compared, module)
+    _tell_compared(compared, modules)
     return code
 
 
@@ -116,16 +122,19 @@ def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compare
         return compare_taskdefs(engine, tasks)
 
 
-def _tell_compared(compared: list[Compared], module: str) -> None:
+def _tell_compared(compared: list[Compared], modules: Sequence[str]) -> None:
+    from perago.cli.conductor import register_command
+
     if not compared:
         return
     words = {"registered": "registered as declared", "missing": "not registered", "differs": "registered otherwise"}
-    click.echo("Server")
+    tell("Server")
     _print_rows({entry.task.name: words[entry.state] for entry in compared})
     for line in [line for entry in compared if entry.state == "differs" for line in entry.diff]:
-        click.echo(line)
+        tell(line)
     if any(entry.state != "registered" for entry in compared):
-        note(f"error: the server does not have the tasks as they are declared; `perago register {module}` mends that")
+        registering = register_command(modules)
+        note(f"error: the server does not have the tasks as they are declared; `{registering}` mends that")
 
 
 def describe_task(task: TaskDefinition) -> dict[str, Any]:
@@ -158,7 +167,7 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
 def _print_rows(rows: dict[str, Any]) -> None:
     for label, value in rows.items():
         for number, line in enumerate(value if isinstance(value, list) else [value]):
-            click.echo(f"  {label if number == 0 else '':<{_LABEL_WIDTH}}{line}".rstrip())
+            tell(f"  {label if number == 0 else '':<{_LABEL_WIDTH}}{line}".rstrip())
 
 
 def _signature(task: TaskDefinition) -> str:
@@ -173,18 +182,36 @@ def _signature(task: TaskDefinition) -> str:
 
 
 def _fields(model: type[BaseModel]) -> list[str]:
-    """Names and types, with the bounds of numbers and those defaults that can be no secret."""
+    """Names and types, with the bounds of numbers and the defaults; secrets among those are masked."""
     fields = model.__pydantic_fields__.items()
     return [f"{name}: {_type_name(field.annotation)}{_about(name, field)}" for name, field in fields] or ["(no fields)"]
 
 
 def _about(name: str, field: FieldInfo) -> str:
-    default = field.default
-    is_plain = isinstance(default, bool | int | float | None) and mask_json({name: default}) == {name: default}
-    told = [] if field.is_required() else [f"default {json.dumps(default)}" if is_plain else "optional"]
+    told = [] if field.is_required() else [_default(name, field)]
     bounds = [(sign, getattr(item, kind, None)) for item in field.metadata for kind, sign in _BOUNDS]
     told += [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
     return f" ({', '.join(told)})" if told else ""
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    """What a field is when it is not given: as JSON, or by what makes it, which is not called."""
+    from pydantic import SecretBytes, SecretStr
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    from perago.json_text import printable_json
+
+    if field.default_factory is not None:
+        return f"default {getattr(field.default_factory, '__name__', '...')}()"
+    try:
+        value = to_jsonable_python(field.default)
+    except (PydanticSerializationError, ValueError):  # what it is may have no form in JSON
+        return "optional"
+    shown = mask_json({name: value})[name]
+    if shown == MASK or isinstance(field.default, SecretStr | SecretBytes):
+        return "optional"
+    text = printable_json(json.dumps(shown, ensure_ascii=False))
+    return "default " + (text if len(text) <= MAX_DEFAULT_LENGTH else text[: MAX_DEFAULT_LENGTH - 1] + "…")
 
 
 def _type_name(annotation: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,11 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
     return compared
 
 
+def register_command(modules: Sequence[str]) -> str:
+    """The command that registers the tasks of modules."""
+    return shlex.join(["perago", "register", *modules])
+
+
 def expect_registered(engine: ConductorEngine, tasks: Sequence[TaskDefinition], modules: Sequence[str]) -> None:
     """Refuse to go on where a task is not registered as it is declared.
 
@@ -104,6 +110,5 @@ def expect_registered(engine: ConductorEngine, tasks: Sequence[TaskDefinition], 
     told = "; ".join(f"task {entry.task.name!r} {words[entry.state]}" for entry in faults)
     diff = "\n".join(line for entry in faults if entry.state == "differs" for line in entry.diff)
     raise RuntimeConfigError(
-        f"{told} at {engine.api_url}. `perago register {' '.join(modules)}` registers it"
-        + (f":\n{diff}" if diff else "")
+        f"{told} at {engine.api_url}. `{register_command(modules)}` registers it" + (f":\n{diff}" if diff else "")
     )

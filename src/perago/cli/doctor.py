@@ -13,7 +13,7 @@ import click
 
 from perago.cli.arguments import workspace_root_to_look_at
 from perago.cli.failure import nothing_begun
-from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, wrap
+from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, tell, wrap
 from perago.cli.repository import parse_address
 from perago.cli.state import local_engine
 
@@ -218,7 +218,7 @@ def _seconds(text: str) -> float:
 def _tell(results: list[_Result], *, fix: bool) -> None:
     for result in results:
         for line in result.lines():
-            click.echo(wrap(line, sys.stdout, indent="    "))
+            tell(wrap(line, sys.stdout, indent="    "))
     note(_summary(results, fix=fix))
 
 

@@ -10,7 +10,7 @@ import click
 
 from perago.cli.failure import nothing_begun
 from perago.cli.importing import workspace_spec
-from perago.cli.output import count_text, json_option, print_json
+from perago.cli.output import count_text, json_option, print_json, tell
 from perago.cli.repository import DEFAULT_BRANCH, head_of, parse_address, repo_option
 
 
@@ -43,7 +43,7 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
     if as_json:
         print_json({"commit": commit, "files": files, "directory": str(directory)})
     else:
-        click.echo(f"Exported {count_text(files, 'file')} of commit {commit} to {directory}")
+        tell(f"Exported {count_text(files, 'file')} of commit {commit} to {directory}")
 
 
 def _expect_writable(directory: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from perago.cli.loading import load_named_task, module_argument
-from perago.cli.output import json_option, plain_warnings, print_json
+from perago.cli.output import json_option, plain_warnings, print_json, tell
 
 
 @click.command()
@@ -34,4 +34,4 @@ def command(module: str, output: Path, as_json: bool) -> None:
     if as_json:
         print_json({"task": task.name, "output": str(path)})
     else:
-        click.echo(f"Wrote the TaskDef of task {task.name} to {path}")
+        tell(f"Wrote the TaskDef of task {task.name} to {path}")

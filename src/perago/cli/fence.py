@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 
 from perago.cli.failure import nothing_begun
-from perago.cli.output import json_option, note, print_json
+from perago.cli.output import json_option, note, print_json, tell
 from perago.cli.repository import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
@@ -49,15 +50,16 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
             }
         )
     else:
+        installing = shlex.join(["perago", "fence", "install", "--repo", address.argument, "--branch", branch])
         files = {
             "present": "holds the fence",
-            "missing": f"does not hold the fence; the next publication brings it along, or `perago fence install "
-            f"--repo {address.argument} --branch {branch}` puts it there",
+            "missing": f"does not hold the fence; the next publication brings it along, or `{installing}` puts it "
+            f"there",
             "different": "holds another file in the fence's place, which the next publication replaces",
         }
-        click.echo(f"Branch {branch} of {address.argument} {files[report.file]}.")
+        tell(f"Branch {branch} of {address.argument} {files[report.file]}.")
         if report.is_heeded:
-            click.echo("The server heeds it: it refused a forbidden merge on a scratch branch.")
+            tell("The server heeds it: it refused a forbidden merge on a scratch branch.")
         else:
             note(f"The server does not heed it: {report.why}")
     return 0 if is_exact else FOUND
@@ -72,9 +74,9 @@ def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"installed": commit is not None, "head": head})
     elif commit is None:
-        click.echo(f"Branch {branch} of {address.argument} holds the fence already.")
+        tell(f"Branch {branch} of {address.argument} holds the fence already.")
     else:
-        click.echo(f"Put the fence on branch {branch} of {address.argument}: commit {commit}")
+        tell(f"Put the fence on branch {branch} of {address.argument}: commit {commit}")
     return 0
 
 

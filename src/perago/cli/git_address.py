@@ -45,9 +45,15 @@ class GitAddress:
     def create(self, branch: str, observer: Observer, *, storage_namespace: str | None) -> Iterator[Repository]:
         from perago.stores.git import GitStore
 
-        if storage_namespace is not None:
-            raise click.UsageError("--storage-namespace is for repositories on a lakeFS server; leave it out")
+        _refuse_namespace(storage_namespace)
         yield GitStore.create(self.path, branch=branch, observer=observer)
+
+    def is_to_be_made(self, branch: str, *, storage_namespace: str | None) -> bool:
+        from perago.stores.git.import_export import check_branch_name, is_free
+
+        _refuse_namespace(storage_namespace)
+        check_branch_name(branch)
+        return is_free(self.path)
 
     def check_source(self, directory: Path) -> None:
         if self.path.resolve().is_relative_to(directory.resolve()):
@@ -62,5 +68,10 @@ class GitAddress:
         for name in names:
             check_git_name(name, FOR_IMPORT, prefix=prefix)
 
-    def branch_from_commit(self, branch: str) -> str:
-        return shlex.join(["git", "-C", str(self.path), "branch", branch, "COMMIT"])
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
+        return shlex.join(["git", "-C", str(self.path), "branch", branch, commit])
+
+
+def _refuse_namespace(storage_namespace: str | None) -> None:
+    if storage_namespace is not None:
+        raise click.UsageError("--storage-namespace is for repositories on a lakeFS server; leave it out")

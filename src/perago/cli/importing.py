@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from perago.cli.failure import nothing_begun
-from perago.cli.output import count_text, json_option, note, print_json, result_on_stdout, size_text
+from perago.cli.output import (
+    MAX_LISTED,
+    count_text,
+    json_option,
+    note,
+    print_json,
+    printable,
+    result_on_stdout,
+    size_text,
+    tell,
+)
 from perago.cli.repository import branch_option, parse_address, repo_option
 from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:
+    from perago.models import Changes
     from perago.repositories import Repository
     from perago.spec import WorkspaceSpec
 
@@ -35,6 +48,8 @@ if TYPE_CHECKING:
     multiple=True,
     help="What to leave out, by path or pattern relative to DIRECTORY; on the branch it stays as it is. Repeatable.",
 )
+@click.option("--mirror", is_flag=True, help="Delete files that DIRECTORY does not have, below the prefix.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
 def command(
@@ -44,16 +59,19 @@ def command(
     prefix: str,
     exclude: tuple[str, ...],
     storage_namespace: str | None,
+    mirror: bool,
+    dry_run: bool,
     message: str | None,
     as_json: bool,
 ) -> None:
     """Put the files of DIRECTORY onto a branch, in one commit.
 
-    The repository and the branch are made if they are not there. Below the prefix, the branch then holds what DIRECTORY
-    holds, and nothing else: files that DIRECTORY does not have are deleted. What lies elsewhere stays. A lakeFS server
-    makes a repository only where it is told where to keep its objects.
+    The repository and the branch are made if they are not there. Other files of the branch stay, such as those that
+    tasks have published. With --mirror, those below the prefix that DIRECTORY does not have are deleted. A lakeFS
+    server makes a repository only where it is told where to keep its objects.
     """
     from perago.cli.progress import open_display
+    from perago.models import Changes
     from perago.names import FOR_IMPORT
     from perago.workspace.scan import scan
 
@@ -66,16 +84,26 @@ def command(
         files = scan(source, watched, FOR_IMPORT).files
     if not files:
         unless = " that is not excluded" if exclude else ""
-        raise click.UsageError(f"{directory} holds no file{unless}; the branch would be emptied below the prefix")
+        so = "the branch would be emptied below the prefix" if mirror else "there is nothing to import"
+        raise click.UsageError(f"{directory} holds no file{unless}; {so}")
     _warn_of_unmatched(watched)
     address.check_names((spec.root + path for path in files), prefix=spec.root)
+    if dry_run:
+        with nothing_begun(), open_display() as display:
+            if address.is_to_be_made(branch, storage_namespace=storage_namespace):
+                found = Changes(added=tuple(sorted(files)))
+            else:
+                with address.open(display) as repository:
+                    found = repository.compare_directory(source, branch, spec=spec, mirror=mirror)
+        _tell_dry_run(_DryRun.of(found, spec, mirror=mirror), branch, directory, as_json=as_json)
+        return
     message = message or f"Import {source.name}"
     with ExitStack() as stack:
         display = stack.enter_context(open_display())
         with nothing_begun():
             made = address.create(branch, display, storage_namespace=storage_namespace)
             repository = stack.enter_context(made)
-        commit = repository.import_directory(source, branch, message, spec=spec)
+        commit = repository.import_directory(source, branch, message, spec=spec, mirror=mirror)
         head = commit or repository.branch_head(branch)
         changes = {} if commit is None else _changes(repository, commit)
     said = {
@@ -90,7 +118,7 @@ def command(
         if as_json:
             print_json(said)
         else:
-            click.echo(_line(said))
+            tell(_line(said))
 
 
 class _Watched(Selection):
@@ -127,6 +155,45 @@ def _warn_of_unmatched(watched: _Watched) -> None:
         besides = " besides those below excluded directories" if pattern in watched.hidden else ""
         deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
         note(f"warning: no file{besides} matches --exclude '{pattern}'{deeper}")
+
+
+@dataclass(frozen=True)
+class _DryRun:
+    """What an import would do.
+
+    Attributes:
+        changes: (kind, name in the repository) of each file.
+        kept: how many files stay that the directory does not have.
+    """
+
+    changes: tuple[tuple[str, str], ...]
+    kept: int
+
+    @classmethod
+    def of(cls, found: Changes, spec: WorkspaceSpec, *, mirror: bool) -> Self:
+        kinds = {"added": found.added, "modified": found.modified, "deleted": found.deleted if mirror else ()}
+        changes = tuple((kind, spec.root + path) for kind, paths in kinds.items() for path in paths)
+        return cls(changes, 0 if mirror else len(found.deleted))
+
+    @property
+    def summary(self) -> str:
+        from perago.cli.progress import describe_counts
+
+        return f"Dry run: {describe_counts(Counter(kind for kind, _ in self.changes))}; nothing was imported."
+
+
+def _tell_dry_run(dry: _DryRun, branch: str, directory: Path, *, as_json: bool) -> None:
+    if as_json:
+        changes = [{"change": kind, "path": path} for kind, path in dry.changes]
+        print_json({"dry_run": True, "branch": branch, "changes": changes, "kept": dry.kept})
+    else:
+        for kind, path in dry.changes[:MAX_LISTED]:
+            tell(f"  {kind:<9} {printable(path)}")
+        if len(dry.changes) > MAX_LISTED:
+            note(f"and {len(dry.changes) - MAX_LISTED} more; --json lists them all")
+    stays = f" {count_text(dry.kept, 'file')} that {directory} does not have "
+    stays += "stays; --mirror deletes it." if dry.kept == 1 else "stay; --mirror deletes them."
+    note(dry.summary + (stays if dry.kept else ""))
 
 
 def _line(said: Mapping[str, Any]) -> str:

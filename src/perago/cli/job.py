@@ -14,7 +14,7 @@ from perago.attempt.stamp import describe_params
 from perago.cli.address import Address
 from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import load_task
-from perago.cli.params import read_params, warn_of_unknown
+from perago.cli.params import read_params
 from perago.cli.repository import head_of, parse_address
 from perago.cli.state import local_engine
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
@@ -114,7 +114,6 @@ def prepare(arguments: RunArguments) -> Job:
     task = load_task(arguments.module)
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
-    warn_of_unknown(params, task)
     config = run_config(arguments, arguments.module)
     repository = _repository(arguments)
     input_data: dict[str, Any] = {"params": params}
@@ -153,7 +152,6 @@ def prepare_resume(arguments: RunArguments) -> Job:
     if arguments.has_params:
         params = read_params(arguments.params, arguments.pairs, task.params_model)
         validate_params(task, params)
-        warn_of_unknown(params, task)
     return Job(
         task=task,
         target=summary.target,

@@ -73,16 +73,26 @@ class LakeFSAddress:
     @contextmanager
     def create(self, branch: str, observer: Observer, *, storage_namespace: str | None) -> Iterator[Repository]:
         with self.connect(observer) as repository:
-            try:
-                repository.check()
-            except RepositoryNotFoundError as exc:
-                if storage_namespace is None:
-                    raise RepositoryNotFoundError(
-                        f"the lakeFS server has no repository {self.name!r}, and makes one only where it is told where "
-                        f"to keep its objects: give --storage-namespace, such as s3://BUCKET/{self.name}"
-                    ) from exc
-                repository.create(storage_namespace, branch)
+            if self._is_missing(repository, storage_namespace):
+                repository.create(storage_namespace or "", branch)
             yield repository
+
+    def is_to_be_made(self, branch: str, *, storage_namespace: str | None) -> bool:  # noqa: ARG002 - any will do
+        with self.connect() as repository:
+            return self._is_missing(repository, storage_namespace)
+
+    def _is_missing(self, repository: LakeFSRepository, storage_namespace: str | None) -> bool:
+        """Whether there is no such repository, and it can be made."""
+        try:
+            repository.check()
+        except RepositoryNotFoundError as exc:
+            if storage_namespace is None:
+                raise RepositoryNotFoundError(
+                    f"the lakeFS server has no repository {self.name!r}, and makes one only where it is told where to "
+                    f"keep its objects: give --storage-namespace, such as s3://BUCKET/{self.name}"
+                ) from exc
+            return True
+        return False
 
     def check_source(self, directory: Path) -> None:
         """Any directory will do: the server is elsewhere."""
@@ -93,9 +103,9 @@ class LakeFSAddress:
         for name in names:
             check_object_name(name, FOR_IMPORT, prefix=prefix)
 
-    def branch_from_commit(self, branch: str) -> str:
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
         made = f"{self.argument}/{branch}"
-        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/COMMIT"])
+        return shlex.join(["lakectl", "branch", "create", made, "--source", f"{self.argument}/{commit}"])
 
     @contextmanager
     def connect(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import nothing_begun
-from perago.cli.output import json_option, note, print_json, printable, shorten, terminal_columns
+from perago.cli.output import json_option, note, print_json, printable, shorten, tell, terminal_columns
 from perago.cli.progress import describe_counts
 from perago.cli.repository import branch_option, head_of, parse_address, repo_option
 
@@ -50,7 +50,7 @@ def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
     columns = terminal_columns(sys.stdout)
     for entry in entries:
         for line in describe_entry(entry):
-            click.echo(shorten(line, columns))
+            tell(shorten(line, columns))
     if entries and entries[-1].parents:
         note(f"There are older commits; -n {limit * 5} shows more of them.")
 

@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from perago.cli.address import Address
 from perago.cli.arguments import RunArguments
+from perago.cli.beside import beside_note
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, exit_code_of
 from perago.cli.job import Job
 from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
@@ -23,7 +25,9 @@ class Outcome:
 
     Attributes:
         how: published, replaced, merged, adopted, unchanged, read-only, or free; None: it did not complete.
+        repository: that the run worked on; None: a free task without one.
         replaced: ids of commits whose content the publication replaces.
+        beside: what appeared in the current directory while the body ran.
     """
 
     result: RuntimeTaskResult
@@ -37,6 +41,8 @@ class Outcome:
     replaced: tuple[str, ...] = ()
     counts: dict[str, int]
     kept: str | None = None
+    beside: tuple[str, ...] = ()
+    repository: Address | None = None
 
     @classmethod
     def of(cls, job: Job, run: LocalRun, result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> Outcome:
@@ -56,6 +62,8 @@ class Outcome:
             replaced=replaced,
             counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
             kept=watch.kept,
+            beside=watch.beside,
+            repository=job.repository,
         )
 
     def print(self, arguments: RunArguments) -> None:
@@ -87,6 +95,8 @@ class Outcome:
 
     def _tell_success(self, arguments: RunArguments) -> None:
         note(self._success())
+        if self.how == "unchanged" and self.beside:
+            note(beside_note(self.beside))
         if self.how not in ("free", "read-only"):
             note("Its history is shown by")
             _next_step(f"perago log --repo {_quoted(arguments.repo)} --branch {_quoted(self.branch)}")
@@ -120,6 +130,12 @@ class Outcome:
         note(f"error: task {self.task_name} {word}: {reason}")
         if self.kept is not None:
             note(f"Its workspace was kept: {self.kept}")
+        if self.exit_code == FENCE_REFUSED and arguments.ref is not None and self.repository is not None:
+            branching = self.repository.branch_from_commit("NEW", arguments.ref)
+            note(
+                f"--ref {_quoted(arguments.ref)} is not the head of branch {self.branch}: leave it out, or give the "
+                f"task a branch there, by `{branching}`, and name that with --branch"
+            )
         tries = f" after {self.tries} tries" if self.tries > 1 else ""
         if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
             note(f"Run {self.run_id} ended{tries}.")

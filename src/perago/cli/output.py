@@ -16,6 +16,9 @@ import click
 
 MIN_WRAP_COLUMNS = 20
 
+MAX_LISTED = 200
+"""Paths that are listed for people; `--json` has all."""
+
 _STDOUT = 1
 _STDERR = 2
 
@@ -23,8 +26,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
-    """A value on stdout, indented or on one line."""
-    click.echo(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False))
+    """A value on stdout, indented or on one line. What would steer a terminal is escaped, as JSON has it."""
+    from perago.json_text import printable_json
+
+    click.echo(printable_json(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False)))
+
+
+def tell(text: str) -> None:
+    """Lines on stdout, with everything escaped that would steer a terminal."""
+    click.echo(printable_lines(text))
 
 
 @contextmanager
@@ -81,13 +91,15 @@ def note(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Lines for stderr as they are. What a command came to does not hang on whether anybody can read them."""
+    """As `tell`, on stderr. What a command came to does not hang on whether anybody can read it."""
     with suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(printable_lines(text), err=True)
 
 
 def printable(text: str) -> str:
-    """A text of unknown origin with everything escaped that would steer a terminal."""
+    """A text of unknown origin with everything escaped that would steer a terminal, or turn a line around."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

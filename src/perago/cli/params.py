@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
 
 import click
 
-from perago.cli.output import note
 from perago.redaction import learn_of
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import secrets_of
@@ -64,37 +63,6 @@ def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]
             raise click.UsageError("--param takes key=value; there is no key before the '='")
         given[key] = _read_value(text, model, key)
     return given
-
-
-def warn_of_unknown(given: dict[str, Any], task: TaskDefinition) -> None:
-    """Tell which of the params the task ignores, as nobody means to give those on a command line."""
-    known = _known_names(task.params_model)
-    unknown = [] if known is None or task.strict_params else [key for key in given if key not in known]
-    if unknown:
-        names = ", ".join(map(repr, unknown))
-        there = ", ".join(sorted(known or ())) or "none"
-        note(f"warning: task {task.name!r} does not know the params {names}, and ignores them; it has {there}")
-
-
-def _known_names(model: type[BaseModel]) -> set[str] | None:
-    """What the fields are given as; None: the model has code of its own that may take other names."""
-    from pydantic import AliasChoices, AliasPath, RootModel
-
-    before = any(found.info.mode != "after" for found in model.__pydantic_decorators__.model_validators.values())
-    if before or issubclass(model, RootModel):
-        return None
-    names: set[str] = set()
-    for name, field in model.model_fields.items():
-        alias = field.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        taken = {str(choice.path[0]) if isinstance(choice, AliasPath) else choice for choice in choices if choice}
-        names |= taken or {name}
-        names |= {name} if _takes_names(model) else set()
-    return names
-
-
-def _takes_names(model: type[BaseModel]) -> bool:
-    return bool(model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"))
 
 
 def _read_object(params: str) -> dict[str, Any]:

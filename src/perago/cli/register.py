@@ -8,7 +8,7 @@ import click
 
 from perago.cli.failure import nothing_begun
 from perago.cli.loading import load_tasks
-from perago.cli.output import json_option, note, plain_warnings, print_json
+from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
 if TYPE_CHECKING:
     from perago.cli.conductor import Compared
@@ -41,9 +41,9 @@ def command(modules: tuple[str, ...], as_json: bool) -> None:
         print_json([{**entry.said, "state": _DONE[entry.state]} for entry in compared])
         return
     for entry in compared:
-        click.echo(f"{entry.task.name}: {_DONE[entry.state]}")
+        tell(f"{entry.task.name}: {_DONE[entry.state]}")
         if entry.state == "differs":
-            click.echo("\n".join(entry.diff))
+            tell("\n".join(entry.diff))
     note(f"Registered at {engine.api_url}")
 
 

@@ -58,7 +58,10 @@ def command(**given: Any) -> int:
     """
     arguments = RunArguments(**given)
     arguments.check()
+    from perago.attempt.breakpoints import let_breakpoints_stop
     from perago.cli.job import prepare, prepare_resume
+
+    let_breakpoints_stop(stop=arguments.debug)
 
     if arguments.task_id is not None:
         from perago.cli.replay import replay

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.breakpoints import is_quit
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.phases import Phases
 from perago.attempt.place import with_place
@@ -252,7 +253,7 @@ def sweep_leftovers(job: Job, repository: Repository | None, watch: Watch) -> No
 
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
     """Print where a failure came from, for those who asked for it."""
-    if error is not None and (arguments.debug or wants_traceback()):
+    if error is not None and not is_quit(error) and (arguments.debug or wants_traceback()):
         say(printable_lines(traceback_of(error)))
 
 

@@ -12,7 +12,7 @@ import click
 
 from perago.cli.address import Address
 from perago.cli.failure import nothing_begun
-from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, terminal_columns
+from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, tell, terminal_columns
 from perago.cli.repository import parse_address
 from perago.cli.state import local_engine
 
@@ -51,7 +51,7 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
     columns = terminal_columns(sys.stdout)
     for summary in shown[:limit]:
         for line in describe_run(summary):
-            click.echo(shorten(line, columns))
+            tell(shorten(line, columns))
     if len(shown) > limit:
         note(f"There are older runs; -n {limit * 5} shows more of them.")
 

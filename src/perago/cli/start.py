@@ -46,7 +46,10 @@ def command(
     come to its end, and take no new tasks; what is not through after PERAGO_SHUTDOWN_FORCE_KILL_AFTER is given back. A
     second signal ends at once. `perago status` shows what each slot does.
     """
+    from perago.attempt.breakpoints import let_breakpoints_stop
     from perago.cli.starting import StartArguments, run_worker
+
+    let_breakpoints_stop(stop=False)
 
     return run_worker(
         StartArguments(

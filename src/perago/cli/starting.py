@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from perago.cli.conductor import open_conductor
+from perago.cli.conductor import open_conductor, register_command
 from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
 from perago.cli.git_address import GitAddress
 from perago.cli.loading import find_modules_here
 from perago.cli.output import drop_unwritten_stderr, printable_lines, stdout_to_stderr
 from perago.cli.probes import probes_of
 from perago.cli.repository import parse_address
+from perago.cli.settings_warnings import note_warning, settings_warnings_to
 from perago.cli.telemetry import open_telemetry, serve_health
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
@@ -37,7 +38,7 @@ from perago.worker.configuration import (
 )
 from perago.worker.executor_messages import DeclaredTask
 from perago.worker.executor_thread import JOB
-from perago.worker.journal import LOGGER
+from perago.worker.journal import LOGGER, write
 from perago.worker.lock import only_supervisor
 from perago.worker.polling import Pace
 from perago.worker.shutdown import StopSignals, serve_until_stopped
@@ -69,13 +70,15 @@ class StartArguments:
 
 def run_worker(arguments: StartArguments) -> int:
     """Run a worker until it is told to stop; returns the exit code."""
-    config = _configured(arguments)
+    config, warnings = _configured(arguments)
     worker_id = worker_id_of(config)
     find_modules_here()
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))
         log_path = stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
+        for text in warnings:
+            write(logging.WARNING, text, {})
         telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
         engine = stack.enter_context(_reached_engine(config))
         repository = None if arguments.repo is None else _opened(arguments.repo)
@@ -138,7 +141,7 @@ def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: 
     from perago.engines.conductor.taskdefs import differences
 
     registered = engine.get_taskdef(task.name)
-    mend = f"register it with `perago register {' '.join(arguments.modules)}`"
+    mend = f"register it with `{register_command(arguments.modules)}`"
     if registered is None:
         yield f"task {task.name!r} is not registered at {engine.api_url}; {mend}"
         return
@@ -148,11 +151,19 @@ def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: 
         yield f"task {task.name!r} is registered otherwise than it is declared; {mend}\n" + "\n".join(shown)
 
 
-def _configured(arguments: StartArguments) -> RuntimeConfig:
-    config = load_runtime_config(arguments.modules[0])
+def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
+    """The settings, and what reading them warned of, for the log, which they say the place of."""
+    warnings: list[str] = []
+    try:
+        with settings_warnings_to(warnings.append):
+            config = load_runtime_config(arguments.modules[0])
+    except RuntimeConfigError:
+        for text in warnings:
+            note_warning(text)
+        raise
     if arguments.execution_mode is not None:
         config = config.model_copy(update={"execution_mode": arguments.execution_mode})
-    return config
+    return config, warnings
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.arguments import workspace_root_to_look_at
-from perago.cli.output import json_option, note, print_json, printable, size_text
+from perago.cli.output import json_option, note, print_json, printable, size_text, tell
 
 if TYPE_CHECKING:
     from perago.worker.status import SlotStatus, WorkerStatus
@@ -46,15 +46,15 @@ def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> i
 def _print(status: WorkerStatus) -> None:
     now = time.time()
     polled = "no poll was answered yet" if status.polled_at is None else f"polled {_ago(now - status.polled_at)}"
-    click.echo(f"Worker {printable(status.worker_id)}, process {status.pid}: {status.state}, {polled}")
-    click.echo(f"Tasks: {printable(', '.join(status.tasks)) or 'none yet'}")
+    tell(f"Worker {printable(status.worker_id)}, process {status.pid}: {status.state}, {polled}")
+    tell(f"Tasks: {printable(', '.join(status.tasks)) or 'none yet'}")
     for check in status.checks:
         if not check.ok:
-            click.echo(printable(f"Not ready: {check.name}: {check.detail}"))
+            tell(printable(f"Not ready: {check.name}: {check.detail}"))
     if status.undelivered:
-        click.echo(f"Results that wait for the server: {status.undelivered}")
+        tell(f"Results that wait for the server: {status.undelivered}")
     for slot in status.slots:
-        click.echo(printable(_line(slot, now)))
+        tell(printable(_line(slot, now)))
 
 
 def _line(slot: SlotStatus, now: float) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from perago.attempt.breakpoints import is_quit
+from perago.cli.beside import Entries, current_entries, written_since
 from perago.cli.progress import Display
 from perago.errors import TaskCancelledError
 from perago.ports import Event, Phase
@@ -32,6 +34,7 @@ class Watch:
         plan: the publish fence's newest decision, by the name of its class, in lower case.
         counts: how many files were added, modified, deleted; empty before the diff.
         kept: where the workspace was left; None: it was not.
+        beside: what appeared in the current directory while the body ran.
     """
 
     def __init__(self, display: Display, cancelled: threading.Event) -> None:
@@ -45,6 +48,8 @@ class Watch:
         self.plan: str | None = None
         self.counts: Mapping[str, Any] = {}
         self.kept: str | None = None
+        self.beside: tuple[str, ...] = ()
+        self._entries: Entries | None = None
 
     def __call__(self, event: Event, /) -> None:
         self._remember(event)
@@ -61,8 +66,14 @@ class Watch:
 
     def _remember(self, event: Event) -> None:
         attributes = event.attributes
+        if event.phase is Phase.BODY and event.kind == "started":
+            self._entries = current_entries()
+        if event.phase is Phase.BODY and event.kind == "completed":
+            self.beside = written_since(self._entries)
         if event.kind == "started" and event.phase is Phase.DECIDE:
             self.error = None  # the swap before was lost, and the attempt goes on
+        if event.kind == "failed" and event.phase is Phase.BODY and is_quit(event.error):
+            self._cancelled.set()  # whoever debugs the body wants no more of it
         if event.kind == "failed" and event.phase not in _AFTERMATH:
             self.error = self.error or event.error
         if event.kind != "completed":

@@ -25,7 +25,7 @@ from perago.settings.config import (
     default_root,
 )
 from perago.settings.roots import probe_root, resolve_root
-from perago.settings.sources import MappingSettingsSource, Source, misspelt, read_sources
+from perago.settings.sources import MappingSettingsSource, Source, nearest, read_sources
 from perago.settings.variables import Variables, field_of, is_blank
 
 _LOGGER = logging.getLogger("perago.settings")
@@ -85,8 +85,8 @@ def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed:
     for source in sources:
         if source.unread:
             _warn_of_unread(source.label, source.unread)
-    for name, meant in misspelt(environment):
-        _warn_of_misspelt(name, meant)
+        for name in source.unknown:
+            _warn_of_unknown(source.label, name)
     given = _Given(sources, environment)
     config = given.config(module_target, cwd, probed)
     if given.faults:
@@ -106,8 +106,10 @@ def _warn_of_unread(label: str, names: tuple[str, ...]) -> None:
 
 
 @functools.cache  # as above
-def _warn_of_misspelt(name: str, meant: str) -> None:
-    _LOGGER.warning("%s in the environment is no setting, and has no effect; did you mean %s?", name, meant)
+def _warn_of_unknown(label: str, name: str) -> None:
+    near = nearest(name)
+    hint = f"; did you mean {near}?" if near else ""
+    _LOGGER.warning("%s in %s is no setting, and has no effect%s", name, label, hint)
 
 
 class _Given:

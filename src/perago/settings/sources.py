@@ -19,10 +19,15 @@ from perago.settings.variables import SECRETS, TOML_KEYS, Variables
 _VARIABLES = {key: name for name, key in TOML_KEYS.items()}
 _TABLES = frozenset(key.split(".")[0] for key in _VARIABLES if "." in key)
 
-_NEAR = 0.85
-"""How alike a name is to one of ours, from 0 to 1, that is taken for a slip."""
-_OF_OTHERS = re.compile("^PERAGO_TEST_|_SERVICE_HOST$|_SERVICE_PORT|_PORT(_|$)")
-"""Variables of tests; and those that Kubernetes makes of the name of a service, which may be `perago-log`."""
+_NEAR = 0.4
+"""How alike a name is to one of ours, from 0 to 1, for that to be suggested."""
+_LIKE_OURS = re.compile("PERAGO_[A-Z0-9_]+", re.IGNORECASE)
+_OF_OTHERS = re.compile(
+    # The commands read the first, the systemd unit the next two, tests and benchmarks the others.
+    "PERAGO_(TRACEBACK|MODULES|SLOTS|PROVE|(TEST|BENCH)_.*)"
+    # Kubernetes makes these of the name of a service, which may be `perago-log`.
+    "|.*(_SERVICE_HOST|_SERVICE_PORT.*|_PORT(_.*)?)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Source:
         faults: what is wrong with the source itself, as whole sentences.
         in_toml: its keys are those of TOML files.
         unread: variables that nobody reads from there, although they look as if.
+        unknown: variables that are called like ours, and are none.
     """
 
     label: str
@@ -42,6 +48,7 @@ class Source:
     faults: tuple[str, ...] = ()
     in_toml: bool = False
     unread: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def origin(self, variable: str) -> str:
         """Where in this source a variable stands, for a message."""
@@ -69,23 +76,29 @@ class MappingSettingsSource(PydanticBaseSettingsSource):
 def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...]:
     """All sources, the strongest first. A file that is not there is an empty source."""
     return (
-        Source("the environment", _known(environment)),
+        Source("the environment", _known(environment), unknown=_unknown(environment)),
         _read_dotenv(cwd / ".env"),
         _read_toml(cwd / "perago.toml", "perago.toml", lambda document: document),
         _read_toml(cwd / "pyproject.toml", "[tool.perago] of pyproject.toml", _tool_table, committed=True),
     )
 
 
-def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names that are nearly those of variables of ours, each with the one that is meant."""
+def nearest(name: str) -> str | None:
+    """The variable of ours that a name may be meant for."""
     known = {name.removeprefix("PERAGO_"): name for name in Variables.model_fields if name.startswith("PERAGO_")}
-    for name in sorted(names):
-        rest = name.removeprefix("PERAGO_")
-        if rest == name or name in Variables.model_fields or _OF_OTHERS.search(name):
-            continue
-        near = difflib.get_close_matches(rest, known, n=1, cutoff=_NEAR)
-        if near:
-            yield name, known[near[0]]
+    near = difflib.get_close_matches(name.upper().removeprefix("PERAGO_"), known, n=1, cutoff=_NEAR)
+    return known[near[0]] if near else None
+
+
+def _unknown(names: Iterable[str]) -> tuple[str, ...]:
+    known = Variables.model_fields
+    return tuple(
+        sorted(
+            name
+            for name in names
+            if name not in known and _LIKE_OURS.fullmatch(name) and not _OF_OTHERS.fullmatch(name)
+        )
+    )
 
 
 def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
@@ -104,7 +117,7 @@ def _read_dotenv(path: Path) -> Source:
     given = {binding.key: binding.value for binding in bindings if binding.key is not None}
     unread = sorted(name for name in given if name.startswith("OTEL_") and name not in Variables.model_fields)
     faults = tuple(_cannot_be_read(binding.original) for binding in bindings if binding.error)
-    return Source(".env", _known(given), tuple(filter(None, faults)), unread=tuple(unread))
+    return Source(".env", _known(given), tuple(filter(None, faults)), unread=tuple(unread), unknown=_unknown(given))
 
 
 def _cannot_be_read(statement: Original) -> str:

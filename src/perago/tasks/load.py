@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from perago.tasks.params import describe_arguments
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _PART = r"(?:[^\W\d][\w-]*|<locals>|<lambda>)"  # of a function's qualified name, or of a task's name
 _TARGET = re.compile(rf"(?P<module>{_DOTTED})(?::(?P<function>{_PART}(?:\.{_PART})*))?")
+_NOTEBOOK = ".ipynb"
 _SHOWN = 5
 _LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
 
@@ -170,7 +172,18 @@ def _targets(module: ModuleType, names: list[str]) -> str:
     return ", ".join(f"{module.__name__}:{name}" for name in names)
 
 
+def _notebook(file: str) -> TaskDefinitionError:
+    name = Path(file.replace("\\", "/")).stem
+    example = name if re.fullmatch(_DOTTED, name) else "features"
+    return TaskDefinitionError(
+        f"{file!r} is a notebook, which cannot be imported: put the task into a module, such as by "
+        f"`jupyter nbconvert --to script {shlex.quote(file)}`, and write {example} or {example}:function"
+    )
+
+
 def _not_an_import_path(target: str) -> TaskDefinitionError:
+    if target.partition(":")[0].endswith(_NOTEBOOK):
+        return _notebook(target.partition(":")[0])
     path = target.partition(":")[0].removeprefix("./").removesuffix(".py").strip("/")
     dotted = path.replace("/", ".").replace("\\", ".")
     example = dotted if re.fullmatch(_DOTTED, dotted) else "app.features"
@@ -181,6 +194,8 @@ def _not_an_import_path(target: str) -> TaskDefinitionError:
 
 
 def _no_module(name: str, missing: str) -> TaskDefinitionError:
+    if name.endswith(_NOTEBOOK):
+        return _notebook(name)
     looked = [entry for entry in sys.path if entry]
     more = len(looked) - _SHOWN
     where = ", ".join(looked[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from perago.errors import TaskExecutionError, TaskInputError
@@ -19,6 +20,8 @@ from perago.tasks.declare import TaskDefinition
 _ENCODER = json.JSONEncoder(allow_nan=False)
 MAX_FAULTS = 50
 """Faults that one message names; how many more there are, it says."""
+
+_JSON_TYPES = (str, int, float, dict, list, tuple, type(None), BaseModel)
 
 # Errors whose message surely repeats nothing of the value, and may be shown of a secret field.
 _NOTHING_TO_HIDE = ("missing", "extra_forbidden")
@@ -42,6 +45,37 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
 
 
+def unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The params that the task ignores, as they came in, and the names of those that it has.
+
+    Both are empty where the model has code of its own that may take other names, and with `strict_params`, which
+    refuses what it does not know. Only the top level is looked at.
+    """
+    known = None if task.strict_params else _known_names(task.params_model)
+    if known is None:
+        return [], []
+    return [str(name) for name in given if name not in known], sorted(known)
+
+
+def _known_names(model: type[BaseModel]) -> set[str] | None:
+    """What the fields are given as; None: the model has code of its own that may take other names."""
+    before = any(found.info.mode != "after" for found in model.__pydantic_decorators__.model_validators.values())
+    if before or issubclass(model, RootModel):
+        return None
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        taken = {str(choice.path[0]) if isinstance(choice, AliasPath) else choice for choice in choices if choice}
+        names |= taken or {name}
+        names |= {name} if _takes_names(model) else set()
+    return names
+
+
+def _takes_names(model: type[BaseModel]) -> bool:
+    return bool(model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"))
+
+
 def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
     """The result as a JSON object, its keys being the names of the model's fields.
 
@@ -58,15 +92,23 @@ def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
     try:
         model = _result_model(task, raw)
     except ValidationError as exc:
-        raise TaskExecutionError(f"task {task.name!r}: {describe_faults(exc, 'result')}") from None
+        raise TaskExecutionError(f"task {task.name!r}: {_describe_result_faults(exc)}") from None
+    foreign = _Foreign()
     try:
-        dumped = model.model_dump(mode="json", warnings=False)
+        dumped = model.model_dump(mode="json", warnings=False, fallback=foreign)
         # As Python values too: JSON mode turns some numbers into null, and nobody would be told.
-        odd = [*_not_json(model.model_dump(warnings=False), "result"), *_not_json(dumped, "result")]
+        plain = model.model_dump(warnings=False)
+        odd = [*_not_json(plain, "result"), *_not_json(dumped, "result")]
         result: dict[str, Any] = _with_nulls(dumped)
         _ENCODER.encode(result)
     except (ValueError, TypeError, RecursionError) as exc:
         raise TaskExecutionError(f"task {task.name!r}: the result cannot be written as JSON: {exc}") from exc
+    if foreign.refused:
+        told = _joined(foreign.places(plain))
+        raise TaskExecutionError(
+            f"task {task.name!r}: the result cannot be written as JSON: {told}; return numbers, text, lists or "
+            f"mappings of those, and write anything larger to a file of the workspace"
+        )
     texts = dict.fromkeys(path for path, leaf in odd if isinstance(leaf, str))
     if texts:
         told = _joined([f"{path} is a text with lone surrogates" for path in texts])
@@ -87,6 +129,16 @@ def describe_faults(error: ValidationError, root: str) -> str:
     """
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return _joined([_describe(fault, root) for fault in details])
+
+
+def _describe_result_faults(error: ValidationError) -> str:
+    """As `describe_faults`, with the type of what is none of JSON's: a table where a number is expected, say."""
+    details = error.errors(include_url=False, include_context=False)
+    for fault in details:
+        given = fault["input"]
+        if fault["type"] not in _NOTHING_TO_HIDE and not isinstance(given, _JSON_TYPES):
+            fault["msg"] += f", not {type(given).__name__}"
+    return _joined([_describe(fault, "result") for fault in details])
 
 
 def describe_arguments(error: ValidationError) -> str:
@@ -124,21 +176,59 @@ def _joined(faults: list[str]) -> str:
     return "; ".join(faults[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
+class _Foreign:
+    """What is asked for each value of a result whose type pydantic does not know how to write as JSON.
+
+    Scalars of numpy become what they stand for, where JSON has that; the module is not loaded for it.
+
+    Attributes:
+        refused: the others.
+    """
+
+    def __init__(self) -> None:
+        self.refused: list[object] = []
+        self._scalar = getattr(sys.modules.get("numpy"), "generic", ())
+
+    def __call__(self, value: Any, /) -> object:
+        item = value.item() if isinstance(value, self._scalar) else value
+        if item is None or isinstance(item, bool | int | float | str):
+            return item
+        self.refused.append(value)
+        return None
+
+    def places(self, dumped: object) -> list[str]:
+        """Each refused value that is found in a dump of Python values, and its type; else the types alone."""
+        refused = {id(value) for value in self.refused}
+        found = [(path, leaf) for path, leaf in _leaves(dumped, "result") if id(leaf) in refused]
+        if not found:
+            kinds = sorted({type(value).__name__ for value in self.refused})
+            return [f"the result holds what is of type {kind}" for kind in kinds]
+        return [f"{path} is of type {type(leaf).__name__}" for path, leaf in found]
+
+
 def _not_json(value: object, path: str) -> Iterator[tuple[str, str | float]]:
     """The values below that JSON has no form for, though the dumped types look like JSON's, each with its path."""
+    for where, leaf in _leaves(value, path):
+        match leaf:
+            case float() if not math.isfinite(leaf):
+                yield where, leaf
+            case str() if not _is_unicode(leaf):
+                yield where, leaf
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """The values below that hold no others, each with its path."""
     match value:
-        case float() if not math.isfinite(value):
-            yield path, value
-        case str() if not _is_unicode(value):
+        case str() | bytes():
             yield path, value
         case Mapping():
             for key, item in value.items():
-                yield from _not_json(item, f"{path}.{key}")
-        case str() | bytes():
-            return
+                yield from _leaves(item, f"{path}.{key}")
         case Sequence() | Set():
             for index, item in enumerate(value):
-                yield from _not_json(item, f"{path}.{index}")
+                yield from _leaves(item, f"{path}.{index}")
+        case _:
+            yield path, value
 
 
 def _with_nulls(value: Any) -> Any:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from perago.errors import RuntimeConfigError
+from perago.json_text import printable_json
 from perago.redaction import mask_json
 
 MAX_CONNECTIONS = 32
@@ -43,7 +44,7 @@ Pages = Mapping[str, Callable[[], Page]]
 
 def json_page(value: Mapping[str, Any], *, ok: bool) -> Page:
     """A JSON object: 200, or 503 where what it tells of is not as it should be."""
-    text = json.dumps(mask_json(value), indent=1) + "\n"
+    text = printable_json(json.dumps(mask_json(value), indent=1)) + "\n"
     return Page(text.encode(), status=HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from perago.json_text import printable_json
 from perago.redaction import mask_json, mask_text
 
 FIELDS_ATTRIBUTE = "perago_fields"
@@ -53,7 +54,7 @@ class JsonLinesFormatter(logging.Formatter):
             line |= {name: value for name, value in mask_json(fields).items() if name not in line}
         if record.exc_info:
             line["traceback"] = mask_text(self.formatException(record.exc_info))[-MAX_LINE_CHARACTERS:]
-        return _ENCODER.encode(line)
+        return printable_json(_ENCODER.encode(line))
 
 
 class JsonLinesFile(logging.Handler):

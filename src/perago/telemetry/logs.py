@@ -7,7 +7,7 @@ other event is a debug line; what failed the attempt stands in its result.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perago.ports import Event, Phase
@@ -18,19 +18,43 @@ _LOGGER = logging.getLogger("perago.attempt")
 
 def caution_of(phase: str, attributes: Mapping[str, Any]) -> str | None:
     """What a phase's progress warns of, as a sentence: that a store does not guarantee all of what it has just
-    published, or that files which the body wrote are left out. None: of nothing.
+    published, or what `attempt.cautions` knows. None: of nothing.
     """
     if phase == Phase.PUBLISH and "fence" in attributes:
         return f"{attributes['fence']}."
-    if phase == Phase.DIFF and "left_out" in attributes:
-        count = attributes["left_out"]
-        least = "at least " if attributes.get("more") else ""
-        files = "a file is" if count == 1 and not least else f"{least}{count} files are"
+    shown = [str(name) for name in attributes.get("such_as", ())]
+    if "left_out" in attributes:
+        count, least = attributes["left_out"], bool(attributes.get("more"))
+        why = "as the workspace's include leaves such paths out"
+        return f"{_files(count, least=least)} not published that the body wrote, {why}: {_such_as(count, shown)}."
+    if "not_published" in attributes:
+        count = attributes["not_published"]
         return (
-            f"{files} not published that the body wrote, as the workspace's include leaves such paths out: "
-            f"{', '.join(attributes.get('such_as', ()))}{', …' if count > len(attributes.get('such_as', ())) else ''}."
+            f"{_files(count)} not published that the body changed, as the task is read_only: {_such_as(count, shown)}."
         )
+    if "empty_prefix" in attributes:
+        return f"no file lies below the workspace's prefix {attributes['empty_prefix']}."
+    if "unmatched" in attributes:
+        patterns = attributes["unmatched"]
+        deeper = [f"**/{pattern}" for pattern in patterns if "/" not in pattern]
+        hint = f"; {deeper[0]!r} matches in directories, too" if deeper else ""
+        return f"no file matches the workspace's include {', '.join(map(repr, patterns))}{hint}."
+    if "unknown_params" in attributes:
+        more = attributes["unknown_params"] - len(shown)
+        names = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+        there = ", ".join(map(str, attributes.get("known", ()))) or "none"
+        return f"the task does not know the params {names}, and ignores them; it has {there}."
     return None
+
+
+def _files(count: int, *, least: bool = False) -> str:
+    if count == 1 and not least:
+        return "a file is"
+    return f"{'at least ' if least else ''}{count} files are"
+
+
+def _such_as(count: int, shown: Sequence[str]) -> str:
+    return ", ".join(shown) + (", …" if count > len(shown) else "")
 
 
 def log_event(event: Event) -> None:

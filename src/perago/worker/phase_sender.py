@@ -1,4 +1,4 @@
-"""Sending the observer's events to the supervisor, progress at a pace that anyone can look at."""
+"""Sending the observer's events to the supervisor: progress at a pace that anyone can look at, warnings at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from perago.ports import Event, Phase
 from perago.redaction import mask_json
+from perago.telemetry.logs import caution_of
 from perago.worker.executor_messages import PhaseEvent
 from perago.worker.process.outbox import Outbox
 
@@ -39,7 +40,7 @@ class PhaseSender:
         if os.getpid() != self._owner:
             return  # the lock may be held for ever here: by a thread that the fork does not have
         with self._lock:
-            if event.kind != "progress":
+            if event.kind != "progress" or caution_of(event.phase, event.attributes) is not None:
                 self._flush()
                 self._send(event)
                 return

@@ -99,6 +99,15 @@ def scan(root: Path, selection: Selection, words: Words = FOR_TASKS) -> Scan:
     return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count, walk.left_out_more)
 
 
+def scan_files(root: Path, selection: Selection) -> dict[str, FileStat]:
+    """The files that `scan` finds, and nothing is refused: what could not be stored, or looked at, is passed over."""
+    walk = _Walk(os.fspath(root), selection, FOR_TASKS)
+    while walk.pending:
+        with suppress(WorkspaceError):
+            walk.look_into(walk.pending.pop())
+    return walk.files
+
+
 @dataclass(slots=True)
 class _Faults:
     """What is wrong with a workspace: the first few by name, and how many of each kind."""

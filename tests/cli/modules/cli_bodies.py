@@ -90,6 +90,24 @@ def read(workspace: Path, params: Params) -> Result:
     return Result(length=len((workspace / "a.txt").read_text()))
 
 
+@task(name="write_in_vain", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True, include=["*.csv"]))
+def write_in_vain(workspace: Path, params: Params) -> Result:
+    """Writes what is published nowhere."""
+    (workspace / "new.csv").write_text(params.text)
+    return Result(length=len(params.text))
+
+
+@task(name="write_beside", owner_email=OWNER, workspace=WorkspaceSpec())
+def write_beside(workspace: Path, params: Params) -> Result:
+    """Writes where it runs, not where its workspace is; params.kind says what."""
+    for name in params.kind.split():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(params.text)
+    if params.touch:
+        (workspace / params.touch).write_text(params.text)
+    return Result(length=3)
+
+
 @task(name="fail", owner_email=OWNER, workspace=WorkspaceSpec())
 def fail(workspace: Path, params: Params) -> Result:
     (workspace / "half.txt").write_text("half done")

@@ -195,15 +195,29 @@ def test_without_arguments_the_process_is_asked(tmp_path, monkeypatch):
     assert config.log_root == tmp_path / "logs"
 
 
-def test_a_variable_that_is_nearly_one_of_ours_is_warned_of_once(settings, caplog):
-    others = ("PERAGO_TEST_LOG_ROOT", "PERAGO_LOG_PORT", "PERAGO_CACHE_SERVICE_HOST", "PERAGO_SLOTS", "PERAGO_LOG_ROOT")
-    environment = dict.fromkeys(others, "x") | {"PERAGO_WORKSPCE_ROOT": "secret", "XPERAGO_FENCES": "x"}
-    for _ in range(2):
-        settings.load(**environment)
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
-    assert said == (
-        "PERAGO_WORKSPCE_ROOT in the environment is no setting, and has no effect; did you mean PERAGO_WORKSPACE_ROOT?"
+def test_a_variable_of_our_name_that_is_no_setting_is_warned_of_once_with_the_nearest(settings, caplog):
+    others = (
+        "PERAGO_TEST_LOG_ROOT",  # the tests' and the benchmarks' own
+        "PERAGO_BENCH_KEY_ID",
+        "PERAGO_PROVE",
+        "PERAGO_TRACEBACK",  # read by the commands
+        "PERAGO_SLOTS",  # read by the systemd unit
+        "PERAGO_MODULES",
+        "PERAGO_LOG_PORT",  # of a Kubernetes service `perago-log`
+        "PERAGO_CACHE_SERVICE_HOST",
+        "PERAGO_LOG_ROOT",
+        "XPERAGO_FENCES",
+        "PERAGO_\x1b[2J",
     )
+    settings.write(dotenv="PERAGO_RETENTION=secret\nOTHER=1\nPERAGO_FENCE=exact\n")
+    for _ in range(2):
+        settings.load(**dict.fromkeys(others, "x"), PERAGO_WORKSPCE_ROOT="secret", PERAGO_VERBOSE="secret")
+    said = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
+    assert said == [
+        "PERAGO_VERBOSE in the environment is no setting, and has no effect",
+        "PERAGO_WORKSPCE_ROOT in the environment is no setting, and has no effect; did you mean PERAGO_WORKSPACE_ROOT?",
+        "PERAGO_RETENTION in .env is no setting, and has no effect; did you mean PERAGO_LOG_RETENTION?",
+    ]
 
 
 def test_what_opentelemetry_reads_from_the_environment_only_is_warned_of_in_dotenv_once(settings, caplog):

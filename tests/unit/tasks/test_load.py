@@ -28,8 +28,8 @@ def write(tmp_path, monkeypatch):
     """Write a module, and give the unique name that it can be imported by."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def write_module(*tasks, code="", before="", package=None):
-        name = f"load_case_{next(_numbers)}"
+    def write_module(*tasks, code="", before="", package=None, name=None):
+        name = name or f"load_case_{next(_numbers)}"
         folder = tmp_path if package is None else tmp_path / package
         text = HEAD + textwrap.dedent(before) + "".join(TASK.format(task) for task in tasks) + textwrap.dedent(code)
         folder.mkdir(exist_ok=True)
@@ -312,6 +312,26 @@ def test_a_module_remembers_a_bounded_number_of_declarations(write, monkeypatch)
 def test_what_is_no_import_path_is_told_how_one_looks(target, example):
     fault = fault_of(target)
     assert fault.startswith(f"{target!r} is no import path of a module; write {example} or {example}:function")
+
+
+@pytest.mark.parametrize("target", ["exp.ipynb:f", "exp.ipynb", "./deep/exp.ipynb:f", "/deep/exp.ipynb"])
+def test_a_notebook_is_told_what_to_do_instead(target):
+    fault = fault_of(target)
+    file = target.partition(":")[0]
+    assert fault.startswith(f"{file!r} is a notebook, which cannot be imported: put the task into a module")
+    assert f"`jupyter nbconvert --to script {file}`" in fault
+    assert fault.endswith(", and write exp or exp:function")
+    assert "\n" not in fault
+
+
+def test_a_notebook_is_quoted_for_the_shell():
+    assert "nbconvert --to script 'my exp; x.ipynb'`" in fault_of("my exp; x.ipynb")
+
+
+def test_a_module_that_is_called_like_a_notebook_is_imported(write):
+    module = write("build", package="load_case_notebook", name="ipynb")
+    assert module.endswith(".ipynb")
+    assert load_module_task(module).name == "build"
 
 
 def test_an_unknown_module_says_where_python_looked(tmp_path, monkeypatch):

@@ -10,12 +10,22 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from perago import TaskInputError, task
-from perago.tasks.params import MAX_FAULTS, validate_params
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.params import MAX_FAULTS, unknown_params, validate_params
 
 
 class Leaf(BaseModel):
@@ -208,3 +218,56 @@ class Aliased(BaseModel):
 def test_aliases_are_what_comes_in():
     assert validate_params(declare(Aliased, strict_params=True), {"theSize": 3}).size == 3
     assert "params.size" in fault_of(Aliased, {"size": 3}, strict_params=True)
+
+
+class Renamed(BaseModel):
+    text: str = ""
+    renamed: str = Field(default="", alias="other-name")
+
+
+class Named(BaseModel):
+    chosen: int = Field(default=0, validation_alias=AliasChoices("one", AliasPath("two", 0)))
+    plain: int = 0
+
+
+class NamedToo(Named, validate_by_name=True):
+    renamed: str = Field(default="", alias="other-name")
+
+
+class Own(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _take_anything(cls, data: object) -> object:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "unknown"),
+    [
+        (Renamed, ["text", "other-name"], []),
+        (Renamed, ["typo"], ["typo"]),
+        (Renamed, ["text", "renamed"], ["renamed"]),
+        (Renamed, ["typo", "too"], ["typo", "too"]),
+        (Named, ["one", "two", "plain"], []),
+        (Named, ["chosen"], ["chosen"]),
+        (NamedToo, ["chosen", "renamed", "other-name"], []),
+        (Own, ["anything"], []),
+    ],
+)
+def test_params_that_the_model_does_not_have_are_found(model, given, unknown):
+    task = TaskDefinition(
+        name="t", owner_email="a@example.org", fn=lambda params: params, params_model=model, output_model=model
+    )
+    assert unknown_params(task, dict.fromkeys(given))[0] == unknown
+
+
+def test_a_task_with_strict_params_refuses_what_it_does_not_know_and_warns_of_nothing():
+    task = TaskDefinition(
+        name="t",
+        owner_email="a@example.org",
+        fn=lambda params: params,
+        params_model=Renamed,
+        output_model=Renamed,
+        strict_params=True,
+    )
+    assert unknown_params(task, {"typo": 1}) == ([], [])

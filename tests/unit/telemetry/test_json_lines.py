@@ -32,6 +32,17 @@ def open_log(tmp_path):
         file.close()
 
 
+def test_control_characters_are_escaped_c1_and_bidirectional_ones_too(open_log):
+    file = open_log()
+    evil = "a\x1b[2J\x7f\x9b31m\u202eb\u2066c\u200f\u2028d\ud800"
+    write(file, evil, **{evil: evil})
+    text = file.path.read_text()
+    assert [char for char in text if not char.isprintable()] == ["\n"]
+    line = json.loads(text)
+    assert line["message"] == evil
+    assert line[evil] == evil
+
+
 def write(file, text, level=logging.INFO, exc_info=None, **fields):
     trace = None if exc_info is None else (type(exc_info), exc_info, exc_info.__traceback__)
     extra = {FIELDS_ATTRIBUTE: fields}

@@ -53,6 +53,25 @@ def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin
     assert lines.added == [("t", f"WARNING {said}")]
 
 
+@pytest.mark.parametrize(
+    ("name", "attributes", "said"),
+    [
+        ("parse", {"unknown_params": 1, "such_as": ["'x'"], "known": []}, "does not know the params 'x', and ignores"),
+        ("post_guards", {"not_published": 1, "such_as": ["'a'"]}, "a file is not published that the body changed"),
+        ("materialize", {"empty_prefix": "in/"}, "no file lies below the workspace's prefix in/."),
+        ("materialize", {"unmatched": ["*.csv"]}, "no file matches the workspace's include '*.csv'"),
+    ],
+)
+def test_what_has_no_effect_is_a_warning_in_both_logs(caplog, name, attributes, said):
+    caplog.set_level(logging.INFO)
+    lines = Lines()
+    Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase(name, "progress", **attributes))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert said in record.getMessage()
+    assert lines.added == [("t", f"WARNING {record.getMessage()}")]
+
+
 @pytest.mark.parametrize(("name", "attributes"), [("stage", {"files": 1}), ("publish", {"ref": "abc"})])
 def test_progress_of_a_store_is_no_line(caplog, name, attributes):
     caplog.set_level(logging.INFO)

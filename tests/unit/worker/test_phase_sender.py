@@ -41,3 +41,27 @@ def test_a_fork_that_tells_something_does_not_wait_for_a_thread_of_its_parent():
         finally:
             outbox.let.set()
             thread.join(10)
+
+
+class KeptOutbox(Outbox):
+    """Keeps what is sent."""
+
+    def __init__(self, channel):
+        super().__init__(channel)
+        self.sent = []
+
+    def send(self, message, *, with_next=False):
+        self.sent.append(message)
+
+
+def test_a_warning_is_never_held_back_for_newer_progress():
+    near, far = socket.socketpair()
+    with near, far:
+        outbox = KeptOutbox(near)
+        sender = PhaseSender(outbox)
+        warnings = [{"unknown_params": 1}, {"not_published": 1}, {"empty_prefix": "x/"}, {"unmatched": ["*.csv"]}]
+        for warning in warnings:
+            sender(PROGRESS)
+            sender(Event(phase=Phase.PARSE, kind="progress", attributes=warning))
+            sender(PROGRESS)
+        assert [message.attributes for message in outbox.sent if message.phase == "parse"] == warnings

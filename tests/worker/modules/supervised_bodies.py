@@ -263,6 +263,13 @@ def leave_a_writer(workspace: Path, params: Params) -> Answer:
     return Answer()
 
 
+@task(name="space.look", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True, include=["*.txt", "*.csv"]))
+def look(workspace: Path, params: Params) -> Answer:
+    """Reads, and writes what is published nowhere."""
+    (workspace / "notes.txt").write_text(params.text)
+    return Answer()
+
+
 @task(name="space.stubborn", owner_email=OWNER, workspace=WorkspaceSpec())
 def stubborn_in_space(workspace: Path, params: Params) -> Answer:
     """Heeds nothing but SIGKILL; its path holds where its workspace is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ def acquire(descriptor: int, path: Path, seconds: float, clock: Clock, *, shared
             if clock.monotonic() > deadline:
                 raise StoreError(
                     f"{path} has been locked by other processes for {seconds:.0f} s, so nothing can be published. "
-                    f"Look for a stopped Perago process (`fuser {path}`), or run the task again"
+                    f"Look for a stopped Perago process (`{shlex.join(['fuser', str(path)])}`), or run the task again"
                 ) from exc
             clock.sleep(_POLL_SECONDS)
         except OSError as exc:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pygit2
 
-from perago.errors import BranchNotFoundError, HeadMovedError
+from perago.errors import BranchNotFoundError, HeadMovedError, WorkspaceContentError
+from perago.models import Changes
 from perago.names import FOR_EXPORT, FOR_IMPORT, check_git_name
 from perago.ports import Clock
 from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
+from perago.stores.git.lfs import LfsDigests
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
-from perago.stores.git.objects import Leaf, ObjectReader
+from perago.stores.git.objects import IdsOnly, Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.packs import open_writer
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
@@ -48,7 +50,7 @@ def create_repository(path: Path, branch: str) -> None:
         StoreError: something else is there.
     """
     check_branch_name(branch)
-    if not _is_free(path):
+    if not is_free(path):
         Repository(path).handle  # noqa: B018 - raises what is wrong with it
         return
     with translated("making the repository", path):
@@ -62,12 +64,13 @@ def create_repository(path: Path, branch: str) -> None:
             try:
                 made.rename(path)
             except OSError:
-                if _is_free(path):
+                if is_free(path):
                     raise
     Repository(path).handle  # noqa: B018 - as above
 
 
-def _is_free(path: Path) -> bool:
+def is_free(path: Path) -> bool:
+    """Whether there is nothing in the way of a new repository: no path, or an empty directory."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
@@ -92,52 +95,89 @@ def check_branch_name(branch: str) -> None:
 
 @dataclass(frozen=True)
 class Import:
-    """One directory on its way into a branch."""
+    """One directory on its way into a branch.
+
+    Attributes:
+        spec: prefix, include and exclude count.
+        mirror: selected files that the directory does not have are deleted.
+    """
 
     repository: Repository
     references: References
-    clock: Clock
+    source: Path
+    spec: WorkspaceSpec
+    mirror: bool
 
-    def run(self, source: Path, branch: str, message: str, spec: WorkspaceSpec, progress: Progress) -> str | None:
-        """Make the selected content below the prefix equal to the directory's, in one commit on the branch's head.
+    def run(self, branch: str, message: str, clock: Clock, progress: Progress) -> str | None:
+        """Put the directory's files below the prefix, in one commit on the branch's head.
 
         A branch that is not there is made. If the branch moves meanwhile, the directory is compared with its new head.
 
         Returns:
-            the commit's id, or None where the branch has that content already.
+            the commit's id, or None where nothing differs.
 
         Raises:
             WorkspaceError: the directory holds what cannot be stored; see `workspace.scan`.
+            WorkspaceContentError: a file would stand where a directory stays, or below a file.
             HeadMovedError: the branch moved again and again.
         """
-        check_branch_name(branch)
-        paths = sorted(scan(source, Selection(spec.include, spec.exclude), FOR_IMPORT).files)
-        for path in paths:
-            check_git_name(spec.root + path, FOR_IMPORT, prefix=spec.root)
-        present = self._present(self.repository.find_branch_head(branch), spec)
+        paths = self._paths(branch)
+        present = self._present(self.repository.find_branch_head(branch))
         progress.total_files = len(paths)
-        uploaded = self._upload(source, paths, present, progress)
+        known = frozenset(leaf.id for leaf in present.values())
+        with open_writer(self.repository, len(paths), known) as writer:
+            uploader = Uploader(self.repository, writer, self.source, progress)
+            uploaded = {path: uploader.upload(path, present.get(path)) for path in paths}
         for _ in range(_SWAPS):
             with suppress(HeadMovedError):
-                return self._commit(uploaded, branch, message, spec)
+                return self._commit(uploaded, branch, message, clock)
         raise HeadMovedError(
             f"branch {branch!r} moved {_SWAPS} times during the import; nothing was imported. Try again"
         )
 
-    def _commit(self, files: dict[str, Leaf], branch: str, message: str, spec: WorkspaceSpec) -> str | None:
+    def compare(self, branch: str, progress: Progress) -> Changes:
+        """What `run` would change; nothing is written. `deleted` names what stays without `mirror`, too.
+
+        Raises:
+            WorkspaceError: as `run`.
+        """
+        paths = self._paths(branch)
+        progress.total_files = len(paths)
+        head = self.repository.find_branch_head(branch)
+        present = self._present(head)
+        uploader = Uploader(self.repository, IdsOnly(), self.source, progress, LfsDigests(self.repository.path))
+        files = {path: uploader.upload(path) for path in paths}
+        self._edit(IdsOnly(), head, self._overlay(files, present))
+        return Changes(
+            added=tuple(sorted(files.keys() - present.keys())),
+            modified=tuple(sorted(path for path in files.keys() & present.keys() if files[path] != present[path])),
+            deleted=tuple(sorted(present.keys() - files.keys())),
+        )
+
+    def _paths(self, branch: str) -> list[str]:
+        check_branch_name(branch)
+        paths = sorted(scan(self.source, self._selection, FOR_IMPORT).files)
+        for path in paths:
+            check_git_name(self.spec.root + path, FOR_IMPORT, prefix=self.spec.root)
+        return paths
+
+    @property
+    def _selection(self) -> Selection:
+        return Selection(self.spec.include, self.spec.exclude)
+
+    def _commit(self, files: dict[str, Leaf], branch: str, message: str, clock: Clock) -> str | None:
         head = self.repository.find_branch_head(branch)
         with open_writer(self.repository, 0) as writer:
-            overlay = self._overlay(files, self._present(head, spec), spec)
+            overlay = self._overlay(files, self._present(head))
             if head is not None and not overlay:
                 return None
-            tree = str(self.repository.commit(head).tree_id) if head else None
             commit_id = write_commit(
                 writer,
-                tree=edit(ObjectReader(self.repository), writer, tree, overlay),
+                tree=self._edit(writer, head, overlay),
                 parent=head,
                 identity=Identity.of(self.repository),
                 message=message.strip() + "\n",
-                clock=self.clock,
+                clock=clock,
             )
         if head is None:
             self.references.create_branch(branch, commit_id)
@@ -145,30 +185,29 @@ class Import:
             self.references.swap_branch(branch, head, commit_id, "perago: import")
         return commit_id
 
-    def _overlay(self, files: dict[str, Leaf], present: dict[str, Leaf], spec: WorkspaceSpec) -> Overlay:
-        """What has to change for the selected content to be these files."""
-        gone = {spec.root + path: None for path in present.keys() - files.keys()}
-        return gone | {spec.root + path: leaf for path, leaf in files.items() if present.get(path) != leaf}
+    def _edit(self, writer: ObjectWriter, head: str | None, overlay: Overlay) -> str:
+        tree = str(self.repository.commit(head).tree_id) if head else None
+        try:
+            return edit(ObjectReader(self.repository), writer, tree, overlay)
+        except WorkspaceContentError as exc:
+            if self.mirror:
+                raise
+            raise WorkspaceContentError(f"{exc}; or have --mirror delete what the directory does not have") from exc
 
-    def _present(self, head: str | None, spec: WorkspaceSpec) -> dict[str, Leaf]:
+    def _overlay(self, files: dict[str, Leaf], present: dict[str, Leaf]) -> Overlay:
+        """What has to change for these files to be there."""
+        gone = {self.spec.root + path: None for path in present.keys() - files.keys()} if self.mirror else {}
+        return gone | {self.spec.root + path: leaf for path, leaf in files.items() if present.get(path) != leaf}
+
+    def _present(self, head: str | None) -> dict[str, Leaf]:
         """What a commit holds at the selected paths below the prefix."""
         if head is None:
             return {}
-        reader, selection = ObjectReader(self.repository), Selection(spec.include, spec.exclude)
-        root = find(reader, str(self.repository.commit(head).tree_id), spec.root.rstrip("/"))
+        reader, selection = ObjectReader(self.repository), self._selection
+        root = find(reader, str(self.repository.commit(head).tree_id), self.spec.root.rstrip("/"))
         if root is None or not root.is_directory:
             return {}
         return {path: leaf for path, leaf in walk(reader, root.id, selection.enters) if selection.selects(path)}
-
-    def _upload(self, source: Path, paths: list[str], present: dict[str, Leaf], progress: Progress) -> dict[str, Leaf]:
-        """Store the files; large ones that the branch has already are read, not written."""
-        uploaded: dict[str, Leaf] = {}
-        known = frozenset(leaf.id for leaf in present.values())
-        with open_writer(self.repository, len(paths), known) as writer:
-            uploader = Uploader(self.repository, writer, source, progress)
-            for path in paths:
-                uploaded[path] = uploader.upload(path, present.get(path))
-        return uploaded
 
 
 def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, progress: Progress) -> int:

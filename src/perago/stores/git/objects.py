@@ -60,6 +60,13 @@ class ObjectWriter(Protocol):
         ...
 
 
+class IdsOnly:
+    """An `ObjectWriter` that writes nothing: what an object's id would be."""
+
+    def write(self, kind: ObjectType, data: bytes) -> str:
+        return object_id_of(kind, data)[0]
+
+
 class ObjectReader:
     """Reads objects; their hashes are checked on the way."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perago.findings import Finding
 from perago.history import History
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
@@ -148,19 +148,27 @@ class GitStore:
             return sorted(self._repository.handle.branches.local)
 
     def import_directory(
-        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
+        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> str | None:
-        """Make the branch's content below `spec.prefix` equal to a directory's, in one commit without a stamp.
+        """Put a directory's files onto a branch below `spec.prefix`, in one commit without a stamp.
 
         Args:
             spec: prefix, include and exclude count: what is not selected stays as it is. Default: everything.
+            mirror: selected files that the directory does not have are deleted; else they stay.
 
         Returns:
             the commit's id, or None where nothing differs. See `import_export.Import.run` for the errors.
         """
-        progress = self._progress(Phase.STAGE)
-        job = Import(self._repository, self._references, self._clock)
-        return job.run(source, branch, message, spec or WorkspaceSpec(), progress)
+        return self._import(source, spec, mirror=mirror).run(branch, message, self._clock, self._progress(Phase.STAGE))
+
+    def compare_directory(
+        self, source: Path, branch: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
+    ) -> Changes:
+        """What `import_directory` would change; nothing is written. See `import_export.Import.compare`."""
+        return self._import(source, spec, mirror=mirror).compare(branch, self._progress(Phase.STAGE))
+
+    def _import(self, source: Path, spec: WorkspaceSpec | None, *, mirror: bool) -> Import:
+        return Import(self._repository, self._references, source, spec or WorkspaceSpec(), mirror)
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
         """Lay out a commit's files below a new or empty directory; returns how many. See `import_export.export`."""

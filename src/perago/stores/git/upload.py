@@ -21,10 +21,18 @@ class Uploader:
         writer: where blobs go.
         root: the directory.
         progress: is told of each file, and of large ones under way.
+        lfs: where large files go. Default: the repository's own place.
     """
 
-    def __init__(self, repository: Repository, writer: ObjectWriter, root: Path, progress: Progress) -> None:
-        self._lfs = LfsStore(repository.path)
+    def __init__(
+        self,
+        repository: Repository,
+        writer: ObjectWriter,
+        root: Path,
+        progress: Progress,
+        lfs: LfsStore | None = None,
+    ) -> None:
+        self._lfs = lfs or LfsStore(repository.path)
         self._reader = ObjectReader(repository)
         self._writer = writer
         self._root = root

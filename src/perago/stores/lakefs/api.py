@@ -14,7 +14,7 @@ from perago.errors import RuntimeConfigError, StoreError
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.session import Answer, HttpSession, Request, encoded
 from perago.json_text import parse_json
-from perago.stores.lakefs.failure import refused, unanswered
+from perago.stores.lakefs.failure import is_of_conductor, refused, unanswered
 
 T = TypeVar("T")
 
@@ -92,12 +92,18 @@ class Api:
 
         Raises:
             LakeFSError: the answer has another status than expected, or there was none.
+            RuntimeConfigError: it is a Conductor server that answers.
         """
         try:
             answer = await self.session.call(request, timeout=timeout)
         except HttpFault as fault:
             raise unanswered(name, _without_query(request.url), fault) from fault
         if answer.status not in expected:
+            if is_of_conductor(answer):
+                raise RuntimeConfigError(
+                    f"the lakeFS server of the settings, {self.root}, is a Conductor server: set "
+                    f"LAKECTL_SERVER_ENDPOINT_URL to the address of lakeFS, such as http://localhost:8000"
+                )
             raise refused(name, _without_query(request.url), answer)
         return answer
 

@@ -13,6 +13,7 @@ from perago.stores.lakefs.branches import canary_name
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import EXPECTED_PARENT
+from perago.stores.lakefs.hints import uri
 from perago.stores.lakefs.values import Commit
 from perago.stores.lakefs.vetoes import HOOK_REFUSED, vetoes
 
@@ -93,5 +94,5 @@ class Canary:
             raise PublishVetoedError(
                 f"{', '.join(map(str, found))} refuses merges, on Perago's scratch branch too, and Perago's own hook "
                 f"did not: {refusal.message}. Nothing was published. Look at that hook; `lakectl actions runs list "
-                f"lakefs://{repository}` shows what it said"
+                f"{uri(repository)}` shows what it said"
             ) from refusal

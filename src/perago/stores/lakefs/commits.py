@@ -9,6 +9,7 @@ from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFo
 from perago.models import WorkspaceInput
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.hints import uri
 from perago.stores.lakefs.together import both
 from perago.stores.lakefs.values import Commit
 
@@ -127,7 +128,7 @@ def check_full_id(ref: str, repository: str) -> None:
     if not _FULL_ID.fullmatch(ref):
         raise RefNotFoundError(
             f"ref {ref!r} is no full commit id (64 hexadecimal digits). A branch or tag may move meanwhile: "
-            f"give the id of the commit that it points at, which `perago log --repo lakefs://{repository}` shows"
+            f"give the id of the commit that it points at, which `perago log --repo {uri(repository)}` shows"
         )
 
 
@@ -135,14 +136,14 @@ def no_repository(repository: str) -> RepositoryNotFoundError:
     """The error for a repository that is not there."""
     return RepositoryNotFoundError(
         f"the lakeFS server has no repository {repository!r}. Check the name, or make it with "
-        f"`lakectl repo create lakefs://{repository} STORAGE_NAMESPACE`"
+        f"`lakectl repo create {uri(repository)} STORAGE_NAMESPACE`"
     )
 
 
 def _no_branch(repository: str, branch: str, ref: str) -> BranchNotFoundError:
     return BranchNotFoundError(
         f"repository {repository!r} has no branch {branch!r}. Check the name, or make it with "
-        f"`lakectl branch create lakefs://{repository}/{branch} --source lakefs://{repository}/{ref}`"
+        f"`lakectl branch create {uri(repository, branch)} --source {uri(repository, ref)}`"
     )
 
 

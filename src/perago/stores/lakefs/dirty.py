@@ -8,6 +8,7 @@ from perago.errors import DirtyBranchError
 from perago.models import WorkspaceInput
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.hints import uri
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between looks: whoever is about to commit has done it by then."""
@@ -41,6 +42,6 @@ def dirty(target: WorkspaceInput) -> DirtyBranchError:
     """The error for a branch that stays dirty."""
     return DirtyBranchError(
         f"branch {target.branch!r} holds uncommitted changes, onto which lakeFS does not publish. Nothing was "
-        f"published. Commit them, or drop them with `lakectl branch reset lakefs://{target.repository}/"
-        f"{target.branch}`; then run the task again"
+        f"published. Commit them, or drop them with `lakectl branch reset "
+        f"{uri(target.repository, target.branch)}`; then run the task again"
     )

@@ -8,6 +8,7 @@ from perago.errors import StoreError
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.refusals import message_of
 from perago.http.session import Answer, retry_after_of
+from perago.json_text import parse_json
 
 _MENDS = {
     400: "look at the message",
@@ -77,6 +78,16 @@ class LakeFSAccessError(LakeFSError):
 
 class DamagedObjectError(StoreError):
     """An object's content is not what the server says it is; nothing of it was laid out or published."""
+
+
+def is_of_conductor(answer: Answer) -> bool:
+    """Whether a refusal is Conductor's, which knows none of lakeFS's paths: it says whether a retry can help, and which
+    of its instances speaks."""
+    try:
+        said = parse_json(answer.body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and {"status", "message", "instance", "retryable"} <= said.keys()
 
 
 def refused(call: str, where: str, answer: Answer) -> LakeFSError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
@@ -34,11 +34,17 @@ _CONFLICT = 409
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """One directory on its way into a branch."""
+    """One directory on its way into a branch.
+
+    Attributes:
+        spec: prefix, include and exclude count.
+        mirror: selected files that the directory does not have are deleted.
+    """
 
     by_hand: ByHand
     source: Path
     spec: WorkspaceSpec
+    mirror: bool
     progress: Progress
 
     @property
@@ -46,38 +52,69 @@ class Import:
         return self.by_hand.connection.client
 
     async def run(self, branch: str, message: str) -> str | None:
-        """Make the selected content below the prefix equal to the directory's, in one commit on the branch's head.
+        """Put the directory's files below the prefix, in one commit on the branch's head.
 
         A branch that is not there is made, on the repository's first commit, which is empty. If the branch moves
         meanwhile, the directory is compared with its new head.
 
         Returns:
-            the full id of the branch's new head, or None where the branch has that content already.
+            the full id of the branch's new head, or None where nothing differs.
 
         Raises:
             WorkspaceError: the directory holds what cannot be stored; see `workspace.scan`.
-            ObjectNameError: a file would stand where a directory stays that is not selected, or below a file.
+            ObjectNameError: a file would stand where a directory stays, or below a file.
             HeadMovedError: the branch moved again and again.
         """
-        files = await in_thread(scan, self.source, Selection(self.spec.include, self.spec.exclude), FOR_IMPORT)
-        names = [self.spec.root + path for path in files.files]
-        refuse_actions(names)
-        for name in names:
-            check_object_name(name, FOR_IMPORT, prefix=self.spec.root)
+        files = await self._files()
         digests: dict[str, str] = {}
         for _ in range(_SWAPS):
             found = await self._client.find_branch(self.by_hand.repository, branch)
             head = await self._first_commit() if found is None else found.commit_id
-            changes = await self._compare(files.files, head, digests)
+            differences = await self._compare(files, head, digests)
+            changes = await self._wanted(differences, None if found is None else head)
             if found is not None and not changes:
                 return None
-            if found is not None:
-                await check_places(self._client, self.by_hand.repository, head, self.spec, changes, FOR_IMPORT)
             with suppress(HeadMovedError):
                 return await self._commit(branch, head, changes, message, is_new=found is None)
         raise HeadMovedError(
             f"branch {branch!r} moved {_SWAPS} times during the import; nothing was imported. Try again"
         )
+
+    async def compare(self, branch: str) -> Changes:
+        """What `run` would change; nothing is written. `deleted` names what stays without `mirror`, too.
+
+        Raises:
+            WorkspaceError: as `run`.
+        """
+        found = await self._client.find_branch(self.by_hand.repository, branch)
+        head = await self._first_commit() if found is None else found.commit_id
+        changes = await self._compare(await self._files(), head, {})
+        await self._wanted(changes, None if found is None else head)
+        return changes
+
+    async def _files(self) -> Mapping[str, FileStat]:
+        scanned = await in_thread(scan, self.source, Selection(self.spec.include, self.spec.exclude), FOR_IMPORT)
+        names = [self.spec.root + path for path in scanned.files]
+        refuse_actions(names)
+        for name in names:
+            check_object_name(name, FOR_IMPORT, prefix=self.spec.root)
+        return scanned.files
+
+    async def _wanted(self, changes: Changes, head: str | None) -> Changes:
+        """What is to be done of all that differs.
+
+        Args:
+            head: of the branch; None: it is not there, and holds nothing.
+
+        Raises:
+            ObjectNameError: a file would stand where a directory stays, or below a file.
+        """
+        if not self.mirror:
+            _expect_apart(changes.added, changes.deleted)
+            changes = replace(changes, deleted=())
+        if head is not None:
+            await check_places(self._client, self.by_hand.repository, head, self.spec, changes, FOR_IMPORT)
+        return changes
 
     async def _first_commit(self) -> str:
         """The commit that every repository begins with; it has no parent, and holds nothing."""
@@ -145,3 +182,27 @@ class Import:
                 ) from exc
             raise
         return staged.id
+
+
+def _expect_apart(added: Iterable[str], kept: Iterable[str]) -> None:
+    """Refuse an added file that is to stand where files below its name stay, or below one that stays.
+
+    Raises:
+        ObjectNameError
+    """
+    files = set(kept)
+    directories = {directory for path in files for directory in _above(path)}
+    for path in added:
+        held = path if path in directories else next((above for above in _above(path) if above in files), None)
+        if held is not None:
+            raise ObjectNameError(
+                f"{show_name(path)} cannot be written: the repository has {show_name(held)}, and a path cannot be both "
+                f"a file and a directory. Give the file another path, or have --mirror delete what the directory does "
+                f"not have"
+            )
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories above a path."""
+    segments = path.split("/")
+    return ("/".join(segments[:length]) for length in range(1, len(segments)))

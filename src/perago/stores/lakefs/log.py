@@ -11,6 +11,7 @@ from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import NOT_THERE
 from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.fence import is_action
+from perago.stores.lakefs.hints import uri
 from perago.stores.lakefs.message import stamp_of, subject_of
 from perago.stores.lakefs.resolve import check_repository
 from perago.stores.lakefs.together import each
@@ -40,7 +41,7 @@ async def log(client: LakeFSClient, repository: str, ref: str, limit: int) -> As
             raise
         await check_repository(client, repository)
         raise RefNotFoundError(
-            f"repository {repository!r} has no commit {ref!r}. `perago log --repo lakefs://{repository} --branch "
+            f"repository {repository!r} has no commit {ref!r}. `perago log --repo {uri(repository)} --branch "
             f"BRANCH` lists commits"
         ) from exc
 

@@ -12,6 +12,7 @@ from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.names import FOR_TASKS, Words, check_object_names, show_name
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.stores.lakefs.download import Download
+from perago.stores.lakefs.hints import uri
 from perago.stores.lakefs.listing import has_any, list_files
 from perago.stores.lakefs.sources import Sources
 from perago.stores.lakefs.transfer import Transfer
@@ -60,7 +61,7 @@ async def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *
         return Layout(commit_id, spec.root, ())
     raise PrefixNotFoundError(
         f"commit {commit_id[:12]} of lakeFS repository {repository} holds nothing below {spec.prefix!r}. Give a prefix "
-        f"that it has; `lakectl fs ls lakefs://{repository}/{commit_id[:12]}/` lists them"
+        f"that it has; `lakectl fs ls {uri(repository, commit_id[:12], '')}` lists them"
     )
 
 

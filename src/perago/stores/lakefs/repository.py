@@ -8,7 +8,7 @@ from pathlib import Path
 from perago.errors import RepositoryNotFoundError
 from perago.findings import Finding
 from perago.history import History
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.names import FOR_EXPORT
 from perago.ports import FileDigests, Phase, WorkspaceStore
 from perago.repositories import AttemptLiveness, LogEntry
@@ -127,20 +127,30 @@ class LakeFSRepository:
         return self._connection.run(resolve(self._connection.client, self.name, ref))
 
     def import_directory(
-        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None
+        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> str | None:
-        """Make the branch's content below `spec.prefix` equal to a directory's, in one commit without a stamp.
+        """Put a directory's files onto a branch below `spec.prefix`, in one commit without a stamp.
 
         See `import_export.Import.run`, and for the fence's errors `LakeFSStore.publish_workspace`.
         """
         self.check()
-        job = Import(
+        return self._connection.run(self._import(source, spec, mirror=mirror).run(branch, message))
+
+    def compare_directory(
+        self, source: Path, branch: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
+    ) -> Changes:
+        """What `import_directory` would change; nothing is written. See `import_export.Import.compare`."""
+        self.check()
+        return self._connection.run(self._import(source, spec, mirror=mirror).compare(branch))
+
+    def _import(self, source: Path, spec: WorkspaceSpec | None, *, mirror: bool) -> Import:
+        return Import(
             by_hand=self._by_hand,
             source=source,
             spec=spec or WorkspaceSpec(),
+            mirror=mirror,
             progress=self._connection.progress(Phase.STAGE),
         )
-        return self._connection.run(job.run(branch, message))
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
         """Lay out a commit's files below a new or empty directory; returns how many.

@@ -6,6 +6,7 @@ from perago.errors import RefNotFoundError
 from perago.stores.lakefs.client import LakeFSClient
 from perago.stores.lakefs.commits import NOT_THERE, no_repository
 from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.hints import uri
 
 
 async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
@@ -24,7 +25,7 @@ async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
         await check_repository(client, repository)
     raise RefNotFoundError(
         f"repository {repository!r} has no commit {ref!r}, or more than one. Give a commit id, a branch or a tag; "
-        f"`perago log --repo lakefs://{repository} --branch BRANCH` lists commits"
+        f"`perago log --repo {uri(repository)} --branch BRANCH` lists commits"
     )
 
 
