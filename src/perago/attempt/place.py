@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from perago.attempt.breakpoints import is_quit
 from perago.errors import PeragoError, TaskExecutionError
 from perago.redaction import traceback_of
 
@@ -25,7 +26,7 @@ def traceback_in_body(error: BaseException | None) -> str | None:
     Returns:
         At most `MAX_FRAMES_LENGTH` characters. None: it was raised on purpose, or not in a body.
     """
-    if error is None or (isinstance(error, PeragoError) and type(error) is not TaskExecutionError):
+    if error is None or is_quit(error) or (isinstance(error, PeragoError) and type(error) is not TaskExecutionError):
         return None
     # What a body raised in a process of its own came with its traceback as a note.
     text = "".join(getattr(error, "__notes__", ())) if isinstance(error, PeragoError) else traceback_of(error)
