@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections import Counter, defaultdict
@@ -20,6 +21,9 @@ import figures
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("perago", deadline=None)
 settings.load_profile("perago")
+
+_OF_A_SHELL = re.compile(r"(LAKECTL|CONDUCTOR|OTEL)_.*|PERAGO_(?!TEST_|PROVE$).*|NO_COLOR|FORCE_COLOR|PYTHONBREAKPOINT")
+"""Variables that are not the tests' own."""
 
 _COUNTED, _TOLD = "counted", "told"
 MOST_SHOWN = 40
@@ -41,7 +45,14 @@ pytest_plugins = ["servers.fixtures", "servers.conductor_fixtures"]
 
 
 def pytest_configure() -> None:
-    """Signals that the caller ignores (nohup, a shell's `&`) work again: what tests start inherits that."""
+    """What the caller's shell brings along is nothing to the tests, nor to what they start.
+
+    Settings of Perago and of its servers are not seen: a key in the shell would be used. Signals that the caller
+    ignores (nohup, a shell's `&`) work again.
+    """
+    for name in list(os.environ):
+        if _OF_A_SHELL.fullmatch(name):
+            del os.environ[name]
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGHUP, signal.SIG_DFL),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 import figures
+from inner_run import run_tests
 
 RACED = Counter(rounds=200, published=150)
 ENOUGH = {
@@ -81,19 +78,7 @@ def test_races(counted, tell_at_end):
 @pytest.mark.parametrize(("lost", "missed"), [(0, []), (1, ["commits lost"])])
 def test_a_figure_that_is_missed_fails_a_run_whose_tests_pass_and_is_kept(lost, missed, tmp_path):
     """What was not measured does not, without CI=true."""
-    here = Path(__file__).parent
-    for ours in ("conftest.py", "figures.py"):
-        (tmp_path / ours).write_text((here / ours).read_text())
-    (tmp_path / "test_it.py").write_text(COUNTS.format(heading=figures.RACES, lost=lost))
-    settings = {
-        **os.environ,
-        "CI": "",
-        "PERAGO_PROVE": "short",
-        "PYTHONPATH": os.pathsep.join([str(here.parent), *sys.path]),
-    }
-    options = ["-c", here.parent / "pyproject.toml", "--rootdir", tmp_path, "-o", f"cache_dir={tmp_path / 'cache'}"]
-    command = [sys.executable, "-m", "pytest", *options, tmp_path]
-    run = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60)
+    run = run_tests(tmp_path, COUNTS.format(heading=figures.RACES, lost=lost), PERAGO_PROVE="short")
     assert "1 passed" in run.stdout
     assert "\n| told | by a test |\n" in run.stdout
     assert run.returncode == bool(missed)

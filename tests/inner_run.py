@@ -1,0 +1,26 @@
+"""A run of pytest by itself on a few tests, with what holds for all of ours (`conftest.py`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def run_tests(directory: Path, code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests of some code in a directory; pytest's cache is in its `cache`."""
+    for ours in ("conftest.py", "figures.py"):
+        (directory / ours).write_text((HERE / ours).read_text())
+    (directory / "test_it.py").write_text(code)
+    given = ["-c", HERE.parent / "pyproject.toml", "--rootdir", directory, "-o", f"cache_dir={directory / 'cache'}"]
+    environment = {
+        **os.environ,
+        "CI": "",
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
+        **variables,
+    }
+    command = [sys.executable, "-m", "pytest", *given, *options, directory]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=60)
