@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.names import show_name
 from perago.testing.commits import Blob, Overlay, Tree
+from perago.workspace.beneath import Beneath
 from perago.workspace.storage import opened_file, storage_errors
 
 
@@ -28,14 +29,18 @@ def lay_out(files: Tree, target: Path) -> None:
                 writing.write(blob.content)
 
 
-def read_file(workspace_dir: Path, path: str) -> Blob:
+def read_file(files: Beneath, path: str) -> Blob:
     """Read a file that the body left.
+
+    Args:
+        files: the workspace.
+        path: relative to it.
 
     Raises:
         WorkspaceContentError: it is gone, no regular file, or cannot be read.
     """
     try:
-        with opened_file(workspace_dir / path) as file:
+        with opened_file(path, files) as file:
             return Blob(file.readall(), bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR))
     except OSError as exc:
         raise WorkspaceContentError(

@@ -5,17 +5,19 @@ Nothing is followed, nothing is read. Whatever could not be stored whole is refu
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceError
 from perago.names import FOR_TASKS, Words, name_fault, show_name
+from perago.workspace.beneath import DIRECTORY, REPLACED, Beneath
 from perago.workspace.patterns import Selection
+from perago.workspace.reading import open_workspace
 from perago.workspace.storage import storage_error
 
 MAX_LISTED = 10
@@ -23,6 +25,9 @@ MAX_LISTED = 10
 
 MAX_LEFT_OUT = 1000
 """Entries that are looked at in directories that hold nothing selected, and such directories that are looked into."""
+
+MAX_PATH_CHARACTERS = 4096
+"""Directories with longer paths are not looked into: Linux takes none in one call, and no store takes such names."""
 
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -81,21 +86,11 @@ def scan(root: Path, selection: Selection, words: Words = FOR_TASKS) -> Scan:
         WorkspaceContentError: symbolic links, sockets, fifos, devices, what cannot be read; or the root is gone.
         WorkspaceStorageError: the disk failed.
     """
-    walk = _Walk(os.fspath(root), selection, words)
-    try:
-        is_directory = stat.S_ISDIR(os.lstat(root).st_mode)
-    except FileNotFoundError:
-        is_directory = False
-    except OSError as exc:
-        raise storage_error(exc, f"cannot look at {words.place}", root, words) from exc
-    if not is_directory:
-        raise WorkspaceContentError(
-            f"{words.place} {os.fspath(root)!a} is no longer there, or no longer a directory; {words.keep}"
-        )
-    while walk.pending:
-        walk.look_into(walk.pending.pop())
-    walk.faults.raise_if_any(words)
-    walk.count_left_out()
+    with open_workspace(root, words) as opened:
+        walk = _Walk(root, opened, selection, words)
+        walk.run()
+        walk.faults.raise_if_any(words)
+        walk.count_left_out()
     return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count, walk.left_out_more)
 
 
@@ -131,8 +126,7 @@ class _Faults:
 class _Walk:
     """A scan under way."""
 
-    def __init__(self, root: str, selection: Selection, words: Words) -> None:
-        self.pending = [""]
+    def __init__(self, root: Path, opened: Beneath, selection: Selection, words: Words) -> None:
         self.files: dict[str, FileStat] = {}
         self.directories: list[str] = []
         self.faults = _Faults()
@@ -140,32 +134,69 @@ class _Walk:
         self.left_out_count = 0
         self.left_out_more = False
         self._not_entered: list[str] = []
+        self._pending: list[tuple[str, list[str]]] = []
         self._root = root
+        self._opened = opened
         self._selection = selection
         self._words = words
 
-    def look_into(self, directory: str) -> None:
-        """Take down one directory's entries; `directory` is "" for the root."""
-        prefix = directory + "/" if directory else ""
+    def run(self) -> None:
+        """Take down all that is there, those directories together that lie in the same one."""
+        with self._opened.directory("") as top:
+            self._take_entries(top, "")
+        while self._pending:
+            directory, names = self._pending.pop()
+            prefix = directory + "/" if directory else ""
+            with self._faults_of(directory), self._opened.directory(directory) as above:
+                for name in names:
+                    self._look_into(above, name, prefix + name)
+
+    def _look_into(self, above: int, name: str, directory: str) -> None:
+        """Take down one directory's entries; `above` is the descriptor of the one that it lies in."""
+        if len(directory) > MAX_PATH_CHARACTERS:
+            self.faults.add_name(directory, "has a path that is too long for this system")
+            return
+        with self._faults_of(directory):
+            descriptor = os.open(name, DIRECTORY, dir_fd=above)
+            try:
+                self._take_entries(descriptor, directory)
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _faults_of(self, directory: str) -> Iterator[None]:
         try:
-            with os.scandir(os.path.join(self._root, directory)) as entries:  # noqa: PTH118 - half the time of Path
-                for entry in entries:
-                    self._take(entry, prefix + entry.name)
+            yield
         except FileNotFoundError:
             return  # went away while we looked: as if it had never been there
         except PermissionError:
             self.faults.add(directory or ".", "is a directory that cannot be read")
         except OSError as exc:
-            if exc.errno != errno.ENAMETOOLONG:
-                raise storage_error(exc, "cannot read directory", self._path(directory), self._words) from exc
-            self.faults.add_name(directory, "has a path that is too long for this system")
+            if exc.errno not in REPLACED:
+                raise storage_error(exc, "cannot read directory", self._root / directory, self._words) from exc
+            self.faults.add(directory, "was a directory a moment ago, and is none now")
+
+    def _take_entries(self, descriptor: int, directory: str) -> None:
+        prefix, below = directory + "/" if directory else "", list[str]()
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                if not entry.is_dir(follow_symlinks=False):
+                    self._take(entry, path, descriptor)
+                elif self._selection.enters(path):
+                    self.directories.append(path)
+                    below.append(entry.name)
+                elif not self._selection.excludes(path):
+                    self._not_entered.append(path)
+        if below:
+            self._pending.append((directory, below))
 
     def count_left_out(self) -> None:
         """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
         looked_at, directories = 0, 0
         while self._not_entered and not self.left_out_more:
             directory, directories = self._not_entered.pop(), directories + 1
-            with suppress(OSError), os.scandir(self._path(directory)) as entries:
+            with suppress(OSError), self._opened.directory(directory) as opened, os.scandir(opened) as entries:
                 for entry in entries:
                     looked_at += 1
                     if max(looked_at, directories) > MAX_LEFT_OUT:
@@ -185,14 +216,7 @@ class _Walk:
         if len(self.left_out) < MAX_LISTED:
             self.left_out.append(path)
 
-    def _take(self, entry: os.DirEntry[str], path: str) -> None:
-        if entry.is_dir(follow_symlinks=False):
-            if self._selection.enters(path):
-                self.directories.append(path)
-                self.pending.append(path)
-            elif not self._selection.excludes(path):
-                self._not_entered.append(path)
-            return
+    def _take(self, entry: os.DirEntry[str], path: str, directory: int) -> None:
         if not self._selection.selects(path):
             self._leave_out(path)
             if entry.is_symlink() and self._selection.enters(path) and _leads_to_directory(entry):
@@ -205,30 +229,28 @@ class _Walk:
         except PermissionError:
             self.faults.add(path, "is in a directory that cannot be searched")
             return
-        self._take_file(path, status)
+        self._take_file(path, status, directory)
 
-    def _take_file(self, path: str, status: os.stat_result) -> None:
+    def _take_file(self, path: str, status: os.stat_result, directory: int) -> None:
         mode = status.st_mode
         name = name_fault(path)
         if name is not None:
             self.faults.add_name(path, name)
         elif not stat.S_ISREG(mode):
             self.faults.add(path, f"is {_kind(mode)}")
-        elif not self._readable(path, mode):
+        elif not _is_readable(path, mode, directory):
             self.faults.add(path, "cannot be read")
         else:
             self.files[path] = FileStat(
                 status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, bool(mode & stat.S_IXUSR)
             )
 
-    def _readable(self, path: str, mode: int) -> bool:
-        """Asked of the system only where the mode bits leave a doubt; almost always they do not."""
-        return mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(
-            self._path(path), os.R_OK, effective_ids=_EFFECTIVE
-        )
 
-    def _path(self, path: str) -> str:
-        return os.path.join(self._root, path)  # noqa: PTH118 - names may be undecodable, and Path is slow here
+def _is_readable(path: str, mode: int, directory: int) -> bool:
+    """Asked of the system only where the mode bits leave a doubt; almost always they do not."""
+    return mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(
+        path.rpartition("/")[2], os.R_OK, dir_fd=directory, effective_ids=_EFFECTIVE
+    )
 
 
 def _leads_to_directory(entry: os.DirEntry[str]) -> bool:

@@ -24,6 +24,7 @@ from perago.stores.git.upload import Uploader
 from perago.workspace.empty_directory import empty_directory
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress
+from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan
 
 _SWAPS = 64
@@ -164,8 +165,8 @@ class Import:
         """Store the files; large ones that the branch has already are read, not written."""
         uploaded: dict[str, Leaf] = {}
         known = frozenset(leaf.id for leaf in present.values())
-        with open_writer(self.repository, len(paths), known) as writer:
-            uploader = Uploader(self.repository, writer, source, progress)
+        with open_workspace(source, FOR_IMPORT) as files, open_writer(self.repository, len(paths), known) as writer:
+            uploader = Uploader(self.repository, writer, files, progress)
             for path in paths:
                 uploaded[path] = uploader.upload(path, present.get(path))
         return uploaded

@@ -19,6 +19,7 @@ from perago.models import Changes, WorkspaceInput
 from perago.ports import WorkspaceStore
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, StoreHooks, read_files
+from perago.workspace.beneath import Beneath
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 
 CONTENT = {
@@ -79,10 +80,11 @@ class InputContract(StoreHooks):
 
     def test_digests_that_are_told_are_right(self, bench: Bench) -> None:
         work = bench.lay_out(bench.commit({**CONTENT, "large": LARGE}))
-        for path, digest in (work.digests or {}).items():
-            assert is_known(digest), digest
-            size = len(work.before[path])
-            assert digest_file(work.directory / path, algorithm_of(digest), size) == digest, path
+        with Beneath(work.directory) as files:
+            for path, digest in (work.digests or {}).items():
+                assert is_known(digest), digest
+                size = len(work.before[path])
+                assert digest_file(files, path, algorithm_of(digest), size) == digest, path
 
     def test_files_that_are_laid_out_can_be_changed_without_a_trace_in_the_store(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
