@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +24,9 @@ MAX_LISTED = 10
 
 MAX_LEFT_OUT = 1000
 """Entries that are looked at in directories that hold nothing selected, and such directories that are looked into."""
+
+MAX_HELD_OPEN = 8
+"""Directories, one in the other, that are open at a time. What lies deeper is looked up from the root again."""
 
 MAX_PATH_CHARACTERS = 4096
 """Directories with longer paths are not looked into: Linux takes none in one call, and no store takes such names."""
@@ -134,39 +136,34 @@ class _Walk:
         self.left_out_count = 0
         self.left_out_more = False
         self._not_entered: list[str] = []
-        self._pending: list[tuple[str, list[str]]] = []
+        self._pending = [""]
         self._root = root
         self._opened = opened
         self._selection = selection
         self._words = words
 
     def run(self) -> None:
-        """Take down all that is there, those directories together that lie in the same one."""
-        with self._opened.directory("") as top:
-            self._take_entries(top, "")
+        """Take down all that is there."""
         while self._pending:
-            directory, names = self._pending.pop()
-            prefix = directory + "/" if directory else ""
-            with self._faults_of(directory), self._opened.directory(directory) as above:
-                for name in names:
-                    self._look_into(above, name, prefix + name)
+            self._look_into(self._pending.pop())
 
-    def _look_into(self, above: int, name: str, directory: str) -> None:
-        """Take down one directory's entries; `above` is the descriptor of the one that it lies in."""
-        if len(directory) > MAX_PATH_CHARACTERS:
-            self.faults.add_name(directory, "has a path that is too long for this system")
-            return
-        with self._faults_of(directory):
-            descriptor = os.open(name, DIRECTORY, dir_fd=above)
+    def _look_into(self, directory: str, above: int | None = None, level: int = 0) -> None:
+        """Take down one directory's entries, and what lies below it.
+
+        Args:
+            directory: "" is the root.
+            above: descriptor of the directory that it lies in; None: it is looked up from the root.
+            level: how many directories above it are held open.
+        """
+        try:
+            if above is None:
+                descriptor = self._opened.open(directory or ".", DIRECTORY)
+            else:
+                descriptor = os.open(directory.rpartition("/")[2], DIRECTORY, dir_fd=above)
             try:
-                self._take_entries(descriptor, directory)
+                self._take_entries(descriptor, directory, level)
             finally:
                 os.close(descriptor)
-
-    @contextmanager
-    def _faults_of(self, directory: str) -> Iterator[None]:
-        try:
-            yield
         except FileNotFoundError:
             return  # went away while we looked: as if it had never been there
         except PermissionError:
@@ -176,7 +173,7 @@ class _Walk:
                 raise storage_error(exc, "cannot read directory", self._root / directory, self._words) from exc
             self.faults.add(directory, "was a directory a moment ago, and is none now")
 
-    def _take_entries(self, descriptor: int, directory: str) -> None:
+    def _take_entries(self, descriptor: int, directory: str, level: int) -> None:
         prefix, below = directory + "/" if directory else "", list[str]()
         with os.scandir(descriptor) as entries:
             for entry in entries:
@@ -185,11 +182,16 @@ class _Walk:
                     self._take(entry, path, descriptor)
                 elif self._selection.enters(path):
                     self.directories.append(path)
-                    below.append(entry.name)
+                    below.append(path)
                 elif not self._selection.excludes(path):
                     self._not_entered.append(path)
-        if below:
-            self._pending.append((directory, below))
+        for path in below:
+            if len(path) > MAX_PATH_CHARACTERS:
+                self.faults.add_name(path, "has a path that is too long for this system")
+            elif level == MAX_HELD_OPEN:
+                self._pending.append(path)
+            else:
+                self._look_into(path, descriptor, level + 1)
 
     def count_left_out(self) -> None:
         """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
