@@ -20,8 +20,9 @@ from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
 from perago.names import show_name
+from perago.private_directory import OWNER_ONLY_DIRECTORY
 from perago.workspace.beneath import DIRECTORY, REPLACED
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY, storage_error
+from perago.workspace.storage import storage_error
 
 _MEANWHILE = (errno.ENOENT, errno.EISDIR, *REPLACED)
 

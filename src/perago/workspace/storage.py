@@ -16,7 +16,6 @@ from perago.names import FOR_TASKS, Words
 from perago.workspace.beneath import READ, Beneath
 
 OWNER_ONLY = 0o600
-OWNER_ONLY_DIRECTORY = 0o700
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _MENDS = {

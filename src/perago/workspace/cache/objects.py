@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
+from perago.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_directory
 from perago.workspace.cache.cloning import open_clone
 from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.entries import (
@@ -26,7 +27,7 @@ from perago.workspace.cache.entries import (
 )
 from perago.workspace.cache.partial import PartialFiles
 from perago.workspace.cache.room import Room, Usage
-from perago.workspace.storage import OWNER_ONLY, OWNER_ONLY_DIRECTORY
+from perago.workspace.storage import OWNER_ONLY
 
 TOUCH_SECONDS = 600
 """How stale the time of an entry's last use may be: a used entry is not marked again before."""
@@ -306,7 +307,7 @@ class ObjectCache:
         if self._ready:
             return
         with self._lock:
-            self._home.mkdir(OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+            make_directory(self._home)
             _check_owner(self._home)
             self._home.chmod(OWNER_ONLY_DIRECTORY)
             with suppress(FileExistsError), (self._home / "CACHEDIR.TAG").open("xb") as tag:
@@ -337,6 +338,8 @@ def _check_owner(directory: Path) -> None:
             f"PERAGO_CACHE_DIR: {directory} belongs to user {found.st_uid}, and a cache is for one user only; set "
             f"PERAGO_CACHE_DIR to a directory of your own, or PERAGO_CACHE_MAX_SIZE=0 to work without a cache"
         )
+    if (fault := fault_of(directory)) is not None:
+        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} {fault}. What is in it may be forged: remove it")
 
 
 def _rename(aside: str, path: str) -> None:
