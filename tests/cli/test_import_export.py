@@ -179,6 +179,17 @@ def test_what_lies_below_an_excluded_directory_is_never_looked_at(project, perag
     assert [name for name, identity in ids.items() if identity in looked_into] == ["source"]
 
 
+def test_an_export_into_a_link_goes_where_that_leads(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    (project.path / "real").mkdir()
+    (project.path / "link").symlink_to("real")
+    assert perago("export", "link", "--repo", "data.git").code == 0
+    assert {path.relative_to(project.path / "real").as_posix() for path in (project.path / "real").rglob("*.txt")} == (
+        set(FILES)
+    )
+
+
 def test_an_export_of_what_cannot_be_laid_out_advises_what_an_export_can_do(project, perago):
     project.write(FILES)
     perago("import", "source", "--repo", "data.git")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -27,7 +27,8 @@ REPLACED = (errno.ENOTDIR, errno.ELOOP)
 class Beneath:
     """A directory held open, and what lies below it, by relative paths in POSIX style. Methods are for any thread.
 
-    Every method raises `OSError`: one of `REPLACED` where a directory on the way is a link or no directory.
+    The directory that was used last stays open for the next call: paths come in order, as a rule. Every method raises
+    `OSError`: one of `REPLACED` where a directory on the way is a link or no directory.
 
     Args:
         top: the directory; itself no link.
@@ -36,10 +37,11 @@ class Beneath:
         OSError: it is no directory, or cannot be opened.
     """
 
-    __slots__ = ("_top",)
+    __slots__ = ("_kept", "_top")
 
     def __init__(self, top: str | os.PathLike[str]) -> None:
         self._top = os.open(top, DIRECTORY)
+        self._kept: list[tuple[str, int]] = []  # one for each thread that was here at the same time
 
     def __enter__(self) -> Self:
         return self
@@ -47,48 +49,60 @@ class Beneath:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        while self._kept:
+            os.close(self._kept.pop()[1])
         os.close(self._top)
 
     def open(self, path: str, flags: int = READ, mode: int = 0) -> int:
         """Open a file; a link in its place is refused."""
-        *above, name = path.split("/")
-        directory = self._enter(above)
+        directory, _, name = path.rpartition("/")
+        descriptor = self._take(directory)
         try:
-            return os.open(_checked(name), flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+            return os.open(_checked(name), flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=descriptor)
         finally:
-            self._leave(directory)
+            self._give_back(directory, descriptor)
 
     def lstat(self, path: str) -> os.stat_result:
         """What `os.lstat` says of a file."""
-        *above, name = path.split("/")
-        directory = self._enter(above)
-        try:
-            return os.stat(_checked(name), dir_fd=directory, follow_symlinks=False)
-        finally:
-            self._leave(directory)
+        with self.directory(path.rpartition("/")[0]) as descriptor:
+            return os.stat(_checked(path.rpartition("/")[2]), dir_fd=descriptor, follow_symlinks=False)
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
         """A directory's descriptor, for the calls that take a `dir_fd`; "" is the top."""
-        directory = self._enter(path.split("/") if path else ())
+        descriptor = self._take(path)
         try:
-            yield directory
+            yield descriptor
         finally:
-            self._leave(directory)
+            self._give_back(path, descriptor)
 
-    def _enter(self, names: Sequence[str]) -> int:
+    def _take(self, directory: str) -> int:
+        """A directory's descriptor, for this thread alone until it is given back."""
+        if not directory:
+            return self._top
+        try:
+            kept, descriptor = self._kept.pop()
+        except IndexError:
+            return self._descend(directory)
+        if kept == directory:
+            return descriptor
+        os.close(descriptor)
+        return self._descend(directory)
+
+    def _give_back(self, directory: str, descriptor: int) -> None:
+        if directory:
+            self._kept.append((directory, descriptor))
+
+    def _descend(self, directory: str) -> int:
         at = self._top
-        for name in names:
+        for name in directory.split("/"):
             try:
                 below = os.open(_checked(name), DIRECTORY, dir_fd=at)
             finally:
-                self._leave(at)
+                if at != self._top:
+                    os.close(at)
             at = below
         return at
-
-    def _leave(self, directory: int) -> None:
-        if directory != self._top:
-            os.close(directory)
 
 
 def _checked(name: str) -> str:

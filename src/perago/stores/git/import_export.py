@@ -186,5 +186,5 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
     with empty_directory(target):
         check_layout(layout, target, FOR_EXPORT)
         progress.total_files = len(layout.files)
-        lay_out(repository, layout, target, progress, FOR_EXPORT)
+        lay_out(repository, layout, target.resolve(), progress, FOR_EXPORT)  # a link that is named is followed
     return len(layout.files)

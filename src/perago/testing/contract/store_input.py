@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perago.errors import (
     BranchNotFoundError,
     ObjectNameError,
+    PeragoError,
     PrefixNotFoundError,
     RefNotFoundError,
     RepositoryNotFoundError,
@@ -85,6 +88,25 @@ class InputContract(StoreHooks):
                 assert is_known(digest), digest
                 size = len(work.before[path])
                 assert digest_file(files, path, algorithm_of(digest), size) == digest, path
+
+    def test_a_directory_that_becomes_a_link_while_files_are_laid_out_leads_nowhere(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outside, mkdir = tmp_path / "outside", os.mkdir
+        outside.mkdir()
+        base = bench.commit({"a": b"1", "deep/below/file": b"2", "deep/large": LARGE})
+
+        def mkdir_and_swap(path: Any, *arguments: Any, **options: Any) -> None:
+            mkdir(path, *arguments, **options)
+            if os.fspath(path).endswith("deep"):
+                (made,) = (found for found in tmp_path.rglob("deep") if found.is_dir())
+                made.rmdir()
+                made.symlink_to(outside)
+
+        monkeypatch.setattr(os, "mkdir", mkdir_and_swap)
+        with pytest.raises(PeragoError, match="lay out"):
+            bench.lay_out(base)
+        assert list(outside.iterdir()) == []
 
     def test_files_that_are_laid_out_can_be_changed_without_a_trace_in_the_store(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})

@@ -91,7 +91,7 @@ class ObjectCache:
         self._forget_directories()
         self._room.close()
 
-    def lay_out(self, key: str, size: int, target: str, mode: int = 0o644) -> str | None:
+    def lay_out(self, key: str, size: int, target: str, mode: int = 0o644, *, dir_fd: int | None = None) -> str | None:
         """Write an object's content to a new file.
 
         Args:
@@ -99,6 +99,7 @@ class ObjectCache:
             size: bytes of its content.
             target: path at which nothing may be yet.
             mode: the file's permissions, less the umask.
+            dir_fd: of the directory that `target` is relative to.
 
         Returns:
             the digest of its content, `<algorithm>:<hex>`, found right just now. None: it is not here, and nothing was
@@ -116,7 +117,7 @@ class ObjectCache:
         except OSError:
             return None
         try:
-            digest = self._lay_out(entry, name, size, target, mode)
+            digest = self._lay_out(entry, name, size, target, mode, dir_fd)
         except DamagedEntryError:
             remove_file(path)
             return None
@@ -223,10 +224,10 @@ class ObjectCache:
     def _path(self, name: str) -> str:
         return f"{self._entries}/{name[:2]}/{name[2:]}"
 
-    def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int) -> str:
+    def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
         if size <= SMALL_BYTES:
-            return lay_out_small(entry, name, size, target, mode)
-        digest, cloned = lay_out_large(entry, name, size, target, mode, clones=self._clones is not False)
+            return lay_out_small(entry, name, size, target, mode, dir_fd)
+        digest, cloned = lay_out_large(entry, name, size, target, mode, dir_fd, clones=self._clones is not False)
         self._learn(size, cloned=cloned)
         return digest
 
