@@ -19,7 +19,7 @@ def small_disk_at(directory: Path, size: str) -> Iterator[Path]:
     """
     point = directory / "disk"
     point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", point]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"needs root, with the right to mount a small file system: {mounted.stderr.strip()}")

@@ -17,11 +17,13 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 from perago.settings import load_runtime_config, variables
-from perago.settings.config import default_root
 
 MODULE = "app.features"
 _OF_THE_MODULE = "PERAGO_WORKER_ID_PREFIX"
 """Has no one default: it is made of what is run."""
+
+_HOMES = {name: f"/${name}" for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME")}
+"""An environment in which a default is shown by the variable that it lies below."""
 
 _SIZES = frozenset({"PERAGO_LOG_FILE_MAX_SIZE", "PERAGO_CACHE_MAX_SIZE"})
 
@@ -55,7 +57,7 @@ def _entries(prefix: str) -> Iterator[str]:
 def _defaults() -> dict[str, str]:
     """By variable, what a process comes to that was given none."""
     with tempfile.TemporaryDirectory() as empty:
-        config = load_runtime_config(MODULE, cwd=Path(empty), process_env={}, probe_roots=False)
+        config = load_runtime_config(MODULE, cwd=Path(empty), process_env=_HOMES, probe_roots=False)
     found = {
         name: (getattr(config, variables.field_of(name), None), name in _SIZES)
         for name in variables.TOML_KEYS
@@ -67,7 +69,7 @@ def _defaults() -> dict[str, str]:
 def _text(value: object, *, is_size: bool) -> str:
     """As it would be written in the environment."""
     if isinstance(value, Path):
-        return str(Path("<temp>", "perago", value.relative_to(default_root())))
+        return str(value).removeprefix("/")
     if isinstance(value, timedelta):
         hours = value // timedelta(hours=1)
         return f"{hours}h" if hours <= 24 else f"{hours // 24}d"

@@ -226,11 +226,12 @@ def test_an_exclude_that_matches_nothing_is_told_and_one_that_matches_is_not(pro
 
 def test_what_lies_below_an_excluded_directory_is_never_looked_at(project, perago, monkeypatch):
     project.write({"a.txt": "a", "big/deep/x.tmp": "1", "big/deep/y": "2"})
-    looked_into = []
+    looked_into = set()
     scandir = os.scandir
 
     def noted(path="."):
-        looked_into.append(os.fspath(path) if not isinstance(path, int) else path)
+        status = os.stat(path)  # noqa: PTH116 - it may be a descriptor
+        looked_into.add((status.st_dev, status.st_ino))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", noted)
@@ -243,10 +244,23 @@ def test_what_lies_below_an_excluded_directory_is_never_looked_at(project, perag
         "warning: no file besides those below excluded directories matches --exclude '**/*.tmp'",
         "warning: no file matches --exclude '*.csv'; '**/*.csv' matches in directories, too",
     ]
-    source = os.fspath(project.path / "source")
-    below = [path for path in looked_into if str(path).startswith(source)]
-    assert below
-    assert {path.rstrip("/") for path in below} == {source}
+    monkeypatch.undo()
+    ids = {
+        name: ((status := (project.path / name).stat()).st_dev, status.st_ino)
+        for name in ("source", "source/big", "source/big/deep")
+    }
+    assert [name for name, identity in ids.items() if identity in looked_into] == ["source"]
+
+
+def test_an_export_into_a_link_goes_where_that_leads(project, perago):
+    project.write(FILES)
+    perago("import", "source", "--repo", "data.git")
+    (project.path / "real").mkdir()
+    (project.path / "link").symlink_to("real")
+    assert perago("export", "link", "--repo", "data.git").code == 0
+    assert {path.relative_to(project.path / "real").as_posix() for path in (project.path / "real").rglob("*.txt")} == (
+        set(FILES)
+    )
 
 
 def test_an_export_of_what_cannot_be_laid_out_advises_what_an_export_can_do(project, perago):

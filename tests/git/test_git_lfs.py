@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from perago.errors import StoreError, WorkspaceContentError
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
+from perago.workspace.beneath import Beneath
 from perago.workspace.reading import open_workspace_file, read_whole
 
 LARGE = b"0123456789abcdef" * (LFS_THRESHOLD // 16)
@@ -188,7 +189,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, meddle):
     write_files(tmp_path, {"d/file": b"content"})
 
     def read():
-        with open_workspace_file(tmp_path, "d/file") as (descriptor, _):
+        with Beneath(tmp_path) as files, open_workspace_file(files, "d/file") as (descriptor, _):
             meddle(tmp_path / "d/file")
             read_whole(descriptor, "d/file", os.fstat(descriptor).st_size)
 
@@ -201,7 +202,8 @@ def test_a_small_file_of_another_size_than_it_had_is_refused(tmp_path, size):
     write_files(tmp_path, {"file": b"content"})
     with (
         pytest.raises(WorkspaceContentError, match="changed while"),
-        open_workspace_file(tmp_path, "file") as (descriptor, _),
+        Beneath(tmp_path) as files,
+        open_workspace_file(files, "file") as (descriptor, _),
     ):
         read_whole(descriptor, "file", size)
 

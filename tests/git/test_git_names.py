@@ -23,6 +23,7 @@ from perago.stores.git.objects import (
 )
 from perago.stores.git.packs import open_writer
 from perago.stores.git.repository import Repository
+from perago.workspace.beneath import Beneath
 from perago.workspace.reading import open_workspace_file
 
 
@@ -230,7 +231,7 @@ def test_a_file_that_may_not_be_read_is_refused(bench):
         code = 1
         try:
             os.setuid(65534)
-            with open_workspace_file(work.directory, "b"):
+            with Beneath(work.directory) as files, open_workspace_file(files, "b"):
                 pass
         except WorkspaceContentError as exc:
             code = 0 if "b cannot be read: Permission denied" in str(exc) else 2

@@ -184,6 +184,29 @@ def test_a_reading_task_writes_nothing(make_scene):
     assert scene.bench.line() == [scene.base]
 
 
+def test_a_directory_swapped_for_a_link_between_diff_and_upload_brings_nothing_onto_the_branch(make_scene, tmp_path):
+    scene, seen, outside = make_scene(), [], tmp_path / "outside"
+    outside.mkdir()
+    (outside / "passwd").write_text("root:x:0:0")
+
+    def body(workspace, params):
+        (workspace / "d").mkdir()
+        (workspace / "d/passwd").write_text(params.text)
+        seen.append(workspace / "d")
+
+    def swap():
+        seen[0].rename(seen[0].with_name("aside"))
+        seen[0].symlink_to(outside)
+
+    scene.body = body
+    scene.at[Phase.STAGE, "started"] = swap
+    result = scene.attempt()
+    assert result.status == "FAILED"
+    assert "d/passwd" in result.reason_for_incompletion
+    assert scene.bench.line() == [scene.base]
+    assert (outside / "passwd").read_text() == "root:x:0:0"
+
+
 def test_wrong_credentials_fail_the_attempt_and_are_not_told(make_scene, lakefs_server):
     scene = make_scene()
     secret = "hunter2-hunter2"

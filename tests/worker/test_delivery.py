@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import pytest
 
-from perago.errors import EngineError, StoreError
+from perago.errors import EngineError, RuntimeConfigError, StoreError
 from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.testing import MemoryEngine
@@ -260,7 +260,7 @@ def test_a_file_that_the_disk_does_not_give_is_left_for_the_next_start(
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.read_bytes", refuse)
+        patch.setattr("perago.worker.spool.opened_file", refuse)
         assert Delivery(line, spool).waiting == 0
     assert files(spool) == kept
     (told,) = [record.getMessage() for record in caplog.records]
@@ -357,6 +357,14 @@ def test_what_cannot_be_written_as_json_waits_in_memory(engine, line, spool, att
     assert delivery.deliver(attempt, RuntimeTaskResult("COMPLETED", {"result": value})) is Delivered.KEPT
     assert outcomes(delivery) == [Delivered.KEPT]
     assert files(spool) == []
+
+
+def test_a_spool_that_others_may_write_to_is_refused(spool, line):
+    """What lies there is reported as the result of a task."""
+    spool.directory.mkdir(parents=True)
+    spool.directory.chmod(0o777)
+    with pytest.raises(RuntimeConfigError, match=r"directory of kept results .* can be written by all users"):
+        Delivery(line, spool)
 
 
 def test_a_spool_that_cannot_be_read_is_said(spool, line):

@@ -70,6 +70,7 @@ from perago.workspace.digest import digest_file
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, take_manifest
 from perago.workspace.patterns import Selection
+from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan, scan_files
 
 
@@ -337,7 +338,8 @@ class AttemptRun:
             if now.left_out:
                 shown = such_as(now.left_out)
                 span.progress(left_out=now.left_out_count, more=now.left_out_more, such_as=shown)
-            changes = diff(manifest, now, partial(_digest_in, workspace_dir))
+            with open_workspace(workspace_dir) as files:
+                changes = diff(manifest, now, partial(digest_file, files))
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes
 
@@ -363,7 +365,3 @@ class AttemptRun:
     def _completed(workspace_input: WorkspaceInput, outcome: Outcome, own: JsonObject) -> RuntimeTaskResult:
         result = own if outcome.result is None else outcome.result
         return completed(workspace_output(workspace_input, outcome.ref, result))
-
-
-def _digest_in(workspace_dir: Path, path: str, algorithm: str, size: int) -> str:
-    return digest_file(workspace_dir / path, algorithm, size)

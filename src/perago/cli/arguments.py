@@ -90,8 +90,8 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
     return value
 
 
-def check_workspace_root(given: str) -> Path:
-    """The directory that `--workspace-root` names, made and found writable.
+def check_workspace_root(given: str, *, parents_are_trusted: bool) -> Path:
+    """The directory that `--workspace-root` names, made and found writable, and by this user alone.
 
     Raises:
         UsageError
@@ -100,7 +100,7 @@ def check_workspace_root(given: str) -> Path:
 
     try:
         path = resolve_root(Path.cwd(), given)
-        probe_root(path)
+        probe_root(path, parents_are_trusted=parents_are_trusted)
     except ValueError as exc:
         raise click.UsageError(f"--workspace-root {exc}") from None
     return path
@@ -113,17 +113,25 @@ def workspace_root_to_look_at(given: str | None) -> Path:
         given: what `--workspace-root` names. None: that of the settings.
 
     Raises:
-        UsageError: it names no directory that is there.
-        RuntimeConfigError: the settings are wrong.
+        UsageError: it names no directory that is there, or one that another user can change.
+        RuntimeConfigError: the settings are wrong, or another user can change the directory that they name.
     """
-    from perago.settings import load_run_config, resolve_root
+    from perago.errors import RuntimeConfigError
+    from perago.settings import check_root, load_run_config, resolve_root
 
+    config = load_run_config("perago", probe_workspace_root=False)
+    parents_are_trusted = config.root_parents == "trusted"
     if given is None:
-        return load_run_config("perago", probe_workspace_root=False).workspace_root
+        try:
+            check_root(config.workspace_root, parents_are_trusted=parents_are_trusted)
+        except ValueError as exc:
+            raise RuntimeConfigError(f"PERAGO_WORKSPACE_ROOT {exc}") from None
+        return config.workspace_root
     try:
         path = resolve_root(Path.cwd(), given)
+        if not path.is_dir():
+            raise click.UsageError(f"--workspace-root is {path}, and there is no such directory")
+        check_root(path, parents_are_trusted=parents_are_trusted)
     except ValueError as exc:
         raise click.UsageError(f"--workspace-root {exc}") from None
-    if not path.is_dir():
-        raise click.UsageError(f"--workspace-root is {path}, and there is no such directory")
     return path

@@ -17,10 +17,11 @@ def command(clear: bool, as_json: bool) -> None:
     PERAGO_CACHE_MAX_SIZE how much it may take (0: there is none), and what was not used for longest goes first.
     Clearing it is safe at any time: running tasks fetch what they miss.
     """
-    from perago.settings import load_run_config
+    from perago.settings import check_cache, load_run_config
     from perago.workspace.cache import ObjectCache
 
     config = load_run_config("perago", probe_workspace_root=False)
+    check_cache(config)
     with ObjectCache(config.cache_dir, config.cache_max_size) as cache:
         removed = cache.clear() if clear else None
         usage = cache.usage()

@@ -81,21 +81,33 @@ def _expect_writable(config: RuntimeConfig) -> None:
         RuntimeConfigError
     """
     from perago.errors import RuntimeConfigError
+    from perago.settings import check_root
     from perago.settings.load import origin_of
     from perago.settings.sources import read_sources
 
     for name, root in (("PERAGO_WORKSPACE_ROOT", config.workspace_root), ("PERAGO_LOG_ROOT", config.log_root)):
-        fault = _fault_of(root)
-        if fault is not None:
+        try:
+            _expect_makeable(root)
+            check_root(root, parents_are_trusted=config.root_parents == "trusted")
+        except ValueError as exc:
             origin = origin_of(name, read_sources(Path.cwd(), os.environ))
-            raise RuntimeConfigError(
-                f"{name} ({origin}) is {root}, which cannot be written: {fault}. Give a directory that this user may "
-                f"make files in"
-            )
+            raise RuntimeConfigError(f"{name} ({origin}) {exc}") from None
+
+
+def _expect_makeable(root: Path) -> None:
+    """See that a directory could be made at a path, or a file in the one that is there.
+
+    Raises:
+        ValueError: it could not; says why.
+    """
+    fault = _fault_of(root)
+    if fault is not None:
+        raise ValueError(
+            f"is {root}, which cannot be written: {fault}. Give a directory that this user may make files in"
+        )
 
 
 def _fault_of(root: Path) -> str | None:
-    """Why no directory could be made at a path, or no file in the one that is there; None: they could."""
     try:
         there = next(path for path in (root, *root.parents) if _is_there(path))
         if not stat.S_ISDIR(there.stat().st_mode):

@@ -168,7 +168,8 @@ def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
     config = load_run_config(target, probe_workspace_root=arguments.workspace_root is None)
     if arguments.workspace_root is None:
         return config
-    return config.model_copy(update={"workspace_root": check_workspace_root(arguments.workspace_root)})
+    root = check_workspace_root(arguments.workspace_root, parents_are_trusted=config.root_parents == "trusted")
+    return config.model_copy(update={"workspace_root": root})
 
 
 def _repository(arguments: RunArguments) -> Address | None:

@@ -16,7 +16,7 @@ from perago.cli.state import state_directory
 from perago.errors import RepositoryNotFoundError, RuntimeConfigError
 from perago.ports import Observer, ignore
 from perago.repositories import Repository
-from perago.settings import LakeFSConfig, RuntimeConfig, load_run_config
+from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_run_config
 
 if TYPE_CHECKING:
     from perago.stores.lakefs.fence import FenceMode
@@ -122,6 +122,7 @@ class LakeFSAddress:
 
         config = _config()
         server = _server(config, self.argument)
+        check_cache(config)
         with (
             ObjectCache(config.cache_dir, config.cache_max_size) as cache,
             LakeFSStore(

@@ -24,7 +24,7 @@ from perago.cli.telemetry import open_telemetry, serve_health
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.redaction import mask_text
-from perago.settings import RuntimeConfig, load_runtime_config
+from perago.settings import RuntimeConfig, check_cache, load_runtime_config
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
 from perago.worker.configuration import (
     LOG_LEVELS,
@@ -163,6 +163,8 @@ def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
         raise
     if arguments.execution_mode is not None:
         config = config.model_copy(update={"execution_mode": arguments.execution_mode})
+    if config.lakefs is not None:
+        check_cache(config)
     return config, warnings
 
 

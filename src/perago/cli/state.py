@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from perago.errors import RuntimeConfigError
 
 if TYPE_CHECKING:
     from perago.cli.address import Address
@@ -12,10 +13,17 @@ if TYPE_CHECKING:
 
 
 def state_directory() -> Path:
-    """Perago's in the user's state directory, as the XDG specification has it."""
-    given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    state = given if given.is_absolute() else Path.home() / ".local" / "state"
-    return state / "perago"
+    """Of this user.
+
+    Raises:
+        RuntimeConfigError: the user has no home directory.
+    """
+    from perago.settings.user_directories import user_state_directory
+
+    try:
+        return user_state_directory()
+    except ValueError as exc:
+        raise RuntimeConfigError(f"the directory of the runs' records {exc}") from None
 
 
 def git_runs_directory(repository: Path) -> Path:
@@ -27,7 +35,7 @@ def runs_directory(address: Address | None) -> Path:
     """Of the runs on a repository, or of free tasks.
 
     Raises:
-        RuntimeConfigError: see `Address.runs_directory`.
+        RuntimeConfigError: see `Address.runs_directory`, and `state_directory`.
     """
     return state_directory() / "runs" if address is None else address.runs_directory
 

@@ -5,7 +5,7 @@ Each fault names its variable and the source that it came from; all faults are t
 
 from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig, TracesConfig
 from perago.settings.load import load_run_config, load_runtime_config
-from perago.settings.roots import probe_root, resolve_root
+from perago.settings.roots import check_cache, check_root, probe_root, resolve_root
 
 __all__ = [
     "ConductorConfig",
@@ -13,6 +13,8 @@ __all__ = [
     "MetricsConfig",
     "RuntimeConfig",
     "TracesConfig",
+    "check_cache",
+    "check_root",
     "load_run_config",
     "load_runtime_config",
     "probe_root",

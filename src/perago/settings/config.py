@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from perago.settings.user_directories import user_cache_directory
 
 DEFAULT_LOG_FILE_MAX_SIZE = 100 * 1024**2
 DEFAULT_LOG_RETENTION = timedelta(days=30)
@@ -77,6 +78,8 @@ class RuntimeConfig(_Config):
     Attributes:
         workspace_root: directory below which attempts make theirs.
         log_root: directory of the log files.
+        root_parents: whether the directories above these two and the cache are checked, so that no other user can put
+            another one in their place, or trusted.
         log_file_max_size: bytes of a log file before the next one is begun.
         log_retention: how long log files are kept.
         worker_id_prefix: ASCII letters and digits with which worker ids begin.
@@ -105,6 +108,7 @@ class RuntimeConfig(_Config):
     log_file_max_size: int
     log_retention: timedelta
     worker_id_prefix: str
+    root_parents: Literal["checked", "trusted"] = "checked"
     worker_id: str | None = None
     execution_mode: Literal["process", "thread"] = "process"
     body_start: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
@@ -115,7 +119,7 @@ class RuntimeConfig(_Config):
     executor_max_memory: int | None = None
     shutdown_force_kill_after: timedelta | None = None
     failure_reason_max_length: int = 500
-    cache_dir: Path = Field(default_factory=lambda: default_root() / "cache")
+    cache_dir: Path = Field(default_factory=user_cache_directory)
     cache_max_size: int = DEFAULT_CACHE_MAX_SIZE
     fence: Literal["exact", "cooperative"] = "exact"
     checksums: Literal["md5", "opaque"] = "md5"
@@ -136,8 +140,3 @@ class RuntimeConfig(_Config):
         if self.lakefs is not None:
             found += [self.lakefs.access_key_id, self.lakefs.secret_access_key]
         return [each.get_secret_value() if isinstance(each, SecretStr) else each for each in found if each is not None]
-
-
-def default_root() -> Path:
-    """`<temp>/perago`: where everything lies that is not told to lie elsewhere."""
-    return Path(tempfile.gettempdir()) / "perago"

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,19 @@ from perago.settings.config import (
     MetricsConfig,
     RuntimeConfig,
     TracesConfig,
-    default_root,
 )
 from perago.settings.roots import probe_root, resolve_root
 from perago.settings.sources import MappingSettingsSource, Source, nearest, read_sources
+from perago.settings.user_directories import user_cache_directory, user_state_directory
 from perago.settings.variables import Variables, field_of, is_blank
 
 _LOGGER = logging.getLogger("perago.settings")
-_DIRECTORIES = {"PERAGO_WORKSPACE_ROOT": "workspaces", "PERAGO_LOG_ROOT": "logs", "PERAGO_CACHE_DIR": "cache"}
+_DIRECTORIES: dict[str, Callable[[Mapping[str, str]], Path]] = {
+    "PERAGO_WORKSPACE_ROOT": lambda environment: user_state_directory(environment) / "workspaces",
+    "PERAGO_LOG_ROOT": lambda environment: user_state_directory(environment) / "logs",
+    "PERAGO_CACHE_DIR": user_cache_directory,
+}
+"""Variable -> where it is if nothing else is said."""
 _PROBED = ("PERAGO_WORKSPACE_ROOT", "PERAGO_LOG_ROOT")
 _LAKEFS = (
     "LAKECTL_SERVER_ENDPOINT_URL",
@@ -89,8 +95,6 @@ def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed:
             _warn_of_unknown(source.label, name)
     given = _Given(sources, environment)
     config = given.config(module_target, cwd, probed)
-    if given.faults:
-        raise RuntimeConfigError(_tell(given.faults))
     redaction.learn([*config.secrets(), *given.secrets()])
     return config
 
@@ -126,7 +130,11 @@ class _Given:
         self._variables, self._refused = self._check()
 
     def config(self, module_target: str, cwd: Path, probed: Sequence[str]) -> RuntimeConfig:
-        """The settings as far as they are right; the faults say whether that is all of them."""
+        """The settings.
+
+        Raises:
+            RuntimeConfigError: all that is wrong.
+        """
         fields: dict[str, Any] = {
             field_of(name): value
             for name, value in self._variables.items()
@@ -136,10 +144,15 @@ class _Given:
         fields.setdefault("log_retention", DEFAULT_LOG_RETENTION)
         fields["worker_id_prefix"] = self._worker_id_prefix(module_target)
         for name, default in _DIRECTORIES.items():
-            fields[field_of(name)] = self._directory(name, cwd, default_root() / default)
+            fields[field_of(name)] = self._directory(name, cwd, default)
+        probe = partial(probe_root, parents_are_trusted=fields.get("root_parents") == "trusted")
         for name in probed:
-            self._attempt(name, probe_root, fields[field_of(name)])
-        return RuntimeConfig(**fields, conductor=self._conductor(), lakefs=self._lakefs(), **self._telemetry())
+            if fields[field_of(name)] is not None:
+                self._attempt(name, probe, fields[field_of(name)])
+        fields |= {"conductor": self._conductor(), "lakefs": self._lakefs(), **self._telemetry()}
+        if self.faults:
+            raise RuntimeConfigError(_tell(self.faults))
+        return RuntimeConfig(**fields)
 
     def secrets(self) -> Iterator[str]:
         """What the environment holds of them, whoever they are for, and the passwords in URLs of all sources."""
@@ -170,10 +183,14 @@ class _Given:
             self._add(name, str(exc))
             return None
 
-    def _directory(self, name: str, cwd: Path, default: Path) -> Path:
+    def _directory(self, name: str, cwd: Path, default: Callable[[Mapping[str, str]], Path]) -> Path | None:
         given = self._variables.get(name)
-        found: Path | None = None if given is None else self._attempt(name, resolve_root, cwd, given)
-        return found or default
+        found: Path | None
+        if given is None:
+            found = self._attempt(name, default, self._environment)
+        else:
+            found = self._attempt(name, resolve_root, cwd, given)
+        return found
 
     def _worker_id_prefix(self, module_target: str) -> str:
         given = self._variables.get("PERAGO_WORKER_ID_PREFIX")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
+
+from perago.errors import RuntimeConfigError
+from perago.private_directory import fault_above, fault_of, make_directory
+from perago.settings.config import RuntimeConfig
 
 
 def resolve_root(cwd: Path, given: str) -> Path:
@@ -25,17 +30,57 @@ def resolve_root(cwd: Path, given: str) -> Path:
     return path
 
 
-def probe_root(path: Path) -> None:
-    """Make a directory, and see that files can be made in it.
+def check_root(path: Path, *, parents_are_trusted: bool) -> None:
+    """See that no other user can change a directory, or put another one in its place. It need not be there.
 
     Raises:
-        ValueError: they cannot; says why.
+        ValueError: one can; says who, and the mend.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        fault = fault_of(path) if os.path.lexists(path) else None
+        if fault is None and not parents_are_trusted:
+            fault = fault_above(path)
+    except OSError as exc:
+        raise _unusable(path, exc) from None
+    if fault is not None:
+        raise ValueError(f"is {path}, which {fault}")
+
+
+def check_cache(config: RuntimeConfig) -> None:
+    """See that no other user can put a directory of theirs in the place of the cache's; its own the cache checks.
+
+    Raises:
+        RuntimeConfigError: one can; says who, and the mend.
+    """
+    if config.cache_max_size == 0 or config.root_parents == "trusted":
+        return
+    try:
+        fault = fault_above(config.cache_dir / "objects")
+    except OSError as exc:
+        fault = f"cannot be looked at: {exc.strerror}"
+    if fault is not None:
+        raise RuntimeConfigError(
+            f"PERAGO_CACHE_DIR is {config.cache_dir}, and what is in it {fault}. PERAGO_CACHE_MAX_SIZE=0 works without "
+            f"a cache"
+        )
+
+
+def probe_root(path: Path, *, parents_are_trusted: bool) -> None:
+    """Make a directory for this user alone, and see that files can be made in it.
+
+    Raises:
+        ValueError: they cannot, or another user could change them; says why.
+    """
+    try:
+        make_directory(path)
+        check_root(path, parents_are_trusted=parents_are_trusted)
         with tempfile.TemporaryFile(dir=path, prefix=".perago-probe-"):
             pass
     except OSError as exc:
-        raise ValueError(
-            f"is {path}, which cannot be written: {exc.strerror}. Give a directory that this user may make files in"
-        ) from None
+        raise _unusable(path, exc) from None
+
+
+def _unusable(path: Path, exc: OSError) -> ValueError:
+    return ValueError(
+        f"is {path}, which cannot be written: {exc.strerror}. Give a directory that this user may make files in"
+    )

@@ -36,6 +36,11 @@ class Variables(BaseSettings):
     """Directory below which attempts make theirs; each worker needs one of its own."""
     PERAGO_LOG_ROOT: Text | None = None
     """Directory of a worker's log files."""
+    PERAGO_ROOT_PARENTS: (
+        Annotated[Literal["checked", "trusted"], BeforeValidator(values.one_of("checked", "trusted"))] | None
+    ) = None
+    """`checked` refuses roots and caches that another user could replace, who may write to a directory above them;
+    `trusted` does not look above them: where nobody else uses the machine, as in a container."""
     PERAGO_LOG_FILE_MAX_SIZE: Size | None = None
     """How large a log file grows before the next one is begun; a size such as `100MB`."""
     PERAGO_LOG_RETENTION: Duration | None = None

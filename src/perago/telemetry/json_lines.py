@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from perago.json_text import printable_json
+from perago.private_directory import make_private
 from perago.redaction import mask_json, mask_text
 
 FIELDS_ATTRIBUTE = "perago_fields"
@@ -71,6 +72,7 @@ class JsonLinesFile(logging.Handler):
         common: fields of every line.
 
     Raises:
+        RuntimeConfigError: another user can change the directory.
         OSError: the file cannot be opened.
     """
 
@@ -86,7 +88,7 @@ class JsonLinesFile(logging.Handler):
         self._retention_seconds = retention_seconds
         self._swept = float("-inf")
         self._next_rotation = float("-inf")
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory, "PERAGO_LOG_ROOT")
         self._file: TextIO = self._opened()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -111,7 +113,7 @@ class JsonLinesFile(logging.Handler):
         with suppress(OSError):
             for path in self._directory.glob("*.jsonl"):
                 with suppress(OSError):
-                    if path != self.path and path.stat().st_mtime < before:
+                    if path != self.path and path.lstat().st_mtime < before:
                         path.unlink()
 
     def close(self) -> None:
@@ -125,7 +127,7 @@ class JsonLinesFile(logging.Handler):
     def _open_again_if_gone(self) -> None:
         """Another worker has swept the file, as nothing was written for so long; or a person has removed it."""
         if os.fstat(self._file.fileno()).st_nlink == 0:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_private(self._directory, "PERAGO_LOG_ROOT")
             self._replace_file()
 
     def _rotate(self, record: logging.LogRecord) -> None:
@@ -147,6 +149,6 @@ class JsonLinesFile(logging.Handler):
             old.close()
 
     def _opened(self) -> TextIO:
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(handle).st_size
         return os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace")

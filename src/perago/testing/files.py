@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.names import show_name
 from perago.testing.commits import Blob, Overlay, Tree
+from perago.workspace.beneath import Beneath
+from perago.workspace.new_files import make_directories, open_new
 from perago.workspace.storage import opened_file, storage_errors
 
 
@@ -18,24 +20,26 @@ def lay_out(files: Tree, target: Path) -> None:
     Raises:
         WorkspaceStorageError: the disk refused.
     """
-    with storage_errors("cannot lay out the files in", target):
+    with storage_errors("cannot lay out the files in", target), Beneath(target) as opened:
+        make_directories(opened, files)
         for path, blob in files.items():
-            file = target / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            mode = 0o755 if blob.executable else 0o644
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            descriptor = open_new(opened, path, executable=blob.executable)
             with os.fdopen(descriptor, "wb") as writing:
                 writing.write(blob.content)
 
 
-def read_file(workspace_dir: Path, path: str) -> Blob:
+def read_file(files: Beneath, path: str) -> Blob:
     """Read a file that the body left.
+
+    Args:
+        files: the workspace.
+        path: relative to it.
 
     Raises:
         WorkspaceContentError: it is gone, no regular file, or cannot be read.
     """
     try:
-        with opened_file(workspace_dir / path) as file:
+        with opened_file(path, files) as file:
             return Blob(file.readall(), bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR))
     except OSError as exc:
         raise WorkspaceContentError(

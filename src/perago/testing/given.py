@@ -19,6 +19,7 @@ from perago.testing.commits import Blob, Tree
 from perago.testing.files import lay_out, read_file
 from perago.testing.store import MemoryStore
 from perago.workspace.patterns import Selection
+from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan
 
 Files = Mapping[str, bytes | str] | str | os.PathLike[str]
@@ -89,7 +90,9 @@ def read_given(files: Files) -> Tree:
     directory = Path(files)
     if not directory.is_dir():
         raise WorkspaceContentError(f"there is no directory {str(directory)!r}; give the files of a test as {_WANTED}")
-    return {path: read_file(directory, path) for path in scan(directory, Selection((), ())).files}
+    found = scan(directory, Selection((), ())).files
+    with open_workspace(directory) as opened:
+        return {path: read_file(opened, path) for path in found}
 
 
 def _content(path: str, given: object) -> bytes:

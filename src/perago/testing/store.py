@@ -32,6 +32,7 @@ from perago.workspace.digest import SHA256, digest_bytes
 from perago.workspace.folding import probe_folding
 from perago.workspace.merge import merge_paths
 from perago.workspace.patterns import Selection
+from perago.workspace.reading import open_workspace
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
 
@@ -305,7 +306,8 @@ def _blob(content: bytes | str | None, executable: bool) -> Blob | None:
 def _own_overlay(workspace_dir: Path, spec: WorkspaceSpec, changes: Changes) -> dict[str, Blob | None]:
     check_object_names((spec.root + path for path in changes.written), prefix=spec.root)
     own: dict[str, Blob | None] = {spec.root + path: None for path in changes.deleted}
-    own.update((spec.root + path, read_file(workspace_dir, path)) for path in changes.written)
+    with open_workspace(workspace_dir) as files:
+        own.update((spec.root + path, read_file(files, path)) for path in changes.written)
     return own
 
 

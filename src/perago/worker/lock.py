@@ -12,6 +12,8 @@ from pathlib import Path
 
 from perago.engines.local.lock import FileLock, is_held_by_anybody
 from perago.errors import RuntimeConfigError
+from perago.private_directory import make_private
+from perago.workspace.storage import opened_file
 
 SUPERVISOR_DIRECTORY = "supervisor"
 """In the workspace root: what is the supervisor's own, its lock, its status, and results that wait."""
@@ -32,11 +34,12 @@ def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
     The lock ends with the process, however that ends; forks that bodies in threads make do not hold it.
 
     Raises:
-        RuntimeConfigError: another one runs, or the directory cannot be written.
+        RuntimeConfigError: another one runs, or the directory cannot be written, or another user can change it.
     """
     directory = supervisor_directory(root)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(root, "PERAGO_WORKSPACE_ROOT")
+        make_private(directory, "the supervisor's directory")
         lock = _lock(directory / LOCK_FILE)
     except OSError as exc:
         raise RuntimeConfigError(f"PERAGO_WORKSPACE_ROOT {root} cannot be used: {exc.strerror or exc}") from exc
@@ -46,7 +49,7 @@ def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
             f"own, or more slots (-j) to the other"
         )
     with lock:
-        (directory / LOCK_FILE).write_bytes(_describe(worker_id))
+        lock.write(_describe(worker_id))
         yield directory
 
 
@@ -74,7 +77,8 @@ def _describe(worker_id: str) -> bytes:
 
 def _holder(directory: Path) -> str:
     try:
-        found = json.loads((directory / LOCK_FILE).read_bytes())
+        with opened_file(directory / LOCK_FILE) as file:
+            found = json.loads(file.readall())
         return f" (process {int(found['pid'])} on {found['host']}, worker {found['worker_id']})"
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from perago.engines.local.files import sweep_leftovers, write_durably
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY
+from perago.private_directory import make_directory
+from perago.workspace.storage import opened_file
 
 FILE = "repositories.json"
 
@@ -50,13 +51,14 @@ class KnownRepositories:
 
     def _write(self) -> None:
         with suppress(OSError):
-            self._path.parent.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+            make_directory(self._path.parent)
             sweep_leftovers(self._path)
             write_durably(self._path, json.dumps(list(self._names)))
 
 
 def _read(path: Path) -> list[str]:
     try:
-        return _NAMES.validate_json(path.read_bytes())[-MAX_REPOSITORIES:]
+        with opened_file(path) as file:
+            return _NAMES.validate_json(file.readall())[-MAX_REPOSITORIES:]
     except (OSError, ValidationError):
         return []

@@ -21,8 +21,9 @@ from perago.engines.local.files import record_errors, write_durably
 from perago.errors import EngineError
 from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Phase
+from perago.private_directory import make_directory, make_private
 from perago.record import TryStatus
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY, sync_directory
+from perago.workspace.storage import opened_file, sync_directory
 
 _LOGGER = logging.getLogger("perago.worker")
 
@@ -120,7 +121,7 @@ class ResultSpool:
             raise EngineError(f"a result that cannot be written as JSON cannot be kept: {exc}") from exc
         with record_errors("cannot keep a result in", self.directory):
             if not self.directory.is_dir():
-                self.directory.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+                make_directory(self.directory)
                 sync_directory(self.directory.parent)
             write_durably(self.directory / kept.file_name, text)
 
@@ -136,10 +137,12 @@ class ResultSpool:
 
         Raises:
             EngineError: the directory cannot be read.
+            RuntimeConfigError: another user can change it.
         """
         if not self.directory.exists():
             return []
         with record_errors("cannot list", self.directory):
+            make_private(self.directory, "the directory of kept results")
             paths = list(self.directory.iterdir())
         for half_written in (path for path in paths if path.name.startswith(".")):
             with suppress(OSError):
@@ -150,7 +153,8 @@ class ResultSpool:
 
 def _read(path: Path) -> KeptResult | None:
     try:
-        text = path.read_bytes()
+        with opened_file(path) as file:
+            text = file.readall()
     except FileNotFoundError:
         return None
     except OSError as exc:

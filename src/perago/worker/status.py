@@ -15,7 +15,7 @@ from perago.worker.health import WATCH_STALL_SECONDS, Check
 from perago.worker.journal import progress_text
 from perago.worker.lock import is_locked, supervisor_directory
 from perago.worker.slot import Slot
-from perago.workspace.storage import write_whole
+from perago.workspace.storage import opened_file, write_whole
 
 STATUS_FILE = "status.json"
 MAX_STATUS_BYTES = 4 * 1024 * 1024
@@ -108,7 +108,7 @@ def write_status(directory: Path, status: WorkerStatus) -> None:
 def read_status(root: Path) -> WorkerStatus | None:
     """The status of the worker of a workspace root; None: there is none."""
     try:
-        with (supervisor_directory(root) / STATUS_FILE).open("rb") as file:
+        with opened_file(supervisor_directory(root) / STATUS_FILE) as file:
             found = _STATUS.validate_json(file.read(MAX_STATUS_BYTES))
     except (OSError, ValidationError):
         return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from perago.errors import WorkspaceContentError
 from perago.names import show_name
+from perago.workspace.beneath import Beneath
 from perago.workspace.storage import opened_file, storage_error
 
 SHA256 = "sha256"
@@ -85,11 +85,12 @@ def digest_bytes(content: bytes, algorithm: str) -> str:
     return f"{algorithm}:{hasher.hexdigest()}"
 
 
-def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
+def digest_file(files: Beneath, path: str, algorithm: str, size: int) -> str:
     """The digest of a regular file, read in pieces of `CHUNK_BYTES`.
 
     Args:
-        path: the file; a symbolic link is refused.
+        files: the directory that holds it.
+        path: relative to the directory; a symbolic link is refused, on the way too.
         algorithm: "sha256", "md5" or "git-sha1".
         size: its size in bytes, as it was scanned.
 
@@ -100,18 +101,18 @@ def digest_file(path: str | os.PathLike[str], algorithm: str, size: int) -> str:
     """
     hasher = new_hasher(algorithm, size)
     with _content_errors(path):
-        read = _feed(hasher, path, size)
+        read = _feed(hasher, files, path, size)
     if read != size:
         raise WorkspaceContentError(
-            f"file {show_name(os.fspath(path))} changed while it was read: {size} bytes before, "
+            f"file {show_name(path)} changed while it was read: {size} bytes before, "
             f"{'more' if read > size else read} now; {_STILL_AT_WORK}"
         )
     return f"{algorithm}:{hasher.hexdigest()}"
 
 
-def _feed(hasher: Hasher, path: str | os.PathLike[str], size: int) -> int:
+def _feed(hasher: Hasher, files: Beneath, path: str, size: int) -> int:
     """Read the file into the hasher; how many bytes there were, one more than the size if it has grown."""
-    with opened_file(path) as file:
+    with opened_file(path, files) as file:
         buffer = memoryview(bytearray(min(CHUNK_BYTES, size + 1)))
         read = 0
         while count := file.readinto(buffer[: size + 1 - read]):
@@ -121,18 +122,17 @@ def _feed(hasher: Hasher, path: str | os.PathLike[str], size: int) -> int:
 
 
 @contextmanager
-def _content_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+def _content_errors(path: str) -> Iterator[None]:
     """A file that the body took away or made unreadable is the body's fault, anything else the disk's."""
     try:
         yield
     except PermissionError as exc:
         raise WorkspaceContentError(
-            f"file {show_name(os.fspath(path))} cannot be read by this process; give it read permission"
+            f"file {show_name(path)} cannot be read by this process; give it read permission"
         ) from exc
     except OSError as exc:
         if exc.errno in _GONE:
             raise WorkspaceContentError(
-                f"{show_name(os.fspath(path))} is gone since it was scanned, or no longer a regular file; "
-                f"{_STILL_AT_WORK}"
+                f"{show_name(path)} is gone since it was scanned, or no longer a regular file; {_STILL_AT_WORK}"
             ) from exc
         raise storage_error(exc, "cannot read file", path) from exc

@@ -14,9 +14,10 @@ from perago.errors import WorkspaceStorageError
 from perago.models import AttemptIdentity
 from perago.names import show_name
 from perago.ports import Clock
+from perago.private_directory import OWNER_ONLY_DIRECTORY, make_private
 from perago.workspace.owner import OwnerMarker
 from perago.workspace.removal import TRASH_PREFIX, discard
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY, storage_error, storage_errors
+from perago.workspace.storage import storage_error, storage_errors
 
 OWNER_FILE = "owner.json"
 MANIFEST_FILE = "manifest.jsonl"
@@ -83,15 +84,16 @@ class AttemptDirectory:
         orphan's.
 
         Args:
-            root: where attempt directories lie; made if it is not there.
+            root: where attempt directories lie; made if it is not there, for this user alone.
             execution_id: fresh for this execution.
             worker_id: who runs it.
 
         Raises:
+            RuntimeConfigError: another user owns the root, or can write to it.
             WorkspaceStorageError: the disk refused, or the execution has a directory already.
         """
         with storage_errors("cannot make workspace root", root):
-            root.mkdir(parents=True, exist_ok=True)
+            make_private(root, "workspace root")
             root = root.resolve(strict=True)
         marker = OwnerMarker.of_this_process(
             worker_id=worker_id, task_id=identity.task_id, execution_id=execution_id, now=clock.now()
@@ -134,11 +136,12 @@ class AttemptDirectory:
             the workspace there.
 
         Raises:
+            RuntimeConfigError: another user can change that directory.
             WorkspaceStorageError: the disk refused.
         """
         kept = self.path.parent / KEPT_DIRECTORY / self.path.name
         with storage_errors("cannot keep attempt directory", self.path):
-            kept.parent.mkdir(mode=OWNER_ONLY_DIRECTORY, exist_ok=True)
+            make_private(kept.parent, "directory of kept workspaces")
             self.path.rename(kept)
         return kept / WORKSPACE_DIRECTORY
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
-from perago.workspace.removal import delete_tree
+from perago.workspace.removal import delete_content
 
 
 @contextmanager
@@ -18,23 +19,26 @@ def empty_directory(target: Path) -> Iterator[None]:
         WorkspaceStorageError: it is not empty, or cannot be made or read.
     """
     is_new = not target.exists()
-    _make_empty_directory(target)
+    directory = _open_empty_directory(target)
     try:
         yield
     except BaseException:
-        with suppress(OSError, WorkspaceStorageError):  # the first failure is to be told
-            for path in list(target.iterdir()):
-                delete_tree(path)
+        with suppress(OSError):  # the first failure is to be told
+            delete_content(directory)
             if is_new:
                 target.rmdir()
         raise
+    finally:
+        os.close(directory)
 
 
-def _make_empty_directory(target: Path) -> None:
+def _open_empty_directory(target: Path) -> int:
     try:
         target.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(target.iterdir())
+        directory = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
         raise WorkspaceStorageError(f"{target} cannot be made or read: {exc.strerror}. Give another directory") from exc
-    if not is_empty:
+    if os.listdir(directory):  # noqa: PTH208 - Path cannot list an open directory
+        os.close(directory)
         raise WorkspaceStorageError(f"{target} is not empty, and nothing of yours is overwritten. Give a new directory")
+    return directory

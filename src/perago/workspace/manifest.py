@@ -22,6 +22,7 @@ from typing import NamedTuple
 from perago.errors import WorkspaceStorageError
 from perago.workspace.digest import SHA256, digest_file, is_known
 from perago.workspace.patterns import Selection
+from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, scan
 from perago.workspace.storage import OWNER_ONLY, storage_errors, write_whole
 
@@ -138,11 +139,13 @@ def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] |
     taken_at_ns, tick_ns = _clock_of_file_system(root.parent)
     known = digests or {}
     entries = {}
-    for path, stat in scan(root, selection).files.items():
-        digest = known.get(path, "")
-        if not is_known(digest):
-            digest = digest_file(root / path, SHA256, stat.size)
-        entries[path] = ManifestEntry(stat, digest)
+    found = scan(root, selection).files
+    with open_workspace(root) as files:
+        for path, stat in found.items():
+            digest = known.get(path, "")
+            if not is_known(digest):
+                digest = digest_file(files, path, SHA256, stat.size)
+            entries[path] = ManifestEntry(stat, digest)
     return Manifest(taken_at_ns, entries, tick_ns)
 
 

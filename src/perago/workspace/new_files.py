@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
+
+from perago.workspace.beneath import Beneath
 
 FILE, EXECUTABLE = 0o644, 0o755
 """Permissions of what is laid out, less the umask."""
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a file is made that must not be there yet."""
 
 
-def make_directories(target: Path, paths: Iterable[str]) -> None:
+def make_directories(target: Beneath, paths: Iterable[str]) -> None:
     """Make the directories below `target` that files at these relative paths lie in.
 
     Raises:
@@ -23,13 +25,13 @@ def make_directories(target: Path, paths: Iterable[str]) -> None:
         _make_directory(target, path.rpartition("/")[0], made)
 
 
-def open_new(path: str, *, executable: bool) -> int:
-    """Make a file, and open it for writing and reading.
+def open_new(target: Beneath, path: str, *, executable: bool) -> int:
+    """Make a file below `target`, and open it for writing and reading.
 
     Raises:
         OSError: it cannot be made, or something is there already.
     """
-    return os.open(path, _CREATE, EXECUTABLE if executable else FILE)
+    return target.open(path, CREATE, EXECUTABLE if executable else FILE)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -57,7 +59,7 @@ def write_all_at(descriptor: int, data: bytes, at: int) -> int:
     return at
 
 
-def _make_directory(target: Path, directory: str, made: set[str]) -> None:
+def _make_directory(target: Beneath, directory: str, made: set[str]) -> None:
     """Make a directory and those above it that are not made yet."""
     missing = []
     while directory not in made:
@@ -65,4 +67,6 @@ def _make_directory(target: Path, directory: str, made: set[str]) -> None:
         made.add(directory)
         directory = directory.rpartition("/")[0]
     for path in reversed(missing):
-        (target / path).mkdir()
+        above, _, name = path.rpartition("/")
+        with target.directory(above) as descriptor:
+            os.mkdir(name, dir_fd=descriptor)

@@ -10,17 +10,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
+from perago.names import FOR_TASKS, Words
+from perago.workspace.beneath import REPLACED, Beneath
+from perago.workspace.storage import storage_error
 
 CHUNK = 1 << 20
 """Bytes read at once. Memory stays at a few of these, whatever the size of a file."""
 
-# O_NONBLOCK: opening a fifo would wait for its other end.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+def open_workspace(root: Path, words: Words = FOR_TASKS) -> Beneath:
+    """Hold a workspace's directory open; whoever does closes it, as a context.
+
+    Raises:
+        WorkspaceContentError: it is gone, or no directory.
+        WorkspaceStorageError: the disk failed.
+    """
+    try:
+        return Beneath(root)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOENT, *REPLACED):
+            raise storage_error(exc, f"cannot look at {words.place}", root, words) from exc
+        raise WorkspaceContentError(
+            f"{words.place} {os.fspath(root)!a} is no longer there, or no longer a directory; {words.keep}"
+        ) from exc
 
 
 @contextmanager
-def open_workspace_file(root: Path, path: str) -> Iterator[tuple[int, os.stat_result]]:
+def open_workspace_file(files: Beneath, path: str) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file of a workspace for reading, and see to it that it stays as it is meanwhile.
+
+    Args:
+        files: the workspace.
+        path: relative to it.
 
     Yields:
         its descriptor and its state.
@@ -30,7 +51,7 @@ def open_workspace_file(root: Path, path: str) -> Iterator[tuple[int, os.stat_re
         WorkspaceStorageError: the disk could not read it.
     """
     try:
-        descriptor = os.open(root / path, _READ)
+        descriptor = files.open(path)
     except OSError as exc:
         raise _unreadable(exc, path) from exc
     try:
@@ -89,6 +110,11 @@ def _changed(path: str) -> WorkspaceContentError:
 
 
 def _unreadable(exc: OSError, path: str) -> WorkspaceContentError:
+    if exc.errno in REPLACED and exc.filename != path.rpartition("/")[2]:
+        return WorkspaceContentError(
+            f"{path} cannot be read: {exc.filename} on its way is no directory, or a symbolic link, which is not "
+            f"followed. End every thread and process that writes files before the task returns"
+        )
     if exc.errno in (errno.ELOOP, errno.EMLINK):
         return WorkspaceContentError(f"{path} is a symbolic link, which is not published; write a file in its place")
     if exc.errno in (errno.ENXIO, errno.EOPNOTSUPP):

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,11 @@ from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
 from perago.names import show_name
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY, storage_error
+from perago.private_directory import OWNER_ONLY_DIRECTORY
+from perago.workspace.beneath import DIRECTORY, REPLACED
+from perago.workspace.storage import storage_error
+
+_MEANWHILE = (errno.ENOENT, errno.EISDIR, *REPLACED)
 
 TRASH_PREFIX = ".trash-"
 MAX_PASSES = 100
@@ -68,6 +73,15 @@ def delete_tree(top: Path, last: str = "") -> None:
     raise _not_removed(top, "files keep appearing in it")
 
 
+def delete_content(directory: int) -> None:
+    """Delete what is in a directory that the caller holds open, whatever bears its name by now.
+
+    Raises:
+        OSError: something cannot be deleted; the rest is gone.
+    """
+    _Emptying(directory, last="").run()
+
+
 def _not_removed(top: Path, why: str) -> WorkspaceStorageError:
     return WorkspaceStorageError(
         f"cannot remove all of directory {os.fspath(top)!a}: {why}; end the processes that still use it, or remove it "
@@ -89,19 +103,30 @@ def _is_removed(directory: str | Path, dir_fd: int | None = None) -> bool:
 @contextmanager
 def _opened(directory: str | Path, dir_fd: int | None = None) -> Iterator[int]:
     """A directory held open, with all permissions for its owner. A symbolic link is refused."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(directory, flags, dir_fd=dir_fd)
+        descriptor = os.open(directory, DIRECTORY, dir_fd=dir_fd)
     except PermissionError:
-        # By name, because it cannot be opened; a link in its place was refused by the line above.
-        os.chmod(directory, OWNER_ONLY_DIRECTORY, dir_fd=dir_fd)
-        descriptor = os.open(directory, flags, dir_fd=dir_fd)
+        _permit(directory, dir_fd)
+        descriptor = os.open(directory, DIRECTORY, dir_fd=dir_fd)
     try:
         if os.fstat(descriptor).st_mode & OWNER_ONLY_DIRECTORY != OWNER_ONLY_DIRECTORY:
             os.fchmod(descriptor, OWNER_ONLY_DIRECTORY)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _permit(directory: str | Path, dir_fd: int | None) -> None:
+    """Give its owner all permissions for a directory that cannot be opened for reading."""
+    if sys.platform != "linux":
+        os.chmod(directory, OWNER_ONLY_DIRECTORY, dir_fd=dir_fd, follow_symlinks=False)
+        return
+    # glibc before 2.32 has no chmod that follows no link.
+    found = os.open(directory, os.O_PATH | DIRECTORY, dir_fd=dir_fd)
+    try:
+        Path(f"/proc/self/fd/{found}").chmod(OWNER_ONLY_DIRECTORY)
+    finally:
+        os.close(found)
 
 
 class _Emptying:
@@ -130,13 +155,15 @@ class _Emptying:
             self._try(partial(os.unlink, dir_fd=self._top), self._last)
 
     def _try(self, remove: Callable[[str], None], name: str) -> None:
-        """Do one deletion. That another process was quicker is fine; another failure must not stop the rest."""
+        """Do one deletion. That another process was quicker is fine; another failure must not stop the rest.
+
+        What has turned into something else meanwhile, a directory into a link, goes as that in the next pass.
+        """
         try:
             remove(name)
-        except FileNotFoundError:
-            return
         except OSError as exc:
-            self._failure = self._failure or exc
+            if exc.errno not in _MEANWHILE:
+                self._failure = self._failure or exc
 
     def _empty(self, descriptor: int) -> None:
         """Delete a directory's files, and put its subdirectories on the list."""

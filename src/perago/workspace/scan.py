@@ -5,7 +5,6 @@ Nothing is followed, nothing is read. Whatever could not be stored whole is refu
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import suppress
@@ -15,7 +14,9 @@ from typing import NamedTuple
 
 from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceError
 from perago.names import FOR_TASKS, Words, name_fault, show_name
+from perago.workspace.beneath import DIRECTORY, REPLACED, Beneath
 from perago.workspace.patterns import Selection
+from perago.workspace.reading import open_workspace
 from perago.workspace.storage import storage_error
 
 MAX_LISTED = 10
@@ -23,6 +24,12 @@ MAX_LISTED = 10
 
 MAX_LEFT_OUT = 1000
 """Entries that are looked at in directories that hold nothing selected, and such directories that are looked into."""
+
+MAX_HELD_OPEN = 8
+"""Directories, one in the other, that are open at a time. What lies deeper is looked up from the root again."""
+
+MAX_PATH_CHARACTERS = 4096
+"""Directories with longer paths are not looked into: Linux takes none in one call, and no store takes such names."""
 
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -81,31 +88,22 @@ def scan(root: Path, selection: Selection, words: Words = FOR_TASKS) -> Scan:
         WorkspaceContentError: symbolic links, sockets, fifos, devices, what cannot be read; or the root is gone.
         WorkspaceStorageError: the disk failed.
     """
-    walk = _Walk(os.fspath(root), selection, words)
-    try:
-        is_directory = stat.S_ISDIR(os.lstat(root).st_mode)
-    except FileNotFoundError:
-        is_directory = False
-    except OSError as exc:
-        raise storage_error(exc, f"cannot look at {words.place}", root, words) from exc
-    if not is_directory:
-        raise WorkspaceContentError(
-            f"{words.place} {os.fspath(root)!a} is no longer there, or no longer a directory; {words.keep}"
-        )
-    while walk.pending:
-        walk.look_into(walk.pending.pop())
-    walk.faults.raise_if_any(words)
-    walk.count_left_out()
+    with open_workspace(root, words) as opened:
+        walk = _Walk(root, opened, selection, words)
+        walk.run()
+        walk.faults.raise_if_any(words)
+        walk.count_left_out()
     return Scan(walk.files, frozenset(walk.directories), tuple(walk.left_out), walk.left_out_count, walk.left_out_more)
 
 
 def scan_files(root: Path, selection: Selection) -> dict[str, FileStat]:
     """The files that `scan` finds, and nothing is refused: what could not be stored, or looked at, is passed over."""
-    walk = _Walk(os.fspath(root), selection, FOR_TASKS)
-    while walk.pending:
-        with suppress(WorkspaceError):
-            walk.look_into(walk.pending.pop())
-    return walk.files
+    found: dict[str, FileStat] = {}
+    with suppress(WorkspaceError), open_workspace(root) as opened:
+        walk = _Walk(root, opened, selection, FOR_TASKS)
+        found = walk.files
+        walk.run()
+    return found
 
 
 @dataclass(slots=True)
@@ -140,8 +138,7 @@ class _Faults:
 class _Walk:
     """A scan under way."""
 
-    def __init__(self, root: str, selection: Selection, words: Words) -> None:
-        self.pending = [""]
+    def __init__(self, root: Path, opened: Beneath, selection: Selection, words: Words) -> None:
         self.files: dict[str, FileStat] = {}
         self.directories: list[str] = []
         self.faults = _Faults()
@@ -149,32 +146,69 @@ class _Walk:
         self.left_out_count = 0
         self.left_out_more = False
         self._not_entered: list[str] = []
+        self._pending = [""]
         self._root = root
+        self._opened = opened
         self._selection = selection
         self._words = words
 
-    def look_into(self, directory: str) -> None:
-        """Take down one directory's entries; `directory` is "" for the root."""
-        prefix = directory + "/" if directory else ""
+    def run(self) -> None:
+        """Take down all that is there."""
+        while self._pending:
+            self._look_into(self._pending.pop())
+
+    def _look_into(self, directory: str, above: int | None = None, level: int = 0) -> None:
+        """Take down one directory's entries, and what lies below it.
+
+        Args:
+            directory: "" is the root.
+            above: descriptor of the directory that it lies in; None: it is looked up from the root.
+            level: how many directories above it are held open.
+        """
         try:
-            with os.scandir(os.path.join(self._root, directory)) as entries:  # noqa: PTH118 - half the time of Path
-                for entry in entries:
-                    self._take(entry, prefix + entry.name)
+            if above is None:
+                descriptor = self._opened.open(directory or ".", DIRECTORY)
+            else:
+                descriptor = os.open(directory.rpartition("/")[2], DIRECTORY, dir_fd=above)
+            try:
+                self._take_entries(descriptor, directory, level)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return  # went away while we looked: as if it had never been there
         except PermissionError:
             self.faults.add(directory or ".", "is a directory that cannot be read")
         except OSError as exc:
-            if exc.errno != errno.ENAMETOOLONG:
-                raise storage_error(exc, "cannot read directory", self._path(directory), self._words) from exc
-            self.faults.add_name(directory, "has a path that is too long for this system")
+            if exc.errno not in REPLACED:
+                raise storage_error(exc, "cannot read directory", self._root / directory, self._words) from exc
+            self.faults.add(directory, "was a directory a moment ago, and is none now")
+
+    def _take_entries(self, descriptor: int, directory: str, level: int) -> None:
+        prefix, below = directory + "/" if directory else "", list[str]()
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                if not entry.is_dir(follow_symlinks=False):
+                    self._take(entry, path, descriptor)
+                elif self._selection.enters(path):
+                    self.directories.append(path)
+                    below.append(path)
+                elif not self._selection.excludes(path):
+                    self._not_entered.append(path)
+        for path in below:
+            if len(path) > MAX_PATH_CHARACTERS:
+                self.faults.add_name(path, "has a path that is too long for this system")
+            elif level == MAX_HELD_OPEN:
+                self._pending.append(path)
+            else:
+                self._look_into(path, descriptor, level + 1)
 
     def count_left_out(self) -> None:
         """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
         looked_at, directories = 0, 0
         while self._not_entered and not self.left_out_more:
             directory, directories = self._not_entered.pop(), directories + 1
-            with suppress(OSError), os.scandir(self._path(directory)) as entries:
+            with suppress(OSError), self._opened.directory(directory) as opened, os.scandir(opened) as entries:
                 for entry in entries:
                     looked_at += 1
                     if max(looked_at, directories) > MAX_LEFT_OUT:
@@ -194,14 +228,7 @@ class _Walk:
         if len(self.left_out) < MAX_LISTED:
             self.left_out.append(path)
 
-    def _take(self, entry: os.DirEntry[str], path: str) -> None:
-        if entry.is_dir(follow_symlinks=False):
-            if self._selection.enters(path):
-                self.directories.append(path)
-                self.pending.append(path)
-            elif not self._selection.excludes(path):
-                self._not_entered.append(path)
-            return
+    def _take(self, entry: os.DirEntry[str], path: str, directory: int) -> None:
         if not self._selection.selects(path):
             self._leave_out(path)
             if entry.is_symlink() and self._selection.enters(path) and _leads_to_directory(entry):
@@ -214,30 +241,28 @@ class _Walk:
         except PermissionError:
             self.faults.add(path, "is in a directory that cannot be searched")
             return
-        self._take_file(path, status)
+        self._take_file(path, status, directory)
 
-    def _take_file(self, path: str, status: os.stat_result) -> None:
+    def _take_file(self, path: str, status: os.stat_result, directory: int) -> None:
         mode = status.st_mode
         name = name_fault(path)
         if name is not None:
             self.faults.add_name(path, name)
         elif not stat.S_ISREG(mode):
             self.faults.add(path, f"is {_kind(mode)}")
-        elif not self._readable(path, mode):
+        elif not _is_readable(path, mode, directory):
             self.faults.add(path, "cannot be read")
         else:
             self.files[path] = FileStat(
                 status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, bool(mode & stat.S_IXUSR)
             )
 
-    def _readable(self, path: str, mode: int) -> bool:
-        """Asked of the system only where the mode bits leave a doubt; almost always they do not."""
-        return mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(
-            self._path(path), os.R_OK, effective_ids=_EFFECTIVE
-        )
 
-    def _path(self, path: str) -> str:
-        return os.path.join(self._root, path)  # noqa: PTH118 - names may be undecodable, and Path is slow here
+def _is_readable(path: str, mode: int, directory: int) -> bool:
+    """Asked of the system only where the mode bits leave a doubt; almost always they do not."""
+    return mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(
+        path.rpartition("/")[2], os.R_OK, dir_fd=directory, effective_ids=_EFFECTIVE
+    )
 
 
 def _leads_to_directory(entry: os.DirEntry[str]) -> bool:

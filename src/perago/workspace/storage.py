@@ -13,9 +13,9 @@ from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
 from perago.names import FOR_TASKS, Words
+from perago.workspace.beneath import READ, Beneath
 
 OWNER_ONLY = 0o600
-OWNER_ONLY_DIRECTORY = 0o700
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _MENDS = {
@@ -57,13 +57,17 @@ def storage_errors(doing: str, path: str | os.PathLike[str], words: Words = FOR_
 
 
 @contextmanager
-def opened_file(path: str | os.PathLike[str]) -> Iterator[io.FileIO]:
+def opened_file(path: str | os.PathLike[str], within: Beneath | None = None) -> Iterator[io.FileIO]:
     """A regular file for reading, unbuffered. What else may have taken its place is neither followed nor waited for.
+
+    Args:
+        path: where it is.
+        within: the directory that `path` is relative to, out of which it cannot lead.
 
     Raises:
         OSError: it is not there, cannot be read, or (`EINVAL`, `ELOOP`) is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, READ) if within is None else within.open(os.fspath(path))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from perago.attempt.diff import diff
 from perago.errors import WorkspaceContentError
 from perago.models import Changes
+from perago.workspace.beneath import Beneath
 from perago.workspace.digest import digest_file
 from perago.workspace.manifest import ENDLESS_TICK_NS, take_manifest
 from perago.workspace.patterns import Selection
@@ -44,7 +46,8 @@ def naive(before, after):
 
 def changes_of(root, manifest, selection=ALL):
     now = scan(root, selection)
-    return diff(manifest, now, lambda path, algorithm, size: digest_file(root / path, algorithm, size))
+    with Beneath(root) as files:
+        return diff(manifest, now, partial(digest_file, files))
 
 
 def can_settle(manifest):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import pwd
+import stat
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,10 +21,10 @@ LAKEFS = {
 
 def test_the_defaults_are_those_of_the_contract(settings):
     config = settings.load("app.features")
-    root = Path(tempfile.gettempdir()) / "perago"
-    assert config.workspace_root == root / "workspaces"
-    assert config.log_root == root / "logs"
-    assert config.cache_dir == root / "cache"
+    assert config.workspace_root == Path.home() / ".local/state/perago/workspaces"
+    assert config.log_root == Path.home() / ".local/state/perago/logs"
+    assert config.cache_dir == Path.home() / ".cache/perago"
+    assert config.root_parents == "checked"
     assert config.log_file_max_size == 100 * 1024 * 1024
     assert config.log_retention == timedelta(days=30)
     assert config.worker_id_prefix == "appfeatures"
@@ -173,6 +174,44 @@ def test_roots_are_absolute_and_count_from_the_project(settings):
     config = settings.load(PERAGO_WORKSPACE_ROOT="work", PERAGO_LOG_ROOT="~/logs")
     assert config.workspace_root == settings.cwd / "work"
     assert config.log_root == Path.home() / "logs"
+
+
+def test_roots_lie_where_the_user_has_state_and_caches_and_nobody_else_can_write(settings, tmp_path):
+    homes = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    config = settings.load(**homes, probe_roots=True)
+    assert config.workspace_root == tmp_path / "state/perago/workspaces"
+    assert config.log_root == tmp_path / "state/perago/logs"
+    assert config.cache_dir == tmp_path / "cache/perago"
+    made = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o700}
+    relative = settings.load(XDG_STATE_HOME="state", XDG_CACHE_HOME="", HOME="/home/ada")
+    assert relative.workspace_root == Path("/home/ada/.local/state/perago/workspaces")
+    assert relative.cache_dir == Path("/home/ada/.cache/perago")
+
+
+def test_who_has_no_home_is_told_what_to_set(settings, monkeypatch):
+    def unknown(_uid):
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert "PERAGO_WORKSPACE_ROOT (the default) belongs in the home directory, and this user has none; set XDG" in (
+        settings.fault()
+    )
+    given = {"PERAGO_WORKSPACE_ROOT": "w", "PERAGO_LOG_ROOT": "l", "PERAGO_CACHE_DIR": "c"}
+    assert settings.load(**given).workspace_root == settings.cwd / "w"
+
+
+def test_a_root_that_others_may_write_to_or_put_another_in_the_place_of_is_a_fault_of_its_variable(settings):
+    (settings.cwd / "open").mkdir()
+    (settings.cwd / "open").chmod(0o777)
+    fault = settings.fault(PERAGO_WORKSPACE_ROOT="open", PERAGO_LOG_ROOT="open/logs", probe_roots=True)
+    assert f"PERAGO_WORKSPACE_ROOT (the environment) is {settings.cwd}/open, which can be written by all users" in fault
+    assert f"PERAGO_LOG_ROOT (the environment) is {settings.cwd}/open/logs, which lies below" in fault
+    trusted = {"PERAGO_ROOT_PARENTS": "trusted", "PERAGO_LOG_ROOT": "open/logs", "PERAGO_WORKSPACE_ROOT": "work"}
+    assert settings.load(**trusted, probe_roots=True).root_parents == "trusted"
+    assert "PERAGO_WORKSPACE_ROOT" in settings.fault(**trusted | {"PERAGO_WORKSPACE_ROOT": "open"}, probe_roots=True)
+    assert "must be 'checked' or 'trusted'" in settings.fault(PERAGO_ROOT_PARENTS="no")
 
 
 @pytest.mark.parametrize("text", [".", "./", "sub/..", "/"])

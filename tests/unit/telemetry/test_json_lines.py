@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from perago.errors import RuntimeConfigError
 from perago.telemetry import json_lines
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile
 
@@ -68,6 +69,26 @@ def test_a_line_holds_the_record_the_common_fields_and_its_own(open_log, tmp_pat
         "phase": "body",
     }
     assert oct(file.path.stat().st_mode & 0o777) == "0o600"
+
+
+def test_no_link_is_followed_to_a_file_of_somebody_elses(open_log, tmp_path):
+    (tmp_path / "precious").write_text("mine\n")
+    (tmp_path / "worker-1.jsonl").symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        open_log()
+    (tmp_path / "worker-1.jsonl").unlink()
+    file = open_log()
+    file.path.unlink()
+    file.path.symlink_to("precious")
+    write(file, "told")  # which finds that its file is gone; what cannot be written is told on stderr
+    assert (tmp_path / "precious").read_text() == "mine\n"
+
+
+def test_a_directory_that_others_may_write_to_is_refused(open_log, tmp_path):
+    tmp_path.chmod(0o777)
+    with pytest.raises(RuntimeConfigError, match=r"PERAGO_LOG_ROOT .* can be written by all users"):
+        open_log()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_secrets_are_masked_wherever_they_stand(open_log):

@@ -51,3 +51,20 @@ def test_a_lock_that_is_none_is_told_and_not_waited_for(tmp_path):
     assert not is_locked(tmp_path)
     with pytest.raises(RuntimeConfigError, match="is no regular file"), only_supervisor(tmp_path, "worker-1"):
         pass
+
+
+@pytest.mark.parametrize("directory", [".", "supervisor"])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path, directory):
+    (tmp_path / "supervisor").mkdir()
+    (tmp_path / directory).chmod(0o777)
+    with pytest.raises(RuntimeConfigError, match="can be written by all users"), only_supervisor(tmp_path, "worker-1"):
+        pass
+
+
+def test_no_link_is_written_through(tmp_path):
+    (tmp_path / "supervisor").mkdir()
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "supervisor/lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RuntimeConfigError, match="symbolic links"), only_supervisor(tmp_path, "worker-1"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -107,6 +107,7 @@ def test_a_cache_that_is_removed_under_a_process_is_made_again(tmp_path):
 
 
 def test_the_cache_is_for_its_user_alone(open_directory, as_nobody, tmp_path):
+    (open_directory / "cache").mkdir(0o755)
     cache = ObjectCache(open_directory / "cache", 64 * MIB)
     cache.add("key", b"abc", md5(b"abc"))
     cache.close()
@@ -116,6 +117,16 @@ def test_the_cache_is_for_its_user_alone(open_directory, as_nobody, tmp_path):
         with pytest.raises(RuntimeConfigError, match=r"PERAGO_CACHE_DIR.*belongs to user 0.*PERAGO_CACHE_MAX_SIZE=0"):
             as_nobody(lambda: ObjectCache(open_directory / "cache", 64 * MIB))
     assert as_nobody(lambda: ObjectCache(open_directory / "cache", 0).add("key", b"abc", md5(b"abc"))) is False
+
+
+def test_a_cache_that_others_could_write_to_is_refused(tmp_path):
+    """Its entries are believed by the digests that stand in them."""
+    cache = ObjectCache(tmp_path / "cache", 64 * MIB)
+    cache.add("key", b"abc", md5(b"abc"))
+    cache.close()
+    home(cache).chmod(0o777)
+    with pytest.raises(RuntimeConfigError, match=r"PERAGO_CACHE_DIR: .* can be written by all users .*chmod go-w"):
+        ObjectCache(tmp_path / "cache", 64 * MIB)
 
 
 def test_a_cache_that_cannot_be_written_keeps_nothing(open_directory, as_nobody):

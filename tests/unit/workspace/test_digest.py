@@ -13,9 +13,15 @@ import pytest
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.workspace import digest
+from perago.workspace.beneath import Beneath
 from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, digest_file, is_known
 
 SIZES = [0, 1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 7]
+
+
+def digest_of(path, algorithm, size):
+    with Beneath(path.parent) as files:
+        return digest_file(files, path.name, algorithm, size)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -23,10 +29,10 @@ def test_a_file_and_its_bytes_have_one_digest(tmp_path, size):
     content = os.urandom(size)
     path = tmp_path / "f"
     path.write_bytes(content)
-    assert digest_file(path, "sha256", size) == "sha256:" + hashlib.sha256(content).hexdigest()
-    assert digest_file(path, "md5", size) == "md5:" + hashlib.md5(content).hexdigest()
-    assert digest_file(path, "git-sha1", size) == digest_bytes(content, "git-sha1")
-    assert digest_file(str(path), "sha256", size) == digest_bytes(content, "sha256")
+    assert digest_of(path, "sha256", size) == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert digest_of(path, "md5", size) == "md5:" + hashlib.md5(content).hexdigest()
+    assert digest_of(path, "git-sha1", size) == digest_bytes(content, "git-sha1")
+    assert digest_of(path, "sha256", size) == digest_bytes(content, "sha256")
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -34,7 +40,7 @@ def test_git_sha1_is_gits_own_id(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"hello\n" * 1000)
     told = subprocess.run(["git", "hash-object", "--no-filters", path], check=True, capture_output=True, text=True)
-    assert digest_file(path, "git-sha1", 6000) == "git-sha1:" + told.stdout.strip()
+    assert digest_of(path, "git-sha1", 6000) == "git-sha1:" + told.stdout.strip()
 
 
 def test_a_large_file_is_never_whole_in_memory(tmp_path):
@@ -44,7 +50,7 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path):
         file.truncate(size)
     tracemalloc.start()
     try:
-        digest_file(path, "sha256", size)
+        digest_of(path, "sha256", size)
         assert tracemalloc.get_traced_memory()[1] < 2 * CHUNK_BYTES
     finally:
         tracemalloc.stop()
@@ -56,7 +62,7 @@ def test_a_file_that_is_not_of_the_size_told_is_refused(tmp_path, told, algorith
     path = tmp_path / "f"
     path.write_bytes(b"12345")
     with pytest.raises(WorkspaceContentError, match="changed while it was read"):
-        digest_file(path, algorithm, told)
+        digest_of(path, algorithm, told)
 
 
 def test_a_file_that_grows_is_read_no_further_than_that_tells(tmp_path, monkeypatch):
@@ -66,26 +72,26 @@ def test_a_file_that_grows_is_read_no_further_than_that_tells(tmp_path, monkeypa
     counting = SimpleNamespace(update=lambda piece: pieces.append(len(piece)))
     monkeypatch.setattr(digest, "new_hasher", lambda *_: counting)
     with pytest.raises(WorkspaceContentError, match="10 bytes before, more now"):
-        digest_file(path, "sha256", 10)
+        digest_of(path, "sha256", 10)
     assert sum(pieces) == 11
 
 
 def test_what_took_the_files_place_is_refused_at_once(tmp_path):
     path = tmp_path / "f"
     with pytest.raises(WorkspaceContentError, match="gone since"):
-        digest_file(path, "sha256", 0)
+        digest_of(path, "sha256", 0)
     os.mkfifo(path)
     with pytest.raises(WorkspaceContentError, match="no longer a regular file"):
-        digest_file(path, "sha256", 0)
+        digest_of(path, "sha256", 0)
     path.unlink()
     (tmp_path / "other").write_bytes(b"")
     path.symlink_to("other")
     with pytest.raises(WorkspaceContentError, match="gone since"):
-        digest_file(path, "sha256", 0)
+        digest_of(path, "sha256", 0)
     path.unlink()
     path.mkdir()
     with pytest.raises(WorkspaceContentError, match="no longer a regular file"):
-        digest_file(path, "sha256", 0)
+        digest_of(path, "sha256", 0)
 
 
 def test_an_unreadable_file_is_the_bodys_fault(open_directory, as_nobody):
@@ -93,19 +99,19 @@ def test_an_unreadable_file_is_the_bodys_fault(open_directory, as_nobody):
     path.write_bytes(b"x")
     path.chmod(0)
     with pytest.raises(WorkspaceContentError, match="read permission"):
-        as_nobody(lambda: digest_file(path, "sha256", 1))
+        as_nobody(lambda: digest_of(path, "sha256", 1))
 
 
 def test_other_faults_of_the_system_are_storage_errors(tmp_path):
     with pytest.raises(WorkspaceStorageError, match="cannot read file"):
-        digest_file(tmp_path / ("x" * 300), "sha256", 1)
+        digest_of(tmp_path / ("x" * 300), "sha256", 1)
 
 
 def test_an_unknown_algorithm_is_refused(tmp_path):
     with pytest.raises(ValueError, match="crc32"):
         digest_bytes(b"", "crc32")
     with pytest.raises(ValueError, match="crc32"):
-        digest_file(tmp_path, "crc32", 1)
+        digest_of(tmp_path, "crc32", 1)
 
 
 def test_known_digests_are_told_from_others():

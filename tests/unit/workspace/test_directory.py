@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from perago.errors import WorkspaceStorageError
+from perago.errors import RuntimeConfigError, WorkspaceStorageError
 from perago.models import AttemptIdentity
 from perago.workspace.directory import ATTEMPT_DIRECTORY_NAME, AttemptDirectory, directory_name
 from perago.workspace.owner import OwnerMarker, liveness
@@ -136,6 +136,23 @@ def test_a_root_that_may_not_be_written_is_refused(open_directory, as_nobody):
     for root in (closed, closed / "below"):
         with pytest.raises(WorkspaceStorageError, match=r"Permission denied.*permission to write"):
             as_nobody(lambda root=root: create(root).path)
+
+
+def test_a_root_that_others_may_write_to_is_refused_and_nothing_is_made_in_it(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o1777)
+    with pytest.raises(RuntimeConfigError, match=r"workspace root .*/root can be written by all users .*chmod go-w"):
+        create(tmp_path / "root")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_nothing_is_kept_where_others_may_write(tmp_path):
+    directory = create(tmp_path)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept").chmod(0o777)
+    with pytest.raises(RuntimeConfigError, match=r"directory of kept workspaces .* can be written by all users"):
+        directory.keep()
+    assert directory.workspace.is_dir()
 
 
 def test_a_full_disk_is_told_and_nothing_is_left(full_disk):

@@ -178,23 +178,25 @@ def test_what_cannot_be_removed_is_reported_and_the_rest_goes(open_directory, as
     if os.geteuid() != 0:
         pytest.skip("needs root, for files of two users")
 
+    root = open_directory / "root"
+
     def make():
-        create(open_directory, "stuck", NOBODYS)
-        create(open_directory, "dead", NOBODYS)
+        create(root, "stuck", NOBODYS)
+        create(root, "dead", NOBODYS)
 
     as_nobody(make)
-    foreign = open_directory / "task-stuck/workspace/foreign"
+    foreign = root / "task-stuck/workspace/foreign"
     foreign.mkdir()
     (foreign / "f").write_text("x")
-    report = as_nobody(lambda: sweep(open_directory, TTL, time.time()))
+    report = as_nobody(lambda: sweep(root, TTL, time.time()))
     assert names(report.removed) == ["task-dead"]
     ((path, reason),) = report.failed
     assert path.name == "task-stuck"
     assert "cannot remove all" in reason
-    (again,) = as_nobody(lambda: sweep(open_directory, TTL, time.time())).failed
+    (again,) = as_nobody(lambda: sweep(root, TTL, time.time())).failed
     assert again.path.name.startswith(".trash-")  # its owner is dead: it is tried again at once
-    sweep(open_directory, TTL, time.time())
-    assert names(open_directory.iterdir()) == []
+    sweep(root, TTL, time.time())
+    assert names(root.iterdir()) == []
 
 
 def test_two_janitors_may_sweep_at_once(root):

@@ -19,8 +19,9 @@ from perago.engines.local.lock import FileLock
 from perago.engines.local.record import RunRecord, from_json, to_json
 from perago.errors import EngineError, RunBusyError, RunNotFoundError, WorkspaceStorageError
 from perago.ports import Clock
+from perago.private_directory import OWNER_ONLY_DIRECTORY
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
-from perago.workspace.storage import OWNER_ONLY_DIRECTORY, opened_file, sync_directory
+from perago.workspace.storage import opened_file, sync_directory
 
 RECORD_FILE = "run.json"
 LOCK_FILE = "lock"

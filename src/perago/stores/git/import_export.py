@@ -26,6 +26,7 @@ from perago.stores.git.upload import Uploader
 from perago.workspace.empty_directory import empty_directory
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress
+from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan
 
 _SWAPS = 64
@@ -125,8 +126,11 @@ class Import:
         present = self._present(self.repository.find_branch_head(branch))
         progress.total_files = len(paths)
         known = frozenset(leaf.id for leaf in present.values())
-        with open_writer(self.repository, len(paths), known) as writer:
-            uploader = Uploader(self.repository, writer, self.source, progress)
+        with (
+            open_workspace(self.source, FOR_IMPORT) as files,
+            open_writer(self.repository, len(paths), known) as writer,
+        ):
+            uploader = Uploader(self.repository, writer, files, progress)
             uploaded = {path: uploader.upload(path, present.get(path)) for path in paths}
         for _ in range(_SWAPS):
             with suppress(HeadMovedError):
@@ -145,8 +149,9 @@ class Import:
         progress.total_files = len(paths)
         head = self.repository.find_branch_head(branch)
         present = self._present(head)
-        uploader = Uploader(self.repository, IdsOnly(), self.source, progress, LfsDigests(self.repository.path))
-        files = {path: uploader.upload(path) for path in paths}
+        with open_workspace(self.source, FOR_IMPORT) as source:
+            uploader = Uploader(self.repository, IdsOnly(), source, progress, LfsDigests(self.repository.path))
+            files = {path: uploader.upload(path) for path in paths}
         self._edit(IdsOnly(), head, self._overlay(files, present))
         return Changes(
             added=tuple(sorted(files.keys() - present.keys())),
@@ -224,5 +229,5 @@ def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, 
     with empty_directory(target):
         check_layout(layout, target, FOR_EXPORT)
         progress.total_files = len(layout.files)
-        lay_out(repository, layout, target, progress, FOR_EXPORT)
+        lay_out(repository, layout, target.resolve(), progress, FOR_EXPORT)  # a link that is named is followed
     return len(layout.files)

@@ -13,6 +13,7 @@ from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import Repository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
+from perago.workspace.beneath import Beneath
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
@@ -81,19 +82,19 @@ def lay_out(
     reader, lfs = ObjectReader(repository), LfsStore(repository.path)
     digests: dict[str, str] = {}
     large: list[tuple[str, Leaf, Pointer]] = []
-    with storage_errors("cannot lay out the files in", target, words):
-        make_directories(target, (path for path, _ in layout.files))
+    with storage_errors("cannot lay out the files in", target, words), Beneath(target) as opened:
+        make_directories(opened, (path for path, _ in layout.files))
         for path, leaf in layout.files:
             data = reader.blob(leaf.id)
             pointer = parse_pointer(data, path)
             if pointer is not None:
                 large.append((path, leaf, pointer))
                 continue
-            _write_file(target, path, leaf, data)
+            _write_file(opened, path, leaf, data)
             digests[path] = f"git-sha1:{leaf.id}"
             progress.add(len(data))
         for path, leaf, pointer in large:
-            _write_large(lfs, target, path, leaf, pointer, progress)
+            _write_large(lfs, opened, path, leaf, pointer, progress)
             digests[path] = f"sha256:{pointer.sha256}"
             progress.add(pointer.size)
     return digests
@@ -114,16 +115,16 @@ def _check_kind(path: str, leaf: Leaf, words: Words) -> None:
         )
 
 
-def _write_file(target: Path, path: str, leaf: Leaf, data: bytes) -> None:
-    descriptor = open_new(f"{target}/{path}", executable=leaf.is_executable)
+def _write_file(target: Beneath, path: str, leaf: Leaf, data: bytes) -> None:
+    descriptor = open_new(target, path, executable=leaf.is_executable)
     try:
         write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
 
-def _write_large(lfs: LfsStore, target: Path, path: str, leaf: Leaf, pointer: Pointer, progress: Progress) -> None:
-    descriptor = open_new(f"{target}/{path}", executable=leaf.is_executable)
+def _write_large(lfs: LfsStore, target: Beneath, path: str, leaf: Leaf, pointer: Pointer, progress: Progress) -> None:
+    descriptor = open_new(target, path, executable=leaf.is_executable)
     try:
         lfs.lay_out(pointer, path, descriptor, progress.move)
     finally:

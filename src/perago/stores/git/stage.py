@@ -25,6 +25,7 @@ from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
 from perago.workspace.merge import merge_paths
 from perago.workspace.progress import Progress
+from perago.workspace.reading import open_workspace
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class Staging:
         for path in changes.written:
             check_git_name(spec.root + path, prefix=spec.root)
         own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
-        uploader = Uploader(self.repository, writer, workspace_dir, progress)
-        for path in changes.written:
-            own[spec.root + path] = uploader.upload(path)
+        with open_workspace(workspace_dir) as files:
+            uploader = Uploader(self.repository, writer, files, progress)
+            for path in changes.written:
+                own[spec.root + path] = uploader.upload(path)
         return own
 
     def _tree(self, writer: ObjectWriter, plan: WritePlan, base: str, own: Overlay) -> str:

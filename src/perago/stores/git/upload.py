@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from pygit2.enums import ObjectType
 
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
 from perago.stores.git.objects import EXECUTABLE, FILE, Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.repository import Repository
+from perago.workspace.beneath import Beneath
 from perago.workspace.progress import Progress
 from perago.workspace.reading import open_workspace_file, read_whole
 
@@ -19,7 +19,7 @@ class Uploader:
 
     Args:
         writer: where blobs go.
-        root: the directory.
+        files: the directory.
         progress: is told of each file, and of large ones under way.
         lfs: where large files go. Default: the repository's own place.
     """
@@ -28,14 +28,14 @@ class Uploader:
         self,
         repository: Repository,
         writer: ObjectWriter,
-        root: Path,
+        files: Beneath,
         progress: Progress,
         lfs: LfsStore | None = None,
     ) -> None:
         self._lfs = lfs or LfsStore(repository.path)
         self._reader = ObjectReader(repository)
         self._writer = writer
-        self._root = root
+        self._files = files
         self._progress = progress
 
     def upload(self, path: str, present: Leaf | None = None) -> Leaf:
@@ -52,7 +52,7 @@ class Uploader:
             WorkspaceContentError: it is no regular file, cannot be read, or changes meanwhile.
             WorkspaceStorageError: the disk refused.
         """
-        with open_workspace_file(self._root, path) as (descriptor, state):
+        with open_workspace_file(self._files, path) as (descriptor, state):
             if state.st_size >= LFS_THRESHOLD:
                 blob = self._large(descriptor, path, state.st_size, present).encode()
             else:

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from perago.errors import StoreError
 from perago.http.faults import FaultKind
@@ -21,6 +20,7 @@ from perago.stores.lakefs.retrying import retried
 from perago.stores.lakefs.sources import Source, Sources
 from perago.stores.lakefs.transfer import SMALL_BYTES, Transfer
 from perago.stores.lakefs.values import ObjectStats
+from perago.workspace.beneath import Beneath
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import CHUNK_BYTES
 from perago.workspace.new_files import open_new
@@ -50,7 +50,7 @@ class Download:
     """
 
     transfer: Transfer
-    target: Path
+    target: Beneath
     root: str
     sources: Sources
     digests: MutableMapping[str, str]
@@ -85,8 +85,7 @@ class Download:
     async def _fetch_small(self, stats: ObjectStats) -> None:
         content, md5 = (b"", _EMPTY_MD5) if stats.size == 0 else await self._small_content(stats)
         path = stats.path[len(self.root) :]
-        file = f"{self.target}/{path}"
-        descriptor = open_new(file, executable=stats.executable)
+        descriptor = open_new(self.target, path, executable=stats.executable)
         try:
             write_to_workspace(self.transfer.cache, descriptor, content, 0)
         finally:
@@ -124,8 +123,7 @@ class Download:
 
     async def _fetch_large(self, stats: ObjectStats) -> None:
         path = stats.path[len(self.root) :]
-        file = f"{self.target}/{path}"
-        descriptor = open_new(file, executable=stats.executable)
+        descriptor = open_new(self.target, path, executable=stats.executable)
         try:
             with keeping(self.transfer, descriptor, stats.size) as content:
                 target = _Target(descriptor, content, self.transfer.cache)

@@ -24,6 +24,7 @@ from perago.stores.lakefs.values import Commit, ObjectStats
 from perago.workspace.digest import MD5, digest_file
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress
+from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, scan
 
 _SWAPS = 16
@@ -159,8 +160,12 @@ class Import:
         if (file.size, file.executable) != (stats.size, stats.executable) or not is_md5(stats.checksum):
             return False
         if path not in digests:
-            digests[path] = await in_thread(digest_file, self.source / path, MD5, file.size)
+            digests[path] = await in_thread(self._digest, path, file.size)
         return digests[path] == f"{MD5}:{stats.checksum}"
+
+    def _digest(self, path: str, size: int) -> str:
+        with open_workspace(self.source, FOR_IMPORT) as files:
+            return digest_file(files, path, MD5, size)
 
     async def _commit(self, branch: str, head: str, changes: Changes, message: str, *, is_new: bool) -> str:
         self.progress.total_files = self.progress.files + len(changes.written)

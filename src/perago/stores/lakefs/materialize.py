@@ -17,6 +17,7 @@ from perago.stores.lakefs.listing import has_any, list_files
 from perago.stores.lakefs.sources import Sources
 from perago.stores.lakefs.transfer import Transfer
 from perago.stores.lakefs.values import ObjectStats
+from perago.workspace.beneath import Beneath
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
 from perago.workspace.storage import storage_errors
@@ -103,14 +104,14 @@ def lay_out(
     """
     digests: dict[str, str] = {}
     start = len(layout.root)
-    with storage_errors("cannot lay out the files in", target, words):
-        make_directories(target, (stats.path[start:] for stats in layout.files))
+    with storage_errors("cannot lay out the files in", target, words), Beneath(target) as opened:
+        make_directories(opened, (stats.path[start:] for stats in layout.files))
         missing = list(layout.files)
         if transfer.cache is not None:
-            missing = _from_cache(transfer, layout, target, digests, done, hit)
+            missing = _from_cache(transfer, layout, opened, digests, done, hit)
         if missing:
             sources = Sources(transfer, layout.commit_id, missing, len(layout.files))
-            download = Download(transfer, target, layout.root, sources, digests, done)
+            download = Download(transfer, opened, layout.root, sources, digests, done)
             transfer.loop.run(download.run(missing))
     return digests
 
@@ -118,7 +119,7 @@ def lay_out(
 def _from_cache(
     transfer: Transfer,
     layout: Layout,
-    target: Path,
+    target: Beneath,
     digests: MutableMapping[str, str],
     done: Callable[[int], None],
     hit: Callable[[], None],
@@ -142,19 +143,16 @@ def _from_cache(
     return missing
 
 
-def _piece(transfer: Transfer, start: int, target: Path, files: Sequence[ObjectStats]) -> list[str | None]:
+def _piece(transfer: Transfer, start: int, target: Beneath, files: Sequence[ObjectStats]) -> list[str | None]:
     """Lay out what the cache has of some files; returns the digest of each, None for what it has not."""
-    cache = transfer.cache
+    cache, found = transfer.cache, list[str | None]()
     assert cache is not None
-    return [
-        cache.lay_out(
-            transfer.key(stats),
-            stats.size,
-            f"{target}/{stats.path[start:]}",
-            EXECUTABLE if stats.executable else FILE,
-        )
-        for stats in files
-    ]
+    for stats in files:
+        directory, _, name = stats.path[start:].rpartition("/")
+        mode = EXECUTABLE if stats.executable else FILE
+        with target.directory(directory) as descriptor:
+            found.append(cache.lay_out(transfer.key(stats), stats.size, name, mode, dir_fd=descriptor))
+    return found
 
 
 async def _leads_through_a_file(transfer: Transfer, commit_id: str, prefix: str) -> bool:

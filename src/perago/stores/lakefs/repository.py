@@ -166,7 +166,7 @@ class LakeFSRepository:
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
         with empty_directory(target):
             check_layout(layout, target, FOR_EXPORT)
-            lay_out(transfer, layout, target, progress.add, words=FOR_EXPORT)
+            lay_out(transfer, layout, target.resolve(), progress.add, words=FOR_EXPORT)  # a link is followed
         return len(layout.files)
 
     def check_fence(self, branch: str) -> FenceReport:

@@ -22,7 +22,8 @@ from perago.stores.lakefs.keeping import keeping
 from perago.stores.lakefs.retrying import retried
 from perago.stores.lakefs.transfer import LOCAL, SMALL_BYTES, Transfer
 from perago.stores.lakefs.values import ObjectStats
-from perago.workspace.reading import open_workspace_file, read_sized, read_whole
+from perago.workspace.beneath import Beneath
+from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole
 
 SMALL_AT_ONCE = 40
 """Small files on their way at a time. lakeFS makes their entries durable many at once: 32 to 48 give the most."""
@@ -71,28 +72,35 @@ class Upload:
             WorkspaceContentError: a file is no regular one, cannot be read, or changes meanwhile.
             WorkspaceStorageError: the disk cannot read it.
         """
-        sizes = {path: _size_of(self.source / path) for path in written}
-        self._sizes.update(sizes.values())
-        staged: dict[str, ObjectStats] = {}
-
-        async def send_small(path: str) -> None:
-            staged[path] = await self._send_small(path)
-            self.done(staged[path].size)
-
-        async def send_large(path: str) -> None:
-            staged[path] = await self._send_large(path, sizes[path])
-            self.done(staged[path].size)
-
-        small = [path for path, size in sizes.items() if size <= SMALL_BYTES]
-        large = [path for path, size in sizes.items() if size > SMALL_BYTES]
         starts = range(0, len(deleted), MAX_DELETED_AT_ONCE)
         batches = [deleted[start : start + MAX_DELETED_AT_ONCE] for start in starts]
-        await together(
-            in_parallel(small, send_small, min(SMALL_AT_ONCE, len(small))),
-            in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
-            in_parallel(batches, self._delete, min(DELETES_AT_ONCE, len(batches))),
-        )
+        deleting = in_parallel(batches, self._delete, min(DELETES_AT_ONCE, len(batches)))
+        if not written:
+            await deleting
+            return {}
+        staged: dict[str, ObjectStats] = {}
+        await together(deleting, self._send(written, staged))
         return staged
+
+    async def _send(self, written: Sequence[str], staged: dict[str, ObjectStats]) -> None:
+        with open_workspace(self.source) as files:
+            sizes = {path: _size_of(files, path) for path in written}
+            self._sizes.update(sizes.values())
+
+            async def send_small(path: str) -> None:
+                staged[path] = await self._send_small(files, path)
+                self.done(staged[path].size)
+
+            async def send_large(path: str) -> None:
+                staged[path] = await self._send_large(files, path, sizes[path])
+                self.done(staged[path].size)
+
+            small = [path for path, size in sizes.items() if size <= SMALL_BYTES]
+            large = [path for path, size in sizes.items() if size > SMALL_BYTES]
+            await together(
+                in_parallel(small, send_small, min(SMALL_AT_ONCE, len(small))),
+                in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
+            )
 
     async def _delete(self, paths: Sequence[str]) -> None:
         transfer = self.transfer
@@ -111,8 +119,8 @@ class Upload:
 
     # ---- small ones: in memory
 
-    async def _send_small(self, path: str) -> ObjectStats:
-        with open_workspace_file(self.source, path) as (descriptor, state):
+    async def _send_small(self, files: Beneath, path: str) -> ObjectStats:
+        with open_workspace_file(files, path) as (descriptor, state):
             content = read_whole(descriptor, path, state.st_size)
         executable = bool(state.st_mode & stat.S_IXUSR)
 
@@ -146,31 +154,34 @@ class Upload:
 
     # ---- large ones: streamed
 
-    async def _send_large(self, path: str, size: int) -> ObjectStats:
+    async def _send_large(self, files: Beneath, path: str, size: int) -> ObjectStats:
         if self._sizes[size] == 1:
-            return await self._send_file(path)
-        digest, executable = await in_thread(self._identity, path)
-        return await self._once((digest, executable), path, lambda: self._send_file(path))
+            return await self._send_file(files, path)
+        digest, executable = await in_thread(self._identity, files, path)
+        return await self._once((digest, executable), path, lambda: self._send_file(files, path))
 
-    def _identity(self, path: str) -> tuple[str, bool]:
+    @staticmethod
+    def _identity(files: Beneath, path: str) -> tuple[str, bool]:
         """What content and kind of a file are told by; SHA-256, for files with one MD5 can be made on purpose."""
         hasher = hashlib.sha256()
-        with open_workspace_file(self.source, path) as (descriptor, state):
+        with open_workspace_file(files, path) as (descriptor, state):
             for piece in read_sized(descriptor, path, state.st_size):
                 hasher.update(piece)
         return hasher.hexdigest(), bool(state.st_mode & stat.S_IXUSR)
 
-    async def _send_file(self, path: str) -> ObjectStats:
-        if self.transfer.presigned and PRESIGNED_BYTES <= _size_of(self.source / path) <= MAX_PRESIGNED_BYTES:
+    async def _send_file(self, files: Beneath, path: str) -> ObjectStats:
+        if self.transfer.presigned and PRESIGNED_BYTES <= _size_of(files, path) <= MAX_PRESIGNED_BYTES:
             try:
-                return await self._try_file(path, send_to_block_store)
+                return await self._try_file(files, path, send_to_block_store)
             except (LakeFSError, DamagedObjectError):
                 pass  # out of reach from here, or the URL was too old: the server takes it
-        return await retried(lambda _tries: self._try_file(path, _send_to_server), (LakeFSError, DamagedObjectError))
+        return await retried(
+            lambda _tries: self._try_file(files, path, _send_to_server), (LakeFSError, DamagedObjectError)
+        )
 
-    async def _try_file(self, path: str, send: SendBody) -> ObjectStats:
+    async def _try_file(self, files: Beneath, path: str, send: SendBody) -> ObjectStats:
         with (
-            open_workspace_file(self.source, path) as (descriptor, state),
+            open_workspace_file(files, path) as (descriptor, state),
             keeping(self.transfer, descriptor, state.st_size) as content,
         ):
             body = FileBody(descriptor, path, state.st_size, content)
@@ -214,10 +225,10 @@ class Upload:
         return copied._replace(executable=first.executable)
 
 
-def _size_of(file: Path) -> int:
+def _size_of(files: Beneath, path: str) -> int:
     """Bytes; 0 of a file that is gone, which is found out when it is opened."""
     try:
-        return file.lstat().st_size
+        return files.lstat(path).st_size
     except OSError:
         return 0
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perago.errors import (
     BranchNotFoundError,
     ObjectNameError,
+    PeragoError,
     PrefixNotFoundError,
     RefNotFoundError,
     RepositoryNotFoundError,
@@ -19,6 +22,7 @@ from perago.models import Changes, WorkspaceInput
 from perago.ports import WorkspaceStore
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, StoreHooks, read_files
+from perago.workspace.beneath import Beneath
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 
 CONTENT = {
@@ -79,10 +83,30 @@ class InputContract(StoreHooks):
 
     def test_digests_that_are_told_are_right(self, bench: Bench) -> None:
         work = bench.lay_out(bench.commit({**CONTENT, "large": LARGE}))
-        for path, digest in (work.digests or {}).items():
-            assert is_known(digest), digest
-            size = len(work.before[path])
-            assert digest_file(work.directory / path, algorithm_of(digest), size) == digest, path
+        with Beneath(work.directory) as files:
+            for path, digest in (work.digests or {}).items():
+                assert is_known(digest), digest
+                size = len(work.before[path])
+                assert digest_file(files, path, algorithm_of(digest), size) == digest, path
+
+    def test_a_directory_that_becomes_a_link_while_files_are_laid_out_leads_nowhere(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outside, mkdir = tmp_path / "outside", os.mkdir
+        outside.mkdir()
+        base = bench.commit({"a": b"1", "deep/below/file": b"2", "deep/large": LARGE})
+
+        def mkdir_and_swap(path: Any, *arguments: Any, **options: Any) -> None:
+            mkdir(path, *arguments, **options)
+            if os.fspath(path).endswith("deep"):
+                (made,) = (found for found in tmp_path.rglob("deep") if found.is_dir())
+                made.rmdir()
+                made.symlink_to(outside)
+
+        monkeypatch.setattr(os, "mkdir", mkdir_and_swap)
+        with pytest.raises(PeragoError, match="lay out"):
+            bench.lay_out(base)
+        assert list(outside.iterdir()) == []
 
     def test_files_that_are_laid_out_can_be_changed_without_a_trace_in_the_store(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})

@@ -113,6 +113,23 @@ class StageContract(StoreHooks):
             bench.stage_as(work, execution)
         assert (bench.line(), bench.staged()) == ([base], [])
 
+    @pytest.mark.parametrize("size", [7, 2 << 20], ids=["small", "large"])
+    def test_a_directory_that_became_a_link_is_not_followed(self, bench: Bench, tmp_path: Path, size: int) -> None:
+        """Swapped after the diff, by a process that the task left: nothing from outside comes onto a branch."""
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        for name in ("file", "twin"):
+            (outside / name).write_bytes(b"outside" * (size // 7))
+        base = bench.commit({"a": b"1"})
+        work = bench.lay_out(base)
+        work.edit({"d/e/file": b"inside", "d/e/twin": b"inside"})
+        execution = bench.execution(base, changes=work.changes())
+        (work.directory / "d/e").rename(work.directory / "aside")
+        (work.directory / "d/e").symlink_to(outside)
+        with pytest.raises(WorkspaceError, match="d/e/"):
+            bench.stage_as(work, execution)
+        assert (bench.line(), bench.staged()) == ([base], [])
+
     def test_a_name_that_no_workspace_could_take_is_refused(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
         work = bench.lay_out(base)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 
-CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a file is made that must not be there yet."""
+from perago.workspace.new_files import CREATE
 
 _FICLONE = 0x40049409
 """`FICLONE` of linux/fs.h, which Python has no name for."""
@@ -18,10 +17,11 @@ _AT_FDCWD = -2
 """Of macOS's sys/fcntl.h: relative paths begin at the current directory."""
 
 
-def open_clone(source: int, target: str, mode: int) -> int | None:
+def open_clone(source: int, target: str, mode: int, dir_fd: int | None = None) -> int | None:
     """Make a new file with the blocks of an open one.
 
     Args:
+        dir_fd: of the directory that `target` is relative to.
         mode: its permissions; the umask is taken off, on macOS 0o022.
 
     Returns:
@@ -31,36 +31,37 @@ def open_clone(source: int, target: str, mode: int) -> int | None:
         FileExistsError: something is at `target`.
     """
     if sys.platform == "darwin":
-        return _open_clone_on_macos(source, target, mode)
+        return _open_clone_on_macos(source, target, mode, dir_fd)
     if sys.platform == "linux":
-        return _open_clone_on_linux(source, target, mode)
+        return _open_clone_on_linux(source, target, mode, dir_fd)
     return None
 
 
-def _open_clone_on_linux(source: int, target: str, mode: int) -> int | None:
-    made = os.open(target, CREATE, mode)
+def _open_clone_on_linux(source: int, target: str, mode: int, dir_fd: int | None) -> int | None:
+    made = os.open(target, CREATE, mode, dir_fd=dir_fd)
     try:
         fcntl.ioctl(made, _FICLONE, source)
     except OSError:
         os.close(made)
-        Path(target).unlink()
+        os.unlink(target, dir_fd=dir_fd)
         return None
     return made
 
 
-def _open_clone_on_macos(source: int, target: str, mode: int) -> int | None:
+def _open_clone_on_macos(source: int, target: str, mode: int, dir_fd: int | None) -> int | None:
     try:
         clone = ctypes.CDLL(None, use_errno=True).fclonefileat
     except (OSError, AttributeError):
         return None
-    if clone(source, _AT_FDCWD, os.fsencode(target), 0) != 0:
-        if os.path.lexists(target):
+    if clone(source, _AT_FDCWD if dir_fd is None else dir_fd, os.fsencode(target), 0) != 0:
+        if ctypes.get_errno() == errno.EEXIST:
             raise FileExistsError(target)
         return None
     try:
-        Path(target).chmod(mode & ~0o022)
-        return os.open(target, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        made = os.open(target, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        os.fchmod(made, mode & ~0o022)
     except BaseException:
         with suppress(OSError):
-            Path(target).unlink()
+            os.unlink(target, dir_fd=dir_fd)
         raise
+    return made

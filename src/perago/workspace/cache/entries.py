@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from perago.workspace.cache.cloning import CREATE, open_clone
+from perago.workspace.cache.cloning import open_clone
 from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, is_known, new_hasher
-from perago.workspace.new_files import write_all, write_all_at
+from perago.workspace.new_files import CREATE, write_all, write_all_at
 
 TRAILER_BYTES = 136
 SMALL_BYTES = 256 * 1024
@@ -59,8 +59,11 @@ def _head(name: str, size: int) -> bytes:
     return b"%s%s%016x" % (_MAGIC, name.encode(), size)
 
 
-def lay_out_small(entry: int, name: str, size: int, target: str, mode: int) -> str:
+def lay_out_small(entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
     """Check content of at most `SMALL_BYTES`, and write it to a new file; returns its digest.
+
+    Args:
+        dir_fd: of the directory that `target` is relative to.
 
     Raises:
         DamagedEntryError: and nothing was written.
@@ -71,21 +74,24 @@ def lay_out_small(entry: int, name: str, size: int, target: str, mode: int) -> s
     digest = read_trailer(data[size:], name, size)
     if digest_bytes(content, algorithm_of(digest)) != digest:
         raise DamagedEntryError
-    made = os.open(target, CREATE, mode)
+    made = os.open(target, CREATE, mode, dir_fd=dir_fd)
     try:
         write_all(made, content)
     except BaseException:
-        Path(target).unlink()
+        os.unlink(target, dir_fd=dir_fd)
         raise
     finally:
         os.close(made)
     return digest
 
 
-def lay_out_large(entry: int, name: str, size: int, target: str, mode: int, *, clones: bool) -> tuple[str, bool]:
+def lay_out_large(
+    entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None, *, clones: bool
+) -> tuple[str, bool]:
     """Write content to a new file piece by piece, or clone it, and check it meanwhile.
 
     Args:
+        dir_fd: of the directory that `target` is relative to.
         clones: try to clone.
 
     Returns:
@@ -95,10 +101,10 @@ def lay_out_large(entry: int, name: str, size: int, target: str, mode: int, *, c
         DamagedEntryError, OSError: as `lay_out_small`.
     """
     digest = read_trailer(_read_piece(entry, TRAILER_BYTES, size), name, size)
-    made = open_clone(entry, target, mode) if clones else None
+    made = open_clone(entry, target, mode, dir_fd) if clones else None
     cloned = made is not None
     if made is None:
-        made = os.open(target, CREATE, mode)
+        made = os.open(target, CREATE, mode, dir_fd=dir_fd)
     try:
         if cloned:
             os.ftruncate(made, size)
@@ -106,7 +112,7 @@ def lay_out_large(entry: int, name: str, size: int, target: str, mode: int, *, c
         else:
             _copy_checked(entry, size, digest, made)
     except BaseException:
-        Path(target).unlink()
+        os.unlink(target, dir_fd=dir_fd)
         raise
     finally:
         os.close(made)

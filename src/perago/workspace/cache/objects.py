@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
+from perago.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_directory
 from perago.workspace.cache.cloning import open_clone
 from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.entries import (
@@ -26,7 +27,7 @@ from perago.workspace.cache.entries import (
 )
 from perago.workspace.cache.partial import PartialFiles
 from perago.workspace.cache.room import Room, Usage
-from perago.workspace.storage import OWNER_ONLY, OWNER_ONLY_DIRECTORY
+from perago.workspace.storage import OWNER_ONLY
 
 TOUCH_SECONDS = 600
 """How stale the time of an entry's last use may be: a used entry is not marked again before."""
@@ -90,7 +91,7 @@ class ObjectCache:
         self._forget_directories()
         self._room.close()
 
-    def lay_out(self, key: str, size: int, target: str, mode: int = 0o644) -> str | None:
+    def lay_out(self, key: str, size: int, target: str, mode: int = 0o644, *, dir_fd: int | None = None) -> str | None:
         """Write an object's content to a new file.
 
         Args:
@@ -98,6 +99,7 @@ class ObjectCache:
             size: bytes of its content.
             target: path at which nothing may be yet.
             mode: the file's permissions, less the umask.
+            dir_fd: of the directory that `target` is relative to.
 
         Returns:
             the digest of its content, `<algorithm>:<hex>`, found right just now. None: it is not here, and nothing was
@@ -115,7 +117,7 @@ class ObjectCache:
         except OSError:
             return None
         try:
-            digest = self._lay_out(entry, name, size, target, mode)
+            digest = self._lay_out(entry, name, size, target, mode, dir_fd)
         except DamagedEntryError:
             remove_file(path)
             return None
@@ -222,10 +224,10 @@ class ObjectCache:
     def _path(self, name: str) -> str:
         return f"{self._entries}/{name[:2]}/{name[2:]}"
 
-    def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int) -> str:
+    def _lay_out(self, entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
         if size <= SMALL_BYTES:
-            return lay_out_small(entry, name, size, target, mode)
-        digest, cloned = lay_out_large(entry, name, size, target, mode, clones=self._clones is not False)
+            return lay_out_small(entry, name, size, target, mode, dir_fd)
+        digest, cloned = lay_out_large(entry, name, size, target, mode, dir_fd, clones=self._clones is not False)
         self._learn(size, cloned=cloned)
         return digest
 
@@ -306,7 +308,7 @@ class ObjectCache:
         if self._ready:
             return
         with self._lock:
-            self._home.mkdir(OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+            make_directory(self._home)
             _check_owner(self._home)
             self._home.chmod(OWNER_ONLY_DIRECTORY)
             with suppress(FileExistsError), (self._home / "CACHEDIR.TAG").open("xb") as tag:
@@ -337,6 +339,8 @@ def _check_owner(directory: Path) -> None:
             f"PERAGO_CACHE_DIR: {directory} belongs to user {found.st_uid}, and a cache is for one user only; set "
             f"PERAGO_CACHE_DIR to a directory of your own, or PERAGO_CACHE_MAX_SIZE=0 to work without a cache"
         )
+    if (fault := fault_of(directory)) is not None:
+        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} {fault}. What is in it may be forged: remove it")
 
 
 def _rename(aside: str, path: str) -> None:

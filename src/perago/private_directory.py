@@ -1,0 +1,188 @@
+"""Directories that nobody but their user can change: what is wrong with one, and how it is made.
+
+Whoever can write to a directory of Perago's, or can put another one in its place, decides what an attempt reads and
+publishes. Trusted are this user, root, and whoever owns "/" (in a user namespace that is how root looks).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from perago.errors import RuntimeConfigError
+
+OWNER_ONLY_DIRECTORY = 0o700
+
+_FIRST_PERSON = 1000 if sys.platform == "linux" else 500
+"""Users with lower ids are the system's own (UID_MIN of login.defs; macOS counts from 501)."""
+
+_MAX_LINKS = 40
+"""Symbolic links on the way to a directory, as Linux has it."""
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory for this user alone, with those above it that are missing. One that is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    for directory in reversed(missing):
+        directory.mkdir(OWNER_ONLY_DIRECTORY, exist_ok=True)
+
+
+def make_private(path: Path, what: str) -> None:
+    """As `make_directory`, and see that no other user can change it.
+
+    Args:
+        what: it is, for the message: "workspace root".
+
+    Raises:
+        RuntimeConfigError: one can; says how that is mended.
+        OSError: it cannot be made or looked at.
+    """
+    make_directory(path)
+    if (fault := fault_of(path)) is not None:
+        raise RuntimeConfigError(f"{what} {path} {fault}")
+
+
+def fault_of(path: Path) -> str | None:
+    """Why a directory is not private, and the mend, as the end of a sentence; None: it is.
+
+    The directories above it are not looked at: see `fault_above`.
+
+    Raises:
+        OSError: it is no directory, or cannot be looked at.
+    """
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
+    if status.st_uid not in _trusted():
+        return f"belongs to {_user(status.st_uid)}, who can change what is in it; name a directory of your own"
+    writers = _other_writers(path, status)
+    if writers is None:
+        return None
+    return f"can be written by {writers}; run `chmod go-w {shlex.quote(str(path))}`, or name a directory of your own"
+
+
+def fault_above(path: Path) -> str | None:
+    """Who could put another directory in the place of this one, and the mend, as the end of a sentence; None: nobody.
+
+    Every directory on the way counts, those that symbolic links lead through too. In a sticky one, such as /tmp, only
+    its owner and that of an entry can replace the entry. The directory itself is for `fault_of`.
+
+    Args:
+        path: absolute; it need not be there.
+
+    Raises:
+        OSError: a directory on the way cannot be looked at.
+    """
+    trusted = _trusted()
+    for directory, entry in _steps(path):
+        status = directory.lstat()
+        if status.st_uid not in trusted:
+            return (
+                f"lies below {directory}, which belongs to {_user(status.st_uid)}, who could put another directory in "
+                f"its place; name one elsewhere{_OR_TRUST}"
+            )
+        writers = _other_writers(directory, status)
+        if writers is None:
+            continue
+        if not status.st_mode & stat.S_ISVTX:
+            return (
+                f"lies below {directory}, where {writers} could put another directory in its place; run "
+                f"`chmod +t {shlex.quote(str(directory))}`, name a directory elsewhere{_OR_TRUST}"
+            )
+        if entry is not None and stat.S_ISLNK(entry.st_mode) and entry.st_uid not in trusted:
+            return f"is led to by a symbolic link in {directory} that belongs to {_user(entry.st_uid)}; name another"
+    return None
+
+
+_OR_TRUST = ", or set PERAGO_ROOT_PARENTS=trusted where nobody else uses this machine, as in a container"
+
+
+def _steps(path: Path) -> Iterator[tuple[Path, os.stat_result | None]]:
+    """Each directory that the system looks into on its way to `path`, with what it finds there; None: nothing."""
+    at, names, links = Path(path.anchor), list(reversed(path.parts[1:])), 0
+    while names:
+        name = names.pop()
+        if name == os.pardir:
+            at = at.parent
+            continue
+        try:
+            found = (at / name).lstat()
+        except FileNotFoundError:
+            yield at, None
+            return
+        yield at, found
+        if not stat.S_ISLNK(found.st_mode):
+            at /= name
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
+        target = (at / name).readlink()
+        at = Path(target.anchor) if target.is_absolute() else at
+        names.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+
+
+def _trusted() -> frozenset[int]:
+    return frozenset({0, os.geteuid(), Path("/").stat().st_uid})
+
+
+def _other_writers(directory: Path, status: os.stat_result) -> str | None:
+    """Who else may write to a directory that belongs to somebody trusted; None: nobody."""
+    mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
+    if status.st_mode & stat.S_IWOTH:
+        return f"all users {mode}"
+    if status.st_mode & stat.S_IWGRP and (_has_acl(directory) or _is_shared(status.st_gid)):
+        return f"other users of its group {mode}"
+    return None
+
+
+def _has_acl(directory: Path) -> bool:
+    """Whether users are named who may do what; if none may write, the group's mode says so."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.getxattr(directory, "system.posix_acl_access")
+    except OSError:
+        return False
+    return True
+
+
+def _is_shared(gid: int) -> bool:
+    """Whether people other than this user may be in a group. Distributions give each user a group of their own."""
+    import grp
+    import pwd
+
+    if gid == 0:
+        return False
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:  # a number that a container was given
+        return gid not in (os.getegid(), *os.getgroups())
+    users = {user.pw_uid: user for user in pwd.getpwall()}
+    if os.geteuid() not in users:  # accounts of a directory service, which are not listed
+        return group.gr_name != _name(os.geteuid())
+    people = [user for uid, user in users.items() if uid >= _FIRST_PERSON and uid != os.geteuid()]
+    return any(user.pw_gid == gid or user.pw_name in group.gr_mem for user in people)
+
+
+def _user(uid: int) -> str:
+    name = _name(uid)
+    return f"user {uid}" if name is None else f"user {name}"
+
+
+def _name(uid: int) -> str | None:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
