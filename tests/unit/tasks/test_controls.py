@@ -27,6 +27,7 @@ def test_the_defaults_are_the_published_ones():
             "concurrent_exec_limit": None, "rate_limit_frequency_in_seconds": None, "rate_limit_per_frequency": None,
         },
         "publish_budget": None,
+        "body_start": None,
     }  # fmt: skip
     assert MetricSpec().model_dump() == {"attempts": True, "workspace_io": True, "worker_capacity": True}
 
