@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 from places import MODULES, READERS, Seen, Worker
+
+from perago.tasks.context import LOGGER_ROOT
+from perago.worker.journal import LOGGER as JOURNAL
 
 PYTHON_PATH = os.pathsep.join([str(Path(__file__).parent / "modules"), str(MODULES)])
 
@@ -31,28 +35,59 @@ def shared_memory() -> set[str]:
 
 
 class ListenedWorker(Worker):
-    """A worker of which is known what its executors and bodies write to stderr."""
+    """A worker of which every line is known that its bodies print, and that it warns of itself.
+
+    What its executors write to stderr besides, to which nobody listens in them, counts as well.
+    """
 
     def __init__(self, directory: Path, body_start: str, targets: list[str]) -> None:
         super().__init__(directory, body_start, targets)
         self._stderr = directory / "stderr.txt"
         self._read = 0
+        self._lines = _Lines()
 
     def __enter__(self) -> ListenedWorker:
+        self._lines.__enter__()
         with _stderr_in(self._stderr):  # executors keep what they begin with
             super().__enter__()
-        self._executors = self.executors()
+        self._executors = self._executor_ids()
         return self
 
-    def executors(self) -> set[int]:
-        return {process.pid for process in self.supervised.executors()}
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        self._lines.__exit__()
 
     def run(self, target: str, **params: Any) -> Seen:
         seen = super().run(target, **params)
+        assert self._executor_ids() == self._executors, "an executor was replaced, and is not listened to"
         text = self._stderr.read_bytes()[self._read :]
         self._read += len(text)
-        assert self.executors() == self._executors, "an executor was replaced, and is not listened to"
-        return replace(seen, stderr=text.decode())
+        return replace(seen, stderr=self._lines.take() + text.decode())
+
+    def _executor_ids(self) -> set[int]:
+        return {process.pid for process in self.supervised.executors()}
+
+
+class _Lines(logging.Handler):
+    """What the bodies of a worker in this process print or log, and of what the worker warns."""
+
+    def __enter__(self) -> None:
+        self._text = ""
+        self._level = JOURNAL.level
+        JOURNAL.setLevel(logging.INFO)
+        JOURNAL.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        JOURNAL.setLevel(self._level)
+        JOURNAL.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith(LOGGER_ROOT) or record.levelno >= logging.WARNING:
+            self._text += f"{record.getMessage()}\n"
+
+    def take(self) -> str:
+        text, self._text = self._text, ""
+        return text
 
 
 @contextmanager

@@ -28,6 +28,7 @@ ROWS = [
     "pool_rows:compute_in_processes_of_dask",
     "pool_rows:leave_a_process_pool",
     "pool_rows:leave_a_process_pool_at_work",
+    "pool_rows:print_a_line",  # shows that what is compared below would be seen
 ]
 
 OWN_LINES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -91,3 +92,9 @@ def use_every_pool(workspace: Path, params: Params) -> Result:
     KEPT.extend(left)
     found["loky"] = joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(_square)(number) for number in range(5))
     return Result(value=found)
+
+
+@row
+def print_a_line(workspace: Path, params: Params) -> Result:
+    print("one line", file=sys.stderr)
+    return Result()
