@@ -43,7 +43,7 @@ test: $(DEV) ## Run the tests (TESTS=path for some of them, JOBS=0 for all in on
 	$(if $(filter tests,$(TESTS)),PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, joblib, DuckDB, h5py and dask, in an environment of their own (TESTS=path)
-	$(LIBRARIES)/bin/pytest $(or $(filter-out tests,$(TESTS)),tests/libraries)
+	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
 
 cov: $(DEV) ## Run the tests, in twice the time, and write what they cover to htmlcov/, line by line (TESTS=path)
 	@rm -f .coverage .coverage.*

@@ -34,8 +34,11 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     return Expected(PlainPython(tmp_path_factory.mktemp("plain"), PYTHON_PATH))
 
 
-@pytest.fixture(scope="module", params=["fork", "spawn"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(how, marks=pytest.mark.xdist_group(how)) for how in ("fork", "spawn")]
+)
 def body_start(request: pytest.FixtureRequest) -> str:
+    """Tests of one start run in one process of pytest, as they share a worker."""
     return str(request.param)
 
 
@@ -49,7 +52,8 @@ def module_path() -> Iterator[None]:
 
 @pytest.fixture
 def nothing_shared_is_left() -> Iterator[None]:
-    """Other programs of this machine may come and go meanwhile."""
+    """What is there goes, as do the names of other programs that run meanwhile."""
     before = shared_memory()
     yield
-    wait_for(lambda: shared_memory() <= before, f"shared memory to hold no more than {before}")
+    left = shared_memory() - before
+    wait_for(lambda: not left & shared_memory(), f"{left} to go from shared memory", 120)
