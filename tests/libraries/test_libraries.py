@@ -68,3 +68,12 @@ def test_all_of_them_twice_in_one_worker(worker, expected, time, target):
     seen = worker.run(target)
     assert seen == expected(target)
     assert seen.stderr == expected(target).stderr
+
+
+def test_a_model_that_is_fitted_when_its_module_is_loaded(perago_run, body_start, module_path, expected, tmp_path):
+    wanted = expected("fitted_rows:predict")
+    assert perago_run.run("fitted_rows:predict") == wanted
+    with ListenedWorker(tmp_path, body_start, ["fitted_rows"]) as worker:
+        assert worker.run("fitted_rows:predict") == wanted
+        free = worker.supervised.schedule("predict_without_a_workspace")
+        assert worker.supervised.completed(free, 60)["value"] == wanted.value
