@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 READERS := $(VENV)/.installed-manifests
+LIBRARIES := .venv-libraries
 TESTS ?= tests
 ROUNDS ?= 1000
 MINUTES ?= 4
@@ -18,7 +19,8 @@ JOBS ?= 3
 PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py tests/lakefs/test_lakefs_fault_sweep.py
 AT_LENGTH = PERAGO_PROVE=full PERAGO_TEST_SCHEDULES=$(SEEDS) PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 \
 	PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=$(MINUTES)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP_OF = $(1)/bin/python -m pip --disable-pip-version-check --quiet
+PIP := $(call PIP_OF,$(VENV))
 PIN := uv pip compile --generate-hashes --no-strip-extras --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet
 COMPILE := $(PIN) pyproject.toml --extra lakefs
 KUBERNETES := 1.29.0 1.32.0 1.37.0
@@ -26,7 +28,7 @@ KUBERNETES := 1.29.0 1.32.0 1.37.0
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test cov docs links bench nemesis prove races simulate fuzz check lint types layers manifests format \
+.PHONY: help setup quickstart test libraries cov docs links bench nemesis prove races simulate fuzz check lint types layers manifests format \
 	package lock clean
 
 help: ## List the targets
@@ -39,6 +41,9 @@ quickstart: $(RUN) ## Run the example tasks on real data, from nothing, into ./q
 
 test: $(DEV) ## Run the tests (TESTS=path for some of them, JOBS=0 for all in one process)
 	$(if $(filter tests,$(TESTS)),PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, joblib, DuckDB, h5py and dask, in an environment of their own (TESTS=path)
+	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
 
 cov: $(DEV) ## Run the tests, in twice the time, and write what they cover to htmlcov/, line by line (TESTS=path)
 	@rm -f .coverage .coverage.*
@@ -101,14 +106,15 @@ lock: ## Pin the dependencies anew (needs uv)
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --extra conductor --extra otel --constraints requirements/dev.txt --output-file requirements/image.txt
 	$(PIN) --group manifests --constraints requirements/dev.txt --output-file requirements/manifests.txt
+	$(PIN) pyproject.toml --group libraries --constraints requirements/dev.txt --output-file requirements/libraries.txt
 
 clean: ## Remove what was made, .venv too
-	rm -rf $(VENV) quickstart dist build htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(LIBRARIES) quickstart dist build htmlcov .coverage .coverage.* \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
-	@python=$$(.ci/find-python) && echo "Making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+$(BIN)/python $(LIBRARIES)/bin/python: %/bin/python:
+	@python=$$(.ci/find-python) && echo "Making $* with $$python" && "$$python" -m venv $*
 
 $(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what Perago needs to run"
@@ -125,4 +131,10 @@ $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
 $(READERS): requirements/manifests.txt | $(BIN)/python
 	@echo "Installing what reads the files of deploy/"
 	@$(PIP) install --require-hashes -r requirements/manifests.txt
+	@touch $@
+
+$(LIBRARIES)/.installed: requirements/libraries.txt pyproject.toml | $(LIBRARIES)/bin/python
+	@echo "Installing Perago beside the libraries of tests/libraries"
+	@$(call PIP_OF,$(LIBRARIES)) install --require-hashes -r requirements/libraries.txt
+	@$(call PIP_OF,$(LIBRARIES)) install --no-deps --no-build-isolation --editable .
 	@touch $@

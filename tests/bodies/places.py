@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,12 +39,14 @@ class Seen:
     Attributes:
         reason: why it failed; "": it completed.
         value: of its result.
-        files: of its workspace afterwards, by path: text, or the rows of a database's table.
+        files: of its workspace afterwards, by path: text, or what the file's reader finds (`READERS`).
+        stderr: what was written there, as far as the place knows.
     """
 
     reason: str = ""
     value: Any = None
     files: dict[str, Any] = field(default_factory=dict)
+    stderr: str = field(default="", compare=False)
 
 
 class Place(Protocol):
@@ -51,10 +54,15 @@ class Place(Protocol):
 
 
 class PlainPython:
-    """A program that calls the function in an empty directory, and ends."""
+    """A program that calls the function in an empty directory, and ends.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        python_path: where modules are found.
+    """
+
+    def __init__(self, directory: Path, python_path: str = str(MODULES)) -> None:
         self._directory = directory
+        self._python_path = python_path
         self._runs = 0
 
     def run(self, target: str, **params: Any) -> Seen:
@@ -62,7 +70,7 @@ class PlainPython:
         place = self._directory / f"plain-{self._runs}"
         (place / "workspace").mkdir(parents=True)
         module, name = target.split(":")
-        environment = {**os.environ, "PYTHONPATH": str(MODULES)}
+        environment = {**os.environ, "PYTHONPATH": self._python_path}
         done = subprocess.run(
             [sys.executable, "-c", _PLAIN, module, name, json.dumps(params), str(place / "result.json")],
             cwd=place / "workspace",
@@ -74,7 +82,8 @@ class PlainPython:
         )
         if done.returncode != 0:
             return Seen(reason=done.stderr)
-        return Seen(value=json.loads((place / "result.json").read_text()), files=files_in(place / "workspace"))
+        value = json.loads((place / "result.json").read_text())
+        return Seen(value=value, files=files_in(place / "workspace"), stderr=done.stderr)
 
 
 class Repository:
@@ -102,11 +111,11 @@ class Repository:
 class PeragoRun:
     """`perago run`."""
 
-    def __init__(self, directory: Path, body_start: str) -> None:
+    def __init__(self, directory: Path, body_start: str, python_path: str = str(MODULES)) -> None:
         self._directory = directory
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PERAGO_", "LAKECTL_"))},
-            "PYTHONPATH": str(MODULES),
+            "PYTHONPATH": python_path,
             "PERAGO_WORKSPACE_ROOT": str(directory / "workspaces"),
             "XDG_STATE_HOME": str(directory / "state"),
             "PERAGO_BODY_START": body_start,
@@ -126,8 +135,9 @@ class PeragoRun:
         )
         said = json.loads(done.stdout) if done.stdout else {"reason": done.stderr, "output": None}
         if said["output"] is None:
-            return Seen(reason=said["reason"])
-        return Seen(value=said["output"]["result"]["value"], files=self.repository.files(branch))
+            return Seen(reason=said["reason"], stderr=done.stderr)
+        value = said["output"]["result"]["value"]
+        return Seen(value=value, files=self.repository.files(branch), stderr=done.stderr)
 
 
 class Worker:
@@ -163,14 +173,21 @@ class Worker:
 def files_in(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(directory.rglob("*")):
-        if path.suffix == ".db":
-            database = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
-            try:
-                found[path.name] = database.execute("select * from found").fetchall()
-            except sqlite3.Error as exc:
-                found[path.name] = str(exc)
-            finally:
-                database.close()
-        elif path.is_file():
-            found[path.relative_to(directory).as_posix()] = path.read_text()
+        if path.is_file():
+            read = READERS.get(path.suffix, Path.read_text)
+            found[path.relative_to(directory).as_posix()] = read(path)
     return found
+
+
+def _table_of_sqlite(path: Path) -> Any:
+    database = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+    try:
+        return database.execute("select * from found").fetchall()
+    except sqlite3.Error as exc:
+        return str(exc)
+    finally:
+        database.close()
+
+
+READERS: dict[str, Callable[[Path], Any]] = {".db": _table_of_sqlite}
+"""What tells the content of a file, by its suffix."""

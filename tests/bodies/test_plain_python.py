@@ -92,6 +92,8 @@ def test_a_module_that_starts_a_thread_has_it_in_each_body(tmp_path, plain, body
     monkeypatch.syspath_prepend(str(MODULES))
     with Worker(new_directory(tmp_path / "worker"), body_start, ["threaded_rows"]) as worker:
         assert worker.run("threaded_rows:ask_the_thread") == expected
+        free = worker.supervised.schedule("ask_the_thread_without_a_workspace")
+        assert worker.supervised.completed(free)["value"] == "answered"
 
 
 def new_directory(path: Path) -> Path:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
@@ -41,6 +42,9 @@ SPAWN = b"S"
 CANCEL = b"C"
 
 _STDOUT, _STDERR = 1, 2
+_THREADS = Path("/proc/self/task")
+_ALLOCATOR = b"jemalloc_bg_thd"
+_THREAD_GONE_SECONDS = 0.1  # the kernel shows a thread a moment longer than it can be waited for
 _HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -79,8 +83,8 @@ def serve(
     Args:
         cancelled: cleared with each new process, set when that is cancelled.
         fresh: the module that a spawned process runs: `python -m <fresh> <socket> <handle of the flag>`.
-        may_fork: otherwise each process is spawned. It is as well where this process has several threads: forks would
-            miss all but one of them, and wait for locks that the others hold.
+        may_fork: otherwise each process is spawned. It is as well where this process has several threads, see
+            `has_threads`.
         companion: id of a child that gives the orders; this process ends with it, and as it did.
     """
     adopt_orphans()
@@ -92,6 +96,35 @@ def serve(
     orders.close()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return channel
+
+
+def has_threads() -> bool:
+    """Whether this process has threads that its forks would miss, and for whose locks they would wait.
+
+    Those of libraries in C count as well: a fork of a process that has used OpenMP hangs when it does so itself. Where
+    there are some, one fork is made to see which stay, as OpenBLAS ends its own before each. PyArrow's allocator has
+    one that bears forks.
+    """
+    if not _THREADS.is_dir():
+        return threading.active_count() > 1
+    if _count_threads() == 1:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    deadline = time.monotonic() + _THREAD_GONE_SECONDS
+    while _count_threads() > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return _count_threads() > 1
+
+
+def _count_threads() -> int:
+    count = 0
+    for name in _THREADS.glob("*/comm"):
+        with suppress(OSError):  # the thread has ended
+            count += name.read_bytes().rstrip() != _ALLOCATOR
+    return count
 
 
 class _Zygote:
@@ -146,7 +179,7 @@ class _Zygote:
         self._ended.clear()  # ids are used again
         self._cancelled.clear()
         with channel, open(output, "wb", buffering=0) as output_file:
-            if order == FORK and self._may_fork and threading.active_count() == 1:
+            if order == FORK and self._may_fork and not has_threads():
                 pid = self._fork()
                 if pid == 0:
                     os.dup2(output, _STDOUT)

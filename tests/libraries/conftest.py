@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bodies"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
+from library_support import PYTHON_PATH, shared_memory
+from places import PlainPython, Seen
+from supervised import wait_for
+
+
+class Expected:
+    """What a program comes to, each run once."""
+
+    def __init__(self, plain: PlainPython) -> None:
+        self._plain = plain
+        self._seen: dict[str, Seen] = {}
+
+    def __call__(self, target: str) -> Seen:
+        if target not in self._seen:
+            seen = self._seen[target] = self._plain.run(target)
+            assert seen.reason == ""
+        return self._seen[target]
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
+    return Expected(PlainPython(tmp_path_factory.mktemp("plain"), PYTHON_PATH))
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(how, marks=pytest.mark.xdist_group(how)) for how in ("fork", "spawn")]
+)
+def body_start(request: pytest.FixtureRequest) -> str:
+    """Tests of one start run in one process of pytest, as they share a worker."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def module_path() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for directory in PYTHON_PATH.split(os.pathsep):
+            patch.syspath_prepend(directory)
+        yield
+
+
+@pytest.fixture
+def nothing_shared_is_left() -> Iterator[None]:
+    """What is there goes, as do the names of other programs that run meanwhile."""
+    before = shared_memory()
+    yield
+    left = shared_memory() - before
+    wait_for(lambda: not left & shared_memory(), f"{left} to go from shared memory", 120)
