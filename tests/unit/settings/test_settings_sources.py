@@ -95,7 +95,7 @@ def test_a_wrong_value_counts_as_given(settings):
         ('[metrics]\nx = "x"', "`metrics` in perago.toml is no setting"),
         (
             "zzzzzz = 1",
-            "`zzzzzz` in perago.toml is no setting; known are body_start, cache_dir, cache_max_size, checksums, conductor.auth_key",
+            "`zzzzzz` in perago.toml is no setting; known are body_start, cache_dir, cache_max_size, checksums",
         ),
         ('conductor = "http://c"', "`conductor` in perago.toml must be a table; write [conductor] above its keys"),
         ("worker_id = 7", "PERAGO_WORKER_ID (`worker_id` in perago.toml) must be text, in quotes, not 7"),
