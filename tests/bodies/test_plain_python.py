@@ -3,6 +3,7 @@ before it did. Each test is a row of the page "What a body may do"."""
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -126,3 +127,10 @@ def test_the_death_of_a_body_is_told_at_once(tmp_path, body_start, monkeypatch, 
         assert words in worker.run("plain_rows:die", name=name).reason
         assert time.monotonic() - started < 2
         assert worker.run("plain_rows:write_a_file").reason == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows how a process was started")
+def test_a_task_says_how_its_bodies_begin_and_the_setting_says_it_for_all_others(place, body_start):
+    fresh = "perago.worker.body.fresh"
+    assert place.run("plain_rows:begin_afresh").value == fresh
+    assert (place.run("plain_rows:begin_as_set").value == fresh) == (body_start == "spawn")

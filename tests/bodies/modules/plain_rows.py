@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from perago import WorkspaceSpec, task
+from perago import TaskControls, WorkspaceSpec, task
 
 KEPT: list[Any] = []
 
@@ -324,3 +324,19 @@ def die(workspace: Path, params: Params) -> Result:
         case "memory":
             os.kill(os.getpid(), signal.SIGKILL)
     return Result()
+
+
+@task(
+    name="begin_afresh",
+    owner_email="t@example.org",
+    workspace=WorkspaceSpec(),
+    controls=TaskControls(body_start="spawn"),
+)
+def begin_afresh(workspace: Path, params: Params) -> Result:
+    """Says which program its process was started with."""
+    return Result(value=Path("/proc/self/cmdline").read_text().split("\0")[2])
+
+
+@row
+def begin_as_set(workspace: Path, params: Params) -> Result:
+    return Result(value=Path("/proc/self/cmdline").read_text().split("\0")[2])
