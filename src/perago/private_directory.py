@@ -12,6 +12,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from perago.errors import RuntimeConfigError
@@ -31,7 +32,7 @@ def make_directory(path: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    missing = list(takewhile(lambda directory: not directory.exists(), (path, *path.parents)))
     for directory in reversed(missing):
         directory.mkdir(OWNER_ONLY_DIRECTORY, exist_ok=True)
 

@@ -163,6 +163,22 @@ def only_what_differs_from_the_parent() -> AbstractContextManager[object]:
     )
 
 
+def _lay_out_anywhere(files, target):
+    for path, blob in files.items():
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_bytes(blob.content)
+
+
+@contextmanager
+def no_name_check() -> Iterator[None]:
+    """No name is judged before it is laid out, and each is looked up as a path: either alone would keep it inside."""
+    with (
+        patch.object(memory_store, "check_object_names", lambda *_: None),
+        patch.object(memory_store, "lay_out", _lay_out_anywhere),
+    ):
+        yield
+
+
 def _forgets_what_came_with_a_dropped_report(self, attempt, result):
     _HONEST_REPORT(self, attempt, result)
     try:
@@ -189,7 +205,7 @@ BUGS = {
     "no second attempt fence": Bug(no_second_attempt_fence),
     "blind retry after a timeout": Bug(blind_retry),
     "cache shared by hard link": Bug(cache_of_hard_links),
-    "no name check": Bug(patched=lambda: patch.object(memory_store, "check_object_names", lambda *_: None)),
+    "no name check": Bug(patched=no_name_check),
     "heartbeat not joined": Bug(patched=lambda: patch.object(SimulatedLease, "join", lambda self: None)),
     "no fence before a report": Bug(patched=lambda: patch.object(reporting, "_is_current", lambda *_: True)),
     "a person's commit taken for abandoned": Bug(patched=lambda: patch.object(fence, "judge", _everything_abandoned)),
