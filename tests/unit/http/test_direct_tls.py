@@ -22,6 +22,7 @@ class Server:
 
     Attributes:
         connections: that were made.
+        is_asked: set once a whole request has come.
         first: bytes of an answer that go alone.
         cut: bytes of each further piece; None: all in one.
         length: that an answer announces; None: what it has.
@@ -29,6 +30,7 @@ class Server:
 
     def __init__(self, context):
         self.connections, self.first, self.cut, self.length = 0, 0, None, None
+        self.is_asked = threading.Event()
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._opened = self._listener
@@ -67,6 +69,7 @@ class Server:
             wanted = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             while len(body) < wanted:
                 body += opened.recv(65536)
+            self.is_asked.set()
             answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (self.length or len(body), body)
             opened.sendall(answer[: self.first])
             rest = answer[self.first :]
@@ -140,8 +143,7 @@ def test_closing_ends_a_call_under_way(server, session):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    while not server.connections:
-        thread.join(0.01)
+    assert server.is_asked.wait(LONG)
     run_now(session.close())
     thread.join(LONG)
     assert faults == [FaultKind.CUT]
