@@ -29,6 +29,14 @@ class Expected:
         return self._seen[target]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def threads_that_wait_asleep() -> Iterator[None]:
+    """Those of OpenMP would else spin for each other, on a machine that is busy for minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_WAIT_POLICY", "passive")
+        yield
+
+
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     return Expected(PlainPython(tmp_path_factory.mktemp("plain"), PYTHON_PATH))

@@ -25,7 +25,7 @@ _MISSING = [name for name in _LIBRARIES if importlib.util.find_spec(name) is Non
 
 needs_libraries = pytest.mark.skipif(bool(_MISSING), reason=f"needs {', '.join(_MISSING)}: make libraries")
 
-_SHARED = re.compile(r"joblib_|loky-|psm_|pym-|sem\.")
+_SHARED = re.compile(r"joblib_|loky-|psm_|pym-|sem\.|torch_")
 _SHM = Path("/dev/shm")
 
 
@@ -134,4 +134,19 @@ def _trees(path: Path) -> Any:
     return [tree.tree_.threshold.tolist() for tree in joblib.load(path).estimators_]
 
 
-READERS.update({".parquet": _columns, ".duckdb": _table_of_duckdb, ".h5": _datasets, ".npy": _array, ".joblib": _trees})
+def _tensors(path: Path) -> Any:
+    import torch
+
+    return {name: held.tolist() for name, held in torch.load(path).items()}
+
+
+READERS.update(
+    {
+        ".parquet": _columns,
+        ".duckdb": _table_of_duckdb,
+        ".h5": _datasets,
+        ".npy": _array,
+        ".joblib": _trees,
+        ".pt": _tensors,
+    }
+)

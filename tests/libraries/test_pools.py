@@ -9,7 +9,7 @@ from library_support import ListenedWorker, needs_libraries
 
 pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left")]
 
-RUNS = int(os.environ.get("PERAGO_TEST_POOL_RUNS", "20"))
+RUNS = int(os.environ.get("PERAGO_TEST_POOL_RUNS", "10"))
 
 
 @pytest.mark.timeout(60 + 20 * RUNS)

@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from perago import task
 
 FEATURES, TARGET = make_classification(2000, 8, random_state=1)
-MODEL = HistGradientBoostingClassifier(max_iter=10, random_state=1).fit(FEATURES, TARGET)
+MODEL = HistGradientBoostingClassifier(max_iter=3, random_state=1).fit(FEATURES, TARGET)
 
 
 @row

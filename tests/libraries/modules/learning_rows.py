@@ -11,20 +11,22 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-FEATURES, TARGET = make_classification(400, 8, random_state=1)
+FEATURES, TARGET = make_classification(200, 8, random_state=1)
 
 
 @row
 def fit_in_two_jobs(workspace: Path, params: Params) -> Result:
-    forest = RandomForestClassifier(20, n_jobs=2, random_state=1).fit(FEATURES, TARGET)
+    forest = RandomForestClassifier(10, n_jobs=2, random_state=1).fit(FEATURES, TARGET)
     joblib.dump(forest, workspace / "forest.joblib")
     scores = cross_val_score(LogisticRegression(), FEATURES, TARGET, cv=3, n_jobs=2)
-    grid = {"n_estimators": [5, 10], "max_depth": [2, 4]}
-    search = GridSearchCV(RandomForestClassifier(random_state=1), grid, cv=2, n_jobs=2).fit(FEATURES, TARGET)
+    grid = {"n_estimators": [3, 6]}
+    search = GridSearchCV(RandomForestClassifier(max_depth=2, random_state=1), grid, cv=2, n_jobs=2).fit(
+        FEATURES, TARGET
+    )
     return Result(value=[forest.score(FEATURES, TARGET), scores.round(6).tolist(), search.best_params_])
 
 
 @row
 def boost_gradients(workspace: Path, params: Params) -> Result:
-    fitted = HistGradientBoostingClassifier(max_iter=10, random_state=1).fit(FEATURES, TARGET)
+    fitted = HistGradientBoostingClassifier(max_iter=3, random_state=1).fit(FEATURES, TARGET)
     return Result(value=fitted.score(FEATURES, TARGET))
