@@ -38,7 +38,10 @@ class TaskInputError(PeragoError, ValueError):
 
 
 class RuntimeConfigError(PeragoError, ValueError):
-    """A setting is missing, half given or does not parse; the message names the variable and its source."""
+    """A setting is missing, half given or does not parse; the message names the variable and its source.
+
+    Also: a directory of Perago's can be changed or replaced by another user; the message says by whom, and the mend.
+    """
 
     retry_can_help = False
     retry_elsewhere_can_help = True

@@ -108,6 +108,7 @@ def _expect_makeable(root: Path) -> None:
 
 
 def _fault_of(root: Path) -> str | None:
+    """Why it could not; None: it could."""
     try:
         there = next(path for path in (root, *root.parents) if _is_there(path))
         if not stat.S_ISDIR(there.stat().st_mode):

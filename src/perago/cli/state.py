@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def state_directory() -> Path:
-    """Of this user.
+    """Perago's directory for this user's state, in which the records lie.
 
     Raises:
         RuntimeConfigError: the user has no home directory.

@@ -21,9 +21,9 @@ LAKEFS = {
 
 def test_the_defaults_are_those_of_the_contract(settings):
     config = settings.load("app.features")
-    assert config.workspace_root == Path.home() / ".local/state/perago/workspaces"
-    assert config.log_root == Path.home() / ".local/state/perago/logs"
-    assert config.cache_dir == Path.home() / ".cache/perago"
+    assert config.workspace_root == settings.home / ".local/state/perago/workspaces"
+    assert config.log_root == settings.home / ".local/state/perago/logs"
+    assert config.cache_dir == settings.home / ".cache/perago"
     assert config.root_parents == "checked"
     assert config.log_file_max_size == 100 * 1024 * 1024
     assert config.log_retention == timedelta(days=30)
@@ -196,9 +196,9 @@ def test_who_has_no_home_is_told_what_to_set(settings, monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert "PERAGO_WORKSPACE_ROOT (the default) belongs in the home directory, and this user has none; set XDG" in (
-        settings.fault()
+        settings.fault(HOME="")
     )
-    given = {"PERAGO_WORKSPACE_ROOT": "w", "PERAGO_LOG_ROOT": "l", "PERAGO_CACHE_DIR": "c"}
+    given = {"HOME": "", "PERAGO_WORKSPACE_ROOT": "w", "PERAGO_LOG_ROOT": "l", "PERAGO_CACHE_DIR": "c"}
     assert settings.load(**given).workspace_root == settings.cwd / "w"
 
 
