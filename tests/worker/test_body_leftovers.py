@@ -87,9 +87,9 @@ def test_a_reaper_that_is_killed_with_an_order_unread_is_seen_as_any_other(event
     others = psutil.Process().children()  # servers of other tests
     with ChildProcess(ZYGOTE) as process:
         (reaper,) = set(psutil.Process().children()) - set(others)
-        eventually(lambda: len(reaper.children()) == 1)
+        eventually(lambda: len(reaper.children()) == 1, seconds=60)  # on a busy machine too
         reaper.suspend()
-        eventually(lambda: reaper.status() == psutil.STATUS_STOPPED)
+        eventually(lambda: reaper.status() == psutil.STATUS_STOPPED, seconds=60)
         process.terminate()
         reaper.kill()
         deadline = time.monotonic() + 10
