@@ -18,6 +18,8 @@ from perago.stores.git import GitStore
 from perago.worker.executor_messages import GitSettings
 
 MODULES = Path(__file__).parent / "modules"
+SECONDS = 240.0
+"""That one body may take: large libraries, loaded by several processes on a machine that is busy."""
 
 _PLAIN = """
 import importlib, json, sys
@@ -78,7 +80,7 @@ class PlainPython:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=SECONDS,
         )
         if done.returncode != 0:
             return Seen(reason=done.stderr)
@@ -131,7 +133,7 @@ class PeragoRun:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=SECONDS,
         )
         said = json.loads(done.stdout) if done.stdout else {"reason": done.stderr, "output": None}
         if said["output"] is None:
@@ -164,7 +166,7 @@ class Worker:
         task = target.partition(":")[2]
         input_data = {"workspace": workspace, "params": params}
         name = self.supervised.schedule(task, input_data=input_data, retries=0)
-        last = self.supervised.ended(name, 60)
+        last = self.supervised.ended(name, SECONDS)
         if last.output is None:
             return Seen(reason=self.supervised.engine.tasks.reason(last.task_id) or "no reason")
         return Seen(value=last.output["result"]["value"], files=self.repository.files(branch))

@@ -10,7 +10,7 @@ from places import PeragoRun
 
 from perago.ports import Phase
 
-pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left")]
+pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left"), pytest.mark.timeout(900)]
 
 ROWS = [
     "file_rows:write_and_read_frames",
@@ -76,4 +76,4 @@ def test_a_model_that_is_fitted_when_its_module_is_loaded(perago_run, body_start
     with ListenedWorker(tmp_path, body_start, ["fitted_rows"]) as worker:
         assert worker.run("fitted_rows:predict") == wanted
         free = worker.supervised.schedule("predict_without_a_workspace")
-        assert worker.supervised.completed(free, 60)["value"] == wanted.value
+        assert worker.supervised.completed(free, 240)["value"] == wanted.value

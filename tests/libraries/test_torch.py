@@ -16,6 +16,7 @@ pytestmark = [
         "make libraries TESTS=tests/libraries/test_torch.py",
     ),
     pytest.mark.usefixtures("nothing_shared_is_left"),
+    pytest.mark.timeout(900),
 ]
 
 ROWS = [
