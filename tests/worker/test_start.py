@@ -226,12 +226,22 @@ def test_a_task_that_is_not_registered_is_refused(start, tmp_path):
     assert "perago register unregistered_tasks" in told
 
 
-def test_a_task_that_is_registered_otherwise_is_refused_and_the_difference_shown(flow, start):
-    TaskFlow(flow.api, MODULE, retryCount=7)
-    try:
-        told = refused(start())
-    finally:
-        TaskFlow(flow.api, MODULE)
+OWN_MODULE = """
+from supervised_bodies import Answer, Params
+from perago import task
+
+@task(name="light.registered_otherwise", owner_email="tests@example.org")
+def registered_otherwise(params: Params) -> Answer:
+    return Answer()
+"""
+
+
+def test_a_task_that_is_registered_otherwise_is_refused_and_the_difference_shown(flow, start, tmp_path, monkeypatch):
+    """A task of its own: tests beside this one register those of `supervised_bodies` as they are declared."""
+    (tmp_path / "own_module.py").write_text(OWN_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    TaskFlow(flow.api, "own_module", retryCount=7)
+    told = refused(start(modules=("own_module",)))
     assert '-  "retryCount": 7' in told
     assert '+  "retryCount": 3' in told
 
