@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from places import MODULES, READERS, Seen, Worker
 
-from perago.tasks.context import LOGGER_ROOT
 from perago.worker.journal import LOGGER as JOURNAL
 
 PYTHON_PATH = os.pathsep.join([str(Path(__file__).parent / "modules"), str(MODULES)])
@@ -35,7 +34,7 @@ def shared_memory() -> set[str]:
 
 
 class ListenedWorker(Worker):
-    """A worker of which every line is known that its bodies print, and that it warns of itself.
+    """A worker of which every line is known that its bodies print or log.
 
     What its executors write to stderr besides, to which nobody listens in them, counts as well.
     """
@@ -69,7 +68,8 @@ class ListenedWorker(Worker):
 
 
 class _Lines(logging.Handler):
-    """What the bodies of a worker in this process print or log, and of what the worker warns."""
+    """What the bodies of a worker in this process print or log; not what the worker says itself, such as that it stood
+    still on a busy machine."""
 
     def __enter__(self) -> None:
         self._text = ""
@@ -82,7 +82,7 @@ class _Lines(logging.Handler):
         JOURNAL.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith(LOGGER_ROOT) or record.levelno >= logging.WARNING:
+        if record.name != JOURNAL.name:
             self._text += f"{record.getMessage()}\n"
 
     def take(self) -> str:
