@@ -28,8 +28,8 @@ KUBERNETES := 1.29.0 1.32.0 1.37.0
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test libraries cov docs links bench nemesis prove races simulate fuzz check lint types layers manifests format \
-	package lock clean
+.PHONY: help setup quickstart test units libraries cov docs links bench nemesis prove races simulate fuzz check lint types layers \
+	manifests format package lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,8 @@ test: $(DEV) ## Run the tests (TESTS=path for some of them, JOBS=0 for all in on
 
 libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, joblib, DuckDB, h5py and dask, in an environment of their own (TESTS=path)
 	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
+units: ## Run the unit tests on each Python from 3.11 on that the machine has (PYTHONS=names for some, EXCEPT=3.11)
+	@JOBS=$(JOBS) PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units
 
 cov: $(DEV) ## Run the tests, in twice the time, and write what they cover to htmlcov/, line by line (TESTS=path)
 	@rm -f .coverage .coverage.*
@@ -105,6 +107,7 @@ lock: ## Pin the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra otel --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --extra conductor --extra otel --constraints requirements/dev.txt --output-file requirements/image.txt
+	$(COMPILE) --extra conductor --extra otel --group units --constraints requirements/dev.txt --output-file requirements/units.txt
 	$(PIN) --group manifests --constraints requirements/dev.txt --output-file requirements/manifests.txt
 	$(PIN) pyproject.toml --group libraries --constraints requirements/dev.txt --output-file requirements/libraries.txt
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.errors import FailedHealthCheck
 
 from perago import redaction
 
@@ -25,11 +26,13 @@ settings.load_profile("perago")
 _OF_A_SHELL = re.compile(r"(LAKECTL|CONDUCTOR|OTEL)_.*|PERAGO_(?!TEST_|PROVE$).*|NO_COLOR|FORCE_COLOR|PYTHONBREAKPOINT")
 """Variables that are not the tests' own."""
 
-_COUNTED, _TOLD = "counted", "told"
+_COUNTED, _TOLD, _FOUND = "counted", "told", "found at random"
 MOST_SHOWN = 40
 """Counters that are told one by one."""
 MISSED = "perago/missed-figures"
 """In pytest's cache: names of figures that were measured and not reached. No second run of a test excuses those."""
+FOUND = "perago/found-at-random"
+"""In pytest's cache: names of tests that draw cases at random, and have found one. No second run excuses those."""
 PROVE = "PERAGO_PROVE"
 """How much is to be proven, `short` or `full`: figures are then judged at the end. Unset: they are not."""
 
@@ -83,8 +86,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With CI=true a test that "needs" something real which is not there fails: CI must have it."""
+    """With CI=true a test that "needs" something real which is not there fails: CI must have it.
+
+    What a test has found that draws its cases at random is noted: a second run may draw others.
+    """
     report = yield
+    if (
+        report.failed
+        and call.excinfo is not None
+        and _draws_at_random(item)
+        and not _ran_out_of_time(call.excinfo.value)
+    ):
+        report.user_properties.append((_FOUND, item.nodeid))
     if report.skipped and os.environ.get("CI") == "true":
         reason = _skip_reason(report)
         if reason.startswith("needs "):
@@ -133,7 +146,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A figure that was not reached fails the run; one that this machine cannot measure does so where CI=true."""
     kind, reporter = os.environ.get(PROVE), session.config.pluginmanager.getplugin("terminalreporter")
-    if not kind or reporter is None or hasattr(session.config, "workerinput"):
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    if (cache := getattr(session.config, "cache", None)) is not None:
+        failed = [report for report in reporter.stats.get("failed", ()) if isinstance(report, pytest.TestReport)]
+        properties = [entry for report in failed for entry in report.user_properties]
+        cache.set(FOUND, sorted({str(value) for name, value in properties if name == _FOUND}))
+    if not kind:
         return
     must_be_there = kind == figures.FULL or os.environ.get("CI") == "true"
     judged = figures.judge(_counts(reporter), kind)
@@ -160,6 +179,21 @@ def _counts(terminalreporter: pytest.TerminalReporter) -> dict[str, Counter[str]
             for heading, counts in value.items() if name == _COUNTED else ():
                 added[heading].update(counts)
     return added
+
+
+def _draws_at_random(item: pytest.Item) -> bool:
+    """Whether a test is one of hypothesis, a state machine's too, or says that it draws its cases by itself."""
+    test = getattr(item, "obj", None)
+    return getattr(test, "is_hypothesis_test", False) or item.get_closest_marker("property") is not None
+
+
+def _ran_out_of_time(error: BaseException) -> bool:
+    """Whether all that was found is a machine that stalled: hypothesis complains of slow strategies by a class of its
+    own, and takes the timeout of a test for the fault of an example."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_ran_out_of_time, error.exceptions))
+    said = {str(fault) for fault in (error, error.__cause__) if isinstance(fault, pytest.fail.Exception)}
+    return any("from pytest-timeout" in text for text in said) or isinstance(error, FailedHealthCheck)
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

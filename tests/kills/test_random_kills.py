@@ -100,6 +100,7 @@ class Series:
 
 
 @pytest.mark.slow
+@pytest.mark.property
 @pytest.mark.timeout(600 + 12 * KILLS)  # one takes 3 s on a quiet machine
 def test_runs_killed_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path, kill_counts):
     seed = int(os.environ.get("PERAGO_TEST_SEED", random.randrange(1 << 32)))

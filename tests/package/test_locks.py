@@ -19,4 +19,4 @@ def test_a_lock_has_hashes_for_each_package_and_names_no_registry(lock):
 
 
 def test_there_is_a_lock_for_each_way_to_install():
-    assert {"run.txt", "dev.txt"} <= {lock.name for lock in LOCKS}
+    assert {"run.txt", "dev.txt", "units.txt"} <= {lock.name for lock in LOCKS}

@@ -57,6 +57,7 @@ def killed_worker(directory, after_seconds, keep=1000):
     return {run_id: word for word, run_id in lines}
 
 
+@pytest.mark.property
 def test_records_survive_a_kill_at_any_moment(tmp_path):
     directory = tmp_path / "runs"
     seed = random.randrange(1 << 32)
