@@ -16,7 +16,7 @@ CI = HERE.parent / ".ci"
 MAKEFILE = """
 test:
 \t.venv/bin/pytest -q {options} tests
-check docs manifests package:
+libraries check docs manifests package:
 \t@echo {name} done
 """
 ONCE = """
