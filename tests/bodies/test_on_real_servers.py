@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import pytest
 from places import MODULES, Seen, files_in
 from start_support import StartedWorker, TaskFlow, wait_for
 
+SHM = Path("/dev/shm")
 ROWS = [
     "leave_a_file_open",
+    "leave_a_file_open_elsewhere",
     "leave_a_database_open",
     "leave_a_database_in_a_cycle",
     "write_at_exit",
+    "leave_a_thread",
+    "leave_without_stdout",
     "use_pools",
     "fork_from_threads",
     "change_everything",
@@ -26,7 +31,18 @@ ROWS = [
     "limit_file_sizes",
     "take_all_modes",
     "write_a_file",
+    "set_an_alarm",
+    "sleep_over_the_alarm",
 ]
+FAILURES = {
+    ("crash_at_the_end", ""): "was ended by SIGSEGV",
+    ("exit_at_the_end", ""): "exited with code 3",
+    ("die", "exit"): "exited with code 3",
+    ("die", "segfault"): "SIGSEGV",
+    ("die", "memory"): "SIGKILL; if nobody did that, the machine ran",
+    ("raise_much", ""): "ValueError: xxx",
+}
+"""A body and its param, and what the attempt's reason says."""
 
 
 class RealWorker:
@@ -45,7 +61,9 @@ class RealWorker:
 
     def run(self, target: str, **params: Any) -> Seen:
         workflow, branch = self.start(target.partition(":")[2], **params)
-        output = self._flow.completed(workflow, 120)
+        if self._flow.api.wait_for_end(workflow, 120)["status"] != "COMPLETED":
+            return Seen(reason=self._flow.task(workflow)["reasonForIncompletion"])
+        output = self._flow.task(workflow)["outputData"]
         out = self._directory / branch
         for path, content in self._repository.files(branch).items():
             (out / path).parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +117,18 @@ def test_a_body_does_twice_what_a_program_does_on_real_servers(start, plain, bod
     expected = {row: plain.run(f"plain_rows:{row}") for row in ROWS}
     for _ in range(2):
         assert {row: worker.run(f"plain_rows:{row}") for row in ROWS} == expected
+
+
+@pytest.mark.parametrize("body_start", ["fork", "spawn"])
+def test_what_ends_badly_on_real_servers_says_how_and_leaves_nothing(start, body_start):
+    worker = start(body_start)
+    for (body, name), words in FAILURES.items():
+        reason = worker.run(f"plain_rows:{body}", name=name).reason
+        assert words in reason
+        assert len(reason) <= 500
+    memory = f"perago-{uuid.uuid4().hex}"
+    assert worker.run("plain_rows:leave_shared_memory", name=memory).reason == ""
+    assert not (SHM / memory).exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the memory of a process")

@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from perago import TaskControls, WorkspaceSpec, task
+from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
 
 KEPT: list[Any] = []
 
@@ -40,7 +40,10 @@ class Result(BaseModel):
 
 
 def row(function: Any) -> Any:
-    return task(name=function.__name__, owner_email="t@example.org", workspace=WorkspaceSpec())(function)
+    controls = TaskControls(retry=RetryPolicy(count=0))
+    return task(name=function.__name__, owner_email="t@example.org", workspace=WorkspaceSpec(), controls=controls)(
+        function
+    )
 
 
 @row
