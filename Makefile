@@ -69,11 +69,11 @@ prove: $(DEV) ## Make the figures of docs/reliability.md, and judge them: an hou
 	$(if $(SHORT),PERAGO_PROVE=short,$(AT_LENGTH)) $(BIN)/pytest --quiet -n $(JOBS) --dist worksteal $(PROOF)
 
 races: $(DEV) ## Race five writers and a person on a real lakeFS, and judge the history (ROUNDS=1000)
-	$(BIN)/python tests/lakefs/race.py --rounds $(ROUNDS)
+	$(BIN)/python -m tests.lakefs.race --rounds $(ROUNDS)
 
 fuzz: $(DEV) ## Hunt for inputs that break a parser, guided by coverage (TARGET=stamps, SECONDS=60 for each)
 	@$(PIP) install 'atheris>=3,<4'
-	$(BIN)/python tests/fuzz/fuzz.py '$(TARGET)' --seconds $(SECONDS)
+	PYTHONPATH=tests/support $(BIN)/python -m tests.fuzz.fuzz '$(TARGET)' --seconds $(SECONDS)
 
 simulate: $(DEV) ## Simulate schedules, and judge each (SEEDS=10000, or SEEDS=100:200, CORES=all)
 	@$(BIN)/python -m perago.testing.simulator $(SEEDS) $(if $(CORES),--jobs $(CORES))

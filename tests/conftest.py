@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.errors import FailedHealthCheck
 
-from perago import redaction
-
-sys.path.insert(0, str(Path(__file__).parent))
 import figures
+from perago import redaction
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("perago", deadline=None)

@@ -37,9 +37,9 @@ def project(tmp_path):
     (tmp_path / ".ci" / "pythons").write_text("#!/bin/sh\n")  # there is no other
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    (tmp_path / "tests").mkdir()
-    for ours in ("conftest.py", "figures.py"):
-        shutil.copy(HERE / ours, tmp_path / "tests")
+    (tmp_path / "tests" / "support").mkdir(parents=True)
+    for ours in ("conftest.py", "support/figures.py"):
+        shutil.copy(HERE / ours, tmp_path / "tests" / ours)
     shutil.copy(HERE.parent / "pyproject.toml", tmp_path)
 
     def write(code: str, options: str = "") -> Path:

@@ -3,11 +3,8 @@
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.changing import change_files
 from benchmarks.compare import Comparison, Sample, Spread, compare, publishing

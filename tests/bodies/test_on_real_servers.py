@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from places import MODULES, Seen, files_in
-from start_support import StartedWorker, TaskFlow, wait_for
+from start_support import StartedWorker, TaskFlow
+from waiting import wait_for
 
 SHM = Path("/dev/shm")
 ROWS = [

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+
 from places import MODULES, PeragoRun, Worker
 
 SHM = Path("/dev/shm")

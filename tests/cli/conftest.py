@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
-from perago.cli.app import invoke
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from cli_project import BODIES, SETTINGS, Project, Said
 from lakefs_project import LakeFSProject
+from perago.cli.app import invoke
 
 
 @pytest.fixture

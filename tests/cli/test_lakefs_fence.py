@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from lakefs_project import LakeFSProject
 
+from lakefs_project import LakeFSProject
 from servers.fixtures import repository_on
 
 FENCE = "_lakefs_actions/perago_fence.yaml"

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from lakefs_project import LakeFSProject
 
+from lakefs_project import LakeFSProject
 from servers.faults import Delay, Rule, Swallow
 from servers.fixtures import repository_on
 from servers.proxy import FaultProxy

@@ -6,8 +6,8 @@ import os
 import subprocess
 
 import pytest
-from conductor_stub import StubConductor, recorded_task
 
+from conductor_stub import StubConductor, recorded_task
 from perago.http.retry import RetryPolicy
 
 REPO = ("--repo", "data.git", "--branch", "main")

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conductor_stub import StubConductor, recorded_task
 
 REPO = ("--repo", "data.git", "--branch", "main")

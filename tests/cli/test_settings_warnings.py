@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from conductor_stub import StubConductor
 
 TOLD = "PERAGO_LOG_ROT in the environment is no setting, and has no effect; did you mean PERAGO_LOG_ROOT?"

@@ -1,18 +1,13 @@
 """What the tests on a real Conductor share: definitions of their own, and an engine."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
+from conductor_scene import Scene
 from perago.engines.conductor import ConductorEngine
 from servers.conductor_api import fresh, simple
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import store_on
 from servers.proxy import FaultProxy
-
-sys.path.insert(0, str(Path(__file__).parent))
-from conductor_scene import Scene
 
 
 class Flow:

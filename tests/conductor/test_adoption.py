@@ -1,8 +1,8 @@
 """What becomes of the branch when Conductor hands a task out again: adopted, refused, or computed anew and replaced."""
 
 import pytest
-from conductor_scene import after, on_workspace
 
+from conductor_scene import after, on_workspace
 from perago.attempt.report import Reported
 
 

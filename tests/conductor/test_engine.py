@@ -4,8 +4,8 @@ import json
 import time
 
 import pytest
-from conductor_scene import DONE, taken
 
+from conductor_scene import DONE, taken
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.engines.conductor import ConductorError
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError

@@ -4,8 +4,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conductor_scene import DONE, taken
 
+from conductor_scene import DONE, taken
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError
 from servers.faults import Delay, Refuse, Rule

@@ -5,16 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
 from perago.stores.git import GitStore
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
-from start_support import MODULES, StartedWorker, TaskFlow, wait_for
+from start_support import MODULES, StartedWorker, TaskFlow
+from waiting import wait_for
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 

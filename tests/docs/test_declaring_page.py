@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from pages import PROJECT, environment, named, run_script
 
 PAGE = PROJECT / "docs" / "start" / "declaring.md"

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from pages import PROJECT, blocks, environment, options, run_script
 
 PAGES = PROJECT / "docs"

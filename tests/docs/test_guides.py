@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from pages import PROJECT, options
 
+from pages import PROJECT, options
 from perago.settings.variables import Variables
 
 PAGES = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"), *(PROJECT / "docs" / "explanation").glob("*.md")]

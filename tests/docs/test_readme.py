@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from pages import PROJECT, environment, options, run_script
 
 README = PROJECT / "README.md"

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from pages import PROJECT, options
 from sphinx.util.inventory import InventoryFile
 
 import perago
+from pages import PROJECT, options
 from perago import errors, testing
 from perago.settings.variables import Variables
 

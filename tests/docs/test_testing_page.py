@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
 from pages import PROJECT, named
 
 PAGE = PROJECT / "docs" / "testing.md"

@@ -7,8 +7,8 @@ import signal
 import subprocess
 
 import pytest
-from pages import PROJECT, blocks, environment, run_script
 
+from pages import PROJECT, blocks, environment, run_script
 from servers.conductor_api import fresh
 
 PAGE = PROJECT / "docs" / "worker.md"

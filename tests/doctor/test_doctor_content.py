@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import pytest
-from doctor_support import OF_ANY_AGE, make_old
 
+from doctor_support import OF_ANY_AGE, make_old
 from perago.stores.git.lfs import LfsStore, Pointer
 
 FIRST = b"first".ljust(2 << 20, b".")

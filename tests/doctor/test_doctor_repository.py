@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from doctor_support import AGED, OF_ANY_AGE, go_on, make_old
 
 

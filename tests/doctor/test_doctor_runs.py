@@ -1,6 +1,7 @@
 """Runs that are killed for real, and runs that live: what the doctor finds of the ones, and never of the others."""
 
 import pytest
+
 from doctor_support import OF_ANY_AGE, go_on
 
 RUN_AND_DIRECTORY = ["attempt_directory", "killed_run"]

@@ -2,15 +2,12 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 import figures
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from itertools import product
 
 import pytest
+
 from fault_scenarios import KINDS, SCENARIOS
 from fault_stores import MemoryRepository
 from fault_world import World
-
 from perago.testing.faults import Faults
 
 ANOTHER = "late, another worker does it"

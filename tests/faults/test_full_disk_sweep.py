@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 import pytest
+
 from fault_scenarios import SCENARIOS
 from fault_stores import STORES
 from fault_world import Scenario, World
-
 from perago.testing.faults import Faults, late
 from small_disk import small_disk_at
 

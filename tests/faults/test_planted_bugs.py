@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, replace
 
 import pytest
+
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import MemoryRepository
 from fault_world import World
-
 from perago.history import Publish
 from perago.testing.faults import InjectedError, TappedStore
 

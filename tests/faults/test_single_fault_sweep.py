@@ -1,6 +1,7 @@
 """Every call of an attempt meets every kind of fault, in every scenario, on both stores; then faults stop."""
 
 import pytest
+
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import STORES
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
 Target = Callable[[bytes], object]
 
 
@@ -25,7 +24,7 @@ def targets() -> dict[str, Target]:
     """Every test of this directory that hypothesis drives, by its name."""
     found: dict[str, Target] = {}
     for path in sorted(HERE.glob("test_*.py")):
-        for name, value in vars(importlib.import_module(path.stem)).items():
+        for name, value in vars(importlib.import_module(f"tests.fuzz.{path.stem}")).items():
             if hasattr(value, "hypothesis") and not hasattr(value, "pytestmark"):
                 found[name] = value.hypothesis.fuzz_one_input
     return found
@@ -54,7 +53,7 @@ def main() -> None:
     if not arguments.target:
         print("\n".join(names))
         return
-    program = [sys.executable, __file__, "--one", "--seconds", str(arguments.seconds)]
+    program = [sys.executable, "-m", "tests.fuzz.fuzz", "--one", "--seconds", str(arguments.seconds)]
     sys.exit(max((subprocess.run([*program, name], check=False).returncode for name in names), default=2))
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hostile import as_json, check_told, hunt, like, texts, values
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
+from hostile import as_json, check_told, hunt, like, texts, values
 from perago import WorkspaceSpec, load_runtime_config, task
 from perago.attempt.parse import expect_fields, parse_params, parse_workspace_input
 from perago.engines.conductor import mapping

@@ -6,11 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from hostile import NASTY, hunt, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from hostile import NASTY, hunt, texts
 from perago import WorkspaceSpec, task
 from perago.errors import ObjectNameError
 from perago.names import check_object_name, check_object_names, name_fault, show_name, stands_for_directory

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostile import hunt, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostile import hunt, texts
 from perago.attempt.fence import Applicant, Verdict, judge, plan_publication, plan_start
 from perago.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
 from perago.models import AttemptIdentity

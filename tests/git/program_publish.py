@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from git_support import EVERYTHING, make_execution, read_files
-
 from perago.history import Publish
 from perago.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore

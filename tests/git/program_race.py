@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from git_support import EVERYTHING, make_execution
-
 from perago.errors import HeadMovedError
 from perago.history import Publish
 from perago.models import Changes, WorkspaceInput

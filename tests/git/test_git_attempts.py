@@ -1,8 +1,8 @@
 """Attempts on a git repository, from its commit to the next."""
 
 import pytest
-from git_support import make_executable, make_execution, write_files
 
+from git_support import make_executable, make_execution, write_files
 from perago.errors import HeadMovedError, PublishFenceError, StoreError
 from perago.history import Complete, Merge, Publish, Refuse, Seal
 from perago.spec import WorkspaceSpec

@@ -4,8 +4,8 @@ import os
 import subprocess
 
 import pytest
-from git_support import Bench, fsck, read_files, write_files
 
+from git_support import Bench, fsck, read_files, write_files
 from perago.errors import WorkspaceStorageError
 from perago.stores.git import GitStore
 from perago.stores.git.lfs import LFS_THRESHOLD

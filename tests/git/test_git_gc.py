@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from git_support import Bench, write_files
 
+from git_support import Bench, write_files
 from perago.errors import RefNotFoundError, StoreError
 from perago.stores.git import GitStore
 from perago.stores.git.packs import PACK_FROM

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from git_support import git, make_executable, read_files, write_files
 
+from git_support import git, make_executable, read_files, write_files
 from perago.cli.log import describe_entry
 from perago.errors import (
     BranchNotFoundError,

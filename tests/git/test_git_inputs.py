@@ -6,8 +6,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from git_support import EVERYTHING, Bench, git, make_execution, write_files
 
+from git_support import EVERYTHING, Bench, git, make_execution, write_files
 from perago.errors import (
     BranchNotFoundError,
     PrefixNotFoundError,

@@ -4,8 +4,8 @@ import signal
 import time
 
 import pytest
-from git_support import EVERYTHING, Bench, fsck, make_execution, publish_in_a_process
 
+from git_support import EVERYTHING, Bench, fsck, make_execution, publish_in_a_process
 from perago.models import StagedWorkspace
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from git_support import Bench, git, write_files
 from hypothesis import given
 from hypothesis import strategies as st
 
+from git_support import Bench, git, write_files
 from perago.errors import StoreError, WorkspaceContentError
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
 from perago.workspace.beneath import Beneath
@@ -251,19 +251,18 @@ def test_temporary_files_of_dead_owners_go_and_those_of_the_living_stay(bench):
 
 MEMORY = """
 import re, resource, sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from git_support import EVERYTHING, make_execution
 from perago.history import Publish
 from perago.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore
-store = GitStore(sys.argv[2])
+store = GitStore(sys.argv[1])
 head = store.branch_head("main")
 given = WorkspaceInput(repository="data", branch="main", refType="commit", ref=head)
 execution = make_execution(head, changes=Changes(added=("large",)), plan=Publish(head))
-staged = store.stage_workspace(Path(sys.argv[3]), given, EVERYTHING, execution)
+staged = store.stage_workspace(Path(sys.argv[2]), given, EVERYTHING, execution)
 ref = store.publish_workspace(staged, given, EVERYTHING, execution)
-target = Path(sys.argv[4])
+target = Path(sys.argv[3])
 target.mkdir()
 store.export(ref, "/", target)
 if sys.platform == "linux":  # where ru_maxrss counts what the parent had when it forked
@@ -280,9 +279,9 @@ def round_trip_in_a_process(bench: Bench, size: int) -> int:
     source.mkdir()
     with (source / "large").open("wb") as file:
         file.truncate(size)
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", MEMORY, here, bench.path, source, target]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280)
+    command = [sys.executable, "-c", MEMORY, bench.path, source, target]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=280)
     assert (target / "large").stat().st_size == size
     return int(done.stdout)
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from git_support import Bench, publish_in_a_process
 
+from git_support import Bench, publish_in_a_process
 from perago.errors import HeadMovedError, StoreError
 from perago.ports import SystemClock
 from perago.stores.git import GitStore

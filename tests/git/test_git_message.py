@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from git_support import make_execution
 from hypothesis import given
 from hypothesis import strategies as st
 
+from git_support import make_execution
 from perago.errors import StoreError
 from perago.models import Changes
 from perago.stores.git import GitStore

@@ -5,9 +5,9 @@ import os
 import socket
 
 import pytest
-from git_support import write_files
 from pygit2.enums import ObjectType
 
+from git_support import write_files
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit

@@ -4,9 +4,9 @@ import os
 import random
 
 import pytest
-from git_support import write_files
 from pygit2.enums import ObjectType
 
+from git_support import write_files
 from perago.errors import WorkspaceContentError
 from perago.stores.git import packs
 from perago.stores.git.commits import Identity, write_commit

@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from git_support import EVERYTHING, make_execution, write_files
 
+from git_support import EVERYTHING, make_execution, write_files
 from perago.errors import TaskCancelledError
 from perago.history import Publish
 from perago.models import Changes

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ def race(bench, processes: int, rounds: int, timeout: float) -> list[list[str]]:
     writers = [
         subprocess.Popen(
             [sys.executable, program, bench.path, bench.root / f"writer-{number}", str(number), str(rounds)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

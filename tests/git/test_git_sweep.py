@@ -3,19 +3,10 @@
 import os
 import signal
 import time
-from datetime import UTC, datetime, timedelta
 
+from clocks import LaterClock
 from git_support import Bench, publish_in_a_process, write_files
-
-from perago.ports import SystemClock
 from perago.stores.git import GitStore
-
-
-class LaterClock(SystemClock):
-    """A day later."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(days=1)
 
 
 def stage_something(bench):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kill_support import KILLED, Project
 
+from kill_support import KILLED, Project
 from perago.ports import Phase
 
 NEVER_REACHED = {Phase.POLL}

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from kill_support import PASSWORD, Project
 
+from kill_support import PASSWORD, Project
 from perago.stores.git import GitStore
 
 

@@ -8,6 +8,7 @@ import statistics
 from dataclasses import dataclass, field
 
 import pytest
+
 from kill_support import KILLED, Project
 
 KILLS = int(os.environ.get("PERAGO_TEST_KILLS", "100"))

@@ -1,15 +1,10 @@
 """Tests against a real lakeFS; its fixtures are in servers/fixtures.py."""
 
 import contextlib
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from publication_support import LakeFSBench
-
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import LakeFSHooks, store_on
 from servers.proxy import FaultProxy

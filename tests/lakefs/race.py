@@ -25,14 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from servers.fixtures import LakeFS, repository_on
+from servers.json_api import ApiError
+from servers.lakefs import LakeFSServer
+from servers.lakefs_api import LakeFSRepository
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from servers.fixtures import LakeFS, repository_on  # noqa: E402 - found by the line above, if this is run by itself
-from servers.json_api import ApiError  # noqa: E402
-from servers.lakefs import LakeFSServer  # noqa: E402
-from servers.lakefs_api import LakeFSRepository  # noqa: E402
-
 OURS = (sys.executable, str(Path(__file__).with_name("program_race.py")))
 WRITERS = 5
 ANSWER_SECONDS = 90.0

@@ -4,11 +4,10 @@ import inspect
 import time
 
 import pytest
-from http_support import ForwardProxy
-from transfer_support import transfer_to
 from yarl import URL
 
 from authority import Authority
+from http_support import ForwardProxy
 from perago.errors import RuntimeConfigError
 from perago.http.faults import FaultKind
 from perago.http.loop import LoopThread
@@ -17,6 +16,7 @@ from perago.stores.lakefs.failure import LakeFSAccessError, LakeFSError
 from perago.stores.lakefs.values import ObjectStats, StagingLocation
 from servers.faults import CutBefore, Refuse, Repeat, Rule, Stall, Swallow
 from servers.proxy import FaultProxy
+from transfer_support import transfer_to
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

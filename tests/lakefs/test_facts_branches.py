@@ -1,8 +1,8 @@
 """Facts of lakeFS: branches, history, protection, and who may ask."""
 
 import pytest
-from facts_support import stage
 
+from facts_support import stage
 from servers.lakefs_api import LakeFSApi
 
 

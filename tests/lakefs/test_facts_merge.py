@@ -5,8 +5,8 @@ import threading
 from collections import Counter
 
 import pytest
-from facts_support import EXPECTED, FENCE, FENCE_PATH, NO_COMMIT, VETO, fenced, publish, stage, stage_empty
 
+from facts_support import EXPECTED, FENCE, FENCE_PATH, NO_COMMIT, VETO, fenced, publish, stage, stage_empty
 from servers.fixtures import repository_on
 from servers.lakefs_api import LakeFSRepository
 

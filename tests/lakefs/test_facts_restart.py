@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 
 import pytest
-from facts_support import fenced, publish, stage
 
+from facts_support import fenced, publish, stage
 from servers.fixtures import repository_on
 from servers.lakefs_api import LakeFSRepository
 from servers.process import ServerFailedError

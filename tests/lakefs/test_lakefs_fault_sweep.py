@@ -1,20 +1,13 @@
 """Every call of a port meets faults, in every scenario, on a real lakeFS; the scenarios are those of tests/faults."""
 
-import sys
 import uuid
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 import figures
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-
+from clocks import LaterClock
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
-
 from perago.models import WorkspaceInput
-from perago.ports import SystemClock
 from servers.lakefs_api import LakeFSRepository
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
 
@@ -30,13 +23,6 @@ SWEPT = {
     "late, another worker does it": ["first try"],
     "late, a person commits": ["first try", "snapshot"],
 }
-
-
-class LaterClock(SystemClock):
-    """A day later."""
-
-    def now(self):
-        return datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.fixture

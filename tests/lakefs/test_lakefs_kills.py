@@ -6,11 +6,13 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from perago.ports import Phase, SystemClock
+from clocks import LaterClock
+from perago.ports import Phase
 from perago.stamps import from_pairs
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
@@ -84,13 +86,6 @@ class Project:
         return {path: data for path, data in found.items() if not path.startswith(ACTIONS)}
 
 
-class LaterClock(SystemClock):
-    """A day later."""
-
-    def now(self):
-        return SystemClock().now().replace(year=SystemClock().now().year + 1)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_killed_at_any_boundary_of_its_phases_is_resumed(tmp_path, lakefs_server):
@@ -124,6 +119,6 @@ def check_outcome(project, server, where):
     assert len(project.publications()) == 1, where
     assert project.content() == AFTER, where
     assert list(project.root.iterdir()) == [], where
-    with store_on(server, clock=LaterClock()) as later:
+    with store_on(server, clock=LaterClock(timedelta(days=365))) as later:
         later.repository(project.repository.name).sweep(3600)
     assert project.repository.branches(STAGING, hidden=True) == [], where

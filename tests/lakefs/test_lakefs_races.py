@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from race import WRITERS, race
 
 import figures
 from benchmarks.environments import PackageEnvironment
+from tests.lakefs.race import WRITERS, race
 
 NAIVE = Path(__file__).with_name("program_race_naive.py")
 THEIRS = Path(__file__).with_name("program_race_reference.py")

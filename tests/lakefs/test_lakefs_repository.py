@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from publication_support import FENCE_PATH, SECONDS, eventually
 
+from clocks import LaterClock
 from perago.errors import (
     FenceUnavailableError,
     ObjectNameError,
@@ -18,11 +18,12 @@ from perago.errors import (
 )
 from perago.findings import Kind
 from perago.history import Publish
-from perago.ports import SystemClock
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import read_files
+from publication_support import FENCE_PATH, SECONDS
 from servers.faults import Delay, Rule
 from servers.lakefs_hooks import store_on
+from waiting import wait_for
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_an_import_is_made_again_on_a_head_that_moved(make_bench, lakefs_server,
     with ThreadPoolExecutor(1) as threads:
         job = bench.store.repository(bench.hooks.name)
         importing = threads.submit(job.import_directory, source({"b": b"2"}), "main", "from disk", mirror=True)
-        eventually(lambda: late.fired, "the merge is on its way")
+        wait_for(lambda: late.fired, "the merge is on its way")
         person = bench.commit({"theirs": b"3"})
         ref = importing.result(SECONDS)
     assert bench.line()[:2] == [ref, person]
@@ -267,13 +268,6 @@ def test_an_export_of_what_is_not_there_is_refused(bench, repository, tmp_path):
 
 
 # ---- clearing up
-
-
-class LaterClock(SystemClock):
-    """A day later."""
-
-    def now(self):
-        return datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.fixture

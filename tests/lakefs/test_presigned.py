@@ -7,7 +7,6 @@ import traceback
 from types import SimpleNamespace
 
 import pytest
-from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 from perago.stores.lakefs.failure import LakeFSError
 from perago.workspace.cache import ObjectCache
@@ -16,6 +15,7 @@ from servers.fixtures import repository_on
 from servers.lakefs import LakeFSServer
 from servers.proxy import FaultProxy
 from servers.s3 import S3Server
+from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 FILES = {f"d/{number:02}": noise(1000 + number, number) for number in range(30)} | {
     "large": noise(20 * MIB),

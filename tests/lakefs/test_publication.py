@@ -5,14 +5,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from publication_support import FENCE_PATH, eventually
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, PublishFenceError, StoreError
 from perago.history import Merge, Publish
 from perago.models import StagedWorkspace
 from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING
+from publication_support import FENCE_PATH
 from servers.faults import Delay, Rule
+from waiting import wait_for
 
 
 def test_a_publication_is_a_merge_of_the_staged_commit_onto_the_expected_head(bench):
@@ -231,7 +232,7 @@ def test_an_interrupt_while_content_is_on_its_way_leaves_nothing(proxied):
         raise KeyboardInterrupt
 
     def interrupt_when_it_is_on_its_way():
-        eventually(lambda: late.fired, "the request is on its way")
+        wait_for(lambda: late.fired, "the request is on its way")
         signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, interrupt)

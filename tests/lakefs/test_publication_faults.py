@@ -1,12 +1,10 @@
 """Every request of staging, publishing and cleaning meets every fault on its way to a real server, one at a time."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
+from clocks import LaterClock
 from perago.errors import PeragoError
 from perago.history import Publish, Seal
-from perago.ports import SystemClock
 from servers.faults import CutBefore, CutRequest, CutResponse, Delay, Refuse, Repeat, Rule, Swallow, Truncate
 from servers.lakefs_hooks import store_on
 
@@ -33,13 +31,6 @@ EVERYWHERE = {"500", "applied, then lost", "cut in the answer", "sent twice, las
 """Kinds that meet every plan; the others meet plain publications."""
 
 MAX_REQUESTS = 40
-
-
-class LaterClock(SystemClock):
-    """A day later."""
-
-    def now(self):
-        return datetime.now(UTC) + timedelta(days=1)
 
 
 def replace_work(bench, number):

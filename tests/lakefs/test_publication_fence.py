@@ -5,7 +5,6 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from publication_support import FENCE_PATH, SECONDS, eventually
 
 from perago.errors import (
     DirtyBranchError,
@@ -18,8 +17,10 @@ from perago.errors import (
 )
 from perago.history import Merge, Publish
 from perago.ports import Phase
+from publication_support import FENCE_PATH, SECONDS
 from servers.faults import Delay, Refuse, Rule
 from servers.lakefs_hooks import store_on
+from waiting import wait_for
 
 VETO = b"""name: quality gate
 on:
@@ -91,7 +92,7 @@ def test_hooks_that_are_switched_off_after_the_canary_are_found_out_afterwards(m
     late = bench.proxy.add(Rule(Delay(2), method="POST", path="/merge/main"))
     with ThreadPoolExecutor(1) as threads:
         publishing = threads.submit(staged.publish)
-        eventually(lambda: late.fired, "the merge is on its way")
+        wait_for(lambda: late.fired, "the merge is on its way")
         with bench.raw() as repository:
             if not empty:
                 repository.put("main", "theirs", b"4")
@@ -202,7 +203,7 @@ def test_a_rule_that_protects_staging_branches_is_named(bench):
             answer = repository.call("POST", "/branches/perago-probe/commits", data={"message": "m"})
             return answer.status == 403
 
-        eventually(refuses, "the server knows its new rule")
+        wait_for(refuses, "the server knows its new rule")
         repository.delete_branch("perago-probe")
     for edit in ({"b": b"2"}, {"a": None}):
         with pytest.raises(StoreError, match=r"'perago-\*'") as refused:
@@ -273,7 +274,7 @@ def test_a_commit_that_slips_in_is_found_out_and_nothing_is_lost(cooperative):
     late = cooperative.proxy.add(Rule(Delay(2), method="POST", path="/merge/main"))
     with ThreadPoolExecutor(1) as threads:
         publishing = threads.submit(staged.publish)
-        eventually(lambda: late.fired, "the merge is on its way")
+        wait_for(lambda: late.fired, "the merge is on its way")
         person = cooperative.commit({"c": b"3"})
         with pytest.raises(PublishFenceError, match=r"cooperative.*Nothing is lost") as refused:
             publishing.result(SECONDS)

@@ -4,11 +4,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from publication_support import SECONDS, eventually
 
 from perago.errors import StoreError
 from perago.stores.lakefs.swap import LAST_LOOK_SECONDS
+from publication_support import SECONDS
 from servers.faults import CutBefore, Delay, Refuse, Rule, Swallow
+from waiting import wait_for
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_merge_that_met_a_killed_server_is_made_by_the_next_one(make_staged, s
     late = bench.proxy.add(merge(Delay(1)))
     with ThreadPoolExecutor(1) as threads:
         publishing = threads.submit(staged.publish)
-        eventually(lambda: late.fired, "the merge is on its way")
+        wait_for(lambda: late.fired, "the merge is on its way")
         server.kill()
         server.start()
         ref = publishing.result(SECONDS)
@@ -52,7 +53,7 @@ def test_a_merge_whose_server_was_killed_after_it_is_found(make_staged, server):
     bench.proxy.add(Rule(CutBefore(), method="GET", path="/refs/main/commits", skip=1, times=4))
     with ThreadPoolExecutor(1) as threads:
         publishing = threads.submit(staged.publish)
-        eventually(lambda: lost.fired, "the merge is made, and nobody heard")
+        wait_for(lambda: lost.fired, "the merge is made, and nobody heard")
         server.kill()
         server.start()
         ref = publishing.result(SECONDS)
@@ -114,7 +115,7 @@ def test_an_attempt_whose_server_was_killed_while_it_staged_can_be_made_again(ma
     late = bench.proxy.add(Rule(Delay(0.5), method="POST", path=path))
     with ThreadPoolExecutor(1) as threads:
         staging = threads.submit(bench.stage, work)
-        eventually(lambda: late.fired, "the request is on its way")
+        wait_for(lambda: late.fired, "the request is on its way")
         server.kill()
         server.start()
         try:

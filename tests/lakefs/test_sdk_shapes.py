@@ -4,10 +4,10 @@ import json
 
 import lakefs_sdk
 import pytest
-from transfer_support import transfer_to, upload, write_files
 
 from perago.stores.lakefs.values import ObjectStats
 from servers.fixtures import repository_on
+from transfer_support import transfer_to, upload, write_files
 
 HOOK = b"""
 name: veto

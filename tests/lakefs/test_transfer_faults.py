@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.http import session
@@ -18,6 +17,7 @@ from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Stall, Swallow, Truncate
 from servers.proxy import FaultProxy
 from small_disk import small_disk_at
+from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 FILES = {f"d/{number:03}": b"%d" % number * 50 for number in range(60)} | {"large": noise(20 * MIB), "empty": b""}
 READS = {"method": "GET", "path": r"/refs/[0-9a-f]+/objects\?"}

@@ -7,13 +7,13 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
 from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.listing import list_files
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import algorithm_of, digest_bytes
+from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "bodies"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
 from library_support import PYTHON_PATH, shared_memory
 from places import PlainPython, Seen
-from supervised import wait_for
+from waiting import wait_for
 
 
 class Expected:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from library_support import PYTHON_PATH, ListenedWorker, needs_libraries
-from places import PeragoRun
 
+from library_support import PYTHON_PATH, ListenedWorker, needs_libraries
 from perago.ports import Phase
+from places import PeragoRun
 
 pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left"), pytest.mark.timeout(900)]
 

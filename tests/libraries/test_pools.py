@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from library_support import ListenedWorker, needs_libraries
 
 pytestmark = [needs_libraries, pytest.mark.usefixtures("nothing_shared_is_left")]

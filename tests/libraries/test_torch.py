@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 
 import pytest
+
 from library_support import PYTHON_PATH, ListenedWorker
 from places import PeragoRun
 

@@ -1,7 +1,10 @@
-"""Where the modules of the nemesis are found, here and in the tests of workers."""
+"""Where the modules of the nemesis are found."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "modules"), str(HERE.parent / "worker")]
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def modules(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))

@@ -8,22 +8,22 @@ import random
 import shutil
 from collections import Counter
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import nemesis_hook
 import pytest
-from nemesis_cells import CONDUCTOR_CALLS, LAKEFS_CALLS
-from nemesis_host import Host, left_in
-from nemesis_judge import journal_faults
-from nemesis_proxy import SpoiledTraffic
-from nemesis_recovery import percentile, recoveries
-from nemesis_run import Nemesis, Scale
-from nemesis_workflows import Workflows
 
 import figures
+from clocks import LaterClock
 from leaks import secrets_in_files, secrets_in_values, told_by
-from perago.ports import SystemClock
+from nemesis import hook
+from nemesis.cells import CONDUCTOR_CALLS, LAKEFS_CALLS
+from nemesis.host import Host, left_in
+from nemesis.judge import journal_faults
+from nemesis.proxy import SpoiledTraffic
+from nemesis.recovery import percentile, recoveries
+from nemesis.run import Nemesis, Scale
+from nemesis.workflows import Workflows
 from perago.stores.lakefs import LakeFSStore
 from perago.stores.lakefs.fence import ACTIONS_PREFIX
 from perago.workspace.cache.examine import examine
@@ -36,6 +36,7 @@ HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
 """How many slots each has, by its kind; what has one slot is soon there again. Those that only take notes take the next
 one with their report, as they have a single type of tasks, of which more wait than there are slots."""
 
+HERE = Path(__file__).parent
 TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes"), "noting": ("nemesis_notes",)}
 
 BRANCHES, WORKFLOWS = 20, 60
@@ -108,9 +109,10 @@ def _hosts(lakefs, traffic, domain, directory):
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": lakefs.access_key_id,
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": lakefs.secret_access_key,
         "PERAGO_CACHE_DIR": str(directory / "cache"),
-        nemesis_hook.DIRECTORY_VARIABLE: str(directory),
+        hook.DIRECTORY_VARIABLE: str(directory),
     }
-    programs = shutil.copytree(Path(__file__).parent, directory / "programs")
+    programs = shutil.copytree(HERE, directory / "programs")
+    shutil.copytree(HERE.parent / "support", programs / "support")
     url = f"{traffic[1].proxy.url}/api"
     return [
         Host(
@@ -141,7 +143,7 @@ def _faults(nemesis, directory, secrets):
     faults += secrets_in_values("a task", told_by(workflows.all_ended), secrets)
     faults += secrets_in_values("a task's log", workflows.logs(), secrets)
     faults += secrets_in_files(directory, secrets)
-    journal = (directory / nemesis_hook.JOURNAL).read_text().splitlines()
+    journal = (directory / hook.JOURNAL).read_text().splitlines()
     return [*faults, *journal_faults(map(json.loads, journal))]
 
 
@@ -166,13 +168,6 @@ def _count(nemesis, counted):
         counted(figures.RECOVERY).update(p50=round(1000 * half), p99=round(1000 * most), tasks=len(seconds))
 
 
-class _Later(SystemClock):
-    """An hour from now, when everything that was left half made may go."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(hours=1)
-
-
 def _contents(repository, commit, known):
     """All files of a commit but the fence, by path; `known`: content by where it lies."""
     files = {}
@@ -193,7 +188,7 @@ def _orphans(lakefs, repository, hosts, directory):
         store.repository(repository.name).sweep(0.0)
     finally:
         store.close()
-    for finding in examine(directory / "cache", _Later()):
+    for finding in examine(directory / "cache", LaterClock(timedelta(hours=1))):
         finding.mend()
     left = [path for host in hosts for path in left_in(host.root)]
     left += (directory / "cache").glob(f"*/{PARTIAL}/*")

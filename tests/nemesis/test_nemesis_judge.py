@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nemesis_judge import Branch, journal_faults
+
+from nemesis.judge import Branch, journal_faults
 
 REFUSED = (
     "PublishFenceError: branch 'b' has moved from input {base} to {head} by commits that are not this attempt's to "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from nemesis_judge import Branch
-from test_nemesis_judge import commit, commit_id, task
+
+from nemesis.judge import Branch
+from tests.nemesis.test_nemesis_judge import commit, commit_id, task
 
 CONFLICT = (
     "PublishFenceError: 1 of the paths that this attempt changed were changed by others since its input: 'note-2.txt'. "

@@ -12,18 +12,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nemesis_hook
 import psutil
 import pytest
-from nemesis_cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
-from nemesis_host import left_in
-from nemesis_recovery import Blow, percentile, recoveries
 
 from leaks import secrets_in_files, secrets_in_values, secrets_on_command_lines, told_by
+from nemesis import hook
+from nemesis.cells import BOUNDARIES, PHASES, TAKE, Cell, Tally, kill_cells, proxy_cells, stop_cells
+from nemesis.host import left_in
+from nemesis.recovery import Blow, percentile, recoveries
 from perago.ports import Phase
 from perago.workspace.owner import OwnerMarker
 
 HERE = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE / "modules"), str(HERE.parent / "support")])}
 
 
 def test_every_phase_is_aimed_at_on_both_sides():
@@ -111,16 +112,16 @@ def test_a_directory_that_names_nobody_yet_goes_in_time_and_all_else_is_left(tmp
 
 def test_an_order_is_obeyed_once_by_whoever_comes_first(tmp_path, monkeypatch):
     killed = []
-    monkeypatch.setenv(nemesis_hook.DIRECTORY_VARIABLE, str(tmp_path))
-    monkeypatch.setenv(nemesis_hook.SUPERVISOR_VARIABLE, "4711")
+    monkeypatch.setenv(hook.DIRECTORY_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(hook.SUPERVISOR_VARIABLE, "4711")
     monkeypatch.setattr("os.kill", lambda pid, number: killed.append(pid))
-    orders = tmp_path / nemesis_hook.ORDERS
+    orders = tmp_path / hook.ORDERS
     orders.mkdir()
     (orders / "publish.started.kill-supervisor.2").touch()
     for boundary in (("publish", "completed"), ("publish", "started"), ("publish", "started")):
-        nemesis_hook.boundary(*boundary, task="t1")
+        hook.boundary(*boundary, task="t1")
     assert killed == [4711]
-    journal = [json.loads(line) for line in (tmp_path / nemesis_hook.JOURNAL).read_text().splitlines()]
+    journal = [json.loads(line) for line in (tmp_path / hook.JOURNAL).read_text().splitlines()]
     assert [entry.get("order") for entry in journal].count("publish.started.kill-supervisor.2") == 1
     assert [entry["event"] for entry in journal if "event" in entry] == [
         "publish.completed",
@@ -132,18 +133,19 @@ def test_an_order_is_obeyed_once_by_whoever_comes_first(tmp_path, monkeypatch):
 @pytest.mark.parametrize("deed", ["kill-executor", "stop-host"])
 def test_an_order_strikes_whom_it_names(tmp_path, monkeypatch, deed):
     struck = []
-    monkeypatch.setenv(nemesis_hook.DIRECTORY_VARIABLE, str(tmp_path))
-    monkeypatch.setenv(nemesis_hook.SUPERVISOR_VARIABLE, "4711")
+    monkeypatch.setenv(hook.DIRECTORY_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(hook.SUPERVISOR_VARIABLE, "4711")
     monkeypatch.setattr("os.kill", lambda pid, number: struck.append(pid))
     monkeypatch.setattr("os.getpid", lambda: 42)
-    (tmp_path / nemesis_hook.ORDERS).mkdir()
-    (tmp_path / nemesis_hook.ORDERS / f"body.started.{deed}.1").touch()
-    nemesis_hook.boundary("body", "started")
+    (tmp_path / hook.ORDERS).mkdir()
+    (tmp_path / hook.ORDERS / f"body.started.{deed}.1").touch()
+    hook.boundary("body", "started")
     assert struck == ([42] if deed == "kill-executor" else [4711, 42])
 
 
 CHECK = """
-import nemesis_hook, nemesis_tasks
+import nemesis_tasks
+from nemesis import hook
 from perago.ports import Event, Phase
 from perago.worker.phase_sender import PhaseSender
 
@@ -157,15 +159,18 @@ PhaseSender(Outbox())(event)
 
 def test_executors_come_to_their_boundaries(tmp_path, monkeypatch):
     """What the tasks' module hooks into is still there, without any server."""
-    (tmp_path / nemesis_hook.ORDERS).mkdir()
-    monkeypatch.setenv(nemesis_hook.DIRECTORY_VARIABLE, str(tmp_path))
-    path = os.pathsep.join([str(HERE), str(HERE / "modules")])
-    subprocess.run([sys.executable, "-c", CHECK], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=120)
-    assert '"event": "body.started"' in (tmp_path / nemesis_hook.JOURNAL).read_text()
+    (tmp_path / hook.ORDERS).mkdir()
+    monkeypatch.setenv(hook.DIRECTORY_VARIABLE, str(tmp_path))
+    subprocess.run([sys.executable, "-c", CHECK], env=ENVIRONMENT, check=True, timeout=120)
+    assert '"event": "body.started"' in (tmp_path / hook.JOURNAL).read_text()
 
 
 def test_supervisors_start_with_their_hooks():
     done = subprocess.run(
-        [sys.executable, str(HERE / "program_host.py"), "start", "--help"], capture_output=True, text=True, timeout=120
+        [sys.executable, str(HERE / "program_host.py"), "start", "--help"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from package_support import PROJECT, Distributions, Environment, run
-
 from servers.once import one_at_a_time
 
 LOCKED = PROJECT / "requirements" / "image.txt"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from package_support import PROJECT, Distributions
-
 import perago
+from package_support import PROJECT, Distributions
 
 
 def _tracked(*patterns: str) -> set[str]:

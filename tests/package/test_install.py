@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from package_support import PROJECT
 
 import perago
+from package_support import PROJECT
 
 BROUGHT = {
     "lakefs": {"aiohttp"},

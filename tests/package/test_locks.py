@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from package_support import PROJECT
 
 LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))

@@ -4,17 +4,13 @@ The model explores every interleaving of workers, engine, people and faults. Her
 `perago.attempt.fence`: facts are translated from the model's state, plans back into the model's commits. What is
 explored is thus the code that runs in production, in the model's world.
 
-usage: python conformance.py [SCENARIO …]   (none: all; minutes)
+usage: python -m tests.protocol.conformance [SCENARIO …]   (none: all; minutes)
 """
 
 from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-import model
 
 from perago.attempt import fence
 from perago.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
@@ -22,6 +18,7 @@ from perago.models import AttemptIdentity
 from perago.plans import compared, foreign_changes
 from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.workspace.merge import merge_paths
+from tests.protocol import model
 
 INSTANCE = "workflow"
 _STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}

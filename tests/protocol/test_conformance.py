@@ -3,17 +3,12 @@
 The scenarios here take seconds each. `python tests/protocol/conformance.py` explores all of them, in about 20 minutes.
 """
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import conformance
 
 from perago.attempt import fence
 from perago.attempt.fence import Verdict
 from perago.history import CommitFacts
+from tests.protocol import conformance
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
 QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin", "snap-same-content"]

@@ -23,6 +23,7 @@ from servers.faults import (
     Truncate,
 )
 from servers.proxy import FaultProxy
+from waiting import wait_for
 
 BIG = bytes(range(256)) * 8_192
 LOST = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
@@ -133,13 +134,6 @@ def ask(client, method="GET", path="/a", body=None, **arguments):
     except BaseException:
         client.close()
         raise
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 # ---- without a fault

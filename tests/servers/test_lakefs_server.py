@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -13,15 +12,9 @@ import pytest
 
 from servers.fixtures import repository_on
 from servers.lakefs_api import ApiError
+from waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_for(condition, what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
 
 
 def is_gone(pid):

@@ -1,11 +1,6 @@
 """What the tests of the simulator share."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from perago.testing.simulator.run import scratch
 

@@ -2,6 +2,7 @@
 breaks a promise, and without it none."""
 
 import pytest
+
 from planted_bugs import BUGS, CAUGHT, MAX_SEEDS, Bug, broken_by
 
 

@@ -8,13 +8,13 @@ import threading
 from dataclasses import replace
 
 import pytest
-from planted_bugs import BUGS, CAUGHT
 
 from perago.testing.simulator.__main__ import main
 from perago.testing.simulator.baton import Baton, EndlessError, Mutex, Process, Signal, end_idle_threads
 from perago.testing.simulator.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
 from perago.testing.simulator.run import Figures, scratch, simulate
 from perago.testing.simulator.shrink import shrink
+from planted_bugs import BUGS, CAUGHT
 
 SEED = 7
 SHOW = [sys.executable, "-m", "perago.testing.simulator", "--seed", str(SEED)]

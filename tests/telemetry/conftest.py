@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from perago.stores.git import GitStore
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
 from otlp_receiver import Receiver
+from perago.stores.git import GitStore
 from start_support import StartedWorker, TaskFlow
 
 MODULES = Path(__file__).parent / "modules"

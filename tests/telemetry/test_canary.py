@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,12 +23,9 @@ from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
 from perago.worker.executor_messages import GitSettings
 from perago.worker.journal import LOGGER
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
-from start_support import wait_for
 from supervised import Supervised
-from test_start_telemetry import address_of, asked, value
+from tests.telemetry.test_start_telemetry import address_of, asked, value
+from waiting import wait_for
 
 CANARIES = {
     "CANARY_DB_PASSWORD": "canary-of-the-database-1f3a",

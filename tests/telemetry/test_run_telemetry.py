@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from otlp_receiver import Receiver, attributes_of
 from perago.ports import Event, Phase
 from perago.telemetry.facts import Execution, Outcome, PhaseFact
 from perago.telemetry.otel import CLOSE_SECONDS, OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
 from perago.telemetry.sink import OFF
-
-sys.path.insert(0, str(Path(__file__).parent))
-from otlp_receiver import Receiver, attributes_of
 
 MODULES = Path(__file__).parent / "modules"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
-from start_support import wait_for
+from waiting import wait_for
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from otlp_receiver import attributes_of, family
 from perago.errors import EngineError
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.executor_messages import GitSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
-from otlp_receiver import attributes_of, family
-from supervised import Supervised, wait_for
+from supervised import Supervised
+from waiting import wait_for
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +17,9 @@ from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
 from perago.worker.body.run import BodyProcess, Zygote, load_order
 from servers.conductor_api import ConductorApi
-
-sys.path.insert(0, str(Path(__file__).parent))
 from start_support import StartedWorker, TaskFlow
 from supervised import Supervised
+from waiting import wait_for
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -136,7 +133,7 @@ def nothing_stays() -> Iterator[None]:
     """After each test: no process, no descriptor and no thread more than before."""
     before = _belongings()
     yield
-    wait_until(lambda: _belongings() == before, lambda: f"left behind: {before} -> {_belongings()}")
+    wait_for(lambda: _belongings() == before, lambda: f"left behind: {before} -> {_belongings()}")
 
 
 def _belongings() -> tuple[list[int], int, int]:
@@ -144,26 +141,11 @@ def _belongings() -> tuple[list[int], int, int]:
     return sorted(child.pid for child in me.children(recursive=True)), me.num_fds(), me.num_threads()
 
 
-def wait_until(
-    holds: Callable[[], bool], complaint: Callable[[], str] = lambda: "did not happen in time", seconds: float = 5.0
-) -> None:
-    """Poll until it holds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, complaint()
-        time.sleep(0.005)
-
-
 def process_is_alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    return wait_until
 
 
 @pytest.fixture

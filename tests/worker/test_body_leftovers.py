@@ -16,6 +16,7 @@ import pytest
 from perago.errors import TaskExecutionError, TaskTimeoutError
 from perago.worker.body.run import ZYGOTE
 from perago.worker.process.child import ChildProcess
+from waiting import wait_for
 
 CALLER = Path(__file__).parent / "modules" / "caller.py"
 LINUX = sys.platform == "linux"
@@ -64,32 +65,32 @@ def test_the_callers_interruption_ends_the_body(bodies, is_alive):
 
 @pytest.mark.parametrize("doing", ["wait", "hold_the_lock"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_a_caller_that_is_killed(eventually, is_alive, doing, number):
+def test_nothing_outlives_a_caller_that_is_killed(is_alive, doing, number):
     with subprocess.Popen([sys.executable, CALLER, doing], stdout=subprocess.PIPE, text=True) as caller:
         started = _started(caller.stdout.readline())
         assert all(map(is_alive, started))
         caller.send_signal(number)
-    eventually(lambda: not any(map(is_alive, started)), seconds=2)
+    wait_for(lambda: not any(map(is_alive, started)), seconds=2)
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux lets a process ask to die with its parent")
-def test_the_body_dies_with_its_reaper(bodies, is_alive, eventually):
+def test_the_body_dies_with_its_reaper(bodies, is_alive):
     def kill_reaper(_done, _total, pids):
         os.kill(psutil.Process(int(pids)).ppid(), signal.SIGKILL)
 
     bodies.on_progress = kill_reaper
     with pytest.raises(TaskExecutionError, match="SIGKILL"):
         bodies.run("ignore_everything")
-    eventually(lambda: not is_alive(int(bodies.progress[0][2])), seconds=2)
+    wait_for(lambda: not is_alive(int(bodies.progress[0][2])), seconds=2)
 
 
-def test_a_reaper_that_is_killed_with_an_order_unread_is_seen_as_any_other(eventually):
+def test_a_reaper_that_is_killed_with_an_order_unread_is_seen_as_any_other():
     others = psutil.Process().children()  # servers of other tests
     with ChildProcess(ZYGOTE) as process:
         (reaper,) = set(psutil.Process().children()) - set(others)
-        eventually(lambda: len(reaper.children()) == 1, seconds=60)  # on a busy machine too
+        wait_for(lambda: len(reaper.children()) == 1, seconds=60)  # on a busy machine too
         reaper.suspend()
-        eventually(lambda: reaper.status() == psutil.STATUS_STOPPED, seconds=60)
+        wait_for(lambda: reaper.status() == psutil.STATUS_STOPPED, seconds=60)
         process.terminate()
         reaper.kill()
         deadline = time.monotonic() + 10

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from supervised import wait_for
-
 from perago.record import TryStatus
 from perago.stores.git import GitStore
 from perago.worker.executor_messages import GitSettings
+from waiting import wait_for
 
 TERMINAL = [TryStatus.FAILED_WITH_TERMINAL_ERROR]
 TRIED_AGAIN = [TryStatus.FAILED] * 4

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import pytest
 
 from perago.stores.git import GitStore
-
-sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import surroundings
-from start_support import StartedWorker, TaskFlow, wait_for
+from start_support import StartedWorker, TaskFlow
+from waiting import wait_for
 
 IN_CI = os.environ.get("CI") == "true"
 SECONDS = float(os.environ.get("PERAGO_TEST_SOAK_SECONDS", "180" if IN_CI else "30"))

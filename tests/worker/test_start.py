@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from start_support import TaskFlow, begin_stubborn_publication, in_body, lives, store_of, wait_for, workspace_of
-
 from servers.proxy import FaultProxy
+from start_support import TaskFlow, begin_stubborn_publication, in_body, lives, store_of, workspace_of
+from waiting import wait_for
 
 MODULE = "supervised_bodies"
 ECHO = ("supervised_bodies:echo",)

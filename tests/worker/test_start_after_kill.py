@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from start_support import in_body, lives, store_of, wait_for, workspace_of
+from start_support import in_body, lives, store_of, workspace_of
+from waiting import wait_for
 
 SECONDS = 120.0
 """For a task to complete that would wait for its response timeout else, which is 600 s."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import surroundings
-from start_support import MODULES, StartedWorker, TaskFlow, wait_for
-
 from servers.faults import Delay, Rule
 from servers.proxy import FaultProxy
+from start_support import MODULES, StartedWorker, TaskFlow
+from waiting import wait_for
 
 LATE = 8.0
 """Seconds after which the delayed merge arrives; the budget gives it two."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from start_support import begin_stubborn_publication, drain, in_body, lives, wait_for
-
 from servers.faults import Delay, Refuse, Rule
 from servers.proxy import FaultProxy
+from start_support import begin_stubborn_publication, drain, in_body, lives
+from waiting import wait_for
 
 MODULE = "supervised_bodies"
 ECHO = ("supervised_bodies:echo",)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import Pipeline, surroundings
-from start_support import wait_for
-
 from small_disk import small_disk_at
+from waiting import wait_for
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

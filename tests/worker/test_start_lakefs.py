@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import Pipeline, surroundings
-
 from servers.fixtures import repository_on
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from pipeline_support import Pipeline, surroundings
-from start_support import wait_for
-
 from servers.faults import Delay, Rule
 from servers.proxy import FaultProxy
+from waiting import wait_for
 
 HELD = Delay(60.0)
 """Longer than the worker lives that waits."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from start_support import StartedWorker
 
 ECHO = ("supervised_bodies:echo",)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from leaks import secrets_in_files, secrets_on_command_lines
 from start_support import StartedWorker, TaskFlow
 from token_gate import TokenGate
-
-from leaks import secrets_in_files, secrets_on_command_lines
 
 KEY, SECRET = "key-of-a-worker", "secret-of-a-worker-5b1d"
 ECHO = ["supervised_bodies:echo"]

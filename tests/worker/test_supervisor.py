@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,9 +22,7 @@ from perago.worker.executor_messages import GitSettings, Sweep
 from perago.worker.lock import only_supervisor
 from perago.worker.slot import SlotState, Wear
 from perago.worker.status import read_status
-
-sys.path.insert(0, str(Path(__file__).parent))
-from supervised import wait_for
+from waiting import wait_for
 
 # ---------------------------------------------------------------- at work
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +14,7 @@ from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.endings import Cause
 from perago.worker.process.child import ChildProcess
-
-sys.path.insert(0, str(Path(__file__).parent))
-from supervised import wait_for
+from waiting import wait_for
 
 # ---------------------------------------------------------------- cancellation
 

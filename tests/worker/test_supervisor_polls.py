@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +11,7 @@ from perago.ports import SystemClock
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import health, supervisor
-
-sys.path.insert(0, str(Path(__file__).parent))
-from supervised import wait_for
+from waiting import wait_for
 
 
 class StuckOnce(MemoryWorkerEngine):

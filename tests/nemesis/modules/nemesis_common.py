@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from nemesis import hook
 from perago import RetryPolicy, TaskControls, TimeoutPolicy
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import nemesis_hook
-
 from perago.worker.phase_sender import PhaseSender
 
 OWNER = "tests@example.org"
@@ -50,7 +46,7 @@ def heed_orders() -> None:
         if event.kind != "progress":
             error = None if event.error is None else type(event.error).__name__
             facts = {"task": event.task_id, "execution": event.execution_id, "error": error}
-            nemesis_hook.boundary(event.phase.value, event.kind, **facts)
+            hook.boundary(event.phase.value, event.kind, **facts)
         send(self, event)
 
     if PhaseSender.__call__.__name__ != heeding.__name__:

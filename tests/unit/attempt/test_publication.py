@@ -1,13 +1,8 @@
 """What becomes of the branch, whatever races, dies or is retried. The store and the engine are the in-memory ones."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from attempt_world import World, nothing, ref_of, said_of, with_params
-
 from perago.ports import Phase
 
 

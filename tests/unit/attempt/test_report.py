@@ -1,14 +1,10 @@
 """Reporting so that it sticks, and never for another."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from attempt_world import World, nothing, ref_of
-
 from perago.attempt.phases import Phases
 from perago.attempt.report import MAX_REPORTS, Reported, last_look, report_attempt
 from perago.errors import EngineError

@@ -7,21 +7,17 @@ import asyncio
 import inspect
 import logging
 import os
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from seed_world import FREE, INPUT, READ, WRITE, A, B, C, World
 
 import perago
 from perago import TaskInputError, TaskTerminalError, run_workspace_task_attempt
 from perago.ports import Phase
 from perago.workspace.directory import AttemptDirectory
+from seed_world import FREE, INPUT, READ, WRITE, A, B, C, World
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
 """Tries of one task that are live at once, or after another completed: a rerun hands out again what had failed."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from attempt_world import World, nothing, ref_of, said_of, say, with_params
-
 from perago.attempt import stamp as stamps
 from perago.models import RuntimeTaskResult
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from attempt_world import Params, Result, World, nothing, say
 from perago import require_glob, run_workspace_free_task_attempt, task
 from perago.telemetry.logs import caution_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-from attempt_world import Params, Result, World, nothing, say
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from perago.engines.local import LocalEngine
 from perago.errors import EngineError, RunBusyError
+from waiting import wait_for
 
 SECONDS = 30
 
@@ -100,13 +101,6 @@ def test_directories_that_are_pruned_survive_a_kill_too(tmp_path):
 
 def leftovers(directory):
     return [str(path) for path in directory.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def hold_a_run_and_leave_a_fork(engine, alive):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import kit_tasks as tasks
 import pytest
-from kit_tasks import Params, Result
 
+import kit_tasks as tasks
+from kit_tasks import Params, Result
 from perago import PreGuardrailViolation, TaskFailed, TaskInputError
 from perago.errors import EngineError, StaleAttemptError
 from perago.testing import MemoryWorkflow

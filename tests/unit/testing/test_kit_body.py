@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import kit_tasks as tasks
 import pytest
-from kit_tasks import Params, Result
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, model_validator
 
+import kit_tasks as tasks
+from kit_tasks import Params, Result
 from perago import (
     MetricRecorder,
     PostGuardrailViolation,

@@ -16,8 +16,6 @@ import pytest
 
 from small_disk import small_disk_at
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 NOBODY = 65534
 
 

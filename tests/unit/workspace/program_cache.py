@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from cache_support import content_of, keep_file, md5
-
 from perago.workspace.cache import ObjectCache
 
 KEYS = 60

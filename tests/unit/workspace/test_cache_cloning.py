@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from cache_support import MIB, entry_files, keep_file, md5
-
 from perago.workspace.cache import ObjectCache
 
 SIZE = 32 * MIB + 5

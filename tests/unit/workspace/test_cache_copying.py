@@ -7,8 +7,8 @@ import random
 import threading
 
 import pytest
-from cache_support import MIB, entry_files, has, home, md5, partial_files
 
+from cache_support import MIB, entry_files, has, home, md5, partial_files
 from perago.workspace.cache import ObjectCache, Usage
 from perago.workspace.cache.room import charge
 

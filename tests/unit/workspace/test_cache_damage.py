@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files, sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files, sha256
 from perago.errors import RuntimeConfigError
 from perago.workspace.cache import ObjectCache
 from perago.workspace.cache.entries import SMALL_BYTES
@@ -143,7 +143,9 @@ def test_something_else_in_the_caches_place_is_an_error_that_says_so(tmp_path):
 def start(tmp_path, seed, max_bytes=4 * MIB):
     arguments = [str(tmp_path / "cache"), str(max_bytes), str(tmp_path), str(seed)]
     program = Path(__file__).with_name("program_cache.py")
-    return subprocess.Popen([sys.executable, program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, program, *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_processes_that_fill_read_evict_and_are_killed_at_random_never_get_wrong_content(tmp_path):

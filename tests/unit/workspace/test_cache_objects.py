@@ -6,8 +6,8 @@ import os
 import stat
 
 import pytest
-from cache_support import MIB, entry_files, keep_file, md5, partial_files, sha256
 
+from cache_support import MIB, entry_files, keep_file, md5, partial_files, sha256
 from perago.workspace.cache import ObjectCache, Usage, cache_key
 from perago.workspace.cache.entries import SMALL_BYTES
 from perago.workspace.cache.room import charge

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files
 
+from cache_support import MIB, content_of, entry_files, has, home, keep_file, md5, partial_files
 from perago.workspace.cache import ObjectCache, Usage, room
 from perago.workspace.cache.room import EVICT_FROM, EVICT_TO, charge
 

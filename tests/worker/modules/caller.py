@@ -1,7 +1,6 @@
 """A process that runs a body and prints what the body tells; for tests that kill it."""
 
 import sys
-from pathlib import Path
 
 from perago.attempt.body import BodyCall
 from perago.models import AttemptIdentity
@@ -13,7 +12,6 @@ from perago.worker.body.run import BodyProcess, Zygote, load_order
 TARGET = "worker_bodies:leave_children"
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     task = load_module_task(TARGET)
     raw = {"text": sys.argv[1]}
     context = TaskContext(

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from perago.engines.conductor import ConductorEngine
+from waiting import wait_for
 
 PROMPT_SECONDS = 5.0
 """Half of what a heartbeat may take, and a heartbeat is what would be waited for."""
@@ -73,13 +74,6 @@ def server():
         server.let.set()
         server.shutdown()
         thread.join()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def stop_promptly(lease):

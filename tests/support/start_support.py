@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from perago.stores.git import GitStore
 from perago.tasks.load import load_module_tasks
 from perago.tasks.taskdef import build_taskdef
 from servers.conductor_api import ConductorApi, fresh, simple
+from waiting import wait_for
 
-MODULES = Path(__file__).parent / "modules"
+MODULES = Path(__file__).parents[1] / "worker" / "modules"
 READY_SECONDS = 90.0
 
 
@@ -160,13 +159,6 @@ class TaskFlow:
         """Until the last try of its task has a status."""
         wait_for(lambda: self.task(workflow_id)["status"] == status, f"{status}", seconds)
         return self.task(workflow_id)
-
-
-def wait_for(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
-        time.sleep(0.02)
 
 
 def lives(process: psutil.Process) -> bool:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import MODULES, READERS, Seen, Worker
 
 from perago.worker.journal import LOGGER as JOURNAL
+from places import MODULES, READERS, Seen, Worker
 
-PYTHON_PATH = os.pathsep.join([str(Path(__file__).parent / "modules"), str(MODULES)])
+PYTHON_PATH = os.pathsep.join([str(Path(__file__).parents[1] / "libraries" / "modules"), str(MODULES)])
 
 _LIBRARIES = ("dask", "duckdb", "h5py", "joblib", "pandas", "pyarrow", "sklearn")
 _MISSING = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]

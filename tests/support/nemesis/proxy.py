@@ -6,8 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from nemesis_cells import Cell, Tally, proxy_cells
-
+from nemesis.cells import Cell, Tally, proxy_cells
 from servers.faults import CutBefore, Delay, Fault, Refuse, Repeat, Rule, Swallow
 from servers.proxy import FaultProxy
 

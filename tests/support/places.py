@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from supervised import Supervised
-
 from perago.stores.git import GitStore
 from perago.worker.executor_messages import GitSettings
+from supervised import Supervised
 
-MODULES = Path(__file__).parent / "modules"
+MODULES = Path(__file__).parents[1] / "bodies" / "modules"
 SECONDS = 240.0
 """That one body may take: large libraries, loaded by several processes on a machine that is busy."""
 

@@ -7,19 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def run_tests(directory: Path, code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the tests of some code in a directory; pytest's cache is in its `cache`."""
-    for ours in ("conftest.py", "figures.py"):
-        (directory / ours).write_text((HERE / ours).read_text())
+    (directory / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (directory / "test_it.py").write_text(code)
-    given = ["-c", HERE.parent / "pyproject.toml", "--rootdir", directory, "-o", f"cache_dir={directory / 'cache'}"]
+    given = ["-c", TESTS.parent / "pyproject.toml", "--rootdir", directory, "-o", f"cache_dir={directory / 'cache'}"]
     environment = {
         **os.environ,
         "CI": "",
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path]),
         **variables,
     }
     command = [sys.executable, "-m", "pytest", *given, *options, directory]

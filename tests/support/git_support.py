@@ -266,9 +266,14 @@ def publish_in_a_process(bench: Bench, files: Files, *, syscalls: Path, **settin
     workspace, trace = bench.root / f"own-{number}", bench.root / f"trace-{number}"
     workspace.mkdir()
     write_files(workspace, files)
-    environment = {**os.environ, "LD_PRELOAD": str(syscalls), "TRACE_FILE": str(trace)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LD_PRELOAD": str(syscalls),
+        "TRACE_FILE": str(trace),
+    }
     environment |= {name.upper(): str(value) for name, value in setting.items()}
-    program = Path(__file__).parent / "program_publish.py"
+    program = Path(__file__).parents[1] / "git" / "program_publish.py"
     done = subprocess.run(
         [sys.executable, program, bench.path, "main", workspace],
         env=environment,

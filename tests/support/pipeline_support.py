@@ -6,9 +6,8 @@ import os
 import subprocess
 import sys
 
-from start_support import MODULES, StartedWorker
-
 from servers.conductor_api import fresh, simple
+from start_support import MODULES, StartedWorker
 
 MODULE = "pipeline_tasks"
 TASKS = ("pipe.prepare", "pipe.count", "pipe.finish")

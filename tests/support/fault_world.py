@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from fault_stores import Repository
 from pydantic import BaseModel
 
+from fault_stores import Repository
 from perago import WorkspaceSpec, run_workspace_task_attempt, task
 from perago.attempt.phases import Phases
 from perago.attempt.report import last_look, report_attempt

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nemesis_hook
-from nemesis_cells import Cell, Tally, kill_cells, stop_cells
-from nemesis_host import resume
-from nemesis_judge import is_stale
-from nemesis_recovery import Blow
+from nemesis import hook
+from nemesis.cells import Cell, Tally, kill_cells, stop_cells
+from nemesis.host import resume
+from nemesis.judge import is_stale
+from nemesis.recovery import Blow
 
 ORDER_SECONDS = 15.0
 """How long an order waits for its boundary before another cell is aimed at."""
@@ -78,7 +78,7 @@ class Strikes:
         self._due = 0.0
         self._stopped: list[Stopped] = []
         self._journal_read = 0
-        (directory / nemesis_hook.ORDERS).mkdir()
+        (directory / hook.ORDERS).mkdir()
 
     @property
     def are_over(self) -> bool:
@@ -139,7 +139,7 @@ class Strikes:
             kind, deed = {"before": "started", "after": "completed"}[side], f"kill-{victim}"
         name = f"{cell.column}.{kind}.{deed}.{self._ordered}"
         self._orders[self._ordered] = Order(cell, self._ordered, name, time.monotonic() + ORDER_SECONDS)
-        (self._directory / nemesis_hook.ORDERS / name).touch()
+        (self._directory / hook.ORDERS / name).touch()
 
     def withdraw_all(self) -> None:
         self.withdraw(self._orders.values())
@@ -151,7 +151,7 @@ class Strikes:
     def withdraw(self, orders: Iterable[Order]) -> None:
         for order in list(orders):
             try:
-                (self._directory / nemesis_hook.ORDERS / order.name).unlink()
+                (self._directory / hook.ORDERS / order.name).unlink()
             except FileNotFoundError:  # it was taken: the journal tells
                 if time.monotonic() > order.until + LOST_SECONDS:
                     self._lost[order.number] = self._orders.pop(order.number)
@@ -163,7 +163,7 @@ class Strikes:
 
     def read_journal(self) -> None:
         """Which orders were obeyed, and what else attempts came to."""
-        path = self._directory / nemesis_hook.JOURNAL
+        path = self._directory / hook.JOURNAL
         if not path.exists():
             return
         with path.open("rb") as file:

@@ -15,7 +15,7 @@ from typing import Any
 from perago.cli.state import git_runs_directory
 from perago.stores.git import GitStore
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "doctor"
 SECONDS = 60
 AGED = 2 * 86_400
 """Two days: older than what `perago doctor` takes for old."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-import nemesis_hook
-
+from nemesis import hook
 from perago.engines.conductor import ConductorEngine
 from perago.ports import ignore
 from perago.worker.delivery import Delivery
@@ -19,23 +18,23 @@ def heed_orders():
 
     def polling(self, *arguments, **options):
         time.sleep(POLL_PAUSE_SECONDS)
-        nemesis_hook.boundary("poll", "started")
+        hook.boundary("poll", "started")
         found = poll(self, *arguments, **options)
-        nemesis_hook.polled()
+        hook.polled()
         if found:
-            nemesis_hook.boundary("poll", "completed", task=found[0].task_id)
+            hook.boundary("poll", "completed", task=found[0].task_id)
         return found
 
     def taking(self, attempt, result):
-        nemesis_hook.boundary("take", "started", task=attempt.task_id)
+        hook.boundary("take", "started", task=attempt.task_id)
         taken = take(self, attempt, result)
         if taken is not None:
-            nemesis_hook.boundary("take", "completed", task=taken.task_id)
+            hook.boundary("take", "completed", task=taken.task_id)
         return taken
 
     def beginning(self, *arguments, observer=ignore, **options):
         def telling(event):
-            nemesis_hook.boundary(event.phase.value, event.kind, task=event.task_id, execution=event.execution_id)
+            hook.boundary(event.phase.value, event.kind, task=event.task_id, execution=event.execution_id)
             observer(event)
 
         begin(self, *arguments, observer=telling, **options)

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 
-from nemesis_judge import NOTES, Branch, is_refused, last_tries
-
+from nemesis.judge import NOTES, Branch, is_refused, last_tries
 from perago.tasks.load import load_module_tasks
 from perago.tasks.taskdef import build_taskdef
 from servers.conductor_api import fresh, simple

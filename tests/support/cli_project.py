@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BODIES = Path(__file__).parent / "modules"
+BODIES = Path(__file__).parents[1] / "cli" / "modules"
 SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "NO_COLOR", "COLUMNS")
 
 

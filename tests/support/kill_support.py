@@ -23,7 +23,7 @@ from perago.engines.local import LocalEngine, RunSummary
 from perago.stores.git import GitStore
 from perago.workspace import janitor
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "kills"
 SECONDS = 120
 """Longer than any one command takes, on a machine that is busy too."""
 

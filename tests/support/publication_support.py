@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from perago.testing.contract.bench import Bench
 from servers.lakefs_hooks import ACTIONS
 
@@ -45,10 +43,3 @@ class LakeFSBench(Bench):
         work = self.lay_out(base)
         work.edit(files)
         return self.stage(work, plan, **stamp)
-
-
-def eventually(condition, what):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
-        time.sleep(0.01)

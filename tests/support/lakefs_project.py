@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cli_project import Project
-
 from servers.fixtures import LakeFS
 from servers.lakefs_api import LakeFSRepository
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from nemesis_cells import BOUNDARIES
-from nemesis_host import Host, processes_of
-from nemesis_proxy import SpoiledTraffic
-from nemesis_recovery import Blow, percentile
-from nemesis_strikes import Strikes
-from nemesis_workflows import NO_ANSWER, Workflows, path_of_note
 
 from leaks import secrets_on_command_lines
+from nemesis.cells import BOUNDARIES
+from nemesis.host import Host, processes_of
+from nemesis.proxy import SpoiledTraffic
+from nemesis.recovery import Blow, percentile
+from nemesis.strikes import Strikes
+from nemesis.workflows import NO_ANSWER, Workflows, path_of_note
 
 LOOK_SECONDS = 0.1
 BRANCHES_AT_ONCE = 2

@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import nemesis_hook
 import psutil
-from start_support import StartedWorker
 
+from nemesis import hook
 from perago.settings.config import RuntimeConfig
 from perago.workspace import janitor
 from perago.workspace.directory import NEW_PREFIX, OWNER_FILE
 from perago.workspace.owner import OwnerMarker
+from start_support import StartedWorker
 
 END_SECONDS = 30.0
 """For what a killed supervisor leaves to go: a second is enough, on a machine with time."""
@@ -40,12 +40,12 @@ class Host(StartedWorker):
     ) -> None:
         super().__init__(directory, url, [*modules], *options, **variables)
         self._command = [sys.executable, str(programs / "program_host.py"), "start", *modules, *options]
-        self._environment["PYTHONPATH"] = str(programs / "modules")
+        self._environment["PYTHONPATH"] = os.pathsep.join([str(programs / "modules"), str(programs / "support")])
         self._environment["PERAGO_WORKER_ID"] = directory.name
         self.faults: list[str] = []
         self.starts_refused = 0
         self.away_seconds: list[float] = []
-        self._shared = Path(variables[nemesis_hook.DIRECTORY_VARIABLE])
+        self._shared = Path(variables[hook.DIRECTORY_VARIABLE])
         self._was_ready = False
         self._gone_at: float | None = None
         self._away_since: float | None = None
@@ -53,11 +53,11 @@ class Host(StartedWorker):
     def start(self) -> None:
         self._was_ready = False
         super().start()
-        nemesis_hook.polled_file(self._shared, self.pid).unlink(missing_ok=True)  # of another process of that id
+        hook.polled_file(self._shared, self.pid).unlink(missing_ok=True)  # of another process of that id
 
     @property
     def is_ready(self) -> bool:
-        return nemesis_hook.polled_file(self._shared, self.pid).exists()
+        return hook.polled_file(self._shared, self.pid).exists()
 
     def turn(self, *, may_start: bool) -> None:
         """Look how it is; start it again if it is gone, and all that it had started."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from perago.worker.lock import only_supervisor
 from perago.worker.polling import Pace
 from perago.worker.supervisor import Supervisor
 from perago.worker.worker_settings import WorkerSettings
+from waiting import wait_for
 
 PACE = Pace(after=lambda _idle: 0.02, after_failures=lambda _failures, _jitter: 0.05)
 
@@ -140,10 +140,3 @@ class Supervised:
 
 def _descendants() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
-
-
-def wait_for(holds: Any, what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
-        time.sleep(0.01)

@@ -1,0 +1,26 @@
+"""Waiting for what must happen soon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+SECONDS = 30.0
+"""Enough under a load of 20; a test that passes does not take them."""
+LOOK_SECONDS = 0.01
+
+
+def wait_for(holds: Callable[[], object], what: str | Callable[[], str] = "it", seconds: float = SECONDS) -> None:
+    """Poll until it holds.
+
+    Args:
+        what: what is waited for, for the message; a function is called when the time is over.
+
+    Raises:
+        AssertionError: it did not hold in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s for {what if isinstance(what, str) else what()}")
+        time.sleep(LOOK_SECONDS)
