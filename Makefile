@@ -76,7 +76,7 @@ fuzz: $(DEV) ## Hunt for inputs that break a parser, guided by coverage (TARGET=
 	PYTHONPATH=tests/support $(BIN)/python -m tests.fuzz.fuzz '$(TARGET)' --seconds $(SECONDS)
 
 simulate: $(DEV) ## Simulate schedules, and judge each (SEEDS=10000, or SEEDS=100:200, CORES=all)
-	@$(BIN)/python -m perago.testing.simulator $(SEEDS) $(if $(CORES),--jobs $(CORES))
+	@$(BIN)/python -m simulation $(SEEDS) $(if $(CORES),--jobs $(CORES))
 
 check: lint types layers ## Check lint, types and layering
 

@@ -6,7 +6,7 @@ import pytest
 
 from perago.history import CommitFacts, Stamp
 from perago.record import InstanceRecord, TryRecord, TryStatus
-from perago.testing.checker import Call, Observation, violations
+from simulation.checker import Call, Observation, violations
 
 ROOT = "0" * 40
 RESULT = {"said": "hello"}

@@ -7,7 +7,7 @@ import pytest
 from fault_scenarios import KINDS, SCENARIOS
 from fault_stores import MemoryRepository
 from fault_world import World
-from perago.testing.faults import Faults
+from simulation.faults import Faults
 
 ANOTHER = "late, another worker does it"
 PAIRS = [

@@ -14,7 +14,7 @@ import pytest
 from fault_scenarios import SCENARIOS
 from fault_stores import STORES
 from fault_world import Scenario, World
-from perago.testing.faults import Faults, late
+from simulation.faults import Faults, late
 from small_disk import small_disk_at
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

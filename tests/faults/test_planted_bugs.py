@@ -11,7 +11,7 @@ from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import MemoryRepository
 from fault_world import World
 from perago.history import Publish
-from perago.testing.faults import InjectedError, TappedStore
+from simulation.faults import InjectedError, TappedStore
 
 
 def caught(directory, scenario, kind, plant):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perago.testing.simulator.run import scratch
+from simulation.run import scratch
 
 
 @pytest.fixture

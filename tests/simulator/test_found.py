@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from perago.testing.simulator.plan import Incident, Plan, WorkflowPlan
-from perago.testing.simulator.run import simulate
 from planted_bugs import only_what_differs_from_the_parent, only_what_it_retries_counts
+from simulation.plan import Incident, Plan, WorkflowPlan
+from simulation.run import simulate
 
 ONE_TASK = WorkflowPlan(
     shape="single",

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import figures
-from perago.testing.simulator.plan import EVENTS, FAULTS
+from simulation.plan import EVENTS, FAULTS
 
 SCHEDULES = int(os.environ.get("PERAGO_TEST_SCHEDULES", "10000" if os.environ.get("PERAGO_PROVE") else "2000"))
 CHUNK = 500
@@ -20,7 +20,7 @@ CHUNK = 500
 def simulated(seeds):
     """What the program tells of these seeds, and what it says of those that failed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    command = [sys.executable, "-m", "perago.testing.simulator", f"{seeds.start}:{seeds.stop}", "--jobs", "1"]
+    command = [sys.executable, "-m", "simulation", f"{seeds.start}:{seeds.stop}", "--jobs", "1"]
     command += ["--core", os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
     assert done.stdout, done.stderr

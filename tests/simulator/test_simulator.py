@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from perago.testing.simulator.__main__ import main
-from perago.testing.simulator.baton import Baton, EndlessError, Mutex, Process, Signal, end_idle_threads
-from perago.testing.simulator.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
-from perago.testing.simulator.run import Figures, scratch, simulate
-from perago.testing.simulator.shrink import shrink
 from planted_bugs import BUGS, CAUGHT
+from simulation.__main__ import main
+from simulation.baton import Baton, EndlessError, Mutex, Process, Signal, end_idle_threads
+from simulation.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
+from simulation.run import Figures, scratch, simulate
+from simulation.shrink import shrink
 
 SEED = 7
-SHOW = [sys.executable, "-m", "perago.testing.simulator", "--seed", str(SEED)]
+SHOW = [sys.executable, "-m", "simulation", "--seed", str(SEED)]
 
 
 def shown(hash_seed):
@@ -72,7 +72,7 @@ def test_a_failure_says_which_command_shows_it(capsys):
         assert main([f"{seed}:{seed + 20}", "--jobs", "1"]) == 1
         told = capsys.readouterr()
         failed = json.loads(told.out)["failed"]
-        assert f"-m perago.testing.simulator --seed {failed[0]}\n" in told.err
+        assert f"-m simulation --seed {failed[0]}\n" in told.err
         assert main(["--seed", str(failed[0])]) == 1
         shown = capsys.readouterr().out
     assert "\nBROKEN: " in shown
@@ -226,7 +226,7 @@ def test_nobody_reruns_a_workflow_while_a_report_of_it_is_under_way(fast_path):
 
 KEEPING = """
 import os
-from perago.testing.simulator.run import keep_to_core
+from simulation.run import keep_to_core
 before = sorted(os.sched_getaffinity(0))
 keep_to_core(len(before))  # the number after the last
 print(before[0], *os.sched_getaffinity(0))

@@ -18,7 +18,7 @@ from perago.ports import Phase
 from perago.record import TryStatus
 from perago.testing import MemoryEngine, MemoryStore
 from perago.testing.attempts import RunningAttempt, Watch
-from perago.testing.checker import Observation, violations
+from simulation.checker import Observation, violations
 
 RETRIES = 50
 BRANCH = "main"

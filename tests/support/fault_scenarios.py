@@ -9,7 +9,7 @@ from pathlib import Path
 from fault_stores import Repository
 from fault_world import UNCHANGED, Scenario, World, nothing, write
 from perago import WorkspaceSpec
-from perago.testing.faults import Fault, Faults, crash, delayed, error, late, lost, sweep, twice
+from simulation.faults import Fault, Faults, crash, delayed, error, late, lost, sweep, twice
 
 SNAPSHOT = WorkspaceSpec(isolation="snapshot")
 

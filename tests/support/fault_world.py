@@ -19,10 +19,10 @@ from perago.attempt.report import last_look, report_attempt
 from perago.errors import EngineError, PeragoError
 from perago.ports import Engine, WorkspaceStore, ignore
 from perago.testing import ManualClock, MemoryAttempt, MemoryEngine
-from perago.testing.checker import Call, Observation, violations
-from perago.testing.faults import Crash, Faults, Tap
 from perago.workspace.directory import OWNER_FILE
 from perago.workspace.janitor import sweep as sweep_attempt_directories
+from simulation.checker import Call, Observation, violations
+from simulation.faults import Crash, Faults, Tap
 
 T = TypeVar("T")
 RETRIES = 8

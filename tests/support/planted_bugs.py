@@ -20,12 +20,12 @@ from perago.attempt.fence import Verdict
 from perago.errors import EngineError
 from perago.history import CommitFacts, Publish
 from perago.testing import store as memory_store
-from perago.testing.faults import InjectedError, TappedStore
-from perago.testing.simulator.engine_port import SimulatedLease
-from perago.testing.simulator.executor import WorkerParts
-from perago.testing.simulator.plan import make_plan
-from perago.testing.simulator.run import Outfit, as_they_are, scratch, simulate
 from perago.worker.next_task import TakesNext
+from simulation.engine_port import SimulatedLease
+from simulation.executor import WorkerParts
+from simulation.faults import InjectedError, TappedStore
+from simulation.plan import make_plan
+from simulation.run import Outfit, as_they_are, scratch, simulate
 
 MAX_SEEDS = 1_000
 

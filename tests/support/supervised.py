@@ -11,7 +11,6 @@ import psutil
 from perago.http.loop import LoopThread
 from perago.record import TryRecord, TryStatus
 from perago.telemetry.sink import OFF
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.body.run import load_order
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
 from perago.worker.executor_messages import Configure
@@ -20,6 +19,7 @@ from perago.worker.polling import Pace
 from perago.worker.supervisor import Supervisor
 from perago.worker.worker_settings import WorkerSettings
 from waiting import wait_for
+from worker_engine import MemoryWorkerEngine
 
 PACE = Pace(after=lambda _idle: 0.02, after_failures=lambda _failures, _jitter: 0.05)
 

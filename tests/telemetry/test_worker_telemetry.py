@@ -11,10 +11,10 @@ from otlp_receiver import attributes_of, family
 from perago.errors import EngineError
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.executor_messages import GitSettings
 from supervised import Supervised
 from waiting import wait_for
+from worker_engine import MemoryWorkerEngine
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

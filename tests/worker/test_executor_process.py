@@ -8,13 +8,13 @@ import pytest
 
 from perago.errors import EngineError, StoreError
 from perago.stores.git import GitStore
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.body.run import load_order
 from perago.worker.executor_messages import Configure, GitSettings
 from perago.worker.executor_process import ExecutorProcess
 from perago.worker.job import Finished, Job
 from perago.worker.journal import Journal
 from perago.worker.task_log import TaskLog
+from worker_engine import MemoryWorkerEngine
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from perago.errors import RuntimeConfigError, TaskDefinitionError
 from perago.record import TryStatus
 from perago.stores.git import GitStore
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.executor_messages import GitSettings, Sweep
 from perago.worker.lock import only_supervisor
 from perago.worker.slot import SlotState, Wear
 from perago.worker.status import read_status
 from waiting import wait_for
+from worker_engine import MemoryWorkerEngine
 
 # ---------------------------------------------------------------- at work
 

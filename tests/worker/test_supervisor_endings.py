@@ -11,10 +11,10 @@ import pytest
 
 from perago.engines.conductor.failure import refused
 from perago.record import TryStatus
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.endings import Cause
 from perago.worker.process.child import ChildProcess
 from waiting import wait_for
+from worker_engine import MemoryWorkerEngine
 
 # ---------------------------------------------------------------- cancellation
 

@@ -9,9 +9,9 @@ import pytest
 
 from perago.ports import SystemClock
 from perago.record import TryStatus
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker import health, supervisor
 from waiting import wait_for
+from worker_engine import MemoryWorkerEngine
 
 
 class StuckOnce(MemoryWorkerEngine):

@@ -3,7 +3,7 @@
 import pytest
 
 from perago.testing import ManualClock, MemoryEngine, MemoryStore
-from perago.testing.faults import Crash, Faults, InjectedError, crash, delayed, error, late, lost, sweep, twice
+from simulation.faults import Crash, Faults, InjectedError, crash, delayed, error, late, lost, sweep, twice
 
 
 class Line:

@@ -10,12 +10,12 @@ from perago.models import AttemptIdentity, RuntimeTaskResult
 from perago.record import TryStatus
 from perago.testing import ManualClock
 from perago.testing.contract.bench import ContractAttempt
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.delivery import Delivery
 from perago.worker.held import DYING_SECONDS, HELD_FILE, RECORD_BYTES, HeldTasks, Inheritance
 from perago.worker.journal import Journal
 from perago.worker.spool import KeptResult, ResultSpool
 from perago.workspace.directory import AttemptDirectory
+from worker_engine import MemoryWorkerEngine
 
 DONE = RuntimeTaskResult("COMPLETED", {"result": {}})
 

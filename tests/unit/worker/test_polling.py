@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from perago.ports import SystemClock
 from perago.testing.clock import ManualClock
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.journal import Journal
 from perago.worker.polling import Pace, Polling
+from worker_engine import MemoryWorkerEngine
 
 
 class Nowhere:

@@ -12,11 +12,11 @@ import pytest
 from perago.errors import EngineError
 from perago.testing.clock import ManualClock
 from perago.testing.contract.bench import ContractAttempt
-from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.endings import Cause
 from perago.worker.job import Job
 from perago.worker.journal import Journal
 from perago.worker.supervision import WATCH_SECONDS, Watch
+from worker_engine import MemoryWorkerEngine
 
 
 @dataclass(frozen=True)

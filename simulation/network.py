@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from perago.models import Attempt, AttemptIdentity
-from perago.testing.checker import Call
-from perago.testing.faults import InjectedError
-from perago.testing.simulator.baton import Baton, Process
-from perago.testing.simulator.plan import ENDINGS, FAULTS, Incident
+from simulation.baton import Baton, Process
+from simulation.checker import Call
+from simulation.faults import InjectedError
+from simulation.plan import ENDINGS, FAULTS, Incident
 
 T = TypeVar("T")
 

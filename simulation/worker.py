@@ -14,12 +14,6 @@ from typing import Any
 
 from perago.models import Attempt
 from perago.ports import Event, HandedOut
-from perago.testing.simulator.baton import Baton, Mutex, Process, Signal, VirtualClock
-from perago.testing.simulator.engine_port import EnginePort
-from perago.testing.simulator.executor import SimulatedExecutor, WorkerParts
-from perago.testing.simulator.network import Caller, Network
-from perago.testing.simulator.servers import SimulatedEngine, SimulatedStore
-from perago.testing.simulator.tasks import TASKS, BodyRun
 from perago.worker.aftermath import Aftermath
 from perago.worker.attempt_runner import AttemptRunner
 from perago.worker.cancellation import CancellationCheck, end_older
@@ -37,6 +31,12 @@ from perago.worker.replacement import pause_before
 from perago.worker.repositories import KnownRepositories
 from perago.worker.spool import ResultSpool
 from perago.workspace.directory import OWNER_FILE
+from simulation.baton import Baton, Mutex, Process, Signal, VirtualClock
+from simulation.engine_port import EnginePort
+from simulation.executor import SimulatedExecutor, WorkerParts
+from simulation.network import Caller, Network
+from simulation.servers import SimulatedEngine, SimulatedStore
+from simulation.tasks import TASKS, BodyRun
 
 GC_TTL_SECONDS = 60.0
 GC_INTERVAL_SECONDS = 30.0

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
 from perago.record import TryRecord, TryStatus
-from perago.testing.simulator.network import Caller
-from perago.testing.simulator.plan import Incident
-from perago.testing.simulator.worker import Worker
 from perago.testing.workflow import CAME_TO_NOTHING
+from simulation.network import Caller
+from simulation.plan import Incident
+from simulation.worker import Worker
 
 if TYPE_CHECKING:
-    from perago.testing.simulator.world import World
+    from simulation.world import World
 
 SHARED = "shared"
 """A path that siblings and other workflows write too."""

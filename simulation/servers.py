@@ -12,9 +12,9 @@ from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace
 from perago.ports import HandedOut
 from perago.record import TryRecord, TryStatus
 from perago.testing.engine import MemoryAttempt, MemoryEngine
-from perago.testing.simulator.baton import Baton, VirtualClock
-from perago.testing.simulator.network import IN_SERVER_SECONDS
 from perago.testing.store import MemoryStore
+from simulation.baton import Baton, VirtualClock
+from simulation.network import IN_SERVER_SECONDS
 
 RESPONSE_SECONDS = 10
 """Response timeout of every task."""

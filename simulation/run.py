@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-from perago.testing.simulator.baton import Step, end_idle_threads
-from perago.testing.simulator.executor import WorkerParts
-from perago.testing.simulator.judge import judge
-from perago.testing.simulator.plan import CELLS, Plan, make_plan
-from perago.testing.simulator.world import World
+from simulation.baton import Step, end_idle_threads
+from simulation.executor import WorkerParts
+from simulation.judge import judge
+from simulation.plan import CELLS, Plan, make_plan
+from simulation.world import World
 
 MIN_FIRED = 30
 """How often each pair of fault and call has to come about in 10,000 simulations, or the run is void."""

@@ -71,8 +71,8 @@ class MemoryWorkerEngine:
         self,
         task_types: Sequence[str],
         count: int,
-        worker_id: str,  # noqa: ARG002 - nobody asks who
-        domain: str | None = None,  # noqa: ARG002 - there are none
+        worker_id: str,
+        domain: str | None = None,
     ) -> Sequence[MemoryAttempt]:
         self._expect_it_here()
         with self._lock:

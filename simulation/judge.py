@@ -7,12 +7,12 @@ from functools import lru_cache
 
 from perago.history import CommitFacts
 from perago.record import TryRecord, TryStatus
-from perago.testing.checker import Observation, violations
-from perago.testing.simulator.incidents import SHARED
-from perago.testing.simulator.plan import WorkflowPlan
-from perago.testing.simulator.tasks import SECRET
-from perago.testing.simulator.world import HOSTILE, World
 from perago.testing.workflow import WorkflowStatus
+from simulation.checker import Observation, violations
+from simulation.incidents import SHARED
+from simulation.plan import WorkflowPlan
+from simulation.tasks import SECRET
+from simulation.world import HOSTILE, World
 
 
 def judge(world: World) -> list[str]:

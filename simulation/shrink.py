@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from perago.testing.simulator.plan import Plan
+from simulation.plan import Plan
 
 
 def shrink(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:

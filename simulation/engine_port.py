@@ -11,9 +11,9 @@ from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import HandedOut
 from perago.record import InstanceRecord
 from perago.testing.engine import MemoryAttempt
-from perago.testing.simulator.baton import Baton, Signal
-from perago.testing.simulator.network import Caller, Network
-from perago.testing.simulator.servers import SimulatedEngine
+from simulation.baton import Baton, Signal
+from simulation.network import Caller, Network
+from simulation.servers import SimulatedEngine
 
 T = TypeVar("T")
 

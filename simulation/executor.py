@@ -16,11 +16,6 @@ from perago.ports import Event, Observer, PublishWorkspace, WorkerEngine, Worksp
 from perago.record import InstanceRecord
 from perago.spec import WorkspaceSpec
 from perago.staging import staging_branch_name
-from perago.testing.faults import InjectedError, Tap, TappedStore
-from perago.testing.simulator.baton import Actor, Baton, Process, Signal, VirtualClock
-from perago.testing.simulator.network import Caller, Network
-from perago.testing.simulator.servers import SimulatedStore
-from perago.testing.simulator.tasks import RUN, BodyRun
 from perago.worker.attempt_runner import AttemptRunner, Surroundings
 from perago.worker.attempt_under_way import AttemptUnderWay, describe_death
 from perago.worker.executor_attempt import ExecutorAttempt, attempt_to_json, record_from_json
@@ -30,6 +25,11 @@ from perago.worker.job import Job, NotBegun, Outcome
 from perago.worker.journal import Journal
 from perago.worker.process.messages import Decoder
 from perago.worker.supervisor_link import error_of
+from simulation.baton import Actor, Baton, Process, Signal, VirtualClock
+from simulation.faults import InjectedError, Tap, TappedStore
+from simulation.network import Caller, Network
+from simulation.servers import SimulatedStore
+from simulation.tasks import RUN, BodyRun
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Run simulations from the command line: `python -m perago.testing.simulator --help`."""
+"""Run simulations from the command line: `python -m simulation --help`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from perago.testing.simulator.plan import CELLS, Plan, make_plan
-from perago.testing.simulator.run import (
+from simulation.plan import CELLS, Plan, make_plan
+from simulation.run import (
     Figures,
     Simulated,
     keep_to_core,
@@ -22,9 +22,9 @@ from perago.testing.simulator.run import (
     simulate,
     simulate_all,
 )
-from perago.testing.simulator.shrink import shrink
+from simulation.shrink import shrink
 
-MODULE = "perago.testing.simulator"
+MODULE = "simulation"
 CHUNK = 100
 """Seeds that a process does at a time."""
 

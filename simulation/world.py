@@ -14,16 +14,16 @@ from perago.json_text import JsonObject
 from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Event, Phase
 from perago.record import InstanceRecord
-from perago.testing.simulator.baton import Baton, EndlessError, Process, VirtualClock
-from perago.testing.simulator.executor import WorkerParts
-from perago.testing.simulator.incidents import SHARED, Incidents
-from perago.testing.simulator.network import LATE_SECONDS, Network
-from perago.testing.simulator.plan import Plan, WorkflowPlan
-from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from perago.testing.simulator.tasks import SECRET, TASKS, BodyRun
-from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from perago.testing.workflow import WorkflowStatus
 from perago.worker.job import Job
+from simulation.baton import Baton, EndlessError, Process, VirtualClock
+from simulation.executor import WorkerParts
+from simulation.incidents import SHARED, Incidents
+from simulation.network import LATE_SECONDS, Network
+from simulation.plan import Plan, WorkflowPlan
+from simulation.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
+from simulation.tasks import SECRET, TASKS, BodyRun
+from simulation.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 
 CHAOS_SECONDS = 60.0
 """Of things going wrong; then faults stop."""
