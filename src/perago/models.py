@@ -100,7 +100,8 @@ class RuntimeTaskResult:
     """What is reported to the engine: an output, or a reason; never both, never neither.
 
     Raises:
-        ValueError: on a mixed shape, an output that is no mapping, or a reason that is no text.
+        TypeError: the reason is no string.
+        ValueError: on a mixed shape, an output that is no mapping, or an empty reason.
     """
 
     status: ResultStatus
@@ -111,10 +112,18 @@ class RuntimeTaskResult:
         if self.status not in ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"):
             raise ValueError(f"unknown result status {self.status!r}")
         output, reason = self.output, self.reason_for_incompletion
+        if reason is not None and not isinstance(reason, str):
+            raise TypeError(f"reason_for_incompletion is {type(reason).__name__}; give a string, such as str(exc)")
         if self.status == "COMPLETED" and not (isinstance(output, Mapping) and reason is None):
             raise ValueError("a COMPLETED result has an output, which is a mapping, and no reason_for_incompletion")
-        if self.status != "COMPLETED" and not (output is None and isinstance(reason, str) and reason):
+        if self.status != "COMPLETED" and not (output is None and reason):
             raise ValueError(f"a {self.status} result has a reason_for_incompletion, which is a text, and no output")
+
+    def conductor_payload(self) -> JsonObject:
+        """The result as a JSON object with Conductor's names: `status`, and `output` or `reasonForIncompletion`."""
+        if self.status == "COMPLETED":
+            return {"status": self.status, "output": self.output}
+        return {"status": self.status, "reasonForIncompletion": self.reason_for_incompletion}
 
 
 # ---------------------------------------------------------------- attempts and executions

@@ -130,3 +130,8 @@ class TaskControls(_Controls):
     limits: ExecutionLimits = Field(default_factory=ExecutionLimits)
     publish_budget: PublishBudget | None = None
     body_start: Literal["fork", "spawn"] | None = None
+
+    @property
+    def response_timeout_seconds(self) -> int:
+        """`timeout.response_seconds`: seconds without a heartbeat after which Conductor hands the task out again."""
+        return self.timeout.response_seconds

@@ -66,8 +66,6 @@ def test_a_reference_is_frozen():
         ("DONE", {}, None),
         ("COMPLETED", "text", None),
         ("COMPLETED", ["row"], None),
-        ("FAILED", None, 5),
-        ("FAILED", None, ValueError("why")),
     ],
 )
 def test_a_result_of_mixed_shape_is_refused(status, output, reason):
@@ -75,9 +73,19 @@ def test_a_result_of_mixed_shape_is_refused(status, output, reason):
         RuntimeTaskResult(status, output, reason)
 
 
+@pytest.mark.parametrize("reason", [5, b"why", ValueError("why")])
+def test_a_reason_that_is_no_string_is_a_type_error(reason):
+    with pytest.raises(TypeError, match=type(reason).__name__):
+        RuntimeTaskResult("FAILED", None, reason)
+
+
 def test_results_of_either_shape():
-    assert RuntimeTaskResult("COMPLETED", output={"result": {}}).output == {"result": {}}
-    assert RuntimeTaskResult("FAILED", reason_for_incompletion="why").output is None
+    completed = RuntimeTaskResult("COMPLETED", output={"result": {}})
+    assert completed.output == {"result": {}}
+    assert completed.conductor_payload() == {"status": "COMPLETED", "output": {"result": {}}}
+    failed = RuntimeTaskResult("FAILED", reason_for_incompletion="why")
+    assert failed.output is None
+    assert failed.conductor_payload() == {"status": "FAILED", "reasonForIncompletion": "why"}
 
 
 def test_an_identity_is_read_from_any_object_that_has_the_four_attributes():

@@ -107,3 +107,8 @@ def test_a_budget_is_given_whole(missing):
 def test_all_of_it_is_frozen(value, field):
     with pytest.raises(ValidationError, match="frozen"):
         setattr(value, field, getattr(value, field))
+
+
+def test_the_response_timeout_of_controls_is_that_of_their_timeout():
+    assert TaskControls().response_timeout_seconds == 600
+    assert TaskControls(timeout=TimeoutPolicy(response_seconds=30)).response_timeout_seconds == 30
