@@ -1,6 +1,6 @@
 """The directive `settings`: the variables whose names begin with its argument, as the code has them.
 
-What each is stands below it in `perago.settings.variables`; its default is what a process without settings comes to.
+What each is stands below it in `perago.settings.config`; its default is what a process without settings comes to.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+from perago.settings import config as declared
 from perago.settings import load_runtime_config, variables
 
 MODULE = "app.features"
@@ -39,16 +40,17 @@ class Settings(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(variables.__file__)
+        self.env.note_dependency(declared.__file__)
         return self.parse_text_to_nodes("\n".join(_entries(self.arguments[0])))
 
 
 def _entries(prefix: str) -> Iterator[str]:
-    told = ModuleAnalyzer.for_module(variables.__name__).find_attr_docs()
+    told = ModuleAnalyzer.for_module(declared.__name__).find_attr_docs()
     defaults = _defaults()
-    for name in variables.Variables.model_fields:
+    for name, where in variables.DECLARED.items():
         if name.startswith(prefix):
-            yield from (f"```{{envvar}} {name}", *told["Variables", name])  # a KeyError: it has no text below it
+            text = told[where.model.__name__, where.field]  # a KeyError: it has no text below it
+            yield from (f"```{{envvar}} {name}", *text)
             facts = {"Default": defaults.get(name), "In `perago.toml`": variables.TOML_KEYS.get(name)}
             yield from (f"{fact}: `{value}`." for fact, value in facts.items() if value is not None)
             yield from ("```", "")

@@ -1,19 +1,42 @@
-"""What the settings come to: frozen values, with their defaults."""
+"""Every setting: its name, how its text is read, its default, and what it is.
+
+A field of `RuntimeConfig` with a `Setting`, or one that is a choice of words, is set by the variable `PERAGO_` and its
+name, and by its name in `perago.toml`. The text below a field is what the reference of settings says (`make docs`).
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from perago.settings import values
 from perago.settings.user_directories import user_cache_directory
 
-DEFAULT_LOG_FILE_MAX_SIZE = 100 * 1024**2
-DEFAULT_LOG_RETENTION = timedelta(days=30)
-DEFAULT_CACHE_MAX_SIZE = 10 * 1024**3
+
+@dataclass(frozen=True)
+class Setting:
+    """How a field is set from outside.
+
+    Attributes:
+        read: makes the value of what a source holds; its `ValueError` ends the sentence "<variable> ...".
+        variable: the environment variable, where it is not `PERAGO_` and the field's name.
+    """
+
+    read: Callable[[object], object]
+    variable: str = ""
+
+
+Text = Annotated[str | None, Setting(values.read_text)]
+Directory = Annotated[Path, Setting(values.read_text)]
+Size = Annotated[int, Setting(values.read_size)]
+Count = Annotated[int | None, Setting(values.read_count)]
+Duration = Annotated[timedelta, Setting(values.read_duration)]
 
 
 class _Config(BaseModel):
@@ -21,24 +44,25 @@ class _Config(BaseModel):
 
 
 class ConductorConfig(_Config):
-    """The Conductor server.
+    """The Conductor server."""
 
-    Attributes:
-        server_url: of its API, as in `http://localhost:8080/api`.
-        auth_key, auth_secret: an access key, for a server that asks for one; both or none.
-    """
-
-    server_url: str
-    auth_key: str | None = None
-    auth_secret: SecretStr | None = None
+    server_url: Annotated[str, Setting(values.read_url, "CONDUCTOR_SERVER_URL")]
+    """URL of the server's API, such as `http://localhost:8080/api`."""
+    auth_key: Annotated[str | None, Setting(values.read_secret, "CONDUCTOR_AUTH_KEY")] = None
+    """ID of an access key, for a server that requires one. Set it together with the secret."""
+    auth_secret: Annotated[SecretStr | None, Setting(values.read_secret, "CONDUCTOR_AUTH_SECRET")] = None
+    """Secret of that access key."""
 
 
 class LakeFSConfig(_Config):
     """The lakeFS server, and the access key to it."""
 
-    endpoint_url: str
-    access_key_id: str
-    secret_access_key: SecretStr
+    endpoint_url: Annotated[str, Setting(values.read_url, "LAKECTL_SERVER_ENDPOINT_URL")]
+    """URL of the lakeFS server. Set all three of these variables, or none."""
+    access_key_id: Annotated[str, Setting(values.read_secret, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID")]
+    """ID of an access key."""
+    secret_access_key: Annotated[SecretStr, Setting(values.read_secret, "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")]
+    """Secret of that access key."""
 
 
 class MetricsConfig(_Config):
@@ -75,57 +99,58 @@ class TracesConfig(_Config):
 class RuntimeConfig(_Config):
     """Everything that a process of Perago is told from outside.
 
-    Attributes:
-        workspace_root: directory below which attempts make theirs.
-        log_root: directory of the log files.
-        root_parents: whether the directories above these two and the cache are checked, so that no other user can put
-            another one in their place, or trusted.
-        log_file_max_size: bytes of a log file before the next one is begun.
-        log_retention: how long log files are kept.
-        worker_id_prefix: ASCII letters and digits with which worker ids begin.
-        worker_id: a worker id given whole; None: made from the prefix.
-        execution_mode: whether executors are processes or threads.
-        body_start: how the process of a body begins.
-        free_tasks: where a worker runs the bodies of tasks without a workspace.
-        workspace_gc_ttl: age at which an attempt directory without a living owner is removed.
-        workspace_gc_interval: how often such directories are looked for.
-        executor_max_attempts: after which an executor is replaced; None: no bound.
-        executor_max_memory: bytes from which on it is, after an attempt; None: no bound.
-        shutdown_force_kill_after: how long a shutdown waits for attempts; None: until they are done.
-        failure_reason_max_length: characters of a failure's reason that are reported.
-        cache_dir, cache_max_size: the host's cache of objects, and the bytes that it may take; 0: there is none.
-        fence: whether the publish fence is the store's own compare-and-swap, or rests on all writers' cooperation.
-        checksums: whether a lakeFS checksum that looks like an MD5 is held against the content, or only its size is.
-        instance_id: tells this process's metrics and traces from others'; None: the worker's id does.
-        health_address: `host:port` that a worker tells of itself on; None: it does not.
-        prometheus: whether it serves metrics there too.
-        telemetry_disabled: `OTEL_SDK_DISABLED`.
-        conductor, lakefs, metrics, traces: None: not configured.
+    `conductor`, `lakefs`, `metrics` and `traces` are None where they are not configured.
     """
 
-    workspace_root: Path
-    log_root: Path
-    log_file_max_size: int
-    log_retention: timedelta
-    worker_id_prefix: str
+    workspace_root: Directory
+    """Directory for the attempts' own directories. Each worker needs its own."""
+    log_root: Directory
+    """Directory of a worker's log files."""
     root_parents: Literal["checked", "trusted"] = "checked"
-    worker_id: str | None = None
+    """`checked` refuses roots and caches that another user could replace because they may write to a directory above;
+    `trusted` does not look above them, for machines that nobody else uses, such as containers."""
+    log_file_max_size: Size = 100 * 1024**2
+    """Size at which a log file is rotated, such as `100MB`."""
+    log_retention: Duration = timedelta(days=30)
+    """How long log files are kept, such as `30d`."""
+    worker_id_prefix: Annotated[str, Setting(values.read_letters_and_digits)]
+    """ASCII letters and digits with which worker IDs begin. Default: `appfeatures` for `app.features`."""
+    worker_id: Text = None
+    """The worker's whole ID. Default: made of prefix, host and process."""
     execution_mode: Literal["process", "thread"] = "process"
+    """Whether a worker runs bodies in processes or in threads: `process` or `thread`."""
     body_start: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
+    """How the process of a body begins: `fork`, from a process that has loaded the task's module, or `spawn`, in a
+    fresh interpreter, for libraries that do not bear a fork. Default: `fork`, and `spawn` on macOS."""
     free_tasks: Literal["warm", "forked"] = "warm"
-    workspace_gc_ttl: timedelta = timedelta(days=1)
-    workspace_gc_interval: timedelta = timedelta(hours=1)
-    executor_max_attempts: int | None = None
-    executor_max_memory: int | None = None
-    shutdown_force_kill_after: timedelta | None = None
-    failure_reason_max_length: int = 500
-    cache_dir: Path = Field(default_factory=user_cache_directory)
-    cache_max_size: int = DEFAULT_CACHE_MAX_SIZE
+    """Where a worker runs the bodies of tasks without a workspace: `warm`, one after the other in a process that stays,
+    or `forked`, each in a process of its own."""
+    workspace_gc_ttl: Duration = timedelta(days=1)
+    """Age at which leftovers of killed attempts are removed where nothing else tells that their owner is dead."""
+    workspace_gc_interval: Duration = timedelta(hours=1)
+    """How often a worker looks for such leftovers."""
+    executor_max_attempts: Count = None
+    """Attempts after which an executor is replaced. Default: no limit."""
+    executor_max_memory: Annotated[int | None, Setting(values.read_size)] = None
+    """Memory above which an executor is replaced after an attempt, such as `2GB`. Default: no limit."""
+    shutdown_force_kill_after: Annotated[timedelta | None, Setting(values.read_duration_or_none)] = None
+    """How long attempts may go on after SIGTERM. `none`, the default: until they are done."""
+    failure_reason_max_length: Annotated[int, Setting(values.read_count)] = 500
+    """Characters of a failure's reason that are reported."""
+    cache_dir: Directory = Field(default_factory=user_cache_directory)
+    """Directory of the host's object cache, best on the file system of the workspaces."""
+    cache_max_size: Annotated[int, Setting(values.read_size_or_zero)] = 10 * 1024**3
+    """Disk space that the cache may take, such as `10GB`. `0` turns it off."""
     fence: Literal["exact", "cooperative"] = "exact"
+    """How the publish fence of a lakeFS branch is kept: `exact`, by a hook in the server, or `cooperative`, without."""
     checksums: Literal["md5", "opaque"] = "md5"
-    instance_id: str | None = None
-    health_address: str | None = None
+    """How lakeFS checksums are read. `md5`: other content counts as damaged. `opaque`: only the size is checked."""
+    instance_id: Text = None
+    """Tells this worker's metrics and traces from those of others. Default: the worker's ID."""
+    health_address: Annotated[str | None, Setting(values.read_address)] = None
+    """`host:port` at which a worker answers `/healthz` and `/readyz`. Default: it opens no port."""
     prometheus: Literal["on", "off"] = "off"
+    """`on` serves metrics at that address, too, as `/metrics`."""
     telemetry_disabled: bool = False
     conductor: ConductorConfig | None = None
     lakefs: LakeFSConfig | None = None
@@ -140,3 +165,39 @@ class RuntimeConfig(_Config):
         if self.lakefs is not None:
             found += [self.lakefs.access_key_id, self.lakefs.secret_access_key]
         return [each.get_secret_value() if isinstance(each, SecretStr) else each for each in found if each is not None]
+
+
+_Compression = Annotated[str | None, Setting(values.one_of("gzip", "none"))]
+_Exporter = Annotated[str | None, Setting(values.one_of("otlp", "none"))]
+_Url = Annotated[str | None, Setting(values.read_url)]
+
+
+class OtelVariables(_Config):
+    """OpenTelemetry's own variables, as far as Perago reads them; `MetricsConfig` and `TracesConfig` come of them."""
+
+    OTEL_SDK_DISABLED: Text = None
+    """`true` switches OpenTelemetry off."""
+    OTEL_EXPORTER_OTLP_ENDPOINT: _Url = None
+    """URL of an OTLP receiver for both signals. Metrics go to `/v1/metrics` below it, traces to `/v1/traces`."""
+    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: _Url = None
+    """URL for metrics, used as it is."""
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: _Url = None
+    """URL for traces, used as it is."""
+    OTEL_METRICS_EXPORTER: _Exporter = None
+    """`none` sends no metrics. Default: `otlp`."""
+    OTEL_TRACES_EXPORTER: _Exporter = None
+    """`none` sends no traces. Default: `otlp`."""
+    OTEL_EXPORTER_OTLP_COMPRESSION: _Compression = None
+    """`gzip` or `none`. Default: `none`."""
+    OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: _Compression = None
+    """The same, for metrics only."""
+    OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: _Compression = None
+    """The same, for traces only."""
+    OTEL_EXPORTER_OTLP_TIMEOUT: Count = None
+    """Milliseconds for one export. OpenTelemetry's default is 10000."""
+    OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: Count = None
+    """The same, for metrics only."""
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: Count = None
+    """The same, for traces only."""
+    OTEL_METRIC_EXPORT_INTERVAL: Count = None
+    """Milliseconds between two exports of metrics. OpenTelemetry's default is 60000."""

@@ -16,8 +16,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from perago import redaction
 from perago.errors import RuntimeConfigError
 from perago.settings.config import (
-    DEFAULT_LOG_FILE_MAX_SIZE,
-    DEFAULT_LOG_RETENTION,
     ConductorConfig,
     LakeFSConfig,
     MetricsConfig,
@@ -140,8 +138,6 @@ class _Given:
             for name, value in self._variables.items()
             if name.startswith("PERAGO_") and name not in _DIRECTORIES
         }
-        fields.setdefault("log_file_max_size", DEFAULT_LOG_FILE_MAX_SIZE)
-        fields.setdefault("log_retention", DEFAULT_LOG_RETENTION)
         fields["worker_id_prefix"] = self._worker_id_prefix(module_target)
         for name, default in _DIRECTORIES.items():
             fields[field_of(name)] = self._directory(name, cwd, default)
