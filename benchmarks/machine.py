@@ -19,7 +19,7 @@ def describe(directory: Path) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": _file_system(directory),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
-        "load when it ended": ", ".join(f"{load:.1f}" for load in os.getloadavg()) + " (1, 5, 15 minutes)",
+        "load at the end": ", ".join(f"{load:.1f}" for load in os.getloadavg()) + " (1, 5, 15 minutes)",
     }
 
 

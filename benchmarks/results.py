@@ -12,9 +12,9 @@ from benchmarks.parts import PARTS, Measured
 _HEAD = """\
 # Results
 
-`make bench` makes this page; `make bench BENCH_ONLY=<part>` makes one part of it anew and leaves the others. Figures
-are medians, with the least and the greatest. Ratios are of samples taken right after one another (A B A B …), after
-one round that does not count.
+`make bench` makes this page. `make bench BENCH_ONLY=<part>` makes one part again and leaves the others. Figures are
+medians, with minimum and maximum. Ratios compare samples taken directly one after the other (A B A B …), after one
+warm-up round.
 """
 _SECTION = re.compile(r"^<!-- part: (\w+) -->\n(.*?)^<!-- end: \1 -->$", re.MULTILINE | re.DOTALL)
 

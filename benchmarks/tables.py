@@ -50,8 +50,8 @@ def growth_table(by: str, growth: Mapping[int, Comparison], subject: str, beside
 
 
 def verdict(reached: bool, limit: object, bound: str = "at most") -> str:
-    """Whether what is to be reached is."""
-    return f"{bound} {limit} is to be reached: {'reached' if reached else '**not reached**'}"
+    """A requirement, and whether it is met."""
+    return f"required {bound} {limit}: {'reached' if reached else '**not reached**'}"
 
 
 def seconds_text(spread: Spread) -> str:

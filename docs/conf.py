@@ -1,4 +1,4 @@
-"""How the pages of this directory become a site: `make docs`. docs/adr/0023 says why with these tools."""
+"""Builds the pages of this directory into a site (`make docs`). docs/adr/0023 has the reasons for these tools."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def measure(directory: Path, tiny: bool) -> Measured:
         versions={},
         short=(
             (
-                f"a forked body costs an attempt {_milliseconds(costs)}, at most {AT_MOST_MILLISECONDS} ms is to be "
-                f"reached: {reached}"
+                f"a forked body costs an attempt {_milliseconds(costs)}, required at most {AT_MOST_MILLISECONDS} ms: "
+                f"{reached}"
             ),
         ),
         text="\n".join(_report(samples, rounds)),
@@ -103,7 +103,7 @@ def _report(samples: Mapping[str, list[float]], rounds: int) -> Iterator[str]:
         f"kind, in turn. The task's module loads nothing large."
     )
     yield ""
-    yield "| the body runs | an attempt | more than in this process |"
+    yield "| the body runs | an attempt | difference to in this process |"
     yield "|---|---|---|"
     for name, taken in samples.items():
         more = Spread.of([one - here for one, here in zip(taken, samples[HERE], strict=True)])

@@ -15,25 +15,25 @@ RUNNER, REFERENCE = THEIR_RUNNER.title, THEIR_WORKER.title
 LATENCY_RATIO, RATE_RATIO, CPU_RATIO = 0.5, 1.0, 1.0
 EXECUTOR_BYTES = 60 * MIB
 IDLE_PART = 0.01
-"""What is to be reached, of the reference's latency, of conductor-python's rate and CPU, and by itself."""
+"""Requirements: parts of the reference's latency, of conductor-python's rate and CPU, and absolute figures."""
 
 _ABOUT = """\
-All workers take turns on one server, beginning with another one in each round; each is started anew in each round,
-does some tasks that do not count, and has the machine's other loads beside it. Before the first round each has done
-some hundred tasks, for the server is slower while its second compiler is at work. **Perago, processes** and **Perago,
-threads** are `perago start` in its two modes, **conductor-python** is that package's own runner, **the reference** is
-`perago start` of the release on PyPI; all as they are by default, with as many slots.
+All workers take turns on one server, starting with a different one in each round. Each is started anew in each round
+and does some tasks that do not count; the machine has other loads too. Before the first round each worker does some
+hundred tasks, because the server is slower while its second compiler is at work. **Perago, processes** and **Perago,
+threads** are the two modes of `perago start`. **conductor-python** is that package's own runner. **The reference** is
+`perago start` of the release on PyPI. All have their default settings and the same number of slots.
 
-*Latency* is of a free task that does nothing: from the creation of its workflow to its completion, by the server's
-clock, one after another with pauses between. *Rate*: tasks are queued while the worker is stopped by a signal, and
-then it goes on; until the last workflow has completed, with all that the server does meanwhile. *CPU* is that of all
-the worker's processes, for each of those tasks. Perago's reads each report back, and asks before it whether the
-execution is current where the hand-out is older than a second; conductor-python's runner does neither.
+*Latency* is the time of an empty free task from the creation of its workflow to its completion, by the server's clock,
+one task after another with pauses in between. For the *rate*, tasks are queued while a signal has stopped the worker.
+Then the worker continues, and the time runs until the last workflow has completed, including the server's work. *CPU*
+is that of all the worker's processes, for each of those tasks. Perago reads each report back. If the hand-out is
+older than a second, it first asks whether the execution is current. conductor-python's runner does neither.
 
-*Memory* is that of all processes of a worker that has done some tasks, with one slot and with several; an executor's
-is the difference, divided. RSS counts in each process what processes share, PSS shares it out. *Idle* is the CPU used
-in the first time after the last task, when a further one is still expected and polls are frequent, and in the second,
-when the worker has been idle for that long already.
+*Memory* is that of all processes of a worker that has done some tasks, with one slot and with several. The difference
+divided by the slots is an executor's. RSS counts shared pages in each process; PSS divides them among the processes.
+*Idle* is the CPU used in the first period after the last task, when another task is expected and polls are frequent,
+and in the second period.
 """
 
 
@@ -47,7 +47,7 @@ def report(results: Results) -> str:
 
 
 def short(results: Results) -> tuple[str, ...]:
-    """What was to be reached, and whether it was."""
+    """The requirements, and whether they are met."""
     return tuple(_short(results))
 
 
@@ -88,8 +88,8 @@ def _half(results: Results, title: str) -> str:
 def _rounds(results: Results) -> Iterator[str]:
     plan = results.plan
     yield (
-        f"{plan.rounds} rounds; in each, {plan.light} tasks that come after {plan.pause[0]:g} to {plan.pause[1]:g} s, "
-        f"and {plan.backlog} queued at once; {plan.slots} slots. Figures are of rounds."
+        f"{plan.rounds} rounds with {plan.slots} slots. Each has {plan.light} tasks with pauses of {plan.pause[0]:g} "
+        f"to {plan.pause[1]:g} s, and {plan.backlog} tasks queued at once. A figure summarizes the rounds."
     )
     yield ""
     yield "| | latency, median of a round | of all, median and 90 % | rate | CPU a task |"
@@ -112,9 +112,9 @@ def _rounds(results: Results) -> Iterator[str]:
 
 def _idle(results: Results) -> Iterator[str]:
     seconds, slots = results.plan.idle_seconds, results.plan.slots
-    yield f"RSS and PSS are of all processes of a worker with 1 slot, with {slots}, and for each slot more."
+    yield f"RSS and PSS of all processes of a worker: with 1 slot, with {slots}, and for each additional slot."
     yield ""
-    yield f"| | CPU, first {seconds:g} s | then | 1 slot | {slots} slots | a slot more |"
+    yield f"| | CPU, first {seconds:g} s | then | 1 slot | {slots} slots | an additional slot |"
     yield "|---|---|---|---|---|---|"
     for title, idle in results.idle.items():
         shown = (_memory(taken) for taken in (idle.one, idle.many, _executor(idle, slots)))
@@ -133,9 +133,9 @@ def _attempts(results: Results) -> Iterator[str]:
         yield f"Not measured: lakeFS {results.without_files}."
         return
     yield (
-        f"Attempts a minute: {plan.files} files of {plan.size:,} bytes are laid out, {plan.changed} are changed, "
-        f"published to a branch of the attempt's own, and the result is reported; {plan.attempts} attempts queued at "
-        f"once ({plan.theirs} of the reference's), after some that do not count. All took turns, once."
+        f"Attempts a minute. An attempt lays out {plan.files} files of {plan.size:,} bytes, changes {plan.changed}, "
+        f"publishes them to its own branch, and reports. {plan.attempts} attempts were queued at once ({plan.theirs} "
+        f"for the reference), after a warm-up. Each worker had one turn."
     )
     yield ""
     yield f"| | {' | '.join(f'{slots} slots' for slots in plan.file_slots)} |"

@@ -20,18 +20,18 @@ MAX_GROWTH = 20 * MIB
 FILES_PLOT, CHANGES_PLOT = "git-growth-files.svg", "git-growth-changes.svg"
 
 _ABOUT = """\
-**An attempt** lays out a commit's files, lets a body change some, finds out which, stores and publishes them,
+**An attempt** lays out a commit's files, lets a body change some, finds the changes, stores and publishes them,
 reports, and removes the files. It is one process with the git store and the local engine; the body runs in it.
-**`perago run`** is the command as a person types it, with the start of the interpreter and the body's own process.
+**`perago run`** is the command as typed, including the start of the interpreter and the body's own process.
 **git** does the same by hand, on a copy of the same repository: `git checkout` into a fresh work tree, the same
 changes, `git add --all`, `git commit` to the same branch, `rm -rf`.
 
-*Laid out and published* is all but the body's own time and the removal of the files; of git, it is checkout, add and
-commit. *Whole* is everything from the start of the programs to their end. CPU and memory are what the kernel says of
-the whole programs, their children included; memory is that of the largest process.
+*Laid out and published* excludes the body's own time and the removal of the files. For git it is checkout, add and
+commit. *Whole* is the time from the start of the programs to their end. CPU and memory come from the kernel and cover
+the whole programs with their children; memory is that of the largest process.
 
-What git does not do: Perago syncs everything to the disk before the branch moves, checks the hash of what it lays
-out, and judges every name.
+Perago does three things that git does not: it syncs everything to the disk before the branch moves, checks the hash of
+everything it lays out, and checks every name.
 """
 
 
@@ -50,7 +50,7 @@ def report(results: Results) -> str:
 
 
 def short(results: Results) -> tuple[str, ...]:
-    """What was to be reached, and whether it was."""
+    """The requirements, and whether they are met."""
     return tuple(_short(results))
 
 

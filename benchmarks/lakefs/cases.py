@@ -30,7 +30,7 @@ class Row:
 
     Attributes:
         changed: so many of the files.
-        at_least: times that the reference takes, over the first and the second attempt: what is to be reached.
+        at_least: required ratios of the reference's time to that of the first and of the second attempt.
         second_seconds: what the second attempt may take at most, and peak_mib: memory of any attempt.
         beside: whether others do it too; slow: of these, the reference and lakectl once only.
         repeats: samples of each side; rounds_before: rounds that do not count.

@@ -13,23 +13,23 @@ from benchmarks.tables import bytes_text, comparison_table, growth_table, ratio_
 FILES_PLOT, CHANGES_PLOT = "lakefs-growth-files.svg", "lakefs-growth-changes.svg"
 
 _ABOUT = f"""\
-**An attempt** lays out a commit's files, lets a body change some, finds out which, uploads them to a hidden branch,
+**An attempt** lays out a commit's files, lets a body change some, finds the changes, uploads them to a hidden branch,
 commits, publishes behind the fence, reports, and removes the files. It is one process with the lakeFS store and the
-local engine; the body runs in it. The **first** is a worker's first on a host whose cache is empty: it opens the
-connections, has the canary prove that the server's hook refuses (on scratch branches, once per process and
-repository), and fills the cache. The **second** is the one after it in the same process: it starts from what the first
-one published, and finds all of that in the cache. **{REFERENCE}** is the reference from PyPI in an environment of its
-own, which the benchmark makes. **lakectl** is `fs download -r -p 25`, the same changes, `fs upload -r -p 25` of
-everything to a branch, a commit and a merge. **Bare HTTP** is the limit: the same bytes over kept connections of the
-standard library, with nothing checked, fenced or kept. All of them take turns on one server, which is on the same
-machine and takes its share of the processors.
+local engine; the body runs in it. The **first** is a worker's first on a host with an empty cache. It opens the
+connections, lets the canary prove that the server's hook refuses (on scratch branches, once per process and
+repository), and fills the cache. The **second** follows in the same process. It starts from what the first one
+published and finds all of it in the cache. **{REFERENCE}** is the reference from PyPI, in an environment that the
+benchmark makes. **lakectl** is `fs download -r -p 25`, the same changes, `fs upload -r -p 25` of everything to a
+branch, a commit and a merge. **Bare HTTP** is the limit: the standard library moves the same bytes over kept
+connections, without checks, fence or cache. All sides take turns on one server, which is on the same machine and uses
+part of its CPU.
 
-*Laid out and published* is all but the body's own time and the removal of the files. *Whole* is everything from the
-start of the programs to their end; of the second attempt, its own time. CPU is the client's. Memory is that of the
-largest process; of a second attempt, of the process that made both.
+*Laid out and published* excludes the body's own time and the removal of the files. *Whole* is the time from the start
+of the programs to their end; for the second attempt, its own time. CPU is the client's. Memory is that of the largest
+process; for a second attempt, of the process that made both.
 
-The rows of 10,000 files and more, and the growth, have no round beforehand. What is measured once is paired with each
-sample of the others.
+The rows of 10,000 files and more, and the growth, have no warm-up round. A side that is measured once is compared with
+each sample of the others.
 """
 
 
@@ -50,7 +50,7 @@ def report(results: Results) -> str:
 
 
 def short(results: Results) -> tuple[str, ...]:
-    """What was to be reached, and whether it was."""
+    """The requirements, and whether they are met."""
     rows = (sentence for row, comparison in results.rows for sentence in _short(row, comparison))
     growths = (("files in the commit", results.by_files), ("changed files", results.by_changes))
     return *rows, *(f"by {by}, {line}" for by, growth in growths for line in _straight(growth))
@@ -95,7 +95,7 @@ def _short(row: Row, comparison: Comparison) -> Iterator[str]:
 def _once(row: Row, comparison: Comparison) -> Iterator[str]:
     once = [name for name in (LAKECTL, REFERENCE) if name in comparison.samples]
     if row.slow and row.repeats > 1 and once:
-        yield f"Measured once, between the others' samples, because of the time that it takes: {', '.join(once)}."
+        yield f"Measured once, between the samples of the others, because it is slow: {', '.join(once)}."
         yield ""
 
 
@@ -127,8 +127,8 @@ def _straight(growth: Mapping[int, Comparison]) -> Iterator[str]:
     for side in (FIRST, SECOND):
         line = straight_line({number: _median(comparison, side, publishing) for number, comparison in growth.items()})
         yield (
-            f"{side}: {line.base:.3f} s and {line.each * 1e6:.0f} µs for each; "
-            f"the median furthest from that line is {line.off:.0%} off"
+            f"{side}: {line.base:.3f} s plus {line.each * 1e6:.0f} µs for each; "
+            f"no median is further than {line.off:.0%} from that line"
         )
 
 

@@ -95,7 +95,7 @@ def _of_phase(name: str, sample: Sample) -> float:
 
 
 def _report(comparison: Comparison, plan: Plan) -> Iterator[str]:
-    yield f"{plan.objects:,} objects of {SIZE} bytes each; CPU is the client's, the server's is not counted."
+    yield f"{plan.objects:,} objects of {SIZE} bytes each; CPU is the client's, without the server's."
     yield ""
     columns = ("read", "read cpu", "write", "write cpu", "start")
     yield "| | reading | CPU | writing | CPU | loading it | peak memory |"

@@ -1,4 +1,4 @@
-"""Command lines in the help of a command stand as code on its page."""
+"""Show command lines in the help of a command as code on its page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
 _LINE = "| "
-"""How sphinx-click begins lines that click is not to wrap."""
+"""Prefix of lines that click must not wrap, as sphinx-click writes it."""
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

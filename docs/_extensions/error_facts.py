@@ -1,4 +1,4 @@
-"""Below each error of Perago in the reference: what follows from its class, as the code has it."""
+"""Add to each error in the reference what its class implies: status, retry, exit code."""
 
 from __future__ import annotations
 

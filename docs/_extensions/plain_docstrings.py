@@ -1,6 +1,6 @@
-"""Docstrings as the source has them: what stands in single backticks is code, and a link where it is a public name.
+"""Render docstrings: text in single backticks is code, and a link if it is a public name.
 
-Some of what autodoc makes of them reads badly, and is mended: defaults that are made anew, and dashes.
+Also corrects two things that autodoc renders badly: defaults from a factory, and dashes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CLASS = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 _OBJECT = re.compile(r"<(?:factory|function [\w.]+)>")
 _VALUES = ("property", "attribute", "data")
 _COLON = "\0"
-"""Stands for a colon while napoleon reads, which would take the words before it for a type."""
+"""Replaces a colon while napoleon reads, because napoleon would take the words before it for a type."""
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -32,14 +32,14 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 def _shorten_defaults(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """A default such as `<factory>` is no expression, and the whole signature would be shown as text."""
+    """Replace defaults such as `<factory>`: they are not expressions, so Sphinx would show the signature as text."""
     if signature is None:
         return None, returned
     return _OBJECT.sub("...", _CLASS.sub(r"\1", signature)), returned
 
 
 def _join_by_dashes(_app: Sphinx, doctree: nodes.document) -> None:
-    """Between a parameter and what it is: the dash that Sphinx and napoleon write as two."""
+    """Write one dash between a parameter and its description; Sphinx and napoleon write two."""
     for text in list(doctree.findall(nodes.Text)):
         if text.startswith(" -- "):
             text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))

@@ -1,6 +1,7 @@
-"""The directive `settings`: the variables whose names begin with its argument, as the code has them.
+"""The directive `settings`: documents the variables whose names begin with its argument.
 
-What each is stands below it in `perago.settings.config`; its default is what a process without settings comes to.
+The description is the text below the field in `perago.settings.config`. The default is the value in a process
+without settings.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from perago.settings import load_runtime_config, variables
 
 MODULE = "app.features"
 _OF_THE_MODULE = "PERAGO_WORKER_ID_PREFIX"
-"""Has no one default: it is made of what is run."""
+"""Has no fixed default: it depends on the module."""
 
 _HOMES = {name: f"/${name}" for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME")}
-"""An environment in which a default is shown by the variable that it lies below."""
+"""An environment in which a default directory shows the variable that it is below."""
 
 _SIZES = frozenset({"PERAGO_LOG_FILE_MAX_SIZE", "PERAGO_CACHE_MAX_SIZE"})
 
@@ -35,7 +36,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 
 
 class Settings(SphinxDirective):
-    """An entry for each variable: what it is, its default, and its key in `perago.toml`."""
+    """One entry for each variable: description, default, key in `perago.toml`."""
 
     required_arguments = 1
 
@@ -57,7 +58,7 @@ def _entries(prefix: str) -> Iterator[str]:
 
 
 def _defaults() -> dict[str, str]:
-    """By variable, what a process comes to that was given none."""
+    """The defaults by variable: the values in a process without settings."""
     with tempfile.TemporaryDirectory() as empty:
         config = load_runtime_config(MODULE, cwd=Path(empty), process_env=_HOMES, probe_roots=False)
     found = {
@@ -69,7 +70,7 @@ def _defaults() -> dict[str, str]:
 
 
 def _text(value: object, *, is_size: bool) -> str:
-    """As it would be written in the environment."""
+    """Write a value as in the environment."""
     if isinstance(value, Path):
         return str(value).removeprefix("/")
     if isinstance(value, timedelta):

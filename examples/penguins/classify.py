@@ -1,4 +1,4 @@
-"""Tell the species of a bird from its measures, by its nearest neighbours; read-only: it changes no file."""
+"""Predict the species of each bird from its nearest neighbours. Read-only: changes no file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClassifyResult(BaseModel):
 @task(
     name="classify_penguins",
     owner_email="penguins@example.org",
-    description="How well do the four measures tell the species apart? Each bird is judged by all the others.",
+    description="How well do four measures predict the species? Each bird is compared with all others.",
     workspace=WorkspaceSpec(prefix="clean", pre=[require_glob("*.csv", min_count=2)], read_only=True),
 )
 def classify(workspace: Path, params: ClassifyParams, context: TaskContext) -> ClassifyResult:

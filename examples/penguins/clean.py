@@ -1,4 +1,4 @@
-"""Clean the field notes: plain names and numbers, one table per species, no birds without measures."""
+"""Clean the field notes: plain names and numbers, one table per species, without birds that lack measures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_RECORDED = ("NA", "", ".")
 
 
 class CleanParams(BaseModel):
-    islands: list[str] = Field(default=[], description="Keep the birds of these islands only; empty: of all.")
+    islands: list[str] = Field(default=[], description="Keep only birds of these islands. Empty means all islands.")
 
 
 class CleanResult(BaseModel):
@@ -52,7 +52,7 @@ def clean(workspace: Path, params: CleanParams, context: TaskContext) -> CleanRe
 
 
 def _clean(note: dict[str, str]) -> Penguin | None:
-    """A bird as the field notes have it; None if it was not measured."""
+    """Convert one row of the field notes. Returns None if a measure is missing."""
     measures = {
         "bill_length_mm": note["Culmen Length (mm)"],
         "bill_depth_mm": note["Culmen Depth (mm)"],

@@ -1,4 +1,4 @@
-"""Summarise the clean tables that `clean` published: how many birds, and how large, by species and sex."""
+"""Summarise the tables that `clean` published: number and size of birds, by species and sex."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV files in and out, and the one row that the tasks pass on to each other."""
+"""Read and write CSV files, and the row type that the tasks share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEASURES = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g
 
 
 class Penguin(BaseModel):
-    """One bird. Lengths in millimetres, mass in grams; None: not recorded."""
+    """One bird. Lengths in millimetres, mass in grams. None means not recorded."""
 
     species: str
     island: str
@@ -42,7 +42,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def read_penguins(directory: Path) -> list[Penguin]:
-    """Every bird of the cleaned tables, one table per species."""
+    """Read all birds from the clean tables, one table per species."""
     return [
         Penguin.model_validate({key: value or None for key, value in row.items()})
         for path in sorted(directory.glob("*.csv"))

@@ -1,4 +1,4 @@
-"""What is said of workers that were measured: against whom, and whether it is what is to be reached."""
+"""What is said of measured workers: the comparison, and whether a requirement is met."""
 
 from dataclasses import replace
 
@@ -32,11 +32,11 @@ def of_processes(made):
 
 def test_what_is_reached_is_said_so():
     latency, rate, cpu, idle, executor = of_processes(results())
-    assert "0.33 (0.33 to 0.33) of the reference's; at most 0.5 is to be reached: reached" in latency
-    assert "1.00 (1.00 to 1.00) of conductor-python's; at least 1.0 is to be reached: reached" in rate
+    assert "0.33 (0.33 to 0.33) of the reference's; required at most 0.5: reached" in latency
+    assert "1.00 (1.00 to 1.00) of conductor-python's; required at least 1.0: reached" in rate
     assert "3.00 (2.00 to 4.00) ms of CPU a task, 1.00 (1.00 to 1.00)" in cpu
-    assert "0.50% of a core; less than 1 % is to be reached: reached" in idle
-    assert "50 MiB RSS, 30 MiB PSS; less than 60 MiB is to be reached: reached" in executor
+    assert "0.50% of a core; required less than 1 %: reached" in idle
+    assert "50 MiB RSS, 30 MiB PSS; required less than 60 MiB: reached" in executor
 
 
 def test_what_is_missed_is_said_so():
