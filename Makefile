@@ -28,19 +28,24 @@ KUBERNETES := 1.29.0 1.32.0 1.37.0
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test units libraries cov docs links bench nemesis prove races simulate fuzz check lint types layers \
+.PHONY: help setup quickstart test test-long test-all units libraries cov docs links bench nemesis prove races simulate fuzz check lint types layers \
 	manifests format package lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEV) ## Make .venv with Perago and all its tools
 
 quickstart: $(RUN) ## Run the example tasks on real data, from nothing, into ./quickstart
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh quickstart
 
-test: $(DEV) ## Run the tests (TESTS=path for some of them, JOBS=0 for all in one process)
-	$(if $(filter tests,$(TESTS)),PERAGO_PROVE=short) $(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
+test: $(DEV) ## Run the quick tests, on real servers too: ten minutes (TESTS=path for all tests of a path, JOBS=0 for one process)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS) $(if $(filter tests,$(TESTS)),-m 'not long')
+
+test-long: $(DEV) ## Run the tests that `make test` leaves out, and judge the figures of docs/reliability.md: half an hour
+	PERAGO_PROVE=short $(BIN)/pytest -n $(JOBS) --dist worksteal tests -m long
+
+test-all: test test-long ## Run all tests
 
 libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, joblib, DuckDB, h5py and dask, in an environment of their own (TESTS=path)
 	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)

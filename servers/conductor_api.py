@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from servers.json_api import Answer, ApiError, Json, JsonApi
+from servers.machine import slowness
 
 __all__ = ["Answer", "ApiError", "ConductorApi", "Json", "fresh", "simple"]
 
@@ -98,7 +99,7 @@ class ConductorApi(JsonApi):
         Raises:
             AssertionError: it is not in time.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * slowness()
         while not condition(found := self.workflow(workflow_id)):
             if time.monotonic() > deadline:
                 tasks = [(task["referenceTaskName"], task["status"]) for task in found["tasks"]]
@@ -146,7 +147,7 @@ class ConductorApi(JsonApi):
 
     def wait_while_none(self, look: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
         """Look until there is something."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * slowness()
         while (found := look()) is None:
             assert time.monotonic() < deadline, f"nothing within {seconds:.0f} s"
             time.sleep(LOOK_SECONDS)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
+from servers.machine import slowness
+
 STOP_SECONDS = 30.0
 LOOK_SECONDS = 0.02
 
@@ -112,7 +114,7 @@ def wait_until(condition: Callable[[], bool], server: ServerProcess, *, seconds:
     Raises:
         ServerFailedError: the server ended before, or the time is over; with the end of its log.
     """
-    deadline = monotonic() + seconds
+    deadline = monotonic() + seconds * slowness()
     while not condition():
         if not server.running():
             raise ServerFailedError(f"{what}: the server ended.\n{server.log_tail()}")

@@ -7,6 +7,7 @@ import re
 import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -70,11 +71,23 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+QUICK_FOLDERS = ("unit", "contract", "protocol", "cli")
+"""Whose tests are part of `make test`, but for those marked `long`; of other folders those marked `quick` are."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is heeded
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for minutes begins first: at the end the other process would have nothing to do beside it.
+    """Tests that are no part of `make test` are marked `long`.
+
+    What waits for minutes begins first: at the end the other process would have nothing to do beside it.
 
     What only computes comes last, beside what waits: each of the two would leave a core idle beside its like.
     """
+    tests = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+        if folder not in QUICK_FOLDERS and item.get_closest_marker("quick") is None:
+            item.add_marker("long")
     items.sort(key=lambda item: (item.get_closest_marker("first") is None, item.get_closest_marker("last") is not None))
 
 

@@ -6,8 +6,6 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import pytest
-
 from benchmarks.lakefs import reference
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +113,6 @@ def test_attempts_on_lakefs_are_measured_beside_others(tmp_path, start_lakefs):
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
 
 
-@pytest.mark.slow
 def test_workers_on_conductor_are_measured(tmp_path, start_conductor, start_lakefs):
     """Some 40 s, half of them the server's start. Others are left out: they would have to be installed."""
     output = tmp_path / "output"

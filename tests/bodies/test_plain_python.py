@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from places import MODULES, PeragoRun, Worker
+from servers.machine import slowness
 
 SHM = Path("/dev/shm")
 
@@ -67,11 +68,11 @@ def test_shared_memory_goes_with_its_body(place):
 
 
 def test_a_failure_of_any_length_is_told_at_once(place):
-    started = time.monotonic()
+    began = time.monotonic()
     reason = place.run("plain_rows:raise_much").reason
     assert reason.startswith("ValueError: xxx")
     assert len(reason) <= 500
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - began < 2 * slowness()
 
 
 def test_random_numbers_are_drawn_anew_by_each_body(place):
@@ -124,9 +125,9 @@ def test_the_death_of_a_body_is_told_at_once(tmp_path, body_start, monkeypatch, 
     monkeypatch.syspath_prepend(str(MODULES))
     with Worker(tmp_path, body_start, ["plain_rows"]) as worker:
         worker.run("plain_rows:write_a_file")
-        started = time.monotonic()
+        began = time.monotonic()
         assert words in worker.run("plain_rows:die", name=name).reason
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - began < 2 * slowness()
         assert worker.run("plain_rows:write_a_file").reason == ""
 
 

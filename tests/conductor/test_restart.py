@@ -18,7 +18,6 @@ def outcomes(delivery):
     return [outcome for _, outcome in delivery.deliver_kept()]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)  # two starts, on a machine that may be busy
 def test_a_server_that_is_killed_and_started_again(start_conductor, tmp_path):
     server = start_conductor()

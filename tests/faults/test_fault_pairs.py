@@ -51,7 +51,6 @@ def sweep_pairs(directory, scenario, first_kind, second_kind):
         first += 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "first_kind", "second_kind"), PAIRS)
 def test_nothing_is_lost_or_done_twice_by_two_faults(fast_path, fault_counts, scenario, first_kind, second_kind):
     runs, broken = sweep_pairs(fast_path, SCENARIOS[scenario], first_kind, second_kind)

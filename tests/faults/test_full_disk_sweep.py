@@ -78,7 +78,6 @@ def run_until_it_fits(
 FULL = ("first try", "retry that adopts", "retried no-op", "snapshot")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scenario", FULL)
 @pytest.mark.parametrize("store", STORES)
 def test_nothing_is_lost_or_half_done_wherever_the_disk_fills_up(disk, fault_counts, store, scenario):

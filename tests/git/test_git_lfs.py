@@ -290,6 +290,5 @@ def test_memory_does_not_grow_with_the_size_of_a_file(bench):
     assert round_trip_in_a_process(bench, 64 << 20) < 100_000_000
 
 
-@pytest.mark.slow
 def test_two_gibibytes_pass_with_less_than_150_megabytes_of_memory(bench):
     assert round_trip_in_a_process(bench, 2 << 30) < 150_000_000

@@ -69,7 +69,6 @@ def test_eight_processes_publish_and_every_head_ever_seen_stays(bench, race_coun
     assert len(bench.content(bench.head())) == 201
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_eight_processes_publish_two_hundred_rounds_each(bench, race_counts):
     bench.import_files({"a": b"a"})

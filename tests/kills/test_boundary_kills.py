@@ -42,7 +42,7 @@ def sweep_boundaries(project, directory, arguments, line):
         copy.check_clean()
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_run_killed_at_any_boundary_of_its_phases_is_resumed(tmp_path, kill_counts):
     project = Project.create(tmp_path / "project")
     boundaries = sweep_boundaries(project, tmp_path, lambda copy: copy.run_arguments(1), 1)
@@ -51,7 +51,7 @@ def test_a_run_killed_at_any_boundary_of_its_phases_is_resumed(tmp_path, kill_co
     kill_counts["at a phase's boundary"] += len(boundaries)
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_resume_that_adopts_is_killed_at_any_boundary_of_its_phases_and_resumed(tmp_path, kill_counts):
     project = Project.create(tmp_path / "project")
     assert project.perago(*project.run_arguments(2), kill_at="publish.completed").code == KILLED

@@ -12,7 +12,8 @@ import pytest
 from kill_support import KILLED, Project
 
 KILLS = int(os.environ.get("PERAGO_TEST_KILLS", "100"))
-"""Kills in one run of this test; PERAGO_TEST_KILLS for a long one."""
+"""Kills in one run of this test; PERAGO_TEST_KILLS for a longer one."""
+QUICK = 10
 
 CLEAN_RUNS = 3
 IN_THIS_PROCESS = "--debug"
@@ -100,16 +101,16 @@ class Series:
         self.number += 1
 
 
-@pytest.mark.slow
 @pytest.mark.property
-@pytest.mark.timeout(600 + 12 * KILLS)  # one takes 3 s on a quiet machine
-def test_runs_killed_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path, kill_counts):
+@pytest.mark.timeout(900 + 12 * KILLS)  # one takes 3 s on a quiet machine
+@pytest.mark.parametrize("wanted", [pytest.param(QUICK, marks=pytest.mark.quick), KILLS])
+def test_runs_killed_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path, kill_counts, wanted):
     seed = int(os.environ.get("PERAGO_TEST_SEED", random.randrange(1 << 32)))
     series = Series(Project.create(tmp_path / "project"), random.Random(seed))
     paces = series.measure()
     print(f"PERAGO_TEST_SEED={seed} kills at these moments again")
     kills = 0
-    while kills < KILLS:
+    while kills < wanted:
         where = series.kill_once(paces)
         if where is not None:
             kills += 1

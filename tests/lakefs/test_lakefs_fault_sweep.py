@@ -78,7 +78,6 @@ def repositories(lakefs_server):
         yield Repository
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "scenario"), [(kind, scenario) for kind, scenarios in SWEPT.items() for scenario in scenarios]
 )

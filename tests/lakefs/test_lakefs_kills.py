@@ -86,7 +86,6 @@ class Project:
         return {path: data for path, data in found.items() if not path.startswith(ACTIONS)}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_killed_at_any_boundary_of_its_phases_is_resumed(tmp_path, lakefs_server):
     boundaries = []

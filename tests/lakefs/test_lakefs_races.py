@@ -14,11 +14,19 @@ NAIVE = Path(__file__).with_name("program_race_naive.py")
 THEIRS = Path(__file__).with_name("program_race_reference.py")
 REFERENCE = PackageEnvironment("perago", "0.6.1", beside=("conductor-python",))
 ROUNDS = int(os.environ.get("PERAGO_TEST_RACES", "200"))
+QUICK_ROUNDS = 10
 REFERENCE_ROUNDS = int(os.environ.get("PERAGO_TEST_REFERENCE_RACES", "0"))
 FAULTS = ("two_winners", "unexpected", "lost_heads", "ghosts", "strangers")
 
 
-@pytest.mark.slow
+@pytest.mark.quick
+def test_some_rounds_of_five_writers_and_a_person(lakefs_server, counted):
+    outcome = race(lakefs_server, QUICK_ROUNDS)
+    counted(figures.RACES).update(_counters(outcome))
+    assert outcome.faults == {}, outcome
+    assert outcome.failures == [], outcome
+
+
 @pytest.mark.timeout(900 + 2 * ROUNDS)
 def test_many_rounds_of_five_writers_and_a_person(lakefs_server, counted):
     outcome = race(lakefs_server, ROUNDS)
@@ -45,7 +53,6 @@ def test_an_uncommitted_change_that_nobody_is_about_to_commit_is_a_failure(lakef
     assert len(outcome.failures) == WRITERS, outcome
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     not REFERENCE_ROUNDS, reason="made by hand, with `make prove`: the reference's races are none of CI's"

@@ -57,7 +57,6 @@ def scale() -> Scale:
 
 
 @pytest.mark.first
-@pytest.mark.slow
 @pytest.mark.timeout(360 * MINUTES + FINISH_SECONDS + 900)
 def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
     start_conductor, start_lakefs, tmp_path, counted, tell_at_end

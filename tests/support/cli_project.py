@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from waiting import wait_for
 
 BODIES = Path(__file__).parents[1] / "cli" / "modules"
 SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "OTEL_", "NO_COLOR", "COLUMNS")
@@ -73,10 +74,7 @@ class Project:
     @staticmethod
     def wait_for(path: Path, seconds: float = 30) -> str:
         """Wait until a file is there; its text."""
-        deadline = time.monotonic() + seconds
-        while not path.exists():
-            assert time.monotonic() < deadline, f"{path} did not appear in {seconds} s"
-            time.sleep(0.01)
+        wait_for(path.exists, f"{path}", seconds)
         return path.read_text()
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:

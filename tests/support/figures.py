@@ -1,7 +1,7 @@
 """The figures that Perago publishes of its reliability: what has to be reached, and what a run of the tests reached.
 
 They are made of what tests count anyway (`counted` in conftest.py). PERAGO_PROVE says how much is wanted: `short`, as
-in `make test`, or `full`, as in `make prove`.
+in `make test-long`, or `full`, as in `make prove`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _rarest(counter: Counter[str]) -> float:
 
 
 FIGURES = (
-    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 10_000, FULL: 10_000}),
+    Figure("simulated schedules", SCHEDULES, _all, "make simulate SEEDS=10000", least={SHORT: 9_000, FULL: 10_000}),
     Figure("of them broke a promise", BROKEN_SCHEDULES, _all, "make simulate SEEDS=10000", most=0),
     Figure(
         "simulated incidents of the rarest pair of kind and call",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -73,12 +72,6 @@ class Receiver:
     def span(self, name: str) -> Any:
         (found,) = [span for span in self.spans if span.name == name]
         return found
-
-    def wait_for(self, holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
-            time.sleep(0.02)
 
     def _take(self, path: str, body: bytes) -> None:
         self.raw.append(body)

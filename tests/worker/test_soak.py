@@ -30,7 +30,7 @@ SETTLE_SECONDS = 60.0
 """More than a connection is kept that is not used: how many there are at once is a matter of the machine's load."""
 
 
-pytestmark = [pytest.mark.first, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600)]
+pytestmark = [pytest.mark.first, pytest.mark.timeout(SECONDS + 600)]
 
 
 @pytest.fixture(autouse=True)

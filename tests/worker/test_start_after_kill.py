@@ -67,6 +67,7 @@ def test_what_ended_under_a_killed_worker_is_left_alone(flow, start, tmp_path):
         ended, terminated = (flow.start("light.wait_for_a_file", params) for _ in range(2))
         for workflow in (ended, terminated):
             flow.wait_status(workflow, "IN_PROGRESS")
+            wait_for(lambda: in_body(worker, flow.task(workflow)["taskId"]), "the body")  # noqa: B023 - called at once
         worker.signal(signal.SIGKILL)
         worker.wait()
     flow.api.update(flow.task(ended), "COMPLETED", outputData={"result": {}})

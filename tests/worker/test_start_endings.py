@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from servers.faults import Delay, Refuse, Rule
+from servers.machine import slowness
 from servers.proxy import FaultProxy
 from start_support import begin_stubborn_publication, drain, in_body, lives
 from waiting import wait_for
@@ -34,7 +35,7 @@ def test_sigterm_under_load_finishes_or_gives_back_every_task(flow, start, tmp_p
         family = psutil.Process(worker.pid).children(recursive=True)
         worker.signal(signal.SIGTERM)
         assert worker.wait(30) == 0
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 15 * slowness()
         assert not [process for process in family if lives(process)]
     states = [flow.task(workflow)["status"] for workflow in long + short]
     assert states[0] == "SCHEDULED"
@@ -89,7 +90,7 @@ def test_a_second_signal_ends_at_once_and_leaves_no_process(flow, start, tmp_pat
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(20) == 130
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 8 * slowness()
         assert not [process for process in family if lives(process)]
         flow.wait_status(workflow, "SCHEDULED", 5)
         flow.api.terminate(workflow)
@@ -111,7 +112,7 @@ def test_a_report_without_an_answer_delays_no_end_and_the_next_worker_sees_to_it
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(60) == 130
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 20 * slowness()
         assert len(_kept_results(worker)) == 1
     with start(modules=ECHO, repository=worker.repository) as following:
         following.wait_ready()
@@ -136,7 +137,9 @@ def test_a_result_that_a_killed_worker_kept_is_delivered_or_found_void(flow, sta
         wait_for(lambda: not _kept_results(following), "nothing to wait any more")
         (task,) = flow.api.tasks(workflow, "only")
         assert (task["status"], task["pollCount"]) == ("COMPLETED" if is_current else "CANCELED", 1)
-        told = [line for line in following.lines() if "a result that waited is" in line["message"]]
+        about = "a result that waited is"
+        wait_for(lambda: any(about in line["message"] for line in following.lines()), "the log to tell")
+        told = [line for line in following.lines() if about in line["message"]]
         assert [line["workflow"] for line in told] == [workflow]
         assert ("recorded" if is_current else "void") in told[0]["message"]
 
@@ -148,7 +151,7 @@ def test_an_idle_worker_ends_at_once_on_sigterm(start):
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(20) == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 5 * slowness()
         assert not [process for process in family if lives(process)]
 
 
@@ -187,7 +190,7 @@ def test_a_thread_that_cannot_be_ended_is_given_back_and_the_process_ends_over_i
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
         assert worker.wait(20) == 130
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 10 * slowness()
         flow.wait_status(workflow, "SCHEDULED", 5)
         flow.api.terminate(workflow)
 

@@ -34,7 +34,6 @@ def fill(disk, free_pages):
     return filler
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("free_pages", [0, 4, 12])
 def test_tasks_fail_while_the_disk_is_full_and_complete_when_it_is_not(
     conductor, conductor_server, lakefs_server, lakefs_repository, disk, free_pages

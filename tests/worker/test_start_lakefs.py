@@ -15,6 +15,7 @@ def nothing_stays():
     """In the place of conftest's: a session's server is none of a test's."""
 
 
+@pytest.mark.quick
 def test_a_workflow_of_three_from_register_to_the_published_commit(
     conductor, conductor_server, lakefs_server, lakefs_repository, tmp_path
 ):

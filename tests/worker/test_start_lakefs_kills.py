@@ -67,7 +67,6 @@ def test_the_next_executor_removes_what_a_killed_one_staged(pipeline, door):
         wait_for(lambda: staged(pipeline) == [], "the staging branch to go", 60)
 
 
-@pytest.mark.slow
 def test_a_workflow_that_is_terminated_in_mid_publication_leaves_nothing_staged(pipeline, door):
     """The worker lets a publication come to its end for a while, then ends it, and goes on."""
     before = pipeline.repository.head("main")

@@ -53,7 +53,7 @@ def errors_of(program, tmp_path):
     return {int(line.split(":")[1]): line.rsplit("[", 1)[1].rstrip("]") for line in found}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_decorated_function_keeps_its_type_and_wrong_uses_are_told(tmp_path):
     program = RIGHT + WRONG
     expected = {

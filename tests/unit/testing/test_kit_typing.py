@@ -40,7 +40,7 @@ run_body(plain, P()).result.z  # attr-defined
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_results_are_typed_and_wrong_uses_are_told(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
