@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from supervised import Supervised
 
 from perago.stores.git import GitStore
-from perago.worker.executor_messages import GitSettings
+from perago.worker.executor.wire import GitSettings
 
 MODULES = Path(__file__).parent / "modules"
 SECONDS = 240.0

@@ -10,8 +10,7 @@ from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.engines.conductor import ConductorError
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
 from perago.models import RuntimeTaskResult
-from perago.worker.delivery import Delivered, Delivery
-from perago.worker.spool import ResultSpool
+from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool
 from servers.conductor_api import fresh
 from servers.faults import CutBefore, Refuse, Rule, Swallow
 

@@ -25,9 +25,9 @@ from perago.stores.git.locks import _parse as parse_unfinished
 from perago.stores.lakefs.api import page_of, read
 from perago.stores.lakefs.values import Branch, Commit, ObjectStats
 from perago.tasks.taskdef import build_taskdef
-from perago.worker.attempt_under_way import parse_message
-from perago.worker.spool import ResultSpool
-from perago.worker.status import read_status
+from perago.worker.attempts.in_process import parse_message
+from perago.worker.supervisor.delivery import ResultSpool
+from perago.worker.supervisor.status import read_status
 from perago.workspace.manifest import Manifest
 from perago.workspace.owner import OwnerMarker, liveness
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from places import MODULES, READERS, Seen, Worker
 
-from perago.worker.journal import LOGGER as JOURNAL
+from perago.worker.attempts.journal import LOGGER as JOURNAL
 
 PYTHON_PATH = os.pathsep.join([str(Path(__file__).parent / "modules"), str(MODULES)])
 

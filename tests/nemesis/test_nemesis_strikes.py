@@ -17,7 +17,7 @@ from nemesis_proxy import AIM_SECONDS, SpoiledTraffic
 from nemesis_strikes import AT_ONCE, FIRST_BLOWS, LEAD, LOST_SECONDS, ORDER_SECONDS, Strikes
 
 from perago.engines.conductor import ConductorEngine
-from perago.worker.delivery import Delivery
+from perago.worker.supervisor.delivery import Delivery
 
 HOSTS, SPARED = 5, 2
 

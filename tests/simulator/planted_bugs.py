@@ -25,7 +25,7 @@ from perago.testing.simulator.engine_port import SimulatedLease
 from perago.testing.simulator.executor import WorkerParts
 from perago.testing.simulator.plan import make_plan
 from perago.testing.simulator.run import Outfit, as_they_are, scratch, simulate
-from perago.worker.next_task import TakesNext
+from perago.worker.supervisor.completion import TakesNext
 
 MAX_SEEDS = 1_000
 

@@ -22,8 +22,8 @@ from perago.settings import load_runtime_config
 from perago.telemetry.json_lines import JsonLinesFile
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
-from perago.worker.executor_messages import GitSettings
-from perago.worker.journal import LOGGER
+from perago.worker.attempts.journal import LOGGER
+from perago.worker.executor.wire import GitSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))

@@ -12,7 +12,7 @@ from perago.errors import EngineError
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker.executor_messages import GitSettings
+from perago.worker.executor.wire import GitSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))

@@ -15,11 +15,10 @@ from perago.telemetry.sink import OFF
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.body.run import load_order
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
-from perago.worker.executor_messages import Configure
-from perago.worker.lock import only_supervisor
-from perago.worker.polling import Pace
-from perago.worker.supervisor import Supervisor
-from perago.worker.worker_settings import WorkerSettings
+from perago.worker.executor.wire import Configure
+from perago.worker.supervisor.lock import only_supervisor
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.supervisor import Supervisor, WorkerSettings
 
 PACE = Pace(after=lambda _idle: 0.02, after_failures=lambda _failures, _jitter: 0.05)
 
@@ -76,7 +75,7 @@ class Supervised:
         self._stack.__exit__(*exc_info)
 
     def _close(self) -> None:
-        from perago.worker.endings import Cause
+        from perago.worker.attempts.job import Cause
 
         self.supervisor.drain()
         self.supervisor.end(Cause.AT_ONCE)

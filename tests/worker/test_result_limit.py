@@ -8,8 +8,7 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.ports import ignore
 from perago.testing import MemoryEngine, MemoryStore
-from perago.worker.attempt_runner import AttemptRunner, Surroundings
-from perago.worker.result_limit import MAX_RESULT_BYTES
+from perago.worker.executor.runner import MAX_RESULT_BYTES, AttemptRunner, Surroundings
 
 
 class Params(BaseModel):

@@ -12,7 +12,7 @@ from supervised import wait_for
 
 from perago.record import TryStatus
 from perago.stores.git import GitStore
-from perago.worker.executor_messages import GitSettings
+from perago.worker.executor.wire import GitSettings
 
 TERMINAL = [TryStatus.FAILED_WITH_TERMINAL_ERROR]
 TRIED_AGAIN = [TryStatus.FAILED] * 4

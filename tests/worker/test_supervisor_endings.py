@@ -14,7 +14,7 @@ import pytest
 from perago.engines.conductor.failure import refused
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker.endings import Cause
+from perago.worker.attempts.job import Cause
 from perago.worker.process.child import ChildProcess
 
 sys.path.insert(0, str(Path(__file__).parent))

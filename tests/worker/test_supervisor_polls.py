@@ -12,7 +12,7 @@ import pytest
 from perago.ports import SystemClock
 from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker import health, supervisor
+from perago.worker.supervisor import health, supervisor
 
 sys.path.insert(0, str(Path(__file__).parent))
 from supervised import wait_for

@@ -161,7 +161,7 @@ def _examine(
     """Everything, the cheap first."""
     from perago.ports import SystemClock
     from perago.settings import load_run_config
-    from perago.worker import examine as worker_examine
+    from perago.worker.supervisor import examine as worker_examine
     from perago.workspace import examine
     from perago.workspace.cache import examine as cache_examine
 

@@ -15,7 +15,7 @@ from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.trace_context import TraceContext, trace_context_of
-from perago.worker.attempt_runner import metric_groups
+from perago.worker.executor.runner import metric_groups
 
 
 class ObservedTry:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perago.errors import RuntimeConfigError
 from perago.http.loop import LoopThread
 from perago.settings import LakeFSConfig, RuntimeConfig
-from perago.worker.probes import Look
+from perago.worker.supervisor.health import Look
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
@@ -23,7 +23,7 @@ STORE_SECONDS = 5.0
 def probes_of(
     stack: ExitStack, config: RuntimeConfig, engine: ConductorEngine, tasks: list[str], repository: Path | None
 ) -> Mapping[str, Look]:
-    """The looks of a worker; see `worker.probes`.
+    """The looks of a worker; see `worker.supervisor.health`.
 
     Args:
         stack: closes what they open.

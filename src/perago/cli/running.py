@@ -40,7 +40,7 @@ from perago.redaction import mask_text, traceback_of
 from perago.repositories import Repository
 from perago.telemetry.sink import Telemetry
 from perago.worker.body.run import BodyProcess, Zygote, load_order
-from perago.worker.result_limit import within_limit
+from perago.worker.executor.runner import within_limit
 from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0

@@ -26,6 +26,8 @@ from perago.http.loop import LoopThread
 from perago.redaction import mask_text
 from perago.settings import RuntimeConfig, check_cache, load_runtime_config
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
+from perago.worker.attempts.in_thread import JOB
+from perago.worker.attempts.journal import LOGGER, write
 from perago.worker.configuration import (
     LOG_LEVELS,
     MakeExecutor,
@@ -36,13 +38,11 @@ from perago.worker.configuration import (
     worker_id_of,
     worker_settings,
 )
-from perago.worker.executor_messages import DeclaredTask
-from perago.worker.executor_thread import JOB
-from perago.worker.journal import LOGGER, write
-from perago.worker.lock import only_supervisor
-from perago.worker.polling import Pace
-from perago.worker.shutdown import StopSignals, serve_until_stopped
-from perago.worker.supervisor import Supervisor
+from perago.worker.executor.wire import DeclaredTask
+from perago.worker.supervisor.lock import only_supervisor
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.shutdown import StopSignals, serve_until_stopped
+from perago.worker.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine

@@ -12,7 +12,7 @@ from perago.cli.arguments import workspace_root_to_look_at
 from perago.cli.output import json_option, note, print_json, printable, size_text, tell
 
 if TYPE_CHECKING:
-    from perago.worker.status import SlotStatus, WorkerStatus
+    from perago.worker.supervisor.status import SlotStatus, WorkerStatus
 
 RUNNING = 0
 NOT_RUNNING = 1
@@ -27,7 +27,7 @@ def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> i
 
     Exit code 0: it runs, and with --ready takes tasks; 1: it does not.
     """
-    from perago.worker.status import read_status
+    from perago.worker.supervisor.status import read_status
 
     root = workspace_root_to_look_at(workspace_root)
     status = read_status(root) if root.is_dir() else None

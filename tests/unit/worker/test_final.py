@@ -11,7 +11,7 @@ from perago.models import AttemptIdentity
 from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.stores.lakefs.protection import ProtectedBranchError
-from perago.worker.final import is_final, is_made_amid_retries, status_to_report
+from perago.worker.executor.runner import is_final, is_made_amid_retries, status_to_report
 
 FINAL = {
     errors.TaskDefinitionError,

@@ -11,10 +11,9 @@ from perago.record import TryStatus
 from perago.testing import ManualClock
 from perago.testing.contract.bench import ContractAttempt
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker.delivery import Delivery
-from perago.worker.held import DYING_SECONDS, HELD_FILE, RECORD_BYTES, HeldTasks, Inheritance
-from perago.worker.journal import Journal
-from perago.worker.spool import KeptResult, ResultSpool
+from perago.worker.attempts.journal import Journal
+from perago.worker.supervisor.delivery import Delivery, KeptResult, ResultSpool
+from perago.worker.supervisor.held import DYING_SECONDS, HELD_FILE, RECORD_BYTES, HeldTasks, Inheritance
 from perago.workspace.directory import AttemptDirectory
 
 DONE = RuntimeTaskResult("COMPLETED", {"result": {}})

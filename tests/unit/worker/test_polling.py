@@ -5,8 +5,8 @@ from __future__ import annotations
 from perago.ports import SystemClock
 from perago.testing.clock import ManualClock
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker.journal import Journal
-from perago.worker.polling import Pace, Polling
+from perago.worker.attempts.journal import Journal
+from perago.worker.supervisor.polling import Pace, Polling
 
 
 class Nowhere:

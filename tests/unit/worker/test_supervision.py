@@ -13,10 +13,9 @@ from perago.errors import EngineError
 from perago.testing.clock import ManualClock
 from perago.testing.contract.bench import ContractAttempt
 from perago.testing.worker_engine import MemoryWorkerEngine
-from perago.worker.endings import Cause
-from perago.worker.job import Job
-from perago.worker.journal import Journal
-from perago.worker.supervision import WATCH_SECONDS, Watch
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.supervisor.watchdog import WATCH_SECONDS, Watch
 
 
 @dataclass(frozen=True)

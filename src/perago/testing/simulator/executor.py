@@ -21,15 +21,26 @@ from perago.testing.simulator.baton import Actor, Baton, Process, Signal, Virtua
 from perago.testing.simulator.network import Caller, Network
 from perago.testing.simulator.servers import SimulatedStore
 from perago.testing.simulator.tasks import RUN, BodyRun
-from perago.worker.attempt_runner import AttemptRunner, Surroundings
-from perago.worker.attempt_under_way import AttemptUnderWay, describe_death
-from perago.worker.executor_attempt import ExecutorAttempt, attempt_to_json, record_from_json
-from perago.worker.executor_messages import TO_EXECUTOR, Answer, Ask, DeclaredTask, Discard, Done, Sweep
-from perago.worker.executor_store import ExecutorStore
-from perago.worker.job import Job, NotBegun, Outcome
-from perago.worker.journal import Journal
+from perago.worker.attempts.in_process import AttemptUnderWay, describe_death
+from perago.worker.attempts.job import Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import NotBegun, Outcome
+from perago.worker.executor.link import error_of
+from perago.worker.executor.runner import AttemptRunner, Surroundings
+from perago.worker.executor.store import ExecutorStore
+from perago.worker.executor.wire import (
+    TO_EXECUTOR,
+    Answer,
+    Ask,
+    DeclaredTask,
+    Discard,
+    Done,
+    ExecutorAttempt,
+    Sweep,
+    attempt_to_json,
+    record_from_json,
+)
 from perago.worker.process.messages import Decoder
-from perago.worker.supervisor_link import error_of
 
 T = TypeVar("T")
 
@@ -40,7 +51,7 @@ _SIGKILL, _SIGTERM = -9, -15
 
 
 class SimulatedProcess:
-    """An executor's process, as `attempt_under_way.Process`: what it sends, its signals, its end."""
+    """An executor's process, as `in_process.Process`: what it sends, its signals, its end."""
 
     def __init__(self, baton: Baton, process: Process, on_death: Callable[[], None]) -> None:
         self.process = process

@@ -20,22 +20,19 @@ from perago.testing.simulator.executor import SimulatedExecutor, WorkerParts
 from perago.testing.simulator.network import Caller, Network
 from perago.testing.simulator.servers import SimulatedEngine, SimulatedStore
 from perago.testing.simulator.tasks import TASKS, BodyRun
-from perago.worker.aftermath import Aftermath
-from perago.worker.attempt_runner import AttemptRunner
-from perago.worker.cancellation import CancellationCheck, end_older
-from perago.worker.delivery import Delivered, Delivery, pause_before_round
-from perago.worker.endings import Cause
-from perago.worker.executor_messages import Discard, Sweep
-from perago.worker.executor_store import ExecutorStore
-from perago.worker.held import HeldTasks, Inheritance
-from perago.worker.housekeeping import Housekeeping
-from perago.worker.job import Finished, Job, Outcome
-from perago.worker.journal import Journal
-from perago.worker.next_task import TakesNext
-from perago.worker.polling import Pace, Polling
-from perago.worker.replacement import pause_before
-from perago.worker.repositories import KnownRepositories
-from perago.worker.spool import ResultSpool
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import Finished, Outcome
+from perago.worker.executor.runner import AttemptRunner
+from perago.worker.executor.store import ExecutorStore
+from perago.worker.executor.wire import Discard, Sweep
+from perago.worker.supervisor.cancellation import CancellationCheck, end_older
+from perago.worker.supervisor.completion import Aftermath, TakesNext
+from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool, pause_before_round
+from perago.worker.supervisor.held import HeldTasks, Inheritance
+from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
+from perago.worker.supervisor.polling import Pace, Polling
+from perago.worker.supervisor.slot import pause_before
 from perago.workspace.directory import OWNER_FILE
 
 GC_TTL_SECONDS = 60.0

@@ -23,7 +23,7 @@ from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, Sim
 from perago.testing.simulator.tasks import SECRET, TASKS, BodyRun
 from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from perago.testing.workflow import WorkflowStatus
-from perago.worker.job import Job
+from perago.worker.attempts.job import Job
 
 CHAOS_SECONDS = 60.0
 """Of things going wrong; then faults stop."""

@@ -1,26 +1,47 @@
-"""What happens in the process of a body: take the call, run the function, tell what comes of it, and end."""
+"""The process of a body: take the call, run the function, send the outcome, and end as Python does.
+
+A full end of the interpreter takes time (0.1 s with pandas loaded) and changes nothing where the body has left nothing
+open: there it is cut short.
+"""
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import socket
+import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from perago import redaction
 from perago.attempt.body import BodyCall, invoke_in_own_process
 from perago.attempt.open_files import open_descriptors
 from perago.models import AttemptIdentity
+from perago.redaction import mask_text
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import secrets_of
 from perago.trace_context import trace_context_of
-from perago.worker.body.ending import end_process, waiting_threads
 from perago.worker.body.loading import load
-from perago.worker.process.messages import Failure, Finishing, Load, Result, Start, read_message
-from perago.worker.process.outbox import Outbox, OutboxMetrics, failure_of, have_plain_forks, send_logs_to
+from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
+from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to
 from perago.worker.process.zygote import CancelFlag
+
+
+class OutboxMetrics(MetricRecorder):
+    """Hands a body's metrics to the caller's recorder."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        masked = {label: mask_text(text) for label, text in labels.items()}  # here, as in logs
+        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
 
 
 def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
@@ -82,3 +103,30 @@ def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: Cance
             metrics=OutboxMetrics(outbox) if start.metrics else None,
         )
     )
+
+
+def waiting_threads() -> list[str]:
+    """The names of the threads that Python waits for at its end, those of pools that end by themselves left out."""
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread() and "ExecutorManagerThread" not in thread.name
+    ]
+
+
+def end_process(opened_before: frozenset[tuple[int, str]] | None) -> None:
+    """Do what Python does when a program ends; returns where the interpreter has to end in full for that.
+
+    Args:
+        opened_before: what the process had open before the body began; None: not known.
+    """
+    threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - as the interpreter itself calls it
+    atexit._run_exitfuncs()  # noqa: SLF001 - the same
+    gc.collect()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or set to None by the body; or nobody reads
+            stream.flush()
+    opened = open_descriptors()
+    if opened is not None and opened_before is not None and opened <= opened_before:
+        os._exit(0)
+    gc.unfreeze()  # so that the last collection sees what was there when the process was forked

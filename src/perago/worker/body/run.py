@@ -22,7 +22,6 @@ from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
 from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT
-from perago.worker.body.ending import STDOUT_NOT_WRITTEN
 from perago.worker.body.printed import Printed
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
@@ -45,6 +44,9 @@ DEFAULT_GRACE_SECONDS = 5.0
 END_SECONDS = 60.0
 """How long the process of a body that has returned may take to end: Python waits for its threads, and writes what is
 still to be written."""
+
+STDOUT_NOT_WRITTEN = 120
+"""Exit code of a Python that could not write the rest of its stdout: whoever was to read that has gone."""
 
 ZYGOTE = "perago.worker.body.zygote"
 ORDERS = {"fork": FORK, "spawn": SPAWN}
