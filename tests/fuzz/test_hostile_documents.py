@@ -22,8 +22,8 @@ from perago.http.refusals import MAX_SHOWN_CHARACTERS, message_of
 from perago.http.session import Answer
 from perago.redaction import mask_text
 from perago.stores.git.locks import _parse as parse_unfinished
-from perago.stores.lakefs.api import page_of, read
-from perago.stores.lakefs.values import Branch, Commit, ObjectStats
+from perago.stores.lakefs.api.client import page_of, read
+from perago.stores.lakefs.api.values import Branch, Commit, ObjectStats
 from perago.tasks.taskdef import build_taskdef
 from perago.worker.attempts.in_process import parse_message
 from perago.worker.supervisor.delivery import ResultSpool

@@ -13,9 +13,9 @@ from perago.history import CommitFacts, Complete, History, Publish, Refuse, Seal
 from perago.models import AttemptIdentity
 from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.stamps import from_pairs, to_pairs
-from perago.stores.git.message import _pairs, compose
-from perago.stores.lakefs.message import staged_stamp_of, stamp_of
-from perago.stores.lakefs.values import Commit
+from perago.stores.git.history import _pairs, compose
+from perago.stores.lakefs.api.values import Commit
+from perago.stores.lakefs.publication.history import staged_stamp_of, stamp_of
 
 INPUT, FORGED = "a" * 64, "f" * 64
 GENUINE = Stamp(

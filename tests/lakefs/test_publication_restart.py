@@ -7,7 +7,7 @@ import pytest
 from publication_support import SECONDS, eventually
 
 from perago.errors import StoreError
-from perago.stores.lakefs.swap import LAST_LOOK_SECONDS
+from perago.stores.lakefs.publication.publish import LAST_LOOK_SECONDS
 from servers.faults import CutBefore, Delay, Refuse, Rule, Swallow
 
 

@@ -25,7 +25,7 @@ import figures
 from leaks import secrets_in_files, secrets_in_values, told_by
 from perago.ports import SystemClock
 from perago.stores.lakefs import LakeFSStore
-from perago.stores.lakefs.fence import ACTIONS_PREFIX
+from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
 from perago.workspace.cache.examine import examine
 from perago.workspace.cache.objects import PARTIAL
 from servers.fixtures import repository_on

@@ -19,7 +19,7 @@ from perago.repositories import Repository
 from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_run_config
 
 if TYPE_CHECKING:
-    from perago.stores.lakefs.fence import FenceMode
+    from perago.stores.lakefs.publication.fence import FenceMode
     from perago.stores.lakefs.repository import LakeFSRepository
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
@@ -116,8 +116,8 @@ class LakeFSAddress:
         Args:
             fence: None: as the settings say.
         """
+        from perago.stores.lakefs.publication.publish import MERGE_SECONDS
         from perago.stores.lakefs.store import LakeFSStore
-        from perago.stores.lakefs.swap import MERGE_SECONDS
         from perago.workspace.cache import ObjectCache
 
         config = _config()

@@ -53,7 +53,7 @@ def _look_at_git(path: Path) -> str:
 
 def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Look:
     """The user of the access key: the server answers, and knows the key."""
-    from perago.stores.lakefs.client import LakeFSClient
+    from perago.stores.lakefs.api.client import LakeFSClient
 
     client = LakeFSClient.connect(
         config.endpoint_url, config.access_key_id, config.secret_access_key.get_secret_value(), connections=1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perago.models import AttemptIdentity, TaskExecution
-from perago.stores.lakefs.branches import (
+from perago.stores.lakefs.publication.branches import (
     STAGING_PREFIX,
     StagingBranch,
     canary_name,

@@ -9,8 +9,8 @@ from perago.attempt.output import status_for_exception
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, ConductorNotFoundError
 from perago.models import AttemptIdentity
 from perago.record import InstanceRecord, TryRecord, TryStatus
-from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
-from perago.stores.lakefs.protection import ProtectedBranchError
+from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
+from perago.stores.lakefs.publication.draft import ProtectedBranchError
 from perago.worker.executor.runner import is_final, is_made_amid_retries, status_to_report
 
 FINAL = {

@@ -15,8 +15,7 @@ from perago.ports import Clock
 from perago.spec import WorkspaceSpec
 from perago.staging import staging_branch_name
 from perago.stores.git.commits import Identity, write_commit
-from perago.stores.git.history import parent_of, read_history
-from perago.stores.git.message import compose, publication_subject, seal_subject
+from perago.stores.git.history import compose, parent_of, publication_subject, read_history, seal_subject
 from perago.stores.git.objects import Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.packs import open_writer
 from perago.stores.git.refs import References

@@ -10,10 +10,10 @@ from perago.history import Stamp
 from perago.models import StagedWorkspace
 from perago.ports import Clock
 from perago.repositories import AttemptLiveness
-from perago.stores.lakefs.branches import STAGING_PREFIX, StagingBranch, parse_staging
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.message import staged_stamp_of
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.failure import LakeFSError
+from perago.stores.lakefs.publication.branches import STAGING_PREFIX, StagingBranch, parse_staging
+from perago.stores.lakefs.publication.history import staged_stamp_of
 
 _GONE = 404
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from perago.http.loop import LoopThread
 from perago.models import TaskExecution
 from perago.ports import Clock, Observer, Phase
-from perago.stores.lakefs.canary import Canary
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import Commits
-from perago.stores.lakefs.swap import Mover
-from perago.stores.lakefs.transfer import ChecksumRule, Transfer
-from perago.stores.lakefs.values import ServerFacts
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import Commits
+from perago.stores.lakefs.api.values import ServerFacts
+from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
+from perago.stores.lakefs.publication.fence import Canary
+from perago.stores.lakefs.publication.publish import Mover
 from perago.workspace.cache import ObjectCache
 from perago.workspace.progress import Progress
 

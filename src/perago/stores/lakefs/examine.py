@@ -10,14 +10,14 @@ from functools import partial
 from perago.findings import Finding, Kind
 from perago.http.faults import FaultKind
 from perago.names import show_name
-from perago.stores.lakefs.branches import StagingBranch, parse_staging
-from perago.stores.lakefs.checksums import SMALLEST_PART_BYTES, Verdict, judge_small
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.failure import LakeFSError
+from perago.stores.lakefs.api.values import Branch, Commit, ObjectStats
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.message import carries_stamp, names_other_content, stamp_of, subject_of
-from perago.stores.lakefs.transfer import ChecksumRule
-from perago.stores.lakefs.values import Branch, Commit, ObjectStats
+from perago.stores.lakefs.content.checksums import SMALLEST_PART_BYTES, Verdict, judge_small
+from perago.stores.lakefs.content.transfer import ChecksumRule
+from perago.stores.lakefs.publication.branches import StagingBranch, parse_staging
+from perago.stores.lakefs.publication.history import carries_stamp, names_other_content, stamp_of, subject_of
 
 LOOKED_AT = 1_000
 """Newest commits of each branch whose stamps are looked at: what tasks under way can still come upon."""

@@ -12,15 +12,15 @@ from perago.http.parallel import in_thread
 from perago.models import Changes
 from perago.names import FOR_IMPORT, check_object_name, show_name
 from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.by_hand import ByHand, Edit
-from perago.stores.lakefs.checksums import is_md5
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import NOT_THERE
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.fence import refuse_actions
-from perago.stores.lakefs.hidden import check_places
-from perago.stores.lakefs.listing import list_files
-from perago.stores.lakefs.values import Commit, ObjectStats
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import NOT_THERE
+from perago.stores.lakefs.api.failure import LakeFSError
+from perago.stores.lakefs.api.values import Commit, ObjectStats
+from perago.stores.lakefs.content.checksums import is_md5
+from perago.stores.lakefs.manual_commits import ByHand, Edit
+from perago.stores.lakefs.materialize import list_files
+from perago.stores.lakefs.publication.fence import refuse_actions
+from perago.stores.lakefs.publication.stage import check_places
 from perago.workspace.digest import MD5, digest_file
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress

@@ -13,18 +13,17 @@ from perago.names import FOR_EXPORT
 from perago.ports import FileDigests, Phase, WorkspaceStore
 from perago.repositories import AttemptLiveness, LogEntry
 from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
-from perago.stores.lakefs.by_hand import ByHand
+from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
+from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.commits import NOT_THERE, check_full_id, no_commit
 from perago.stores.lakefs.connection import Connection
+from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.examine import Examination
-from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.import_export import Import
-from perago.stores.lakefs.installation import FenceReport, check_fence, install_fence
 from perago.stores.lakefs.log import log
+from perago.stores.lakefs.manual_commits import ByHand, FenceReport, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.resolve import check_repository, resolve
-from perago.stores.lakefs.transfer import Transfer
 from perago.workspace.empty_directory import empty_directory
 
 

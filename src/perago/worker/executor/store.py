@@ -107,8 +107,8 @@ class ExecutorStore:
         return self._git
 
     def _open_lakefs(self, settings: LakeFSSettings, merge_seconds: float | None = None) -> LakeFSStore:
+        from perago.stores.lakefs.publication.publish import MERGE_SECONDS
         from perago.stores.lakefs.store import LakeFSStore
-        from perago.stores.lakefs.swap import MERGE_SECONDS
         from perago.workspace.cache import ObjectCache
 
         seconds = merge_seconds or MERGE_SECONDS

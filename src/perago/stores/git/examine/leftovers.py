@@ -11,9 +11,9 @@ from perago.errors import StoreError
 from perago.findings import Finding, Kind
 from perago.history import Stamp
 from perago.stores.git.examine.processes import has_open
+from perago.stores.git.history import stamp_of
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.locks import hold, unfinished
-from perago.stores.git.message import stamp_of
 from perago.stores.git.refs import References
 from perago.workspace.owner import Liveness
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pygit2
 
 from perago.findings import Finding, Kind
-from perago.stores.git.history import parent_of
-from perago.stores.git.message import carried_stamp, subject_of
+from perago.stores.git.history import carried_stamp, parent_of, subject_of
 
 
 def stamp_findings(commit: pygit2.Commit) -> Iterator[Finding]:

@@ -7,11 +7,9 @@ from collections import OrderedDict
 
 from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
 from perago.models import WorkspaceInput
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.hints import uri
-from perago.stores.lakefs.together import both
-from perago.stores.lakefs.values import Commit
+from perago.stores.lakefs.api.client import LakeFSClient, both
+from perago.stores.lakefs.api.failure import LakeFSError, uri
+from perago.stores.lakefs.api.values import Commit
 
 _REMEMBERED = 512
 """Commits that one store keeps in memory: a few kilobytes each; and names of branches."""

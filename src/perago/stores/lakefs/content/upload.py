@@ -1,29 +1,165 @@
-"""Changed files of a workspace onto a staging branch, and what was deleted from it."""
+"""Changed files onto a branch: through the server, or by a presigned URL to the block store itself."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yarl import URL
+
+from perago.errors import PeragoError, StoreError, WorkspaceContentError
+from perago.http.faults import HttpFault
 from perago.http.parallel import in_parallel, in_thread, together
+from perago.http.session import Request
 from perago.names import show_name
 from perago.redaction import mask_text
-from perago.stores.lakefs.block_store import MAX_PRESIGNED_BYTES, send_to_block_store
-from perago.stores.lakefs.calls_objects import MAX_DELETED_AT_ONCE
-from perago.stores.lakefs.checksums import is_md5
-from perago.stores.lakefs.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
-from perago.stores.lakefs.file_body import FileBody
-from perago.stores.lakefs.keeping import keeping
-from perago.stores.lakefs.retrying import retried
-from perago.stores.lakefs.transfer import LOCAL, SMALL_BYTES, Transfer
-from perago.stores.lakefs.values import ObjectStats
+from perago.stores.lakefs.api.client import MAX_DELETED_AT_ONCE, transfer_seconds
+from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSAccessError, LakeFSError, refused, unanswered
+from perago.stores.lakefs.api.values import ObjectStats
+from perago.stores.lakefs.content.checksums import is_md5
+from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, keeping, retried
 from perago.workspace.beneath import Beneath
 from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole
+from perago.workspace.storage import storage_error
+
+PIECE_BYTES = 1024 * 1024
+"""Read at once; two pieces are in memory."""
+
+
+class FileBody:
+    """Sends an open file once.
+
+    Args:
+        descriptor: of the file; the caller closes it, after `close`.
+        path: for messages.
+        size: bytes; the file must have neither fewer nor more.
+        content: gets each piece as well.
+
+    Attributes:
+        error: why the file could not be sent; the HTTP client only knows that the request broke off.
+    """
+
+    def __init__(self, descriptor: int, path: str, size: int, content: Keeping) -> None:
+        self.size = size
+        self.error: PeragoError | None = None
+        self._descriptor = descriptor
+        self._path = path
+        self._content = content
+        self._hasher = hashlib.md5(usedforsecurity=False)
+        self._reading: asyncio.Task[bytes] | None = None
+        self._passing: list[asyncio.Task[None]] = []
+
+    @property
+    def md5(self) -> str:
+        """Of what was sent, in hexadecimal; right once all of it was."""
+        return self._hasher.hexdigest()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The content, in pieces.
+
+        Raises:
+            WorkspaceContentError: the file has another size.
+            WorkspaceStorageError: the disk cannot read it.
+        """
+        at = 0
+        self._reading = asyncio.create_task(in_thread(self._read, at))
+        while piece := await self._next():
+            await self._passed()
+            self._passing = [
+                asyncio.create_task(in_thread(self._hasher.update, piece)),
+                asyncio.create_task(in_thread(self._content.take, piece, at)),
+            ]
+            at += len(piece)
+            self._reading = asyncio.create_task(in_thread(self._read, at))
+            yield piece
+        await self._passed()
+        if at != self.size:
+            self.error = WorkspaceContentError(
+                f"{self._path} changed while it was being staged. End every thread and process that writes files "
+                f"before the task returns"
+            )
+            raise self.error
+
+    async def close(self) -> None:
+        """Wait until nothing reads the file any more, or does anything with its content."""
+        tasks = [*self._passing, *([] if self._reading is None else [self._reading])]
+        self._passing, self._reading = [], None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _next(self) -> bytes:
+        assert self._reading is not None
+        try:
+            return await self._reading
+        except OSError as exc:
+            self.error = storage_error(exc, "cannot read file", self._path)
+            raise self.error from exc
+
+    async def _passed(self) -> None:
+        """Wait for what is done with the piece before, which the server need not wait for."""
+        passing, self._passing = self._passing, []
+        for task in passing:
+            await task
+
+    def _read(self, at: int) -> bytes:
+        """The piece there; one byte more than the size tells that the file has grown."""
+        return os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)
+
+
+MAX_PRESIGNED_BYTES = 5 * 1024**3
+"""The most that S3 takes in one piece. What is larger goes through the server."""
+
+_KEYED = ("x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm")
+"""Where an answer has one of these, S3's ETag is no MD5."""
+
+
+async def send_to_block_store(
+    transfer: Transfer, branch: str, name: str, body: FileBody, executable: bool
+) -> ObjectStats:
+    """Put a file on a branch without its content going through the server.
+
+    Raises:
+        LakeFSError: server or block store refuse, or cannot be reached.
+        DamagedObjectError: the block store got something else than was sent.
+    """
+    client, repository = transfer.client, transfer.repository
+    location = await client.get_physical_address(repository, branch, name)
+    if location.presigned_url is None:
+        raise StoreError(
+            f"the server gives no URL to upload {show_name(name)} to; set the store's option presign=False"
+        )
+    await _put(transfer, URL(location.presigned_url, encoded=True), name, body)
+    stats = ObjectStats(name, location.physical_address, body.md5, body.size, executable)
+    await client.link_physical_address(repository, branch, location, stats)
+    return stats
+
+
+async def _put(transfer: Transfer, url: URL, name: str, body: FileBody) -> None:
+    where = f"the block store at {url.host}"
+    headers = {"Content-Length": str(body.size)}
+    if transfer.server.blockstore == "azure":
+        headers["x-ms-blob-type"] = "BlockBlob"
+    request = Request("PUT", url, headers, body.chunks(), authorized=False)
+    try:
+        answer = await transfer.client.session.call(request, timeout=transfer_seconds(body.size))
+    except HttpFault as fault:
+        raise unanswered("upload", where, fault) from fault
+    if answer.status not in (200, 201):
+        raise refused("upload", where, answer)
+    etag = answer.headers.get("ETag", "").strip('"')
+    if is_md5(etag) and etag != body.md5 and not any(header in answer.headers for header in _KEYED):
+        raise DamagedObjectError(
+            f"the block store got {show_name(name)} with checksum {etag}, and its MD5 is {body.md5}; it was damaged on "
+            f"the way. Try again"
+        )
+
 
 SMALL_AT_ONCE = 40
 """Small files on their way at a time. lakeFS makes their entries durable many at once: 32 to 48 give the most."""

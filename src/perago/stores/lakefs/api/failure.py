@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import ClassVar
 
 from perago.errors import StoreError
@@ -107,3 +108,8 @@ def _mend(status: int | None, fault: FaultKind | None) -> str:
     if status is not None:
         return _MENDS.get(status, _REDIRECT_MEND if 300 <= status < 400 else _SERVER_MEND)
     return _FAULT_MENDS[fault] if fault is not None else _SERVER_MEND
+
+
+def uri(repository: str, *below: str) -> str:
+    """`lakefs://…` as one word of a shell: the names come from a task's input, and may be anything."""
+    return shlex.quote("/".join(("lakefs:/", repository, *below)))

@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import StoreError
+from perago.errors import ObjectNameError, StoreError
 from perago.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import check_object_name
+from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.names import FOR_TASKS, Words, check_object_name, show_name, stands_for_directory
 from perago.plans import changes_for, plan_without_engine, refusal, stamp_for
 from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.changes import Merging, is_same_content
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import Commits, full_id
-from perago.stores.lakefs.dirty import check_clean
-from perago.stores.lakefs.draft import Draft
-from perago.stores.lakefs.fence import FenceMode, fence_content, refuse_actions
-from perago.stores.lakefs.hidden import check_places
-from perago.stores.lakefs.history import read_history
-from perago.stores.lakefs.message import publication_message, seal_message, staged_metadata
-from perago.stores.lakefs.together import both
-from perago.stores.lakefs.transfer import Transfer
-from perago.stores.lakefs.values import Commit
+from perago.stores.lakefs.api.client import LakeFSClient, both, each
+from perago.stores.lakefs.api.commits import Commits, full_id
+from perago.stores.lakefs.api.values import Commit
+from perago.stores.lakefs.content.transfer import Transfer
+from perago.stores.lakefs.publication.draft import Draft, Merging, is_same_content
+from perago.stores.lakefs.publication.fence import FenceMode, fence_content, refuse_actions
+from perago.stores.lakefs.publication.history import publication_message, read_history, seal_message, staged_metadata
+from perago.stores.lakefs.publication.publish import check_clean
+
+
+async def check_places(
+    client: LakeFSClient,
+    repository: str,
+    base: str,
+    spec: WorkspaceSpec,
+    changes: Changes,
+    words: Words = FOR_TASKS,
+) -> None:
+    """Refuse an added file where a commit has a directory, and below a file, that the patterns hide.
+
+    Without patterns there is nothing to ask: the file system that they come from has kept file and directory apart.
+
+    Args:
+        base: the commit that the changes are made on: a task's input, or the head of a branch.
+
+    Raises:
+        ObjectNameError
+    """
+    if not (spec.include or spec.exclude) or not changes.added:
+        return
+    gone = {spec.root + path for path in changes.deleted}
+    added = [spec.root + path for path in changes.added]
+    above = sorted({directory for name in added for directory in _above(name, spec.root)} - gone)
+    for directory, found in zip(
+        above, await each(above, lambda name: client.find_object(repository, base, name)), strict=True
+    ):
+        if found is not None:
+            raise _refused(f"{directory}/", directory, words)
+
+    async def first_below(name: str) -> str | None:
+        async for page in client.list_objects(repository, base, prefix=name + "/"):
+            for stats in page:
+                if stats.path not in gone and not stands_for_directory(stats.path, stats.size):
+                    return stats.path
+        return None
+
+    for name, below in zip(added, await each(added, first_below), strict=True):
+        if below is not None:
+            raise _refused(name, below, words)
+
+
+def _above(name: str, root: str) -> Iterator[str]:
+    """The directories above a name, down from the workspace's own."""
+    end = name.rfind("/")
+    while end >= len(root) and end > 0:
+        yield name[:end]
+        end = name.rfind("/", 0, end)
+
+
+def _refused(name: str, hidden: str, words: Words) -> ObjectNameError:
+    return ObjectNameError(
+        f"{show_name(name)} cannot be written: the repository has {show_name(hidden)}, left as it is by "
+        f"{words.means}, and a path cannot be both a file and a directory. Give the file another path"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,23 +1,63 @@
-"""Moving a branch from its expected head to a staged commit, by a merge that the server makes there only."""
+"""Publish a staged commit: merge it onto the head that it was made for, and settle what became of the merge.
+
+lakeFS merges nothing onto a branch with uncommitted changes, which is told before anything is uploaded, and again here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from perago.errors import HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
+from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
+from perago.history import Complete, Merge, Publish, Refuse, Seal, Stamp
 from perago.http.faults import FaultKind, HttpFault
-from perago.models import WorkspaceInput
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import Commits
-from perago.stores.lakefs.dirty import dirty, is_dirty
-from perago.stores.lakefs.failure import LakeFSError, unanswered
-from perago.stores.lakefs.fence import FenceMode
-from perago.stores.lakefs.history import Publication, find_publication
-from perago.stores.lakefs.values import Commit
-from perago.stores.lakefs.vetoes import HOOK_REFUSED, vetoes
+from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.plans import plan_without_engine, refusal, stamp_for
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import Commits
+from perago.stores.lakefs.api.failure import LakeFSError, unanswered, uri
+from perago.stores.lakefs.api.values import Commit
+from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, vetoes
+from perago.stores.lakefs.publication.history import Publication, find_publication, publication_metadata, read_history
+
+_PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds between looks: whoever is about to commit has done it by then."""
+
+
+async def is_dirty(client: LakeFSClient, target: WorkspaceInput) -> bool:
+    """Whether something lies on the branch that is not committed."""
+    async for page in client.diff_branch(target.repository, target.branch, amount=1):
+        return bool(page)
+    return False
+
+
+async def check_clean(client: LakeFSClient, target: WorkspaceInput) -> None:
+    """See to it that the branch can be published to, before anything is uploaded for it.
+
+    Raises:
+        DirtyBranchError: it holds uncommitted changes, and keeps them. What cannot be told is left to the merge.
+    """
+    for pause in (*_PAUSES, None):
+        try:
+            if not await is_dirty(client, target):
+                return
+        except LakeFSError:
+            return
+        if pause is not None:
+            await asyncio.sleep(pause)
+    raise dirty(target)
+
+
+def dirty(target: WorkspaceInput) -> DirtyBranchError:
+    """The error for a branch that stays dirty."""
+    return DirtyBranchError(
+        f"branch {target.branch!r} holds uncommitted changes, onto which lakeFS does not publish. Nothing was "
+        f"published. Commit them, or drop them with `lakectl branch reset "
+        f"{uri(target.repository, target.branch)}`; then run the task again"
+    )
+
 
 MERGE_SECONDS = 60.0
 """How long a merge may take, its repetitions and the looks between them included, where nobody says otherwise."""
@@ -215,3 +255,36 @@ class _Swap:
     async def _pause(self) -> None:
         longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0**self.tries, max(self._left(), 0.0))
         await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, guards nothing
+
+
+async def publish(
+    mover: Mover, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
+) -> Commit:
+    """Move the branch from the head that was staged upon to the staged commit. See `ports.PublishWorkspace`."""
+    commit = await mover.commits.get(workspace_input.repository, staged.commit)
+    if len(commit.parents) != 1:
+        raise StoreError(f"{staged.commit} was not staged by an attempt: it does not stand on one head")
+    stamp = _stamp_on(execution, commit.parents[0])
+    return await mover.move(workspace_input, commit, publication_metadata(stamp, commit))
+
+
+async def complete_noop(
+    client: LakeFSClient, commits: Commits, workspace_input: WorkspaceInput, execution: TaskExecution
+) -> str:
+    """Say which commit an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
+    plan = execution.plan or plan_without_engine(await read_history(client, commits, workspace_input))
+    match plan:
+        case Complete(ref):
+            return ref
+        case Refuse():
+            raise refusal(plan, workspace_input.branch, workspace_input.ref)
+        case Publish() if execution.plan is None:
+            return workspace_input.ref
+    raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
+
+
+def _stamp_on(execution: TaskExecution, head: str) -> Stamp:
+    """The stamp of what was staged on this head."""
+    plan = execution.plan
+    stamp = stamp_for(execution, plan if isinstance(plan, Publish | Merge | Seal) else Publish(head))
+    return replace(stamp, expected_head=head)
