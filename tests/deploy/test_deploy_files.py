@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from perago.cli import telemetry
-from perago.cli.start import command as start
+from perago.cli.commands.start import command as start
 from perago.settings import load_runtime_config
 from perago.settings.variables import Variables
 from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS, THREADS_SECONDS

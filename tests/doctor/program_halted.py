@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 
-from perago.cli import watch
 from perago.cli.app import invoke
+from perago.cli.run import watch
 from perago.ports import Event
 
 

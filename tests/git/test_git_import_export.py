@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from git_support import git, make_executable, read_files, write_files
 
-from perago.cli.log import describe_entry
+from perago.cli.commands.log import describe_entry
 from perago.errors import (
     BranchNotFoundError,
     ObjectNameError,

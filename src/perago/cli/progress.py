@@ -1,7 +1,8 @@
-"""Showing an attempt's phases on stderr: lines, and on a terminal a line that moves while files do."""
+"""Show an attempt's phases and log lines on stderr: as lines, and on a terminal as a line that moves."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from perago.telemetry.logs import caution_of
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
 
 MIN_MOVING_COLUMNS = 60
 """A terminal narrower than this gets lines only: a bar, files, bytes and rate do not fit."""
@@ -210,3 +212,37 @@ def _describe_failure(event: Event) -> str | None:
 def _rate(attributes: Mapping[str, Any], seconds: float) -> str:
     size = attributes.get("bytes", 0)
     return f", {size_text(round(size / seconds))}/s" if size and seconds >= 0.1 else ""
+
+
+_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
+"""Whoever runs a task here wants to see what it says; what Perago does is shown by phase."""
+
+
+@contextmanager
+def log_lines_on(display: Display) -> Iterator[None]:
+    """While it is entered, log records are lines of the display."""
+    handler = _DisplayHandler(display)
+    root = logging.getLogger()
+    before = {name: logging.getLogger(name or None).level for name in _LEVELS}
+    root.addHandler(handler)
+    for name, level in _LEVELS.items():
+        logging.getLogger(name or None).setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for name, level in before.items():
+            logging.getLogger(name or None).setLevel(level)
+
+
+class _DisplayHandler(logging.Handler):
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._display.line(mask_text(self.format(record)))
+        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+            self.handleError(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, field_validator
 
 from perago import redaction, task
-from perago.cli.params import learn_secrets
+from perago.cli.run.request import learn_secrets
 
 
 class Params(BaseModel):

@@ -7,7 +7,7 @@ import logging
 import threading
 from types import SimpleNamespace
 
-from perago.cli.starting import _logging
+from perago.cli.start import _logging
 from perago.worker.attempts.journal import write
 from perago.worker.supervisor.supervisor import Loop
 

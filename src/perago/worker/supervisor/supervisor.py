@@ -150,7 +150,7 @@ class Supervisor:
         make_executor: makes one; called in the slot's thread, with the journal for what it tells.
         check_tasks: is given the tasks of the first executor that is ready; what it raises ends the start.
         telemetry: is told of attempts, slots and executors; the caller closes it.
-        probes: what else has to be there for the worker to be ready; see `probes.Probes`.
+        probes: what else has to be there for the worker to be ready; see `health.Probes`.
     """
 
     def __init__(

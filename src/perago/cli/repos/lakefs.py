@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from perago.cli.state import state_directory
+from perago.cli.repos.address import state_directory
 from perago.errors import RepositoryNotFoundError, RuntimeConfigError
 from perago.ports import Observer, ignore
 from perago.repositories import Repository

@@ -18,15 +18,12 @@ from perago.attempt.output import result_for_exception
 from perago.attempt.place import with_place
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
-from perago.cli.beside import beside_note
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
-from perago.cli.interrupts import Interrupts
-from perago.cli.job import Job
-from perago.cli.log_lines import log_lines_on
 from perago.cli.output import MAX_LISTED, note, print_json, printable, reason_within, say, size_text
-from perago.cli.progress import describe_counts, open_display
-from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.watch import Watch
+from perago.cli.progress import describe_counts, log_lines_on, open_display
+from perago.cli.run.request import Job
+from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
+from perago.cli.run.watch import Interrupts, Watch, beside_note
 from perago.json_text import JsonObject
 from perago.models import Changes
 from perago.ports import SystemClock

@@ -13,7 +13,7 @@ import click
 from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option, note, print_json, printable, shorten, tell, terminal_columns
 from perago.cli.progress import describe_counts
-from perago.cli.repository import branch_option, head_of, parse_address, repo_option
+from perago.cli.repos.address import branch_option, head_of, parse_address, repo_option
 
 if TYPE_CHECKING:
     from perago.history import Stamp

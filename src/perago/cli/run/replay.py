@@ -9,22 +9,17 @@ import click
 
 from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.place import with_place
-from perago.cli.address import Address
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
-from perago.cli.interrupts import Interrupts
-from perago.cli.job import Job, run_config
 from perago.cli.loading import load_task
-from perago.cli.log_lines import log_lines_on
 from perago.cli.output import note, print_json
-from perago.cli.params import learn_secrets
-from perago.cli.progress import open_display
-from perago.cli.rehearsal import rehearse
-from perago.cli.repository import parse_address
-from perago.cli.running import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.state import local_engine
-from perago.cli.watch import Watch
+from perago.cli.progress import log_lines_on, open_display
+from perago.cli.repos.address import Address, local_engine, parse_address
+from perago.cli.run.rehearsal import rehearse
+from perago.cli.run.request import Job, learn_secrets, run_config
+from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
+from perago.cli.run.watch import Interrupts, Watch
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition

@@ -1,30 +1,150 @@
-"""What `perago run` is to do, checked whole before anything is written."""
+"""What `perago run` is to do, params included: checked whole before anything is written."""
 
 from __future__ import annotations
 
+import json
 import shlex
+import sys
+import types
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.stamp import describe_params
-from perago.cli.address import Address
 from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import load_task
-from perago.cli.params import read_params
-from perago.cli.repository import head_of, parse_address
-from perago.cli.state import local_engine
+from perago.cli.repos.address import Address, head_of, local_engine, parse_address
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, RunNotFoundError
 from perago.json_text import JsonObject
-from perago.redaction import MASK, mask_json
+from perago.redaction import MASK, learn_of, mask_json
 from perago.settings import RuntimeConfig, load_run_config
 from perago.stamps import canonical_json
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
+from perago.tasks.secrets import secrets_of
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from perago.tasks.declare import TaskDefinition
+
+
+MAX_PARAMS_BYTES = 64 * 1024 * 1024
+"""Larger params could not be passed to a body's process (`worker.messages.MAX_MESSAGE_BYTES`)."""
+
+
+_BOM = "\ufeff"
+"""What editors of some systems put before a text; to JSON it is a fault."""
+
+
+_OWNER = "perago run"
+
+
+def learn_secrets(task: TaskDefinition, params: object) -> None:
+    """Have the secrets among a task's params masked for as long as this process lives.
+
+    An attempt forgets them when it ends, and only then is shown what failed it, with its traceback. What validators
+    print goes where what a body prints does, which is for the caller to see to.
+    """
+    with suppress(Exception):  # whatever validators raise is for the attempt to tell
+        learn_of(_OWNER, secrets_of(validate_params(task, params)))
+
+
+def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """The params as JSON; not validated yet.
+
+    Args:
+        params: a JSON object, `@FILE` for one in a file, `-` for one on stdin; None: an empty one.
+        pairs: `key=value`, which go over it; a value is JSON, or text where it is none or the model wants text.
+        model: the task's params model.
+
+    Raises:
+        UsageError: something is no JSON, no object, no pair, or cannot be read. Values are not shown: they may be
+            secrets.
+    """
+    given = {} if params is None else _read_object(params)
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise click.UsageError(f"--param takes key=value; {key!r} has no '='")
+        if not key:
+            raise click.UsageError("--param takes key=value; there is no key before the '='")
+        given[key] = _read_value(text, model, key)
+    return given
+
+
+def _read_object(params: str) -> dict[str, Any]:
+    text = _read_text(params)
+    try:
+        value = _loads(text)
+    except ValueError as exc:
+        takes = "It takes a JSON object, - for one on stdin, or @FILE for one in a file"
+        hint = f"; did you mean '@{params}'?" if _looks_like_a_file(params) else ""
+        raise click.UsageError(f"--params is no JSON: {exc}. {takes}{hint}") from None
+    if not isinstance(value, dict):
+        raise click.UsageError(f"--params must be a JSON object, as in '{{\"key\": 1}}', not {_kind(value)}")
+    return value
+
+
+def _looks_like_a_file(params: str) -> bool:
+    """Whether a file was named without its `@`: only then is a value shown, as others may be secrets."""
+    with suppress(OSError, ValueError):
+        return params.endswith(".json") or Path(params).is_file()
+    return False
+
+
+def _read_text(params: str) -> str:
+    if params == "-":
+        return sys.stdin.read(MAX_PARAMS_BYTES).removeprefix(_BOM)
+    if not params.startswith("@"):
+        return params
+    path = Path(params[1:]).expanduser()
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as exc:
+        raise click.UsageError(f"--params: {path} cannot be read: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError(f"--params: {path} is not UTF-8") from None
+
+
+def _read_value(text: str, model: type[BaseModel], key: str) -> Any:
+    try:
+        value = _loads(text)
+    except ValueError:
+        return text
+    return text if not isinstance(value, str) and value is not None and _wants_text(model, key) else value
+
+
+def _wants_text(model: type[BaseModel], key: str) -> bool:
+    """Whether the field takes text and nothing else, so that `version=1.10` is not a number."""
+    from pydantic import SecretStr
+
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias):
+            kind = field.annotation
+            kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+            return set(kinds) <= {str, SecretStr, Path, type(None)}
+    return False
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 @dataclass(frozen=True, kw_only=True)

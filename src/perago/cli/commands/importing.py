@@ -23,7 +23,7 @@ from perago.cli.output import (
     size_text,
     tell,
 )
-from perago.cli.repository import branch_option, parse_address, repo_option
+from perago.cli.repos.address import branch_option, parse_address, repo_option
 from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ import click
 from perago.cli.arguments import workspace_root_to_look_at
 from perago.cli.failure import nothing_begun
 from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, tell, wrap
-from perago.cli.repository import parse_address
-from perago.cli.state import local_engine
+from perago.cli.repos.address import local_engine, parse_address
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.address import Address
 from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, tell, terminal_columns
-from perago.cli.repository import parse_address
-from perago.cli.state import local_engine
+from perago.cli.repos.address import Address, local_engine, parse_address
 
 if TYPE_CHECKING:
     from perago.engines.local import RunSummary

@@ -9,10 +9,10 @@ import click
 
 from perago.cli.failure import nothing_begun
 from perago.cli.output import json_option, note, print_json, tell
-from perago.cli.repository import branch_option, parse_address, repo_option
+from perago.cli.repos.address import branch_option, parse_address, repo_option
 
 if TYPE_CHECKING:
-    from perago.cli.lakefs_address import LakeFSAddress
+    from perago.cli.repos.lakefs import LakeFSAddress
 
 FOUND = 1
 
@@ -81,7 +81,7 @@ def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
 
 
 def _lakefs_address(repo: str) -> LakeFSAddress:
-    from perago.cli.lakefs_address import LakeFSAddress
+    from perago.cli.repos.lakefs import LakeFSAddress
 
     address = parse_address(repo)
     if not isinstance(address, LakeFSAddress):

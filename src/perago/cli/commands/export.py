@@ -8,10 +8,10 @@ from tempfile import TemporaryFile
 
 import click
 
+from perago.cli.commands.importing import workspace_spec
 from perago.cli.failure import nothing_begun
-from perago.cli.importing import workspace_spec
 from perago.cli.output import count_text, json_option, print_json, tell
-from perago.cli.repository import DEFAULT_BRANCH, head_of, parse_address, repo_option
+from perago.cli.repos.address import DEFAULT_BRANCH, head_of, parse_address, repo_option
 
 
 @click.command()

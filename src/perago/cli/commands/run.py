@@ -59,20 +59,20 @@ def command(**given: Any) -> int:
     arguments = RunArguments(**given)
     arguments.check()
     from perago.attempt.breakpoints import let_breakpoints_stop
-    from perago.cli.job import prepare, prepare_resume
+    from perago.cli.run.request import prepare, prepare_resume
 
     let_breakpoints_stop(stop=arguments.debug)
 
     if arguments.task_id is not None:
-        from perago.cli.replay import replay
+        from perago.cli.run.replay import replay
 
         return replay(arguments)
     with nothing_begun():
         job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
     if arguments.dry_run:
-        from perago.cli.rehearsal import rehearse
+        from perago.cli.run.rehearsal import rehearse
 
         return rehearse(job, arguments)
-    from perago.cli.running import run_job
+    from perago.cli.run.runner import run_job
 
     return run_job(job, arguments)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from perago.cli.state import git_runs_directory
+from perago.cli.repos.address import git_runs_directory
 from perago.ports import Observer, ignore
 from perago.repositories import Repository
 
