@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.errors import FailedHealthCheck
 
-from perago import redaction
+from perago.values import redaction
 
 sys.path.insert(0, str(Path(__file__).parent))
 import figures

@@ -6,7 +6,7 @@ import pytest
 
 from perago.engines.conductor import ConductorEngine
 from perago.errors import EngineUnavailableError
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool
 from servers.conductor_api import fresh, simple
 

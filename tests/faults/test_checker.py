@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from perago.history import CommitFacts, Stamp
-from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.testing.checker import Call, Observation, violations
+from perago.values.history import CommitFacts, Stamp
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 ROOT = "0" * 40
 RESULT = {"said": "hello"}

@@ -10,8 +10,8 @@ from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import MemoryRepository
 from fault_world import World
 
-from perago.history import Publish
 from perago.testing.faults import InjectedError, TappedStore
+from perago.values.history import Publish
 
 
 def caught(directory, scenario, kind, plant):

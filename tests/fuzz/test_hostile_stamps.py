@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perago.attempt.fence import Applicant, Verdict, judge, plan_publication, plan_start
-from perago.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
-from perago.models import AttemptIdentity
-from perago.record import InstanceRecord, TryRecord, TryStatus
-from perago.stamps import from_pairs, to_pairs
 from perago.stores.git.history import _pairs, compose
 from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.publication.history import staged_stamp_of, stamp_of
+from perago.values.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
+from perago.values.models import AttemptIdentity
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.stamps import from_pairs, to_pairs
 
 INPUT, FORGED = "a" * 64, "f" * 64
 GENUINE = Stamp(

@@ -18,9 +18,9 @@ from perago.errors import (
     WorkspaceContentError,
     WorkspaceStorageError,
 )
-from perago.spec import WorkspaceSpec
 from perago.stores.git import GitStore
 from perago.stores.git.lfs import LFS_THRESHOLD
+from perago.values.spec import WorkspaceSpec
 
 LARGE = b"x" * LFS_THRESHOLD
 

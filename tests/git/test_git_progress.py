@@ -9,10 +9,10 @@ import pytest
 from git_support import EVERYTHING, make_execution, write_files
 
 from perago.errors import TaskCancelledError
-from perago.history import Publish
-from perago.models import Changes
 from perago.ports import Phase
 from perago.stores.git import GitStore
+from perago.values.history import Publish
+from perago.values.models import Changes
 from perago.workspace.progress import INTERVAL_SECONDS, Progress
 
 

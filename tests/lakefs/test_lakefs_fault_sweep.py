@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 
-from perago.models import WorkspaceInput
 from perago.ports import SystemClock
+from perago.values.models import WorkspaceInput
 from servers.lakefs_api import LakeFSRepository
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
 

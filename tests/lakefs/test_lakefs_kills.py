@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import Phase, SystemClock
-from perago.stamps import from_pairs
+from perago.values.stamps import from_pairs
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
 

@@ -16,11 +16,11 @@ from perago.errors import (
     WorkspaceContentError,
     WorkspaceStorageError,
 )
-from perago.findings import Kind
-from perago.history import Publish
 from perago.ports import SystemClock
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import read_files
+from perago.values.findings import Kind
+from perago.values.history import Publish
+from perago.values.spec import WorkspaceSpec
 from servers.faults import Delay, Rule
 from servers.lakefs_hooks import store_on
 

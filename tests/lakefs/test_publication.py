@@ -8,10 +8,10 @@ import pytest
 from publication_support import FENCE_PATH, eventually
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, PublishFenceError, StoreError
-from perago.history import Merge, Publish
-from perago.models import StagedWorkspace
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING
+from perago.values.history import Merge, Publish
+from perago.values.models import StagedWorkspace
+from perago.values.spec import WorkspaceSpec
 from servers.faults import Delay, Rule
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perago.errors import PeragoError
-from perago.history import Publish, Seal
 from perago.ports import SystemClock
+from perago.values.history import Publish, Seal
 from servers.faults import CutBefore, CutRequest, CutResponse, Delay, Refuse, Repeat, Rule, Swallow, Truncate
 from servers.lakefs_hooks import store_on
 

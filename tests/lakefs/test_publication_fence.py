@@ -16,8 +16,8 @@ from perago.errors import (
     RuntimeConfigError,
     StoreError,
 )
-from perago.history import Merge, Publish
 from perago.ports import Phase
+from perago.values.history import Merge, Publish
 from servers.faults import Delay, Refuse, Rule
 from servers.lakefs_hooks import store_on
 

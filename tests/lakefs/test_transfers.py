@@ -10,8 +10,8 @@ import pytest
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
-from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.materialize import list_files
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import algorithm_of, digest_bytes
 

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import model
 
 from perago.attempt import fence
-from perago.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
-from perago.models import AttemptIdentity
-from perago.plans import compared, foreign_changes
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.values.models import AttemptIdentity
+from perago.values.plans import compared, foreign_changes
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.workspace.merge import merge_paths
 
 INSTANCE = "workflow"

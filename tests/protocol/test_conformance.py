@@ -13,7 +13,7 @@ import conformance
 
 from perago.attempt import fence
 from perago.attempt.fence import Verdict
-from perago.history import CommitFacts
+from perago.values.history import CommitFacts
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
 QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin", "snap-same-content"]

@@ -12,19 +12,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
-from perago import stamps
 from perago.attempt import fence
 from perago.attempt import report as reporting
 from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
 from perago.errors import EngineError
-from perago.history import CommitFacts, Publish
 from perago.testing import store as memory_store
 from perago.testing.faults import InjectedError, TappedStore
 from perago.testing.simulator.engine_port import SimulatedLease
 from perago.testing.simulator.executor import WorkerParts
 from perago.testing.simulator.plan import make_plan
 from perago.testing.simulator.run import Outfit, as_they_are, scratch, simulate
+from perago.values import stamps
+from perago.values.history import CommitFacts, Publish
 from perago.worker.supervisor.completion import TakesNext
 
 MAX_SEEDS = 1_000

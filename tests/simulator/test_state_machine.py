@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.errors import EngineError
 from perago.ports import Phase
-from perago.record import TryStatus
 from perago.testing import MemoryEngine, MemoryStore
 from perago.testing.attempts import RunningAttempt, Watch
 from perago.testing.checker import Observation, violations
+from perago.values.record import TryStatus
 
 RETRIES = 50
 BRANCH = "main"

@@ -17,11 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perago import redaction
 from perago.settings import load_runtime_config
 from perago.telemetry.json_lines import JsonLinesFile
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
+from perago.values import redaction
 from perago.worker.attempts.journal import LOGGER
 from perago.worker.executor.wire import GitSettings
 

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from perago.attempt.body import BodyCall
-from perago.json_text import JsonObject
-from perago.models import AttemptIdentity
 from perago.stores.git import GitStore
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
+from perago.values.json_text import JsonObject
+from perago.values.models import AttemptIdentity
 from perago.worker.body.run import BodyProcess, Zygote, load_order
 from servers.conductor_api import ConductorApi
 

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 
 from perago.http.loop import LoopThread
-from perago.record import TryRecord, TryStatus
 from perago.telemetry.sink import OFF
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.values.record import TryRecord, TryStatus
 from perago.worker.body.run import load_order
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
 from perago.worker.executor.wire import Configure

@@ -10,9 +10,9 @@ from types import MappingProxyType
 import pytest
 
 from perago.errors import EngineError, RuntimeConfigError, StoreError
-from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.testing import MemoryEngine
+from perago.values.models import RuntimeTaskResult
 from perago.worker.supervisor.delivery import (
     CAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,

@@ -10,8 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from supervised import wait_for
 
-from perago.record import TryStatus
 from perago.stores.git import GitStore
+from perago.values.record import TryStatus
 from perago.worker.executor.wire import GitSettings
 
 TERMINAL = [TryStatus.FAILED_WITH_TERMINAL_ERROR]

@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from perago.errors import RuntimeConfigError, TaskDefinitionError
-from perago.record import TryStatus
 from perago.stores.git import GitStore
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.values.record import TryStatus
 from perago.worker.executor.wire import GitSettings, Sweep
 from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.slot import SlotState, Wear

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from perago.engines.conductor.failure import refused
-from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.values.record import TryStatus
 from perago.worker.attempts.job import Cause
 from perago.worker.process.child import ChildProcess
 

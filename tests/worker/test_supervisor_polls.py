@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from perago.ports import SystemClock
-from perago.record import TryStatus
 from perago.testing.worker_engine import MemoryWorkerEngine
+from perago.values.record import TryStatus
 from perago.worker.supervisor import health, supervisor
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -20,11 +20,11 @@ from pydantic import BaseModel
 
 from perago.attempt.open_files import refuse_open_files
 from perago.errors import TaskExecutionError
-from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT, TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.params import validate_result
+from perago.values.json_text import JsonObject
 
 _LEAVE_SECONDS = 0.1
 """For threads that are at their end just now."""

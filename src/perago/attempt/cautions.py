@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from perago.names import MAX_SHOWN_CHARACTERS, show_name
-from perago.spec import WorkspaceSpec
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import unknown_params
+from perago.values.names import MAX_SHOWN_CHARACTERS, show_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.patterns import Selection
 from perago.workspace.scan import FileStat
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perago.errors import WorkspaceContentError
-from perago.models import Changes
-from perago.names import show_name
+from perago.values.models import Changes
+from perago.values.names import show_name
 from perago.workspace.digest import algorithm_of
 from perago.workspace.manifest import Manifest, ManifestEntry
 from perago.workspace.scan import FileStat, Scan, listed

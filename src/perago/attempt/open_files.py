@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perago.errors import TaskExecutionError
-from perago.names import show_name
+from perago.values.names import show_name
 
 _SHOWN = 5
 

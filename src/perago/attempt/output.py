@@ -9,11 +9,11 @@ from typing import Any
 from perago.attempt.breakpoints import is_quit, quit_reason
 from perago.attempt.parse import parse_workspace_input
 from perago.errors import PreGuardrailViolation, TaskExecutionError, TaskInputError, TaskTerminalError
-from perago.json_text import JsonObject, encodable
-from perago.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
-from perago.redaction import mask_bounded, text_of
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_result
+from perago.values.json_text import JsonObject, encodable
+from perago.values.models import ResultStatus, RuntimeTaskResult, WorkspaceInput, WorkspaceOutput
+from perago.values.redaction import mask_bounded, text_of
 
 FAILURE_REASON_MAX_LENGTH = 500
 """Characters of a reason that are kept, as Conductor cuts there (`reasonForIncompletion`)."""

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from perago.errors import TaskInputError
-from perago.json_text import JsonObject
-from perago.models import WorkspaceInput
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults, validate_params
+from perago.values.json_text import JsonObject
+from perago.values.models import WorkspaceInput
 
 WORKSPACE_FIELDS = ("workspace", "params")
 FREE_FIELDS = ("params",)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from perago.ports import Clock, Event, EventKind, Observer, Phase
-from perago.redaction import mask_text
+from perago.values.redaction import mask_text
 
 
 class Span:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perago.attempt.breakpoints import is_quit
 from perago.errors import PeragoError, TaskExecutionError
-from perago.redaction import traceback_of
+from perago.values.redaction import traceback_of
 
 MAX_FRAMES_LENGTH = 8 * 1024
 """Characters of a traceback that are told; its end is kept."""

@@ -14,10 +14,6 @@ from typing import Literal, assert_never
 from perago.attempt import fence
 from perago.attempt.phases import Phases
 from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError
-from perago.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
-from perago.json_text import JsonObject
-from perago.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.plans import refusal
 from perago.ports import (
     CleanupStaging,
     CompleteNoopWorkspace,
@@ -29,8 +25,12 @@ from perago.ports import (
     ReadHistory,
     StageWorkspace,
 )
-from perago.record import InstanceRecord
-from perago.spec import WorkspaceSpec
+from perago.values.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.plans import refusal
+from perago.values.record import InstanceRecord
+from perago.values.spec import WorkspaceSpec
 
 MAX_SWAPS = 64
 """Lost compare-and-swaps after which an attempt gives up. Each loss is another's success, so that this many in a row

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.cautions import Caution, Unmatched, of_read_only_writes, of_unknown_params, such_as
 from perago.attempt.diff import diff
@@ -34,16 +33,6 @@ from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, Outcome, Target
 from perago.attempt.stamp import Draft
 from perago.errors import TaskInputError
-from perago.json_text import JsonObject
-from perago.models import (
-    Attempt,
-    AttemptIdentity,
-    Changes,
-    ResultStatus,
-    RuntimeTaskResult,
-    TaskExecution,
-    WorkspaceInput,
-)
 from perago.ports import (
     CleanupStaging,
     Clock,
@@ -58,14 +47,25 @@ from perago.ports import (
     StageWorkspace,
     SystemClock,
 )
-from perago.spec import WorkspaceSpec
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
-from perago.trace_context import TraceContext
+from perago.values import redaction
+from perago.values.json_text import JsonObject
+from perago.values.models import (
+    Attempt,
+    AttemptIdentity,
+    Changes,
+    ResultStatus,
+    RuntimeTaskResult,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.values.spec import WorkspaceSpec
+from perago.values.trace_context import TraceContext
 from perago.workspace.digest import digest_file
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.manifest import Manifest, take_manifest

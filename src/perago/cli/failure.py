@@ -11,7 +11,7 @@ import click
 
 from perago import errors
 from perago.cli.output import note, print_json, printable_lines, result_on_stdout, say
-from perago.redaction import mask_text, traceback_of
+from perago.values.redaction import mask_text, traceback_of
 
 DONE: Final = 0
 TASK_FAILED: Final = 1

@@ -28,7 +28,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
     """A value on stdout, indented or on one line. What would steer a terminal is escaped, as JSON has it."""
-    from perago.json_text import printable_json
+    from perago.values.json_text import printable_json
 
     click.echo(printable_json(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False)))
 

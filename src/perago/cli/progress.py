@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from perago.cli.output import count_text, is_plain, note, printable, printable_lines, size_text, terminal_columns
 from perago.ports import Event, Phase
-from perago.redaction import mask_text
 from perago.telemetry.logs import caution_of
+from perago.values.redaction import mask_text
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -28,9 +28,9 @@ from perago.cli.repos.git import GitAddress
 from perago.cli.telemetry import open_telemetry, serve_health
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.loop import LoopThread
-from perago.redaction import mask_text
 from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_runtime_config
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
+from perago.values.redaction import mask_text
 from perago.worker.attempts.in_thread import JOB
 from perago.worker.attempts.journal import LOGGER, write
 from perago.worker.configuration import (

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perago.ports import Event, Phase
-from perago.redaction import text_of
+from perago.values.redaction import text_of
 
 _LOGGER = logging.getLogger("perago.attempt")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perago.models import TaskExecution
 from perago.ports import Clock, Event, Observer, Phase
+from perago.values.models import TaskExecution
 
 INTERVAL_SECONDS = 0.1
 """Events of one phase are at least this far apart, but for the last."""

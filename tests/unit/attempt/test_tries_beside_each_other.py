@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from attempt_world import World, nothing, ref_of, said_of, say, with_params
 
 from perago.attempt import stamp as stamps
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 FAILED = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")
 

@@ -19,7 +19,7 @@ import os
 import sys
 from pathlib import Path
 from perago.engines.local import LocalEngine
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 engine = LocalEngine(Path(sys.argv[1]), keep=int(sys.argv[2]))
 done = RuntimeTaskResult("COMPLETED", {"workspace": {"ref": "b" * 40}, "result": {"text": "x" * 5000}})

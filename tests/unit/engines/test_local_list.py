@@ -6,7 +6,7 @@ import pytest
 
 from perago.engines.local import LocalEngine
 from perago.errors import EngineError
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 DONE = RuntimeTaskResult("COMPLETED", {"workspace": {"ref": "b" * 40}, "result": {}})
 

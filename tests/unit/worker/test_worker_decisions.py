@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from perago.models import RuntimeTaskResult
 from perago.ports import Phase
-from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.testing.clock import ManualClock
+from perago.values.models import RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.worker.attempts.job import Cause, Job, Step, due_steps, next_step
 from perago.worker.attempts.questions import LONGEST_PAUSE_SECONDS, pause_before_asking_again
 from perago.worker.supervisor.cancellation import CHECK_SECONDS, end_older, others_of, why_void

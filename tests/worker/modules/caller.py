@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from perago.attempt.body import BodyCall
-from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
+from perago.values.models import AttemptIdentity
 from perago.worker.body.run import BodyProcess, Zygote, load_order
 
 TARGET = "worker_bodies:leave_children"

@@ -17,7 +17,7 @@ import click
 from perago.cli.failure import DONE, USAGE, nothing_begun
 from perago.cli.loading import expect_names_of_their_own, load_named_tasks
 from perago.cli.output import json_option, note, print_json, size_text, tell
-from perago.redaction import MASK, mask_json, mask_urls
+from perago.values.redaction import MASK, mask_json, mask_urls
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from perago.cli.conductor import Compared
     from perago.settings import RuntimeConfig
-    from perago.spec import Guardrail, WorkspaceSpec
     from perago.tasks.controls import TaskControls
     from perago.tasks.declare import TaskDefinition
+    from perago.values.spec import Guardrail, WorkspaceSpec
 
 _LABEL_WIDTH = 13
 
@@ -212,7 +212,7 @@ def _default(name: str, field: FieldInfo) -> str:
     from pydantic import SecretBytes, SecretStr
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-    from perago.json_text import printable_json
+    from perago.values.json_text import printable_json
 
     if field.default_factory is not None:
         return f"default {getattr(field.default_factory, '__name__', '...')}()"

@@ -18,8 +18,8 @@ from perago.cli.repos.address import local_engine, parse_address
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine
-    from perago.findings import Finding
-    from perago.history import Stamp
+    from perago.values.findings import Finding
+    from perago.values.history import Stamp
     from perago.workspace.owner import Liveness
 
 CLEAN = 0

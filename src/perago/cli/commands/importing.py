@@ -27,9 +27,9 @@ from perago.cli.repos.address import branch_option, parse_address, repo_option
 from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:
-    from perago.models import Changes
-    from perago.repositories import Repository
-    from perago.spec import WorkspaceSpec
+    from perago.ports import Repository
+    from perago.values.models import Changes
+    from perago.values.spec import WorkspaceSpec
 
 
 @click.command("import")
@@ -71,8 +71,8 @@ def command(
     server makes a repository only where it is told where to keep its objects.
     """
     from perago.cli.progress import open_display
-    from perago.models import Changes
-    from perago.names import FOR_IMPORT
+    from perago.values.models import Changes
+    from perago.values.names import FOR_IMPORT
     from perago.workspace.scan import scan
 
     address = parse_address(repo)
@@ -226,7 +226,7 @@ def workspace_spec(prefix: str, exclude: Sequence[str] = ()) -> WorkspaceSpec:
     """
     from pydantic import ValidationError
 
-    from perago.spec import WorkspaceSpec
+    from perago.values.spec import WorkspaceSpec
 
     try:
         return WorkspaceSpec(prefix=prefix, exclude=list(exclude))

@@ -16,8 +16,8 @@ from perago.cli.progress import describe_counts
 from perago.cli.repos.address import branch_option, head_of, parse_address, repo_option
 
 if TYPE_CHECKING:
-    from perago.history import Stamp
-    from perago.repositories import LogEntry
+    from perago.ports import LogEntry
+    from perago.values.history import Stamp
 
 DEFAULT_ENTRIES = 20
 _SHORT = 12

@@ -16,7 +16,7 @@ from perago.ports import Observer, ignore
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine
-    from perago.repositories import Repository
+    from perago.ports import Repository
 
 
 def state_directory() -> Path:

@@ -11,8 +11,7 @@ from pathlib import Path
 import click
 
 from perago.cli.repos.address import git_runs_directory
-from perago.ports import Observer, ignore
-from perago.repositories import Repository
+from perago.ports import Observer, Repository, ignore
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class GitAddress:
             )
 
     def check_names(self, names: Iterable[str], *, prefix: str) -> None:
-        from perago.names import FOR_IMPORT, check_git_name
+        from perago.values.names import FOR_IMPORT, check_git_name
 
         for name in names:
             check_git_name(name, FOR_IMPORT, prefix=prefix)

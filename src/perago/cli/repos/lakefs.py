@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 from perago.cli.repos.address import state_directory
 from perago.errors import RepositoryNotFoundError, RuntimeConfigError
-from perago.ports import Observer, ignore
-from perago.repositories import Repository
+from perago.ports import Observer, Repository, ignore
 from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_run_config
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class LakeFSAddress:
         """Any directory will do: the server is elsewhere."""
 
     def check_names(self, names: Iterable[str], *, prefix: str) -> None:
-        from perago.names import FOR_IMPORT, check_object_name
+        from perago.values.names import FOR_IMPORT, check_object_name
 
         for name in names:
             check_object_name(name, FOR_IMPORT, prefix=prefix)

@@ -24,9 +24,9 @@ from perago.cli.progress import describe_counts, log_lines_on, open_display
 from perago.cli.run.request import Job
 from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.run.watch import Interrupts, Watch, beside_note
-from perago.json_text import JsonObject
-from perago.models import Changes
 from perago.ports import SystemClock
+from perago.values.json_text import JsonObject
+from perago.values.models import Changes
 
 
 @dataclass(frozen=True)

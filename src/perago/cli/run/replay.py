@@ -23,7 +23,7 @@ from perago.cli.run.watch import Interrupts, Watch
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
-from perago.trace_context import without_trace
+from perago.values.trace_context import without_trace
 
 
 def replay(arguments: RunArguments) -> int:

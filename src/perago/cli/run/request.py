@@ -22,13 +22,13 @@ from perago.cli.loading import load_task
 from perago.cli.repos.address import Address, head_of, local_engine, parse_address
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, RunNotFoundError
-from perago.json_text import JsonObject
-from perago.redaction import MASK, learn_of, mask_json
 from perago.settings import RuntimeConfig, load_run_config
-from perago.stamps import canonical_json
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import secrets_of
+from perago.values.json_text import JsonObject
+from perago.values.redaction import MASK, learn_of, mask_json
+from perago.values.stamps import canonical_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -39,16 +39,15 @@ from perago.cli.run.watch import Interrupts, Watch, beside_note
 from perago.cli.telemetry import open_telemetry
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError, StoreError, TaskExecutionError
-from perago.json_text import JsonObject
-from perago.models import AttemptIdentity, RuntimeTaskResult
-from perago.ports import Event, Observer, SystemClock
-from perago.redaction import mask_text, traceback_of
-from perago.repositories import Repository
+from perago.ports import Event, Observer, Repository, SystemClock
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
-from perago.trace_context import TraceContext, trace_context_of
+from perago.values.json_text import JsonObject
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.redaction import mask_text, traceback_of
+from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.run import BodyProcess, Zygote, load_order
 from perago.worker.executor.runner import metric_groups, within_limit
 from perago.workspace import janitor

@@ -16,16 +16,16 @@ from pathlib import Path
 
 from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
 from perago.engines.local.examine import died, examine
-from perago.engines.local.lock import FileLock, is_held_by_anybody
 from perago.engines.local.record import RunRecord, workspace_field
 from perago.engines.local.run import LocalAttempt, LocalRun
 from perago.engines.local.summary import RUNNING, RunSummary
 from perago.errors import EngineError, RunNotFoundError
-from perago.findings import Finding
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
+from perago.files.lock import FileLock, is_held_by_anybody
 from perago.ports import Clock, SystemClock
-from perago.record import InstanceRecord, TryStatus
+from perago.values.findings import Finding
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
 from perago.workspace.owner import Liveness
 
 DEFAULT_KEPT_RUNS = 1_000

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pygit2
 
-from perago.history import CommitFacts, History, Stamp
-from perago.models import Changes, WorkspaceInput
-from perago.plans import MAX_HISTORY, input_not_on_branch
-from perago.stamps import from_pairs, to_pairs
 from perago.stores.git.repository import Repository
+from perago.values.history import CommitFacts, History, Stamp
+from perago.values.models import Changes, WorkspaceInput
+from perago.values.plans import MAX_HISTORY, input_not_on_branch
+from perago.values.stamps import from_pairs, to_pairs
 
 _PREFIX = "Perago-"
 _TREE = "tree"

@@ -10,10 +10,7 @@ from pathlib import Path
 import pygit2
 
 from perago.errors import BranchNotFoundError, HeadMovedError, WorkspaceContentError
-from perago.models import Changes
-from perago.names import FOR_EXPORT, FOR_IMPORT, check_git_name
 from perago.ports import Clock
-from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.lfs import LfsDigests
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
@@ -23,6 +20,9 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.trees import Overlay, edit, find, walk
 from perago.stores.git.upload import Uploader
+from perago.values.models import Changes
+from perago.values.names import FOR_EXPORT, FOR_IMPORT, check_git_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
-from perago.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
-from perago.spec import WorkspaceSpec
+from perago.files.beneath import Beneath
+from perago.files.storage import storage_errors
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import Repository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
-from perago.workspace.beneath import Beneath
+from perago.values.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress
-from perago.workspace.storage import storage_errors
 
 _KINDS = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}
 

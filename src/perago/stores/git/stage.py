@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import StoreError
-from perago.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import check_git_name
-from perago.plans import changes_for, compared, conflict, foreign_changes, plan_without_engine, refusal, stamp_for
 from perago.ports import Clock
-from perago.spec import WorkspaceSpec
-from perago.staging import staging_branch_name
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.history import compose, parent_of, publication_subject, read_history, seal_subject
 from perago.stores.git.objects import Leaf, ObjectReader, ObjectWriter
@@ -22,6 +16,19 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
+from perago.values.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
+from perago.values.names import check_git_name
+from perago.values.plans import (
+    changes_for,
+    compared,
+    conflict,
+    foreign_changes,
+    plan_without_engine,
+    refusal,
+    stamp_for,
+)
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.merge import merge_paths
 from perago.workspace.progress import Progress
 from perago.workspace.reading import open_workspace

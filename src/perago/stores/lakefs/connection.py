@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from perago.http.loop import LoopThread
-from perago.models import TaskExecution
 from perago.ports import Clock, Observer, Phase
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits
@@ -14,6 +13,7 @@ from perago.stores.lakefs.api.values import ServerFacts
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.publication.fence import Canary
 from perago.stores.lakefs.publication.publish import Mover
+from perago.values.models import TaskExecution
 from perago.workspace.cache import ObjectCache
 from perago.workspace.progress import Progress
 

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from perago.findings import Finding, Kind
 from perago.http.faults import FaultKind
-from perago.names import show_name
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.api.values import Branch, Commit, ObjectStats
@@ -18,6 +16,8 @@ from perago.stores.lakefs.content.checksums import SMALLEST_PART_BYTES, Verdict,
 from perago.stores.lakefs.content.transfer import ChecksumRule
 from perago.stores.lakefs.publication.branches import StagingBranch, parse_staging
 from perago.stores.lakefs.publication.history import carries_stamp, names_other_content, stamp_of, subject_of
+from perago.values.findings import Finding, Kind
+from perago.values.names import show_name
 
 LOOKED_AT = 1_000
 """Newest commits of each branch whose stamps are looked at: what tasks under way can still come upon."""

@@ -9,9 +9,6 @@ from pathlib import Path
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
 from perago.http.parallel import in_thread
-from perago.models import Changes
-from perago.names import FOR_IMPORT, check_object_name, show_name
-from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import NOT_THERE
 from perago.stores.lakefs.api.failure import LakeFSError
@@ -21,6 +18,9 @@ from perago.stores.lakefs.manual_commits import ByHand, Edit
 from perago.stores.lakefs.materialize import list_files
 from perago.stores.lakefs.publication.fence import refuse_actions
 from perago.stores.lakefs.publication.stage import check_places
+from perago.values.models import Changes
+from perago.values.names import FOR_IMPORT, check_object_name, show_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.digest import MD5, digest_file
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import Progress

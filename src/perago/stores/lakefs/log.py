@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from perago.errors import RefNotFoundError
-from perago.repositories import LogEntry, commit_time
+from perago.ports import LogEntry, commit_time
 from perago.stores.lakefs.api.client import LakeFSClient, each
 from perago.stores.lakefs.api.commits import NOT_THERE
 from perago.stores.lakefs.api.failure import LakeFSError, uri

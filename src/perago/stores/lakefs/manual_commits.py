@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from perago.errors import BranchNotFoundError, FenceUnavailableError, HeadMovedError, StoreError
-from perago.models import Changes, WorkspaceInput
 from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.connection import Connection
 from perago.stores.lakefs.publication.branches import import_name
 from perago.stores.lakefs.publication.draft import Draft
 from perago.stores.lakefs.publication.fence import EXACT_FENCE, EXPECTED_PARENT, FENCE_PATH, fence_content, holds_fence
 from perago.stores.lakefs.resolve import check_repository
+from perago.values.models import Changes, WorkspaceInput
 
 
 @dataclass(frozen=True, kw_only=True)

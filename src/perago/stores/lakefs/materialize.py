@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
-from perago.names import FOR_TASKS, Words, check_object_names, show_name, stands_for_directory
-from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.files.beneath import Beneath
+from perago.files.storage import storage_errors
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.failure import uri
 from perago.stores.lakefs.api.values import ObjectStats
 from perago.stores.lakefs.content.download import Download, Sources
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
-from perago.workspace.beneath import Beneath
+from perago.values.names import FOR_TASKS, Words, check_object_names, show_name, stands_for_directory
+from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
 from perago.workspace.patterns import Selection
-from perago.workspace.storage import storage_errors
 
 _GLOB = re.compile(r"[*?\[]")
 

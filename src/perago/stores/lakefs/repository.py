@@ -1,4 +1,4 @@
-"""One repository of a lakeFS server, as the commands see it: see `perago.repositories`."""
+"""One repository of a lakeFS server, as the commands see it: see `perago.ports`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perago.errors import RepositoryNotFoundError
-from perago.findings import Finding
-from perago.history import History
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import FOR_EXPORT
-from perago.ports import FileDigests, Phase, WorkspaceStore
-from perago.repositories import AttemptLiveness, LogEntry
-from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.ports import AttemptLiveness, FileDigests, LogEntry, Phase, WorkspaceStore
 from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
 from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.clean import Janitor
@@ -24,6 +18,11 @@ from perago.stores.lakefs.log import log
 from perago.stores.lakefs.manual_commits import ByHand, FenceReport, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.resolve import check_repository, resolve
+from perago.values.findings import Finding
+from perago.values.history import History
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.names import FOR_EXPORT
+from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
 
 

@@ -9,10 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
-from perago.history import History
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
-from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.clean import cleanup_staging
@@ -25,6 +22,9 @@ from perago.stores.lakefs.publication.history import read_history
 from perago.stores.lakefs.publication.publish import MERGE_SECONDS, NOT_GUARANTEED, Mover, complete_noop, publish
 from perago.stores.lakefs.publication.stage import Staging, StagingJob
 from perago.stores.lakefs.repository import LakeFSRepository
+from perago.values.history import History
+from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 
 

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from perago.engines.conductor.lease import FRACTION, heartbeat_interval, pause_before_heartbeat
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import HandedOut
-from perago.record import InstanceRecord
 from perago.testing.engine import MemoryAttempt
 from perago.testing.simulator.baton import Baton, Signal
 from perago.testing.simulator.network import Caller, Network
 from perago.testing.simulator.servers import SimulatedEngine
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
 
 T = TypeVar("T")
 

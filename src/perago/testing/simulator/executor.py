@@ -11,16 +11,23 @@ from typing import Any, Literal, TypeVar
 
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import StoreError, TaskExecutionError
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Event, Observer, PublishWorkspace, WorkerEngine, WorkspaceStore
-from perago.record import InstanceRecord
-from perago.spec import WorkspaceSpec
-from perago.staging import staging_branch_name
 from perago.testing.faults import InjectedError, Tap, TappedStore
 from perago.testing.simulator.baton import Actor, Baton, Process, Signal, VirtualClock
 from perago.testing.simulator.network import Caller, Network
 from perago.testing.simulator.servers import SimulatedStore
 from perago.testing.simulator.tasks import RUN, BodyRun
+from perago.values.models import (
+    Attempt,
+    AttemptIdentity,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+    staging_branch_name,
+)
+from perago.values.record import InstanceRecord
+from perago.values.spec import WorkspaceSpec
 from perago.worker.attempts.in_process import AttemptUnderWay, describe_death
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal

@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
-from perago.record import TryRecord, TryStatus
 from perago.testing.simulator.network import Caller
 from perago.testing.simulator.plan import Incident
 from perago.testing.simulator.worker import Worker
 from perago.testing.workflow import CAME_TO_NOTHING
+from perago.values.record import TryRecord, TryStatus
 
 if TYPE_CHECKING:
     from perago.testing.simulator.world import World

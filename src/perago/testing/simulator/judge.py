@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from perago.history import CommitFacts
-from perago.record import TryRecord, TryStatus
 from perago.testing.checker import Observation, violations
 from perago.testing.simulator.incidents import SHARED
 from perago.testing.simulator.plan import WorkflowPlan
 from perago.testing.simulator.tasks import SECRET
 from perago.testing.simulator.world import HOSTILE, World
 from perago.testing.workflow import WorkflowStatus
+from perago.values.history import CommitFacts
+from perago.values.record import TryRecord, TryStatus
 
 
 def judge(world: World) -> list[str]:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from perago.models import Attempt, AttemptIdentity
 from perago.testing.checker import Call
 from perago.testing.faults import InjectedError
 from perago.testing.simulator.baton import Baton, Process
 from perago.testing.simulator.plan import ENDINGS, FAULTS, Incident
+from perago.values.models import Attempt, AttemptIdentity
 
 T = TypeVar("T")
 

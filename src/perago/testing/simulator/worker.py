@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago.models import Attempt
 from perago.ports import Event, HandedOut
 from perago.testing.simulator.baton import Baton, Mutex, Process, Signal, VirtualClock
 from perago.testing.simulator.engine_port import EnginePort
@@ -20,6 +19,7 @@ from perago.testing.simulator.executor import SimulatedExecutor, WorkerParts
 from perago.testing.simulator.network import Caller, Network
 from perago.testing.simulator.servers import SimulatedEngine, SimulatedStore
 from perago.testing.simulator.tasks import TASKS, BodyRun
+from perago.values.models import Attempt
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Finished, Outcome

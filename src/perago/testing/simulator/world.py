@@ -10,10 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import EngineError
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Event, Phase
-from perago.record import InstanceRecord
 from perago.testing.simulator.baton import Baton, EndlessError, Process, VirtualClock
 from perago.testing.simulator.executor import WorkerParts
 from perago.testing.simulator.incidents import SHARED, Incidents
@@ -23,6 +20,9 @@ from perago.testing.simulator.servers import SWEEP_SECONDS, SimulatedEngine, Sim
 from perago.testing.simulator.tasks import SECRET, TASKS, BodyRun
 from perago.testing.simulator.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 from perago.testing.workflow import WorkflowStatus
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
 from perago.worker.attempts.job import Job
 
 CHAOS_SECONDS = 60.0

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from perago import errors
 from perago.errors import EngineError, PeragoError, TaskExecutionError
-from perago.models import RuntimeTaskResult
 from perago.ports import Phase, WorkerEngine
+from perago.values.models import RuntimeTaskResult
 from perago.worker.attempts.job import Cause, Job, Step, next_step
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Died, Ended, Finished, NotBegun, Outcome

@@ -18,14 +18,14 @@ from perago.attempt.body import BodyCall, invoke_in_process
 from perago.attempt.open_files import refuse_open_files
 from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Engine, Event, WorkerEngine
-from perago.record import InstanceRecord
-from perago.redaction import mask_json
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_result
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
+from perago.values.redaction import mask_json
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Ended, Finished, Outcome

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from perago.models import AttemptIdentity, RuntimeTaskResult
 from perago.ports import Clock, HandedOut, Lease, Phase, SystemClock, WorkerEngine
-from perago.trace_context import TraceContext
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.trace_context import TraceContext
 from perago.worker.executor.wire import CANCEL_GRACE_SECONDS
 
 HOLD_SECONDS = 1.0

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from perago.ports import Event, HandedOut, Phase
-from perago.redaction import mask_text
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.telemetry.logs import caution_of
 from perago.telemetry.sink import OFF, Telemetry
-from perago.trace_context import trace_context_of
+from perago.values.redaction import mask_text
+from perago.values.trace_context import trace_context_of
 from perago.worker.attempts.job import Job
 from perago.worker.executor.wire import PhaseEvent
 from perago.worker.process.messages import Log, Metric

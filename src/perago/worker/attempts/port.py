@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.executor.wire import DeclaredTask, Discard, Sweep
 

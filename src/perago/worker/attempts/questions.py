@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from perago.errors import EngineError, PeragoError
 from perago.ports import Clock, Engine, HandedOut
-from perago.redaction import mask_text
+from perago.values.redaction import mask_text
 from perago.worker.executor.wire import Answer, Ask, attempt_to_json, record_to_json
 from perago.worker.process.messages import Failure, clean_text
 

@@ -16,17 +16,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from perago import redaction
 from perago.attempt.body import BodyCall, invoke_in_own_process
 from perago.attempt.open_files import open_descriptors
-from perago.models import AttemptIdentity
-from perago.redaction import mask_text
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import secrets_of
-from perago.trace_context import trace_context_of
+from perago.values import redaction
+from perago.values.models import AttemptIdentity
+from perago.values.redaction import mask_text
+from perago.values.trace_context import trace_context_of
 from perago.worker.body.loading import load
 from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
 from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from perago import errors
 from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
-from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT
+from perago.values.json_text import JsonObject
 from perago.worker.body.printed import Printed
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (

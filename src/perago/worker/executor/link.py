@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 from perago import errors
 from perago.errors import EngineError, TaskExecutionError
-from perago.models import Attempt
 from perago.ports import Event, Phase
-from perago.record import InstanceRecord
-from perago.redaction import mask_json
 from perago.telemetry.logs import caution_of
+from perago.values.models import Attempt
+from perago.values.record import InstanceRecord
+from perago.values.redaction import mask_json
 from perago.worker.executor.wire import (
     TO_EXECUTOR,
     Answer,

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from perago import redaction
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import PeragoError
-from perago.json_text import JsonObject
-from perago.models import RuntimeTaskResult
-from perago.redaction import mask_text
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
-from perago.trace_context import trace_context_of
+from perago.values import redaction
+from perago.values.json_text import JsonObject
+from perago.values.models import RuntimeTaskResult
+from perago.values.redaction import mask_text
+from perago.values.trace_context import trace_context_of
 from perago.worker.body.loading import load
 from perago.worker.body.main import OutboxMetrics
 from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere

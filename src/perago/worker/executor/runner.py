@@ -14,15 +14,15 @@ from perago.attempt.report import last_look
 from perago.attempt.run import run_workspace_task_attempt
 from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
 from perago.errors import EngineError, PeragoError, TaskInputError, TaskTerminalError
-from perago.json_text import JsonObject
-from perago.models import Attempt, AttemptIdentity, ResultStatus, RuntimeTaskResult
 from perago.ports import Clock, Event, HandedOut, LoadCurrentAttempt, LoadRecord, Observer, Phase, SystemClock, ignore
-from perago.record import InstanceRecord
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.taskdef import build_taskdef
 from perago.telemetry.instruments import Group
-from perago.trace_context import TraceContext, without_trace
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, AttemptIdentity, ResultStatus, RuntimeTaskResult
+from perago.values.record import InstanceRecord
+from perago.values.trace_context import TraceContext, without_trace
 from perago.worker.executor.store import ExecutorStore
 from perago.worker.executor.wire import DeclaredTask
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perago.errors import TaskInputError
-from perago.history import Stamp
-from perago.models import Attempt, AttemptIdentity, StagedWorkspace, TaskExecution
 from perago.ports import Event, Observer, WorkspaceStore, ignore
-from perago.staging import staging_branch_name
+from perago.values.history import Stamp
+from perago.values.models import Attempt, AttemptIdentity, StagedWorkspace, TaskExecution, staging_branch_name
 from perago.worker.executor.wire import GitSettings, LakeFSSettings
 from perago.workspace.owner import Liveness
 

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
 from perago.attempt.place import traceback_in_body
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Event, Phase
-from perago.record import InstanceRecord, TryRecord, TryStatus
-from perago.redaction import text_of
 from perago.telemetry.facts import ALL_GROUPS
 from perago.telemetry.instruments import Group
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.redaction import text_of
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
 
 CANCEL_GRACE_SECONDS = 3.0

@@ -16,8 +16,8 @@ from types import FrameType
 from perago import errors
 from perago.attempt.output import reason_for_exception
 from perago.errors import PeragoError, TaskExecutionError
-from perago.json_text import encodable
-from perago.redaction import mask_json, mask_text, traceback_of
+from perago.values.json_text import encodable
+from perago.values.redaction import mask_json, mask_text, traceback_of
 from perago.worker.process.messages import (
     MAX_TEXT_LENGTH,
     Failure,

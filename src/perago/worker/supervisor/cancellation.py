@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
-from perago.models import Attempt
 from perago.ports import Phase, WorkerEngine
+from perago.values.models import Attempt
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 

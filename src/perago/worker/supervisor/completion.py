@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from perago.errors import EngineError, WorkspaceStorageError
-from perago.json_text import encodable
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, Engine, HandedOut, Phase, SystemClock, WorkerEngine
-from perago.record import InstanceRecord, TryStatus
-from perago.redaction import mask_text
 from perago.telemetry import facts as telemetry
+from perago.values.json_text import encodable
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
+from perago.values.redaction import mask_text
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Died, Ended, Executor, Finished, Outcome

@@ -19,13 +19,13 @@ from pydantic import TypeAdapter
 from perago.attempt.output import reason_for_exception
 from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, report_attempt
-from perago.engines.local.files import record_errors, write_durably
 from perago.errors import EngineError, PeragoError, TaskNotFoundError
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.files.durable import record_errors, write_durably
+from perago.files.private_directory import make_directory, make_private
+from perago.files.storage import opened_file, sync_directory
 from perago.ports import Clock, Engine, Observer, Phase, SystemClock, ignore
-from perago.private_directory import make_directory, make_private
-from perago.record import TryStatus
-from perago.workspace.storage import opened_file, sync_directory
+from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.values.record import TryStatus
 
 _LOGGER = logging.getLogger("perago.worker")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
-from perago.findings import Finding, Kind
 from perago.ports import Clock
+from perago.values.findings import Finding, Kind
 from perago.worker.supervisor.delivery import DAMAGED_SUFFIX, SPOOL_DIRECTORY
 from perago.worker.supervisor.lock import supervisor_directory
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perago.redaction import text_of
+from perago.values.redaction import text_of
 from perago.worker.supervisor.polling import STALL_SECONDS
 
 POLL_STALL_SECONDS = 2 * STALL_SECONDS

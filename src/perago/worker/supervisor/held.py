@@ -16,8 +16,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt
 from perago.ports import Clock, SystemClock, WorkerEngine
+from perago.values.models import Attempt
 from perago.worker.attempts.journal import Journal
 from perago.worker.supervisor.delivery import Delivery, KeptAttempt, pause_before_round
 from perago.workspace import janitor

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from perago.engines.local.files import sweep_leftovers, write_durably
 from perago.errors import PeragoError
+from perago.files.durable import sweep_leftovers, write_durably
+from perago.files.private_directory import make_directory
+from perago.files.storage import opened_file
 from perago.ports import HandedOut
-from perago.private_directory import make_directory
 from perago.worker.attempts.journal import Journal
 from perago.worker.executor.wire import Sweep
 from perago.worker.supervisor.completion import TakesChores
 from perago.workspace import janitor
-from perago.workspace.storage import opened_file
 
 FILE = "repositories.json"
 

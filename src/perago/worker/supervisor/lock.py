@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perago.engines.local.lock import FileLock, is_held_by_anybody
 from perago.errors import RuntimeConfigError
-from perago.private_directory import make_private
-from perago.workspace.storage import opened_file
+from perago.files.lock import FileLock, is_held_by_anybody
+from perago.files.private_directory import make_private
+from perago.files.storage import opened_file
 
 SUPERVISOR_DIRECTORY = "supervisor"
 """In the workspace root: what is the supervisor's own, its lock, its status, and results that wait."""

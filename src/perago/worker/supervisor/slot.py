@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from perago.errors import PeragoError
-from perago.redaction import text_of
+from perago.values.redaction import text_of
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.port import Died, Ended, Executor, Finished, NotBegun, Outcome
 from perago.worker.executor.wire import DeclaredTask, Discard, Sweep

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from perago.files.storage import opened_file, write_whole
 from perago.worker.attempts.journal import progress_text
 from perago.worker.supervisor.health import WATCH_STALL_SECONDS, Check
 from perago.worker.supervisor.lock import is_locked, supervisor_directory
 from perago.worker.supervisor.slot import Slot
-from perago.workspace.storage import opened_file, write_whole
 
 STATUS_FILE = "status.json"
 MAX_STATUS_BYTES = 4 * 1024 * 1024

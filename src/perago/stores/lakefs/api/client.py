@@ -21,8 +21,6 @@ from perago.errors import ObjectNameError, RuntimeConfigError, StoreError
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.parallel import in_parallel, together
 from perago.http.session import Answer, Body, HttpSession, Request, Stream, encoded
-from perago.json_text import parse_json
-from perago.names import show_name
 from perago.stores.lakefs.api.failure import LakeFSError, is_of_conductor, refused, unanswered
 from perago.stores.lakefs.api.values import (
     EXECUTABLE_KEY,
@@ -37,6 +35,8 @@ from perago.stores.lakefs.api.values import (
     ServerFacts,
     StagingLocation,
 )
+from perago.values.json_text import parse_json
+from perago.values.names import show_name
 
 T = TypeVar("T")
 

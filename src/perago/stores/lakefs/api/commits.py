@@ -6,10 +6,10 @@ import re
 from collections import OrderedDict
 
 from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
-from perago.models import WorkspaceInput
 from perago.stores.lakefs.api.client import LakeFSClient, both
 from perago.stores.lakefs.api.failure import LakeFSError, uri
 from perago.stores.lakefs.api.values import Commit
+from perago.values.models import WorkspaceInput
 
 _REMEMBERED = 512
 """Commits that one store keeps in memory: a few kilobytes each; and names of branches."""

@@ -9,7 +9,7 @@ from perago.errors import StoreError
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.refusals import message_of
 from perago.http.session import Answer, retry_after_of
-from perago.json_text import parse_json
+from perago.values.json_text import parse_json
 
 _MENDS = {
     400: "look at the message",

@@ -14,19 +14,19 @@ from pathlib import Path
 from yarl import URL
 
 from perago.errors import PeragoError, StoreError, WorkspaceContentError
+from perago.files.beneath import Beneath
+from perago.files.storage import storage_error
 from perago.http.faults import HttpFault
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.http.session import Request
-from perago.names import show_name
-from perago.redaction import mask_text
 from perago.stores.lakefs.api.client import MAX_DELETED_AT_ONCE, transfer_seconds
 from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSAccessError, LakeFSError, refused, unanswered
 from perago.stores.lakefs.api.values import ObjectStats
 from perago.stores.lakefs.content.checksums import is_md5
 from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, keeping, retried
-from perago.workspace.beneath import Beneath
+from perago.values.names import show_name
+from perago.values.redaction import mask_text
 from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole
-from perago.workspace.storage import storage_error
 
 PIECE_BYTES = 1024 * 1024
 """Read at once; two pieces are in memory."""

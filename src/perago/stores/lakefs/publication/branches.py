@@ -9,8 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from perago.models import TaskExecution
-from perago.staging import staging_branch_name
+from perago.values.models import TaskExecution, staging_branch_name
 
 STAGING_PREFIX = "perago-"
 """Every branch of ours begins so; a protection rule may not match it."""

@@ -16,9 +16,6 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from perago.errors import StoreError
-from perago.history import Merge
-from perago.models import Changes
-from perago.plans import compared, conflict, foreign_changes
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.api.failure import LakeFSError
@@ -27,6 +24,9 @@ from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.content.upload import Upload
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, content_name
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX, FENCE_PATH, check_actions, holds_fence, is_action
+from perago.values.history import Merge
+from perago.values.models import Changes
+from perago.values.plans import compared, conflict, foreign_changes
 from perago.workspace.merge import merge_paths, nothing_below
 
 

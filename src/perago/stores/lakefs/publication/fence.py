@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perago.errors import FenceUnavailableError, ObjectNameError, PublishFenceError, PublishVetoedError, StoreError
-from perago.names import show_name
 from perago.ports import Clock
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.failure import LakeFSError, uri
 from perago.stores.lakefs.api.values import Commit, ObjectStats
 from perago.stores.lakefs.publication.branches import canary_name
+from perago.values.names import show_name
 
 FenceMode = Literal["exact", "cooperative"]
 

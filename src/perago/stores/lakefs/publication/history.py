@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from perago.history import CommitFacts, History, Stamp
-from perago.models import Changes, WorkspaceInput
-from perago.plans import MAX_HISTORY, input_not_on_branch
-from perago.stamps import from_pairs, to_pairs
 from perago.stores.lakefs.api.client import PAGE, LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.publication.fence import EXPECTED_PARENT
+from perago.values.history import CommitFacts, History, Stamp
+from perago.values.models import Changes, WorkspaceInput
+from perago.values.plans import MAX_HISTORY, input_not_on_branch
+from perago.values.stamps import from_pairs, to_pairs
 
 _STAMP = "perago."
 _STAGED = "perago-staged."

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
-from perago.history import Complete, Merge, Publish, Refuse, Seal, Stamp
 from perago.http.faults import FaultKind, HttpFault
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.plans import plan_without_engine, refusal, stamp_for
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.api.failure import LakeFSError, unanswered, uri
 from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, vetoes
 from perago.stores.lakefs.publication.history import Publication, find_publication, publication_metadata, read_history
+from perago.values.history import Complete, Merge, Publish, Refuse, Seal, Stamp
+from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.plans import plan_without_engine, refusal, stamp_for
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between looks: whoever is about to commit has done it by then."""

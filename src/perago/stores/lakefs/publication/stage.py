@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import ObjectNameError, StoreError
-from perago.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import FOR_TASKS, Words, check_object_name, show_name, stands_for_directory
-from perago.plans import changes_for, plan_without_engine, refusal, stamp_for
-from perago.spec import WorkspaceSpec
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.api.values import Commit
@@ -21,6 +16,11 @@ from perago.stores.lakefs.publication.draft import Draft, Merging, is_same_conte
 from perago.stores.lakefs.publication.fence import FenceMode, fence_content, refuse_actions
 from perago.stores.lakefs.publication.history import publication_message, read_history, seal_message, staged_metadata
 from perago.stores.lakefs.publication.publish import check_clean
+from perago.values.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.names import FOR_TASKS, Words, check_object_name, show_name, stands_for_directory
+from perago.values.plans import changes_for, plan_without_engine, refusal, stamp_for
+from perago.values.spec import WorkspaceSpec
 
 
 async def check_places(

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from perago.history import Stamp
-from perago.json_text import JsonObject
-from perago.redaction import mask_json
+from perago.values.history import Stamp
+from perago.values.json_text import JsonObject
+from perago.values.redaction import mask_json
 
 MAX_STORED_BYTES = 16 * 1024
 """Params and result are stored in a stamp up to this size each: of their line of JSON, in UTF-8, as stores write it."""

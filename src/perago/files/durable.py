@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perago.errors import EngineError
-from perago.workspace.storage import OWNER_ONLY, sync_directory
+from perago.files.storage import OWNER_ONLY, sync_directory
 
 _MENDS = {
     errno.ENOSPC: "free some space there",

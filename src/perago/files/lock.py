@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perago.workspace.storage import OWNER_ONLY
+from perago.files.storage import OWNER_ONLY
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perago.json_text import JsonObject
+from perago.values.json_text import JsonObject
 
 
 class TryStatus(enum.StrEnum):

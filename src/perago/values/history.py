@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from perago.json_text import JsonObject
+from perago.values.json_text import JsonObject
 
 # ---------------------------------------------------------------- stamps and commits
 

@@ -1,7 +1,10 @@
-"""Frozen values that travel between the layers: workspace references, results, attempts and their executions."""
+"""What travels between the layers: inputs, outputs, attempts, executions, changes, and the name of a staging branch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
@@ -9,8 +12,8 @@ from typing import Any, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator, model_serializer, model_validator
 
 from perago.errors import EngineError
-from perago.history import Plan, Stamp
-from perago.json_text import JsonObject
+from perago.values.history import Plan, Stamp
+from perago.values.json_text import JsonObject
 
 # ---------------------------------------------------------------- workspace references
 
@@ -244,3 +247,35 @@ class TaskExecution:
     @property
     def retry_count(self) -> int:
         return self.identity.retry_count
+
+
+_PART_LENGTH = 40
+_NUMBER_LENGTH = 10
+_DIGEST_LENGTH = 16
+
+
+def staging_branch_name(attempt: Attempt) -> str:
+    """A branch name for what this execution stages.
+
+    Readable first (workflow instance, reference task name, task id, retry count, and the execution id where the object
+    has one, each cut), then a digest of all of them in full, so that two executions never share one.
+
+    Returns:
+        at most 200 characters of `[a-z0-9-]`, beginning with a letter.
+    """
+    identity = AttemptIdentity.of(attempt)
+    parts = (
+        identity.workflow_instance_id,
+        identity.reference_task_name,
+        identity.task_id,
+        str(identity.retry_count),
+        getattr(attempt, "execution_id", None),
+    )
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
+    lengths = (_PART_LENGTH, _PART_LENGTH, _PART_LENGTH, _NUMBER_LENGTH, _PART_LENGTH)
+    slugs = [_slug(part or "", length) for part, length in zip(parts, lengths, strict=True)]
+    return "-".join(["perago", *filter(None, slugs), digest])
+
+
+def _slug(text: str, length: int) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:length].strip("-")

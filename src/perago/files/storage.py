@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
-from perago.names import FOR_TASKS, Words
-from perago.workspace.beneath import READ, Beneath
+from perago.files.beneath import READ, Beneath
+from perago.values.names import FOR_TASKS, Words
 
 OWNER_ONLY = 0o600
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
-from perago.history import CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.models import Changes, TaskExecution
-from perago.spec import WorkspaceSpec
+from perago.values.history import CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.models import Changes, TaskExecution
+from perago.values.spec import WorkspaceSpec
 
 MAX_HISTORY = 10_000
 """Commits that are scanned between a head and an input ref; a task whose input is older is refused (design, step 1)."""
