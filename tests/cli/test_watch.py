@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from perago.attempt.place import place_in_body
+from perago.attempt.output import place_in_body
 from perago.cli.run.watch import Interrupts, Watch
 from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
 from perago.ports import Event, Phase

@@ -236,7 +236,9 @@ class Project:
         """After the janitors nothing is left that should not be, and git finds nothing wrong."""
         janitor.sweep(self.root, 0, time.time() + 60)
         GitStore(self.repository).sweep(-60)
-        LocalEngine(git_runs_directory(self.repository)).prune()
+        for finding in LocalEngine(git_runs_directory(self.repository)).examine():
+            if finding.mend is not None:
+                finding.mend()
         assert [path.name for path in self.root.iterdir()] == []
         assert self.git("for-each-ref", "refs/perago") == ""
         assert self.git("fsck", "--full", "--strict", "--no-dangling") == ""

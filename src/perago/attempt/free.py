@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.cautions import of_unknown_params
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, status_for_exception
-from perago.attempt.parse import FREE_FIELDS, WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
+from perago.attempt.parse import (
+    FREE_FIELDS,
+    WORKSPACE_FIELDS,
+    expect_fields,
+    of_unknown_params,
+    parse_params,
+    parse_workspace_input,
+)
 from perago.attempt.phases import Phases
 from perago.errors import TaskInputError
 from perago.ports import Clock, Observer, Phase, SystemClock

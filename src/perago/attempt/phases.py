@@ -28,7 +28,7 @@ class Span:
         self._phases.emit(self._phase, "progress", self._started, attributes)
 
     def caution(self, attributes: Mapping[str, Any]) -> None:
-        """Tell of what `attempt.cautions` has found, if it has found anything."""
+        """Tell of what `attempt.parse` has found, if it has found anything."""
         if attributes:
             self.progress(**attributes)
 

@@ -18,7 +18,7 @@ _LOGGER = logging.getLogger("perago.attempt")
 
 def caution_of(phase: str, attributes: Mapping[str, Any]) -> str | None:
     """What a phase's progress warns of, as a sentence: that a store does not guarantee all of what it has just
-    published, or what `attempt.cautions` knows. None: of nothing.
+    published, or what `attempt.parse` knows. None: of nothing.
     """
     if phase == Phase.PUBLISH and "fence" in attributes:
         return f"{attributes['fence']}."

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from perago.attempt.diff import diff
+from perago.attempt.run import diff
 from perago.errors import WorkspaceContentError
 from perago.files.beneath import Beneath
 from perago.values.models import Changes

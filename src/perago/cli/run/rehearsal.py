@@ -14,8 +14,7 @@ from pathlib import Path
 import click
 
 from perago.attempt.body import BodyCall, InvokeBody
-from perago.attempt.output import result_for_exception
-from perago.attempt.place import with_place
+from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun

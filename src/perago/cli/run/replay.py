@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import click
 
 from perago.attempt.free import run_workspace_free_task_attempt
-from perago.attempt.place import with_place
+from perago.attempt.output import with_place
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun

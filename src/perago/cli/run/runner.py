@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.breakpoints import is_quit
 from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
-from perago.attempt.place import with_place
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_workspace_task_attempt
 from perago.cli.arguments import RunArguments

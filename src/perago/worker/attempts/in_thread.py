@@ -14,8 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
-from perago.attempt.body import BodyCall, invoke_in_process
-from perago.attempt.open_files import refuse_open_files
+from perago.attempt.body import BodyCall, invoke_in_process, refuse_open_files
 from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
 from perago.ports import Engine, Event, WorkerEngine

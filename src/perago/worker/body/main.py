@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from perago.attempt.body import BodyCall, invoke_in_own_process
-from perago.attempt.open_files import open_descriptors
+from perago.attempt.body import BodyCall, invoke_in_own_process, open_descriptors
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.free import run_workspace_free_task_attempt
-from perago.attempt.output import status_for_exception
-from perago.attempt.place import with_place
+from perago.attempt.output import status_for_exception, with_place
 from perago.attempt.report import last_look
 from perago.attempt.run import run_workspace_task_attempt
 from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
-from perago.attempt.place import traceback_in_body
+from perago.attempt.output import traceback_in_body
 from perago.ports import Event, Phase
 from perago.telemetry.facts import ALL_GROUPS
 from perago.telemetry.instruments import Group
@@ -158,7 +158,7 @@ class PhaseEvent(Message):
 
     Attributes:
         error: class and text of what failed the phase; `error_type` is the class alone.
-        traceback: of what failed in the body, see `attempt.place`; "": nothing did, or on purpose.
+        traceback: of what failed in the body, see `attempt.output`; "": nothing did, or on purpose.
     """
 
     kind: Literal["phase"] = "phase"

@@ -24,7 +24,6 @@ from perago.http.session import Answer, Body, HttpSession, Request, Stream, enco
 from perago.stores.lakefs.api.failure import LakeFSError, is_of_conductor, refused, unanswered
 from perago.stores.lakefs.api.values import (
     EXECUTABLE_KEY,
-    ActionRun,
     Branch,
     Commit,
     DiffEntry,
@@ -287,11 +286,6 @@ class ObjectCalls(Api):
         """Where an object's bytes are read."""
         return self.url(_at(repository, ref), {"path": path})
 
-    async def read_object(self, repository: str, ref: str, path: str, *, size: int = 0) -> bytes:
-        """An object's bytes in memory; `size` sets the deadline."""
-        request = Request("GET", self.object_url(repository, ref, path))
-        return (await self.call("getObject", request, timeout=transfer_seconds(size))).body
-
     async def read_object_at(self, url: URL, size: int, *, ours: bool = True) -> bytes:
         """The bytes at a URL, in memory; `ours` as in `open_object`."""
         where = self.root if ours else _block_store(url)
@@ -545,9 +539,6 @@ class RefCalls(Api):
         async for page in self.pages("listBranches", f"{_repository(repository)}/branches", query, Branch.of):
             yield page
 
-    async def get_tag(self, repository: str, tag: str) -> Branch:
-        return await self.get("getTag", self.url(f"{_repository(repository)}/tags/{segment(tag)}"), Branch.of)
-
     # ---- commits
 
     async def get_commit(self, repository: str, commit_id: str) -> Commit:
@@ -642,24 +633,10 @@ class RefCalls(Api):
 
     # ---- actions
 
-    async def list_action_runs(
-        self, repository: str, *, branch: str | None = None, commit: str | None = None, amount: int = 100
-    ) -> AsyncIterator[list[ActionRun]]:
-        """Runs of actions, newest first, in pages."""
-        query = {"branch": branch, "commit": commit, "amount": amount}
-        async for page in self.pages("listRepositoryRuns", _runs(repository), query, ActionRun.of):
-            yield page
-
     async def list_hook_runs(self, repository: str, run_id: str) -> list[HookRun]:
         """All hooks of an action run."""
         path = f"{_runs(repository)}/{segment(run_id)}/hooks"
         return [hook async for page in self.pages("listRunHooks", path, {}, HookRun.of) for hook in page]
-
-    async def get_hook_output(self, repository: str, run_id: str, hook_run_id: str) -> str:
-        """What a hook wrote."""
-        path = f"{_runs(repository)}/{segment(run_id)}/hooks/{segment(hook_run_id)}/output"
-        answer = await self.call("getRunHookOutput", Request("GET", self.url(path)))
-        return answer.body.decode(errors="replace")
 
 
 def _repository(repository: str) -> str:

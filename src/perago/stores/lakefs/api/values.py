@@ -149,21 +149,6 @@ class ObjectFault:
 
 
 @dataclass(frozen=True, slots=True)
-class ActionRun:
-    """One run of the actions that an event set off; `status` is "completed" or "failed", `commit_id` may be empty."""
-
-    run_id: str
-    branch: str
-    event_type: str
-    status: str
-    commit_id: str
-
-    @classmethod
-    def of(cls, answer: Json) -> ActionRun:
-        return cls(answer["run_id"], answer["branch"], answer["event_type"], answer["status"], answer["commit_id"])
-
-
-@dataclass(frozen=True, slots=True)
 class HookRun:
     """One hook of an action run. `action` and `hook_id` are the names in the action file."""
 
@@ -185,13 +170,11 @@ class ServerFacts:
         version: such as "1.84.0"; empty where it does not say.
         blockstore: such as "s3" or "local".
         presigned: it gives URLs for reading and writing objects without it.
-        presigned_multipart: and for uploads in parts.
     """
 
     version: str
     blockstore: str
     presigned: bool
-    presigned_multipart: bool
 
     @classmethod
     def of(cls, answer: Json) -> ServerFacts:
@@ -200,5 +183,4 @@ class ServerFacts:
             version=(answer.get("version_config") or {}).get("version") or "",
             blockstore=storage.get("blockstore_type") or "",
             presigned=bool(storage.get("pre_sign_support")),
-            presigned_multipart=bool(storage.get("pre_sign_multipart_upload")),
         )
