@@ -17,7 +17,7 @@ from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
 from perago.values.json_text import JsonObject
 from perago.values.models import AttemptIdentity
-from perago.worker.body.run import BodyProcess, Zygote, load_order
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from servers.conductor_api import ConductorApi
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -42,7 +42,7 @@ class Bodies:
 
     def run_target(self, target: str, call: BodyCall, **options: Any) -> JsonObject:
         load = load_order([target], options.pop("start", self.start))
-        with Zygote(load) as zygote:
+        with BodyZygote(load) as zygote:
             return BodyProcess(zygote.start, load, **{"cancelled": bool, **options})(call)
 
     def call(

@@ -38,8 +38,8 @@ from perago.attempt.parse import (
     such_as,
 )
 from perago.attempt.phases import Phases
-from perago.attempt.publication import AttemptPorts, Outcome, Target
-from perago.attempt.stamp import Draft
+from perago.attempt.publication import AttemptPorts, PublicationResult, PublicationTarget
+from perago.attempt.stamp import StampDraft
 from perago.errors import TaskInputError, WorkspaceContentError
 from perago.ports import (
     CleanupStaging,
@@ -266,8 +266,8 @@ class AttemptRun:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
-            draft = Draft.begin(self.task, call, self.identity, workspace_input, self.clock)
-            target = Target(
+            draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.clock)
+            target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
                 workspace_input=workspace_input,
@@ -397,7 +397,7 @@ class AttemptRun:
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes
 
-    def _applicant(self, draft: Draft) -> Applicant:
+    def _applicant(self, draft: StampDraft) -> Applicant:
         return Applicant(
             identity=self.identity,
             reference_task_name=draft.reference_task_name,
@@ -407,7 +407,7 @@ class AttemptRun:
             snapshot=self.spec.isolation == "snapshot",
         )
 
-    def _execution(self, draft: Draft, result: JsonObject) -> TaskExecution:
+    def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:
         return TaskExecution(
             attempt=self.attempt,
             identity=self.identity,
@@ -416,6 +416,6 @@ class AttemptRun:
         )
 
     @staticmethod
-    def _completed(workspace_input: WorkspaceInput, outcome: Outcome, own: JsonObject) -> RuntimeTaskResult:
+    def _completed(workspace_input: WorkspaceInput, outcome: PublicationResult, own: JsonObject) -> RuntimeTaskResult:
         result = own if outcome.result is None else outcome.result
         return completed(workspace_output(workspace_input, outcome.ref, result))

@@ -21,7 +21,7 @@ from perago.values.stamps import json_digest, storable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class StampDraft:
     """What is known before the body runs.
 
     Attributes:
@@ -52,7 +52,7 @@ class Draft:
         identity: AttemptIdentity,
         workspace_input: WorkspaceInput,
         clock: Clock,
-    ) -> Draft:
+    ) -> StampDraft:
         params = describe_params(call.params)
         return cls(
             task=task.name,

@@ -54,7 +54,7 @@ def exit_code_of(exc: BaseException) -> int:
 
 
 @contextmanager
-def nothing_begun() -> Iterator[None]:
+def before_start() -> Iterator[None]:
     """Run what a command does before it changes anything, or a command that only looks: what ends it in here, such as a
     server that cannot be reached, is no task that failed."""
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from perago.cli.output import count_text, is_plain, note, printable, printable_lines, size_text, terminal_columns
 from perago.ports import Event, Phase
-from perago.telemetry.logs import caution_of
+from perago.telemetry.logs import warning_for
 from perago.values.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class MovingDisplay:
 
 
 def _warning_of(event: Event) -> str | None:
-    caution = caution_of(event.phase, event.attributes)
+    caution = warning_for(event.phase, event.attributes)
     return None if caution is None else f"warning: {caution}"
 
 

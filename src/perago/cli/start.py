@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from perago.cli.conductor import open_conductor, register_command
-from perago.cli.failure import DONE, INTERRUPTED, nothing_begun
+from perago.cli.failure import DONE, INTERRUPTED, before_start
 from perago.cli.loading import find_modules_here
 from perago.cli.output import (
     drop_unwritten_stderr,
@@ -44,7 +44,7 @@ from perago.worker.configuration import (
     worker_settings,
 )
 from perago.worker.executor.wire import DeclaredTask
-from perago.worker.supervisor.health import Look
+from perago.worker.supervisor.health import Probe
 from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.shutdown import StopSignals, serve_until_stopped
@@ -60,7 +60,7 @@ STORE_SECONDS = 5.0
 
 def probes_of(
     stack: ExitStack, config: RuntimeConfig, engine: ConductorEngine, tasks: list[str], repository: Path | None
-) -> Mapping[str, Look]:
+) -> Mapping[str, Probe]:
     """The looks of a worker; see `worker.supervisor.health`.
 
     Args:
@@ -68,7 +68,7 @@ def probes_of(
         tasks: names of the worker's tasks; filled when they are known.
         repository: path of the git repository that it works on; None: the lakeFS server that is configured, if one is.
     """
-    found: dict[str, Look] = {"tasks": partial(_look_at_tasks, engine, tasks)}
+    found: dict[str, Probe] = {"tasks": partial(_look_at_tasks, engine, tasks)}
     if repository is not None:
         found["store"] = partial(_look_at_git, repository)
     elif config.lakefs is not None:
@@ -89,7 +89,7 @@ def _look_at_git(path: Path) -> str:
     return "there"
 
 
-def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Look:
+def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Probe:
     """The user of the access key: the server answers, and knows the key."""
     from perago.stores.lakefs.api.client import LakeFSClient
 
@@ -267,7 +267,7 @@ def _opened(repo: str) -> Path:
             f"--repo takes the path of a bare git repository, not {repo!r}; leave it out for the lakeFS server of the "
             f"settings: each task's input names its repository there"
         )
-    with nothing_begun(), address.open():
+    with before_start(), address.open():
         return address.path
 
 

@@ -9,7 +9,7 @@ INTERVAL_SECONDS = 0.1
 """Events of one phase are at least this far apart, but for the last."""
 
 
-class Progress:
+class TransferProgress:
     """Counts files and bytes of one phase, and tells the observer now and then, and at the end.
 
     Attributes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perago import require_glob, run_workspace_free_task_attempt, task
-from perago.telemetry.logs import caution_of
+from perago.telemetry.logs import warning_for
 
 sys.path.insert(0, str(Path(__file__).parent))
 from attempt_world import Params, Result, World, nothing, say
@@ -37,7 +37,7 @@ def warned(tmp_path):
 
 
 def cautions(events):
-    said = [caution_of(event.phase, event.attributes) for event in events if event.kind == "progress"]
+    said = [warning_for(event.phase, event.attributes) for event in events if event.kind == "progress"]
     return [text for text in said if text is not None]
 
 

@@ -15,7 +15,7 @@ from perago.testing.contract.bench import ContractAttempt
 from perago.testing.worker_engine import MemoryWorkerEngine
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.supervisor.watchdog import WATCH_SECONDS, Watch
+from perago.worker.supervisor.watchdog import WATCH_SECONDS, Watchdog
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Watched:
         self.job.lease = lease
         self.looks_for_cancelled = 0
         clock.advance(60.0)
-        self.turn = Watch(
+        self.turn = Watchdog(
             self.engine,
             Journal(Nowhere()),
             jobs=lambda: [self.job],

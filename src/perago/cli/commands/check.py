@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.failure import DONE, USAGE, nothing_begun
+from perago.cli.failure import DONE, USAGE, before_start
 from perago.cli.loading import expect_names_of_their_own, load_named_tasks
 from perago.cli.output import json_option, note, print_json, size_text, tell
 from perago.values.redaction import MASK, mask_json, mask_urls
@@ -130,7 +130,7 @@ def _is_there(path: Path) -> bool:
 def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compared]:
     from perago.cli.conductor import compare_taskdefs, open_conductor
 
-    with nothing_begun(), open_conductor(config) as engine, warnings.catch_warnings():
+    with before_start(), open_conductor(config) as engine, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are told with the tasks
         return compare_taskdefs(engine, tasks)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.arguments import workspace_root_to_look_at
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, tell, wrap
 from perago.cli.repos.address import local_engine, parse_address
 
@@ -60,7 +60,7 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
     Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look, and has
     mended nothing.
     """
-    results: list[_Result] = []
+    results: list[_MendResult] = []
     try:
         with closing(_examine(repo, workspace_root, _seconds(older_than), deep=deep)) as findings:
             _go_through(findings, results, fix=fix)
@@ -77,7 +77,7 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
 
 
 @dataclass(frozen=True)
-class _Result:
+class _MendResult:
     """A finding, and what became of it.
 
     Attributes:
@@ -90,7 +90,7 @@ class _Result:
     failure: str | None = None
 
     @classmethod
-    def of(cls, finding: Finding, *, fix: bool) -> _Result:
+    def of(cls, finding: Finding, *, fix: bool) -> _MendResult:
         from perago.errors import PeragoError
 
         if not fix or finding.mend is None:
@@ -139,18 +139,18 @@ class _Result:
             yield f"    {printable(self.outcome)}"
 
 
-def _go_through(findings: Iterator[Finding], results: list[_Result], *, fix: bool) -> None:
+def _go_through(findings: Iterator[Finding], results: list[_MendResult], *, fix: bool) -> None:
     """Look and mend in turn, as what is mended lets more be found.
 
     What keeps it from looking is no finding (1), but a command that has not begun (2), until something is mended.
     """
     begun = False
     while True:
-        with nullcontext() if begun else nothing_begun():
+        with nullcontext() if begun else before_start():
             finding = next(findings, None)
         if finding is None:
             return
-        results.append(_Result.of(finding, fix=fix))
+        results.append(_MendResult.of(finding, fix=fix))
         begun = begun or results[-1].is_fixed is not None
 
 
@@ -214,14 +214,14 @@ def _seconds(text: str) -> float:
         raise click.UsageError(f"--older-than {exc}") from None
 
 
-def _tell(results: list[_Result], *, fix: bool) -> None:
+def _tell(results: list[_MendResult], *, fix: bool) -> None:
     for result in results:
         for line in result.lines():
             tell(wrap(line, sys.stdout, indent="    "))
     note(_summary(results, fix=fix))
 
 
-def _summary(results: list[_Result], *, fix: bool) -> str:
+def _summary(results: list[_MendResult], *, fix: bool) -> str:
     left = [result for result in results if result.is_left]
     mended = sum(result.is_fixed is True for result in results)
     done = f"Mended {count_text(mended, 'thing')}. " if mended else ""

@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 import click
 
 from perago.cli.commands.importing import workspace_spec
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.output import count_text, json_option, print_json, tell
 from perago.cli.repos.address import DEFAULT_BRANCH, head_of, parse_address, repo_option
 
@@ -34,7 +34,7 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
     address = parse_address(repo)
     with ExitStack() as stack:
         display = stack.enter_context(open_display())
-        with nothing_begun():
+        with before_start():
             repository = stack.enter_context(address.open(display))
             commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
             stack.enter_context(empty_directory(directory))

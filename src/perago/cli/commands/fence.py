@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
 from perago.cli.repos.address import branch_option, parse_address, repo_option
 
@@ -36,7 +36,7 @@ def command(action: str, repo: str, branch: str, as_json: bool) -> int:
 
 
 def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
-    with nothing_begun(), address.connect(fence="exact") as repository:  # 1 is for what was found
+    with before_start(), address.connect(fence="exact") as repository:  # 1 is for what was found
         report = repository.check_fence(branch)
     is_exact = report.file == "present" and report.is_heeded
     if as_json:
@@ -67,7 +67,7 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
 
 def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
     with address.connect(fence="exact") as repository:
-        with nothing_begun():
+        with before_start():
             repository.check()
         commit = repository.install_fence(branch)
         head = commit or repository.branch_head(branch)

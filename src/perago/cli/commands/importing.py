@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.output import (
     MAX_LISTED,
     count_text,
@@ -80,7 +80,7 @@ def command(
     address.check_source(directory)
     source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
     watched = _Watched(spec.exclude)
-    with nothing_begun():
+    with before_start():
         files = scan(source, watched, FOR_IMPORT).files
     if not files:
         unless = " that is not excluded" if exclude else ""
@@ -89,7 +89,7 @@ def command(
     _warn_of_unmatched(watched)
     address.check_names((spec.root + path for path in files), prefix=spec.root)
     if dry_run:
-        with nothing_begun(), open_display() as display:
+        with before_start(), open_display() as display:
             if address.is_to_be_made(branch, storage_namespace=storage_namespace):
                 found = Changes(added=tuple(sorted(files)))
             else:
@@ -100,7 +100,7 @@ def command(
     message = message or f"Import {source.name}"
     with ExitStack() as stack:
         display = stack.enter_context(open_display())
-        with nothing_begun():
+        with before_start():
             made = address.create(branch, display, storage_namespace=storage_namespace)
             repository = stack.enter_context(made)
         commit = repository.import_directory(source, branch, message, spec=spec, mirror=mirror)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, printable, shorten, tell, terminal_columns
 from perago.cli.progress import describe_counts
 from perago.cli.repos.address import branch_option, head_of, parse_address, repo_option
@@ -42,7 +42,7 @@ def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
     A seal is a commit without content: it says with which commit a task completed.
     """
     address = parse_address(repo)
-    with nothing_begun(), address.open() as repository:
+    with before_start(), address.open() as repository:
         entries = list(repository.log(head_of(repository, branch, address), limit))
     if as_json:
         print_json([as_object(entry) for entry in entries])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.loading import load_tasks
 from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
@@ -33,7 +33,7 @@ def command(modules: tuple[str, ...], as_json: bool) -> None:
 
     tasks = list({id(task): task for module in modules for task in load_tasks(module)}.values())
     with open_conductor(load_run_config(modules[0], probe_workspace_root=False)) as engine:
-        with plain_warnings(), nothing_begun():
+        with plain_warnings(), before_start():
             compared = compare_taskdefs(engine, tasks)
         for entry in compared:
             _register(engine, entry)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from perago.cli.arguments import RunArguments, seconds
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 
 
 @click.command()
@@ -67,7 +67,7 @@ def command(**given: Any) -> int:
         from perago.cli.run.replay import replay
 
         return replay(arguments)
-    with nothing_begun():
+    with before_start():
         job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
     if arguments.dry_run:
         from perago.cli.run.rehearsal import rehearse

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.failure import nothing_begun
+from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, tell, terminal_columns
-from perago.cli.repos.address import Address, local_engine, parse_address
+from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
 
 if TYPE_CHECKING:
     from perago.engines.local import RunSummary
@@ -39,7 +39,7 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
     That is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (no other try can help) or CANCELED; killed ended without
     saying so, running is under way, and of an unreadable one the record is damaged.
     """
-    with nothing_begun():
+    with before_start():
         shown = list(itertools.islice(_summaries(repo), limit + 1))
     if as_json:
         print_json([as_object(summary) for summary in shown[:limit]])
@@ -55,7 +55,7 @@ def command(repo: str | None, limit: int, as_json: bool) -> None:
 
 
 def _summaries(repo: str | None) -> Iterator[RunSummary]:
-    address: Address | None = None
+    address: RepositoryAddress | None = None
     if repo is not None:
         address = parse_address(repo)
         with address.open():  # raises where it is no repository, which has no runs either

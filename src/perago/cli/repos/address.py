@@ -38,23 +38,23 @@ def git_runs_directory(repository: Path) -> Path:
     return repository / "perago" / "runs"
 
 
-def runs_directory(address: Address | None) -> Path:
+def runs_directory(address: RepositoryAddress | None) -> Path:
     """Of the runs on a repository, or of free tasks.
 
     Raises:
-        RuntimeConfigError: see `Address.runs_directory`, and `state_directory`.
+        RuntimeConfigError: see `RepositoryAddress.runs_directory`, and `state_directory`.
     """
     return state_directory() / "runs" if address is None else address.runs_directory
 
 
-def local_engine(address: Address | None) -> LocalEngine:
+def local_engine(address: RepositoryAddress | None) -> LocalEngine:
     """The engine with the records of a repository's runs, or of free tasks."""
     from perago.engines.local import LocalEngine
 
     return LocalEngine(runs_directory(address))
 
 
-class Address(Protocol):
+class RepositoryAddress(Protocol):
     """What a `--repo` argument names. There may be nothing there."""
 
     @property
@@ -142,7 +142,7 @@ repo_option = click.option(
 branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
 
 
-def parse_address(argument: str) -> Address:
+def parse_address(argument: str) -> RepositoryAddress:
     """What a `--repo` argument names.
 
     Raises:
@@ -163,7 +163,7 @@ def parse_address(argument: str) -> Address:
     )
 
 
-def head_of(repository: Repository, branch: str, address: Address) -> str:
+def head_of(repository: Repository, branch: str, address: RepositoryAddress) -> str:
     """Full id of the commit that a branch points at.
 
     Raises:

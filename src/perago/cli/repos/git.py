@@ -16,7 +16,7 @@ from perago.ports import Observer, Repository, ignore
 
 @dataclass(frozen=True)
 class GitAddress:
-    """See `address.Address`. The path is absolute."""
+    """See `address.RepositoryAddress`. The path is absolute."""
 
     path: Path
 

@@ -30,7 +30,7 @@ _READABLE_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class LakeFSAddress:
-    """See `address.Address`."""
+    """See `address.RepositoryAddress`."""
 
     name: str
 

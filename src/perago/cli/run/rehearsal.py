@@ -17,12 +17,12 @@ from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
 from perago.cli.output import MAX_LISTED, note, print_json, printable, reason_within, say, size_text
 from perago.cli.progress import describe_counts, log_lines_on, open_display
-from perago.cli.run.request import Job
+from perago.cli.run.request import RunRequest
 from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.run.watch import Interrupts, Watch, beside_note
+from perago.cli.run.watch import Interrupts, RunObserver, beside_note
 from perago.ports import SystemClock
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
@@ -54,7 +54,7 @@ class _Measuring:
         return result
 
 
-def rehearse(job: Job, arguments: RunArguments) -> int:
+def rehearse(job: RunRequest, arguments: RunArguments) -> int:
     """Run a job's body and show what it changed; returns the exit code."""
     spec = job.task.workspace
     if spec is None or job.repository is None or job.input_data is None:
@@ -67,9 +67,9 @@ def rehearse(job: Job, arguments: RunArguments) -> int:
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         stack.enter_context(stdout_for_the_result(arguments))
-        watch = Watch(display, cancelled)
+        watch = RunObserver(display, cancelled)
         body = _Measuring(choose_body(job, arguments, cancelled, stack, watch))
-        with nothing_begun():
+        with before_start():
             repository = stack.enter_context(job.repository.open(watch))
         attempt = AttemptRun(
             task=job.task,
@@ -128,7 +128,9 @@ def _line(kind: str, path: str, before: int | None, after: int | None) -> str:
     return f"  {kind:<9} {printable(path)}  {' -> '.join(sizes)}"
 
 
-def _tell_failure(exc: BaseException, watch: Watch, job: Job, arguments: RunArguments, *, cancelled: bool) -> int:
+def _tell_failure(
+    exc: BaseException, watch: RunObserver, job: RunRequest, arguments: RunArguments, *, cancelled: bool
+) -> int:
     code = INTERRUPTED if cancelled else TASK_FAILED
     max_length = job.config.failure_reason_max_length
     result = result_for_exception(exc, max_length=max_length)

@@ -11,15 +11,15 @@ from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.output import with_place
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
-from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, nothing_begun
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
 from perago.cli.loading import load_task
 from perago.cli.output import note, print_json
 from perago.cli.progress import log_lines_on, open_display
-from perago.cli.repos.address import Address, local_engine, parse_address
+from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
 from perago.cli.run.rehearsal import rehearse
-from perago.cli.run.request import Job, learn_secrets, run_config
+from perago.cli.run.request import RunRequest, learn_secrets, run_config
 from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.run.watch import Interrupts, Watch
+from perago.cli.run.watch import Interrupts, RunObserver
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
@@ -37,10 +37,10 @@ def replay(arguments: RunArguments) -> int:
     assert arguments.module is not None, "checked before"
     task = load_task(arguments.module)
     config = run_config(arguments, arguments.module)
-    with nothing_begun():
+    with before_start():
         recorded = _recorded(arguments, task, config)
     note(_beginning(recorded))
-    job = Job(
+    job = RunRequest(
         task=task,
         target=arguments.module,
         config=config,
@@ -63,7 +63,7 @@ def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConf
     return recorded
 
 
-def _repository(arguments: RunArguments, task: TaskDefinition, recorded: ConductorAttempt) -> Address | None:
+def _repository(arguments: RunArguments, task: TaskDefinition, recorded: ConductorAttempt) -> RepositoryAddress | None:
     """Where the input is: on the lakeFS server of the settings, unless `--repo` says otherwise."""
     if not task.has_workspace:
         return None
@@ -76,14 +76,14 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
     return parse_address(f"lakefs://{name}")
 
 
-def _replay_free(job: Job, arguments: RunArguments) -> int:
+def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
     assert job.input_data is not None, "it was recorded"
     cancelled = threading.Event()
     with ExitStack() as stack:
         display = stack.enter_context(open_display(still=arguments.debug))
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
-        watch = Watch(display, cancelled)
+        watch = RunObserver(display, cancelled)
         with stdout_for_the_result(arguments):
             learn_secrets(job.task, job.input_data.get("params"))
             result = run_workspace_free_task_attempt(

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 from perago.attempt.stamp import describe_params
 from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import load_task
-from perago.cli.repos.address import Address, head_of, local_engine, parse_address
+from perago.cli.repos.address import RepositoryAddress, head_of, local_engine, parse_address
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
 from perago.errors import EngineError, RunNotFoundError
 from perago.settings import RuntimeConfig, load_run_config
@@ -148,7 +148,7 @@ def _kind(value: object) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class RunRequest:
     """One run to be done.
 
     Attributes:
@@ -162,7 +162,7 @@ class Job:
     task: TaskDefinition
     target: str
     config: RuntimeConfig
-    repository: Address | None
+    repository: RepositoryAddress | None
     engine: LocalEngine
     input_data: JsonObject | None = None
     new_params: JsonObject | None = None
@@ -223,7 +223,7 @@ def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
     return MASK in canonical_json(given) or mask_json(params) != params
 
 
-def prepare(arguments: RunArguments) -> Job:
+def prepare(arguments: RunArguments) -> RunRequest:
     """Check everything that a new run needs.
 
     Raises:
@@ -241,7 +241,7 @@ def prepare(arguments: RunArguments) -> Job:
         input_data = {"workspace": _workspace(arguments, repository), **input_data}
     elif arguments.branch is not None or arguments.ref is not None:
         raise click.UsageError(f"task {task.name!r} has no workspace, and takes no --branch or --ref")
-    return Job(
+    return RunRequest(
         task=task,
         target=arguments.module,
         config=config,
@@ -251,7 +251,7 @@ def prepare(arguments: RunArguments) -> Job:
     )
 
 
-def prepare_resume(arguments: RunArguments) -> Job:
+def prepare_resume(arguments: RunArguments) -> RunRequest:
     """Check everything that the next try of a run needs.
 
     Raises:
@@ -272,7 +272,7 @@ def prepare_resume(arguments: RunArguments) -> Job:
     if arguments.has_params:
         params = read_params(arguments.params, arguments.pairs, task.params_model)
         validate_params(task, params)
-    return Job(
+    return RunRequest(
         task=task,
         target=summary.target,
         config=run_config(arguments, summary.target),
@@ -292,7 +292,7 @@ def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
     return config.model_copy(update={"workspace_root": root})
 
 
-def _repository(arguments: RunArguments) -> Address | None:
+def _repository(arguments: RunArguments) -> RepositoryAddress | None:
     if arguments.repo is None:
         return None
     address = parse_address(arguments.repo)
@@ -300,7 +300,7 @@ def _repository(arguments: RunArguments) -> Address | None:
         return address
 
 
-def _workspace(arguments: RunArguments, address: Address | None) -> dict[str, str]:
+def _workspace(arguments: RunArguments, address: RepositoryAddress | None) -> dict[str, str]:
     """The workspace of the input: the branch's head, or the commit that `--ref` names."""
     if address is None:
         raise click.UsageError(
@@ -315,7 +315,7 @@ def _workspace(arguments: RunArguments, address: Address | None) -> dict[str, st
     return {"repository": address.name, "branch": arguments.branch, "refType": "commit", "ref": ref}
 
 
-def _find(engine: LocalEngine, run_id: str, repository: Address | None) -> RunSummary:
+def _find(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:
     summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
     if summary is None:
         where = (

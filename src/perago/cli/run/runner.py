@@ -27,15 +27,15 @@ from perago.cli.failure import (
     FENCE_REFUSED,
     INTERRUPTED,
     TASK_FAILED,
+    before_start,
     exit_code_of,
-    nothing_begun,
     wants_traceback,
 )
 from perago.cli.output import note, print_json, printable_lines, reason_within, result_on_stdout, say, stdout_to_stderr
 from perago.cli.progress import log_lines_on, open_display
-from perago.cli.repos.address import Address
-from perago.cli.run.request import Job, learn_secrets
-from perago.cli.run.watch import Interrupts, Watch, beside_note
+from perago.cli.repos.address import RepositoryAddress
+from perago.cli.run.request import RunRequest, learn_secrets
+from perago.cli.run.watch import Interrupts, RunObserver, beside_note
 from perago.cli.telemetry import open_telemetry
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError, StoreError, TaskExecutionError
@@ -48,7 +48,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import AttemptIdentity, RuntimeTaskResult
 from perago.values.redaction import mask_text, traceback_of
 from perago.values.trace_context import TraceContext, trace_context_of
-from perago.worker.body.run import BodyProcess, Zygote, load_order
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import metric_groups, within_limit
 from perago.workspace import janitor
 
@@ -146,10 +146,12 @@ class RunResult:
     counts: dict[str, int]
     kept: str | None = None
     beside: tuple[str, ...] = ()
-    repository: Address | None = None
+    repository: RepositoryAddress | None = None
 
     @classmethod
-    def of(cls, job: Job, run: LocalRun, result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> RunResult:
+    def of(
+        cls, job: RunRequest, run: LocalRun, result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool
+    ) -> RunResult:
         """Put together what a run's last try came to."""
         output_workspace: dict[str, Any] = (result.output or {}).get("workspace", {})
         ref, branch = output_workspace.get("ref"), run.input_data.get("workspace", {}).get("branch")
@@ -254,7 +256,7 @@ def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
     _next_step(f"perago run --resume {run_id}{repo}")
 
 
-def _exit_code(result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> int:
+def _exit_code(result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool) -> int:
     if result.status == "COMPLETED":
         return DONE
     if cancelled:
@@ -263,7 +265,7 @@ def _exit_code(result: RuntimeTaskResult, watch: Watch, *, cancelled: bool) -> i
     return FENCE_REFUSED if refused else TASK_FAILED
 
 
-def _how(job: Job, run: LocalRun, ref: str | None, watch: Watch, replaced: tuple[str, ...]) -> str:
+def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver, replaced: tuple[str, ...]) -> str:
     if job.task.workspace is None:
         return "free"
     if job.task.workspace.read_only:
@@ -277,7 +279,7 @@ def _how(job: Job, run: LocalRun, ref: str | None, watch: Watch, replaced: tuple
     return "replaced" if replaced else "published"
 
 
-def _replaced(job: Job, ref: str) -> tuple[str, ...]:
+def _replaced(job: RunRequest, ref: str) -> tuple[str, ...]:
     assert job.repository is not None, "a workspace task has a repository"
     stamp = None
     # The run is completed and reported; this is only for the summary.
@@ -303,19 +305,19 @@ _DEBUG_DIFFERS = (
 )
 
 
-def run_job(job: Job, arguments: RunArguments) -> int:
+def run_job(job: RunRequest, arguments: RunArguments) -> int:
     """Do a job and tell what came of it; returns the exit code."""
     cancelled = threading.Event()
     with ExitStack() as stack:
         display = stack.enter_context(open_display(still=arguments.debug))
         stack.enter_context(log_lines_on(display))
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
-        watch = Watch(display, cancelled)
+        watch = RunObserver(display, cancelled)
         telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
-        with nothing_begun():
+        with before_start():
             repository = _open(job, stack, watch)
         sweep_leftovers(job, repository, watch)
-        with nothing_begun():
+        with before_start():
             run, input_data = job.begin()
         stack.enter_context(run)
         with stdout_for_the_result(arguments):
@@ -339,12 +341,12 @@ def run_job(job: Job, arguments: RunArguments) -> int:
 class _Tries:
     """The tries of one run. The repository is open; None: a free task needs none."""
 
-    job: Job
+    job: RunRequest
     arguments: RunArguments
     repository: Repository | None
     run: LocalRun
     input_data: JsonObject
-    watch: Watch
+    watch: RunObserver
     cancelled: threading.Event
     telemetry: Telemetry
     invoke_body: InvokeBody
@@ -424,7 +426,7 @@ class _Tries:
 
 
 def choose_body(
-    job: Job, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack, watch: Watch
+    job: RunRequest, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack, watch: RunObserver
 ) -> InvokeBody:
     """Where the body runs: in a process of its own, or here for a debugger.
 
@@ -438,7 +440,7 @@ def choose_body(
         say(_DEBUG_DIFFERS)
         return within_limit(_invoke_debugged)
     load = load_order([job.target], job.config.body_start)
-    zygote = stack.enter_context(Zygote(load))
+    zygote = stack.enter_context(BodyZygote(load))
     return within_limit(
         BodyProcess(
             zygote.start,
@@ -483,7 +485,7 @@ def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
         yield
 
 
-def _open(job: Job, stack: ExitStack, watch: Watch) -> Repository | None:
+def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository | None:
     if job.repository is None or not job.task.has_workspace:
         return None
     budget = job.task.controls.publish_budget
@@ -491,7 +493,7 @@ def _open(job: Job, stack: ExitStack, watch: Watch) -> Repository | None:
     return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds))
 
 
-def sweep_leftovers(job: Job, repository: Repository | None, watch: Watch) -> None:
+def sweep_leftovers(job: RunRequest, repository: Repository | None, watch: RunObserver) -> None:
     """Remove what killed runs left: their directories, and what they staged. Best effort."""
     ttl_seconds = job.config.workspace_gc_ttl.total_seconds()
     with suppress(PeragoError, OSError):
@@ -508,14 +510,14 @@ def show_traceback(error: BaseException | None, arguments: RunArguments) -> None
         say(printable_lines(traceback_of(error)))
 
 
-def _timeout(job: Job, arguments: RunArguments) -> float | None:
+def _timeout(job: RunRequest, arguments: RunArguments) -> float | None:
     if arguments.timeout is not None:
         return arguments.timeout
     own = job.task.controls.timeout
     return float(own.seconds) if own.seconds and own.policy != "ALERT_ONLY" else None
 
 
-def _beginning(job: Job, run: LocalRun) -> str:
+def _beginning(job: RunRequest, run: LocalRun) -> str:
     word = f"Resuming run {run.run_id} of" if job.resumed else f"Run {run.run_id}:"
     workspace = run.input_data.get("workspace")
     on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""

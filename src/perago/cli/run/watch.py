@@ -122,7 +122,7 @@ _CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
 _AFTERMATH = (Phase.REPORT, Phase.CLEAN)
 
 
-class Watch:
+class RunObserver:
     """What became known of one try.
 
     Args:

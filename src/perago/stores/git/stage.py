@@ -30,7 +30,7 @@ from perago.values.plans import (
 )
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.merge import merge_paths
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace
 
 
@@ -48,7 +48,7 @@ class Staging:
         workspace_input: WorkspaceInput,
         spec: WorkspaceSpec,
         execution: TaskExecution,
-        progress: Progress,
+        progress: TransferProgress,
     ) -> StagedWorkspace:
         """See `ports.StageWorkspace`."""
         plan = self._plan(workspace_input, execution)
@@ -80,7 +80,7 @@ class Staging:
         workspace_dir: Path,
         spec: WorkspaceSpec,
         changes: Changes,
-        progress: Progress,
+        progress: TransferProgress,
     ) -> dict[str, Leaf | None]:
         """Store the written files; returns what is to stand at each changed path of the repository."""
         for path in changes.written:

@@ -22,7 +22,7 @@ from perago.values.findings import Finding
 from perago.values.history import History
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 
 
 class GitStore:
@@ -204,5 +204,5 @@ class GitStore:
             deep=deep,
         ).run()
 
-    def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
-        return Progress(self._observer, self._clock, phase, total_files=total_files, execution=execution)
+    def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> TransferProgress:
+        return TransferProgress(self._observer, self._clock, phase, total_files=total_files, execution=execution)

@@ -12,7 +12,7 @@ from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.api.values import Branch, Commit, ObjectStats
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.content.checksums import SMALLEST_PART_BYTES, Verdict, judge_small
+from perago.stores.lakefs.content.checksums import SMALLEST_PART_BYTES, ChecksumMatch, judge_small
 from perago.stores.lakefs.content.transfer import ChecksumRule
 from perago.stores.lakefs.publication.branches import StagingBranch, parse_staging
 from perago.stores.lakefs.publication.history import carries_stamp, names_other_content, stamp_of, subject_of
@@ -131,7 +131,7 @@ class Examination:
         return size, hasher.hexdigest()
 
     def _is_wrong(self, stats: ObjectStats, md5: str) -> bool:
-        return self.checksums == "md5" and judge_small(stats.checksum, md5) is Verdict.WRONG
+        return self.checksums == "md5" and judge_small(stats.checksum, md5) is ChecksumMatch.WRONG
 
 
 def stamp_finding(commit: Commit) -> Finding | None:

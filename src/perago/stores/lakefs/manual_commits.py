@@ -14,9 +14,9 @@ from typing import Literal
 
 from perago.errors import BranchNotFoundError, FenceUnavailableError, HeadMovedError, StoreError
 from perago.stores.lakefs.api.values import Commit
-from perago.stores.lakefs.connection import Connection
+from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.publication.branches import import_name
-from perago.stores.lakefs.publication.draft import Draft
+from perago.stores.lakefs.publication.draft import CommitDraft
 from perago.stores.lakefs.publication.fence import EXACT_FENCE, EXPECTED_PARENT, FENCE_PATH, fence_content, holds_fence
 from perago.stores.lakefs.resolve import check_repository
 from perago.values.models import Changes, WorkspaceInput
@@ -42,17 +42,17 @@ FENCE_ALONE = Edit()
 
 
 @dataclass(frozen=True)
-class ByHand:
+class ManualCommits:
     """How a command writes to one repository."""
 
-    connection: Connection
+    connection: StoreConnection
     repository: str
 
     @asynccontextmanager
     async def staged(self, head: str, message: str, edit: Edit) -> AsyncIterator[Commit]:
         """A commit on top of a full commit id, with the fence in it; its branch is there as long as the block runs."""
         connection, token = self.connection, secrets.token_hex(8)
-        draft = Draft(
+        draft = CommitDraft(
             transfer=await connection.transfer(self.repository),
             branch=import_name(connection.clock.now(), token),
             head=await connection.commits.get(self.repository, head),
@@ -107,51 +107,51 @@ class FenceReport:
     why: str | None = None
 
 
-async def check_fence(by_hand: ByHand, branch: str) -> FenceReport:
+async def check_fence(manual: ManualCommits, branch: str) -> FenceReport:
     """Look at a branch's action file, and whether the server runs such: by a merge on scratch branches.
 
     Raises:
         RepositoryNotFoundError, BranchNotFoundError: there is no such repository, or branch.
     """
-    head = await _head(by_hand, branch)
-    file = await _file(by_hand, head)
-    async with by_hand.staged(head, "Perago's look at the fence", FENCE_ALONE) as staged:
+    head = await _head(manual, branch)
+    file = await _file(manual, head)
+    async with manual.staged(head, "Perago's look at the fence", FENCE_ALONE) as staged:
         try:
-            await by_hand.connection.check_fence(by_hand.repository, staged.id)
+            await manual.connection.check_fence(manual.repository, staged.id)
         except FenceUnavailableError as exc:
             return FenceReport(head, file, is_heeded=False, why=str(exc))
     return FenceReport(head, file, is_heeded=True)
 
 
-async def install_fence(by_hand: ByHand, branch: str) -> str | None:
+async def install_fence(manual: ManualCommits, branch: str) -> str | None:
     """Put the action file on a branch, in a commit of its own; returns the new head, None: it was there.
 
     Raises:
         HeadMovedError: the branch moved again and again.
-        Otherwise as `check_fence` and `ByHand.swap`.
+        Otherwise as `check_fence` and `ManualCommits.swap`.
     """
     for _ in range(_SWAPS):
-        head = await _head(by_hand, branch)
-        if await _file(by_hand, head) == "present":
+        head = await _head(manual, branch)
+        if await _file(manual, head) == "present":
             return None
-        async with by_hand.staged(head, "Put the publish fence here", FENCE_ALONE) as staged:
+        async with manual.staged(head, "Put the publish fence here", FENCE_ALONE) as staged:
             try:
-                return await by_hand.swap(branch, staged)
+                return await manual.swap(branch, staged)
             except HeadMovedError:
                 continue
     raise HeadMovedError(f"branch {branch!r} moved {_SWAPS} times meanwhile; the fence is not there. Try again")
 
 
-async def _head(by_hand: ByHand, branch: str) -> str:
-    found = await by_hand.connection.client.find_branch(by_hand.repository, branch)
+async def _head(manual: ManualCommits, branch: str) -> str:
+    found = await manual.connection.client.find_branch(manual.repository, branch)
     if found is None:
-        await check_repository(by_hand.connection.client, by_hand.repository)
-        raise BranchNotFoundError(f"repository {by_hand.repository!r} has no branch {branch!r}. Check the name")
+        await check_repository(manual.connection.client, manual.repository)
+        raise BranchNotFoundError(f"repository {manual.repository!r} has no branch {branch!r}. Check the name")
     return found.commit_id
 
 
-async def _file(by_hand: ByHand, commit: str) -> FenceFile:
-    found = await by_hand.connection.client.find_object(by_hand.repository, commit, FENCE_PATH)
+async def _file(manual: ManualCommits, commit: str) -> FenceFile:
+    found = await manual.connection.client.find_object(manual.repository, commit, FENCE_PATH)
     if found is None:
         return "missing"
     return "present" if holds_fence({FENCE_PATH: found}, EXACT_FENCE) else "different"

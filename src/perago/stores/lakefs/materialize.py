@@ -15,7 +15,7 @@ from perago.files.storage import storage_errors
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.failure import uri
 from perago.stores.lakefs.api.values import ObjectStats
-from perago.stores.lakefs.content.download import Download, Sources
+from perago.stores.lakefs.content.download import Download, ReadSources
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
 from perago.values.names import FOR_TASKS, Words, check_object_names, show_name, stands_for_directory
@@ -160,7 +160,7 @@ def lay_out(
         if transfer.cache is not None:
             missing = _from_cache(transfer, layout, opened, digests, done, hit)
         if missing:
-            sources = Sources(transfer, layout.commit_id, missing, len(layout.files))
+            sources = ReadSources(transfer, layout.commit_id, missing, len(layout.files))
             download = Download(transfer, opened, layout.root, sources, digests, done)
             transfer.loop.run(download.run(missing))
     return digests

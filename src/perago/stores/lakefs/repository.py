@@ -10,12 +10,12 @@ from perago.ports import AttemptLiveness, FileDigests, LogEntry, Phase, Workspac
 from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
 from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.connection import Connection
+from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.examine import Examination
 from perago.stores.lakefs.import_export import Import
 from perago.stores.lakefs.log import log
-from perago.stores.lakefs.manual_commits import ByHand, FenceReport, check_fence, install_fence
+from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.resolve import check_repository, resolve
 from perago.values.findings import Finding
@@ -34,7 +34,7 @@ class LakeFSRepository:
         name: of the repository.
     """
 
-    def __init__(self, store: WorkspaceStore, connection: Connection, name: str) -> None:
+    def __init__(self, store: WorkspaceStore, connection: StoreConnection, name: str) -> None:
         self._store = store
         self._connection = connection
         self.name = name
@@ -143,7 +143,7 @@ class LakeFSRepository:
 
     def _import(self, source: Path, spec: WorkspaceSpec | None, *, mirror: bool) -> Import:
         return Import(
-            by_hand=self._by_hand,
+            manual=self._manual_commits,
             source=source,
             spec=spec or WorkspaceSpec(),
             mirror=mirror,
@@ -169,11 +169,11 @@ class LakeFSRepository:
 
     def check_fence(self, branch: str) -> FenceReport:
         """Whether a branch has the fence, and the server heeds it. See `installation`."""
-        return self._connection.run(check_fence(self._by_hand, branch))
+        return self._connection.run(check_fence(self._manual_commits, branch))
 
     def install_fence(self, branch: str) -> str | None:
         """Put the fence on a branch; returns the new head, None where it was there. See `installation`."""
-        return self._connection.run(install_fence(self._by_hand, branch))
+        return self._connection.run(install_fence(self._manual_commits, branch))
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
@@ -204,8 +204,8 @@ class LakeFSRepository:
         yield from self._connection.drained(looking.run())
 
     @property
-    def _by_hand(self) -> ByHand:
-        return ByHand(self._connection, self.name)
+    def _manual_commits(self) -> ManualCommits:
+        return ManualCommits(self._connection, self.name)
 
     def _janitor(self, older_than_seconds: float, liveness_of: AttemptLiveness) -> Janitor:
         return Janitor(self._connection.client, self._connection.clock, self.name, older_than_seconds, liveness_of)

@@ -13,7 +13,7 @@ from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.clean import cleanup_staging
-from perago.stores.lakefs.connection import Connection
+from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
@@ -83,7 +83,7 @@ class LakeFSStore:
             endpoint_url, access_key_id, secret_access_key, ca_file=ca_file, connections=connections
         )
         mover = Mover(client, Commits(client), fence, merge_timeout_seconds)
-        self._connection = Connection(
+        self._connection = StoreConnection(
             client,
             mover,
             cache=cache,

@@ -31,9 +31,9 @@ from perago.values.spec import WorkspaceSpec
 from perago.worker.attempts.in_process import AttemptUnderWay, describe_death
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import NotBegun, Outcome
+from perago.worker.attempts.port import AttemptEnd, NotBegun
 from perago.worker.executor.link import error_of
-from perago.worker.executor.runner import AttemptRunner, Surroundings
+from perago.worker.executor.runner import AttemptRunner, RunContext
 from perago.worker.executor.store import ExecutorStore
 from perago.worker.executor.wire import (
     TO_EXECUTOR,
@@ -58,7 +58,7 @@ _SIGKILL, _SIGTERM = -9, -15
 
 
 class SimulatedProcess:
-    """An executor's process, as `in_process.Process`: what it sends, its signals, its end."""
+    """An executor's process, as `in_process.RunningProcess`: what it sends, its signals, its end."""
 
     def __init__(self, baton: Baton, process: Process, on_death: Callable[[], None]) -> None:
         self.process = process
@@ -232,7 +232,7 @@ class SimulatedExecutor:
     def wait(self, seconds: float | None) -> None:
         self.process.poll(seconds)
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job) -> AttemptEnd:
         if not self.is_alive:
             return NotBegun()
         self.job = job
@@ -264,7 +264,7 @@ class SimulatedExecutor:
     # ---- within its process
 
     def _serve(self, job: Job) -> None:
-        around = Surroundings(
+        around = RunContext(
             load_current_attempt=self._load_current_attempt,
             load_record=self._load_record,
             observer=lambda event: self.parts.note_phase(job, event),

@@ -18,7 +18,7 @@ from perago.ports import Phase, WorkerEngine
 from perago.values.models import RuntimeTaskResult
 from perago.worker.attempts.job import Cause, Job, Step, next_step
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import Died, Ended, Finished, NotBegun, Outcome
+from perago.worker.attempts.port import AttemptEnd, Died, Ended, Finished, NotBegun
 from perago.worker.attempts.questions import Question
 from perago.worker.executor.wire import (
     FROM_EXECUTOR,
@@ -108,7 +108,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
             raise _error_of(answer)
         raise TaskExecutionError(self.death() if answer is None else "the executor began with something else")
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job) -> AttemptEnd:
         """Run one attempt to its end, or to the executor's."""
         self._process.poll(0)
         if not self.is_alive:
@@ -198,7 +198,7 @@ def _error_of(failure: Failure) -> PeragoError:
     return error
 
 
-class Process(Protocol):
+class RunningProcess(Protocol):
     """An executor's process, as `ChildProcess` is one."""
 
     @property
@@ -223,7 +223,7 @@ class AttemptUnderWay:
     """
 
     def __init__(
-        self, process: Process, engine: WorkerEngine, journal: Journal, job: Job, on_done: Callable[[Done], None]
+        self, process: RunningProcess, engine: WorkerEngine, journal: Journal, job: Job, on_done: Callable[[Done], None]
     ) -> None:
         self._process = process
         self._engine = engine
@@ -234,7 +234,7 @@ class AttemptUnderWay:
         self._taken = Step.NONE
         self._done: Done | None = None
 
-    def go(self) -> Outcome:
+    def go(self) -> AttemptEnd:
         while self._process.exit_code is None and self._done is None:
             seconds = self._shortest(self._end_what_is_to_end(), self._hold_when_due(), self._ask_what_is_due())
             for value in self._process.poll(seconds):
@@ -300,7 +300,7 @@ class AttemptUnderWay:
                 self._process.kill()
         return None
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> AttemptEnd:
         result = None
         if self._done is not None:
             result = result_from(self._done.status, self._done.output, self._done.reason)

@@ -27,9 +27,9 @@ from perago.values.record import InstanceRecord
 from perago.values.redaction import mask_json
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import Ended, Finished, Outcome
+from perago.worker.attempts.port import AttemptEnd, Ended, Finished
 from perago.worker.attempts.questions import ask_patiently
-from perago.worker.executor.runner import AttemptRunner, Surroundings
+from perago.worker.executor.runner import AttemptRunner, RunContext
 from perago.worker.executor.wire import CANCEL_GRACE_SECONDS, DeclaredTask, Discard, PhaseEvent, Sweep
 from perago.worker.process.messages import Log, Metric, clean_text
 from perago.worker.process.outbox import json_fields
@@ -91,13 +91,13 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         self._awake.wait(seconds)
         self._awake.clear()
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job) -> AttemptEnd:
         if 0 < job.attempt.response_timeout_seconds < LEFT_TO_WATCH_SECONDS:
             with suppress(EngineError):  # the watch tells of it, and tries again each second
                 job.hold(self._engine)
         job.on_ending(self.wake)
         questions = _Questions(self._engine, job, self._awake)
-        around = Surroundings(
+        around = RunContext(
             load_current_attempt=questions.load_current_attempt,
             load_record=questions.load_record,
             observer=lambda event: self._observe(job, event),

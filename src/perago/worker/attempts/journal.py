@@ -11,7 +11,7 @@ from perago.ports import Event, HandedOut, Phase
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
-from perago.telemetry.logs import caution_of
+from perago.telemetry.logs import warning_for
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
@@ -76,7 +76,7 @@ class Journal:
         elif event.event == "progress":
             if event.phase == Phase.BODY:
                 self._take_progress(job, event.attributes)
-            elif (caution := caution_of(event.phase, event.attributes)) is not None:
+            elif (caution := warning_for(event.phase, event.attributes)) is not None:
                 self._lines.add(job.attempt, f"WARNING {caution}")
                 self.tell(logging.WARNING, caution, job, ref=event.attributes.get("ref"))
         else:

@@ -48,7 +48,7 @@ class Ended:
     was_signalled: bool = False
 
 
-Outcome = Finished | Died | NotBegun | Ended
+AttemptEnd = Finished | Died | NotBegun | Ended
 
 
 class Executor(Protocol):
@@ -84,7 +84,7 @@ class Executor(Protocol):
         """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
         ...
 
-    def run(self, job: Job) -> Outcome: ...
+    def run(self, job: Job) -> AttemptEnd: ...
 
     def look(self, job: Job) -> RuntimeTaskResult | None: ...
 

@@ -57,7 +57,7 @@ _TICK_SECONDS = 0.05  # cancellation is asked for at this pace: a body learns of
 _Cause = Literal["cancelled", "timed out", "finished"]
 
 
-class Zygote:
+class BodyZygote:
     """The zygote of this process, which starts its bodies. A context manager: it begins to load when that is entered;
     on leaving, all is ended.
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from perago import errors
 from perago.errors import EngineError, TaskExecutionError
 from perago.ports import Event, Phase
-from perago.telemetry.logs import caution_of
+from perago.telemetry.logs import warning_for
 from perago.values.models import Attempt
 from perago.values.record import InstanceRecord
 from perago.values.redaction import mask_json
@@ -207,7 +207,7 @@ class PhaseSender:
         if os.getpid() != self._owner:
             return  # the lock may be held for ever here: by a thread that the fork does not have
         with self._lock:
-            if event.kind != "progress" or caution_of(event.phase, event.attributes) is not None:
+            if event.kind != "progress" or warning_for(event.phase, event.attributes) is not None:
                 self._flush()
                 self._send(event)
                 return

@@ -29,7 +29,7 @@ from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
 from perago.worker.executor.link import PhaseSender, SupervisorLink
 from perago.worker.executor.process_state import ProcessState
-from perago.worker.executor.runner import AttemptRunner, Surroundings
+from perago.worker.executor.runner import AttemptRunner, RunContext
 from perago.worker.executor.store import ExecutorStore
 from perago.worker.executor.wire import (
     CANCEL_GRACE_SECONDS,
@@ -158,7 +158,7 @@ class _Executor:
 
     def _run(self, order: Run) -> RuntimeTaskResult:
         self._last = attempt = ExecutorAttempt(**order.attempt)
-        around = Surroundings(
+        around = RunContext(
             load_current_attempt=self._link.load_current_attempt,
             load_record=self._link.load_record,
             observer=self._observer,

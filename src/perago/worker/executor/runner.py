@@ -27,7 +27,7 @@ from perago.worker.executor.wire import DeclaredTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class RunContext:
     """What an attempt is given by who runs it.
 
     Attributes:
@@ -76,7 +76,7 @@ class AttemptRunner:
     worker_id: str
     failure_reason_max_length: int
 
-    def run(self, attempt: HandedOut, execution_id: str, around: Surroundings) -> RuntimeTaskResult:
+    def run(self, attempt: HandedOut, execution_id: str, around: RunContext) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up.
 
         The reason for a failure in the body names the place in its code.
@@ -86,7 +86,7 @@ class AttemptRunner:
         reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
         return replace(result, reason_for_incompletion=reason)
 
-    def _run(self, attempt: HandedOut, execution_id: str, around: Surroundings) -> RuntimeTaskResult:
+    def _run(self, attempt: HandedOut, execution_id: str, around: RunContext) -> RuntimeTaskResult:
         task = self.tasks[attempt.task_def_name]
         input_data = without_trace(attempt.input_data)
         if not task.has_workspace:

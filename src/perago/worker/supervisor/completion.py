@@ -17,7 +17,7 @@ from perago.values.record import InstanceRecord, TryStatus
 from perago.values.redaction import mask_text
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import Died, Ended, Executor, Finished, Outcome
+from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished
 from perago.worker.executor.wire import Discard, Sweep, attempt_to_json
 from perago.worker.supervisor.cancellation import others_of
 from perago.worker.supervisor.delivery import Delivered, Delivery
@@ -34,7 +34,7 @@ class TakesChores(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aftermath:
+class Completion:
     """Sees to the end of every job of a worker.
 
     Attributes:
@@ -59,7 +59,7 @@ class Aftermath:
     release: Callable[[Attempt], object] = lambda attempt: None  # noqa: ARG005 - nobody notes what is held
 
     def finish(
-        self, slot: TakesChores, executor: Executor, job: Job, outcome: Outcome, reporter: Engine | None = None
+        self, slot: TakesChores, executor: Executor, job: Job, outcome: AttemptEnd, reporter: Engine | None = None
     ) -> None:
         """Stop the lease, then report, give back, or do neither; then remove what is left.
 
@@ -102,7 +102,12 @@ class Aftermath:
             self.journal.tell(logging.WARNING, text, job)
 
     def _settle(
-        self, executor: Executor, job: Job, outcome: Outcome, result: RuntimeTaskResult | None, reporter: Engine | None
+        self,
+        executor: Executor,
+        job: Job,
+        outcome: AttemptEnd,
+        result: RuntimeTaskResult | None,
+        reporter: Engine | None,
     ) -> tuple[telemetry.Outcome, str | None]:
         """Report, give back, or do neither; returns what became of the attempt, and why."""
         if result is not None:
@@ -121,7 +126,7 @@ class Aftermath:
         self._give_back(job, why)
         return telemetry.Outcome.GIVEN_BACK, why
 
-    def _result_of(self, job: Job, outcome: Outcome) -> RuntimeTaskResult | None:
+    def _result_of(self, job: Job, outcome: AttemptEnd) -> RuntimeTaskResult | None:
         """What is to be reported; None: nothing is."""
         match outcome:
             case Finished(result):
@@ -138,7 +143,7 @@ class Aftermath:
     ) -> telemetry.Outcome:
         look = None
         if self.writes(job.attempt.task_def_name):
-            look = _LastLook(self.engine, job, executor)
+            look = _JobLastLook(self.engine, job, executor)
         delivered = self.delivery.deliver(
             job.attempt,
             result,
@@ -189,7 +194,7 @@ class Aftermath:
             )
 
 
-class _LastLook:
+class _JobLastLook:
     """Whether another try of the job's logical task completed meanwhile, and how.
 
     The engine's record tells whether; how, the executor can tell that has the store and the task. Without it (it died,

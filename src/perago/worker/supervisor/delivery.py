@@ -211,7 +211,7 @@ def pause_before_round(rounds: int) -> float:
 
 
 @dataclass
-class _Entry:
+class _SpoolEntry:
     """A result that waits.
 
     Attributes:
@@ -260,7 +260,7 @@ class Delivery:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._round = threading.Lock()
-        self._waiting = {kept.file_name: _Entry(kept, None) for kept in spool.load()}
+        self._waiting = {kept.file_name: _SpoolEntry(kept, None) for kept in spool.load()}
 
     @property
     def waiting(self) -> int:
@@ -294,14 +294,14 @@ class Delivery:
         try:
             return self._report(attempt, result, last_look, execution_id, reporter, is_just_seen=is_just_seen)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the result must not be lost; the cause is told
-            entry = _Entry(KeptResult.of(attempt, result, self._clock.now()), last_look, execution_id)
+            entry = _SpoolEntry(KeptResult.of(attempt, result, self._clock.now()), last_look, execution_id)
             self._keep(entry)
             self._tell_cause(entry, exc)  # mostly the engine is away, or the store that the last look asks
             return Delivered.KEPT
 
     def keep(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Keep a result whose report nobody can wait for, for the next worker; it finds out what became of it."""
-        self._keep(_Entry(KeptResult.of(attempt, result, self._clock.now()), None))
+        self._keep(_SpoolEntry(KeptResult.of(attempt, result, self._clock.now()), None))
 
     def deliver_kept(self, is_over: Callable[[], bool] = bool) -> list[tuple[KeptResult, Delivered]]:
         """One round over all that waits; says what became of each. A round that is under way already has them.
@@ -318,7 +318,7 @@ class Delivery:
         finally:
             self._round.release()
 
-    def _try_again(self, entry: _Entry) -> Delivered:
+    def _try_again(self, entry: _SpoolEntry) -> Delivered:
         kept = entry.kept
         try:
             look = entry.look or self._look_for(kept.attempt) or self._look_at_record(kept)
@@ -377,7 +377,7 @@ class Delivery:
             return False
         return now.status == kept.result.status and KeptAttempt.of(now).execution == kept.attempt.execution
 
-    def _tell_cause(self, entry: _Entry, exc: Exception) -> None:
+    def _tell_cause(self, entry: _SpoolEntry, exc: Exception) -> None:
         """Say why a result waits, where that is news: nothing else tells a refusal that will not pass by itself."""
         cause, now = reason_for_exception(exc), self._clock.monotonic()
         if cause == entry.cause or now - entry.told_at < CAUSE_SECONDS:
@@ -388,7 +388,7 @@ class Delivery:
         if not isinstance(exc, PeragoError):
             _LOGGER.error("a fault in reporting the result of task %s", entry.kept.attempt.task_id, exc_info=exc)
 
-    def _keep(self, entry: _Entry) -> None:
+    def _keep(self, entry: _SpoolEntry) -> None:
         name = entry.kept.file_name
         with self._lock:
             is_new = name not in self._waiting

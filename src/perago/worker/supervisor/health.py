@@ -144,7 +144,7 @@ def _probed(name: str, found: Probed) -> Check:
     return Check(name, found.ok, found.detail)
 
 
-Look = Callable[[], str]
+Probe = Callable[[], str]
 """Looks once, within seconds; says what it found. What it raises says what is wrong."""
 
 MAX_DETAIL_LENGTH = 500
@@ -157,12 +157,12 @@ class Probes:
         looks: by name.
     """
 
-    def __init__(self, looks: Mapping[str, Look]) -> None:
+    def __init__(self, looks: Mapping[str, Probe]) -> None:
         self._looks = looks
         self._found: dict[str, tuple[bool, str, float]] = {}
 
     def turn(self) -> float | None:
-        """Look at everything once; returns the seconds until the next round. None: there is nothing to look at."""
+        """Probe at everything once; returns the seconds until the next round. None: there is nothing to look at."""
         for name, look in self._looks.items():
             self._found[name] = (*self._outcome(look), time.monotonic())
         return PROBE_SECONDS if self._looks else None
@@ -178,7 +178,7 @@ class Probes:
         }
 
     @staticmethod
-    def _outcome(look: Look) -> tuple[bool, str]:
+    def _outcome(look: Probe) -> tuple[bool, str]:
         try:
             return True, look()
         except Exception as exc:  # noqa: BLE001 - whatever is wrong is what the probe is to find

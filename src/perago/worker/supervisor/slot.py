@@ -14,7 +14,7 @@ from typing import Protocol
 from perago.errors import PeragoError
 from perago.values.redaction import text_of
 from perago.worker.attempts.job import Job
-from perago.worker.attempts.port import Died, Ended, Executor, Finished, NotBegun, Outcome
+from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished, NotBegun
 from perago.worker.executor.wire import DeclaredTask, Discard, Sweep
 
 _LOGGER = logging.getLogger("perago.worker")
@@ -43,7 +43,7 @@ class SlotEvents(Protocol):
         """Its executor died, or could not be started (`error`)."""
         ...
 
-    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome, *, takes_next: bool) -> Job | None:
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: AttemptEnd, *, takes_next: bool) -> Job | None:
         """See to what a job came to: report it, give it back, or neither.
 
         Args:
@@ -227,14 +227,14 @@ class Slot:
             if self._closing.is_set() or self._is_worn_out(executor):
                 return False
 
-    def _run(self, executor: Executor, job: Job) -> Outcome:
+    def _run(self, executor: Executor, job: Job) -> AttemptEnd:
         try:
             return executor.run(job)
         except Exception as exc:  # a slot must not die unseen, nor keep a task to itself
             _LOGGER.exception("slot %d failed at a task", self.number)
             return Died(f"the worker itself failed: {type(exc).__name__}: {text_of(exc)}")
 
-    def _finish(self, executor: Executor, job: Job, outcome: Outcome) -> Job | None:
+    def _finish(self, executor: Executor, job: Job, outcome: AttemptEnd) -> Job | None:
         """See to what a job came to; returns the one to go on with, if there is one."""
         takes_next = isinstance(outcome, Finished) and not (
             self._closing.is_set() or self._seconds_until_chore() == 0 or self._is_worn_out(executor)

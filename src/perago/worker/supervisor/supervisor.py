@@ -19,19 +19,19 @@ from perago.telemetry import instruments
 from perago.telemetry.sink import OFF, Telemetry
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import Executor, Outcome
+from perago.worker.attempts.port import AttemptEnd, Executor
 from perago.worker.executor.wire import DeclaredTask
 from perago.worker.supervisor.cancellation import CancellationCheck, end_older
-from perago.worker.supervisor.completion import Aftermath, TakesNext
+from perago.worker.supervisor.completion import Completion, TakesNext
 from perago.worker.supervisor.delivery import SPOOL_DIRECTORY, Delivered, Delivery, ResultSpool, pause_before_round
-from perago.worker.supervisor.health import Health, HealthFacts, Look, Probes, health_of
+from perago.worker.supervisor.health import Health, HealthFacts, Probe, Probes, health_of
 from perago.worker.supervisor.held import HeldTasks, Inheritance
 from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
 from perago.worker.supervisor.polling import STALL_SECONDS, Pace, Polling
 from perago.worker.supervisor.slot import Slot, SlotState, Wear
 from perago.worker.supervisor.status import WorkerStatus, slot_statuses, write_status
 from perago.worker.supervisor.task_log import TaskLog
-from perago.worker.supervisor.watchdog import Watch
+from perago.worker.supervisor.watchdog import Watchdog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ class Supervisor:
         check_tasks: Callable[[Sequence[DeclaredTask]], None] = lambda tasks: None,  # noqa: ARG005
         *,
         telemetry: Telemetry = OFF,
-        probes: Mapping[str, Look] | None = None,
+        probes: Mapping[str, Probe] | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -196,7 +196,7 @@ class Supervisor:
             for number in range(1, settings.slots + 1)
         ]
         self._housekeeping = self._new_housekeeping()
-        self._aftermath = self._new_aftermath()
+        self._completion = self._new_completion()
         self._polling: Polling | None = None
         self._poller: Loop | None = None
         self._stuck: Loop | None = None  # one that was replaced; it may come back
@@ -210,9 +210,9 @@ class Supervisor:
         telemetry.watch(instruments.SLOTS, self._slot_states)
         telemetry.watch(instruments.RESULTS_WAITING, lambda: {"": self._delivery.waiting})
 
-    def _new_aftermath(self) -> Aftermath:
+    def _new_completion(self) -> Completion:
         settings = self._settings
-        return Aftermath(
+        return Completion(
             engine=self._engine,
             jobs=self.jobs,
             delivery=self._delivery,
@@ -295,7 +295,7 @@ class Supervisor:
         """Let go of what cannot be ended, as the process is about to end over it: bodies in threads, and reports that
         an engine does not answer. It takes `ABANDON_SECONDS` at most.
         """
-        threads = [threading.Thread(target=self._aftermath.abandon, args=[job], daemon=True) for job in self.jobs()]
+        threads = [threading.Thread(target=self._completion.abandon, args=[job], daemon=True) for job in self.jobs()]
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + ABANDON_SECONDS
@@ -345,19 +345,19 @@ class Supervisor:
         self.journal.tell(level, text, deaths=slot.deaths)
         self._changed = True
 
-    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: Outcome, *, takes_next: bool) -> Job | None:
+    def finish(self, slot: Slot, executor: Executor, job: Job, outcome: AttemptEnd, *, takes_next: bool) -> Job | None:
         polling = self._polling
         self._changed = True
         if not takes_next or polling is None or not polling.is_backlogged or self._draining:
-            self._aftermath.finish(slot, executor, job, outcome)
+            self._completion.finish(slot, executor, job, outcome)
             return None
         reporter = TakesNext(self._engine, job.attempt)
-        self._aftermath.finish(slot, executor, job, outcome, reporter)
+        self._completion.finish(slot, executor, job, outcome, reporter)
         polling.has_taken(reporter.taken)
         return None if reporter.taken is None else self._begun(reporter.taken, reporter.asked)
 
     def give_back(self, job: Job) -> None:
-        self._aftermath.give_back_unbegun(job, "its slot closes")
+        self._completion.give_back_unbegun(job, "its slot closes")
 
     def is_free(self, slot: Slot) -> None:
         del slot
@@ -376,7 +376,7 @@ class Supervisor:
             pace=self._settings.pace,
             free=lambda: sum(slot.is_free for slot in self._slots),
             take=self._take,
-            give_back=lambda attempt: self._aftermath.give_back_unbegun(Job(attempt), "no slot takes it any more"),
+            give_back=lambda attempt: self._completion.give_back_unbegun(Job(attempt), "no slot takes it any more"),
             is_over=lambda: self._draining,
             journal=self.journal,
         )
@@ -408,7 +408,7 @@ class Supervisor:
     def _take(self, attempt: HandedOut, asked: float) -> None:
         job = self._begun(attempt, asked)
         if not any(slot.assign(job) for slot in self._slots):
-            self._aftermath.give_back_unbegun(job, "its slot was gone")
+            self._completion.give_back_unbegun(job, "its slot was gone")
 
     def _begun(self, attempt: HandedOut, asked: float) -> Job:
         self._held.add(attempt)
@@ -453,8 +453,8 @@ class Supervisor:
         states = Counter(slot.state.value for slot in self._slots)
         return {state.value: states[state.value] for state in SlotState}
 
-    def _watch(self) -> Watch:
-        return Watch(
+    def _watch(self) -> Watchdog:
+        return Watchdog(
             self._engine,
             self.journal,
             jobs=self.jobs,

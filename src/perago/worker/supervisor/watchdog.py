@@ -28,7 +28,7 @@ def _passed() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
-class Watch:
+class Watchdog:
     """One turn each second; see `supervisor.Loop`.
 
     Args:

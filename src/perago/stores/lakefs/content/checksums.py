@@ -27,7 +27,7 @@ SMALLEST_PART_BYTES = 5 * _MIB
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-class Verdict(enum.Enum):
+class ChecksumMatch(enum.Enum):
     """What a checksum says of content."""
 
     RIGHT = "it is the content's MD5, or that of its parts' MD5s"
@@ -41,26 +41,26 @@ def is_md5(checksum: str) -> bool:
     return _MD5.fullmatch(checksum) is not None
 
 
-def judge_small(checksum: str, md5: str) -> Verdict:
+def judge_small(checksum: str, md5: str) -> ChecksumMatch:
     """Judge content too small for several parts, by its MD5."""
     if not is_md5(checksum):
-        return Verdict.OPAQUE
-    return Verdict.RIGHT if checksum in (md5, _md5_of_one_part(md5)) else Verdict.WRONG
+        return ChecksumMatch.OPAQUE
+    return ChecksumMatch.RIGHT if checksum in (md5, _md5_of_one_part(md5)) else ChecksumMatch.WRONG
 
 
-def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> Verdict:
+def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> ChecksumMatch:
     """Judge the content of an open file, whose MD5 is known. Reads it again only where that is another one.
 
     Raises:
         OSError: it cannot be read.
     """
     known = judge_small(checksum, md5)
-    if known is not Verdict.WRONG or size < SMALLEST_PART_BYTES:
+    if known is not ChecksumMatch.WRONG or size < SMALLEST_PART_BYTES:
         return known
     for part in PART_SIZES_MIB:
         if part * _MIB < size and checksum == _md5_of_parts(descriptor, size, part * _MIB):
-            return Verdict.RIGHT
-    return Verdict.DOUBTFUL
+            return ChecksumMatch.RIGHT
+    return ChecksumMatch.DOUBTFUL
 
 
 def _md5_of_one_part(md5: str) -> str:

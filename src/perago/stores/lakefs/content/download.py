@@ -22,7 +22,7 @@ from perago.http.session import encoded
 from perago.stores.lakefs.api.client import PAGE, segment
 from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSError
 from perago.stores.lakefs.api.values import ObjectStats
-from perago.stores.lakefs.content.checksums import Verdict, judge_file, judge_small, read_range
+from perago.stores.lakefs.content.checksums import ChecksumMatch, judge_file, judge_small, read_range
 from perago.stores.lakefs.content.transfer import SMALL_BYTES, Keeping, Transfer, keeping, retried, write_to_workspace
 from perago.values.names import show_name
 from perago.workspace.cache import ObjectCache
@@ -36,7 +36,7 @@ FRESH_SECONDS = 300.0
 """How long a presigned URL is used: a third of the 15 minutes that lakeFS makes them valid for by default."""
 
 
-class Source(NamedTuple):
+class ReadSource(NamedTuple):
     """Where bytes are read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Source(NamedTuple):
     ours: bool
 
 
-class Sources:
+class ReadSources:
     """Gives each of the wanted objects its source.
 
     The block store may be out of reach from here, whatever the server says: after the first such fault everything
@@ -73,13 +73,13 @@ class Sources:
         self._asked_at = 0.0
         self._asking = asyncio.Lock()
 
-    async def of(self, stats: ObjectStats, tries: int = 0) -> Source:
+    async def of(self, stats: ObjectStats, tries: int = 0) -> ReadSource:
         """The source of an object; a second try is made at the server."""
         if self._presigned and tries == 0 and (self._by_page or stats.size > SMALL_BYTES):
             url = await self._presigned_url(stats)
             if url is not None:
-                return Source(url, ours=False)
-        return Source(encoded(self._ours + segment(stats.path)), ours=True)
+                return ReadSource(url, ours=False)
+        return ReadSource(encoded(self._ours + segment(stats.path)), ours=True)
 
     def give_up(self) -> None:
         """The block store cannot be reached: read everything from the server."""
@@ -144,7 +144,7 @@ class Download:
     transfer: Transfer
     target: Beneath
     root: str
-    sources: Sources
+    sources: ReadSources
     digests: MutableMapping[str, str]
     done: Callable[[int], None]
     _doubted: dict[str, str] = field(default_factory=dict)
@@ -200,7 +200,7 @@ class Download:
 
         return await retried(attempt, (DamagedObjectError,))
 
-    async def _read(self, stats: ObjectStats, source: Source) -> bytes:
+    async def _read(self, stats: ObjectStats, source: ReadSource) -> bytes:
         client = self.transfer.client
         if source.ours:
             return await client.read_object_at(source.url, stats.size)
@@ -218,7 +218,7 @@ class Download:
         descriptor = open_new(self.target, path, executable=stats.executable)
         try:
             with keeping(self.transfer, descriptor, stats.size) as content:
-                target = _Target(descriptor, content, self.transfer.cache)
+                target = _TargetFile(descriptor, content, self.transfer.cache)
                 md5 = await retried(lambda tries: self._large_content(stats, target, tries), (DamagedObjectError,))
                 await content.keep(stats)
         finally:
@@ -226,7 +226,7 @@ class Download:
         self.digests[path] = f"md5:{md5}"
         self.done(stats.size)
 
-    async def _large_content(self, stats: ObjectStats, target: _Target, tries: int) -> str:
+    async def _large_content(self, stats: ObjectStats, target: _TargetFile, tries: int) -> str:
         """Fetch a large object's parts side by side, and hash what is there from the beginning meanwhile."""
         source = await self.sources.of(stats, tries)
         parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
@@ -253,7 +253,7 @@ class Download:
         self._check(stats, md5, await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, md5))
         return md5
 
-    async def _fetch_part(self, stats: ObjectStats, source: Source, part: range, target: _Target) -> None:
+    async def _fetch_part(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> None:
         """Fetch one part, going on where a try broke off."""
         at = part.start
 
@@ -274,7 +274,7 @@ class Download:
 
         await retried(attempt, (LakeFSError,))
 
-    async def _stream(self, stats: ObjectStats, source: Source, part: range, target: _Target) -> int:
+    async def _stream(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> int:
         """Write what arrives of a part; returns where it ended.
 
         Raises:
@@ -304,14 +304,14 @@ class Download:
         if isinstance(error, LakeFSError) and error.fault in (FaultKind.UNREACHABLE, FaultKind.TLS):
             self.sources.give_up()
 
-    def _check(self, stats: ObjectStats, md5: str, verdict: Verdict) -> None:
+    def _check(self, stats: ObjectStats, md5: str, verdict: ChecksumMatch) -> None:
         """Refuse what is damaged, and what is doubtful: that is noted, and taken if it comes the same again."""
-        if self.transfer.checksums == "opaque" or verdict is Verdict.RIGHT:
+        if self.transfer.checksums == "opaque" or verdict is ChecksumMatch.RIGHT:
             return
-        if verdict is Verdict.OPAQUE:
+        if verdict is ChecksumMatch.OPAQUE:
             self._not_told.append(stats.path)
             return
-        if verdict is Verdict.DOUBTFUL:
+        if verdict is ChecksumMatch.DOUBTFUL:
             self._doubted[stats.path] = md5
         raise DamagedObjectError(
             f"the content of {show_name(stats.path)} does not match its checksum {stats.checksum}; it is damaged "
@@ -322,7 +322,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class _Target:
+class _TargetFile:
     """The file that a large object is written to, on its way into the cache too."""
 
     descriptor: int

@@ -46,14 +46,14 @@ Overlay = Mapping[str, Entry | None]
 """Path -> what stands there now; None: it is gone."""
 
 
-class Source(NamedTuple):
+class RestoreSource(NamedTuple):
     """Where an object is to be copied from: a commit's full id; `size` in bytes, for the deadline."""
 
     commit_id: str
     size: int
 
 
-Restoration = dict[str, Source | None]
+Restoration = dict[str, RestoreSource | None]
 """Path -> whose object is to stand there again; None: none is."""
 
 
@@ -142,7 +142,7 @@ class Merging:
         put_back: Restoration = {}
         for path, entry in wanted.items():
             if path not in own and entry != now[path]:
-                put_back[path] = None if entry is None else Source(made_by.get(path, self.base), entry.size)
+                put_back[path] = None if entry is None else RestoreSource(made_by.get(path, self.base), entry.size)
         return put_back
 
 
@@ -194,7 +194,7 @@ _COMMIT_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class CommitDraft:
     """A commit on a head, as long as it is not done: a context, which leaves nothing behind where it fails.
 
     Attributes:
@@ -257,7 +257,7 @@ class Draft:
         remover = Upload(self.transfer, self.branch, self.directory, "", self.done)
         await both(each(kept, lambda item: self._copy(*item)), remover.run([], gone))
 
-    async def _copy(self, path: str, source: Source) -> None:
+    async def _copy(self, path: str, source: RestoreSource) -> None:
         await self.client.copy_object(
             self.repository, self.branch, path, source_ref=source.commit_id, source=path, size=source.size
         )

@@ -12,7 +12,7 @@ from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.content.transfer import Transfer
-from perago.stores.lakefs.publication.draft import Draft, Merging, is_same_content
+from perago.stores.lakefs.publication.draft import CommitDraft, Merging, is_same_content
 from perago.stores.lakefs.publication.fence import FenceMode, fence_content, refuse_actions
 from perago.stores.lakefs.publication.history import publication_message, read_history, seal_message, staged_metadata
 from perago.stores.lakefs.publication.publish import check_clean
@@ -130,7 +130,7 @@ class Staging:
                 raise StoreError("a plan to complete without writing has nothing to stage")
         assert_never(plan)
 
-    async def _draft(self, job: StagingJob, plan: WritePlan) -> Draft:
+    async def _draft(self, job: StagingJob, plan: WritePlan) -> CommitDraft:
         """What the plan stands on; every name that it writes is judged."""
         changes, repository, root = changes_for(job.execution, plan), job.workspace_input.repository, job.spec.root
         written = [root + path for path in changes.written]
@@ -140,7 +140,7 @@ class Staging:
         base = full_id(job.workspace_input)
         head, _ = await both(self.commits.get(repository, plan.head), check_clean(self.client, job.workspace_input))
         await check_places(self.client, repository, base, job.spec, changes)
-        return Draft(
+        return CommitDraft(
             transfer=job.transfer,
             branch=job.branch,
             head=head,
@@ -151,7 +151,7 @@ class Staging:
             done=job.done,
         )
 
-    async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: Draft, base: str) -> Commit:
+    async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: CommitDraft, base: str) -> Commit:
         message = seal_message(stamp) if isinstance(plan, Seal) else publication_message(stamp, draft.changes)
         match plan:
             case Publish() if draft.head.id != base:
@@ -165,7 +165,7 @@ class Staging:
                 assert_never(plan)
         return await draft.commit(draft.branch, draft.head.id, message, staged_metadata(stamp, empty=empty))
 
-    async def _replace(self, stamp: Stamp, draft: Draft, base: str, message: str) -> Commit:
+    async def _replace(self, stamp: Stamp, draft: CommitDraft, base: str, message: str) -> Commit:
         """The input's content with the changes on it, as a commit on the head: by its meta range, nothing is copied."""
         await both(draft.fill(draft.beside, base), draft.create(draft.branch, draft.head.id))
         content = await draft.commit(draft.beside, base, message, {})
@@ -176,7 +176,7 @@ class Staging:
         metadata = staged_metadata(stamp, empty=empty)
         return await draft.commit(draft.branch, draft.head.id, message, metadata, content.meta_range_id)
 
-    async def _merge(self, plan: Merge, draft: Draft, base: str) -> bool:
+    async def _merge(self, plan: Merge, draft: CommitDraft, base: str) -> bool:
         """The head with the changes on it, and what abandoned commits did undone; says whether that is nothing."""
         own = await draft.fill(draft.branch, draft.head.id)
         merging = Merging(self.client, self.commits, draft.repository, base)
