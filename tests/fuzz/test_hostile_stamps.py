@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from perago.attempt.fence import Applicant, Verdict, judge, plan_publication, plan_start
 from perago.stores.git.history import _pairs, compose
-from perago.stores.lakefs.api.values import Commit
+from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.publication.history import staged_stamp_of, stamp_of
 from perago.values.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
 from perago.values.models import AttemptIdentity

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from perago.http.loop import LoopThread
+from perago.stores.lakefs.api.answers import LakeFSAccessError, LakeFSError
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.failure import LakeFSAccessError, LakeFSError
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from authority import Authority
 from perago.errors import RuntimeConfigError
 from perago.http.faults import FaultKind
 from perago.http.loop import LoopThread
+from perago.stores.lakefs.api.answers import LakeFSAccessError, LakeFSError, ObjectStats, StagingLocation
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.failure import LakeFSAccessError, LakeFSError
-from perago.stores.lakefs.api.values import ObjectStats, StagingLocation
 from servers.faults import CutBefore, Refuse, Repeat, Rule, Stall, Swallow
 from servers.proxy import FaultProxy
 

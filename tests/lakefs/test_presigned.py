@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
-from perago.stores.lakefs.api.failure import LakeFSError
+from perago.stores.lakefs.api.answers import LakeFSError
 from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, Refuse, Rule, Truncate
 from servers.fixtures import repository_on

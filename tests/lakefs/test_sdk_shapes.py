@@ -6,7 +6,7 @@ import lakefs_sdk
 import pytest
 from transfer_support import transfer_to, upload, write_files
 
-from perago.stores.lakefs.api.values import ObjectStats
+from perago.stores.lakefs.api.answers import ObjectStats
 from servers.fixtures import repository_on
 
 HOOK = b"""

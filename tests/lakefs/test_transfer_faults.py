@@ -13,7 +13,7 @@ from transfer_support import MIB, download, files_of, noise, transfer_to, upload
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.http import session
 from perago.stores.lakefs.api import client
-from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSAccessError, LakeFSError
+from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Stall, Swallow, Truncate
 from servers.proxy import FaultProxy

@@ -318,7 +318,7 @@ def mislabelled(there):
 
 
 def test_a_checksum_of_another_kind_is_taken_where_the_option_says_so(there, mislabelled, lakefs_server, tmp_path):
-    from perago.stores.lakefs.api.failure import DamagedObjectError
+    from perago.stores.lakefs.api.answers import DamagedObjectError
 
     with pytest.raises(DamagedObjectError, match=r'PERAGO_CHECKSUMS=opaque.*checksums="opaque"'):
         download(there.transfer, mislabelled, tmp_path / "1")

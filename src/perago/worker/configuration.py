@@ -17,10 +17,9 @@ from perago.worker.attempts.in_process import ExecutorProcess
 from perago.worker.attempts.in_thread import ExecutorThread
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Executor
-from perago.worker.body.loading import load_tasks
+from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
-from perago.worker.executor.runner import AttemptRunner
-from perago.worker.executor.store import ExecutorStore
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from perago.stores.lakefs.content.checksums import PART_SIZES_MIB, ChecksumMatch, judge_file, judge_small
+from perago.stores.lakefs.content.transfer import PART_SIZES_MIB, ChecksumMatch, judge_file, judge_small
 
 MIB = 1024 * 1024
 OF_KMS = "0123456789abcdef0123456789abcdef"

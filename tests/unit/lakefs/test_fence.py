@@ -6,7 +6,7 @@ import re
 import pytest
 
 from perago.errors import ObjectNameError, PublishFenceError
-from perago.stores.lakefs.api.values import ObjectStats
+from perago.stores.lakefs.api.answers import ObjectStats
 from perago.stores.lakefs.publication.fence import (
     EXACT_FENCE,
     EXPECTED_PARENT,

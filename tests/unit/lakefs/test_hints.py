@@ -10,8 +10,8 @@ import pytest
 
 import perago
 from perago.errors import PeragoError
+from perago.stores.lakefs.api.answers import LakeFSError
 from perago.stores.lakefs.api.commits import Commits, full_id, no_repository
-from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.log import log
 from perago.stores.lakefs.publication.publish import dirty
 from perago.stores.lakefs.resolve import resolve

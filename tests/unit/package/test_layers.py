@@ -43,7 +43,7 @@ def test_the_package_keeps_its_layers(tree):
 
 PLANTED = {
     "an adapter knows the core": ("stores/git/store.py", "perago.attempt.run"),
-    "a store knows the other": ("stores/git/store.py", "perago.stores.lakefs.api.values"),
+    "a store knows the other": ("stores/git/store.py", "perago.stores.lakefs.api.answers"),
     "a store knows an engine": ("stores/lakefs/store.py", "perago.engines.limits"),
     "an engine knows the other": ("engines/local/__init__.py", "perago.engines.conductor.mapping"),
     "an engine knows tasks": ("engines/limits.py", "perago.tasks.metrics"),

@@ -6,7 +6,7 @@ import pytest
 
 from perago import load_runtime_config
 from perago.worker.configuration import store_settings, worker_settings
-from perago.worker.executor.store import ExecutorStore
+from perago.worker.executor.runner import ExecutorStore
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
 

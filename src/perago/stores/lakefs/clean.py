@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from perago.errors import StoreError
 from perago.ports import AttemptLiveness, Clock
+from perago.stores.lakefs.api.answers import LakeFSError
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, StagingBranch, parse_staging
 from perago.stores.lakefs.publication.history import staged_stamp_of
 from perago.values.history import Stamp

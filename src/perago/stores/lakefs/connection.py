@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from perago.http.loop import LoopThread
 from perago.ports import Clock, Observer, Phase
+from perago.stores.lakefs.api.answers import ServerFacts
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits
-from perago.stores.lakefs.api.values import ServerFacts
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.publication.fence import Canary
 from perago.stores.lakefs.publication.publish import Mover

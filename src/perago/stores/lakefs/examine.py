@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from perago.http.faults import FaultKind
+from perago.stores.lakefs.api.answers import Branch, Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.failure import LakeFSError
-from perago.stores.lakefs.api.values import Branch, Commit, ObjectStats
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.content.checksums import SMALLEST_PART_BYTES, ChecksumMatch, judge_small
-from perago.stores.lakefs.content.transfer import ChecksumRule
+from perago.stores.lakefs.content.transfer import SMALLEST_PART_BYTES, ChecksumMatch, ChecksumRule, judge_small
 from perago.stores.lakefs.publication.branches import StagingBranch, parse_staging
 from perago.stores.lakefs.publication.history import carries_stamp, names_other_content, stamp_of, subject_of
 from perago.values.findings import Finding, Kind

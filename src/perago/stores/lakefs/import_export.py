@@ -9,11 +9,10 @@ from pathlib import Path
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
 from perago.http.parallel import in_thread
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import NOT_THERE
-from perago.stores.lakefs.api.failure import LakeFSError
-from perago.stores.lakefs.api.values import Commit, ObjectStats
-from perago.stores.lakefs.content.checksums import is_md5
+from perago.stores.lakefs.content.transfer import is_md5
 from perago.stores.lakefs.manual_commits import Edit, ManualCommits
 from perago.stores.lakefs.materialize import list_files
 from perago.stores.lakefs.publication.fence import refuse_actions

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 
 from perago.errors import RefNotFoundError
 from perago.ports import LogEntry, commit_time
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, uri
 from perago.stores.lakefs.api.client import LakeFSClient, each
 from perago.stores.lakefs.api.commits import NOT_THERE
-from perago.stores.lakefs.api.failure import LakeFSError, uri
-from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.publication.fence import is_action
 from perago.stores.lakefs.publication.history import stamp_of, subject_of
 from perago.stores.lakefs.resolve import check_repository

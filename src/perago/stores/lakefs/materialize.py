@@ -12,9 +12,8 @@ from pathlib import Path
 from perago.errors import ObjectNameError, PrefixNotFoundError
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
+from perago.stores.lakefs.api.answers import ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.failure import uri
-from perago.stores.lakefs.api.values import ObjectStats
 from perago.stores.lakefs.content.download import Download, ReadSources
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX

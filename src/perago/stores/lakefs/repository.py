@@ -7,8 +7,8 @@ from pathlib import Path
 
 from perago.errors import RepositoryNotFoundError
 from perago.ports import AttemptLiveness, FileDigests, LogEntry, Phase, WorkspaceStore
+from perago.stores.lakefs.api.answers import LakeFSError
 from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
-from perago.stores.lakefs.api.failure import LakeFSError
 from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import Transfer

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from perago.errors import RefNotFoundError
+from perago.stores.lakefs.api.answers import LakeFSError, uri
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import NOT_THERE, no_repository
-from perago.stores.lakefs.api.failure import LakeFSError, uri
 
 
 async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:

@@ -23,16 +23,15 @@ from perago.values.models import Attempt
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Finished
-from perago.worker.executor.runner import AttemptRunner
-from perago.worker.executor.store import ExecutorStore
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import Discard, Sweep
-from perago.worker.supervisor.cancellation import CancellationCheck, end_older
 from perago.worker.supervisor.completion import Completion, TakesNext
 from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool, pause_before_round
 from perago.worker.supervisor.held import HeldTasks, Inheritance
 from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
 from perago.worker.supervisor.polling import Pace, Polling
 from perago.worker.supervisor.slot import pause_before
+from perago.worker.supervisor.watchdog import CancellationCheck, end_older
 from perago.workspace.directory import OWNER_FILE
 
 GC_TTL_SECONDS = 60.0

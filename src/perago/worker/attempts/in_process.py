@@ -18,8 +18,7 @@ from perago.ports import Phase, WorkerEngine
 from perago.values.models import RuntimeTaskResult
 from perago.worker.attempts.job import Cause, Job, Step, next_step
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import AttemptEnd, Died, Ended, Finished, NotBegun
-from perago.worker.attempts.questions import Question
+from perago.worker.attempts.port import AttemptEnd, Died, Ended, Finished, NotBegun, Question
 from perago.worker.executor.wire import (
     FROM_EXECUTOR,
     Ask,

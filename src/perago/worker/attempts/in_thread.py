@@ -27,8 +27,7 @@ from perago.values.record import InstanceRecord
 from perago.values.redaction import mask_json
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import AttemptEnd, Ended, Finished
-from perago.worker.attempts.questions import ask_patiently
+from perago.worker.attempts.port import AttemptEnd, Ended, Finished, ask_patiently
 from perago.worker.executor.runner import AttemptRunner, RunContext
 from perago.worker.executor.wire import CANCEL_GRACE_SECONDS, DeclaredTask, Discard, PhaseEvent, Sweep
 from perago.worker.process.messages import Log, Metric, clean_text

@@ -1,4 +1,4 @@
-"""The process of a body: take the call, run the function, send the outcome, and end as Python does.
+"""The process of a body: load the modules, take the call, run the function, send the outcome, end as Python does.
 
 A full end of the interpreter takes time (0.1 s with pandas loaded) and changes nothing where the body has left nothing
 open: there it is cut short.
@@ -9,16 +9,21 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import random
 import socket
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from perago.attempt.body import BodyCall, invoke_in_own_process, open_descriptors
+from perago.errors import TaskDefinitionError
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.load import load_module_tasks
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.tasks.params import validate_params
 from perago.tasks.secrets import secrets_of
@@ -26,10 +31,69 @@ from perago.values import redaction
 from perago.values.models import AttemptIdentity
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
-from perago.worker.body.loading import load
 from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
 from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to
 from perago.worker.process.zygote import CancelFlag
+
+
+def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
+    """Take the caller's place, and load the modules that it names; raises as `load_tasks`."""
+    sys.path[:] = order.sys_path
+    if order.cwd is not None:
+        os.chdir(order.cwd)
+    send_logs_to(outbox, order.log_levels)
+    return load_tasks(order.targets)
+
+
+def load_tasks(targets: list[str]) -> dict[str, TaskDefinition]:
+    """All the tasks of some targets, by name.
+
+    Raises:
+        TaskDefinitionError: a module cannot be loaded or has no task, or two tasks have one name.
+    """
+    found: dict[str, TaskDefinition] = {}
+    for target in targets:
+        for task in load_module_tasks(target):
+            other = found.setdefault(task.name, task)
+            if other is not task:
+                raise TaskDefinitionError(
+                    f"{other.target} and {task.target} are both named {task.name!r}; one worker runs one task of a name"
+                )
+    return found
+
+
+@dataclass
+class Randomness:
+    """The generators of random numbers that a process has one of: a fork must not repeat what another one draws.
+
+    But where a module gave a seed when it was loaded, each fork begins with it, as each process would that loads it.
+    """
+
+    seeded: object = None
+
+    @contextmanager
+    def noting_seeds(self) -> Iterator[None]:
+        """While modules are loaded."""
+        seed: Callable[..., None] = random.seed
+
+        def note(*args: Any, **named: Any) -> None:
+            seed(*args, **named)
+            self.seeded = args[0] if args else named.get("a")
+
+        random.seed = note
+        try:
+            yield
+        finally:
+            random.seed = seed
+            self._state = random.getstate()
+
+    def begin_fork(self) -> None:
+        """In a fork."""
+        if self.seeded is not None:
+            random.setstate(self._state)  # Python seeds anew at each fork
+        generator = getattr(sys.modules.get("numpy.random"), "get_bit_generator", None)
+        if generator is not None and generator().seed_seq is not None:  # None: it was given a seed
+            sys.modules["numpy.random"].seed()
 
 
 class OutboxMetrics(MetricRecorder):

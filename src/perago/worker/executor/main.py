@@ -23,14 +23,11 @@ from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
-from perago.worker.body.loading import load
-from perago.worker.body.main import OutboxMetrics
-from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
-from perago.worker.body.run import ORDERS, BodyProcess
+from perago.worker.body.main import OutboxMetrics, load
+from perago.worker.body.run import MAX_LINES, ORDERS, BodyProcess, Printed, PrintedHere
 from perago.worker.executor.link import PhaseSender, SupervisorLink
 from perago.worker.executor.process_state import ProcessState
-from perago.worker.executor.runner import AttemptRunner, RunContext
-from perago.worker.executor.store import ExecutorStore
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore, RunContext
 from perago.worker.executor.wire import (
     CANCEL_GRACE_SECONDS,
     Configure,

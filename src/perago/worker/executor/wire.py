@@ -23,7 +23,7 @@ from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, 
 
 CANCEL_GRACE_SECONDS = 3.0
 """How long a cancelled body may take to end once told, and again once it has been sent SIGTERM. With a look every
-`cancellation.CHECK_SECONDS` (2 s) and the time that killing takes, a body is dead within 10 s of its cancellation."""
+`watchdog.CHECK_SECONDS` (2 s) and the time that killing takes, a body is dead within 10 s of its cancellation."""
 
 # ---------------------------------------------------------------- to the executor
 

@@ -19,8 +19,8 @@ from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished
 from perago.worker.executor.wire import Discard, Sweep, attempt_to_json
-from perago.worker.supervisor.cancellation import others_of
 from perago.worker.supervisor.delivery import Delivered, Delivery
+from perago.worker.supervisor.watchdog import others_of
 from perago.workspace import janitor
 from perago.workspace.directory import directory_name
 

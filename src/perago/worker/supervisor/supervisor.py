@@ -21,7 +21,6 @@ from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Executor
 from perago.worker.executor.wire import DeclaredTask
-from perago.worker.supervisor.cancellation import CancellationCheck, end_older
 from perago.worker.supervisor.completion import Completion, TakesNext
 from perago.worker.supervisor.delivery import SPOOL_DIRECTORY, Delivered, Delivery, ResultSpool, pause_before_round
 from perago.worker.supervisor.health import Health, HealthFacts, Probe, Probes, health_of
@@ -31,7 +30,7 @@ from perago.worker.supervisor.polling import STALL_SECONDS, Pace, Polling
 from perago.worker.supervisor.slot import Slot, SlotState, Wear
 from perago.worker.supervisor.status import WorkerStatus, slot_statuses, write_status
 from perago.worker.supervisor.task_log import TaskLog
-from perago.worker.supervisor.watchdog import Watchdog
+from perago.worker.supervisor.watchdog import CancellationCheck, Watchdog, end_older
 
 
 @dataclass(frozen=True, kw_only=True)

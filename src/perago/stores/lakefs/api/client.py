@@ -21,18 +21,21 @@ from perago.errors import ObjectNameError, RuntimeConfigError, StoreError
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.parallel import in_parallel, together
 from perago.http.session import Answer, Body, HttpSession, Request, Stream, encoded
-from perago.stores.lakefs.api.failure import LakeFSError, is_of_conductor, refused, unanswered
-from perago.stores.lakefs.api.values import (
+from perago.stores.lakefs.api.answers import (
     EXECUTABLE_KEY,
     Branch,
     Commit,
     DiffEntry,
     HookRun,
+    LakeFSError,
     ObjectFault,
     ObjectStats,
     RepositoryFacts,
     ServerFacts,
     StagingLocation,
+    is_of_conductor,
+    refused,
+    unanswered,
 )
 from perago.values.json_text import parse_json
 from perago.values.names import show_name

@@ -6,9 +6,8 @@ import re
 from collections import OrderedDict
 
 from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, uri
 from perago.stores.lakefs.api.client import LakeFSClient, both
-from perago.stores.lakefs.api.failure import LakeFSError, uri
-from perago.stores.lakefs.api.values import Commit
 from perago.values.models import WorkspaceInput
 
 _REMEMBERED = 512

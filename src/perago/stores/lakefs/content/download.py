@@ -19,11 +19,20 @@ from perago.files.beneath import Beneath
 from perago.http.faults import FaultKind
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.http.session import encoded
+from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import PAGE, segment
-from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSError
-from perago.stores.lakefs.api.values import ObjectStats
-from perago.stores.lakefs.content.checksums import ChecksumMatch, judge_file, judge_small, read_range
-from perago.stores.lakefs.content.transfer import SMALL_BYTES, Keeping, Transfer, keeping, retried, write_to_workspace
+from perago.stores.lakefs.content.transfer import (
+    SMALL_BYTES,
+    ChecksumMatch,
+    Keeping,
+    Transfer,
+    judge_file,
+    judge_small,
+    keeping,
+    read_range,
+    retried,
+    write_to_workspace,
+)
 from perago.values.names import show_name
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import CHUNK_BYTES

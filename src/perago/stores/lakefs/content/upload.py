@@ -19,11 +19,16 @@ from perago.files.storage import storage_error
 from perago.http.faults import HttpFault
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.http.session import Request
+from perago.stores.lakefs.api.answers import (
+    DamagedObjectError,
+    LakeFSAccessError,
+    LakeFSError,
+    ObjectStats,
+    refused,
+    unanswered,
+)
 from perago.stores.lakefs.api.client import MAX_DELETED_AT_ONCE, transfer_seconds
-from perago.stores.lakefs.api.failure import DamagedObjectError, LakeFSAccessError, LakeFSError, refused, unanswered
-from perago.stores.lakefs.api.values import ObjectStats
-from perago.stores.lakefs.content.checksums import is_md5
-from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, keeping, retried
+from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, is_md5, keeping, retried
 from perago.values.names import show_name
 from perago.values.redaction import mask_text
 from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole

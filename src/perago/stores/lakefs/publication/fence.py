@@ -19,9 +19,8 @@ from typing import Literal
 
 from perago.errors import FenceUnavailableError, ObjectNameError, PublishFenceError, PublishVetoedError, StoreError
 from perago.ports import Clock
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.failure import LakeFSError, uri
-from perago.stores.lakefs.api.values import Commit, ObjectStats
 from perago.stores.lakefs.publication.branches import canary_name
 from perago.values.names import show_name
 

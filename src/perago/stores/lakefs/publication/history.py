@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from perago.stores.lakefs.api.answers import Commit, LakeFSError
 from perago.stores.lakefs.api.client import PAGE, LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, full_id
-from perago.stores.lakefs.api.failure import LakeFSError
-from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.publication.fence import EXPECTED_PARENT
 from perago.values.history import CommitFacts, History, Stamp
 from perago.values.models import Changes, WorkspaceInput

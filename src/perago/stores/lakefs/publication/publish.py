@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
 from perago.http.faults import FaultKind, HttpFault
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, unanswered, uri
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits
-from perago.stores.lakefs.api.failure import LakeFSError, unanswered, uri
-from perago.stores.lakefs.api.values import Commit
 from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, vetoes
 from perago.stores.lakefs.publication.history import Publication, find_publication, publication_metadata, read_history
 from perago.values.history import Complete, Merge, Publish, Refuse, Seal, Stamp
