@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 MAX_PARAMS_BYTES = 64 * 1024 * 1024
-"""Larger params could not be passed to a body's process (`worker.messages.MAX_MESSAGE_BYTES`)."""
+"""Larger params could not be passed to a body's process (`worker.process.messages.MAX_MESSAGE_BYTES`)."""
 
 
 _BOM = "\ufeff"
