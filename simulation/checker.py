@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perago.history import CommitFacts, Stamp
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.history import CommitFacts, Stamp
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 Files = Mapping[str, bytes]
 

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from perago.engines.conductor.lease import FRACTION, heartbeat_interval, pause_before_heartbeat
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import HandedOut
-from perago.record import InstanceRecord
 from perago.testing.engine import MemoryAttempt
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
 from simulation.baton import Baton, Signal
 from simulation.network import Caller, Network
 from simulation.servers import SimulatedEngine

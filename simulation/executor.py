@@ -11,20 +11,37 @@ from typing import Any, Literal, TypeVar
 
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.errors import StoreError, TaskExecutionError
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Event, Observer, PublishWorkspace, WorkerEngine, WorkspaceStore
-from perago.record import InstanceRecord
-from perago.spec import WorkspaceSpec
-from perago.staging import staging_branch_name
-from perago.worker.attempt_runner import AttemptRunner, Surroundings
-from perago.worker.attempt_under_way import AttemptUnderWay, describe_death
-from perago.worker.executor_attempt import ExecutorAttempt, attempt_to_json, record_from_json
-from perago.worker.executor_messages import TO_EXECUTOR, Answer, Ask, DeclaredTask, Discard, Done, Sweep
-from perago.worker.executor_store import ExecutorStore
-from perago.worker.job import Job, NotBegun, Outcome
-from perago.worker.journal import Journal
+from perago.values.models import (
+    Attempt,
+    AttemptIdentity,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+    staging_branch_name,
+)
+from perago.values.record import InstanceRecord
+from perago.values.spec import WorkspaceSpec
+from perago.worker.attempts.in_process import AttemptUnderWay, describe_death
+from perago.worker.attempts.job import Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import AttemptEnd, NotBegun
+from perago.worker.executor.link import error_of
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore, RunContext
+from perago.worker.executor.wire import (
+    TO_EXECUTOR,
+    Answer,
+    Ask,
+    DeclaredTask,
+    Discard,
+    Done,
+    ExecutorAttempt,
+    Sweep,
+    attempt_to_json,
+    record_from_json,
+)
 from perago.worker.process.messages import Decoder
-from perago.worker.supervisor_link import error_of
 from simulation.baton import Actor, Baton, Process, Signal, VirtualClock
 from simulation.faults import InjectedError, Tap, TappedStore
 from simulation.network import Caller, Network
@@ -40,7 +57,7 @@ _SIGKILL, _SIGTERM = -9, -15
 
 
 class SimulatedProcess:
-    """An executor's process, as `attempt_under_way.Process`: what it sends, its signals, its end."""
+    """An executor's process, as `in_process.RunningProcess`: what it sends, its signals, its end."""
 
     def __init__(self, baton: Baton, process: Process, on_death: Callable[[], None]) -> None:
         self.process = process
@@ -214,7 +231,7 @@ class SimulatedExecutor:
     def wait(self, seconds: float | None) -> None:
         self.process.poll(seconds)
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job) -> AttemptEnd:
         if not self.is_alive:
             return NotBegun()
         self.job = job
@@ -246,7 +263,7 @@ class SimulatedExecutor:
     # ---- within its process
 
     def _serve(self, job: Job) -> None:
-        around = Surroundings(
+        around = RunContext(
             load_current_attempt=self._load_current_attempt,
             load_record=self._load_record,
             observer=lambda event: self.parts.note_phase(job, event),

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
-from perago.record import TryRecord, TryStatus
 from perago.testing.workflow import CAME_TO_NOTHING
+from perago.values.record import TryRecord, TryStatus
 from simulation.network import Caller
 from simulation.plan import Incident
 from simulation.worker import Worker

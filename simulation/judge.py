@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from perago.history import CommitFacts
-from perago.record import TryRecord, TryStatus
 from perago.testing.workflow import WorkflowStatus
+from perago.values.history import CommitFacts
+from perago.values.record import TryRecord, TryStatus
 from simulation.checker import Observation, violations
 from simulation.incidents import SHARED
 from simulation.plan import WorkflowPlan

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from perago.models import Attempt, AttemptIdentity
+from perago.values.models import Attempt, AttemptIdentity
 from simulation.baton import Baton, Process
 from simulation.checker import Call
 from simulation.faults import InjectedError

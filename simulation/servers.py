@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult, StagedWorkspace
 from perago.ports import HandedOut
-from perago.record import TryRecord, TryStatus
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 from perago.testing.store import MemoryStore
+from perago.values.models import Attempt, RuntimeTaskResult, StagedWorkspace
+from perago.values.record import TryRecord, TryStatus
 from simulation.baton import Baton, VirtualClock
 from simulation.network import IN_SERVER_SECONDS
 

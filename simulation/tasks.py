@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from perago.spec import WorkspaceSpec
 from perago.tasks.declare import TaskDefinition, task, task_of
+from perago.values.spec import WorkspaceSpec
 
 SECRET = "planted-in-simulated-params"
 """What `password` holds in every simulated task. It must be seen nowhere."""

@@ -1,4 +1,4 @@
-"""A worker: production's polling, cancellation check, delivery, aftermath and housekeeping, as actors.
+"""A worker: production's polling, cancellation check, delivery, completion and housekeeping, as actors.
 
 What a `Supervisor` and its `Slot`s do with threads is done here with actors, in as few lines.
 """
@@ -12,24 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago.models import Attempt
 from perago.ports import Event, HandedOut
-from perago.worker.aftermath import Aftermath
-from perago.worker.attempt_runner import AttemptRunner
-from perago.worker.cancellation import CancellationCheck, end_older
-from perago.worker.delivery import Delivered, Delivery, pause_before_round
-from perago.worker.endings import Cause
-from perago.worker.executor_messages import Discard, Sweep
-from perago.worker.executor_store import ExecutorStore
-from perago.worker.held import HeldTasks, Inheritance
-from perago.worker.housekeeping import Housekeeping
-from perago.worker.job import Finished, Job, Outcome
-from perago.worker.journal import Journal
-from perago.worker.next_task import TakesNext
-from perago.worker.polling import Pace, Polling
-from perago.worker.replacement import pause_before
-from perago.worker.repositories import KnownRepositories
-from perago.worker.spool import ResultSpool
+from perago.values.models import Attempt
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import AttemptEnd, Finished
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
+from perago.worker.executor.wire import Discard, Sweep
+from perago.worker.supervisor.completion import Completion, TakesNext
+from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool, pause_before_round
+from perago.worker.supervisor.held import HeldTasks, Inheritance
+from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
+from perago.worker.supervisor.polling import Pace, Polling
+from perago.worker.supervisor.slot import pause_before
+from perago.worker.supervisor.watchdog import CancellationCheck, end_older
 from perago.workspace.directory import OWNER_FILE
 from simulation.baton import Baton, Mutex, Process, Signal, VirtualClock
 from simulation.engine_port import EnginePort
@@ -149,7 +145,7 @@ class Worker:
             ttl_seconds=GC_TTL_SECONDS,
             interval_seconds=GC_INTERVAL_SECONDS,
         )
-        self._aftermath = Aftermath(
+        self._completion = Completion(
             engine=self._port,
             jobs=self.jobs,
             delivery=self.delivery,
@@ -233,21 +229,21 @@ class Worker:
             else:
                 slot.bell.wait()
 
-    def _finish(self, slot: Slot, executor: SimulatedExecutor, job: Job, outcome: Outcome) -> Job | None:
+    def _finish(self, slot: Slot, executor: SimulatedExecutor, job: Job, outcome: AttemptEnd) -> Job | None:
         """See to the end of a job; returns the one to go on with, where one came along with its report."""
         is_asked_for = isinstance(outcome, Finished) and not (self._is_draining or slot.chores)
         if not is_asked_for or not self._polling.is_backlogged:
-            self._aftermath.finish(slot, executor, job, outcome)
+            self._completion.finish(slot, executor, job, outcome)
             return None
         reporter = TakesNext(self._port, job.attempt, self.clock)
-        self._aftermath.finish(slot, executor, job, outcome, reporter)
+        self._completion.finish(slot, executor, job, outcome, reporter)
         self._polling.has_taken(reporter.taken)
         if reporter.taken is None:
             return None
         following = self._begun(reporter.taken, reporter.asked)
         if not self._is_draining:
             return following
-        self._aftermath.give_back_unbegun(following, "its slot closes")
+        self._completion.give_back_unbegun(following, "its slot closes")
         return None
 
     def _loop(self, name: str, turn: Callable[[], float | None], nudged: Signal | None = None) -> None:
@@ -273,7 +269,7 @@ class Worker:
             pace=PACE,
             free=lambda: 0 if self._is_draining else sum(slot.is_free for slot in self.slots),
             take=self._take,
-            give_back=lambda attempt: self._aftermath.give_back_unbegun(self._job(attempt), "no slot takes it"),
+            give_back=lambda attempt: self._completion.give_back_unbegun(self._job(attempt), "no slot takes it"),
             is_over=lambda: self._is_draining,
             journal=self.journal,
             clock=self.clock,
@@ -290,7 +286,7 @@ class Worker:
         job = self._begun(attempt, asked)
         free = next((slot for slot in self.slots if slot.is_free), None)
         if free is None:
-            self._aftermath.give_back_unbegun(job, "its slot was gone")
+            self._completion.give_back_unbegun(job, "its slot was gone")
             return
         free.job = job
         free.bell.set()

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import EngineError
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Event, Phase
-from perago.record import InstanceRecord
 from perago.testing.workflow import WorkflowStatus
-from perago.worker.job import Job
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
+from perago.worker.attempts.job import Job
 from simulation.baton import Baton, EndlessError, Process, VirtualClock
 from simulation.executor import WorkerParts
 from simulation.incidents import SHARED, Incidents

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis.errors import FailedHealthCheck
 
 import figures
-from perago import redaction
+from perago.values import redaction
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("perago", deadline=None)

@@ -17,7 +17,7 @@ from perago.engines.local import LocalEngine
 from perago.ports import ignore
 from perago.stores.git import GitStore
 from perago.tasks.declare import task_of
-from perago.worker.body.run import BodyProcess, Zygote, load_order
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 
 HERE, FORKED, SPAWNED = "in this process", "forked", "spawned"
 FILES, CHANGED = 10, 2
@@ -65,7 +65,7 @@ def _repository(place: Path) -> tuple[GitStore, LocalEngine]:
 
 def _in_a_process(stack: ExitStack, start: str) -> InvokeBody:
     load = load_order(["benchmarks.tasks"], "spawn" if start == "spawn" else "fork")
-    return BodyProcess(stack.enter_context(Zygote(load)).start, load, cancelled=bool)
+    return BodyProcess(stack.enter_context(BodyZygote(load)).start, load, cancelled=bool)
 
 
 def _attempt(store: GitStore, engine: LocalEngine, root: Path, word: str, invoke_body: InvokeBody) -> float:

@@ -7,7 +7,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from perago import errors
 from perago.cli.failure import exit_code_of
-from perago.worker.final import is_final
+from perago.worker.executor.runner import is_final
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -39,10 +39,7 @@ if TYPE_CHECKING:
         TaskInputError,
         TaskTerminalError,
     )
-    from perago.models import RuntimeTaskResult, StagedWorkspace, WorkspaceInput, WorkspaceOutput
     from perago.settings import ConductorConfig, LakeFSConfig, RuntimeConfig, load_runtime_config
-    from perago.spec import WorkspaceSpec
-    from perago.staging import staging_branch_name
     from perago.tasks.context import TaskContext
     from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
     from perago.tasks.declare import TaskDefinition, task
@@ -50,6 +47,14 @@ if TYPE_CHECKING:
     from perago.tasks.load import load_module_task
     from perago.tasks.metrics import MetricRecorder, MetricSpec
     from perago.tasks.taskdef import build_taskdef, write_taskdef
+    from perago.values.models import (
+        RuntimeTaskResult,
+        StagedWorkspace,
+        WorkspaceInput,
+        WorkspaceOutput,
+        staging_branch_name,
+    )
+    from perago.values.spec import WorkspaceSpec
 
 _HOMES = {
     "attempt.fence": ("assert_current_attempt_snapshot",),
@@ -72,10 +77,7 @@ _HOMES = {
         "TaskInputError",
         "TaskTerminalError",
     ),
-    "models": ("RuntimeTaskResult", "StagedWorkspace", "WorkspaceInput", "WorkspaceOutput"),
     "settings": ("ConductorConfig", "LakeFSConfig", "RuntimeConfig", "load_runtime_config"),
-    "spec": ("WorkspaceSpec",),
-    "staging": ("staging_branch_name",),
     "tasks.context": ("TaskContext",),
     "tasks.controls": ("ExecutionLimits", "PublishBudget", "RetryPolicy", "TaskControls", "TimeoutPolicy"),
     "tasks.declare": ("TaskDefinition", "task"),
@@ -83,6 +85,14 @@ _HOMES = {
     "tasks.load": ("load_module_task",),
     "tasks.metrics": ("MetricRecorder", "MetricSpec"),
     "tasks.taskdef": ("build_taskdef", "write_taskdef"),
+    "values.models": (
+        "RuntimeTaskResult",
+        "StagedWorkspace",
+        "WorkspaceInput",
+        "WorkspaceOutput",
+        "staging_branch_name",
+    ),
+    "values.spec": ("WorkspaceSpec",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

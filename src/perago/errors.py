@@ -2,7 +2,7 @@
 
 Every error says what happened, to what, and what to do about it. Each class knows whether another try of the same
 attempt can help: `perago run --retries` spends no try where it cannot, and a worker reports such a failure as final
-(`worker.final`). The seed's functions have their own statuses (`attempt.output.status_for_exception`).
+(`worker.executor.runner`). The seed's functions have their own statuses (`attempt.output.status_for_exception`).
 
 The second base classes (`ValueError`, `RuntimeError`) are part of the published contract: existing callers catch them.
 """

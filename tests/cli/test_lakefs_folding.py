@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.names import Folding
 from perago.stores.lakefs import materialize
+from perago.values.names import Folding
 from perago.workspace.folding import probe_folding
 
 FOLDS_BOTH = Folding(case=True, unicode=True)

@@ -6,7 +6,7 @@ import pytest
 
 from perago.http import session
 from perago.http.retry import RetryPolicy
-from perago.stores.lakefs import swap
+from perago.stores.lakefs.publication import publish
 from servers.faults import CutBefore, CutResponse, Rule
 from servers.proxy import FaultProxy
 
@@ -26,7 +26,7 @@ COMMANDS = {
 def proxy(songs, monkeypatch):
     """In front of the server, for commands in this process, which soon give up."""
     monkeypatch.setenv("PERAGO_CACHE_MAX_SIZE", "0")
-    monkeypatch.setattr(swap, "MERGE_SECONDS", 0.5)
+    monkeypatch.setattr(publish, "MERGE_SECONDS", 0.5)
     monkeypatch.setattr(session, "RetryPolicy", lambda: RetryPolicy(base_seconds=0.01))
     with FaultProxy(songs.server.url) as made:
         monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", made.url)

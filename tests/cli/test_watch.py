@@ -8,9 +8,8 @@ import threading
 
 import pytest
 
-from perago.attempt.place import place_in_body
-from perago.cli.interrupts import Interrupts
-from perago.cli.watch import Watch
+from perago.attempt.output import place_in_body
+from perago.cli.run.watch import Interrupts, RunObserver
 from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
 from perago.ports import Event, Phase
 
@@ -47,7 +46,7 @@ def cancelled():
     ],
 )
 def test_before_publishing_a_cancelled_attempt_ends_at_its_next_event(cancelled, phase, kind):
-    watch = Watch(Display(), cancelled)
+    watch = RunObserver(Display(), cancelled)
     watch(Event(phase=phase, kind=kind))
     cancelled.set()
     with pytest.raises(TaskCancelledError, match=f"phase {phase}"):
@@ -68,12 +67,12 @@ def test_before_publishing_a_cancelled_attempt_ends_at_its_next_event(cancelled,
 )
 def test_a_body_is_left_to_its_runner_and_a_publication_goes_to_its_end(cancelled, phase, kind):
     cancelled.set()
-    Watch(Display(), cancelled)(Event(phase=phase, kind=kind))
+    RunObserver(Display(), cancelled)(Event(phase=phase, kind=kind))
 
 
 def test_a_display_that_fails_is_not_asked_again_and_fails_no_attempt(cancelled):
     display = Display(fails=True)
-    watch = Watch(display, cancelled)
+    watch = RunObserver(display, cancelled)
     for _ in range(3):
         watch(Event(phase=Phase.PARSE, kind="started"))
         watch.line("more")
@@ -81,7 +80,7 @@ def test_a_display_that_fails_is_not_asked_again_and_fails_no_attempt(cancelled)
 
 
 def test_the_first_error_of_a_try_counts_and_cleaning_does_not(cancelled):
-    watch = Watch(Display(), cancelled)
+    watch = RunObserver(Display(), cancelled)
     first = TaskFailed("first")
     watch(Event(phase=Phase.CLEAN, kind="failed", error=OSError("left")))
     watch(Event(phase=Phase.BODY, kind="failed", error=first))

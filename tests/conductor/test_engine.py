@@ -9,9 +9,8 @@ from conductor_scene import DONE, taken
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.engines.conductor import ConductorError
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
-from perago.models import RuntimeTaskResult
-from perago.worker.delivery import Delivered, Delivery
-from perago.worker.spool import ResultSpool
+from perago.values.models import RuntimeTaskResult
+from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool
 from servers.conductor_api import fresh
 from servers.faults import CutBefore, Refuse, Rule, Swallow
 from servers.machine import slowness

@@ -6,9 +6,8 @@ import pytest
 
 from perago.engines.conductor import ConductorEngine
 from perago.errors import EngineUnavailableError
-from perago.models import RuntimeTaskResult
-from perago.worker.delivery import Delivered, Delivery
-from perago.worker.spool import ResultSpool
+from perago.values.models import RuntimeTaskResult
+from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool
 from servers.conductor_api import fresh, simple
 
 DONE = RuntimeTaskResult("COMPLETED", {"result": {"n": 1}})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from perago.errors import ObjectNameError, WorkspaceContentError
-from perago.spec import WorkspaceSpec
 from perago.stores.git import GitStore
 from perago.testing.contract.bench import read_files
+from perago.values.spec import WorkspaceSpec
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import store_on
 

@@ -7,12 +7,12 @@ import pytest
 
 from perago.engines.conductor import ConductorEngine
 from perago.engines.local import LocalEngine
-from perago.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
-from perago.spec import WorkspaceSpec
 from perago.stores.git import GitStore
 from perago.stores.lakefs import LakeFSStore
 from perago.testing import MemoryEngine, MemoryStore
 from perago.testing.contract.bench import ContractAttempt, make_stamp
+from perago.values.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
 
 STORE = {
     "download_workspace": ["workspace_input", "workspace_spec", "workspace_dir"],

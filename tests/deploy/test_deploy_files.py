@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from perago.cli import telemetry
-from perago.cli.start import command as start
+from perago.cli.commands.start import command as start
 from perago.settings import load_runtime_config
 from perago.settings.variables import Variables
-from perago.worker.shutdown import AT_ONCE_SECONDS, THREADS_SECONDS
+from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS, THREADS_SECONDS
 from servers.conductor_api import fresh, simple
 
 PROJECT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from perago.engines.local import LocalEngine
-from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.stores.git.locks import Patience, hold
+from perago.values.models import RuntimeTaskResult
 
 HOW, WHAT, PATH = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 

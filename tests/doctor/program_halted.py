@@ -9,17 +9,17 @@ import os
 import signal
 import sys
 
-from perago.cli import watch
 from perago.cli.app import invoke
+from perago.cli.run import watch
 from perago.ports import Event
 
 
 def main() -> None:
     how, wanted, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
-    original = watch.Watch.__call__
+    original = watch.RunObserver.__call__
     halted = []
 
-    def halting(self: watch.Watch, event: Event, /) -> None:
+    def halting(self: watch.RunObserver, event: Event, /) -> None:
         if f"{event.phase}.{event.kind}" == wanted and not halted:
             halted.append(event)
             os.write(2, b"halted\n")
@@ -28,7 +28,7 @@ def main() -> None:
             os.read(0, 1)
         original(self, event)
 
-    watch.Watch.__call__ = halting
+    watch.RunObserver.__call__ = halting
     sys.exit(invoke(arguments))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.findings import Kind
 from perago.stores.git.examine.damaged_references import damaged_references
+from perago.values.findings import Kind
 
 
 @pytest.fixture

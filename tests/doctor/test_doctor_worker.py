@@ -1,7 +1,7 @@
 """What workers put aside: results that they kept, and later could not read."""
 
-from perago.worker.lock import supervisor_directory
-from perago.worker.spool import SPOOL_DIRECTORY, ResultSpool
+from perago.worker.supervisor.delivery import SPOOL_DIRECTORY, ResultSpool
+from perago.worker.supervisor.lock import supervisor_directory
 
 
 def test_a_kept_result_that_cannot_be_read_is_told_and_left(project):

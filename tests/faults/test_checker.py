@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from perago.history import CommitFacts, Stamp
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.history import CommitFacts, Stamp
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from simulation.checker import Call, Observation, violations
 
 ROOT = "0" * 40

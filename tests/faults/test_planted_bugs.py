@@ -10,7 +10,7 @@ import pytest
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import MemoryRepository
 from fault_world import World
-from perago.history import Publish
+from perago.values.history import Publish
 from simulation.faults import InjectedError, TappedStore
 
 

@@ -20,14 +20,14 @@ from perago.engines.conductor.taskdefs import differences
 from perago.errors import PeragoError, RuntimeConfigError, StoreError, TaskExecutionError, TaskInputError
 from perago.http.refusals import MAX_SHOWN_CHARACTERS, message_of
 from perago.http.session import Answer
-from perago.redaction import mask_text
 from perago.stores.git.locks import _parse as parse_unfinished
-from perago.stores.lakefs.api import page_of, read
-from perago.stores.lakefs.values import Branch, Commit, ObjectStats
+from perago.stores.lakefs.api.answers import Branch, Commit, ObjectStats
+from perago.stores.lakefs.api.client import page_of, read
 from perago.tasks.taskdef import build_taskdef
-from perago.worker.attempt_under_way import parse_message
-from perago.worker.spool import ResultSpool
-from perago.worker.status import read_status
+from perago.values.redaction import mask_text
+from perago.worker.attempts.in_process import parse_message
+from perago.worker.supervisor.delivery import ResultSpool
+from perago.worker.supervisor.status import read_status
 from perago.workspace.manifest import Manifest
 from perago.workspace.owner import OwnerMarker, liveness
 

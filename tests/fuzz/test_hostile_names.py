@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from hostile import NASTY, hunt, texts
 from perago import WorkspaceSpec, task
 from perago.errors import ObjectNameError
-from perago.names import check_object_name, check_object_names, name_fault, show_name, stands_for_directory
 from perago.testing import MemoryWorkflow
+from perago.values.names import check_object_name, check_object_names, name_fault, show_name, stands_for_directory
 
 names = texts | st.lists(st.sampled_from(NASTY) | st.text(max_size=8), min_size=1, max_size=5).map("/".join)
 archives = st.dictionaries(names, st.binary(max_size=20), max_size=6)

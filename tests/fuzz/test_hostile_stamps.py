@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from hostile import hunt, texts
 from perago.attempt.fence import Applicant, Verdict, judge, plan_publication, plan_start
-from perago.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
-from perago.models import AttemptIdentity
-from perago.record import InstanceRecord, TryRecord, TryStatus
-from perago.stamps import from_pairs, to_pairs
-from perago.stores.git.message import _pairs, compose
-from perago.stores.lakefs.message import staged_stamp_of, stamp_of
-from perago.stores.lakefs.values import Commit
+from perago.stores.git.history import _pairs, compose
+from perago.stores.lakefs.api.answers import Commit
+from perago.stores.lakefs.publication.history import staged_stamp_of, stamp_of
+from perago.values.history import CommitFacts, Complete, History, Publish, Refuse, Seal, Stamp
+from perago.values.models import AttemptIdentity
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.stamps import from_pairs, to_pairs
 
 INPUT, FORGED = "a" * 64, "f" * 64
 GENUINE = Stamp(

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from git_support import EVERYTHING, make_execution, read_files
-from perago.history import Publish
-from perago.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore
+from perago.values.history import Publish
+from perago.values.models import Changes, WorkspaceInput
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from git_support import EVERYTHING, make_execution
 from perago.errors import HeadMovedError
-from perago.history import Publish
-from perago.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore
+from perago.values.history import Publish
+from perago.values.models import Changes, WorkspaceInput
 
 
 def publish_once(store: GitStore, directory: Path, name: str, number: int) -> bool:

@@ -4,8 +4,8 @@ import pytest
 
 from git_support import make_executable, make_execution, write_files
 from perago.errors import HeadMovedError, PublishFenceError, StoreError
-from perago.history import Complete, Merge, Publish, Refuse, Seal
-from perago.spec import WorkspaceSpec
+from perago.values.history import Complete, Merge, Publish, Refuse, Seal
+from perago.values.spec import WorkspaceSpec
 
 
 def test_the_published_commit_holds_the_input_and_the_changes(bench):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from git_support import git, make_executable, read_files, write_files
-from perago.cli.log import describe_entry
+from perago.cli.commands.log import describe_entry
 from perago.errors import (
     BranchNotFoundError,
     ObjectNameError,
@@ -18,9 +18,9 @@ from perago.errors import (
     WorkspaceContentError,
     WorkspaceStorageError,
 )
-from perago.spec import WorkspaceSpec
 from perago.stores.git import GitStore
 from perago.stores.git.lfs import LFS_THRESHOLD
+from perago.values.spec import WorkspaceSpec
 
 LARGE = b"x" * LFS_THRESHOLD
 

@@ -17,10 +17,10 @@ from perago.errors import (
     StoreError,
     WorkspaceContentError,
 )
-from perago.models import Changes
-from perago.plans import MAX_HISTORY
-from perago.spec import WorkspaceSpec
 from perago.stores.git import GitStore
+from perago.values.models import Changes
+from perago.values.plans import MAX_HISTORY
+from perago.values.spec import WorkspaceSpec
 
 READING = WorkspaceSpec(read_only=True)
 

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from git_support import EVERYTHING, Bench, fsck, make_execution, publish_in_a_process
-from perago.models import StagedWorkspace
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience
+from perago.values.models import StagedWorkspace
 from servers.machine import slowness
 
 LARGE = b"x" * (1 << 20)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from git_support import Bench, git, write_files
 from perago.errors import StoreError, WorkspaceContentError
+from perago.files.beneath import Beneath
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
-from perago.workspace.beneath import Beneath
 from perago.workspace.reading import open_workspace_file, read_whole
 
 LARGE = b"0123456789abcdef" * (LFS_THRESHOLD // 16)
@@ -253,8 +253,8 @@ MEMORY = """
 import re, resource, sys
 from pathlib import Path
 from git_support import EVERYTHING, make_execution
-from perago.history import Publish
-from perago.models import Changes, WorkspaceInput
+from perago.values.history import Publish
+from perago.values.models import Changes, WorkspaceInput
 from perago.stores.git import GitStore
 store = GitStore(sys.argv[1])
 head = store.branch_head("main")

@@ -7,9 +7,9 @@ import pygit2
 import pytest
 from pygit2.enums import Option
 
-from perago.models import WorkspaceInput
 from perago.stores.git import GitStore
 from perago.stores.git.repository import CACHE_BYTES
+from perago.values.models import WorkspaceInput
 
 LOOKS = 5_000
 

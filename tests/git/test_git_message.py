@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from git_support import make_execution
 from perago.errors import StoreError
-from perago.models import Changes
 from perago.stores.git import GitStore
-from perago.stores.git.message import compose, publication_subject, stamp_of, subject_of
+from perago.stores.git.history import compose, publication_subject, stamp_of, subject_of
+from perago.values.models import Changes
 
 
 def published(bench, **stamp):

@@ -9,7 +9,7 @@ from pygit2.enums import ObjectType
 
 from git_support import write_files
 from perago.errors import ObjectNameError, WorkspaceContentError
-from perago.spec import WorkspaceSpec
+from perago.files.beneath import Beneath
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.objects import (
     DIRECTORY,
@@ -23,7 +23,7 @@ from perago.stores.git.objects import (
 )
 from perago.stores.git.packs import open_writer
 from perago.stores.git.repository import Repository
-from perago.workspace.beneath import Beneath
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.reading import open_workspace_file
 
 

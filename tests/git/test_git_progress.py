@@ -9,11 +9,11 @@ import pytest
 
 from git_support import EVERYTHING, make_execution, write_files
 from perago.errors import TaskCancelledError
-from perago.history import Publish
-from perago.models import Changes
 from perago.ports import Phase
 from perago.stores.git import GitStore
-from perago.workspace.progress import INTERVAL_SECONDS, Progress
+from perago.values.history import Publish
+from perago.values.models import Changes
+from perago.workspace.progress import INTERVAL_SECONDS, TransferProgress
 
 
 class SteppingClock:
@@ -109,7 +109,7 @@ def test_imports_and_exports_say_how_far_they_are(bench):
 
 def test_events_come_now_and_then_and_not_for_every_file():
     events = []
-    progress = Progress(events.append, SteppingClock(), Phase.STAGE, total_files=100)
+    progress = TransferProgress(events.append, SteppingClock(), Phase.STAGE, total_files=100)
     for _ in range(100):
         progress.add(1)
     assert 20 <= len(events) <= 26

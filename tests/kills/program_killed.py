@@ -10,24 +10,24 @@ import os
 import signal
 import sys
 
-from perago.cli import watch
 from perago.cli.app import invoke
+from perago.cli.run import watch
 from perago.ports import Event
 
 
 def main() -> None:
     wanted, arguments = sys.argv[1], sys.argv[2:]
     boundaries = itertools.count(1)
-    original = watch.Watch.__call__
+    original = watch.RunObserver.__call__
 
-    def killing(self: watch.Watch, event: Event, /) -> None:
+    def killing(self: watch.RunObserver, event: Event, /) -> None:
         boundary = f"{event.phase}.{event.kind}"
         if event.kind != "progress" and wanted in (boundary, str(next(boundaries))):
             os.write(2, f"killed at {boundary}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         original(self, event)
 
-    watch.Watch.__call__ = killing
+    watch.RunObserver.__call__ = killing
     sys.exit(invoke(arguments))
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from race_writer import Lost, serve, server
 
 from perago.errors import HeadMovedError
-from perago.history import Publish
-from perago.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
-from perago.spec import WorkspaceSpec
 from perago.stores.lakefs import LakeFSStore
 from perago.testing.contract.bench import ContractAttempt, make_stamp
+from perago.values.history import Publish
+from perago.values.models import AttemptIdentity, Changes, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
 
 EVERYTHING = WorkspaceSpec()
 

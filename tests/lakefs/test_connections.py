@@ -11,9 +11,8 @@ from http_support import ForwardProxy
 from perago.errors import RuntimeConfigError
 from perago.http.faults import FaultKind
 from perago.http.loop import LoopThread
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.failure import LakeFSAccessError, LakeFSError
-from perago.stores.lakefs.values import ObjectStats, StagingLocation
+from perago.stores.lakefs.api.answers import LakeFSAccessError, LakeFSError, ObjectStats, StagingLocation
+from perago.stores.lakefs.api.client import LakeFSClient
 from servers.faults import CutBefore, Refuse, Repeat, Rule, Stall, Swallow
 from servers.machine import slowness
 from servers.proxy import FaultProxy

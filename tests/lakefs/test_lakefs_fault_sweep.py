@@ -7,7 +7,7 @@ import pytest
 import figures
 from clocks import LaterClock
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
-from perago.models import WorkspaceInput
+from perago.values.models import WorkspaceInput
 from servers.lakefs_api import LakeFSRepository
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
 

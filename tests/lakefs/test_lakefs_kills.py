@@ -13,7 +13,7 @@ import pytest
 
 from clocks import LaterClock
 from perago.ports import Phase
-from perago.stamps import from_pairs
+from perago.values.stamps import from_pairs
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import ACTIONS, STAGING, store_on
 

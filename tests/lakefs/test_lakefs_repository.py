@@ -16,10 +16,10 @@ from perago.errors import (
     WorkspaceContentError,
     WorkspaceStorageError,
 )
-from perago.findings import Kind
-from perago.history import Publish
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import read_files
+from perago.values.findings import Kind
+from perago.values.history import Publish
+from perago.values.spec import WorkspaceSpec
 from publication_support import FENCE_PATH, SECONDS
 from servers.faults import Delay, Rule
 from servers.lakefs_hooks import store_on

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.api.answers import LakeFSError
 from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, Refuse, Rule, Truncate
 from servers.fixtures import repository_on

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, PublishFenceError, StoreError
-from perago.history import Merge, Publish
-from perago.models import StagedWorkspace
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING
+from perago.values.history import Merge, Publish
+from perago.values.models import StagedWorkspace
+from perago.values.spec import WorkspaceSpec
 from publication_support import FENCE_PATH
 from servers.faults import Delay, Rule
 from waiting import wait_for

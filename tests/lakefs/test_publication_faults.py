@@ -4,7 +4,7 @@ import pytest
 
 from clocks import LaterClock
 from perago.errors import PeragoError
-from perago.history import Publish, Seal
+from perago.values.history import Publish, Seal
 from servers.faults import CutBefore, CutRequest, CutResponse, Delay, Refuse, Repeat, Rule, Swallow, Truncate
 from servers.lakefs_hooks import store_on
 

@@ -15,8 +15,8 @@ from perago.errors import (
     RuntimeConfigError,
     StoreError,
 )
-from perago.history import Merge, Publish
 from perago.ports import Phase
+from perago.values.history import Merge, Publish
 from publication_support import FENCE_PATH, SECONDS
 from servers.faults import Delay, Refuse, Rule
 from servers.lakefs_hooks import store_on

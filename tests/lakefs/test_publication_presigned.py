@@ -2,7 +2,7 @@
 
 import os
 
-from perago.history import Merge, Publish
+from perago.values.history import Merge, Publish
 
 LARGE = 9 * 1024 * 1024
 """Bytes; from 8 MiB on a file goes to the block store itself."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from perago.errors import StoreError
-from perago.stores.lakefs.swap import LAST_LOOK_SECONDS
+from perago.stores.lakefs.publication.publish import LAST_LOOK_SECONDS
 from publication_support import SECONDS
 from servers.faults import CutBefore, Delay, Refuse, Rule, Swallow
 from servers.machine import slowness

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
-from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.listing import list_files
+from perago.stores.lakefs.materialize import list_files
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import algorithm_of, digest_bytes
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
@@ -318,7 +318,7 @@ def mislabelled(there):
 
 
 def test_a_checksum_of_another_kind_is_taken_where_the_option_says_so(there, mislabelled, lakefs_server, tmp_path):
-    from perago.stores.lakefs.failure import DamagedObjectError
+    from perago.stores.lakefs.api.answers import DamagedObjectError
 
     with pytest.raises(DamagedObjectError, match=r'PERAGO_CHECKSUMS=opaque.*checksums="opaque"'):
         download(there.transfer, mislabelled, tmp_path / "1")

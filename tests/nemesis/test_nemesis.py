@@ -25,7 +25,7 @@ from nemesis.recovery import percentile, recoveries
 from nemesis.run import Nemesis, Scale
 from nemesis.workflows import Workflows
 from perago.stores.lakefs import LakeFSStore
-from perago.stores.lakefs.fence import ACTIONS_PREFIX
+from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
 from perago.workspace.cache.examine import examine
 from perago.workspace.cache.objects import PARTIAL
 from servers.fixtures import repository_on

@@ -147,7 +147,7 @@ CHECK = """
 import nemesis_tasks
 from nemesis import hook
 from perago.ports import Event, Phase
-from perago.worker.phase_sender import PhaseSender
+from perago.worker.executor.link import PhaseSender
 
 class Outbox:
     def send(self, message, **options): pass

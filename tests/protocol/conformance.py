@@ -13,10 +13,10 @@ import sys
 from functools import lru_cache
 
 from perago.attempt import fence
-from perago.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
-from perago.models import AttemptIdentity
-from perago.plans import compared, foreign_changes
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.values.models import AttemptIdentity
+from perago.values.plans import compared, foreign_changes
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.workspace.merge import merge_paths
 from tests.protocol import model
 

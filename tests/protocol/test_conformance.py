@@ -7,7 +7,7 @@ import pytest
 
 from perago.attempt import fence
 from perago.attempt.fence import Verdict
-from perago.history import CommitFacts
+from perago.values.history import CommitFacts
 from tests.protocol import conformance
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]

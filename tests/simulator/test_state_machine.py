@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.errors import EngineError
 from perago.ports import Phase
-from perago.record import TryStatus
 from perago.testing import MemoryEngine, MemoryStore
 from perago.testing.attempts import RunningAttempt, Watch
+from perago.values.record import TryStatus
 from simulation.checker import Observation, violations
 
 RETRIES = 50

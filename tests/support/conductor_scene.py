@@ -14,8 +14,8 @@ from perago import RetryPolicy, TaskControls, TimeoutPolicy, WorkspaceSpec, buil
 from perago.attempt.phases import Phases
 from perago.attempt.report import Reported, last_look, report_attempt
 from perago.attempt.run import run_workspace_task_attempt
-from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock, ignore
+from perago.values.models import RuntimeTaskResult
 from servers.conductor_api import fresh, simple
 
 ACTIONS = "_lakefs_actions/"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pygit2
 
-from perago.history import CommitFacts
-from perago.models import WorkspaceInput
 from perago.stores.git import GitStore
 from perago.testing import ManualClock, MemoryStore
+from perago.values.history import CommitFacts
+from perago.values.models import WorkspaceInput
 
 Files = Mapping[str, str | None]
 BRANCH = "main"

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perago.history import Plan, Stamp
-from perago.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.spec import WorkspaceSpec
-from perago.stamps import json_digest
 from perago.stores.git import GitStore
+from perago.values.history import Plan, Stamp
+from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
+from perago.values.stamps import json_digest
 
 Files = Mapping[str, bytes]
 EVERYTHING = WorkspaceSpec()

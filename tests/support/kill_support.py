@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from leaks import secrets_in_files, secrets_on_command_lines
-from perago.cli.state import git_runs_directory
+from perago.cli.repos.address import git_runs_directory
 from perago.engines.local import LocalEngine, RunSummary
 from perago.stores.git import GitStore
 from perago.workspace import janitor
@@ -236,7 +236,9 @@ class Project:
         """After the janitors nothing is left that should not be, and git finds nothing wrong."""
         janitor.sweep(self.root, 0, time.time() + 60)
         GitStore(self.repository).sweep(-60)
-        LocalEngine(git_runs_directory(self.repository)).prune()
+        for finding in LocalEngine(git_runs_directory(self.repository)).examine():
+            if finding.mend is not None:
+                finding.mend()
         assert [path.name for path in self.root.iterdir()] == []
         assert self.git("for-each-ref", "refs/perago") == ""
         assert self.git("fsck", "--full", "--strict", "--no-dangling") == ""

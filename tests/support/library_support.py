@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from perago.worker.journal import LOGGER as JOURNAL
+from perago.worker.attempts.journal import LOGGER as JOURNAL
 from places import MODULES, READERS, Seen, Worker
 
 PYTHON_PATH = os.pathsep.join([str(Path(__file__).parents[1] / "libraries" / "modules"), str(MODULES)])

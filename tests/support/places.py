@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perago.stores.git import GitStore
-from perago.worker.executor_messages import GitSettings
+from perago.worker.executor.wire import GitSettings
 from supervised import Supervised
 
 MODULES = Path(__file__).parents[1] / "bodies" / "modules"

@@ -12,15 +12,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
-from perago import stamps
 from perago.attempt import fence
 from perago.attempt import report as reporting
 from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
 from perago.errors import EngineError
-from perago.history import CommitFacts, Publish
 from perago.testing import store as memory_store
-from perago.worker.next_task import TakesNext
+from perago.values import stamps
+from perago.values.history import CommitFacts, Publish
+from perago.worker.supervisor.completion import TakesNext
 from simulation.engine_port import SimulatedLease
 from simulation.executor import WorkerParts
 from simulation.faults import InjectedError, TappedStore

@@ -99,8 +99,8 @@ class StartedWorker:
         return self.process.wait(seconds)
 
     def status(self) -> dict[str, Any]:
-        from perago.worker.lock import is_locked
-        from perago.worker.status import STATUS_FILE
+        from perago.worker.supervisor.lock import is_locked
+        from perago.worker.supervisor.status import STATUS_FILE
 
         path = self.root / "supervisor" / STATUS_FILE
         worker = json.loads(path.read_text()) if path.exists() else None

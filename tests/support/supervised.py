@@ -9,15 +9,14 @@ from typing import Any
 import psutil
 
 from perago.http.loop import LoopThread
-from perago.record import TryRecord, TryStatus
 from perago.telemetry.sink import OFF
+from perago.values.record import TryRecord, TryStatus
 from perago.worker.body.run import load_order
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
-from perago.worker.executor_messages import Configure
-from perago.worker.lock import only_supervisor
-from perago.worker.polling import Pace
-from perago.worker.supervisor import Supervisor
-from perago.worker.worker_settings import WorkerSettings
+from perago.worker.executor.wire import Configure
+from perago.worker.supervisor.lock import only_supervisor
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.supervisor import Supervisor, WorkerSettings
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
 
@@ -76,7 +75,7 @@ class Supervised:
         self._stack.__exit__(*exc_info)
 
     def _close(self) -> None:
-        from perago.worker.endings import Cause
+        from perago.worker.attempts.job import Cause
 
         self.supervisor.drain()
         self.supervisor.end(Cause.AT_ONCE)

@@ -5,11 +5,11 @@ import random
 from pathlib import Path
 
 from perago.http.loop import LoopThread
-from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.client import LakeFSClient
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.content.transfer import Transfer
+from perago.stores.lakefs.content.upload import Upload
 from perago.stores.lakefs.materialize import check_layout, lay_out, plan_layout
-from perago.stores.lakefs.transfer import Transfer
-from perago.stores.lakefs.upload import Upload
+from perago.values.spec import WorkspaceSpec
 
 MIB = 1024 * 1024
 

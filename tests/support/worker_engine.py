@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import HandedOut
-from perago.record import InstanceRecord, TryStatus
 from perago.testing.engine import MemoryAttempt, MemoryEngine
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
 
 
 @dataclass

@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perago import redaction
 from perago.settings import load_runtime_config
 from perago.telemetry.json_lines import JsonLinesFile
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
-from perago.worker.executor_messages import GitSettings
-from perago.worker.journal import LOGGER
+from perago.values import redaction
+from perago.worker.attempts.journal import LOGGER
+from perago.worker.executor.wire import GitSettings
 from supervised import Supervised
 from tests.telemetry.test_start_telemetry import address_of, asked, value
 from waiting import wait_for

@@ -17,8 +17,8 @@ from perago.telemetry.endpoint import json_page
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import INSTRUMENTS
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
-from perago.worker.health import HealthFacts, Probed, checks_object, health_of
-from perago.worker.status import WorkerStatus
+from perago.worker.supervisor.health import HealthFacts, Probed, checks_object, health_of
+from perago.worker.supervisor.status import WorkerStatus
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "telemetry.md"

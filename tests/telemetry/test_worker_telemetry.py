@@ -11,7 +11,7 @@ from otlp_receiver import attributes_of, family
 from perago.errors import EngineError
 from perago.telemetry.otel import OtelSettings, OtelTelemetry
 from perago.telemetry.otel import Receiver as Where
-from perago.worker.executor_messages import GitSettings
+from perago.worker.executor.wire import GitSettings
 from supervised import Supervised
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine

@@ -9,13 +9,13 @@ import psutil
 import pytest
 
 from perago.attempt.body import BodyCall
-from perago.json_text import JsonObject
-from perago.models import AttemptIdentity
 from perago.stores.git import GitStore
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
-from perago.worker.body.run import BodyProcess, Zygote, load_order
+from perago.values.json_text import JsonObject
+from perago.values.models import AttemptIdentity
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from servers.conductor_api import ConductorApi
 from start_support import StartedWorker, TaskFlow
 from supervised import Supervised
@@ -39,7 +39,7 @@ class Bodies:
 
     def run_target(self, target: str, call: BodyCall, **options: Any) -> JsonObject:
         load = load_order([target], options.pop("start", self.start))
-        with Zygote(load) as zygote:
+        with BodyZygote(load) as zygote:
             return BodyProcess(zygote.start, load, **{"cancelled": bool, **options})(call)
 
     def call(

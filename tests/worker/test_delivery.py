@@ -10,11 +10,18 @@ from types import MappingProxyType
 import pytest
 
 from perago.errors import EngineError, RuntimeConfigError, StoreError
-from perago.models import RuntimeTaskResult
 from perago.ports import SystemClock
 from perago.testing import MemoryEngine
-from perago.worker.delivery import CAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Delivered, Delivery, pause_before_round
-from perago.worker.spool import KeptResult, ResultSpool
+from perago.values.models import RuntimeTaskResult
+from perago.worker.supervisor.delivery import (
+    CAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Delivered,
+    Delivery,
+    KeptResult,
+    ResultSpool,
+    pause_before_round,
+)
 
 OUTPUT = {"result": {"password": "hunter2", "n": [1, None, "\u6f22"]}}
 DONE = RuntimeTaskResult("COMPLETED", OUTPUT)
@@ -260,7 +267,7 @@ def test_a_file_that_the_disk_does_not_give_is_left_for_the_next_start(
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("perago.worker.spool.opened_file", refuse)
+        patch.setattr("perago.worker.supervisor.delivery.opened_file", refuse)
         assert Delivery(line, spool).waiting == 0
     assert files(spool) == kept
     (told,) = [record.getMessage() for record in caplog.records]

@@ -8,12 +8,13 @@ import pytest
 
 from perago.errors import EngineError, StoreError
 from perago.stores.git import GitStore
+from perago.worker.attempts.in_process import ExecutorProcess
+from perago.worker.attempts.job import Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import Finished
 from perago.worker.body.run import load_order
-from perago.worker.executor_messages import Configure, GitSettings
-from perago.worker.executor_process import ExecutorProcess
-from perago.worker.job import Finished, Job
-from perago.worker.journal import Journal
-from perago.worker.task_log import TaskLog
+from perago.worker.executor.wire import Configure, GitSettings
+from perago.worker.supervisor.task_log import TaskLog
 from worker_engine import MemoryWorkerEngine
 
 

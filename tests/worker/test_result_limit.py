@@ -8,8 +8,7 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.ports import ignore
 from perago.testing import MemoryEngine, MemoryStore
-from perago.worker.attempt_runner import AttemptRunner, Surroundings
-from perago.worker.result_limit import MAX_RESULT_BYTES
+from perago.worker.executor.runner import MAX_RESULT_BYTES, AttemptRunner, RunContext
 
 
 class Params(BaseModel):
@@ -52,7 +51,7 @@ def attempt_of(tmp_path):
         worker_id="a-test",
         failure_reason_max_length=500,
     )
-    around = Surroundings(
+    around = RunContext(
         load_current_attempt=engine.load_current_attempt,
         load_record=engine.load_record,
         observer=ignore,

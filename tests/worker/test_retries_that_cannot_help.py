@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.record import TryStatus
 from perago.stores.git import GitStore
-from perago.worker.executor_messages import GitSettings
+from perago.values.record import TryStatus
+from perago.worker.executor.wire import GitSettings
 from waiting import wait_for
 
 TERMINAL = [TryStatus.FAILED_WITH_TERMINAL_ERROR]

@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from perago.errors import RuntimeConfigError, TaskDefinitionError
-from perago.record import TryStatus
 from perago.stores.git import GitStore
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
-from perago.worker.executor_messages import GitSettings, Sweep
-from perago.worker.lock import only_supervisor
-from perago.worker.slot import SlotState, Wear
-from perago.worker.status import read_status
+from perago.values.record import TryStatus
+from perago.worker.executor.wire import GitSettings, Sweep
+from perago.worker.supervisor.lock import only_supervisor
+from perago.worker.supervisor.slot import SlotState, Wear
+from perago.worker.supervisor.status import read_status
 from servers.machine import slowness
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
@@ -431,7 +431,7 @@ def test_executors_that_die_in_a_row_are_replaced_after_longer_and_longer_pauses
 def test_executors_load_no_client_of_the_engine(supervise):
     with supervise() as worker:
         told = worker.completed(worker.schedule("light.tell_modules"))["text"].split()
-        assert "perago.worker.executor_main" in told
+        assert "perago.worker.executor.main" in told
         assert [name for name in told if name.startswith(("perago.engines.conductor", "aiohttp"))] == []
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from perago.engines.conductor.failure import refused
-from perago.record import TryStatus
-from perago.worker.endings import Cause
+from perago.values.record import TryStatus
+from perago.worker.attempts.job import Cause
 from perago.worker.process.child import ChildProcess
 from servers.machine import slowness
 from waiting import wait_for

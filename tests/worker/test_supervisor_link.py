@@ -11,11 +11,11 @@ import time
 import pytest
 
 from perago.errors import EngineError, TaskExecutionError
-from perago.worker import supervisor_link
-from perago.worker.executor_messages import Answer, Run, Sweep
+from perago.worker.executor import link as supervisor_link
+from perago.worker.executor.link import SupervisorLink
+from perago.worker.executor.wire import Answer, Run, Sweep
 from perago.worker.process.messages import Cancel, Decoder, Failure, encode
 from perago.worker.process.outbox import Outbox
-from perago.worker.supervisor_link import SupervisorLink
 
 RUN = Run(attempt={}, execution_id="e1")
 CURRENT = {

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from perago.ports import SystemClock
-from perago.record import TryStatus
-from perago.worker import health, supervisor
+from perago.values.record import TryStatus
+from perago.worker.supervisor import health, supervisor
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
 

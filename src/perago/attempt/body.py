@@ -1,16 +1,19 @@
-"""Calling the task's function, and taking its result."""
+"""Call the task's function, take its result, and refuse files of the workspace that it leaves open."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import gc
 import inspect
 import logging
 import os
+import stat
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +21,85 @@ from typing import Any, NoReturn, Protocol
 
 from pydantic import BaseModel
 
-from perago.attempt.open_files import refuse_open_files
 from perago.errors import TaskExecutionError
-from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT, TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.params import validate_result
+from perago.values.json_text import JsonObject
+from perago.values.names import show_name
+
+_SHOWN = 5
+"""Files, or threads, that a message names."""
+
+
+def open_descriptors() -> frozenset[tuple[int, str]] | None:
+    """The descriptors of this process, each with what it leads to. None: this system does not tell."""
+    if sys.platform != "linux":
+        return None
+    return frozenset(_descriptors())
+
+
+def refuse_open_files(task_name: str, workspace: Path | None) -> None:
+    """Refuse a workspace in which this process still writes a regular file: what is in its buffer is not known.
+
+    Called where a body has run in this process, which goes on: in a process of its own, Python closes its files.
+
+    Args:
+        workspace: None: the task has none.
+
+    Raises:
+        TaskExecutionError: names the files.
+    """
+    if workspace is None or not _written(workspace):
+        return
+    gc.collect()  # what is in reference cycles is closed by this
+    left = _written(workspace)
+    if left:
+        named = ", ".join(map(show_name, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if left[_SHOWN:] else "")
+        raise TaskExecutionError(
+            f"task {task_name!r}: the body has returned with files still open for writing: {named}. Close files before "
+            f"the body returns, with a `with` block for instance"
+        )
+
+
+def _written(workspace: Path) -> list[str]:
+    """The regular files below a directory that are open for writing, relative to it."""
+    root = f"{os.path.realpath(workspace)}{os.sep}"
+    return sorted(
+        {
+            path.removeprefix(root)
+            for handle, path in _descriptors()
+            if path.startswith(root) and _is_written(handle) and Path(path).exists()
+        }
+    )
+
+
+def _is_written(handle: int) -> bool:
+    try:
+        mode = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE
+        return mode != os.O_RDONLY and stat.S_ISREG(os.fstat(handle).st_mode)
+    except OSError:  # closed meanwhile, by another thread
+        return False
+
+
+def _descriptors() -> Iterator[tuple[int, str]]:
+    directory = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
+    for name in os.listdir(directory):  # noqa: PTH208 - numbers, not paths
+        try:
+            yield int(name), _leads_to(int(name))
+        except OSError:  # that of the listing itself, or closed meanwhile
+            continue
+
+
+def _leads_to(handle: int) -> str:
+    if sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(handle, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115 - what it leads to may be no path
+
 
 _LEAVE_SECONDS = 0.1
 """For threads that are at their end just now."""
-
-_SHOWN = 5
-"""Threads that a warning names."""
 
 _POOL = "concurrent.futures.thread"
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perago.errors import StaleAttemptError
-from perago.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
-from perago.json_text import JsonObject
-from perago.models import Attempt, AttemptIdentity
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, AttemptIdentity
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 # ---------------------------------------------------------------- attempt fence
 

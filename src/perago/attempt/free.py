@@ -8,14 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.cautions import of_unknown_params
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, status_for_exception
-from perago.attempt.parse import FREE_FIELDS, WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
+from perago.attempt.parse import (
+    FREE_FIELDS,
+    WORKSPACE_FIELDS,
+    expect_fields,
+    of_unknown_params,
+    parse_params,
+    parse_workspace_input,
+)
 from perago.attempt.phases import Phases
 from perago.errors import TaskInputError
-from perago.models import Attempt, AttemptIdentity, ResultStatus, RuntimeTaskResult
 from perago.ports import Clock, Observer, Phase, SystemClock
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
@@ -23,7 +27,9 @@ from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
-from perago.trace_context import TraceContext
+from perago.values import redaction
+from perago.values.models import Attempt, AttemptIdentity, ResultStatus, RuntimeTaskResult
+from perago.values.trace_context import TraceContext
 
 _NOBODY = AttemptIdentity(workflow_instance_id="", task_id="", retry_count=0)
 

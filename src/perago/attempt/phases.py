@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from perago.ports import Clock, Event, EventKind, Observer, Phase
-from perago.redaction import mask_text
+from perago.values.redaction import mask_text
 
 
 class Span:
@@ -28,7 +28,7 @@ class Span:
         self._phases.emit(self._phase, "progress", self._started, attributes)
 
     def caution(self, attributes: Mapping[str, Any]) -> None:
-        """Tell of what `attempt.cautions` has found, if it has found anything."""
+        """Tell of what `attempt.parse` has found, if it has found anything."""
         if attributes:
             self.progress(**attributes)
 

@@ -14,10 +14,6 @@ from typing import Literal, assert_never
 from perago.attempt import fence
 from perago.attempt.phases import Phases
 from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError
-from perago.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
-from perago.json_text import JsonObject
-from perago.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.plans import refusal
 from perago.ports import (
     CleanupStaging,
     CompleteNoopWorkspace,
@@ -29,8 +25,12 @@ from perago.ports import (
     ReadHistory,
     StageWorkspace,
 )
-from perago.record import InstanceRecord
-from perago.spec import WorkspaceSpec
+from perago.values.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.plans import refusal
+from perago.values.record import InstanceRecord
+from perago.values.spec import WorkspaceSpec
 
 MAX_SWAPS = 64
 """Lost compare-and-swaps after which an attempt gives up. Each loss is another's success, so that this many in a row
@@ -54,7 +54,7 @@ class AttemptPorts:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PublicationResult:
     """What the attempt completes with. `result` is another try's; None: the attempt's own."""
 
     ref: str
@@ -63,7 +63,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class PublicationTarget:
     """The branch that one attempt means to move."""
 
     ports: AttemptPorts
@@ -73,13 +73,13 @@ class Target:
     applicant: fence.Applicant
     phases: Phases
 
-    def begin(self, execution: TaskExecution, workspace_dir: Path) -> Outcome | None:
+    def begin(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult | None:
         """At the start: complete as another try did, adopt what one published, or refuse; None: run the body."""
         if self.ports.read_history is None:
             return None
         return self._until_settled(fence.plan_start, execution, workspace_dir)
 
-    def finish(self, execution: TaskExecution, workspace_dir: Path) -> Outcome:
+    def finish(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
         """After the body: publish `execution.changes`, or complete without if there are none."""
         changed = bool(execution.changes)
         if not changed and self.ports.complete_noop_workspace is None:
@@ -100,7 +100,7 @@ class Target:
         decide: Callable[[History, InstanceRecord | None, fence.Applicant], Plan | None],
         execution: TaskExecution,
         workspace_dir: Path,
-    ) -> Outcome | None:
+    ) -> PublicationResult | None:
         for _ in range(MAX_SWAPS):
             try:
                 if self.ports.read_history is None:
@@ -128,33 +128,33 @@ class Target:
                 raise refusal(plan, self.workspace_input.branch, history.base, self.spec)
         return plan
 
-    def _without_plan(self, execution: TaskExecution, workspace_dir: Path) -> Outcome:
+    def _without_plan(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
         """The store decides by itself, without an engine's word on anything."""
         noop = self.ports.complete_noop_workspace
         if not execution.changes and noop is not None:
             self._attempt_fence()
             ref = noop(self.workspace_input, self.spec, execution)
-            return Outcome(self._commit_id("complete_noop_workspace", ref), "unchanged")
-        return Outcome(self._write(execution, workspace_dir), "published")
+            return PublicationResult(self._commit_id("complete_noop_workspace", ref), "unchanged")
+        return PublicationResult(self._write(execution, workspace_dir), "published")
 
-    def _carry_out(self, plan: Plan, execution: TaskExecution, workspace_dir: Path) -> Outcome:
+    def _carry_out(self, plan: Plan, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
         planned = replace(execution, plan=plan, changes=execution.changes or Changes())
         match plan:
             case Complete(ref, None):
                 return self._without_plan(replace(planned, plan=Complete(ref)), workspace_dir)
             case Complete(ref, result):
                 self._attempt_fence()
-                return Outcome(ref, "adopted", result)
+                return PublicationResult(ref, "adopted", result)
             case Seal(_, completes, source):
                 sealed = plan if source is not None else replace(plan, source=execution.stamp)
                 self._write(replace(planned, plan=sealed), workspace_dir)
                 if source is None:
-                    return Outcome(completes, "unchanged")
-                return Outcome(completes, "adopted", source.result)
+                    return PublicationResult(completes, "unchanged")
+                return PublicationResult(completes, "adopted", source.result)
             case Publish(_, abandoned):
-                return Outcome(self._write(planned, workspace_dir), "replaced" if abandoned else "published")
+                return PublicationResult(self._write(planned, workspace_dir), "replaced" if abandoned else "published")
             case Merge():
-                return Outcome(self._write(planned, workspace_dir), "merged")
+                return PublicationResult(self._write(planned, workspace_dir), "merged")
             case Refuse():
                 raise refusal(plan, self.workspace_input.branch, self.applicant.input_ref, self.spec)
         assert_never(plan)

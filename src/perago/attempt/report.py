@@ -22,12 +22,12 @@ from perago.attempt.parse import parse_params, parse_workspace_input
 from perago.attempt.phases import Phases
 from perago.attempt.stamp import describe_params
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Engine, LoadRecord, Phase, ReadHistory
-from perago.record import TryStatus
-from perago.stamps import json_digest
 from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
+from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.values.record import TryStatus
+from perago.values.stamps import json_digest
 
 MAX_REPORTS = 5
 """Times that a result is posted before it is given up: each post that does not stick has met a race in the engine, one

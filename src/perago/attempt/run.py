@@ -17,10 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago import redaction
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.cautions import Caution, Unmatched, of_read_only_writes, of_unknown_params, such_as
-from perago.attempt.diff import diff
 from perago.attempt.fence import Applicant
 from perago.attempt.output import (
     FAILURE_REASON_MAX_LENGTH,
@@ -29,21 +26,21 @@ from perago.attempt.output import (
     status_for_exception,
     workspace_output,
 )
-from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace_input
-from perago.attempt.phases import Phases
-from perago.attempt.publication import AttemptPorts, Outcome, Target
-from perago.attempt.stamp import Draft
-from perago.errors import TaskInputError
-from perago.json_text import JsonObject
-from perago.models import (
-    Attempt,
-    AttemptIdentity,
-    Changes,
-    ResultStatus,
-    RuntimeTaskResult,
-    TaskExecution,
-    WorkspaceInput,
+from perago.attempt.parse import (
+    WORKSPACE_FIELDS,
+    Caution,
+    Unmatched,
+    expect_fields,
+    of_read_only_writes,
+    of_unknown_params,
+    parse_params,
+    parse_workspace_input,
+    such_as,
 )
+from perago.attempt.phases import Phases
+from perago.attempt.publication import AttemptPorts, PublicationResult, PublicationTarget
+from perago.attempt.stamp import StampDraft
+from perago.errors import TaskInputError, WorkspaceContentError
 from perago.ports import (
     CleanupStaging,
     Clock,
@@ -58,20 +55,77 @@ from perago.ports import (
     StageWorkspace,
     SystemClock,
 )
-from perago.spec import WorkspaceSpec
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
-from perago.trace_context import TraceContext
-from perago.workspace.digest import digest_file
+from perago.values import redaction
+from perago.values.json_text import JsonObject
+from perago.values.models import (
+    Attempt,
+    AttemptIdentity,
+    Changes,
+    ResultStatus,
+    RuntimeTaskResult,
+    TaskExecution,
+    WorkspaceInput,
+)
+from perago.values.names import show_name
+from perago.values.spec import WorkspaceSpec
+from perago.values.trace_context import TraceContext
+from perago.workspace.digest import algorithm_of, digest_file
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.manifest import Manifest, take_manifest
+from perago.workspace.manifest import Manifest, ManifestEntry, take_manifest
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
-from perago.workspace.scan import scan, scan_files
+from perago.workspace.scan import FileStat, Scan, listed, scan, scan_files
+
+Digest = Callable[[str, str, int], str]
+"""(path, algorithm, size in bytes) -> `<algorithm>:<hex>` of the file's content now."""
+
+
+def diff(manifest: Manifest, now: Scan, digest: Digest) -> Changes:
+    """Compare a workspace with its manifest.
+
+    A file is read only where nothing else tells: its size is the same, but its stat is not, or is racy.
+
+    Args:
+        manifest: taken before the body ran.
+        now: the workspace after it, scanned with the same selection.
+        digest: reads a file; asked for no other file than those.
+
+    Raises:
+        WorkspaceContentError: a directory stands where a file was: a store could not tell whether the files below it
+            are meant to take its place, and an empty one could not be stored at all.
+    """
+    before = manifest.entries
+    turned = sorted(before.keys() & now.directories)
+    if turned:
+        shown = [show_name(path) for path in turned]
+        raise WorkspaceContentError(
+            f"a directory stands where a file was: {listed(shown, len(shown))}. In the task, give the directory "
+            f"another name"
+        )
+    modified = [
+        path
+        for path, stat in now.files.items()
+        if path in before and _is_modified(path, before[path], stat, manifest, digest)
+    ]
+    return Changes(
+        added=tuple(sorted(now.files.keys() - before.keys())),
+        modified=tuple(sorted(modified)),
+        deleted=tuple(sorted(before.keys() - now.files.keys())),
+    )
+
+
+def _is_modified(path: str, entry: ManifestEntry, stat: FileStat, manifest: Manifest, digest: Digest) -> bool:
+    if stat.size != entry.stat.size or stat.executable != entry.stat.executable:
+        return True
+    if stat == entry.stat and not manifest.is_racy(entry.stat):
+        return False
+    return digest(path, algorithm_of(entry.digest), stat.size) != entry.digest
 
 
 def run_workspace_task_attempt(
@@ -212,8 +266,8 @@ class AttemptRun:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
-            draft = Draft.begin(self.task, call, self.identity, workspace_input, self.clock)
-            target = Target(
+            draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.clock)
+            target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
                 workspace_input=workspace_input,
@@ -343,7 +397,7 @@ class AttemptRun:
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes
 
-    def _applicant(self, draft: Draft) -> Applicant:
+    def _applicant(self, draft: StampDraft) -> Applicant:
         return Applicant(
             identity=self.identity,
             reference_task_name=draft.reference_task_name,
@@ -353,7 +407,7 @@ class AttemptRun:
             snapshot=self.spec.isolation == "snapshot",
         )
 
-    def _execution(self, draft: Draft, result: JsonObject) -> TaskExecution:
+    def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:
         return TaskExecution(
             attempt=self.attempt,
             identity=self.identity,
@@ -362,6 +416,6 @@ class AttemptRun:
         )
 
     @staticmethod
-    def _completed(workspace_input: WorkspaceInput, outcome: Outcome, own: JsonObject) -> RuntimeTaskResult:
+    def _completed(workspace_input: WorkspaceInput, outcome: PublicationResult, own: JsonObject) -> RuntimeTaskResult:
         result = own if outcome.result is None else outcome.result
         return completed(workspace_output(workspace_input, outcome.ref, result))

@@ -10,18 +10,18 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.body import BodyCall
-from perago.history import Stamp
-from perago.json_text import JsonObject
-from perago.models import AttemptIdentity, WorkspaceInput
 from perago.ports import Clock
-from perago.redaction import mask_json_alike
-from perago.stamps import json_digest, storable
 from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
+from perago.values.history import Stamp
+from perago.values.json_text import JsonObject
+from perago.values.models import AttemptIdentity, WorkspaceInput
+from perago.values.redaction import mask_json_alike
+from perago.values.stamps import json_digest, storable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class StampDraft:
     """What is known before the body runs.
 
     Attributes:
@@ -52,7 +52,7 @@ class Draft:
         identity: AttemptIdentity,
         workspace_input: WorkspaceInput,
         clock: Clock,
-    ) -> Draft:
+    ) -> StampDraft:
         params = describe_params(call.params)
         return cls(
             task=task.name,

@@ -13,19 +13,19 @@ import click
 from perago import __version__
 
 _COMMANDS = {
-    "run": ("perago.cli.run", "Run a task once, on a commit of a branch, and publish what it changed."),
-    "runs": ("perago.cli.runs", "List the runs of `perago run`, and how they ended."),
-    "start": ("perago.cli.start", "Run tasks as a Conductor server hands them out."),
-    "status": ("perago.cli.status", "Show what each slot of a worker does now."),
-    "check": ("perago.cli.check", "Check a module's tasks and the settings."),
-    "extract": ("perago.cli.extract", "Write a task's TaskDef, for Conductor."),
-    "register": ("perago.cli.register", "Register a module's tasks at the Conductor server."),
-    "import": ("perago.cli.importing", "Put a directory's files onto a branch."),
-    "export": ("perago.cli.export", "Lay out a commit's files in a directory."),
-    "log": ("perago.cli.log", "Show who published what, from what, with what result."),
-    "cache": ("perago.cli.cache", "Show what the host's object cache holds, and clear it."),
-    "fence": ("perago.cli.fence", "Check a lakeFS branch's publish fence, and put it there."),
-    "doctor": ("perago.cli.doctor", "Find what is left over, missing or damaged, and mend it."),
+    "run": ("perago.cli.commands.run", "Run a task once, on a commit of a branch, and publish what it changed."),
+    "runs": ("perago.cli.commands.runs", "List the runs of `perago run`, and how they ended."),
+    "start": ("perago.cli.commands.start", "Run tasks as a Conductor server hands them out."),
+    "status": ("perago.cli.commands.status", "Show what each slot of a worker does now."),
+    "check": ("perago.cli.commands.check", "Check a module's tasks and the settings."),
+    "extract": ("perago.cli.commands.extract", "Write a task's TaskDef, for Conductor."),
+    "register": ("perago.cli.commands.register", "Register a module's tasks at the Conductor server."),
+    "import": ("perago.cli.commands.importing", "Put a directory's files onto a branch."),
+    "export": ("perago.cli.commands.export", "Lay out a commit's files in a directory."),
+    "log": ("perago.cli.commands.log", "Show who published what, from what, with what result."),
+    "cache": ("perago.cli.commands.cache", "Show what the host's object cache holds, and clear it."),
+    "fence": ("perago.cli.commands.fence", "Check a lakeFS branch's publish fence, and put it there."),
+    "doctor": ("perago.cli.commands.doctor", "Find what is left over, missing or damaged, and mend it."),
 }
 
 _EPILOG = """\b
@@ -45,7 +45,7 @@ class _LazyGroup(click.Group):
         module, _ = _COMMANDS[cmd_name]
         command: click.Command = importlib.import_module(module).command
         command.name = cmd_name  # the function is called `command` in every module
-        from perago.cli.settings_warnings import note_warning, settings_warnings_to
+        from perago.cli.output import note_warning, settings_warnings_to
 
         ctx.with_resource(settings_warnings_to(note_warning))
         return command

@@ -94,21 +94,3 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
 def register_command(modules: Sequence[str]) -> str:
     """The command that registers the tasks of modules."""
     return shlex.join(["perago", "register", *modules])
-
-
-def expect_registered(engine: ConductorEngine, tasks: Sequence[TaskDefinition], modules: Sequence[str]) -> None:
-    """Refuse to go on where a task is not registered as it is declared.
-
-    Raises:
-        RuntimeConfigError: says which tasks, how they differ, and what to do.
-        Otherwise as `compare_taskdefs`.
-    """
-    faults = [entry for entry in compare_taskdefs(engine, tasks) if entry.state != "registered"]
-    if not faults:
-        return
-    words = {"missing": "is not registered", "differs": "is registered otherwise than it is declared"}
-    told = "; ".join(f"task {entry.task.name!r} {words[entry.state]}" for entry in faults)
-    diff = "\n".join(line for entry in faults if entry.state == "differs" for line in entry.diff)
-    raise RuntimeConfigError(
-        f"{told} at {engine.api_url}. `{register_command(modules)}` registers it" + (f":\n{diff}" if diff else "")
-    )

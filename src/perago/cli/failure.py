@@ -11,7 +11,7 @@ import click
 
 from perago import errors
 from perago.cli.output import note, print_json, printable_lines, result_on_stdout, say
-from perago.redaction import mask_text, traceback_of
+from perago.values.redaction import mask_text, traceback_of
 
 DONE: Final = 0
 TASK_FAILED: Final = 1
@@ -54,7 +54,7 @@ def exit_code_of(exc: BaseException) -> int:
 
 
 @contextmanager
-def nothing_begun() -> Iterator[None]:
+def before_start() -> Iterator[None]:
     """Run what a command does before it changes anything, or a command that only looks: what ends it in here, such as a
     server that cannot be reached, is no task that failed."""
     try:

@@ -1,14 +1,15 @@
-"""What the commands print: results on stdout, everything else on stderr."""
+"""What commands print: results on stdout, everything else on stderr, warnings of settings among it."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
@@ -27,7 +28,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
     """A value on stdout, indented or on one line. What would steer a terminal is escaped, as JSON has it."""
-    from perago.json_text import printable_json
+    from perago.values.json_text import printable_json
 
     click.echo(printable_json(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False)))
 
@@ -165,3 +166,30 @@ def plain_warnings() -> Iterator[None]:
         yield
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         note(f"warning: {text}")
+
+
+_LOGGER = logging.getLogger("perago.settings")
+
+
+def note_warning(text: str) -> None:
+    note(f"warning: {text}")
+
+
+@contextmanager
+def settings_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """While it is entered, each warning of the settings is told this, and nobody that is further out."""
+    outer = _LOGGER.handlers[:]
+    _LOGGER.handlers[:] = [_Teller(tell)]
+    try:
+        yield
+    finally:
+        _LOGGER.handlers[:] = outer
+
+
+class _Teller(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())

@@ -1,7 +1,8 @@
-"""Showing an attempt's phases on stderr: lines, and on a terminal a line that moves while files do."""
+"""Show an attempt's phases and log lines on stderr: as lines, and on a terminal as a line that moves."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from perago.cli.output import count_text, is_plain, note, printable, printable_lines, size_text, terminal_columns
 from perago.ports import Event, Phase
-from perago.redaction import mask_text
-from perago.telemetry.logs import caution_of
+from perago.telemetry.logs import warning_for
+from perago.values.redaction import mask_text
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
 
 MIN_MOVING_COLUMNS = 60
 """A terminal narrower than this gets lines only: a bar, files, bytes and rate do not fit."""
@@ -139,7 +141,7 @@ class MovingDisplay:
 
 
 def _warning_of(event: Event) -> str | None:
-    caution = caution_of(event.phase, event.attributes)
+    caution = warning_for(event.phase, event.attributes)
     return None if caution is None else f"warning: {caution}"
 
 
@@ -210,3 +212,37 @@ def _describe_failure(event: Event) -> str | None:
 def _rate(attributes: Mapping[str, Any], seconds: float) -> str:
     size = attributes.get("bytes", 0)
     return f", {size_text(round(size / seconds))}/s" if size and seconds >= 0.1 else ""
+
+
+_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
+"""Whoever runs a task here wants to see what it says; what Perago does is shown by phase."""
+
+
+@contextmanager
+def log_lines_on(display: Display) -> Iterator[None]:
+    """While it is entered, log records are lines of the display."""
+    handler = _DisplayHandler(display)
+    root = logging.getLogger()
+    before = {name: logging.getLogger(name or None).level for name in _LEVELS}
+    root.addHandler(handler)
+    for name, level in _LEVELS.items():
+        logging.getLogger(name or None).setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for name, level in before.items():
+            logging.getLogger(name or None).setLevel(level)
+
+
+class _DisplayHandler(logging.Handler):
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._display.line(mask_text(self.format(record)))
+        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+            self.handleError(record)

@@ -1,63 +1,393 @@
-"""`perago start`: a worker that runs the tasks of some modules for a Conductor server."""
+"""Start a worker: everything is checked before the first task is taken, and its readiness is probed from then on."""
 
 from __future__ import annotations
 
-import click
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from perago.cli.conductor import open_conductor, register_command
+from perago.cli.failure import DONE, INTERRUPTED, before_start
+from perago.cli.loading import find_modules_here
+from perago.cli.output import (
+    drop_unwritten_stderr,
+    note_warning,
+    printable_lines,
+    settings_warnings_to,
+    stdout_to_stderr,
+)
+from perago.cli.repos.address import parse_address
+from perago.cli.repos.git import GitAddress
+from perago.cli.telemetry import open_telemetry, serve_health
+from perago.errors import EngineError, RuntimeConfigError
+from perago.http.loop import LoopThread
+from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_runtime_config
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
+from perago.values.redaction import mask_text
+from perago.worker.attempts.in_thread import JOB
+from perago.worker.attempts.journal import LOGGER, write
+from perago.worker.configuration import (
+    LOG_LEVELS,
+    MakeExecutor,
+    executor_configuration,
+    process_executors,
+    store_settings,
+    thread_executors,
+    worker_id_of,
+    worker_settings,
+)
+from perago.worker.executor.wire import DeclaredTask
+from perago.worker.supervisor.health import Probe
+from perago.worker.supervisor.lock import only_supervisor
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.shutdown import StopSignals, serve_until_stopped
+from perago.worker.supervisor.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from perago.engines.conductor import ConductorEngine
 
 
-def _not_blank(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Refuse what a shell's unset variable leaves: nobody's tasks have a domain without a name.
+STORE_SECONDS = 5.0
+"""Deadline of a look at the lakeFS server."""
+
+
+def probes_of(
+    stack: ExitStack, config: RuntimeConfig, engine: ConductorEngine, tasks: list[str], repository: Path | None
+) -> Mapping[str, Probe]:
+    """The looks of a worker; see `worker.supervisor.health`.
+
+    Args:
+        stack: closes what they open.
+        tasks: names of the worker's tasks; filled when they are known.
+        repository: path of the git repository that it works on; None: the lakeFS server that is configured, if one is.
+    """
+    found: dict[str, Probe] = {"tasks": partial(_look_at_tasks, engine, tasks)}
+    if repository is not None:
+        found["store"] = partial(_look_at_git, repository)
+    elif config.lakefs is not None:
+        found["store"] = _look_at_lakefs(stack, config.lakefs)
+    return found
+
+
+def _look_at_tasks(engine: ConductorEngine, tasks: list[str]) -> str:
+    missing = [name for name in tasks if engine.get_taskdef(name) is None]
+    if missing:
+        raise RuntimeConfigError(f"not registered: {', '.join(missing)}")
+    return f"{len(tasks)} registered"
+
+
+def _look_at_git(path: Path) -> str:
+    if not (path / "HEAD").is_file():
+        raise RuntimeConfigError(f"{path} is no repository any more")
+    return "there"
+
+
+def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Probe:
+    """The user of the access key: the server answers, and knows the key."""
+    from perago.stores.lakefs.api.client import LakeFSClient
+
+    client = LakeFSClient.connect(
+        config.endpoint_url, config.access_key_id, config.secret_access_key.get_secret_value(), connections=1
+    )
+    loop = LoopThread("perago-store-probe", client.close)
+    stack.callback(loop.close)
+
+    async def ask() -> str:
+        await client.get("getCurrentUser", client.url("/user"), dict)
+        return "answers"
+
+    return lambda: loop.run(ask(), STORE_SECONDS)
+
+
+_STDOUT = 1
+
+ENDING_SECONDS = 20.0
+"""From when all attempts have ended: closing what was opened takes seconds at most."""
+
+MAX_SHOWN_DIFFERENCES = 40
+"""Lines of a TaskDef's differences that are shown; `perago check --server` shows all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartArguments:
+    """What `perago start` was told. None: not given."""
+
+    modules: tuple[str, ...]
+    slots: int
+    execution_mode: str | None
+    domain: str | None
+    repo: str | None
+    as_json: bool
+
+
+def run_worker(arguments: StartArguments) -> int:
+    """Run a worker until it is told to stop; returns the exit code."""
+    config, warnings = _configured(arguments)
+    worker_id = worker_id_of(config)
+    find_modules_here()
+    with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        directory = stack.enter_context(only_supervisor(config.workspace_root, worker_id))
+        log_path = stack.enter_context(_logging(config, worker_id, as_json=arguments.as_json))
+        for text in warnings:
+            write(logging.WARNING, text, {})
+        telemetry = stack.enter_context(open_telemetry(config, worker_id, scraped=True))
+        engine = stack.enter_context(_reached_engine(config))
+        repository = None if arguments.repo is None else _opened(arguments.repo)
+        tasks: list[str] = []
+
+        def check(declared: Sequence[DeclaredTask]) -> None:
+            check_tasks(declared, arguments, config, engine)
+            tasks.extend(task.name for task in declared)
+
+        supervisor = Supervisor(
+            worker_settings(config, worker_id, directory, slots=arguments.slots, pace=_pace(), domain=arguments.domain),
+            engine,
+            _executors(stack, arguments, config, worker_id, engine, repository),
+            check,
+            telemetry=telemetry,
+            probes=probes_of(stack, config, engine, tasks, repository),
+        )
+        stack.enter_context(serve_health(config, supervisor, telemetry))
+        try:
+            supervisor.start(lambda: signals.count > 0)
+        except BaseException:
+            supervisor.close()
+            raise
+        supervisor.journal.tell(logging.INFO, f"the whole log is in {log_path}")
+        force_kill_after = config.shutdown_force_kill_after
+        is_whole = serve_until_stopped(
+            supervisor, signals, None if force_kill_after is None else force_kill_after.total_seconds()
+        )
+        supervisor.journal.tell(logging.INFO, "ended" if is_whole else "ended, and not all was through")
+        if not is_whole:
+            _end_at_once(INTERRUPTED)
+        _end_in_time()
+    return DONE
+
+
+def check_tasks(
+    tasks: Sequence[DeclaredTask], arguments: StartArguments, config: RuntimeConfig, engine: ConductorEngine
+) -> None:
+    """See that the tasks are registered as they are declared, and that there is a store for them.
 
     Raises:
-        BadParameter
+        RuntimeConfigError: all that is wrong.
     """
-    if value is not None and not value.strip():
-        raise click.BadParameter("it is empty; leave the option out for the tasks without a domain")
-    return value
-
-
-@click.command()
-@click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
-@click.option(
-    "-j", "--jobs", "slots", type=click.IntRange(1, 1024), default=1, show_default=True, help="Attempts at a time."
-)
-@click.option(
-    "--execution-mode",
-    type=click.Choice(["process", "thread"]),
-    help="Where bodies run.  [default: PERAGO_EXECUTION_MODE, or process]",
-)
-@click.option("--domain", metavar="NAME", callback=_not_blank, help="Take tasks of this domain only.")
-@click.option("--repo", metavar="PATH", help="Work on a bare git repository, instead of the lakeFS server.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole log on stdout, an object a line.")
-def command(
-    modules: tuple[str, ...],
-    slots: int,
-    execution_mode: str | None,
-    domain: str | None,
-    repo: str | None,
-    as_json: bool,
-) -> int:
-    """Run the tasks of some modules, as the Conductor server at CONDUCTOR_SERVER_URL hands them out.
-
-    \b
-      perago start app.features app.audio:mix -j 4
-
-    The tasks have to be registered there as they are declared (`perago register`). SIGTERM and Ctrl-C let what runs
-    come to its end, and take no new tasks; what is not through after PERAGO_SHUTDOWN_FORCE_KILL_AFTER is given back. A
-    second signal ends at once. `perago status` shows what each slot does.
-    """
-    from perago.attempt.breakpoints import let_breakpoints_stop
-    from perago.cli.starting import StartArguments, run_worker
-
-    let_breakpoints_stop(stop=False)
-
-    return run_worker(
-        StartArguments(
-            modules=modules,
-            slots=slots,
-            execution_mode=execution_mode,
-            domain=domain,
-            repo=repo,
-            as_json=as_json,
+    faults = []
+    if arguments.repo is None and config.lakefs is None and any(task.has_workspace for task in tasks):
+        names = ", ".join(task.name for task in tasks if task.has_workspace)
+        faults.append(
+            f"{names} work on a workspace, and there is no store: set LAKECTL_SERVER_ENDPOINT_URL, "
+            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, or give --repo"
         )
-    )
+    try:
+        faults += [fault for task in tasks for fault in _registration_faults(task, arguments, engine)]
+    except EngineError as exc:
+        raise RuntimeConfigError(str(exc)) from exc
+    if faults:
+        raise RuntimeConfigError("\n".join(faults))
+
+
+def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: ConductorEngine) -> Iterator[str]:
+    from perago.engines.conductor.taskdefs import differences
+
+    registered = engine.get_taskdef(task.name)
+    mend = f"register it with `{register_command(arguments.modules)}`"
+    if registered is None:
+        yield f"task {task.name!r} is not registered at {engine.api_url}; {mend}"
+        return
+    lines = differences(task.taskdef, registered)
+    if lines:
+        shown = lines[:MAX_SHOWN_DIFFERENCES] + (["..."] if len(lines) > MAX_SHOWN_DIFFERENCES else [])
+        yield f"task {task.name!r} is registered otherwise than it is declared; {mend}\n" + "\n".join(shown)
+
+
+def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
+    """The settings, and what reading them warned of, for the log, which they say the place of."""
+    warnings: list[str] = []
+    try:
+        with settings_warnings_to(warnings.append):
+            config = load_runtime_config(arguments.modules[0])
+    except RuntimeConfigError:
+        for text in warnings:
+            note_warning(text)
+        raise
+    if arguments.execution_mode is not None:
+        config = config.model_copy(update={"execution_mode": arguments.execution_mode})
+    if config.lakefs is not None:
+        check_cache(config)
+    return config, warnings
+
+
+@contextmanager
+def _reached_engine(config: RuntimeConfig) -> Iterator[ConductorEngine]:
+    """The engine, which has answered once."""
+    with open_conductor(config) as engine:
+        try:
+            engine.get_taskdef("perago")
+        except EngineError as exc:
+            raise RuntimeConfigError(f"the Conductor server cannot be used: {exc}") from exc
+        yield engine
+
+
+def _executors(
+    stack: ExitStack,
+    arguments: StartArguments,
+    config: RuntimeConfig,
+    worker_id: str,
+    engine: ConductorEngine,
+    repository: Path | None,
+) -> MakeExecutor:
+    configuration = executor_configuration(config, worker_id, arguments.modules, store_settings(config, repository))
+    if config.execution_mode == "process":
+        return process_executors(configuration, engine)
+    loop = LoopThread("perago-bodies")
+    stack.callback(loop.close)
+    return thread_executors(configuration, engine, loop)
+
+
+def _opened(repo: str) -> Path:
+    """The path of a git repository that is there.
+
+    Raises:
+        RuntimeConfigError: a repository on a server is named, which is for each task's input to name.
+        RepositoryNotFoundError: nothing is there, or no repository.
+    """
+    address = parse_address(repo)
+    if not isinstance(address, GitAddress):
+        raise RuntimeConfigError(
+            f"--repo takes the path of a bare git repository, not {repo!r}; leave it out for the lakeFS server of the "
+            f"settings: each task's input names its repository there"
+        )
+    with before_start(), address.open():
+        return address.path
+
+
+def _pace() -> Pace:
+    from perago.engines.conductor.poll import pause_after, pause_after_failures
+
+    return Pace(after=pause_after, after_failures=pause_after_failures)
+
+
+@contextmanager
+def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterator[Path]:
+    """The worker's log as JSON lines in a file, whose path this gives; and on stdout, or else what a person should see
+    at once on stderr."""
+    try:
+        file = JsonLinesFile(
+            config.log_root,
+            worker_id,
+            max_bytes=config.log_file_max_size,
+            retention_seconds=config.log_retention.total_seconds(),
+            common={"worker": worker_id},
+        )
+    except OSError as exc:
+        raise RuntimeConfigError(f"PERAGO_LOG_ROOT {config.log_root} cannot be used: {exc.strerror}") from exc
+    file.setLevel(logging.INFO)
+    with ExitStack() as stack:
+        stack.callback(_remove_if_empty, file.path)  # of a worker that was refused
+        stack.callback(file.close)
+        console = stack.enter_context(_json_console(worker_id)) if as_json else _console_for_people()
+        for name, level in LOG_LEVELS.items():
+            logger = logging.getLogger(name or None)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(level)
+        LOGGER.propagate = False
+        LOGGER.setLevel(logging.INFO)
+        for logger, handler in ((LOGGER, file), (LOGGER, console), (logging.getLogger(), _Rest(file))):
+            stack.callback(logger.removeHandler, handler)
+            logger.addHandler(handler)
+        yield file.path
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+
+
+class _Rest(logging.Handler):
+    """Takes warnings of whatever else logs in this process: not of bodies in threads, which their slots take down."""
+
+    def __init__(self, file: logging.Handler) -> None:
+        super().__init__(logging.WARNING)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if JOB.get() is None:
+            self._file.handle(record)
+
+
+@contextmanager
+def _json_console(worker_id: str) -> Iterator[logging.Handler]:
+    """Stdout, for the log alone: what modules and bodies of this process print goes to stderr meanwhile."""
+    own = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8", errors="backslashreplace")
+    try:
+        with stdout_to_stderr():
+            console = _JsonConsole(own)
+            console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
+            yield console
+    finally:
+        with suppress(OSError):  # what nobody has taken is written once more, and the stream is closed all the same
+            own.close()
+
+
+class _JsonConsole(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is of logging
+        """A reader that went away, or a full disk, is not told of each line: the log's file has them all."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def _console_for_people() -> logging.Handler:
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(_ConsoleFormatter())
+    console.addFilter(_is_for_people)
+    return console
+
+
+class _ConsoleFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is of logging
+        return f"{record.asctime} {record.levelname} {_whose(record)}{record.message}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(mask_text(super().format(record)))
+
+
+def _whose(record: logging.LogRecord) -> str:
+    """Which task a line is of, where it is of one: several run at a time."""
+    fields = getattr(record, FIELDS_ATTRIBUTE, {})
+    ids = [f"{name} {fields[key]}" for name, key in (("workflow", "workflow"), ("task", "task_id")) if key in fields]
+    task = fields.get("task", "")
+    return f"{task} ({', '.join(ids)}): " if task and ids else ""
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Warnings, and what is not of a single attempt: of those there can be hundreds a second."""
+    fields = getattr(record, FIELDS_ATTRIBUTE, {})
+    return record.levelno >= logging.WARNING or "execution" not in fields
+
+
+def _end_in_time() -> None:
+    """What bodies of this process left, a thread or a task on the loop, may never end; and Python waits for threads."""
+    ending = threading.Timer(ENDING_SECONDS, _end_at_once, [DONE])
+    ending.daemon = True
+    ending.start()
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """Threads may be left that nothing can end; what they hold was given back, or is kept for the next worker."""
+    drop_unwritten_stderr()
+    logging.shutdown()
+    os._exit(code)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from perago.errors import RuntimeConfigError
 from perago.settings import RuntimeConfig
 from perago.telemetry.sink import OFF, Telemetry
-from perago.worker.health import checks_object
+from perago.worker.supervisor.health import checks_object
 
 if TYPE_CHECKING:
     from perago.telemetry.otel import OtelSettings, OtelTelemetry
-    from perago.worker.supervisor import Supervisor
+    from perago.worker.supervisor.supervisor import Supervisor
 
 _LOGGER = logging.getLogger("perago.telemetry")
 _MEND = "install Perago with its extra 'otel', such as by `pip install 'perago[otel]'`"

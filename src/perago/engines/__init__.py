@@ -1,1 +1,1 @@
-"""Task engines."""
+"""Task engines: one package each, which knows neither the other nor the attempt core."""

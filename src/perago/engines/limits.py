@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from perago.json_text import JsonObject
+from perago.values.json_text import JsonObject
 
 MAX_OUTPUT_BYTES = 3072 * 1024 - 64 * 1024
 """Of a result's output as JSON, by Conductor. Beyond 3072 KB the server moves it to its external storage, where later

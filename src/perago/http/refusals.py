@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from perago.redaction import mask_text
+from perago.values.redaction import mask_text
 
 MAX_SHOWN_CHARACTERS = 500
 """Characters of a server's message that an error shows."""

@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from perago import redaction
 from perago.errors import RuntimeConfigError
 from perago.settings.config import (
     ConductorConfig,
@@ -26,6 +25,7 @@ from perago.settings.roots import probe_root, resolve_root
 from perago.settings.sources import MappingSettingsSource, Source, nearest, read_sources
 from perago.settings.user_directories import user_cache_directory, user_state_directory
 from perago.settings.variables import Variables, field_of, is_blank
+from perago.values import redaction
 
 _LOGGER = logging.getLogger("perago.settings")
 _DIRECTORIES: dict[str, Callable[[Mapping[str, str]], Path]] = {

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from perago.errors import RuntimeConfigError
-from perago.private_directory import fault_above, fault_of, make_directory
+from perago.files.private_directory import fault_above, fault_of, make_directory
 from perago.settings.config import RuntimeConfig
 
 

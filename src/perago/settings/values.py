@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from perago.redaction import mask_urls
+from perago.values.redaction import mask_urls
 
 PLACEHOLDER = "replace-me"
 

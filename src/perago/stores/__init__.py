@@ -1,1 +1,4 @@
-"""Versioned stores. Sibling packages have the same file names."""
+"""Versioned stores: one package each, which knows neither the other nor the attempt core.
+
+The same thing has the same file name in each: store, stage, publish, history, materialize, import_export, clean, …
+"""

@@ -12,9 +12,9 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perago.errors import TaskCancelledError
-from perago.models import AttemptIdentity
-from perago.redaction import mask_json, mask_text
-from perago.trace_context import TraceContext
+from perago.values.models import AttemptIdentity
+from perago.values.redaction import mask_json, mask_text
+from perago.values.trace_context import TraceContext
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger

@@ -16,11 +16,11 @@ from typing import ParamSpec, TypeVar
 from pydantic import BaseModel
 
 from perago.errors import TaskDefinitionError
-from perago.spec import WorkspaceSpec
 from perago.tasks.context import TaskContext
 from perago.tasks.controls import TaskControls
 from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_signature
+from perago.values.spec import WorkspaceSpec
 
 TASK_ATTRIBUTE = "__perago_task__"
 """Where a decorated function carries its definition."""

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from perago.errors import GuardrailViolation, PostGuardrailViolation, PreGuardrailViolation, TaskDefinitionError
-from perago.names import show_name
-from perago.spec import GuardKind, Guardrail
+from perago.values.names import show_name
+from perago.values.spec import GuardKind, Guardrail
 
 GuardPhase = Literal["pre", "post"]
 

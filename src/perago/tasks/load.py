@@ -18,9 +18,9 @@ import pydantic
 from pydantic import ValidationError
 
 from perago.errors import TaskDefinitionError
-from perago.redaction import mask_text
 from perago.tasks.declare import TaskDefinition, addresses, declared_in, task_of
 from perago.tasks.params import describe_arguments
+from perago.values.redaction import mask_text
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _PART = r"(?:[^\W\d][\w-]*|<locals>|<lambda>)"  # of a function's qualified name, or of a task's name

@@ -13,9 +13,9 @@ from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, ValidationEr
 from pydantic_core import ErrorDetails
 
 from perago.errors import TaskExecutionError, TaskInputError
-from perago.redaction import is_secret_key
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
+from perago.values.redaction import is_secret_key
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
 MAX_FAULTS = 50

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
-from perago.redaction import is_secret_key
+from perago.values.redaction import is_secret_key
 
 _PLAIN = (int, float, bool, type(None))
 

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from perago.errors import RuntimeConfigError
-from perago.json_text import printable_json
-from perago.redaction import mask_json
+from perago.values.json_text import printable_json
+from perago.values.redaction import mask_json
 
 MAX_CONNECTIONS = 32
 """Connections at a time. A further one closes the oldest: a probe needs milliseconds, and so only slow clients, who

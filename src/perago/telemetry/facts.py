@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from perago.ports import Event, EventKind
-from perago.redaction import text_of
 from perago.telemetry.instruments import Group
-from perago.trace_context import TraceContext
+from perago.values.redaction import text_of
+from perago.values.trace_context import TraceContext
 
 ALL_GROUPS: frozenset[Group] = frozenset({"attempts", "workspace_io", "worker_capacity"})
 

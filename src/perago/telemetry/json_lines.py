@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from perago.json_text import printable_json
-from perago.private_directory import make_private
-from perago.redaction import mask_json, mask_text
+from perago.files.private_directory import make_private
+from perago.values.json_text import printable_json
+from perago.values.redaction import mask_json, mask_text
 
 FIELDS_ATTRIBUTE = "perago_fields"
 """Attribute of a record, given as `extra`: a mapping of what goes into its line besides the usual."""

@@ -1,6 +1,6 @@
 """Phases as log lines of the standard library's logging, logger `perago.attempt`.
 
-A failure to clean is a warning, and so is what `caution_of` knows: nothing else will tell of them. Every
+A failure to clean is a warning, and so is what `warning_for` knows: nothing else will tell of them. Every
 other event is a debug line; what failed the attempt stands in its result.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perago.ports import Event, Phase
-from perago.redaction import text_of
+from perago.values.redaction import text_of
 
 _LOGGER = logging.getLogger("perago.attempt")
 
 
-def caution_of(phase: str, attributes: Mapping[str, Any]) -> str | None:
+def warning_for(phase: str, attributes: Mapping[str, Any]) -> str | None:
     """What a phase's progress warns of, as a sentence: that a store does not guarantee all of what it has just
-    published, or what `attempt.cautions` knows. None: of nothing.
+    published, or what `attempt.parse` knows. None: of nothing.
     """
     if phase == Phase.PUBLISH and "fence" in attributes:
         return f"{attributes['fence']}."
@@ -60,7 +60,7 @@ def _such_as(count: int, shown: Sequence[str]) -> str:
 def log_event(event: Event) -> None:
     """Write one event as a log line; the fields go with it as `extra`."""
     failed_to_clean = event.phase is Phase.CLEAN and event.kind == "failed"
-    cautions = event.kind == "progress" and caution_of(event.phase, event.attributes) is not None
+    cautions = event.kind == "progress" and warning_for(event.phase, event.attributes) is not None
     level = logging.WARNING if failed_to_clean or cautions else logging.DEBUG
     if not _LOGGER.isEnabledFor(level):
         return

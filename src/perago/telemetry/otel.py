@@ -25,7 +25,7 @@ from perago.telemetry.measures import AttemptMeasures, Measurement
 from perago.telemetry.otel_metrics import OtelMetrics
 from perago.telemetry.otel_traces import AttemptSpans, OtelTraces
 from perago.telemetry.sink import Reading
-from perago.trace_context import TraceContext
+from perago.values.trace_context import TraceContext
 
 SPANS_QUEUED = 2048
 """Spans that wait for the receiver; when there are more, the oldest are dropped."""

@@ -10,12 +10,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 
-from perago.redaction import mask_text
 from perago.telemetry import instruments
 from perago.telemetry.facts import TaskValue
 from perago.telemetry.instruments import INSTRUMENTS, SECONDS_BUCKETS, Instrument
 from perago.telemetry.measures import Measurement
 from perago.telemetry.sink import Reading
+from perago.values.redaction import mask_text
 
 MAX_TASK_INSTRUMENTS = 200
 """Names under which bodies record values, in one process; what comes under further ones is dropped, and counted."""

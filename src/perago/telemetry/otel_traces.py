@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from perago.redaction import mask_json, mask_text
 from perago.telemetry import instruments
 from perago.telemetry.facts import Execution, Outcome, PhaseFact
-from perago.trace_context import TraceContext, trace_context_of
+from perago.values.redaction import mask_json, mask_text
+from perago.values.trace_context import TraceContext, trace_context_of
 
 MAX_TEXT_LENGTH = 1024
 """Characters of an attribute or of an error's text that go into a span."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.instruments import Instrument
-from perago.trace_context import TraceContext
+from perago.values.trace_context import TraceContext
 
 Reading = Callable[[], Mapping[str, int]]
 """Reads a gauge: value of the instrument's attribute -> how many. "" where it has no attribute."""

@@ -16,12 +16,12 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, last_look, report_attempt
 from perago.attempt.run import run_workspace_task_attempt
 from perago.errors import EngineError, StaleAttemptError
-from perago.json_text import JsonObject
-from perago.models import ResultStatus, RuntimeTaskResult
 from perago.ports import Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 from perago.testing.store import MemoryStore
+from perago.values.json_text import JsonObject
+from perago.values.models import ResultStatus, RuntimeTaskResult
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -10,15 +10,11 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from pydantic import BaseModel
 
-from perago import redaction
 from perago.attempt.body import BodyCall, call_body
 from perago.attempt.parse import parse_params
 from perago.attempt.run import AttemptRun
 from perago.errors import TaskInputError
-from perago.json_text import JsonObject
-from perago.models import Changes
 from perago.ports import Event, Phase, SystemClock
-from perago.spec import WorkspaceSpec
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
@@ -26,6 +22,10 @@ from perago.tasks.params import validate_result
 from perago.testing.engine import MemoryEngine
 from perago.testing.given import Files, Params, commit_given, definition_of, directory_for, expect_params
 from perago.testing.store import MemoryStore
+from perago.values import redaction
+from perago.values.json_text import JsonObject
+from perago.values.models import Changes
+from perago.values.spec import WorkspaceSpec
 
 R = TypeVar("R", bound=BaseModel)
 

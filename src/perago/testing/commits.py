@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from perago.errors import BranchNotFoundError, HeadMovedError, StoreError
-from perago.history import Stamp
+from perago.values.history import Stamp
 
 
 class Blob(NamedTuple):

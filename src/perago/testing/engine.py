@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import Clock, SystemClock
-from perago.record import InstanceRecord, TryStatus
 from perago.testing.workflow import Instance, Row, Step, TaskInput, WorkflowStatus
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from perago.errors import ObjectNameError, WorkspaceContentError
-from perago.names import show_name
+from perago.files.beneath import Beneath
+from perago.files.storage import opened_file, storage_errors
 from perago.testing.commits import Blob, Overlay, Tree
-from perago.workspace.beneath import Beneath
+from perago.values.names import show_name
 from perago.workspace.new_files import make_directories, open_new
-from perago.workspace.storage import opened_file, storage_errors
 
 
 def lay_out(files: Tree, target: Path) -> None:

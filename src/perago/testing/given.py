@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath, BaseModel
 
 from perago.errors import TaskInputError, WorkspaceContentError
-from perago.names import check_object_names
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.params import validate_params
 from perago.testing.commits import Blob, Tree
 from perago.testing.files import lay_out, read_file
 from perago.testing.store import MemoryStore
+from perago.values.names import check_object_names
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan

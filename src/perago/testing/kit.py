@@ -12,14 +12,14 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel
 
 from perago.errors import EngineError
-from perago.history import CommitFacts
-from perago.record import TryStatus
 from perago.tasks.declare import TaskDefinition
 from perago.testing.attempts import At, FinishedAttempt, RunningAttempt, Watch
 from perago.testing.engine import MemoryEngine
 from perago.testing.given import Files, Params, commit_given, definition_of, directory_for
 from perago.testing.store import MemoryStore
 from perago.testing.workflow import WorkflowStatus
+from perago.values.history import CommitFacts
+from perago.values.record import TryStatus
 
 R = TypeVar("R", bound=BaseModel)
 

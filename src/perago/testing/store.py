@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
-from perago.history import CommitFacts, Complete, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import check_object_names, stands_for_directory
-from perago.plans import (
+from perago.ports import FileDigests
+from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
+from perago.testing.files import check_places, lay_out, read_file
+from perago.values.history import CommitFacts, Complete, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
+from perago.values.names import check_object_names, stands_for_directory
+from perago.values.plans import (
     MAX_HISTORY,
     changes_for,
     compared,
@@ -22,12 +25,8 @@ from perago.plans import (
     refusal,
     stamp_for,
 )
-from perago.ports import FileDigests
-from perago.spec import WorkspaceSpec
-from perago.staging import staging_branch_name
-from perago.stamps import from_pairs, to_pairs
-from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
-from perago.testing.files import check_places, lay_out, read_file
+from perago.values.spec import WorkspaceSpec
+from perago.values.stamps import from_pairs, to_pairs
 from perago.workspace.digest import SHA256, digest_bytes
 from perago.workspace.folding import probe_folding
 from perago.workspace.merge import merge_paths

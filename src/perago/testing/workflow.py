@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.errors import EngineError
-from perago.json_text import JsonObject
-from perago.models import RuntimeTaskResult
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.json_text import JsonObject
+from perago.values.models import RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 TaskInput = JsonObject | Callable[[InstanceRecord], JsonObject]
 """A task's input, or the expression for it: evaluated anew for each try, with the record as it is then."""

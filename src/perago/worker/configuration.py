@@ -13,18 +13,17 @@ from perago.http.loop import LoopThread
 from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
-from perago.worker.attempt_runner import AttemptRunner
-from perago.worker.body.loading import load_tasks
+from perago.worker.attempts.in_process import ExecutorProcess
+from perago.worker.attempts.in_thread import ExecutorThread
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import Executor
+from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
-from perago.worker.executor import Executor
-from perago.worker.executor_messages import Configure, GitSettings, LakeFSSettings
-from perago.worker.executor_process import ExecutorProcess
-from perago.worker.executor_store import ExecutorStore
-from perago.worker.executor_thread import ExecutorThread
-from perago.worker.journal import Journal
-from perago.worker.polling import Pace
-from perago.worker.slot import Wear
-from perago.worker.worker_settings import WorkerSettings
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
+from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.slot import Wear
+from perago.worker.supervisor.supervisor import WorkerSettings
 
 LOG_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
 """Of executors: what bodies log is wanted, what Perago does is told by phase."""

@@ -1,1 +1,4 @@
-"""The attempt's directory on disk: owner marker, manifest, names of files, janitor."""
+"""The workspace on disk: attempt directory, owner marker, manifest, diff, janitor, the host's object cache.
+
+Imports `files`, values and ports; knows neither stores nor engines.
+"""

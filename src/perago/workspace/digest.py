@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from perago.errors import WorkspaceContentError
-from perago.names import show_name
-from perago.workspace.beneath import Beneath
-from perago.workspace.storage import opened_file, storage_error
+from perago.files.beneath import Beneath
+from perago.files.storage import opened_file, storage_error
+from perago.values.names import show_name
 
 SHA256 = "sha256"
 MD5 = "md5"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
-from perago.models import AttemptIdentity
-from perago.names import show_name
+from perago.files.private_directory import OWNER_ONLY_DIRECTORY, make_private
+from perago.files.storage import storage_error, storage_errors
 from perago.ports import Clock
-from perago.private_directory import OWNER_ONLY_DIRECTORY, make_private
+from perago.values.models import AttemptIdentity
+from perago.values.names import show_name
 from perago.workspace.owner import OwnerMarker
 from perago.workspace.removal import TRASH_PREFIX, discard
-from perago.workspace.storage import storage_error, storage_errors
 
 OWNER_FILE = "owner.json"
 MANIFEST_FILE = "manifest.jsonl"

@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from perago.findings import Finding, Kind, size_below
 from perago.ports import Clock
+from perago.values.findings import Finding, Kind, size_below
 from perago.workspace.janitor import Judged, attempt_directories, judge, remove
 
 

@@ -8,8 +8,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from perago.names import Folding
-from perago.workspace.storage import OWNER_ONLY, storage_errors
+from perago.files.storage import OWNER_ONLY, storage_errors
+from perago.values.names import Folding
 
 _COMPOSED = "\u00e9"
 _DECOMPOSED = "e\u0301"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import WorkspaceStorageError
+from perago.files.storage import storage_errors
 from perago.workspace.directory import (
     ASIDE_NAME,
     ATTEMPT_DIRECTORY_NAME,
@@ -18,7 +19,6 @@ from perago.workspace.directory import (
 )
 from perago.workspace.owner import Liveness, OwnerMarker, liveness
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
-from perago.workspace.storage import storage_errors
 
 
 class NotRemoved(NamedTuple):

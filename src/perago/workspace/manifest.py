@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import WorkspaceStorageError
+from perago.files.storage import OWNER_ONLY, storage_errors, write_whole
 from perago.workspace.digest import SHA256, digest_file, is_known
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, scan
-from perago.workspace.storage import OWNER_ONLY, storage_errors, write_whole
 
 FINE_TICK_NS = 10_000_000
 """10 ms. The kernel stamps files with the time of its last timer tick, 1 to 10 ms apart (CONFIG_HZ 1000 to 100); file

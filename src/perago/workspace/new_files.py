@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from perago.workspace.beneath import Beneath
+from perago.files.beneath import Beneath
 
 FILE, EXECUTABLE = 0o644, 0o755
 """Permissions of what is laid out, less the umask."""

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from perago.workspace.storage import opened_file, storage_errors, write_whole
+from perago.files.storage import opened_file, storage_errors, write_whole
 
 Liveness = Literal["alive", "dead", "unknown"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from perago.models import TaskExecution
 from perago.ports import Clock, Event, Observer, Phase
+from perago.values.models import TaskExecution
 
 INTERVAL_SECONDS = 0.1
 """Events of one phase are at least this far apart, but for the last."""
 
 
-class Progress:
+class TransferProgress:
     """Counts files and bytes of one phase, and tells the observer now and then, and at the end.
 
     Attributes:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
-from perago.names import FOR_TASKS, Words
-from perago.workspace.beneath import REPLACED, Beneath
-from perago.workspace.storage import storage_error
+from perago.files.beneath import REPLACED, Beneath
+from perago.files.storage import storage_error
+from perago.values.names import FOR_TASKS, Words
 
 CHUNK = 1 << 20
 """Bytes read at once. Memory stays at a few of these, whatever the size of a file."""

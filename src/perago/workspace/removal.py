@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import WorkspaceStorageError
-from perago.names import show_name
-from perago.private_directory import OWNER_ONLY_DIRECTORY
-from perago.workspace.beneath import DIRECTORY, REPLACED
-from perago.workspace.storage import storage_error
+from perago.files.beneath import DIRECTORY, REPLACED
+from perago.files.private_directory import OWNER_ONLY_DIRECTORY
+from perago.files.storage import storage_error
+from perago.values.names import show_name
 
 _MEANWHILE = (errno.ENOENT, errno.EISDIR, *REPLACED)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import ObjectNameError, WorkspaceContentError, WorkspaceError
-from perago.names import FOR_TASKS, Words, name_fault, show_name
-from perago.workspace.beneath import DIRECTORY, REPLACED, Beneath
+from perago.files.beneath import DIRECTORY, REPLACED, Beneath
+from perago.files.storage import storage_error
+from perago.values.names import FOR_TASKS, Words, name_fault, show_name
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
-from perago.workspace.storage import storage_error
 
 MAX_LISTED = 10
 """Faults that one error names; the rest is counted."""

@@ -7,7 +7,7 @@ import time
 from nemesis import hook
 from perago.engines.conductor import ConductorEngine
 from perago.ports import ignore
-from perago.worker.delivery import Delivery
+from perago.worker.supervisor.delivery import Delivery
 
 POLL_PAUSE_SECONDS = 0.05
 """Besides the worker's own: hosts that only poll would take a core from those that work."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from perago.attempt.diff import diff
+from perago.attempt.run import diff
 from perago.errors import WorkspaceContentError
-from perago.models import Changes
+from perago.values.models import Changes
 from perago.workspace.manifest import FINE_TICK_NS, Manifest, ManifestEntry
 from perago.workspace.scan import FileStat, Scan
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from perago.attempt.diff import diff
+from perago.attempt.run import diff
 from perago.errors import WorkspaceContentError
-from perago.models import Changes
-from perago.workspace.beneath import Beneath
+from perago.files.beneath import Beneath
+from perago.values.models import Changes
 from perago.workspace.digest import digest_file
 from perago.workspace.manifest import ENDLESS_TICK_NS, take_manifest
 from perago.workspace.patterns import Selection

@@ -20,7 +20,6 @@ from perago import (
     build_workspace_task_output,
     invoke_workspace_free_task,
     invoke_workspace_task_body,
-    redaction,
     require_file,
     result_for_exception,
     run_workspace_free_task_attempt,
@@ -28,6 +27,7 @@ from perago import (
 )
 from perago.attempt.phases import Phases
 from perago.ports import Phase, SystemClock
+from perago.values import redaction
 
 REF = {"repository": "songs", "branch": "main", "ref_type": "commit", "ref": "a" * 40}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from perago.attempt.publication import how_of
-from perago.history import Complete, Merge, Publish, Refuse, Seal, Stamp
+from perago.values.history import Complete, Merge, Publish, Refuse, Seal, Stamp
 
 STAMP = Stamp(
     task="t",

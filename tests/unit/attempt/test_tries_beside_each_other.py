@@ -4,7 +4,7 @@ import pytest
 
 from attempt_world import World, nothing, ref_of, said_of, say, with_params
 from perago.attempt import stamp as stamps
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 FAILED = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")
 

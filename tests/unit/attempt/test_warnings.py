@@ -9,7 +9,7 @@ import pytest
 
 from attempt_world import Params, Result, World, nothing, say
 from perago import require_glob, run_workspace_free_task_attempt, task
-from perago.telemetry.logs import caution_of
+from perago.telemetry.logs import warning_for
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def warned(tmp_path):
 
 
 def cautions(events):
-    said = [caution_of(event.phase, event.attributes) for event in events if event.kind == "progress"]
+    said = [warning_for(event.phase, event.attributes) for event in events if event.kind == "progress"]
     return [text for text in said if text is not None]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, field_validator
 
-from perago import redaction, task
-from perago.cli.params import learn_secrets
+from perago import task
+from perago.cli.run.request import learn_secrets
+from perago.values import redaction
 
 
 class Params(BaseModel):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pydantic
 
 import perago
-from perago.attempt.place import place_in_body
+from perago.attempt.output import place_in_body
 from perago.errors import TaskExecutionError, TaskFailed
 
 OURS = Path(perago.__file__).parent / "tasks" / "params.py"

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from perago.cli.status import command
-from perago.worker.health import Check
-from perago.worker.lock import only_supervisor
-from perago.worker.status import JobStatus, SlotStatus, WorkerStatus, write_status
+from perago.cli.commands.status import command
+from perago.worker.supervisor.health import Check
+from perago.worker.supervisor.lock import only_supervisor
+from perago.worker.supervisor.status import JobStatus, SlotStatus, WorkerStatus, write_status
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import logging
 import threading
 from types import SimpleNamespace
 
-from perago.cli.starting import _logging
-from perago.worker.journal import write
-from perago.worker.loops import Loop
+from perago.cli.start import _logging
+from perago.worker.attempts.journal import write
+from perago.worker.supervisor.supervisor import Loop
 
 
 def config_of(tmp_path):

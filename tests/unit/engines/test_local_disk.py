@@ -12,7 +12,7 @@ import pytest
 from perago.engines.local import LocalEngine
 from perago.engines.local.directory import RunsDirectory
 from perago.errors import EngineError
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 START = {"target": "t", "task_name": "t", "input_data": {"params": {}}}
 NOBODY = 65534

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from perago.errors import EngineError
-from perago.findings import Kind
+from perago.values.findings import Kind
 
 pytestmark = pytest.mark.timeout(60)  # nothing here waits for anything
 

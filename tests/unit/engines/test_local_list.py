@@ -6,7 +6,7 @@ import pytest
 
 from perago.engines.local import LocalEngine
 from perago.errors import EngineError
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 DONE = RuntimeTaskResult("COMPLETED", {"workspace": {"ref": "b" * 40}, "result": {}})
 
@@ -17,7 +17,6 @@ def listed(engine):
 
 def test_no_directory_is_no_runs(engine):
     assert list(engine.runs()) == []
-    assert engine.prune() == []
 
 
 def test_a_list_says_who_did_what_on_what(start, engine, clock):
@@ -100,7 +99,7 @@ def test_what_is_no_run_is_passed_over(start, engine, tmp_path):
     (tmp_path / "runs" / "notes.txt").write_text("mine")
     (tmp_path / "runs" / "old").mkdir()
     assert listed(engine) == [(run.run_id, "running")]
-    engine.prune(keep=1)
+    LocalEngine(tmp_path / "runs", keep=1).start_run(target="t", task_name="t", input_data={"params": {}}).close()
     assert (tmp_path / "runs" / "notes.txt").exists()
 
 
@@ -115,9 +114,10 @@ def test_the_oldest_runs_go_when_there_are_too_many_but_none_under_way(tmp_path,
     kept = [run_id for run_id, _ in listed(engine)]
     assert kept == [runs[5].run_id, runs[4].run_id, runs[3].run_id, runs[1].run_id]
     runs[1].close()
-    assert engine.prune(keep=1) == [runs[4].run_id, runs[3].run_id, runs[1].run_id]
-    assert [run_id for run_id, _ in listed(engine)] == [runs[5].run_id]
-    assert names_in(tmp_path / "runs") == [".lock", runs[5].run_id]
+    engine = LocalEngine(tmp_path / "runs", clock, keep=1)
+    last = engine.start_run(target="t", task_name="t", input_data={"params": {}})
+    assert [run_id for run_id, _ in listed(engine)] == [last.run_id]
+    assert names_in(tmp_path / "runs") == [".lock", last.run_id]
 
 
 def test_what_killed_processes_left_goes(start, engine, tmp_path):
@@ -127,10 +127,8 @@ def test_what_killed_processes_left_goes(start, engine, tmp_path):
     (runs / ".new-0123456789abcdef").mkdir()
     (runs / ".new-0123456789abcdef" / "run.json").write_text("{}")
     (runs / f".trash-{'0' * 32}").mkdir()
-    (runs / run.run_id / ".run.json.0123").write_text("half")
-    engine.prune()
-    assert names_in(runs) == [".lock", run.run_id]
-    assert names_in(runs / run.run_id) == ["lock", "run.json"]
+    later = start()
+    assert names_in(runs) == [".lock", *sorted([run.run_id, later.run_id])]
 
 
 def test_a_resume_sweeps_what_a_killed_writer_left(start, engine, tmp_path):

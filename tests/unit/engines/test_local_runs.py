@@ -9,7 +9,7 @@ import pytest
 
 from perago.engines.local import LocalEngine
 from perago.errors import EngineError, RunBusyError, RunNotFoundError
-from perago.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
 
 DONE = RuntimeTaskResult("COMPLETED", {"workspace": {"ref": "b" * 40}, "result": {"rows": 1}})
 FAILED = RuntimeTaskResult("FAILED", reason_for_incompletion="no luck")

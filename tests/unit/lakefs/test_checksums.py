@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from perago.stores.lakefs.checksums import PART_SIZES_MIB, Verdict, judge_file, judge_small
+from perago.stores.lakefs.content.transfer import PART_SIZES_MIB, ChecksumMatch, judge_file, judge_small
 
 MIB = 1024 * 1024
 OF_KMS = "0123456789abcdef0123456789abcdef"
@@ -47,33 +47,33 @@ def judged(tmp_path):
 def test_the_md5_of_content_or_of_its_one_part_is_right(judged):
     for content in (b"content", noise(6 * MIB)):
         for checksum in (md5(content), md5_of_parts(content, len(content))):
-            assert judge_small(checksum, md5(content)) is Verdict.RIGHT
-            assert judged(content, checksum) is Verdict.RIGHT
+            assert judge_small(checksum, md5(content)) is ChecksumMatch.RIGHT
+            assert judged(content, checksum) is ChecksumMatch.RIGHT
 
 
 @pytest.mark.parametrize("part", sorted(size for size in PART_SIZES_MIB if size < 20))
 def test_parts_of_a_size_that_clients_use_are_verified(judged, part):
     content = noise(20 * MIB + 1)
     whole, rest = divmod(len(content), part * MIB)
-    assert judged(content, md5_of_parts(content, *[part * MIB] * whole, rest)) is Verdict.RIGHT
+    assert judged(content, md5_of_parts(content, *[part * MIB] * whole, rest)) is ChecksumMatch.RIGHT
 
 
 @pytest.mark.parametrize("size", [5 * MIB, 14 * MIB])
 def test_what_may_be_of_parts_of_another_size_tells_nothing(judged, size):
     content = noise(size)
     first = size // 2 + 1
-    assert judged(content, md5_of_parts(content, first, size - first)) is Verdict.DOUBTFUL
-    assert judged(content, OF_KMS) is Verdict.DOUBTFUL
+    assert judged(content, md5_of_parts(content, first, size - first)) is ChecksumMatch.DOUBTFUL
+    assert judged(content, OF_KMS) is ChecksumMatch.DOUBTFUL
 
 
 def test_what_is_too_small_for_parts_and_differs_is_damaged(judged):
     content = noise(5 * MIB - 1)
     for checksum in (md5(b"other"), OF_KMS):
-        assert judged(content, checksum) is Verdict.WRONG
-        assert judge_small(checksum, md5(b"content")) is Verdict.WRONG
+        assert judged(content, checksum) is ChecksumMatch.WRONG
+        assert judge_small(checksum, md5(b"content")) is ChecksumMatch.WRONG
 
 
 @pytest.mark.parametrize("checksum", ["", f"{OF_KMS}-3", "0x8DC5B6F0A1B2C3D", OF_KMS.upper(), "sha256:00"])
 def test_what_is_no_md5_tells_nothing(judged, checksum):
-    assert judge_small(checksum, md5(b"content")) is Verdict.OPAQUE
-    assert judged(noise(6 * MIB), checksum) is Verdict.OPAQUE
+    assert judge_small(checksum, md5(b"content")) is ChecksumMatch.OPAQUE
+    assert judged(noise(6 * MIB), checksum) is ChecksumMatch.OPAQUE

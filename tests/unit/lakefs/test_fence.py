@@ -6,7 +6,8 @@ import re
 import pytest
 
 from perago.errors import ObjectNameError, PublishFenceError
-from perago.stores.lakefs.fence import (
+from perago.stores.lakefs.api.answers import ObjectStats
+from perago.stores.lakefs.publication.fence import (
     EXACT_FENCE,
     EXPECTED_PARENT,
     FENCE_PATH,
@@ -16,7 +17,6 @@ from perago.stores.lakefs.fence import (
     is_action,
     refuse_actions,
 )
-from perago.stores.lakefs.values import ObjectStats
 
 
 def stats(content, path=FENCE_PATH):

@@ -10,12 +10,12 @@ import pytest
 
 import perago
 from perago.errors import PeragoError
-from perago.models import WorkspaceInput
-from perago.stores.lakefs.commits import Commits, full_id, no_repository
-from perago.stores.lakefs.dirty import dirty
-from perago.stores.lakefs.failure import LakeFSError
+from perago.stores.lakefs.api.answers import LakeFSError
+from perago.stores.lakefs.api.commits import Commits, full_id, no_repository
 from perago.stores.lakefs.log import log
+from perago.stores.lakefs.publication.publish import dirty
 from perago.stores.lakefs.resolve import resolve
+from perago.values.models import WorkspaceInput
 
 EVIL = "data; $(touch x) it's \""
 NOT_FOUND = LakeFSError("a call", "http://server", status=404, message="not found")

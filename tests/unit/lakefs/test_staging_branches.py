@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.models import AttemptIdentity, TaskExecution
-from perago.stores.lakefs.branches import (
+from perago.stores.lakefs.publication.branches import (
     STAGING_PREFIX,
     StagingBranch,
     canary_name,
@@ -18,6 +17,7 @@ from perago.stores.lakefs.branches import (
     staging_name,
 )
 from perago.testing.contract.bench import ContractAttempt
+from perago.values.models import AttemptIdentity, TaskExecution
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 LAKEFS_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)

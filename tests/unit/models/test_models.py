@@ -6,9 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from perago.errors import EngineError
-from perago.history import CommitFacts, History, Stamp
-from perago.models import AttemptIdentity, Changes, RuntimeTaskResult, TaskExecution, WorkspaceInput, WorkspaceOutput
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.history import CommitFacts, History, Stamp
+from perago.values.models import (
+    AttemptIdentity,
+    Changes,
+    RuntimeTaskResult,
+    TaskExecution,
+    WorkspaceInput,
+    WorkspaceOutput,
+)
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 REF = {"repository": "songs", "branch": "main", "ref": "a" * 40}
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from perago.errors import ObjectNameError
-from perago.names import check_git_name
+from perago.values.names import check_git_name
 
 REFUSED = [
     ".git",

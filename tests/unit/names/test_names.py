@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perago.errors import ObjectNameError
-from perago.names import (
+from perago.values.names import (
     MAX_SHOWN_CHARACTERS,
     Folding,
     check_object_name,

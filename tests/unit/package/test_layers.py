@@ -43,15 +43,25 @@ def test_the_package_keeps_its_layers(tree):
 
 PLANTED = {
     "an adapter knows the core": ("stores/git/store.py", "perago.attempt.run"),
-    "a store knows the other": ("stores/git/store.py", "perago.stores.lakefs.values"),
+    "a store knows the other": ("stores/git/store.py", "perago.stores.lakefs.api.answers"),
     "a store knows an engine": ("stores/lakefs/store.py", "perago.engines.limits"),
     "an engine knows the other": ("engines/local/__init__.py", "perago.engines.conductor.mapping"),
     "an engine knows tasks": ("engines/limits.py", "perago.tasks.metrics"),
     "connections know telemetry": ("http/retry.py", "perago.telemetry.instruments"),
-    "telemetry knows plans": ("telemetry/measures.py", "perago.plans"),
-    "telemetry knows stamps": ("telemetry/measures.py", "perago.stamps"),
-    "telemetry knows repositories": ("telemetry/measures.py", "perago.repositories"),
-    "a worker knows the testing kit": ("worker/polling.py", "perago.testing.store"),
+    "telemetry knows plans": ("telemetry/measures.py", "perago.values.plans"),
+    "telemetry knows stamps": ("telemetry/measures.py", "perago.values.stamps"),
+    "a value knows the ports": ("values/record.py", "perago.ports"),
+    "an older value knows a younger one": ("values/history.py", "perago.values.stamps"),
+    "a worker knows the testing kit": ("worker/supervisor/polling.py", "perago.testing.store"),
+    "an attempt knows its supervisor": ("worker/attempts/job.py", "perago.worker.supervisor.slot"),
+    "an executor knows slots": ("worker/executor/main.py", "perago.worker.supervisor.slot"),
+    "a supervisor loads a store": ("worker/supervisor/held.py", "perago.stores.git"),
+    "a supervisor loads tasks": ("worker/supervisor/slot.py", "perago.tasks.load"),
+    "a supervisor runs attempts": ("worker/supervisor/slot.py", "perago.worker.executor.runner"),
+    "a process knows tasks": ("worker/process/zygote.py", "perago.tasks.declare"),
+    "content knows publications": ("stores/lakefs/content/upload.py", "perago.stores.lakefs.publication.fence"),
+    "the API knows the store": ("stores/lakefs/api/client.py", "perago.stores.lakefs.connection"),
+    "a run knows a command": ("cli/run/runner.py", "perago.cli.commands.log"),
 }
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from perago import redaction
-from perago.redaction import MASK, is_secret_key, mask_json, mask_json_alike, mask_text, text_of
+from perago.values import redaction
+from perago.values.redaction import MASK, is_secret_key, mask_json, mask_json_alike, mask_text, text_of
 
 
 @pytest.mark.parametrize(

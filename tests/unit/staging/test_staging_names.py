@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.staging import staging_branch_name
+from perago.values.models import staging_branch_name
 
 
 @dataclass(frozen=True)

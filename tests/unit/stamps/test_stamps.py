@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.history import Stamp
-from perago.stamps import MAX_STORED_BYTES, from_pairs, json_digest, storable, to_pairs
+from perago.values.history import Stamp
+from perago.values.stamps import MAX_STORED_BYTES, from_pairs, json_digest, storable, to_pairs
 
 STAMP = Stamp(
     task="features.build",

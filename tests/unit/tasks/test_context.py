@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from perago import TaskCancelledError, TaskContext
-from perago.models import AttemptIdentity
+from perago.values.models import AttemptIdentity
 
 IDENTITY = AttemptIdentity(
     workflow_instance_id="wf",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.trace_context import TraceContext, trace_context_of, without_trace
+from perago.values.trace_context import TraceContext, trace_context_of, without_trace
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

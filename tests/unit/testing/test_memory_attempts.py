@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from perago import TaskFailed, run_workspace_task_attempt, task
-from perago.spec import WorkspaceSpec
 from perago.testing import MemoryEngine, MemoryStore
+from perago.values.spec import WorkspaceSpec
 
 
 class Params(BaseModel):

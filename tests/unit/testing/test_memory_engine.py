@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from perago.errors import EngineError
-from perago.models import AttemptIdentity, RuntimeTaskResult
 from perago.testing import ManualClock, MemoryEngine
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
 
 REF = "a" * 40
 INPUT = {"workspace": {"repository": "r", "branch": "main", "refType": "commit", "ref": REF}, "params": {}}

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from perago.errors import BranchNotFoundError, ObjectNameError, PublishFenceError, RepositoryNotFoundError, StoreError
-from perago.history import Publish, Stamp
-from perago.models import AttemptIdentity, Changes, TaskExecution
-from perago.plans import MAX_HISTORY
-from perago.spec import WorkspaceSpec
 from perago.testing import MemoryAttempt, MemoryStore
+from perago.values.history import Publish, Stamp
+from perago.values.models import AttemptIdentity, Changes, TaskExecution
+from perago.values.plans import MAX_HISTORY
+from perago.values.spec import WorkspaceSpec
 
 EVERYTHING = WorkspaceSpec()
 

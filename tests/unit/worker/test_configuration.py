@@ -6,9 +6,9 @@ import pytest
 
 from perago import load_runtime_config
 from perago.worker.configuration import store_settings, worker_settings
-from perago.worker.executor_store import ExecutorStore
-from perago.worker.polling import Pace
-from perago.worker.slot import Wear
+from perago.worker.executor.runner import ExecutorStore
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.slot import Wear
 
 PACE = Pace(after=lambda _idle: 1.0, after_failures=lambda _failures, _jitter: 1.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from forks import exit_code_in_fork
 from perago.ports import Event, Phase
-from perago.worker.executor_thread import JOB, ExecutorThread, _JobHandler, _JobMetrics
+from perago.worker.attempts.in_thread import JOB, ExecutorThread, _JobHandler, _JobMetrics
 
 PROGRESS = Event(phase=Phase.BODY, kind="progress", attributes={"done": 1})
 

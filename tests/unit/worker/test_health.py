@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from perago.worker.health import (
+from perago.worker.supervisor.health import (
     ENGINE_SECONDS,
     POLL_STALL_SECONDS,
     STALE_SECONDS,
     WATCH_STALL_SECONDS,
     HealthFacts,
     Probed,
+    Probes,
     health_of,
 )
-from perago.worker.probes import Probes
 
 WELL = {
     "answered_seconds": 1.0,

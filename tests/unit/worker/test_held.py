@@ -6,14 +6,13 @@ import logging
 
 import pytest
 
-from perago.models import AttemptIdentity, RuntimeTaskResult
-from perago.record import TryStatus
 from perago.testing import ManualClock
 from perago.testing.contract.bench import ContractAttempt
-from perago.worker.delivery import Delivery
-from perago.worker.held import DYING_SECONDS, HELD_FILE, RECORD_BYTES, HeldTasks, Inheritance
-from perago.worker.journal import Journal
-from perago.worker.spool import KeptResult, ResultSpool
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.record import TryStatus
+from perago.worker.attempts.journal import Journal
+from perago.worker.supervisor.delivery import Delivery, KeptResult, ResultSpool
+from perago.worker.supervisor.held import DYING_SECONDS, HELD_FILE, RECORD_BYTES, HeldTasks, Inheritance
 from perago.workspace.directory import AttemptDirectory
 from worker_engine import MemoryWorkerEngine
 

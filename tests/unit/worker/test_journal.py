@@ -9,9 +9,9 @@ import pytest
 from perago.ports import Event, Phase
 from perago.telemetry.logs import log_event
 from perago.testing.contract.bench import ContractAttempt
-from perago.worker.executor_messages import PhaseEvent
-from perago.worker.job import Job
-from perago.worker.journal import Journal
+from perago.worker.attempts.job import Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.executor.wire import PhaseEvent
 from perago.worker.process.messages import Log
 
 CAUTION = {"ref": "abc", "fence": "not guaranteed is this and that"}

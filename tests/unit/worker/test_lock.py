@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from perago.errors import RuntimeConfigError
-from perago.worker.lock import is_locked, only_supervisor
+from perago.worker.supervisor.lock import is_locked, only_supervisor
 
 SUPERVISOR = """
 import os, sys
 from pathlib import Path
-from perago.worker.lock import only_supervisor
+from perago.worker.supervisor.lock import only_supervisor
 
 with only_supervisor(Path(sys.argv[1]), "worker-1"):
     if not os.fork():  # as a body in a thread may

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from perago.worker import loops
-from perago.worker.loops import Loop
+from perago.worker.supervisor import supervisor
+from perago.worker.supervisor.supervisor import Loop
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_pause_beyond_what_threads_can_wait_ends_no_loop(run):
 
 
 def test_work_that_raises_is_logged_and_done_again(run, caplog, monkeypatch):
-    monkeypatch.setattr(loops, "FAULT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor, "FAULT_PAUSE_SECONDS", 0.01)
     outcomes = iter([ValueError("no such thing"), None])
     done = threading.Event()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from perago.ports import SystemClock
 from perago.testing.clock import ManualClock
-from perago.worker.journal import Journal
-from perago.worker.polling import Pace, Polling
+from perago.worker.attempts.journal import Journal
+from perago.worker.supervisor.polling import Pace, Polling
 from worker_engine import MemoryWorkerEngine
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perago.worker.repositories import FILE, MAX_REPOSITORIES, KnownRepositories
+from perago.worker.supervisor.housekeeping import FILE, MAX_REPOSITORIES, KnownRepositories
 
 
 def test_what_was_noted_is_known_after_a_restart(tmp_path):

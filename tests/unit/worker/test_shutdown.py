@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from perago.worker.endings import Cause
-from perago.worker.shutdown import serve_until_stopped
+from perago.worker.attempts.job import Cause
+from perago.worker.supervisor.shutdown import serve_until_stopped
 
 BOUND = 200
 """Turns after which a test that waits for ever fails."""
@@ -78,14 +78,14 @@ def test_a_second_signal_ends_every_wait(turns, slots, calls, in_good_order, tol
 
 
 def test_calls_have_no_more_time_than_attempts(monkeypatch):
-    monkeypatch.setattr("perago.worker.shutdown.THREADS_SECONDS", 0.0)
+    monkeypatch.setattr("perago.worker.supervisor.shutdown.THREADS_SECONDS", 0.0)
     signals = Signals(1)
     assert not serve_until_stopped(Worker(signals, 0, NEVER), signals, 0.0)
 
 
 TOLD = """
 import os, signal
-from perago.worker.shutdown import StopSignals
+from perago.worker.supervisor.shutdown import StopSignals
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 with StopSignals() as signals:
     for number in {within}:

@@ -9,11 +9,11 @@ import pytest
 
 from perago.errors import TaskExecutionError
 from perago.testing.contract.bench import ContractAttempt
-from perago.worker import slot
-from perago.worker.endings import Cause
-from perago.worker.executor_messages import Sweep
-from perago.worker.job import Ended, Job
-from perago.worker.slot import Slot, SlotState, Wear
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.port import Ended
+from perago.worker.executor.wire import Sweep
+from perago.worker.supervisor import slot
+from perago.worker.supervisor.slot import Slot, SlotState, Wear
 
 LONG = 20.0
 LET = 1_000

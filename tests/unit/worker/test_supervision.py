@@ -12,10 +12,9 @@ import pytest
 from perago.errors import EngineError
 from perago.testing.clock import ManualClock
 from perago.testing.contract.bench import ContractAttempt
-from perago.worker.endings import Cause
-from perago.worker.job import Job
-from perago.worker.journal import Journal
-from perago.worker.supervision import WATCH_SECONDS, Watch
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.supervisor.watchdog import WATCH_SECONDS, Watchdog
 from worker_engine import MemoryWorkerEngine
 
 
@@ -56,7 +55,7 @@ class Watched:
         self.job.lease = lease
         self.looks_for_cancelled = 0
         clock.advance(60.0)
-        self.turn = Watch(
+        self.turn = Watchdog(
             self.engine,
             Journal(Nowhere()),
             jobs=lambda: [self.job],

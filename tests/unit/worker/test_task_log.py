@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from perago.errors import EngineError
-from perago.worker.task_log import MAX_ENTRY_CHARACTERS, MAX_PENDING_CHARACTERS, MAX_PENDING_TASKS, TaskLog
+from perago.worker.supervisor.task_log import MAX_ENTRY_CHARACTERS, MAX_PENDING_CHARACTERS, MAX_PENDING_TASKS, TaskLog
 
 
 @dataclass(frozen=True)

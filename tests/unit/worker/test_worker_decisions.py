@@ -8,19 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from perago.models import RuntimeTaskResult
 from perago.ports import Phase
-from perago.record import InstanceRecord, TryRecord, TryStatus
 from perago.testing.clock import ManualClock
-from perago.worker.aftermath import another_try_completed
-from perago.worker.cancellation import CHECK_SECONDS, end_older, others_of, why_void
-from perago.worker.endings import Cause, Step, due_steps, next_step
-from perago.worker.job import Job
-from perago.worker.next_task import TakesNext
-from perago.worker.questions import LONGEST_PAUSE_SECONDS, pause_before_asking_again
-from perago.worker.replacement import STEADY_SECONDS, deaths_after, is_worn_out, pause_before
-from perago.worker.shutdown import cause_to_end
-from perago.worker.supervision import WATCH_SECONDS, has_jumped
+from perago.values.models import RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.worker.attempts.job import Cause, Job, Step, due_steps, next_step
+from perago.worker.attempts.port import LONGEST_PAUSE_SECONDS, pause_before_asking_again
+from perago.worker.supervisor.completion import TakesNext, another_try_completed
+from perago.worker.supervisor.shutdown import cause_to_end
+from perago.worker.supervisor.slot import STEADY_SECONDS, deaths_after, is_worn_out, pause_before
+from perago.worker.supervisor.watchdog import CHECK_SECONDS, WATCH_SECONDS, end_older, has_jumped, others_of, why_void
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
+from perago.files.beneath import Beneath
 from perago.workspace import digest
-from perago.workspace.beneath import Beneath
 from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, digest_file, is_known
 
 SIZES = [0, 1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 7]

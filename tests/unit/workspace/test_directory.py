@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perago.errors import RuntimeConfigError, WorkspaceStorageError
-from perago.models import AttemptIdentity
+from perago.values.models import AttemptIdentity
 from perago.workspace.directory import ATTEMPT_DIRECTORY_NAME, AttemptDirectory, directory_name
 from perago.workspace.owner import OwnerMarker, liveness
 

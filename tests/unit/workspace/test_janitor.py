@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import pytest
 
 from perago.errors import WorkspaceStorageError
-from perago.models import AttemptIdentity
 from perago.ports import SystemClock
+from perago.values.models import AttemptIdentity
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.janitor import is_orphan, sweep
 from perago.workspace.owner import OwnerMarker
@@ -212,7 +212,7 @@ def test_two_janitors_may_sweep_at_once(root):
 WORKER = """
 import sys
 from pathlib import Path
-from perago.models import AttemptIdentity
+from perago.values.models import AttemptIdentity
 from perago.ports import SystemClock
 from perago.workspace.directory import AttemptDirectory
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from perago.errors import RuntimeConfigError
-from perago.private_directory import fault_above, fault_of, make_private
+from perago.files.private_directory import fault_above, fault_of, make_private
 
 MALLORY = 31337
 OTHER_GROUP = 31338

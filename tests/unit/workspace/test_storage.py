@@ -8,7 +8,7 @@ import os
 import pytest
 
 from perago.errors import WorkspaceStorageError
-from perago.workspace.storage import opened_file, storage_errors, write_whole
+from perago.files.storage import opened_file, storage_errors, write_whole
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from perago.errors import WorkspaceContentError
-from perago.workspace import beneath, empty_directory, manifest, removal, scan
-from perago.workspace.beneath import Beneath
+from perago.files import beneath
+from perago.files.beneath import Beneath
+from perago.workspace import empty_directory, manifest, removal, scan
 from perago.workspace.digest import SHA256, digest_bytes, digest_file
 from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace_file

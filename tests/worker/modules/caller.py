@@ -3,11 +3,11 @@
 import sys
 
 from perago.attempt.body import BodyCall
-from perago.models import AttemptIdentity
 from perago.tasks.context import TaskContext
 from perago.tasks.load import load_module_task
 from perago.tasks.params import validate_params
-from perago.worker.body.run import BodyProcess, Zygote, load_order
+from perago.values.models import AttemptIdentity
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 
 TARGET = "worker_bodies:leave_children"
 
@@ -21,7 +21,7 @@ if __name__ == "__main__":
         is_cancelled=bool,
     ).reporting_to(lambda _done, _total, message: print(message, flush=True))
     load = load_order([TARGET], "fork")
-    with Zygote(load) as zygote:
+    with BodyZygote(load) as zygote:
         BodyProcess(zygote.start, load, cancelled=bool)(
             BodyCall(task=task, params=validate_params(task, raw), raw_params=raw, context=context)
         )

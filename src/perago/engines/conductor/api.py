@@ -16,7 +16,7 @@ from perago.engines.conductor.token import NoToken, Token
 from perago.errors import EngineError, RuntimeConfigError
 from perago.http.faults import HttpFault
 from perago.http.session import Answer, Flight, Request, Session, encoded
-from perago.json_text import parse_json
+from perago.values.json_text import parse_json
 
 Query = Mapping[str, str | int | bool | None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from perago.json_text import JsonObject
+from perago.values.json_text import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)

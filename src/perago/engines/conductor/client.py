@@ -19,8 +19,8 @@ from perago.http.direct import DirectSession, ThreadLock
 from perago.http.faults import FaultKind
 from perago.http.retry import RetryPolicy
 from perago.http.session import Flight, HttpSession, Session
-from perago.models import Attempt, RuntimeTaskResult
-from perago.record import InstanceRecord
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
 
 T = TypeVar("T")
 

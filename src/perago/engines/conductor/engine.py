@@ -21,9 +21,9 @@ from perago.errors import EngineError, TaskNotFoundError
 from perago.http.direct import run_now
 from perago.http.loop import LoopThread
 from perago.http.proxies import proxy_for
-from perago.models import Attempt, RuntimeTaskResult
 from perago.ports import HandedOut
-from perago.record import InstanceRecord, TryStatus
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from perago.engines.conductor.attempt import ConductorAttempt
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 Document = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perago.engines.conductor.api import json_bytes
 from perago.engines.limits import MAX_OUTPUT_BYTES, too_large
 from perago.errors import EngineError
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 
 def fitting(result: RuntimeTaskResult, *, max_bytes: int = MAX_OUTPUT_BYTES) -> RuntimeTaskResult:

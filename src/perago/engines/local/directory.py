@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from perago.engines.local.files import leftovers_of, record_errors, sweep_leftovers, write_durably
-from perago.engines.local.lock import FileLock
 from perago.engines.local.record import RunRecord, from_json, to_json
 from perago.errors import EngineError, RunBusyError, RunNotFoundError, WorkspaceStorageError
+from perago.files.durable import leftovers_of, record_errors, sweep_leftovers, write_durably
+from perago.files.lock import FileLock
+from perago.files.private_directory import OWNER_ONLY_DIRECTORY
+from perago.files.storage import opened_file, sync_directory
 from perago.ports import Clock
-from perago.private_directory import OWNER_ONLY_DIRECTORY
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
-from perago.workspace.storage import opened_file, sync_directory
 
 RECORD_FILE = "run.json"
 LOCK_FILE = "lock"

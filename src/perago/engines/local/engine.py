@@ -16,16 +16,16 @@ from pathlib import Path
 
 from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
 from perago.engines.local.examine import died, examine
-from perago.engines.local.lock import FileLock, is_held_by_anybody
 from perago.engines.local.record import RunRecord, workspace_field
 from perago.engines.local.run import LocalAttempt, LocalRun
 from perago.engines.local.summary import RUNNING, RunSummary
 from perago.errors import EngineError, RunNotFoundError
-from perago.findings import Finding
-from perago.json_text import JsonObject
-from perago.models import Attempt, RuntimeTaskResult
+from perago.files.lock import FileLock, is_held_by_anybody
 from perago.ports import Clock, SystemClock
-from perago.record import InstanceRecord, TryStatus
+from perago.values.findings import Finding
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
 from perago.workspace.owner import Liveness
 
 DEFAULT_KEPT_RUNS = 1_000
@@ -144,23 +144,6 @@ class LocalEngine:
             summaries = [summary for name in names if (summary := self._summary(name)) is not None]
             yield from sorted(summaries, key=lambda summary: summary.started or self._clock.now(), reverse=True)
 
-    def prune(self, keep: int = DEFAULT_KEPT_RUNS) -> list[str]:
-        """Remove the oldest records but `keep`, those of runs under way excepted, and what killed processes left.
-
-        Returns:
-            ids of the removed runs.
-
-        Raises:
-            EngineError: something cannot be removed.
-        """
-        try:
-            removed = self._trim_or_fail(keep)
-            for run_id in self._directory.ids():
-                self._sweep_if_free(run_id)
-        except REMOVAL_ERRORS as exc:
-            raise EngineError(f"cannot remove records in {self._directory.path}: {exc}") from exc
-        return removed
-
     # ---- looking after them
 
     def examine(self) -> Iterator[Finding]:
@@ -260,23 +243,11 @@ class LocalEngine:
             return RunSummary.unreadable(run_id, str(exc))
 
     def _trim(self, keep: int) -> None:
+        """Remove the oldest records but `keep`, and what killed processes left of others."""
         with suppress(EngineError, *REMOVAL_ERRORS):  # a run is not to fail because an old one cannot be removed
-            self._trim_or_fail(keep)
-
-    def _trim_or_fail(self, keep: int) -> list[str]:
-        if not self._directory.path.is_dir():
-            return []
-        self._directory.sweep()
-        return [run_id for run_id in self._directory.ids()[keep:] if self._directory.remove(run_id)]
-
-    def _sweep_if_free(self, run_id: str) -> None:
-        try:
-            lock = FileLock.try_acquire(self._directory.lock_path(run_id))
-        except FileNotFoundError:
-            return
-        if lock is not None:
-            with lock:
-                self._directory.sweep_run(run_id)
+            self._directory.sweep()
+            for run_id in self._directory.ids()[keep:]:
+                self._directory.remove(run_id)
 
     def _new_id(self) -> str:
         rest = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from perago.engines.local.directory import RunsDirectory
-from perago.engines.local.files import record_errors
-from perago.engines.local.lock import is_held_by_anybody
 from perago.engines.local.record import RunRecord
 from perago.engines.local.summary import KILLED, UNREADABLE, RunSummary
 from perago.errors import RunBusyError, RunNotFoundError
-from perago.findings import Finding, Kind, size_below
+from perago.files.durable import record_errors
+from perago.files.lock import is_held_by_anybody
 from perago.ports import Clock
-from perago.record import TryStatus
+from perago.values.findings import Finding, Kind, size_below
+from perago.values.record import TryStatus
 
 PROCESS_DIED = "its process died"
 """Reason of a try that has no end, and whose process is gone."""

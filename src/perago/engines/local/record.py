@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from perago.json_text import JsonObject
-from perago.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.json_text import JsonObject
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 RECORD_VERSION: Final = 1
 POLL_COUNT = 1

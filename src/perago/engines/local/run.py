@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Self
 
 from perago.engines.local.directory import RunsDirectory
-from perago.engines.local.lock import FileLock
 from perago.engines.local.record import POLL_COUNT, RunRecord, TryEntry
 from perago.errors import EngineError
-from perago.json_text import JsonObject
-from perago.models import RuntimeTaskResult
+from perago.files.lock import FileLock
 from perago.ports import Clock
-from perago.record import TryStatus
-from perago.redaction import mask_json
+from perago.values.json_text import JsonObject
+from perago.values.models import RuntimeTaskResult
+from perago.values.record import TryStatus
+from perago.values.redaction import mask_json
 
 
 @dataclass(frozen=True, kw_only=True)

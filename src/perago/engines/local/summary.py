@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from perago.engines.local.record import RunRecord, workspace_field
-from perago.record import TryStatus
+from perago.values.record import TryStatus
 
 RUNNING = "running"
 KILLED = "killed"

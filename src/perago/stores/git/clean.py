@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import StoreError
-from perago.models import StagedWorkspace
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.refs import STAGING, References
+from perago.values.models import StagedWorkspace
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from perago.workspace.storage import sync_directory
+from perago.files.storage import sync_directory
 
 CHUNK = 1 << 20
 """Bytes written at once. Memory stays at a few of these, whatever the size of a file."""

@@ -1,16 +1,113 @@
-"""What lies between an input and the head of its branch."""
+"""Stamps as trailers of commit messages, and the history that is read back from them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pygit2
 
-from perago.history import CommitFacts, History
-from perago.models import WorkspaceInput
-from perago.plans import MAX_HISTORY, input_not_on_branch
-from perago.stores.git.message import author_of, stamp_of, subject_of
 from perago.stores.git.repository import Repository
+from perago.values.history import CommitFacts, History, Stamp
+from perago.values.models import Changes, WorkspaceInput
+from perago.values.plans import MAX_HISTORY, input_not_on_branch
+from perago.values.stamps import from_pairs, to_pairs
+
+_PREFIX = "Perago-"
+_TREE = "tree"
+_LINES_OF_OURS = re.compile(rf"^{_PREFIX}[A-Z][A-Za-z-]*:".encode(), re.MULTILINE)
+_LEAST_LINES = 2  # a message may well speak of a trailer of ours
+_TRAILER = re.compile(r"([A-Za-z0-9-]+):(?: (.*))?")
+_SUBJECT_LENGTH = 120
+
+
+def compose(stamp: Stamp, subject: str, tree_id: str) -> str:
+    """The message of a stamped commit: a subject, a line for people, and the stamp as trailers.
+
+    The tree is named too: a person who amends the commit changes its content, and what they made is theirs.
+    """
+    pairs = {**to_pairs(stamp), _TREE: tree_id}
+    trailers = [f"{_trailer_name(name)}: {value}" for name, value in pairs.items() if value]
+    about = _on_a_line(
+        f"Task {stamp.reference_task_name} of workflow {stamp.workflow_instance_id}, try {stamp.retry_count + 1}."
+    )
+    return "\n".join((subject, "", about, "", *trailers, ""))
+
+
+def publication_subject(stamp: Stamp, changes: Changes) -> str:
+    counts = f"+{len(changes.added)} ~{len(changes.modified)} -{len(changes.deleted)} files"
+    return f"{_on_a_line(stamp.task)}: {counts}"
+
+
+def seal_subject(stamp: Stamp) -> str:
+    return f"{_on_a_line(stamp.task)}: completed with {(stamp.completes or '')[:12]}"
+
+
+def message_of(commit: pygit2.Commit) -> str:
+    """A commit's message; what is no text in it is replaced."""
+    return commit.raw_message.decode("utf-8", "replace")
+
+
+def subject_of(commit: pygit2.Commit) -> str:
+    return message_of(commit).lstrip("\n").partition("\n")[0].strip()
+
+
+def author_of(commit: pygit2.Commit) -> str:
+    return commit.author.raw_name.decode("utf-8", "replace")
+
+
+def stamp_of(commit: pygit2.Commit) -> Stamp | None:
+    """What a commit says of itself; None where it says nothing, nothing that can be read, or names another tree."""
+    carried = carried_stamp(commit)
+    return None if carried is None or carried.tree_id != str(commit.tree_id) else carried.stamp
+
+
+@dataclass(frozen=True)
+class CarriedStamp:
+    """A stamp in a commit's message, also where it is another commit's.
+
+    Attributes:
+        tree_id: of the tree that it was made for; None: it names none.
+        stamp: None: it cannot be read.
+    """
+
+    tree_id: str | None
+    stamp: Stamp | None
+
+
+def carried_stamp(commit: pygit2.Commit) -> CarriedStamp | None:
+    """What stands in a commit's message; None: no stamp."""
+    if len(_LINES_OF_OURS.findall(commit.raw_message)) < _LEAST_LINES:
+        return None
+    pairs = _pairs(message_of(commit))
+    return CarriedStamp(pairs.pop(_TREE, None), from_pairs(pairs))
+
+
+def _pairs(message: str) -> dict[str, str]:
+    """The stamp's pairs of the last paragraph, if all of its lines are trailers and none of ours comes twice."""
+    paragraph = re.split(r"\n[ \t]*\n", message.rstrip())[-1]
+    pairs: dict[str, str] = {}
+    for line in paragraph.split("\n"):
+        match = _TRAILER.fullmatch(line)
+        if match is None:
+            return {}
+        if not match[1].startswith(_PREFIX):
+            continue
+        name = match[1].removeprefix(_PREFIX).lower()
+        if name in pairs:
+            return {}
+        pairs[name] = (match[2] or "").strip()
+    return pairs
+
+
+def _trailer_name(name: str) -> str:
+    return _PREFIX + "-".join(part.capitalize() for part in name.split("-"))
+
+
+def _on_a_line(text: str) -> str:
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[:_SUBJECT_LENGTH]
 
 
 def read_history(repository: Repository, workspace_input: WorkspaceInput) -> History:

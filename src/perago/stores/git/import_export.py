@@ -10,10 +10,7 @@ from pathlib import Path
 import pygit2
 
 from perago.errors import BranchNotFoundError, HeadMovedError, WorkspaceContentError
-from perago.models import Changes
-from perago.names import FOR_EXPORT, FOR_IMPORT, check_git_name
 from perago.ports import Clock
-from perago.spec import WorkspaceSpec
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.lfs import LfsDigests
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
@@ -23,9 +20,12 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.trees import Overlay, edit, find, walk
 from perago.stores.git.upload import Uploader
+from perago.values.models import Changes
+from perago.values.names import FOR_EXPORT, FOR_IMPORT, check_git_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
 from perago.workspace.patterns import Selection
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan
 
@@ -109,7 +109,7 @@ class Import:
     spec: WorkspaceSpec
     mirror: bool
 
-    def run(self, branch: str, message: str, clock: Clock, progress: Progress) -> str | None:
+    def run(self, branch: str, message: str, clock: Clock, progress: TransferProgress) -> str | None:
         """Put the directory's files below the prefix, in one commit on the branch's head.
 
         A branch that is not there is made. If the branch moves meanwhile, the directory is compared with its new head.
@@ -139,7 +139,7 @@ class Import:
             f"branch {branch!r} moved {_SWAPS} times during the import; nothing was imported. Try again"
         )
 
-    def compare(self, branch: str, progress: Progress) -> Changes:
+    def compare(self, branch: str, progress: TransferProgress) -> Changes:
         """What `run` would change; nothing is written. `deleted` names what stays without `mirror`, too.
 
         Raises:
@@ -215,7 +215,7 @@ class Import:
         return {path: leaf for path, leaf in walk(reader, root.id, selection.enters) if selection.selects(path)}
 
 
-def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, progress: Progress) -> int:
+def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, progress: TransferProgress) -> int:
     """Lay out a commit's files below a new or empty directory; returns how many.
 
     Raises:

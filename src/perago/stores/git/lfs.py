@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import StoreError, WorkspaceError
+from perago.files.storage import sync_directory
 from perago.ports import SystemClock
 from perago.stores.git.files import make_directories, write_all
 from perago.stores.git.flock import acquire
 from perago.stores.git.repository import git_command, storage_error, translated
 from perago.workspace.reading import read_chunks, read_sized
-from perago.workspace.storage import sync_directory
 
 LFS_THRESHOLD = 1 << 20
 """Files of this many bytes and more go to the git-lfs layout."""

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pygit2
 
-from perago.repositories import LogEntry, commit_time
-from perago.stores.git.history import first_parents, parent_of
-from perago.stores.git.message import author_of, stamp_of, subject_of
+from perago.ports import LogEntry, commit_time
+from perago.stores.git.history import author_of, first_parents, parent_of, stamp_of, subject_of
 from perago.stores.git.objects import ObjectReader
 from perago.stores.git.repository import Repository
 from perago.stores.git.trees import compare

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from pygit2.enums import ObjectType
 
+from perago.files.storage import sync_directory
 from perago.stores.git.files import write_all
 from perago.stores.git.objects import object_id_of
 from perago.stores.git.repository import Repository, translated
-from perago.workspace.storage import sync_directory
 
 _LEVEL = 1  # of zlib: `git gc` compresses again, and better
 _MODE = 0o444

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
-from perago.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
-from perago.spec import WorkspaceSpec
+from perago.files.beneath import Beneath
+from perago.files.storage import storage_errors
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
 from perago.stores.git.repository import Repository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
-from perago.workspace.beneath import Beneath
+from perago.values.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import make_directories, open_new, write_all
 from perago.workspace.patterns import Selection
-from perago.workspace.progress import Progress
-from perago.workspace.storage import storage_errors
+from perago.workspace.progress import TransferProgress
 
 _KINDS = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}
 
@@ -72,7 +72,7 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
 
 
 def lay_out(
-    repository: Repository, layout: Layout, target: Path, progress: Progress, words: Words = FOR_TASKS
+    repository: Repository, layout: Layout, target: Path, progress: TransferProgress, words: Words = FOR_TASKS
 ) -> dict[str, str]:
     """Write the files below an existing, empty directory.
 
@@ -123,7 +123,9 @@ def _write_file(target: Beneath, path: str, leaf: Leaf, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _write_large(lfs: LfsStore, target: Beneath, path: str, leaf: Leaf, pointer: Pointer, progress: Progress) -> None:
+def _write_large(
+    lfs: LfsStore, target: Beneath, path: str, leaf: Leaf, pointer: Pointer, progress: TransferProgress
+) -> None:
     descriptor = open_new(target, path, executable=leaf.is_executable)
     try:
         lfs.lay_out(pointer, path, descriptor, progress.move)

@@ -18,11 +18,11 @@ from typing import IO
 
 from pygit2.enums import ObjectType
 
+from perago.files.storage import sync_directory
 from perago.stores.git.files import CHUNK
 from perago.stores.git.loose import LooseWriter
 from perago.stores.git.objects import ObjectWriter, object_id_of
 from perago.stores.git.repository import Repository, translated
-from perago.workspace.storage import sync_directory
 
 PACK_FROM = 100
 """Files in one commit from which they are packed. Loose, this many cost about 60 ms."""

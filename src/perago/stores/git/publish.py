@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from perago.errors import StoreError
-from perago.history import Complete, Publish, Refuse
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.plans import plan_without_engine, refusal
-from perago.stores.git.history import parent_of, read_history
-from perago.stores.git.message import subject_of
+from perago.stores.git.history import parent_of, read_history, subject_of
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository
+from perago.values.history import Complete, Publish, Refuse
+from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.plans import plan_without_engine, refusal
 
 
 def publish(references: References, staged: StagedWorkspace, workspace_input: WorkspaceInput) -> str:

@@ -7,24 +7,30 @@ from pathlib import Path
 from typing import assert_never
 
 from perago.errors import StoreError
-from perago.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import check_git_name
-from perago.plans import changes_for, compared, conflict, foreign_changes, plan_without_engine, refusal, stamp_for
 from perago.ports import Clock
-from perago.spec import WorkspaceSpec
-from perago.staging import staging_branch_name
 from perago.stores.git.commits import Identity, write_commit
-from perago.stores.git.history import parent_of, read_history
-from perago.stores.git.message import compose, publication_subject, seal_subject
+from perago.stores.git.history import compose, parent_of, publication_subject, read_history, seal_subject
 from perago.stores.git.objects import Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.packs import open_writer
 from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
+from perago.values.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
+from perago.values.names import check_git_name
+from perago.values.plans import (
+    changes_for,
+    compared,
+    conflict,
+    foreign_changes,
+    plan_without_engine,
+    refusal,
+    stamp_for,
+)
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.merge import merge_paths
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace
 
 
@@ -42,7 +48,7 @@ class Staging:
         workspace_input: WorkspaceInput,
         spec: WorkspaceSpec,
         execution: TaskExecution,
-        progress: Progress,
+        progress: TransferProgress,
     ) -> StagedWorkspace:
         """See `ports.StageWorkspace`."""
         plan = self._plan(workspace_input, execution)
@@ -74,7 +80,7 @@ class Staging:
         workspace_dir: Path,
         spec: WorkspaceSpec,
         changes: Changes,
-        progress: Progress,
+        progress: TransferProgress,
     ) -> dict[str, Leaf | None]:
         """Store the written files; returns what is to stand at each changed path of the repository."""
         for path in changes.written:

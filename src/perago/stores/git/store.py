@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from perago.findings import Finding
-from perago.history import History
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.ports import Clock, FileDigests, Observer, Phase, SystemClock, ignore
-from perago.repositories import AttemptLiveness, LogEntry
-from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.ports import AttemptLiveness, Clock, FileDigests, LogEntry, Observer, Phase, SystemClock, ignore
 from perago.stores.git.clean import Swept, cleanup_staging, sweep
 from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
@@ -23,7 +18,11 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import Repository, translated
 from perago.stores.git.resolve import resolve
 from perago.stores.git.stage import Staging
-from perago.workspace.progress import Progress
+from perago.values.findings import Finding
+from perago.values.history import History
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
+from perago.workspace.progress import TransferProgress
 
 
 class GitStore:
@@ -205,5 +204,5 @@ class GitStore:
             deep=deep,
         ).run()
 
-    def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
-        return Progress(self._observer, self._clock, phase, total_files=total_files, execution=execution)
+    def _progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> TransferProgress:
+        return TransferProgress(self._observer, self._clock, phase, total_files=total_files, execution=execution)

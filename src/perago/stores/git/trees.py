@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pygit2.enums import ObjectType
 
 from perago.errors import ObjectNameError, StoreError, WorkspaceContentError
-from perago.names import show_name
 from perago.stores.git.objects import DIRECTORY, Leaf, ObjectReader, ObjectWriter, TreeEntry, serialize_tree
+from perago.values.names import show_name
 
 Overlay = Mapping[str, Leaf | None]
 """Path -> what is to stand there; None: nothing."""

@@ -6,11 +6,11 @@ import os
 
 from pygit2.enums import ObjectType
 
+from perago.files.beneath import Beneath
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
 from perago.stores.git.objects import EXECUTABLE, FILE, Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.repository import Repository
-from perago.workspace.beneath import Beneath
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace_file, read_whole
 
 
@@ -29,7 +29,7 @@ class Uploader:
         repository: Repository,
         writer: ObjectWriter,
         files: Beneath,
-        progress: Progress,
+        progress: TransferProgress,
         lfs: LfsStore | None = None,
     ) -> None:
         self._lfs = lfs or LfsStore(repository.path)

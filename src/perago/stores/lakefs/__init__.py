@@ -1,6 +1,7 @@
 """The store on a lakeFS server.
 
-`LakeFSStore` is loaded when it is first used, and aiohttp with it.
+`LakeFSStore` is loaded when it is first used, and aiohttp with it. The store and what the commands ask of it lie here,
+above three rooms: publication imports content, content imports api.
 """
 
 from __future__ import annotations

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from perago.errors import StoreError
-from perago.history import Stamp
-from perago.models import StagedWorkspace
-from perago.ports import Clock
-from perago.repositories import AttemptLiveness
-from perago.stores.lakefs.branches import STAGING_PREFIX, StagingBranch, parse_staging
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.message import staged_stamp_of
+from perago.ports import AttemptLiveness, Clock
+from perago.stores.lakefs.api.answers import LakeFSError
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.publication.branches import STAGING_PREFIX, StagingBranch, parse_staging
+from perago.stores.lakefs.publication.history import staged_stamp_of
+from perago.values.history import Stamp
+from perago.values.models import StagedWorkspace
 
 _GONE = 404
 

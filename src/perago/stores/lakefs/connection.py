@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from perago.http.loop import LoopThread
-from perago.models import TaskExecution
 from perago.ports import Clock, Observer, Phase
-from perago.stores.lakefs.canary import Canary
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import Commits
-from perago.stores.lakefs.swap import Mover
-from perago.stores.lakefs.transfer import ChecksumRule, Transfer
-from perago.stores.lakefs.values import ServerFacts
+from perago.stores.lakefs.api.answers import ServerFacts
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import Commits
+from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
+from perago.stores.lakefs.publication.fence import Canary
+from perago.stores.lakefs.publication.publish import Mover
+from perago.values.models import TaskExecution
 from perago.workspace.cache import ObjectCache
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 
 T = TypeVar("T")
 
 
-class Connection:
+class StoreConnection:
     """A client, and the thread on which its calls are made. Any number of threads may use it.
 
     Args:
@@ -79,8 +79,8 @@ class Connection:
             self._server = await self.client.get_config()
         return Transfer(self.client, self._loop, repository, self._server, self._cache, self.checksums, self._presign)
 
-    def progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> Progress:
-        return Progress(self.observer, self.clock, phase, total_files=total_files, execution=execution)
+    def progress(self, phase: Phase, total_files: int = 0, execution: TaskExecution | None = None) -> TransferProgress:
+        return TransferProgress(self.observer, self.clock, phase, total_files=total_files, execution=execution)
 
     async def check_fence(self, repository: str, staged_commit: str) -> None:
         """Make sure, once, that the server guards publications; nothing is asked where nobody relies on it.

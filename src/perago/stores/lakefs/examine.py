@@ -7,17 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from perago.findings import Finding, Kind
 from perago.http.faults import FaultKind
-from perago.names import show_name
-from perago.stores.lakefs.branches import StagingBranch, parse_staging
-from perago.stores.lakefs.checksums import SMALLEST_PART_BYTES, Verdict, judge_small
+from perago.stores.lakefs.api.answers import Branch, Commit, LakeFSError, ObjectStats
+from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.message import carries_stamp, names_other_content, stamp_of, subject_of
-from perago.stores.lakefs.transfer import ChecksumRule
-from perago.stores.lakefs.values import Branch, Commit, ObjectStats
+from perago.stores.lakefs.content.transfer import SMALLEST_PART_BYTES, ChecksumMatch, ChecksumRule, judge_small
+from perago.stores.lakefs.publication.branches import StagingBranch, parse_staging
+from perago.stores.lakefs.publication.history import carries_stamp, names_other_content, stamp_of, subject_of
+from perago.values.findings import Finding, Kind
+from perago.values.names import show_name
 
 LOOKED_AT = 1_000
 """Newest commits of each branch whose stamps are looked at: what tasks under way can still come upon."""
@@ -131,7 +129,7 @@ class Examination:
         return size, hasher.hexdigest()
 
     def _is_wrong(self, stats: ObjectStats, md5: str) -> bool:
-        return self.checksums == "md5" and judge_small(stats.checksum, md5) is Verdict.WRONG
+        return self.checksums == "md5" and judge_small(stats.checksum, md5) is ChecksumMatch.WRONG
 
 
 def stamp_finding(commit: Commit) -> Finding | None:

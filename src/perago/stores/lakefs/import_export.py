@@ -9,21 +9,20 @@ from pathlib import Path
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
 from perago.http.parallel import in_thread
-from perago.models import Changes
-from perago.names import FOR_IMPORT, check_object_name, show_name
-from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.by_hand import ByHand, Edit
-from perago.stores.lakefs.checksums import is_md5
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import NOT_THERE
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.fence import refuse_actions
-from perago.stores.lakefs.hidden import check_places
-from perago.stores.lakefs.listing import list_files
-from perago.stores.lakefs.values import Commit, ObjectStats
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import NOT_THERE
+from perago.stores.lakefs.content.transfer import is_md5
+from perago.stores.lakefs.manual_commits import Edit, ManualCommits
+from perago.stores.lakefs.materialize import list_files
+from perago.stores.lakefs.publication.fence import refuse_actions
+from perago.stores.lakefs.publication.stage import check_places
+from perago.values.models import Changes
+from perago.values.names import FOR_IMPORT, check_object_name, show_name
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.digest import MD5, digest_file
 from perago.workspace.patterns import Selection
-from perago.workspace.progress import Progress
+from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, scan
 
@@ -42,15 +41,15 @@ class Import:
         mirror: selected files that the directory does not have are deleted.
     """
 
-    by_hand: ByHand
+    manual: ManualCommits
     source: Path
     spec: WorkspaceSpec
     mirror: bool
-    progress: Progress
+    progress: TransferProgress
 
     @property
     def _client(self) -> LakeFSClient:
-        return self.by_hand.connection.client
+        return self.manual.connection.client
 
     async def run(self, branch: str, message: str) -> str | None:
         """Put the directory's files below the prefix, in one commit on the branch's head.
@@ -69,7 +68,7 @@ class Import:
         files = await self._files()
         digests: dict[str, str] = {}
         for _ in range(_SWAPS):
-            found = await self._client.find_branch(self.by_hand.repository, branch)
+            found = await self._client.find_branch(self.manual.repository, branch)
             head = await self._first_commit() if found is None else found.commit_id
             differences = await self._compare(files, head, digests)
             changes = await self._wanted(differences, None if found is None else head)
@@ -87,7 +86,7 @@ class Import:
         Raises:
             WorkspaceError: as `run`.
         """
-        found = await self._client.find_branch(self.by_hand.repository, branch)
+        found = await self._client.find_branch(self.manual.repository, branch)
         head = await self._first_commit() if found is None else found.commit_id
         changes = await self._compare(await self._files(), head, {})
         await self._wanted(changes, None if found is None else head)
@@ -114,14 +113,14 @@ class Import:
             _expect_apart(changes.added, changes.deleted)
             changes = replace(changes, deleted=())
         if head is not None:
-            await check_places(self._client, self.by_hand.repository, head, self.spec, changes, FOR_IMPORT)
+            await check_places(self._client, self.manual.repository, head, self.spec, changes, FOR_IMPORT)
         return changes
 
     async def _first_commit(self) -> str:
         """The commit that every repository begins with; it has no parent, and holds nothing."""
         last: Commit | None = None
-        facts = await self._client.get_repository(self.by_hand.repository)
-        async for page in self._client.log_commits(self.by_hand.repository, facts.default_branch):
+        facts = await self._client.get_repository(self.manual.repository)
+        async for page in self._client.log_commits(self.manual.repository, facts.default_branch):
             last = page[-1]
         assert last is not None, "every branch has a commit"
         return last.id
@@ -129,7 +128,7 @@ class Import:
     async def _compare(self, files: Mapping[str, FileStat], head: str, digests: dict[str, str]) -> Changes:
         """What has to change on the head; digests of files are read once."""
         await self._check_prefix(head)
-        found = await list_files(self._client, self.by_hand.repository, head, self.spec)
+        found = await list_files(self._client, self.manual.repository, head, self.spec)
         present = {stats.path[len(self.spec.root) :]: stats for stats in found}
         modified = [
             path
@@ -150,9 +149,9 @@ class Import:
         """
         segments = self.spec.root.split("/")[:-1]
         for name in ("/".join(segments[:length]) for length in range(1, len(segments) + 1)):
-            if await self._client.find_object(self.by_hand.repository, head, name) is not None:
+            if await self._client.find_object(self.manual.repository, head, name) is not None:
                 raise ObjectNameError(
-                    f"{show_name(name)} is a file in {self.by_hand.repository!r}, and nothing can be imported below "
+                    f"{show_name(name)} is a file in {self.manual.repository!r}, and nothing can be imported below "
                     f"it. Give another prefix"
                 )
 
@@ -170,13 +169,13 @@ class Import:
     async def _commit(self, branch: str, head: str, changes: Changes, message: str, *, is_new: bool) -> str:
         self.progress.total_files = self.progress.files + len(changes.written)
         edit = Edit(directory=self.source, root=self.spec.root, changes=changes, done=self.progress.add)
-        async with self.by_hand.staged(head, message, edit) as staged:
-            return await (self._make_branch(branch, staged) if is_new else self.by_hand.swap(branch, staged))
+        async with self.manual.staged(head, message, edit) as staged:
+            return await (self._make_branch(branch, staged) if is_new else self.manual.swap(branch, staged))
 
     async def _make_branch(self, branch: str, staged: Commit) -> str:
         """A branch begins with what was staged: nobody sees it without."""
         try:
-            await self._client.create_branch(self.by_hand.repository, branch, staged.id)
+            await self._client.create_branch(self.manual.repository, branch, staged.id)
         except LakeFSError as exc:
             if exc.status == _CONFLICT:
                 raise HeadMovedError(f"branch {branch!r} was made by somebody else meanwhile") from exc

@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from perago.errors import RefNotFoundError
-from perago.repositories import LogEntry, commit_time
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import NOT_THERE
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.fence import is_action
-from perago.stores.lakefs.hints import uri
-from perago.stores.lakefs.message import stamp_of, subject_of
+from perago.ports import LogEntry, commit_time
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, uri
+from perago.stores.lakefs.api.client import LakeFSClient, each
+from perago.stores.lakefs.api.commits import NOT_THERE
+from perago.stores.lakefs.publication.fence import is_action
+from perago.stores.lakefs.publication.history import stamp_of, subject_of
 from perago.stores.lakefs.resolve import check_repository
-from perago.stores.lakefs.together import each
-from perago.stores.lakefs.values import Commit
 
 AT_ONCE = 16
 """Commits that are looked at together; each takes a call of its own, for what it changed."""

@@ -1,26 +1,75 @@
-"""Laying out the files of a commit under a directory."""
+"""Which objects of a commit belong to a workspace, and laying them out in a directory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+import re
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from perago.errors import ObjectNameError, PrefixNotFoundError
-from perago.names import FOR_TASKS, Words, check_object_names, show_name
-from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
-from perago.stores.lakefs.download import Download
-from perago.stores.lakefs.hints import uri
-from perago.stores.lakefs.listing import has_any, list_files
-from perago.stores.lakefs.sources import Sources
-from perago.stores.lakefs.transfer import Transfer
-from perago.stores.lakefs.values import ObjectStats
-from perago.workspace.beneath import Beneath
+from perago.files.beneath import Beneath
+from perago.files.storage import storage_errors
+from perago.stores.lakefs.api.answers import ObjectStats, uri
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.content.download import Download, ReadSources
+from perago.stores.lakefs.content.transfer import Transfer
+from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX
+from perago.values.names import FOR_TASKS, Words, check_object_names, show_name, stands_for_directory
+from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.folding import probe_folding
 from perago.workspace.new_files import EXECUTABLE, FILE, make_directories
-from perago.workspace.storage import storage_errors
+from perago.workspace.patterns import Selection
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+async def list_files(
+    client: LakeFSClient, repository: str, commit_id: str, spec: WorkspaceSpec
+) -> tuple[ObjectStats, ...]:
+    """The selected objects of a commit, by name, without those that stand for a directory. Names are not judged yet.
+
+    Raises:
+        ObjectNameError, StoreError: as `ObjectCalls.list_objects`.
+    """
+    selection = Selection(spec.include, spec.exclude)
+    selects_all = not spec.include and not spec.exclude
+    start = len(spec.root)
+    found: list[ObjectStats] = []
+    for prefix in _prefixes(spec.root, spec.include):
+        async for page in client.list_objects(repository, commit_id, prefix=prefix):
+            found += (
+                stats
+                for stats in page
+                if not stats.path.startswith(ACTIONS_PREFIX)
+                and not stands_for_directory(stats.path, stats.size)
+                and (selects_all or selection.selects(stats.path[start:]))
+            )
+    return tuple(found)
+
+
+async def has_any(client: LakeFSClient, repository: str, commit_id: str, prefix: str) -> bool:
+    """Whether a commit holds anything below a prefix; what `ACTIONS_PREFIX` hides does not count."""
+    page, following = await client.list_page(repository, commit_id, prefix=prefix, amount=1)
+    if page and page[0].path.startswith(ACTIONS_PREFIX) and following is not None:
+        page, _ = await client.list_page(
+            repository, commit_id, prefix=prefix, after=ACTIONS_PREFIX[:-1] + chr(ord("/") + 1), amount=1
+        )
+    return any(not stats.path.startswith(ACTIONS_PREFIX) for stats in page)
+
+
+def _prefixes(root: str, include: Sequence[str]) -> Iterable[str]:
+    """What has to be listed: up to the first wildcard of each pattern, without what another one covers, sorted."""
+    if not include:
+        return [root]
+    prefixes: list[str] = []
+    for prefix in sorted({_GLOB.split(pattern, maxsplit=1)[0] for pattern in include}):
+        if not prefixes or not prefix.startswith(prefixes[-1]):
+            prefixes.append(prefix)
+    return [root + prefix for prefix in prefixes]
+
 
 CACHE_THREADS = 2
 CACHED_AT_ONCE = 64
@@ -110,7 +159,7 @@ def lay_out(
         if transfer.cache is not None:
             missing = _from_cache(transfer, layout, opened, digests, done, hit)
         if missing:
-            sources = Sources(transfer, layout.commit_id, missing, len(layout.files))
+            sources = ReadSources(transfer, layout.commit_id, missing, len(layout.files))
             download = Download(transfer, opened, layout.root, sources, digests, done)
             transfer.loop.run(download.run(missing))
     return digests

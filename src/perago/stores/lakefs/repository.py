@@ -1,4 +1,4 @@
-"""One repository of a lakeFS server, as the commands see it: see `perago.repositories`."""
+"""One repository of a lakeFS server, as the commands see it: see `perago.ports`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perago.errors import RepositoryNotFoundError
-from perago.findings import Finding
-from perago.history import History
-from perago.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.names import FOR_EXPORT
-from perago.ports import FileDigests, Phase, WorkspaceStore
-from perago.repositories import AttemptLiveness, LogEntry
-from perago.spec import WHOLE_REPOSITORY, WorkspaceSpec
-from perago.stores.lakefs.by_hand import ByHand
+from perago.ports import AttemptLiveness, FileDigests, LogEntry, Phase, WorkspaceStore
+from perago.stores.lakefs.api.answers import LakeFSError
+from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
 from perago.stores.lakefs.clean import Janitor
-from perago.stores.lakefs.commits import NOT_THERE, check_full_id, no_commit
-from perago.stores.lakefs.connection import Connection
+from perago.stores.lakefs.connection import StoreConnection
+from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.examine import Examination
-from perago.stores.lakefs.failure import LakeFSError
 from perago.stores.lakefs.import_export import Import
-from perago.stores.lakefs.installation import FenceReport, check_fence, install_fence
 from perago.stores.lakefs.log import log
+from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.resolve import check_repository, resolve
-from perago.stores.lakefs.transfer import Transfer
+from perago.values.findings import Finding
+from perago.values.history import History
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.names import FOR_EXPORT
+from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
 
 
@@ -36,7 +34,7 @@ class LakeFSRepository:
         name: of the repository.
     """
 
-    def __init__(self, store: WorkspaceStore, connection: Connection, name: str) -> None:
+    def __init__(self, store: WorkspaceStore, connection: StoreConnection, name: str) -> None:
         self._store = store
         self._connection = connection
         self.name = name
@@ -145,7 +143,7 @@ class LakeFSRepository:
 
     def _import(self, source: Path, spec: WorkspaceSpec | None, *, mirror: bool) -> Import:
         return Import(
-            by_hand=self._by_hand,
+            manual=self._manual_commits,
             source=source,
             spec=spec or WorkspaceSpec(),
             mirror=mirror,
@@ -171,11 +169,11 @@ class LakeFSRepository:
 
     def check_fence(self, branch: str) -> FenceReport:
         """Whether a branch has the fence, and the server heeds it. See `installation`."""
-        return self._connection.run(check_fence(self._by_hand, branch))
+        return self._connection.run(check_fence(self._manual_commits, branch))
 
     def install_fence(self, branch: str) -> str | None:
         """Put the fence on a branch; returns the new head, None where it was there. See `installation`."""
-        return self._connection.run(install_fence(self._by_hand, branch))
+        return self._connection.run(install_fence(self._manual_commits, branch))
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
@@ -206,8 +204,8 @@ class LakeFSRepository:
         yield from self._connection.drained(looking.run())
 
     @property
-    def _by_hand(self) -> ByHand:
-        return ByHand(self._connection, self.name)
+    def _manual_commits(self) -> ManualCommits:
+        return ManualCommits(self._connection, self.name)
 
     def _janitor(self, older_than_seconds: float, liveness_of: AttemptLiveness) -> Janitor:
         return Janitor(self._connection.client, self._connection.clock, self.name, older_than_seconds, liveness_of)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from perago.errors import RefNotFoundError
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import NOT_THERE, no_repository
-from perago.stores.lakefs.failure import LakeFSError
-from perago.stores.lakefs.hints import uri
+from perago.stores.lakefs.api.answers import LakeFSError, uri
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import NOT_THERE, no_repository
 
 
 async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:

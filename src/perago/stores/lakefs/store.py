@@ -9,23 +9,22 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
-from perago.history import History
-from perago.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
-from perago.spec import WorkspaceSpec
-from perago.stores.lakefs.branches import staging_name
+from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.clean import cleanup_staging
-from perago.stores.lakefs.client import LakeFSClient
-from perago.stores.lakefs.commits import Commits, full_id
-from perago.stores.lakefs.connection import Connection
-from perago.stores.lakefs.fence import FenceMode
-from perago.stores.lakefs.history import read_history
+from perago.stores.lakefs.connection import StoreConnection
+from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
-from perago.stores.lakefs.publish import complete_noop, publish
+from perago.stores.lakefs.publication.branches import staging_name
+from perago.stores.lakefs.publication.fence import FenceMode
+from perago.stores.lakefs.publication.history import read_history
+from perago.stores.lakefs.publication.publish import MERGE_SECONDS, NOT_GUARANTEED, Mover, complete_noop, publish
+from perago.stores.lakefs.publication.stage import Staging, StagingJob
 from perago.stores.lakefs.repository import LakeFSRepository
-from perago.stores.lakefs.stage import Staging, StagingJob
-from perago.stores.lakefs.swap import MERGE_SECONDS, NOT_GUARANTEED, Mover
-from perago.stores.lakefs.transfer import ChecksumRule, Transfer
+from perago.values.history import History
+from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 
 
@@ -84,7 +83,7 @@ class LakeFSStore:
             endpoint_url, access_key_id, secret_access_key, ca_file=ca_file, connections=connections
         )
         mover = Mover(client, Commits(client), fence, merge_timeout_seconds)
-        self._connection = Connection(
+        self._connection = StoreConnection(
             client,
             mover,
             cache=cache,

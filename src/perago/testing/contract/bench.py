@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from perago.history import CommitFacts, History, Plan, Publish, Seal, Stamp
-from perago.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.ports import FileDigests, WorkspaceStore
-from perago.spec import WorkspaceSpec
-from perago.stamps import json_digest
+from perago.values.history import CommitFacts, History, Plan, Publish, Seal, Stamp
+from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
+from perago.values.stamps import json_digest
 
 Edits = Mapping[str, bytes | None]
 """Path -> content; None: the file goes."""

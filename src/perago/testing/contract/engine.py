@@ -12,10 +12,10 @@ import pytest
 
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
-from perago.json_text import JsonObject
-from perago.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.ports import Engine
-from perago.record import TryRecord, TryStatus
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
+from perago.values.record import TryRecord, TryStatus
 
 REF, OUTPUT_REF = "a" * 40, "b" * 40
 WORKSPACE = {"repository": "contract", "branch": "main", "refType": "commit", "ref": REF}

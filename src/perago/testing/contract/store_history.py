@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from perago.errors import PublishFenceError
-from perago.history import History, Publish
 from perago.testing.contract.bench import Bench, StoreHooks
+from perago.values.history import History, Publish
 
 STAMPS: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -17,12 +17,12 @@ from perago.errors import (
     RefNotFoundError,
     RepositoryNotFoundError,
 )
-from perago.history import Merge
-from perago.models import Changes, WorkspaceInput
+from perago.files.beneath import Beneath
 from perago.ports import WorkspaceStore
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, StoreHooks, read_files
-from perago.workspace.beneath import Beneath
+from perago.values.history import Merge
+from perago.values.models import Changes, WorkspaceInput
+from perago.values.spec import WorkspaceSpec
 from perago.workspace.digest import algorithm_of, digest_file, is_known
 
 CONTENT = {

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from perago.errors import HeadMovedError, PublishFenceError
-from perago.history import Merge, Publish
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
+from perago.values.history import Merge, Publish
+from perago.values.spec import WorkspaceSpec
 
 # base, what foreign commits do one after the other, what the attempt does -> what is published
 MERGED: dict[str, tuple[Edits, list[Edits], Edits, dict[str, bytes]]] = {

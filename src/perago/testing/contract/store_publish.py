@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from perago.errors import HeadMovedError
-from perago.history import Publish, Seal
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, Bench, Staged, StoreHooks, Work
+from perago.values.history import Publish, Seal
+from perago.values.spec import WorkspaceSpec
 
 
 class PublishContract(StoreHooks):

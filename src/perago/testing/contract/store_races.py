@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from perago.errors import HeadMovedError
-from perago.history import Merge, Publish
 from perago.testing.contract.bench import Bench, Staged, StoreHooks
+from perago.values.history import Merge, Publish
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from perago.errors import ObjectNameError, PeragoError, PublishFenceError, StoreError, WorkspaceError
-from perago.history import Complete, Publish, Refuse, Seal
-from perago.models import Changes
-from perago.spec import WorkspaceSpec
 from perago.testing.contract.bench import EVERYTHING, Bench, StoreHooks, read_files
+from perago.values.history import Complete, Publish, Refuse, Seal
+from perago.values.models import Changes
+from perago.values.spec import WorkspaceSpec
 
 
 def _remove(path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
-from perago.models import Attempt, AttemptIdentity
 from perago.ports import Engine
-from perago.record import TryRecord, TryStatus
 from perago.testing.contract.engine import DONE, FAILED, OUTPUT_REF, REF, TERMINAL
+from perago.values.models import Attempt, AttemptIdentity
+from perago.values.record import TryRecord, TryStatus
 
 Shape = Literal["sequence", "fork", "optional"]
 """`sequence`: `a`, then `b` with the commit that `a` completed with. `fork`: `l` beside `r`. `optional`: as `sequence`,

@@ -1,4 +1,4 @@
-"""Bodies in processes of their own: how one is started, what runs in it, how it ends, and how its caller sees it.
+"""The process of a task's body, and the caller's side of it.
 
-`perago run` and a worker's executors use it alike. It may import `worker.process`, `attempt` and `tasks`.
+Imports the attempt core, the tasks and `process`; `perago run` uses it without a worker.
 """

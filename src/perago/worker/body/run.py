@@ -1,15 +1,17 @@
-"""Running a task's body in a process of its own, so that it can be ended whatever it does."""
+"""Run a task's body in a process of its own, so that it can be ended whatever it does, and pass on what it prints."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,10 +22,8 @@ from pydantic import ValidationError
 from perago import errors
 from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
-from perago.json_text import JsonObject
 from perago.tasks.context import LOGGER_ROOT
-from perago.worker.body.ending import STDOUT_NOT_WRITTEN
-from perago.worker.body.printed import Printed
+from perago.values.json_text import JsonObject
 from perago.worker.process.child import GONE_SECONDS, ChildProcess, Offspring
 from perago.worker.process.messages import (
     FROM_BODY,
@@ -39,12 +39,104 @@ from perago.worker.process.messages import (
 )
 from perago.worker.process.zygote import FORK, SPAWN
 
+MAX_LINES = 1000
+"""Lines of one body that a worker passes on; it says how many more there were."""
+
+_STANDARD = (1, 2)
+_CHUNK_BYTES = 1024 * 1024
+
+MAX_LINE_BYTES = 16 * 1024
+"""Of one line; what is longer is cut into several."""
+
+
+class Printed:
+    """Cuts bytes into lines and hands them on.
+
+    A carriage return begins a line anew, as on a terminal: of a progress bar its last state is handed on.
+
+    Args:
+        tell: takes a line.
+        max_lines: that are handed on. None: all.
+    """
+
+    def __init__(self, tell: Callable[[str], None], max_lines: int | None = None) -> None:
+        self._tell = tell
+        self._max_lines = max_lines
+        self._lines = 0
+        self._left_out = 0
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they were printed."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+        while len(self._rest) > MAX_LINE_BYTES:
+            self._take(self._rest[:MAX_LINE_BYTES])
+            self._rest = self._rest[MAX_LINE_BYTES:]
+
+    def end(self) -> None:
+        """There will be no more: hand on what has no end of line, and say what was left out. Then begin anew."""
+        if self._rest:
+            self._take(self._rest)
+        if self._left_out:
+            self._tell(f"[{self._left_out} more lines were printed and are left out]")
+        self._rest, self._lines, self._left_out = b"", 0, 0
+
+    def _take(self, line: bytes) -> None:
+        if self._max_lines is not None and self._lines >= self._max_lines:
+            self._left_out += 1
+            return
+        self._lines += 1
+        self._tell(line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace"))
+
+
+class PrintedHere:
+    """What a body prints in this process, and in those that it starts.
+
+    It goes to a file until the body has ended. A pipe would have to be read meanwhile, and a body that prints in a
+    library in C may hold the interpreter lock for as long as it waits for that.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 - for as long as the process lives
+
+    @contextmanager
+    def to(self, printed: Printed) -> Iterator[None]:
+        """While it is entered, all that is printed goes to the file; then its lines are handed on."""
+        kept = [os.dup(number) for number in _STANDARD]
+        for number in _STANDARD:
+            os.dup2(self._file.fileno(), number)
+        try:
+            yield
+        finally:
+            for stream in (sys.__stdout__, sys.__stderr__):
+                if stream is not None:
+                    with suppress(OSError, ValueError):  # closed by the body
+                        stream.flush()
+            for number, before in zip(_STANDARD, kept, strict=True):
+                os.dup2(before, number)
+                os.close(before)
+            self._hand_on(printed)
+
+    def _hand_on(self, printed: Printed) -> None:
+        if os.fstat(self._file.fileno()).st_size:
+            self._file.seek(0)
+            while data := self._file.read(_CHUNK_BYTES):
+                printed.feed(data)
+            self._file.truncate(0)
+        printed.end()
+
+
 DEFAULT_GRACE_SECONDS = 5.0
 """How long a body may take to end by itself once it is told to, and again once it has been sent SIGTERM."""
 
 END_SECONDS = 60.0
 """How long the process of a body that has returned may take to end: Python waits for its threads, and writes what is
 still to be written."""
+
+STDOUT_NOT_WRITTEN = 120
+"""Exit code of a Python that could not write the rest of its stdout: whoever was to read that has gone."""
 
 ZYGOTE = "perago.worker.body.zygote"
 ORDERS = {"fork": FORK, "spawn": SPAWN}
@@ -55,7 +147,7 @@ _TICK_SECONDS = 0.05  # cancellation is asked for at this pace: a body learns of
 _Cause = Literal["cancelled", "timed out", "finished"]
 
 
-class Zygote:
+class BodyZygote:
     """The zygote of this process, which starts its bodies. A context manager: it begins to load when that is entered;
     on leaving, all is ended.
 

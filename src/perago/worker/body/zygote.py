@@ -32,8 +32,7 @@ def run_zygote(
         start_companion: starts a child that gives the orders, and returns its id. It is given the tasks, by name; None:
             they are not loaded here.
     """
-    from perago.worker.body.loading import Randomness, load
-    from perago.worker.body.main import run_body
+    from perago.worker.body.main import Randomness, load, run_body
     from perago.worker.process.messages import Load, read_message
     from perago.worker.process.outbox import Outbox, failure_of
     from perago.worker.process.zygote import CancelFlag, serve

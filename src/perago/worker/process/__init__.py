@@ -1,4 +1,4 @@
-"""Processes of our own: starting, forking, watching and ending them, and the messages that they exchange.
+"""Processes of ours: messages, the zygote that forks them, the reaper that ends them.
 
-Nothing in here knows a task. It may import `attempt.output`, `redaction`, `json_text` and what lies below them.
+Knows no tasks: it may import nothing of `perago.tasks`, nor the rooms above it.
 """

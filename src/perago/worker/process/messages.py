@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from perago.json_text import encodable, parse_json
+from perago.values.json_text import encodable, parse_json
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Bytes of one message: bounds what a result, or the params, may weigh. Data belongs into the workspace."""

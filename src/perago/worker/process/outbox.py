@@ -16,15 +16,13 @@ from types import FrameType
 from perago import errors
 from perago.attempt.output import reason_for_exception
 from perago.errors import PeragoError, TaskExecutionError
-from perago.json_text import encodable
-from perago.redaction import mask_json, mask_text, traceback_of
-from perago.tasks.metrics import Instrument, MetricRecorder
+from perago.values.json_text import encodable
+from perago.values.redaction import mask_json, mask_text, traceback_of
 from perago.worker.process.messages import (
     MAX_TEXT_LENGTH,
     Failure,
     Log,
     Message,
-    Metric,
     Progress,
     Result,
     clean_text,
@@ -87,17 +85,6 @@ class Outbox:
         if progress is not None:
             self._progress_sent = time.monotonic()
             self.send(progress)
-
-
-class OutboxMetrics(MetricRecorder):
-    """Hands a body's metrics to the caller's recorder."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-
-    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
-        masked = {label: mask_text(text) for label, text in labels.items()}  # here, as in logs
-        self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
 
 
 class OutboxHandler(logging.Handler):

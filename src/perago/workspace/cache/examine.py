@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from perago.findings import Finding, Kind, remove_file, size_below
 from perago.ports import Clock
+from perago.values.findings import Finding, Kind, remove_file, size_below
 from perago.workspace.cache.entries import TRAILER_BYTES, is_whole
 from perago.workspace.cache.objects import ENTRIES, FORMAT, PARTIAL
 from perago.workspace.cache.partial import left_behind, remove_left_behind

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
-from perago.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_directory
+from perago.files.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_directory
+from perago.files.storage import OWNER_ONLY
 from perago.workspace.cache.cloning import open_clone
 from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.entries import (
@@ -27,7 +28,6 @@ from perago.workspace.cache.entries import (
 )
 from perago.workspace.cache.partial import PartialFiles
 from perago.workspace.cache.room import Room, Usage
-from perago.workspace.storage import OWNER_ONLY
 
 TOUCH_SECONDS = 600
 """How stale the time of an entry's last use may be: a used entry is not marked again before."""

@@ -15,8 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from perago.private_directory import OWNER_ONLY_DIRECTORY
-from perago.workspace.storage import OWNER_ONLY
+from perago.files.private_directory import OWNER_ONLY_DIRECTORY
+from perago.files.storage import OWNER_ONLY
 
 _LOCK = "lock"
 _GRACE_SECONDS = 60

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.files.storage import OWNER_ONLY
 from perago.workspace.cache.entries import TRAILER_BYTES, remove_file
-from perago.workspace.storage import OWNER_ONLY
 
 EVICT_FROM = 0.9
 """Share of the bound at which eviction begins."""

@@ -6,8 +6,8 @@ import pytest
 
 from perago.engines.conductor import mapping
 from perago.engines.conductor.api import json_bytes
-from perago.models import AttemptIdentity, RuntimeTaskResult
-from perago.record import TryStatus
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.record import TryStatus
 
 TASK = {
     "taskType": "build",

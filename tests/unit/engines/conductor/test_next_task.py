@@ -10,7 +10,7 @@ from perago.engines.conductor import ConductorEngine
 from perago.engines.conductor import engine as conductor
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.errors import TaskNotFoundError
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 DONE = RuntimeTaskResult("COMPLETED", {"result": {}})
 ATTEMPT = ConductorAttempt(

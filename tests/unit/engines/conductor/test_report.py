@@ -4,7 +4,7 @@ import pytest
 
 from perago.engines.conductor.report import fitting
 from perago.engines.limits import MAX_OUTPUT_BYTES, json_size
-from perago.models import RuntimeTaskResult
+from perago.values.models import RuntimeTaskResult
 
 
 def done(text):

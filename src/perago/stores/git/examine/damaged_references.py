@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pygit2
 
-from perago.findings import Finding, Kind
 from perago.stores.git.repository import git_command, translated
+from perago.values.findings import Finding, Kind
 
 _SOUND = re.compile(rb"(?!0{40})[0-9a-fA-F]{40}(?:\s|\Z)|ref:\s*refs/\S")
 _LAST_LOGGED = re.compile(rb"(?m)^[0-9a-f]{40} (?!0{40})([0-9a-f]{40}) ")

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from perago.findings import Finding
-from perago.repositories import AttemptLiveness
+from perago.ports import AttemptLiveness
 from perago.stores.git.examine.large_files import large_file_findings
 from perago.stores.git.examine.leftovers import staged_commits, temporary_files, unfinished_publication
 from perago.stores.git.examine.reachable import Reachable, mark
 from perago.stores.git.examine.stale_locks import stale_locks
 from perago.stores.git.refs import References
+from perago.values.findings import Finding
 
 
 @dataclass(frozen=True, kw_only=True)

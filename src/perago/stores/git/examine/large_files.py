@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from perago.findings import Finding, Kind
 from perago.stores.git.examine.reachable import Place, Reachable
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.repository import git_command, translated
+from perago.values.findings import Finding, Kind
 from perago.workspace.reading import read_chunks
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from perago.errors import StoreError
-from perago.findings import Finding, Kind
-from perago.history import Stamp
 from perago.stores.git.examine.processes import has_open
+from perago.stores.git.history import stamp_of
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.locks import hold, unfinished
-from perago.stores.git.message import stamp_of
 from perago.stores.git.refs import References
+from perago.values.findings import Finding, Kind
+from perago.values.history import Stamp
 from perago.workspace.owner import Liveness
 
 

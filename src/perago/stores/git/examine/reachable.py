@@ -13,13 +13,13 @@ from pathlib import Path
 import pygit2
 
 from perago.errors import PeragoError
-from perago.findings import Finding, Kind
 from perago.stores.git.examine.damaged_references import damaged_references
 from perago.stores.git.examine.stamp_check import stamp_findings
 from perago.stores.git.lfs import POINTER_LIMIT, Pointer, parse_pointer
 from perago.stores.git.objects import Leaf, ObjectReader
 from perago.stores.git.refs import STAGING
 from perago.stores.git.repository import GIT_FAULTS, Repository, translated
+from perago.values.findings import Finding, Kind
 
 _ANY_POINTER = re.compile(rb"oid sha256:([0-9a-f]{64})\b")
 """Of any version of git-lfs, also of one that Perago cannot read: what it names is needed."""

@@ -8,10 +8,10 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from perago.findings import Finding, Kind
 from perago.stores.git.examine.processes import git_at_work, has_open
 from perago.stores.git.locks import hold, is_moving
 from perago.stores.git.refs import References
+from perago.values.findings import Finding, Kind
 
 
 def stale_locks(references: References, older_than_seconds: float) -> Iterator[Finding]:

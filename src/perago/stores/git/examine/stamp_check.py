@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pygit2
 
-from perago.findings import Finding, Kind
-from perago.stores.git.history import parent_of
-from perago.stores.git.message import carried_stamp, subject_of
+from perago.stores.git.history import carried_stamp, parent_of, subject_of
+from perago.values.findings import Finding, Kind
 
 
 def stamp_findings(commit: pygit2.Commit) -> Iterator[Finding]:

@@ -1,0 +1,280 @@
+"""`perago check`: what a module's tasks are, and what the settings come to."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perago.cli.failure import DONE, USAGE, before_start
+from perago.cli.loading import expect_names_of_their_own, load_named_tasks
+from perago.cli.output import json_option, note, print_json, size_text, tell
+from perago.values.redaction import MASK, mask_json, mask_urls
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+    from perago.cli.conductor import Compared
+    from perago.settings import RuntimeConfig
+    from perago.tasks.controls import TaskControls
+    from perago.tasks.declare import TaskDefinition
+    from perago.values.spec import Guardrail, WorkspaceSpec
+
+_LABEL_WIDTH = 13
+
+MAX_DEFAULT_LENGTH = 60
+"""Characters of a default that are shown."""
+
+_BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+
+
+@click.command()
+@click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
+@click.option("--server", is_flag=True, help="Compare with what the Conductor server has; exit code 2 if it differs.")
+@json_option
+def command(modules: tuple[str, ...], server: bool, as_json: bool) -> int:
+    """Check the tasks of modules, and the settings, without running anything.
+
+    Shows each task's name, signature, params and their defaults, workspace, guards and controls, and warns where they
+    do not go together.
+    """
+    from perago.settings import load_runtime_config
+
+    tasks = list({id(task): task for module in modules for task in load_named_tasks(module)}.values())
+    expect_names_of_their_own(tasks)
+    config = load_runtime_config(modules[0], probe_roots=False)
+    _expect_writable(config)
+    compared = _compare(config, tasks) if server else []
+    code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
+    warned = [_warnings_of(task) for task in tasks]
+    if as_json:
+        said: dict[str, Any] = {
+            "tasks": [{**describe_task(task), "warnings": texts} for task, texts in zip(tasks, warned, strict=True)],
+            "settings": describe_settings(config),
+        }
+        print_json({**said, "server": [entry.said for entry in compared]} if server else said)
+        return code
+    for task in tasks:
+        tell(f"Task {task.target}")
+        _print_rows(describe_task(task))
+    tell("Settings")
+    _print_rows(describe_settings(config))
+    for text in [text for texts in warned for text in texts]:
+        note(f"warning: {text}")
+    _tell_compared(compared, modules)
+    return code
+
+
+def _expect_writable(config: RuntimeConfig) -> None:
+    """See that a worker could make its directories and their files; nothing is made.
+
+    Raises:
+        RuntimeConfigError
+    """
+    from perago.errors import RuntimeConfigError
+    from perago.settings import check_root
+    from perago.settings.load import origin_of
+    from perago.settings.sources import read_sources
+
+    for name, root in (("PERAGO_WORKSPACE_ROOT", config.workspace_root), ("PERAGO_LOG_ROOT", config.log_root)):
+        try:
+            _expect_makeable(root)
+            check_root(root, parents_are_trusted=config.root_parents == "trusted")
+        except ValueError as exc:
+            origin = origin_of(name, read_sources(Path.cwd(), os.environ))
+            raise RuntimeConfigError(f"{name} ({origin}) {exc}") from None
+
+
+def _expect_makeable(root: Path) -> None:
+    """See that a directory could be made at a path, or a file in the one that is there.
+
+    Raises:
+        ValueError: it could not; says why.
+    """
+    fault = _fault_of(root)
+    if fault is not None:
+        raise ValueError(
+            f"is {root}, which cannot be written: {fault}. Give a directory that this user may make files in"
+        )
+
+
+def _fault_of(root: Path) -> str | None:
+    """Why it could not; None: it could."""
+    try:
+        there = next(path for path in (root, *root.parents) if _is_there(path))
+        if not stat.S_ISDIR(there.stat().st_mode):
+            return os.strerror(errno.ENOTDIR)
+    except OSError as exc:
+        return exc.strerror
+    return None if os.access(there, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything is, a link to nothing too, in the way of which no directory can be made."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compared]:
+    from perago.cli.conductor import compare_taskdefs, open_conductor
+
+    with before_start(), open_conductor(config) as engine, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are told with the tasks
+        return compare_taskdefs(engine, tasks)
+
+
+def _tell_compared(compared: list[Compared], modules: Sequence[str]) -> None:
+    from perago.cli.conductor import register_command
+
+    if not compared:
+        return
+    words = {"registered": "registered as declared", "missing": "not registered", "differs": "registered otherwise"}
+    tell("Server")
+    _print_rows({entry.task.name: words[entry.state] for entry in compared})
+    for line in [line for entry in compared if entry.state == "differs" for line in entry.diff]:
+        tell(line)
+    if any(entry.state != "registered" for entry in compared):
+        registering = register_command(modules)
+        note(f"error: the server does not have the tasks as they are declared; `{registering}` mends that")
+
+
+def describe_task(task: TaskDefinition) -> dict[str, Any]:
+    """A task as rows for people, and as JSON."""
+    rows: dict[str, Any] = {"name": task.name, "owner": task.owner_email}
+    if task.description is not None:
+        rows["description"] = task.description
+    rows["signature"] = _signature(task)
+    rows["params"] = _fields(task.params_model)
+    rows["result"] = _fields(task.output_model)
+    if task.workspace is not None:
+        rows |= _describe_workspace(task.workspace)
+    return {**rows, **_describe_controls(task.controls)}
+
+
+def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
+    """What of the settings a person wants to see; secrets are not among it."""
+    conductor, lakefs = config.conductor, config.lakefs
+    days = config.log_retention / timedelta(days=1)
+    return {
+        "workspaces": str(config.workspace_root),
+        "logs": f"{config.log_root}, {size_text(config.log_file_max_size)} a file, for {days:g} days",
+        "workers": f"ids begin with {config.worker_id_prefix}; bodies run in "
+        f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
+        "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
+        "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
+    }
+
+
+def _print_rows(rows: dict[str, Any]) -> None:
+    for label, value in rows.items():
+        for number, line in enumerate(value if isinstance(value, list) else [value]):
+            tell(f"  {label if number == 0 else '':<{_LABEL_WIDTH}}{line}".rstrip())
+
+
+def _signature(task: TaskDefinition) -> str:
+    words = {
+        "workspace": "workspace: Path",
+        "params": f"params: {task.params_model.__name__}",
+        "metrics": "metrics: MetricRecorder",
+        "context": "context: TaskContext",
+    }
+    arguments = ", ".join(words[slot.value] for slot in task.slots)
+    return f"{'async ' if task.is_async else ''}({arguments}) -> {task.output_model.__name__}"
+
+
+def _fields(model: type[BaseModel]) -> list[str]:
+    """Names and types, with the bounds of numbers and the defaults; secrets among those are masked."""
+    fields = model.__pydantic_fields__.items()
+    return [f"{name}: {_type_name(field.annotation)}{_about(name, field)}" for name, field in fields] or ["(no fields)"]
+
+
+def _about(name: str, field: FieldInfo) -> str:
+    told = [] if field.is_required() else [_default(name, field)]
+    bounds = [(sign, getattr(item, kind, None)) for item in field.metadata for kind, sign in _BOUNDS]
+    told += [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    """What a field is when it is not given: as JSON, or by what makes it, which is not called."""
+    from pydantic import SecretBytes, SecretStr
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    from perago.values.json_text import printable_json
+
+    if field.default_factory is not None:
+        return f"default {getattr(field.default_factory, '__name__', '...')}()"
+    try:
+        value = to_jsonable_python(field.default)
+    except (PydanticSerializationError, ValueError):  # what it is may have no form in JSON
+        return "optional"
+    shown = mask_json({name: value})[name]
+    if shown == MASK or isinstance(field.default, SecretStr | SecretBytes):
+        return "optional"
+    text = printable_json(json.dumps(shown, ensure_ascii=False))
+    return "default " + (text if len(text) <= MAX_DEFAULT_LENGTH else text[: MAX_DEFAULT_LENGTH - 1] + "…")
+
+
+def _type_name(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not _is_generic(annotation) else str(annotation)
+
+
+def _is_generic(annotation: object) -> bool:
+    return hasattr(annotation, "__args__")
+
+
+def _describe_workspace(spec: WorkspaceSpec) -> dict[str, Any]:
+    access = "read-only" if spec.read_only else f"read and write, {spec.isolation}"
+    rows: dict[str, Any] = {"workspace": f"{spec.prefix} ({access})"}
+    if spec.include:
+        rows["include"] = spec.include
+    if spec.exclude:
+        rows["exclude"] = spec.exclude
+    if spec.pre or spec.post:
+        rows["guards"] = [*_guards("before", spec.pre), *_guards("after", spec.post)]
+    return rows
+
+
+def _guards(when: str, guards: list[Guardrail]) -> Iterator[str]:
+    for guard in guards:
+        least = "" if guard.min_count is None else f", at least {guard.min_count}"
+        most = "" if guard.max_count is None else f", at most {guard.max_count}"
+        yield f"{when}: {guard.kind} {guard.path}{least}{most}"
+
+
+def _describe_controls(controls: TaskControls) -> dict[str, Any]:
+    retry, timeout, limits = controls.retry, controls.timeout, controls.limits
+    rows = {
+        "retries": f"{retry.count}, {retry.logic}, {retry.delay_seconds} s apart",
+        "timeouts": f"{_limit(timeout.seconds)} a try, {timeout.response_seconds} s without a sign of life, then "
+        f"{timeout.policy}",
+    }
+    if limits.concurrent_exec_limit is not None:
+        rows["limits"] = f"{limits.concurrent_exec_limit} at once"
+    return rows
+
+
+def _limit(seconds: int) -> str:
+    return f"{seconds} s" if seconds else "no limit"
+
+
+def _warnings_of(task: TaskDefinition) -> list[str]:
+    """What building the TaskDef warns of."""
+    from perago.tasks.taskdef import build_taskdef
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_taskdef(task)
+    return [str(warning.message) for warning in caught]

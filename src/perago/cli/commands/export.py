@@ -1,0 +1,59 @@
+"""`perago export`: a commit's files become a directory."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import click
+
+from perago.cli.commands.importing import workspace_spec
+from perago.cli.failure import before_start
+from perago.cli.output import count_text, json_option, print_json, tell
+from perago.cli.repos.address import DEFAULT_BRANCH, head_of, parse_address, repo_option
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@repo_option
+@click.option("--branch", metavar="NAME", help=f"The branch whose head is exported.  [default: {DEFAULT_BRANCH}]")
+@click.option("--ref", metavar="COMMIT", help="A commit instead of a branch: an id or its beginning, or a tag.")
+@click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that is exported.")
+@json_option
+def command(directory: Path, repo: str, branch: str | None, ref: str | None, prefix: str, as_json: bool) -> None:
+    """Lay out a commit's files in DIRECTORY, which is new or empty."""
+    from perago.cli.progress import open_display
+    from perago.workspace.empty_directory import empty_directory
+
+    if branch is not None and ref is not None:
+        raise click.UsageError("give --branch or --ref, not both")
+    spec = workspace_spec(prefix)
+    if directory.is_dir() and any(directory.iterdir()):
+        raise click.UsageError(f"{directory} is not empty, and nothing in it is overwritten; give a new directory")
+    address = parse_address(repo)
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display())
+        with before_start():
+            repository = stack.enter_context(address.open(display))
+            commit = head_of(repository, branch or DEFAULT_BRANCH, address) if ref is None else repository.resolve(ref)
+            stack.enter_context(empty_directory(directory))
+            _expect_writable(directory)
+        files = repository.export(commit, spec.prefix, directory)
+    if as_json:
+        print_json({"commit": commit, "files": files, "directory": str(directory)})
+    else:
+        tell(f"Exported {count_text(files, 'file')} of commit {commit} to {directory}")
+
+
+def _expect_writable(directory: Path) -> None:
+    """Find out before anything is fetched.
+
+    Raises:
+        UsageError: no file can be made in it.
+    """
+    try:
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as exc:
+        raise click.UsageError(f"{directory} cannot be written: {exc.strerror}. Give another directory") from None

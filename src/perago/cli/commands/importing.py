@@ -1,0 +1,235 @@
+"""`perago import`: a directory's files become a branch's content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from perago.cli.failure import before_start
+from perago.cli.output import (
+    MAX_LISTED,
+    count_text,
+    json_option,
+    note,
+    print_json,
+    printable,
+    result_on_stdout,
+    size_text,
+    tell,
+)
+from perago.cli.repos.address import branch_option, parse_address, repo_option
+from perago.workspace.patterns import Selection
+
+if TYPE_CHECKING:
+    from perago.ports import Repository
+    from perago.values.models import Changes
+    from perago.values.spec import WorkspaceSpec
+
+
+@click.command("import")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@repo_option
+@branch_option
+@click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that gets the files.")
+@click.option(
+    "--storage-namespace",
+    metavar="URI",
+    help="Where a lakeFS server is to keep the objects of a repository that is made: s3://BUCKET/PATH, for one.",
+)
+@click.option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="What to leave out, by path or pattern relative to DIRECTORY; on the branch it stays as it is. Repeatable.",
+)
+@click.option("--mirror", is_flag=True, help="Delete files that DIRECTORY does not have, below the prefix.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
+@json_option
+def command(
+    directory: Path,
+    repo: str,
+    branch: str,
+    prefix: str,
+    exclude: tuple[str, ...],
+    storage_namespace: str | None,
+    mirror: bool,
+    dry_run: bool,
+    message: str | None,
+    as_json: bool,
+) -> None:
+    """Put the files of DIRECTORY onto a branch, in one commit.
+
+    The repository and the branch are made if they are not there. Other files of the branch stay, such as those that
+    tasks have published. With --mirror, those below the prefix that DIRECTORY does not have are deleted. A lakeFS
+    server makes a repository only where it is told where to keep its objects.
+    """
+    from perago.cli.progress import open_display
+    from perago.values.models import Changes
+    from perago.values.names import FOR_IMPORT
+    from perago.workspace.scan import scan
+
+    address = parse_address(repo)
+    spec = workspace_spec(prefix, exclude)
+    address.check_source(directory)
+    source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
+    watched = _Watched(spec.exclude)
+    with before_start():
+        files = scan(source, watched, FOR_IMPORT).files
+    if not files:
+        unless = " that is not excluded" if exclude else ""
+        so = "the branch would be emptied below the prefix" if mirror else "there is nothing to import"
+        raise click.UsageError(f"{directory} holds no file{unless}; {so}")
+    _warn_of_unmatched(watched)
+    address.check_names((spec.root + path for path in files), prefix=spec.root)
+    if dry_run:
+        with before_start(), open_display() as display:
+            if address.is_to_be_made(branch, storage_namespace=storage_namespace):
+                found = Changes(added=tuple(sorted(files)))
+            else:
+                with address.open(display) as repository:
+                    found = repository.compare_directory(source, branch, spec=spec, mirror=mirror)
+        _tell_dry_run(_DryRun.of(found, spec, mirror=mirror), branch, directory, as_json=as_json)
+        return
+    message = message or f"Import {source.name}"
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display())
+        with before_start():
+            made = address.create(branch, display, storage_namespace=storage_namespace)
+            repository = stack.enter_context(made)
+        commit = repository.import_directory(source, branch, message, spec=spec, mirror=mirror)
+        head = commit or repository.branch_head(branch)
+        changes = {} if commit is None else _changes(repository, commit)
+    said = {
+        "commit": head,
+        "changed": commit is not None,
+        "branch": branch,
+        "files": len(files),
+        "bytes": sum(stat.size for stat in files.values()),
+        "changes": changes or None,
+    }
+    with result_on_stdout():  # the branch has moved
+        if as_json:
+            print_json(said)
+        else:
+            tell(_line(said))
+
+
+class _Watched(Selection):
+    """What is not excluded; as it is asked during a scan, it notes which patterns leave something out.
+
+    Attributes:
+        left: the patterns that have matched nothing so far, each compiled.
+        hidden: those that may match below an excluded directory, into which nobody looks.
+    """
+
+    __slots__ = ("hidden", "left")
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        super().__init__(exclude=patterns)
+        self.left = {pattern: Selection(include=[pattern]) for pattern in patterns}
+        self.hidden: set[str] = set()
+
+    def excludes(self, path: str) -> bool:
+        excluded = super().excludes(path)
+        if excluded and self.left:
+            self.left = {pattern: alone for pattern, alone in self.left.items() if not alone.selects(path)}
+        return excluded
+
+    def enters(self, directory: str) -> bool:
+        entered = super().enters(directory)
+        if not entered:
+            self.hidden.update(pattern for pattern, alone in self.left.items() if alone.enters(directory))
+        return entered
+
+
+def _warn_of_unmatched(watched: _Watched) -> None:
+    """Tell which patterns leave nothing out: whoever gives one means something."""
+    for pattern in watched.left:
+        besides = " besides those below excluded directories" if pattern in watched.hidden else ""
+        deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
+        note(f"warning: no file{besides} matches --exclude '{pattern}'{deeper}")
+
+
+@dataclass(frozen=True)
+class _DryRun:
+    """What an import would do.
+
+    Attributes:
+        changes: (kind, name in the repository) of each file.
+        kept: how many files stay that the directory does not have.
+    """
+
+    changes: tuple[tuple[str, str], ...]
+    kept: int
+
+    @classmethod
+    def of(cls, found: Changes, spec: WorkspaceSpec, *, mirror: bool) -> Self:
+        kinds = {"added": found.added, "modified": found.modified, "deleted": found.deleted if mirror else ()}
+        changes = tuple((kind, spec.root + path) for kind, paths in kinds.items() for path in paths)
+        return cls(changes, 0 if mirror else len(found.deleted))
+
+    @property
+    def summary(self) -> str:
+        from perago.cli.progress import describe_counts
+
+        return f"Dry run: {describe_counts(Counter(kind for kind, _ in self.changes))}; nothing was imported."
+
+
+def _tell_dry_run(dry: _DryRun, branch: str, directory: Path, *, as_json: bool) -> None:
+    if as_json:
+        changes = [{"change": kind, "path": path} for kind, path in dry.changes]
+        print_json({"dry_run": True, "branch": branch, "changes": changes, "kept": dry.kept})
+    else:
+        for kind, path in dry.changes[:MAX_LISTED]:
+            tell(f"  {kind:<9} {printable(path)}")
+        if len(dry.changes) > MAX_LISTED:
+            note(f"and {len(dry.changes) - MAX_LISTED} more; --json lists them all")
+    stays = f" {count_text(dry.kept, 'file')} that {directory} does not have "
+    stays += "stays; --mirror deletes it." if dry.kept == 1 else "stay; --mirror deletes them."
+    note(dry.summary + (stays if dry.kept else ""))
+
+
+def _line(said: Mapping[str, Any]) -> str:
+    """What was imported, for people; from what `--json` says."""
+    from perago.cli.progress import describe_counts
+
+    files = count_text(said["files"], "file")
+    if not said["changed"]:
+        return f"Nothing changed: branch {said['branch']} holds the same {files} at {said['commit']}"
+    done = f" ({describe_counts(said['changes'])})" if said["changes"] else ""
+    size = size_text(said["bytes"])
+    return f"Imported {files}, {size}, onto branch {said['branch']}{done}: commit {said['commit']}"
+
+
+def _changes(repository: Repository, commit: str) -> dict[str, int]:
+    """How many files a commit changed; empty where that cannot be seen: the import is done, this is for its summary."""
+    from perago.errors import StoreError
+
+    with suppress(StoreError):
+        entry = next(repository.log(commit, 1))
+        return {"added": entry.added, "modified": entry.modified, "deleted": entry.deleted}
+    return {}
+
+
+def workspace_spec(prefix: str, exclude: Sequence[str] = ()) -> WorkspaceSpec:
+    """The part of a repository below a prefix, without what is excluded.
+
+    Raises:
+        UsageError: it is no prefix, or no pattern.
+    """
+    from pydantic import ValidationError
+
+    from perago.values.spec import WorkspaceSpec
+
+    try:
+        return WorkspaceSpec(prefix=prefix, exclude=list(exclude))
+    except ValidationError as exc:
+        faults = [f"--{fault['loc'][0]}: {fault.get('ctx', {}).get('error', fault['msg'])}" for fault in exc.errors()]
+        raise click.UsageError("; ".join(faults)) from None

@@ -1,0 +1,106 @@
+"""`perago log`: who published what, from what, with what result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perago.cli.failure import before_start
+from perago.cli.output import json_option, note, print_json, printable, shorten, tell, terminal_columns
+from perago.cli.progress import describe_counts
+from perago.cli.repos.address import branch_option, head_of, parse_address, repo_option
+
+if TYPE_CHECKING:
+    from perago.ports import LogEntry
+    from perago.values.history import Stamp
+
+DEFAULT_ENTRIES = 20
+_SHORT = 12
+
+
+@click.command()
+@repo_option
+@branch_option
+@click.option(
+    "-n",
+    "--limit",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=DEFAULT_ENTRIES,
+    show_default=True,
+    help="How many commits are shown at most.",
+)
+@json_option
+def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
+    """Show a branch's history: what each task published, from which input, with which params and result.
+
+    A seal is a commit without content: it says with which commit a task completed.
+    """
+    address = parse_address(repo)
+    with before_start(), address.open() as repository:
+        entries = list(repository.log(head_of(repository, branch, address), limit))
+    if as_json:
+        print_json([as_object(entry) for entry in entries])
+        return
+    columns = terminal_columns(sys.stdout)
+    for entry in entries:
+        for line in describe_entry(entry):
+            tell(shorten(line, columns))
+    if entries and entries[-1].parents:
+        note(f"There are older commits; -n {limit * 5} shows more of them.")
+
+
+def describe_entry(entry: LogEntry) -> list[str]:
+    """A commit as lines for people."""
+    when = entry.time.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    head = f"{entry.id[:_SHORT]}  {when}"
+    stamp = entry.stamp
+    if stamp is None:
+        return [f"{head}  {printable(entry.author)}: {printable(entry.subject)}", f"    files   {_counts(entry)}"]
+    task = printable(stamp.task)
+    if stamp.completes is not None:
+        return [f"{head}  {task} sealed: completed with {stamp.completes[:_SHORT]}"]
+    nth = f", try {stamp.retry_count + 1}" if stamp.retry_count else ""
+    lines = [f"{head}  {task}, run {printable(stamp.workflow_instance_id)}{nth}"]
+    lines.append(f"    from    {stamp.input_ref[:_SHORT]}{_replaced(stamp)}")
+    lines.append(f"    params  {_value(stamp.params)}")
+    lines.append(f"    result  {_value(stamp.result)}")
+    lines.append(f"    files   {_counts(entry)}, in {stamp.duration_ms / 1000:.1f} s by {printable(stamp.worker)}")
+    return lines
+
+
+def as_object(entry: LogEntry) -> dict[str, Any]:
+    """A commit as JSON."""
+    from dataclasses import asdict
+
+    return {
+        "commit": entry.id,
+        "parents": list(entry.parents),
+        "time": entry.time.astimezone(UTC).isoformat(),
+        "author": entry.author,
+        "subject": entry.subject,
+        "added": entry.added,
+        "modified": entry.modified,
+        "deleted": entry.deleted,
+        "kind": "commit" if entry.stamp is None else "publication" if entry.stamp.completes is None else "seal",
+        "stamp": None if entry.stamp is None else asdict(entry.stamp),
+    }
+
+
+def _replaced(stamp: Stamp) -> str:
+    if not stamp.abandoned:
+        return ""
+    return f", replacing {', '.join(commit[:_SHORT] for commit in stamp.abandoned)}"
+
+
+def _value(value: Mapping[str, Any] | None) -> str:
+    return "(too large to be kept)" if value is None else printable(json.dumps(value, ensure_ascii=False))
+
+
+def _counts(entry: LogEntry) -> str:
+    return describe_counts({"added": entry.added, "modified": entry.modified, "deleted": entry.deleted})

@@ -1,0 +1,90 @@
+"""`perago runs`: what was run, and how it ended."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perago.cli.failure import before_start
+from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, tell, terminal_columns
+from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
+
+if TYPE_CHECKING:
+    from perago.engines.local import RunSummary
+
+DEFAULT_RUNS = 20
+_SHORT = 12
+
+
+@click.command()
+@click.option("--repo", metavar="REPO", help="The repository.  [default: runs of tasks without one]")
+@click.option(
+    "-n",
+    "--limit",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=DEFAULT_RUNS,
+    show_default=True,
+    help="How many runs are shown at most, the newest first.",
+)
+@json_option
+def command(repo: str | None, limit: int, as_json: bool) -> None:
+    """List recorded runs, from which input to which output, and how they ended.
+
+    That is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (no other try can help) or CANCELED; killed ended without
+    saying so, running is under way, and of an unreadable one the record is damaged.
+    """
+    with before_start():
+        shown = list(itertools.islice(_summaries(repo), limit + 1))
+    if as_json:
+        print_json([as_object(summary) for summary in shown[:limit]])
+        return
+    if not shown:
+        note(_nothing_to_show(repo))
+    columns = terminal_columns(sys.stdout)
+    for summary in shown[:limit]:
+        for line in describe_run(summary):
+            tell(shorten(line, columns))
+    if len(shown) > limit:
+        note(f"There are older runs; -n {limit * 5} shows more of them.")
+
+
+def _summaries(repo: str | None) -> Iterator[RunSummary]:
+    address: RepositoryAddress | None = None
+    if repo is not None:
+        address = parse_address(repo)
+        with address.open():  # raises where it is no repository, which has no runs either
+            pass
+    yield from local_engine(address).runs()
+
+
+def _nothing_to_show(repo: str | None) -> str:
+    if repo is not None:
+        return "There are no runs yet. `perago run` makes one."
+    return "There are no runs of tasks without a workspace. Runs on a repository are listed with --repo REPO."
+
+
+def describe_run(summary: RunSummary) -> list[str]:
+    """A run as lines for people."""
+    tries = f", {summary.tries} tries" if summary.tries > 1 else ""
+    took = "" if summary.duration is None else f", {summary.duration:.1f} s"
+    lines = [f"{summary.run_id}  {summary.status:<10}  {printable(summary.task_name)}{tries}{took}"]
+    if summary.input_ref is not None:
+        output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
+        lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
+    if summary.reason is not None:
+        lines.append(f"    {printable(reason_within(summary.task_name, summary.reason))}")
+    return lines
+
+
+def as_object(summary: RunSummary) -> dict[str, Any]:
+    """A run as JSON."""
+    from dataclasses import asdict
+
+    started = summary.started
+    return {**asdict(summary), "started": None if started is None else started.astimezone(UTC).isoformat()}

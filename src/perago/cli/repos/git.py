@@ -1,0 +1,76 @@
+"""A git repository on a local disk, as `--repo` names it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from perago.cli.repos.address import git_runs_directory
+from perago.ports import Observer, Repository, ignore
+
+
+@dataclass(frozen=True)
+class GitAddress:
+    """See `address.RepositoryAddress`. The path is absolute."""
+
+    path: Path
+
+    @property
+    def argument(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name or str(self.path)
+
+    @property
+    def runs_directory(self) -> Path:
+        return git_runs_directory(self.path)
+
+    @contextmanager
+    def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:  # noqa: ARG002 - a move of a reference takes no time
+        from perago.stores.git import GitStore
+
+        store = GitStore(self.path, observer=observer)
+        store.branches()  # raises what is wrong with it
+        yield store
+
+    @contextmanager
+    def create(self, branch: str, observer: Observer, *, storage_namespace: str | None) -> Iterator[Repository]:
+        from perago.stores.git import GitStore
+
+        _refuse_namespace(storage_namespace)
+        yield GitStore.create(self.path, branch=branch, observer=observer)
+
+    def is_to_be_made(self, branch: str, *, storage_namespace: str | None) -> bool:
+        from perago.stores.git.import_export import check_branch_name, is_free
+
+        _refuse_namespace(storage_namespace)
+        check_branch_name(branch)
+        return is_free(self.path)
+
+    def check_source(self, directory: Path) -> None:
+        if self.path.resolve().is_relative_to(directory.resolve()):
+            raise click.UsageError(
+                f"the repository {self.path} lies in {directory}, which is to be imported; keep it outside, or import "
+                f"a directory beside it"
+            )
+
+    def check_names(self, names: Iterable[str], *, prefix: str) -> None:
+        from perago.values.names import FOR_IMPORT, check_git_name
+
+        for name in names:
+            check_git_name(name, FOR_IMPORT, prefix=prefix)
+
+    def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
+        return shlex.join(["git", "-C", str(self.path), "branch", branch, commit])
+
+
+def _refuse_namespace(storage_namespace: str | None) -> None:
+    if storage_namespace is not None:
+        raise click.UsageError("--storage-namespace is for repositories on a lakeFS server; leave it out")

@@ -1,0 +1,156 @@
+"""`perago run --dry-run`: the body runs on its input, and what it changed is shown and thrown away."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from perago.attempt.body import BodyCall, InvokeBody
+from perago.attempt.output import result_for_exception, with_place
+from perago.attempt.run import AttemptRun, Work
+from perago.cli.arguments import RunArguments
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
+from perago.cli.output import MAX_LISTED, note, print_json, printable, reason_within, say, size_text
+from perago.cli.progress import describe_counts, log_lines_on, open_display
+from perago.cli.run.request import RunRequest
+from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
+from perago.cli.run.watch import Interrupts, RunObserver, beside_note
+from perago.ports import SystemClock
+from perago.values.json_text import JsonObject
+from perago.values.models import Changes
+
+
+@dataclass(frozen=True)
+class _Rehearsed:
+    """An attempt that no engine knows of."""
+
+    status: str = "IN_PROGRESS"
+    workflow_instance_id: str = "dry-run"
+    task_id: str = "dry-run"
+    retry_count: int = 0
+
+
+class _Measuring:
+    """Runs a body and measures the workspace's files around it."""
+
+    def __init__(self, invoke_body: InvokeBody) -> None:
+        self.before: dict[str, int] = {}
+        self.after: dict[str, int] = {}
+        self._invoke_body = invoke_body
+
+    def __call__(self, call: BodyCall, /) -> JsonObject:
+        assert call.workspace is not None, "only a workspace task is rehearsed"
+        self.before = _sizes(call.workspace)
+        result = self._invoke_body(call)
+        self.after = _sizes(call.workspace)
+        return result
+
+
+def rehearse(job: RunRequest, arguments: RunArguments) -> int:
+    """Run a job's body and show what it changed; returns the exit code."""
+    spec = job.task.workspace
+    if spec is None or job.repository is None or job.input_data is None:
+        raise click.UsageError(
+            f"task {job.task.name!r} has no workspace: it publishes nothing, with --dry-run or without"
+        )
+    cancelled = threading.Event()
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display(still=arguments.debug))
+        stack.enter_context(log_lines_on(display))
+        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
+        stack.enter_context(stdout_for_the_result(arguments))
+        watch = RunObserver(display, cancelled)
+        body = _Measuring(choose_body(job, arguments, cancelled, stack, watch))
+        with before_start():
+            repository = stack.enter_context(job.repository.open(watch))
+        attempt = AttemptRun(
+            task=job.task,
+            spec=spec,
+            attempt=_Rehearsed(),
+            execution_id=uuid.uuid4().hex,
+            worker_id=f"{platform.node()}-{os.getpid()}",
+            workspace_root=job.config.workspace_root,
+            metrics=None,
+            invoke_body=body,
+            is_cancelled=cancelled.is_set,
+            keep_failed_workspace=arguments.keep,
+            observer=watch,
+            clock=SystemClock(),
+        )
+        outcome: Work | BaseException
+        try:
+            outcome = attempt.rehearse(job.input_data, repository.download_workspace)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - whatever ends a body is told as its failure
+            outcome = exc
+    # Not before stdout is the result's again.
+    if isinstance(outcome, BaseException):
+        return _tell_failure(outcome, watch, job, arguments, cancelled=cancelled.is_set())
+    _tell(outcome, body, arguments)
+    if watch.beside and not outcome.changes and not spec.read_only:
+        note(beside_note(watch.beside))
+    return DONE
+
+
+def _tell(work: Work, body: _Measuring, arguments: RunArguments) -> None:
+    rows = list(_rows(work.changes, body))
+    if arguments.as_json:
+        changes = [{"change": kind, "path": path, "before": old, "after": new} for kind, path, old, new in rows]
+        print_json({"dry_run": True, "result": work.result, "changes": changes})
+    else:
+        print_json(work.result)
+        for row in rows[:MAX_LISTED]:
+            say(_line(*row))
+        if len(rows) > MAX_LISTED:
+            note(f"and {len(rows) - MAX_LISTED} more; --json lists them all")
+    counts = {name: len(getattr(work.changes, name)) for name in ("added", "modified", "deleted")}
+    note(f"Dry run: {describe_counts(counts)}; nothing was published.")
+
+
+def _rows(changes: Changes, body: _Measuring) -> Iterator[tuple[str, str, int | None, int | None]]:
+    """(kind of change, path, bytes before, bytes after) of each file; None where it is not there."""
+    for kind in ("added", "modified", "deleted"):
+        for path in getattr(changes, kind):
+            yield kind, path, body.before.get(path), body.after.get(path)
+
+
+def _line(kind: str, path: str, before: int | None, after: int | None) -> str:
+    sizes = [size_text(size) for size in (before, after) if size is not None]
+    return f"  {kind:<9} {printable(path)}  {' -> '.join(sizes)}"
+
+
+def _tell_failure(
+    exc: BaseException, watch: RunObserver, job: RunRequest, arguments: RunArguments, *, cancelled: bool
+) -> int:
+    code = INTERRUPTED if cancelled else TASK_FAILED
+    max_length = job.config.failure_reason_max_length
+    result = result_for_exception(exc, max_length=max_length)
+    reason = with_place(result.reason_for_incompletion, exc, max_length=max_length)
+    show_traceback(exc, arguments)
+    if arguments.as_json:
+        print_json({"dry_run": True, "exit_code": code, "reason": reason, "kept": watch.kept})
+    word = "was cancelled" if cancelled else "failed"
+    told = reason_within(job.task.name, reason)
+    note(f"error: task {job.task.name} {word}: {told}")
+    if watch.kept is not None:
+        note(f"Its workspace was kept: {watch.kept}")
+    return code
+
+
+def _sizes(root: Path) -> dict[str, int]:
+    """Bytes of each file below a directory; links are not followed."""
+    found = {}
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = Path(directory, name)
+            found[path.relative_to(root).as_posix()] = path.lstat().st_size
+    return found

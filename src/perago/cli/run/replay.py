@@ -1,0 +1,117 @@
+"""`perago run --task-id`: a task that Conductor has, run here on its input, publishing and reporting nothing."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+
+import click
+
+from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.output import with_place
+from perago.cli.arguments import RunArguments
+from perago.cli.conductor import open_conductor
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
+from perago.cli.loading import load_task
+from perago.cli.output import note, print_json
+from perago.cli.progress import log_lines_on, open_display
+from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.cli.run.rehearsal import rehearse
+from perago.cli.run.request import RunRequest, learn_secrets, run_config
+from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
+from perago.cli.run.watch import Interrupts, RunObserver
+from perago.engines.conductor import ConductorAttempt
+from perago.settings import RuntimeConfig
+from perago.tasks.declare import TaskDefinition
+from perago.values.trace_context import without_trace
+
+
+def replay(arguments: RunArguments) -> int:
+    """Replay a task; returns the exit code.
+
+    Raises:
+        UsageError: it is another task's, or there is no repository to take its input from.
+        TaskNotFoundError: the server has no such task (any more).
+        EngineUnavailableError, RuntimeConfigError: the server cannot be asked.
+    """
+    assert arguments.module is not None, "checked before"
+    task = load_task(arguments.module)
+    config = run_config(arguments, arguments.module)
+    with before_start():
+        recorded = _recorded(arguments, task, config)
+    note(_beginning(recorded))
+    job = RunRequest(
+        task=task,
+        target=arguments.module,
+        config=config,
+        repository=_repository(arguments, task, recorded),
+        engine=local_engine(None),
+        input_data=without_trace(recorded.input_data),
+    )
+    return rehearse(job, arguments) if task.has_workspace else _replay_free(job, arguments)
+
+
+def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConfig) -> ConductorAttempt:
+    assert arguments.task_id is not None, "checked before"
+    with open_conductor(config) as engine:
+        recorded = engine.load_task(arguments.task_id)
+    if recorded.task_def_name != task.name:
+        raise click.UsageError(
+            f"--task-id {arguments.task_id} is of task {recorded.task_def_name!r}, and {arguments.module} is "
+            f"{task.name!r}"
+        )
+    return recorded
+
+
+def _repository(arguments: RunArguments, task: TaskDefinition, recorded: ConductorAttempt) -> RepositoryAddress | None:
+    """Where the input is: on the lakeFS server of the settings, unless `--repo` says otherwise."""
+    if not task.has_workspace:
+        return None
+    if arguments.repo is not None:
+        return parse_address(arguments.repo)
+    workspace = recorded.input_data.get("workspace")
+    name = workspace.get("repository") if isinstance(workspace, dict) else None
+    if not isinstance(name, str):
+        raise click.UsageError(f"task {recorded.task_id} names no repository in its input; give one with --repo")
+    return parse_address(f"lakefs://{name}")
+
+
+def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
+    assert job.input_data is not None, "it was recorded"
+    cancelled = threading.Event()
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display(still=arguments.debug))
+        stack.enter_context(log_lines_on(display))
+        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
+        watch = RunObserver(display, cancelled)
+        with stdout_for_the_result(arguments):
+            learn_secrets(job.task, job.input_data.get("params"))
+            result = run_workspace_free_task_attempt(
+                job.task,
+                job.input_data,
+                failure_reason_max_length=job.config.failure_reason_max_length,
+                invoke_body=choose_body(job, arguments, cancelled, stack, watch),
+                is_cancelled=cancelled.is_set,
+                observer=watch,
+            )
+    show_traceback(watch.error, arguments)
+    if result.output is not None:
+        print_json({"dry_run": True, **result.output} if arguments.as_json else result.output["result"])
+        note("Replayed; nothing was reported.")
+        return DONE
+    code = INTERRUPTED if cancelled.is_set() else TASK_FAILED
+    max_length = job.config.failure_reason_max_length
+    reason = with_place(result.reason_for_incompletion, watch.error, max_length=max_length)
+    if arguments.as_json:
+        print_json({"dry_run": True, "exit_code": code, "reason": reason})
+    word = "was cancelled" if cancelled.is_set() else "failed"
+    note(f"error: task {job.task.name} {word}: {reason}")
+    return code
+
+
+def _beginning(recorded: ConductorAttempt) -> str:
+    ended = f"{recorded.status}, try {recorded.retry_count + 1}"
+    return (
+        f"Replaying task {recorded.task_id} ({ended}) of workflow {recorded.workflow_instance_id}; nothing is "
+        f"published or reported"
+    )

@@ -1,0 +1,524 @@
+"""Do a run: its tries one after the other, each reported to the engine, and the result for whoever asked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.breakpoints import is_quit
+from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.output import with_place
+from perago.attempt.phases import Phases
+from perago.attempt.report import report_attempt
+from perago.attempt.run import run_workspace_task_attempt
+from perago.cli.arguments import RunArguments
+from perago.cli.failure import (
+    DONE,
+    FENCE_REFUSED,
+    INTERRUPTED,
+    TASK_FAILED,
+    before_start,
+    exit_code_of,
+    wants_traceback,
+)
+from perago.cli.output import note, print_json, printable_lines, reason_within, result_on_stdout, say, stdout_to_stderr
+from perago.cli.progress import log_lines_on, open_display
+from perago.cli.repos.address import RepositoryAddress
+from perago.cli.run.request import RunRequest, learn_secrets
+from perago.cli.run.watch import Interrupts, RunObserver, beside_note
+from perago.cli.telemetry import open_telemetry
+from perago.engines.local import LocalRun
+from perago.errors import PeragoError, StoreError, TaskExecutionError
+from perago.ports import Event, Observer, Repository, SystemClock
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.metrics import Instrument, MetricRecorder
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.sink import OFF, Telemetry
+from perago.values.json_text import JsonObject
+from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.redaction import mask_text, traceback_of
+from perago.values.trace_context import TraceContext, trace_context_of
+from perago.worker.body.run import BodyProcess, BodyZygote, load_order
+from perago.worker.executor.runner import metric_groups, within_limit
+from perago.workspace import janitor
+
+
+class ObservedTry:
+    """One try of a run. An observer: passes events on to another one, which may raise.
+
+    Attributes:
+        trace: its place in its trace; None: it has none.
+        metrics: takes the values that its body records; None: nobody wants them.
+    """
+
+    def __init__(self, telemetry: Telemetry, task: TaskDefinition, run: LocalRun, observer: Observer) -> None:
+        identity = AttemptIdentity.of(run.attempt)
+        self.execution_id = uuid.uuid4().hex
+        self.trace: TraceContext | None = telemetry.begin(
+            Execution(
+                task=task.name,
+                workflow_instance_id=identity.workflow_instance_id,
+                reference_task_name=identity.reference_task_name,
+                task_id=identity.task_id,
+                retry_count=identity.retry_count,
+                execution_id=self.execution_id,
+                trace=_trace_of_environment(os.environ),
+                groups=frozenset(metric_groups(task)),
+            )
+        )
+        self.metrics = None if telemetry is OFF else _Values(telemetry, self.execution_id)
+        self._telemetry = telemetry
+        self._observer = observer
+        self._outcome = (Outcome.FAILED, "it was interrupted")
+
+    def __call__(self, event: Event, /) -> None:
+        self._telemetry.phase(self.execution_id, PhaseFact.of(event))
+        self._observer(event)
+
+    def settle(self, result: RuntimeTaskResult, *, cancelled: bool) -> None:
+        """What the try came to."""
+        outcome = Outcome.CANCELLED if cancelled else Outcome(result.status.lower())
+        self._outcome = (outcome, result.reason_for_incompletion or "")
+
+    def end(self) -> None:
+        self._telemetry.end(self.execution_id, *self._outcome)
+
+
+@contextmanager
+def observed_try(
+    telemetry: Telemetry, task: TaskDefinition, run: LocalRun, observer: Observer
+) -> Iterator[ObservedTry]:
+    """Tell of one try, from its beginning to its end, however that comes."""
+    told = ObservedTry(telemetry, task, run, observer)
+    try:
+        yield told
+    finally:
+        told.end()
+
+
+class _Values(MetricRecorder):
+    def __init__(self, telemetry: Telemetry, execution_id: str) -> None:
+        self._telemetry = telemetry
+        self._execution_id = execution_id
+
+    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        self._telemetry.value(
+            self._execution_id, TaskValue(instrument=instrument, name=name, value=value, labels=labels)
+        )
+
+
+def _trace_of_environment(environment: Mapping[str, str]) -> TraceContext | None:
+    """The trace of whoever started this program."""
+    found = {name: environment.get(name.upper()) for name in ("traceparent", "tracestate")}
+    return trace_context_of(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """The last try of a run.
+
+    Attributes:
+        how: published, replaced, merged, adopted, unchanged, read-only, or free; None: it did not complete.
+        repository: that the run worked on; None: a free task without one.
+        replaced: ids of commits whose content the publication replaces.
+        beside: what appeared in the current directory while the body ran.
+    """
+
+    result: RuntimeTaskResult
+    run_id: str
+    task_name: str
+    tries: int
+    exit_code: int
+    how: str | None = None
+    branch: str | None = None
+    ref: str | None = None
+    replaced: tuple[str, ...] = ()
+    counts: dict[str, int]
+    kept: str | None = None
+    beside: tuple[str, ...] = ()
+    repository: RepositoryAddress | None = None
+
+    @classmethod
+    def of(
+        cls, job: RunRequest, run: LocalRun, result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool
+    ) -> RunResult:
+        """Put together what a run's last try came to."""
+        output_workspace: dict[str, Any] = (result.output or {}).get("workspace", {})
+        ref, branch = output_workspace.get("ref"), run.input_data.get("workspace", {}).get("branch")
+        replaced = _replaced(job, ref) if watch.plan == "publish" and ref is not None else ()
+        return cls(
+            result=result,
+            run_id=run.run_id,
+            task_name=job.task.name,
+            tries=run.attempt.retry_count + 1,
+            exit_code=_exit_code(result, watch, cancelled=cancelled),
+            how=_how(job, run, ref, watch, replaced) if result.status == "COMPLETED" else None,
+            branch=branch,
+            ref=ref,
+            replaced=replaced,
+            counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
+            kept=watch.kept,
+            beside=watch.beside,
+            repository=job.repository,
+        )
+
+    def print(self, arguments: RunArguments) -> None:
+        """Tell it; with `--json` as one object."""
+        with result_on_stdout():  # the run is recorded, and ended as it did whoever reads
+            if arguments.as_json:
+                print_json(self.as_object())
+            elif self.result.output is not None:
+                print_json(self.result.output["result"])
+        if self.exit_code == DONE:
+            self._tell_success(arguments)
+        else:
+            self._tell_failure(arguments)
+
+    def as_object(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "task": self.task_name,
+            "status": "CANCELED" if self.exit_code == INTERRUPTED else self.result.status,
+            "exit_code": self.exit_code,
+            "tries": self.tries,
+            "how": self.how,
+            "output": self.result.output,
+            "reason": self.result.reason_for_incompletion,
+            "changes": self.counts or None,
+            "replaced": list(self.replaced),
+            "kept": self.kept,
+        }
+
+    def _tell_success(self, arguments: RunArguments) -> None:
+        note(self._success())
+        if self.how == "unchanged" and self.beside:
+            note(beside_note(self.beside))
+        if self.how not in ("free", "read-only"):
+            note("Its history is shown by")
+            _next_step(f"perago log --repo {_quoted(arguments.repo)} --branch {_quoted(self.branch)}")
+
+    def _success(self) -> str:
+        match self.how:
+            case "published":
+                return f"Published commit {self.ref} on branch {self.branch}."
+            case "merged":
+                return f"Published commit {self.ref} on branch {self.branch}, merged with what others published there."
+            case "replaced":
+                return (
+                    f"Published commit {self.ref} on branch {self.branch}. It replaces what an earlier try published "
+                    f"and did not complete with ({', '.join(self.replaced)}), which stays in the history."
+                )
+            case "adopted":
+                return (
+                    f"Adopted commit {self.ref}, which an earlier try published on branch {self.branch}; the task "
+                    f"completed with it and its result."
+                )
+            case "unchanged":
+                return f"Nothing changed: the task completed with its input, commit {self.ref}."
+            case "read-only":
+                return f"The task read commit {self.ref}."
+            case _:
+                return f"Task {self.task_name} is done, run {self.run_id}."
+
+    def _tell_failure(self, arguments: RunArguments) -> None:
+        word = "was cancelled" if self.exit_code == INTERRUPTED else "failed"
+        reason = reason_within(self.task_name, self.result.reason_for_incompletion)
+        note(f"error: task {self.task_name} {word}: {reason}")
+        if self.kept is not None:
+            note(f"Its workspace was kept: {self.kept}")
+        if self.exit_code == FENCE_REFUSED and arguments.ref is not None and self.repository is not None:
+            branching = self.repository.branch_from_commit("NEW", arguments.ref)
+            note(
+                f"--ref {_quoted(arguments.ref)} is not the head of branch {self.branch}: leave it out, or give the "
+                f"task a branch there, by `{branching}`, and name that with --branch"
+            )
+        tries = f" after {self.tries} tries" if self.tries > 1 else ""
+        if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
+            note(f"Run {self.run_id} ended{tries}.")
+            return
+        tell_next_try(f"Run {self.run_id} ended{tries}.", self.run_id, arguments)
+
+
+def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
+    """Say how a run ended, and with which command it goes on."""
+    note(f"{how} Its next try, from the same input, is")
+    repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
+    _next_step(f"perago run --resume {run_id}{repo}")
+
+
+def _exit_code(result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool) -> int:
+    if result.status == "COMPLETED":
+        return DONE
+    if cancelled:
+        return INTERRUPTED
+    refused = watch.error is not None and exit_code_of(watch.error) == FENCE_REFUSED
+    return FENCE_REFUSED if refused else TASK_FAILED
+
+
+def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver, replaced: tuple[str, ...]) -> str:
+    if job.task.workspace is None:
+        return "free"
+    if job.task.workspace.read_only:
+        return "read-only"
+    if ref == run.input_data["workspace"]["ref"]:
+        return "unchanged"
+    if watch.plan in ("seal", "complete"):
+        return "adopted"
+    if watch.plan == "merge":
+        return "merged"
+    return "replaced" if replaced else "published"
+
+
+def _replaced(job: RunRequest, ref: str) -> tuple[str, ...]:
+    assert job.repository is not None, "a workspace task has a repository"
+    stamp = None
+    # The run is completed and reported; this is only for the summary.
+    with suppress(StoreError), job.repository.open() as repository:
+        stamp = next(repository.log(ref, 1)).stamp
+    return () if stamp is None else stamp.abandoned
+
+
+def _next_step(command: str) -> None:
+    say(f"  {command}")
+
+
+def _quoted(text: str | None) -> str:
+    return shlex.quote(text or "")
+
+
+GRACE_SECONDS = 2.0
+"""How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
+
+_DEBUG_DIFFERS = (
+    "--debug: the body runs in this process, without a timeout. Unlike in a run, functions registered with atexit are "
+    "called, and threads waited for, only after its files have been published; files that it leaves open fail it."
+)
+
+
+def run_job(job: RunRequest, arguments: RunArguments) -> int:
+    """Do a job and tell what came of it; returns the exit code."""
+    cancelled = threading.Event()
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display(still=arguments.debug))
+        stack.enter_context(log_lines_on(display))
+        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
+        watch = RunObserver(display, cancelled)
+        telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
+        with before_start():
+            repository = _open(job, stack, watch)
+        sweep_leftovers(job, repository, watch)
+        with before_start():
+            run, input_data = job.begin()
+        stack.enter_context(run)
+        with stdout_for_the_result(arguments):
+            learn_secrets(job.task, input_data["params"])
+        watch.line(_beginning(job, run))
+        try:
+            invoke_body = choose_body(job, arguments, cancelled, stack, watch)
+            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry, invoke_body).go()
+        except KeyboardInterrupt:
+            run.cancel("interrupted")
+            stack.close()  # the display first
+            tell_next_try(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
+            raise
+        finished = RunResult.of(job, run, result, watch, cancelled=cancelled.is_set())
+    show_traceback(watch.error, arguments)
+    finished.print(arguments)
+    return finished.exit_code
+
+
+@dataclass(frozen=True)
+class _Tries:
+    """The tries of one run. The repository is open; None: a free task needs none."""
+
+    job: RunRequest
+    arguments: RunArguments
+    repository: Repository | None
+    run: LocalRun
+    input_data: JsonObject
+    watch: RunObserver
+    cancelled: threading.Event
+    telemetry: Telemetry
+    invoke_body: InvokeBody
+
+    def go(self) -> RuntimeTaskResult:
+        """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
+        last = self.run.attempt.retry_count + self.arguments.retries
+        while True:
+            with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
+                result = self._try_once(observer)
+                max_length = self.job.config.failure_reason_max_length
+                reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
+                result = replace(result, reason_for_incompletion=reason)
+                is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
+                observer.settle(result, cancelled=is_cancelled)
+                if is_cancelled:
+                    self.run.cancel(result.reason_for_incompletion or "cancelled")
+                    return result
+                self._report(result, observer)
+            if result.status != "FAILED" or not self._retry_can_help() or self.run.attempt.retry_count >= last:
+                return result
+            reason = reason_within(self.job.task.name, result.reason_for_incompletion)
+            self.watch.line(f"try {self.run.attempt.retry_count + 1} failed: {reason}")
+            self.run.next_try(result.reason_for_incompletion or "it failed")
+            self.watch.begin()
+
+    def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
+        job, run = self.job, self.run
+        max_length = job.config.failure_reason_max_length
+        with stdout_for_the_result(self.arguments):
+            if not job.task.has_workspace:
+                return run_workspace_free_task_attempt(
+                    job.task,
+                    self.input_data,
+                    attempt=run.attempt,
+                    failure_reason_max_length=max_length,
+                    invoke_body=self.invoke_body,
+                    is_cancelled=self.cancelled.is_set,
+                    execution_id=observer.execution_id,
+                    metrics=observer.metrics,
+                    observer=observer,
+                    trace=observer.trace,
+                )
+            assert self.repository is not None, "a workspace task has a repository"
+            store = self.repository
+            return run_workspace_task_attempt(
+                job.task,
+                self.input_data,
+                run.attempt,
+                job.config.workspace_root,
+                download_workspace=store.download_workspace,
+                load_current_attempt=job.engine.load_current_attempt,
+                stage_workspace=store.stage_workspace,
+                publish_workspace=store.publish_workspace,
+                cleanup_staging=store.cleanup_staging,
+                complete_noop_workspace=store.complete_noop_workspace,
+                failure_reason_max_length=max_length,
+                read_history=store.read_history,
+                load_record=job.engine.load_record,
+                invoke_body=self.invoke_body,
+                is_cancelled=self.cancelled.is_set,
+                keep_failed_workspace=self.arguments.keep,
+                execution_id=observer.execution_id,
+                metrics=observer.metrics,
+                observer=observer,
+                trace=observer.trace,
+            )
+
+    def _report(self, result: RuntimeTaskResult, observer: ObservedTry) -> None:
+        attempt = self.run.attempt
+        phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
+        report_attempt(self.job.engine, attempt, result, phases)
+
+    def _retry_can_help(self) -> bool:
+        error = self.watch.error
+        return not isinstance(error, PeragoError) or error.retry_can_help
+
+
+def choose_body(
+    job: RunRequest, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack, watch: RunObserver
+) -> InvokeBody:
+    """Where the body runs: in a process of its own, or here for a debugger.
+
+    Its result is held to Conductor's limit, whatever the engine: else it would fail first where it is in earnest.
+
+    Args:
+        stack: ends the process that bodies are forked from.
+        watch: shows what the body prints.
+    """
+    if arguments.debug:
+        say(_DEBUG_DIFFERS)
+        return within_limit(_invoke_debugged)
+    load = load_order([job.target], job.config.body_start)
+    zygote = stack.enter_context(BodyZygote(load))
+    return within_limit(
+        BodyProcess(
+            zygote.start,
+            load,
+            timeout_seconds=_timeout(job, arguments),
+            grace_seconds=GRACE_SECONDS,
+            cancelled=cancelled,
+            on_print=lambda _call, line: watch.line(mask_text(line)),
+        )
+    )
+
+
+class _Exited(BaseException):
+    """The body would have ended this process."""
+
+
+def _invoke_debugged(call: BodyCall, /) -> JsonObject:
+    """Run the body in this process; `os._exit` fails it, as it would end the command without a word on the run."""
+    this, leave = os.getpid(), os._exit
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != this:  # a fork of the body
+            leave(status)
+        raise _Exited(f"task {call.task.name!r}: the body called os._exit({status}); a body must not end its process")
+
+    os._exit = refuse
+    try:
+        return invoke_in_process(call)
+    except _Exited as exc:
+        raise TaskExecutionError(str(exc)) from exc
+    finally:
+        os._exit = leave
+
+
+@contextmanager
+def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
+    """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
+    if not arguments.debug or sys.stdout.isatty():
+        yield
+        return
+    with stdout_to_stderr():
+        yield
+
+
+def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository | None:
+    if job.repository is None or not job.task.has_workspace:
+        return None
+    budget = job.task.controls.publish_budget
+    merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
+    return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds))
+
+
+def sweep_leftovers(job: RunRequest, repository: Repository | None, watch: RunObserver) -> None:
+    """Remove what killed runs left: their directories, and what they staged. Best effort."""
+    ttl_seconds = job.config.workspace_gc_ttl.total_seconds()
+    with suppress(PeragoError, OSError):
+        removed = len(janitor.sweep(job.config.workspace_root, ttl_seconds, time.time()).removed)
+        if removed:
+            watch.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
+        if repository is not None:
+            repository.sweep(ttl_seconds)
+
+
+def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
+    """Print where a failure came from, for those who asked for it."""
+    if error is not None and not is_quit(error) and (arguments.debug or wants_traceback()):
+        say(printable_lines(traceback_of(error)))
+
+
+def _timeout(job: RunRequest, arguments: RunArguments) -> float | None:
+    if arguments.timeout is not None:
+        return arguments.timeout
+    own = job.task.controls.timeout
+    return float(own.seconds) if own.seconds and own.policy != "ALERT_ONLY" else None
+
+
+def _beginning(job: RunRequest, run: LocalRun) -> str:
+    word = f"Resuming run {run.run_id} of" if job.resumed else f"Run {run.run_id}:"
+    workspace = run.input_data.get("workspace")
+    on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""
+    return f"{word} task {job.task.name}{on}"

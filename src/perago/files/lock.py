@@ -1,0 +1,114 @@
+"""Locks that end with their process, however it ends: flock on a file."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from perago.files.storage import OWNER_ONLY
+
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+class FileLock:
+    """A lock on a file, held until `release`, or until the process ends. A fork of the process does not hold it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        _held.add(self)
+
+    @classmethod
+    def try_acquire(cls, path: Path, *, shared: bool = False) -> FileLock | None:
+        """Take the lock, or not: None where somebody else has it.
+
+        Args:
+            path: made if it is not there.
+            shared: beside other shared ones.
+
+        Raises:
+            FileNotFoundError: its directory is not there, or was removed meanwhile.
+            OSError: the file cannot be opened, or is no regular file.
+        """
+        descriptor = _opened(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            _expect_in_place(descriptor, path)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(descriptor)
+
+    @property
+    def is_held(self) -> bool:
+        return self._descriptor is not None
+
+    def write(self, content: bytes) -> None:
+        """Put something into the file, for whoever asks who holds it."""
+        assert self._descriptor is not None, "only who holds the lock writes"
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, content, 0)
+
+    def release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Opening a pipe would wait for its other end."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, OWNER_ONLY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+    return descriptor
+
+
+def _expect_in_place(descriptor: int, path: Path) -> None:
+    """Whoever removes a lock's file holds the lock: the file may have gone between opening and locking it."""
+    if not os.path.samestat(os.fstat(descriptor), path.lstat()):
+        raise FileNotFoundError(path)
+
+
+def is_held_by_anybody(path: Path) -> bool:
+    """Whether a process has the lock, this one included. Looking takes the lock for an instant.
+
+    Raises:
+        OSError: the file cannot be opened, or is no regular file.
+    """
+    try:
+        descriptor = _opened(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _let_go_in_fork() -> None:
+    """A fork has the same open files: unless it closes them, it holds its parent's locks beyond the parent's end."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go_in_fork)

@@ -1,0 +1,297 @@
+"""What the server says: its answers as values, in the API's own names, and its refusals as errors without secrets."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from perago.errors import StoreError
+from perago.http.faults import FaultKind, HttpFault
+from perago.http.refusals import message_of
+from perago.http.session import Answer, retry_after_of
+from perago.values.json_text import parse_json
+
+Json = Mapping[str, Any]
+
+EXECUTABLE_KEY = "perago-executable"
+"""Key of an object's user metadata; it is there, with the value "true", where the owner may execute the file."""
+
+_NOTHING: Json = {}
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFacts:
+    """A repository."""
+
+    id: str
+    storage_namespace: str
+    default_branch: str
+    read_only: bool
+
+    @classmethod
+    def of(cls, answer: Json) -> RepositoryFacts:
+        return cls(
+            answer["id"], answer["storage_namespace"], answer["default_branch"], bool(answer.get("read_only", False))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch, or a tag, and the commit that it points at."""
+
+    id: str
+    commit_id: str
+
+    @classmethod
+    def of(cls, answer: Json) -> Branch:
+        return cls(answer["id"], answer["commit_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit; `parents[0]` is the first parent. `creation_date` is in seconds since the epoch."""
+
+    id: str
+    parents: tuple[str, ...]
+    meta_range_id: str
+    message: str
+    committer: str
+    creation_date: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, answer: Json) -> Commit:
+        return cls(
+            id=answer["id"],
+            parents=tuple(answer["parents"]),
+            meta_range_id=answer["meta_range_id"],
+            message=answer["message"],
+            committer=answer["committer"],
+            creation_date=answer["creation_date"],
+            metadata=answer.get("metadata") or {},
+        )
+
+
+class ObjectStats(NamedTuple):
+    """An object: a tuple, because there are many.
+
+    Attributes:
+        physical_address: where its bytes lie: the address, new for every upload; or, in a presigned listing, a URL
+            that is a credential.
+        executable: `EXECUTABLE_KEY` is among its user metadata.
+    """
+
+    path: str
+    physical_address: str
+    checksum: str
+    size: int
+    executable: bool = False
+
+    @classmethod
+    def of(cls, answer: Json) -> ObjectStats:
+        metadata = answer.get("metadata") or _NOTHING
+        return cls(
+            answer["path"],
+            answer["physical_address"],
+            answer["checksum"],
+            answer["size_bytes"],
+            metadata.get(EXECUTABLE_KEY) == "true",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StagingLocation:
+    """Where a client may upload by itself; `presigned_url` is a credential."""
+
+    physical_address: str
+    presigned_url: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, answer: Json) -> StagingLocation:
+        return cls(answer["physical_address"], answer.get("presigned_url"))
+
+
+DiffKind = Literal["added", "removed", "changed", "conflict", "prefix_changed"]
+
+
+class DiffEntry(NamedTuple):
+    """One path that differs between two refs.
+
+    Attributes:
+        size: of the right side, of a removed one of the left.
+        checksum, executable: of the right side, where they were asked for.
+    """
+
+    path: str
+    kind: DiffKind
+    size: int
+    checksum: str = ""
+    executable: bool = False
+
+    @classmethod
+    def of(cls, answer: Json) -> DiffEntry:
+        right = answer.get("right") or _NOTHING
+        return cls(
+            answer["path"],
+            answer["type"],
+            answer.get("size_bytes") or 0,
+            right.get("checksum") or "",
+            (right.get("metadata") or _NOTHING).get(EXECUTABLE_KEY) == "true",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFault:
+    """A path that a bulk call could not do."""
+
+    path: str
+    status: int
+    message: str
+
+    @classmethod
+    def of(cls, answer: Json) -> ObjectFault:
+        return cls(answer.get("path") or "", answer["status_code"], answer["message"])
+
+
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One hook of an action run. `action` and `hook_id` are the names in the action file."""
+
+    hook_run_id: str
+    action: str
+    hook_id: str
+    status: str
+
+    @classmethod
+    def of(cls, answer: Json) -> HookRun:
+        return cls(answer["hook_run_id"], answer["action"], answer["hook_id"], answer["status"])
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What the server says of itself.
+
+    Attributes:
+        version: such as "1.84.0"; empty where it does not say.
+        blockstore: such as "s3" or "local".
+        presigned: it gives URLs for reading and writing objects without it.
+    """
+
+    version: str
+    blockstore: str
+    presigned: bool
+
+    @classmethod
+    def of(cls, answer: Json) -> ServerFacts:
+        storage = answer.get("storage_config") or {}
+        return cls(
+            version=(answer.get("version_config") or {}).get("version") or "",
+            blockstore=storage.get("blockstore_type") or "",
+            presigned=bool(storage.get("pre_sign_support")),
+        )
+
+
+_MENDS = {
+    400: "look at the message",
+    401: "check the access key id and the secret access key",
+    403: "the access key's user may not do this: give it the permission, or use another key",
+    404: "check the names of repository, branch and commit",
+    409: "something else did the same meanwhile; try again",
+    410: "the object's data is gone from the block store",
+    412: "a condition or a hook on the server refused",
+    423: "wait until the branch is free, and try again",
+    429: "the server is busy: try again later, or run fewer workers at once",
+    507: "the server's storage is full",
+}
+_REDIRECT_MEND = "give the URL that the endpoint redirects to as the endpoint; credentials follow no redirects"
+_SERVER_MEND = "look at the server's log"
+_FAULT_MENDS = {
+    FaultKind.UNREACHABLE: "check the endpoint URL, the network, and that the server runs",
+    FaultKind.TLS: "check the endpoint URL, and name the server's own CA in the ca_file option if it has one",
+    FaultKind.CUT: "try again; if it happens each time, look at the server and at proxies before it",
+    FaultKind.TIMEOUT: "try again; if it happens each time, the server or the network is too slow",
+    FaultKind.MALFORMED: "check that the endpoint URL is a lakeFS server's",
+}
+
+
+class LakeFSError(StoreError):
+    """A call to lakeFS was refused, or got no answer.
+
+    Attributes:
+        call: name of the call, as the API names it, such as `mergeIntoBranch`.
+        status: of the answer; None where there was none.
+        message: the server's own words, or what happened on the way.
+        fault: where the call broke off; None where the server answered.
+        retry_after: seconds that the server asked to wait.
+    """
+
+    retry_after: float | None = None
+
+    def __init__(
+        self, call: str, where: str, *, status: int | None, message: str, fault: FaultKind | None = None
+    ) -> None:
+        answered = f"answered {status}: {message}" if status is not None else f"failed: {message}"
+        super().__init__(f"{call} at {where} {answered}. Now {_mend(status, fault)}")
+        self.call = call
+        self.status = status
+        self.message = message
+        self.fault = fault
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether the server may have done what was asked all the same."""
+        if self.status is not None:
+            return self.status >= 500 or self.status in (408, 429)
+        return self.fault not in (FaultKind.UNREACHABLE, FaultKind.TLS)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may do later."""
+        return self.is_unclear or self.fault is FaultKind.UNREACHABLE
+
+
+class LakeFSAccessError(LakeFSError):
+    """The server does not know the access key (401), or its user may not do this (403)."""
+
+    retry_can_help: ClassVar[bool] = False
+    retry_elsewhere_can_help: ClassVar[bool] = True
+
+
+class DamagedObjectError(StoreError):
+    """An object's content is not what the server says it is; nothing of it was laid out or published."""
+
+
+def is_of_conductor(answer: Answer) -> bool:
+    """Whether a refusal is Conductor's, which knows none of lakeFS's paths: it says whether a retry can help, and which
+    of its instances speaks."""
+    try:
+        said = parse_json(answer.body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and {"status", "message", "instance", "retryable"} <= said.keys()
+
+
+def refused(call: str, where: str, answer: Answer) -> LakeFSError:
+    """The error for an answer that is not the expected one."""
+    kind = LakeFSAccessError if answer.status in (401, 403) else LakeFSError
+    error = kind(call, where, status=answer.status, message=message_of(answer.body))
+    error.retry_after = retry_after_of(answer.headers)
+    return error
+
+
+def unanswered(call: str, where: str, fault: HttpFault) -> LakeFSError:
+    """The error for a call without a whole answer."""
+    return LakeFSError(call, where, status=None, message=fault.detail, fault=fault.kind)
+
+
+def _mend(status: int | None, fault: FaultKind | None) -> str:
+    if status is not None:
+        return _MENDS.get(status, _REDIRECT_MEND if 300 <= status < 400 else _SERVER_MEND)
+    return _FAULT_MENDS[fault] if fault is not None else _SERVER_MEND
+
+
+def uri(repository: str, *below: str) -> str:
+    """`lakefs://…` as one word of a shell: the names come from a task's input, and may be anything."""
+    return shlex.quote("/".join(("lakefs:/", repository, *below)))

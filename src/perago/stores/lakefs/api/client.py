@@ -1,0 +1,736 @@
+"""The lakeFS server's API, typed: the calls that the store makes, over one pool of connections.
+
+`Api` has what all calls share (URLs, JSON, errors, pages), `ObjectCalls` and `RefCalls` one method for each call, and
+`LakeFSClient` is all of it. `each` and `both` make several calls at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from yarl import URL
+
+from perago._version import __version__
+from perago.errors import ObjectNameError, RuntimeConfigError, StoreError
+from perago.http.faults import FaultKind, HttpFault
+from perago.http.parallel import in_parallel, together
+from perago.http.session import Answer, Body, HttpSession, Request, Stream, encoded
+from perago.stores.lakefs.api.answers import (
+    EXECUTABLE_KEY,
+    Branch,
+    Commit,
+    DiffEntry,
+    HookRun,
+    LakeFSError,
+    ObjectFault,
+    ObjectStats,
+    RepositoryFacts,
+    ServerFacts,
+    StagingLocation,
+    is_of_conductor,
+    refused,
+    unanswered,
+)
+from perago.values.json_text import parse_json
+from perago.values.names import show_name
+
+T = TypeVar("T")
+
+CALL_SECONDS = 60.0
+"""Deadline of a call that moves no content, all its tries together."""
+
+PAGE = 1000
+"""Items of a page: the most that the server gives."""
+
+_PREFIX = "/api/v1"
+
+
+def authorization(access_key_id: str, secret_access_key: str) -> str:
+    """The header's value for an access key."""
+    return "Basic " + base64.b64encode(f"{access_key_id}:{secret_access_key}".encode()).decode()
+
+
+def api_root(endpoint_url: str) -> str:
+    """The API's URL at an endpoint; `http://host:8000` and `http://host:8000/api/v1` both name it.
+
+    Raises:
+        RuntimeConfigError: it is no such URL.
+    """
+    fault = "the lakeFS endpoint is no URL such as http://lakefs.example:8000; give scheme and host, without a query"
+    try:
+        parts = urlsplit(endpoint_url.strip())
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise RuntimeConfigError(fault) from None
+    if not valid or parts.query or parts.fragment:
+        raise RuntimeConfigError(fault)
+    if parts.username is not None or parts.password is not None:
+        raise RuntimeConfigError("the lakeFS endpoint URL may not hold user or password; give the access key by itself")
+    path = parts.path.rstrip("/").removesuffix(_PREFIX)
+    return f"{parts.scheme}://{parts.netloc}{path}{_PREFIX}"
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a URL's path. What is no text is sent as bytes that no name on the server has."""
+    return quote(name, safe="", errors="surrogatepass")
+
+
+class Api:
+    """The server's API over one session.
+
+    Args:
+        root: as `api_root` gives it.
+        session: carries the credentials. The caller closes it.
+    """
+
+    def __init__(self, root: str, session: HttpSession) -> None:
+        self.root = root
+        self.session = session
+
+    def url(self, path: str, query: Mapping[str, str | int | bool | None] | None = None) -> URL:
+        """The URL of a call; a parameter that is None is left out.
+
+        Args:
+            path: below the API's root, its segments encoded already.
+        """
+        given = [(key, value) for key, value in (query or {}).items() if value is not None]
+        if not given:
+            return encoded(self.root + path)
+        return encoded(f"{self.root}{path}?" + "&".join(f"{key}={segment(_text(value))}" for key, value in given))
+
+    async def call(
+        self,
+        name: str,
+        request: Request,
+        *,
+        expected: tuple[int, ...] = (200,),
+        timeout: float = CALL_SECONDS,
+    ) -> Answer:
+        """Make a call by the API's name for it.
+
+        Raises:
+            LakeFSError: the answer has another status than expected, or there was none.
+            RuntimeConfigError: it is a Conductor server that answers.
+        """
+        try:
+            answer = await self.session.call(request, timeout=timeout)
+        except HttpFault as fault:
+            raise unanswered(name, _without_query(request.url), fault) from fault
+        if answer.status not in expected:
+            if is_of_conductor(answer):
+                raise RuntimeConfigError(
+                    f"the lakeFS server of the settings, {self.root}, is a Conductor server: set "
+                    f"LAKECTL_SERVER_ENDPOINT_URL to the address of lakeFS, such as http://localhost:8000"
+                )
+            raise refused(name, _without_query(request.url), answer)
+        return answer
+
+    async def get(self, name: str, url: URL, of: Callable[[Any], T]) -> T:
+        """What `of` makes of a GET's JSON."""
+        return read(name, await self.call(name, Request("GET", url)), of)
+
+    async def send(
+        self,
+        name: str,
+        request: tuple[str, URL, Mapping[str, Any]],
+        *,
+        expected: tuple[int, ...],
+        idempotent: bool,
+        timeout: float = CALL_SECONDS,
+    ) -> Answer:
+        """Make a call whose body is JSON: (method, URL, what to send without the members that are None)."""
+        method, url, body = request
+        document = json.dumps({key: value for key, value in body.items() if value is not None})
+        return await self.call(
+            name,
+            Request(method, url, {"Content-Type": "application/json"}, document.encode(), idempotent),
+            expected=expected,
+            timeout=timeout,
+        )
+
+    async def pages(
+        self,
+        name: str,
+        path: str,
+        query: Mapping[str, str | int | bool | None],
+        of: Callable[[Any], T],
+    ) -> AsyncIterator[list[T]]:
+        """All pages of a listing, from `query["after"]` on.
+
+        Raises:
+            StoreError: the server gives the same page again, which would never end.
+        """
+        after = str(query.get("after") or "")
+        amount = query.get("amount", PAGE)
+        seen: set[str] = set()
+        while True:
+            url = self.url(path, {**query, "after": after or None, "amount": amount})
+            page, following = await self.get(name, url, lambda answer: page_of(answer, of))
+            yield page
+            if following is None:
+                return
+            seen.add(after)
+            after = following
+            if after in seen or not after:
+                raise StoreError(
+                    f"{name} at {self.root} gives the same page again and again; the listing holds a name that is no "
+                    f"valid UTF-8, or the server is at fault"
+                )
+
+
+def page_of(answer: Any, of: Callable[[Any], T]) -> tuple[list[T], str | None]:
+    """A page's items, and after which one the next page begins; None: there is none."""
+    pagination = answer["pagination"]
+    return [of(item) for item in answer["results"]], pagination["next_offset"] if pagination["has_more"] else None
+
+
+def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
+    """What `of` makes of an answer's JSON.
+
+    Raises:
+        StoreError: it is no JSON, or has another shape.
+    """
+    try:
+        return of(parse_json(answer.body))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        fault = HttpFault(
+            FaultKind.MALFORMED, f"the answer is not of the shape that lakeFS gives ({type(exc).__name__})"
+        )
+        raise unanswered(name, "the endpoint", fault) from exc
+
+
+def _without_query(url: URL) -> str:
+    return str(url).partition("?")[0]
+
+
+def _text(value: str | int | bool | None) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+MAX_DELETED_AT_ONCE = 1000
+"""Paths of a bulk delete: the most that the server takes."""
+
+SLOWEST_BYTES_PER_SECOND = 128 * 1024
+"""A transfer that is slower than this, on the whole, is given up."""
+
+_UPLOAD_HEADERS = {"Content-Type": "application/octet-stream"}
+_EXECUTABLE_HEADERS = {**_UPLOAD_HEADERS, f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true"}
+
+
+def transfer_seconds(size: int) -> float:
+    """The deadline of a call that moves this many bytes."""
+    return CALL_SECONDS + size / SLOWEST_BYTES_PER_SECOND
+
+
+class ObjectCalls(Api):
+    """Objects of a commit, and of a staging branch. Every call raises `LakeFSError`. Read by full commit id."""
+
+    # ---- what there is
+
+    async def list_objects(
+        self, repository: str, ref: str, *, prefix: str = "", after: str = "", presign: bool = False
+    ) -> AsyncIterator[list[ObjectStats]]:
+        """All objects below a prefix, in the order of their names' bytes, in pages.
+
+        Raises:
+            ObjectNameError: a page ends with a name that is no valid UTF-8, after which no other can be asked for.
+            StoreError: the names do not rise, so that the listing might never end. A name within a page that is no
+                valid UTF-8 is given with U+FFFD in it, for who selects names to judge.
+        """
+        offset: str | None = after
+        while offset is not None:
+            page, following = await self.list_page(repository, ref, prefix=prefix, after=offset, presign=presign)
+            _check_rising(offset, page, following)
+            yield page
+            offset = following
+
+    async def list_page(
+        self,
+        repository: str,
+        ref: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        amount: int = PAGE,
+        presign: bool = False,
+    ) -> tuple[list[ObjectStats], str | None]:
+        """One page of `list_objects`, and the name after which the next one begins; None: there is none."""
+        query = {
+            "prefix": prefix or None,
+            "after": after or None,
+            "amount": amount,
+            "presign": True if presign else None,
+        }
+        url = self.url(f"{_at(repository, ref)}/ls", query)
+        return await self.get("listObjects", url, lambda answer: page_of(answer, ObjectStats.of))
+
+    async def stat_object(self, repository: str, ref: str, path: str) -> ObjectStats:
+        url = self.url(f"{_at(repository, ref)}/stat", {"path": path})
+        return await self.get("statObject", url, ObjectStats.of)
+
+    async def find_object(self, repository: str, ref: str, path: str) -> ObjectStats | None:
+        """The object, or None where there is none at that path, or no such ref or repository."""
+        try:
+            return await self.stat_object(repository, ref, path)
+        except LakeFSError as exc:
+            if exc.status == 404:
+                return None
+            raise
+
+    # ---- reading
+
+    def object_url(self, repository: str, ref: str, path: str) -> URL:
+        """Where an object's bytes are read."""
+        return self.url(_at(repository, ref), {"path": path})
+
+    async def read_object_at(self, url: URL, size: int, *, ours: bool = True) -> bytes:
+        """The bytes at a URL, in memory; `ours` as in `open_object`."""
+        where = self.root if ours else _block_store(url)
+        request = Request("GET", url, authorized=ours)
+        try:
+            answer = await self.session.call(request, timeout=transfer_seconds(size))
+        except HttpFault as fault:
+            raise unanswered("getObject", where, fault) from fault
+        if answer.status != 200:
+            raise refused("getObject", where, answer)
+        return answer.body
+
+    @asynccontextmanager
+    async def open_object(self, url: URL, size: int, part: range, *, ours: bool = True) -> AsyncIterator[Stream]:
+        """The bytes of a part of an object, as they arrive; tried once.
+
+        Args:
+            size: of the whole object.
+            part: which of its bytes.
+            ours: the URL is the server's; False: a presigned one, which gets no credentials of ours.
+        """
+        whole = len(part) == size
+        headers = {} if whole else {"Range": f"bytes={part.start}-{part.stop - 1}"}
+        request = Request("GET", url, headers, authorized=ours)
+        where = self.root if ours else _block_store(url)
+        try:
+            async with self.session.stream(request, timeout=transfer_seconds(len(part))) as stream:
+                if stream.status != (200 if whole else 206):
+                    raise refused("getObject", where, Answer(stream.status, stream.headers, await stream.read()))
+                yield stream
+        except HttpFault as fault:
+            raise unanswered("getObject", where, fault) from fault
+
+    async def presigned_read_url(self, repository: str, ref: str, path: str) -> URL:
+        """A URL of the block store for an object's bytes; it is a credential."""
+        url = self.url(_at(repository, ref), {"path": path, "presign": True})
+        answer = await self.call("getObject", Request("GET", url), expected=(302,))
+        return URL(answer.headers["Location"], encoded=True)
+
+    # ---- staging
+
+    async def upload_object(
+        self,
+        repository: str,
+        branch: str,
+        path: str,
+        body: Body,
+        *,
+        size: int,
+        executable: bool = False,
+    ) -> ObjectStats:
+        """Put an object on a branch, uncommitted. Done twice is as good as once; an iterator is sent once only."""
+        headers = _EXECUTABLE_HEADERS if executable else _UPLOAD_HEADERS
+        if not isinstance(body, bytes):
+            headers = {**headers, "Content-Length": str(size)}
+        url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
+        answer = await self.call(
+            "uploadObject", Request("POST", url, headers, body), expected=(201,), timeout=transfer_seconds(size)
+        )
+        return read("uploadObject", answer, ObjectStats.of)
+
+    async def stage_object(self, repository: str, branch: str, path: str, stats: ObjectStats) -> ObjectStats:
+        """Put an object on a branch whose bytes are in the block store already: nothing is copied.
+
+        Not on a local block store: it lists what was staged so at an address that is wrong (lakeFS 1.84). There take
+        `copy_object`.
+
+        Args:
+            stats: where the bytes are, their checksum and size; its `path` does not count.
+        """
+        body = {
+            "physical_address": stats.physical_address,
+            "checksum": stats.checksum,
+            "size_bytes": stats.size,
+            "content_type": _UPLOAD_HEADERS["Content-Type"],
+            "metadata": _metadata(stats.executable),
+        }
+        url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
+        await self.send("stageObject", ("PUT", url, body), expected=(201,), idempotent=True)
+        return stats._replace(path=path)
+
+    async def copy_object(
+        self, repository: str, branch: str, path: str, *, source_ref: str, source: str, size: int = 0
+    ) -> ObjectStats:
+        """Put on a branch what any ref has at `source`, user metadata included: the server copies the bytes.
+
+        Args:
+            size: bytes, for the deadline.
+        """
+        url = self.url(f"{_on(repository, branch)}/objects/copy", {"dest_path": path})
+        answer = await self.send(
+            "copyObject",
+            ("POST", url, {"src_path": source, "src_ref": source_ref}),
+            expected=(201,),
+            idempotent=True,
+            timeout=transfer_seconds(size),
+        )
+        return read("copyObject", answer, ObjectStats.of)
+
+    async def get_physical_address(
+        self, repository: str, branch: str, path: str, *, presign: bool = True
+    ) -> StagingLocation:
+        """Where this client may upload an object for a path by itself, to link it afterwards."""
+        url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": path, "presign": presign})
+        return await self.get("getPhysicalAddress", url, StagingLocation.of)
+
+    async def link_physical_address(
+        self, repository: str, branch: str, location: StagingLocation, stats: ObjectStats
+    ) -> ObjectStats:
+        """Put on a branch, at `stats.path`, what was uploaded to `location`."""
+        body = {
+            "staging": {"physical_address": location.physical_address},
+            "checksum": stats.checksum,
+            "size_bytes": stats.size,
+            "content_type": _UPLOAD_HEADERS["Content-Type"],
+            "user_metadata": _metadata(stats.executable),
+        }
+        url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": stats.path})
+        answer = await self.send("linkPhysicalAddress", ("PUT", url, body), expected=(200,), idempotent=True)
+        return read("linkPhysicalAddress", answer, ObjectStats.of)
+
+    async def delete_objects(self, repository: str, branch: str, paths: Sequence[str]) -> list[ObjectFault]:
+        """Delete up to `MAX_DELETED_AT_ONCE` objects from a branch; returns those that could not be.
+
+        A path that is not there is fine.
+        """
+        if len(paths) > MAX_DELETED_AT_ONCE:
+            raise ValueError(f"{len(paths)} paths are more than {MAX_DELETED_AT_ONCE}")
+        url = self.url(f"{_on(repository, branch)}/objects/delete")
+        body: Mapping[str, Sequence[str]] = {"paths": list(paths)}
+        answer = await self.send("deleteObjects", ("POST", url, body), expected=(200,), idempotent=True)
+        return read("deleteObjects", answer, lambda done: [ObjectFault.of(item) for item in done.get("errors") or []])
+
+
+def _at(repository: str, ref: str) -> str:
+    return f"/repositories/{segment(repository)}/refs/{segment(ref)}/objects"
+
+
+def _on(repository: str, branch: str) -> str:
+    return f"/repositories/{segment(repository)}/branches/{segment(branch)}"
+
+
+def _block_store(url: URL) -> str:
+    return f"the block store at {url.host}"
+
+
+def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None) -> None:
+    previous = after
+    for stats in page:
+        is_named = "\ufffd" not in stats.path and "\ufffd" not in previous  # else the order is not that of what we see
+        if is_named and stats.path <= previous and previous:
+            raise StoreError(
+                f"listObjects gives {show_name(stats.path)} after {show_name(previous)}, which is not in order; the "
+                f"server is at fault"
+            )
+        previous = stats.path
+    if following is None:
+        return
+    if "\ufffd" in previous:
+        raise ObjectNameError(
+            f"object name {show_name(previous)} is not valid UTF-8, and the server can list nothing after it; remove "
+            f"or rename the object"
+        )
+    if not page or following != previous or following <= after:
+        raise StoreError("listObjects does not go on where its page ended; the server is at fault")
+
+
+def _metadata(executable: bool) -> dict[str, str] | None:
+    return {EXECUTABLE_KEY: "true"} if executable else None
+
+
+_CONFLICT = 409
+
+
+class RefCalls(Api):
+    """What has no content: names, and what they point at. Every call raises `LakeFSError`."""
+
+    async def get_config(self) -> ServerFacts:
+        """What the server says of itself."""
+        return await self.get("getConfig", self.url("/config"), ServerFacts.of)
+
+    # ---- repositories
+
+    async def get_repository(self, repository: str) -> RepositoryFacts:
+        return await self.get("getRepository", self.url(_repository(repository)), RepositoryFacts.of)
+
+    async def create_repository(
+        self, repository: str, storage_namespace: str, *, default_branch: str = "main"
+    ) -> RepositoryFacts:
+        """Make a repository with one branch, which points at an empty first commit. 409: there is one."""
+        body = {"name": repository, "storage_namespace": storage_namespace, "default_branch": default_branch}
+        answer = await self.send(
+            "createRepository", ("POST", self.url("/repositories"), body), expected=(201,), idempotent=False
+        )
+        return read("createRepository", answer, RepositoryFacts.of)
+
+    async def get_protected_branches(self, repository: str) -> list[str]:
+        """The patterns of branches that are protected against direct changes."""
+        path = f"{_repository(repository)}/settings/branch_protection"
+        return await self.get(
+            "getBranchProtectionRules", self.url(path), lambda rules: [str(rule["pattern"]) for rule in rules]
+        )
+
+    # ---- branches and tags
+
+    async def get_branch(self, repository: str, branch: str) -> Branch:
+        return await self.get("getBranch", self.url(_branch(repository, branch)), Branch.of)
+
+    async def find_branch(self, repository: str, branch: str) -> Branch | None:
+        """The branch, or None where the repository, or the branch, is not there."""
+        try:
+            return await self.get_branch(repository, branch)
+        except LakeFSError as exc:
+            if exc.status == 404:
+                return None
+            raise
+
+    async def create_branch(self, repository: str, branch: str, source: str, *, hidden: bool = False) -> None:
+        """Make a branch at a commit, unless it is there, and points there. 409: there is one that points elsewhere.
+
+        Args:
+            source: full commit id.
+        """
+        body = {"name": branch, "source": source, "hidden": hidden}
+        url = self.url(f"{_repository(repository)}/branches")
+        for last in (False, True):
+            try:
+                await self.send("createBranch", ("POST", url, body), expected=(201,), idempotent=False)
+            except LakeFSError as exc:
+                if not (exc.is_unclear or exc.status == _CONFLICT):
+                    raise
+                made = await self.find_branch(repository, branch)
+                if made is not None and made.commit_id == source:
+                    return
+                if last or exc.status == _CONFLICT:
+                    raise
+            else:
+                return
+
+    async def delete_branch(self, repository: str, branch: str) -> bool:
+        """Delete a branch, whatever it holds; False: there was none."""
+        url = self.url(_branch(repository, branch))
+        answer = await self.call("deleteBranch", Request("DELETE", url), expected=(204, 404))
+        return answer.status == 204
+
+    async def list_branches(
+        self, repository: str, *, prefix: str = "", show_hidden: bool = False
+    ) -> AsyncIterator[list[Branch]]:
+        """All branches whose names begin with `prefix`, in pages."""
+        query = {"prefix": prefix or None, "show_hidden": show_hidden}
+        async for page in self.pages("listBranches", f"{_repository(repository)}/branches", query, Branch.of):
+            yield page
+
+    # ---- commits
+
+    async def get_commit(self, repository: str, commit_id: str) -> Commit:
+        """A commit by its id, or by a unique beginning of one; the server takes branch and tag names here too."""
+        url = self.url(f"{_repository(repository)}/commits/{segment(commit_id)}")
+        return await self.get("getCommit", url, Commit.of)
+
+    async def log_commits(
+        self,
+        repository: str,
+        ref: str,
+        *,
+        first_parent: bool = True,
+        stop_at: str | None = None,
+        amount: int = PAGE,
+    ) -> AsyncIterator[list[Commit]]:
+        """The log from a ref down, newest first, in pages of `amount`; `stop_at` comes last, and is not left out."""
+        path = f"{_ref(repository, ref)}/commits"
+        query = {"first_parent": first_parent, "stop_at": stop_at, "amount": amount}
+        async for page in self.pages("logCommits", path, query, Commit.of):
+            yield page
+
+    async def commit(
+        self,
+        repository: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        source_metarange: str | None = None,
+        allow_empty: bool = False,
+    ) -> Commit:
+        """Commit what is staged on a branch, or, on top of it, the content of `source_metarange`.
+
+        Never repeated where the answer is unclear. 400: there is nothing to commit.
+        """
+        url = self.url(f"{_branch(repository, branch)}/commits", {"source_metarange": source_metarange})
+        body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
+        answer = await self.send("commit", ("POST", url, body), expected=(201,), idempotent=False)
+        return read("commit", answer, Commit.of)
+
+    async def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        *,
+        message: str,
+        metadata: Mapping[str, str],
+        options: Mapping[str, str | bool] | None = None,
+        timeout: float = CALL_SECONDS,
+    ) -> str:
+        """Merge a ref into a branch; returns the id of the merge commit. Never repeated where the answer is unclear.
+
+        409: a conflict. 412: a hook refused. 400: nothing to merge, or the branch has uncommitted changes.
+
+        Args:
+            options: more of the API's own: `allow_empty`, `force`, `strategy`, `squash_merge`.
+        """
+        url = self.url(f"{_ref(repository, source)}/merge/{segment(branch)}")
+        body = {"message": message, "metadata": dict(metadata), **(options or {})}
+        answer = await self.send(
+            "mergeIntoBranch", ("POST", url, body), expected=(200,), idempotent=False, timeout=timeout
+        )
+        return read("mergeIntoBranch", answer, lambda merged: str(merged["reference"]))
+
+    # ---- differences
+
+    async def diff_refs(
+        self, repository: str, left: str, right: str, *, two_dot: bool = True, prefix: str = "", stats: bool = False
+    ) -> AsyncIterator[list[DiffEntry]]:
+        """What differs from `left` to `right`, in pages, by path.
+
+        Args:
+            two_dot: between the two themselves; False: from their merge base to `right`.
+            stats: with the right side's checksums, and whether it is executable.
+        """
+        path = f"{_ref(repository, left)}/diff/{segment(right)}"
+        query = {
+            "type": "two_dot" if two_dot else "three_dot",
+            "prefix": prefix or None,
+            "include_right_stats": True if stats else None,
+        }
+        async for page in self.pages("diffRefs", path, query, DiffEntry.of):
+            yield page
+
+    async def diff_branch(self, repository: str, branch: str, *, amount: int = PAGE) -> AsyncIterator[list[DiffEntry]]:
+        """What is on a branch and not committed, in pages."""
+        query = {"amount": amount}
+        async for page in self.pages("diffBranch", f"{_branch(repository, branch)}/diff", query, DiffEntry.of):
+            yield page
+
+    # ---- actions
+
+    async def list_hook_runs(self, repository: str, run_id: str) -> list[HookRun]:
+        """All hooks of an action run."""
+        path = f"{_runs(repository)}/{segment(run_id)}/hooks"
+        return [hook async for page in self.pages("listRunHooks", path, {}, HookRun.of) for hook in page]
+
+
+def _repository(repository: str) -> str:
+    return f"/repositories/{segment(repository)}"
+
+
+def _branch(repository: str, branch: str) -> str:
+    return f"{_repository(repository)}/branches/{segment(branch)}"
+
+
+def _ref(repository: str, ref: str) -> str:
+    return f"{_repository(repository)}/refs/{segment(ref)}"
+
+
+def _runs(repository: str) -> str:
+    return f"{_repository(repository)}/actions/runs"
+
+
+class LakeFSClient(RefCalls, ObjectCalls):
+    """Every call of the API that the store makes. Use one client within one event loop (`perago.http.loop`).
+
+    All calls have a deadline. What may be repeated is repeated where that may help; commits and merges never are
+    where the answer is unclear (`LakeFSError.is_unclear`).
+    """
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint_url: str,
+        access_key_id: str,
+        secret_access_key: str,
+        *,
+        ca_file: str | os.PathLike[str] | None = None,
+        connections: int = 32,
+    ) -> LakeFSClient:
+        """A client for an endpoint. Nothing is sent yet.
+
+        Args:
+            ca_file: certificates that the server's may be signed with, besides those that the system knows.
+            connections: at most at once.
+
+        Raises:
+            RuntimeConfigError: the endpoint is no URL of a server, or the file holds no certificates.
+        """
+        try:
+            session = HttpSession(
+                authorization=authorization(access_key_id, secret_access_key),
+                ca_file=ca_file,
+                connections=connections,
+                user_agent=f"perago/{__version__}",
+            )
+        except OSError as exc:  # ssl.SSLError is one
+            raise RuntimeConfigError(
+                f"the CA file {os.fspath(ca_file or '')!a} cannot be used: {exc.strerror or exc}; "
+                f"give a file of certificates in PEM format"
+            ) from exc
+        return cls(api_root(endpoint_url), session)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.session.close()
+
+
+R = TypeVar("R")
+
+AT_ONCE = 16
+"""Calls of one kind that are under way together; more gain little: 8 to 16 of them fill a server of two cores."""
+
+
+async def each(items: Iterable[T], call: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
+    """Call for every item, and give the answers in the items' order. The first error ends all, and is raised."""
+    pending = list(items)
+    answers: dict[int, R] = {}
+
+    async def answer(numbered: tuple[int, T]) -> None:
+        number, item = numbered
+        answers[number] = await call(item)
+
+    await in_parallel(enumerate(pending), answer, min(at_once, len(pending)))
+    return [answers[number] for number in range(len(pending))]
+
+
+async def both(first: Awaitable[T], second: Awaitable[R]) -> tuple[T, R]:
+    """Wait for two things at once. The first error ends both, and is raised."""
+    answers: tuple[list[T], list[R]] = [], []
+
+    async def wait_first() -> None:
+        answers[0].append(await first)
+
+    async def wait_second() -> None:
+        answers[1].append(await second)
+
+    await together(wait_first(), wait_second())
+    return answers[0][0], answers[1][0]

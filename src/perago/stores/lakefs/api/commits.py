@@ -1,0 +1,151 @@
+"""Commits by their full ids, and what an input names: looked up once, because a commit never changes."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+
+from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, uri
+from perago.stores.lakefs.api.client import LakeFSClient, both
+from perago.values.models import WorkspaceInput
+
+_REMEMBERED = 512
+"""Commits that one store keeps in memory: a few kilobytes each; and names of branches."""
+
+_FULL_ID = re.compile(r"[0-9a-f]{64}")
+NOT_THERE = (400, 404)
+"""Statuses for a name that names nothing; 400: no repository, branch or commit could have such a name."""
+
+
+class Commits:
+    """The commits of a server. Used within one event loop.
+
+    Args:
+        client: to ask.
+    """
+
+    def __init__(self, client: LakeFSClient) -> None:
+        self._client = client
+        self._known: OrderedDict[tuple[str, str], Commit] = OrderedDict()
+        self._branches: set[tuple[str, str]] = set()
+
+    async def get(self, repository: str, commit_id: str) -> Commit:
+        """The commit of a full id.
+
+        Raises:
+            StoreError: there is none.
+        """
+        key = (repository, commit_id)
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        try:
+            commit = await self._client.get_commit(repository, commit_id)
+        except LakeFSError as exc:
+            if exc.status not in NOT_THERE:
+                raise
+            raise StoreError(
+                f"repository {repository!r} has no commit {commit_id}. Run the task again from the present head"
+            ) from exc
+        return self.remember(repository, commit)
+
+    def remember(self, repository: str, commit: Commit) -> Commit:
+        """Keep a commit that the server told of anyway."""
+        self._known[(repository, commit.id)] = commit
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return commit
+
+    async def check_input(self, workspace_input: WorkspaceInput) -> Commit:
+        """The input's commit.
+
+        Raises:
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
+        """
+        base = full_id(workspace_input)
+        try:
+            commit, _ = await both(
+                self._client.get_commit(workspace_input.repository, base),
+                self._client.get_branch(workspace_input.repository, workspace_input.branch),
+            )
+        except LakeFSError as exc:
+            raise await self.explained(exc, workspace_input) from exc
+        return self.remember(workspace_input.repository, commit)
+
+    async def check_branch(self, workspace_input: WorkspaceInput) -> None:
+        """See to it that the input's branch is one, and no tag or commit; asked once for each.
+
+        Raises:
+            LakeFSError: the server says otherwise.
+        """
+        key = (workspace_input.repository, workspace_input.branch)
+        if key not in self._branches:
+            await self._client.get_branch(*key)
+            if len(self._branches) >= _REMEMBERED:
+                self._branches.clear()
+            self._branches.add(key)
+
+    async def explained(self, fault: LakeFSError, workspace_input: WorkspaceInput) -> StoreError:
+        """The error for a call that failed: what of the input is not there, or the fault itself."""
+        if fault.status not in NOT_THERE:
+            return fault
+        repository, branch = workspace_input.repository, workspace_input.branch
+        try:
+            await self._client.get_repository(repository)
+        except LakeFSError as exc:
+            return no_repository(repository) if exc.status in NOT_THERE else exc
+        try:
+            await self._client.get_branch(repository, branch)
+        except LakeFSError as exc:
+            return _no_branch(repository, branch, workspace_input.ref) if exc.status in NOT_THERE else exc
+        try:
+            await self._client.get_commit(repository, workspace_input.ref)
+        except LakeFSError as exc:
+            return no_commit(repository, workspace_input.ref) if exc.status in NOT_THERE else exc
+        return fault
+
+
+def full_id(workspace_input: WorkspaceInput) -> str:
+    """The input ref, if it could be a commit's full id.
+
+    Raises:
+        RefNotFoundError: it is a branch, a tag, an expression or a shortened id.
+    """
+    check_full_id(workspace_input.ref, workspace_input.repository)
+    return workspace_input.ref
+
+
+def check_full_id(ref: str, repository: str) -> None:
+    """See to it that a ref could be a commit's full id.
+
+    Raises:
+        RefNotFoundError: it could not.
+    """
+    if not _FULL_ID.fullmatch(ref):
+        raise RefNotFoundError(
+            f"ref {ref!r} is no full commit id (64 hexadecimal digits). A branch or tag may move meanwhile: "
+            f"give the id of the commit that it points at, which `perago log --repo {uri(repository)}` shows"
+        )
+
+
+def no_repository(repository: str) -> RepositoryNotFoundError:
+    """The error for a repository that is not there."""
+    return RepositoryNotFoundError(
+        f"the lakeFS server has no repository {repository!r}. Check the name, or make it with "
+        f"`lakectl repo create {uri(repository)} STORAGE_NAMESPACE`"
+    )
+
+
+def _no_branch(repository: str, branch: str, ref: str) -> BranchNotFoundError:
+    return BranchNotFoundError(
+        f"repository {repository!r} has no branch {branch!r}. Check the name, or make it with "
+        f"`lakectl branch create {uri(repository, branch)} --source {uri(repository, ref)}`"
+    )
+
+
+def no_commit(repository: str, ref: str) -> RefNotFoundError:
+    """The error for a commit that is not there."""
+    return RefNotFoundError(
+        f"repository {repository!r} has no commit {ref}. Give the id of a commit of this repository as input ref"
+    )

@@ -1,0 +1,382 @@
+"""Objects of a commit into files: where their bytes are read, in one piece or in parts, and checked on arrival."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from yarl import URL
+
+from perago.errors import StoreError
+from perago.files.beneath import Beneath
+from perago.http.faults import FaultKind
+from perago.http.parallel import in_parallel, in_thread, together
+from perago.http.session import encoded
+from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats
+from perago.stores.lakefs.api.client import PAGE, segment
+from perago.stores.lakefs.content.transfer import (
+    SMALL_BYTES,
+    ChecksumMatch,
+    Keeping,
+    Transfer,
+    judge_file,
+    judge_small,
+    keeping,
+    read_range,
+    retried,
+    write_to_workspace,
+)
+from perago.values.names import show_name
+from perago.workspace.cache import ObjectCache
+from perago.workspace.digest import CHUNK_BYTES
+from perago.workspace.new_files import open_new
+
+DENSE = 0.1
+"""Share of a listing's objects from which on presigned URLs are asked for by the page, not one by one."""
+
+FRESH_SECONDS = 300.0
+"""How long a presigned URL is used: a third of the 15 minutes that lakeFS makes them valid for by default."""
+
+
+class ReadSource(NamedTuple):
+    """Where bytes are read.
+
+    Attributes:
+        url: of a block store it is a credential.
+        ours: it is the server's own.
+    """
+
+    url: URL
+    ours: bool
+
+
+class ReadSources:
+    """Gives each of the wanted objects its source.
+
+    The block store may be out of reach from here, whatever the server says: after the first such fault everything
+    comes from the server.
+
+    Args:
+        commit_id: that is read.
+        wanted: the objects that will be asked for, by name.
+        total: objects of the whole listing.
+    """
+
+    def __init__(self, transfer: Transfer, commit_id: str, wanted: Sequence[ObjectStats], total: int) -> None:
+        self._transfer = transfer
+        self._ours = str(transfer.client.object_url(transfer.repository, commit_id, ""))
+        self._commit_id = commit_id
+        self._presigned = transfer.presigned
+        self._by_page = len(wanted) >= DENSE * total
+        self._before = {}
+        if self._presigned and self._by_page:
+            self._before = {stats.path: before.path for before, stats in itertools.pairwise(wanted)}
+        self._urls: dict[str, URL] = {}
+        self._asked_at = 0.0
+        self._asking = asyncio.Lock()
+
+    async def of(self, stats: ObjectStats, tries: int = 0) -> ReadSource:
+        """The source of an object; a second try is made at the server."""
+        if self._presigned and tries == 0 and (self._by_page or stats.size > SMALL_BYTES):
+            url = await self._presigned_url(stats)
+            if url is not None:
+                return ReadSource(url, ours=False)
+        return ReadSource(encoded(self._ours + segment(stats.path)), ours=True)
+
+    def give_up(self) -> None:
+        """The block store cannot be reached: read everything from the server."""
+        self._presigned = False
+
+    async def _presigned_url(self, stats: ObjectStats) -> URL | None:
+        transfer = self._transfer
+        try:
+            if not self._by_page:
+                return await transfer.client.presigned_read_url(transfer.repository, self._commit_id, stats.path)
+            async with self._asking:
+                return await self._from_page(stats.path)
+        except LakeFSError:
+            self.give_up()
+            return None
+
+    async def _from_page(self, path: str) -> URL | None:
+        now = time.monotonic()
+        if path not in self._urls or now - self._asked_at > FRESH_SECONDS:
+            transfer = self._transfer
+            page, _ = await transfer.client.list_page(
+                transfer.repository,
+                self._commit_id,
+                prefix="" if path in self._before else path,
+                after=self._before.get(path, ""),
+                amount=PAGE,
+                presign=True,
+            )
+            self._asked_at = now
+            self._urls = {
+                stats.path: URL(stats.physical_address, encoded=True)
+                for stats in page
+                if stats.physical_address.startswith("http")  # not where the key may not read the object
+            }
+        return self._urls.pop(path, None)
+
+
+SMALL_AT_ONCE = 24
+"""Small objects on their way at a time: what a server on two cores gives the most objects a second with."""
+
+LARGE_AT_ONCE = 3
+PARTS_AT_ONCE = 3
+"""Large objects at a time, and parts of each."""
+
+PART_BYTES = 16 * 1024 * 1024
+"""Of a large object, read by one request."""
+
+_LOGGER = logging.getLogger("perago.stores.lakefs")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Objects of one commit on their way into one directory.
+
+    Attributes:
+        target: whose directories are made already.
+        root: what names have before the path below the target.
+        digests: gets the digest of each file that is right: `md5:<hex>` by its path.
+        done: called with the size of each file that is right.
+    """
+
+    transfer: Transfer
+    target: Beneath
+    root: str
+    sources: ReadSources
+    digests: MutableMapping[str, str]
+    done: Callable[[int], None]
+    _doubted: dict[str, str] = field(default_factory=dict)
+    _not_told: list[str] = field(default_factory=list)
+
+    async def run(self, wanted: Sequence[ObjectStats]) -> None:
+        """Fetch the objects.
+
+        Raises:
+            LakeFSError: the server refuses, or cannot be reached.
+            DamagedObjectError: what comes is not what it should be, again and again.
+            OSError: the disk refuses.
+        """
+        small = [stats for stats in wanted if stats.size <= SMALL_BYTES]
+        large = [stats for stats in wanted if stats.size > SMALL_BYTES]
+        await together(
+            in_parallel(small, self._fetch_small, min(SMALL_AT_ONCE, len(small))),
+            in_parallel(large, self._fetch_large, min(LARGE_AT_ONCE, len(large))),
+        )
+        if self._not_told:
+            _LOGGER.debug(
+                "the checksums of %d objects are not their content's, and may be those of parts or of a block store; "
+                "their sizes are right; the first is %s",
+                len(self._not_told),
+                show_name(self._not_told[0]),
+            )
+
+    # ---- small ones: in memory
+
+    async def _fetch_small(self, stats: ObjectStats) -> None:
+        content, md5 = (b"", _EMPTY_MD5) if stats.size == 0 else await self._small_content(stats)
+        path = stats.path[len(self.root) :]
+        descriptor = open_new(self.target, path, executable=stats.executable)
+        try:
+            write_to_workspace(self.transfer.cache, descriptor, content, 0)
+        finally:
+            os.close(descriptor)
+        digest = f"md5:{md5}"
+        if self.transfer.cache is not None and stats.size:
+            self.transfer.cache.add(self.transfer.key(stats), content, digest)
+        self.digests[path] = digest
+        self.done(stats.size)
+
+    async def _small_content(self, stats: ObjectStats) -> tuple[bytes, str]:
+        async def attempt(tries: int) -> tuple[bytes, str]:
+            source = await self.sources.of(stats, tries)
+            content = await self._read(stats, source)
+            if len(content) != stats.size:
+                raise _wrong_size(stats, len(content))
+            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            self._check(stats, md5, judge_small(stats.checksum, md5))
+            return content, md5
+
+        return await retried(attempt, (DamagedObjectError,))
+
+    async def _read(self, stats: ObjectStats, source: ReadSource) -> bytes:
+        client = self.transfer.client
+        if source.ours:
+            return await client.read_object_at(source.url, stats.size)
+        try:
+            return await client.read_object_at(source.url, stats.size, ours=False)
+        except LakeFSError as exc:
+            self._judge_block_store(exc)
+            source = await self.sources.of(stats, tries=1)
+            return await client.read_object_at(source.url, stats.size)
+
+    # ---- large ones: streamed
+
+    async def _fetch_large(self, stats: ObjectStats) -> None:
+        path = stats.path[len(self.root) :]
+        descriptor = open_new(self.target, path, executable=stats.executable)
+        try:
+            with keeping(self.transfer, descriptor, stats.size) as content:
+                target = _TargetFile(descriptor, content, self.transfer.cache)
+                md5 = await retried(lambda tries: self._large_content(stats, target, tries), (DamagedObjectError,))
+                await content.keep(stats)
+        finally:
+            os.close(descriptor)
+        self.digests[path] = f"md5:{md5}"
+        self.done(stats.size)
+
+    async def _large_content(self, stats: ObjectStats, target: _TargetFile, tries: int) -> str:
+        """Fetch a large object's parts side by side, and hash what is there from the beginning meanwhile."""
+        source = await self.sources.of(stats, tries)
+        parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
+        arrived = [asyncio.Event() for _ in parts]
+        hasher = hashlib.md5(usedforsecurity=False)
+        readers: list[Callable[[bytes, int], None]] = [lambda piece, _at: hasher.update(piece)]
+        if target.content.is_under_way:
+            readers.append(target.content.hash)
+        hashing = (_read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
+
+        async def fetch(index: int) -> None:
+            await self._fetch_part(stats, source, parts[index], target)
+            arrived[index].set()
+
+        await together(in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts))), *hashing)
+        if (size := os.fstat(target.descriptor).st_size) != stats.size:
+            raise _wrong_size(stats, size)
+        md5 = hasher.hexdigest()
+        if self.transfer.checksums == "opaque":
+            return md5
+        if self._doubted.get(stats.path) == md5:  # what was damaged on the way would not come the same again
+            self._not_told.append(stats.path)
+            return md5
+        self._check(stats, md5, await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, md5))
+        return md5
+
+    async def _fetch_part(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> None:
+        """Fetch one part, going on where a try broke off."""
+        at = part.start
+
+        async def attempt(tries: int) -> None:
+            nonlocal at
+            here = source if tries == 0 or source.ours else await self.sources.of(stats, tries)
+            while at < part.stop:
+                try:
+                    at = await self._stream(stats, here, range(at, part.stop), target)
+                except _BrokenOffError as exc:
+                    at = exc.at
+                    if here.ours:
+                        raise exc.error from exc.error.__cause__
+                    if isinstance(exc.error, DamagedObjectError):
+                        at = part.start
+                    self._judge_block_store(exc.error)
+                    here = await self.sources.of(stats, tries=1)
+
+        await retried(attempt, (LakeFSError,))
+
+    async def _stream(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> int:
+        """Write what arrives of a part; returns where it ended.
+
+        Raises:
+            _BrokenOffError: with how far it came.
+        """
+        at, pieces, waiting = part.start, list[bytes](), 0
+        try:
+            async with self.transfer.client.open_object(source.url, stats.size, part, ours=source.ours) as stream:
+                async for piece in stream.chunks():
+                    waiting += len(piece)
+                    if at + waiting > part.stop:  # the piece is another part's place, or lies behind the end
+                        raise _wrong_size(stats, stats.size + at + waiting - part.stop)
+                    pieces.append(piece)
+                    if waiting >= CHUNK_BYTES:
+                        at, pieces, waiting = await in_thread(target.write, pieces, at), [], 0
+        except (LakeFSError, DamagedObjectError) as exc:
+            raise _BrokenOffError(exc, target.write(pieces, at)) from exc
+        at = await in_thread(target.write, pieces, at)
+        if at != part.stop:
+            raise _BrokenOffError(_wrong_size(stats, stats.size - (part.stop - at)), at)
+        return at
+
+    # ---- judging
+
+    def _judge_block_store(self, error: StoreError) -> None:
+        """One that cannot be reached from here is not asked again."""
+        if isinstance(error, LakeFSError) and error.fault in (FaultKind.UNREACHABLE, FaultKind.TLS):
+            self.sources.give_up()
+
+    def _check(self, stats: ObjectStats, md5: str, verdict: ChecksumMatch) -> None:
+        """Refuse what is damaged, and what is doubtful: that is noted, and taken if it comes the same again."""
+        if self.transfer.checksums == "opaque" or verdict is ChecksumMatch.RIGHT:
+            return
+        if verdict is ChecksumMatch.OPAQUE:
+            self._not_told.append(stats.path)
+            return
+        if verdict is ChecksumMatch.DOUBTFUL:
+            self._doubted[stats.path] = md5
+        raise DamagedObjectError(
+            f"the content of {show_name(stats.path)} does not match its checksum {stats.checksum}; it is damaged "
+            f"on the way or in the block store. Try again; if the block store's checksums are no MD5 of the "
+            f"content (S3 with keys of KMS, for one), set PERAGO_CHECKSUMS=opaque, or the store's option "
+            f'checksums="opaque"'
+        )
+
+
+@dataclass(frozen=True)
+class _TargetFile:
+    """The file that a large object is written to, on its way into the cache too."""
+
+    descriptor: int
+    content: Keeping
+    cache: ObjectCache | None
+
+    def write(self, pieces: Sequence[bytes], at: int) -> int:
+        """Write pieces one behind the other; returns where they end."""
+        for piece in pieces:
+            end = write_to_workspace(self.cache, self.descriptor, piece, at)
+            self.content.write(piece, at)
+            at = end
+        return at
+
+
+class _BrokenOffError(Exception):
+    """A stream ended too early; what came is written."""
+
+    def __init__(self, error: LakeFSError | DamagedObjectError, at: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.at = at
+
+
+_EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
+
+
+async def _read_as_it_comes(
+    descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event], take: Callable[[bytes, int], None]
+) -> None:
+    """Read a file from its beginning, each part once it has arrived; `take` gets each piece, and where it begins."""
+    for part, event in zip(parts, arrived, strict=True):
+        await event.wait()
+        await in_thread(_read, descriptor, part, take)
+
+
+def _read(descriptor: int, part: range, take: Callable[[bytes, int], None]) -> None:
+    at = part.start
+    for piece in read_range(descriptor, part.start, part.stop):
+        take(piece, at)
+        at += len(piece)
+
+
+def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:
+    return DamagedObjectError(
+        f"{size} bytes of {show_name(stats.path)} came, and the server says that it has {stats.size}; it was cut on "
+        f"the way or is damaged in the block store. Try again"
+    )

@@ -1,0 +1,390 @@
+"""Changed files onto a branch: through the server, or by a presigned URL to the block store itself."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from yarl import URL
+
+from perago.errors import PeragoError, StoreError, WorkspaceContentError
+from perago.files.beneath import Beneath
+from perago.files.storage import storage_error
+from perago.http.faults import HttpFault
+from perago.http.parallel import in_parallel, in_thread, together
+from perago.http.session import Request
+from perago.stores.lakefs.api.answers import (
+    DamagedObjectError,
+    LakeFSAccessError,
+    LakeFSError,
+    ObjectStats,
+    refused,
+    unanswered,
+)
+from perago.stores.lakefs.api.client import MAX_DELETED_AT_ONCE, transfer_seconds
+from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, is_md5, keeping, retried
+from perago.values.names import show_name
+from perago.values.redaction import mask_text
+from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole
+
+PIECE_BYTES = 1024 * 1024
+"""Read at once; two pieces are in memory."""
+
+
+class FileBody:
+    """Sends an open file once.
+
+    Args:
+        descriptor: of the file; the caller closes it, after `close`.
+        path: for messages.
+        size: bytes; the file must have neither fewer nor more.
+        content: gets each piece as well.
+
+    Attributes:
+        error: why the file could not be sent; the HTTP client only knows that the request broke off.
+    """
+
+    def __init__(self, descriptor: int, path: str, size: int, content: Keeping) -> None:
+        self.size = size
+        self.error: PeragoError | None = None
+        self._descriptor = descriptor
+        self._path = path
+        self._content = content
+        self._hasher = hashlib.md5(usedforsecurity=False)
+        self._reading: asyncio.Task[bytes] | None = None
+        self._passing: list[asyncio.Task[None]] = []
+
+    @property
+    def md5(self) -> str:
+        """Of what was sent, in hexadecimal; right once all of it was."""
+        return self._hasher.hexdigest()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The content, in pieces.
+
+        Raises:
+            WorkspaceContentError: the file has another size.
+            WorkspaceStorageError: the disk cannot read it.
+        """
+        at = 0
+        self._reading = asyncio.create_task(in_thread(self._read, at))
+        while piece := await self._next():
+            await self._passed()
+            self._passing = [
+                asyncio.create_task(in_thread(self._hasher.update, piece)),
+                asyncio.create_task(in_thread(self._content.take, piece, at)),
+            ]
+            at += len(piece)
+            self._reading = asyncio.create_task(in_thread(self._read, at))
+            yield piece
+        await self._passed()
+        if at != self.size:
+            self.error = WorkspaceContentError(
+                f"{self._path} changed while it was being staged. End every thread and process that writes files "
+                f"before the task returns"
+            )
+            raise self.error
+
+    async def close(self) -> None:
+        """Wait until nothing reads the file any more, or does anything with its content."""
+        tasks = [*self._passing, *([] if self._reading is None else [self._reading])]
+        self._passing, self._reading = [], None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _next(self) -> bytes:
+        assert self._reading is not None
+        try:
+            return await self._reading
+        except OSError as exc:
+            self.error = storage_error(exc, "cannot read file", self._path)
+            raise self.error from exc
+
+    async def _passed(self) -> None:
+        """Wait for what is done with the piece before, which the server need not wait for."""
+        passing, self._passing = self._passing, []
+        for task in passing:
+            await task
+
+    def _read(self, at: int) -> bytes:
+        """The piece there; one byte more than the size tells that the file has grown."""
+        return os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)
+
+
+MAX_PRESIGNED_BYTES = 5 * 1024**3
+"""The most that S3 takes in one piece. What is larger goes through the server."""
+
+_KEYED = ("x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm")
+"""Where an answer has one of these, S3's ETag is no MD5."""
+
+
+async def send_to_block_store(
+    transfer: Transfer, branch: str, name: str, body: FileBody, executable: bool
+) -> ObjectStats:
+    """Put a file on a branch without its content going through the server.
+
+    Raises:
+        LakeFSError: server or block store refuse, or cannot be reached.
+        DamagedObjectError: the block store got something else than was sent.
+    """
+    client, repository = transfer.client, transfer.repository
+    location = await client.get_physical_address(repository, branch, name)
+    if location.presigned_url is None:
+        raise StoreError(
+            f"the server gives no URL to upload {show_name(name)} to; set the store's option presign=False"
+        )
+    await _put(transfer, URL(location.presigned_url, encoded=True), name, body)
+    stats = ObjectStats(name, location.physical_address, body.md5, body.size, executable)
+    await client.link_physical_address(repository, branch, location, stats)
+    return stats
+
+
+async def _put(transfer: Transfer, url: URL, name: str, body: FileBody) -> None:
+    where = f"the block store at {url.host}"
+    headers = {"Content-Length": str(body.size)}
+    if transfer.server.blockstore == "azure":
+        headers["x-ms-blob-type"] = "BlockBlob"
+    request = Request("PUT", url, headers, body.chunks(), authorized=False)
+    try:
+        answer = await transfer.client.session.call(request, timeout=transfer_seconds(body.size))
+    except HttpFault as fault:
+        raise unanswered("upload", where, fault) from fault
+    if answer.status not in (200, 201):
+        raise refused("upload", where, answer)
+    etag = answer.headers.get("ETag", "").strip('"')
+    if is_md5(etag) and etag != body.md5 and not any(header in answer.headers for header in _KEYED):
+        raise DamagedObjectError(
+            f"the block store got {show_name(name)} with checksum {etag}, and its MD5 is {body.md5}; it was damaged on "
+            f"the way. Try again"
+        )
+
+
+SMALL_AT_ONCE = 40
+"""Small files on their way at a time. lakeFS makes their entries durable many at once: 32 to 48 give the most."""
+
+LARGE_AT_ONCE = 4
+DELETES_AT_ONCE = 2
+
+PRESIGNED_BYTES = 8 * 1024 * 1024
+"""A file this large goes to the block store itself, where that may be: two calls more, and the server moves nothing."""
+
+
+SendBody = Callable[[Transfer, str, str, FileBody, bool], Awaitable[ObjectStats]]
+"""Puts a file on a branch under a name: (transfer, branch, name, body, executable)."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Files of one directory on their way to one branch.
+
+    Attributes:
+        source: the directory.
+        root: what names have before the path below the directory.
+        done: called with the size of each file that is there.
+    """
+
+    transfer: Transfer
+    branch: str
+    source: Path
+    root: str
+    done: Callable[[int], None]
+    _sent: dict[tuple[str, bool], asyncio.Future[ObjectStats]] = field(default_factory=dict)
+    _sizes: Counter[int] = field(default_factory=Counter)
+
+    async def run(self, written: Sequence[str], deleted: Sequence[str]) -> dict[str, ObjectStats]:
+        """Bring the branch to what the directory has: upload some paths, remove others.
+
+        Args:
+            written, deleted: relative to the directory.
+
+        Returns:
+            what stands at each written path, by it.
+
+        Raises:
+            LakeFSError: the server refuses, or cannot be reached.
+            DamagedObjectError: the server got something else than was sent, again and again.
+            WorkspaceContentError: a file is no regular one, cannot be read, or changes meanwhile.
+            WorkspaceStorageError: the disk cannot read it.
+        """
+        starts = range(0, len(deleted), MAX_DELETED_AT_ONCE)
+        batches = [deleted[start : start + MAX_DELETED_AT_ONCE] for start in starts]
+        deleting = in_parallel(batches, self._delete, min(DELETES_AT_ONCE, len(batches)))
+        if not written:
+            await deleting
+            return {}
+        staged: dict[str, ObjectStats] = {}
+        await together(deleting, self._send(written, staged))
+        return staged
+
+    async def _send(self, written: Sequence[str], staged: dict[str, ObjectStats]) -> None:
+        with open_workspace(self.source) as files:
+            sizes = {path: _size_of(files, path) for path in written}
+            self._sizes.update(sizes.values())
+
+            async def send_small(path: str) -> None:
+                staged[path] = await self._send_small(files, path)
+                self.done(staged[path].size)
+
+            async def send_large(path: str) -> None:
+                staged[path] = await self._send_large(files, path, sizes[path])
+                self.done(staged[path].size)
+
+            small = [path for path, size in sizes.items() if size <= SMALL_BYTES]
+            large = [path for path, size in sizes.items() if size > SMALL_BYTES]
+            await together(
+                in_parallel(small, send_small, min(SMALL_AT_ONCE, len(small))),
+                in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
+            )
+
+    async def _delete(self, paths: Sequence[str]) -> None:
+        transfer = self.transfer
+        names = [self.root + path for path in paths]
+        faults = await transfer.client.delete_objects(transfer.repository, self.branch, names)
+        if faults:
+            first = faults[0]
+            error = LakeFSAccessError if first.status in (401, 403) else LakeFSError
+            what = f"{len(faults)} of {len(paths)} objects could not be deleted; the first is {show_name(first.path)}"
+            raise error(
+                "deleteObjects",
+                f"{transfer.client.root}, repository {transfer.repository},",
+                status=first.status,
+                message=f"{what}: {mask_text(first.message)}",
+            )
+
+    # ---- small ones: in memory
+
+    async def _send_small(self, files: Beneath, path: str) -> ObjectStats:
+        with open_workspace_file(files, path) as (descriptor, state):
+            content = read_whole(descriptor, path, state.st_size)
+        executable = bool(state.st_mode & stat.S_IXUSR)
+
+        async def send() -> ObjectStats:
+            return await self._send_content(path, content, executable=executable)
+
+        if self._sizes[len(content)] == 1 or not content:
+            return await send()
+        return await self._once((hashlib.sha256(content).hexdigest(), executable), path, send)
+
+    async def _send_content(self, path: str, content: bytes, *, executable: bool) -> ObjectStats:
+        transfer = self.transfer
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+        async def attempt(_tries: int) -> ObjectStats:
+            stats = await transfer.client.upload_object(
+                transfer.repository,
+                self.branch,
+                self.root + path,
+                content,
+                size=len(content),
+                executable=executable,
+            )
+            _check(stats, len(content), md5)
+            return stats._replace(executable=executable)
+
+        stats = await retried(attempt, (DamagedObjectError,))
+        if transfer.cache is not None and content:
+            transfer.cache.add(transfer.key(stats), content, f"md5:{md5}")
+        return stats
+
+    # ---- large ones: streamed
+
+    async def _send_large(self, files: Beneath, path: str, size: int) -> ObjectStats:
+        if self._sizes[size] == 1:
+            return await self._send_file(files, path)
+        digest, executable = await in_thread(self._identity, files, path)
+        return await self._once((digest, executable), path, lambda: self._send_file(files, path))
+
+    @staticmethod
+    def _identity(files: Beneath, path: str) -> tuple[str, bool]:
+        """What content and kind of a file are told by; SHA-256, for files with one MD5 can be made on purpose."""
+        hasher = hashlib.sha256()
+        with open_workspace_file(files, path) as (descriptor, state):
+            for piece in read_sized(descriptor, path, state.st_size):
+                hasher.update(piece)
+        return hasher.hexdigest(), bool(state.st_mode & stat.S_IXUSR)
+
+    async def _send_file(self, files: Beneath, path: str) -> ObjectStats:
+        if self.transfer.presigned and PRESIGNED_BYTES <= _size_of(files, path) <= MAX_PRESIGNED_BYTES:
+            try:
+                return await self._try_file(files, path, send_to_block_store)
+            except (LakeFSError, DamagedObjectError):
+                pass  # out of reach from here, or the URL was too old: the server takes it
+        return await retried(
+            lambda _tries: self._try_file(files, path, _send_to_server), (LakeFSError, DamagedObjectError)
+        )
+
+    async def _try_file(self, files: Beneath, path: str, send: SendBody) -> ObjectStats:
+        with (
+            open_workspace_file(files, path) as (descriptor, state),
+            keeping(self.transfer, descriptor, state.st_size) as content,
+        ):
+            body = FileBody(descriptor, path, state.st_size, content)
+            executable = bool(state.st_mode & stat.S_IXUSR)
+            try:
+                stats = await send(self.transfer, self.branch, self.root + path, body, executable)
+            except LakeFSError:
+                if body.error is not None:
+                    raise body.error from None  # the reason why the request broke off
+                raise
+            finally:
+                await body.close()
+            await content.keep(stats)
+        return stats
+
+    # ---- the same content twice
+
+    async def _once(
+        self, identity: tuple[str, bool], path: str, send: Callable[[], Awaitable[ObjectStats]]
+    ) -> ObjectStats:
+        """Send content of which there may be more: the first is sent, the others are put beside it by the server."""
+        first = self._sent.get(identity)
+        if first is not None:
+            return await self._link(path, await first)
+        sending = self._sent[identity] = asyncio.get_running_loop().create_future()
+        try:
+            stats = await send()
+        except BaseException:
+            sending.cancel()
+            raise
+        sending.set_result(stats)
+        return stats
+
+    async def _link(self, path: str, first: ObjectStats) -> ObjectStats:
+        transfer, name = self.transfer, self.root + path
+        if transfer.server.blockstore != LOCAL:
+            return await transfer.client.stage_object(transfer.repository, self.branch, name, first)
+        copied = await transfer.client.copy_object(
+            transfer.repository, self.branch, name, source_ref=self.branch, source=first.path, size=first.size
+        )
+        return copied._replace(executable=first.executable)
+
+
+def _size_of(files: Beneath, path: str) -> int:
+    """Bytes; 0 of a file that is gone, which is found out when it is opened."""
+    try:
+        return files.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+async def _send_to_server(transfer: Transfer, branch: str, name: str, body: FileBody, executable: bool) -> ObjectStats:
+    stats = await transfer.client.upload_object(
+        transfer.repository, branch, name, body.chunks(), size=body.size, executable=executable
+    )
+    _check(stats, body.size, body.md5)
+    return stats._replace(executable=executable)
+
+
+def _check(stats: ObjectStats, size: int, md5: str) -> None:
+    if stats.size != size or (stats.checksum != md5 and is_md5(stats.checksum)):
+        raise DamagedObjectError(
+            f"the server got {stats.size} bytes of {show_name(stats.path)} with checksum {stats.checksum}, and {size} "
+            f"with MD5 {md5} were sent; they were damaged on the way. Try again"
+        )

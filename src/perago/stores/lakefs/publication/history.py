@@ -1,0 +1,189 @@
+"""Stamps as commit metadata, and the history that is read back from them: what lies between an input and its head."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from perago.stores.lakefs.api.answers import Commit, LakeFSError
+from perago.stores.lakefs.api.client import PAGE, LakeFSClient
+from perago.stores.lakefs.api.commits import Commits, full_id
+from perago.stores.lakefs.publication.fence import EXPECTED_PARENT
+from perago.values.history import CommitFacts, History, Stamp
+from perago.values.models import Changes, WorkspaceInput
+from perago.values.plans import MAX_HISTORY, input_not_on_branch
+from perago.values.stamps import from_pairs, to_pairs
+
+_STAMP = "perago."
+_STAGED = "perago-staged."
+_CONTENT = _STAMP + "content"
+_EMPTY = "empty"
+_LARGE = ("params", "result")
+_SUBJECT_LENGTH = 120
+
+
+def publication_metadata(stamp: Stamp, staged: Commit) -> dict[str, str]:
+    """The metadata of the merge that publishes a staged commit: the stamp, and what the fence compares.
+
+    The content is named too: whoever makes another commit of it, with other content, has made their own.
+    """
+    pairs = {_STAMP + name: value for name, value in to_pairs(stamp).items() if value}
+    empty = {_STAMP + _EMPTY: "true"} if is_staged_empty(staged) else {}
+    return {**pairs, **empty, _CONTENT: staged.meta_range_id, EXPECTED_PARENT: stamp.expected_head}
+
+
+def staged_metadata(stamp: Stamp, *, empty: bool) -> dict[str, str]:
+    """The metadata of a staged commit: whose it is. Under other names, so that it is never taken for a publication.
+
+    Args:
+        empty: its content is its parent's, the fence aside.
+    """
+    pairs = {_STAGED + name: value for name, value in to_pairs(stamp).items() if value and name not in _LARGE}
+    return {**pairs, **({_STAGED + _EMPTY: "true"} if empty else {})}
+
+
+def stamp_of(commit: Commit) -> Stamp | None:
+    """What a commit says of itself; None where it says nothing, nothing that can be read, or names other content."""
+    is_own = commit.metadata.get(_CONTENT) == commit.meta_range_id
+    return _stamp_at(commit, _STAMP) if is_own else None
+
+
+def carries_stamp(commit: Commit) -> bool:
+    """Whether there is a stamp on it at all, also one that cannot be read, or is another commit's.
+
+    An import says only which head it expected.
+    """
+    return any(name.startswith(_STAMP) and name != EXPECTED_PARENT for name in commit.metadata)
+
+
+def names_other_content(commit: Commit) -> bool:
+    """Whether its stamp was made for other content: somebody made another commit with it."""
+    return commit.metadata.get(_CONTENT, commit.meta_range_id) != commit.meta_range_id
+
+
+def staged_stamp_of(commit: Commit) -> Stamp | None:
+    """The stamp of what a commit on a staging branch is to become; None: it is none of ours."""
+    return _stamp_at(commit, _STAGED)
+
+
+def is_staged_empty(staged: Commit) -> bool:
+    return staged.metadata.get(_STAGED + _EMPTY) == "true"
+
+
+def is_empty(commit: Commit, parent: Commit) -> bool:
+    """Whether a commit's content is its parent's.
+
+    Content that was uploaded anew has another meta range, and a seal may have brought the fence along: there the
+    commit's own word counts, which its stager wrote and nobody can change.
+    """
+    if commit.meta_range_id == parent.meta_range_id:
+        return True
+    return stamp_of(commit) is not None and commit.metadata.get(_STAMP + _EMPTY) == "true"
+
+
+def publication_message(stamp: Stamp, changes: Changes) -> str:
+    counts = f"+{len(changes.added)} ~{len(changes.modified)} -{len(changes.deleted)} files"
+    return _message(f"{_on_a_line(stamp.task)}: {counts}", stamp)
+
+
+def seal_message(stamp: Stamp) -> str:
+    return _message(f"{_on_a_line(stamp.task)}: completed with {(stamp.completes or '')[:12]}", stamp)
+
+
+def subject_of(commit: Commit) -> str:
+    return commit.message.lstrip("\n").partition("\n")[0].strip()
+
+
+def _message(subject: str, stamp: Stamp) -> str:
+    about = f"Task {stamp.reference_task_name} of workflow {stamp.workflow_instance_id}, try {stamp.retry_count + 1}."
+    return f"{subject}\n\n{_on_a_line(about)}"
+
+
+def _stamp_at(commit: Commit, prefix: str) -> Stamp | None:
+    pairs = {name.removeprefix(prefix): value for name, value in commit.metadata.items() if name.startswith(prefix)}
+    return from_pairs(pairs) if pairs else None
+
+
+def _on_a_line(text: str) -> str:
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[:_SUBJECT_LENGTH]
+
+
+async def read_history(client: LakeFSClient, commits: Commits, workspace_input: WorkspaceInput) -> History:
+    """Read the head, then the first-parent line from it down to the input. See `ports.ReadHistory`.
+
+    The server gives the head and up to 1,000 commits in one call. Whether there is such a branch is asked besides, the
+    first time: to the log, a tag or a commit would do as well.
+    """
+    base = full_id(workspace_input)
+    try:
+        await commits.check_branch(workspace_input)
+        line = [commit async for commit in first_parents(client, workspace_input, base, MAX_HISTORY + 1)]
+    except LakeFSError as exc:
+        raise await commits.explained(exc, workspace_input) from exc
+    for commit in reversed(line):  # the newest last: they are what staging asks for
+        commits.remember(workspace_input.repository, commit)
+    if line[-1].id != base:
+        raise input_not_on_branch(workspace_input.branch, base, line[0].id)
+    return History(line[0].id, base, tuple(_facts(commit, parent) for commit, parent in pairwise(line)))
+
+
+async def first_parents(
+    client: LakeFSClient, workspace_input: WorkspaceInput, stop_at: str, limit: int, amount: int = PAGE
+) -> AsyncIterator[Commit]:
+    """Commits from the branch's head down its first parents to `stop_at`, which comes last, at most `limit`."""
+    count = 0
+    pages = client.log_commits(
+        workspace_input.repository, workspace_input.branch, stop_at=stop_at, amount=min(amount, limit)
+    )
+    async for page in pages:
+        for commit in page:
+            yield commit
+            count += 1
+            if commit.id == stop_at or count == limit:
+                return
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the target says of a staged commit.
+
+    Attributes:
+        head: full id of the commit that the target points at.
+        commit: the one that published the staged commit; None: there is none.
+    """
+
+    head: str
+    commit: Commit | None
+
+
+async def find_publication(
+    client: LakeFSClient, workspace_input: WorkspaceInput, staged: Commit, amount: int = PAGE
+) -> Publication:
+    """Look on the target, from its head down to what the staged commit stands on, for the merge of that commit.
+
+    A staged commit is one execution's, and its merge has it as second parent: this finds the execution's publication,
+    whatever became of the answer. Other executions' publications have other staged commits.
+
+    Raises:
+        LakeFSError: nobody answered.
+    """
+    head = ""
+    stop_at = staged.parents[0]
+    async for commit in first_parents(client, workspace_input, stop_at, MAX_HISTORY, amount):
+        head = head or commit.id
+        if staged.id in commit.parents[1:]:
+            return Publication(head, commit)
+    return Publication(head, None)
+
+
+def _facts(commit: Commit, parent: Commit) -> CommitFacts:
+    return CommitFacts(
+        id=commit.id,
+        parent=parent.id,
+        stamp=stamp_of(commit),
+        empty=is_empty(commit, parent),
+        author=commit.committer,
+        subject=subject_of(commit),
+    )

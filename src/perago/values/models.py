@@ -1,0 +1,290 @@
+"""What travels between the layers: inputs, outputs, attempts, executions, changes, and the name of a staging branch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator, model_serializer, model_validator
+
+from perago.errors import EngineError
+from perago.values.history import Plan, Stamp
+from perago.values.json_text import JsonObject
+
+# ---------------------------------------------------------------- workspace references
+
+
+class _WorkspaceRef(BaseModel):
+    """A commit of a branch. The reference type is read as `refType` (0.6) or `ref_type` (before), answered alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str
+    branch: str
+    refType: Literal["commit"]  # noqa: N815 - the name is published contract
+    ref: str
+
+    _spelling: str = PrivateAttr(default="refType")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _either_spelling(cls, data: Any, handler: Any) -> Self:
+        if not (isinstance(data, Mapping) and "ref_type" in data):
+            validated: Self = handler(data)
+            return validated
+        if "refType" in data:
+            raise ValueError("give the reference type once, as refType or as ref_type, not both")
+        renamed = {("refType" if key == "ref_type" else key): value for key, value in data.items()}
+        validated = handler(renamed)
+        validated._spelling = "ref_type"  # noqa: SLF001 - an alternative constructor
+        return validated
+
+    @field_validator("repository", "branch", "ref")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("may not be blank")
+        return value
+
+    @model_serializer(mode="plain")
+    def _in_the_spelling_that_came_in(self) -> dict[str, Any]:
+        return {
+            "repository": self.repository,
+            "branch": self.branch,
+            self._spelling: self.refType,
+            "ref": self.ref,
+        }
+
+    @property
+    def ref_type(self) -> str:
+        """The reference type under the name that versions before 0.6 used."""
+        return self.refType
+
+
+class WorkspaceInput(_WorkspaceRef):
+    """The commit of a branch that an attempt works on."""
+
+
+class WorkspaceOutput(_WorkspaceRef):
+    """The commit that a completed attempt leaves."""
+
+    @classmethod
+    def from_input(cls, workspace_input: WorkspaceInput, ref: str) -> WorkspaceOutput:
+        """The input's repository and branch with another commit, in the input's spelling."""
+        return cls.model_validate({**workspace_input.model_dump(), "ref": ref})
+
+
+@dataclass(frozen=True)
+class StagedWorkspace:
+    """Changes uploaded and committed where nobody reads.
+
+    Attributes:
+        repository: as the input names it.
+        branch: the staging branch or ref that keeps the commit alive.
+        commit: full id of the staged commit.
+    """
+
+    repository: str
+    branch: str
+    commit: str
+
+
+# ---------------------------------------------------------------- results
+
+ResultStatus = Literal["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"]
+
+
+@dataclass(frozen=True)
+class RuntimeTaskResult:
+    """What is reported to the engine: an output, or a reason; never both, never neither.
+
+    Raises:
+        TypeError: the reason is no string.
+        ValueError: on a mixed shape, an output that is no mapping, or an empty reason.
+    """
+
+    status: ResultStatus
+    output: JsonObject | None = None
+    reason_for_incompletion: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"):
+            raise ValueError(f"unknown result status {self.status!r}")
+        output, reason = self.output, self.reason_for_incompletion
+        if reason is not None and not isinstance(reason, str):
+            raise TypeError(f"reason_for_incompletion is {type(reason).__name__}; give a string, such as str(exc)")
+        if self.status == "COMPLETED" and not (isinstance(output, Mapping) and reason is None):
+            raise ValueError("a COMPLETED result has an output, which is a mapping, and no reason_for_incompletion")
+        if self.status != "COMPLETED" and not (output is None and reason):
+            raise ValueError(f"a {self.status} result has a reason_for_incompletion, which is a text, and no output")
+
+    def conductor_payload(self) -> JsonObject:
+        """The result as a JSON object with Conductor's names: `status`, and `output` or `reasonForIncompletion`."""
+        if self.status == "COMPLETED":
+            return {"status": self.status, "output": self.output}
+        return {"status": self.status, "reasonForIncompletion": self.reason_for_incompletion}
+
+
+# ---------------------------------------------------------------- attempts and executions
+
+
+class Attempt(Protocol):
+    """What an attempt needs of the engine's task object; `AttemptIdentity.of` reads what else it may have."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def workflow_instance_id(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def retry_count(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptIdentity:
+    """The engine's identity of one execution, and the names around it.
+
+    `(task_id, retry_count, scheduled_time, poll_count)` is the execution; `(workflow_instance_id,
+    reference_task_name)` the logical task. Times are milliseconds since the epoch. None: the engine does not say.
+    """
+
+    workflow_instance_id: str
+    task_id: str
+    retry_count: int
+    reference_task_name: str | None = None
+    task_def_name: str | None = None
+    scheduled_time: int | None = None
+    poll_count: int | None = None
+    seq: int | None = None
+    iteration: int | None = None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptIdentity:
+        """Read an engine's task object: the one place that knows that some attributes may be missing, and that ids may
+        be numbers.
+
+        Raises:
+            EngineError: it has no ids.
+        """
+        return cls(
+            workflow_instance_id=_id_of(attempt, "workflow_instance_id"),
+            task_id=_id_of(attempt, "task_id"),
+            retry_count=attempt.retry_count,
+            reference_task_name=_text_of(getattr(attempt, "reference_task_name", None)),
+            task_def_name=_text_of(getattr(attempt, "task_def_name", None)),
+            **{name: getattr(attempt, name, None) for name in _OPTIONAL_NUMBERS},
+        )
+
+
+def _id_of(attempt: Attempt, name: str) -> str:
+    value: object = getattr(attempt, name)
+    if value is None:
+        raise EngineError(f"the engine's task has no {name}, so nobody can say which execution it is; give it one")
+    return str(value)
+
+
+def _text_of(name: object) -> str | None:
+    return None if name is None else str(name)
+
+
+_OPTIONAL_NUMBERS = ("scheduled_time", "poll_count", "seq", "iteration")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the body changed, as paths relative to the workspace directory, POSIX style, sorted.
+
+    A file whose executable bit alone changed is `modified`.
+    """
+
+    added: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.modified or self.deleted)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The paths whose content is to be uploaded."""
+        return self.added + self.modified
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskExecution:
+    """One execution, as the store's callables get it: every attribute of the attempt, and what the run knows of it.
+
+    Attributes:
+        attempt: the engine's object; an attribute that is not found here is looked up there.
+        identity: the same, typed.
+        execution_id: ours, fresh for each run.
+        stamp: what the commit is to say of itself; None before the body has run.
+        changes: what is to be staged; None before the diff.
+        plan: the publish fence's decision; None where no history callable was given, and the store decides by itself
+            (`plans.plan_without_engine`).
+    """
+
+    attempt: Attempt
+    identity: AttemptIdentity
+    execution_id: str
+    stamp: Stamp | None = None
+    changes: Changes | None = None
+    plan: Plan | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "attempt":
+            raise AttributeError(name)
+        return getattr(self.attempt, name)
+
+    @property
+    def status(self) -> str:
+        return self.attempt.status
+
+    @property
+    def workflow_instance_id(self) -> str:
+        return self.identity.workflow_instance_id
+
+    @property
+    def task_id(self) -> str:
+        return self.identity.task_id
+
+    @property
+    def retry_count(self) -> int:
+        return self.identity.retry_count
+
+
+_PART_LENGTH = 40
+_NUMBER_LENGTH = 10
+_DIGEST_LENGTH = 16
+
+
+def staging_branch_name(attempt: Attempt) -> str:
+    """A branch name for what this execution stages.
+
+    Readable first (workflow instance, reference task name, task id, retry count, and the execution id where the object
+    has one, each cut), then a digest of all of them in full, so that two executions never share one.
+
+    Returns:
+        at most 200 characters of `[a-z0-9-]`, beginning with a letter.
+    """
+    identity = AttemptIdentity.of(attempt)
+    parts = (
+        identity.workflow_instance_id,
+        identity.reference_task_name,
+        identity.task_id,
+        str(identity.retry_count),
+        getattr(attempt, "execution_id", None),
+    )
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
+    lengths = (_PART_LENGTH, _PART_LENGTH, _PART_LENGTH, _NUMBER_LENGTH, _PART_LENGTH)
+    slugs = [_slug(part or "", length) for part, length in zip(parts, lengths, strict=True)]
+    return "-".join(["perago", *filter(None, slugs), digest])
+
+
+def _slug(text: str, length: int) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:length].strip("-")

@@ -1,0 +1,76 @@
+"""The engine's record of a workflow instance."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perago.values.json_text import JsonObject
+
+
+class TryStatus(enum.StrEnum):
+    """Status of one try in the engine's record; the names are Conductor's."""
+
+    SCHEDULED = "SCHEDULED"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
+    FAILED = "FAILED"
+    FAILED_WITH_TERMINAL_ERROR = "FAILED_WITH_TERMINAL_ERROR"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELED = "CANCELED"
+    SKIPPED = "SKIPPED"
+
+    @property
+    def is_live(self) -> bool:
+        return self in (TryStatus.SCHEDULED, TryStatus.IN_PROGRESS)
+
+    @property
+    def ends_task(self) -> bool:
+        """The logical task goes on without an outcome: no later try will adopt what this one published."""
+        return self in (TryStatus.COMPLETED_WITH_ERRORS, TryStatus.SKIPPED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryRecord:
+    """One try of a logical task, as the engine has it now.
+
+    Attributes:
+        input_ref: the commit that its input names; None for a free task.
+        output: of a COMPLETED try, else None.
+        ended_time: when it ended, by the engine's clock, milliseconds since the epoch; None: live, or not said.
+        retried_task_id: the try that this one retries; None on a first try.
+    """
+
+    task_id: str
+    reference_task_name: str
+    retry_count: int
+    scheduled_time: int
+    poll_count: int
+    status: TryStatus
+    input_ref: str | None = None
+    output: JsonObject | None = None
+    ended_time: int | None = None
+    retried_task_id: str | None = None
+
+    @property
+    def output_ref(self) -> str | None:
+        """The commit that the output names, of a COMPLETED workspace task."""
+        workspace = (self.output or {}).get("workspace")
+        ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
+        return ref if isinstance(ref, str) else None
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """Every try of one workflow instance, in the order in which they were scheduled."""
+
+    workflow_instance_id: str
+    tries: tuple[TryRecord, ...] = ()
+
+    def find(self, task_id: str) -> TryRecord | None:
+        return next((entry for entry in self.tries if entry.task_id == task_id), None)
+
+    def of(self, reference_task_name: str) -> tuple[TryRecord, ...]:
+        return tuple(entry for entry in self.tries if entry.reference_task_name == reference_task_name)

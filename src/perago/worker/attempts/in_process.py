@@ -1,0 +1,347 @@
+"""An executor in a process of its own: start it, run attempts in it, end them, and see it gone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict
+from types import TracebackType
+from typing import Protocol, Self
+
+from pydantic import ValidationError
+
+from perago import errors
+from perago.errors import EngineError, PeragoError, TaskExecutionError
+from perago.ports import Phase, WorkerEngine
+from perago.values.models import RuntimeTaskResult
+from perago.worker.attempts.job import Cause, Job, Step, next_step
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import AttemptEnd, Died, Ended, Finished, NotBegun, Question
+from perago.worker.executor.wire import (
+    FROM_EXECUTOR,
+    Ask,
+    Configure,
+    DeclaredTask,
+    Discard,
+    Done,
+    Look,
+    PhaseEvent,
+    Ready,
+    Run,
+    Sweep,
+    attempt_to_json,
+    result_from,
+)
+from perago.worker.process.child import GONE_SECONDS, ChildProcess
+from perago.worker.process.messages import Cancel, Failure, Log, Message, Metric, encode
+
+EXECUTOR = "perago.worker.executor.zygote"
+
+START_SECONDS = 300.0
+"""How long loading the modules may take: large ones, on a cold disk."""
+
+CHORE_SECONDS = 60.0
+"""How long a look, a discard or a sweep may take."""
+
+
+class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
+    """One executor. What is not said to be for other threads is for the one that made it.
+
+    Attributes:
+        attempts: that it has ended by itself.
+        memory_bytes: of its process, after the last one.
+        is_spent: a body left what cannot be put back.
+    """
+
+    def __init__(self, configuration: Configure, engine: WorkerEngine, journal: Journal) -> None:
+        self.attempts = 0
+        self.memory_bytes = 0
+        self.is_spent = False
+        self._is_aborted = False
+        self._configuration = configuration
+        self._engine = engine
+        self._journal = journal
+        self._process = ChildProcess(EXECUTOR)
+
+    def __enter__(self) -> Self:
+        self._process.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        self._process.__exit__(kind, error, traceback)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.exit_code is None
+
+    def abort_start(self) -> None:
+        """Let `start` fail, if it is under way; for other threads."""
+        self._is_aborted = True
+        self._process.wake()
+
+    def wake(self) -> None:
+        """Let `wait` return, or an attempt's end be looked at; for other threads."""
+        self._process.wake()
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
+        for value in self._process.poll(seconds):
+            self._take_idle(value)
+
+    def start(self) -> list[DeclaredTask]:
+        """Have it load the modules; returns their tasks.
+
+        Raises:
+            PeragoError: it could not, as the error says.
+        """
+        self._process.send(encode(self._configuration.load) + encode(self._configuration))
+        answer = self._await(START_SECONDS)
+        self._is_aborted = False
+        if isinstance(answer, Ready):
+            return answer.tasks
+        if isinstance(answer, Failure):
+            raise _error_of(answer)
+        raise TaskExecutionError(self.death() if answer is None else "the executor began with something else")
+
+    def run(self, job: Job) -> AttemptEnd:
+        """Run one attempt to its end, or to the executor's."""
+        self._process.poll(0)
+        if not self.is_alive:
+            return NotBegun()
+        trace = {} if job.trace is None else asdict(job.trace)
+        order = Run(attempt=attempt_to_json(job.attempt), execution_id=job.execution_id, trace=trace)
+        try:
+            self._process.send(encode(order))
+        except ValueError as exc:
+            reason = f"the task's input cannot be passed to the executor: {exc}"
+            return Finished(RuntimeTaskResult("FAILED", reason_for_incompletion=reason))
+        job.phase = Phase.PARSE.value
+        job.on_ending(self.wake)
+        try:
+            return AttemptUnderWay(self._process, self._engine, self._journal, job, self.note).go()
+        except TaskExecutionError as exc:
+            self._end()
+            return Died(str(exc))
+
+    def look(self, job: Job) -> RuntimeTaskResult | None:
+        """See `attempt.report.last_look`, for the attempt that was run last.
+
+        Raises:
+            PeragoError: the store or the engine did not answer, or the executor has died.
+        """
+        self._process.send(encode(Look()))
+        done = self._await(CHORE_SECONDS, job)
+        if isinstance(done, Failure):
+            raise _error_of(done)
+        if not isinstance(done, Done):
+            raise TaskExecutionError(f"whether another try completed could not be seen: {self.death()}")
+        return result_from(done.status, done.output, done.reason)
+
+    def chore(self, order: Discard | Sweep) -> None:
+        """Have what dead attempts left removed; best effort."""
+        self._process.send(encode(order))
+        self._await(CHORE_SECONDS)
+
+    def note(self, done: Done) -> None:
+        """Take down what is told after an attempt."""
+        self.attempts += 1
+        self.memory_bytes = done.memory_bytes
+        self.is_spent = done.is_spent
+
+    def death(self, phase: str = "") -> str:
+        """What ended it, for people."""
+        return describe_death(self._process.exit_code, phase)
+
+    def _end(self) -> None:
+        """Kill it, whatever it still sends, and see it gone."""
+        self._process.kill()
+        deadline = time.monotonic() + GONE_SECONDS
+        while self.is_alive and time.monotonic() < deadline:
+            with suppress(TaskExecutionError):
+                self._process.poll(max(0.0, deadline - time.monotonic()))
+
+    def _await(self, seconds: float, job: Job | None = None) -> Ready | Failure | Done | None:
+        """The next message that answers; None: it died, or took too long and was killed."""
+        deadline = time.monotonic() + seconds
+        while self.is_alive:
+            for value in self._process.poll(max(0.0, deadline - time.monotonic())):
+                message = parse_message(value)
+                if isinstance(message, Ask) and job is not None:
+                    answer = Question(message, job.clock).put(self._engine, job.attempt, patient=False)
+                    if answer is not None:
+                        self._process.send(encode(answer))
+                elif isinstance(message, Ready | Failure | Done):
+                    return message
+                elif isinstance(message, Log):
+                    self._journal.log(job, message)
+            if time.monotonic() >= deadline or self._is_aborted:
+                self._process.kill()
+        return None
+
+    def _take_idle(self, value: object) -> None:
+        message = parse_message(value)
+        if isinstance(message, Log):  # of a thread that a body left
+            self._journal.log(None, message)
+
+
+def _error_of(failure: Failure) -> PeragoError:
+    named = getattr(errors, failure.error, None)
+    error = named(failure.reason) if isinstance(named, type) and issubclass(named, PeragoError) else None
+    error = error or TaskExecutionError(failure.reason)
+    if failure.traceback:
+        error.add_note(failure.traceback)
+    return error
+
+
+class RunningProcess(Protocol):
+    """An executor's process, as `ChildProcess` is one."""
+
+    @property
+    def exit_code(self) -> int | None: ...
+
+    def poll(self, seconds: float | None, /) -> Iterable[object]:
+        """What it sent, as soon as there is something; nothing when the seconds are over, or it has ended."""
+        ...
+
+    def send(self, data: bytes, /) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class AttemptUnderWay:
+    """One attempt in an executor that has been told to run it.
+
+    Args:
+        on_done: gets what the executor tells at the end.
+    """
+
+    def __init__(
+        self, process: RunningProcess, engine: WorkerEngine, journal: Journal, job: Job, on_done: Callable[[Done], None]
+    ) -> None:
+        self._process = process
+        self._engine = engine
+        self._journal = journal
+        self._job = job
+        self._on_done = on_done
+        self._questions: list[Question] = []
+        self._taken = Step.NONE
+        self._done: Done | None = None
+
+    def go(self) -> AttemptEnd:
+        while self._process.exit_code is None and self._done is None:
+            seconds = self._shortest(self._end_what_is_to_end(), self._hold_when_due(), self._ask_what_is_due())
+            for value in self._process.poll(seconds):
+                self._take(parse_message(value))
+        return self._outcome()
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Done():
+                self._done = message
+                self._on_done(message)
+            case PhaseEvent():
+                self._journal.phase(self._job, message)
+            case Log():
+                self._journal.log(self._job, message)
+            case Metric():
+                self._journal.metric(self._job, message)
+            case Ask():
+                self._questions.append(Question(message, self._job.clock))
+            case _:
+                raise TaskExecutionError("the executor sent what has no place in an attempt")
+
+    def _hold_when_due(self) -> float | None:
+        """Keep the lease from some moment on; the seconds until then. A question may take long: it comes before any."""
+        if self._job.is_void:
+            self._job.let_lease_go()  # it would keep the task from others; nobody waits here for one in flight
+            return None
+        if self._job.lease is not None:
+            return None
+        seconds = self._job.seconds_until_hold()
+        if seconds > 0 and not self._questions:
+            return seconds
+        with suppress(EngineError):  # the watch tells of it, and tries again each second
+            self._job.hold(self._engine)
+        return None
+
+    def _ask_what_is_due(self) -> float | None:
+        """Put the questions that are due; the seconds until the next one is."""
+        for question in list(self._questions):
+            if question.due > self._job.clock.monotonic():
+                continue
+            answer = question.put(self._engine, self._job.attempt, patient=self._job.ending is None)
+            if answer is not None:
+                self._questions.remove(question)
+                self._process.send(encode(answer))
+        if not self._questions:
+            return None
+        return max(0.0, min(question.due for question in self._questions) - self._job.clock.monotonic())
+
+    def _end_what_is_to_end(self) -> float | None:
+        """Take the step that is due; the seconds until the next one is."""
+        while self._job.ending is not None:
+            cause, since = self._job.ending
+            step, seconds = next_step(cause, self._job.phase, self._taken, self._job.clock.monotonic() - since)
+            if step is Step.NONE:
+                return seconds
+            self._taken = step
+            if step is Step.TELL:
+                self._process.send(encode(Cancel()))
+            elif step is Step.TERMINATE:
+                self._process.terminate()
+            else:
+                self._process.kill()
+        return None
+
+    def _outcome(self) -> AttemptEnd:
+        result = None
+        if self._done is not None:
+            result = result_from(self._done.status, self._done.output, self._done.reason)
+        ending = self._job.ending
+        if ending is not None and (result is None or ending[0] is Cause.CANCELLED or result.status != "COMPLETED"):
+            return Ended(ending[0], was_signalled=self._taken >= Step.TERMINATE)
+        if result is None:
+            return Died(describe_death(self._process.exit_code, self._job.phase))
+        return Finished(result)
+
+    @staticmethod
+    def _shortest(*seconds: float | None) -> float | None:
+        return min((each for each in seconds if each is not None), default=None)
+
+
+def parse_message(value: object) -> Message:
+    """What an executor sent.
+
+    Raises:
+        TaskExecutionError: it is no message.
+    """
+    try:
+        message: Message = FROM_EXECUTOR.validate_python(value)
+    except ValidationError as exc:
+        raise TaskExecutionError(f"the executor sent what is no message: {exc}") from None
+    return message
+
+
+def describe_death(exit_code: int | None, phase: str = "") -> str:
+    """What ended an executor's process.
+
+    Args:
+        phase: that its attempt was in.
+    """
+    where = f" in phase {phase}" if phase else ""
+    if exit_code is None:
+        return f"the executor's process did not answer{where}"
+    if exit_code >= 0:
+        return f"the executor's process exited with code {exit_code}{where}; a body must not end its process"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = "; if nobody did that, the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
+    return f"the executor's process was ended by {name}{where}{hint}"

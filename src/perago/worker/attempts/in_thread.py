@@ -1,0 +1,235 @@
+"""An executor in a thread of the supervisor, for light tasks: no process is started, and none can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Self
+
+from perago.attempt.body import BodyCall, invoke_in_process, refuse_open_files
+from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
+from perago.http.loop import LoopThread
+from perago.ports import Engine, Event, WorkerEngine
+from perago.tasks.metrics import Instrument, MetricRecorder
+from perago.tasks.params import validate_result
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
+from perago.values.json_text import JsonObject
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord
+from perago.values.redaction import mask_json
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import AttemptEnd, Ended, Finished, ask_patiently
+from perago.worker.executor.runner import AttemptRunner, RunContext
+from perago.worker.executor.wire import CANCEL_GRACE_SECONDS, DeclaredTask, Discard, PhaseEvent, Sweep
+from perago.worker.process.messages import Log, Metric, clean_text
+from perago.worker.process.outbox import json_fields
+
+JOB: ContextVar[Job | None] = ContextVar("perago_job", default=None)
+"""The job whose attempt the present code belongs to."""
+
+LEFT_TO_WATCH_SECONDS = 12.0
+"""Response timeout from which on the watch takes up the lease, which looks each second (`supervisor.watchdog`): that is
+soon enough, two seconds after the beginning at the latest, and most light attempts are over by then."""
+
+TICK_SECONDS = 0.2
+"""How often it is looked whether a body on the event loop is to end."""
+
+
+class ExecutorThread(AbstractContextManager["ExecutorThread"]):
+    """Runs attempts in the thread that made it; bodies that are `async def` on an event loop that all slots share.
+
+    A body that is to end is told through its `TaskContext`, and one on the loop is cancelled; nothing more can be done
+    to a thread.
+
+    Args:
+        loop: of all slots.
+    """
+
+    def __init__(self, runner: AttemptRunner, engine: WorkerEngine, journal: Journal, loop: LoopThread) -> None:
+        self.attempts = 0
+        self.memory_bytes = 0
+        self.is_spent = False
+        self._runner = runner
+        self._engine = engine
+        self._journal = journal
+        self._loop = loop
+        self._awake = threading.Event()
+        self._handler = _JobHandler(journal)
+
+    def __enter__(self) -> Self:
+        logging.getLogger().addHandler(self._handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        self._runner.store.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return True
+
+    def start(self) -> list[DeclaredTask]:
+        return self._runner.declared()
+
+    def abort_start(self) -> None:
+        return None  # it takes no time
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    def wait(self, seconds: float | None) -> None:
+        self._awake.wait(seconds)
+        self._awake.clear()
+
+    def run(self, job: Job) -> AttemptEnd:
+        if 0 < job.attempt.response_timeout_seconds < LEFT_TO_WATCH_SECONDS:
+            with suppress(EngineError):  # the watch tells of it, and tries again each second
+                job.hold(self._engine)
+        job.on_ending(self.wake)
+        questions = _Questions(self._engine, job, self._awake)
+        around = RunContext(
+            load_current_attempt=questions.load_current_attempt,
+            load_record=questions.load_record,
+            observer=lambda event: self._observe(job, event),
+            is_cancelled=lambda: job.is_cancelled,
+            invoke_body=lambda call: _invoke(call, job, self._loop),
+            metrics=_JobMetrics(self._journal, job),
+            trace=job.trace,
+        )
+        self._handler.job = job
+        token = JOB.set(job)  # goes with the body onto the event loop too
+        try:
+            result = self._runner.run(job.attempt, job.execution_id, around)
+        except KeyboardInterrupt:  # only a body can have raised it: signals go to the main thread
+            result = RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
+        finally:
+            JOB.reset(token)
+            self._handler.job = None
+        self.attempts += 1
+        ending = job.ending
+        if ending is not None and (ending[0] is Cause.CANCELLED or result.status != "COMPLETED"):
+            return Ended(ending[0])
+        return Finished(result)
+
+    def look(self, job: Job) -> RuntimeTaskResult | None:
+        return self._runner.look(job.attempt, self._engine.load_record)
+
+    def chore(self, order: Discard | Sweep) -> None:
+        try:
+            if isinstance(order, Sweep):
+                self._runner.store.sweep(order.repository, order.older_than_seconds)
+        except PeragoError as exc:
+            self._journal.tell(logging.WARNING, f"what killed attempts staged could not be removed: {exc}")
+
+    def death(self) -> str:
+        return "a thread does not die"
+
+    def _observe(self, job: Job, event: Event) -> None:
+        if _is_fork():
+            return
+        self._journal.phase(job, PhaseEvent.of(event, mask_json(dict(event.attributes))))
+
+
+class _JobHandler(logging.Handler):
+    """Takes down what the body of one job logs, be that in the slot's thread or on the event loop."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self.job: Job | None = None
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        job = self.job
+        if job is None or JOB.get() is not job or hasattr(record, FIELDS_ATTRIBUTE) or _is_fork():
+            return
+        try:
+            message = Log(
+                logger="" if record.name == "root" else record.name,
+                level=record.levelno,
+                text=clean_text(self.format(record)),
+                created=record.created,
+                fields=json_fields(record),
+            )
+            self._journal.log(job, message)
+        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+            self.handleError(record)
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """Puts an attempt's questions to the engine, and waits while that is away."""
+
+    engine: Engine
+    job: Job
+    awake: threading.Event
+
+    def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
+        return ask_patiently(lambda: self.engine.load_current_attempt(attempt), self._is_over, self._wait)
+
+    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+        return ask_patiently(lambda: self.engine.load_record(attempt), self._is_over, self._wait)
+
+    def _is_over(self) -> bool:
+        return self.job.ending is not None
+
+    def _wait(self, seconds: float) -> None:
+        self.awake.wait(seconds)
+        self.awake.clear()
+
+
+class _JobMetrics(MetricRecorder):
+    def __init__(self, journal: Journal, job: Job) -> None:
+        self._journal = journal
+        self._job = job
+
+    def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
+        if _is_fork():
+            return
+        self._journal.metric(self._job, Metric(instrument=instrument, name=name, value=value, labels=dict(labels)))
+
+
+_process = os.getpid()
+
+
+def _is_fork() -> bool:
+    """Whether a body has forked this process: nobody reads there what it tells, and threads that are not there may hold
+    the locks that it would wait for."""
+    return os.getpid() != _process
+
+
+def _invoke(call: BodyCall, job: Job, loop: LoopThread) -> JsonObject:
+    if not call.task.is_async:
+        return invoke_in_process(call)
+    returned = loop.run(_watched(call, job))
+    refuse_open_files(call.task.name, call.workspace)
+    return validate_result(call.task, returned)
+
+
+async def _watched(call: BodyCall, job: Job) -> object:
+    """Run an `async def` body; one that is to end and does not, once told, is cancelled."""
+    body = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
+    assert inspect.iscoroutine(body), "the task is async"
+    running = asyncio.ensure_future(body)
+    try:
+        while not running.done():
+            await asyncio.wait([running], timeout=TICK_SECONDS)
+            ending = job.ending
+            if ending is not None and time.monotonic() - ending[1] >= CANCEL_GRACE_SECONDS:
+                running.cancel()
+    finally:
+        running.cancel()
+    try:
+        return running.result()
+    except asyncio.CancelledError:
+        raise TaskCancelledError(f"task {call.task.name!r}: cancelled while its body ran") from None
+    except SystemExit as exc:
+        raise TaskExecutionError(f"task {call.task.name!r}: the body called sys.exit({exc.code!r})") from exc

@@ -1,0 +1,194 @@
+"""What a worker takes down of its attempts: phases, and the bodies' log lines, progress and metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from perago.ports import Event, HandedOut, Phase
+from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
+from perago.telemetry.instruments import REPORT_RETRIES, Group
+from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
+from perago.telemetry.logs import warning_for
+from perago.telemetry.sink import OFF, Telemetry
+from perago.values.redaction import mask_text
+from perago.values.trace_context import trace_context_of
+from perago.worker.attempts.job import Job
+from perago.worker.executor.wire import PhaseEvent
+from perago.worker.process.messages import Log, Metric
+
+LOGGER = logging.getLogger("perago.worker")
+
+PROGRESS_SECONDS = 5.0
+"""Between two lines of progress of one task in the engine's task log."""
+
+
+class TaskLines(Protocol):
+    """Takes a task's lines for the engine's log of it."""
+
+    def add(self, attempt: HandedOut, text: str) -> None: ...
+
+
+class Journal:
+    """Takes everything from any thread.
+
+    Args:
+        lines: where bodies' lines and progress go, besides the log.
+        on_change: called when a phase begins or progress is told.
+        telemetry: is told of attempts, besides the log.
+    """
+
+    def __init__(
+        self, lines: TaskLines, on_change: Callable[[], None] = lambda: None, telemetry: Telemetry = OFF
+    ) -> None:
+        self._lines = lines
+        self._telemetry = telemetry
+        self._on_change = on_change
+        self._told: dict[str, float] = {}  # execution id -> when its progress was told last
+
+    def begin(self, job: Job, groups: Iterable[Group]) -> None:
+        """An attempt begins; gives the job its place in its trace.
+
+        Args:
+            groups: of metrics that are recorded for its task.
+        """
+        job.trace = self._telemetry.begin(
+            Execution(
+                task=job.attempt.task_def_name,
+                workflow_instance_id=job.identity.workflow_instance_id,
+                reference_task_name=job.identity.reference_task_name,
+                task_id=job.identity.task_id,
+                retry_count=job.identity.retry_count,
+                execution_id=job.execution_id,
+                trace=trace_context_of(job.attempt.input_data),
+                groups=frozenset(groups),
+            )
+        )
+
+    def phase(self, job: Job, event: PhaseEvent) -> None:
+        """Take down an event of an attempt's phase."""
+        self._telemetry.phase(job.execution_id, _fact_of(event))
+        if event.event == "started":
+            job.phase = event.phase
+            self._on_change()
+        elif event.event == "progress":
+            if event.phase == Phase.BODY:
+                self._take_progress(job, event.attributes)
+            elif (caution := warning_for(event.phase, event.attributes)) is not None:
+                self._lines.add(job.attempt, f"WARNING {caution}")
+                self.tell(logging.WARNING, caution, job, ref=event.attributes.get("ref"))
+        else:
+            self._end_phase(job, event)
+
+    def log(self, job: Job | None, message: Log) -> None:
+        """Take down a line that a body, or something else in an executor, has logged."""
+        fields = {} if job is None else job.fields()
+        fields |= _fields_of_body(message.fields)
+        text = mask_text(message.text)
+        write(message.level, text, fields, logger=message.logger or "root", created=message.created)
+        if job is not None:
+            self._lines.add(job.attempt, f"{logging.getLevelName(message.level)} {text}")
+
+    def metric(self, job: Job, message: Metric) -> None:
+        """Take down a value that a body has recorded."""
+        value = TaskValue(instrument=message.instrument, name=message.name, value=message.value, labels=message.labels)
+        self._telemetry.value(job.execution_id, value)
+        fields = {"metric": message.name, "value": message.value, "labels": message.labels}
+        write(logging.DEBUG, f"{message.instrument} {message.name}", {**job.fields(), **fields})
+
+    def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
+        """Take down what the worker itself has to say."""
+        if LOGGER.isEnabledFor(level):
+            write(level, text, {**({} if job is None else job.fields()), **fields})
+
+    def report(self, event: Event) -> None:
+        """Take down an event of the phase in which a result is reported; without an execution it is a later round."""
+        if event.execution_id:
+            self._telemetry.phase(event.execution_id, PhaseFact.of(event))
+        elif event.kind == "started":
+            self._telemetry.count(REPORT_RETRIES)
+        if event.kind == "failed":
+            self.tell(logging.DEBUG, f"{event.phase} failed: {event.error}", execution=event.execution_id)
+
+    def end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
+        """The job is through."""
+        self._telemetry.end(job.execution_id, outcome, reason)
+        self._told.pop(job.execution_id, None)
+
+    def _end_phase(self, job: Job, event: PhaseEvent) -> None:
+        if event.phase == Phase.BODY and job.progress.get("untold"):
+            self._tell_progress(job)
+        if event.traceback:
+            frames = mask_text(event.traceback.rstrip())
+            self._lines.add(job.attempt, frames)
+            self.tell(logging.WARNING, f"the body failed: {event.error}", job, traceback=frames)
+        failed = event.event == "failed"
+        is_cleaning = event.phase == Phase.CLEAN
+        level = logging.WARNING if failed and is_cleaning else logging.DEBUG
+        if not LOGGER.isEnabledFor(level):
+            return
+        fields = {**event.attributes, "seconds": round(event.seconds, 6)}
+        if event.error is not None:
+            fields["error"] = event.error
+        write(level, f"{event.phase} {event.event}", {**job.fields(), "phase": event.phase, **fields})
+
+    def _take_progress(self, job: Job, attributes: dict[str, Any]) -> None:
+        job.progress = {name: attributes.get(name) for name in ("done", "total", "message")} | {"untold": True}
+        self._on_change()
+        if time.monotonic() - self._told.get(job.execution_id, float("-inf")) >= PROGRESS_SECONDS:
+            self._tell_progress(job)
+
+    def _tell_progress(self, job: Job) -> None:
+        self._told[job.execution_id] = time.monotonic()
+        job.progress["untold"] = False
+        text = progress_text(job.progress)
+        self._lines.add(job.attempt, f"progress {mask_text(text)}")
+        write(logging.INFO, f"progress {text}", job.fields())
+
+
+def _fact_of(event: PhaseEvent) -> PhaseFact:
+    return PhaseFact(
+        phase=event.phase,
+        kind=event.event,
+        seconds=event.seconds,
+        attributes=event.attributes,
+        error_type=event.error_type,
+        error=event.error or "",
+    )
+
+
+def _fields_of_body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a body's line holds besides its text, as `event` and `fields`: whatever it is called, it is not taken for
+    what the worker says of the attempt.
+
+    Args:
+        given: a record's `extra`; that of a `TaskContext.logger` has an `event`, and `fields` in it.
+    """
+    named = {name: value for name, value in given.items() if name not in ("event", "fields", "attempt")}
+    inner = given.get("fields")
+    named |= inner if isinstance(inner, Mapping) else {}
+    found = {"event": given["event"]} if "event" in given else {}
+    return {**found, "fields": named} if named else found
+
+
+def progress_text(progress: dict[str, Any]) -> str:
+    """ "40 of 100 (25 %): rows", for people."""
+    done, total, message = progress.get("done"), progress.get("total"), progress.get("message")
+    share = f" ({100 * done / total:.0f} %)" if isinstance(done, int | float) and total else ""
+    text = f"{done:g}" if isinstance(done, int | float) else "?"
+    text += f" of {total:g}{share}" if isinstance(total, int | float) else ""
+    return f"{text}: {message}" if message else text
+
+
+def write(
+    level: int, text: str, fields: dict[str, Any], *, logger: str = LOGGER.name, created: float | None = None
+) -> None:
+    """Write a line to the worker's log."""
+    if not LOGGER.isEnabledFor(level):
+        return
+    record = LOGGER.makeRecord(logger, level, "", 0, text, (), None, extra={FIELDS_ATTRIBUTE: fields})
+    if created is not None:
+        record.created = created
+    LOGGER.handle(record)

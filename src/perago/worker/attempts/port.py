@@ -1,0 +1,179 @@
+"""The port of an executor, which runs a slot's jobs: how an attempt can end, and its questions to the engine.
+
+`in_process` and `in_thread` are its two implementations. A question is asked again while the engine is away, because a
+six-hour task must not fail over a restart of the engine's server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from perago.errors import EngineError, PeragoError
+from perago.ports import Clock, Engine, HandedOut
+from perago.values.models import RuntimeTaskResult
+from perago.values.redaction import mask_text
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.executor.wire import Answer, Ask, DeclaredTask, Discard, Sweep, attempt_to_json, record_to_json
+from perago.worker.process.messages import Failure, clean_text
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The attempt has a result."""
+
+    result: RuntimeTaskResult
+
+
+@dataclass(frozen=True)
+class Died:
+    """The executor's process ended before the attempt did.
+
+    Attributes:
+        reason: what happened, for people.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotBegun:
+    """The executor was gone before it got the attempt."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The attempt was ended from here.
+
+    Attributes:
+        was_signalled: a signal for it may still be on its way to its executor.
+    """
+
+    cause: Cause
+    was_signalled: bool = False
+
+
+AttemptEnd = Finished | Died | NotBegun | Ended
+
+
+class Executor(Protocol):
+    """What runs a slot's jobs: a process of its own, or the slot's thread. What is not said to be for
+    other threads is for that one.
+
+    Attributes:
+        attempts: that it has ended by itself.
+        memory_bytes: of its process, after the last one; 0: not known.
+        is_spent: a body left what cannot be put back.
+    """
+
+    attempts: int
+    memory_bytes: int
+    is_spent: bool
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    def start(self) -> list[DeclaredTask]:
+        """Load the modules; raises PeragoError where that fails."""
+        ...
+
+    def abort_start(self) -> None:
+        """Let `start` fail, if it is under way; for other threads."""
+        ...
+
+    def wake(self) -> None:
+        """Let `wait` return; for other threads."""
+        ...
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
+        ...
+
+    def run(self, job: Job) -> AttemptEnd: ...
+
+    def look(self, job: Job) -> RuntimeTaskResult | None: ...
+
+    def chore(self, order: Discard | Sweep) -> None: ...
+
+    def death(self) -> str: ...
+
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 600.0
+"""How long an engine may be away before the attempt fails over it: as long as a response timeout usually is."""
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+def pause_before_asking_again(failures: int) -> float:
+    """Seconds to wait after so many questions in a row that were not answered."""
+    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+
+
+@dataclass
+class Question:
+    """One question on its way.
+
+    Attributes:
+        due: when it is asked next, monotonic seconds.
+    """
+
+    ask: Ask
+    clock: Clock
+    due: float = 0.0
+    failures: int = 0
+    asked: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asked = self.clock.monotonic()
+
+    def put(self, engine: Engine, attempt: HandedOut, *, patient: bool) -> Answer | None:
+        """Ask the engine; None: it gave no answer, and is to be asked again when due.
+
+        Args:
+            patient: whether it may be asked again.
+        """
+        try:
+            return Answer(number=self.ask.number, value=self._value(engine, attempt))
+        except EngineError as exc:
+            now = self.clock.monotonic()
+            if not (patient and exc.retry_can_help and now - self.asked < PATIENCE_SECONDS):
+                return Answer(number=self.ask.number, failure=_failure(exc))
+            self.failures += 1
+            self.due = now + pause_before_asking_again(self.failures)
+            return None
+
+    def _value(self, engine: Engine, attempt: HandedOut) -> dict[str, Any]:
+        if self.ask.what == "current":
+            return attempt_to_json(engine.load_current_attempt(attempt), with_input=False)
+        return record_to_json(engine.load_record(attempt))
+
+
+def ask_patiently(ask: Callable[[], T], is_over: Callable[[], bool], wait: Callable[[float], None]) -> T:
+    """Ask an engine until it answers, for a while.
+
+    Args:
+        is_over: whether the answer is worth waiting for no longer.
+        wait: waits so many seconds, or less.
+
+    Raises:
+        EngineError: it did not answer, or another question would not be answered either.
+    """
+    asked, failures = time.monotonic(), 0
+    while True:
+        try:
+            return ask()
+        except EngineError as exc:
+            if not exc.retry_can_help or is_over() or time.monotonic() - asked >= PATIENCE_SECONDS:
+                raise
+        failures += 1
+        wait(pause_before_asking_again(failures))
+
+
+def _failure(exc: PeragoError) -> Failure:
+    name = next(cls.__name__ for cls in type(exc).__mro__ if cls.__module__ == "perago.errors")
+    return Failure(error=name, reason=clean_text(mask_text(str(exc))))

@@ -1,0 +1,377 @@
+"""Run attempts one after the other, with the tasks and the store of an executor: a process or a thread.
+
+The store is opened when the first task with a workspace comes. `perago run` uses the limit of a result from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.output import status_for_exception, with_place
+from perago.attempt.report import last_look
+from perago.attempt.run import run_workspace_task_attempt
+from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
+from perago.errors import EngineError, PeragoError, TaskInputError, TaskTerminalError
+from perago.ports import (
+    Clock,
+    Event,
+    HandedOut,
+    LoadCurrentAttempt,
+    LoadRecord,
+    Observer,
+    Phase,
+    SystemClock,
+    WorkspaceStore,
+    ignore,
+)
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.metrics import MetricRecorder, MetricSpec
+from perago.tasks.taskdef import build_taskdef
+from perago.telemetry.instruments import Group
+from perago.values.history import Stamp
+from perago.values.json_text import JsonObject
+from perago.values.models import (
+    Attempt,
+    AttemptIdentity,
+    ResultStatus,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    TaskExecution,
+    staging_branch_name,
+)
+from perago.values.record import InstanceRecord
+from perago.values.trace_context import TraceContext, without_trace
+from perago.worker.executor.wire import DeclaredTask, GitSettings, LakeFSSettings
+from perago.workspace.owner import Liveness
+
+if TYPE_CHECKING:
+    from perago.stores.git import GitStore
+    from perago.stores.lakefs import LakeFSStore
+    from perago.workspace.cache import ObjectCache
+
+
+class ExecutorStore:
+    """One store for one attempt at a time.
+
+    Args:
+        settings: None: there is no store.
+    """
+
+    def __init__(self, settings: GitSettings | LakeFSSettings | None) -> None:
+        self._settings = settings
+        self._observer: Observer = ignore
+        self._git: GitStore | None = None
+        self._lakefs: dict[float, LakeFSStore] = {}  # by how long publishing may take, which tasks differ in
+        self._cache: ObjectCache | None = None
+
+    def open(self, observer: Observer, merge_seconds: float | None = None) -> WorkspaceStore:
+        """The store, whose progress events the observer gets from now on.
+
+        Args:
+            merge_seconds: how long a server may take to publish; None: the store's own bound.
+
+        Raises:
+            TaskInputError: none is configured.
+        """
+        self._observer = observer
+        match self._settings:
+            case None:
+                raise TaskInputError(
+                    "the worker has no store: set LAKECTL_SERVER_ENDPOINT_URL, LAKECTL_CREDENTIALS_ACCESS_KEY_ID and "
+                    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, or start it with --repo"
+                )
+            case GitSettings():
+                return self._open_git(self._settings)
+            case LakeFSSettings():
+                return self._open_lakefs(self._settings, merge_seconds)
+
+    def discard(self, attempt: Attempt, execution_id: str, older_than_seconds: float) -> None:
+        """Remove what an execution staged that was killed.
+
+        Raises:
+            StoreError: it could not be removed; the sweep by age will.
+        """
+        match self._settings:
+            case GitSettings():
+                from perago.stores.git.refs import STAGING
+
+                identity = AttemptIdentity.of(attempt)
+                execution = TaskExecution(attempt=attempt, identity=identity, execution_id=execution_id)
+                self._open_git(self._settings).cleanup_staging(
+                    StagedWorkspace(repository="", branch=STAGING + staging_branch_name(execution), commit="")
+                )
+            case LakeFSSettings():
+                repository = _repository_of(attempt)
+                if repository is not None:
+                    store = self._open_lakefs(self._settings)
+                    store.repository(repository).sweep(older_than_seconds, _Killed(execution_id))
+
+    def sweep(self, repository: str, older_than_seconds: float) -> None:
+        """Remove what killed attempts of anybody staged, by age.
+
+        Raises:
+            StoreError: some could not be removed.
+        """
+        match self._settings:
+            case GitSettings():
+                self._open_git(self._settings).sweep(older_than_seconds)
+            case LakeFSSettings():
+                self._open_lakefs(self._settings).repository(repository).sweep(older_than_seconds)
+
+    def close(self) -> None:
+        """End connections and threads."""
+        for store in self._lakefs.values():
+            store.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _observe(self, event: Event) -> None:
+        self._observer(event)
+
+    def _open_git(self, settings: GitSettings) -> GitStore:
+        if self._git is None:
+            from perago.stores.git import GitStore
+
+            self._git = GitStore(settings.path, observer=self._observe)
+        return self._git
+
+    def _open_lakefs(self, settings: LakeFSSettings, merge_seconds: float | None = None) -> LakeFSStore:
+        from perago.stores.lakefs.publication.publish import MERGE_SECONDS
+        from perago.stores.lakefs.store import LakeFSStore
+        from perago.workspace.cache import ObjectCache
+
+        seconds = merge_seconds or MERGE_SECONDS
+        if seconds not in self._lakefs:
+            if self._cache is None and settings.cache_dir is not None and settings.cache_max_size:
+                self._cache = ObjectCache(Path(settings.cache_dir), settings.cache_max_size)
+            self._lakefs[seconds] = LakeFSStore(
+                endpoint_url=settings.endpoint_url,
+                access_key_id=settings.access_key_id,
+                secret_access_key=settings.secret_access_key.get_secret_value(),
+                fence=settings.fence,
+                checksums=settings.checksums,
+                merge_timeout_seconds=seconds,
+                cache=self._cache,
+                observer=self._observe,
+            )
+        return self._lakefs[seconds]
+
+
+@dataclass(frozen=True)
+class _Killed:
+    """Who is known to be dead: one execution."""
+
+    execution_id: str
+
+    def __call__(self, stamp: Stamp) -> Liveness:
+        return "dead" if stamp.execution_id == self.execution_id else "unknown"
+
+
+def _repository_of(attempt: Attempt) -> str | None:
+    """Of the task's input, which may be malformed."""
+    input_data = getattr(attempt, "input_data", None)
+    workspace = input_data.get("workspace") if isinstance(input_data, Mapping) else None
+    repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
+    return repository if isinstance(repository, str) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What an attempt is given by who runs it.
+
+    Attributes:
+        load_current_attempt, load_record: the engine's.
+        trace: the attempt's place in its trace; None: it has none.
+    """
+
+    load_current_attempt: LoadCurrentAttempt
+    load_record: LoadRecord
+    observer: Observer
+    is_cancelled: Callable[[], bool]
+    invoke_body: InvokeBody = invoke_in_process
+    metrics: MetricRecorder = field(default_factory=MetricRecorder)
+    trace: TraceContext | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+
+class _BodyError:
+    """An observer that remembers what failed in the body, before another one.
+
+    Attributes:
+        error: None: nothing did.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self.error: BaseException | None = None
+        self._observer = observer
+
+    def __call__(self, event: Event, /) -> None:
+        if event.kind == "failed" and event.phase is Phase.BODY:
+            self.error = event.error
+        self._observer(event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRunner:
+    """Runs attempts, one at a time.
+
+    Attributes:
+        tasks: by name.
+    """
+
+    tasks: Mapping[str, TaskDefinition]
+    store: ExecutorStore
+    workspace_root: Path
+    worker_id: str
+    failure_reason_max_length: int
+
+    def run(self, attempt: HandedOut, execution_id: str, around: RunContext) -> RuntimeTaskResult:
+        """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up.
+
+        The reason for a failure in the body names the place in its code.
+        """
+        body_error = _BodyError(around.observer)
+        result = self._run(attempt, execution_id, replace(around, observer=body_error))
+        reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
+        return replace(result, reason_for_incompletion=reason)
+
+    def _run(self, attempt: HandedOut, execution_id: str, around: RunContext) -> RuntimeTaskResult:
+        task = self.tasks[attempt.task_def_name]
+        input_data = without_trace(attempt.input_data)
+        if not task.has_workspace:
+            return run_workspace_free_task_attempt(
+                task,
+                input_data,
+                attempt=attempt,
+                execution_id=execution_id,
+                metrics=around.metrics,
+                failure_reason_max_length=self.failure_reason_max_length,
+                status_of=lambda exc: status_to_report(exc, attempt, around.load_record),
+                invoke_body=within_limit(around.invoke_body),
+                is_cancelled=around.is_cancelled,
+                observer=around.observer,
+                trace=around.trace,
+                clock=around.clock,
+            )
+        budget = task.controls.publish_budget
+        merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
+        store = self.store.open(around.observer, merge_seconds)
+        return run_workspace_task_attempt(
+            task,
+            input_data,
+            attempt,
+            self.workspace_root,
+            download_workspace=store.download_workspace,
+            load_current_attempt=around.load_current_attempt,
+            stage_workspace=store.stage_workspace,
+            publish_workspace=store.publish_workspace,
+            cleanup_staging=store.cleanup_staging,
+            complete_noop_workspace=store.complete_noop_workspace,
+            owner_worker_id=self.worker_id,
+            execution_id=execution_id,
+            metrics=around.metrics,
+            failure_reason_max_length=self.failure_reason_max_length,
+            status_of=lambda exc: status_to_report(exc, attempt, around.load_record),
+            read_history=store.read_history,
+            load_record=around.load_record,
+            invoke_body=within_limit(around.invoke_body),
+            is_cancelled=around.is_cancelled,
+            observer=around.observer,
+            trace=around.trace,
+            clock=around.clock,
+        )
+
+    def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
+        """Whether another try completed meanwhile, and how; see `attempt.report.last_look`."""
+        task = self.tasks[attempt.task_def_name]
+        read_history = self.store.open(ignore).read_history
+        return last_look(task, attempt.input_data, attempt, read_history=read_history, load_record=load_record)()
+
+    def declared(self) -> list[DeclaredTask]:
+        """The tasks as a supervisor knows them."""
+        return [
+            DeclaredTask(
+                name=task.name,
+                target=task.target,
+                has_workspace=task.has_workspace,
+                is_read_only=task.workspace is not None and task.workspace.read_only,
+                taskdef=build_taskdef(task),
+                metric_groups=metric_groups(task),
+            )
+            for task in self.tasks.values()
+        ]
+
+
+def metric_groups(task: TaskDefinition) -> list[Group]:
+    """Those that the task's `MetricSpec` leaves on; all of them where it has none."""
+    wanted = MetricSpec() if task.metrics is None else task.metrics
+    groups: dict[Group, bool] = {
+        "attempts": wanted.attempts,
+        "workspace_io": wanted.workspace_io,
+        "worker_capacity": wanted.worker_capacity,
+    }
+    return [group for group, is_wanted in groups.items() if is_wanted]
+
+
+def status_to_report(exc: BaseException, attempt: Attempt, load_record: LoadRecord) -> ResultStatus:
+    """FAILED_WITH_TERMINAL_ERROR where no retry can help, on no worker; else FAILED, which the engine retries.
+
+    Args:
+        load_record: the engine's; asked about an input that is wrong.
+    """
+    if is_final(exc) and not (isinstance(exc, TaskInputError) and _may_be_made_better(attempt, load_record)):
+        return "FAILED_WITH_TERMINAL_ERROR"
+    return "FAILED"
+
+
+def is_final(exc: BaseException) -> bool:
+    """Whether no retry can help, going by the error's class."""
+    if isinstance(exc, PeragoError) and not exc.retry_can_help:
+        return not exc.retry_elsewhere_can_help
+    return status_for_exception(exc) == "FAILED_WITH_TERMINAL_ERROR"
+
+
+def is_made_amid_retries(record: InstanceRecord, identity: AttemptIdentity) -> bool:
+    """Whether another task of the workflow was being tried again when this one's input was made, or since.
+
+    An engine makes a try's input of the newest tries of other tasks. One that is still under way has no output, so that
+    what the input takes from there is missing. Conductor gets there where a task's timeout and its result race: the
+    task is COMPLETED, and has a retry all the same.
+    """
+    made = identity.scheduled_time or 0
+    others = [entry for entry in record.tries if entry.reference_task_name != identity.reference_task_name]
+    late = [entry for entry in others if entry.status.is_live or (entry.ended_time or 0) >= made]
+    return any(len(record.of(entry.reference_task_name)) > 1 for entry in late)
+
+
+def _may_be_made_better(attempt: Attempt, load_record: LoadRecord) -> bool:
+    """Whether the next try's input, which is made anew, may be another; yes where the engine does not say."""
+    try:
+        return is_made_amid_retries(load_record(attempt), AttemptIdentity.of(attempt))
+    except EngineError:
+        return True
+
+
+WORKSPACE_BYTES = 16 * 1024
+"""Left for the other member of a workspace task's output: names of a repository, a branch and a commit."""
+
+MAX_RESULT_BYTES = MAX_OUTPUT_BYTES - WORKSPACE_BYTES
+
+
+def within_limit(invoke_body: InvokeBody, max_bytes: int = MAX_RESULT_BYTES) -> InvokeBody:
+    """The same, but for a result of more than so many bytes of JSON, which is a `TaskTerminalError`: a retry cannot
+    help."""
+
+    def invoke(call: BodyCall, /) -> JsonObject:
+        result = invoke_body(call)
+        size = json_size(result)
+        if size > max_bytes:
+            raise TaskTerminalError(too_large(size, max_bytes))
+        return result
+
+    return invoke

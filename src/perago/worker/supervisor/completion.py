@@ -1,0 +1,254 @@
+"""Completion of a job: stop its lease, report its result or return the task, remove its files, take the next task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from perago.errors import EngineError, WorkspaceStorageError
+from perago.ports import Clock, Engine, HandedOut, Phase, SystemClock, WorkerEngine
+from perago.telemetry import facts as telemetry
+from perago.values.json_text import encodable
+from perago.values.models import Attempt, RuntimeTaskResult
+from perago.values.record import InstanceRecord, TryStatus
+from perago.values.redaction import mask_text
+from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.journal import Journal
+from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished
+from perago.worker.executor.wire import Discard, Sweep, attempt_to_json
+from perago.worker.supervisor.delivery import Delivered, Delivery
+from perago.worker.supervisor.watchdog import others_of
+from perago.workspace import janitor
+from perago.workspace.directory import directory_name
+
+_STAGING_PHASES = frozenset({Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+
+
+class TakesChores(Protocol):
+    """A slot, which has an executor do something when it has no job."""
+
+    def add_chore(self, order: Discard | Sweep) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """Sees to the end of every job of a worker.
+
+    Attributes:
+        jobs: those under way now.
+        writes: whether a task, by its name, publishes.
+        gc_ttl_seconds: age at which staged work of anybody may go.
+        on_kept: called when a result could not be delivered, and waits for the next round.
+        sweep: removes the attempt directories of the dead.
+        release: is told that an execution is this worker's no longer; see `held.HeldTasks`.
+    """
+
+    engine: WorkerEngine
+    jobs: Callable[[], Sequence[Job]]
+    delivery: Delivery
+    journal: Journal
+    workspace_root: Path
+    failure_reason_max_length: int
+    gc_ttl_seconds: float
+    writes: Callable[[str], bool]
+    on_kept: Callable[[], None]
+    sweep: Callable[[], object]
+    release: Callable[[Attempt], object] = lambda attempt: None  # noqa: ARG005 - nobody notes what is held
+
+    def finish(
+        self, slot: TakesChores, executor: Executor, job: Job, outcome: AttemptEnd, reporter: Engine | None = None
+    ) -> None:
+        """Stop the lease, then report, give back, or do neither; then remove what is left.
+
+        Args:
+            reporter: reports the result of an attempt that came to its end. Default: the engine.
+        """
+        result = self._result_of(job, outcome)
+        if not job.claim(result):
+            return  # it was abandoned, and so given back
+        died_in = job.phase
+        became, reason = telemetry.Outcome.FAILED, None
+        try:
+            job.stop_lease()
+            for older in others_of(job, self.jobs()):
+                if older.is_void:
+                    older.stop_lease()  # a heartbeat of any execution can undo what is reported for the task
+            job.phase = Phase.REPORT.value
+            became, reason = self._settle(executor, job, outcome, result, reporter)
+            if not isinstance(outcome, Finished) and not executor.is_alive:
+                self._remove_what_is_left(slot, job, died_in)
+        finally:
+            self.journal.end(job, became, reason)
+
+    def give_back_unbegun(self, job: Job, why: str) -> None:
+        """Give a task back that no slot has."""
+        job.stop_lease()
+        self._give_back(job, why)
+        self.journal.end(job, telemetry.Outcome.GIVEN_BACK, why)
+
+    def abandon(self, job: Job) -> None:
+        """Let go of a job over which the process ends; from a thread that is not its slot's.
+
+        A result that is on its way to the engine is kept: giving its task back would undo a report that arrives.
+        """
+        if job.claim():
+            self.give_back_unbegun(job, "the worker ends over it")
+        elif job.result is not None:
+            self.delivery.keep(job.attempt, job.result)
+            text = "its result is kept for the next worker: this one ends before the engine has answered"
+            self.journal.tell(logging.WARNING, text, job)
+
+    def _settle(
+        self,
+        executor: Executor,
+        job: Job,
+        outcome: AttemptEnd,
+        result: RuntimeTaskResult | None,
+        reporter: Engine | None,
+    ) -> tuple[telemetry.Outcome, str | None]:
+        """Report, give back, or do neither; returns what became of the attempt, and why."""
+        if result is not None:
+            living = executor if isinstance(outcome, Finished) else None
+            return self._deliver(job, result, living, reporter), result.reason_for_incompletion
+        match outcome:
+            case Ended(Cause.CANCELLED):
+                text = "ended: the execution is no longer the engine's current one; nothing is reported"
+                self.journal.tell(logging.INFO, text, job)
+                self.release(job.attempt)
+                return telemetry.Outcome.CANCELLED, text
+            case Ended(cause):
+                why = f"the worker is shutting down ({cause})"
+            case _:
+                why = "its executor was gone before it began"
+        self._give_back(job, why)
+        return telemetry.Outcome.GIVEN_BACK, why
+
+    def _result_of(self, job: Job, outcome: AttemptEnd) -> RuntimeTaskResult | None:
+        """What is to be reported; None: nothing is."""
+        match outcome:
+            case Finished(result):
+                return result
+            case Died(reason):
+                text = encodable(mask_text(f"task {job.attempt.task_def_name!r}: {reason}"))
+                text = text[: self.failure_reason_max_length]
+                return RuntimeTaskResult("FAILED", reason_for_incompletion=text)
+            case _:
+                return None
+
+    def _deliver(
+        self, job: Job, result: RuntimeTaskResult, executor: Executor | None, reporter: Engine | None = None
+    ) -> telemetry.Outcome:
+        look = None
+        if self.writes(job.attempt.task_def_name):
+            look = _JobLastLook(self.engine, job, executor)
+        delivered = self.delivery.deliver(
+            job.attempt,
+            result,
+            last_look=look,
+            execution_id=job.execution_id,
+            reporter=reporter,
+            is_just_seen=look is None and job.is_just_handed_out,
+        )
+        self.release(job.attempt)
+        if look is not None:
+            look.release()
+        seconds = round(job.clock.monotonic() - job.begun, 3)
+        reason = f": {result.reason_for_incompletion}" if result.reason_for_incompletion else ""
+        level = logging.INFO if result.status == "COMPLETED" else logging.WARNING
+        text = f"{result.status} after {seconds} s{reason}"
+        self.journal.tell(level, text, job, status=result.status, seconds=seconds, delivered=delivered.value)
+        if delivered is Delivered.KEPT:
+            self.on_kept()
+        return telemetry.Outcome.CANCELLED if delivered is Delivered.VOID else telemetry.Outcome(result.status.lower())
+
+    def _give_back(self, job: Job, why: str) -> None:
+        try:
+            was_ours = self.engine.give_back(job.attempt)
+        except EngineError as exc:
+            text = f"could not be given back ({why}): {exc}; the engine gives it out again after its response timeout"
+            self.journal.tell(logging.WARNING, text, job)
+            return
+        self.release(job.attempt)
+        done = "given back" if was_ours else "not given back, as it is no longer this execution's"
+        self.journal.tell(logging.INFO, f"{done}: {why}", job)
+
+    def _remove_what_is_left(self, slot: TakesChores, job: Job, died_in: str) -> None:
+        """The files of an executor that was killed, and through its successor what it staged."""
+        path = self.workspace_root / directory_name(job.attempt.task_id, job.execution_id)
+        try:
+            if path.exists():
+                janitor.remove(path)
+        except (WorkspaceStorageError, OSError) as exc:
+            self.journal.tell(logging.WARNING, f"the attempt's directory could not be removed: {exc}", job)
+        self.sweep()  # what the executor was just making or removing has another name
+        if died_in in _STAGING_PHASES:
+            slot.add_chore(
+                Discard(
+                    attempt=attempt_to_json(job.attempt),
+                    execution_id=job.execution_id,
+                    older_than_seconds=self.gc_ttl_seconds,
+                )
+            )
+
+
+class _JobLastLook:
+    """Whether another try of the job's logical task completed meanwhile, and how.
+
+    The engine's record tells whether; how, the executor can tell that has the store and the task. Without it (it died,
+    or has another attempt by now) nothing is reported over a try that completed: this execution ends by itself.
+    """
+
+    def __init__(self, engine: WorkerEngine, job: Job, executor: Executor | None) -> None:
+        self._engine = engine
+        self._job = job
+        self._executor = executor
+
+    def release(self) -> None:
+        """The executor goes on to other attempts."""
+        self._executor = None
+
+    def __call__(self) -> RuntimeTaskResult | None:
+        if not another_try_completed(self._engine.load_record(self._job.attempt), self._job):
+            return None
+        if self._executor is None:
+            raise EngineError(f"another try of task {self._job.attempt.task_id} completed meanwhile")
+        return self._executor.look(self._job)
+
+
+def another_try_completed(record: InstanceRecord, job: Job) -> bool:
+    """Whether the record holds a COMPLETED try of the job's logical task that is not the job's own."""
+    tries = record.of(job.identity.reference_task_name or "")
+    return any(entry.status is TryStatus.COMPLETED and entry.task_id != job.attempt.task_id for entry in tries)
+
+
+class TakesNext:
+    """The engine for the report of one attempt.
+
+    Attributes:
+        taken: the task that came along; None: none did. Whoever made this runs it or gives it back.
+        asked: when it was asked for, monotonic seconds.
+    """
+
+    def __init__(self, engine: WorkerEngine, reported: HandedOut, clock: Clock | None = None) -> None:
+        self.taken: HandedOut | None = None
+        self.asked = 0.0
+        self._engine = engine
+        self._clock = clock or SystemClock()
+        self._reported = reported
+
+    def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
+        return self._engine.load_current_attempt(attempt)
+
+    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
+        return self._engine.load_record(attempt)
+
+    def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
+        """Report; a result that did not stick is reported again without taking a second task along."""
+        if self.taken is None:
+            self.asked = self._clock.monotonic()
+            self.taken = self._engine.report_and_take(self._reported, result)
+        else:
+            self._engine.report_result(attempt, result)

@@ -1,0 +1,39 @@
+"""What a worker put aside because it could not read it, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from perago.errors import WorkspaceStorageError
+from perago.ports import Clock
+from perago.values.findings import Finding, Kind
+from perago.worker.supervisor.delivery import DAMAGED_SUFFIX, SPOOL_DIRECTORY
+from perago.worker.supervisor.lock import supervisor_directory
+
+_WHY = (
+    "a worker kept a task's result in it for Conductor, and a later one could not read it; that result is never "
+    "reported, the task's execution ends by its response timeout, and its retry adopts what was published. Find out "
+    "what damaged the file (a full or failing disk), and remove it"
+)
+
+
+def examine(root: Path, clock: Clock) -> Iterator[Finding]:
+    """Find results that wait for an engine and cannot be read; see `delivery.ResultSpool.load`.
+
+    Args:
+        root: the workspace root; one that no worker used has none.
+
+    Raises:
+        WorkspaceStorageError: the directory cannot be read.
+    """
+    directory = supervisor_directory(root) / SPOOL_DIRECTORY
+    try:
+        if not directory.is_dir():
+            return
+        for path in sorted(directory.glob(f"*{DAMAGED_SUFFIX}")):
+            status = path.lstat()
+            age = clock.now().timestamp() - status.st_mtime
+            yield Finding(kind=Kind.UNREADABLE_RESULT, what=str(path), why=_WHY, age_seconds=age, size=status.st_size)
+    except OSError as exc:
+        raise WorkspaceStorageError(f"{directory} cannot be read: {exc.strerror}; check its permissions") from exc

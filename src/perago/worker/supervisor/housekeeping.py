@@ -1,0 +1,123 @@
+"""Remove what killed workers left: attempt directories, and staged commits in every repository this worker has used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from perago.errors import PeragoError
+from perago.files.durable import sweep_leftovers, write_durably
+from perago.files.private_directory import make_directory
+from perago.files.storage import opened_file
+from perago.ports import HandedOut
+from perago.worker.attempts.journal import Journal
+from perago.worker.executor.wire import Sweep
+from perago.worker.supervisor.completion import TakesChores
+from perago.workspace import janitor
+
+FILE = "repositories.json"
+
+MAX_REPOSITORIES = 1000
+"""That a worker remembers; the one that had no task for longest is forgotten first."""
+
+_NAMES = TypeAdapter(list[str])
+
+
+class KnownRepositories:
+    """Names in a file. One process writes it, from any thread; a file that cannot be read or written costs memory only.
+
+    Args:
+        directory: the worker's own; made when a name is noted.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._lock = threading.Lock()
+        self._names = dict.fromkeys(_read(self._path))
+
+    def note(self, name: str) -> None:
+        """Remember a repository."""
+        with self._lock:
+            is_new = name not in self._names
+            self._names.pop(name, None)
+            self._names[name] = None
+            if len(self._names) > MAX_REPOSITORIES:
+                del self._names[next(iter(self._names))]
+            if is_new:
+                self._write()
+
+    def names(self) -> list[str]:
+        """All of them, the one that had a task last at the end."""
+        with self._lock:
+            return list(self._names)
+
+    def _write(self) -> None:
+        with suppress(OSError):
+            make_directory(self._path.parent)
+            sweep_leftovers(self._path)
+            write_durably(self._path, json.dumps(list(self._names)))
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        with opened_file(path) as file:
+            return _NAMES.validate_json(file.readall())[-MAX_REPOSITORIES:]
+    except (OSError, ValidationError):
+        return []
+
+
+class Housekeeping:
+    """One turn at the start, and then one each interval; see `supervisor.Loop`."""
+
+    def __init__(
+        self,
+        root: Path,
+        journal: Journal,
+        slots: Sequence[TakesChores],
+        repositories: KnownRepositories,
+        *,
+        ttl_seconds: float,
+        interval_seconds: float,
+    ) -> None:
+        self._root = root
+        self._journal = journal
+        self._slots = slots
+        self._ttl_seconds = ttl_seconds
+        self._interval_seconds = interval_seconds
+        self._repositories = repositories
+
+    def note(self, attempt: HandedOut) -> None:
+        """Remember the repository of a task: what killed attempts staged is looked for there."""
+        workspace = attempt.input_data.get("workspace")
+        repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
+        if isinstance(repository, str):
+            self._repositories.note(repository)
+
+    def turn(self) -> float:
+        """Look once; returns the seconds until the next look."""
+        if self.sweep_directories():
+            for number, repository in enumerate(self._repositories.names()):
+                order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
+                self._slots[number % len(self._slots)].add_chore(order)
+        return self._interval_seconds
+
+    def sweep_directories(self) -> bool:
+        """Remove the attempt directories of the dead; says whether they could be looked for. For any thread."""
+        try:
+            report = janitor.sweep(self._root, self._ttl_seconds, time.time())
+        except PeragoError as exc:
+            self._journal.tell(logging.WARNING, f"orphans could not be looked for: {exc}")
+            return False
+        if report.removed:
+            text = f"removed {len(report.removed)} attempt directories that killed executors left"
+            self._journal.tell(logging.INFO, text)
+        for path, reason in report.failed:
+            self._journal.tell(logging.WARNING, f"orphan {path} could not be removed: {reason}")
+        return True

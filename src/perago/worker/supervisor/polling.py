@@ -1,0 +1,120 @@
+"""Taking tasks from the engine, never more than there are free slots."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from perago.errors import EngineError
+from perago.ports import Clock, HandedOut, SystemClock, WorkerEngine
+from perago.worker.attempts.journal import Journal
+
+TELL_SECONDS = 60.0
+"""Between two lines about an engine that does not answer."""
+
+STALL_SECONDS = 60.0
+"""A poll that takes so long is stuck: its own deadline is 10 s, and handing out takes no time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long to wait between two polls, in seconds.
+
+    Attributes:
+        after: of the seconds since the last task came.
+        after_failures: of the number of polls in a row that failed, and a random number from 0 to 1.
+    """
+
+    after: Callable[[float], float]
+    after_failures: Callable[[int, float], float]
+
+
+@dataclass(kw_only=True)
+class Polling:
+    """One turn after the other; see `supervisor.Loop`.
+
+    Attributes:
+        free: how many slots can take a task now.
+        take: hands one to a slot, or gives it back; is told too when it was asked for, monotonic seconds.
+        is_over: whether what a poll under way brings is to be given back.
+        give_back: does so.
+        answered_at: when the engine answered last, by the clock's monotonic seconds; None: not yet.
+        is_starved: it waits for a slot to become free.
+        is_backlogged: more tasks may wait than there are slots, all of one type: a slot may ask for its next task
+            itself. With several types it may not, as one type would starve the others.
+    """
+
+    engine: WorkerEngine
+    task_types: Sequence[str]
+    worker_id: str
+    domain: str | None
+    pace: Pace
+    free: Callable[[], int]
+    take: Callable[[HandedOut, float], None]
+    give_back: Callable[[HandedOut], None]
+    is_over: Callable[[], bool]
+    journal: Journal
+    answered_at: float | None = None
+    is_starved: bool = False
+    is_backlogged: bool = False
+    clock: Clock = field(default_factory=SystemClock)
+    _busy_at: float = field(init=False)
+    _failures: int = 0
+    _told_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._busy_at = self.clock.monotonic()
+
+    @property
+    def answered_seconds(self) -> float | None:
+        """Since the engine answered last; None: not yet."""
+        return None if self.answered_at is None else self.clock.monotonic() - self.answered_at
+
+    def turn(self) -> float | None:
+        """Poll once; returns the seconds until the next poll. None: there is no free slot, and `nudge` is due."""
+        self.is_starved = True  # first this, then the look: a slot that becomes free in between nudges
+        free = self.free()
+        if free == 0:
+            return None
+        self.is_starved = False
+        asked = self.clock.monotonic()
+        try:
+            attempts = self.engine.poll(self.task_types, free, self.worker_id, self.domain)
+        except EngineError as exc:
+            return self._failed(exc)
+        self._answered()
+        self.is_backlogged = len(attempts) == free and len(self.task_types) == 1
+        for attempt in attempts:
+            if self.is_over():
+                self.give_back(attempt)
+            else:
+                self.take(attempt, asked)
+        now = self.clock.monotonic()
+        if attempts:
+            self._busy_at = now
+        if len(attempts) == free:
+            return 0.0  # more may wait: the next poll is as soon as a slot is free
+        return self.pace.after(now - self._busy_at)
+
+    def has_taken(self, attempt: HandedOut | None) -> None:
+        """A slot has asked for its next task by itself, and got this one."""
+        if attempt is None:
+            self.is_backlogged = False
+        else:
+            self._busy_at = self.clock.monotonic()
+
+    def _failed(self, exc: EngineError) -> float:
+        self._failures += 1
+        if self.clock.monotonic() - self._told_at >= TELL_SECONDS:
+            self._told_at = self.clock.monotonic()
+            self.journal.tell(logging.WARNING, f"polling failed, and is tried again: {exc}", failures=self._failures)
+        return self.pace.after_failures(self._failures, random.random())  # noqa: S311 - spreads load, guards nothing
+
+    def _answered(self) -> None:
+        self.answered_at = self.clock.monotonic()
+        if self._failures:
+            self.journal.tell(logging.INFO, f"the engine answers again, after {self._failures} polls that failed")
+            self._failures = 0
+            self._told_at = float("-inf")

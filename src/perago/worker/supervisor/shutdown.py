@@ -1,0 +1,120 @@
+"""Ending a worker: the first signal drains, the second one ends at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol, Self
+
+from perago.worker.attempts.job import Cause
+
+AT_ONCE_SECONDS = 3.0
+"""How long an end "at once" may take: killing executors, and giving their tasks back."""
+
+THREADS_SECONDS = 10.0
+"""Beyond the deadline, for bodies in threads, which cannot be killed: then the process ends over them."""
+
+LOOK_SECONDS = 0.1
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopSignals:
+    """While it is entered, SIGTERM, SIGINT and SIGHUP are counted. To be entered in the main thread.
+
+    A signal that was ignored before (`nohup`) stays so. When one has come, further ones are ignored afterwards: the
+    process ends, with the code that it has by then, and is not to be ended by what comes on its last way.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._came = threading.Event()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_IGN if self.count else handler)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until one comes, or for so long."""
+        self._came.wait(seconds)
+        self._came.clear()
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        self._came.set()
+
+
+class Drainable(Protocol):
+    """What is ended; see `supervisor.Supervisor`."""
+
+    @property
+    def is_through(self) -> bool: ...
+    def drain(self) -> None: ...
+    def end(self, cause: Cause) -> None: ...
+    def abandon(self) -> None: ...
+    def close(self, seconds: float | None = None) -> bool: ...
+
+
+def cause_to_end(signals: int, drained_seconds: float, force_kill_after: float | None) -> Cause | None:
+    """Why what is under way is to be ended now; None: it may go on.
+
+    Args:
+        signals: that came.
+        drained_seconds: since the first one.
+        force_kill_after: seconds; None: attempts get all the time they need.
+    """
+    if signals > 1:
+        return Cause.AT_ONCE
+    if force_kill_after is not None and drained_seconds >= force_kill_after:
+        return Cause.SHUTDOWN
+    return None
+
+
+def serve_until_stopped(worker: Drainable, signals: StopSignals, force_kill_after: float | None) -> bool:
+    """Let a worker run until a signal comes, then end it; says whether everything has ended, and in good order.
+
+    Args:
+        force_kill_after: see `cause_to_end`.
+    """
+    while signals.count == 0:
+        signals.wait()
+    began = time.monotonic()
+    patience = None if force_kill_after is None else force_kill_after + THREADS_SECONDS
+    worker.drain()
+    while not worker.is_through:
+        elapsed = time.monotonic() - began
+        cause = cause_to_end(signals.count, elapsed, force_kill_after)
+        if cause is not None:
+            worker.end(cause)
+        if cause is Cause.AT_ONCE:
+            break
+        if patience is not None and elapsed >= patience:
+            break
+        signals.wait(LOOK_SECONDS)
+    else:
+        return _closed(worker, lambda: cause_to_end(signals.count, time.monotonic() - began, patience) is None)
+    ended = worker.close(AT_ONCE_SECONDS)
+    if not ended:
+        worker.abandon()
+    return False
+
+
+def _closed(worker: Drainable, may_go_on: Callable[[], bool]) -> bool:
+    """Wait for calls that are under way when all slots have closed; says whether they have ended too.
+
+    Results that are kept and not delivered by then are for the next worker.
+    """
+    while not worker.close(LOOK_SECONDS):
+        if not may_go_on():
+            return False
+    return True
