@@ -142,14 +142,14 @@ from perago.cli.run import watch
 from perago.cli.app import invoke
 from perago.ports import Phase
 
-class Killed(watch.Watch):
+class Killed(watch.RunObserver):
     def __call__(self, event, /):
         if event.phase is Phase.REPORT:
             os.kill(os.getpid(), signal.SIGKILL)
         super().__call__(event)
 
 import perago.cli.run.runner
-perago.cli.run.runner.Watch = Killed
+perago.cli.run.runner.RunObserver = Killed
 sys.exit(invoke(sys.argv[1:]))
 """
 
