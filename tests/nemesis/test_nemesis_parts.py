@@ -145,7 +145,7 @@ def test_an_order_strikes_whom_it_names(tmp_path, monkeypatch, deed):
 CHECK = """
 import nemesis_hook, nemesis_tasks
 from perago.ports import Event, Phase
-from perago.worker.executor.link import PhaseSender
+from perago.worker.executor.main import PhaseSender
 
 class Outbox:
     def send(self, message, **options): pass

@@ -12,7 +12,7 @@ from perago import RetryPolicy, TaskControls, TimeoutPolicy
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import nemesis_hook
 
-from perago.worker.executor.link import PhaseSender
+from perago.worker.executor.main import PhaseSender
 
 OWNER = "tests@example.org"
 LEASE_SECONDS = 6
