@@ -18,7 +18,7 @@ from perago.ports import SystemClock
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience, hold
 from perago.stores.git.refs import References
-from perago.stores.git.repository import Repository, while_directories_vanish
+from perago.stores.git.repository import BareRepository, while_directories_vanish
 from servers.machine import slowness
 
 QUICK = Patience(ours=0.3, git=0.3, watch=0.1)
@@ -278,7 +278,7 @@ def test_a_staged_commit_that_comes_back_each_time_is_removed_by_the_command_tha
     (tmp_path / "my data; x").mkdir()
     bench = Bench(tmp_path / "my data; x")
     head = bench.import_files({"a": b"a"})
-    references = References(Repository(bench.path), SystemClock(), QUICK)
+    references = References(BareRepository(bench.path), SystemClock(), QUICK)
     name = references.keep_staged("stubborn", head)
     monkeypatch.setattr(References, "_delete", lambda *_: None)
     with pytest.raises(StoreError, match="came back each of") as told:

@@ -22,7 +22,7 @@ from perago.stores.git.objects import (
     serialize_tree,
 )
 from perago.stores.git.packs import open_writer
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import BareRepository
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.reading import open_workspace_file
 
@@ -30,7 +30,7 @@ from perago.workspace.reading import open_workspace_file
 def commit_raw(bench, *entries: tuple[str, int, bytes | str]) -> str:
     """A commit on main whose root tree has these entries, whatever git would say. Text is an id, bytes a blob."""
     head = bench.store.branch_head("main")
-    with open_writer(Repository(bench.path), 0) as writer:
+    with open_writer(BareRepository(bench.path), 0) as writer:
         commit = write_commit(
             writer,
             tree=write_tree(writer, *entries),
@@ -90,7 +90,7 @@ def test_a_hostile_name_in_a_tree_is_refused_before_anything_is_written(loose_be
 
 @pytest.mark.parametrize("name", ["..", ".git", "bad\\name"])
 def test_a_hostile_directory_is_refused(loose_bench, name):
-    with open_writer(Repository(loose_bench.path), 0) as writer:
+    with open_writer(BareRepository(loose_bench.path), 0) as writer:
         inner = write_tree(writer, ("file", FILE, b"1"))
     ref = commit_raw(loose_bench, (name, DIRECTORY, inner))
     with pytest.raises(ObjectNameError):
@@ -104,7 +104,7 @@ def test_a_name_that_comes_twice_is_refused(loose_bench):
 
 
 def test_a_file_that_is_a_directory_too_is_refused(loose_bench):
-    with open_writer(Repository(loose_bench.path), 0) as writer:
+    with open_writer(BareRepository(loose_bench.path), 0) as writer:
         inner = write_tree(writer, ("file", FILE, b"1"))
     ref = commit_raw(loose_bench, ("same", FILE, b"1"), ("same", DIRECTORY, inner))
     with pytest.raises(ObjectNameError, match="directory too"):

@@ -52,6 +52,135 @@ from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import metric_groups, within_limit
 from perago.workspace import janitor
 
+GRACE_SECONDS = 2.0
+"""How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
+
+
+_DEBUG_DIFFERS = (
+    "--debug: the body runs in this process, without a timeout. Unlike in a run, functions registered with atexit are "
+    "called, and threads waited for, only after its files have been published; files that it leaves open fail it."
+)
+
+
+def run_job(job: RunRequest, arguments: RunArguments) -> int:
+    """Do a job and tell what came of it; returns the exit code."""
+    cancelled = threading.Event()
+    with ExitStack() as stack:
+        display = stack.enter_context(open_display(still=arguments.debug))
+        stack.enter_context(log_lines_on(display))
+        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
+        watch = RunObserver(display, cancelled)
+        telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
+        with before_start():
+            repository = _open(job, stack, watch)
+        sweep_leftovers(job, repository, watch)
+        with before_start():
+            run, input_data = job.begin()
+        stack.enter_context(run)
+        with stdout_for_the_result(arguments):
+            learn_secrets(job.task, input_data["params"])
+        watch.line(_beginning(job, run))
+        try:
+            invoke_body = choose_body(job, arguments, cancelled, stack, watch)
+            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry, invoke_body).go()
+        except KeyboardInterrupt:
+            run.cancel("interrupted")
+            stack.close()  # the display first
+            tell_next_try(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
+            raise
+        finished = RunResult.of(job, run, result, watch, cancelled=cancelled.is_set())
+    show_traceback(watch.error, arguments)
+    finished.print(arguments)
+    return finished.exit_code
+
+
+@dataclass(frozen=True)
+class _Tries:
+    """The tries of one run. The repository is open; None: a free task needs none."""
+
+    job: RunRequest
+    arguments: RunArguments
+    repository: Repository | None
+    run: LocalRun
+    input_data: JsonObject
+    watch: RunObserver
+    cancelled: threading.Event
+    telemetry: Telemetry
+    invoke_body: InvokeBody
+
+    def go(self) -> RuntimeTaskResult:
+        """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
+        last = self.run.attempt.retry_count + self.arguments.retries
+        while True:
+            with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
+                result = self._try_once(observer)
+                max_length = self.job.config.failure_reason_max_length
+                reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
+                result = replace(result, reason_for_incompletion=reason)
+                is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
+                observer.settle(result, cancelled=is_cancelled)
+                if is_cancelled:
+                    self.run.cancel(result.reason_for_incompletion or "cancelled")
+                    return result
+                self._report(result, observer)
+            if result.status != "FAILED" or not self._retry_can_help() or self.run.attempt.retry_count >= last:
+                return result
+            reason = reason_within(self.job.task.name, result.reason_for_incompletion)
+            self.watch.line(f"try {self.run.attempt.retry_count + 1} failed: {reason}")
+            self.run.next_try(result.reason_for_incompletion or "it failed")
+            self.watch.begin()
+
+    def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
+        job, run = self.job, self.run
+        max_length = job.config.failure_reason_max_length
+        with stdout_for_the_result(self.arguments):
+            if not job.task.has_workspace:
+                return run_workspace_free_task_attempt(
+                    job.task,
+                    self.input_data,
+                    attempt=run.attempt,
+                    failure_reason_max_length=max_length,
+                    invoke_body=self.invoke_body,
+                    is_cancelled=self.cancelled.is_set,
+                    execution_id=observer.execution_id,
+                    metrics=observer.metrics,
+                    observer=observer,
+                    trace=observer.trace,
+                )
+            assert self.repository is not None, "a workspace task has a repository"
+            store = self.repository
+            return run_workspace_task_attempt(
+                job.task,
+                self.input_data,
+                run.attempt,
+                job.config.workspace_root,
+                download_workspace=store.download_workspace,
+                load_current_attempt=job.engine.load_current_attempt,
+                stage_workspace=store.stage_workspace,
+                publish_workspace=store.publish_workspace,
+                cleanup_staging=store.cleanup_staging,
+                complete_noop_workspace=store.complete_noop_workspace,
+                failure_reason_max_length=max_length,
+                read_history=store.read_history,
+                load_record=job.engine.load_record,
+                invoke_body=self.invoke_body,
+                is_cancelled=self.cancelled.is_set,
+                keep_failed_workspace=self.arguments.keep,
+                execution_id=observer.execution_id,
+                metrics=observer.metrics,
+                observer=observer,
+                trace=observer.trace,
+            )
+
+    def _report(self, result: RuntimeTaskResult, observer: ObservedTry) -> None:
+        attempt = self.run.attempt
+        phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
+        report_attempt(self.job.engine, attempt, result, phases)
+
+    def _retry_can_help(self) -> bool:
+        error = self.watch.error
+        return not isinstance(error, PeragoError) or error.retry_can_help
+
 
 class ObservedTry:
     """One try of a run. An observer: passes events on to another one, which may raise.
@@ -294,135 +423,6 @@ def _next_step(command: str) -> None:
 
 def _quoted(text: str | None) -> str:
     return shlex.quote(text or "")
-
-
-GRACE_SECONDS = 2.0
-"""How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
-
-_DEBUG_DIFFERS = (
-    "--debug: the body runs in this process, without a timeout. Unlike in a run, functions registered with atexit are "
-    "called, and threads waited for, only after its files have been published; files that it leaves open fail it."
-)
-
-
-def run_job(job: RunRequest, arguments: RunArguments) -> int:
-    """Do a job and tell what came of it; returns the exit code."""
-    cancelled = threading.Event()
-    with ExitStack() as stack:
-        display = stack.enter_context(open_display(still=arguments.debug))
-        stack.enter_context(log_lines_on(display))
-        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
-        watch = RunObserver(display, cancelled)
-        telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
-        with before_start():
-            repository = _open(job, stack, watch)
-        sweep_leftovers(job, repository, watch)
-        with before_start():
-            run, input_data = job.begin()
-        stack.enter_context(run)
-        with stdout_for_the_result(arguments):
-            learn_secrets(job.task, input_data["params"])
-        watch.line(_beginning(job, run))
-        try:
-            invoke_body = choose_body(job, arguments, cancelled, stack, watch)
-            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry, invoke_body).go()
-        except KeyboardInterrupt:
-            run.cancel("interrupted")
-            stack.close()  # the display first
-            tell_next_try(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
-            raise
-        finished = RunResult.of(job, run, result, watch, cancelled=cancelled.is_set())
-    show_traceback(watch.error, arguments)
-    finished.print(arguments)
-    return finished.exit_code
-
-
-@dataclass(frozen=True)
-class _Tries:
-    """The tries of one run. The repository is open; None: a free task needs none."""
-
-    job: RunRequest
-    arguments: RunArguments
-    repository: Repository | None
-    run: LocalRun
-    input_data: JsonObject
-    watch: RunObserver
-    cancelled: threading.Event
-    telemetry: Telemetry
-    invoke_body: InvokeBody
-
-    def go(self) -> RuntimeTaskResult:
-        """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
-        last = self.run.attempt.retry_count + self.arguments.retries
-        while True:
-            with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
-                result = self._try_once(observer)
-                max_length = self.job.config.failure_reason_max_length
-                reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
-                result = replace(result, reason_for_incompletion=reason)
-                is_cancelled = self.cancelled.is_set() and result.status != "COMPLETED"
-                observer.settle(result, cancelled=is_cancelled)
-                if is_cancelled:
-                    self.run.cancel(result.reason_for_incompletion or "cancelled")
-                    return result
-                self._report(result, observer)
-            if result.status != "FAILED" or not self._retry_can_help() or self.run.attempt.retry_count >= last:
-                return result
-            reason = reason_within(self.job.task.name, result.reason_for_incompletion)
-            self.watch.line(f"try {self.run.attempt.retry_count + 1} failed: {reason}")
-            self.run.next_try(result.reason_for_incompletion or "it failed")
-            self.watch.begin()
-
-    def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
-        job, run = self.job, self.run
-        max_length = job.config.failure_reason_max_length
-        with stdout_for_the_result(self.arguments):
-            if not job.task.has_workspace:
-                return run_workspace_free_task_attempt(
-                    job.task,
-                    self.input_data,
-                    attempt=run.attempt,
-                    failure_reason_max_length=max_length,
-                    invoke_body=self.invoke_body,
-                    is_cancelled=self.cancelled.is_set,
-                    execution_id=observer.execution_id,
-                    metrics=observer.metrics,
-                    observer=observer,
-                    trace=observer.trace,
-                )
-            assert self.repository is not None, "a workspace task has a repository"
-            store = self.repository
-            return run_workspace_task_attempt(
-                job.task,
-                self.input_data,
-                run.attempt,
-                job.config.workspace_root,
-                download_workspace=store.download_workspace,
-                load_current_attempt=job.engine.load_current_attempt,
-                stage_workspace=store.stage_workspace,
-                publish_workspace=store.publish_workspace,
-                cleanup_staging=store.cleanup_staging,
-                complete_noop_workspace=store.complete_noop_workspace,
-                failure_reason_max_length=max_length,
-                read_history=store.read_history,
-                load_record=job.engine.load_record,
-                invoke_body=self.invoke_body,
-                is_cancelled=self.cancelled.is_set,
-                keep_failed_workspace=self.arguments.keep,
-                execution_id=observer.execution_id,
-                metrics=observer.metrics,
-                observer=observer,
-                trace=observer.trace,
-            )
-
-    def _report(self, result: RuntimeTaskResult, observer: ObservedTry) -> None:
-        attempt = self.run.attempt
-        phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
-        report_attempt(self.job.engine, attempt, result, phases)
-
-    def _retry_can_help(self) -> bool:
-        error = self.watch.error
-        return not isinstance(error, PeragoError) or error.retry_can_help
 
 
 def choose_body(

@@ -10,7 +10,7 @@ from pygit2.enums import ObjectType
 
 from perago.ports import Clock
 from perago.stores.git.objects import ObjectWriter
-from perago.stores.git.repository import Repository, translated
+from perago.stores.git.repository import BareRepository, translated
 
 _KEYS = ("user.name", "user.email")
 _NAME, _EMAIL = "Perago", "perago@localhost"
@@ -25,7 +25,7 @@ class Identity:
     email: str
 
     @classmethod
-    def of(cls, repository: Repository) -> Identity:
+    def of(cls, repository: BareRepository) -> Identity:
         """git's user.name and user.email for this repository, where both are set, and UTF-8; else Perago's own.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pygit2
 
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import BareRepository
 from perago.values.history import CommitFacts, History, Stamp
 from perago.values.models import Changes, WorkspaceInput
 from perago.values.plans import MAX_HISTORY, input_not_on_branch
@@ -110,7 +110,7 @@ def _on_a_line(text: str) -> str:
     return " ".join(plain.split())[:_SUBJECT_LENGTH]
 
 
-def read_history(repository: Repository, workspace_input: WorkspaceInput) -> History:
+def read_history(repository: BareRepository, workspace_input: WorkspaceInput) -> History:
     """Read the head, then the first-parent line from it down to the input. See `ports.ReadHistory`."""
     base = str(repository.input_commit(workspace_input.ref).id)
     head = repository.branch_head(workspace_input.branch)
@@ -122,7 +122,7 @@ def read_history(repository: Repository, workspace_input: WorkspaceInput) -> His
     raise input_not_on_branch(workspace_input.branch, base, head)
 
 
-def first_parents(repository: Repository, head: str, limit: int) -> Iterator[pygit2.Commit]:
+def first_parents(repository: BareRepository, head: str, limit: int) -> Iterator[pygit2.Commit]:
     """Commits from a head down its first parents, at most `limit` of them."""
     next_id: str | None = head
     for _ in range(limit):
@@ -139,7 +139,7 @@ def parent_of(commit: pygit2.Commit) -> str | None:
     return str(parents[0]) if parents else None
 
 
-def _facts(repository: Repository, commit: pygit2.Commit) -> CommitFacts:
+def _facts(repository: BareRepository, commit: pygit2.Commit) -> CommitFacts:
     parent = parent_of(commit)
     return CommitFacts(
         id=str(commit.id),

@@ -17,7 +17,7 @@ from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.objects import IdsOnly, Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.packs import open_writer
 from perago.stores.git.refs import References
-from perago.stores.git.repository import Repository, translated
+from perago.stores.git.repository import BareRepository, translated
 from perago.stores.git.trees import Overlay, edit, find, walk
 from perago.stores.git.upload import Uploader
 from perago.values.models import Changes
@@ -52,7 +52,7 @@ def create_repository(path: Path, branch: str) -> None:
     """
     check_branch_name(branch)
     if not is_free(path):
-        Repository(path).handle  # noqa: B018 - raises what is wrong with it
+        BareRepository(path).handle  # noqa: B018 - raises what is wrong with it
         return
     with translated("making the repository", path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def create_repository(path: Path, branch: str) -> None:
             except OSError:
                 if is_free(path):
                     raise
-    Repository(path).handle  # noqa: B018 - as above
+    BareRepository(path).handle  # noqa: B018 - as above
 
 
 def is_free(path: Path) -> bool:
@@ -103,7 +103,7 @@ class Import:
         mirror: selected files that the directory does not have are deleted.
     """
 
-    repository: Repository
+    repository: BareRepository
     references: References
     source: Path
     spec: WorkspaceSpec
@@ -215,7 +215,7 @@ class Import:
         return {path: leaf for path, leaf in walk(reader, root.id, selection.enters) if selection.selects(path)}
 
 
-def export(repository: Repository, ref: str, spec: WorkspaceSpec, target: Path, progress: TransferProgress) -> int:
+def export(repository: BareRepository, ref: str, spec: WorkspaceSpec, target: Path, progress: TransferProgress) -> int:
     """Lay out a commit's files below a new or empty directory; returns how many.
 
     Raises:

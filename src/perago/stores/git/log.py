@@ -9,11 +9,11 @@ import pygit2
 from perago.ports import LogEntry, commit_time
 from perago.stores.git.history import author_of, first_parents, parent_of, stamp_of, subject_of
 from perago.stores.git.objects import ObjectReader
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import BareRepository
 from perago.stores.git.trees import compare
 
 
-def log(repository: Repository, ref: str, limit: int) -> Iterator[LogEntry]:
+def log(repository: BareRepository, ref: str, limit: int) -> Iterator[LogEntry]:
     """The commit `ref` and its first parents, newest first, at most `limit`.
 
     Raises:
@@ -25,7 +25,7 @@ def log(repository: Repository, ref: str, limit: int) -> Iterator[LogEntry]:
         yield _entry(repository, reader, commit)
 
 
-def _entry(repository: Repository, reader: ObjectReader, commit: pygit2.Commit) -> LogEntry:
+def _entry(repository: BareRepository, reader: ObjectReader, commit: pygit2.Commit) -> LogEntry:
     parent = parent_of(commit)
     before = str(repository.commit(parent).tree_id) if parent is not None else None
     stamp = stamp_of(commit)

@@ -19,7 +19,7 @@ from pygit2.enums import ObjectType
 from perago.files.storage import sync_directory
 from perago.stores.git.files import write_all
 from perago.stores.git.objects import object_id_of
-from perago.stores.git.repository import Repository, translated
+from perago.stores.git.repository import BareRepository, translated
 
 _LEVEL = 1  # of zlib: `git gc` compresses again, and better
 _MODE = 0o444
@@ -42,7 +42,7 @@ class LooseWriter:
         known: ids of objects that hang on a branch already and need not be written again.
     """
 
-    def __init__(self, repository: Repository, known: Set[str] = frozenset()) -> None:
+    def __init__(self, repository: BareRepository, known: Set[str] = frozenset()) -> None:
         self._repository_path = repository.path
         self._objects = repository.path / "objects"
         self._known = known

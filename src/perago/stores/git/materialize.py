@@ -11,7 +11,7 @@ from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
 from perago.stores.git.lfs import LfsStore, Pointer, parse_pointer
 from perago.stores.git.objects import SUBMODULE, SYMLINK, Leaf, ObjectReader
-from perago.stores.git.repository import Repository, git_command
+from perago.stores.git.repository import BareRepository, git_command
 from perago.stores.git.trees import Snapshot, find, walk
 from perago.values.names import FOR_TASKS, Words, check_git_name, check_object_names, show_name
 from perago.values.spec import WorkspaceSpec
@@ -31,7 +31,7 @@ class Layout:
 
 
 def plan_layout(
-    repository: Repository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool, words: Words = FOR_TASKS
+    repository: BareRepository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool, words: Words = FOR_TASKS
 ) -> Layout:
     """List what is to be laid out, and judge every name, before anything is written.
 
@@ -72,7 +72,7 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
 
 
 def lay_out(
-    repository: Repository, layout: Layout, target: Path, progress: TransferProgress, words: Words = FOR_TASKS
+    repository: BareRepository, layout: Layout, target: Path, progress: TransferProgress, words: Words = FOR_TASKS
 ) -> dict[str, str]:
     """Write the files below an existing, empty directory.
 

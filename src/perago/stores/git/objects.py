@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from pygit2.enums import ObjectType
 
 from perago.errors import StoreError
-from perago.stores.git.repository import GIT_FAULTS, Repository, git_command, storage_error
+from perago.stores.git.repository import GIT_FAULTS, BareRepository, git_command, storage_error
 
 FILE = 0o100644
 EXECUTABLE = 0o100755
@@ -70,7 +70,7 @@ class IdsOnly:
 class ObjectReader:
     """Reads objects; their hashes are checked on the way."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: BareRepository) -> None:
         self._path = repository.path
         self._odb = repository.handle.odb
 

@@ -22,7 +22,7 @@ from perago.files.storage import sync_directory
 from perago.stores.git.files import CHUNK
 from perago.stores.git.loose import LooseWriter
 from perago.stores.git.objects import ObjectWriter, object_id_of
-from perago.stores.git.repository import Repository, translated
+from perago.stores.git.repository import BareRepository, translated
 
 PACK_FROM = 100
 """Files in one commit from which they are packed. Loose, this many cost about 60 ms."""
@@ -34,7 +34,7 @@ _MODE = 0o444
 
 
 @contextmanager
-def open_writer(repository: Repository, files: int, known: Set[str] = frozenset()) -> Iterator[ObjectWriter]:
+def open_writer(repository: BareRepository, files: int, known: Set[str] = frozenset()) -> Iterator[ObjectWriter]:
     """Where the objects of one commit with this many changed files go.
 
     They are in the repository, synced, after the context; after an exception, they are not.
@@ -69,14 +69,14 @@ def open_writer(repository: Repository, files: int, known: Set[str] = frozenset(
         pack.unlink(missing_ok=True)
 
 
-def _packing(repository: Repository) -> AbstractContextManager[None]:
+def _packing(repository: BareRepository) -> AbstractContextManager[None]:
     return translated("writing a pack", repository.path)
 
 
 class PackWriter:
     """Writes whole objects (no deltas) to a pack, version 2."""
 
-    def __init__(self, file: IO[bytes], repository: Repository, known: Set[str] = frozenset()) -> None:
+    def __init__(self, file: IO[bytes], repository: BareRepository, known: Set[str] = frozenset()) -> None:
         self._file = file
         self._repository = repository
         self._known = known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perago.errors import StoreError
 from perago.stores.git.history import parent_of, read_history, subject_of
 from perago.stores.git.refs import References
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import BareRepository
 from perago.values.history import Complete, Publish, Refuse
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.plans import plan_without_engine, refusal
@@ -24,7 +24,7 @@ def publish(references: References, staged: StagedWorkspace, workspace_input: Wo
     return staged.commit
 
 
-def complete_noop(repository: Repository, workspace_input: WorkspaceInput, execution: TaskExecution) -> str:
+def complete_noop(repository: BareRepository, workspace_input: WorkspaceInput, execution: TaskExecution) -> str:
     """Say which commit an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
     plan = execution.plan or plan_without_engine(read_history(repository, workspace_input))
     match plan:

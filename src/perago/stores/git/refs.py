@@ -16,7 +16,7 @@ from perago.stores.git.history import first_parents
 from perago.stores.git.locks import Patience, RefLock, hold
 from perago.stores.git.repository import (
     GIT_FAULTS,
-    Repository,
+    BareRepository,
     branch_ref,
     git_command,
     storage_error,
@@ -43,7 +43,7 @@ _LOCKED = re.compile(r"failed to lock file|failed to create locked file .*" + re
 class References:
     """The references of one repository that Perago writes."""
 
-    repository: Repository
+    repository: BareRepository
     clock: Clock
     patience: Patience
 
@@ -193,5 +193,5 @@ class References:
         return False
 
 
-def _told(fault: Exception, doing: str, repository: Repository) -> PeragoError:
+def _told(fault: Exception, doing: str, repository: BareRepository) -> PeragoError:
     return fault if isinstance(fault, PeragoError) else storage_error(fault, doing, repository.path)

@@ -46,7 +46,7 @@ _VANISHED_TRIES = 20
 T = TypeVar("T")
 
 
-class Repository:
+class BareRepository:
     """A bare repository on disk, opened when it is first used."""
 
     def __init__(self, path: Path) -> None:

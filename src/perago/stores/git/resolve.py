@@ -8,13 +8,13 @@ import shlex
 import pygit2
 
 from perago.errors import RefNotFoundError
-from perago.stores.git.repository import GIT_FAULTS, Repository
+from perago.stores.git.repository import GIT_FAULTS, BareRepository
 
 _TOO_SHORT = re.compile("[0-9a-f]{1,3}")
 """The beginning of an id that is none to git, however few objects there are."""
 
 
-def resolve(repository: Repository, ref: str) -> str:
+def resolve(repository: BareRepository, ref: str) -> str:
     """Full id of the commit that `ref` names now, in any way that `git rev-parse` takes.
 
     Raises:

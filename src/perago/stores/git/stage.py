@@ -13,7 +13,7 @@ from perago.stores.git.history import compose, parent_of, publication_subject, r
 from perago.stores.git.objects import Leaf, ObjectReader, ObjectWriter
 from perago.stores.git.packs import open_writer
 from perago.stores.git.refs import References
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import BareRepository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
 from perago.values.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
@@ -38,7 +38,7 @@ from perago.workspace.reading import open_workspace
 class Staging:
     """What staging needs: the repository, the references that keep what it makes, and the time of the commit."""
 
-    repository: Repository
+    repository: BareRepository
     references: References
     clock: Clock
 

@@ -15,7 +15,7 @@ from perago.stores.git.log import log
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
-from perago.stores.git.repository import Repository, translated
+from perago.stores.git.repository import BareRepository, translated
 from perago.stores.git.resolve import resolve
 from perago.stores.git.stage import Staging
 from perago.values.findings import Finding
@@ -50,7 +50,7 @@ class GitStore:
         self.path = Path(path).absolute()
         self._observer = observer
         self._clock = clock or SystemClock()
-        self._repository = Repository(self.path)
+        self._repository = BareRepository(self.path)
         self._references = References(self._repository, self._clock, patience or Patience())
 
     @classmethod

@@ -9,7 +9,7 @@ from pygit2.enums import ObjectType
 from perago.files.beneath import Beneath
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
 from perago.stores.git.objects import EXECUTABLE, FILE, Leaf, ObjectReader, ObjectWriter
-from perago.stores.git.repository import Repository
+from perago.stores.git.repository import BareRepository
 from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace_file, read_whole
 
@@ -26,7 +26,7 @@ class Uploader:
 
     def __init__(
         self,
-        repository: Repository,
+        repository: BareRepository,
         writer: ObjectWriter,
         files: Beneath,
         progress: TransferProgress,

@@ -18,7 +18,7 @@ from perago.stores.git.examine.stamp_check import stamp_findings
 from perago.stores.git.lfs import POINTER_LIMIT, Pointer, parse_pointer
 from perago.stores.git.objects import Leaf, ObjectReader
 from perago.stores.git.refs import STAGING
-from perago.stores.git.repository import GIT_FAULTS, Repository, translated
+from perago.stores.git.repository import GIT_FAULTS, BareRepository, translated
 from perago.values.findings import Finding, Kind
 
 _ANY_POINTER = re.compile(rb"oid sha256:([0-9a-f]{64})\b")
@@ -55,7 +55,7 @@ class Reachable:
     is_whole: bool = True
 
 
-def mark(repository: Repository) -> Reachable:
+def mark(repository: BareRepository) -> Reachable:
     """Read everything that references and reflogs name.
 
     Raises:
@@ -92,7 +92,7 @@ def _in_reflogs(path: Path) -> list[str]:
 class _Marking:
     """A mark phase under way."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: BareRepository) -> None:
         self.found = Reachable()
         self._repository = repository
         self._reader = ObjectReader(repository)
