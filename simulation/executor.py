@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from perago.attempt.body import BodyCall, invoke_in_process
+from perago.attempt.context import RunContext
 from perago.errors import StoreError, TaskExecutionError
 from perago.ports import Event, Observer, PublishWorkspace, WorkerEngine, WorkspaceStore
 from perago.values.models import (
@@ -28,7 +29,7 @@ from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, NotBegun
 from perago.worker.executor.main import error_of
-from perago.worker.executor.runner import AttemptRunner, ExecutorStore, RunContext
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import (
     TO_EXECUTOR,
     Answer,
@@ -263,9 +264,8 @@ class SimulatedExecutor:
     # ---- within its process
 
     def _serve(self, job: Job) -> None:
-        around = RunContext(
-            load_current_attempt=self._load_current_attempt,
-            load_record=self._load_record,
+        context = RunContext(
+            execution_id=job.execution_id,
             observer=lambda event: self.parts.note_phase(job, event),
             is_cancelled=lambda: self.process.is_cancelled,
             invoke_body=lambda call: self._invoke(job, call),
@@ -273,18 +273,18 @@ class SimulatedExecutor:
         )
         attempt = ExecutorAttempt(**attempt_to_json(job.attempt))
         try:
-            result = self._runner.run(attempt, job.execution_id, around)
+            result = self._runner.run(attempt, context, self)
         except KeyboardInterrupt:
             self.process.end(_SIGTERM)
             return
         output = None if result.output is None else dict(result.output)
         self.process.post(Done(status=result.status, output=output, reason=result.reason_for_incompletion))
 
-    def _load_current_attempt(self, attempt: Attempt, /) -> Attempt:
+    def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
         del attempt
         return ExecutorAttempt(**self.process.ask("current"))
 
-    def _load_record(self, attempt: Attempt, /) -> InstanceRecord:
+    def load_record(self, attempt: Attempt, /) -> InstanceRecord:
         del attempt
         return record_from_json(self.process.ask("record"))
 

@@ -12,7 +12,8 @@ from benchmarks.compare import Spread
 from benchmarks.parts import Measured
 from benchmarks.tasks import change
 from perago.attempt.body import InvokeBody, invoke_in_process
-from perago.attempt.run import run_workspace_task_attempt
+from perago.attempt.context import RunContext
+from perago.attempt.run import run_attempt
 from perago.engines.local import LocalEngine
 from perago.ports import ignore
 from perago.stores.git import GitStore
@@ -76,21 +77,14 @@ def _attempt(store: GitStore, engine: LocalEngine, root: Path, word: str, invoke
     input_data = {"workspace": workspace, "params": {"count": CHANGED, "word": word}}
     with engine.start_run(target="benchmarks.tasks:change", task_name=task.name, input_data=input_data) as run:
         began = time.perf_counter()
-        result = run_workspace_task_attempt(
+        result = run_attempt(
             task,
             input_data,
             run.attempt,
-            root,
-            download_workspace=store.download_workspace,
-            load_current_attempt=engine.load_current_attempt,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=store.publish_workspace,
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            read_history=store.read_history,
-            load_record=engine.load_record,
-            invoke_body=invoke_body,
-            observer=ignore,
+            RunContext(invoke_body=invoke_body, observer=ignore),
+            workspace_root=root,
+            open_store=lambda: store,
+            engine=engine,
         )
         seconds = time.perf_counter() - began
     assert result.status == "COMPLETED", result.reason_for_incompletion

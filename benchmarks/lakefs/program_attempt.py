@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from benchmarks import tasks
 from benchmarks.stopwatch import Stopwatch
+from perago.attempt.context import RunContext
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
-from perago.attempt.run import run_workspace_task_attempt
+from perago.attempt.run import run_attempt
 from perago.engines.local import LocalEngine
 from perago.ports import SystemClock
 from perago.stores.lakefs import LakeFSStore
@@ -72,20 +73,14 @@ def attempt(store: LakeFSStore, engine: LocalEngine, case: Case, params: dict[st
     workspace = {"repository": repository, "branch": "main", "refType": "commit"}
     input_data = {"workspace": {**workspace, "ref": store.repository(repository).branch_head("main")}, "params": params}
     with engine.start_run(target=f"benchmarks.tasks:{name}", task_name=task.name, input_data=input_data) as run:
-        result = run_workspace_task_attempt(
+        result = run_attempt(
             task,
             input_data,
             run.attempt,
-            root / "workspaces",
-            download_workspace=store.download_workspace,
-            load_current_attempt=engine.load_current_attempt,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=store.publish_workspace,
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            read_history=store.read_history,
-            load_record=engine.load_record,
-            observer=observer,
+            RunContext(observer=observer),
+            workspace_root=root / "workspaces",
+            open_store=lambda: store,
+            engine=engine,
         )
         phases = Phases(observer, SystemClock(), execution_id="", task_id=run.attempt.task_id)
         report_attempt(engine, run.attempt, result, phases)

@@ -137,13 +137,18 @@ class ReportResult(Protocol):
     def __call__(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None: ...
 
 
-class Engine(Protocol):
-    """A task engine: the callables of an attempt, as methods of one object."""
+class AttemptEngine(Protocol):
+    """What an attempt asks of a task engine, as methods of one object."""
 
     @property
     def load_current_attempt(self) -> LoadCurrentAttempt: ...
     @property
     def load_record(self) -> LoadRecord: ...
+
+
+class Engine(AttemptEngine, Protocol):
+    """A task engine, with the report of what an attempt came to."""
+
     @property
     def report_result(self) -> ReportResult: ...
 

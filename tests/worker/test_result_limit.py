@@ -6,9 +6,10 @@ import pytest
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
+from perago.attempt.context import RunContext
 from perago.ports import ignore
 from perago.testing import MemoryEngine, MemoryStore
-from perago.worker.executor.runner import MAX_RESULT_BYTES, AttemptRunner, RunContext
+from perago.worker.executor.runner import MAX_RESULT_BYTES, AttemptRunner
 
 
 class Params(BaseModel):
@@ -51,17 +52,12 @@ def attempt_of(tmp_path):
         worker_id="a-test",
         failure_reason_max_length=500,
     )
-    around = RunContext(
-        load_current_attempt=engine.load_current_attempt,
-        load_record=engine.load_record,
-        observer=ignore,
-        is_cancelled=lambda: False,
-    )
+    context = RunContext(execution_id="execution", observer=ignore)
 
     def run(name, length):
         given = {"params": {"length": length}} | ({"workspace": workspace} if name == "large" else {})
         engine.schedule(name, given)
-        return runner.run(engine.poll(), "execution", around), set(store.files("main"))
+        return runner.run(engine.poll(), context, engine), set(store.files("main"))
 
     return run
 

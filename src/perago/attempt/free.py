@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, result_for_exception, status_for_exception
+from perago.attempt.context import RunContext
+from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, status_for_exception
 from perago.attempt.parse import (
     FREE_FIELDS,
     WORKSPACE_FIELDS,
@@ -18,7 +19,6 @@ from perago.attempt.parse import (
     parse_params,
     parse_workspace_input,
 )
-from perago.attempt.phases import Phases
 from perago.errors import TaskInputError
 from perago.ports import Clock, Observer, Phase, SystemClock
 from perago.tasks.context import TaskContext
@@ -64,29 +64,44 @@ def run_workspace_free_task_attempt(
     Raises:
         TaskInputError: the task has a workspace.
     """
+    context = RunContext(
+        execution_id=execution_id or uuid.uuid4().hex,
+        metrics=metrics,
+        failure_reason_max_length=failure_reason_max_length,
+        status_of=status_of,
+        invoke_body=invoke_body,
+        is_cancelled=is_cancelled,
+        observer=observer,
+        clock=clock or SystemClock(),
+        trace=trace,
+    )
+    return run_free_attempt(task, input_data, attempt, context)
+
+
+def run_free_attempt(
+    task: TaskDefinition, input_data: Mapping[str, Any], attempt: Attempt | None, context: RunContext
+) -> RuntimeTaskResult:
+    """As `run_workspace_free_task_attempt`.
+
+    Raises:
+        TaskInputError: the task has a workspace.
+    """
     if task.has_workspace:
         raise TaskInputError(f"task {task.name!r} has a workspace; run it with run_workspace_task_attempt")
     identity = _NOBODY if attempt is None else AttemptIdentity.of(attempt)
-    execution_id = execution_id or uuid.uuid4().hex
-    context = TaskContext(
-        identity=identity, execution_id=execution_id, task_name=task.name, is_cancelled=is_cancelled, trace=trace
-    )
-    phases = Phases(observer, clock or SystemClock(), execution_id=execution_id, task_id=identity.task_id)
-    try:
+    phases = context.phases(identity)
+
+    def run() -> RuntimeTaskResult:
         with phases(Phase.PARSE) as span:
             expect_fields(task, input_data, FREE_FIELDS, only=False)
-            call = _call(task, input_data, metrics, context)
-            redaction.learn_of(execution_id, secrets_of(call.params))
+            call = _call(task, input_data, context.metrics, context.of_task(task, identity))
+            redaction.learn_of(context.execution_id, secrets_of(call.params))
             span.caution(of_unknown_params(task, call.raw_params))
         with phases(Phase.BODY) as span:
-            context = call.context.reporting_to(span.report_progress)
-            return completed({"result": dict(invoke_body(replace(call, context=context)))})
-    except KeyboardInterrupt:
-        raise
-    except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
-        return replace(result_for_exception(exc, max_length=failure_reason_max_length), status=status_of(exc))
-    finally:
-        redaction.forget(execution_id)
+            reporting = call.context.reporting_to(span.report_progress)
+            return completed({"result": dict(context.invoke_body(replace(call, context=reporting)))})
+
+    return context.result_of(run)
 
 
 def invoke_workspace_task_body(

@@ -15,6 +15,7 @@ from perago.attempt import fence
 from perago.attempt.phases import Phases
 from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError
 from perago.ports import (
+    AttemptEngine,
     CleanupStaging,
     CompleteNoopWorkspace,
     DownloadWorkspace,
@@ -24,6 +25,7 @@ from perago.ports import (
     PublishWorkspace,
     ReadHistory,
     StageWorkspace,
+    WorkspaceStore,
 )
 from perago.values.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
 from perago.values.json_text import JsonObject
@@ -51,6 +53,19 @@ class AttemptPorts:
     complete_noop_workspace: CompleteNoopWorkspace | None = None
     read_history: ReadHistory | None = None
     load_record: LoadRecord | None = None
+
+    @classmethod
+    def of(cls, store: WorkspaceStore, engine: AttemptEngine) -> AttemptPorts:
+        return cls(
+            download_workspace=store.download_workspace,
+            load_current_attempt=engine.load_current_attempt,
+            stage_workspace=store.stage_workspace,
+            publish_workspace=store.publish_workspace,
+            cleanup_staging=store.cleanup_staging,
+            complete_noop_workspace=store.complete_noop_workspace,
+            read_history=store.read_history,
+            load_record=engine.load_record,
+        )
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.context import RunContext
 from perago.attempt.fence import Applicant
-from perago.attempt.output import (
-    FAILURE_REASON_MAX_LENGTH,
-    completed,
-    result_for_exception,
-    status_for_exception,
-    workspace_output,
-)
+from perago.attempt.free import run_free_attempt
+from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, status_for_exception, workspace_output
 from perago.attempt.parse import (
     WORKSPACE_FIELDS,
     Caution,
@@ -42,6 +38,7 @@ from perago.attempt.publication import AttemptPorts, PublicationResult, Publicat
 from perago.attempt.stamp import StampDraft
 from perago.errors import TaskInputError, WorkspaceContentError
 from perago.ports import (
+    AttemptEngine,
     CleanupStaging,
     Clock,
     CompleteNoopWorkspace,
@@ -54,8 +51,8 @@ from perago.ports import (
     ReadHistory,
     StageWorkspace,
     SystemClock,
+    WorkspaceStore,
 )
-from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import check_guardrails
 from perago.tasks.metrics import MetricRecorder
@@ -208,14 +205,12 @@ def run_workspace_task_attempt(
         read_history=read_history,
         load_record=load_record,
     )
-    run = AttemptRun(
-        task=task,
-        spec=task.workspace,
-        attempt=attempt,
+    context = RunContext(
         execution_id=execution_id or uuid.uuid4().hex,
         worker_id=owner_worker_id or f"{platform.node()}-{os.getpid()}",
-        workspace_root=workspace_root,
         metrics=metrics,
+        failure_reason_max_length=failure_reason_max_length,
+        status_of=status_of,
         invoke_body=invoke_body,
         is_cancelled=is_cancelled,
         keep_failed_workspace=keep_failed_workspace,
@@ -223,14 +218,29 @@ def run_workspace_task_attempt(
         clock=clock or SystemClock(),
         trace=trace,
     )
-    try:
-        return run.complete(input_data, ports)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
-        return replace(result_for_exception(exc, max_length=failure_reason_max_length), status=status_of(exc))
-    finally:
-        redaction.forget(run.execution_id)
+    run = AttemptRun(task, task.workspace, attempt, workspace_root, context)
+    return context.result_of(lambda: run.complete(input_data, ports))
+
+
+def run_attempt(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    attempt: Attempt,
+    context: RunContext,
+    *,
+    workspace_root: Path,
+    open_store: Callable[[], WorkspaceStore],
+    engine: AttemptEngine,
+) -> RuntimeTaskResult:
+    """Run one attempt of any task: what a worker, `perago run` and the testing kit do alike.
+
+    Args:
+        open_store: called for a task with a workspace only. What it raises fails the attempt.
+    """
+    if task.workspace is None:
+        return run_free_attempt(task, input_data, attempt, context)
+    run = AttemptRun(task, task.workspace, attempt, workspace_root, context)
+    return context.result_of(lambda: run.complete(input_data, AttemptPorts.of(open_store(), engine)))
 
 
 @dataclass(frozen=True)
@@ -241,23 +251,19 @@ class Work:
     changes: Changes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AttemptRun:
-    """One attempt under way. Attributes as the arguments of `run_workspace_task_attempt`."""
+    """One attempt of a workspace task under way.
+
+    Attributes:
+        workspace_root: directory below which the attempt makes its own.
+    """
 
     task: TaskDefinition
     spec: WorkspaceSpec
     attempt: Attempt
-    execution_id: str
-    worker_id: str
     workspace_root: Path
-    metrics: MetricRecorder | None
-    invoke_body: InvokeBody
-    is_cancelled: Callable[[], bool]
-    keep_failed_workspace: bool
-    observer: Observer
-    clock: Clock
-    trace: TraceContext | None = None
+    context: RunContext
 
     def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
         """Run it whole; raises what ends it early."""
@@ -266,7 +272,7 @@ class AttemptRun:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
-            draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.clock)
+            draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
             target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
@@ -296,37 +302,36 @@ class AttemptRun:
 
     @property
     def phases(self) -> Phases:
-        return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=self.identity.task_id)
+        return self.context.phases(self.identity)
 
     def _parse(self, input_data: Mapping[str, Any]) -> tuple[WorkspaceInput, BodyCall]:
         with self.phases(Phase.PARSE) as span:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
             workspace_input = parse_workspace_input(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
-            redaction.learn_of(self.execution_id, secrets_of(params))
+            redaction.learn_of(self.context.execution_id, secrets_of(params))
             span.caution(of_unknown_params(self.task, raw_params))
-        context = TaskContext(
-            identity=self.identity,
-            execution_id=self.execution_id,
-            task_name=self.task.name,
-            is_cancelled=self.is_cancelled,
-            trace=self.trace,
+        call = BodyCall(
+            task=self.task,
+            params=params,
+            raw_params=raw_params,
+            metrics=self.context.metrics,
+            context=self.context.of_task(self.task, self.identity),
         )
-        call = BodyCall(task=self.task, params=params, raw_params=raw_params, metrics=self.metrics, context=context)
         return workspace_input, call
 
     @contextmanager
     def _directory(self) -> Iterator[AttemptDirectory]:
         """The attempt's directory, from before its first file to after its last."""
         directory = AttemptDirectory.create(
-            self.workspace_root, self.identity, self.execution_id, self.worker_id, self.clock
+            self.workspace_root, self.identity, self.context.execution_id, self.context.worker_id, self.context.clock
         )
         failed = True
         try:
             yield directory
             failed = False
         finally:
-            self._clean(directory, keep=failed and self.keep_failed_workspace)
+            self._clean(directory, keep=failed and self.context.keep_failed_workspace)
 
     def _clean(self, directory: AttemptDirectory, *, keep: bool) -> None:
         """Best effort: what fails here, `sys.exit` too, is told to the observer, and never changes the result."""
@@ -377,14 +382,14 @@ class AttemptRun:
             check_guardrails(workspace, self.spec.pre, "pre")
         with self.phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
-            result = self.invoke_body(replace(call, workspace=workspace, context=context))
+            result = self.context.invoke_body(replace(call, workspace=workspace, context=context))
         with self.phases(Phase.POST_GUARDS):
             check_guardrails(workspace, self.spec.post, "post")
         return result
 
     def _warn(self, phase: Phase, caution: Caution) -> None:
         if caution:
-            self.phases.emit(phase, "progress", self.clock.monotonic(), dict(caution))
+            self.phases.emit(phase, "progress", self.context.clock.monotonic(), dict(caution))
 
     def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> Changes:
         with self.phases(Phase.DIFF) as span:
@@ -411,8 +416,8 @@ class AttemptRun:
         return TaskExecution(
             attempt=self.attempt,
             identity=self.identity,
-            execution_id=self.execution_id,
-            stamp=draft.stamp(self.execution_id, self.worker_id, result, self.clock),
+            execution_id=self.context.execution_id,
+            stamp=draft.stamp(self.context.execution_id, self.context.worker_id, result, self.context.clock),
         )
 
     @staticmethod

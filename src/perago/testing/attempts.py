@@ -10,11 +10,11 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
+from perago.attempt.context import RunContext
 from perago.attempt.fence import assert_current_attempt_snapshot
-from perago.attempt.free import run_workspace_free_task_attempt
 from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, last_look, report_attempt
-from perago.attempt.run import run_workspace_task_attempt
+from perago.attempt.run import run_attempt
 from perago.errors import EngineError, StaleAttemptError
 from perago.ports import Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
@@ -136,32 +136,20 @@ class RunningAttempt:
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, directory: Path, *, keep: bool) -> RuntimeTaskResult:
-        if not self.task.has_workspace:
-            return run_workspace_free_task_attempt(
-                self.task,
-                self.attempt.input_data,
-                attempt=self.attempt,
-                execution_id=self.execution_id,
-                is_cancelled=self.is_cancelled,
-                observer=self.watch.observe,
-            )
-        return run_workspace_task_attempt(
-            self.task,
-            self.attempt.input_data,
-            self.attempt,
-            directory,
-            download_workspace=self.store.download_workspace,
-            load_current_attempt=self.engine.load_current_attempt,
-            stage_workspace=self.store.stage_workspace,
-            publish_workspace=self.store.publish_workspace,
-            cleanup_staging=self.store.cleanup_staging,
-            complete_noop_workspace=self.store.complete_noop_workspace,
+        context = RunContext(
             execution_id=self.execution_id,
-            read_history=self.store.read_history,
-            load_record=self.engine.load_record,
             is_cancelled=self.is_cancelled,
             keep_failed_workspace=keep,
             observer=self.watch.observe,
+        )
+        return run_attempt(
+            self.task,
+            self.attempt.input_data,
+            self.attempt,
+            context,
+            workspace_root=directory,
+            open_store=lambda: self.store,
+            engine=self.engine,
         )
 
     def report(self, result: RuntimeTaskResult) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 from pydantic import BaseModel
 
 from perago.attempt.body import BodyCall, call_body
+from perago.attempt.context import RunContext
 from perago.attempt.parse import parse_params
 from perago.attempt.run import AttemptRun
 from perago.errors import TaskInputError
-from perago.ports import Event, Phase, SystemClock
+from perago.ports import Event, Phase
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
@@ -220,24 +220,19 @@ def _rehearse(
     engine.schedule(task.name, {"workspace": store.input(ref=ref).model_dump(), "params": params})
     attempt = engine.poll()
     assert attempt is not None, "a task that follows none is scheduled at once"
-    run = AttemptRun(
-        task=task,
-        spec=spec,
-        attempt=attempt,
-        execution_id=uuid.uuid4().hex,
+    context = RunContext(
         worker_id="test",
-        workspace_root=directory,
         metrics=rehearsal.recorder,
         invoke_body=rehearsal.invoke,
         is_cancelled=rehearsal.context.is_cancelled,
         keep_failed_workspace=keep,
         observer=rehearsal.observe,
-        clock=SystemClock(),
     )
     try:
+        run = AttemptRun(task, spec, attempt, directory, context)
         return run.rehearse(attempt.input_data, store.download_workspace).changes
     finally:
-        redaction.forget(run.execution_id)
+        redaction.forget(context.execution_id)
 
 
 def _read_files(workspace: Path) -> dict[str, bytes]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 import click
 
 from perago.attempt.body import BodyCall, InvokeBody
+from perago.attempt.context import RunContext
 from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
@@ -23,7 +22,6 @@ from perago.cli.progress import describe_counts, log_lines_on, open_display
 from perago.cli.run.request import RunRequest
 from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
 from perago.cli.run.watch import Interrupts, RunObserver, beside_note
-from perago.ports import SystemClock
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 
@@ -71,20 +69,10 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         body = _Measuring(choose_body(job, arguments, cancelled, stack, watch))
         with before_start():
             repository = stack.enter_context(job.repository.open(watch))
-        attempt = AttemptRun(
-            task=job.task,
-            spec=spec,
-            attempt=_Rehearsed(),
-            execution_id=uuid.uuid4().hex,
-            worker_id=f"{platform.node()}-{os.getpid()}",
-            workspace_root=job.config.workspace_root,
-            metrics=None,
-            invoke_body=body,
-            is_cancelled=cancelled.is_set,
-            keep_failed_workspace=arguments.keep,
-            observer=watch,
-            clock=SystemClock(),
+        context = RunContext(
+            invoke_body=body, is_cancelled=cancelled.is_set, keep_failed_workspace=arguments.keep, observer=watch
         )
+        attempt = AttemptRun(job.task, spec, _Rehearsed(), job.config.workspace_root, context)
         outcome: Work | BaseException
         try:
             outcome = attempt.rehearse(job.input_data, repository.download_workspace)

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import click
 
-from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.context import RunContext
+from perago.attempt.free import run_free_attempt
 from perago.attempt.output import with_place
 from perago.cli.arguments import RunArguments
 from perago.cli.conductor import open_conductor
@@ -86,14 +87,13 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
         watch = RunObserver(display, cancelled)
         with stdout_for_the_result(arguments):
             learn_secrets(job.task, job.input_data.get("params"))
-            result = run_workspace_free_task_attempt(
-                job.task,
-                job.input_data,
+            context = RunContext(
                 failure_reason_max_length=job.config.failure_reason_max_length,
                 invoke_body=choose_body(job, arguments, cancelled, stack, watch),
                 is_cancelled=cancelled.is_set,
                 observer=watch,
             )
+            result = run_free_attempt(job.task, job.input_data, None, context)
     show_traceback(watch.error, arguments)
     if result.output is not None:
         print_json({"dry_run": True, **result.output} if arguments.as_json else result.output["result"])

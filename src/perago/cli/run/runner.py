@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.breakpoints import is_quit
-from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
-from perago.attempt.run import run_workspace_task_attempt
+from perago.attempt.run import run_attempt
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import (
     DONE,
@@ -131,46 +131,30 @@ class _Tries:
             self.watch.begin()
 
     def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
-        job, run = self.job, self.run
-        max_length = job.config.failure_reason_max_length
+        context = RunContext(
+            execution_id=observer.execution_id,
+            metrics=observer.metrics,
+            failure_reason_max_length=self.job.config.failure_reason_max_length,
+            invoke_body=self.invoke_body,
+            is_cancelled=self.cancelled.is_set,
+            keep_failed_workspace=self.arguments.keep,
+            observer=observer,
+            trace=observer.trace,
+        )
         with stdout_for_the_result(self.arguments):
-            if not job.task.has_workspace:
-                return run_workspace_free_task_attempt(
-                    job.task,
-                    self.input_data,
-                    attempt=run.attempt,
-                    failure_reason_max_length=max_length,
-                    invoke_body=self.invoke_body,
-                    is_cancelled=self.cancelled.is_set,
-                    execution_id=observer.execution_id,
-                    metrics=observer.metrics,
-                    observer=observer,
-                    trace=observer.trace,
-                )
-            assert self.repository is not None, "a workspace task has a repository"
-            store = self.repository
-            return run_workspace_task_attempt(
-                job.task,
+            return run_attempt(
+                self.job.task,
                 self.input_data,
-                run.attempt,
-                job.config.workspace_root,
-                download_workspace=store.download_workspace,
-                load_current_attempt=job.engine.load_current_attempt,
-                stage_workspace=store.stage_workspace,
-                publish_workspace=store.publish_workspace,
-                cleanup_staging=store.cleanup_staging,
-                complete_noop_workspace=store.complete_noop_workspace,
-                failure_reason_max_length=max_length,
-                read_history=store.read_history,
-                load_record=job.engine.load_record,
-                invoke_body=self.invoke_body,
-                is_cancelled=self.cancelled.is_set,
-                keep_failed_workspace=self.arguments.keep,
-                execution_id=observer.execution_id,
-                metrics=observer.metrics,
-                observer=observer,
-                trace=observer.trace,
+                self.run.attempt,
+                context,
+                workspace_root=self.job.config.workspace_root,
+                open_store=self._store,
+                engine=self.job.engine,
             )
+
+    def _store(self) -> Repository:
+        assert self.repository is not None, "a workspace task has a repository"
+        return self.repository
 
     def _report(self, result: RuntimeTaskResult, observer: ObservedTry) -> None:
         attempt = self.run.attempt

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from perago.attempt.body import BodyCall, invoke_in_process, refuse_open_files
+from perago.attempt.context import RunContext
 from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
 from perago.http.loop import LoopThread
 from perago.ports import Engine, Event, WorkerEngine
@@ -28,7 +29,7 @@ from perago.values.redaction import mask_json
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Ended, Finished, ask_patiently
-from perago.worker.executor.runner import AttemptRunner, RunContext
+from perago.worker.executor.runner import AttemptRunner
 from perago.worker.executor.wire import CANCEL_GRACE_SECONDS, DeclaredTask, Discard, PhaseEvent, Sweep
 from perago.worker.process.messages import Log, Metric, clean_text
 from perago.worker.process.outbox import json_fields
@@ -96,9 +97,8 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
                 job.hold(self._engine)
         job.on_ending(self.wake)
         questions = _Questions(self._engine, job, self._awake)
-        around = RunContext(
-            load_current_attempt=questions.load_current_attempt,
-            load_record=questions.load_record,
+        context = RunContext(
+            execution_id=job.execution_id,
             observer=lambda event: self._observe(job, event),
             is_cancelled=lambda: job.is_cancelled,
             invoke_body=lambda call: _invoke(call, job, self._loop),
@@ -108,7 +108,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         self._handler.job = job
         token = JOB.set(job)  # goes with the body onto the event loop too
         try:
-            result = self._runner.run(job.attempt, job.execution_id, around)
+            result = self._runner.run(job.attempt, context, questions)
         except KeyboardInterrupt:  # only a body can have raised it: signals go to the main thread
             result = RuntimeTaskResult("FAILED", reason_for_incompletion="the body raised KeyboardInterrupt")
         finally:

@@ -27,6 +27,7 @@ from typing import Any, Literal, NoReturn
 
 from perago import errors
 from perago.attempt.body import BodyCall, invoke_in_process
+from perago.attempt.context import RunContext
 from perago.errors import EngineError, PeragoError, TaskExecutionError
 from perago.ports import Event, Phase
 from perago.tasks.context import LOGGER_ROOT
@@ -41,7 +42,7 @@ from perago.values.trace_context import trace_context_of
 from perago.worker.body.main import OutboxMetrics, load
 from perago.worker.body.run import MAX_LINES, ORDERS, BodyProcess, Printed, PrintedHere
 from perago.worker.executor.process_state import ProcessState
-from perago.worker.executor.runner import AttemptRunner, ExecutorStore, RunContext
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import (
     CANCEL_GRACE_SECONDS,
     TO_EXECUTOR,
@@ -174,9 +175,8 @@ class _Executor:
 
     def _run(self, order: Run) -> RuntimeTaskResult:
         self._last = attempt = ExecutorAttempt(**order.attempt)
-        around = RunContext(
-            load_current_attempt=self._link.load_current_attempt,
-            load_record=self._link.load_record,
+        context = RunContext(
+            execution_id=order.execution_id,
             observer=self._observer,
             is_cancelled=self._link.is_cancelled,
             invoke_body=self._invoke_body,
@@ -184,7 +184,7 @@ class _Executor:
             trace=trace_context_of(order.trace),
         )
         try:
-            return self._runner.run(attempt, order.execution_id, around)
+            return self._runner.run(attempt, context, self._link)
         except Terminated:
             raise
         except KeyboardInterrupt:

@@ -5,32 +5,30 @@ The store is opened when the first task with a workspace comes. `perago run` use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.free import run_workspace_free_task_attempt
+from perago.attempt.body import BodyCall, InvokeBody
+from perago.attempt.context import RunContext
 from perago.attempt.output import status_for_exception, with_place
 from perago.attempt.report import last_look
-from perago.attempt.run import run_workspace_task_attempt
+from perago.attempt.run import run_attempt
 from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
 from perago.errors import EngineError, PeragoError, TaskInputError, TaskTerminalError
 from perago.ports import (
-    Clock,
+    AttemptEngine,
     Event,
     HandedOut,
-    LoadCurrentAttempt,
     LoadRecord,
     Observer,
     Phase,
-    SystemClock,
     WorkspaceStore,
     ignore,
 )
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.metrics import MetricRecorder, MetricSpec
+from perago.tasks.metrics import MetricSpec
 from perago.tasks.taskdef import build_taskdef
 from perago.telemetry.instruments import Group
 from perago.values.history import Stamp
@@ -45,7 +43,7 @@ from perago.values.models import (
     staging_branch_name,
 )
 from perago.values.record import InstanceRecord
-from perago.values.trace_context import TraceContext, without_trace
+from perago.values.trace_context import without_trace
 from perago.worker.executor.wire import DeclaredTask, GitSettings, LakeFSSettings
 from perago.workspace.owner import Liveness
 
@@ -180,25 +178,6 @@ def _repository_of(attempt: Attempt) -> str | None:
     return repository if isinstance(repository, str) else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunContext:
-    """What an attempt is given by who runs it.
-
-    Attributes:
-        load_current_attempt, load_record: the engine's.
-        trace: the attempt's place in its trace; None: it has none.
-    """
-
-    load_current_attempt: LoadCurrentAttempt
-    load_record: LoadRecord
-    observer: Observer
-    is_cancelled: Callable[[], bool]
-    invoke_body: InvokeBody = invoke_in_process
-    metrics: MetricRecorder = field(default_factory=MetricRecorder)
-    trace: TraceContext | None = None
-    clock: Clock = field(default_factory=SystemClock)
-
-
 class _BodyError:
     """An observer that remembers what failed in the body, before another one.
 
@@ -230,61 +209,34 @@ class AttemptRunner:
     worker_id: str
     failure_reason_max_length: int
 
-    def run(self, attempt: HandedOut, execution_id: str, around: RunContext) -> RuntimeTaskResult:
+    def run(self, attempt: HandedOut, context: RunContext, engine: AttemptEngine) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up.
 
         The reason for a failure in the body names the place in its code.
+
+        Args:
+            context: what this runner knows itself is filled in.
         """
-        body_error = _BodyError(around.observer)
-        result = self._run(attempt, execution_id, replace(around, observer=body_error))
+        body_error = _BodyError(context.observer)
+        task = self.tasks[attempt.task_def_name]
+        result = run_attempt(
+            task,
+            without_trace(attempt.input_data),
+            attempt,
+            replace(
+                context,
+                worker_id=self.worker_id,
+                failure_reason_max_length=self.failure_reason_max_length,
+                status_of=lambda exc: status_to_report(exc, attempt, engine.load_record),
+                invoke_body=within_limit(context.invoke_body),
+                observer=body_error,
+            ),
+            workspace_root=self.workspace_root,
+            open_store=lambda: self.store.open(body_error, _merge_seconds(task)),
+            engine=engine,
+        )
         reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
         return replace(result, reason_for_incompletion=reason)
-
-    def _run(self, attempt: HandedOut, execution_id: str, around: RunContext) -> RuntimeTaskResult:
-        task = self.tasks[attempt.task_def_name]
-        input_data = without_trace(attempt.input_data)
-        if not task.has_workspace:
-            return run_workspace_free_task_attempt(
-                task,
-                input_data,
-                attempt=attempt,
-                execution_id=execution_id,
-                metrics=around.metrics,
-                failure_reason_max_length=self.failure_reason_max_length,
-                status_of=lambda exc: status_to_report(exc, attempt, around.load_record),
-                invoke_body=within_limit(around.invoke_body),
-                is_cancelled=around.is_cancelled,
-                observer=around.observer,
-                trace=around.trace,
-                clock=around.clock,
-            )
-        budget = task.controls.publish_budget
-        merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
-        store = self.store.open(around.observer, merge_seconds)
-        return run_workspace_task_attempt(
-            task,
-            input_data,
-            attempt,
-            self.workspace_root,
-            download_workspace=store.download_workspace,
-            load_current_attempt=around.load_current_attempt,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=store.publish_workspace,
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            owner_worker_id=self.worker_id,
-            execution_id=execution_id,
-            metrics=around.metrics,
-            failure_reason_max_length=self.failure_reason_max_length,
-            status_of=lambda exc: status_to_report(exc, attempt, around.load_record),
-            read_history=store.read_history,
-            load_record=around.load_record,
-            invoke_body=within_limit(around.invoke_body),
-            is_cancelled=around.is_cancelled,
-            observer=around.observer,
-            trace=around.trace,
-            clock=around.clock,
-        )
 
     def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
         """Whether another try completed meanwhile, and how; see `attempt.report.last_look`."""
@@ -305,6 +257,11 @@ class AttemptRunner:
             )
             for task in self.tasks.values()
         ]
+
+
+def _merge_seconds(task: TaskDefinition) -> float | None:
+    budget = task.controls.publish_budget
+    return None if budget is None else float(budget.lakefs_merge_timeout_seconds)
 
 
 def metric_groups(task: TaskDefinition) -> list[Group]:

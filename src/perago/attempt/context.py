@@ -1,0 +1,75 @@
+"""What surrounds an attempt, whatever its task is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from perago.attempt.body import InvokeBody, invoke_in_process
+from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, result_for_exception, status_for_exception
+from perago.attempt.phases import Phases
+from perago.ports import Clock, Observer, SystemClock
+from perago.tasks.context import TaskContext
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.metrics import MetricRecorder
+from perago.telemetry.logs import log_event
+from perago.values import redaction
+from perago.values.models import AttemptIdentity, ResultStatus, RuntimeTaskResult
+from perago.values.trace_context import TraceContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Who runs an attempt, and how.
+
+    Attributes:
+        execution_id: unique for this run.
+        worker_id: of the attempt directory's owner marker and the stamp.
+        metrics: takes what the body records; None: the task declares none, or nobody wants them.
+        failure_reason_max_length: in characters.
+        status_of: the status of a failure.
+        invoke_body: runs the body.
+        is_cancelled: whether the engine wants the attempt no more; asked by the body.
+        keep_failed_workspace: whether the directory of a failed attempt stays, for a look.
+        trace: the attempt's place in its trace; None: it has none.
+    """
+
+    execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    worker_id: str = field(default_factory=lambda: f"{platform.node()}-{os.getpid()}")
+    metrics: MetricRecorder | None = None
+    failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH
+    status_of: Callable[[BaseException], ResultStatus] = status_for_exception
+    invoke_body: InvokeBody = invoke_in_process
+    is_cancelled: Callable[[], bool] = bool
+    keep_failed_workspace: bool = False
+    observer: Observer = log_event
+    clock: Clock = field(default_factory=SystemClock)
+    trace: TraceContext | None = None
+
+    def phases(self, identity: AttemptIdentity) -> Phases:
+        return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=identity.task_id)
+
+    def of_task(self, task: TaskDefinition, identity: AttemptIdentity) -> TaskContext:
+        """What the body sees of all this."""
+        return TaskContext(
+            identity=identity,
+            execution_id=self.execution_id,
+            task_name=task.name,
+            is_cancelled=self.is_cancelled,
+            trace=self.trace,
+        )
+
+    def result_of(self, run: Callable[[], RuntimeTaskResult]) -> RuntimeTaskResult:
+        """What a run returns, or the failure that it ends with. Only KeyboardInterrupt passes."""
+        try:
+            return run()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
+            failure = result_for_exception(exc, max_length=self.failure_reason_max_length)
+            return replace(failure, status=self.status_of(exc))
+        finally:
+            redaction.forget(self.execution_id)
