@@ -4,11 +4,11 @@ import inspect
 import time
 
 import pytest
-from http_support import ForwardProxy
 from transfer_support import transfer_to
 from yarl import URL
 
 from authority import Authority
+from forward_proxy import ForwardProxy
 from perago.errors import RuntimeConfigError
 from perago.http.faults import FaultKind
 from perago.http.loop import LoopThread

@@ -5,27 +5,27 @@ import sys
 
 import pytest
 
-WITHOUT_AIOHTTP = "import sys; sys.modules['aiohttp'] = None\n"
+WITHOUT = "import sys; sys.modules['aiohttp'] = sys.modules['urllib3'] = None\n"
 
 
 def run(program):
     ran = subprocess.run(
-        [sys.executable, "-c", WITHOUT_AIOHTTP + program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", WITHOUT + program], capture_output=True, text=True, timeout=60, check=False
     )
     return ran.returncode, ran.stderr
 
 
 @pytest.mark.parametrize(
-    ("program", "extra"),
+    ("program", "package", "extra"),
     [
-        ("from perago.stores.lakefs import LakeFSStore", "lakefs"),
-        ("from perago.engines.conductor import ConductorEngine", "conductor"),
+        ("from perago.stores.lakefs import LakeFSStore", "aiohttp", "lakefs"),
+        ("from perago.engines.conductor import ConductorEngine", "urllib3", "conductor"),
     ],
 )
-def test_a_missing_extra_is_named(program, extra):
+def test_a_missing_extra_is_named(program, package, extra):
     code, said = run(program)
     assert code != 0
-    assert "RuntimeConfigError: this takes the package aiohttp, which is not installed here" in said
+    assert f"RuntimeConfigError: this takes the package {package}, which is not installed here" in said
     assert f"pip install 'perago[{extra}]'" in said
 
 

@@ -11,8 +11,9 @@ from urllib.parse import quote, urlsplit
 from yarl import URL
 
 from perago.errors import RuntimeConfigError, StoreError
+from perago.http.answer import Answer
 from perago.http.faults import FaultKind, HttpFault
-from perago.http.session import Answer, HttpSession, Request, encoded
+from perago.http.session import HttpSession, Request, encoded
 from perago.json_text import parse_json
 from perago.stores.lakefs.failure import is_of_conductor, refused, unanswered
 

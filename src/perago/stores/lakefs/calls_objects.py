@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from yarl import URL
 
 from perago.errors import ObjectNameError, StoreError
+from perago.http.answer import Answer
 from perago.http.faults import HttpFault
-from perago.http.session import Answer, Body, Request, Stream
+from perago.http.session import Body, Request, Stream
 from perago.names import show_name
 from perago.stores.lakefs.api import CALL_SECONDS, PAGE, Api, page_of, read, segment
 from perago.stores.lakefs.failure import LakeFSError, refused, unanswered

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from perago.errors import StoreError
+from perago.http.answer import Answer, retry_after_of
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.refusals import message_of
-from perago.http.session import Answer, retry_after_of
 from perago.json_text import parse_json
 
 _MENDS = {
