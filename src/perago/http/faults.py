@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import enum
 
-CONNECT_SECONDS = 10.0
-"""For a connection to be made, TLS included."""
-
 
 class FaultKind(enum.StrEnum):
     """Where a call broke off."""

@@ -22,11 +22,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from perago.http.answer import MAX_ANSWER_BYTES, Answer
-from perago.http.faults import CONNECT_SECONDS, FaultKind, HttpFault
+from perago.http.connecting import CONNECT_SECONDS, trusting
+from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
 from perago.http.proxies import Proxy, proxy_for
 from perago.http.retry import RetryPolicy, Tries, answer_of
-from perago.http.tls import trusting
 from perago.http.translation import translated
 
 STALL_SECONDS = 60.0

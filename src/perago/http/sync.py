@@ -32,11 +32,11 @@ from urllib3.exceptions import (
 )
 
 from perago.http.answer import MAX_ANSWER_BYTES, Answer
-from perago.http.faults import CONNECT_SECONDS, FaultKind, HttpFault
+from perago.http.connecting import CONNECT_SECONDS, fault_of_tls, trusting
+from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
 from perago.http.proxies import proxy_for
 from perago.http.retry import RetryPolicy, Tries, answer_of
-from perago.http.tls import fault_of_tls, trusting
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -87,11 +87,12 @@ class SyncSession:
         self._connections = connections
         self._policy = policy or RetryPolicy()
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        self._closed = threading.Event()
+        self._is_closed = False
         self._begin()
         tell_forks(self)
 
     def _begin(self) -> None:
+        self._ending = threading.Event()
         self._turns = threading.Semaphore(self._connections)
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -144,11 +145,12 @@ class SyncSession:
                 pause = tries.pause_after(outcome)
                 if pause is None:
                     return answer_of(outcome)
-                self._closed.wait(pause)
+                self._ending.wait(pause)
 
     def close(self) -> None:
         """Close all connections, and cut those of calls under way. Twice is fine."""
-        self._closed.set()
+        self._is_closed = True
+        self._ending.set()
         self._pool.close()
         with self._lock:
             opened = list(self._sockets)
@@ -159,10 +161,12 @@ class SyncSession:
     def leave_to_parent(self) -> None:
         """See `forks.Forked`."""
         keep(self._pool)  # another thread may have held its lock
+        for inherited in list(self._sockets):
+            inherited.close()  # this copy only
         self._begin()
 
     def _once(self, method: str, target: str, headers: dict[str, str], body: bytes | None, deadline: float) -> Answer:
-        if self._closed.is_set():
+        if self._is_closed:
             raise RuntimeError("the session is closed")
         left = deadline - time.monotonic()
         if left <= 0:
@@ -184,19 +188,19 @@ class SyncSession:
             answer = Answer(response.status, response.headers, _body_of(response))
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             raise self._fault_of(error, deadline) from None
-        if self._closed.is_set():
+        if self._is_closed:
             raise _cut()  # an answer without a length would seem to be whole
         return answer
 
     def _connected(self, opened: socket.socket) -> None:
         with self._lock:
             self._sockets.add(opened)
-        if self._closed.is_set():
+        if self._is_closed:
             raise RuntimeError("the session is closed")
 
     def _fault_of(self, error: Exception, deadline: float) -> HttpFault:
         """What happened after there was a connection."""
-        if self._closed.is_set():
+        if self._is_closed:
             return _cut()
         if isinstance(error, ReadTimeoutError) or time.monotonic() >= deadline:
             return HttpFault(FaultKind.TIMEOUT, "no whole answer in time")

@@ -8,8 +8,8 @@ import ssl
 
 import aiohttp
 
-from perago.http.faults import CONNECT_SECONDS, FaultKind, HttpFault
-from perago.http.tls import fault_of_tls
+from perago.http.connecting import CONNECT_SECONDS, fault_of_tls
+from perago.http.faults import FaultKind, HttpFault
 
 
 class translated:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more

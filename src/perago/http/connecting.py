@@ -1,4 +1,4 @@
-"""Which certificates are trusted, and what is wrong with one."""
+"""Connections: how long one may take to be made, which certificates are trusted, and what is wrong with one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import ssl
 from collections.abc import Iterator
 
 from perago.http.faults import FaultKind, HttpFault
+
+CONNECT_SECONDS = 10.0
+"""For a connection to be made, TLS included."""
 
 
 def trusting(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
