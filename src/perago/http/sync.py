@@ -281,6 +281,7 @@ class _Connection(HTTPConnection):
     """A connection that says what kept it from being made, and is not used again when it was idle for long."""
 
     _used = -math.inf
+    _gathered: list[bytes] | None = None
 
     def connect(self) -> None:
         try:
@@ -294,8 +295,21 @@ class _Connection(HTTPConnection):
         _call.connected(self.sock)
 
     def request(self, *args: Any, **options: Any) -> None:
+        """Head and body go together: urllib3 would send, and wake the server, twice."""
         self._used = time.monotonic()
-        super().request(*args, **options)
+        parts: list[bytes] = []
+        self._gathered = parts
+        try:
+            super().request(*args, **options)
+        finally:
+            self._gathered = None
+        self.send(b"".join(parts))
+
+    def send(self, data: Any) -> None:
+        if self._gathered is None:
+            super().send(data)
+        else:
+            self._gathered.append(data)
 
     @property
     def is_connected(self) -> bool:
