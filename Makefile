@@ -22,7 +22,7 @@ AT_LENGTH = PERAGO_PROVE=full PERAGO_TEST_SCHEDULES=$(SEEDS) PERAGO_TEST_KILLS=5
 PIP_OF = $(1)/bin/python -m pip --disable-pip-version-check --quiet
 PIP := $(call PIP_OF,$(VENV))
 PIN := uv pip compile --generate-hashes --no-strip-extras --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet
-COMPILE := $(PIN) pyproject.toml --extra lakefs
+COMPILE := $(PIN) pyproject.toml --extra lakefs --extra conductor
 KUBERNETES := 1.29.0 1.32.0 1.37.0
 
 # The tests start hundreds of interpreters: without cached bytecode each compiles everything anew.
@@ -111,8 +111,8 @@ package: $(DEV) ## Build wheel and sdist into dist/
 lock: ## Pin the dependencies anew (needs uv)
 	$(COMPILE) --upgrade --extra otel --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/run.txt
-	$(COMPILE) --extra conductor --extra otel --constraints requirements/dev.txt --output-file requirements/image.txt
-	$(COMPILE) --extra conductor --extra otel --group units --constraints requirements/dev.txt --output-file requirements/units.txt
+	$(COMPILE) --extra otel --constraints requirements/dev.txt --output-file requirements/image.txt
+	$(COMPILE) --extra otel --group units --constraints requirements/dev.txt --output-file requirements/units.txt
 	$(PIN) --group manifests --constraints requirements/dev.txt --output-file requirements/manifests.txt
 	$(PIN) pyproject.toml --group libraries --constraints requirements/dev.txt --output-file requirements/libraries.txt
 

@@ -101,32 +101,6 @@ def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, 
     assert [conductor.wait_for_end(workflow)["status"] for workflow in flow.started] == ["COMPLETED"] * 30
 
 
-def test_a_lease_that_is_stopped_while_its_thread_stands_still_is_stopped_when_that_goes_on(
-    conductor, proxy, behind_proxy, make_flow, monkeypatch
-):
-    monkeypatch.setattr("perago.engines.conductor.engine._STOP_SECONDS", 0.2)
-    monkeypatch.setattr("perago.http.loop.CANCEL_SECONDS", 0.2)
-    flow = make_flow(responseTimeoutSeconds=1)
-    flow.start()
-    (attempt,) = taken(conductor, behind_proxy, [flow.task])
-    lease = behind_proxy.hold(attempt)
-    behind_proxy._loop.call_soon(lambda: time.sleep(1.5))
-    lease.stop()
-    conductor.wait_while_none(lambda: lease.is_stopped or None)
-
-
-def test_a_lease_that_cannot_be_begun_is_none(conductor, behind_proxy, make_flow, monkeypatch):
-    monkeypatch.setattr("perago.engines.conductor.engine._BEGIN_SECONDS", 0.2)
-    monkeypatch.setattr("perago.http.loop.CANCEL_SECONDS", 0.2)
-    flow = make_flow(responseTimeoutSeconds=1)
-    flow.start()
-    (attempt,) = taken(conductor, behind_proxy, [flow.task])
-    behind_proxy.hold(attempt).stop()  # the loop runs
-    behind_proxy._loop.call_soon(lambda: time.sleep(1.0))
-    with pytest.raises(EngineError, match="stands still"):
-        behind_proxy.hold(attempt)
-
-
 # ---- executions in flight
 
 

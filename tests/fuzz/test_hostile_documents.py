@@ -18,8 +18,8 @@ from perago.attempt.parse import expect_fields, parse_params, parse_workspace_in
 from perago.engines.conductor import mapping
 from perago.engines.conductor.taskdefs import differences
 from perago.errors import PeragoError, RuntimeConfigError, StoreError, TaskExecutionError, TaskInputError
+from perago.http.answer import Answer
 from perago.http.refusals import MAX_SHOWN_CHARACTERS, message_of
-from perago.http.session import Answer
 from perago.stores.git.locks import _parse as parse_unfinished
 from perago.stores.lakefs.api.answers import Branch, Commit, ObjectStats
 from perago.stores.lakefs.api.client import page_of, read

@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from authority import Authority
-from http_support import ForwardProxy
+from forward_proxy import ForwardProxy
 from perago.errors import RuntimeConfigError
 from perago.http.faults import FaultKind
 from perago.http.loop import LoopThread

@@ -11,7 +11,7 @@ from package_support import PROJECT
 
 BROUGHT = {
     "lakefs": {"aiohttp"},
-    "conductor": {"aiohttp"},
+    "conductor": {"urllib3"},
     "otel": {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-prometheus"},
 }
 IMPORTED = {

@@ -30,14 +30,8 @@ def open_conductor(config: RuntimeConfig) -> Iterator[ConductorEngine]:
         raise RuntimeConfigError(
             "there is no Conductor server in the settings; set CONDUCTOR_SERVER_URL, such as http://localhost:8080/api"
         )
-    try:
-        from perago.engines.conductor import ConductorEngine
-    except ModuleNotFoundError as exc:
-        if exc.name != "aiohttp":
-            raise
-        raise RuntimeConfigError(
-            "speaking to Conductor needs aiohttp, which is not installed; install Perago as 'perago[conductor]'"
-        ) from exc
+    from perago.engines.conductor import ConductorEngine
+
     conductor = config.conductor
     secret = conductor.auth_secret
     with ConductorEngine(

@@ -1,19 +1,14 @@
-"""What a fork inherits and may neither use nor end: loops and connections whose descriptors its parent goes on with.
-
-To close such a connection, or to let the interpreter's end do it, would take it out of the parent's selector as well,
-and the parent would wait for it for ever.
-"""
+"""What a fork inherits and may neither use nor end: loops and connections that its parent goes on with."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import weakref
 from typing import Protocol
 
 
 class Forked(Protocol):
-    """Something that has descriptors."""
+    """Something that has descriptors, threads or locks."""
 
     def leave_to_parent(self) -> None:
         """Called in a fork, before anything else: forget what is the parent's, and `keep` it."""
@@ -21,6 +16,7 @@ class Forked(Protocol):
 
 
 _opened: weakref.WeakSet[Forked] = weakref.WeakSet()
+_kept: list[object] = []
 
 
 def tell_forks(opened: Forked) -> None:
@@ -29,8 +25,8 @@ def tell_forks(opened: Forked) -> None:
 
 
 def keep(value: object) -> None:
-    """Never end an object, not even at the interpreter's end, which ends modules and what they hold."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+    """Hold an object for as long as this fork lives: to drop it would run what the parent has yet to run."""
+    _kept.append(value)
 
 
 def _after_fork() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import dataclass
 
+from perago.http.answer import Answer, retry_after_of
 from perago.http.faults import FaultKind, HttpFault
 
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -57,3 +60,44 @@ def _may_help(outcome: HttpFault | int, idempotent: bool) -> bool:
     if outcome.kind in (FaultKind.TLS, FaultKind.MALFORMED):
         return False
     return idempotent or not outcome.was_sent
+
+
+class Tries:
+    """The tries of one call, until its deadline.
+
+    Args:
+        idempotent: as in `retry_delay`.
+        deadline: of all tries together, monotonic seconds.
+    """
+
+    def __init__(self, policy: RetryPolicy, *, idempotent: bool, deadline: float) -> None:
+        self.deadline = deadline
+        self._policy = policy
+        self._idempotent = idempotent
+        self._made = 0
+
+    def pause_after(self, outcome: Answer | HttpFault) -> float | None:
+        """Count a try; returns the seconds until the next one. None: this outcome is the call's."""
+        self._made += 1
+        if isinstance(outcome, Answer) and outcome.status < 400:
+            return None
+        delay = retry_delay(
+            self._policy,
+            tries=self._made,
+            idempotent=self._idempotent,
+            outcome=outcome.status if isinstance(outcome, Answer) else outcome,
+            retry_after=retry_after_of(outcome.headers) if isinstance(outcome, Answer) else None,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+        )
+        return None if delay is None or time.monotonic() + delay >= self.deadline else delay
+
+
+def answer_of(outcome: Answer | HttpFault) -> Answer:
+    """The answer of a call.
+
+    Raises:
+        HttpFault: there is none.
+    """
+    if isinstance(outcome, HttpFault):
+        raise outcome
+    return outcome

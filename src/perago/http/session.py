@@ -7,27 +7,27 @@ import functools
 import io
 import math
 import os
-import random
 import socket
 import ssl
 import sys
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from perago.http.answer import MAX_ANSWER_BYTES, Answer
+from perago.http.connecting import CONNECT_SECONDS, trusting
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
 from perago.http.proxies import Proxy, proxy_for
-from perago.http.resolver import Resolver
-from perago.http.retry import RetryPolicy, retry_delay
-from perago.http.translation import CONNECT_SECONDS, translated
+from perago.http.retry import RetryPolicy, Tries, answer_of
+from perago.http.translation import translated
 
 STALL_SECONDS = 60.0
 """Without a byte arriving, whatever the deadline of the whole call."""
@@ -39,13 +39,9 @@ was given up leaves its connection to asyncio, which would wait for ever for a s
 LET_GO_SECONDS = 1.0
 """For sockets to close that were shut down; it takes two rounds of the loop."""
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of an answer that is read into memory. A page of 1,000 objects of the longest names is below 10 MiB."""
-
 LARGE_BODY_BYTES = 256 * 1024
 
 Body = bytes | AsyncIterator[bytes]
-Flight = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +53,6 @@ class Request:
         body: None: none. An iterator can be sent once only, so such a request is not retried here.
         idempotent: doing it twice is as good as once.
         authorized: whether the server's credentials go with it; never to another server than ours.
-        flight: makes what is entered for each try, from its turn to its answer: meanwhile the server may have got it.
-            What entering raises ends the call, and nothing is sent.
     """
 
     method: str
@@ -67,16 +61,6 @@ class Request:
     body: Body | None = None
     idempotent: bool = True
     authorized: bool = True
-    flight: Flight = nullcontext
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer in memory."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Stream:
@@ -105,25 +89,6 @@ class Stream:
         """
         with translated():
             return await _read(self._response, limit)
-
-
-class Session(Protocol):
-    """Whatever carries out calls."""
-
-    async def call(self, request: Request, *, timeout: float) -> Answer:
-        """Send a request, and read the answer into memory; again where that is safe and may help.
-
-        Args:
-            timeout: seconds for all tries together, from when it is this call's turn.
-
-        Raises:
-            HttpFault: there is no whole answer.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close all connections."""
-        ...
 
 
 class HttpSession:
@@ -169,7 +134,13 @@ class HttpSession:
             HttpFault: there is no whole answer.
         """
         async with self._turns:
-            return await call_repeatedly(self._once, request, timeout=timeout, policy=self._policy, sleep=asyncio.sleep)
+            tries = Tries(self._policy, idempotent=request.idempotent, deadline=time.monotonic() + timeout)
+            while True:
+                outcome = await self._outcome(request, tries.deadline - time.monotonic())
+                pause = tries.pause_after(outcome)
+                if pause is None or not isinstance(request.body, bytes | None):
+                    return answer_of(outcome)
+                await asyncio.sleep(pause)
 
     @asynccontextmanager
     async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[Stream]:
@@ -204,8 +175,16 @@ class HttpSession:
         if self._client is not None:
             keep(self._client)
         self._client = None
-        self._sockets = weakref.WeakSet()  # to shut down one of those would end the parent's connection
+        for inherited in list(self._sockets):
+            inherited.close()  # this copy only: whatever is done with it later cannot reach the parent's
+        self._sockets = weakref.WeakSet()
         self._turns = asyncio.Semaphore(self._connections)  # who took turns there does not give them back here
+
+    async def _outcome(self, request: Request, timeout: float) -> Answer | HttpFault:
+        try:
+            return await self._once(request, timeout)
+        except HttpFault as fault:
+            return fault
 
     async def _once(self, request: Request, timeout: float) -> Answer:
         with translated():
@@ -255,7 +234,6 @@ class HttpSession:
                 ssl=self._tls,
                 keepalive_timeout=15.0,
                 socket_factory=self._new_socket,
-                resolver=Resolver(),
             )
             self._client = aiohttp.ClientSession(
                 connector=connector,
@@ -263,8 +241,6 @@ class HttpSession:
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
-            # By itself it sends a GET again when a connection is cut, and a poll takes something away each time.
-            self._client._retry_connection = False  # noqa: SLF001 - there is no other way
         return self._client
 
     def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
@@ -287,66 +263,10 @@ async def _let_go(sockets: Iterable[socket.socket]) -> None:
         await asyncio.sleep(0.001)
 
 
-async def call_repeatedly(
-    once: Callable[[Request, float], Awaitable[Answer]],
-    request: Request,
-    *,
-    timeout: float,
-    policy: RetryPolicy,
-    sleep: Callable[[float], Awaitable[None]],
-) -> Answer:
-    """Make a call; again where that is safe and may help.
-
-    Args:
-        once: makes it once, with its deadline in seconds.
-        timeout: seconds for all tries together.
-
-    Raises:
-        HttpFault: there is no whole answer.
-    """
-    deadline = time.monotonic() + timeout
-    tries = 0
-    while True:
-        tries += 1
-        outcome: Answer | HttpFault
-        try:
-            with request.flight():
-                outcome = await once(request, deadline - time.monotonic())
-            if outcome.status < 400:
-                return outcome
-        except HttpFault as fault:
-            outcome = fault
-        delay = retry_delay(
-            policy,
-            tries=tries,
-            idempotent=request.idempotent,
-            outcome=outcome if isinstance(outcome, HttpFault) else outcome.status,
-            retry_after=_retry_after(outcome),
-            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
-        )
-        if delay is None or time.monotonic() + delay >= deadline or not isinstance(request.body, bytes | None):
-            break
-        await sleep(delay)
-    if isinstance(outcome, HttpFault):
-        raise outcome
-    return outcome
-
-
 @functools.lru_cache(maxsize=256)
 def _deadline(seconds: float) -> aiohttp.ClientTimeout:
     """Of a whole call; long ones are given rounded up, so that many small calls share one."""
     return aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_SECONDS)
-
-
-def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
-    """TLS that believes these certificates too, besides those that the system knows.
-
-    Raises:
-        OSError: the file cannot be read, or holds none.
-    """
-    context = ssl.create_default_context()
-    context.load_verify_locations(cafile=os.fspath(ca_file))
-    return context
 
 
 def _whole_or_streamed(body: Body | None) -> Any:
@@ -372,15 +292,3 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if size > limit:
             raise HttpFault(FaultKind.MALFORMED, f"the answer has more than {limit} bytes, which is the limit")
     return b"".join(parts)
-
-
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait; a date in that header counts as not given."""
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
-
-
-def _retry_after(outcome: Answer | HttpFault) -> float | None:
-    if isinstance(outcome, HttpFault):
-        return None
-    return retry_after_of(outcome.headers)

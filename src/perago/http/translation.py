@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from collections.abc import Iterable
 
 import aiohttp
 
+from perago.http.connecting import CONNECT_SECONDS, fault_of_tls
 from perago.http.faults import FaultKind, HttpFault
-
-CONNECT_SECONDS = 10.0
-"""For a connection to stand, TLS included."""
 
 
 class translated:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more
@@ -56,25 +53,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host's name is not known"
     return os.strerror(number) if isinstance(number, int) and number in errno.errorcode else type(error).__name__
-
-
-def fault_of_tls(error: Exception) -> HttpFault:
-    """What is wrong with a server's TLS, or its certificate."""
-    return HttpFault(FaultKind.TLS, f"no TLS connection: {_tls_reason(error)}")
-
-
-def _tls_reason(error: Exception) -> str:
-    for cause in (error, *_causes(error)):
-        verify = getattr(cause, "verify_message", None)
-        if isinstance(verify, str) and verify:
-            return verify
-        reason = getattr(cause, "reason", None)
-        if isinstance(reason, str) and reason:
-            return reason
-    return type(error).__name__
-
-
-def _causes(error: Exception) -> Iterable[object]:
-    yield getattr(error, "certificate_error", None)
-    yield getattr(error, "os_error", None)
-    yield error.__cause__

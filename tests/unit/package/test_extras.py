@@ -5,28 +5,32 @@ import sys
 
 import pytest
 
-WITHOUT_AIOHTTP = "import sys; sys.modules['aiohttp'] = None\n"
+ADAPTERS = [
+    ("from perago.stores.lakefs import LakeFSStore", "aiohttp", "lakefs"),
+    ("from perago.engines.conductor import ConductorEngine", "urllib3", "conductor"),
+]
 
 
-def run(program):
+def run(program, without=("aiohttp", "urllib3")):
+    hidden = f"import sys; sys.modules |= dict.fromkeys({without})\n"
     ran = subprocess.run(
-        [sys.executable, "-c", WITHOUT_AIOHTTP + program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", hidden + program], capture_output=True, text=True, timeout=60, check=False
     )
     return ran.returncode, ran.stderr
 
 
-@pytest.mark.parametrize(
-    ("program", "extra"),
-    [
-        ("from perago.stores.lakefs import LakeFSStore", "lakefs"),
-        ("from perago.engines.conductor import ConductorEngine", "conductor"),
-    ],
-)
-def test_a_missing_extra_is_named(program, extra):
+@pytest.mark.parametrize(("program", "package", "extra"), ADAPTERS)
+def test_a_missing_extra_is_named(program, package, extra):
     code, said = run(program)
     assert code != 0
-    assert "RuntimeConfigError: this takes the package aiohttp, which is not installed here" in said
+    assert f"RuntimeConfigError: this takes the package {package}, which is not installed here" in said
     assert f"pip install 'perago[{extra}]'" in said
+
+
+@pytest.mark.parametrize(("program", "package", "extra"), ADAPTERS)
+def test_an_adapter_needs_nothing_of_the_others_extra(program, package, extra):
+    others = tuple(other for _, other, _ in ADAPTERS if other != package)
+    assert run(program, others) == (0, "")
 
 
 def test_a_command_says_it_as_a_matter_of_configuration(monkeypatch, tmp_path):

@@ -120,7 +120,7 @@ def hold_the_lock_on_a_short_lease(params: Params, context: TaskContext) -> Answ
 @task(name="light.tell_modules", owner_email=OWNER)
 def tell_modules(params: Params) -> Answer:
     """Tells which modules of Perago, and which HTTP client, its process has loaded."""
-    return Answer(text=" ".join(name for name in sys.modules if name.startswith(("perago", "aiohttp"))))
+    return Answer(text=" ".join(name for name in sys.modules if name.startswith(("perago", "aiohttp", "urllib3"))))
 
 
 @task(name="light.sleep_async", owner_email=OWNER)

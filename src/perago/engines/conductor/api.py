@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from yarl import URL
-
 from perago.engines.conductor.failure import ConductorError, refused, unanswered
-from perago.engines.conductor.token import NoToken, Token
+from perago.engines.conductor.token import KeyToken
 from perago.errors import EngineError, RuntimeConfigError
+from perago.http.answer import Answer
 from perago.http.faults import HttpFault
-from perago.http.session import Answer, Flight, Request, Session, encoded
+from perago.http.sync import Flight, SyncSession
 from perago.values.json_text import parse_json
 
 Query = Mapping[str, str | int | bool | None]
@@ -58,45 +56,38 @@ def segment(name: str) -> str:
 
 
 class Api:
-    """The server's API over one session: within one event loop, or by `direct.run_now` where that is a `DirectSession`.
+    """The server's API over one session, for any number of threads.
 
     Args:
         root: as `api_root` gives it.
         session: the pool of connections. The caller closes it.
-        token: what each call is authorized with.
+        token: what each call is authorized with; None: nothing, for a server that asks for none.
     """
 
-    def __init__(self, root: str, session: Session, token: Token | None = None) -> None:
+    def __init__(self, root: str, session: SyncSession, token: KeyToken | None = None) -> None:
         self.root = root
         self.session = session
-        self._token = token or NoToken()
+        self._path = urlsplit(root).path
+        self._token = token
 
-    def url(self, path: str, query: Query | None = None) -> URL:
-        """The URL of a call; a parameter that is None is left out.
+    def get(self, path: str, query: Query | None = None, *, timeout: float = CALL_SECONDS) -> Any:
+        """The JSON of a GET.
 
         Args:
             path: below the API's root, its segments encoded already.
-        """
-        given = [f"{key}={quote(_text(value), safe='')}" for key, value in (query or {}).items() if value is not None]
-        return encoded(f"{self.root}{path}" + (f"?{'&'.join(given)}" if given else ""))
-
-    async def get(self, path: str, query: Query | None = None) -> Any:
-        """The JSON of a GET.
+            query: a parameter that is None is left out.
 
         Raises:
             ConductorError: the server refused, or gave no answer.
         """
-        return self._parsed(f"GET {path}", await self._call(path, Request("GET", self.url(path, query))))
+        return self._parsed(f"GET {path}", self._call("GET", path, query, idempotent=True, timeout=timeout))
 
-    async def take(self, path: str, query: Query, *, timeout: float) -> Any:
+    def take(self, path: str, query: Query, *, timeout: float) -> Any:
         """The JSON of a GET that takes something away: it is made once more only where nothing was sent."""
-        request = Request("GET", self.url(path, query), idempotent=False)
-        answer = await self._call(path, request, timeout=timeout)
+        answer = self._call("GET", path, query, idempotent=False, timeout=timeout)
         return self._parsed(f"GET {path}", answer) if answer.body else None
 
-    async def post(
-        self, path: str, body: Any, *, idempotent: bool, timeout: float = CALL_SECONDS, method: str = "POST"
-    ) -> Answer:
+    def post(self, path: str, body: Any, *, idempotent: bool) -> Answer:
         """Send a JSON document.
 
         Args:
@@ -106,34 +97,50 @@ class Api:
             ConductorError: the server refused, or gave no answer.
             EngineError: it is no JSON.
         """
-        return await self.send(path, json_bytes(body), idempotent=idempotent, timeout=timeout, method=method)
+        return self.send(path, json_bytes(body), idempotent=idempotent)
 
-    async def send(
+    def send(
+        self, path: str, body: bytes, *, idempotent: bool, timeout: float = CALL_SECONDS, flight: Flight = nullcontext
+    ) -> Answer:
+        """As `post`, with the document as bytes; `flight` as in `SyncSession.call`."""
+        return self._call("POST", path, body=body, idempotent=idempotent, timeout=timeout, flight=flight)
+
+    def _call(
         self,
+        method: str,
         path: str,
-        body: bytes,
+        query: Query | None = None,
         *,
+        body: bytes | None = None,
         idempotent: bool,
-        timeout: float = CALL_SECONDS,
-        method: str = "POST",
+        timeout: float,
         flight: Flight = nullcontext,
     ) -> Answer:
-        """As `post`, with the document as bytes; `flight` as in `session.Request`."""
-        request = Request(method, self.url(path), _JSON_HEADERS, body, idempotent, flight=flight)
-        return await self._call(path, request, timeout=timeout)
-
-    async def _call(self, path: str, request: Request, *, timeout: float = CALL_SECONDS) -> Answer:
         """Make a call; with a new token once more where the server does not take the one that we have.
 
         Such a call was not carried out, so that it may be made again whatever it does.
         """
-        call = f"{request.method} {path}"
+
+        def once(token: str | None) -> Answer:
+            headers = {} if body is None else dict(_JSON_HEADERS)
+            if token is not None:
+                headers["X-Authorization"] = token
+            return self.session.call(
+                method,
+                f"{self._path}{path}{_query_text(query)}",
+                headers=headers,
+                body=body,
+                idempotent=idempotent,
+                timeout=timeout,
+                flight=flight,
+            )
+
+        call = f"{method} {path}"
         try:
-            used = await self._token.value(self)
-            answer = await self.session.call(_authorized(request, used), timeout=timeout)
-            if answer.status == _UNAUTHORIZED and used is not None:
-                renewed = await self._token.value(self, refused=used)
-                answer = await self.session.call(_authorized(request, renewed), timeout=timeout)
+            used = None if self._token is None else self._token.value(self)
+            answer = once(used)
+            if answer.status == _UNAUTHORIZED and self._token is not None and used is not None:
+                answer = once(self._token.value(self, refused=used))
         except HttpFault as fault:
             raise unanswered(call, self.root, fault) from fault
         if answer.status >= 300:
@@ -168,10 +175,9 @@ def _plain(value: Any) -> dict[str, Any]:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 
-def _authorized(request: Request, token: str | None) -> Request:
-    if token is None:
-        return request
-    return replace(request, headers={**request.headers, "X-Authorization": token})
+def _query_text(query: Query | None) -> str:
+    given = [f"{key}={quote(_text(value), safe='')}" for key, value in (query or {}).items() if value is not None]
+    return f"?{'&'.join(given)}" if given else ""
 
 
 def _text(value: str | int | bool | None) -> str:

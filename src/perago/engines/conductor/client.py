@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
@@ -15,10 +16,9 @@ from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.failure import ConductorError, ConductorNotFoundError
 from perago.engines.conductor.token import KeyToken
 from perago.errors import RuntimeConfigError
-from perago.http.direct import DirectSession, ThreadLock
 from perago.http.faults import FaultKind
 from perago.http.retry import RetryPolicy
-from perago.http.session import Flight, HttpSession, Session
+from perago.http.sync import Flight, SyncSession
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord
 
@@ -39,7 +39,7 @@ _POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0)
 
 
 class ConductorClient(Api):
-    """Every call that the engine makes, within one event loop (`perago.http.loop`), or each in its caller's thread.
+    """Every call that the engine makes, each in its caller's thread.
 
     All calls have a deadline, and raise `ConductorError`. Reads are repeated where that may help. What changes a task
     is repeated only where nothing was sent: whoever wants it again takes the attempt fence first.
@@ -54,48 +54,47 @@ class ConductorClient(Api):
         *,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 16,
-        direct: bool = False,
     ) -> ConductorClient:
         """A client for a server. Nothing is sent yet.
 
         Args:
-            direct: its calls are for any thread, by `run_now`, instead of for one event loop; through no proxy.
             auth_key, auth_secret: an access key, for a server that asks for one; both or none.
             ca_file: certificates that the server's may be signed with; None: the system's.
             connections: at most at once.
 
         Raises:
-            RuntimeConfigError: the URL is none of a server, half a key was given, or the file holds no certificates.
+            RuntimeConfigError: the URL is none of a server, half a key was given, the file holds no certificates, or
+                the environment's proxy is none.
         """
         if (auth_key is None) != (auth_secret is None):
             raise RuntimeConfigError("give CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET together, or neither")
-        root = api_root(server_url)
+        root, agent = api_root(server_url), f"perago/{__version__}"
         try:
-            session = _session(ca_file, connections, direct=direct)
+            session = SyncSession(root, ca_file=ca_file, connections=connections, policy=_POLICY, user_agent=agent)
         except OSError as exc:  # ssl.SSLError is one
             raise RuntimeConfigError(
                 f"the CA file {os.fspath(ca_file or '')!a} cannot be used: {exc.strerror or exc}; "
                 f"give a file of certificates in PEM format"
             ) from exc
-        if auth_key is None or auth_secret is None:
-            return cls(root, session)
-        return cls(root, session, KeyToken(auth_key, auth_secret, lock=ThreadLock() if direct else None))
+        except ValueError as exc:
+            raise RuntimeConfigError(f"{exc}; name one, or except the server by NO_PROXY") from exc
+        return cls(root, session, None if auth_key is None or auth_secret is None else KeyToken(auth_key, auth_secret))
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self.session.close()
+    def close(self) -> None:
+        """Close all connections, and cut those of calls under way."""
+        self.session.close()
 
     # ---- polling
 
-    async def poll_type(
+    def poll_type(
         self, task_type: str, count: int, worker_id: str, domain: str | None = None
     ) -> list[ConductorAttempt]:
         """Take up to `count` tasks that wait; at once, also where there are fewer."""
         query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
-        tasks = await self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
-        return await self._readable(tasks if isinstance(tasks, list) else ())
+        tasks = self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
+        return self._readable(tasks if isinstance(tasks, list) else ())
 
-    async def _readable(self, tasks: Iterable[object]) -> list[ConductorAttempt]:
+    def _readable(self, tasks: Iterable[object]) -> list[ConductorAttempt]:
         """Tasks that were handed out.
 
         One that no worker could run, as it cannot be read, is failed for good: it must not cost those beside it.
@@ -105,21 +104,21 @@ class ConductorClient(Api):
             try:
                 attempts.append(mapping.polled_attempt_of(task))
             except ValueError as exc:
-                await self._refuse(task, f"Perago cannot run this task: {exc}")
+                self._refuse(task, f"Perago cannot run this task: {exc}")
         return attempts
 
     # ---- reading
 
-    async def get_task(self, task_id: str) -> ConductorAttempt:
+    def get_task(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ConductorAttempt:
         """A task as it is now.
 
         Raises:
             TaskNotFoundError: there is none; a restart, a rerun or a person removed it.
         """
         path = f"/tasks/{segment(task_id)}"
-        return self._read(f"GET {path}", mapping.attempt_of, await self.get(path))
+        return self._read(f"GET {path}", mapping.attempt_of, self.get(path, timeout=timeout))
 
-    async def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
+    def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
         """Tasks as they are now, by id; None: it is not there any more. One that cannot be read, or not in
         `READS_SECONDS`, is left out.
 
@@ -127,101 +126,96 @@ class ConductorClient(Api):
             ConductorError: none of them can be read.
         """
         ids = list(dict.fromkeys(task_ids))
-        limit = asyncio.Semaphore(MAX_READS_AT_ONCE)
-        deadline = asyncio.get_running_loop().time() + READS_SECONDS
+        deadline = time.monotonic() + READS_SECONDS
 
-        async def read(task_id: str) -> ConductorAttempt | ConductorError | None:
+        def read(task_id: str) -> ConductorAttempt | ConductorError | None:
             try:
-                async with asyncio.timeout_at(deadline), limit:
-                    return await self.get_task(task_id)
+                left = deadline - time.monotonic()
+                if left > 0:
+                    return self.get_task(task_id, timeout=left)
             except ConductorNotFoundError:
                 return None
             except ConductorError as error:
-                return error
-            except TimeoutError:
-                message = f"no answer within {READS_SECONDS:g} s"
-                return ConductorError("GET /tasks", self.root, status=None, message=message, fault=FaultKind.TIMEOUT)
+                if time.monotonic() < deadline:
+                    return error
+            message = f"no answer within {READS_SECONDS:g} s"
+            return ConductorError("GET /tasks", self.root, status=None, message=message, fault=FaultKind.TIMEOUT)
 
-        answers = dict(zip(ids, await asyncio.gather(*map(read, ids)), strict=True))
+        if len(ids) < 2:  # no thread for the usual case
+            answers = {task_id: read(task_id) for task_id in ids}
+        else:
+            with ThreadPoolExecutor(min(len(ids), MAX_READS_AT_ONCE), thread_name_prefix="perago-reads") as threads:
+                answers = dict(zip(ids, threads.map(read, ids), strict=True))
         errors = [answer for answer in answers.values() if isinstance(answer, ConductorError)]
         if errors and len(errors) == len(ids):
             raise errors[0]
         return {task_id: answer for task_id, answer in answers.items() if not isinstance(answer, ConductorError)}
 
-    async def get_record(self, workflow_id: str) -> InstanceRecord:
+    def get_record(self, workflow_id: str) -> InstanceRecord:
         """Every try of a workflow instance.
 
         Raises:
             TaskNotFoundError: there is no such workflow.
         """
         path = f"/workflow/{segment(workflow_id)}"
-        return self._read(f"GET {path}", mapping.record_of, await self.get(path, {"includeTasks": True}))
+        return self._read(f"GET {path}", mapping.record_of, self.get(path, {"includeTasks": True}))
 
     # ---- writing
 
-    async def post_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
+    def post_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
         """Send a result, once. The server drops one for a task that has ended, and says nothing."""
-        await self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
+        self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
 
-    async def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> ConductorAttempt | None:
+    def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> ConductorAttempt | None:
         """As `post_result`; the answer brings the next task of the same type and domain, if there is one.
 
         Raises:
             TaskNotFoundError: there is no such task, or the server is too old for this call.
         """
-        answer = await self.post("/tasks/update-v2", mapping.task_result(attempt, result), idempotent=False)
+        answer = self.post("/tasks/update-v2", mapping.task_result(attempt, result), idempotent=False)
         if not answer.body:
             return None
         task = self._parsed("POST /tasks/update-v2", answer)
-        return next(iter(await self._readable([task])), None)
+        return next(iter(self._readable([task])), None)
 
-    async def extend_lease(
-        self, attempt: Attempt, *, timeout: float = CALL_SECONDS, flight: Flight = nullcontext
-    ) -> None:
+    def extend_lease(self, attempt: Attempt, *, timeout: float = CALL_SECONDS, flight: Flight = nullcontext) -> None:
         """A sign of life. The answer does not tell whether the task is still anybody's. `flight`: see `send`."""
         body = json_bytes(mapping.heartbeat(attempt))
-        await self.send("/tasks", body, idempotent=False, timeout=timeout, flight=flight)
+        self.send("/tasks", body, idempotent=False, timeout=timeout, flight=flight)
 
-    async def give_back(self, attempt: Attempt) -> None:
+    def give_back(self, attempt: Attempt) -> None:
         """Put a task back into its queue, at once and without spending a retry."""
-        await self.post("/tasks", mapping.give_back(attempt), idempotent=False)
+        self.post("/tasks", mapping.give_back(attempt), idempotent=False)
 
-    async def log(self, task_id: str, text: str) -> None:
+    def log(self, task_id: str, text: str) -> None:
         """Add an entry to a task's log; taken after its end too."""
         body = text.encode(errors="replace")[:MAX_LOG_BYTES].decode(errors="ignore").encode()
-        await self.send(f"/tasks/{segment(task_id)}/log", body, idempotent=False, timeout=LOG_SECONDS)
+        self.send(f"/tasks/{segment(task_id)}/log", body, idempotent=False, timeout=LOG_SECONDS)
 
     # ---- definitions
 
-    async def get_taskdef(self, name: str) -> dict[str, Any] | None:
+    def get_taskdef(self, name: str) -> dict[str, Any] | None:
         """A registered TaskDef; None: there is none of that name."""
         try:
-            document = await self.get(f"/metadata/taskdefs/{segment(name)}")
+            document = self.get(f"/metadata/taskdefs/{segment(name)}")
         except ConductorNotFoundError:
             return None
         return dict(document) if isinstance(document, Mapping) else None
 
-    async def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
+    def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
         """Register a TaskDef, in the place of the one of its name if there is one."""
-        await self.post("/metadata/taskdefs", [taskdef], idempotent=True)
+        self.post("/metadata/taskdefs", [taskdef], idempotent=True)
 
     # ---- within
 
-    async def _refuse(self, task: object, reason: str) -> None:
+    def _refuse(self, task: object, reason: str) -> None:
         document = mapping.refusal(task, reason)
         if document is not None:
             with suppress(ConductorError):  # it times out, and is refused again
-                await self.post("/tasks", document, idempotent=False)
+                self.post("/tasks", document, idempotent=False)
 
     def _read(self, call: str, read: Callable[[mapping.Document], T], document: Any) -> T:
         try:
             return read(document if isinstance(document, Mapping) else {})
         except ValueError as exc:
             raise ConductorError(call, self.root, status=200, message=f"what Conductor does not say ({exc})") from exc
-
-
-def _session(ca_file: str | os.PathLike[str] | None, connections: int, *, direct: bool) -> Session:
-    agent = f"perago/{__version__}"
-    if direct:
-        return DirectSession(ca_file=ca_file, connections=connections, policy=_POLICY, user_agent=agent)
-    return HttpSession(authorization=None, ca_file=ca_file, connections=connections, policy=_POLICY, user_agent=agent)

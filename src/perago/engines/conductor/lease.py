@@ -8,13 +8,13 @@ arrive. One that still waits for its turn among the calls, or for a token, is gi
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from perago.errors import EngineError, TaskNotFoundError
-from perago.http.session import Flight
+from perago.http.sync import Flight
 
 FRACTION = 3
 """Heartbeats within one response timeout: two may fail before the lease is lost."""
@@ -26,6 +26,9 @@ DEFAULT_INTERVAL_SECONDS = 60.0
 CALL_SECONDS = 10.0
 """Deadline of one heartbeat from its turn on, however short its interval: one that is given up may still arrive, and
 then beside a report. `stop` waits no longer than that."""
+
+_STOP_SECONDS = 2.0 + CALL_SECONDS
+"""For a lease to be stopped: the deadline of the heartbeat in flight, and a little."""
 
 RETRY_FRACTION = 4
 """A heartbeat that failed is sent again after this part of the interval."""
@@ -51,88 +54,115 @@ def pause_before_heartbeat(interval: float, silent_seconds: float, failures: int
     return max(0.0, interval - silent_seconds)
 
 
-class Heartbeat:
-    """The heartbeat of one execution, within an event loop.
+class _LetGoError(Exception):
+    """The lease was let go while a heartbeat waited to be sent."""
+
+
+class ConductorLease:
+    """The lease of one execution, kept by heartbeats from a thread of its own. Its members are for any thread.
 
     Args:
-        send: sends one; is given the deadline in seconds, and the request's `flight`.
+        send: sends a heartbeat; is given the deadline in seconds, and the request's `flight`.
         interval: seconds between two.
         at_once: the first one is due now, as where others were missing. Default: after the interval, as the poll began
             the lease.
     """
 
-    def __init__(
-        self, send: Callable[[float, Flight], Awaitable[None]], interval: float, *, at_once: bool = False
-    ) -> None:
+    def __init__(self, send: Callable[[float, Flight], None], interval: float, *, at_once: bool = False) -> None:
         self._send = send
         self._interval = interval
-        self._stopping = self._in_flight = False
-        self._task: asyncio.Task[None] | None = None
+        self._changed = threading.Condition()
+        self._is_let_go = self._in_flight = self._is_gone = False
         self._last = time.monotonic() - (interval if at_once else 0.0)
         self._failures = 0
-        self._gone = False
+        self._thread = threading.Thread(target=self._beat, name="perago-lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            EngineError: there is no room for a thread.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError as exc:
+            raise EngineError("no heartbeats can be begun: this process can start no thread") from exc
 
     @property
     def silent_seconds(self) -> float:
         """Since the last heartbeat that the server answered was sent; before that, since the lease began or, where one
-        was due at once, an interval more. May be read from any thread.
+        was due at once, an interval more.
         """
         return time.monotonic() - self._last
 
     @property
     def is_late(self) -> bool:
-        """Whether two heartbeats are missing: the third one loses the lease; or there will be none. For any thread."""
-        return self._stopping or self.silent_seconds > self._interval * (FRACTION - 1)
-
-    @property
-    def is_retrying(self) -> bool:
-        """Whether the last one failed, and is sent again soon. May be read from any thread."""
-        return self._failures > 0 and not self._stopping and not self.is_stopped
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the server does not know the task any more. May be read from any thread."""
-        return self._gone
+        """Whether two heartbeats are missing: the third one loses the lease; or there will be none."""
+        return self._is_let_go or self.silent_seconds > self._interval * (FRACTION - 1)
 
     @property
     def failures(self) -> int:
-        """Heartbeats in a row that failed. May be read from any thread."""
+        """Heartbeats in a row that failed."""
         return self._failures
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether there are no more heartbeats, and none is in flight. May be read from any thread."""
-        return self._task is not None and self._task.done()
+    def is_retrying(self) -> bool:
+        """Whether the last heartbeat failed, and is sent again soon."""
+        return self._failures > 0 and not self._is_over
 
-    async def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._beat())
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server does not know the task any more."""
+        return self._is_gone
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether there are no more heartbeats, and none is in flight."""
+        with self._changed:
+            return self._is_over and not self._in_flight
 
     def let_go(self) -> None:
-        """No more heartbeats; does not wait for the one in flight."""
-        self._stopping = True
-        if self._task is not None and not self._in_flight:
-            self._task.cancel()
+        """No more heartbeats; returns at once, while one may still be in flight."""
+        with self._changed:
+            self._is_let_go = True
+            self._changed.notify_all()
 
-    async def stop(self) -> None:
-        """No more heartbeats; returns when the one in flight has its answer. Twice is fine."""
+    def stop(self) -> None:
+        """No more heartbeats; returns when the one in flight has its answer, or its deadline is over. Twice is fine.
+
+        One that still waits for its turn, or for a token, is given up.
+        """
         self.let_go()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        with self._changed:
+            self._changed.wait_for(lambda: not self._in_flight, _STOP_SECONDS)
 
-    async def _beat(self) -> None:
-        while not self._gone and not self._stopping:
-            await asyncio.sleep(self._pause())
-            await self._send_one()
+    def end(self) -> None:
+        """Let go, and see the thread end, once nothing that it does can last."""
+        self.let_go()
+        self._thread.join(_STOP_SECONDS)
 
-    async def _send_one(self) -> None:
+    @property
+    def _is_over(self) -> bool:
+        return self._is_let_go or self._is_gone
+
+    def _beat(self) -> None:
+        while not self._is_over:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_let_go, self._pause())
+            self._send_one()
+
+    def _send_one(self) -> None:
         sent = time.monotonic()
         try:
-            await self._send(CALL_SECONDS, self._flight)
+            self._send(CALL_SECONDS, self._flight)
+        except _LetGoError:
+            return
         except TaskNotFoundError:
-            self._gone = True
+            self._is_gone = True
         except EngineError:
             self._failures += 1
+        except RuntimeError:  # the engine was closed
+            self.let_go()
         else:
             self._last = sent
             self._failures = 0
@@ -142,12 +172,13 @@ class Heartbeat:
 
     @contextmanager
     def _flight(self) -> Iterator[None]:
-        if self._stopping:  # it was let go while the server refused the token, and would be sent once more
-            raise asyncio.CancelledError
-        self._in_flight = True
+        with self._changed:
+            if self._is_let_go:
+                raise _LetGoError
+            self._in_flight = True
         try:
             yield
         finally:
-            self._in_flight = False
-            if self._stopping and self._task is not None:
-                self._task.cancel()  # what it would do yet is to fetch another token, for a heartbeat that is not sent
+            with self._changed:
+                self._in_flight = False
+                self._changed.notify_all()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import threading
 import time
-from contextlib import AbstractAsyncContextManager
 from typing import Protocol
-
-from yarl import URL
+from urllib.parse import urlsplit
 
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, refused, unanswered
 from perago.http.faults import HttpFault
-from perago.http.session import Request, Session
+from perago.http.sync import SyncSession
 
 TOKEN_SECONDS = 45 * 60.0
 """Age at which a token is renewed: servers that ask for one let it live for an hour or more."""
@@ -32,31 +30,7 @@ class Issuer(Protocol):
     def root(self) -> str: ...
 
     @property
-    def session(self) -> Session: ...
-
-    def url(self, path: str) -> URL: ...
-
-
-class Token(Protocol):
-    """What a call is authorized with."""
-
-    async def value(self, api: Issuer, refused: str | None = None) -> str | None:
-        """The token; None: calls go without one.
-
-        Args:
-            refused: the one that the server does not take any more.
-
-        Raises:
-            ConductorError: there is none to be had.
-        """
-        ...
-
-
-class NoToken:
-    """For a server that asks for none."""
-
-    async def value(self, api: Issuer, refused: str | None = None) -> str | None:  # noqa: ARG002 - the protocol's
-        return None
+    def session(self) -> SyncSession: ...
 
 
 class KeyToken:
@@ -66,55 +40,56 @@ class KeyToken:
 
     Args:
         key_id, key_secret: the access key; they are sent to `/token` only.
-        lifetime_seconds: after which it is renewed.
-        lock: held while one is fetched. Default: one of an event loop.
     """
 
-    def __init__(
-        self,
-        key_id: str,
-        key_secret: str,
-        *,
-        lifetime_seconds: float = TOKEN_SECONDS,
-        lock: AbstractAsyncContextManager[None] | None = None,
-    ) -> None:
+    def __init__(self, key_id: str, key_secret: str) -> None:
         self._key_id = key_id
         self._key_secret = key_secret
-        self._lifetime = lifetime_seconds
-        self._lock = lock or asyncio.Lock()
+        self._lock = threading.Lock()
         self._token: str | None = None
         self._fetched_at: float | None = None
         self._failure: ConductorError | None = None  # of the last fetch
 
-    async def value(self, api: Issuer, refused: str | None = None) -> str | None:
+    def value(self, api: Issuer, refused: str | None = None) -> str | None:
+        """The token; None: calls go without one.
+
+        Args:
+            refused: the one that the server does not take any more.
+
+        Raises:
+            ConductorError: there is none to be had.
+        """
         before = self._failure
-        async with self._lock:
+        with self._lock:
             if self._is_stale(refused):
                 now = self._failure
                 if now is not None and now is not before:  # that of the fetch that was waited for
                     raise type(now)(now.call, api.root, status=now.status, message=now.message, fault=now.fault)
-                await self._renew(api)
+                self._renew(api)
             return self._token
 
-    async def _renew(self, api: Issuer) -> None:
+    def _renew(self, api: Issuer) -> None:
         try:
-            self._token = await self._fetch(api)
+            self._token = self._fetch(api)
         except ConductorError as exc:
             self._failure = exc
             raise
         self._fetched_at, self._failure = time.monotonic(), None
 
     def _is_stale(self, refused: str | None) -> bool:
-        if self._fetched_at is None or time.monotonic() - self._fetched_at > self._lifetime:
+        if self._fetched_at is None or time.monotonic() - self._fetched_at > TOKEN_SECONDS:
             return True
         return refused is not None and refused == self._token  # else another call has renewed it meanwhile
 
-    async def _fetch(self, api: Issuer) -> str | None:
+    def _fetch(self, api: Issuer) -> str | None:
         body = json.dumps({"keyId": self._key_id, "keySecret": self._key_secret}).encode()
-        request = Request("POST", api.url(_PATH), {"Content-Type": "application/json"}, body)
+        headers = {"Content-Type": "application/json"}
+        target = f"{urlsplit(api.root).path}{_PATH}"
         call = f"POST {_PATH}"
         try:
-            answer = await api.session.call(request, timeout=FETCH_SECONDS)
+            answer = api.session.call(
+                "POST", target, headers=headers, body=body, idempotent=True, timeout=FETCH_SECONDS
+            )
         except HttpFault as fault:
             raise unanswered(call, api.root, fault) from fault
         if answer.status == _NO_SUCH_CALL:

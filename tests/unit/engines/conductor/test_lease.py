@@ -1,6 +1,6 @@
 """The heartbeat: one at a time, and none after `stop` has returned."""
 
-import asyncio
+import threading
 import time
 
 import pytest
@@ -8,11 +8,10 @@ import pytest
 from perago.engines.conductor.lease import (
     DEFAULT_INTERVAL_SECONDS,
     SHORTEST_INTERVAL_SECONDS,
-    Heartbeat,
+    ConductorLease,
     heartbeat_interval,
 )
 from perago.errors import EngineError, TaskNotFoundError
-from servers.machine import slowness
 
 INTERVAL = 0.02
 
@@ -24,174 +23,152 @@ class Server:
         self.seconds = seconds
         self.error = error
         self.begun = []
+        self.deadlines = set()
         self.answered = []
         self.at_once = 0
         self.most_at_once = 0
 
-    async def send(self, deadline, flight):
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        self.begun.append(time.monotonic())
-        try:
-            with flight():
-                await asyncio.sleep(self.seconds)
-            if self.error is not None:
-                raise self.error
-            self.answered.append(time.monotonic())
-        finally:
+    def send(self, deadline, flight):
+        self.deadlines.add(deadline)
+        with flight():
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.begun.append(time.monotonic())
+            time.sleep(self.seconds)
             self.at_once -= 1
+        if self.error is not None:
+            raise self.error
+        self.answered.append(time.monotonic())
 
 
-async def until(condition, seconds=10):
+@pytest.fixture
+def hold():
+    leases = []
+
+    def hold_lease(send, interval=INTERVAL, **options):
+        leases.append(ConductorLease(send, interval, **options))
+        leases[-1].start()
+        return leases[-1]
+
+    yield hold_lease
+    for lease in leases:
+        lease.end()
+
+
+def until(condition, seconds=10):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        await asyncio.sleep(0.001)
+        time.sleep(0.001)
 
 
-def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario, 30))
+def test_it_beats_until_it_is_stopped(hold):
+    server = Server()
+    lease = hold(server.send)
+    until(lambda: len(server.answered) >= 5)
+    assert not lease.is_stopped
+    lease.stop()
+    assert lease.is_stopped
+    count = len(server.begun)
+    time.sleep(3 * INTERVAL)
+    assert len(server.begun) == count
+    assert server.begun[4] - server.begun[0] >= 3 * INTERVAL
 
 
-def test_it_beats_until_it_is_stopped():
-    async def scenario():
-        server = Server()
-        heartbeat = Heartbeat(server.send, INTERVAL)
-        await heartbeat.start()
-        await until(lambda: len(server.answered) >= 5)
-        await heartbeat.stop()
-        count = len(server.begun)
-        await asyncio.sleep(3 * INTERVAL)
-        assert len(server.begun) == count
-        assert server.begun[4] - server.begun[0] >= 3 * INTERVAL
-
-    run(scenario())
+def test_stopping_waits_for_the_one_in_flight_and_does_not_cut_it(hold):
+    server = Server(seconds=0.2)
+    lease = hold(server.send)
+    until(lambda: server.at_once)
+    lease.let_go()
+    assert not lease.is_stopped
+    lease.stop()
+    assert (server.at_once, len(server.begun)) == (0, 1)
+    lease.stop()
 
 
-def test_stopping_waits_for_the_one_in_flight_and_does_not_cut_it():
-    async def scenario():
-        server = Server(seconds=0.2)
-        heartbeat = Heartbeat(server.send, INTERVAL)
-        await heartbeat.start()
-        await until(lambda: server.at_once)
-        await heartbeat.stop()
-        assert (server.at_once, len(server.answered)) == (0, 1)
-        await heartbeat.stop()
-
-    run(scenario())
+def test_stopping_between_two_takes_no_time(hold):
+    lease = hold(Server().send, 1_000)
+    began = time.monotonic()
+    lease.stop()
+    lease.end()
+    assert time.monotonic() - began < 5
 
 
-def test_stopping_between_two_takes_no_time():
-    async def scenario():
-        heartbeat = Heartbeat(Server().send, 1_000)
-        await heartbeat.start()
-        began = time.monotonic()
-        await heartbeat.stop()
-        assert time.monotonic() - began < 5 * slowness()
+def test_stopping_waits_no_longer_than_one_may_take(hold, monkeypatch):
+    monkeypatch.setattr("perago.engines.conductor.lease._STOP_SECONDS", 0.1)
+    server = Server(seconds=1.0)
+    lease = hold(server.send)
+    until(lambda: server.at_once)
+    lease.stop()
+    assert not lease.is_stopped
+    until(lambda: lease.is_stopped)
 
-    run(scenario())
 
-
-def test_a_slow_server_gets_ten_seconds_however_short_the_interval():
+def test_a_slow_server_gets_ten_seconds_however_short_the_interval(hold):
     """A heartbeat that is given up may still arrive, and then beside the report."""
-
-    async def scenario():
-        deadlines = []
-
-        async def send(deadline, flight):
-            deadlines.append(deadline)
-
-        heartbeat = Heartbeat(send, INTERVAL)
-        await heartbeat.start()
-        await until(lambda: deadlines)
-        await heartbeat.stop()
-        assert set(deadlines) == {10}
-
-    run(scenario())
+    server = Server()
+    hold(server.send)
+    until(lambda: server.answered)
+    assert server.deadlines == {10}
 
 
-def test_a_slow_server_never_has_two_at_once():
-    async def scenario():
-        server = Server(seconds=3 * INTERVAL)
-        heartbeat = Heartbeat(server.send, INTERVAL)
-        await heartbeat.start()
-        await until(lambda: len(server.answered) >= 4)
-        await heartbeat.stop()
-        assert server.most_at_once == 1
-
-    run(scenario())
+def test_a_slow_server_never_has_two_at_once(hold):
+    server = Server(seconds=3 * INTERVAL)
+    hold(server.send)
+    until(lambda: len(server.answered) >= 4)
+    assert server.most_at_once == 1
 
 
-def test_one_that_fails_is_sent_again_soon_and_the_lease_is_late_when_none_arrives():
-    async def scenario():
-        server = Server(error=EngineError("away"))
-        heartbeat = Heartbeat(server.send, 4 * INTERVAL)
-        await heartbeat.start()
-        assert not heartbeat.is_late
-        await until(lambda: heartbeat.is_late)
-        assert heartbeat.failures == len(server.begun) >= 2
-        server.error = None
-        await until(lambda: server.answered)
-        await until(lambda: not heartbeat.is_late)
-        assert heartbeat.failures == 0
-        await heartbeat.stop()
-
-    run(scenario())
+def test_one_that_fails_is_sent_again_soon_and_the_lease_is_late_when_none_arrives(hold):
+    server = Server(error=EngineError("away"))
+    lease = hold(server.send, 8 * INTERVAL)
+    assert not lease.is_late
+    until(lambda: lease.is_late)
+    assert lease.failures >= 2
+    server.error = None
+    until(lambda: server.answered)
+    until(lambda: not lease.is_late)
+    assert lease.failures == 0
 
 
-def test_while_heartbeats_fail_it_says_that_it_tries_again():
-    async def scenario():
-        server = Server(error=EngineError("away"))
-        heartbeat = Heartbeat(server.send, 4 * INTERVAL)
-        await heartbeat.start()
-        assert not heartbeat.is_retrying
-        await until(lambda: heartbeat.is_retrying)
-        server.error = None
-        await until(lambda: not heartbeat.is_retrying)
-        server.error = EngineError("away")
-        await until(lambda: heartbeat.is_retrying)
-        await heartbeat.stop()
-        assert not heartbeat.is_retrying
-
-    run(scenario())
+def test_while_heartbeats_fail_it_says_that_it_tries_again(hold):
+    server = Server(error=EngineError("away"))
+    lease = hold(server.send, 4 * INTERVAL)
+    assert not lease.is_retrying
+    until(lambda: lease.is_retrying)
+    server.error = None
+    until(lambda: not lease.is_retrying)
+    server.error = EngineError("away")
+    until(lambda: lease.is_retrying)
+    lease.stop()
+    assert not lease.is_retrying
 
 
-def test_one_that_takes_the_place_of_another_begins_at_once():
-    async def scenario():
-        server = Server()
-        heartbeat = Heartbeat(server.send, 1_000, at_once=True)
-        await heartbeat.start()
-        assert not heartbeat.is_late
-        await until(lambda: server.answered)
-        await heartbeat.stop()
-        assert len(server.begun) == 1
-
-    run(scenario())
+def test_one_that_takes_the_place_of_another_begins_at_once(hold):
+    server = Server()
+    lease = hold(server.send, 1_000, at_once=True)
+    assert not lease.is_late
+    until(lambda: server.answered)
+    lease.stop()
+    assert len(server.begun) == 1
 
 
-def test_a_task_that_is_gone_needs_no_more():
-    async def scenario():
-        server = Server(error=TaskNotFoundError("gone"))
-        heartbeat = Heartbeat(server.send, INTERVAL)
-        await heartbeat.start()
-        await until(lambda: heartbeat.is_gone)
-        await asyncio.sleep(3 * INTERVAL)
-        assert len(server.begun) == 1
-        await heartbeat.stop()
-
-    run(scenario())
+def test_a_task_that_is_gone_needs_no_more(hold):
+    server = Server(error=TaskNotFoundError("gone"))
+    lease = hold(server.send)
+    until(lambda: lease.is_gone)
+    time.sleep(3 * INTERVAL)
+    assert len(server.begun) == 1
+    assert lease.is_stopped
 
 
-def test_a_loop_that_stalls_makes_the_lease_late():
-    async def scenario():
-        heartbeat = Heartbeat(Server().send, INTERVAL)
-        await heartbeat.start()
-        time.sleep(5 * INTERVAL)
-        assert heartbeat.is_late
-        await until(lambda: not heartbeat.is_late)
-        await heartbeat.stop()
+def test_one_that_cannot_begin_is_an_error(monkeypatch):
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
 
-    run(scenario())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(EngineError, match="can start no thread"):
+        ConductorLease(Server().send, INTERVAL).start()
 
 
 @pytest.mark.parametrize(("timeout", "interval"), [(600, 200), (60, 20), (3, 1), (1, 1 / 3), (0.1, 0.25), (0, 60)])

@@ -90,7 +90,6 @@ def test_one_that_waits_for_its_turn_is_given_up(server):
         first = engine.hold(Held("first"), at_once=True)
         wait_for(lambda: server.times("first"))
         second = engine.hold(Held("second"), at_once=True)
-        wait_for(lambda: engine._on_loop.session._turns._waiters)
         stop_promptly(second)
         server.let.set()
         first.stop()
@@ -111,6 +110,17 @@ def test_one_that_waits_for_the_token_is_given_up(server):
         wait_for(lambda: server.times("second"))
         second.stop()
     assert server.times("first") == 0
+
+
+def test_closing_the_engine_ends_all_of_them(server):
+    server.stalls = {"in flight"}
+    with ConductorEngine(server.url) as engine:
+        leases = [engine.hold(Held("in flight"), at_once=True), engine.hold(Held("not due"))]
+        wait_for(lambda: server.times("in flight"))
+        began = time.monotonic()
+    assert time.monotonic() - began < PROMPT_SECONDS
+    assert [lease.is_stopped for lease in leases] == [True, True]
+    assert [thread for thread in threading.enumerate() if thread.name == "perago-lease"] == []
 
 
 def test_one_whose_token_is_refused_after_that_is_not_sent_again(server):

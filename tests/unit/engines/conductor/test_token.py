@@ -12,7 +12,6 @@ import pytest
 
 from perago.engines.conductor import ConductorEngine, ConductorError, token
 from perago.engines.conductor.failure import ConductorAccessError
-from perago.engines.conductor.token import KeyToken
 from servers.machine import slowness
 
 KEY, SECRET = "the-key", "the-very-secret"
@@ -169,8 +168,8 @@ def test_many_calls_that_wait_for_one_that_does_not_come_wait_once(keeper, engin
     assert engine.get_taskdef("build") == TASKDEF  # a failure counts for those who waited, and nobody else
 
 
-def test_an_old_token_is_renewed_before_it_is_refused(keeper, engine):
-    engine._calls._token = KeyToken(KEY, SECRET, lifetime_seconds=0)
+def test_an_old_token_is_renewed_before_it_is_refused(keeper, engine, monkeypatch):
+    monkeypatch.setattr(token, "TOKEN_SECONDS", 0.0)
     for _ in range(3):
         engine.get_taskdef("build")
     assert keeper.issued == 3

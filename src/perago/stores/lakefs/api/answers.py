@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from perago.errors import StoreError
+from perago.http.answer import Answer, retry_after_of
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.refusals import message_of
-from perago.http.session import Answer, retry_after_of
 from perago.values.json_text import parse_json
 
 Json = Mapping[str, Any]

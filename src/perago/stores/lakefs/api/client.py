@@ -18,9 +18,10 @@ from yarl import URL
 
 from perago._version import __version__
 from perago.errors import ObjectNameError, RuntimeConfigError, StoreError
+from perago.http.answer import Answer
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.parallel import in_parallel, together
-from perago.http.session import Answer, Body, HttpSession, Request, Stream, encoded
+from perago.http.session import Body, HttpSession, Request, Stream, encoded
 from perago.stores.lakefs.api.answers import (
     EXECUTABLE_KEY,
     Branch,

@@ -7,11 +7,10 @@ import threading
 import pytest
 
 from authority import Authority
-from perago.http.connection import Connection
-from perago.http.direct import DirectSession, run_now
+from forward_proxy import ForwardProxy
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.retry import RetryPolicy
-from perago.http.session import Request, encoded
+from perago.http.sync import SyncSession
 
 LONG = 30.0
 LARGE = bytes(range(256)) * 20_000  # 5 MB: more than all buffers between the two hold
@@ -37,9 +36,9 @@ class Server:
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
 
-    def post(self, body):
-        url = encoded(f"https://127.0.0.1:{self._listener.getsockname()[1]}/")
-        return Request("POST", url, body=body, idempotent=False)
+    @property
+    def address(self):
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self):
         for opened in (self._listener, self._opened):
@@ -92,29 +91,40 @@ def server(authority):
 
 
 @pytest.fixture
-def session(authority):
-    opened = DirectSession(ca_file=authority.ca_file, policy=RetryPolicy(tries=1))
-    yield opened
-    run_now(opened.close())
+def opened():
+    """Opens sessions."""
+    with contextlib.ExitStack() as stack:
+
+        def open_session(address, **options):
+            session = SyncSession(f"https://{address}", policy=RetryPolicy(tries=1), **options)
+            stack.callback(session.close)
+            return session
+
+        yield open_session
 
 
-def call(session, request, timeout=LONG):
-    return run_now(session.call(request, timeout=timeout))
+@pytest.fixture
+def session(server, authority, opened):
+    return opened(server.address, ca_file=authority.ca_file)
+
+
+def call(session, body, timeout=LONG):
+    return session.call("POST", "/", body=body, timeout=timeout, idempotent=False)
 
 
 def test_what_is_large_is_sent_and_read_whole(server, session):
-    assert call(session, server.post(LARGE)).body == LARGE
+    assert call(session, LARGE).body == LARGE
 
 
 @pytest.mark.parametrize("cut", [1, 7, 5_000])
 def test_an_answer_is_whole_however_it_is_cut_into_records(server, session, cut):
     server.cut = cut
     body = bytes(range(256)) * 4
-    assert call(session, server.post(body)).body == body
+    assert call(session, body).body == body
 
 
 def test_a_connection_is_kept(server, session):
-    bodies = [call(session, server.post(b"%d" % number)).body for number in range(5)]
+    bodies = [call(session, b"%d" % number).body for number in range(5)]
     assert bodies == [b"0", b"1", b"2", b"3", b"4"]
     assert server.connections == 1
 
@@ -122,14 +132,36 @@ def test_a_connection_is_kept(server, session):
 def test_a_deadline_holds_while_an_answer_stays_away(server, session):
     server.length = 100
     with pytest.raises(HttpFault) as caught:
-        call(session, server.post(b"short"), timeout=0.3)
+        call(session, b"short", timeout=0.3)
     assert caught.value.kind is FaultKind.TIMEOUT
 
 
-def test_a_server_whose_certificate_nobody_vouches_for_gets_nothing(server):
-    with pytest.raises(HttpFault) as caught:
-        call(DirectSession(policy=RetryPolicy(tries=1)), server.post(b"secret"))
+def test_a_server_whose_certificate_nobody_vouches_for_gets_nothing(server, opened):
+    with pytest.raises(HttpFault, match="unable to get local issuer certificate") as caught:
+        call(opened(server.address), b"secret")
     assert (caught.value.kind, caught.value.was_sent) == (FaultKind.TLS, False)
+    assert not server.is_asked.is_set()
+
+
+def test_a_certificate_for_another_host_is_refused(server, authority, opened):
+    with pytest.raises(HttpFault, match="no TLS connection: Hostname mismatch") as caught:
+        call(opened(server.address.replace("127.0.0.1", "localhost"), ca_file=authority.ca_file), b"secret")
+    assert caught.value.kind is FaultKind.TLS
+
+
+def test_certificates_of_the_environment_are_trusted(server, authority, opened, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    assert call(opened(server.address), b"1").body == b"1"
+
+
+def test_tls_goes_through_a_proxy(server, authority, opened, monkeypatch):
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "")
+        session = opened(server.address, ca_file=authority.ca_file)
+        bodies = [call(session, b"%d" % number).body for number in range(2)]
+        session.close()
+        assert (bodies, proxy.seen) == ([b"0", b"1"], [("CONNECT", server.address)])
 
 
 def test_closing_ends_a_call_under_way(server, session):
@@ -138,55 +170,29 @@ def test_closing_ends_a_call_under_way(server, session):
 
     def ask():
         with pytest.raises(HttpFault) as caught:
-            call(session, server.post(b"short"))
+            call(session, b"short")
         faults.append(caught.value.kind)
 
     thread = threading.Thread(target=ask)
     thread.start()
     assert server.is_asked.wait(LONG)
-    run_now(session.close())
+    session.close()
     thread.join(LONG)
     assert faults == [FaultKind.CUT]
 
 
-def test_a_call_that_is_cut_takes_nothing_encrypted_for_its_answer(server, session, monkeypatch):
-    """It is cut between its wait for the body and its read of it, as another thread may do that at any time."""
-    wait, receive, heads = Connection._wait, Connection._received, []
-
-    def receive_and_note(self, deadline):
-        heads.append(receive(self, deadline))
-        return heads[-1]
-
-    def wait_and_be_cut(self, event, deadline):
-        wait(self, event, deadline)
-        if heads:
-            self.cut()
-
-    monkeypatch.setattr(Connection, "_received", receive_and_note)
-    monkeypatch.setattr(Connection, "_wait", wait_and_be_cut)
-    body = b"x" * 1_000
-    server.first = len(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    try:
-        outcome = call(session, server.post(body)).body
-    except HttpFault as fault:
-        outcome = fault.kind
-    assert outcome in (body, FaultKind.CUT)  # what had come before the cut may be all of it
-    assert heads[0].endswith(b"\r\n\r\n")
-
-
-def test_a_server_that_ends_the_connection_while_tls_begins_may_be_asked_again(session):
+def test_a_server_that_ends_the_connection_while_tls_begins_may_be_asked_again(opened):
     """It starts, or ends; its certificate has nothing to do with it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def end():
-            opened, _ = listener.accept()
-            opened.recv(65536)
-            opened.close()
+            accepted, _ = listener.accept()
+            accepted.recv(65536)
+            accepted.close()
 
         thread = threading.Thread(target=end)
         thread.start()
-        url = encoded(f"https://127.0.0.1:{listener.getsockname()[1]}/")
         with pytest.raises(HttpFault) as caught:
-            call(session, Request("GET", url))
+            call(opened(f"127.0.0.1:{listener.getsockname()[1]}"), b"")
         thread.join(LONG)
     assert (caught.value.kind, caught.value.was_sent) == (FaultKind.UNREACHABLE, False)
