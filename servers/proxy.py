@@ -63,6 +63,11 @@ class FaultProxy:
 
     # ---- for tests
 
+    @property
+    def clients(self) -> int:
+        """Connections that are open."""
+        return len(self._clients)
+
     def add(self, rule: Rule) -> Rule:
         """From now on; the first rule that takes a request has it."""
         self._rules = [*self._rules, rule]

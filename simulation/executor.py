@@ -28,7 +28,7 @@ from perago.worker.attempts.in_process import AttemptUnderWay, describe_death
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, NotBegun
-from perago.worker.executor.main import error_of
+from perago.worker.executor.main import engine_error
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import (
     TO_EXECUTOR,
@@ -123,7 +123,7 @@ class SimulatedProcess:
             self._answered.wait()
         answer = self._answers.pop(number)
         if answer.value is None:
-            raise error_of(answer.failure)
+            raise engine_error(answer.failure)
         return answer.value
 
 

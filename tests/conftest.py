@@ -35,10 +35,10 @@ PROVE = "PERAGO_PROVE"
 
 
 @pytest.fixture(autouse=True)
-def nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_learnt() -> Iterator[None]:
     """Secrets that a test teaches this process are forgotten after it."""
-    monkeypatch.setattr(redaction, "_learnt", redaction._learnt)
-    monkeypatch.setattr(redaction, "_owned", redaction._owned)
+    with redaction.learning_for_now():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,7 +9,7 @@ The second base classes (`ValueError`, `RuntimeError`) are part of the published
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class PeragoError(Exception):
@@ -234,3 +234,21 @@ class RunBusyError(EngineError):
     """That run is being executed by a living process."""
 
     retry_can_help = False
+
+
+# ---- by name, as errors cross a process boundary
+
+E = TypeVar("E", bound=PeragoError)
+
+
+def error_class(name: str, base: type[E]) -> type[E] | None:
+    """The class of this module with that name, if it is a subclass of `base`."""
+    found = globals().get(name)
+    return found if isinstance(found, type) and issubclass(found, base) else None
+
+
+def nearest_class(error: BaseException) -> type[PeragoError]:
+    """The error's class or its nearest base in this module; `TaskExecutionError` if it has none."""
+    classes = (error_class(cls.__name__, PeragoError) for cls in type(error).__mro__)
+    found = zip(type(error).__mro__, classes, strict=True)
+    return next((ours for cls, ours in found if ours is cls and ours is not None), TaskExecutionError)

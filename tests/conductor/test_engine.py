@@ -8,6 +8,7 @@ import pytest
 from conductor_scene import DONE, taken
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.engines.conductor import ConductorError
+from perago.engines.limits import MAX_OUTPUT_BYTES
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
 from perago.values.models import RuntimeTaskResult
 from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool
@@ -239,7 +240,7 @@ def test_a_report_that_the_server_reverted_is_posted_again(conductor, proxy, beh
 def test_a_result_that_is_too_large_fails_plainly(conductor, engine, flow):
     flow.start()
     (attempt,) = taken(conductor, engine, [flow.task])
-    engine.report_result(attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * (engine.max_output_bytes)}}))
+    engine.report_result(attempt, RuntimeTaskResult("COMPLETED", {"result": {"text": "x" * (MAX_OUTPUT_BYTES)}}))
     now = engine.load_current_attempt(attempt)
     assert now.status == "FAILED_WITH_TERMINAL_ERROR"
     assert "too large for the engine" in now.reason_for_incompletion
@@ -248,7 +249,7 @@ def test_a_result_that_is_too_large_fails_plainly(conductor, engine, flow):
 def test_a_result_just_within_the_limit_is_kept_whole(conductor, engine, flow):
     flow.start()
     (attempt,) = taken(conductor, engine, [flow.task])
-    output = {"result": {"text": "\u6f22" * ((engine.max_output_bytes - 100) // 3)}}
+    output = {"result": {"text": "\u6f22" * ((MAX_OUTPUT_BYTES - 100) // 3)}}
     engine.report_result(attempt, RuntimeTaskResult("COMPLETED", output))
     assert engine.load_record(attempt).tries[0].output == output
 

@@ -89,9 +89,11 @@ def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, 
     while len(leases) < 30:
         leases |= {attempt: engine.hold(attempt) for attempt in engine.poll([flow.task], 30, "w")}
 
+    began = time.monotonic()
+
     def work(attempt):
         lease = leases[attempt]
-        poll_until(lambda: lease.silent_seconds > 2)  # the interval: a heartbeat is in flight, or about to be
+        poll_until(lambda: time.monotonic() - began > 2)  # the interval: a heartbeat is in flight, or about to be
         lease.stop()
         engine.report_result(attempt, DONE)
         return engine.load_current_attempt(attempt).status

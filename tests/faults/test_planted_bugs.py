@@ -28,7 +28,7 @@ def tapped(store, **replaced):
 def reset_instead_of_publish(world: World) -> None:
     def plant(store):
         def publish(staged, workspace_input, spec, execution):
-            store._commits._branches[workspace_input.branch] = staged.commit
+            store.reset(workspace_input.branch, staged.commit)
             return staged.commit
 
         return tapped(store, publish_workspace=publish)

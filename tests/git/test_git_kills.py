@@ -6,6 +6,7 @@ import time
 import pytest
 
 from git_support import EVERYTHING, Bench, fsck, make_execution, publish_in_a_process
+from perago.ports import SystemClock
 from perago.stores.git import GitStore
 from perago.stores.git.locks import Patience
 from perago.values.models import StagedWorkspace
@@ -53,6 +54,6 @@ def test_a_kill_at_any_point_leaves_the_branch_old_or_new_and_usable(bench, sysc
     assert {code for code, _ in killed} == {-signal.SIGKILL}
     assert len(killed) >= 10
     assert (-signal.SIGKILL, False) in killed
-    assert GitStore(bench.path, clock=bench.store._clock).sweep(-60).staging
+    assert GitStore(bench.path, clock=SystemClock()).sweep(-60).staging
     assert bench.git("for-each-ref", "refs/perago") == ""
     assert len(quick.content(quick.head())) > 2

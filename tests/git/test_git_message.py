@@ -11,6 +11,7 @@ from git_support import make_execution
 from perago.errors import StoreError
 from perago.stores.git import GitStore
 from perago.stores.git.history import compose, publication_subject, stamp_of, subject_of
+from perago.stores.git.repository import BareRepository
 from perago.values.models import Changes
 
 
@@ -170,7 +171,7 @@ def test_an_empty_message_has_an_empty_subject(bench):
     base = bench.import_files({"a": b"a"})
     tree = bench.git("rev-parse", f"{base}^{{tree}}")
     bench.git("update-ref", "refs/heads/main", bench.git("commit-tree", tree, "-p", base, text=""))
-    assert subject_of(bench.store._repository.commit(bench.head())) == ""
+    assert subject_of(BareRepository(bench.path).commit(bench.head())) == ""
     assert bench.store.read_history(bench.input(base)).commits[0].empty
 
 

@@ -10,6 +10,7 @@ from pygit2.enums import ObjectType
 from git_support import write_files
 from perago.errors import ObjectNameError, WorkspaceContentError
 from perago.files.beneath import Beneath
+from perago.ports import SystemClock
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.objects import (
     DIRECTORY,
@@ -37,7 +38,7 @@ def commit_raw(bench, *entries: tuple[str, int, bytes | str]) -> str:
             parent=head,
             identity=Identity("Eve", "eve@example.org"),
             message="raw",
-            clock=bench.store._clock,
+            clock=SystemClock(),
         )
     bench.git("update-ref", "refs/heads/main", commit)
     return commit

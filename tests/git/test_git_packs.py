@@ -8,17 +8,19 @@ from pygit2.enums import ObjectType
 
 from git_support import write_files
 from perago.errors import WorkspaceContentError
+from perago.ports import SystemClock
 from perago.stores.git import packs
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.objects import FILE, TreeEntry, serialize_tree
+from perago.stores.git.repository import BareRepository
 
 
 def publish_blobs(bench, blobs: list[bytes]) -> str:
     """A commit with these blobs, all of it in one pack."""
-    with packs.open_writer(bench.store._repository, packs.PACK_FROM) as writer:
+    with packs.open_writer(BareRepository(bench.path), packs.PACK_FROM) as writer:
         entries = [TreeEntry(f"f{n:05}", FILE, writer.write(ObjectType.BLOB, blob)) for n, blob in enumerate(blobs)]
         tree = writer.write(ObjectType.TREE, serialize_tree(entries))
-        identity, clock = Identity("Ada", "ada@example.org"), bench.store._clock
+        identity, clock = Identity("Ada", "ada@example.org"), SystemClock()
         commit = write_commit(writer, tree=tree, parent=None, identity=identity, message="m\n", clock=clock)
     bench.git("update-ref", "refs/heads/main", commit)
     return commit

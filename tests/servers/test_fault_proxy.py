@@ -305,7 +305,7 @@ def test_closing_ends_what_is_delayed_or_stalled(server):
         proxy.add(Rule(Delay(600), path="/slow"))
         client = http.client.HTTPConnection(*_address(proxy), timeout=20)
         client.request("GET", "/slow")
-        wait_for(lambda: proxy._clients, "the request is there")
+        wait_for(lambda: proxy.clients, "the request is there")
     with contextlib.closing(client), pytest.raises(LOST):
         client.getresponse()
 

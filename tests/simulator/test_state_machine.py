@@ -209,7 +209,7 @@ def test_what_loses_a_commit_is_found_and_shrunk_to_its_shortest_story(monkeypat
     """Planted: the branch is set to what was staged, whatever its head is by then."""
 
     def reset(self, staged, workspace_input, _spec, _execution):
-        self._commits._branches[workspace_input.branch] = staged.commit
+        self.reset(workspace_input.branch, staged.commit)
         return staged.commit
 
     monkeypatch.setattr(MemoryStore, "publish_workspace", reset)

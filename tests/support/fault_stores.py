@@ -11,7 +11,7 @@ import pygit2
 from perago.stores.git import GitStore
 from perago.testing import ManualClock, MemoryStore
 from perago.values.history import CommitFacts
-from perago.values.models import WorkspaceInput
+from perago.values.models import StagedWorkspace, WorkspaceInput
 
 Files = Mapping[str, str | None]
 BRANCH = "main"
@@ -37,7 +37,8 @@ class MemoryRepository:
         return self.store.files(ref)
 
     def parent(self, ref: str) -> str:
-        return self.store._commits.get(ref).parent or ""
+        line = self.store.history(BRANCH)
+        return line[line.index(ref) + 1] if ref != line[-1] else ""
 
     def input(self, ref: str) -> WorkspaceInput:
         return self.store.input(ref=ref)
@@ -48,7 +49,7 @@ class MemoryRepository:
     def clean(self) -> None:
         """There is no janitor: nothing of this store outlives its process."""
         for name in self.store.staged():
-            self.store._commits.drop_staged(name)
+            self.store.cleanup_staging(StagedWorkspace(repository="", branch=name, commit=""))
 
     def left(self) -> list[str]:
         return self.store.staged()
@@ -61,12 +62,13 @@ class GitRepository:
 
     def __init__(self, directory: Path, clock: ManualClock) -> None:
         self.store = GitStore.create(directory / "data.git", clock=clock)
+        self._directory = directory
         self._clock = clock
         self._files: dict[str, dict[str, bytes]] = {}
 
     @property
     def _handle(self) -> pygit2.Repository:
-        return self.store._repository.handle
+        return pygit2.Repository(str(self._directory / "data.git"))
 
     def commit(self, files: Files) -> str:
         """A person's commit."""

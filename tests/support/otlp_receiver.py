@@ -28,8 +28,8 @@ class Receiver:
         self.spans: list[Any] = []
         self.resource: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
-        self._ended = threading.Event()
-        self._hangs = hangs
+        self.ended = threading.Event()
+        self.hangs = hangs
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -39,7 +39,7 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -73,7 +73,7 @@ class Receiver:
         (found,) = [span for span in self.spans if span.name == name]
         return found
 
-    def _take(self, path: str, body: bytes) -> None:
+    def take(self, path: str, body: bytes) -> None:
         self.raw.append(body)
         if path == "/v1/metrics":
             for part in ExportMetricsServiceRequest.FromString(body).resource_metrics:
@@ -89,11 +89,11 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver._hangs:
-                    receiver._ended.wait()
+                if receiver.hangs:
+                    receiver.ended.wait()
                     return
                 is_zipped = self.headers.get("Content-Encoding") == "gzip"
-                receiver._take(self.path, gzip.decompress(body) if is_zipped else body)
+                receiver.take(self.path, gzip.decompress(body) if is_zipped else body)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

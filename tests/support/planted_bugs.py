@@ -38,7 +38,7 @@ def tapped(store, **replaced) -> TappedStore:
 def reset_instead_of_publish(parts: WorkerParts) -> WorkerParts:
     def plant(store):
         def publish(staged, workspace_input, spec, execution):
-            store._commits._branches[workspace_input.branch] = staged.commit
+            store.reset(workspace_input.branch, staged.commit)
             return staged.commit
 
         return tapped(store, publish_workspace=publish)

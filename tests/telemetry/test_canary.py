@@ -102,7 +102,6 @@ def test_no_secret_is_told(flow, start, receiver, conductor, lakefs_server, lake
 @pytest.mark.parametrize("mode", ["process", "thread"])
 def test_no_secret_is_told_by_either_kind_of_executor(mode, receiver, repository, tmp_path, monkeypatch):
     """Without servers: what would go to the engine, the log, the receiver, a scrape, a commit, and files."""
-    monkeypatch.setattr(redaction, "_learnt", redaction._learnt)  # what is learnt here is forgotten after the test
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))
     for name, text in CANARIES.items():
         monkeypatch.setenv(name, text)

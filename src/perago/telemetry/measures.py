@@ -117,9 +117,8 @@ class AttemptMeasures:
 
 def error_type(name: str | None) -> str:
     """The class of an error as an attribute of a metric: one of Perago's own, or `_OTHER`, so that they stay few."""
-    known = getattr(errors, name or "", None)
-    is_ours = isinstance(known, type) and issubclass(known, errors.PeragoError)
-    return name if is_ours and name is not None else _OTHER
+    known = errors.error_class(name or "", errors.PeragoError)
+    return _OTHER if known is None else known.__name__
 
 
 def _error_of(fact: PhaseFact) -> dict[str, str]:

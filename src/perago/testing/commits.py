@@ -162,6 +162,11 @@ class Commits:
                     f"branch {branch!r} moved from {(commit.parent or '')[:12]} to {head[:12]}; nothing was published"
                 )
 
+    def reset(self, branch: str, commit_id: str) -> None:
+        """Set a branch to a commit, wherever it stands."""
+        with self._lock:
+            self._branches[branch] = self.get(commit_id).id
+
     # ---- staging
 
     def keep_staged(self, name: str, commit_id: str) -> None:

@@ -174,6 +174,10 @@ class MemoryStore:
         made = self._commits.commit_on(branch, overlay, stamp=source.stamp, author=author, subject=source.subject)
         return made.id
 
+    def reset(self, branch: str, commit_id: str) -> None:
+        """Set a branch to a commit, wherever it stands, as a person's `git reset` and forced push do."""
+        self._commits.reset(branch, commit_id)
+
     def input(self, branch: str = "main", ref: str | None = None) -> WorkspaceInput:
         """A task's workspace input. Default: the branch's head."""
         ref = self.head(branch) if ref is None else ref

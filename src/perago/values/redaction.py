@@ -11,6 +11,7 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -78,6 +79,17 @@ def forget(owner: str) -> None:
     if owner in _owned[0]:
         with _learning:
             _own({name: secrets for name, secrets in _owned[0].items() if name != owner})
+
+
+@contextmanager
+def learning_for_now() -> Iterator[None]:
+    """Forget at the end what is learnt inside. For tests: a process otherwise knows its secrets until it ends."""
+    global _learnt, _owned
+    before = _learnt, _owned
+    try:
+        yield
+    finally:
+        _learnt, _owned = before
 
 
 def _worth_learning(secrets: Iterable[str]) -> frozenset[str]:

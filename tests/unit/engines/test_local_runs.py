@@ -20,9 +20,10 @@ def tries(engine, run_id):
     return summary.status, summary.tries, summary.reason
 
 
-def reopened(engine):
+@pytest.fixture
+def reopened(tmp_path, clock):
     """The same directory, as another process sees it."""
-    return LocalEngine(engine._directory.path, engine._clock)
+    return LocalEngine(tmp_path / "runs", clock)
 
 
 def test_a_run_has_a_short_sortable_id_and_a_whole_identity(start):
@@ -44,11 +45,11 @@ def test_the_record_is_its_owners_alone(start, engine, tmp_path):
     assert sorted(path.name for path in record.parent.iterdir()) == ["lock", "run.json"]
 
 
-def test_a_failed_run_is_resumed_from_the_same_input(start, engine, clock):
+def test_a_failed_run_is_resumed_from_the_same_input(start, engine, clock, reopened):
     with start(options={"repo": "./data.git"}) as first:
         engine.report_result(first.attempt, FAILED)
     clock.advance(5)
-    with reopened(engine).resume_run(first.run_id) as second:
+    with reopened.resume_run(first.run_id) as second:
         assert second.input_data == first.input_data
         assert (second.target, second.task_name, second.options) == ("app.tasks:build", "build", {"repo": "./data.git"})
         assert second.attempt.retry_count == 1
@@ -99,13 +100,13 @@ def test_a_run_that_goes_while_it_is_being_locked_is_not_found(start, engine, tm
         engine.resume_run(run.run_id)
 
 
-def test_a_run_that_a_process_has_is_busy_until_it_is_closed(start, engine):
+def test_a_run_that_a_process_has_is_busy_until_it_is_closed(start, engine, reopened):
     run = start()
     with pytest.raises(RunBusyError, match=f"process {run.attempt.worker_pid} on "):
-        reopened(engine).resume_run(run.run_id)
+        reopened.resume_run(run.run_id)
     run.close()
     run.close()
-    reopened(engine).resume_run(run.run_id).close()
+    reopened.resume_run(run.run_id).close()
 
 
 def test_a_run_that_is_given_up_without_a_result_is_failed(start, engine):
@@ -187,11 +188,11 @@ def test_a_closed_run_takes_no_report_and_no_try(start, engine):
     assert tries(engine, run.run_id)[:2] == ("FAILED", 1)
 
 
-def test_only_the_process_that_has_a_run_reports_for_it(start, engine):
+def test_only_the_process_that_has_a_run_reports_for_it(start, engine, reopened):
     run = start()
     with pytest.raises(EngineError, match="belongs to another process"):
-        reopened(engine).report_result(run.attempt, DONE)
-    assert reopened(engine).load_current_attempt(run.attempt).status == "IN_PROGRESS"
+        reopened.report_result(run.attempt, DONE)
+    assert reopened.load_current_attempt(run.attempt).status == "IN_PROGRESS"
 
 
 def test_attempts_that_the_engine_does_not_know(start, engine):

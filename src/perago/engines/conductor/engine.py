@@ -12,10 +12,9 @@ from typing import Any, Self
 
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.client import ConductorClient
-from perago.engines.conductor.lease import ConductorLease, heartbeat_interval
+from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, heartbeat_interval
 from perago.engines.conductor.poll import Turns
 from perago.engines.conductor.report import fitting
-from perago.engines.limits import MAX_OUTPUT_BYTES
 from perago.errors import EngineError, TaskNotFoundError
 from perago.ports import HandedOut
 from perago.values.models import Attempt, RuntimeTaskResult
@@ -28,15 +27,14 @@ GIVES_NEXT_AGAIN_SECONDS = 600.0
 class ConductorEngine:
     """A Conductor server, for any number of threads. Nothing is sent before the first call.
 
-    Calls are made in their caller's thread, over one pool of kept connections. The heartbeats of each lease have a
-    thread of their own. `close` ends it all, and so does the end of the process.
+    Calls are made in their caller's thread, over one pool of kept connections. A lease whose first heartbeat is
+    due gets a thread of its own. `close` ends it all, and so does the end of the process.
 
     Args:
         server_url: of its API, as in `http://localhost:8080/api`.
         auth_key, auth_secret: an access key, for a server that asks for one; both or none.
         ca_file: certificates that the server's may be signed with. Default: the system's.
         connections: at most at once.
-        max_output_bytes: of a result's output as JSON; a larger one becomes a terminal failure that says so.
 
     Raises:
         RuntimeConfigError: the URL is none of a server, half a key was given, the CA file cannot be used, or the
@@ -51,26 +49,20 @@ class ConductorEngine:
         auth_secret: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 16,
-        max_output_bytes: int = MAX_OUTPUT_BYTES,
     ) -> None:
         self._client = ConductorClient.connect(
             server_url, auth_key, auth_secret, ca_file=ca_file, connections=connections
         )
         self._lock = threading.Lock()
+        self._first_heartbeats = FirstHeartbeats()
         self._leases: weakref.WeakSet[ConductorLease] = weakref.WeakSet()
         self._turns = Turns()
         self._unknown_at: float | None = None  # when the server did not know the call for the next task
-        self._max_output_bytes = max_output_bytes
 
     @property
     def api_url(self) -> str:
         """Of the server's API."""
         return self._client.root
-
-    @property
-    def max_output_bytes(self) -> int:
-        """The largest output that is reported."""
-        return self._max_output_bytes
 
     def close(self) -> None:
         """End all heartbeats and connections, and calls under way. Twice is fine."""
@@ -79,6 +71,7 @@ class ConductorEngine:
         for lease in leases:
             lease.let_go()
         self._client.close()
+        self._first_heartbeats.close()
         for lease in leases:
             lease.end()
 
@@ -118,14 +111,14 @@ class ConductorEngine:
             TaskNotFoundError: a restart or a rerun removed the task.
             EngineError: the server refused or gave no answer; it may have taken the result.
         """
-        self._client.post_result(attempt, fitting(result, max_bytes=self._max_output_bytes))
+        self._client.post_result(attempt, fitting(result))
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> ConductorAttempt | None:
         """Report as `report_result` does, and take the next task that waits in the same queue, all in one call.
 
         Where none waits, the server looks for one for 0.1 s. One comes along with a report that it drops, too.
         """
-        fit = fitting(result, max_bytes=self._max_output_bytes)
+        fit = fitting(result)
         if self._unknown_at is not None and time.monotonic() - self._unknown_at < GIVES_NEXT_AGAIN_SECONDS:
             self._client.post_result(attempt, fit)
             return None
@@ -162,16 +155,13 @@ class ConductorEngine:
         lease = ConductorLease(
             lambda seconds, flight: self._client.extend_lease(attempt, timeout=seconds, flight=flight),
             heartbeat_interval(attempt.response_timeout_seconds),
+            self._first_heartbeats,
             at_once=at_once,
         )
         lease.start()
         with self._lock:
             self._leases.add(lease)
         return lease
-
-    def extend_lease(self, attempt: Attempt) -> None:
-        """One heartbeat. The server takes it for a task that was cancelled or given to another just the same."""
-        self._client.extend_lease(attempt)
 
     def give_back(self, attempt: Attempt) -> bool:
         """Put a task back into its queue at once, spending no retry; says whether it was still this execution's.

@@ -8,10 +8,11 @@ arrive. One that still waits for its turn among the calls, or for a token, is gi
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from perago.errors import EngineError, TaskNotFoundError
 from perago.http.sync import Flight
@@ -58,17 +59,85 @@ class _LetGoError(Exception):
     """The lease was let go while a heartbeat waited to be sent."""
 
 
+class FirstHeartbeats:
+    """Starts the thread of each lease when its first heartbeat is due: most tasks end before, and need none.
+
+    One thread waits for all leases of an engine. It begins with the first lease and ends with `close`.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[ConductorLease, float] = {}
+        self._wakes_at = math.inf
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, lease: ConductorLease, seconds: float) -> None:
+        """Start a lease's thread in so many seconds, unless it is removed before.
+
+        Raises:
+            RuntimeError: this process can start no thread.
+        """
+        with self._changed:
+            due = self._due[lease] = time.monotonic() + seconds
+            if self._thread is None:
+                thread = threading.Thread(target=self._wait, name="perago-leases", daemon=True)
+                thread.start()
+                self._thread = thread
+            elif due < self._wakes_at:
+                self._changed.notify_all()
+
+    def remove(self, lease: ConductorLease) -> None:
+        with self._changed:
+            self._due.pop(lease, None)
+
+    def close(self) -> None:
+        """Start nothing more, and end the thread. Twice is fine."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _wait(self) -> None:
+        while True:
+            with self._changed:
+                if self._is_closed:
+                    return
+                now = time.monotonic()
+                due = [lease for lease, at in self._due.items() if at <= now]
+                for lease in due:
+                    del self._due[lease]
+                self._wakes_at = min(self._due.values(), default=math.inf)
+                if not due:
+                    self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
+            for lease in due:
+                with suppress(RuntimeError):  # no room for a thread: the lease is late soon, and is held anew
+                    lease.beat()
+
+
 class ConductorLease:
     """The lease of one execution, kept by heartbeats from a thread of its own. Its members are for any thread.
 
     Args:
         send: sends a heartbeat; is given the deadline in seconds, and the request's `flight`.
         interval: seconds between two.
+        first: starts the thread when the first one is due.
         at_once: the first one is due now, as where others were missing. Default: after the interval, as the poll began
             the lease.
     """
 
-    def __init__(self, send: Callable[[float, Flight], None], interval: float, *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        send: Callable[[float, Flight], None],
+        interval: float,
+        first: FirstHeartbeats,
+        *,
+        at_once: bool = False,
+    ) -> None:
+        self._first = first
+        self._is_at_once = at_once
         self._send = send
         self._interval = interval
         self._changed = threading.Condition()
@@ -84,21 +153,27 @@ class ConductorLease:
             EngineError: there is no room for a thread.
         """
         try:
-            self._thread.start()
+            if self._is_at_once:
+                self.beat()
+            else:
+                self._first.add(self, self._interval)
         except RuntimeError as exc:
             raise EngineError("no heartbeats can be begun: this process can start no thread") from exc
 
-    @property
-    def silent_seconds(self) -> float:
-        """Since the last heartbeat that the server answered was sent; before that, since the lease began or, where one
-        was due at once, an interval more.
+    def beat(self) -> None:
+        """Send heartbeats from now on, unless the lease is over.
+
+        Raises:
+            RuntimeError: this process can start no thread.
         """
-        return time.monotonic() - self._last
+        with self._changed:
+            if not self._is_over:
+                self._thread.start()
 
     @property
     def is_late(self) -> bool:
         """Whether two heartbeats are missing: the third one loses the lease; or there will be none."""
-        return self._is_let_go or self.silent_seconds > self._interval * (FRACTION - 1)
+        return self._is_let_go or time.monotonic() - self._last > self._interval * (FRACTION - 1)
 
     @property
     def failures(self) -> int:
@@ -111,11 +186,6 @@ class ConductorLease:
         return self._failures > 0 and not self._is_over
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the server does not know the task any more."""
-        return self._is_gone
-
-    @property
     def is_stopped(self) -> bool:
         """Whether there are no more heartbeats, and none is in flight."""
         with self._changed:
@@ -123,6 +193,7 @@ class ConductorLease:
 
     def let_go(self) -> None:
         """No more heartbeats; returns at once, while one may still be in flight."""
+        self._first.remove(self)
         with self._changed:
             self._is_let_go = True
             self._changed.notify_all()
@@ -139,7 +210,8 @@ class ConductorLease:
     def end(self) -> None:
         """Let go, and see the thread end, once nothing that it does can last."""
         self.let_go()
-        self._thread.join(_STOP_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_SECONDS)
 
     @property
     def _is_over(self) -> bool:
@@ -168,7 +240,7 @@ class ConductorLease:
             self._failures = 0
 
     def _pause(self) -> float:
-        return pause_before_heartbeat(self._interval, self.silent_seconds, self._failures)
+        return pause_before_heartbeat(self._interval, time.monotonic() - self._last, self._failures)
 
     @contextmanager
     def _flight(self) -> Iterator[None]:

@@ -12,7 +12,6 @@ from typing import Protocol, Self
 
 from pydantic import ValidationError
 
-from perago import errors
 from perago.errors import EngineError, PeragoError, TaskExecutionError
 from perago.ports import Phase, WorkerEngine
 from perago.values.models import RuntimeTaskResult
@@ -104,7 +103,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         if isinstance(answer, Ready):
             return answer.tasks
         if isinstance(answer, Failure):
-            raise _error_of(answer)
+            raise answer.as_error(PeragoError, TaskExecutionError)
         raise TaskExecutionError(self.death() if answer is None else "the executor began with something else")
 
     def run(self, job: Job) -> AttemptEnd:
@@ -136,7 +135,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         self._process.send(encode(Look()))
         done = self._await(CHORE_SECONDS, job)
         if isinstance(done, Failure):
-            raise _error_of(done)
+            raise done.as_error(PeragoError, TaskExecutionError)
         if not isinstance(done, Done):
             raise TaskExecutionError(f"whether another try completed could not be seen: {self.death()}")
         return result_from(done.status, done.output, done.reason)
@@ -186,15 +185,6 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         message = parse_message(value)
         if isinstance(message, Log):  # of a thread that a body left
             self._journal.log(None, message)
-
-
-def _error_of(failure: Failure) -> PeragoError:
-    named = getattr(errors, failure.error, None)
-    error = named(failure.reason) if isinstance(named, type) and issubclass(named, PeragoError) else None
-    error = error or TaskExecutionError(failure.reason)
-    if failure.traceback:
-        error.add_note(failure.traceback)
-    return error
 
 
 class RunningProcess(Protocol):

@@ -19,7 +19,6 @@ from typing import Literal, Protocol, Self
 
 from pydantic import ValidationError
 
-from perago import errors
 from perago.attempt.body import BodyCall
 from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
 from perago.tasks.context import LOGGER_ROOT
@@ -288,7 +287,7 @@ class BodyProcess:
         if outcome is None:
             raise TaskExecutionError(f"{task}: {_describe_death(exit_code)}")
         if isinstance(outcome, Failure):
-            raise _with_traceback(_error_of(outcome), outcome)
+            raise outcome.as_error(PeragoError, TaskExecutionError)
         if ending.is_overdue:
             waits = f": it waits for {', '.join(inbox.threads[:_SHOWN])}" if inbox.threads else ""
             raise TaskExecutionError(
@@ -439,13 +438,6 @@ def _log(message: Log) -> None:
     for name, value in message.fields.items():
         vars(record).setdefault(name, value)
     logger.handle(record)
-
-
-def _error_of(failure: Failure) -> PeragoError:
-    named = getattr(errors, failure.error, None)
-    if isinstance(named, type) and issubclass(named, PeragoError):
-        return named(failure.reason)
-    return TaskExecutionError(failure.reason)
 
 
 def _with_traceback(error: PeragoError, outcome: Result | Failure | None) -> PeragoError:

@@ -25,7 +25,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from perago import errors
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.attempt.context import RunContext
 from perago.errors import EngineError, PeragoError, TaskExecutionError
@@ -366,7 +365,7 @@ class SupervisorLink:
             self._outbox.send(Ask(number=number, what=what))
             answer = self._answer(number)
         if answer.value is None:
-            raise error_of(answer.failure)
+            raise engine_error(answer.failure)
         return answer.value
 
     def _answer(self, number: int) -> Answer:
@@ -425,14 +424,11 @@ class SupervisorLink:
         return _CANCEL in self._decoder.rest + data
 
 
-def error_of(failure: Failure | None) -> EngineError:
+def engine_error(failure: Failure | None) -> EngineError:
     """What the supervisor's engine raised."""
     if failure is None:
         return EngineError("the engine gave no answer")
-    named = getattr(errors, failure.error, None)
-    if isinstance(named, type) and issubclass(named, EngineError):
-        return named(failure.reason)
-    return EngineError(failure.reason)
+    return failure.as_error(EngineError, EngineError)
 
 
 PROGRESS_SECONDS = 0.1

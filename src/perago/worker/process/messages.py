@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from perago.errors import E, error_class
 from perago.values.json_text import encodable, parse_json
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -128,6 +129,13 @@ class Failure(Message):
     error: str
     reason: str
     traceback: str = ""
+
+    def as_error(self, base: type[E], default: type[E]) -> E:
+        """The error again: of the class that it names if that is a subclass of `base`, else of the default."""
+        error = (error_class(self.error, base) or default)(self.reason)
+        if self.traceback:
+            error.add_note(self.traceback)  # a note stays out of the reason
+        return error
 
 
 class Finishing(Message):

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
 
-from perago import errors
 from perago.attempt.output import reason_for_exception
-from perago.errors import PeragoError, TaskExecutionError
+from perago.errors import TaskExecutionError, nearest_class
 from perago.values.json_text import encodable
 from perago.values.redaction import mask_json, mask_text, traceback_of
 from perago.worker.process.messages import (
@@ -155,14 +154,9 @@ def _reaches_root(logger: logging.Logger) -> bool:
 
 def failure_of(exc: BaseException, terminated: str) -> Failure:
     """What was raised, as it can be sent; `terminated` is the reason where that was SIGTERM."""
-    own = next((base for base in type(exc).__mro__ if _is_own(base)), TaskExecutionError)
     reason = terminated if isinstance(exc, Terminated) else reason_for_exception(exc)
     bounded = encodable(reason)[:MAX_TEXT_LENGTH]
-    return Failure(error=own.__name__, reason=bounded, traceback=clean_text(traceback_of(exc)))
-
-
-def _is_own(cls: type) -> bool:
-    return issubclass(cls, PeragoError) and getattr(errors, cls.__name__, None) is cls
+    return Failure(error=nearest_class(exc).__name__, reason=bounded, traceback=clean_text(traceback_of(exc)))
 
 
 def raise_terminated(number: int, _frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from perago.engines.conductor.lease import (
     DEFAULT_INTERVAL_SECONDS,
     SHORTEST_INTERVAL_SECONDS,
     ConductorLease,
+    FirstHeartbeats,
     heartbeat_interval,
 )
 from perago.errors import EngineError, TaskNotFoundError
@@ -45,12 +46,15 @@ class Server:
 def hold():
     leases = []
 
+    first = FirstHeartbeats()
+
     def hold_lease(send, interval=INTERVAL, **options):
-        leases.append(ConductorLease(send, interval, **options))
+        leases.append(ConductorLease(send, interval, first, **options))
         leases[-1].start()
         return leases[-1]
 
     yield hold_lease
+    first.close()
     for lease in leases:
         lease.end()
 
@@ -156,10 +160,24 @@ def test_one_that_takes_the_place_of_another_begins_at_once(hold):
 def test_a_task_that_is_gone_needs_no_more(hold):
     server = Server(error=TaskNotFoundError("gone"))
     lease = hold(server.send)
-    until(lambda: lease.is_gone)
+    until(lambda: lease.is_stopped)
     time.sleep(3 * INTERVAL)
     assert len(server.begun) == 1
     assert lease.is_stopped
+
+
+def test_leases_that_end_before_their_first_heartbeat_share_one_thread(hold):
+    hold(Server().send, 1_000)
+    threads = threading.active_count()
+    leases = [hold(Server().send, 1_000 - number) for number in range(20)]
+    assert threading.active_count() == threads
+    server = Server()
+    for lease in leases:
+        lease.stop()
+        assert lease.is_stopped
+    later = hold(server.send)
+    until(lambda: len(server.answered) >= 2)
+    later.stop()
 
 
 def test_one_that_cannot_begin_is_an_error(monkeypatch):
@@ -168,7 +186,7 @@ def test_one_that_cannot_begin_is_an_error(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(EngineError, match="can start no thread"):
-        ConductorLease(Server().send, INTERVAL).start()
+        ConductorLease(Server().send, INTERVAL, FirstHeartbeats()).start()
 
 
 @pytest.mark.parametrize(("timeout", "interval"), [(600, 200), (60, 20), (3, 1), (1, 1 / 3), (0.1, 0.25), (0, 60)])
