@@ -37,8 +37,7 @@ class MemoryRepository:
         return self.store.files(ref)
 
     def parent(self, ref: str) -> str:
-        line = self.store.history(BRANCH)
-        return line[line.index(ref) + 1] if ref != line[-1] else ""
+        return next(iter(self.store.history(ref)[1:]), "")
 
     def input(self, ref: str) -> WorkspaceInput:
         return self.store.input(ref=ref)

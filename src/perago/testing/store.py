@@ -203,9 +203,11 @@ class MemoryStore:
         """
         return self._commits.head(branch)
 
-    def history(self, branch: str) -> list[str]:
-        """Commit ids on the first-parent line, from the head to the root."""
-        return [commit.id for commit in self._commits.first_parents(self.head(branch))]
+    def history(self, ref_or_branch: str) -> list[str]:
+        """Commit ids on the first-parent line, from this commit or head to the root."""
+        is_commit = self._commits.find(ref_or_branch) is not None
+        begin = ref_or_branch if is_commit else self.head(ref_or_branch)
+        return [commit.id for commit in self._commits.first_parents(begin)]
 
     def stamp_of(self, commit_id: str) -> Stamp | None:
         """What a commit says of itself, whether that counts or not."""
