@@ -13,6 +13,7 @@ from lakefs_project import LakeFSProject
 from servers.faults import Delay, Rule, Swallow
 from servers.fixtures import repository_on
 from servers.proxy import FaultProxy
+from waiting import wait_for
 
 FILES = {"in/a.txt": "alpha", "in/b.txt": "beta", "other.txt": "other"}
 SLOW = 20.0
@@ -144,10 +145,7 @@ def test_a_run_that_is_killed_before_its_merge_is_resumed_and_published_once(son
     assert songs.head() == before, "the merge is still on its way"
     resumed = perago("run", "--resume", killed["run_id"], "--repo", songs.address)
     assert resumed.code == 0, resumed.err
-    deadline = time.monotonic() + 60
-    while sum("/merge/main" in seen.target for seen in proxy.seen()) < 2:
-        assert time.monotonic() < deadline, "the delayed merge never arrived"
-        time.sleep(0.1)
+    wait_for(lambda: sum("/merge/main" in seen.target for seen in proxy.seen()) >= 2, "the delayed merge never arrived")
     publications = [entry for entry in perago("log", *songs.on_main, "--json").json if entry["kind"] == "publication"]
     assert len(publications) == 1, "the late merge came to nothing, or the resumed run found it"
     assert songs.parent("main") == before

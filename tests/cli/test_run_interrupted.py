@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import wait_for
+
 REPO = ("--repo", "data.git", "--branch", "main")
 
 
@@ -120,10 +122,7 @@ def test_a_killed_run_leaves_no_process_is_listed_as_killed_and_can_be_resumed(r
     process, body = start("write", *REPO)
     process.kill()
     _end(process)
-    deadline = time.monotonic() + 30
-    while _is_alive(body):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not _is_alive(body))
     [listed] = _listed(repository, "--repo", "data.git")
     assert listed["status"] == "killed"
     assert repository.head() == head

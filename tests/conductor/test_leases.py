@@ -10,6 +10,7 @@ from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError
 from servers.faults import Delay, Refuse, Rule
 from servers.machine import slowness
+from waiting import wait_for
 
 # ---- leases
 
@@ -69,13 +70,6 @@ def test_stopping_a_lease_waits_for_the_heartbeat_in_flight(conductor, proxy, be
     assert conductor.wait_for_end(flow.started[0])["status"] == "COMPLETED"
 
 
-def poll_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def heartbeats(proxy):
     return [seen for seen in proxy.seen() if (seen.method, seen.target, seen.status) == ("POST", "/api/tasks", 200)]
 
@@ -93,7 +87,7 @@ def test_reports_after_heartbeats_that_were_joined_all_stick(conductor, engine, 
 
     def work(attempt):
         lease = leases[attempt]
-        poll_until(lambda: time.monotonic() - began > 2)  # the interval: a heartbeat is in flight, or about to be
+        wait_for(lambda: time.monotonic() - began > 2)  # the interval: a heartbeat is in flight, or about to be
         lease.stop()
         engine.report_result(attempt, DONE)
         return engine.load_current_attempt(attempt).status

@@ -15,6 +15,7 @@ import pytest
 
 from perago.http.loop import LoopThread
 from perago.http.parallel import in_parallel, in_thread, together
+from waiting import wait_for
 
 
 @pytest.fixture
@@ -116,10 +117,7 @@ def test_what_would_end_the_process_as_the_loop_is_stopped_does_not_keep_it():
         loop.call_soon(exit_now)
 
     thread.run(exit_in_the_turn_in_which_it_stops())
-    deadline = time.monotonic() + 10
-    while threads():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not threads())
 
 
 def test_a_task_that_would_end_the_process_when_it_is_cancelled_leaves_the_end_whole():

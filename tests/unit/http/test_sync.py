@@ -14,6 +14,7 @@ from perago.http import sync
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.retry import RetryPolicy
 from perago.http.sync import SyncSession
+from waiting import wait_for
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LONG = 30.0
@@ -107,13 +108,6 @@ def with_shutdown(opened):
     with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
     opened.close()
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -217,7 +211,7 @@ def test_what_was_cut_is_asked_again_only_where_that_is_safe(server, session):
 )
 def test_half_an_answer_is_none(server, session, start):
     server.answers = [start, None]
-    asked = threading.Thread(target=lambda: (wait_until(lambda: server.requests), server.drop_all()))
+    asked = threading.Thread(target=lambda: (wait_for(lambda: server.requests), server.drop_all()))
     asked.start()
     assert kind_of_fault(session, idempotent=False) is FaultKind.CUT
     asked.join(LONG)
@@ -291,7 +285,7 @@ def test_an_answer_without_a_length_that_is_cut_is_none(server, session):
     faults = []
     thread = threading.Thread(target=lambda: faults.append(kind_of_fault(session, idempotent=False)))
     thread.start()
-    wait_until(lambda: server.requests)
+    wait_for(lambda: server.requests)
     session.close()
     thread.join(LONG)
     assert faults == [FaultKind.CUT]
@@ -331,7 +325,7 @@ def test_there_are_no_more_connections_than_said(server, session):
     threads = [threading.Thread(target=call, args=(session,)) for _ in range(6)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(server.requests) == 2)
+    wait_for(lambda: len(server.requests) == 2)
     assert server.connections == 2
     server.wait.set()
     for thread in threads:
@@ -344,7 +338,7 @@ def test_closing_ends_calls_under_way_and_begins_no_others(server, session):
     faults = []
     thread = threading.Thread(target=lambda: faults.append(kind_of_fault(session, idempotent=False)))
     thread.start()
-    wait_until(lambda: server.requests)
+    wait_for(lambda: server.requests)
     session.close()
     thread.join(LONG)
     assert faults == [FaultKind.CUT]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from perago.worker.attempts.port import Ended
 from perago.worker.executor.wire import Sweep
 from perago.worker.supervisor import slot
 from perago.worker.supervisor.slot import Slot, SlotState, Wear
+from waiting import wait_for
 
 LONG = 20.0
 LET = 1_000
@@ -130,10 +130,7 @@ class Scene:
         self.executor.wake()
 
     def until(self, holds):
-        deadline = time.monotonic() + LONG
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for(holds)
 
 
 class Moment(threading.Event):

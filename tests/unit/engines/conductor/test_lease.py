@@ -13,6 +13,7 @@ from perago.engines.conductor.lease import (
     heartbeat_interval,
 )
 from perago.errors import EngineError, TaskNotFoundError
+from waiting import wait_for
 
 INTERVAL = 0.02
 
@@ -59,17 +60,10 @@ def hold():
         lease.end()
 
 
-def until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_it_beats_until_it_is_stopped(hold):
     server = Server()
     lease = hold(server.send)
-    until(lambda: len(server.answered) >= 5)
+    wait_for(lambda: len(server.answered) >= 5)
     assert not lease.is_stopped
     lease.stop()
     assert lease.is_stopped
@@ -82,7 +76,7 @@ def test_it_beats_until_it_is_stopped(hold):
 def test_stopping_waits_for_the_one_in_flight_and_does_not_cut_it(hold):
     server = Server(seconds=0.2)
     lease = hold(server.send)
-    until(lambda: server.at_once)
+    wait_for(lambda: server.at_once)
     lease.let_go()
     assert not lease.is_stopped
     lease.stop()
@@ -102,24 +96,24 @@ def test_stopping_waits_no_longer_than_one_may_take(hold, monkeypatch):
     monkeypatch.setattr("perago.engines.conductor.lease._STOP_SECONDS", 0.1)
     server = Server(seconds=1.0)
     lease = hold(server.send)
-    until(lambda: server.at_once)
+    wait_for(lambda: server.at_once)
     lease.stop()
     assert not lease.is_stopped
-    until(lambda: lease.is_stopped)
+    wait_for(lambda: lease.is_stopped)
 
 
 def test_a_slow_server_gets_ten_seconds_however_short_the_interval(hold):
     """A heartbeat that is given up may still arrive, and then beside the report."""
     server = Server()
     hold(server.send)
-    until(lambda: server.answered)
+    wait_for(lambda: server.answered)
     assert server.deadlines == {10}
 
 
 def test_a_slow_server_never_has_two_at_once(hold):
     server = Server(seconds=3 * INTERVAL)
     hold(server.send)
-    until(lambda: len(server.answered) >= 4)
+    wait_for(lambda: len(server.answered) >= 4)
     assert server.most_at_once == 1
 
 
@@ -127,11 +121,11 @@ def test_one_that_fails_is_sent_again_soon_and_the_lease_is_late_when_none_arriv
     server = Server(error=EngineError("away"))
     lease = hold(server.send, 8 * INTERVAL)
     assert not lease.is_late
-    until(lambda: lease.is_late)
+    wait_for(lambda: lease.is_late)
     assert lease.failures >= 2
     server.error = None
-    until(lambda: server.answered)
-    until(lambda: not lease.is_late)
+    wait_for(lambda: server.answered)
+    wait_for(lambda: not lease.is_late)
     assert lease.failures == 0
 
 
@@ -139,11 +133,11 @@ def test_while_heartbeats_fail_it_says_that_it_tries_again(hold):
     server = Server(error=EngineError("away"))
     lease = hold(server.send, 4 * INTERVAL)
     assert not lease.is_retrying
-    until(lambda: lease.is_retrying)
+    wait_for(lambda: lease.is_retrying)
     server.error = None
-    until(lambda: not lease.is_retrying)
+    wait_for(lambda: not lease.is_retrying)
     server.error = EngineError("away")
-    until(lambda: lease.is_retrying)
+    wait_for(lambda: lease.is_retrying)
     lease.stop()
     assert not lease.is_retrying
 
@@ -152,7 +146,7 @@ def test_one_that_takes_the_place_of_another_begins_at_once(hold):
     server = Server()
     lease = hold(server.send, 1_000, at_once=True)
     assert not lease.is_late
-    until(lambda: server.answered)
+    wait_for(lambda: server.answered)
     lease.stop()
     assert len(server.begun) == 1
 
@@ -160,7 +154,7 @@ def test_one_that_takes_the_place_of_another_begins_at_once(hold):
 def test_a_task_that_is_gone_needs_no_more(hold):
     server = Server(error=TaskNotFoundError("gone"))
     lease = hold(server.send)
-    until(lambda: lease.is_stopped)
+    wait_for(lambda: lease.is_stopped)
     time.sleep(3 * INTERVAL)
     assert len(server.begun) == 1
     assert lease.is_stopped
@@ -176,7 +170,7 @@ def test_leases_that_end_before_their_first_heartbeat_share_one_thread(hold):
         lease.stop()
         assert lease.is_stopped
     later = hold(server.send)
-    until(lambda: len(server.answered) >= 2)
+    wait_for(lambda: len(server.answered) >= 2)
     later.stop()
 
 
