@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from fault_scenarios import KINDS, SCENARIOS, sweep_scenario
 from fault_stores import MemoryRepository
 from fault_world import World
-from perago.values.history import Publish
-from simulation.faults import InjectedError, TappedStore
+from planted_stores import Trusting, resetting, retrying_blindly, tapped
 
 
 def caught(directory, scenario, kind, plant):
@@ -20,36 +19,8 @@ def caught(directory, scenario, kind, plant):
     return "\n".join(f"{where}: {promise}" for where, promises in broken.items() for promise in promises)
 
 
-def tapped(store, **replaced):
-    ports = {name: getattr(store, name) for name in TappedStore.__dataclass_fields__}
-    return TappedStore(**ports | replaced)
-
-
 def reset_instead_of_publish(world: World) -> None:
-    def plant(store):
-        def publish(staged, workspace_input, spec, execution):
-            store.reset(workspace_input.branch, staged.commit)
-            return staged.commit
-
-        return tapped(store, publish_workspace=publish)
-
-    world.plant_store = plant
-
-
-@dataclass
-class Trusting:
-    """An engine for an attempt that looks once, and believes it from then on."""
-
-    engine: object
-
-    def __post_init__(self):
-        self._first = None
-        self.load_record, self.report_result = self.engine.load_record, self.engine.report_result
-
-    def load_current_attempt(self, attempt):
-        if self._first is None:
-            self._first = self.engine.load_current_attempt(attempt)
-        return self._first
+    world.plant_store = resetting
 
 
 def no_second_attempt_fence(world: World) -> None:
@@ -57,26 +28,7 @@ def no_second_attempt_fence(world: World) -> None:
 
 
 def blind_retry(world: World) -> None:
-    """An unclear answer to a publication is answered by another publication, on whatever the head is then."""
-
-    def plant(store):
-        staged_from = []
-
-        def stage(*arguments):
-            staged_from[:] = arguments
-            return store.stage_workspace(*arguments)
-
-        def publish(staged, workspace_input, spec, execution):
-            try:
-                return store.publish_workspace(staged, workspace_input, spec, execution)
-            except InjectedError:
-                again = replace(execution, plan=Publish(world.repository.head()))
-                staged = store.stage_workspace(staged_from[0], workspace_input, spec, again)
-                return store.publish_workspace(staged, workspace_input, spec, again)
-
-        return tapped(store, stage_workspace=stage, publish_workspace=publish)
-
-    world.wrap_store = plant
+    world.wrap_store = retrying_blindly(lambda _branch: world.repository.head())
 
 
 def no_cleaning(world: World) -> None:

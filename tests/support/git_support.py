@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.stores.git import GitStore
-from perago.values.history import Plan, Stamp
+from perago.testing.contract.bench import make_stamp
+from perago.values.history import Plan
 from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
-from perago.values.stamps import json_digest
 
 Files = Mapping[str, bytes]
 EVERYTHING = WorkspaceSpec()
@@ -80,27 +80,7 @@ def make_execution(
     """A fresh execution of a task whose input is `base`, as the core would hand it over."""
     number = next(_numbers) if number is None else number
     attempt = FakeAttempt(f"wf-{number}", f"task-{number}")
-    result = {"rows": number}
-    made = Stamp(
-        task="build",
-        workflow_instance_id=attempt.workflow_instance_id,
-        reference_task_name=attempt.reference_task_name,
-        task_id=attempt.task_id,
-        retry_count=0,
-        scheduled_time=1,
-        poll_count=1,
-        execution_id=f"execution-{os.getpid()}-{number}",
-        input_ref=base,
-        params_digest=json_digest({}),
-        code_digest=json_digest("code"),
-        result_digest=json_digest(result),
-        params={},
-        result=result,
-        result_exact=True,
-        started_at="2026-01-01T00:00:00.000+00:00",
-        duration_ms=5,
-        worker="tests",
-    )
+    made = replace(make_stamp(base, number), execution_id=f"execution-{os.getpid()}-{number}", worker="tests")
     return TaskExecution(
         attempt=attempt,
         identity=AttemptIdentity.of(attempt),

@@ -19,48 +19,19 @@ from perago.attempt.fence import Verdict
 from perago.errors import EngineError
 from perago.testing import store as memory_store
 from perago.values import stamps
-from perago.values.history import CommitFacts, Publish
+from perago.values.history import CommitFacts
 from perago.worker.supervisor.completion import TakesNext
+from planted_stores import Trusting, resetting, retrying_blindly, tapped
 from simulation.engine_port import SimulatedLease
 from simulation.executor import WorkerParts
-from simulation.faults import InjectedError, TappedStore
 from simulation.plan import make_plan
 from simulation.run import Outfit, as_they_are, scratch, simulate
 
 MAX_SEEDS = 1_000
 
 
-def tapped(store, **replaced) -> TappedStore:
-    ports = {name: getattr(store, name) for name in TappedStore.__dataclass_fields__}
-    return TappedStore(**ports | replaced)
-
-
 def reset_instead_of_publish(parts: WorkerParts) -> WorkerParts:
-    def plant(store):
-        def publish(staged, workspace_input, spec, execution):
-            store.reset(workspace_input.branch, staged.commit)
-            return staged.commit
-
-        return tapped(store, publish_workspace=publish)
-
-    return replace(parts, at_server=plant)
-
-
-class Trusting:
-    """An engine for attempts that look once, and believe it from then on."""
-
-    def __init__(self, engine):
-        self._engine = engine
-        self._seen = {}
-
-    def __getattr__(self, name):
-        return getattr(self._engine, name)
-
-    def load_current_attempt(self, attempt):
-        key = (attempt.task_id, attempt.scheduled_time, attempt.poll_count)
-        if key not in self._seen:
-            self._seen[key] = self._engine.load_current_attempt(attempt)
-        return self._seen[key]
+    return replace(parts, at_server=resetting)
 
 
 def no_second_attempt_fence(parts: WorkerParts) -> WorkerParts:
@@ -68,26 +39,7 @@ def no_second_attempt_fence(parts: WorkerParts) -> WorkerParts:
 
 
 def blind_retry(parts: WorkerParts) -> WorkerParts:
-    """An unclear answer to a publication is answered by another one, on whatever the head is then."""
-
-    def plant(store):
-        staged_from = []
-
-        def stage(*arguments):
-            staged_from[:] = arguments
-            return store.stage_workspace(*arguments)
-
-        def publish(staged, workspace_input, spec, execution):
-            try:
-                return store.publish_workspace(staged, workspace_input, spec, execution)
-            except InjectedError:
-                again = replace(execution, plan=Publish(parts.store.memory.head(workspace_input.branch)))
-                staged = store.stage_workspace(staged_from[0], workspace_input, spec, again)
-                return store.publish_workspace(staged, workspace_input, spec, again)
-
-        return tapped(store, stage_workspace=stage, publish_workspace=publish)
-
-    return replace(parts, at_client=plant)
+    return replace(parts, at_client=retrying_blindly(lambda branch: parts.store.memory.head(branch)))
 
 
 def cache_of_hard_links(parts: WorkerParts) -> WorkerParts:
