@@ -488,7 +488,7 @@ def test_a_module_that_does_not_import_is_told_at_the_start(supervise):
 
 
 def test_a_second_supervisor_on_the_same_root_is_refused(supervise, tmp_path):
-    refused = pytest.raises(RuntimeConfigError, match=rf"another supervisor .*process {os.getpid()}")
+    refused = pytest.raises(RuntimeConfigError, match=rf"another worker .*process {os.getpid()}")
     with supervise(), refused, only_supervisor(tmp_path / "root", "worker-2"):
         pass
 
