@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago.ports import Event, HandedOut
+from perago.ports import Event, HandedOut, Phase
 from perago.telemetry.facts import Outcome
 from perago.telemetry.instruments import Group
 from perago.values.models import Attempt
@@ -21,6 +21,7 @@ from perago.worker.supervisor.dispatcher import Callbacks, Dispatcher, WorkerSet
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Slot, SlotEvents, Wear
 from perago.worker.supervisor.supervisor import ABANDON_SECONDS
+from perago.worker.supervisor.watchdog import others_of
 from perago.workspace.directory import OWNER_FILE
 from simulation.baton import Baton, Flag, Mutex, Process, Signal, VirtualClock
 from simulation.engine_port import EnginePort
@@ -62,22 +63,33 @@ class Site:
 class SimulatedJournal(Journal):
     """Writes to the trace.
 
+    Args:
+        broken: gets a sentence for each promise that is broken when a job begins or ends.
+
     Attributes:
         open: jobs that were begun and have not ended, by execution id.
     """
 
-    def __init__(self, baton: Baton) -> None:
+    def __init__(self, baton: Baton, broken: list[str]) -> None:
         super().__init__(_NoLines())
         self.open: dict[str, Job] = {}
         self._baton = baton
+        self._broken = broken
+        self._settled: set[str] = set()
 
     def begin(self, job: Job, groups: Iterable[Group]) -> None:
         super().begin(job, groups)
+        for older in others_of(job, list(self.open.values())):
+            if older.ending is None and older.phase != Phase.REPORT:
+                self._broken.append(f"{older.execution_id} goes on beside {job.execution_id}, which has its task now")
         self.open[job.execution_id] = job
 
     def end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
         super().end(job, outcome, reason)
         self.open.pop(job.execution_id, None)
+        if job.execution_id in self._settled:
+            self._broken.append(f"{job.execution_id} was settled twice")
+        self._settled.add(job.execution_id)
 
     def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
         del level, fields
@@ -91,7 +103,7 @@ class Worker:
         process: the present one.
         clock: the machine's.
         spool: directory of the results that wait.
-        broken: promises that it did not keep at the end of a process.
+        broken: promises that its processes did not keep.
     """
 
     def __init__(self, name: str, slots: int, site: Site, task_types: Sequence[str]) -> None:
@@ -122,7 +134,7 @@ class Worker:
         """Start the worker's process."""
         baton, self._starts = self._site.baton, self._starts + 1
         self.process = Process(f"{self.name}.{self._starts}")
-        self.journal = SimulatedJournal(baton)
+        self.journal = SimulatedJournal(baton, self.broken)
         self._is_resting = False
         self._executors: dict[int, SimulatedExecutor] = {}
         self._port = EnginePort(self._site.engine, self._site.network, self._caller)
