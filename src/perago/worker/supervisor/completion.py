@@ -95,7 +95,7 @@ class Completion:
         A result whose report is under way is kept: giving the task back would undo a report that arrives.
         """
         if job.claim():
-            self.give_back_unbegun(job, "the worker ends before it")
+            self.give_back_unbegun(job, "the worker ends before its attempt does")
         elif job.result is not None:
             self.delivery.keep(job.attempt, job.result)
             text = "the worker ends before the engine has answered; the next worker delivers the result"

@@ -50,7 +50,10 @@ class SlotEvents(Protocol):
         """Settle a job that has ended: report its result, give its task back, or drop it.
 
         Args:
-            takes_next: the slot can run another job right away. Returns that job, if one came along with the report.
+            takes_next: the slot can run another job right away.
+
+        Returns:
+            The next job, if one came along with the report.
         """
         ...
 
