@@ -136,6 +136,27 @@ class Signal:
         return was
 
 
+class Flag:
+    """Something that one actor waits for and that, once set, stays set; as `threading.Event`."""
+
+    def __init__(self, baton: Baton) -> None:
+        self._signal = Signal(baton)
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._signal.set()
+
+    def wait(self, seconds: float | None = None, /) -> bool:
+        """Wait until it is set, or for so long; says whether it is."""
+        if not self._is_set:
+            self._signal.wait(seconds)
+        return self._is_set
+
+
 class Mutex:
     """A lock for actors, who may wait while they hold it."""
 

@@ -84,6 +84,9 @@ class EnginePort:
 
     Args:
         caller_for: who calls for an attempt.
+
+    Attributes:
+        returning: attempts that are being given back.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class EnginePort:
         self._server = server
         self._network = network
         self._caller_for = caller_for
+        self.returning: list[Attempt] = []
 
     def load_current_attempt(self, attempt: Attempt, /) -> MemoryAttempt:
         return self._call("load_current_attempt", attempt, lambda: self._server.tasks.load_current_attempt(attempt))
@@ -134,7 +138,11 @@ class EnginePort:
         )
 
     def give_back(self, attempt: Attempt) -> bool:
-        return self._call("give_back", attempt, lambda: self._server.give_back(attempt))
+        self.returning.append(attempt)
+        try:
+            return self._call("give_back", attempt, lambda: self._server.give_back(attempt))
+        finally:
+            self.returning.remove(attempt)
 
     def current_of(self, attempts: Iterable[HandedOut]) -> Mapping[str, Attempt | None]:
         return self._call("current_of", None, lambda: self._server.current_of(attempts))

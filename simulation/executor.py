@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import Token
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.attempt.context import RunContext
@@ -202,7 +203,11 @@ class WorkerParts:
     at_client: Between = nothing_between
 
 
-class SimulatedExecutor:
+_DECLARED: dict[str, DeclaredTask] = {}
+"""What executors have declared, kept because it takes milliseconds and a simulation has many executors."""
+
+
+class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
     """An `executor.Executor`: one attempt at a time, each an actor in the executor's process."""
 
     def __init__(self, name: str, parts: WorkerParts) -> None:
@@ -214,6 +219,12 @@ class SimulatedExecutor:
         self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), lambda: parts.on_death(self.job))
         self._runner = replace(parts.runner, store=_Store(self))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.end(0)
+
     # ---- the supervisor's end
 
     @property
@@ -221,7 +232,9 @@ class SimulatedExecutor:
         return self.process.exit_code is None
 
     def start(self) -> list[DeclaredTask]:
-        return self._runner.declared()
+        if not _DECLARED.keys() >= self._runner.tasks.keys():
+            _DECLARED.update((task.name, task) for task in self._runner.declared())
+        return [_DECLARED[name] for name in self._runner.tasks]
 
     def abort_start(self) -> None:
         return None

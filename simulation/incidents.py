@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from perago.errors import EngineError, PeragoError
 from perago.testing.workflow import CAME_TO_NOTHING
 from perago.values.record import TryRecord, TryStatus
+from perago.worker.attempts.job import Cause
+from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS
 from simulation.network import Caller
 from simulation.plan import Incident
 from simulation.worker import Worker
@@ -24,6 +26,9 @@ PATHS = tuple(f"w{number}-{who}" for number in (1, 2, 3) for who in "ablr")
 
 LATER_SECONDS = 40.0
 """After which a person reruns a workflow at most."""
+
+DRAIN_SECONDS = 60.0
+"""That a worker which was told to stop gets after its jobs were ended; one that was told twice gets three."""
 
 _DAY = 86_400.0
 
@@ -102,15 +107,16 @@ class Incidents:
         worker = self._worker_of(caller)
         if worker is None or worker.process.is_dead:
             return
-        worker.drain()
+        worker.dispatcher.drain()
+        process = worker.process
+        cause, seconds = (Cause.AT_ONCE, AT_ONCE_SECONDS) if incident.amount < 0.5 else (Cause.SHUTDOWN, DRAIN_SECONDS)
 
         def replace() -> None:
-            if not worker.process.is_dead:
-                worker.end_jobs()
-            self._world.until(lambda: not worker.jobs() or worker.process.is_dead, 60.0)
-            if not worker.process.is_dead:
-                worker.crash()
-                worker.boot()
+            if not process.is_dead:
+                worker.dispatcher.end(cause)
+            self._world.until(lambda: process.is_dead or worker.is_drained, seconds)
+            if not process.is_dead:
+                worker.end()
 
         self.later(4.0 * incident.amount, replace, "init")
 

@@ -85,7 +85,7 @@ def _left(world: World) -> Iterator[str]:
     for name in world.store.memory.staged():
         yield f"6: left behind: staging reference {name}"
     for worker in world.workers:
-        for directory in (worker.workspaces, worker.spool.directory):
+        for directory in (worker.workspaces, worker.spool):
             for path in sorted(directory.iterdir()) if directory.exists() else []:
                 yield f"6: left behind: {path.relative_to(world.directory)}"
     for path in sorted(world.directory.rglob("escaped*")):
@@ -93,10 +93,11 @@ def _left(world: World) -> Iterator[str]:
 
 
 def _forgotten(world: World) -> Iterator[str]:
-    """A worker that lives has begun, or given back, every task that came to it."""
-    for identity, process in world.network.handed.items():
-        if not process.is_dead:
-            yield f"{process.name} was handed {identity.task_id}, and neither began it nor gave it back"
+    """A worker that was not killed has begun, or given back, every task that came to it, and settled what it began."""
+    for worker in world.workers:
+        yield from worker.broken
+        if not worker.process.is_dead:
+            yield from worker.lost()
 
 
 def _not_completed(world: World) -> Iterator[str]:

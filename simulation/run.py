@@ -78,21 +78,48 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+class _Faults(logging.Handler):
+    """Collects what a worker logs with a traceback: errors of its own code, which its threads survive."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.found.append(self.format(record))
+
+
+@contextmanager
+def _only_faults_logged() -> Iterator[list[str]]:
+    """Nothing else is logged: the trace tells it."""
+    logger, worker, handler = logging.getLogger("perago"), logging.getLogger("perago.worker"), _Faults()
+    before = logger.level, worker.level, worker.propagate
+    logger.setLevel(logging.CRITICAL + 1)
+    worker.setLevel(logging.ERROR)
+    worker.propagate = False
+    worker.addHandler(handler)
+    try:
+        yield handler.found
+    finally:
+        worker.removeHandler(handler)
+        logger.setLevel(before[0])
+        worker.setLevel(before[1])
+        worker.propagate = before[2]
+
+
 def simulate(plan: Plan, directory: Path, outfit: Outfit = as_they_are) -> Simulated:
     """Run one simulation in a directory that is emptied afterwards."""
     directory.mkdir()
-    logger = logging.getLogger("perago")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)  # the trace tells it
-    world = World(plan, directory, outfit)
-    try:
-        world.run()
-        broken = tuple(judge(world))
-        trace = tuple(world.baton.trace)
-    finally:
-        world.close()
-        logger.setLevel(level)
-        shutil.rmtree(directory)
+    with _only_faults_logged() as faults:
+        world = World(plan, directory, outfit)
+        try:
+            world.run()
+            broken = (*judge(world), *faults)
+            trace = tuple(world.baton.trace)
+        finally:
+            world.close()
+            shutil.rmtree(directory)
     return Simulated(plan, broken, trace, world.network.fired, world.counts, world.baton.now)
 
 

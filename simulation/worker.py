@@ -1,33 +1,29 @@
-"""A worker: production's polling, cancellation check, delivery, completion and housekeeping, as actors.
-
-What a `Supervisor` and its `Slot`s do with threads is done here with actors, in as few lines.
-"""
+"""A worker: production's dispatcher and slots, whose turns and cycles are actors here instead of threads."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perago.ports import Event, HandedOut
+from perago.ports import Event, HandedOut, Phase
+from perago.telemetry.facts import Outcome
+from perago.telemetry.instruments import Group
 from perago.values.models import Attempt
-from perago.worker.attempts.job import Cause, Job
+from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
-from perago.worker.attempts.port import AttemptEnd, Finished
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
-from perago.worker.executor.wire import Discard, Sweep
-from perago.worker.supervisor.completion import Completion, TakesNext
-from perago.worker.supervisor.delivery import Delivered, Delivery, ResultSpool, pause_before_round
-from perago.worker.supervisor.held import HeldTasks, Inheritance
-from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
-from perago.worker.supervisor.polling import Pace, Polling
-from perago.worker.supervisor.slot import pause_before
-from perago.worker.supervisor.watchdog import CancellationCheck, end_older
+from perago.worker.supervisor.delivery import SPOOL_DIRECTORY, KeptAttempt
+from perago.worker.supervisor.dispatcher import Callbacks, Dispatcher, WorkerSettings
+from perago.worker.supervisor.polling import Pace
+from perago.worker.supervisor.slot import Slot, SlotEvents, Wear
+from perago.worker.supervisor.supervisor import ABANDON_SECONDS
+from perago.worker.supervisor.watchdog import others_of
 from perago.workspace.directory import OWNER_FILE
-from simulation.baton import Baton, Mutex, Process, Signal, VirtualClock
+from simulation.baton import Baton, Flag, Mutex, Process, Signal, VirtualClock
 from simulation.engine_port import EnginePort
 from simulation.executor import SimulatedExecutor, WorkerParts
 from simulation.network import Caller, Network
@@ -36,10 +32,10 @@ from simulation.tasks import TASKS, BodyRun
 
 GC_TTL_SECONDS = 60.0
 GC_INTERVAL_SECONDS = 30.0
-SPOOL = "undelivered"
-STATE = "state"
 WORKSPACES = "workspaces"
 PACE = Pace(after=lambda idle: 0.5 if idle < 2.0 else 1.5, after_failures=lambda failures, _: min(4.0, 0.5 * failures))
+WEAR = Wear(max_attempts=3)
+"""Few enough that executors are replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,31 +60,36 @@ class Site:
     outfit: Callable[[WorkerParts], WorkerParts]
 
 
-class Slot:
-    """One job at a time, in one executor after the other."""
-
-    def __init__(self, number: int, baton: Baton) -> None:
-        self.number = number
-        self.job: Job | None = None
-        self.executor: SimulatedExecutor | None = None
-        self.chores: list[Discard | Sweep] = []
-        self.bell = Signal(baton)
-
-    @property
-    def is_free(self) -> bool:
-        return self.job is None and self.executor is not None and self.executor.is_alive
-
-    def add_chore(self, order: Discard | Sweep) -> None:
-        self.chores.append(order)
-        self.bell.set()
-
-
 class SimulatedJournal(Journal):
-    """Writes to the trace."""
+    """Writes to the trace.
 
-    def __init__(self, baton: Baton) -> None:
+    Args:
+        broken: gets a sentence for each promise that is broken when a job begins or ends.
+
+    Attributes:
+        open: jobs that were begun and have not ended, by execution id.
+    """
+
+    def __init__(self, baton: Baton, broken: list[str]) -> None:
         super().__init__(_NoLines())
+        self.open: dict[str, Job] = {}
         self._baton = baton
+        self._broken = broken
+        self._settled: set[str] = set()
+
+    def begin(self, job: Job, groups: Iterable[Group]) -> None:
+        super().begin(job, groups)
+        for older in others_of(job, list(self.open.values())):
+            if older.ending is None and older.phase != Phase.REPORT:
+                self._broken.append(f"{older.execution_id} goes on beside {job.execution_id}, which has its task now")
+        self.open[job.execution_id] = job
+
+    def end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
+        super().end(job, outcome, reason)
+        self.open.pop(job.execution_id, None)
+        if job.execution_id in self._settled:
+            self._broken.append(f"{job.execution_id} was settled twice")
+        self._settled.add(job.execution_id)
 
     def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
         del level, fields
@@ -101,80 +102,76 @@ class Worker:
     Attributes:
         process: the present one.
         clock: the machine's.
+        spool: directory of the results that wait.
+        broken: promises that its processes did not keep.
     """
 
     def __init__(self, name: str, slots: int, site: Site, task_types: Sequence[str]) -> None:
+        home = site.directory / name
+        home.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.clock = VirtualClock(site.baton)
-        self.workspaces = site.directory / name / WORKSPACES
-        self.spool = ResultSpool(site.directory / name / SPOOL)
-        self._home = site.directory / name
-        self._home.mkdir(parents=True, exist_ok=True)
-        self.slots: list[Slot] = []
+        self.workspaces = home / WORKSPACES
+        self.spool = home / SPOOL_DIRECTORY
+        self.broken: list[str] = []
         self._site = site
-        self._slot_count = slots
-        self._task_types = task_types
+        self._tasks = {name: TASKS[name] for name in task_types}
         self._starts = 0
+        self._settings = WorkerSettings(
+            worker_id=name,
+            workspace_root=self.workspaces,
+            directory=home,
+            execution_mode="process",
+            slots=slots,
+            pace=PACE,
+            wear=WEAR,
+            gc_ttl_seconds=GC_TTL_SECONDS,
+            gc_interval_seconds=GC_INTERVAL_SECONDS,
+        )
         self.boot()
 
     def boot(self) -> None:
         """Start the worker's process."""
-        site, self._starts = self._site, self._starts + 1
+        baton, self._starts = self._site.baton, self._starts + 1
         self.process = Process(f"{self.name}.{self._starts}")
-        self._is_draining = False
-        self.slots = [Slot(number, site.baton) for number in range(1, self._slot_count + 1)]
-        self.journal = SimulatedJournal(site.baton)
-        self._port = EnginePort(site.engine, site.network, self._caller)
-        self.delivery = Delivery(self._port, self.spool, clock=self.clock)
-        self._held = HeldTasks(self._home)
-        self._inheritance = Inheritance(
-            engine=self._port,
-            held=self._held,
-            delivery=self.delivery,
-            root=self.workspaces,
-            journal=self.journal,
-            clock=self.clock,
+        self.journal = SimulatedJournal(baton, self.broken)
+        self._is_resting = False
+        self._executors: dict[int, SimulatedExecutor] = {}
+        self._port = EnginePort(self._site.engine, self._site.network, self._caller)
+        self._polled, kept, self._taken = Signal(baton), Signal(baton), Signal(baton)
+        callbacks = Callbacks(
+            on_start=self._begin_polling, on_free=self._polled.set, on_taken=self._taken.set, on_kept=kept.set
         )
-        self._polled, self._kept, self._taken = Signal(site.baton), Signal(site.baton), Signal(site.baton)
-        self._rounds = 0
-        self.housekeeping = Housekeeping(
-            self.workspaces,
-            self.journal,
-            self.slots,
-            KnownRepositories(self.spool.directory.parent / STATE),
-            ttl_seconds=GC_TTL_SECONDS,
-            interval_seconds=GC_INTERVAL_SECONDS,
+        self.dispatcher = Dispatcher(
+            self._settings, self._port, self.journal, self._make_slot, callbacks, self.clock, self._make_job
         )
-        self._completion = Completion(
-            engine=self._port,
-            jobs=self.jobs,
-            delivery=self.delivery,
-            journal=self.journal,
-            workspace_root=self.workspaces,
-            failure_reason_max_length=500,
-            gc_ttl_seconds=GC_TTL_SECONDS,
-            writes=lambda name: name != "read",
-            on_kept=self._begin_rounds,
-            sweep=self.housekeeping.sweep_directories,
-            release=self._held.release,
-        )
-        self._check = CancellationCheck(self._port, self.jobs, self.journal)
-        self._polling = self._new_polling()
-        self._loop("poll", self._polling.turn, self._polled)
         self._loop("cancellation", self._look_for_cancelled, self._taken)
-        self._loop("delivery", self._deliver_kept, self._kept)
-        self._loop("housekeeping", self.housekeeping.turn)
-        for slot in self.slots:
-            self._spawn(f"slot{slot.number}", partial(self._serve, slot))
+        self._loop("delivery", self.dispatcher.deliver_kept, kept)
+        self._loop("housekeeping", self.dispatcher.housekeeping.turn, Signal(baton))
+        for slot in self.dispatcher.slots:
+            self._spawn(f"slot{slot.number}", slot.serve)
 
     def jobs(self) -> list[Job]:
-        """Those under way now."""
-        return [slot.job for slot in self.slots if slot.job is not None]
+        """The current jobs."""
+        return self.dispatcher.jobs()
 
     @property
     def is_idle(self) -> bool:
         """Alive, with nothing to do."""
-        return not (self.process.is_dead or self.jobs() or self.delivery.waiting)
+        return not (self.process.is_dead or self.jobs() or self.dispatcher.delivery.waiting)
+
+    @property
+    def is_drained(self) -> bool:
+        """All slots have closed, and nothing that it began is under way."""
+        return self.dispatcher.is_drained and not self.journal.open
+
+    def lost(self, abandoned: Sequence[Job] = ()) -> list[str]:
+        """Tasks that came to its process and are nowhere: in no slot, not settled, not being given back."""
+        jobs, returning, name = [*self.jobs(), *abandoned], self._port.returning, self.process.name
+        handed = [identity for identity, process in self._site.network.handed.items() if process is self.process]
+        found = [f"{name} was handed {identity.task_id}, and neither began it nor gave it back" for identity in handed]
+        left = [job for job in self.journal.open.values() if job not in jobs and job.attempt not in returning]
+        return found + [f"{name} began {job.execution_id}, and neither settled it nor gave it back" for job in left]
 
     # ---- what befalls it
 
@@ -189,66 +186,46 @@ class Worker:
         Args:
             process: None: the first that is busy.
         """
-        for slot in self.slots:
-            executor = slot.executor
+        for slot in self.dispatcher.slots:
+            executor = self._executors.get(slot.number)
             if executor is not None and slot.job is not None and process in (None, executor.process.process):
                 executor.process.kill()
                 return True
         return False
 
-    def drain(self) -> None:
-        """Take no more tasks."""
-        self._is_draining = True
+    def rest(self) -> None:
+        """Take no more tasks, and keep the slots open."""
+        self._is_resting = True
 
-    def end_jobs(self) -> None:
-        for job in self.jobs():
-            job.end(Cause.SHUTDOWN)
+    def end(self) -> None:
+        """Let go of what has not ended, as `Supervisor.abandon` does, and end the process."""
+        process, jobs, began = self.process, self.jobs(), self._site.baton.now
+        for job in jobs:
+            self._spawn(f"abandon:{job.execution_id}", partial(self.dispatcher.abandon, job))
+        if jobs:
+            self._site.baton.pause(ABANDON_SECONDS)
+        if process.is_dead:
+            return
+        for job in jobs if process.still_until <= began else []:  # one that stood still has not abandoned them
+            is_kept = self.dispatcher.delivery.keeps(KeptAttempt.of(job.attempt))
+            if job.execution_id in self.journal.open and job.result is not None and not is_kept:
+                self.broken.append(f"{process.name} ended over the result of {job.execution_id}, and kept it nowhere")
+        self.broken += self.lost(jobs)
+        self.crash()
+        self.boot()
 
     # ---- its actors
 
-    def _serve(self, slot: Slot) -> None:
-        deaths = 0
-        while True:
-            if seconds := pause_before(deaths):
-                self._site.baton.pause(seconds)
-            slot.executor = SimulatedExecutor(f"{self.process.name}:executor{slot.number}", self._parts())
-            self._polled.set()
-            self._work(slot, slot.executor)
-            deaths = 1
+    def _begin_polling(self) -> None:
+        polling = self.dispatcher.begin_polling()
+        self._loop("poll", lambda: None if self._is_resting else polling.turn(), self._polled)
 
-    def _work(self, slot: Slot, executor: SimulatedExecutor) -> None:
-        """Take jobs until the executor is dead."""
-        while executor.is_alive or slot.job is not None:
-            if slot.job is not None:
-                outcome = executor.run(slot.job)
-                slot.job = self._finish(slot, executor, slot.job, outcome)
-                if slot.job is None:
-                    self._polled.set()
-            elif slot.chores:
-                executor.chore(slot.chores.pop(0))
-            else:
-                slot.bell.wait()
+    def _look_for_cancelled(self) -> float | None:
+        """A look; without a job there is none until one is taken, which spares the simulation idle turns."""
+        seconds = self.dispatcher.cancellation.turn()
+        return seconds if self.jobs() else None
 
-    def _finish(self, slot: Slot, executor: SimulatedExecutor, job: Job, outcome: AttemptEnd) -> Job | None:
-        """See to the end of a job; returns the one to go on with, where one came along with its report."""
-        is_asked_for = isinstance(outcome, Finished) and not (self._is_draining or slot.chores)
-        if not is_asked_for or not self._polling.is_backlogged:
-            self._completion.finish(slot, executor, job, outcome)
-            return None
-        reporter = TakesNext(self._port, job.attempt, self.clock)
-        self._completion.finish(slot, executor, job, outcome, reporter)
-        self._polling.has_taken(reporter.taken)
-        if reporter.taken is None:
-            return None
-        following = self._begun(reporter.taken, reporter.asked)
-        if not self._is_draining:
-            return following
-        self._completion.give_back_unbegun(following, "its slot closes")
-        return None
-
-    def _loop(self, name: str, turn: Callable[[], float | None], nudged: Signal | None = None) -> None:
-        bell = nudged or Signal(self._site.baton)
-
+    def _loop(self, name: str, turn: Callable[[], float | None], bell: Signal) -> None:
         def serve() -> None:
             while True:
                 bell.wait(turn())
@@ -258,83 +235,38 @@ class Worker:
     def _spawn(self, name: str, work: Callable[[], object]) -> None:
         self._site.baton.spawn(f"{self.process.name}:{name}", self.process, work)
 
-    # ---- what a supervisor does
+    # ---- what a dispatcher is given
 
-    def _new_polling(self) -> Polling:
-        return Polling(
-            engine=self._port,
-            task_types=self._task_types,
-            worker_id=self.name,
-            domain=None,
-            pace=PACE,
-            free=lambda: 0 if self._is_draining else sum(slot.is_free for slot in self.slots),
-            take=self._take,
-            give_back=lambda attempt: self._completion.give_back_unbegun(self._job(attempt), "no slot takes it"),
-            is_over=lambda: self._is_draining,
-            journal=self.journal,
-            clock=self.clock,
-        )
+    def _make_slot(self, number: int, events: SlotEvents) -> Slot:
+        make_executor = partial(self._make_executor, number)
+        return Slot(number, make_executor, events, WEAR, clock=self.clock, closing=Flag(self._site.baton))
 
-    def _job(self, attempt: HandedOut, asked: float | None = None) -> Job:
+    def _make_executor(self, number: int) -> SimulatedExecutor:
+        executor = SimulatedExecutor(f"{self.process.name}:executor{number}", self._parts())
+        self._executors[number] = executor
+        return executor
+
+    def _make_job(self, attempt: HandedOut, asked: float | None) -> Job:
         job = Job(attempt, self.clock, asked=asked)
         job.execution_id = self._site.new_execution_id()
         job.lease_lock = Mutex(self._site.baton)
         self._site.network.note_begun(attempt)
         return job
 
-    def _take(self, attempt: HandedOut, asked: float) -> None:
-        job = self._begun(attempt, asked)
-        free = next((slot for slot in self.slots if slot.is_free), None)
-        if free is None:
-            self._completion.give_back_unbegun(job, "its slot was gone")
-            return
-        free.job = job
-        free.bell.set()
-
-    def _begun(self, attempt: HandedOut, asked: float) -> Job:
-        self._held.add(attempt)
-        job = self._job(attempt, asked)
-        self.housekeeping.note(attempt)
-        end_older(job, self.jobs(), self.journal)
-        self._taken.set()
-        return job
-
-    def _look_for_cancelled(self) -> float | None:
-        """A look; without a job there is none until one is taken, which spares the simulation idle turns."""
-        seconds = self._check.turn()
-        return seconds if self.jobs() else None
-
-    def _begin_rounds(self) -> None:
-        self._rounds = 0
-        self._kept.set()
-
-    def _deliver_kept(self) -> float | None:
-        pauses = [pause for pause in (self._inheritance.turn(), self._deliver_results()) if pause is not None]
-        return min(pauses, default=None)
-
-    def _deliver_results(self) -> float | None:
-        for kept, delivered in self.delivery.deliver_kept():
-            if delivered is not Delivered.KEPT:
-                self.journal.tell(0, f"a result that waited is {delivered.value}: {kept.attempt.task_id}")
-        if not self.delivery.waiting:
-            self._rounds = 0
-            return None
-        self._rounds += 1
-        return pause_before_round(self._rounds)
-
     # ---- within
 
     def _caller(self, attempt: Attempt | None) -> Caller:
-        for slot in self.slots:
+        for slot in self.dispatcher.slots:
             if attempt is not None and slot.job is not None and slot.job.attempt is attempt:
-                executor = None if slot.executor is None else slot.executor.process.process
-                return Caller(self.process, executor, slot.job.execution_id, attempt)
+                executor = self._executors.get(slot.number)
+                process = None if executor is None else executor.process.process
+                return Caller(self.process, process, slot.job.execution_id, attempt)
         return Caller(self.process, attempt=attempt)
 
     def _parts(self) -> WorkerParts:
         site = self._site
         runner = AttemptRunner(
-            tasks=TASKS,
+            tasks=self._tasks,
             store=ExecutorStore(None),
             workspace_root=self.workspaces,
             worker_id=self.name,

@@ -135,10 +135,10 @@ class World:
     def _clean(self) -> None:
         """Nobody takes tasks any more, and janitors take what is old."""
         for worker in self.workers:
-            worker.drain()
+            worker.rest()
         self.baton.pause(GC_TTL_SECONDS + GC_INTERVAL_SECONDS + 1)
         for worker in self.workers:
-            worker.housekeeping.turn()
+            worker.dispatcher.housekeeping.turn()
         self.baton.pause(1.0)
 
     def _take_up_again(self) -> bool:

@@ -20,7 +20,12 @@ from perago.errors import EngineError
 from perago.testing import store as memory_store
 from perago.values import stamps
 from perago.values.history import CommitFacts
+from perago.worker.attempts.job import Job
+from perago.worker.supervisor import dispatcher
 from perago.worker.supervisor.completion import TakesNext
+from perago.worker.supervisor.delivery import Delivery
+from perago.worker.supervisor.dispatcher import Dispatcher
+from perago.worker.supervisor.slot import Slot, SlotState
 from planted_stores import Trusting, resetting, retrying_blindly, tapped
 from simulation.engine_port import SimulatedLease
 from simulation.executor import WorkerParts
@@ -125,7 +130,7 @@ def _lay_out_anywhere(files, target):
 def no_name_check() -> Iterator[None]:
     """No name is judged before it is laid out, and each is looked up as a path: either alone would keep it inside."""
     with (
-        patch.object(memory_store, "check_object_names", lambda *_: None),
+        patch.object(memory_store, "check_object_names", lambda *_, **__: None),
         patch.object(memory_store, "lay_out", _lay_out_anywhere),
     ):
         yield
@@ -142,6 +147,15 @@ def _forgets_what_came_with_a_dropped_report(self, attempt, result):
 
 
 _HONEST_REPORT = TakesNext.report_result
+
+
+def _is_free_whatever_it_has(slot):
+    return slot.state is SlotState.IDLE and slot._executor is not None and not slot._closing.is_set()
+
+
+def _claims_what_is_claimed(job, result=None):
+    job.result = result
+    return True
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,22 @@ BUGS = {
         patched=lambda: patch.object(TakesNext, "report_result", _forgets_what_came_with_a_dropped_report)
     ),
     "stamps of cherry-picks count": Bug(patched=stamps_of_copies_count),
+    "a slot takes a second task before it has begun the first": Bug(
+        patched=lambda: patch.object(Slot, "is_free", property(_is_free_whatever_it_has))
+    ),
+    "a slot that closes drops the task that came along": Bug(
+        patched=lambda: patch.object(Slot, "_give_back", lambda *_: None)
+    ),
+    "a task that comes to a worker which is told to stop is dropped": Bug(
+        patched=lambda: patch.object(Dispatcher, "_refuse", lambda *_: None)
+    ),
+    "the lease goes on beside the report": Bug(patched=lambda: patch.object(Job, "stop_lease", lambda _: None)),
+    "an older execution of a task goes on": Bug(patched=lambda: patch.object(dispatcher, "end_older", lambda *_: None)),
+    "a result that was kept is not tried again": Bug(
+        patched=lambda: patch.object(Dispatcher, "_begin_rounds", lambda _: None)
+    ),
+    "a result on its way is dropped at the end": Bug(patched=lambda: patch.object(Delivery, "keep", lambda *_: None)),
+    "two threads settle one job": Bug(patched=lambda: patch.object(Job, "claim", _claims_what_is_claimed)),
 }
 
 CAUGHT = {
@@ -175,13 +205,21 @@ CAUGHT = {
     "blind retry after a timeout": (5, "without having seen after staging"),
     "cache shared by hard link": (3, "has wrong content"),
     "no name check": (131, "escaped.txt"),
-    "heartbeat not joined": (37, "reports beside a heartbeat"),
+    "heartbeat not joined": (22, "reports beside a heartbeat"),
     "no fence before a report": (85, "nothing ends"),
     "a person's commit taken for abandoned": (0, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (2, "replaces the foreign commit"),
     "secrets in stamps": (1, "a secret is in"),
-    "what comes along with a dropped report is forgotten": (148, "neither began it nor gave it back"),
-    "stamps of cherry-picks count": (38, "published twice"),
+    "what comes along with a dropped report is forgotten": (103, "neither began it nor gave it back"),
+    "stamps of cherry-picks count": (26, "published twice"),
+    "a slot takes a second task before it has begun the first": (0, "neither settled it nor gave it back"),
+    "a slot that closes drops the task that came along": (30, "neither settled it nor gave it back"),
+    "a task that comes to a worker which is told to stop is dropped": (3, "neither began it nor gave it back"),
+    "the lease goes on beside the report": (7, "reports beside a heartbeat"),
+    "an older execution of a task goes on": (127, "which has its task now"),
+    "a result that was kept is not tried again": (5, "nothing ends"),
+    "a result on its way is dropped at the end": (568, "kept it nowhere"),
+    "two threads settle one job": (100, "was settled twice"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew, with
 `python planted_bugs.py`."""

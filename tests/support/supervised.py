@@ -14,9 +14,10 @@ from perago.values.record import TryRecord, TryStatus
 from perago.worker.body.run import load_order
 from perago.worker.configuration import LOG_LEVELS, process_executors, thread_executors
 from perago.worker.executor.wire import Configure
+from perago.worker.supervisor.dispatcher import WorkerSettings
 from perago.worker.supervisor.lock import only_supervisor
 from perago.worker.supervisor.polling import Pace
-from perago.worker.supervisor.supervisor import Supervisor, WorkerSettings
+from perago.worker.supervisor.supervisor import Supervisor
 from waiting import wait_for
 from worker_engine import MemoryWorkerEngine
 

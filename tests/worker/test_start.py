@@ -259,7 +259,7 @@ def test_a_second_worker_on_the_same_root_is_refused(start):
     with start() as worker:
         worker.wait_ready()
         told = refused(start())
-        assert "another supervisor works in" in told
+        assert "another worker is running in" in told
         assert str(worker.pid) in told
 
 

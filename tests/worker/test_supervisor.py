@@ -92,7 +92,7 @@ def test_a_task_that_came_along_is_given_back_by_a_worker_that_drains(supervise)
 
 def test_no_more_tasks_are_taken_than_there_are_slots(supervise):
     with supervise(slots=2) as worker:
-        wait_for(lambda: sum(slot.is_free for slot in worker.supervisor._slots) == 2, "both slots")
+        wait_for(lambda: sum(slot.is_free for slot in worker.supervisor.dispatcher.slots) == 2, "both slots")
         names = [worker.schedule("light.heed", {"seconds": 0.3}) for _ in range(6)]
         most = 0
         while any(worker.tries(name)[-1].status.is_live for name in names):
@@ -137,7 +137,7 @@ def test_an_async_body_that_would_end_the_process_fails_its_task_only(supervise,
 def test_what_a_module_started_when_it_was_loaded_lives_as_long_as_its_executor(supervise):
     with supervise(targets=["helped_bodies"]) as worker:
         first = worker.completed(worker.schedule("helped.echo", {"text": "one"}, retries=0))
-        (slot,) = worker.supervisor._slots
+        (slot,) = worker.supervisor.dispatcher.slots
         slot.add_chore(Sweep(repository="none", older_than_seconds=0.0))
         wait_for(lambda: not slot._chores and slot.is_free, "the chore to be done")
         second = worker.completed(worker.schedule("helped.echo", {"text": "two"}, retries=0))
@@ -415,7 +415,7 @@ def test_executors_that_have_grown_are_replaced(supervise):
 
 def test_executors_that_die_in_a_row_are_replaced_after_longer_and_longer_pauses(supervise):
     with supervise() as worker:
-        (slot,) = worker.supervisor._slots
+        (slot,) = worker.supervisor.dispatcher.slots
         wait_for(lambda: slot.is_free, "the executor")
         for pause in (1, 2):
             for process in worker.executors():
@@ -488,7 +488,7 @@ def test_a_module_that_does_not_import_is_told_at_the_start(supervise):
 
 
 def test_a_second_supervisor_on_the_same_root_is_refused(supervise, tmp_path):
-    refused = pytest.raises(RuntimeConfigError, match=rf"another supervisor .*process {os.getpid()}")
+    refused = pytest.raises(RuntimeConfigError, match=rf"another worker .*process {os.getpid()}")
     with supervise(), refused, only_supervisor(tmp_path / "root", "worker-2"):
         pass
 

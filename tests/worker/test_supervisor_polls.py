@@ -52,7 +52,7 @@ class Fast(SystemClock):
 def test_an_engine_that_is_away_is_noticed_after_the_clock_was_set_back(supervise, monkeypatch):
     monkeypatch.setattr(health, "ENGINE_SECONDS", 0.5)  # a minute
     with supervise(mode="thread") as worker:
-        worker.supervisor._polling.clock = Fast()
+        worker.supervisor.dispatcher.polling.clock = Fast()
         polls = worker.engine.polls
         wait_for(lambda: worker.engine.polls > polls + 1, "an answer by that clock")
         worker.engine.is_away = True

@@ -21,9 +21,9 @@ from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
+from perago.worker.supervisor.dispatcher import WorkerSettings
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
-from perago.worker.supervisor.supervisor import WorkerSettings
 
 LOG_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
 """Of executors: what bodies log is wanted, what Perago does is told by phase."""

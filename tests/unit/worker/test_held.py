@@ -161,7 +161,7 @@ def test_while_the_engine_is_away_it_is_tried_again_and_told_once(worker, caplog
     assert worker.engine.given_back == [attempt.task_id]
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(told) == 1
-    assert "cannot be given back now, and is tried again: the engine is away" in told[0]
+    assert "cannot be given back now; this is retried: the engine is away" in told[0]
 
 
 def test_a_task_whose_process_lives_is_given_back_when_that_is_gone(worker):

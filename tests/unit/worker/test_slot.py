@@ -95,18 +95,25 @@ class Scene:
 
     def __init__(self):
         self.executor, self.events = Executor(), Events()
-        self.slot = Slot(1, lambda: self.executor, self.events, Wear())
+        self.moment = Moment()
+        self.slot = Slot(1, lambda: self.executor, self.events, Wear(), closing=self.moment)
+        self.thread = threading.Thread(target=self.slot.serve, daemon=True)
         self.job = Job(ContractAttempt(task_id="t"))
         self.was_assigned = False
 
     def __enter__(self):
-        self.slot.start()
+        self.thread.start()
         self.until(lambda: self.slot.is_free)
         return self
 
     def __exit__(self, *_):
         self.slot.close()
-        assert self.slot.join(LONG)
+        self.ends()
+
+    def ends(self):
+        """Wait for the end of the slot."""
+        self.thread.join(LONG)
+        assert not self.thread.is_alive()
 
     def blocks(self, *chores):
         """Have it begin with the first of some chores, none of which ends before it is let."""
@@ -145,13 +152,11 @@ class Moment(threading.Event):
         return super().is_set()
 
 
-def test_a_job_that_comes_just_before_the_slot_closes_is_run_or_given_back(monkeypatch):
+def test_a_job_that_comes_just_before_the_slot_closes_is_run_or_given_back():
     with Scene() as scene:
-        moment = Moment()
-        monkeypatch.setattr(scene.slot, "_closing", moment)
-        moment.happens = scene.assign_and_close
+        scene.moment.happens = scene.assign_and_close
         scene.executor.wake()
-        assert scene.slot.join(LONG)
+        scene.ends()
         assert scene.was_assigned
         assert scene.executor.ran + scene.events.given_back == [scene.job]
         assert scene.slot.job is None
@@ -164,7 +169,7 @@ FAULTS = [TaskExecutionError("the executor sent what is no message"), Connection
 def test_a_job_is_given_back_whose_executor_fails_before_it_begins_in_a_slot_that_closes(fault):
     with Scene() as scene:
         scene.fails_in_the_moment(fault)
-        assert scene.slot.join(LONG)
+        scene.ends()
         assert scene.was_assigned
         assert scene.events.given_back == [scene.job]
         assert scene.slot.job is None
@@ -174,7 +179,7 @@ def test_a_slot_closes_also_when_a_job_cannot_be_given_back():
     with Scene() as scene:
         scene.events.fault = OSError("the disk is full")
         scene.fails_in_the_moment(FAULTS[0])
-        assert scene.slot.join(LONG)
+        scene.ends()
         assert scene.events.given_back == [scene.job]
         assert scene.slot.state is SlotState.CLOSED
 
@@ -224,7 +229,7 @@ def test_a_slot_that_closes_ends_the_chore_under_way_and_begins_no_other(monkeyp
         scene.blocks(*sweeps("a", "b", "c"))
         scene.slot.close()
         scene.executor.let_do.release(LET)
-        assert scene.slot.join(LONG)
+        scene.ends()
         assert scene.executor.did == sweeps("a")
 
 

@@ -92,7 +92,7 @@ def test_after_the_machine_was_suspended_executions_are_looked_at(monkeypatch, c
     watched.turn()
     watched.turn()
     assert watched.looks_for_cancelled == 1
-    assert "this worker stood still for 3600 s" in caplog.text
+    assert "the worker was paused for 3600 s" in caplog.text
 
 
 def test_a_late_lease_is_replaced_as_soon_as_no_heartbeat_is_in_flight():
@@ -116,7 +116,7 @@ def test_a_lease_whose_heartbeats_fail_tries_again_by_itself_and_that_is_told_on
     watched.turn()
     assert (watched.job.lease, lease.is_let_go, watched.leases) == (lease, False, [])
     assert [record.message for record in caplog.records] == [
-        "the engine takes no heartbeats; they are sent again, and the lease is lost if it goes on"
+        "the engine does not accept heartbeats. They are retried; the lease is lost if this goes on"
     ]
     lease.is_late = False
     watched.turn()

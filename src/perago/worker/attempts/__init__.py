@@ -1,4 +1,4 @@
-"""An attempt as the supervisor sees it: the job, the executor port with its two implementations, the journal.
+"""An attempt as the supervisor sees it: the job, the executor port and its two implementations, the journal.
 
 Imports `executor` for its messages; only `in_thread` runs tasks here.
 """

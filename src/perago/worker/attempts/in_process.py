@@ -1,4 +1,4 @@
-"""An executor in a process of its own: start it, run attempts in it, end them, and see it gone."""
+"""An executor in its own process: start it, run attempts in it, end them, and wait for its end."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from perago.worker.process.messages import Cancel, Failure, Log, Message, Metric
 EXECUTOR = "perago.worker.executor.zygote"
 
 START_SECONDS = 300.0
-"""How long loading the modules may take: large ones, on a cold disk."""
+"""Time limit for loading the modules: enough for large ones on a cold disk."""
 
 CHORE_SECONDS = 60.0
-"""How long a look, a discard or a sweep may take."""
+"""Time limit for a look, a discard or a sweep."""
 
 
 class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
-    """One executor. What is not said to be for other threads is for the one that made it.
+    """One executor. Only the thread that made it may call it, except where a method says otherwise.
 
     Attributes:
-        attempts: that it has ended by itself.
-        memory_bytes: of its process, after the last one.
-        is_spent: a body left what cannot be put back.
+        attempts: number of attempts that ended by themselves.
+        memory_bytes: memory of the process after the last attempt.
+        is_spent: a body has changed process state that cannot be restored.
     """
 
     def __init__(self, configuration: Configure, engine: WorkerEngine, journal: Journal) -> None:
@@ -78,24 +78,24 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         return self._process.exit_code is None
 
     def abort_start(self) -> None:
-        """Let `start` fail, if it is under way; for other threads."""
+        """Make a running `start` fail. For any thread."""
         self._is_aborted = True
         self._process.wake()
 
     def wake(self) -> None:
-        """Let `wait` return, or an attempt's end be looked at; for other threads."""
+        """Make `wait` return, or a running attempt look whether it is to end. For any thread."""
         self._process.wake()
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
+        """Wait until the process dies or `wake` is called, at most that long; None: no limit."""
         for value in self._process.poll(seconds):
             self._take_idle(value)
 
     def start(self) -> list[DeclaredTask]:
-        """Have it load the modules; returns their tasks.
+        """Load the modules in the process; returns their tasks.
 
         Raises:
-            PeragoError: it could not, as the error says.
+            PeragoError: the modules could not be loaded.
         """
         self._process.send(encode(self._configuration.load) + encode(self._configuration))
         answer = self._await(START_SECONDS)
@@ -104,10 +104,10 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
             return answer.tasks
         if isinstance(answer, Failure):
             raise answer.as_error(PeragoError, TaskExecutionError)
-        raise TaskExecutionError(self.death() if answer is None else "the executor began with something else")
+        raise TaskExecutionError(self.death() if answer is None else "the executor did not begin with an answer")
 
     def run(self, job: Job) -> AttemptEnd:
-        """Run one attempt to its end, or to the executor's."""
+        """Run one attempt until it ends, or the process dies."""
         self._process.poll(0)
         if not self.is_alive:
             return NotBegun()
@@ -127,36 +127,36 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
             return Died(str(exc))
 
     def look(self, job: Job) -> RuntimeTaskResult | None:
-        """See `attempt.report.last_look`, for the attempt that was run last.
+        """The last look of `attempt.report.last_look`, for the attempt that ran last.
 
         Raises:
-            PeragoError: the store or the engine did not answer, or the executor has died.
+            PeragoError: the store or the engine did not answer, or the executor died.
         """
         self._process.send(encode(Look()))
         done = self._await(CHORE_SECONDS, job)
         if isinstance(done, Failure):
             raise done.as_error(PeragoError, TaskExecutionError)
         if not isinstance(done, Done):
-            raise TaskExecutionError(f"whether another try completed could not be seen: {self.death()}")
+            raise TaskExecutionError(f"cannot tell whether another try has completed: {self.death()}")
         return result_from(done.status, done.output, done.reason)
 
     def chore(self, order: Discard | Sweep) -> None:
-        """Have what dead attempts left removed; best effort."""
+        """Remove what dead attempts have staged; best effort."""
         self._process.send(encode(order))
         self._await(CHORE_SECONDS)
 
     def note(self, done: Done) -> None:
-        """Take down what is told after an attempt."""
+        """Note the figures that come with the end of an attempt."""
         self.attempts += 1
         self.memory_bytes = done.memory_bytes
         self.is_spent = done.is_spent
 
     def death(self, phase: str = "") -> str:
-        """What ended it, for people."""
+        """What ended the process, in words."""
         return describe_death(self._process.exit_code, phase)
 
     def _end(self) -> None:
-        """Kill it, whatever it still sends, and see it gone."""
+        """Kill the process and wait for its end; ignore what it still sends."""
         self._process.kill()
         deadline = time.monotonic() + GONE_SECONDS
         while self.is_alive and time.monotonic() < deadline:
@@ -164,7 +164,7 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
                 self._process.poll(max(0.0, deadline - time.monotonic()))
 
     def _await(self, seconds: float, job: Job | None = None) -> Ready | Failure | Done | None:
-        """The next message that answers; None: it died, or took too long and was killed."""
+        """The next answer. Returns None if the process died, or took too long and was killed."""
         deadline = time.monotonic() + seconds
         while self.is_alive:
             for value in self._process.poll(max(0.0, deadline - time.monotonic())):
@@ -183,18 +183,18 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
 
     def _take_idle(self, value: object) -> None:
         message = parse_message(value)
-        if isinstance(message, Log):  # of a thread that a body left
+        if isinstance(message, Log):  # from a thread that a body left behind
             self._journal.log(None, message)
 
 
 class RunningProcess(Protocol):
-    """An executor's process, as `ChildProcess` is one."""
+    """An executor's process; `ChildProcess` is one."""
 
     @property
     def exit_code(self) -> int | None: ...
 
     def poll(self, seconds: float | None, /) -> Iterable[object]:
-        """What it sent, as soon as there is something; nothing when the seconds are over, or it has ended."""
+        """Wait for messages and return them. Returns none when the time is over or the process has ended."""
         ...
 
     def send(self, data: bytes, /) -> None: ...
@@ -205,10 +205,10 @@ class RunningProcess(Protocol):
 
 
 class AttemptUnderWay:
-    """One attempt in an executor that has been told to run it.
+    """One attempt in an executor that has been ordered to run it.
 
     Args:
-        on_done: gets what the executor tells at the end.
+        on_done: called with the executor's last message.
     """
 
     def __init__(
@@ -244,24 +244,24 @@ class AttemptUnderWay:
             case Ask():
                 self._questions.append(Question(message, self._job.clock))
             case _:
-                raise TaskExecutionError("the executor sent what has no place in an attempt")
+                raise TaskExecutionError("the executor sent a message that does not belong to an attempt")
 
     def _hold_when_due(self) -> float | None:
-        """Keep the lease from some moment on; the seconds until then. A question may take long: it comes before any."""
+        """Hold the lease when it is due, and before a question, which may take long. Returns the seconds until then."""
         if self._job.is_void:
-            self._job.let_lease_go()  # it would keep the task from others; nobody waits here for one in flight
+            self._job.let_lease_go()  # it would keep the task from others; do not wait for the heartbeat in flight
             return None
         if self._job.lease is not None:
             return None
         seconds = self._job.seconds_until_hold()
         if seconds > 0 and not self._questions:
             return seconds
-        with suppress(EngineError):  # the watch tells of it, and tries again each second
+        with suppress(EngineError):  # the watchdog logs it, and retries each second
             self._job.hold(self._engine)
         return None
 
     def _ask_what_is_due(self) -> float | None:
-        """Put the questions that are due; the seconds until the next one is."""
+        """Ask the questions that are due; returns the seconds until the next one is due."""
         for question in list(self._questions):
             if question.due > self._job.clock.monotonic():
                 continue
@@ -274,7 +274,7 @@ class AttemptUnderWay:
         return max(0.0, min(question.due for question in self._questions) - self._job.clock.monotonic())
 
     def _end_what_is_to_end(self) -> float | None:
-        """Take the step that is due; the seconds until the next one is."""
+        """Take the steps that are due; returns the seconds until the next one is due."""
         while self._job.ending is not None:
             cause, since = self._job.ending
             step, seconds = next_step(cause, self._job.phase, self._taken, self._job.clock.monotonic() - since)
@@ -306,23 +306,23 @@ class AttemptUnderWay:
 
 
 def parse_message(value: object) -> Message:
-    """What an executor sent.
+    """Parse a message of an executor.
 
     Raises:
-        TaskExecutionError: it is no message.
+        TaskExecutionError: it is not a valid message.
     """
     try:
         message: Message = FROM_EXECUTOR.validate_python(value)
     except ValidationError as exc:
-        raise TaskExecutionError(f"the executor sent what is no message: {exc}") from None
+        raise TaskExecutionError(f"the executor sent an invalid message: {exc}") from None
     return message
 
 
 def describe_death(exit_code: int | None, phase: str = "") -> str:
-    """What ended an executor's process.
+    """What ended an executor's process, in words.
 
     Args:
-        phase: that its attempt was in.
+        phase: phase of its attempt at that time.
     """
     where = f" in phase {phase}" if phase else ""
     if exit_code is None:

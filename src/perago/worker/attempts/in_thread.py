@@ -1,4 +1,4 @@
-"""An executor in a thread of the supervisor, for light tasks: no process is started, and none can be killed."""
+"""An executor in a thread of the supervisor, for light tasks. It starts no process, so a body cannot be killed."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from perago.worker.process.messages import Log, Metric, clean_text
 from perago.worker.process.outbox import json_fields
 
 JOB: ContextVar[Job | None] = ContextVar("perago_job", default=None)
-"""The job whose attempt the present code belongs to."""
+"""The job whose attempt runs the current code."""
 
 LEFT_TO_WATCH_SECONDS = 12.0
-"""Response timeout from which on the watch takes up the lease, which looks each second (`supervisor.watchdog`): that is
-soon enough, two seconds after the beginning at the latest, and most light attempts are over by then."""
+"""From this response timeout on, `supervisor.watchdog` takes up the lease. It looks each second, so the lease is held
+within two seconds of the beginning. Most light attempts have ended by then."""
 
 TICK_SECONDS = 0.2
-"""How often it is looked whether a body on the event loop is to end."""
+"""How often a body on the event loop is checked for a request to end."""
 
 
 class ExecutorThread(AbstractContextManager["ExecutorThread"]):
-    """Runs attempts in the thread that made it; bodies that are `async def` on an event loop that all slots share.
+    """Runs attempts in the thread that made it. `async def` bodies run on an event loop that all slots share.
 
-    A body that is to end is told through its `TaskContext`, and one on the loop is cancelled; nothing more can be done
-    to a thread.
+    A body learns through its `TaskContext` that it is to end. One on the loop is cancelled after a grace period. A
+    thread cannot be ended.
 
     Args:
-        loop: of all slots.
+        loop: the event loop of all slots.
     """
 
     def __init__(self, runner: AttemptRunner, engine: WorkerEngine, journal: Journal, loop: LoopThread) -> None:
@@ -82,7 +82,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         return self._runner.declared()
 
     def abort_start(self) -> None:
-        return None  # it takes no time
+        return None  # starting takes no time
 
     def wake(self) -> None:
         self._awake.set()
@@ -93,7 +93,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
 
     def run(self, job: Job) -> AttemptEnd:
         if 0 < job.attempt.response_timeout_seconds < LEFT_TO_WATCH_SECONDS:
-            with suppress(EngineError):  # the watch tells of it, and tries again each second
+            with suppress(EngineError):  # the watchdog logs it, and retries each second
                 job.hold(self._engine)
         job.on_ending(self.wake)
         questions = _Questions(self._engine, job, self._awake)
@@ -106,7 +106,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
             trace=job.trace,
         )
         self._handler.job = job
-        token = JOB.set(job)  # goes with the body onto the event loop too
+        token = JOB.set(job)  # the event loop copies it with the body
         try:
             result = self._runner.run(job.attempt, context, questions)
         except KeyboardInterrupt:  # only a body can have raised it: signals go to the main thread
@@ -128,7 +128,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
             if isinstance(order, Sweep):
                 self._runner.store.sweep(order.repository, order.older_than_seconds)
         except PeragoError as exc:
-            self._journal.tell(logging.WARNING, f"what killed attempts staged could not be removed: {exc}")
+            self._journal.tell(logging.WARNING, f"staged work of killed attempts could not be removed: {exc}")
 
     def death(self) -> str:
         return "a thread does not die"
@@ -140,7 +140,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
 
 
 class _JobHandler(logging.Handler):
-    """Takes down what the body of one job logs, be that in the slot's thread or on the event loop."""
+    """Records the log lines of a job's body, in the slot's thread or on the event loop."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
@@ -160,13 +160,13 @@ class _JobHandler(logging.Handler):
                 fields=json_fields(record),
             )
             self._journal.log(job, message)
-        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+        except Exception:  # noqa: BLE001 - a log call must never fail its caller
             self.handleError(record)
 
 
 @dataclass(frozen=True)
 class _Questions:
-    """Puts an attempt's questions to the engine, and waits while that is away."""
+    """Asks the engine an attempt's questions, and waits while the engine is away."""
 
     engine: Engine
     job: Job
@@ -201,8 +201,8 @@ _process = os.getpid()
 
 
 def _is_fork() -> bool:
-    """Whether a body has forked this process: nobody reads there what it tells, and threads that are not there may hold
-    the locks that it would wait for."""
+    """Whether this process is a fork made by a body. Nothing reads its output, and it could wait forever for locks held
+    by threads that the fork does not have."""
     return os.getpid() != _process
 
 
@@ -215,7 +215,7 @@ def _invoke(call: BodyCall, job: Job, loop: LoopThread) -> JsonObject:
 
 
 async def _watched(call: BodyCall, job: Job) -> object:
-    """Run an `async def` body; one that is to end and does not, once told, is cancelled."""
+    """Run an `async def` body. Cancel it if it does not end in time after a request to end."""
     body = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
     assert inspect.iscoroutine(body), "the task is async"
     running = asyncio.ensure_future(body)

@@ -1,4 +1,4 @@
-"""One execution in a worker's hands: its lease from poll to report, and the steps that end it early."""
+"""One execution in a worker: its lease from poll to report, and the steps that end it early."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from perago.worker.executor.wire import CANCEL_GRACE_SECONDS
 
 HOLD_SECONDS = 1.0
 HOLD_FRACTION = 1 / 6
-"""Of the response timeout: heartbeats, a third of it apart, begin at the latest after a sixth."""
+"""Heartbeats begin at the latest after a sixth of the response timeout. They are a third of it apart."""
 
 
 class Job:
-    """An execution under way. Other threads look at it, and may ask for its end.
+    """A current execution. Any thread may read it and request its end.
 
     Args:
-        clock: where time comes from. Default: the machine's.
-        asked: when the call was made that brought it, monotonic seconds. Default: nobody knows.
+        clock: Default: the machine's.
+        asked: when the call was made that brought the task, monotonic seconds. Default: not known.
 
     Attributes:
-        execution_id: ours, fresh.
+        execution_id: a new id that this worker chose.
         begun: monotonic seconds; begun_at: the same moment, UTC.
-        phase: that the attempt is in; "" before the first.
-        progress: what the body told last: `done`, `total`, `message`.
-        lease: None: not held (any more).
-        result: that is being reported; None: not yet, or nothing is.
-        trace: its place in its trace, for body and stamp; None: it has none.
+        phase: current phase of the attempt; "" before the first.
+        progress: the last progress of the body: `done`, `total`, `message`.
+        lease: None if it is not held.
+        result: the result that is being reported, or None.
+        trace: trace context for body and stamp, or None.
     """
 
     def __init__(self, attempt: HandedOut, clock: Clock | None = None, *, asked: float | None = None) -> None:
@@ -51,7 +51,7 @@ class Job:
         self.lease_lock: AbstractContextManager[object] = threading.Lock()
         self._asked = asked
         self._is_lease_over = False
-        self._is_late = False  # heartbeats were missing
+        self._is_late = False  # heartbeats have been missing
         self._is_void = False
         self._is_claimed = False
         self._ending: tuple[Cause, float] | None = None
@@ -60,21 +60,21 @@ class Job:
 
     @property
     def ending(self) -> tuple[Cause, float] | None:
-        """Why it is to end, and since when (monotonic seconds); None: it may go on."""
+        """Why the execution is to end, and when that was requested (monotonic seconds). None: it may go on."""
         return self._ending
 
     @property
     def is_cancelled(self) -> bool:
-        """What `TaskContext.cancelled` tells."""
+        """The value of `TaskContext.cancelled`."""
         return self._ending is not None
 
     @property
     def is_void(self) -> bool:
-        """The execution is known to be no longer the engine's current one: nothing of it counts any more."""
+        """The execution is no longer the engine's current one, so its result does not count."""
         return self._is_void
 
     def end(self, cause: Cause) -> bool:
-        """Have it ended; says whether that is news. Only "at once" is stronger than what was asked before."""
+        """Request the end. Returns whether the request is new. Only `AT_ONCE` overrides an earlier request."""
         with self._ending_lock:
             if self._ending is not None and (cause is not Cause.AT_ONCE or self._ending[0] is Cause.AT_ONCE):
                 return False
@@ -86,10 +86,10 @@ class Job:
         return True
 
     def claim(self, result: RuntimeTaskResult | None = None) -> bool:
-        """See to its end; False: another thread does that already.
+        """Take over settling this job. Returns False if another thread has done so.
 
         Args:
-            result: that is to be reported; None: it is given back, or nothing is done.
+            result: the result to report; None: the task is given back, or the job is dropped.
         """
         with self._ending_lock:
             if self._is_claimed:
@@ -98,34 +98,36 @@ class Job:
         return True
 
     def on_ending(self, wake: Callable[[], None]) -> None:
-        """Have a function called when the end is asked for, from the thread that asks."""
+        """Set the callback for a request to end. The requesting thread calls it."""
         self._wake = wake
         if self._ending is not None:
             wake()
 
     @property
     def _is_settled(self) -> bool:
-        """No lease is to be kept any more."""
+        """The lease must not be held again."""
         return self._is_lease_over or self.is_void
 
     def hold(self, engine: WorkerEngine) -> None:
-        """Begin to keep the lease, unless it is kept already, or was stopped, or another execution has the task: no
-        heartbeat goes beside a report.
+        """Begin to hold the lease, unless it is held, was stopped, or another execution has the task.
+
+        No heartbeat may be in flight during a report.
         """
         if self._is_settled:
-            return  # whoever stops it may hold the lock for as long as a heartbeat is in flight
+            return  # `stop_lease` may hold the lock for as long as a heartbeat is in flight
         with self.lease_lock:
             if self.lease is None and not self._is_settled:
                 self.lease = engine.hold(self.attempt, at_once=self._is_late or self._is_overdue)
 
     def hold_anew(self, engine: WorkerEngine, late: Lease) -> None:
-        """Keep the lease by other heartbeats than those, which were missing and are stopped: the first of them goes at
-        once. Else as `hold`.
+        """Replace a lease whose heartbeats were missing and have been stopped; the first new heartbeat goes at once.
+
+        Otherwise like `hold`.
         """
         if self._is_settled:
             return
         with self.lease_lock:
-            if self.lease is not late:  # it was stopped for the report
+            if self.lease is not late:  # stopped for the report
                 return
             self.lease, self._is_late = None, True
             if not self._is_settled:
@@ -133,20 +135,21 @@ class Job:
 
     @property
     def _is_overdue(self) -> bool:
-        """Heartbeats were to begin a while ago: this process stood still, perhaps."""
+        """Heartbeats should have begun long ago; perhaps this process was paused."""
         timeout = self.attempt.response_timeout_seconds
         return timeout > 0 and self.seconds_until_hold() < -timeout * HOLD_FRACTION
 
     def let_lease_go(self) -> None:
-        """No more heartbeats, though one may be in flight: another execution has the task, and they would keep it from
-        others, and undo their results. Returns at once.
+        """Send no more heartbeats; one may still be in flight. Returns at once.
+
+        For a void execution: its heartbeats would keep the task from other workers and undo their results.
         """
         lease = self.lease
         if lease is not None:
             lease.let_go()
 
     def seconds_until_hold(self) -> float:
-        """Until heartbeats have to begin. Most light attempts are over by then: they cost none."""
+        """Seconds until heartbeats must begin. Most light attempts end earlier and need none."""
         timeout = self.attempt.response_timeout_seconds
         latest = min(HOLD_SECONDS, timeout * HOLD_FRACTION) if timeout > 0 else HOLD_SECONDS
         handed_out = self.begun if self._asked is None else self._asked  # at the earliest
@@ -154,17 +157,17 @@ class Job:
 
     @property
     def is_just_handed_out(self) -> bool:
-        """So short a while ago that not even a heartbeat is due: no timeout can have taken it away since.
+        """Handed out so recently that no heartbeat is due yet, and so no timeout can have taken the task away.
 
-        It is counted from when the engine was asked, so that an answer that was long on its way makes it older; and by
-        the date too, as monotonic time stands still while a machine is suspended.
+        Time counts from the request, because the answer may have been slow. The date counts too, because monotonic
+        time stops while a machine is suspended.
         """
         if self._asked is None or self.seconds_until_hold() <= 0:
             return False
         return (self.clock.now() - self.begun_at).total_seconds() <= HOLD_SECONDS
 
     def stop_lease(self) -> None:
-        """No more heartbeats, and none in flight."""
+        """Stop heartbeats and wait for the one in flight."""
         with self.lease_lock:
             self._is_lease_over = True
             lease, self.lease = self.lease, None
@@ -172,7 +175,7 @@ class Job:
                 lease.stop()
 
     def fields(self) -> dict[str, Any]:
-        """Whose it is, for a log line or a status."""
+        """Fields that identify the execution in a log line or a status."""
         return {
             "workflow": self.identity.workflow_instance_id,
             "task": self.identity.task_def_name,
@@ -185,41 +188,40 @@ class Job:
 
 
 def _nobody() -> None:
-    """Nobody waits."""
+    """No callback."""
 
 
 class Cause(enum.StrEnum):
-    """Why an attempt is to end before it is done."""
+    """Why an attempt is to end early."""
 
     CANCELLED = "cancelled"  # the execution is no longer the engine's current one: nothing is reported
-    SHUTDOWN = "shutdown"  # the worker's time is over: the task is given back
-    AT_ONCE = "at once"  # the same, without any patience
+    SHUTDOWN = "shutdown"  # the worker shuts down: the task is given back
+    AT_ONCE = "at once"  # the same, without a grace period
 
 
 class Step(enum.IntEnum):
-    """What is done to the attempt, each step after the one before."""
+    """Steps to end an attempt, in order."""
 
     NONE = 0
-    TELL = 1  # TaskContext.cancelled
+    TELL = 1  # sets TaskContext.cancelled
     TERMINATE = 2  # SIGTERM to the executor's process group: KeyboardInterrupt in the body
-    KILL = 3  # SIGKILL to it
+    KILL = 3  # SIGKILL to the process group
 
 
 PUBLISHING_GRACE_SECONDS = 30.0
-"""The same while a store is at work after the body: the fence ends that by itself, and cutting it off leaves more to
-clean."""
+"""Grace period while a store works after the body. The fence ends that by itself; a kill leaves more to clean."""
 
 SHUTDOWN_GRACE_SECONDS = 2.0
-"""From SIGTERM to SIGKILL when the worker's own time is over."""
+"""Time from SIGTERM to SIGKILL when the worker shuts down."""
 
 _PUBLISHING = frozenset({Phase.DIFF, Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
 
 
 def due_steps(cause: Cause, phase: str) -> tuple[tuple[float, Step], ...]:
-    """The steps, and how many seconds after the decision each is due.
+    """The steps, each with its time in seconds after the request to end.
 
     Args:
-        phase: that the attempt is in.
+        phase: current phase of the attempt.
     """
     match cause:
         case Cause.CANCELLED:
@@ -232,14 +234,14 @@ def due_steps(cause: Cause, phase: str) -> tuple[tuple[float, Step], ...]:
 
 
 def next_step(cause: Cause, phase: str, taken: Step, elapsed: float) -> tuple[Step, float | None]:
-    """The step to take now, and the seconds until the one after it.
+    """The step to take now, and the seconds until the next one.
 
     Args:
-        taken: the last step that was taken.
-        elapsed: seconds since the decision.
+        taken: the last step taken.
+        elapsed: seconds since the request to end.
 
     Returns:
-        `Step.NONE` where none is due; None where none is left.
+        `Step.NONE` if no step is due; None seconds if no step is left.
     """
     left = [(due, step) for due, step in due_steps(cause, phase) if step > taken]
     if not left:

@@ -1,4 +1,4 @@
-"""What a worker takes down of its attempts: phases, and the bodies' log lines, progress and metrics."""
+"""Record attempts: their phases, and the log lines, progress and metrics of their bodies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from perago.ports import Event, HandedOut, Phase
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
-from perago.telemetry.instruments import REPORT_RETRIES, Group
+from perago.telemetry.instruments import EXECUTOR_DEATHS, REPORT_RETRIES, Group
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.telemetry.logs import warning_for
 from perago.telemetry.sink import OFF, Telemetry
@@ -22,22 +22,22 @@ from perago.worker.process.messages import Log, Metric
 LOGGER = logging.getLogger("perago.worker")
 
 PROGRESS_SECONDS = 5.0
-"""Between two lines of progress of one task in the engine's task log."""
+"""Minimum time between two progress lines of one task in the engine's task log."""
 
 
 class TaskLines(Protocol):
-    """Takes a task's lines for the engine's log of it."""
+    """Takes lines for the engine's log of a task."""
 
     def add(self, attempt: HandedOut, text: str) -> None: ...
 
 
 class Journal:
-    """Takes everything from any thread.
+    """Writes to the worker's log, the engine's task log, and telemetry. For any thread.
 
     Args:
-        lines: where bodies' lines and progress go, besides the log.
-        on_change: called when a phase begins or progress is told.
-        telemetry: is told of attempts, besides the log.
+        lines: task log of the engine, for log lines and progress of bodies.
+        on_change: called when a phase begins or progress is reported.
+        telemetry: counts and traces attempts.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Journal:
         self._lines = lines
         self._telemetry = telemetry
         self._on_change = on_change
-        self._told: dict[str, float] = {}  # execution id -> when its progress was told last
+        self._told: dict[str, float] = {}  # execution id -> when its progress was last logged
 
     def begin(self, job: Job, groups: Iterable[Group]) -> None:
-        """An attempt begins; gives the job its place in its trace.
+        """Record the beginning of an attempt, and set the job's trace context.
 
         Args:
-            groups: of metrics that are recorded for its task.
+            groups: groups of metrics that its task records.
         """
         job.trace = self._telemetry.begin(
             Execution(
@@ -68,7 +68,7 @@ class Journal:
         )
 
     def phase(self, job: Job, event: PhaseEvent) -> None:
-        """Take down an event of an attempt's phase."""
+        """Record an event of a phase."""
         self._telemetry.phase(job.execution_id, _fact_of(event))
         if event.event == "started":
             job.phase = event.phase
@@ -83,7 +83,7 @@ class Journal:
             self._end_phase(job, event)
 
     def log(self, job: Job | None, message: Log) -> None:
-        """Take down a line that a body, or something else in an executor, has logged."""
+        """Record a line that a body, or other code in an executor, has logged."""
         fields = {} if job is None else job.fields()
         fields |= _fields_of_body(message.fields)
         text = mask_text(message.text)
@@ -92,19 +92,19 @@ class Journal:
             self._lines.add(job.attempt, f"{logging.getLevelName(message.level)} {text}")
 
     def metric(self, job: Job, message: Metric) -> None:
-        """Take down a value that a body has recorded."""
+        """Record a metric value of a body."""
         value = TaskValue(instrument=message.instrument, name=message.name, value=message.value, labels=message.labels)
         self._telemetry.value(job.execution_id, value)
         fields = {"metric": message.name, "value": message.value, "labels": message.labels}
         write(logging.DEBUG, f"{message.instrument} {message.name}", {**job.fields(), **fields})
 
     def tell(self, level: int, text: str, job: Job | None = None, **fields: Any) -> None:
-        """Take down what the worker itself has to say."""
+        """Write a line of the worker itself."""
         if LOGGER.isEnabledFor(level):
             write(level, text, {**({} if job is None else job.fields()), **fields})
 
     def report(self, event: Event) -> None:
-        """Take down an event of the phase in which a result is reported; without an execution it is a later round."""
+        """Record an event of the report phase. An event without an execution belongs to a later round."""
         if event.execution_id:
             self._telemetry.phase(event.execution_id, PhaseFact.of(event))
         elif event.kind == "started":
@@ -113,9 +113,13 @@ class Journal:
             self.tell(logging.DEBUG, f"{event.phase} failed: {event.error}", execution=event.execution_id)
 
     def end(self, job: Job, outcome: Outcome, reason: str | None = None) -> None:
-        """The job is through."""
+        """Record the end of a job."""
         self._telemetry.end(job.execution_id, outcome, reason)
         self._told.pop(job.execution_id, None)
+
+    def executor_died(self) -> None:
+        """Count an executor that died or could not be started."""
+        self._telemetry.count(EXECUTOR_DEATHS)
 
     def _end_phase(self, job: Job, event: PhaseEvent) -> None:
         if event.phase == Phase.BODY and job.progress.get("untold"):
@@ -160,11 +164,10 @@ def _fact_of(event: PhaseEvent) -> PhaseFact:
 
 
 def _fields_of_body(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a body's line holds besides its text, as `event` and `fields`: whatever it is called, it is not taken for
-    what the worker says of the attempt.
+    """The `extra` fields of a body's line, as `event` and `fields`, so that none can overwrite a field of the worker.
 
     Args:
-        given: a record's `extra`; that of a `TaskContext.logger` has an `event`, and `fields` in it.
+        given: the record's `extra`. A `TaskContext.logger` sets `event` and `fields`.
     """
     named = {name: value for name, value in given.items() if name not in ("event", "fields", "attempt")}
     inner = given.get("fields")
@@ -174,7 +177,7 @@ def _fields_of_body(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def progress_text(progress: dict[str, Any]) -> str:
-    """ "40 of 100 (25 %): rows", for people."""
+    """Progress in words: "40 of 100 (40 %): rows"."""
     done, total, message = progress.get("done"), progress.get("total"), progress.get("message")
     share = f" ({100 * done / total:.0f} %)" if isinstance(done, int | float) and total else ""
     text = f"{done:g}" if isinstance(done, int | float) else "?"

@@ -1,7 +1,7 @@
-"""The port of an executor, which runs a slot's jobs: how an attempt can end, and its questions to the engine.
+"""Port of an executor, which runs the jobs of a slot: how an attempt can end, and its questions to the engine.
 
-`in_process` and `in_thread` are its two implementations. A question is asked again while the engine is away, because a
-six-hour task must not fail over a restart of the engine's server.
+`in_process` and `in_thread` implement it. Questions are retried while the engine is away, because a six-hour task must
+not fail over a restart of the engine's server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Died:
     """The executor's process ended before the attempt did.
 
     Attributes:
-        reason: what happened, for people.
+        reason: what happened, in words.
     """
 
     reason: str
@@ -40,15 +40,15 @@ class Died:
 
 @dataclass(frozen=True)
 class NotBegun:
-    """The executor was gone before it got the attempt."""
+    """The executor died before it got the attempt."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The attempt was ended from here.
+    """The worker has ended the attempt.
 
     Attributes:
-        was_signalled: a signal for it may still be on its way to its executor.
+        was_signalled: a signal for the attempt may still be on its way to the executor.
     """
 
     cause: Cause
@@ -59,13 +59,13 @@ AttemptEnd = Finished | Died | NotBegun | Ended
 
 
 class Executor(Protocol):
-    """What runs a slot's jobs: a process of its own, or the slot's thread. What is not said to be for
-    other threads is for that one.
+    """Runs the jobs of a slot, in its own process or in the slot's thread. Only the slot's thread may call it, except
+    where a method says otherwise.
 
     Attributes:
-        attempts: that it has ended by itself.
-        memory_bytes: of its process, after the last one; 0: not known.
-        is_spent: a body left what cannot be put back.
+        attempts: number of attempts that ended by themselves.
+        memory_bytes: memory of the process after the last attempt; 0: not known.
+        is_spent: a body has changed process state that cannot be restored.
     """
 
     attempts: int
@@ -76,19 +76,19 @@ class Executor(Protocol):
     def is_alive(self) -> bool: ...
 
     def start(self) -> list[DeclaredTask]:
-        """Load the modules; raises PeragoError where that fails."""
+        """Load the modules; returns their tasks. Raises PeragoError if that fails."""
         ...
 
     def abort_start(self) -> None:
-        """Let `start` fail, if it is under way; for other threads."""
+        """Make a running `start` fail. For any thread."""
         ...
 
     def wake(self) -> None:
-        """Let `wait` return; for other threads."""
+        """Make `wait` return. For any thread."""
         ...
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until it dies, or somebody calls `wake`, at most that long; None: no bound."""
+        """Wait until the executor dies or `wake` is called, at most that long; None: no limit."""
         ...
 
     def run(self, job: Job) -> AttemptEnd: ...
@@ -103,23 +103,23 @@ class Executor(Protocol):
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 600.0
-"""How long an engine may be away before the attempt fails over it: as long as a response timeout usually is."""
+"""How long an engine may be away before the attempt fails: as long as a usual response timeout."""
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
 
 def pause_before_asking_again(failures: int) -> float:
-    """Seconds to wait after so many questions in a row that were not answered."""
+    """Seconds to wait after this many unanswered questions in a row."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
 
 
 @dataclass
 class Question:
-    """One question on its way.
+    """A question of an attempt to the engine.
 
     Attributes:
-        due: when it is asked next, monotonic seconds.
+        due: when to ask it next, monotonic seconds.
     """
 
     ask: Ask
@@ -132,10 +132,10 @@ class Question:
         self.asked = self.clock.monotonic()
 
     def put(self, engine: Engine, attempt: HandedOut, *, patient: bool) -> Answer | None:
-        """Ask the engine; None: it gave no answer, and is to be asked again when due.
+        """Ask the engine. Returns None if it did not answer: ask again when due.
 
         Args:
-            patient: whether it may be asked again.
+            patient: whether the question may be asked again. If not, a failure is the answer.
         """
         try:
             return Answer(number=self.ask.number, value=self._value(engine, attempt))
@@ -154,14 +154,14 @@ class Question:
 
 
 def ask_patiently(ask: Callable[[], T], is_over: Callable[[], bool], wait: Callable[[float], None]) -> T:
-    """Ask an engine until it answers, for a while.
+    """Ask an engine until it answers, for `PATIENCE_SECONDS` at most.
 
     Args:
-        is_over: whether the answer is worth waiting for no longer.
-        wait: waits so many seconds, or less.
+        is_over: whether to stop waiting for the answer.
+        wait: waits that many seconds, or less.
 
     Raises:
-        EngineError: it did not answer, or another question would not be answered either.
+        EngineError: the engine did not answer in time, or a retry cannot help.
     """
     asked, failures = time.monotonic(), 0
     while True:

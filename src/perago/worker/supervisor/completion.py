@@ -1,4 +1,4 @@
-"""Completion of a job: stop its lease, report its result or return the task, remove its files, take the next task."""
+"""Completion of a job: stop its lease, report its result or give its task back, remove its files, take the next one."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _STAGING_PHASES = frozenset({Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEA
 
 
 class TakesChores(Protocol):
-    """A slot, which has an executor do something when it has no job."""
+    """A slot: its executor runs chores while it has no job."""
 
     def add_chore(self, order: Discard | Sweep) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """Sees to the end of every job of a worker.
+    """Settles every job of a worker once its attempt has ended.
 
     Attributes:
-        jobs: those under way now.
-        writes: whether a task, by its name, publishes.
-        gc_ttl_seconds: age at which staged work of anybody may go.
-        on_kept: called when a result could not be delivered, and waits for the next round.
-        sweep: removes the attempt directories of the dead.
-        release: is told that an execution is this worker's no longer; see `held.HeldTasks`.
+        jobs: the current jobs.
+        writes: whether the task with this name publishes.
+        gc_ttl_seconds: age at which staged work of any worker may be removed.
+        on_kept: called when a result could not be delivered and waits for the next round.
+        sweep: removes attempt directories whose processes are dead.
+        release: called when an execution no longer belongs to this worker; see `held.HeldTasks`.
     """
 
     engine: WorkerEngine
@@ -56,26 +56,26 @@ class Completion:
     writes: Callable[[str], bool]
     on_kept: Callable[[], None]
     sweep: Callable[[], object]
-    release: Callable[[Attempt], object] = lambda attempt: None  # noqa: ARG005 - nobody notes what is held
+    release: Callable[[Attempt], object] = lambda attempt: None  # noqa: ARG005 - held tasks are not recorded
 
     def finish(
         self, slot: TakesChores, executor: Executor, job: Job, outcome: AttemptEnd, reporter: Engine | None = None
     ) -> None:
-        """Stop the lease, then report, give back, or do neither; then remove what is left.
+        """Stop the lease; report the result, give the task back, or drop the job; remove its files.
 
         Args:
-            reporter: reports the result of an attempt that came to its end. Default: the engine.
+            reporter: reports the result of an attempt that finished. Default: the engine.
         """
         result = self._result_of(job, outcome)
         if not job.claim(result):
-            return  # it was abandoned, and so given back
+            return  # another thread has abandoned the job and given its task back
         died_in = job.phase
         became, reason = telemetry.Outcome.FAILED, None
         try:
             job.stop_lease()
             for older in others_of(job, self.jobs()):
                 if older.is_void:
-                    older.stop_lease()  # a heartbeat of any execution can undo what is reported for the task
+                    older.stop_lease()  # a heartbeat of any execution can undo the report of its task
             job.phase = Phase.REPORT.value
             became, reason = self._settle(executor, job, outcome, result, reporter)
             if not isinstance(outcome, Finished) and not executor.is_alive:
@@ -84,21 +84,21 @@ class Completion:
             self.journal.end(job, became, reason)
 
     def give_back_unbegun(self, job: Job, why: str) -> None:
-        """Give a task back that no slot has."""
+        """Give back the task of a job that no slot runs."""
         job.stop_lease()
         self._give_back(job, why)
         self.journal.end(job, telemetry.Outcome.GIVEN_BACK, why)
 
     def abandon(self, job: Job) -> None:
-        """Let go of a job over which the process ends; from a thread that is not its slot's.
+        """Let go of a job that is unfinished when the process ends. Called from another thread than its slot's.
 
-        A result that is on its way to the engine is kept: giving its task back would undo a report that arrives.
+        A result whose report is under way is kept: giving the task back would undo a report that arrives.
         """
         if job.claim():
-            self.give_back_unbegun(job, "the worker ends over it")
+            self.give_back_unbegun(job, "the worker ends before its attempt does")
         elif job.result is not None:
             self.delivery.keep(job.attempt, job.result)
-            text = "its result is kept for the next worker: this one ends before the engine has answered"
+            text = "the worker ends before the engine has answered; the next worker delivers the result"
             self.journal.tell(logging.WARNING, text, job)
 
     def _settle(
@@ -109,25 +109,25 @@ class Completion:
         result: RuntimeTaskResult | None,
         reporter: Engine | None,
     ) -> tuple[telemetry.Outcome, str | None]:
-        """Report, give back, or do neither; returns what became of the attempt, and why."""
+        """Report, give back, or drop the job; returns the outcome of the attempt and the reason for it."""
         if result is not None:
             living = executor if isinstance(outcome, Finished) else None
             return self._deliver(job, result, living, reporter), result.reason_for_incompletion
         match outcome:
             case Ended(Cause.CANCELLED):
-                text = "ended: the execution is no longer the engine's current one; nothing is reported"
+                text = "stopped, not reported: the engine has another execution of this task, or has ended it"
                 self.journal.tell(logging.INFO, text, job)
                 self.release(job.attempt)
                 return telemetry.Outcome.CANCELLED, text
             case Ended(cause):
                 why = f"the worker is shutting down ({cause})"
             case _:
-                why = "its executor was gone before it began"
+                why = "its executor died before it began"
         self._give_back(job, why)
         return telemetry.Outcome.GIVEN_BACK, why
 
     def _result_of(self, job: Job, outcome: AttemptEnd) -> RuntimeTaskResult | None:
-        """What is to be reported; None: nothing is."""
+        """The result to report, or None."""
         match outcome:
             case Finished(result):
                 return result
@@ -168,22 +168,22 @@ class Completion:
         try:
             was_ours = self.engine.give_back(job.attempt)
         except EngineError as exc:
-            text = f"could not be given back ({why}): {exc}; the engine gives it out again after its response timeout"
+            text = f"could not be given back ({why}): {exc}. The engine hands it out again after its response timeout"
             self.journal.tell(logging.WARNING, text, job)
             return
         self.release(job.attempt)
-        done = "given back" if was_ours else "not given back, as it is no longer this execution's"
+        done = "given back" if was_ours else "not given back, because the engine has ended or reassigned it"
         self.journal.tell(logging.INFO, f"{done}: {why}", job)
 
     def _remove_what_is_left(self, slot: TakesChores, job: Job, died_in: str) -> None:
-        """The files of an executor that was killed, and through its successor what it staged."""
+        """Remove the files of a killed executor. The slot's next executor discards what it staged."""
         path = self.workspace_root / directory_name(job.attempt.task_id, job.execution_id)
         try:
             if path.exists():
                 janitor.remove(path)
         except (WorkspaceStorageError, OSError) as exc:
-            self.journal.tell(logging.WARNING, f"the attempt's directory could not be removed: {exc}", job)
-        self.sweep()  # what the executor was just making or removing has another name
+            self.journal.tell(logging.WARNING, f"the attempt directory could not be removed: {exc}", job)
+        self.sweep()  # a directory that the executor was creating or removing has another name
         if died_in in _STAGING_PHASES:
             slot.add_chore(
                 Discard(
@@ -195,10 +195,10 @@ class Completion:
 
 
 class _JobLastLook:
-    """Whether another try of the job's logical task completed meanwhile, and how.
+    """Last look before a report: has another try of the logical task completed, and with which result?
 
-    The engine's record tells whether; how, the executor can tell that has the store and the task. Without it (it died,
-    or has another attempt by now) nothing is reported over a try that completed: this execution ends by itself.
+    The engine's record answers the first question, the executor the second: it has the store and the task. Without the
+    executor (it died, or runs another attempt) nothing is reported over the completed try.
     """
 
     def __init__(self, engine: WorkerEngine, job: Job, executor: Executor | None) -> None:
@@ -207,29 +207,29 @@ class _JobLastLook:
         self._executor = executor
 
     def release(self) -> None:
-        """The executor goes on to other attempts."""
+        """Forget the executor, which goes on to other attempts."""
         self._executor = None
 
     def __call__(self) -> RuntimeTaskResult | None:
         if not another_try_completed(self._engine.load_record(self._job.attempt), self._job):
             return None
         if self._executor is None:
-            raise EngineError(f"another try of task {self._job.attempt.task_id} completed meanwhile")
+            raise EngineError(f"another try of task {self._job.attempt.task_id} has completed")
         return self._executor.look(self._job)
 
 
 def another_try_completed(record: InstanceRecord, job: Job) -> bool:
-    """Whether the record holds a COMPLETED try of the job's logical task that is not the job's own."""
+    """Whether the record has a COMPLETED try of the job's logical task other than the job's own."""
     tries = record.of(job.identity.reference_task_name or "")
     return any(entry.status is TryStatus.COMPLETED and entry.task_id != job.attempt.task_id for entry in tries)
 
 
 class TakesNext:
-    """The engine for the report of one attempt.
+    """An engine that reports one result and takes the next task in the same call.
 
     Attributes:
-        taken: the task that came along; None: none did. Whoever made this runs it or gives it back.
-        asked: when it was asked for, monotonic seconds.
+        taken: the task that came along, or None. The caller runs it or gives it back.
+        asked: when the call was made, monotonic seconds.
     """
 
     def __init__(self, engine: WorkerEngine, reported: HandedOut, clock: Clock | None = None) -> None:
@@ -246,7 +246,7 @@ class TakesNext:
         return self._engine.load_record(attempt)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None:
-        """Report; a result that did not stick is reported again without taking a second task along."""
+        """Report the result and take a task. A repeated report takes no second task."""
         if self.taken is None:
             self.asked = self._clock.monotonic()
             self.taken = self._engine.report_and_take(self._reported, result)

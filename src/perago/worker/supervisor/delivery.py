@@ -1,4 +1,4 @@
-"""Report results, spool on disk those that the engine does not take now, and retry them later."""
+"""Report results. Spool those that the engine does not take on disk, and retry them later."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DAMAGED_SUFFIX = ".damaged"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptAttempt:
-    """An execution as its result was kept: an attempt, with every attribute of its identity."""
+    """The execution of a kept result: an attempt with every attribute of its identity."""
 
     workflow_instance_id: str
     task_id: str
@@ -58,11 +58,11 @@ class KeptAttempt:
 
     @property
     def status(self) -> str:
-        """As it was when its result was made."""
+        """The status that the execution had when its result was made."""
         return TryStatus.IN_PROGRESS.value
 
     def fields(self) -> dict[str, Any]:
-        """Whose it is, for a log line; see `job.Job.fields`."""
+        """Fields that identify the execution in a log line; see `job.Job.fields`."""
         return {
             "workflow": self.workflow_instance_id,
             "task": self.task_def_name,
@@ -74,13 +74,13 @@ class KeptAttempt:
 
     @property
     def execution(self) -> tuple[str, int, int | None, int | None]:
-        """What tells executions apart."""
+        """Key of the execution: no two have the same."""
         return (self.task_id, self.retry_count, self.scheduled_time, self.poll_count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptResult:
-    """A result that is still to be delivered.
+    """A result that waits to be delivered.
 
     Attributes:
         kept_at: milliseconds since the epoch.
@@ -102,25 +102,25 @@ class KeptResult:
 
 
 class ResultSpool:
-    """A directory of results. One process writes in it.
+    """A directory of results. Only one process may write to it.
 
     Args:
-        directory: made when something is kept.
+        directory: created with the first result.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def keep(self, kept: KeptResult) -> None:
-        """Write a result, in the place of an earlier one of its execution; a crash of the machine does not undo it.
+        """Write a result durably. It replaces an earlier result of the same execution.
 
         Raises:
-            EngineError: it cannot be written, or is no JSON.
+            EngineError: the result cannot be written, or is not JSON.
         """
         try:
             text = json.dumps(kept, default=_plain)
         except (TypeError, ValueError, RecursionError) as exc:
-            raise EngineError(f"a result that cannot be written as JSON cannot be kept: {exc}") from exc
+            raise EngineError(f"the result cannot be kept, because it is not JSON: {exc}") from exc
         with record_errors("cannot keep a result in", self.directory):
             if not self.directory.is_dir():
                 make_directory(self.directory)
@@ -128,14 +128,14 @@ class ResultSpool:
             write_durably(self.directory / kept.file_name, text)
 
     def forget(self, kept: KeptResult) -> None:
-        """Remove a result that was delivered, or is void; where the disk refuses, the next start finds it void."""
+        """Remove a delivered or void result. If the disk refuses, the next worker finds that it is void."""
         with suppress(OSError):
             (self.directory / kept.file_name).unlink()
 
     def load(self) -> list[KeptResult]:
-        """All results that are kept, oldest first.
+        """All kept results, oldest first.
 
-        A file that holds no result is put aside as `*.damaged`. One that the disk does not give now stays as it is.
+        A file that is not a result is renamed to `*.damaged`. A file that cannot be read now stays as it is.
 
         Raises:
             EngineError: the directory cannot be read.
@@ -148,7 +148,7 @@ class ResultSpool:
             paths = list(self.directory.iterdir())
         for half_written in (path for path in paths if path.name.startswith(".")):
             with suppress(OSError):
-                half_written.unlink()  # a killed writer's; there is one writer, and this is it
+                half_written.unlink()  # of a writer that was killed; no other process writes here
         found = [kept for path in paths if path.suffix == SUFFIX and (kept := _read(path)) is not None]
         return sorted(found, key=lambda entry: (entry.kept_at, entry.file_name))
 
@@ -160,7 +160,7 @@ def _read(path: Path) -> KeptResult | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        _LOGGER.warning("a result that was kept cannot be read now, and is left for the next start: %s", exc)
+        _LOGGER.warning("a kept result cannot be read now; the next start tries again: %s", exc)
         return None
     try:
         return _KEPT.validate_json(text)
@@ -174,8 +174,8 @@ def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, KeptResult | KeptAttempt | RuntimeTaskResult):
-        return vars(value)  # dataclasses.asdict would copy the output, all the way down, and not every mapping can be
-    raise TypeError(f"a {type(value).__name__} is no JSON")
+        return vars(value)  # dataclasses.asdict would deep-copy the output, which not every mapping allows
+    raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
 _KEPT = TypeAdapter(KeptResult)
@@ -184,29 +184,29 @@ assert {field.name for field in fields(AttemptIdentity)} < {field.name for field
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
-"""Between two rounds: short against the response timeouts that run meanwhile, as nobody holds the lease any more."""
+"""Pauses between two rounds. They are short because the response timeout is running: the lease has been stopped."""
 
 CAUSE_SECONDS = 60.0
-"""Between two lines on why a result waits, however often the cause changes."""
+"""Minimum time between two log lines on why a result waits, however often the cause changes."""
 
 
 class Delivered(enum.Enum):
-    """What became of a result."""
+    """Outcome of a delivery."""
 
     RECORDED = "recorded"
-    VOID = "void"  # the execution is no longer current: nothing was reported
-    KEPT = "kept"  # on disk, for the next round
+    VOID = "void"  # not reported: the execution is no longer current
+    KEPT = "kept"  # spooled for the next round
 
 
 LookFor = Callable[[KeptAttempt], LastLook | None]
-"""Makes the last look for a result that was kept, where its task and store are known; see `report.last_look`."""
+"""Makes the last look for a kept result; None if its task or store is not known. See `report.last_look`."""
 
 Tell = Callable[[str, Mapping[str, Any]], object]
-"""Takes a line for the worker's log, and the fields that say whose result it is about."""
+"""Writes a line to the worker's log, with fields that identify the execution."""
 
 
 def pause_before_round(rounds: int) -> float:
-    """Seconds to wait before results are tried again that so many rounds could not deliver."""
+    """Seconds until the next round, after so many rounds that left results undelivered."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(rounds, 10))
 
 
@@ -216,7 +216,7 @@ class _SpoolEntry:
 
     Attributes:
         execution_id: "" for a result of an earlier worker.
-        cause: why it waits, as told last, at `told_at`.
+        cause: the last logged reason why it waits, logged at `told_at`.
     """
 
     kept: KeptResult
@@ -231,12 +231,12 @@ class _SpoolEntry:
 
 
 class Delivery:
-    """Delivers results to an engine, and keeps those that it cannot deliver now. For any number of threads.
+    """Delivers results to an engine and keeps those that it cannot deliver now. For any number of threads.
 
     Args:
-        spool: where they are kept; what an earlier worker left there is taken up.
-        look_for: for results of an earlier worker; None where it cannot look.
-        tell: is told why a result waits, once and when the cause changes.
+        spool: directory of kept results. Results that an earlier worker left there are delivered too.
+        look_for: makes the last look for results of an earlier worker.
+        tell: logs why a result waits, once and whenever the cause changes.
 
     Raises:
         EngineError: the spool cannot be read.
@@ -247,9 +247,9 @@ class Delivery:
         engine: Engine,
         spool: ResultSpool,
         *,
-        look_for: LookFor = lambda attempt: None,  # noqa: ARG005 - nobody can look
+        look_for: LookFor = lambda attempt: None,  # noqa: ARG005 - no last look
         observer: Observer = ignore,
-        tell: Tell = lambda text, fields: None,  # noqa: ARG005 - nobody listens
+        tell: Tell = lambda text, fields: None,  # noqa: ARG005 - no log
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
@@ -264,12 +264,12 @@ class Delivery:
 
     @property
     def waiting(self) -> int:
-        """Results that are still to be delivered."""
+        """Number of results that wait to be delivered."""
         with self._lock:
             return len(self._waiting)
 
     def keeps(self, attempt: KeptAttempt) -> bool:
-        """Whether a result of this execution is still to be delivered."""
+        """Whether a result of this execution waits to be delivered."""
         with self._lock:
             return any(entry.kept.attempt.execution == attempt.execution for entry in self._waiting.values())
 
@@ -283,31 +283,31 @@ class Delivery:
         reporter: Engine | None = None,
         is_just_seen: bool = False,
     ) -> Delivered:
-        """Report a result. One that cannot be delivered now is kept, and tried again by `deliver_kept`.
+        """Report a result. A result that cannot be delivered now is kept; `deliver_kept` retries it.
 
-        The attempt's lease is to be stopped before.
+        Stop the attempt's lease first.
 
         Args:
-            reporter: reports it now. Default: the engine.
+            reporter: reports the result this time. Default: the engine.
             is_just_seen: see `report.report_attempt`.
         """
         try:
             return self._report(attempt, result, last_look, execution_id, reporter, is_just_seen=is_just_seen)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the result must not be lost; the cause is told
+        except Exception as exc:  # noqa: BLE001 - no error may lose the result; the cause is logged
             entry = _SpoolEntry(KeptResult.of(attempt, result, self._clock.now()), last_look, execution_id)
             self._keep(entry)
-            self._tell_cause(entry, exc)  # mostly the engine is away, or the store that the last look asks
+            self._tell_cause(entry, exc)  # usually the engine is away, or the store that the last look asks
             return Delivered.KEPT
 
     def keep(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """Keep a result whose report nobody can wait for, for the next worker; it finds out what became of it."""
+        """Keep a result for the next worker without waiting for its report, which may still arrive."""
         self._keep(_SpoolEntry(KeptResult.of(attempt, result, self._clock.now()), None))
 
     def deliver_kept(self, is_over: Callable[[], bool] = bool) -> list[tuple[KeptResult, Delivered]]:
-        """One round over all that waits; says what became of each. A round that is under way already has them.
+        """Retry every kept result; returns the outcome of each. Returns [] if a round is already running.
 
         Args:
-            is_over: asked before each; if so, the rest waits on.
+            is_over: asked before each result; if True, the others stay for a later round.
         """
         if not self._round.acquire(blocking=False):
             return []
@@ -325,8 +325,8 @@ class Delivery:
             outcome = self._report(kept.attempt, kept.result, look, "")
             if outcome is Delivered.VOID and self._was_recorded(kept):
                 outcome = Delivered.RECORDED
-        except Exception as exc:  # noqa: BLE001 - one that always fails must not hold up those behind it
-            self._keep(entry)  # a disk that was full when it was kept may have room by now
+        except Exception as exc:  # noqa: BLE001 - a result that always fails must not hold up the others
+            self._keep(entry)  # a disk that was full before may have room now
             self._tell_cause(entry, exc)
             return Delivered.KEPT
         with self._lock:
@@ -359,18 +359,18 @@ class Delivery:
         return Delivered.RECORDED if reported is Reported.RECORDED else Delivered.VOID
 
     def _look_at_record(self, kept: KeptResult) -> LastLook:
-        """Where nobody can tell how another try completed: nothing is reported over it."""
+        """Last look without a store: if another try has completed, nothing is reported over it."""
 
         def look() -> None:
             attempt = kept.attempt
             tries = self._engine.load_record(attempt).of(attempt.reference_task_name or "")
             if any(entry.status is TryStatus.COMPLETED and entry.task_id != attempt.task_id for entry in tries):
-                raise EngineError(f"another try of task {attempt.task_id} completed meanwhile")
+                raise EngineError(f"another try of task {attempt.task_id} has completed")
 
         return look
 
     def _was_recorded(self, kept: KeptResult) -> bool:
-        """Whether an earlier report arrived all the same, whose answer was lost: this execution ended as it says."""
+        """Whether an earlier report arrived although its answer was lost: the execution has the result's status."""
         try:
             now = self._engine.load_current_attempt(kept.attempt)
         except TaskNotFoundError:
@@ -378,22 +378,22 @@ class Delivery:
         return now.status == kept.result.status and KeptAttempt.of(now).execution == kept.attempt.execution
 
     def _tell_cause(self, entry: _SpoolEntry, exc: Exception) -> None:
-        """Say why a result waits, where that is news: nothing else tells a refusal that will not pass by itself."""
+        """Log why a result waits if the cause is new: no other line tells of a refusal that will not pass by itself."""
         cause, now = reason_for_exception(exc), self._clock.monotonic()
         if cause == entry.cause or now - entry.told_at < CAUSE_SECONDS:
             return
         entry.cause, entry.told_at = cause, now
-        text = "the result cannot be reported now; it is tried again for as long as the execution is the current one"
+        text = "the result cannot be reported now. It is retried while the execution is the current one"
         self._tell(f"{text}: {cause}", entry.fields())
         if not isinstance(exc, PeragoError):
-            _LOGGER.error("a fault in reporting the result of task %s", entry.kept.attempt.task_id, exc_info=exc)
+            _LOGGER.error("internal error in reporting the result of task %s", entry.kept.attempt.task_id, exc_info=exc)
 
     def _keep(self, entry: _SpoolEntry) -> None:
         name = entry.kept.file_name
         with self._lock:
             is_new = name not in self._waiting
             self._waiting[name] = entry
-        with suppress(EngineError, OSError):  # it is still in memory
+        with suppress(EngineError, OSError):  # the result stays in memory
             if is_new or not (self._spool.directory / name).exists():
                 self._spool.keep(entry.kept)
 

@@ -1,4 +1,4 @@
-"""What a worker put aside because it could not read it, as findings."""
+"""Find kept results that a worker set aside because it could not read them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from perago.worker.supervisor.delivery import DAMAGED_SUFFIX, SPOOL_DIRECTORY
 from perago.worker.supervisor.lock import supervisor_directory
 
 _WHY = (
-    "a worker kept a task's result in it for Conductor, and a later one could not read it; that result is never "
-    "reported, the task's execution ends by its response timeout, and its retry adopts what was published. Find out "
-    "what damaged the file (a full or failing disk), and remove it"
+    "a worker kept a task's result in this file, and a later worker could not read it. The result is never reported: "
+    "the execution ends by its response timeout, and the retry adopts what was published. Find out what damaged the "
+    "file (a full or failing disk), then remove it"
 )
 
 
 def examine(root: Path, clock: Clock) -> Iterator[Finding]:
-    """Find results that wait for an engine and cannot be read; see `delivery.ResultSpool.load`.
+    """Find kept results that cannot be read; see `delivery.ResultSpool.load`.
 
     Args:
-        root: the workspace root; one that no worker used has none.
+        root: the workspace root. A root that no worker has used has no findings.
 
     Raises:
         WorkspaceStorageError: the directory cannot be read.

@@ -1,4 +1,4 @@
-"""Whether a worker is live and ready, decided from facts that its loops and probes gather."""
+"""Decide whether a worker is live and ready, from facts that its loops and probes gather."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from perago.values.redaction import text_of
 from perago.worker.supervisor.polling import STALL_SECONDS
 
 POLL_STALL_SECONDS = 2 * STALL_SECONDS
-"""Twice the time after which another poll loop takes a stuck one's place, where none is stuck already: that did not
-help."""
+"""Twice the time after which a stuck poll loop is replaced: the replacement did not help."""
 
 WATCH_STALL_SECONDS = 60.0
-"""A look of the supervision, one each second."""
+"""Limit on a turn of the watchdog; there is one each second."""
 
 ENGINE_SECONDS = 60.0
-"""Age that the engine's last answer may have; there are several a minute."""
+"""Maximum age of the engine's last answer; there are several a minute."""
 
 PROBE_SECONDS = 15.0
-"""Between two rounds of probes."""
+"""Pause between two rounds of probes."""
 
 STALE_SECONDS = 90.0
-"""Age that what a probe found may have; what is older is not known any more."""
+"""Maximum age of a probe's result. An older result counts as unknown."""
 
 _READY_STATES = frozenset({"idle", "busy"})
 
@@ -34,7 +33,7 @@ class Check:
     """One condition.
 
     Attributes:
-        detail: what was found, for people.
+        detail: the finding, in words.
     """
 
     name: str
@@ -44,10 +43,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe found last.
+    """The last result of a probe.
 
     Attributes:
-        age_seconds: of what it found; None: it has not come to an end yet.
+        age_seconds: age of the result; None: the probe has not finished yet.
     """
 
     ok: bool
@@ -57,13 +56,13 @@ class Probed:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthFacts:
-    """What is known of a worker.
+    """Facts about a worker.
 
     Attributes:
-        poll_seconds, watch_seconds: how long the turn takes that polling and supervision are in; 0: none is.
-        answered_seconds: since the engine answered a poll; None: it has not.
-        slots: the state of each.
-        probes: by name; one named "tasks" asks the engine.
+        poll_seconds, watch_seconds: age of the current turn of polling and of the watchdog; 0 between two turns.
+        answered_seconds: since the engine answered a poll; None: it never has.
+        slots: the state of each slot.
+        probes: results by name. The probe "tasks" asks the engine.
     """
 
     draining: bool = False
@@ -79,8 +78,8 @@ class Health:
     """A worker's health.
 
     Attributes:
-        live: checks whose failure a restart would mend.
-        ready: checks that have to be met for it to take tasks.
+        live: checks whose failure a restart can fix.
+        ready: checks that the worker must pass to take tasks.
     """
 
     live: tuple[Check, ...]
@@ -105,7 +104,7 @@ def checks_object(checks: Sequence[Check]) -> dict[str, Any]:
 
 
 def health_of(facts: HealthFacts) -> Health:
-    """What the facts come to."""
+    """Judge the facts."""
     live = (
         _within("polling", facts.poll_seconds, POLL_STALL_SECONDS),
         _within("supervision", facts.watch_seconds, WATCH_STALL_SECONDS),
@@ -126,7 +125,7 @@ def _executors(slots: Sequence[str]) -> Check:
 
 
 def _engine(facts: HealthFacts) -> Check:
-    """While all slots are busy nothing is polled: then the probe of the tasks tells."""
+    """While all slots are busy there is no poll: then the probe of the tasks counts."""
     ages = [] if facts.answered_seconds is None else [facts.answered_seconds]
     tasks = facts.probes.get("tasks")
     if tasks is not None and tasks.ok and tasks.age_seconds is not None:
@@ -145,16 +144,16 @@ def _probed(name: str, found: Probed) -> Check:
 
 
 Probe = Callable[[], str]
-"""Looks once, within seconds; says what it found. What it raises says what is wrong."""
+"""Checks a condition once, within seconds; returns the finding in words. An error that it raises says what is wrong."""
 
 MAX_DETAIL_LENGTH = 500
 
 
 class Probes:
-    """One round each `PROBE_SECONDS`; see `supervisor.Loop`.
+    """Runs all probes, one round each `PROBE_SECONDS`; see `supervisor.Loop`.
 
     Args:
-        looks: by name.
+        looks: the probes by name.
     """
 
     def __init__(self, looks: Mapping[str, Probe]) -> None:
@@ -162,13 +161,13 @@ class Probes:
         self._found: dict[str, tuple[bool, str, float]] = {}
 
     def turn(self) -> float | None:
-        """Probe at everything once; returns the seconds until the next round. None: there is nothing to look at."""
+        """Run every probe once; returns the seconds until the next round. None: there are no probes."""
         for name, look in self._looks.items():
             self._found[name] = (*self._outcome(look), time.monotonic())
         return PROBE_SECONDS if self._looks else None
 
     def found(self) -> dict[str, Probed]:
-        """What the last round found."""
+        """Results of the last round."""
         now = time.monotonic()
         return {
             name: Probed(found[0], found[1], now - found[2])
@@ -181,5 +180,5 @@ class Probes:
     def _outcome(look: Probe) -> tuple[bool, str]:
         try:
             return True, look()
-        except Exception as exc:  # noqa: BLE001 - whatever is wrong is what the probe is to find
+        except Exception as exc:  # noqa: BLE001 - any error is the probe's result
             return False, (text_of(exc) or type(exc).__name__)[:MAX_DETAIL_LENGTH]

@@ -1,6 +1,6 @@
-"""Which executions a worker holds, on disk: what a killed worker held, the next one on its workspace root gives back.
+"""Record on disk which executions a worker holds, so that the next worker can give back those of a killed one.
 
-Else the engine would hand such a task out again only after its response timeout, which can be hours.
+Otherwise the engine would hand such a task out again only after its response timeout, which can be hours.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ HELD_FILE = "held"
 """In the supervisor's own directory."""
 
 RECORD_BYTES = 4096
-"""Of one execution in the file. Ids and names come to a few hundred; one that takes more is left to its lease."""
+"""Size of one record. Ids and names need a few hundred bytes. An execution that needs more is not recorded."""
 
 MAX_FILE_BYTES = 1024 * RECORD_BYTES
 
 DYING_SECONDS = 30.0
-"""How long a killed worker's executors may still be there. They end with it, within milliseconds; one that is stuck in
-the kernel may last, and its task is left to its lease."""
+"""How long to wait for the executors of a killed worker. They end with it, within milliseconds. If one is stuck in the
+kernel, the lease of its task has to run out."""
 
 
 class HeldTasks:
-    """A file with a record for each execution, in a place that is used again. One process writes it, from any thread.
+    """A file with one fixed-size record for each held execution. Only one process may write it, from any thread.
 
-    It is written without a sync: a killed process loses nothing, and after a crash of the machine a task is left to its
-    lease at worst. So is one where the disk refuses.
+    Writes are not synced: a killed process loses nothing. After a crash of the machine, or if the disk refuses, the
+    lease of a task has to run out.
 
     Args:
         directory: the supervisor's own.
@@ -56,12 +56,12 @@ class HeldTasks:
 
     @property
     def inherited(self) -> list[KeptAttempt]:
-        """What an earlier worker held, and was not released yet."""
+        """Executions that an earlier worker held and that are not released yet."""
         with self._lock:
             return list(self._inherited.values())
 
     def add(self, attempt: Attempt) -> None:
-        """Note an execution that has just been taken."""
+        """Record an execution that was just taken."""
         kept = KeptAttempt.of(attempt)
         text = json.dumps(asdict(kept)).encode()
         with self._lock:
@@ -73,14 +73,14 @@ class HeldTasks:
             self._write(place, text.ljust(RECORD_BYTES))
 
     def release(self, attempt: Attempt) -> None:
-        """Forget an execution: its result was reported or is kept, or it was given back."""
+        """Remove an execution: its result was reported or kept, or its task was given back."""
         execution = KeptAttempt.of(attempt).execution
         with self._lock:
             self._inherited.pop(execution, None)
             place = self._places.pop(execution, None)
             if place is not None:
                 self._free.append(place)
-                self._write(place, b" ")  # no record begins so
+                self._write(place, b" ")  # no valid record begins with a space
 
     def _write(self, place: int, data: bytes) -> None:
         with suppress(OSError):
@@ -93,11 +93,11 @@ class HeldTasks:
 
 @dataclass(kw_only=True)
 class Inheritance:
-    """Gives back what a killed predecessor held, as soon as its executors are gone. See `supervisor.Loop`.
+    """Gives back the tasks that a killed worker held, once its executors are gone. See `supervisor.Loop`.
 
     Attributes:
-        delivery: what has a result there is for it to deliver.
-        root: of the workspaces, whose markers tell which executors live.
+        delivery: delivers the kept results; their tasks are not given back.
+        root: workspace root. Markers in it tell which executors are alive.
     """
 
     engine: WorkerEngine
@@ -110,7 +110,7 @@ class Inheritance:
     _began: float | None = field(default=None, init=False)
 
     def turn(self) -> float | None:
-        """Give back what can be; returns the seconds until the next turn. None: nothing is left."""
+        """Give back what can be given back; returns the seconds until the next turn. None: nothing is left."""
         inherited = self.held.inherited
         if not inherited:
             return None
@@ -127,14 +127,14 @@ class Inheritance:
         return pause_before_round(self._rounds) if self.held.inherited else None
 
     def _living(self) -> set[str]:
-        """Tasks whose attempts' processes are still there."""
+        """Ids of tasks whose attempt processes are alive."""
         judged = [janitor.judge(path) for path in janitor.attempt_directories(self.root)]
         return {found.marker.task_id for found in judged if found and found.marker and found.owner == "alive"}
 
     def _wait_for_its_end(self, attempt: KeptAttempt) -> None:
         if self._began is not None and self.clock.monotonic() - self._began >= DYING_SECONDS:
             self.held.release(attempt)
-            text = "not given back: a process of the worker that was killed still runs it. Its lease has to run out"
+            text = "not given back: a process of the killed worker still runs it. Its lease has to run out"
             self._tell(logging.WARNING, text, attempt)
 
     def _give_back(self, attempt: KeptAttempt) -> None:
@@ -142,22 +142,22 @@ class Inheritance:
         try:
             was_ours = self.engine.give_back(attempt)
         except TaskNotFoundError:
-            pass  # a restart or a person removed it
+            pass  # its workflow was restarted or removed
         except EngineError as exc:
             if self._rounds == 0:
-                text = f"a task that a killed worker held cannot be given back now, and is tried again: {exc}"
+                text = f"a task of a killed worker cannot be given back now; this is retried: {exc}"
                 self._tell(logging.WARNING, text, attempt)
             return
         self.held.release(attempt)
-        done = "given back" if was_ours else "not given back, as it is no longer that execution's"
-        self._tell(logging.INFO, f"{done}: a worker on this workspace root was killed at it", attempt)
+        done = "given back" if was_ours else "not given back, because the engine has ended or reassigned it"
+        self._tell(logging.INFO, f"{done}: a worker on this workspace root was killed while it ran", attempt)
 
     def _tell(self, level: int, text: str, attempt: KeptAttempt) -> None:
         self.journal.tell(level, text, **{**attempt.fields(), "phase": ""})
 
 
 def _read(path: Path) -> dict[int, KeptAttempt]:
-    """The records of a file by their places; what is none, or damaged, is passed over."""
+    """The valid records of a file by their places."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES)

@@ -1,4 +1,4 @@
-"""Remove what killed workers left: attempt directories, and staged commits in every repository this worker has used."""
+"""Remove what killed workers left: attempt directories, and staged work in repositories that this worker has used."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from perago.workspace import janitor
 FILE = "repositories.json"
 
 MAX_REPOSITORIES = 1000
-"""That a worker remembers; the one that had no task for longest is forgotten first."""
+"""Limit on remembered repositories. The one that has had no task for the longest time is dropped first."""
 
 _NAMES = TypeAdapter(list[str])
 
 
 class KnownRepositories:
-    """Names in a file. One process writes it, from any thread; a file that cannot be read or written costs memory only.
+    """Names of repositories in a file. Only one process may write it, from any thread.
+
+    If the file cannot be read or written, the names are kept in memory only.
 
     Args:
-        directory: the worker's own; made when a name is noted.
+        directory: the worker's own; created with the first name.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -54,7 +56,7 @@ class KnownRepositories:
                 self._write()
 
     def names(self) -> list[str]:
-        """All of them, the one that had a task last at the end."""
+        """All names. The last one had the most recent task."""
         with self._lock:
             return list(self._names)
 
@@ -74,7 +76,7 @@ def _read(path: Path) -> list[str]:
 
 
 class Housekeeping:
-    """One turn at the start, and then one each interval; see `supervisor.Loop`."""
+    """Removes orphans at the start and then once each interval; see `supervisor.Loop`."""
 
     def __init__(
         self,
@@ -94,14 +96,14 @@ class Housekeeping:
         self._repositories = repositories
 
     def note(self, attempt: HandedOut) -> None:
-        """Remember the repository of a task: what killed attempts staged is looked for there."""
+        """Remember the repository of a task, so that it is swept for staged work of killed attempts."""
         workspace = attempt.input_data.get("workspace")
         repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
         if isinstance(repository, str):
             self._repositories.note(repository)
 
     def turn(self) -> float:
-        """Look once; returns the seconds until the next look."""
+        """Sweep once; returns the seconds until the next turn."""
         if self.sweep_directories():
             for number, repository in enumerate(self._repositories.names()):
                 order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
@@ -109,15 +111,15 @@ class Housekeeping:
         return self._interval_seconds
 
     def sweep_directories(self) -> bool:
-        """Remove the attempt directories of the dead; says whether they could be looked for. For any thread."""
+        """Remove attempt directories whose processes are dead. Returns False if the root cannot be read. Any thread."""
         try:
             report = janitor.sweep(self._root, self._ttl_seconds, time.time())
         except PeragoError as exc:
-            self._journal.tell(logging.WARNING, f"orphans could not be looked for: {exc}")
+            self._journal.tell(logging.WARNING, f"cannot look for orphaned attempt directories: {exc}")
             return False
         if report.removed:
-            text = f"removed {len(report.removed)} attempt directories that killed executors left"
+            text = f"removed {len(report.removed)} attempt directories of killed executors"
             self._journal.tell(logging.INFO, text)
         for path, reason in report.failed:
-            self._journal.tell(logging.WARNING, f"orphan {path} could not be removed: {reason}")
+            self._journal.tell(logging.WARNING, f"orphaned directory {path} could not be removed: {reason}")
         return True

@@ -1,4 +1,4 @@
-"""One supervisor for each workspace root."""
+"""Lock a workspace root, so that it has one supervisor at most."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perago.files.private_directory import make_private
 from perago.files.storage import opened_file
 
 SUPERVISOR_DIRECTORY = "supervisor"
-"""In the workspace root: what is the supervisor's own, its lock, its status, and results that wait."""
+"""In the workspace root: the supervisor's lock, its status, and the spool of results."""
 
 LOCK_FILE = "lock"
 LOCK_TRIES = 5
@@ -29,12 +29,12 @@ def supervisor_directory(root: Path) -> Path:
 
 @contextmanager
 def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
-    """Be the one supervisor of a workspace root; gives the supervisor's directory in it.
+    """Lock a workspace root for this supervisor; yields the supervisor's directory in it.
 
-    The lock ends with the process, however that ends; forks that bodies in threads make do not hold it.
+    The lock ends with the process, however the process ends. Forks made by bodies in threads do not hold it.
 
     Raises:
-        RuntimeConfigError: another one runs, or the directory cannot be written, or another user can change it.
+        RuntimeConfigError: another supervisor runs, the directory cannot be written, or another user can change it.
     """
     directory = supervisor_directory(root)
     try:
@@ -45,8 +45,8 @@ def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
         raise RuntimeConfigError(f"PERAGO_WORKSPACE_ROOT {root} cannot be used: {exc.strerror or exc}") from exc
     if lock is None:
         raise RuntimeConfigError(
-            f"another supervisor works in {root}{_holder(directory)}; give this one a PERAGO_WORKSPACE_ROOT of its "
-            f"own, or more slots (-j) to the other"
+            f"another worker is running in {root}{_holder(directory)}; set another PERAGO_WORKSPACE_ROOT for this one, "
+            f"or give the other one more slots (-j)"
         )
     with lock:
         lock.write(_describe(worker_id))
@@ -54,7 +54,7 @@ def only_supervisor(root: Path, worker_id: str) -> Iterator[Path]:
 
 
 def is_locked(root: Path) -> bool:
-    """Whether a supervisor works in a root now."""
+    """Whether a supervisor is running in a workspace root."""
     try:
         return is_held_by_anybody(supervisor_directory(root) / LOCK_FILE)
     except OSError:
@@ -62,7 +62,7 @@ def is_locked(root: Path) -> bool:
 
 
 def _lock(path: Path) -> FileLock | None:
-    """Take the lock; a `perago status` that looks at it in the same moment must not keep it."""
+    """Take the lock. A few tries, because `perago status` holds it for a moment when it looks."""
     for _ in range(LOCK_TRIES):
         lock = FileLock.try_acquire(path)
         if lock is not None:

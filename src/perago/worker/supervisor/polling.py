@@ -1,4 +1,4 @@
-"""Taking tasks from the engine, never more than there are free slots."""
+"""Take tasks from the engine, never more than there are free slots."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from perago.ports import Clock, HandedOut, SystemClock, WorkerEngine
 from perago.worker.attempts.journal import Journal
 
 TELL_SECONDS = 60.0
-"""Between two lines about an engine that does not answer."""
+"""Minimum time between two log lines about an engine that does not answer."""
 
 STALL_SECONDS = 60.0
-"""A poll that takes so long is stuck: its own deadline is 10 s, and handing out takes no time."""
+"""A poll that takes this long is stuck: its own deadline is 10 s, and handing tasks to slots takes no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long to wait between two polls, in seconds.
+    """Pauses between two polls, in seconds.
 
     Attributes:
-        after: of the seconds since the last task came.
-        after_failures: of the number of polls in a row that failed, and a random number from 0 to 1.
+        after: pause for the given seconds since the last task came.
+        after_failures: pause for the given number of failed polls in a row, and a random number from 0 to 1.
     """
 
     after: Callable[[float], float]
@@ -33,17 +33,17 @@ class Pace:
 
 @dataclass(kw_only=True)
 class Polling:
-    """One turn after the other; see `supervisor.Loop`.
+    """Polls the engine; each turn is one poll (see `supervisor.Loop`).
 
     Attributes:
-        free: how many slots can take a task now.
-        take: hands one to a slot, or gives it back; is told too when it was asked for, monotonic seconds.
-        is_over: whether what a poll under way brings is to be given back.
-        give_back: does so.
-        answered_at: when the engine answered last, by the clock's monotonic seconds; None: not yet.
-        is_starved: it waits for a slot to become free.
-        is_backlogged: more tasks may wait than there are slots, all of one type: a slot may ask for its next task
-            itself. With several types it may not, as one type would starve the others.
+        free: number of slots that can take a task now.
+        take: hands a task to a slot, or gives it back. Its second argument: when the poll was sent, monotonic seconds.
+        is_over: whether tasks of the current poll are to be given back.
+        give_back: gives a task back.
+        answered_at: when the engine last answered, monotonic seconds; None: not yet.
+        is_starved: polling waits for a free slot.
+        is_backlogged: more tasks may wait than there are slots, and all are of one type: a slot may take its next task
+            with a report. With several types it may not, because one type would starve the others.
     """
 
     engine: WorkerEngine
@@ -69,12 +69,12 @@ class Polling:
 
     @property
     def answered_seconds(self) -> float | None:
-        """Since the engine answered last; None: not yet."""
+        """Seconds since the engine last answered; None: not yet."""
         return None if self.answered_at is None else self.clock.monotonic() - self.answered_at
 
     def turn(self) -> float | None:
-        """Poll once; returns the seconds until the next poll. None: there is no free slot, and `nudge` is due."""
-        self.is_starved = True  # first this, then the look: a slot that becomes free in between nudges
+        """Poll once; returns the seconds until the next poll. None: no slot is free, wait for `nudge`."""
+        self.is_starved = True  # set before looking: a slot that becomes free in between nudges
         free = self.free()
         if free == 0:
             return None
@@ -95,11 +95,11 @@ class Polling:
         if attempts:
             self._busy_at = now
         if len(attempts) == free:
-            return 0.0  # more may wait: the next poll is as soon as a slot is free
+            return 0.0  # more may wait: poll again as soon as a slot is free
         return self.pace.after(now - self._busy_at)
 
     def has_taken(self, attempt: HandedOut | None) -> None:
-        """A slot has asked for its next task by itself, and got this one."""
+        """Note what a slot got that asked for its next task with a report; None: no task."""
         if attempt is None:
             self.is_backlogged = False
         else:
@@ -109,12 +109,12 @@ class Polling:
         self._failures += 1
         if self.clock.monotonic() - self._told_at >= TELL_SECONDS:
             self._told_at = self.clock.monotonic()
-            self.journal.tell(logging.WARNING, f"polling failed, and is tried again: {exc}", failures=self._failures)
+            self.journal.tell(logging.WARNING, f"polling failed and is retried: {exc}", failures=self._failures)
         return self.pace.after_failures(self._failures, random.random())  # noqa: S311 - spreads load, guards nothing
 
     def _answered(self) -> None:
         self.answered_at = self.clock.monotonic()
         if self._failures:
-            self.journal.tell(logging.INFO, f"the engine answers again, after {self._failures} polls that failed")
+            self.journal.tell(logging.INFO, f"the engine answers again after {self._failures} failed polls")
             self._failures = 0
             self._told_at = float("-inf")

@@ -1,4 +1,4 @@
-"""Ending a worker: the first signal drains, the second one ends at once."""
+"""Shut a worker down: the first signal drains it, the second one ends it at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Protocol, Self
 from perago.worker.attempts.job import Cause
 
 AT_ONCE_SECONDS = 3.0
-"""How long an end "at once" may take: killing executors, and giving their tasks back."""
+"""Time limit for an end "at once": kill the executors and give their tasks back."""
 
 THREADS_SECONDS = 10.0
-"""Beyond the deadline, for bodies in threads, which cannot be killed: then the process ends over them."""
+"""Extra time after the deadline for bodies in threads, which cannot be killed. After it the process exits."""
 
 LOOK_SECONDS = 0.1
 
@@ -23,10 +23,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignals:
-    """While it is entered, SIGTERM, SIGINT and SIGHUP are counted. To be entered in the main thread.
+    """Context manager that counts SIGTERM, SIGINT and SIGHUP. Enter it in the main thread.
 
-    A signal that was ignored before (`nohup`) stays so. When one has come, further ones are ignored afterwards: the
-    process ends, with the code that it has by then, and is not to be ended by what comes on its last way.
+    A signal that was ignored before (`nohup`) stays ignored. If a signal has come, all of them are ignored after the
+    exit: the process is ending, and a late signal must not change its exit code.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_IGN if self.count else handler)
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until one comes, or for so long."""
+        """Wait for a signal, at most that long."""
         self._came.wait(seconds)
         self._came.clear()
 
@@ -55,7 +55,7 @@ class StopSignals:
 
 
 class Drainable(Protocol):
-    """What is ended; see `supervisor.Supervisor`."""
+    """A worker that can be shut down; see `supervisor.Supervisor`."""
 
     @property
     def is_through(self) -> bool: ...
@@ -66,12 +66,12 @@ class Drainable(Protocol):
 
 
 def cause_to_end(signals: int, drained_seconds: float, force_kill_after: float | None) -> Cause | None:
-    """Why what is under way is to be ended now; None: it may go on.
+    """Why current attempts are to be ended now. Returns None while they may go on.
 
     Args:
-        signals: that came.
-        drained_seconds: since the first one.
-        force_kill_after: seconds; None: attempts get all the time they need.
+        signals: number of signals so far.
+        drained_seconds: since the first signal.
+        force_kill_after: seconds after which attempts are ended; None: never.
     """
     if signals > 1:
         return Cause.AT_ONCE
@@ -81,7 +81,7 @@ def cause_to_end(signals: int, drained_seconds: float, force_kill_after: float |
 
 
 def serve_until_stopped(worker: Drainable, signals: StopSignals, force_kill_after: float | None) -> bool:
-    """Let a worker run until a signal comes, then end it; says whether everything has ended, and in good order.
+    """Let a worker run until a signal comes, then shut it down. Returns whether everything ended in good order.
 
     Args:
         force_kill_after: see `cause_to_end`.
@@ -110,9 +110,9 @@ def serve_until_stopped(worker: Drainable, signals: StopSignals, force_kill_afte
 
 
 def _closed(worker: Drainable, may_go_on: Callable[[], bool]) -> bool:
-    """Wait for calls that are under way when all slots have closed; says whether they have ended too.
+    """Wait for the last calls after all slots have closed. Returns whether they have ended.
 
-    Results that are kept and not delivered by then are for the next worker.
+    Results that are not delivered by then stay in the spool for the next worker.
     """
     while not worker.close(LOOK_SECONDS):
         if not may_go_on():

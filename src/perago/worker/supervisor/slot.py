@@ -1,17 +1,20 @@
-"""One slot of a worker: a thread with one executor after the other, and the pause before each replacement."""
+"""One slot of a worker: it runs one job after another, in one executor after another.
+
+A slot starts no thread. Its owner calls `Slot.serve` from a thread, the simulation from an actor.
+"""
 
 from __future__ import annotations
 
 import enum
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from perago.errors import PeragoError
+from perago.ports import Clock, SystemClock
 from perago.values.redaction import text_of
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished, NotBegun
@@ -21,91 +24,110 @@ _LOGGER = logging.getLogger("perago.worker")
 
 
 CHORE_PAUSE_SECONDS = 1.0
-"""Between two chores of a slot, in which it can take a job: there may be a thousand of them, each of up to a minute."""
+"""Pause between two chores. The slot can take a job then: a thousand chores may wait, and each takes up to a minute."""
 
 
 class SlotState(enum.StrEnum):
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
-    WAITING = "waiting"  # for the pause before a replacement to be over
+    WAITING = "waiting"  # pauses before it replaces its executor
     CLOSED = "closed"
 
 
 class SlotEvents(Protocol):
-    """Who hears of a slot; called from its thread."""
+    """Callbacks of a slot; the slot calls them from `serve`."""
 
     def is_ready(self, slot: Slot, tasks: list[DeclaredTask]) -> None:
-        """Its executor has loaded the modules."""
+        """An executor has loaded the modules."""
         ...
 
     def has_failed(self, slot: Slot, error: PeragoError | None, reason: str) -> None:
-        """Its executor died, or could not be started (`error`)."""
+        """An executor died, or did not start; then `error` says why."""
         ...
 
     def finish(self, slot: Slot, executor: Executor, job: Job, outcome: AttemptEnd, *, takes_next: bool) -> Job | None:
-        """See to what a job came to: report it, give it back, or neither.
+        """Settle a job that has ended: report its result, give its task back, or drop it.
 
         Args:
-            takes_next: the slot goes on with another job, if there is one at hand, which is returned.
+            takes_next: the slot can run another job right away.
+
+        Returns:
+            The next job, if one came along with the report.
         """
         ...
 
     def give_back(self, job: Job) -> None:
-        """The slot does not take it after all."""
+        """Give back the task of a job that the slot will not run."""
         ...
 
     def is_free(self, slot: Slot) -> None:
-        """It can take a job."""
+        """The slot can take a job."""
         ...
+
+
+class Closing(Protocol):
+    """A flag that the owner of a slot sets once; `threading.Event` is one."""
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+    def wait(self, timeout: float | None = None, /) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Wear:
-    """When an executor is worn out; None: no bound."""
+    """Limits after which an executor is replaced; None: no limit."""
 
     max_attempts: int | None = None
     max_memory_bytes: int | None = None
 
 
 class Slot:
-    """One slot, with a thread of its own.
+    """One slot. Any thread may call its public methods; `serve` runs once.
 
     Args:
         number: from 1.
         make_executor: starts an executor; may raise PeragoError.
+        clock: Default: the machine's.
+        closing: is set when the slot is to close. Default: a `threading.Event`.
 
     Attributes:
-        job: under way; None: none.
-        since: when the state began, seconds since the epoch.
+        job: the current job, or None.
+        since: when the current state began, seconds since the epoch.
         deaths: executors that died in a row.
     """
 
     def __init__(
-        self, number: int, make_executor: Callable[[], AbstractContextManager[Executor]], events: SlotEvents, wear: Wear
+        self,
+        number: int,
+        make_executor: Callable[[], AbstractContextManager[Executor]],
+        events: SlotEvents,
+        wear: Wear,
+        *,
+        clock: Clock | None = None,
+        closing: Closing | None = None,
     ) -> None:
         self.number = number
         self.state = SlotState.STARTING
-        self.since = time.time()
         self.job: Job | None = None
         self.deaths = 0
         self._make_executor = make_executor
         self._events = events
         self._wear = wear
+        self._clock = clock or SystemClock()
+        self._closing = closing or threading.Event()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
         self._executor: Executor | None = None
         self._starting: Executor | None = None
         self._chores: list[Discard | Sweep] = []
-        self._next_chore_at = time.monotonic()
-        self._thread = threading.Thread(target=self._serve, name=f"perago-slot-{number}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        self._next_chore_at = self._clock.monotonic()
+        self.since = self._clock.now().timestamp()
 
     @property
     def is_free(self) -> bool:
-        """Whether it can take a job now."""
+        """Whether the slot can take a job now."""
         return (
             self.state is SlotState.IDLE
             and self.job is None
@@ -115,12 +137,12 @@ class Slot:
 
     @property
     def memory_bytes(self) -> int:
-        """Of its executor, after the last attempt."""
+        """Memory of the executor after its last attempt."""
         executor = self._executor
         return 0 if executor is None else executor.memory_bytes
 
     def assign(self, job: Job) -> bool:
-        """Have a job run; False: the slot cannot take it (any more)."""
+        """Hand a job to the slot. Returns False if the slot is not free."""
         with self._lock:
             executor = self._executor
             if executor is None or not self.is_free:
@@ -130,7 +152,7 @@ class Slot:
             return True
 
     def add_chore(self, order: Discard | Sweep) -> None:
-        """Have something done by the executor, when it has no job; what waits already is done once."""
+        """Queue an order for the executor, which runs it while the slot has no job. An order is queued only once."""
         with self._lock:
             if order not in self._chores:
                 self._chores.append(order)
@@ -138,7 +160,7 @@ class Slot:
                 self._executor.wake()
 
     def close(self) -> None:
-        """Take no further job, and end when the one under way has ended."""
+        """Take no more jobs. `serve` returns when the current job has ended."""
         self._closing.set()
         with self._lock:
             if self._executor is not None:
@@ -146,13 +168,8 @@ class Slot:
             if self._starting is not None:
                 self._starting.abort_start()
 
-    def join(self, seconds: float | None = None) -> bool:
-        """Wait for the end; says whether it came."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Run jobs until the slot closes."""
         while not self._closing.is_set():
             pause = pause_before(self.deaths)
             if pause:
@@ -165,20 +182,20 @@ class Slot:
             except Exception:
                 self._offer(None)
                 self.deaths += 1
-                _LOGGER.exception("slot %d failed, and begins anew", self.number)
-        if self.job is not None:  # it came in the moment in which the slot closed, or its executor failed
-            if self.job.claim():  # nobody else has given it back meanwhile
+                _LOGGER.exception("slot %d failed and starts over", self.number)
+        if self.job is not None:  # it came just as the slot closed, or as its executor failed
+            if self.job.claim():  # no other thread has given it back
                 self._give_back(self.job)
             self.job = None
         self._enter(SlotState.CLOSED)
 
     def _serve_with_one_executor(self) -> None:
-        """Start an executor, and work with it until it dies, is worn out, or the slot closes."""
-        attempts, ready_at = 0, time.monotonic()
+        """Start an executor and run jobs in it until it dies, is worn out, or the slot closes."""
+        attempts, ready_at = 0, self._clock.monotonic()
         try:
             with self._make_executor() as executor:
                 tasks = self._start(executor)
-                ready_at = time.monotonic()
+                ready_at = self._clock.monotonic()
                 self._offer(executor)
                 self._events.is_ready(self, tasks)
                 died = self._work(executor)
@@ -194,7 +211,7 @@ class Slot:
             if not self._closing.is_set():
                 self._events.has_failed(self, exc, str(exc))
             return
-        self.deaths = deaths_after(self.deaths, attempts=attempts, lived_seconds=time.monotonic() - ready_at)
+        self.deaths = deaths_after(self.deaths, attempts=attempts, lived_seconds=self._clock.monotonic() - ready_at)
         self._events.has_failed(self, None, reason)
 
     def _start(self, executor: Executor) -> list[DeclaredTask]:
@@ -209,7 +226,7 @@ class Slot:
                 self._starting = None
 
     def _work(self, executor: Executor) -> bool:
-        """Take jobs; whether the executor died of itself."""
+        """Run jobs. Returns whether the executor died by itself."""
         while True:
             job = self._next_job(executor)
             if job is None:
@@ -230,19 +247,19 @@ class Slot:
     def _run(self, executor: Executor, job: Job) -> AttemptEnd:
         try:
             return executor.run(job)
-        except Exception as exc:  # a slot must not die unseen, nor keep a task to itself
-            _LOGGER.exception("slot %d failed at a task", self.number)
+        except Exception as exc:  # a slot must neither die silently nor keep the task
+            _LOGGER.exception("slot %d failed to run a task", self.number)
             return Died(f"the worker itself failed: {type(exc).__name__}: {text_of(exc)}")
 
     def _finish(self, executor: Executor, job: Job, outcome: AttemptEnd) -> Job | None:
-        """See to what a job came to; returns the one to go on with, if there is one."""
+        """Settle a job that has ended; returns the next job, if one came along."""
         takes_next = isinstance(outcome, Finished) and not (
             self._closing.is_set() or self._seconds_until_chore() == 0 or self._is_worn_out(executor)
         )
         try:
             following = self._events.finish(self, executor, job, outcome, takes_next=takes_next)
         except Exception:
-            _LOGGER.exception("slot %d failed at the end of a task", self.number)
+            _LOGGER.exception("slot %d failed to settle a task", self.number)
             return None
         if following is None or not self._closing.is_set():
             return following
@@ -256,12 +273,12 @@ class Slot:
             _LOGGER.exception("slot %d failed to give a task back", self.number)
 
     def _next_job(self, executor: Executor) -> Job | None:
-        """Wait for a job, doing chores meanwhile; None: there will be none with this executor."""
+        """Wait for a job and run chores in the meantime. Returns None when this executor gets no more jobs."""
         while executor.is_alive:
             chore = self._next_chore()
             if chore is not None:
                 executor.chore(chore)
-                self._next_chore_at = time.monotonic() + CHORE_PAUSE_SECONDS
+                self._next_chore_at = self._clock.monotonic() + CHORE_PAUSE_SECONDS
                 continue
             if self.job is None:
                 if self._closing.is_set():
@@ -276,22 +293,22 @@ class Slot:
         return self._job_that_came_too_late()
 
     def _job_that_came_too_late(self) -> Job | None:
-        """The executor died idle: what was assigned in the same moment is run, and found not to have begun."""
+        """The executor died idle. A job assigned at that moment is run all the same: it ends as `NotBegun`."""
         with self._lock:
             self._executor = None
             return self.job
 
     def _next_chore(self) -> Discard | Sweep | None:
-        """What is due; the slot takes no job then until it is done."""
+        """The chore that is due. The slot is busy, and takes no job, until that is done."""
         with self._lock:
             if self._seconds_until_chore() != 0 or self.job is not None or self._closing.is_set():
                 return None
-            self.state, self.since = SlotState.BUSY, time.time()
+            self._set_state(SlotState.BUSY)
             return self._chores.pop(0)
 
     def _seconds_until_chore(self) -> float | None:
-        """None: none waits."""
-        return max(0.0, self._next_chore_at - time.monotonic()) if self._chores else None
+        """Returns None when no chore waits."""
+        return max(0.0, self._next_chore_at - self._clock.monotonic()) if self._chores else None
 
     def _is_worn_out(self, executor: Executor) -> bool:
         return is_worn_out(
@@ -308,33 +325,35 @@ class Slot:
 
     def _enter(self, state: SlotState) -> None:
         with self._lock:
-            self.state = state
-            self.since = time.time()
+            self._set_state(state)
+
+    def _set_state(self, state: SlotState) -> None:
+        self.state, self.since = state, self._clock.now().timestamp()
 
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Before the replacement of an executor that died, by how many died in a row; part of the published contract."""
+"""Pause before an executor is replaced, by how many died in a row. Part of the published contract."""
 
 STEADY_SECONDS = 60.0
-"""An executor that lived so long, or ended an attempt, did not die of starting: the row begins anew."""
+"""An executor that lived this long, or finished an attempt, did not die of starting: counting begins again at 1."""
 
 
 def pause_before(deaths: int) -> float:
     """Seconds until the next executor is started.
 
     Args:
-        deaths: in a row; 0: the one before did not die.
+        deaths: executors that died in a row; 0: the previous one did not die.
     """
     return 0.0 if deaths <= 0 else PAUSES_SECONDS[min(deaths, len(PAUSES_SECONDS)) - 1]
 
 
 def deaths_after(deaths: int, *, attempts: int, lived_seconds: float) -> int:
-    """How many executors have died in a row, now that another has.
+    """Executors that have died in a row, now that one more has.
 
     Args:
-        deaths: before it.
-        attempts: that it ended by itself.
-        lived_seconds: from its being ready.
+        deaths: the count before this death.
+        attempts: that this executor finished.
+        lived_seconds: since it was ready.
     """
     return 1 if attempts > 0 or lived_seconds >= STEADY_SECONDS else deaths + 1
 
@@ -347,13 +366,13 @@ def is_worn_out(
     max_attempts: int | None,
     max_memory_bytes: int | None,
 ) -> bool:
-    """Whether an executor is replaced although it is well.
+    """Whether a healthy executor is to be replaced.
 
     Args:
         attempts: that it has run.
-        memory_bytes: that its process has now.
-        is_spent: a body left what cannot be put back.
-        max_attempts, max_memory_bytes: None: no bound.
+        memory_bytes: of its process.
+        is_spent: a body has changed process state that cannot be restored.
+        max_attempts, max_memory_bytes: None: no limit.
     """
     return (
         is_spent

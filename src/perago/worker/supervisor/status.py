@@ -1,4 +1,4 @@
-"""What a worker does now: a file in its workspace root, for `perago status` and whoever else looks."""
+"""Status of a worker: a file in its workspace root that `perago status` reads."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MAX_STATUS_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
-    """An attempt under way.
+    """Status of a current attempt.
 
     Attributes:
         begun_at: seconds since the epoch.
-        progress: as the body told it last; "": it told none.
-        ending: why it is being ended; None: it is not.
+        progress: the last progress that the body reported, or "".
+        ending: why the attempt is being ended, or None.
     """
 
     workflow: str
@@ -45,12 +45,12 @@ class JobStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class SlotStatus:
-    """A slot.
+    """Status of a slot.
 
     Attributes:
         since: when its state began, seconds since the epoch.
-        deaths: of executors, in a row.
-        memory_bytes: of its executor after the last attempt; 0: not known.
+        deaths: executors that died in a row.
+        memory_bytes: memory of the executor after its last attempt; 0: not known.
     """
 
     slot: int
@@ -63,13 +63,13 @@ class SlotStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """A worker.
+    """Status of a worker.
 
     Attributes:
-        state: "gone" where the file is of a worker that does not run any more.
+        state: "gone" if the worker no longer runs.
         started_at, written_at, polled_at: seconds since the epoch; polled_at None: no poll was answered yet.
-        undelivered: results that wait for the engine.
-        live, ready, checks: its health when the file was written; see `health`.
+        undelivered: number of results that wait to be delivered.
+        live, ready, checks: health when the file was written; see `health`.
     """
 
     worker_id: str
@@ -92,12 +92,12 @@ _STATUS = TypeAdapter(WorkerStatus)
 
 
 def slot_statuses(slots: Sequence[Slot]) -> list[SlotStatus]:
-    """What the slots do now."""
+    """The status of each slot."""
     return [_slot_status(slot) for slot in slots]
 
 
 def write_status(directory: Path, status: WorkerStatus) -> None:
-    """Write the file, whole or not at all.
+    """Write the file atomically.
 
     Raises:
         OSError: the disk refused.
@@ -106,7 +106,7 @@ def write_status(directory: Path, status: WorkerStatus) -> None:
 
 
 def read_status(root: Path) -> WorkerStatus | None:
-    """The status of the worker of a workspace root; None: there is none."""
+    """Status of the worker of a workspace root, or None."""
     try:
         with opened_file(supervisor_directory(root) / STATUS_FILE) as file:
             found = _STATUS.validate_json(file.read(MAX_STATUS_BYTES))
@@ -120,7 +120,7 @@ def read_status(root: Path) -> WorkerStatus | None:
 
 
 def _stalled(found: WorkerStatus) -> WorkerStatus:
-    """What a worker wrote that has stood still since: it writes each few seconds."""
+    """Status of a worker that runs but has stopped writing: it should write every few seconds."""
     seconds = time.time() - found.written_at
     check = Check("supervision", ok=False, detail=f"nothing was written for {seconds:.0f} s")
     return replace(found, live=False, ready=False, checks=[check])

@@ -1,4 +1,4 @@
-"""A task's own lines and its progress, sent to the engine's task log: bounded in rate and in what may wait."""
+"""Send a task's log lines and progress to the engine's task log, with limits on the rate and on waiting lines."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from perago.ports import HandedOut
 _LOGGER = logging.getLogger("perago.worker")
 
 MAX_PENDING_CHARACTERS = 256 * 1024
-"""Of all tasks together; what comes on top is left out, and that is told."""
+"""Limit for all tasks together. Further lines are left out; a note in the log says how many."""
 
 MAX_PENDING_TASKS = 1000
-"""That have lines waiting: each costs a call of its own, and its task's input is held until then."""
+"""Limit on tasks with waiting lines: each needs a call of its own and keeps its task's input in memory."""
 
 MAX_ENTRY_CHARACTERS = 16 * 1024
-"""Of one entry; the lines of a task that wait are sent as one."""
+"""Limit on one entry. All waiting lines of a task are sent as one entry."""
 
 PAUSE_SECONDS = 0.25
-"""Between two entries: at most four calls a second, whatever the tasks log."""
+"""Pause between two entries: at most four calls a second."""
 
 LEFT_OUT_SECONDS = 60.0
-"""Between two lines in the worker's own log on what was left out of tasks that have no entry to say it in."""
+"""Minimum time between two lines in the worker's log on left-out lines of tasks that have no entry."""
 
 CLOSE_SECONDS = 3.0
-"""How long the end waits for what is left."""
+"""Time limit for sending the last lines at the end."""
 
 
 @dataclass
 class _Pending:
-    """Lines of one task that wait."""
+    """Waiting lines of one task."""
 
     attempt: HandedOut
     lines: list[str] = field(default_factory=list)
@@ -43,10 +43,10 @@ class _Pending:
 
 
 class TaskLog:
-    """Takes lines from any thread, and sends them from one of its own.
+    """Takes lines from any thread and sends them from its own thread.
 
     Args:
-        send: adds an entry to a task's log; it may raise EngineError.
+        send: adds an entry to a task's log; may raise EngineError.
     """
 
     def __init__(self, send: Callable[[HandedOut, str], None]) -> None:
@@ -54,21 +54,21 @@ class TaskLog:
         self._changed = threading.Condition()
         self._pending: OrderedDict[str, _Pending] = OrderedDict()
         self._characters = 0
-        self._left_out = 0  # of tasks without an entry, and not told yet
+        self._left_out = 0  # lines of tasks without an entry, not logged yet
         self._left_out_told = float("-inf")
         self._closing_at: float | None = None
         self._thread = threading.Thread(target=self._serve, name="perago-task-log", daemon=True)
         self._thread.start()
 
     def add(self, attempt: HandedOut, text: str) -> None:
-        """Have a line sent; never waits."""
+        """Queue a line; never blocks."""
         line = text[:MAX_ENTRY_CHARACTERS]
         with self._changed:
             has_room = self._characters + len(line) <= MAX_PENDING_CHARACTERS
             pending = self._pending.get(attempt.task_id)
             if pending is None:
                 if not has_room or len(self._pending) >= MAX_PENDING_TASKS:
-                    self._left_out += 1  # an entry to say so would cost a call, and memory, as one with lines does
+                    self._left_out += 1  # an entry that says so would cost as much as one with lines
                     return
                 pending = self._pending[attempt.task_id] = _Pending(attempt)
             if has_room:
@@ -79,11 +79,10 @@ class TaskLog:
             self._changed.notify()
 
     def close(self, seconds: float | None = None) -> bool:
-        """Send what waits, for a while, and end; says whether it has ended.
+        """Send waiting lines for at most `CLOSE_SECONDS`, then end the thread. Returns whether it has ended.
 
         Args:
-            seconds: to wait for that at most; None: as long as a call of the engine takes. What has not ended by then
-                can be waited for by another call.
+            seconds: the longest wait; None: as long as a call of the engine takes. Call it again to go on waiting.
         """
         with self._changed:
             if self._closing_at is None:
@@ -98,8 +97,8 @@ class TaskLog:
             try:
                 self._send(attempt, text)
             except EngineError:
-                continue  # a line is not worth more: it stands in the worker's own log
-            except Exception:  # such a thread must not die unseen
+                continue  # not retried: the line is in the worker's own log
+            except Exception:  # the thread must not die silently
                 _LOGGER.exception("lines could not be added to the log of task %s", attempt.task_id)
             finally:
                 self._tell_left_out()
@@ -107,7 +106,7 @@ class TaskLog:
         self._tell_left_out(is_end=True)
 
     def _take(self) -> tuple[HandedOut, str] | None:
-        """The next entry; None: it is time to end."""
+        """The next entry; None: end the thread."""
         with self._changed:
             while not self._pending:
                 if self._closing_at is not None:
@@ -128,7 +127,7 @@ class TaskLog:
             if not self._left_out or (now - self._left_out_told < LEFT_OUT_SECONDS and not is_end):
                 return
             left_out, self._left_out, self._left_out_told = self._left_out, 0, now
-        _LOGGER.warning("%d lines left out of the engine's task log: more tasks log than can be passed on", left_out)
+        _LOGGER.warning("%d lines left out of the engine's task log: too many tasks log at once", left_out)
 
     def _rest(self) -> None:
         with self._changed:
@@ -137,7 +136,7 @@ class TaskLog:
 
 
 def _entry(pending: _Pending) -> tuple[str, list[str]]:
-    """As many lines as go into one entry, and those that do not."""
+    """The text of one entry, and the lines that do not fit into it."""
     count, size = 0, 0
     for line in pending.lines:
         if count and size + len(line) + 1 > MAX_ENTRY_CHARACTERS:
@@ -146,6 +145,6 @@ def _entry(pending: _Pending) -> tuple[str, list[str]]:
     text = "\n".join(pending.lines[:count])
     rest = pending.lines[count:]
     if pending.left_out and not rest:
-        note = f"[{pending.left_out} lines left out: more was logged than is passed on]"
+        note = f"[{pending.left_out} lines left out: the task logged too much]"
         text = f"{text}\n{note}" if text else note
     return text, rest

@@ -1,4 +1,4 @@
-"""Look after jobs under way: end cancelled executions; notice late leases, a stuck poll, a process that stood still."""
+"""Watch current jobs: end cancelled executions; notice late leases, a stuck poll, and a paused process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 
 CHECK_SECONDS = 2.0
-"""Between two looks at all executions in flight; `wire.CANCEL_GRACE_SECONDS` counts on it."""
+"""Time between two checks of all current executions. `wire.CANCEL_GRACE_SECONDS` relies on it."""
 
 
 def why_void(job: Job, current: Mapping[str, Attempt | None]) -> str | None:
-    """Why an execution is no longer the current one; None: it is, or nobody can tell.
+    """Why an execution is no longer the current one. Returns None if it is current, or if the engine did not tell.
 
     Args:
-        current: what the engine has now, by task id; None: the task is not there any more.
+        current: the engine's current attempt by task id; None: the engine no longer has the task.
     """
     task_id = job.attempt.task_id
     if task_id not in current:
@@ -38,22 +38,22 @@ def why_void(job: Job, current: Mapping[str, Attempt | None]) -> str | None:
 
 
 def others_of(job: Job, jobs: Sequence[Job]) -> list[Job]:
-    """Other executions of a job's task: an engine may give a worker a task again that it has already."""
+    """Other executions of the job's task: an engine may hand a task out again to the worker that still has it."""
     return [other for other in jobs if other is not job and other.attempt.task_id == job.attempt.task_id]
 
 
 def end_older(job: Job, jobs: Sequence[Job], journal: Journal) -> None:
-    """A job has just been taken: older executions of its task are void from now on."""
+    """End older executions of the task of a job that was just taken: they are void."""
     for older in others_of(job, jobs):
         if older.phase != Phase.REPORT and older.end(Cause.CANCELLED):
             journal.tell(logging.INFO, f"cancelled: task {job.attempt.task_id} was handed out again", older)
 
 
 class CancellationCheck:
-    """Looks at all executions in flight, in one call, and ends those that are void.
+    """Checks all current executions in one call and ends those that are void.
 
     Args:
-        jobs: those under way now.
+        jobs: the current jobs.
     """
 
     def __init__(self, engine: WorkerEngine, jobs: Callable[[], Sequence[Job]], journal: Journal) -> None:
@@ -62,13 +62,13 @@ class CancellationCheck:
         self._journal = journal
 
     def turn(self) -> float:
-        """One look; returns the seconds until the next one."""
+        """Check once; returns the seconds until the next check."""
         jobs = [job for job in self._jobs() if job.ending is None and job.phase != Phase.REPORT]
         if jobs:
             try:
                 current = self._engine.current_of([job.attempt for job in jobs])
-            except EngineError as exc:  # polling tells it too, and sooner
-                self._journal.tell(logging.DEBUG, f"executions in flight could not be looked at: {exc}")
+            except EngineError as exc:  # polling logs it too, and sooner
+                self._journal.tell(logging.DEBUG, f"current executions could not be checked: {exc}")
                 return CHECK_SECONDS
             for job in jobs:
                 self._judge(job, current)
@@ -83,28 +83,28 @@ class CancellationCheck:
 WATCH_SECONDS = 1.0
 
 JUMP_SECONDS = 10.0
-"""More than that between two turns of a second: the process was stopped (SIGSTOP, a suspended machine), or starved."""
+"""A longer gap between two turns means that the process was paused (SIGSTOP, a suspended machine) or starved."""
 
 
 def has_jumped(gap_seconds: float) -> bool:
-    """Whether so much time between two turns tells that this process stood still."""
+    """Whether a gap between two turns is so long that this process must have been paused."""
     return gap_seconds > WATCH_SECONDS + JUMP_SECONDS
 
 
 def _passed() -> float:
-    """Seconds since some moment; on Linux those for which the machine was suspended too."""
+    """Seconds since a fixed moment. On Linux they include the time during which the machine was suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class Watchdog:
-    """One turn each second; see `supervisor.Loop`.
+    """Watches jobs and polling, one turn each second; see `supervisor.Loop`.
 
     Args:
-        jobs: those under way now.
-        poll_seconds: how long the poll takes that is under way; 0: none is.
-        poll_stall_seconds: from when on it is stuck.
-        renew_polling: puts another poll loop in the place of the stuck one, if that may help; says what was done.
-        look_for_cancelled: has the executions in flight looked at now.
+        jobs: the current jobs.
+        poll_seconds: age of the current poll; 0 between two polls.
+        poll_stall_seconds: age from which a poll is stuck.
+        renew_polling: replaces a stuck poll loop if that can help; returns what was done.
+        look_for_cancelled: starts a cancellation check now.
         tell_status: writes the status if it has changed.
     """
 
@@ -133,16 +133,16 @@ class Watchdog:
         self._told_of_polling = ""
 
     def turn(self) -> float:
-        """Look at everything once; returns the seconds until the next look."""
+        """Check everything once; returns the seconds until the next turn."""
         gap, self._last = _passed() - self._last, _passed()
         if has_jumped(gap):
-            text = f"this worker stood still for {gap:.0f} s; executions that others have by now are ended"
+            text = f"the worker was paused for {gap:.0f} s; tasks that were reassigned in that time are stopped"
             self._journal.tell(logging.WARNING, text)
             self._look_for_cancelled()
         jobs = self._jobs()
         for job in jobs:
             if job.is_void:
-                job.let_lease_go()  # one that was taken up in the moment in which the job became void
+                job.let_lease_go()  # it may have been taken up just as the job became void
                 continue
             self._hold_when_due(job)
             self._renew_late_lease(job)
@@ -160,7 +160,7 @@ class Watchdog:
         self._told_of_polling = done
 
     def _hold_when_due(self, job: Job) -> None:
-        """For attempts in threads: nobody else looks after them meanwhile."""
+        """For attempts in threads: no other thread takes up their lease while they run."""
         if job.lease is not None or job.seconds_until_hold() > 0:
             return
         try:
@@ -169,7 +169,7 @@ class Watchdog:
             self._journal.tell(logging.WARNING, f"the lease could not be taken up: {exc}", job)
 
     def _renew_late_lease(self, job: Job) -> None:
-        """In this turn or, while a heartbeat is in flight, in a later one: the watch waits for none."""
+        """Replace a lease without heartbeats. While a heartbeat is in flight, leave it to a later turn: never wait."""
         lease = job.lease
         if lease is None or not lease.is_late:
             self._failing -= {job.execution_id}
@@ -180,7 +180,7 @@ class Watchdog:
         lease.let_go()
         if not lease.is_stopped:
             return
-        self._journal.tell(logging.WARNING, "heartbeats are missing; the lease is taken up anew", job)
+        self._journal.tell(logging.WARNING, "heartbeats are missing; the lease is renewed", job)
         try:
             job.hold_anew(self._engine, lease)
         except EngineError as exc:
@@ -189,5 +189,5 @@ class Watchdog:
     def _tell_of_failing(self, job: Job) -> None:
         if job.execution_id not in self._failing:
             self._failing |= {job.execution_id}
-            text = "the engine takes no heartbeats; they are sent again, and the lease is lost if it goes on"
+            text = "the engine does not accept heartbeats. They are retried; the lease is lost if this goes on"
             self._journal.tell(logging.WARNING, text, job)
