@@ -107,7 +107,7 @@ def test_a_large_file_cut_short_is_always_seen_and_another_content_only_by_a_dee
     assert (deep.code, deep.kinds) == (1, ["damaged_large_file"])
     assert "sha256" in deep.findings[0]["why"]
     path.write_bytes(FIRST[:-1])
-    assert "has 2097151 bytes, and should have 2097152" in project.doctor().only("damaged_large_file")["why"]
+    assert "has 2097151 bytes instead of 2097152" in project.doctor().only("damaged_large_file")["why"]
 
 
 def amend(project, change):
