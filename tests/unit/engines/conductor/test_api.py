@@ -57,7 +57,7 @@ def test_a_ca_file_that_is_none_is_refused(tmp_path):
 def test_a_proxy_that_is_none_is_refused_and_not_shown(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "socks5://me:hunter2@proxy")
     monkeypatch.setenv("NO_PROXY", "")
-    with pytest.raises(RuntimeConfigError, match="the environment's proxy for http is no URL such as") as caught:
+    with pytest.raises(RuntimeConfigError, match="the environment's proxy for http is not a URL such as") as caught:
         ConductorEngine("http://host/api")
     assert "hunter2" not in str(caught.value)
 
