@@ -1,9 +1,9 @@
-"""Keeping an execution's lease: a heartbeat at a third of the response timeout, and never one beside a report.
+"""Keeping an execution's lease: a heartbeat at a third of the response timeout, and never one during a report.
 
-The server writes a task's row without a lock. A heartbeat that is in flight when COMPLETED is posted can put the task
-back to IN_PROGRESS: 64 of 150 with three in flight, 1 of 60 with one, none of 60 when it was stopped and joined first.
-So there is one heartbeat at a time, and `stop` waits for the one in flight instead of cutting it: what is cut may still
-arrive. One that still waits for its turn among the calls, or for a token, is given up at once.
+The server writes a task's row without a lock. A heartbeat in flight when COMPLETED is posted can set the task back to
+IN_PROGRESS: 64 of 150 with three in flight, 1 of 60 with one, none of 60 after stopping and joining it. Therefore only
+one heartbeat is in flight, and `stop` waits for it instead of aborting it, because an aborted one may still arrive. A
+heartbeat that still waits for a connection or a token is dropped at once.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from perago.errors import EngineError, TaskNotFoundError
 from perago.http.sync import Flight
 
 FRACTION = 3
-"""Heartbeats within one response timeout: two may fail before the lease is lost."""
+"""Heartbeats per response timeout: two may fail before the lease is lost."""
 
 SHORTEST_INTERVAL_SECONDS = 0.25
 DEFAULT_INTERVAL_SECONDS = 60.0
-"""For a task whose response timeout is not said."""
+"""Interval for a task without a known response timeout."""
 
 CALL_SECONDS = 10.0
-"""Deadline of one heartbeat from its turn on, however short its interval: one that is given up may still arrive, and
-then beside a report. `stop` waits no longer than that."""
+"""Deadline of one heartbeat once it has a connection, even if the interval is shorter: an aborted one may still arrive
+during a report. `stop` waits no longer than this."""
 
 _STOP_SECONDS = 2.0 + CALL_SECONDS
-"""For a lease to be stopped: the deadline of the heartbeat in flight, and a little."""
+"""Deadline for stopping a lease: that of the heartbeat in flight, and a little more."""
 
 RETRY_FRACTION = 4
-"""A heartbeat that failed is sent again after this part of the interval."""
+"""A failed heartbeat is sent again after this fraction of the interval."""
 
 
 def heartbeat_interval(response_timeout_seconds: float) -> float:
-    """Seconds between two heartbeats; a timeout of 0 is none that was said."""
+    """Seconds between two heartbeats. A timeout of 0 means that it is unknown."""
     if response_timeout_seconds <= 0:
         return DEFAULT_INTERVAL_SECONDS
     return max(SHORTEST_INTERVAL_SECONDS, response_timeout_seconds / FRACTION)
 
 
 def pause_before_heartbeat(interval: float, silent_seconds: float, failures: int) -> float:
-    """Seconds until the next heartbeat: from the last one that was sent, not from its answer, as a slow server must not
-    stretch the interval.
+    """Seconds until the next heartbeat, counted from when the last one was sent. A slow server must not stretch the
+    interval.
 
     Args:
-        silent_seconds: since the last one that the server answered was sent.
-        failures: in a row.
+        silent_seconds: since the last successful heartbeat was sent.
+        failures: consecutive failures.
     """
     if failures:
         return interval / RETRY_FRACTION
@@ -55,17 +55,17 @@ def pause_before_heartbeat(interval: float, silent_seconds: float, failures: int
 
 
 class _LetGoError(Exception):
-    """The lease was let go while a heartbeat waited to be sent."""
+    """The lease was let go before a heartbeat was sent."""
 
 
 class ConductorLease:
-    """The lease of one execution, kept by heartbeats from a thread of its own. Its members are for any thread.
+    """The lease of one execution, kept by heartbeats from its own thread. Members may be used by any thread.
 
     Args:
-        send: sends a heartbeat; is given the deadline in seconds, and the request's `flight`.
-        interval: seconds between two.
-        at_once: the first one is due now, as where others were missing. Default: after the interval, as the poll began
-            the lease.
+        send: sends a heartbeat; gets the deadline in seconds and the request's `flight`.
+        interval: seconds between two heartbeats.
+        at_once: the first one is due now, because earlier ones are missing. Default: after the interval, because the
+            poll started the lease.
     """
 
     def __init__(self, send: Callable[[float, Flight], None], interval: float, *, at_once: bool = False) -> None:
@@ -78,66 +78,66 @@ class ConductorLease:
         self._thread = threading.Thread(target=self._beat, name="perago-lease", daemon=True)
 
     def start(self) -> None:
-        """Begin.
+        """Start the heartbeats.
 
         Raises:
-            EngineError: there is no room for a thread.
+            EngineError: no thread can be started.
         """
         try:
             self._thread.start()
         except RuntimeError as exc:
-            raise EngineError("no heartbeats can be begun: this process can start no thread") from exc
+            raise EngineError("heartbeats cannot be started, because this process cannot start a thread") from exc
 
     @property
     def silent_seconds(self) -> float:
-        """Since the last heartbeat that the server answered was sent; before that, since the lease began or, where one
-        was due at once, an interval more.
+        """Seconds since the last successful heartbeat was sent. Before the first one, since the start of the lease,
+        plus one interval if a heartbeat was due at once.
         """
         return time.monotonic() - self._last
 
     @property
     def is_late(self) -> bool:
-        """Whether two heartbeats are missing: the third one loses the lease; or there will be none."""
+        """Whether two heartbeats are missing, and missing the third will lose the lease; or heartbeats have ended."""
         return self._is_let_go or self.silent_seconds > self._interval * (FRACTION - 1)
 
     @property
     def failures(self) -> int:
-        """Heartbeats in a row that failed."""
+        """Consecutive failed heartbeats."""
         return self._failures
 
     @property
     def is_retrying(self) -> bool:
-        """Whether the last heartbeat failed, and is sent again soon."""
+        """Whether the last heartbeat failed and will be sent again soon."""
         return self._failures > 0 and not self._is_over
 
     @property
     def is_gone(self) -> bool:
-        """Whether the server does not know the task any more."""
+        """Whether the server no longer knows the task."""
         return self._is_gone
 
     @property
     def is_stopped(self) -> bool:
-        """Whether there are no more heartbeats, and none is in flight."""
+        """Whether heartbeats have ended and none is in flight."""
         with self._changed:
             return self._is_over and not self._in_flight
 
     def let_go(self) -> None:
-        """No more heartbeats; returns at once, while one may still be in flight."""
+        """Send no more heartbeats. Returns at once, even if one is still in flight."""
         with self._changed:
             self._is_let_go = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """No more heartbeats; returns when the one in flight has its answer, or its deadline is over. Twice is fine.
+        """Send no more heartbeats, and wait for the one in flight or its deadline. May be called twice.
 
-        One that still waits for its turn, or for a token, is given up.
+        A heartbeat that still waits for a connection or a token is dropped.
         """
         self.let_go()
         with self._changed:
             self._changed.wait_for(lambda: not self._in_flight, _STOP_SECONDS)
 
     def end(self) -> None:
-        """Let go, and see the thread end, once nothing that it does can last."""
+        """Let go and join the thread. Call it when the thread's calls end soon."""
         self.let_go()
         self._thread.join(_STOP_SECONDS)
 

@@ -67,7 +67,7 @@ def test_names_stay_within_their_segment():
 
 
 def test_a_server_that_is_not_there_is_said_with_what_to_do():
-    mend = "check CONDUCTOR_SERVER_URL, the network, and that the server runs"
+    mend = "Check CONDUCTOR_SERVER_URL, the network, and that the server runs"
     with ConductorEngine(f"http://127.0.0.1:{free_port()}/api") as engine, pytest.raises(ConductorError, match=mend):
         engine.get_taskdef("build")
 
