@@ -174,7 +174,7 @@ class Download:
         )
         if self._not_told:
             _LOGGER.debug(
-                "%d objects have checksums that are not the MD5 of their content; they may come from parts or a block "
+                "the checksums of %d objects are not the MD5 of their content, but may be those of parts or of a block "
                 "store. Their sizes are right; the first is %s",
                 len(self._not_told),
                 show_name(self._not_told[0]),
