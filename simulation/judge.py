@@ -139,7 +139,7 @@ def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str)
     foreign = [commit for commit in line if _is_of_another(commit, entry)]
     if any(commit.id[:12] in reason for commit in foreign):
         return True
-    return plan.snapshot and bool(foreign) and "were changed by others since its input" in reason
+    return plan.snapshot and bool(foreign) and "of the paths that this attempt changed" in reason
 
 
 def _is_of_another(commit: CommitFacts, entry: TryRecord) -> bool:

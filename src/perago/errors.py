@@ -18,29 +18,29 @@ class PeragoError(Exception):
     retry_can_help: ClassVar[bool] = True
 
     retry_elsewhere_can_help: ClassVar[bool] = False
-    """Where no other try here can help: one that another worker gets still can. The fault is this worker's, such as a
-    setting, or this execution's, and says nothing of the task."""
+    """Another worker may succeed although no further try here can. The cause lies with this worker, such as a setting,
+    or with this execution, and not with the task."""
 
 
-# ---- declaring and configuring: a person has to mend something
+# ---- declaring and configuring: a person has to correct something
 
 
 class TaskDefinitionError(PeragoError, ValueError):
-    """A task declaration is wrong; the message names the function, the fault and the mend."""
+    """A task declaration is wrong. The message names the function, the mistake and the correction."""
 
     retry_can_help = False
 
 
 class TaskInputError(PeragoError, ValueError):
-    """What came in is not what the task takes: a field is missing, unknown, blank or does not validate."""
+    """The input does not match the task: a field is missing, unknown, blank or invalid."""
 
     retry_can_help = False
 
 
 class RuntimeConfigError(PeragoError, ValueError):
-    """A setting is missing, half given or does not parse; the message names the variable and its source.
+    """A setting is missing, incomplete or invalid. The message names the variable and its source.
 
-    Also: a directory of Perago's can be changed or replaced by another user; the message says by whom, and the mend.
+    Also raised if another user can change or replace one of Perago's directories.
     """
 
     retry_can_help = False
@@ -51,13 +51,13 @@ class RuntimeConfigError(PeragoError, ValueError):
 
 
 class TaskExecutionError(PeragoError, RuntimeError):
-    """The task body failed, or returned what its result model refuses.
+    """The task body failed, or its result does not validate against the result model.
 
     Args:
-        reason: what is reported to the engine; what is no text, such as another exception, is reported as its text.
+        reason: text for the engine; any other object, such as an exception, is converted with `str`.
     """
 
-    reason: str = ""  # of a subclass that never calls `__init__` here
+    reason: str = ""  # for a subclass that never calls this `__init__`
 
     def __init__(self, reason: object) -> None:
         super().__init__(str(reason))
@@ -82,55 +82,55 @@ class TaskCancelledError(TaskExecutionError):
 
 
 class TaskTimeoutError(TaskExecutionError):
-    """The body ran longer than the attempt may take, and was ended."""
+    """The body ran longer than the attempt may take, and was stopped."""
 
 
 # ---- guards
 
 
 class GuardrailViolation(PeragoError, RuntimeError):  # noqa: N818 - the name is published contract
-    """A guard did not hold."""
+    """A guard failed."""
 
 
 class PreGuardrailViolation(GuardrailViolation):
-    """The input workspace breaks a guard: no retry of the same input can help."""
+    """The input workspace fails a guard. A retry with the same input cannot help."""
 
     retry_can_help = False
 
 
 class PostGuardrailViolation(GuardrailViolation):
-    """What the body left in the workspace breaks a guard."""
+    """The workspace that the body left fails a guard."""
 
 
 # ---- fences
 
 
 class StaleAttemptError(PeragoError, RuntimeError):
-    """The attempt fence: the engine's current execution is not this one (any more)."""
+    """The attempt fence failed: this execution is no longer the engine's current one."""
 
     retry_can_help = False
     retry_elsewhere_can_help = True
 
 
 class PublishFenceError(PeragoError, RuntimeError):
-    """The publish fence: the target may not be moved from its present head. The target is untouched."""
+    """The publish fence refused to move the target from its head. The target is unchanged."""
 
     retry_can_help = False
 
 
 class UnsettledFenceError(PublishFenceError):
-    """The publish fence refused for commits of the same workflow whose tasks have not ended. The target is untouched.
+    """The publish fence refused because of commits whose tasks, in the same workflow, have not ended.
 
-    What they come to is not known yet: a later try may replace their commits.
+    A later try may replace those commits, so a retry can succeed. The target is unchanged.
     """
 
     retry_can_help = True
 
 
 class HeadMovedError(PublishFenceError):
-    """A compare-and-swap lost: the target moved between reading its head and publishing. Nothing was published.
+    """A compare-and-swap failed: the target moved after its head was read. Nothing was published.
 
-    A store's `publish_workspace` raises it; the attempt then reads the head again and decides anew.
+    A store's `publish_workspace` raises it. The attempt then reads the head again and decides again.
     """
 
     retry_can_help = True
@@ -140,21 +140,21 @@ class HeadMovedError(PublishFenceError):
 
 
 class WorkspaceError(PeragoError, RuntimeError):
-    """The workspace directory holds, or would hold, what cannot be laid out or staged."""
+    """The workspace directory contains, or would contain, something that cannot be laid out or staged."""
 
     retry_can_help = False
 
 
 class ObjectNameError(WorkspaceError):
-    """An object name that would be unsafe or ambiguous as a file name."""
+    """An object name is unsafe or ambiguous as a file name."""
 
 
 class WorkspaceContentError(WorkspaceError):
-    """The body left something that is no regular file, cannot be read, or changed its kind."""
+    """The body left something that is not a regular file, cannot be read, or changed its type."""
 
 
 class WorkspaceStorageError(WorkspaceError):
-    """The disk under the workspace, or under the store, refused: full, read-only, or an I/O error."""
+    """The disk under the workspace or the store is full, read-only, or failed with an I/O error."""
 
     retry_can_help = True
 
@@ -163,62 +163,62 @@ class WorkspaceStorageError(WorkspaceError):
 
 
 class StoreError(PeragoError, RuntimeError):
-    """The versioned store could not do what it was asked."""
+    """The versioned store could not do what it was asked to."""
 
 
 class RepositoryNotFoundError(StoreError):
-    """There is no repository there; the message says how to make one."""
+    """The repository does not exist. The message says how to create it."""
 
     retry_can_help = False
 
 
 class BranchNotFoundError(StoreError):
-    """The repository has no such branch; the message says how to make one."""
+    """The repository has no such branch. The message says how to create it."""
 
     retry_can_help = False
 
 
 class PublishVetoedError(StoreError):
-    """A hook on the server, not Perago's own, refused the publication; the message names it. Nothing was published."""
+    """A foreign hook on the server refused the publication. The message names it. Nothing was published."""
 
     retry_can_help = False
 
 
 class FenceUnavailableError(StoreError):
-    """The server cannot publish exactly; the message says why, and how to do without. Nothing was published."""
+    """The server cannot guarantee exact publication. The message says why, and what to do. Nothing was published."""
 
     retry_can_help = False
 
 
 class DirtyBranchError(StoreError):
-    """The target branch holds uncommitted changes, onto which nothing can be published. Nothing was published."""
+    """The target branch has uncommitted changes, which block a publication. Nothing was published."""
 
 
 class RefNotFoundError(StoreError):
-    """The input ref is no full commit id, or the repository has no such commit."""
+    """The input ref is not a full commit id, or the repository has no such commit."""
 
     retry_can_help = False
 
 
 class PrefixNotFoundError(StoreError):
-    """The input commit holds nothing below the prefix that a read-only task, or an export, asks for.
+    """The input commit has no files below the prefix of a read-only task or an export.
 
-    A writable task starts with an empty workspace instead: its first output makes the prefix.
+    A writable task starts with an empty workspace instead, and its first output creates the prefix.
     """
 
     retry_can_help = False
 
 
 class EngineError(PeragoError, RuntimeError):
-    """The engine could not do what it was asked."""
+    """The engine could not do what it was asked to."""
 
 
 class EngineUnavailableError(EngineError):
-    """The engine's server cannot be reached, or does not know who asks: a setting, the network, the server is wrong."""
+    """The engine's server cannot be reached, or rejects the credentials."""
 
 
 class TaskNotFoundError(EngineError):
-    """The engine has no such task or workflow (any more): a restart or a person removed it. Its execution is void."""
+    """The engine no longer has this task or workflow, because of a restart or a deletion. The execution is void."""
 
     retry_can_help = False
     retry_elsewhere_can_help = True
@@ -231,7 +231,7 @@ class RunNotFoundError(EngineError):
 
 
 class RunBusyError(EngineError):
-    """That run is being executed by a living process."""
+    """Another process is executing this run."""
 
     retry_can_help = False
 

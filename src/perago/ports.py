@@ -1,4 +1,4 @@
-"""The ports: what an attempt, a worker and the commands ask of a store and an engine, the observer, the clock."""
+"""The ports: what an attempt, a worker and the commands require of a store, an engine, an observer and a clock."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from perago.values.spec import WorkspaceSpec
 # ---------------------------------------------------------------- store
 
 FileDigests = Mapping[str, str]
-"""Path relative to the workspace directory -> `<algorithm>:<hex>` of its content; see `workspace.digest`."""
+"""Path relative to the workspace directory -> `<algorithm>:<hex>` of the file's content; see `workspace.digest`."""
 
 
 class DownloadWorkspace(Protocol):
     """Lay out the input's files under the workspace directory.
 
-    A store that knows what it wrote returns the digests, and the manifest need not read the files again; None is fine.
+    A store that knows the digests returns them, which saves the manifest from reading the files again; else None.
     """
 
     def __call__(
@@ -35,10 +35,10 @@ class DownloadWorkspace(Protocol):
 
 
 class StageWorkspace(Protocol):
-    """Upload `execution.changes` and commit them, by `execution.plan`, where nobody reads.
+    """Upload `execution.changes` and commit them according to `execution.plan`, invisible to readers of the branch.
 
-    Without a plan the store reads the head by itself and decides with `plans.plan_without_engine`.
-    If it raises, it has cleaned up what it made.
+    Without a plan the store reads the head itself and decides with `plans.plan_without_engine`.
+    If it raises, it has removed everything it created.
     """
 
     def __call__(
@@ -52,12 +52,12 @@ class StageWorkspace(Protocol):
 
 
 class PublishWorkspace(Protocol):
-    """Move the target from the head that was staged upon to the staged content: exactly once, or not at all.
+    """Move the target from the head that was staged on to the staged content: exactly once, or not at all.
 
     Returns the published commit's full id.
 
     Raises:
-        HeadMovedError: the target moved meanwhile; nothing was published.
+        HeadMovedError: the target is at another head; nothing was published.
     """
 
     def __call__(
@@ -71,16 +71,16 @@ class PublishWorkspace(Protocol):
 
 
 class CleanupStaging(Protocol):
-    """Remove what staging left. Called whenever staging returned, after success and after failure."""
+    """Remove what staging left. Called whenever staging has returned, after success and after failure."""
 
     def __call__(self, staged: StagedWorkspace, /) -> None: ...
 
 
 class CompleteNoopWorkspace(Protocol):
-    """A writable task changed nothing: say which commit it completes with.
+    """Choose the commit that a writable task completes with if it changed nothing.
 
-    With a `Complete` plan that is the plan's commit. Without a plan the store looks by itself whether anything lies
-    between the input and the head, and raises `PublishFenceError` if so.
+    With a `Complete` plan, that is the plan's commit. Without a plan the store checks for commits between the input and
+    the head, and raises `PublishFenceError` if there are any.
     """
 
     def __call__(
@@ -92,15 +92,15 @@ class ReadHistory(Protocol):
     """Read the head of the input's branch, then the first-parent line from it down to the input ref.
 
     Raises:
-        RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
-        PublishFenceError: the input ref is not on the line, or not within `plans.MAX_HISTORY` commits.
+        RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: something that the input names does not exist.
+        PublishFenceError: the input ref is not among the line's last `plans.MAX_HISTORY` commits.
     """
 
     def __call__(self, workspace_input: WorkspaceInput, /) -> History: ...
 
 
 class WorkspaceStore(Protocol):
-    """A versioned store: the callables of an attempt, as methods of one object."""
+    """A versioned store: the callables that an attempt uses, as methods of one object."""
 
     @property
     def download_workspace(self) -> DownloadWorkspace: ...
@@ -120,25 +120,25 @@ class WorkspaceStore(Protocol):
 
 
 class LoadCurrentAttempt(Protocol):
-    """Read the engine's present state of this attempt's task, for the attempt fence."""
+    """Read the engine's current state of this attempt's task, for the attempt fence."""
 
     def __call__(self, attempt: Attempt, /) -> Attempt: ...
 
 
 class LoadRecord(Protocol):
-    """Read every try of the attempt's workflow instance: the engine's verdict on stamps rests on it."""
+    """Read every try of the attempt's workflow instance. The verdict on stamps is based on it."""
 
     def __call__(self, attempt: Attempt, /) -> InstanceRecord: ...
 
 
 class ReportResult(Protocol):
-    """Tell the engine the attempt's result. An engine that has moved on may drop it silently: read back."""
+    """Report the attempt's result to the engine. An engine that has moved on may drop it silently: read it back."""
 
     def __call__(self, attempt: Attempt, result: RuntimeTaskResult, /) -> None: ...
 
 
 class AttemptEngine(Protocol):
-    """What an attempt asks of a task engine, as methods of one object."""
+    """What an attempt requires of a task engine, as methods of one object."""
 
     @property
     def load_current_attempt(self) -> LoadCurrentAttempt: ...
@@ -147,14 +147,14 @@ class AttemptEngine(Protocol):
 
 
 class Engine(AttemptEngine, Protocol):
-    """A task engine, with the report of what an attempt came to."""
+    """A task engine that also takes reports."""
 
     @property
     def report_result(self) -> ReportResult: ...
 
 
 class HandedOut(Attempt, Protocol):
-    """A task as a poll hands it out to a worker."""
+    """A task that a poll has delivered to a worker."""
 
     @property
     def task_def_name(self) -> str: ...
@@ -162,56 +162,56 @@ class HandedOut(Attempt, Protocol):
     def input_data(self) -> JsonObject: ...
     @property
     def response_timeout_seconds(self) -> int:
-        """Without a sign of life from the worker, until the engine gives the execution up; 0: it does not say."""
+        """Seconds without a heartbeat after which the engine gives up the execution; 0 if unknown."""
         ...
 
 
 class Lease(Protocol):
-    """The worker's right to an execution, kept by heartbeats in the background until it is stopped."""
+    """The worker's right to an execution, renewed by heartbeats in the background until it is stopped."""
 
     @property
     def is_late(self) -> bool:
-        """Heartbeats are missing, so that the lease is soon lost; or it was let go. Stop it, and hold the attempt anew,
-        unless it `is_retrying`.
+        """Whether heartbeats are missing, so that the lease will soon be lost, or the lease was let go. Unless it
+        `is_retrying`, stop it and hold the attempt again.
         """
         ...
 
     @property
     def is_retrying(self) -> bool:
-        """The engine did not take the last heartbeat, which is sent again soon: another lease could do no more."""
+        """Whether the last heartbeat failed and will be sent again soon. A new lease could do no more."""
         ...
 
     @property
     def is_stopped(self) -> bool:
-        """There are no more heartbeats, and none is in flight."""
+        """Whether heartbeats have ended and none is in flight."""
         ...
 
     def let_go(self) -> None:
-        """No more heartbeats; returns at once, while one may still be in flight."""
+        """Send no more heartbeats. Returns at once, even if one is still in flight."""
         ...
 
     def stop(self) -> None:
-        """No more heartbeats; returns when the one in flight has its answer. Comes before the report."""
+        """Send no more heartbeats, and wait for the one in flight. Call it before the report."""
         ...
 
 
 class WorkerEngine(Engine, Protocol):
-    """What a worker needs of an engine beyond an attempt's callables. Every method may raise `EngineError`.
+    """What a worker requires of an engine, besides an attempt's callables. Every method may raise `EngineError`.
 
-    All of it may be called from any thread.
+    Every method may be called from any thread.
     """
 
     def poll(
         self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None
     ) -> Sequence[HandedOut]:
-        """Take up to `count` waiting tasks, at once; whoever takes one holds it or gives it back."""
+        """Take up to `count` waiting tasks, without waiting for more. The caller must hold or give back each one."""
         ...
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> HandedOut | None:
-        """Report as `report_result` does, and take the next waiting task of the same type and domain in one call.
+        """Report as `report_result` does, and take the next waiting task of the same type and domain in the same call.
 
-        None: none waits, or the engine gives none along. It may wait a moment for one. A task can come along with a
-        report that is dropped too.
+        Returns None if no task waits or the engine returns none with a report. It may wait briefly for a task. A task
+        can be returned even if the report was dropped.
         """
         ...
 
@@ -219,18 +219,18 @@ class WorkerEngine(Engine, Protocol):
         """Keep an execution's lease.
 
         Args:
-            at_once: begin with a heartbeat, as others were missing.
+            at_once: start with a heartbeat, because earlier ones are missing.
         """
         ...
 
     def give_back(self, attempt: Attempt) -> bool:
-        """Put a task back into its queue, spending no retry; says whether it was still this execution's."""
+        """Return a task to its queue without using up a retry. Returns whether it still was this execution's."""
         ...
 
     def current_of(self, attempts: Iterable[HandedOut]) -> Mapping[str, Attempt | None]:
-        """What the engine has now of many tasks, by task id; None: it is not there any more.
+        """The engine's current state of many tasks, by task id; None if the engine no longer has the task.
 
-        One that cannot be read is left out; where none can, it raises.
+        Tasks that cannot be read are left out. If none can be read, it raises.
         """
         ...
 
@@ -243,7 +243,7 @@ class WorkerEngine(Engine, Protocol):
 
 
 class Phase(enum.StrEnum):
-    """The phases of an attempt. `DECIDE` is each look at history and record: at the start, and at the publish fence."""
+    """The phases of an attempt. `DECIDE` evaluates history and record, at the start and at the publish fence."""
 
     POLL = "poll"
     PARSE = "parse"
@@ -268,10 +268,10 @@ class Event:
     """One thing that happened in a phase.
 
     Attributes:
-        attributes: what the phase knows, by the field's standard names: `files`, `bytes` (so far, in this phase),
-            `total_files`, `total_bytes`, `plan`, `ref`, `added`, `modified`, `deleted`, …
+        attributes: details by standard names: `files`, `bytes` (so far, in this phase), `total_files`,
+            `total_bytes`, `plan`, `ref`, `added`, `modified`, `deleted`, …
         seconds: duration of the phase so far; 0 for `started`.
-        error: of a `failed` event.
+        error: set on a `failed` event.
     """
 
     phase: Phase
@@ -284,30 +284,30 @@ class Event:
 
 
 class Observer(Protocol):
-    """The one hook on which logs, metrics, traces, progress bars, kill points and fault injection hang.
+    """The one hook for logs, metrics, traces, progress bars, kill points and fault injection.
 
-    What it raises fails the phase (that is how faults are injected); sinks that must not do so guard themselves.
+    An exception from an observer fails the phase, which is how faults are injected. Sinks must catch their own.
     """
 
     def __call__(self, event: Event, /) -> None: ...
 
 
 def ignore(event: Event, /) -> None:
-    """The observer that looks away."""
+    """Observer that discards events."""
 
 
 # ---------------------------------------------------------------- clock
 
 
 class Clock(Protocol):
-    """Where time comes from, so that a simulation can make it up."""
+    """The source of time, which a simulation replaces."""
 
     def now(self) -> datetime:
-        """The present, aware, in UTC."""
+        """The current time, aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some fixed point; never goes back."""
+        """Seconds since a fixed point; never goes back."""
         ...
 
     def sleep(self, seconds: float) -> None: ...
@@ -327,7 +327,7 @@ class SystemClock:
 
 
 AttemptLiveness = Callable[[Stamp], Literal["alive", "dead", "unknown"]]
-"""Whether the attempt that made a stamp is at work, as far as its engine can tell."""
+"""Whether the attempt that made a stamp is still running, as far as its engine knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +338,7 @@ class LogEntry:
         id, parents: full commit ids.
         author: name of the author; time: of the commit, UTC.
         subject: first line of the message.
-        stamp: what it says of itself, if it counts: a copied one does not.
+        stamp: None if the commit has none, or one that does not count, such as a copy.
         added, modified, deleted: number of paths changed since the first parent.
     """
 
@@ -354,11 +354,11 @@ class LogEntry:
 
 
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-"""The times that Python has in every zone."""
+"""The range of times that Python can represent in every time zone."""
 
 
 def commit_time(seconds: int) -> datetime:
-    """The time of a commit, given in seconds since the epoch; where it is none that Python has, the nearest to it."""
+    """The time of a commit, from seconds since the epoch; clipped to what Python can represent."""
     return datetime.fromtimestamp(min(max(seconds, _FIRST.timestamp()), _LAST.timestamp()), UTC)
 
 
@@ -366,7 +366,7 @@ class Repository(WorkspaceStore, Protocol):
     """One repository of a store."""
 
     def branch_head(self, branch: str) -> str | None:
-        """Full id of the commit that a branch points at; None where there is no such branch."""
+        """Full id of the commit that a branch points at; None if there is no such branch."""
         ...
 
     def branches(self) -> list[str]:
@@ -378,53 +378,53 @@ class Repository(WorkspaceStore, Protocol):
         ...
 
     def resolve(self, ref: str) -> str:
-        """Full id of the commit that a branch, a tag or the beginning of an id names.
+        """Full id of the commit named by a branch, a tag or the beginning of an id.
 
         Raises:
-            RefNotFoundError: it names nothing, or more than one commit.
+            RefNotFoundError: no commit, or more than one, has this name.
         """
         ...
 
     def import_directory(
         self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> str | None:
-        """Put a directory's files onto a branch below `spec.prefix`, in one commit without a stamp.
+        """Commit a directory's files to a branch below `spec.prefix`, in one commit without a stamp.
 
-        A branch that is not there is made.
+        Creates the branch if needed.
 
         Args:
-            spec: prefix, include and exclude count: what is not selected stays as it is. Default: everything.
-            mirror: selected files that the directory does not have are deleted; else they stay.
+            spec: selects files by prefix, include and exclude; others stay unchanged. Default: everything.
+            mirror: delete selected files that the directory does not have.
 
         Returns:
-            the full id of the branch's new head, or None where nothing differs.
+            the full id of the branch's new head, or None if nothing differs.
 
         Raises:
-            WorkspaceError: the directory holds what cannot be stored, or a file where the branch keeps a directory, or
-                the other way round.
-            HeadMovedError: the branch moved again and again.
+            WorkspaceError: the directory contains something that cannot be stored, or a path is a file on one side and
+                a directory on the other.
+            HeadMovedError: the branch moved during each try.
         """
         ...
 
     def compare_directory(
         self, source: Path, branch: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> Changes:
-        """What `import_directory` would change, by path below `spec.prefix`; nothing is written.
+        """The changes that `import_directory` would make, by path below `spec.prefix`. Writes nothing.
 
-        `deleted` names what the directory does not have, without `mirror` too.
+        `deleted` lists what the directory does not have, even without `mirror`.
 
         Raises:
-            WorkspaceError: as `import_directory`.
+            WorkspaceError: as in `import_directory`.
         """
         ...
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
-        """Lay out a commit's files below a new or empty directory; returns how many.
+        """Lay out a commit's files below a new or empty directory. Returns the number of files.
 
         Raises:
-            RefNotFoundError: `ref` is no full commit id, or there is no such commit.
-            PrefixNotFoundError: there is nothing below the prefix.
-            ObjectNameError: a name that cannot be laid out; nothing was written.
+            RefNotFoundError: `ref` is not a full commit id, or there is no such commit.
+            PrefixNotFoundError: the commit has nothing below the prefix.
+            ObjectNameError: a name cannot be laid out; nothing was written.
             WorkspaceStorageError: the directory is not empty, or cannot be written.
         """
         ...
@@ -434,7 +434,7 @@ class Repository(WorkspaceStore, Protocol):
         ...
 
     def sweep(self, older_than_seconds: float) -> object:
-        """Remove what killed attempts left staged longer ago than this."""
+        """Remove staged work that killed attempts left and that is older than this."""
         ...
 
     def examine(
@@ -445,11 +445,11 @@ class Repository(WorkspaceStore, Protocol):
         living_since: float | None = None,
         deep: bool = False,
     ) -> Iterator[Finding]:
-        """Find what killed attempts left, and what is missing or damaged; nothing is changed.
+        """Find leftovers of killed attempts and missing or damaged data. Changes nothing.
 
         Args:
-            older_than_seconds: age of what counts as left behind where nothing else tells.
-            living_since: when the oldest attempt began that may be at work; seconds since the epoch.
-            deep: read content too, where that can tell something.
+            older_than_seconds: age from which staged work counts as a leftover if nothing else is known about it.
+            living_since: start of the oldest attempt that may still run; seconds since the epoch.
+            deep: also read content, where that helps.
         """
         ...

@@ -56,4 +56,4 @@ def test_something_else_in_its_place_is_an_error_of_the_settings(perago, cache_d
     (cache_dir / "objects-1").write_bytes(b"")
     said = perago("cache")
     assert said.code == 2
-    assert f"PERAGO_CACHE_DIR: {cache_dir}/objects-1 is no directory" in said.err.replace("\n", " ")
+    assert f"PERAGO_CACHE_DIR: {cache_dir}/objects-1 is not a directory" in said.err.replace("\n", " ")

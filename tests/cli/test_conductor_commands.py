@@ -159,7 +159,7 @@ def test_a_server_that_is_not_there_is_told_with_code_2(module, perago, monkeypa
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", f"http://127.0.0.1:{free_port()}/api")
     said = perago(*(part.format("away") for part in command))
     assert said.code == 2
-    assert "check CONDUCTOR_SERVER_URL, the network, and that the server runs" in said.err
+    assert "Check CONDUCTOR_SERVER_URL, the network, and that the server runs" in said.err
 
 
 def test_without_a_server_in_the_settings_it_says_what_to_set(module, perago):

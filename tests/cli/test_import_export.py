@@ -135,7 +135,7 @@ def test_a_prefix_may_begin_like_a_drive(project, perago):
     assert (project.path / "out/a.txt").read_text() == "alpha"
     (source / "D:").write_text("x")
     said = perago("import", "source", "--repo", "data.git")
-    assert (said.code, "begins with the drive" in said.err) == (2, True)
+    assert (said.code, "starts with the drive" in said.err) == (2, True)
 
 
 def test_an_import_as_json(project, perago):
@@ -171,15 +171,15 @@ def test_a_link_to_a_directory_that_is_named_is_followed(project, perago):
         (("source/a.txt",), "is a file"),
         (("empty",), "empty holds no file"),
         ((".",), "lies in ., which is to be imported"),
-        (("source", "--prefix", "../x"), "--prefix: a prefix '../x' may not have the segment '..'"),
-        (("source", "--branch", "-x"), "'-x' is no name for a branch"),
-        (("source", "--branch", "a..b"), "'a..b' is no name for a branch"),
-        (("source", "--branch", "HEAD"), "'HEAD' is git's own name for what is checked out"),
-        (("source", "--branch", "refs/heads/y"), "give the branch by its name alone: 'y'"),
-        (("linked",), "the directory holds what cannot be stored: 'link' is a symbolic link. There, "),
+        (("source", "--prefix", "../x"), "--prefix: a prefix '../x' must not have the segment '..'"),
+        (("source", "--branch", "-x"), "'-x' is not a branch name"),
+        (("source", "--branch", "a..b"), "'a..b' is not a branch name"),
+        (("source", "--branch", "HEAD"), "'HEAD' is git's name for the current commit"),
+        (("source", "--branch", "refs/heads/y"), "give only the branch's name: 'y'"),
+        (("linked",), "the directory contains files that cannot be stored: 'link' is a symbolic link. There, "),
         (("linked",), "or leave them out with --exclude PATTERN"),
-        (("dotgit",), "'.git', which no git tree can hold; rename it, or leave it out with --exclude PATTERN"),
-        (("source", "--exclude", "../x"), "--exclude: a pattern '../x' may not have the segment '..'"),
+        (("dotgit",), "'.git', which git trees cannot hold; rename it, or leave it out with --exclude PATTERN"),
+        (("source", "--exclude", "../x"), "--exclude: a pattern '../x' must not have the segment '..'"),
         (("source", "--exclude", "**"), "source holds no file that is not excluded"),
     ],
 )
@@ -278,7 +278,7 @@ def test_an_export_of_what_cannot_be_laid_out_advises_what_an_export_can_do(proj
     said = perago("export", "out", "--repo", "data.git", "--branch", "linked")
     assert said.code == 2
     assert "'link' is a symbolic link" in said.err
-    assert "replace it in the repository, or leave it out with a --prefix that does not hold it" in said.err
+    assert "replace it in the repository, or leave it out with a --prefix that does not contain it" in said.err
     assert not (project.path / "out").exists()
 
 
@@ -297,7 +297,7 @@ def test_a_path_that_is_no_repository_is_left_alone(project, perago):
     project.write({"precious.txt": "keep me"}, "data.git")
     said = perago("import", "source", "--repo", "data.git")
     assert said.code == 2
-    assert "is no git repository" in said.err
+    assert "is not a git repository" in said.err
     assert [path.name for path in project.repo.iterdir()] == ["precious.txt"]
 
 
@@ -347,8 +347,8 @@ def test_what_cannot_be_exported_exits_with_2_and_writes_nothing(project, perago
 @pytest.mark.parametrize(
     ("repo", "said"),
     [
-        ("nowhere.git", "Make one with `perago import"),
-        ("source", "is no git repository"),
+        ("nowhere.git", "Create one with `perago import"),
+        ("source", "is not a git repository"),
         ("lakefs://data", "set LAKECTL_SERVER_ENDPOINT_URL"),
         ("https://host/data.git", "clone it first"),
     ],

@@ -257,8 +257,8 @@ def test_doctor_says_which_stamps_do_not_count(songs, perago):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "wrong"}, "check the access key id"),
-        ({"LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:1"}, "check the endpoint URL"),
+        ({"LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "wrong"}, "Check the access key id"),
+        ({"LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:1"}, "Check the endpoint URL"),
         ({"LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": ""}, "LakeFS is configured by half"),
         (
             dict.fromkeys(

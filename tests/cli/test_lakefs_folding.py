@@ -70,7 +70,7 @@ def test_names_that_the_workspace_would_confuse_end_a_run_before_anything_is_wri
     said = perago("run", "cli_bodies:write", *songs.on_main)
     told = said.err.replace("\n", " ")
     assert said.code == 1
-    assert "are one name on this file system" in told
+    assert "are the same name on this file system" in told
     assert told_apart in told
     assert "body: running" not in told
     assert [path for path in folding_place.rglob("*") if path.is_file()] == []

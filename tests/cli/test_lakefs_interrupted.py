@@ -177,7 +177,7 @@ def test_a_server_that_goes_away_fails_the_run_which_is_resumed_when_it_is_back(
     go.touch()
     code, err = end(process, 120)
     assert code == 1
-    assert "check the endpoint URL, the network, and that the server runs" in err.replace("\n", " ")
+    assert "Check the endpoint URL, the network, and that the server runs" in err.replace("\n", " ")
     assert list(own_server.workspace_root.iterdir()) == []
     assert perago("log", *own_server.on_main).code == 2
     own_server.server.start()

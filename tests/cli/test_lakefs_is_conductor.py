@@ -27,6 +27,6 @@ def test_each_command_names_the_variable(project, perago, conductor_server, monk
         said = perago(*command, "--repo", "lakefs://data")
         assert said.code == 2, (command, said)
         assert said.err.splitlines()[-1] == (
-            f"error: the lakeFS server of the settings, {address}/api/v1, is a Conductor server: set "
-            f"LAKECTL_SERVER_ENDPOINT_URL to the address of lakeFS, such as http://localhost:8000"
+            f"error: the lakeFS endpoint {address}/api/v1 is a Conductor server. Set LAKECTL_SERVER_ENDPOINT_URL to "
+            f"the address of lakeFS, such as http://localhost:8000"
         ), command

@@ -67,7 +67,7 @@ def assert_said(songs, proxy_url, said, target, *, only_looks):
     told = said.err.replace("\n", " ")
     assert said.code in ((2,) if only_looks else (1, 2)), (target, told)
     assert "answered 403: the policy of this test says no" in told, (target, told)
-    assert "the access key's user may not do this: give it the permission" in told, (target, told)
+    assert "The access key's user lacks the permission: grant it" in told, (target, told)
     assert re.search(rf"\b[a-z]\w+ at {re.escape(proxy_url)}", told), f"what was refused, and where: {told}"
     assert songs.server.secret_access_key not in told + said.out
     assert "Traceback" not in told

@@ -108,4 +108,4 @@ def test_a_run_warns_of_a_param_that_is_ignored_and_goes_on(perago):
     said = perago("run", "cli_bodies:add", "--param", "numbers=[1, 2]", "--param", "lable=x")
     assert said.code == 0
     assert said.json == {"total": 3}
-    assert "warning: the task does not know the params 'lable', and ignores them; it has label, numbers." in said.err
+    assert "warning: the task ignores unknown params: 'lable'; it has label, numbers." in said.err

@@ -134,7 +134,7 @@ def test_an_input_that_others_have_published_over_is_refused_with_3(repository, 
     head = repository.head()
     said = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", first)
     assert said.code == 3
-    assert "has moved from input" in said.err
+    assert "has commits that this attempt has not seen" in said.err
     assert "body: running" not in said.err
     assert "--resume" not in said.err
     assert said.out == ""
@@ -238,7 +238,7 @@ def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
     said = perago("run", "cli_bodies:leave_out", *REPO)
     assert said.code == 0
     assert "diff: 1 added" in said.err
-    assert "warning: a file is not published that the body wrote" in said.err
+    assert "warning: a changed file is not published, because no include pattern of the workspace matches: " in said.err
     assert "report.json" in said.err
     assert "scratch" not in said.err  # which is excluded, on purpose
     assert repository.show("kept.txt") == "out"
@@ -289,11 +289,9 @@ def test_what_has_no_effect_is_told(repository, perago):
     said = perago("run", "cli_bodies:write_in_vain", "--param", "txet=x", *REPO)
     assert said.code == 0
     lines = said.err.splitlines()
-    assert (
-        "warning: the task does not know the params 'txet', and ignores them; it has kind, password, text, " in said.err
-    )
+    assert "warning: the task ignores unknown params: 'txet'; it has kind, password, text, " in said.err
     assert "warning: no file matches the workspace's include '*.csv'; '**/*.csv' matches in directories, too." in lines
-    assert "warning: a file is not published that the body changed, as the task is read_only: 'new.csv'." in lines
+    assert "warning: a changed file is not published, because the task is read_only: 'new.csv'." in lines
 
 
 def test_threads_that_a_body_leaves_at_work_are_waited_for(repository, perago):

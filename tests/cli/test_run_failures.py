@@ -95,7 +95,7 @@ def test_a_result_that_no_engine_would_keep_fails_for_good_before_anything_is_pu
     name, *others = options
     told = perago("run", f"much_to_say:{name}", *others, "--json").json
     assert told["exit_code"] == 1
-    assert told["reason"].startswith("the result is too large for the engine: 4000011 bytes of JSON, and ")
+    assert told["reason"].startswith("the result is too large for the engine: 4000011 bytes of JSON, above ")
     assert told.get("status") in (None, "FAILED_WITH_TERMINAL_ERROR")
 
 
@@ -185,7 +185,7 @@ def test_a_resumed_run_wants_its_secrets_again(untouched, perago):
     resume = ("run", "--resume", failed["run_id"], "--repo", "data.git")
     said = perago(*resume)
     assert said.code == 2
-    assert "hold secrets, which are not kept" in said.err
+    assert "contain secrets, which are not stored" in said.err
     assert perago(*resume, "--param", "password=hunter2").code == 1
 
 
@@ -205,7 +205,7 @@ def test_a_run_with_secrets_is_not_resumed_with_other_params(untouched, perago, 
     again = [part for pair in given for part in ("--param", pair)]
     said = perago("run", "--resume", failed["run_id"], "--repo", "data.git", *again)
     assert said.code == 2
-    assert f"these are not the params that run {failed['run_id']} was started with: {told}. " in said.err
+    assert f"these are not the original params of run {failed['run_id']}: {told}. " in said.err
     assert perago("runs", "--repo", "data.git", "--json").json[0]["tries"] == 1
     assert perago("run", "--resume", failed["run_id"], "--repo", "data.git", *params).code == 1
 
@@ -214,7 +214,7 @@ def test_a_resumed_run_takes_no_other_params_and_no_other_task(untouched, perago
     failed = perago("run", "cli_bodies:fail", *REPO, "--json").json
     resume = ("--resume", failed["run_id"], "--repo", "data.git")
     said = perago("run", *resume, "--param", "text=other")
-    assert (said.code, "these are not the params" in said.err) == (2, True)
+    assert (said.code, "these are not the original params" in said.err) == (2, True)
     said = perago("run", "cli_single", *resume)
     assert (said.code, "is of cli_bodies:fail, not of cli_single" in said.err) == (2, True)
     assert perago("run", "cli_bodies:fail", *resume).code == 1
@@ -230,7 +230,7 @@ def test_a_run_that_another_process_has_is_not_resumed(repository, perago, tmp_p
         process.communicate(timeout=30)
     assert listed["status"] == "running"
     assert said.code == 2
-    assert "is under way in process" in said.err
+    assert "is executed by process" in said.err
     assert process.returncode == 0
 
 

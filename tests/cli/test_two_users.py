@@ -169,9 +169,9 @@ def test_a_second_honest_user_just_works(host, alice):
 @pytest.mark.parametrize(
     ("script", "root", "why"),
     [
-        ("mkdir {tmp}/shared", "shared", "belongs to user 20002, who can change what is in it"),
+        ("mkdir {tmp}/shared", "shared", "belongs to user 20002, who can change its content"),
         ("mkdir {tmp}/shared", "shared/alice", "lies below {tmp}/shared, which belongs to user 20002"),
-        ("ln -s {home} {tmp}/link", "link/work", "is led to by a symbolic link in {tmp} that belongs to user 20002"),
+        ("ln -s {home} {tmp}/link", "link/work", "is reached by a symbolic link in {tmp} that belongs to user 20002"),
     ],
     ids=["its root", "above its root", "a link to its root"],
 )

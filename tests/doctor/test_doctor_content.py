@@ -107,7 +107,7 @@ def test_a_large_file_cut_short_is_always_seen_and_another_content_only_by_a_dee
     assert (deep.code, deep.kinds) == (1, ["damaged_large_file"])
     assert "sha256" in deep.findings[0]["why"]
     path.write_bytes(FIRST[:-1])
-    assert "has 2097151 bytes, and should have 2097152" in project.doctor().only("damaged_large_file")["why"]
+    assert "has 2097151 bytes instead of 2097152" in project.doctor().only("damaged_large_file")["why"]
 
 
 def amend(project, change):
@@ -155,7 +155,7 @@ def test_a_branch_whose_file_is_damaged_is_found_and_put_back_by_the_command_tha
     looked = project.doctor("--fix")
     found = looked.only("damaged_branch")
     assert (looked.code, found["what"], found["fixable"]) == (1, "main", False)
-    assert f"last commit is {head}, as {project.repository}/logs/refs/heads/main has it" in found["why"]
+    assert f"last commit is {head}, according to {project.repository}/logs/refs/heads/main" in found["why"]
     subprocess.run(re.findall("`(.*?)`", found["why"])[-1], shell=True, check=True, timeout=60)
     assert project.git("rev-parse", "main") == head
     assert project.doctor().findings == []

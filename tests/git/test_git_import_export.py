@@ -52,7 +52,7 @@ def test_making_a_repository_that_is_there_changes_nothing(bench):
 
 def test_a_repository_is_not_made_over_something_else(tmp_path):
     write_files(tmp_path / "full", {"thesis.txt": b"my thesis"})
-    with pytest.raises(StoreError, match="is no git repository"):
+    with pytest.raises(StoreError, match="is not a git repository"):
         GitStore.create(tmp_path / "full")
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError):
@@ -151,7 +151,7 @@ def test_an_import_refuses_what_it_could_not_give_back(bench, source):
 
 def test_an_import_into_no_branch_name_is_refused(bench, source):
     for branch in ("", "a..b", "-x", "x.lock", "caf\udce9"):
-        with pytest.raises(BranchNotFoundError, match="no name for a branch"):
+        with pytest.raises(BranchNotFoundError, match="not a branch name"):
             bench.store.import_directory(source, branch, "m")
 
 
@@ -159,7 +159,7 @@ def test_a_branch_below_another_one_is_refused_clearly(bench, source):
     bench.import_files({"a": b"a"}, branch="main")
     bench.import_files({"a": b"a"}, branch="some/sub")
     for branch, rival in (("main/sub", "main"), ("main/a/b", "main"), ("some", "some/sub")):
-        with pytest.raises(BranchNotFoundError, match=f"has branch '{rival}', and git takes no '{branch}' beside it"):
+        with pytest.raises(BranchNotFoundError, match=f"has branch '{rival}', so git cannot create '{branch}'"):
             bench.store.import_directory(source, branch, "m")
     assert bench.store.branches() == ["main", "some/sub"]
 
@@ -201,7 +201,7 @@ def test_an_export_overwrites_nothing(bench, tmp_path):
     write_files(tmp_path / "full", {"a": b"mine"})
     with pytest.raises(WorkspaceStorageError, match="not empty"):
         bench.store.export(ref, "/", tmp_path / "full")
-    with pytest.raises(WorkspaceStorageError, match="cannot be made"):
+    with pytest.raises(WorkspaceStorageError, match="cannot be created"):
         bench.store.export(ref, "/", tmp_path / "full" / "a")
     assert read_files(tmp_path / "full") == {"a": b"mine"}
 

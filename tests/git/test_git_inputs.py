@@ -36,13 +36,13 @@ def test_no_repository_says_how_to_make_one(tmp_path):
 
 def test_a_directory_that_is_no_repository_is_named(tmp_path):
     (tmp_path / "plain").mkdir()
-    with pytest.raises(RepositoryNotFoundError, match=r"plain is no git repository"):
+    with pytest.raises(RepositoryNotFoundError, match=r"plain is not a git repository"):
         Bench(tmp_path, GitStore(tmp_path / "plain")).download("1" * 40)
 
 
 def test_a_file_that_is_no_repository_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RepositoryNotFoundError, match=r"file is no git repository"):
+    with pytest.raises(RepositoryNotFoundError, match=r"file is not a git repository"):
         Bench(tmp_path, GitStore(tmp_path / "file")).download("1" * 40)
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_name_for_a_branch_is_no_branch(bench, branch):
 def test_a_branch_that_is_another_name_is_refused(bench):
     base = bench.import_files({"a": b"a"})
     bench.git("symbolic-ref", "refs/heads/alias", "refs/heads/main")
-    with pytest.raises(BranchNotFoundError, match="only another name for refs/heads/main"):
+    with pytest.raises(BranchNotFoundError, match="is an alias of refs/heads/main"):
         bench.download(base, branch="alias")
 
 
@@ -99,7 +99,7 @@ def test_names_that_may_mean_another_commit_tomorrow_are_refused(bench):
     base = bench.import_files({"a": b"a"})
     bench.git("tag", "v1", base)
     for ref in ("main", "v1", "HEAD", base[:12], base.upper(), base + "^", base + "\n", "refs/heads/main"):
-        with pytest.raises(RefNotFoundError, match="no full commit id"):
+        with pytest.raises(RefNotFoundError, match="not a full commit id"):
             bench.download(ref)
         with pytest.raises(RefNotFoundError):
             bench.store.read_history(bench.input(ref))
@@ -109,7 +109,7 @@ def test_ids_of_what_is_no_commit_are_refused(bench):
     base = bench.import_files({"a": b"a"})
     bench.git("tag", "-a", "v1", base, "-m", "first")
     for name, kind in ((f"{base}^{{tree}}", "tree"), (f"{base}:a", "blob"), ("v1", "tag")):
-        with pytest.raises(RefNotFoundError, match=f"is a {kind}, no commit"):
+        with pytest.raises(RefNotFoundError, match=f"is a {kind}, not a commit"):
             bench.download(bench.git("rev-parse", name))
 
 
@@ -155,7 +155,7 @@ def test_a_branch_reset_meanwhile_is_left_alone(bench):
 
 def test_an_execution_without_stamp_or_changes_is_not_staged(bench):
     base = bench.import_files({"a": b"a"})
-    for missing, said in (("stamp", "no stamp"), ("changes", "does not say what changed")):
+    for missing, said in (("stamp", "no stamp"), ("changes", "has no changes")):
         execution = replace(make_execution(base, changes=Changes(added=("b",))), **{missing: None})
         with pytest.raises(StoreError, match=said):
             bench.store.stage_workspace(bench.root, bench.input(base), EVERYTHING, execution)
@@ -205,9 +205,9 @@ def test_a_prefix_that_is_a_file_or_leads_through_one_is_an_error(bench, prefix)
 def test_a_file_never_replaces_a_directory_of_which_only_a_part_was_selected(bench):
     base = bench.import_files({"d/x.csv": b"1", "d/y.txt": b"2", "e/z.txt": b"3"})
     spec = WorkspaceSpec(exclude=["*/*.txt"])
-    with pytest.raises(WorkspaceContentError, match=r"^d would be a file and a directory at once"):
+    with pytest.raises(WorkspaceContentError, match=r"^d would be both a file and a directory"):
         publish_in_place_of(bench, base, "d", spec)
-    with pytest.raises(WorkspaceContentError, match=r"^e would be a file and a directory at once"):
+    with pytest.raises(WorkspaceContentError, match=r"^e would be both a file and a directory"):
         publish_in_place_of(bench, base, "e", spec)
     assert bench.head() == base
 

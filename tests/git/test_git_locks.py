@@ -131,7 +131,7 @@ def test_a_young_lock_of_gits_is_waited_for_and_never_removed(bench, caplog):
         impatient(bench).publish_files(base, {"b": b"b"})
     assert lock.exists()
     assert bench.head() == base
-    assert caplog.text.count(f"waiting for git to let go of {lock}") == 1
+    assert caplog.text.count(f"waiting for git to release {lock}") == 1
     lock.unlink()
 
 
@@ -281,7 +281,7 @@ def test_a_staged_commit_that_comes_back_each_time_is_removed_by_the_command_tha
     references = References(BareRepository(bench.path), SystemClock(), QUICK)
     name = references.keep_staged("stubborn", head)
     monkeypatch.setattr(References, "_delete", lambda *_: None)
-    with pytest.raises(StoreError, match="came back each of") as told:
+    with pytest.raises(StoreError, match="came back after each of") as told:
         references.drop_staged(name)
     [command] = re.findall(r"`([^`]+)`", str(told.value))
     assert bench.git("for-each-ref", "refs/perago") != ""

@@ -191,7 +191,7 @@ def test_settings_of_git_that_cannot_be_read_are_named(bench, is_open):
     settings.write_text(whole + "[user\n\tname = Ada\n")
     if not is_open:
         bench.store = GitStore(bench.path)
-    with pytest.raises(StoreError, match=r"settings.*missing ']'.*config:\d+\)\. Mend that file$"):
+    with pytest.raises(StoreError, match=r"settings.*missing ']'.*config:\d+\)\. Correct that file$"):
         bench.import_files({"a": b"2"})
     settings.write_text(whole)
     assert bench.content(bench.import_files({"a": b"2"})) == {"a": b"2"}

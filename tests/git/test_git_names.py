@@ -108,7 +108,7 @@ def test_a_file_that_is_a_directory_too_is_refused(loose_bench):
     with open_writer(BareRepository(loose_bench.path), 0) as writer:
         inner = write_tree(writer, ("file", FILE, b"1"))
     ref = commit_raw(loose_bench, ("same", FILE, b"1"), ("same", DIRECTORY, inner))
-    with pytest.raises(ObjectNameError, match="directory too"):
+    with pytest.raises(ObjectNameError, match="both a file and a directory"):
         loose_bench.download(ref)
 
 
@@ -199,9 +199,9 @@ def make_nothing(path):
     ("make", "said"),
     [
         (make_link, "symbolic link"),
-        (make_fifo, "no regular file"),
-        (make_socket, "no regular file"),
-        (make_directory, "no regular file"),
+        (make_fifo, "not a regular file"),
+        (make_socket, "not a regular file"),
+        (make_directory, "not a regular file"),
         (make_nothing, "cannot be read: No such file"),
     ],
 )

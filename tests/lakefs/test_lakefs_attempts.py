@@ -141,7 +141,7 @@ def test_a_persons_commit_made_while_the_task_ran_is_kept_and_the_attempt_says_s
     result = scene.attempt()
     assert result.status == "FAILED"
     assert person[0][:12] in result.reason_for_incompletion
-    assert "Nothing was published" in result.reason_for_incompletion
+    assert "Not published" in result.reason_for_incompletion
     assert scene.bench.line() == [person[0], scene.base]
 
 

@@ -52,4 +52,4 @@ def test_wherever_the_server_goes_away_the_target_is_old_or_new_and_an_error_say
         pytest.fail(f"an attempt makes more than {MAX_REQUESTS} requests")
     assert len(told) >= 5, "an error of each step"
     assert all(lakefs_server.access_key_id not in text for text in told)
-    assert all("Now check" in text or "try again" in text or "retry" in text for text in told), told
+    assert all("Check" in text or "ry again" in text or "retry" in text for text in told), told

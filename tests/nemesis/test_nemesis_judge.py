@@ -7,8 +7,8 @@ import pytest
 from nemesis.judge import Branch, journal_faults
 
 REFUSED = (
-    "PublishFenceError: branch 'b' has moved from input {base} to {head} by commits that are not this attempt's to "
-    "replace: {named} by perago (by hand). Nothing was published and nothing is lost."
+    "PublishFenceError: Not published: branch 'b' has commits that this attempt has not seen: {named} by perago (by "
+    "hand) (input {base}, head {head}). Nothing is lost."
 )
 
 

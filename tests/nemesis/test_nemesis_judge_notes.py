@@ -8,8 +8,8 @@ from nemesis.judge import Branch
 from tests.nemesis.test_nemesis_judge import commit, commit_id, task
 
 CONFLICT = (
-    "PublishFenceError: 1 of the paths that this attempt changed were changed by others since its input: 'note-2.txt'. "
-    "Nothing was published and nothing is lost. Run the task again from the present head"
+    "PublishFenceError: Not published: others have changed 1 of the paths that this attempt changed: 'note-2.txt'. "
+    "Nothing is lost. Run the task again from the current head"
 )
 FORK = {"referenceTaskName": "fork", "taskType": "FORK", "status": "COMPLETED"}
 JOIN = {"referenceTaskName": "join", "taskType": "JOIN", "status": "COMPLETED"}
@@ -145,8 +145,8 @@ def test_what_a_workflow_gave_up_is_not_undone_together_with_a_persons_file(bran
 def test_a_commit_of_what_was_cut_short_may_stand_in_the_way_of_the_next(branch):
     """`note_1` of w2 published before it heard that it was over: to a workflow from the commit before, a stranger's."""
     refused = (
-        f"PublishFenceError: branch 'b' has moved from input {commit_id('b')[:12]} to {commit_id('7')[:12]} by commits "
-        f"that are not this attempt's to replace: {commit_id('7')[:12]} published by task 'note'."
+        f"PublishFenceError: Not published: branch 'b' has commits that this attempt has not seen: "
+        f"{commit_id('7')[:12]} published by task 'note' (input {commit_id('b')[:12]}, head {commit_id('7')[:12]})."
     )
     late = {"workflowId": "w3", "status": "FAILED", "tasks": [task("prepare", "FAILED", "b", reason=refused)]}
     branch.workflows.append(late)

@@ -150,7 +150,7 @@ _HONEST_REPORT = TakesNext.report_result
 
 
 def _is_free_whatever_it_has(slot):
-    return slot.state is SlotState.IDLE and slot._executor is not None and not slot._closing.is_set()
+    return slot.state is SlotState.IDLE and slot._executor is not None and not slot._closing.is_set()  # noqa: SLF001 - the bug replaces a method of the slot
 
 
 def _claims_what_is_claimed(job, result=None):

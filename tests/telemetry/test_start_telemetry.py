@@ -96,7 +96,7 @@ def test_an_address_that_is_taken_is_told(start, receiver, repository, tmp_path)
     address = receiver.url.removeprefix("http://")
     with start("--repo", str(tmp_path / "data.git"), PERAGO_HEALTH_ADDRESS=address) as worker:
         assert worker.wait() == 2
-    assert f"PERAGO_HEALTH_ADDRESS {address} cannot be listened on" in worker.told()
+    assert f"cannot listen on PERAGO_HEALTH_ADDRESS {address}" in worker.told()
 
 
 def address_of(worker) -> str:

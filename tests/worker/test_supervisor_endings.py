@@ -185,7 +185,7 @@ def test_why_a_result_waits_is_told_and_not_at_each_try(supervise, caplog):
         assert worker.completed(name)["text"] == "large"
     (told,) = [record for record in caplog.records if "413" in record.getMessage()]
     assert told.levelname == "WARNING"
-    assert "a proxy before the server takes no bodies of this size: raise its limit" in told.getMessage()
+    assert "A proxy refuses bodies of this size: raise its limit" in told.getMessage()
     found = {key: told.perago_fields[key] for key in ("task", "task_id", "status")}
     assert found == {"task": "light.echo", "task_id": worker.tries(name)[-1].task_id, "status": "COMPLETED"}
     (done,) = [record for record in caplog.records if record.getMessage().startswith("COMPLETED after")]

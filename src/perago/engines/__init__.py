@@ -1,1 +1,1 @@
-"""Task engines: one package each, which knows neither the other nor the attempt core."""
+"""Task engines, one package each. An engine knows neither the other engines nor the attempt core."""

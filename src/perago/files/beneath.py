@@ -1,8 +1,8 @@
-"""Opening what lies below a directory, so that no link leads out of it, whoever swaps what meanwhile.
+"""Opening files below a directory, so that no link leads out of it, even if paths are replaced at the same time.
 
-The system looks up a path as a whole and follows each link on the way. What was a directory when it was scanned can be
-a link when a file in it is opened. Here each directory is opened relative to the one above it, and never through a
-link. Linux has one call for that, openat2, which Python lacks; this is no slower than opening a joined `Path`.
+The operating system resolves a path as a whole and follows every link on the way. A directory can become a link after
+it was scanned. Therefore each directory is opened relative to its parent and never through a link. Linux has one call
+for that, openat2, which Python lacks. This is no slower than opening a joined `Path`.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from types import TracebackType
 from typing import Self
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a directory is opened."""
+"""Flags for opening a directory."""
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""How a file is opened for reading. Without O_NONBLOCK a fifo in its place would be waited for."""
+"""Flags for opening a file for reading. Without O_NONBLOCK, opening a FIFO would block."""
 
 REPLACED = (errno.ENOTDIR, errno.ELOOP)
-"""What systems say where a link, or a file, stands in the place of a directory."""
+"""Error numbers if a link or a file has replaced a directory."""
 
 
 class Beneath:
-    """A directory held open, and what lies below it, by relative paths in POSIX style. Methods are for any thread.
+    """An open directory, and access to what lies below it by relative POSIX paths. Methods may be called by any thread.
 
-    The directory that was used last stays open for the next call: paths come in order, as a rule. Every method raises
-    `OSError`: one of `REPLACED` where a directory on the way is a link or no directory.
+    The directory used last stays open for the next call, because paths usually come in order. Every method raises
+    `OSError`, with an errno of `REPLACED` if a directory on the way is a link or not a directory.
 
     Args:
-        top: the directory; itself no link.
+        top: the directory; must not be a link.
 
     Raises:
-        OSError: it is no directory, or cannot be opened.
+        OSError: it is not a directory, or cannot be opened.
     """
 
     __slots__ = ("_kept", "_top")
 
     def __init__(self, top: str | os.PathLike[str]) -> None:
         self._top = os.open(top, DIRECTORY)
-        self._kept: list[tuple[str, int]] = []  # one for each thread that was here at the same time
+        self._kept: list[tuple[str, int]] = []  # one for each thread that was active at the same time
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +54,7 @@ class Beneath:
         os.close(self._top)
 
     def open(self, path: str, flags: int = READ, mode: int = 0) -> int:
-        """Open a file; a link in its place is refused."""
+        """Open a file. A link in its place is an error."""
         directory, _, name = path.rpartition("/")
         descriptor = self._take(directory)
         try:
@@ -63,13 +63,13 @@ class Beneath:
             self._give_back(directory, descriptor)
 
     def lstat(self, path: str) -> os.stat_result:
-        """What `os.lstat` says of a file."""
+        """`os.lstat` of a file."""
         with self.directory(path.rpartition("/")[0]) as descriptor:
             return os.stat(_checked(path.rpartition("/")[2]), dir_fd=descriptor, follow_symlinks=False)
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
-        """A directory's descriptor, for the calls that take a `dir_fd`; "" is the top."""
+        """A directory's descriptor, for calls with a `dir_fd`; "" is the top."""
         descriptor = self._take(path)
         try:
             yield descriptor
@@ -77,7 +77,7 @@ class Beneath:
             self._give_back(path, descriptor)
 
     def _take(self, directory: str) -> int:
-        """A directory's descriptor, for this thread alone until it is given back."""
+        """A directory's descriptor, for this thread only until it is given back."""
         if not directory:
             return self._top
         try:
@@ -106,7 +106,7 @@ class Beneath:
 
 
 def _checked(name: str) -> str:
-    """No path that comes from a scan or a store holds such a name; one that does would lead out by itself."""
+    """Reject "..", which would lead out. No path from a scan or a store contains it."""
     if name == "..":
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
     return name

@@ -1,4 +1,4 @@
-"""Files that survive a kill at any moment: whole as they were, or whole as they are to be."""
+"""Writing files so that a kill at any moment leaves either the old content or the new."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from pathlib import Path
 from perago.errors import EngineError
 from perago.files.storage import OWNER_ONLY, sync_directory
 
-_MENDS = {
+_ADVICE = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "the user's quota is used up: free some space",
-    errno.EACCES: "give this user the right to read and write there",
-    errno.EPERM: "give this user the right to read and write there",
-    errno.EROFS: "give a directory on a file system that can be written",
-    errno.ENOTDIR: "a file is in the way of a directory: remove it, or give another directory",
-    errno.EEXIST: "something else is in the way: remove it, or give another directory",
+    errno.EACCES: "give this user permission to read and write there",
+    errno.EPERM: "give this user permission to read and write there",
+    errno.EROFS: "choose a directory on a writable file system",
+    errno.ENOTDIR: "a file is in the way of a directory: remove it, or choose another directory",
+    errno.EEXIST: "something else is in the way: remove it, or choose another directory",
 }
 
 
 @contextmanager
 def record_errors(doing: str, path: Path) -> Iterator[None]:
-    """Run a block whose `OSError`s become `EngineError`s that name `path`."""
+    """Convert the block's `OSError`s to `EngineError`s that name `path`."""
     try:
         yield
     except OSError as exc:
-        mend = _MENDS.get(exc.errno or 0, "look at the disk under it")
-        raise EngineError(f"{doing} {os.fspath(path)!a}: {exc.strerror or type(exc).__name__}; {mend}") from exc
+        advice = _ADVICE.get(exc.errno or 0, "check the disk under it")
+        raise EngineError(f"{doing} {os.fspath(path)!a}: {exc.strerror or type(exc).__name__}; {advice}") from exc
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Replace a file, for its owner alone (mode 0600); when this returns, a crash of the machine does not undo it.
+    """Replace a file, for its owner only (mode 0600). After the return, a crash of the machine does not undo it.
 
     Raises:
-        OSError: it could not be written; the old one is as it was.
+        OSError: writing failed; the old content is unchanged.
     """
     aside = path.with_name(f"{_aside_prefix(path)}{secrets.token_hex(8)}")
     try:
@@ -55,12 +55,12 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def leftovers_of(path: Path) -> list[Path]:
-    """What writers of this file have beside it: killed ones left it."""
+    """Temporary files of writers of this file. Killed writers leave them."""
     return [entry for entry in path.parent.iterdir() if entry.name.startswith(_aside_prefix(path))]
 
 
 def sweep_leftovers(path: Path) -> int:
-    """Remove what killed writers of this file left; only for whoever is its one writer now. Returns how many."""
+    """Remove what killed writers of this file left. Only the file's single writer may call it. Returns the number."""
     leftovers = leftovers_of(path)
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)

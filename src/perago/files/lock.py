@@ -1,4 +1,4 @@
-"""Locks that end with their process, however it ends: flock on a file."""
+"""File locks (flock) that end with their process, however it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """A lock on a file, held until `release`, or until the process ends. A fork of the process does not hold it."""
+    """A lock on a file, held until `release` or the end of the process. A fork of the process does not hold it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -25,15 +25,15 @@ class FileLock:
 
     @classmethod
     def try_acquire(cls, path: Path, *, shared: bool = False) -> FileLock | None:
-        """Take the lock, or not: None where somebody else has it.
+        """Try to take the lock. Returns None if another process holds it.
 
         Args:
-            path: made if it is not there.
-            shared: beside other shared ones.
+            path: created if missing.
+            shared: allow other shared holders.
 
         Raises:
-            FileNotFoundError: its directory is not there, or was removed meanwhile.
-            OSError: the file cannot be opened, or is no regular file.
+            FileNotFoundError: its directory is missing or was just removed.
+            OSError: the file cannot be opened, or is not a regular file.
         """
         descriptor = _opened(path, os.O_RDWR | os.O_CREAT)
         try:
@@ -52,8 +52,8 @@ class FileLock:
         return self._descriptor is not None
 
     def write(self, content: bytes) -> None:
-        """Put something into the file, for whoever asks who holds it."""
-        assert self._descriptor is not None, "only who holds the lock writes"
+        """Write into the file, for processes that look up the holder."""
+        assert self._descriptor is not None, "only the holder of the lock writes"
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, content, 0)
 
@@ -72,25 +72,25 @@ class FileLock:
 
 
 def _opened(path: Path, flags: int) -> int:
-    """Opening a pipe would wait for its other end."""
+    """Open a regular file; `O_NONBLOCK` because opening a pipe would block."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, OWNER_ONLY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+        raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
     return descriptor
 
 
 def _expect_in_place(descriptor: int, path: Path) -> None:
-    """Whoever removes a lock's file holds the lock: the file may have gone between opening and locking it."""
+    """Detect that the file was removed between opening and locking. Only the holder of the lock removes it."""
     if not os.path.samestat(os.fstat(descriptor), path.lstat()):
         raise FileNotFoundError(path)
 
 
 def is_held_by_anybody(path: Path) -> bool:
-    """Whether a process has the lock, this one included. Looking takes the lock for an instant.
+    """Whether any process holds the lock, including this one. The check takes the lock for an instant.
 
     Raises:
-        OSError: the file cannot be opened, or is no regular file.
+        OSError: the file cannot be opened, or is not a regular file.
     """
     try:
         descriptor = _opened(path, os.O_RDONLY)
@@ -106,7 +106,7 @@ def is_held_by_anybody(path: Path) -> bool:
 
 
 def _let_go_in_fork() -> None:
-    """A fork has the same open files: unless it closes them, it holds its parent's locks beyond the parent's end."""
+    """Release inherited locks in a fork. Its open files would hold them beyond the parent's end."""
     for lock in list(_held):
         lock.release()
 

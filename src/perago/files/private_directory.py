@@ -1,7 +1,7 @@
-"""Directories that nobody but their user can change: what is wrong with one, and how it is made.
+"""Private directories: only their user can change them. Creating them, and checking existing ones.
 
-Whoever can write to a directory of Perago's, or can put another one in its place, decides what an attempt reads and
-publishes. Trusted are this user, root, and whoever owns "/" (in a user namespace that is how root looks).
+A user who can write to a directory of Perago's, or replace it, controls what an attempt reads and publishes. This user,
+root, and the owner of "/" (which is how root looks in a user namespace) are trusted.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from perago.errors import RuntimeConfigError
 OWNER_ONLY_DIRECTORY = 0o700
 
 _FIRST_PERSON = 1000 if sys.platform == "linux" else 500
-"""Users with lower ids are the system's own (UID_MIN of login.defs; macOS counts from 501)."""
+"""Lower user ids belong to the system (UID_MIN of login.defs; macOS counts from 501)."""
 
 _MAX_LINKS = 40
-"""Symbolic links on the way to a directory, as Linux has it."""
+"""Limit of symbolic links on the way to a directory, as in Linux."""
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory for this user alone, with those above it that are missing. One that is there stays as it is.
+    """Create a directory for this user only, with missing parents. An existing one is not changed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     missing = list(takewhile(lambda directory: not directory.exists(), (path, *path.parents)))
     for directory in reversed(missing):
@@ -38,14 +38,14 @@ def make_directory(path: Path) -> None:
 
 
 def make_private(path: Path, what: str) -> None:
-    """As `make_directory`, and see that no other user can change it.
+    """As `make_directory`, and check that no other user can change it.
 
     Args:
-        what: it is, for the message: "workspace root".
+        what: its role for the message, such as "workspace root".
 
     Raises:
-        RuntimeConfigError: one can; says how that is mended.
-        OSError: it cannot be made or looked at.
+        RuntimeConfigError: another user can change it; the message says how to correct that.
+        OSError: it cannot be created or checked.
     """
     make_directory(path)
     if (fault := fault_of(path)) is not None:
@@ -53,62 +53,62 @@ def make_private(path: Path, what: str) -> None:
 
 
 def fault_of(path: Path) -> str | None:
-    """Why a directory is not private, and the mend, as the end of a sentence; None: it is.
+    """Why a directory is not private and what to do, as the end of a sentence; None if it is private.
 
-    The directories above it are not looked at: see `fault_above`.
+    Does not check the directories above it: see `fault_above`.
 
     Raises:
-        OSError: it is no directory, or cannot be looked at.
+        OSError: it is not a directory, or cannot be checked.
     """
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
     if status.st_uid not in _trusted():
-        return f"belongs to {_user(status.st_uid)}, who can change what is in it; name a directory of your own"
+        return f"belongs to {_user(status.st_uid)}, who can change its content; choose a directory of your own"
     writers = _other_writers(path, status)
     if writers is None:
         return None
-    return f"can be written by {writers}; run `chmod go-w {shlex.quote(str(path))}`, or name a directory of your own"
+    return f"can be written by {writers}; run `chmod go-w {shlex.quote(str(path))}`, or choose a directory of your own"
 
 
 def fault_above(path: Path) -> str | None:
-    """Who could put another directory in the place of this one, and the mend, as the end of a sentence; None: nobody.
+    """Who could replace this directory and what to do, as the end of a sentence; None if nobody else could.
 
-    Every directory on the way counts, those that symbolic links lead through too. In a sticky one, such as /tmp, only
-    its owner and that of an entry can replace the entry. The directory itself is for `fault_of`.
+    Checks every directory on the way, also through symbolic links. In a sticky one, such as /tmp, only its owner and
+    the owner of an entry can replace the entry. `fault_of` checks the directory itself.
 
     Args:
-        path: absolute; it need not be there.
+        path: absolute; need not exist.
 
     Raises:
-        OSError: a directory on the way cannot be looked at.
+        OSError: a directory on the way cannot be checked.
     """
     trusted = _trusted()
     for directory, entry in _steps(path):
         status = directory.lstat()
         if status.st_uid not in trusted:
             return (
-                f"lies below {directory}, which belongs to {_user(status.st_uid)}, who could put another directory in "
-                f"its place; name one elsewhere{_OR_TRUST}"
+                f"lies below {directory}, which belongs to {_user(status.st_uid)}, who could replace it; choose a "
+                f"directory elsewhere{_OR_TRUST}"
             )
         writers = _other_writers(directory, status)
         if writers is None:
             continue
         if not status.st_mode & stat.S_ISVTX:
             return (
-                f"lies below {directory}, where {writers} could put another directory in its place; run "
-                f"`chmod +t {shlex.quote(str(directory))}`, name a directory elsewhere{_OR_TRUST}"
+                f"lies below {directory}, where {writers} could replace it; run "
+                f"`chmod +t {shlex.quote(str(directory))}`, choose a directory elsewhere{_OR_TRUST}"
             )
         if entry is not None and stat.S_ISLNK(entry.st_mode) and entry.st_uid not in trusted:
-            return f"is led to by a symbolic link in {directory} that belongs to {_user(entry.st_uid)}; name another"
+            return f"is reached by a symbolic link in {directory} that belongs to {_user(entry.st_uid)}; choose another"
     return None
 
 
-_OR_TRUST = ", or set PERAGO_ROOT_PARENTS=trusted where nobody else uses this machine, as in a container"
+_OR_TRUST = ", or set PERAGO_ROOT_PARENTS=trusted if nobody else uses this machine, as in a container"
 
 
 def _steps(path: Path) -> Iterator[tuple[Path, os.stat_result | None]]:
-    """Each directory that the system looks into on its way to `path`, with what it finds there; None: nothing."""
+    """Each directory that the system reads on its way to `path`, with the entry it finds there, or None."""
     at, names, links = Path(path.anchor), list(reversed(path.parts[1:])), 0
     while names:
         name = names.pop()
@@ -137,7 +137,7 @@ def _trusted() -> frozenset[int]:
 
 
 def _other_writers(directory: Path, status: os.stat_result) -> str | None:
-    """Who else may write to a directory that belongs to somebody trusted; None: nobody."""
+    """Who else may write to a directory of a trusted owner; None if nobody may."""
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     if status.st_mode & stat.S_IWOTH:
         return f"all users {mode}"
@@ -147,7 +147,7 @@ def _other_writers(directory: Path, status: os.stat_result) -> str | None:
 
 
 def _has_acl(directory: Path) -> bool:
-    """Whether users are named who may do what; if none may write, the group's mode says so."""
+    """Whether an ACL grants rights to named users. If none may write, the group's mode shows that."""
     if sys.platform != "linux":
         return False
     try:
@@ -158,7 +158,7 @@ def _has_acl(directory: Path) -> bool:
 
 
 def _is_shared(gid: int) -> bool:
-    """Whether people other than this user may be in a group. Distributions give each user a group of their own."""
+    """Whether other people may be in a group. Distributions give each user a group of their own."""
     import grp
     import pwd
 
@@ -166,10 +166,10 @@ def _is_shared(gid: int) -> bool:
         return False
     try:
         group = grp.getgrgid(gid)
-    except KeyError:  # a number that a container was given
+    except KeyError:  # a group id assigned by a container
         return gid not in (os.getegid(), *os.getgroups())
     users = {user.pw_uid: user for user in pwd.getpwall()}
-    if os.geteuid() not in users:  # accounts of a directory service, which are not listed
+    if os.geteuid() not in users:  # accounts of a directory service are not listed
         return group.gr_name != _name(os.geteuid())
     people = [user for uid, user in users.items() if uid >= _FIRST_PERSON and uid != os.geteuid()]
     return any(user.pw_gid == gid or user.pw_name in group.gr_mem for user in people)

@@ -1,4 +1,4 @@
-"""What the disk under a workspace refuses, in the project's own errors; and files that appear whole or not at all."""
+"""Disk errors as Perago's own errors, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from perago.values.names import FOR_TASKS, Words
 OWNER_ONLY = 0o600
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
-_MENDS = {
+_ADVICE = {
     errno.ENOSPC: "free some space, or put the {root} on a larger disk",
     errno.EDQUOT: "the user's quota is used up: free some space, or put the {root} on another disk",
-    errno.EROFS: "put the {root} on a file system that can be written",
+    errno.EROFS: "put the {root} on a writable file system",
     errno.EACCES: "give this user permission to write there, or choose another {root}",
     errno.EPERM: "give this user permission to write there, or choose another {root}",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
@@ -29,27 +29,27 @@ _MENDS = {
     errno.ENAMETOOLONG: "choose a {root} with a shorter path",
     errno.ENOTDIR: "a file is in the way of a directory: remove it, or choose another {root}",
     errno.EEXIST: "something else is in the way: remove it, or choose another {root}",
-    errno.EIO: "the disk is failing: look at the system's log",
+    errno.EIO: "the disk is failing: check the system's log",
 }
-_OTHER_MEND = "look at the disk under the {root}"
+_OTHER_ADVICE = "check the disk under the {root}"
 
 
 def storage_error(
     exc: OSError, doing: str, path: str | os.PathLike[str], words: Words = FOR_TASKS
 ) -> WorkspaceStorageError:
-    """Translate what the operating system refused.
+    """Translate an error of the operating system.
 
     Args:
-        doing: what could not be done to `path`, as in "cannot write the manifest".
+        doing: the failed action on `path`, such as "cannot write the manifest".
     """
     why = exc.strerror or type(exc).__name__
-    mend = _MENDS.get(exc.errno or 0, _OTHER_MEND).format(root=words.root)
-    return WorkspaceStorageError(f"{doing} {os.fspath(path)!a}: {why}; {mend}")
+    advice = _ADVICE.get(exc.errno or 0, _OTHER_ADVICE).format(root=words.root)
+    return WorkspaceStorageError(f"{doing} {os.fspath(path)!a}: {why}; {advice}")
 
 
 @contextmanager
 def storage_errors(doing: str, path: str | os.PathLike[str], words: Words = FOR_TASKS) -> Iterator[None]:
-    """Run a block whose `OSError`s become `WorkspaceStorageError`s that name `path`."""
+    """Convert the block's `OSError`s to `WorkspaceStorageError`s that name `path`."""
     try:
         yield
     except OSError as exc:
@@ -58,19 +58,19 @@ def storage_errors(doing: str, path: str | os.PathLike[str], words: Words = FOR_
 
 @contextmanager
 def opened_file(path: str | os.PathLike[str], within: Beneath | None = None) -> Iterator[io.FileIO]:
-    """A regular file for reading, unbuffered. What else may have taken its place is neither followed nor waited for.
+    """Open a regular file for reading, unbuffered. Links are not followed, and a FIFO does not block.
 
     Args:
-        path: where it is.
-        within: the directory that `path` is relative to, out of which it cannot lead.
+        path: the file.
+        within: the directory that `path` is relative to and cannot lead out of.
 
     Raises:
-        OSError: it is not there, cannot be read, or (`EINVAL`, `ELOOP`) is no regular file.
+        OSError: it is missing, cannot be read, or (`EINVAL`, `ELOOP`) is not a regular file.
     """
     descriptor = os.open(path, READ) if within is None else within.open(os.fspath(path))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+            raise OSError(errno.EINVAL, "is not a regular file", os.fspath(path))
         with io.FileIO(descriptor, closefd=False) as file:
             yield file
     finally:
@@ -78,12 +78,12 @@ def opened_file(path: str | os.PathLike[str], within: Beneath | None = None) -> 
 
 
 def write_whole(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file for its owner alone (mode 0600) that a reader sees whole or not at all.
+    """Write a text file for its owner only (mode 0600). Readers see all of it or nothing.
 
-    Nothing is synced: these files mean nothing after the machine went down.
+    Nothing is synced: these files are useless after a crash of the machine.
 
     Raises:
-        OSError: it could not be written; nothing of it is left.
+        OSError: writing failed; nothing is left.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -98,7 +98,7 @@ def write_whole(path: Path, lines: Iterable[str]) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a crash of the machine, where its file system can."""
+    """Make the names in a directory survive a crash of the machine, if its file system can."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

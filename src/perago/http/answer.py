@@ -1,4 +1,4 @@
-"""An answer in memory, of either client."""
+"""An answer in memory, from either client."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of an answer that is read into memory. A page of 1,000 objects of the longest names is below 10 MiB."""
+"""Limit for an answer in memory. A page of 1,000 objects with the longest names is below 10 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer in memory. Its headers are found in either case."""
+    """An answer in memory. Header names are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -19,6 +19,6 @@ class Answer:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait; a date in that header counts as not given."""
+    """Seconds that the server asks to wait. A date in the header is ignored."""
     value = headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else None

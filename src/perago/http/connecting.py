@@ -1,4 +1,4 @@
-"""Connections: how long one may take to be made, which certificates are trusted, and what is wrong with one."""
+"""Connections: the connect timeout, trusted certificates, and TLS faults."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from perago.http.faults import FaultKind, HttpFault
 
 CONNECT_SECONDS = 10.0
-"""For a connection to be made, TLS included."""
+"""Limit for making a connection, including TLS."""
 
 
 def trusting(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
-    """TLS that trusts the system's certificates, or those of `SSL_CERT_FILE`, and the ones of a file besides.
+    """A TLS context that trusts the system's certificates, or those of `SSL_CERT_FILE`, and those in `ca_file`.
 
     Raises:
-        OSError: the file cannot be read, or holds none.
+        OSError: the file cannot be read, or contains no certificates.
     """
     context = ssl.create_default_context()
     if ca_file is not None:
@@ -25,7 +25,7 @@ def trusting(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
 
 
 def fault_of_tls(error: BaseException) -> HttpFault:
-    """What is wrong with a server's TLS, or its certificate."""
+    """The fault for a TLS or certificate error."""
     reasons = (_reason(each) for each in (error, *_causes(error)))
     reason = next((each for each in reasons if each), type(error).__name__)
     return HttpFault(FaultKind.TLS, f"no TLS connection: {reason}")

@@ -1,4 +1,4 @@
-"""What can go wrong below a status code. No text here holds a URL's query, a header or a credential."""
+"""Failures without a status code. Their texts contain no URL query, header or credential."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class FaultKind(enum.StrEnum):
-    """Where a call broke off."""
+    """The kind of failure."""
 
     UNREACHABLE = "unreachable"
     TLS = "tls"
@@ -15,12 +15,12 @@ class FaultKind(enum.StrEnum):
     MALFORMED = "malformed"
 
 
-class HttpFault(Exception):  # noqa: N818 - a fault has no status; the adapters' errors are made of it
-    """A call got no whole answer.
+class HttpFault(Exception):  # noqa: N818 - adapters convert it to their own errors
+    """A call got no complete answer.
 
     Args:
-        kind: where it broke off.
-        detail: in words, without anything secret.
+        kind: of the failure.
+        detail: description, without secrets.
     """
 
     def __init__(self, kind: FaultKind, detail: str) -> None:
@@ -30,5 +30,5 @@ class HttpFault(Exception):  # noqa: N818 - a fault has no status; the adapters'
 
     @property
     def was_sent(self) -> bool:
-        """Whether the server may have got the request, and done what it asks."""
+        """Whether the server may have received and carried out the request."""
         return self.kind not in (FaultKind.UNREACHABLE, FaultKind.TLS)

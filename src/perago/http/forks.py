@@ -1,4 +1,4 @@
-"""What a fork inherits and may neither use nor end: loops and connections that its parent goes on with."""
+"""Loops and connections that a fork inherits but must neither use nor end, because its parent still uses them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Forked(Protocol):
-    """Something that has descriptors, threads or locks."""
+    """An object with descriptors, threads or locks."""
 
     def leave_to_parent(self) -> None:
-        """Called in a fork, before anything else: forget what is the parent's, and `keep` it."""
+        """Called first in a fork: drop what belongs to the parent, and `keep` it."""
         ...
 
 
@@ -20,12 +20,12 @@ _kept: list[object] = []
 
 
 def tell_forks(opened: Forked) -> None:
-    """Have `leave_to_parent` called in every fork from now on."""
+    """Call `leave_to_parent` in every fork from now on."""
     _opened.add(opened)
 
 
 def keep(value: object) -> None:
-    """Hold an object for as long as this fork lives: to drop it would run what the parent has yet to run."""
+    """Hold a reference for the lifetime of this fork. Releasing the object would run cleanup that is the parent's."""
     _kept.append(value)
 
 

@@ -1,4 +1,4 @@
-"""One background thread with an event loop, for code that is not asynchronous itself."""
+"""A background thread with an event loop, for synchronous code."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T")
 AtEnd = Callable[[], Coroutine[Any, Any, None]]
 
 CANCEL_SECONDS = 5.0
-"""How long a cancelled call may take to let go of what it holds, and how long threads of the loop are waited for."""
+"""Time for a cancelled call to release its resources, and for joining the loop's threads."""
 
 
 class LoopThread:
-    """Runs coroutines for any number of threads, on one thread of its own that begins with the first of them.
+    """Runs coroutines for any number of threads, on a thread that starts with the first coroutine.
 
-    `close` ends it; so does the end of the process, or of the last reference to this object. A fork takes no threads
-    along: there another thread begins with the first coroutine, and knows nothing of what ran before.
+    It ends with `close`, with the process, or with the last reference to this object. A fork has no threads: its first
+    coroutine starts a new thread, which knows nothing of earlier coroutines.
 
     Args:
         name: of the thread.
-        at_end: run on the loop when all else has ended; closes what was opened there.
+        at_end: runs on the loop after everything else, to close what was opened there.
     """
 
     def __init__(self, name: str, at_end: AtEnd | None = None) -> None:
@@ -40,18 +40,18 @@ class LoopThread:
         self._closed = False
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine to its end. Whatever interrupts the waiting thread cancels it.
+        """Run a coroutine to its end. An interrupt of the waiting thread cancels it.
 
         Args:
-            timeout: seconds; None: as long as it takes, which its own deadlines bound.
+            timeout: seconds; None to rely on the coroutine's own deadlines.
 
         Raises:
             TimeoutError: it took longer, and was cancelled.
-            RuntimeError: the thread was closed.
+            RuntimeError: this thread is closed.
         """
         call = _Call(coroutine)
         try:
-            with self._lock:  # so that nothing is begun on a loop that is ending, which would never end it
+            with self._lock:  # so that nothing starts on a loop that is ending, where it would never finish
                 call.begin_on(self._running())
             return call.result(timeout)
         except BaseException:
@@ -60,14 +60,14 @@ class LoopThread:
             raise
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Have a function called on the loop, and return at once. Where no loop runs (any more), nothing is called."""
+        """Schedule a function on the loop, and return at once. Does nothing if no loop runs."""
         loop = self._loop
         if loop is not None:
-            with suppress(RuntimeError):  # it has ended meanwhile
+            with suppress(RuntimeError):  # the loop has just ended
                 loop.call_soon_threadsafe(function)
 
     def close(self) -> None:
-        """Cancel what runs, and end the thread. Twice is fine."""
+        """Cancel what runs, and end the thread. May be called twice."""
         with self._lock:
             self._closed = True
             end, self._end, self._loop = self._end, None, None
@@ -84,12 +84,12 @@ class LoopThread:
             thread.start()
             self._end = weakref.finalize(self, _stop, loop, stopping, thread)
             tell_forks(self)
-            self._loop = loop  # now that it runs: an interrupt before this leaves none that nobody runs
+            self._loop = loop  # after the start, so that an interrupt leaves no loop without a thread
         return self._loop
 
     def leave_to_parent(self) -> None:
         """See `forks.Forked`."""
-        self._lock = threading.Lock()  # a thread that is not here may have held it
+        self._lock = threading.Lock()  # a thread that does not exist here may have held it
         if self._end is not None:
             self._end.detach()
         if self._loop is not None:
@@ -113,9 +113,9 @@ def _serve(loop: asyncio.AbstractEventLoop, stopping: threading.Event, at_end: A
 
 
 def _run_until(is_over: Callable[[], bool], run: Callable[[], object]) -> None:
-    """Somebody's task that raises what ends a process ends itself, not all the others: asyncio lets that through."""
+    """Run the loop until it is over. asyncio lets SystemExit of one task through, which must not end the others."""
     while not is_over():
-        with suppress(SystemExit, KeyboardInterrupt):  # signals go to the main thread: it is the task's own
+        with suppress(SystemExit, KeyboardInterrupt):  # raised by a task: signals go to the main thread
             run()
 
 
@@ -125,11 +125,11 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
 
 
 def _end_threads(executor: ThreadPoolExecutor) -> None:
-    """Those of the loop, as by `asyncio.to_thread`. What somebody's code does in one, nobody can end."""
+    """End the loop's threads, as used by `asyncio.to_thread`. Code that runs in one cannot be ended."""
     ending = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True}, daemon=True)
     try:
         ending.start()
-    except RuntimeError:  # at the end of the process, from Python 3.12 on, no thread begins: that waits for them itself
+    except RuntimeError:  # from Python 3.12 on, no thread starts at the end of the process, which then waits itself
         executor.shutdown(wait=False, cancel_futures=True)
     else:
         ending.join(CANCEL_SECONDS)
@@ -145,20 +145,20 @@ async def _end_tasks() -> None:
 
 def _stop(loop: asyncio.AbstractEventLoop, stopping: threading.Event, thread: threading.Thread) -> None:
     stopping.set()
-    with suppress(RuntimeError):  # it has ended by itself
+    with suppress(RuntimeError):  # already ended
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join()
 
 
 class _Call(Generic[T]):
-    """One coroutine on its way, for one thread that waits.
+    """One coroutine, and the thread that waits for it.
 
-    It waits for a bare lock. Whoever is interrupted as they enter a condition of Python's, as a future has one, may
-    leave it locked, and then the loop would wait for ever when it tells the outcome.
+    The wait uses a bare lock. An interrupt while a thread enters a Python condition, such as a future's, can leave the
+    condition locked. The loop would then block forever when it sets the outcome.
 
     Attributes:
-        has_ended: it has let go of its files and connections, too.
+        has_ended: the coroutine has also released its files and connections.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
@@ -171,7 +171,7 @@ class _Call(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     def result(self, timeout: float | None) -> T:
-        """What it returns or raises, CancelledError where it was cancelled.
+        """The coroutine's return value or exception; CancelledError if it was cancelled.
 
         Raises:
             TimeoutError: it has not ended in time.
@@ -180,7 +180,7 @@ class _Call(Generic[T]):
             raise TimeoutError
         if self._error is not None:
             raise self._error
-        assert self._task is not None, "what was never begun has an error"
+        assert self._task is not None, "a call that never started has an error"
         return self._task.result()
 
     def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -191,7 +191,7 @@ class _Call(Generic[T]):
         if self._loop is None:
             self._coroutine.close()
             return
-        with suppress(RuntimeError):  # the loop has ended, and the call with it
+        with suppress(RuntimeError):  # the loop has ended, and with it the call
             self._loop.call_soon_threadsafe(self._cancel)
             self._wait(CANCEL_SECONDS)
 
@@ -205,7 +205,7 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        else:  # the caller was interrupted before it had begun
+        else:  # the caller was interrupted before the start
             self._coroutine.close()
             self._tell(CancelledError())
 

@@ -1,4 +1,4 @@
-"""Many jobs at a time on one event loop, a few at a time, and files in threads."""
+"""Running jobs in parallel on one event loop, and functions in threads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 async def together(*running: Coroutine[Any, Any, None]) -> None:
-    """Run all of them to their ends.
+    """Run all coroutines to their ends.
 
     Raises:
-        what the first one that failed raised; the others are cancelled, and have ended.
+        the first exception; the other coroutines are cancelled and have ended.
     """
     tasks = [asyncio.create_task(coroutine) for coroutine in running]
     try:
@@ -27,7 +27,7 @@ async def together(*running: Coroutine[Any, Any, None]) -> None:
 
 
 async def in_parallel(jobs: Iterable[T], work: Callable[[T], Awaitable[None]], width: int) -> None:
-    """Do each job, `width` of them at a time, in their order. A job is taken when a worker is free for it.
+    """Do all jobs in order, `width` at a time. A job is taken from the iterable when a worker is free.
 
     Raises:
         as `together`.
@@ -42,7 +42,7 @@ async def in_parallel(jobs: Iterable[T], work: Callable[[T], Awaitable[None]], w
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a thread, and see its end even when cancelled: what it works on may be closed then."""
+    """Run a function in a thread. Waits for its end even if cancelled, because the caller may then close its files."""
     future = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
     try:
         return await asyncio.shield(future)

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for a server: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, either case."""
+"""The proxy for a server from the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Proxy:
 
     Attributes:
         url: without user and password.
-        headers: that it is to get: its credentials, where the environment names some.
+        headers: for the proxy: its credentials, if the environment has any.
     """
 
     url: str
@@ -23,10 +23,10 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that requests to this URL go through; None: they go straight.
+    """The proxy for requests to this URL; None for a direct connection.
 
     Raises:
-        ValueError: the variable's value is no URL of a proxy; the message does not show it.
+        ValueError: the variable's value is not a proxy URL; the message does not show it.
     """
     parts = urlsplit(url)
     proxies = getproxies_environment()
@@ -37,7 +37,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _parsed(named: str, scheme: str) -> Proxy:
-    fault = f"the environment's proxy for {scheme} is no URL such as http://proxy.example:3128"
+    fault = f"the environment's proxy for {scheme} is not a URL such as http://proxy.example:3128"
     try:
         parts = urlsplit(named)
         port = parts.port

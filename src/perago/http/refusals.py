@@ -1,4 +1,4 @@
-"""What a server says of a call that it refuses, fit for an error: short, on a line, and without anything secret."""
+"""A server's message about a refused call, prepared for an error: short, on one line, without secrets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from perago.values.redaction import mask_text
 
 MAX_SHOWN_CHARACTERS = 500
-"""Characters of a server's message that an error shows."""
+"""Limit for a server's message in an error."""
 
 _BLOCK_STORE_ERROR = re.compile(r"<Error>\s*<Code>([^<]+)</Code>\s*<Message>([^<]+)</Message>")
-"""S3, Google's and Azure's stores answer so. What follows may be the signature that was sent, and what it signs."""
+"""The format of S3, Google's and Azure's stores. What follows can contain the signature and what it signs."""
 
 
 def message_of(body: bytes) -> str:
-    """The server's words: what its JSON or XML says, or the body's beginning where something else answered for it."""
+    """The server's message from JSON or XML, or the start of the body if it is neither."""
     shown = " ".join(mask_text(_words_of(body)).split())
     shown = "".join(character if character.isprintable() else "?" for character in shown)
     return (shown[: MAX_SHOWN_CHARACTERS - 3] + "..." if len(shown) > MAX_SHOWN_CHARACTERS else shown) or "no message"

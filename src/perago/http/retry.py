@@ -1,4 +1,4 @@
-"""Whether a call is made once more, and after how long: from facts to a number of seconds, or None."""
+"""Decides whether a call is retried, and when: from facts to seconds, or None."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from perago.http.answer import Answer, retry_after_of
 from perago.http.faults import FaultKind, HttpFault
 
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers of servers and of proxies before them that another try may not get."""
+"""Statuses of servers and proxies after which a retry can help."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The bounds of retrying.
+    """Limits of retries.
 
     Attributes:
-        tries: of one call in all.
-        base_seconds: the first pause is drawn from zero to this, each next one from twice the range ("full jitter").
-        longest_seconds: of a pause; a server that asks for more in `Retry-After` gets no other try.
+        tries: per call, including the first.
+        base_seconds: upper limit of the first pause, which doubles for each further one ("full jitter").
+        longest_seconds: limit of a pause. A server that asks for more in `Retry-After` gets no further try.
     """
 
     tries: int = 5
@@ -37,11 +37,11 @@ def retry_delay(
     retry_after: float | None,
     jitter: float,
 ) -> float | None:
-    """Seconds to wait before the next try; None: there is none.
+    """Seconds until the next try; None for no further try.
 
     Args:
         tries: made so far.
-        idempotent: doing it twice is as good as once. What is not is tried again only where nothing was sent.
+        idempotent: repeating it does no harm. Other calls are retried only if nothing was sent.
         outcome: the fault, or the status of the answer.
         retry_after: seconds that the server asked for.
         jitter: a random number from 0 to 1.
@@ -77,7 +77,7 @@ class Tries:
         self._made = 0
 
     def pause_after(self, outcome: Answer | HttpFault) -> float | None:
-        """Count a try; returns the seconds until the next one. None: this outcome is the call's."""
+        """Count a try. Returns the seconds until the next one; None if this outcome is final."""
         self._made += 1
         if isinstance(outcome, Answer) and outcome.status < 400:
             return None
@@ -87,7 +87,7 @@ class Tries:
             idempotent=self._idempotent,
             outcome=outcome.status if isinstance(outcome, Answer) else outcome,
             retry_after=retry_after_of(outcome.headers) if isinstance(outcome, Answer) else None,
-            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+            jitter=random.random(),  # noqa: S311 - spreads load, not for security
         )
         return None if delay is None or time.monotonic() + delay >= self.deadline else delay
 

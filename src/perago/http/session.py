@@ -1,4 +1,4 @@
-"""One pool of connections to one server, for calls and for bytes; made and used within one event loop."""
+"""A connection pool for calls and streams, used within one event loop."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from perago.http.retry import RetryPolicy, Tries, answer_of
 from perago.http.translation import translated
 
 STALL_SECONDS = 60.0
-"""Without a byte arriving, whatever the deadline of the whole call."""
+"""Limit for a wait without any byte, whatever the deadline of the call."""
 
 UNSENT_SECONDS = 300.0
-"""For which a server may take none of the bytes sent to it before the system ends the connection (Linux). A call that
-was given up leaves its connection to asyncio, which would wait for ever for a server that stands still."""
+"""Time without acknowledgment after which the system ends a connection (Linux). asyncio would otherwise wait forever
+for a stalled server to take the bytes of an abandoned call."""
 
 LET_GO_SECONDS = 1.0
-"""For sockets to close that were shut down; it takes two rounds of the loop."""
+"""Time for sockets to close after their shutdown; it takes two rounds of the loop."""
 
 LARGE_BODY_BYTES = 256 * 1024
 
@@ -48,11 +48,10 @@ Body = bytes | AsyncIterator[bytes]
 class Request:
     """One request.
 
-    Attributes:
-        url: whole, and encoded already.
-        body: None: none. An iterator can be sent once only, so such a request is not retried here.
-        idempotent: doing it twice is as good as once.
-        authorized: whether the server's credentials go with it; never to another server than ours.
+    url: complete and encoded.
+    body: None for no body. An iterator can be sent only once, so such a request is not retried here.
+    idempotent: repeating it does no harm.
+    authorized: send the server's credentials. Never for another server.
     """
 
     method: str
@@ -64,7 +63,7 @@ class Request:
 
 
 class Stream:
-    """An answer whose body is still to come."""
+    """An answer whose body has not been read yet."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -75,31 +74,31 @@ class Stream:
         """The body in pieces, as they arrive.
 
         Raises:
-            HttpFault: it breaks off, or does not come.
+            HttpFault: it is incomplete, or does not arrive.
         """
         with translated():
             async for chunk in self._response.content.iter_any():
                 yield chunk
 
     async def read(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
-        """The body whole.
+        """The whole body.
 
         Raises:
-            HttpFault: it is longer than `limit`, or breaks off.
+            HttpFault: it is longer than `limit`, or incomplete.
         """
         with translated():
             return await _read(self._response, limit)
 
 
 class HttpSession:
-    """A bounded pool of kept connections.
+    """A limited pool of connections.
 
     Args:
-        authorization: the header's value for our server; None: none.
-        ca_file: certificates that a server's may be signed with, besides those that the system knows.
-        connections: at most, to all servers together.
+        authorization: value of the header for the server; None for no header.
+        ca_file: certificates to trust, in addition to the system's.
+        connections: maximum, to all servers together.
         policy: of retries.
-        user_agent: who we say we are.
+        user_agent: value of the User-Agent header.
     """
 
     def __init__(
@@ -112,26 +111,26 @@ class HttpSession:
         user_agent: str = "perago",
     ) -> None:
         self._tls: ssl.SSLContext | bool = True if ca_file is None else trusting(ca_file)
-        # Turns are taken in order. aiohttp's own limit is not fair: a call that waits can be passed by for ever.
+        # Turns are taken in order. aiohttp's own limit is not fair: a waiting call can be overtaken forever.
         self._connections = connections
         self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         ours = {**common, "Authorization": authorization} if authorization is not None else common
-        self._open_headers = CIMultiDict(common)  # what aiohttp would make of a dictionary for each request anew
+        self._open_headers = CIMultiDict(common)  # aiohttp would convert a dictionary for each request
         self._our_headers = CIMultiDict(ours)
         self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
         self._client: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def call(self, request: Request, *, timeout: float) -> Answer:
-        """Send a request, and read the answer into memory; again where that is safe and may help.
+        """Send a request and read the answer into memory. Retries if that is safe and can help.
 
         Args:
-            timeout: seconds for all tries together, from when it is this call's turn.
+            timeout: seconds for all tries together, after the wait for a connection.
 
         Raises:
-            HttpFault: there is no whole answer.
+            HttpFault: there is no complete answer.
         """
         async with self._turns:
             tries = Tries(self._policy, idempotent=request.idempotent, deadline=time.monotonic() + timeout)
@@ -144,10 +143,10 @@ class HttpSession:
 
     @asynccontextmanager
     async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[Stream]:
-        """Send a request once, and give the answer with its body still to come.
+        """Send a request once, and yield the answer before its body is read.
 
         Args:
-            timeout: seconds until the end of the body, from when it is this call's turn.
+            timeout: seconds until the end of the body, after the wait for a connection.
 
         Raises:
             HttpFault: there is no answer.
@@ -161,7 +160,7 @@ class HttpSession:
             try:
                 yield Stream(response)
             finally:
-                response.release()  # a body that was not read whole takes its connection with it
+                response.release()  # closes the connection if the body was not read completely
 
     async def close(self) -> None:
         """Close all connections."""
@@ -176,9 +175,9 @@ class HttpSession:
             keep(self._client)
         self._client = None
         for inherited in list(self._sockets):
-            inherited.close()  # this copy only: whatever is done with it later cannot reach the parent's
+            inherited.close()  # only this process's copy, so that nothing can affect the parent's
         self._sockets = weakref.WeakSet()
-        self._turns = asyncio.Semaphore(self._connections)  # who took turns there does not give them back here
+        self._turns = asyncio.Semaphore(self._connections)  # calls of the parent do not release their turns here
 
     async def _outcome(self, request: Request, timeout: float) -> Answer | HttpFault:
         try:
@@ -217,7 +216,7 @@ class HttpSession:
         )
 
     def _proxy_of(self, url: URL) -> Proxy | None:
-        """Looked up once a server: aiohttp's own way reads the whole environment for each request."""
+        """Looked up once per server. aiohttp's own way reads the whole environment for each request."""
         key = (url.scheme, url.raw_host, url.port)
         if key not in self._proxies:
             try:
@@ -253,10 +252,10 @@ class HttpSession:
 
 
 async def _let_go(sockets: Iterable[socket.socket]) -> None:
-    """Have those close that still have bytes to send: asyncio waits for the other side to take them, for ever."""
+    """Force-close sockets with unsent data. asyncio would wait forever for the other side to take it."""
     left = [each for each in sockets if each.fileno() >= 0]
     for each in left:
-        with suppress(OSError):  # the other side has gone
+        with suppress(OSError):  # already closed by the other side
             each.shutdown(socket.SHUT_RDWR)
     deadline = time.monotonic() + LET_GO_SECONDS
     while any(each.fileno() >= 0 for each in left) and time.monotonic() < deadline:
@@ -265,24 +264,24 @@ async def _let_go(sockets: Iterable[socket.socket]) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _deadline(seconds: float) -> aiohttp.ClientTimeout:
-    """Of a whole call; long ones are given rounded up, so that many small calls share one."""
+    """Timeout of a whole call. Long ones are rounded up, so that many small calls share one object."""
     return aiohttp.ClientTimeout(total=max(seconds, 0.001), sock_connect=CONNECT_SECONDS)
 
 
 def _whole_or_streamed(body: Body | None) -> Any:
-    """Bytes that are many are written in pieces, so that the loop serves others meanwhile."""
+    """Large bodies are written in pieces, so that the loop can serve other calls."""
     return io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY_BYTES else body
 
 
 def encoded(url: str) -> URL:
-    """A URL whose parts are percent-encoded already, taken as it stands."""
+    """A URL that is already percent-encoded, unchanged."""
     return URL(url, encoded=True)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     length = response.content_length
     if length is not None and length > limit:
-        raise HttpFault(FaultKind.MALFORMED, f"the answer has {length} bytes, and {limit} is the limit")
+        raise HttpFault(FaultKind.MALFORMED, f"the answer has {length} bytes, above the limit of {limit}")
     if length is not None:
         return await response.read()
     parts, size = [], 0
@@ -290,5 +289,5 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         parts.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise HttpFault(FaultKind.MALFORMED, f"the answer has more than {limit} bytes, which is the limit")
+            raise HttpFault(FaultKind.MALFORMED, f"the answer exceeds the limit of {limit} bytes")
     return b"".join(parts)

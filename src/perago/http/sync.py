@@ -1,8 +1,8 @@
-"""Calls to one server in the caller's own thread, over urllib3's pool of kept connections.
+"""Calls to one server in the caller's thread, over urllib3's connection pool.
 
-urllib3 has a timeout for each wait on a socket. The deadline of a whole call is kept here: each wait gets what is left
-of it. Two things it does not bound: the system's lookup of a host's name, and a third address of a host of which the
-first two do not answer. A request whose deadline has passed meanwhile is not sent.
+urllib3 has a timeout for each wait on a socket. This module keeps a deadline for the whole call: each wait gets the
+remaining time. Two things are not covered: the system's name lookup, and the third and further addresses of a host if
+the first two do not answer. A request whose deadline has passed is not sent.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ if TYPE_CHECKING:
 Flight = Callable[[], AbstractContextManager[object]]
 
 KEPT_SECONDS = 15.0
-"""A connection whose last request is older is not used again: servers close those that are idle, some after 20 s."""
+"""A connection that was idle for longer is not reused: servers close idle ones, some after 20 s."""
 
 _CHUNK = 64 * 1024
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_ENDED_BY_SERVER = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # during the handshake: a server that starts or ends
-_REFUSED_TUNNEL = "Tunnel connection failed: "  # of `http.client`; the proxy's status follows
+_ENDED_BY_SERVER = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # during the handshake: a server is starting or stopping
+_REFUSED_TUNNEL = "Tunnel connection failed: "  # from `http.client`; the proxy's status follows
 
 
 class SyncSession:
-    """A bounded pool of kept connections to one server, for any number of threads.
+    """A limited pool of connections to one server, for any number of threads.
 
     Args:
         server_url: scheme, host and port; the rest is ignored.
-        ca_file: certificates that the server's may be signed with, besides those that the system knows.
-        connections: at most; further calls wait for their turn.
+        ca_file: certificates to trust, in addition to the system's.
+        connections: maximum; further calls wait for their turn.
         policy: of retries.
-        user_agent: who we say we are.
+        user_agent: value of the User-Agent header.
 
     Raises:
-        OSError: the file cannot be read, or holds no certificates.
-        ValueError: the environment's proxy for the server is no URL of one.
+        OSError: the file cannot be read, or contains no certificates.
+        ValueError: the environment's proxy for the server is not a proxy URL.
     """
 
     def __init__(
@@ -120,18 +120,18 @@ class SyncSession:
         body: bytes | None = None,
         flight: Flight = nullcontext,
     ) -> Answer:
-        """Send a request, and read the answer; again where that is safe and may help.
+        """Send a request and read the answer. Retries if that is safe and can help.
 
         Args:
-            target: path and query, encoded already.
-            timeout: seconds for all tries together, from when it is this call's turn.
-            idempotent: doing it twice is as good as once. What is not is tried again only where nothing was sent.
-            flight: makes what is entered for each try, from its turn to its answer: meanwhile the server may have got
-                the request. What entering raises ends the call, and nothing is sent.
+            target: encoded path and query.
+            timeout: seconds for all tries together, after the wait for a connection.
+            idempotent: repeating it does no harm. Other calls are retried only if nothing was sent.
+            flight: makes a context for each try, from before sending to the answer. In between, the server may have the
+                request. If entering it raises, the call ends and nothing is sent.
 
         Raises:
-            HttpFault: there is no whole answer.
-            RuntimeError: the session was closed.
+            HttpFault: there is no complete answer.
+            RuntimeError: the session is closed.
         """
         with self._turns:
             tries = Tries(self._policy, idempotent=idempotent, deadline=time.monotonic() + timeout)
@@ -148,21 +148,21 @@ class SyncSession:
                 self._ending.wait(pause)
 
     def close(self) -> None:
-        """Close all connections, and cut those of calls under way. Twice is fine."""
+        """Close all connections, including those of calls in progress. May be called twice."""
         self._is_closed = True
         self._ending.set()
         self._pool.close()
         with self._lock:
             opened = list(self._sockets)
         for each in opened:
-            with suppress(OSError):  # not `SSLSocket.shutdown`: it takes TLS away from the call, which goes on without
+            with suppress(OSError):  # `SSLSocket.shutdown` would remove TLS from a running call
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def leave_to_parent(self) -> None:
         """See `forks.Forked`."""
         keep(self._pool)  # another thread may have held its lock
         for inherited in list(self._sockets):
-            inherited.close()  # this copy only
+            inherited.close()  # only this process's copy
         self._begin()
 
     def _once(self, method: str, target: str, headers: dict[str, str], body: bytes | None, deadline: float) -> Answer:
@@ -181,7 +181,7 @@ class SyncSession:
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                timeout=Timeout(connect=min(CONNECT_SECONDS, left) / 2, read=left),  # two addresses have their time
+                timeout=Timeout(connect=min(CONNECT_SECONDS, left) / 2, read=left),  # time for two addresses
                 preload_content=False,
                 decode_content=False,
             )
@@ -189,7 +189,7 @@ class SyncSession:
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             raise self._fault_of(error, deadline) from None
         if self._is_closed:
-            raise _cut()  # an answer without a length would seem to be whole
+            raise _cut()  # an answer without a length would look complete
         return answer
 
     def _connected(self, opened: socket.socket) -> None:
@@ -199,16 +199,16 @@ class SyncSession:
             raise RuntimeError("the session is closed")
 
     def _fault_of(self, error: Exception, deadline: float) -> HttpFault:
-        """What happened after there was a connection."""
+        """The fault for an error after the connection was made."""
         if self._is_closed:
             return _cut()
         if isinstance(error, ReadTimeoutError) or time.monotonic() >= deadline:
-            return HttpFault(FaultKind.TIMEOUT, "no whole answer in time")
+            return HttpFault(FaultKind.TIMEOUT, "no complete answer in time")
         cause = error.args[1] if len(error.args) > 1 else None
         if isinstance(error, ValueError) and not isinstance(error, HTTPError):
-            return HttpFault(FaultKind.MALFORMED, "the request cannot be sent: a header holds what HTTP does not allow")
+            return HttpFault(FaultKind.MALFORMED, "the request cannot be sent: a header contains invalid characters")
         if isinstance(cause, HTTPException) and not isinstance(cause, RemoteDisconnected | IncompleteRead):
-            detail = f"the answer is not HTTP as expected ({type(cause).__name__})"
+            detail = f"the answer is not valid HTTP ({type(cause).__name__})"
             return HttpFault(FaultKind.MALFORMED, detail)
         return _cut()
 
@@ -221,7 +221,7 @@ def _body_of(response: BaseHTTPResponse) -> bytes:
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:
                 response.close()
-                fault = f"the answer has more than {MAX_ANSWER_BYTES} bytes, which is the limit"
+                fault = f"the answer exceeds the limit of {MAX_ANSWER_BYTES} bytes"
                 raise HttpFault(FaultKind.MALFORMED, fault)
     finally:
         response.release_conn()
@@ -229,22 +229,22 @@ def _body_of(response: BaseHTTPResponse) -> bytes:
 
 
 def _cut() -> HttpFault:
-    return HttpFault(FaultKind.CUT, "the connection was cut before the whole answer came")
+    return HttpFault(FaultKind.CUT, "the connection was closed before the answer was complete")
 
 
 def _too_late() -> HttpFault:
-    return HttpFault(FaultKind.UNREACHABLE, "nothing was sent, as the time for an answer was over")
+    return HttpFault(FaultKind.UNREACHABLE, "nothing was sent, because the time for an answer was over")
 
 
-# ---- connections: urllib3's, which keep the deadline of the call that uses them
+# ---- connections: urllib3's, with the deadline of the current call
 
 
 class _Call(threading.local):
-    """The call that a thread makes.
+    """The current call of a thread.
 
     Attributes:
         deadline: of the call, monotonic seconds.
-        connected: is told of each new connection's socket.
+        connected: called with each new connection's socket.
     """
 
     deadline = math.inf
@@ -255,7 +255,7 @@ _call = _Call()
 
 
 class _Deadline(socket.socket):
-    """Waits no longer than the call of its thread may."""
+    """A socket that waits no longer than the current call's deadline."""
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         self.settimeout(_left())
@@ -267,7 +267,7 @@ class _Deadline(socket.socket):
 
 
 class _TlsSocket(_Deadline, ssl.SSLSocket):
-    """The same through TLS."""
+    """The same with TLS."""
 
 
 def _left() -> float:
@@ -278,7 +278,7 @@ def _left() -> float:
 
 
 class _Connection(HTTPConnection):
-    """A connection that says what kept it from being made, and is not used again when it was idle for long."""
+    """A connection that explains why it could not be made, and is not reused after a long idle time."""
 
     _used = -math.inf
     _gathered: list[bytes] | None = None
@@ -295,7 +295,7 @@ class _Connection(HTTPConnection):
         _call.connected(self.sock)
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Head and body go together: urllib3 would send, and wake the server, twice."""
+        """Send head and body together. urllib3 would send them separately, and wake the server twice."""
         self._used = time.monotonic()
         parts: list[bytes] = []
         self._gathered = parts
@@ -332,10 +332,10 @@ class _TlsConnection(_Connection, HTTPSConnection):
 
 def _reason(error: Exception) -> str:
     if isinstance(error, NameResolutionError | LocationParseError | UnicodeError):
-        return "the host's name is not known"
+        return "unknown host name"
     if isinstance(error, ssl.SSLError):
-        return "the server ended it while TLS began"
+        return "the server closed it during the TLS handshake"
     number = getattr(error.__cause__ or error, "errno", None)
     if isinstance(number, int):
         return os.strerror(number)
-    return "none in time" if isinstance(error, ConnectTimeoutError | TimeoutError) else type(error).__name__
+    return "timeout" if isinstance(error, ConnectTimeoutError | TimeoutError) else type(error).__name__

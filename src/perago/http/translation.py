@@ -1,4 +1,4 @@
-"""What aiohttp raises, as faults of ours. Its own texts can hold whole URLs, and a presigned one is a credential."""
+"""Converting aiohttp's exceptions to faults. Their texts can contain presigned URLs, which are credentials."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from perago.http.connecting import CONNECT_SECONDS, fault_of_tls
 from perago.http.faults import FaultKind, HttpFault
 
 
-class translated:  # noqa: N801 - reads as a statement; a class, because a generator costs each small call more
-    """A `with` block out of which comes an `HttpFault` where aiohttp, or the system, raised something."""
+class translated:  # noqa: N801 - reads as a statement; a class, because a generator makes each small call slower
+    """A `with` block that converts exceptions of aiohttp and the system to `HttpFault`."""
 
     __slots__ = ()
 
@@ -40,16 +40,16 @@ def _fault_of(error: Exception) -> HttpFault:
     if isinstance(error, _UNREACHABLE):
         return HttpFault(FaultKind.UNREACHABLE, f"no connection: {_reason(error)}")
     if isinstance(error, TimeoutError):
-        return HttpFault(FaultKind.TIMEOUT, "no whole answer in time")
+        return HttpFault(FaultKind.TIMEOUT, "no complete answer in time")
     if isinstance(error, _CUT):
-        return HttpFault(FaultKind.CUT, "the connection was cut before the whole answer came")
-    return HttpFault(FaultKind.MALFORMED, f"the answer is not HTTP as expected ({type(error).__name__})")
+        return HttpFault(FaultKind.CUT, "the connection was closed before the answer was complete")
+    return HttpFault(FaultKind.MALFORMED, f"the answer is not valid HTTP ({type(error).__name__})")
 
 
 def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
     if isinstance(error, TimeoutError):
-        return f"none in {CONNECT_SECONDS:g} s"
+        return f"timeout after {CONNECT_SECONDS:g} s"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the host's name is not known"
+        return "unknown host name"
     return os.strerror(number) if isinstance(number, int) and number in errno.errorcode else type(error).__name__

@@ -1,4 +1,4 @@
-"""Versioned stores: one package each, which knows neither the other nor the attempt core.
+"""Versioned stores, one package each. A store knows neither the other stores nor the attempt core.
 
-The same thing has the same file name in each: store, stage, publish, history, materialize, import_export, clean, …
+Files with the same subject have the same name in each: store, stage, publish, history, materialize, import_export, …
 """

@@ -1,1 +1,1 @@
-"""Sinks of the observer's events."""
+"""Sinks for the observer's events."""

@@ -1,4 +1,4 @@
-"""HTTP endpoint for those who look after a worker: its health and its metrics, served from memory."""
+"""HTTP endpoint for operators: a worker's health and metrics, served from memory."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from perago.values.json_text import printable_json
 from perago.values.redaction import mask_json
 
 MAX_CONNECTIONS = 32
-"""Connections at a time. A further one closes the oldest: a probe needs milliseconds, and so only slow clients, who
-hold theirs for seconds, ever lose one."""
+"""Limit for connections. A further one closes the oldest. Probes take milliseconds, so only slow clients, which take
+seconds, are affected."""
 
 REQUEST_SECONDS = 5.0
-"""For a client to send its whole request and to take the whole answer. Then its connection is closed."""
+"""Limit for a client to send its request and receive the answer. Then the connection is closed."""
 
 LOOK_SECONDS = 0.1
-"""Between two looks for connections whose time is over, and for the end of the server."""
+"""Interval between checks for expired connections, and for the end of the server."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is served under a path."""
+    """The content of a path."""
 
     body: bytes
     content_type: str = "application/json"
@@ -39,23 +39,23 @@ class Page:
 
 
 Pages = Mapping[str, Callable[[], Page]]
-"""Path -> makes its page at once, from what is known."""
+"""Path -> function that makes the page at once, from known state."""
 
 
 def json_page(value: Mapping[str, Any], *, ok: bool) -> Page:
-    """A JSON object: 200, or 503 where what it tells of is not as it should be."""
+    """A JSON object, with status 200, or 503 if it reports a problem."""
     text = printable_json(json.dumps(mask_json(value), indent=1)) + "\n"
     return Page(text.encode(), status=HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Endpoint:
-    """Serves pages until it is left. A context manager that owns its threads.
+    """Serves pages within its context. Owns its threads.
 
     Args:
-        address: `host:port`; port 0 takes a free one.
+        address: `host:port`; port 0 chooses a free one.
 
     Raises:
-        RuntimeConfigError: the address cannot be had.
+        RuntimeConfigError: the server cannot listen on the address.
     """
 
     def __init__(self, address: str, pages: Pages) -> None:
@@ -64,7 +64,7 @@ class Endpoint:
             self._server = _Server((host.strip("[]"), int(port)), pages)
         except OSError as exc:
             raise RuntimeConfigError(
-                f"PERAGO_HEALTH_ADDRESS {address} cannot be listened on: {exc.strerror}; give another address"
+                f"the server cannot listen on PERAGO_HEALTH_ADDRESS {address}: {exc.strerror}; give another address"
             ) from exc
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(LOOK_SECONDS,), name="perago-endpoint", daemon=True
@@ -88,21 +88,21 @@ class Endpoint:
 
 
 class _Server(ThreadingHTTPServer):
-    """The standard library's server, a thread for each connection, with bounds."""
+    """The standard library's server, with one thread per connection, and limits."""
 
     daemon_threads = False  # so that `server_close` waits for them
-    request_queue_size = 128  # a client beyond it tries again after a second, and a probe has no longer
+    request_queue_size = 128  # a client beyond it retries after a second, which is too long for a probe
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.pages = pages
-        self._due: dict[socket.socket, float] = {}  # when each open connection is cut off, oldest first
+        self._due: dict[socket.socket, float] = {}  # deadline of each open connection, oldest first
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """As the base class, without its look for the host's full name, which may ask a name server."""
+        """As the base class, without looking up the host's full name, which may need a name server."""
         super(HTTPServer, self).server_bind()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
@@ -114,22 +114,22 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Cut off who takes too long. A timeout of the socket would begin anew with each byte."""
+        """Close expired connections. A socket timeout would start again with each byte."""
         now = time.monotonic()
         self._cut_off_all(lambda due: due <= now)
 
     def shutdown_request(self, request: Any) -> None:
-        with self._lock:  # none is cut off after it is closed: another one may have its number by then
+        with self._lock:  # a closed socket must not be shut down: its number may belong to another one
             self._due.pop(request, None)
             super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Stop listening, and end the requests under way."""
-        self._cut_off_all(lambda due: True)  # noqa: ARG005 - every one
+        """Stop listening, and end the requests in progress."""
+        self._cut_off_all(lambda due: True)  # noqa: ARG005 - all of them
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's business."""
+        """Ignore clients that close their connection."""
 
     def _cut_off_all(self, is_over: Callable[[float], bool]) -> None:
         with self._lock:
@@ -137,9 +137,9 @@ class _Server(ThreadingHTTPServer):
                 self._cut_off(connection)
 
     def _cut_off(self, connection: socket.socket) -> None:
-        """Have its thread, which closes it, meet the end of the connection; to be called with the lock."""
+        """Shut down a connection, so that its thread closes it. Call with the lock held."""
         del self._due[connection]
-        with suppress(OSError):  # the client has gone
+        with suppress(OSError):  # already closed by the client
             connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -152,10 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
         make = self.server.pages.get(self.path.partition("?")[0])
         self._send(Page(b"not found\n", "text/plain", HTTPStatus.NOT_FOUND) if make is None else make())
 
-    do_HEAD = do_GET  # noqa: N815 - the base class looks for this name
+    do_HEAD = do_GET  # noqa: N815 - name required by the base class
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Probes come every few seconds: nobody wants them in a log."""
+        """Do not log requests: probes come every few seconds."""
 
     def _send(self, page: Page) -> None:
         self.send_response(page.status)

@@ -1,4 +1,4 @@
-"""What a sink of telemetry is told of an attempt, whoever runs it: a worker's supervisor, or `perago run`."""
+"""Facts about an attempt for a telemetry sink, from a worker's supervisor or `perago run`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL_GROUPS: frozenset[Group] = frozenset({"attempts", "workspace_io", "worker_ca
 
 
 class Outcome(enum.StrEnum):
-    """What became of an attempt."""
+    """How an attempt ended."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -27,11 +27,11 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Whose events they are.
+    """The execution that facts belong to.
 
     Attributes:
-        trace: that the attempt belongs to; None: none was given.
-        groups: of metrics that are recorded for its task.
+        trace: of the attempt; None if there is none.
+        groups: metric groups that are recorded for its task.
     """
 
     task: str
@@ -46,11 +46,11 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseFact:
-    """An event of the observer, without what holds references.
+    """An observer's event, without object references.
 
     Attributes:
         seconds: duration of the phase so far.
-        error_type: name of the class of what failed it; error: its text, masked.
+        error_type: class name of the error; error: its text, masked.
     """
 
     phase: str
@@ -75,7 +75,7 @@ class PhaseFact:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskValue:
-    """A value that a task's body has recorded; see `tasks.metrics`."""
+    """A value recorded by a task's body; see `tasks.metrics`."""
 
     instrument: Literal["gauge", "histogram"]
     name: str

@@ -1,6 +1,6 @@
-"""Every metric that Perago records: name, unit, what it counts, and by what it is told apart.
+"""All metrics of Perago: name, unit, description and attributes.
 
-Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute holds an id, a branch or a path.
+Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute contains an id, branch or path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESULT = "perago.cache.result"
 ERROR_TYPE = "error.type"
 
 SECONDS_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
-"""Boundaries for what takes from a hundredth of a second to a day."""
+"""Bucket boundaries for durations from a hundredth of a second to a day."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Instrument:
     """One metric.
 
     Attributes:
-        unit: as UCUM has it; a word in braces counts things.
-        attributes: that its values are told apart by.
-        group: flag of a task's `MetricSpec` that turns it off; None: it is the worker's own.
+        unit: in UCUM; a word in braces counts things.
+        attributes: that distinguish its values.
+        group: flag of a task's `MetricSpec` that disables it; None for the worker's own metrics.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Log records as JSON lines in files that are begun anew when they are large, and removed when they are old."""
+"""Log records as JSON lines, in files that are rotated by size and removed by age."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from perago.values.json_text import printable_json
 from perago.values.redaction import mask_json, mask_text
 
 FIELDS_ATTRIBUTE = "perago_fields"
-"""Attribute of a record, given as `extra`: a mapping of what goes into its line besides the usual."""
+"""Attribute of a record, set with `extra`: a mapping of additional fields for its line."""
 
 MAX_LINE_CHARACTERS = 64 * 1024
 SWEEP_SECONDS = 600.0
-"""How often old files are looked for, while lines are written."""
+"""Interval between removals of old files while lines are written."""
 
 ROTATION_PAUSE_SECONDS = 60.0
-"""After a new file could not be begun: the old one takes the lines meanwhile, whatever its size."""
+"""Pause after a failed rotation. The old file is used in the meantime, whatever its size."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 class JsonLinesFormatter(logging.Formatter):
-    """One object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, what all lines hold, the record's own.
+    """One object per line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, common fields, the record's own.
 
     Args:
         common: fields of every line.
@@ -61,14 +61,13 @@ class JsonLinesFormatter(logging.Formatter):
 class JsonLinesFile(logging.Handler):
     """Appends records to `<directory>/<name>.jsonl`.
 
-    A file that would grow beyond the size is renamed to `<name>.<time>.jsonl`, and a new one begun; while none can be,
-    lines go into the old one. Files of any worker in the directory that nobody has written to for as long as the
-    retention are removed.
+    A file that would exceed the size limit is renamed to `<name>.<time>.jsonl`, and a new one is started. If that
+    fails, the old one is used. Files of any worker in the directory that are older than the retention are removed.
 
     Args:
-        name: of the worker; what no file name may hold becomes "_".
-        max_bytes: of one file.
-        retention_seconds: see above.
+        name: of the worker; characters that are invalid in file names become "_".
+        max_bytes: per file.
+        retention_seconds: since the last write to a file.
         common: fields of every line.
 
     Raises:
@@ -103,11 +102,11 @@ class JsonLinesFile(logging.Handler):
             self._size += size
             if time.monotonic() - self._swept >= SWEEP_SECONDS:
                 self.sweep()
-        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+        except Exception:  # noqa: BLE001 - a log call never fails its caller, as in every handler
             self.handleError(record)
 
     def sweep(self) -> None:
-        """Remove what is older than the retention; best effort."""
+        """Remove files older than the retention; best effort."""
         self._swept = time.monotonic()
         before = time.time() - self._retention_seconds
         with suppress(OSError):
@@ -125,7 +124,7 @@ class JsonLinesFile(logging.Handler):
         super().close()
 
     def _open_again_if_gone(self) -> None:
-        """Another worker has swept the file, as nothing was written for so long; or a person has removed it."""
+        """Open a new file if another worker's sweep, or a person, has removed this one."""
         if os.fstat(self._file.fileno()).st_nlink == 0:
             make_private(self._directory, "PERAGO_LOG_ROOT")
             self._replace_file()
@@ -133,7 +132,7 @@ class JsonLinesFile(logging.Handler):
     def _rotate(self, record: logging.LogRecord) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         try:
-            with suppress(FileNotFoundError):  # somebody else has moved it
+            with suppress(FileNotFoundError):  # already moved
                 self.path.rename(self._directory / f"{self._name}.{stamp}.jsonl")
             self._replace_file()
         except OSError:
@@ -143,9 +142,9 @@ class JsonLinesFile(logging.Handler):
             self.sweep()
 
     def _replace_file(self) -> None:
-        """The old one is closed last: there is always one that takes lines."""
+        """Open the new file before closing the old one, so that one is always open."""
         old, self._file = self._file, self._opened()
-        with suppress(OSError):  # what a full disk did not take of it
+        with suppress(OSError):  # data that a full disk did not take
             old.close()
 
     def _opened(self) -> TextIO:

@@ -1,7 +1,7 @@
 """Phases as log lines of the standard library's logging, logger `perago.attempt`.
 
-A failure to clean is a warning, and so is what `warning_for` knows: nothing else will tell of them. Every
-other event is a debug line; what failed the attempt stands in its result.
+A failed cleanup and the warnings of `warning_for` are logged as warnings, because nothing else reports them. All other
+events are debug lines. An error that fails the attempt is in its result.
 """
 
 from __future__ import annotations
@@ -17,23 +17,21 @@ _LOGGER = logging.getLogger("perago.attempt")
 
 
 def warning_for(phase: str, attributes: Mapping[str, Any]) -> str | None:
-    """What a phase's progress warns of, as a sentence: that a store does not guarantee all of what it has just
-    published, or what `attempt.parse` knows. None: of nothing.
+    """The warning in a phase's progress, as a sentence: a store does not guarantee everything about a publication, or
+    `attempt.parse` found something. None if there is none.
     """
     if phase == Phase.PUBLISH and "fence" in attributes:
         return f"{attributes['fence']}."
     shown = [str(name) for name in attributes.get("such_as", ())]
     if "left_out" in attributes:
         count, least = attributes["left_out"], bool(attributes.get("more"))
-        why = "as the workspace's include leaves such paths out"
-        return f"{_files(count, least=least)} not published that the body wrote, {why}: {_such_as(count, shown)}."
+        why = "because no include pattern of the workspace matches"
+        return f"{_files(count, least=least)} not published, {why}: {_such_as(count, shown)}."
     if "not_published" in attributes:
         count = attributes["not_published"]
-        return (
-            f"{_files(count)} not published that the body changed, as the task is read_only: {_such_as(count, shown)}."
-        )
+        return f"{_files(count)} not published, because the task is read_only: {_such_as(count, shown)}."
     if "empty_prefix" in attributes:
-        return f"no file lies below the workspace's prefix {attributes['empty_prefix']}."
+        return f"the workspace's prefix {attributes['empty_prefix']} has no files."
     if "unmatched" in attributes:
         patterns = attributes["unmatched"]
         deeper = [f"**/{pattern}" for pattern in patterns if "/" not in pattern]
@@ -43,14 +41,14 @@ def warning_for(phase: str, attributes: Mapping[str, Any]) -> str | None:
         more = attributes["unknown_params"] - len(shown)
         names = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
         there = ", ".join(map(str, attributes.get("known", ()))) or "none"
-        return f"the task does not know the params {names}, and ignores them; it has {there}."
+        return f"the task ignores unknown params: {names}; it has {there}."
     return None
 
 
 def _files(count: int, *, least: bool = False) -> str:
     if count == 1 and not least:
-        return "a file is"
-    return f"{'at least ' if least else ''}{count} files are"
+        return "a changed file is"
+    return f"{'at least ' if least else ''}{count} changed files are"
 
 
 def _such_as(count: int, shown: Sequence[str]) -> str:
@@ -58,10 +56,10 @@ def _such_as(count: int, shown: Sequence[str]) -> str:
 
 
 def log_event(event: Event) -> None:
-    """Write one event as a log line; the fields go with it as `extra`."""
+    """Write one event as a log line, with its fields as `extra`."""
     failed_to_clean = event.phase is Phase.CLEAN and event.kind == "failed"
-    cautions = event.kind == "progress" and warning_for(event.phase, event.attributes) is not None
-    level = logging.WARNING if failed_to_clean or cautions else logging.DEBUG
+    warns = event.kind == "progress" and warning_for(event.phase, event.attributes) is not None
+    level = logging.WARNING if failed_to_clean or warns else logging.DEBUG
     if not _LOGGER.isEnabledFor(level):
         return
     about = "; ".join(f"{name}={value}" for name, value in event.attributes.items())

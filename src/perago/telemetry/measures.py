@@ -1,4 +1,4 @@
-"""From what an attempt tells to measurements: plain values, which any metrics library can record."""
+"""Converting an attempt's facts to measurements: plain values that any metrics library can record."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AttemptMeasures:
         self._how: str | None = None
 
     def begin(self) -> Iterator[Measurement]:
-        """Counters begin at 0: a rate over a series that begins with 1 would miss it."""
+        """Initialize counters with 0. The rate of a series that starts with 1 would miss that 1."""
         zeros = (
             self._measured(instruments.FENCE_REFUSALS, 0, {instruments.FENCE: "attempt"}),
             self._measured(instruments.FENCE_REFUSALS, 0, {instruments.FENCE: "publish"}),
@@ -47,7 +47,7 @@ class AttemptMeasures:
         yield from self._kept(self._measured(instruments.ACTIVE, 1), *zeros)
 
     def take(self, fact: PhaseFact) -> Iterator[Measurement]:
-        """What one event comes to."""
+        """The measurements of one event."""
         if fact.kind == "started":
             self._progress = {}
         elif fact.kind == "progress":
@@ -57,7 +57,7 @@ class AttemptMeasures:
             yield from self._kept(self._duration(fact), *self._moved(fact), *self._refusals(fact), *self._reports(fact))
 
     def end(self, outcome: Outcome, seconds: float) -> Iterator[Measurement]:
-        """What the whole attempt comes to."""
+        """The measurements of the whole attempt."""
         found = [
             self._measured(instruments.ATTEMPT_DURATION, seconds, {instruments.OUTCOME: outcome.value}),
             self._measured(instruments.ACTIVE, -1),
@@ -73,7 +73,7 @@ class AttemptMeasures:
         return self._measured(instruments.PHASE_DURATION, fact.seconds, attributes)
 
     def _moved(self, fact: PhaseFact) -> Iterator[Measurement]:
-        """How long it took; files and bytes, as the store told them last."""
+        """Duration, files and bytes of a transfer, from the store's last progress event."""
         direction = _DIRECTIONS.get(fact.phase)
         if direction is None:
             return
@@ -109,14 +109,14 @@ class AttemptMeasures:
         return Measurement(instrument, value, {**self._task, **(attributes or {})})
 
     def _kept(self, *measurements: Measurement) -> Iterator[Measurement]:
-        """Those that are recorded for the task."""
+        """The measurements that are recorded for the task."""
         for measurement in measurements:
             if measurement.instrument.group is None or measurement.instrument.group in self._groups:
                 yield measurement
 
 
 def error_type(name: str | None) -> str:
-    """The class of an error as an attribute of a metric: one of Perago's own, or `_OTHER`, so that they stay few."""
+    """An error's class as a metric attribute: one of Perago's own or `_OTHER`, so that there are only a few values."""
     known = errors.error_class(name or "", errors.PeragoError)
     return _OTHER if known is None else known.__name__
 

@@ -1,4 +1,4 @@
-"""The sink that records attempts with OpenTelemetry's SDK. Loading this module loads that: import it late."""
+"""The sink that uses OpenTelemetry's SDK. Import it late, because it loads the SDK."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from perago.telemetry.sink import Reading
 from perago.values.trace_context import TraceContext
 
 SPANS_QUEUED = 2048
-"""Spans that wait for the receiver; when there are more, the oldest are dropped."""
+"""Limit for spans that wait for export; beyond it, the oldest are dropped."""
 
 SPANS_SECONDS = 5.0
-"""Between two exports of spans."""
+"""Interval between exports of spans."""
 
 CLOSE_SECONDS = 5.0
-"""For the last export: a receiver that is away holds no process up for longer."""
+"""Limit for the last export, so that an unreachable receiver does not delay the end of the process."""
 
 TELL_SECONDS = 60.0
-"""Between two log lines about telemetry that fails."""
+"""Minimum time between log messages about failing telemetry."""
 
 PROMETHEUS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -46,12 +46,12 @@ _LOGGER = logging.getLogger("perago.telemetry")
 
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
-    """Where a signal is sent by OTLP over HTTP.
+    """The receiver of a signal, by OTLP over HTTP.
 
     Attributes:
         endpoint: URL of the signal.
-        timeout_seconds: of one export; None: OpenTelemetry's default, 10.
-        interval_seconds: between two exports of metrics; None: its default, 60.
+        timeout_seconds: per export; None for OpenTelemetry's default, 10.
+        interval_seconds: between exports of metrics; None for the default, 60.
     """
 
     endpoint: str
@@ -62,12 +62,12 @@ class Receiver:
 
 @dataclass(frozen=True, kw_only=True)
 class OtelSettings:
-    """What is recorded, and where it goes.
+    """What is recorded, and its receivers.
 
     Attributes:
         instance_id: `service.instance.id`.
-        metrics, traces: None: not sent.
-        prometheus: keep metrics to be scraped; see `OtelTelemetry.prometheus_text`.
+        metrics, traces: None to send none.
+        prometheus: keep metrics for scraping; see `OtelTelemetry.prometheus_text`.
     """
 
     instance_id: str
@@ -85,7 +85,7 @@ class _Attempt:
 
 
 class OtelTelemetry:
-    """See `sink.Telemetry`. Owns its exporters' threads until `close`."""
+    """Implements `sink.Telemetry`. Owns its exporters' threads until `close`."""
 
     def __init__(self, settings: OtelSettings) -> None:
         resource = _resource(settings.instance_id)
@@ -119,15 +119,15 @@ class OtelTelemetry:
         self._guarded(lambda: self._metrics.watch(instrument, reading))
 
     def prometheus_text(self) -> bytes:
-        """All metrics as Prometheus scrapes them; empty where that is not set."""
+        """All metrics in Prometheus' format; empty unless enabled."""
         return b"" if self._registry is None else generate_latest(self._registry)
 
     def close(self, seconds: float = CLOSE_SECONDS) -> bool:
-        """Export once more and end the threads; says whether that was done in time. What was not ends with the process.
-        Twice is fine.
+        """Export a last time and end the threads. Returns whether that was done in time; the rest ends with the
+        process. May be called twice.
 
         Args:
-            seconds: to wait at most.
+            seconds: limit for waiting.
         """
         if self._is_closed:
             return True
@@ -177,18 +177,18 @@ class OtelTelemetry:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as exc:  # noqa: BLE001 - as the protocol has it
+        except Exception as exc:  # noqa: BLE001 - the protocol must not raise
             self._tell(exc)
 
     def _tell(self, exc: Exception) -> None:
         now = time.monotonic()
         if now - self._told >= TELL_SECONDS:
             self._told = now
-            _LOGGER.error("telemetry failed, and is incomplete", exc_info=exc)
+            _LOGGER.error("telemetry is incomplete, because recording it failed", exc_info=exc)
 
 
 def _resource(instance_id: str) -> Resource:
-    """Who tells. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before what is said here."""
+    """The resource. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` override these values."""
     own = {"service.name": "perago", "service.version": __version__, "service.instance.id": instance_id}
     return Resource.create(own).merge(OTELResourceDetector().detect())
 

@@ -18,15 +18,15 @@ from perago.telemetry.sink import Reading
 from perago.values.redaction import mask_text
 
 MAX_TASK_INSTRUMENTS = 200
-"""Names under which bodies record values, in one process; what comes under further ones is dropped, and counted."""
+"""Names for values of bodies, per process. Values with further names are dropped and counted."""
 
 MAX_LABELS = 16
 MAX_LABEL_LENGTH = 256
-"""Of one value that a body records. How many combinations of labels there may be is bounded by the SDK: 2,000 of each
-metric, and what is beyond is counted under `otel.metric.overflow`."""
+"""Limits for a value of a body. The SDK limits the combinations of labels to 2,000 per metric, and counts others under
+`otel.metric.overflow`."""
 
 TASK_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 5, 10, 50, 100, 500, 1000, 5000, 10000, 100000, 1000000)
-"""Boundaries for values of which nothing is known."""
+"""Bucket boundaries for values of unknown magnitude."""
 
 Record = Callable[[float, Mapping[str, str]], None]
 
@@ -35,7 +35,7 @@ class OtelMetrics:
     """All instruments of one process.
 
     Args:
-        readers: that collect and export; owned by this object from now on.
+        readers: collect and export; this object takes ownership.
     """
 
     def __init__(self, resource: Resource, readers: Sequence[MetricReader], version: str) -> None:
@@ -76,7 +76,7 @@ class OtelMetrics:
         )
 
     def close(self, seconds: float) -> None:
-        """Export once more, and end the readers' threads."""
+        """Export a last time, and end the readers' threads."""
         self._provider.shutdown(timeout_millis=seconds * 1000)
 
     def _task_record(self, value: TaskValue) -> Record | None:
@@ -88,7 +88,7 @@ class OtelMetrics:
         return record
 
     def _may_be_new(self, value: TaskValue) -> bool:
-        """Whether a name may begin: there are not too many, it is none of Perago's, nor used for another kind."""
+        """Whether a new name is allowed: below the limit, not one of Perago's, and not used for another kind."""
         name = value.name.lower()
         other = "gauge" if value.instrument == "histogram" else "histogram"
         is_ours = name.startswith(("perago.", "perago_", "otel.", "otel_"))

@@ -1,4 +1,4 @@
-"""Attempts as OpenTelemetry traces: one span for each, and one below it for each of its phases."""
+"""Attempts as OpenTelemetry traces, with one span per attempt and one child span per phase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perago.values.redaction import mask_json, mask_text
 from perago.values.trace_context import TraceContext, trace_context_of
 
 MAX_TEXT_LENGTH = 1024
-"""Characters of an attribute or of an error's text that go into a span."""
+"""Limit for an attribute or an error's text in a span."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -36,11 +36,11 @@ class AttemptSpans:
             attributes=_attributes_of(execution),
         )
         self._context = trace.set_span_in_context(self._span)
-        self._under_way: tuple[str, int] | None = None  # a phase, and when it began
+        self._under_way: tuple[str, int] | None = None  # a phase, and its start
 
     @property
     def context(self) -> TraceContext | None:
-        """The attempt's own place in its trace."""
+        """The trace context of the attempt's own span."""
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier, self._context)
         return trace_context_of(carrier)
@@ -58,9 +58,9 @@ class AttemptSpans:
             span.end(now)
 
     def end(self, outcome: Outcome, reason: str | None) -> None:
-        if self._under_way is not None:  # its executor died, or was killed, in it
+        if self._under_way is not None:  # its executor died or was killed during the phase
             span = self._phase_span(*self._under_way)
-            _fail(span, None, "the attempt ended within this phase")
+            _fail(span, None, "the attempt ended during this phase")
             span.end()
         self._span.set_attribute(instruments.OUTCOME, outcome.value)
         if outcome is not Outcome.COMPLETED:
@@ -77,7 +77,7 @@ class OtelTraces:
     """All spans of one process.
 
     Args:
-        processor: exports them; owned by this object from now on.
+        processor: exports them; this object takes ownership.
     """
 
     def __init__(self, resource: Resource, processor: SpanProcessor, version: str) -> None:
@@ -89,7 +89,7 @@ class OtelTraces:
         return AttemptSpans(self._tracer, execution)
 
     def close(self) -> None:
-        """Export what waits, and end the exporter's thread."""
+        """Export waiting spans, and end the exporter's thread."""
         self._provider.shutdown()
 
 
@@ -112,7 +112,7 @@ def _attributes_of(execution: Execution) -> dict[str, str | int]:
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
-    """A phase's attributes as a span takes them: masked, short, and no nested values."""
+    """A phase's attributes for a span: masked, shortened, without nested values."""
     masked: Mapping[str, Any] = mask_json(dict(attributes))
     return {
         f"perago.{name}": value[:MAX_TEXT_LENGTH] if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Where a worker tells what its attempts do. `OFF` is the sink that looks away; `otel` has the other one."""
+"""The sink for a worker's telemetry. `OFF` discards everything; `otel` has the other implementation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from perago.telemetry.instruments import Instrument
 from perago.values.trace_context import TraceContext
 
 Reading = Callable[[], Mapping[str, int]]
-"""Reads a gauge: value of the instrument's attribute -> how many. "" where it has no attribute."""
+"""Reads a gauge: value of the instrument's attribute -> count. The key is "" if it has no attribute."""
 
 
 class Telemetry(Protocol):
-    """Takes everything from any thread, at once and without raising: it never slows or fails an attempt."""
+    """Accepts calls from any thread, returns at once and never raises: it must not slow or fail an attempt."""
 
     def begin(self, execution: Execution) -> TraceContext | None:
-        """An attempt begins; returns the place in its trace that its body and its stamp are given."""
+        """An attempt starts. Returns the trace context for its body and its stamp."""
         ...
 
     def phase(self, execution_id: str, fact: PhaseFact) -> None:
-        """A phase of it has begun, is on its way, or has ended."""
+        """One of its phases has started, progressed or ended."""
         ...
 
     def value(self, execution_id: str, value: TaskValue) -> None:
@@ -29,15 +29,15 @@ class Telemetry(Protocol):
         ...
 
     def end(self, execution_id: str, outcome: Outcome, reason: str | None = None) -> None:
-        """It is through."""
+        """The attempt has ended."""
         ...
 
     def count(self, instrument: Instrument, amount: int = 1) -> None:
-        """Something has happened to the worker itself."""
+        """Count an event of the worker itself."""
         ...
 
     def watch(self, instrument: Instrument, reading: Reading) -> None:
-        """Have a gauge of the worker read whenever metrics are exported."""
+        """Read a gauge of the worker at each export of metrics."""
         ...
 
 
@@ -57,4 +57,4 @@ class _Off:
 
 
 OFF: Telemetry = _Off()
-"""The trace goes through as it came, and nothing is recorded."""
+"""Discards everything and returns the incoming trace context."""

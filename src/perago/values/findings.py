@@ -1,6 +1,6 @@
-"""What an examination finds: what nobody needs any more, and what is missing or damaged. Values, and how to mend them.
+"""Findings of an examination: leftovers, and what is missing or damaged. Values, and how to repair them.
 
-Each layer looks at what it writes itself; `perago doctor` puts the findings together.
+Each layer examines what it writes; `perago doctor` collects the findings.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Mend = Callable[[], bool]
-"""Look again, and remove or repair. True: it is mended, or gone; False: it is needed after all, and was left alone.
+"""Check again, then remove or repair. Returns True if the finding is gone, False if the thing is needed and was kept.
 
-Raises `PeragoError` or `OSError` where it could not be done.
+Raises `PeragoError` or `OSError` on failure.
 """
 
 
 class Kind(enum.StrEnum):
-    """What was found."""
+    """The kind of thing that was found."""
 
     ATTEMPT_DIRECTORY = "attempt_directory"
     RUN_LEFTOVER = "run_leftover"
@@ -43,7 +43,7 @@ class Kind(enum.StrEnum):
 
     @property
     def label(self) -> str:
-        """For people: "attempt directory"."""
+        """The kind in words, such as "attempt directory"."""
         return self.value.replace("_", " ")
 
 
@@ -53,11 +53,11 @@ class Finding:
 
     Attributes:
         what: a path, a reference, a commit or a run.
-        why: why nobody needs it, or what is wrong with it and what to do; whole sentences without the last full stop.
-        age_seconds: since it was last written; None: it has no age.
-        size: bytes on disk; None: it has none of its own.
-        mend: None: only a person can mend it.
-        is_note: nothing is wrong; only good to know.
+        why: why it is a leftover, or what is wrong with it and what to do. Whole sentences without the last full stop.
+        age_seconds: time since the last write; None if it has no age.
+        size: bytes on disk; None if it has no size of its own.
+        mend: None if only a person can repair it.
+        is_note: information only; nothing is wrong.
     """
 
     kind: Kind
@@ -70,7 +70,7 @@ class Finding:
 
 
 def size_below(path: Path) -> int:
-    """Bytes of a file, or of all below a directory. Links are not followed; what cannot be seen counts nothing."""
+    """Bytes of a file, or of everything below a directory. Does not follow links; skips what cannot be read."""
     total, pending = 0, [path]
     while pending:
         current = pending.pop()
@@ -84,6 +84,6 @@ def size_below(path: Path) -> int:
 
 
 def remove_file(path: Path) -> bool:
-    """A `Mend`: unlink a file; one that is gone already is fine."""
+    """A `Mend` that unlinks a file. A missing file is fine."""
     path.unlink(missing_ok=True)
     return True

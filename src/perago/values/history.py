@@ -1,4 +1,4 @@
-"""What lies on a branch since an attempt's input, and what may be done about it."""
+"""The commits on a branch since an attempt's input, and the plans that can follow from them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from perago.values.json_text import JsonObject
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """The metadata on a published commit: who made it, from what, with what result. `stamps` writes and reads it.
+    """The metadata of a published commit: its author, its input and its result. `stamps` writes and reads it.
 
     Attributes:
         task: name of the task definition.
         workflow_instance_id, reference_task_name: the logical task.
-        task_id, retry_count, scheduled_time, poll_count: the execution, as the engine names it.
-        execution_id: the execution, as we name it; unique for each run.
-        input_ref: full id of the commit that the attempt worked on.
-        branch: that the publication moved; on another branch the stamp does not count. Empty: not said.
+        task_id, retry_count, scheduled_time, poll_count: the execution, as the engine identifies it.
+        execution_id: the execution, as Perago identifies it; unique for each run.
+        input_ref: full id of the commit that the attempt started from.
+        branch: the branch that the publication moved. On another branch the stamp does not count. Empty if unknown.
         expected_head: full id of the head that the publication moved; empty until a store puts the commit on a head.
-            A stamp counts only where this is the commit's first parent.
+            A stamp counts only if this is the commit's first parent.
         params_digest, code_digest, result_digest: `sha256:<hex>`.
-        params, result: the JSON objects, secret fields masked; None where larger than 16 KiB in UTF-8.
-        result_exact: the stored result is the reported one (nothing was masked or left out), so that it can be adopted.
+        params, result: the JSON objects, secret fields masked; None if larger than 16 KiB in UTF-8.
+        result_exact: the stored result equals the reported one (nothing masked or left out), so it can be adopted.
         abandoned: ids of commits between input and head whose content this publication replaces.
-        completes: a seal: the id of the commit that its attempt completes with; None on a publication.
-        started_at: RFC 3339, UTC; duration_ms: from start to the stamp.
-        worker: who ran it.
-        traceparent: W3C trace context of the attempt, if there was one.
+        completes: in a seal, the id of the commit that its attempt completes with; None in a publication.
+        started_at: RFC 3339, UTC; duration_ms: from the start to the stamp.
+        worker: the worker that ran the attempt.
+        traceparent: W3C trace context of the attempt, if there is one.
     """
 
     task: str
@@ -61,11 +61,11 @@ class Stamp:
         return (self.workflow_instance_id, self.reference_task_name)
 
     def on(self, head: str, abandoned: tuple[str, ...] = ()) -> Stamp:
-        """The same stamp for a commit whose first parent is `head`."""
+        """This stamp for a commit whose first parent is `head`."""
         return replace(self, expected_head=head, abandoned=abandoned)
 
     def is_for(self, branch: str) -> bool:
-        """Whether it may count on a branch: a copy of the commit on another one is a person's."""
+        """Whether it may count on a branch. A commit copied to another branch counts as a person's."""
         return self.branch in ("", branch)
 
 
@@ -76,9 +76,9 @@ class CommitFacts:
     Attributes:
         id: full commit id.
         parent: id of the first parent.
-        stamp: what the commit says of itself; None where it has no readable stamp.
-        empty: its content equals its first parent's.
-        author, subject: for messages to people.
+        stamp: None if the commit has no readable stamp.
+        empty: the content equals that of the first parent.
+        author, subject: for messages.
     """
 
     id: str
@@ -90,26 +90,26 @@ class CommitFacts:
 
     @property
     def counting_stamp(self) -> Stamp | None:
-        """The stamp if it counts: a cherry-picked or copied one names another parent, and is a person's commit."""
+        """The stamp if it counts. A cherry-picked or copied stamp names another parent and does not count."""
         if self.stamp is not None and self.stamp.expected_head == self.parent:
             return self.stamp
         return None
 
     @property
     def is_seal(self) -> bool:
-        """Ours, and without content of its own: the publish fence passes over it."""
+        """Whether this is a seal without content. The publish fence skips it."""
         stamp = self.counting_stamp
         return stamp is not None and stamp.completes is not None and self.empty
 
 
 @dataclass(frozen=True)
 class History:
-    """What lies between an input ref and the head of its branch.
+    """The commits between an input ref and the head of its branch.
 
     Attributes:
         head: full id of the commit that the branch points at.
         base: full id of the input ref.
-        commits: first-parent line from the head (first) down to the base (left out).
+        commits: first-parent line from the head (first) down to the base (excluded).
     """
 
     head: str
@@ -118,11 +118,11 @@ class History:
 
     @property
     def between(self) -> tuple[CommitFacts, ...]:
-        """Oldest first, seals passed over: what the publish fence judges."""
+        """The commits that the publish fence judges: oldest first, without seals."""
         return tuple(commit for commit in reversed(self.commits) if not commit.is_seal)
 
     def on_branch(self, branch: str) -> History:
-        """The same history as `branch`'s: a stamp that was made for another branch is a copy, and says nothing."""
+        """The same history as that of `branch`. Stamps made for another branch are copies and are dropped."""
         commits = (
             commit if commit.stamp is None or commit.stamp.is_for(branch) else replace(commit, stamp=None)
             for commit in self.commits
@@ -135,7 +135,7 @@ class History:
 
 @dataclass(frozen=True)
 class Publish:
-    """Stage the input's content plus the changes on top of `head`; commits in `abandoned` stay in the history only."""
+    """Stage the input's content plus the changes on top of `head`. Content of `abandoned` commits is dropped."""
 
     head: str
     abandoned: tuple[str, ...] = ()
@@ -143,17 +143,17 @@ class Publish:
 
 @dataclass(frozen=True)
 class Merge:
-    """`snapshot` isolation: stage the input's content, plus what the `foreign` commits (oldest first) brought
-    (`plans.foreign_changes`), plus the changes, on top of `head`; what `abandoned` commits changed is left out.
+    """`snapshot` isolation: stage the input's content, the changes of the `foreign` commits (oldest first, see
+    `plans.foreign_changes`), and the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
 
     Attributes:
-        replaced: each commit that says it replaced some of `abandoned`, with those. It may have written a path as one
-            of them had, which no difference to its first parent shows.
+        replaced: each commit that claims to replace some of `abandoned`, with those. It may have written a path exactly
+            as one of them had, which a comparison with its first parent does not show.
         line: all of `foreign` and `abandoned`, oldest first; may be left out if `replaced` is empty.
-        unsettled: some of `foreign` may be abandoned later: a conflict is not final.
+        unsettled: some of `foreign` may be abandoned later, so a conflict is not final.
 
     Raises:
-        ValueError: a line that is needed is not all of them.
+        ValueError: `line` is needed but does not list all of them.
     """
 
     head: str
@@ -165,14 +165,14 @@ class Merge:
 
     def __post_init__(self) -> None:
         if self.replaced and {*self.line} != {*self.foreign, *self.abandoned}:
-            raise ValueError("a merge with commits that replaced others needs the line of all of them, oldest first")
+            raise ValueError("a merge with replacing commits needs all foreign and abandoned commits in line")
 
 
 @dataclass(frozen=True)
 class Seal:
-    """Stage an empty commit on top of `head` that says "completed with `completes`", and complete with that commit.
+    """Stage an empty commit on top of `head` that records the commit `completes`, and complete with that commit.
 
-    `source` is the stamp whose result the attempt completes with: the adopted one, or the attempt's own for a no-op.
+    `source` is the stamp with the result: the adopted one, or for a no-op the attempt's own.
     """
 
     head: str
@@ -182,7 +182,7 @@ class Seal:
 
 @dataclass(frozen=True)
 class Complete:
-    """Complete with `ref` and write nothing. `result` is another try's; None: this attempt's own."""
+    """Complete with `ref` and write nothing. `result` is that of another try; None means this attempt's own."""
 
     ref: str
     result: JsonObject | None = None
@@ -190,10 +190,10 @@ class Complete:
 
 @dataclass(frozen=True)
 class Refuse:
-    """The target may not move: `foreign` commits (oldest first) lie between the input and the head.
+    """Do not move the target: `foreign` commits (oldest first) lie between the input and the head.
 
     Attributes:
-        unsettled: all of them may be abandoned later: the refusal is not final.
+        unsettled: all of them may be abandoned later, so the refusal is not final.
     """
 
     head: str

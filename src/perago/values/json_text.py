@@ -1,4 +1,4 @@
-"""JSON objects, and reading JSON: what comes by for each task, many times over; and text that JSON can hold."""
+"""JSON objects, fast JSON parsing, and text that JSON can hold."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ JsonObject = Mapping[str, Any]
 
 
 def parse_json(text: bytes | str) -> Any:
-    """The value of a JSON text, as `json.loads` has it, in a quarter of its time.
+    """Parse JSON like `json.loads`, in a quarter of its time.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the text is not JSON.
         RecursionError: it is nested too deeply.
     """
     try:
         return pydantic_core.from_json(text)
     except ValueError:
-        # It is stricter with nesting and with halves of a surrogate pair, which somebody's strings may hold.
+        # pydantic_core rejects deep nesting and lone surrogates, which user strings may contain.
         return json.loads(text)
 
 
 def encodable(text: str) -> str:
-    """A text that any reader of UTF-8 takes: halves of surrogate pairs, as in names of files that are no UTF-8, are
-    written out."""
+    """A text that can be encoded in UTF-8. Lone surrogates, as in file names that are not UTF-8, are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def printable_json(text: str) -> str:
-    """A JSON text with everything escaped that would steer a terminal or turn a line around; its value is the same.
+    """A JSON text in which every character that could control a terminal or reorder a line is escaped.
 
-    `json.dumps` leaves DEL as it is, and C1 and bidirectional control characters unless it escapes all but ASCII.
+    The JSON value stays the same. `json.dumps` leaves DEL, and, without `ensure_ascii`, C1 and bidirectional controls.
     """
-    # Of those, line breaks alone stand outside of strings.
+    # Outside of strings, the only such characters are line breaks.
     return "\n".join(line if line.isprintable() else "".join(map(_escaped, line)) for line in text.split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""What travels between the layers: inputs, outputs, attempts, executions, changes, and the name of a staging branch."""
+"""Values that pass between the layers: inputs, outputs, attempts, executions, changes; the staging branch's name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perago.values.json_text import JsonObject
 
 
 class _WorkspaceRef(BaseModel):
-    """A commit of a branch. The reference type is read as `refType` (0.6) or `ref_type` (before), answered alike."""
+    """A commit of a branch. Accepts `refType` (0.6) or `ref_type` (older), and serializes with the same spelling."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class _WorkspaceRef(BaseModel):
             validated: Self = handler(data)
             return validated
         if "refType" in data:
-            raise ValueError("give the reference type once, as refType or as ref_type, not both")
+            raise ValueError("the reference type is given twice, as refType and as ref_type; give it once")
         renamed = {("refType" if key == "ref_type" else key): value for key, value in data.items()}
         validated = handler(renamed)
         validated._spelling = "ref_type"  # noqa: SLF001 - an alternative constructor
@@ -47,11 +47,11 @@ class _WorkspaceRef(BaseModel):
     @classmethod
     def _not_blank(cls, value: str) -> str:
         if not value.strip():
-            raise ValueError("may not be blank")
+            raise ValueError("must not be blank")
         return value
 
     @model_serializer(mode="plain")
-    def _in_the_spelling_that_came_in(self) -> dict[str, Any]:
+    def _with_input_spelling(self) -> dict[str, Any]:
         return {
             "repository": self.repository,
             "branch": self.branch,
@@ -61,26 +61,26 @@ class _WorkspaceRef(BaseModel):
 
     @property
     def ref_type(self) -> str:
-        """The reference type under the name that versions before 0.6 used."""
+        """The reference type, under its name before 0.6."""
         return self.refType
 
 
 class WorkspaceInput(_WorkspaceRef):
-    """The commit of a branch that an attempt works on."""
+    """The commit of a branch that an attempt starts from."""
 
 
 class WorkspaceOutput(_WorkspaceRef):
-    """The commit that a completed attempt leaves."""
+    """The commit that an attempt completes with."""
 
     @classmethod
     def from_input(cls, workspace_input: WorkspaceInput, ref: str) -> WorkspaceOutput:
-        """The input's repository and branch with another commit, in the input's spelling."""
+        """The input's repository, branch and spelling, with another commit."""
         return cls.model_validate({**workspace_input.model_dump(), "ref": ref})
 
 
 @dataclass(frozen=True)
 class StagedWorkspace:
-    """Changes uploaded and committed where nobody reads.
+    """Changes that are uploaded and committed, but not yet published.
 
     Attributes:
         repository: as the input names it.
@@ -100,11 +100,11 @@ ResultStatus = Literal["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"]
 
 @dataclass(frozen=True)
 class RuntimeTaskResult:
-    """What is reported to the engine: an output, or a reason; never both, never neither.
+    """The report to the engine: either an output or a reason.
 
     Raises:
-        TypeError: the reason is no string.
-        ValueError: on a mixed shape, an output that is no mapping, or an empty reason.
+        TypeError: the reason is not a string.
+        ValueError: both or neither are given, the output is not a mapping, or the reason is empty.
     """
 
     status: ResultStatus
@@ -118,9 +118,9 @@ class RuntimeTaskResult:
         if reason is not None and not isinstance(reason, str):
             raise TypeError(f"reason_for_incompletion is {type(reason).__name__}; give a string, such as str(exc)")
         if self.status == "COMPLETED" and not (isinstance(output, Mapping) and reason is None):
-            raise ValueError("a COMPLETED result has an output, which is a mapping, and no reason_for_incompletion")
+            raise ValueError("a COMPLETED result takes an output, which is a mapping, and no reason_for_incompletion")
         if self.status != "COMPLETED" and not (output is None and reason):
-            raise ValueError(f"a {self.status} result has a reason_for_incompletion, which is a text, and no output")
+            raise ValueError(f"a {self.status} result takes a reason_for_incompletion and no output")
 
     def conductor_payload(self) -> JsonObject:
         """The result as a JSON object with Conductor's names: `status`, and `output` or `reasonForIncompletion`."""
@@ -133,7 +133,7 @@ class RuntimeTaskResult:
 
 
 class Attempt(Protocol):
-    """What an attempt needs of the engine's task object; `AttemptIdentity.of` reads what else it may have."""
+    """The engine's task object, as far as every attempt needs it. `AttemptIdentity.of` reads optional attributes."""
 
     @property
     def status(self) -> str: ...
@@ -147,10 +147,10 @@ class Attempt(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptIdentity:
-    """The engine's identity of one execution, and the names around it.
+    """The engine's identity of one execution, and related names.
 
-    `(task_id, retry_count, scheduled_time, poll_count)` is the execution; `(workflow_instance_id,
-    reference_task_name)` the logical task. Times are milliseconds since the epoch. None: the engine does not say.
+    `(task_id, retry_count, scheduled_time, poll_count)` identifies the execution; `(workflow_instance_id,
+    reference_task_name)` the logical task. Times are milliseconds since the epoch. None means unknown.
     """
 
     workflow_instance_id: str
@@ -165,11 +165,10 @@ class AttemptIdentity:
 
     @classmethod
     def of(cls, attempt: Attempt) -> AttemptIdentity:
-        """Read an engine's task object: the one place that knows that some attributes may be missing, and that ids may
-        be numbers.
+        """Read an engine's task object. Only this method handles missing attributes and numeric ids.
 
         Raises:
-            EngineError: it has no ids.
+            EngineError: an id is missing.
         """
         return cls(
             workflow_instance_id=_id_of(attempt, "workflow_instance_id"),
@@ -184,7 +183,7 @@ class AttemptIdentity:
 def _id_of(attempt: Attempt, name: str) -> str:
     value: object = getattr(attempt, name)
     if value is None:
-        raise EngineError(f"the engine's task has no {name}, so nobody can say which execution it is; give it one")
+        raise EngineError(f"the engine's task has no {name}, which identifies the execution; set it on the task")
     return str(value)
 
 
@@ -197,9 +196,9 @@ _OPTIONAL_NUMBERS = ("scheduled_time", "poll_count", "seq", "iteration")
 
 @dataclass(frozen=True)
 class Changes:
-    """What the body changed, as paths relative to the workspace directory, POSIX style, sorted.
+    """The body's changes, as sorted POSIX paths relative to the workspace directory.
 
-    A file whose executable bit alone changed is `modified`.
+    A file with only a changed executable bit is `modified`.
     """
 
     added: tuple[str, ...] = ()
@@ -211,21 +210,21 @@ class Changes:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The paths whose content is to be uploaded."""
+        """The paths to upload."""
         return self.added + self.modified
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskExecution:
-    """One execution, as the store's callables get it: every attribute of the attempt, and what the run knows of it.
+    """One execution, as passed to a store: the attempt's attributes, and what the run knows.
 
     Attributes:
-        attempt: the engine's object; an attribute that is not found here is looked up there.
-        identity: the same, typed.
-        execution_id: ours, fresh for each run.
-        stamp: what the commit is to say of itself; None before the body has run.
-        changes: what is to be staged; None before the diff.
-        plan: the publish fence's decision; None where no history callable was given, and the store decides by itself
+        attempt: the engine's object; supplies every attribute that is not defined here.
+        identity: the typed identity of the attempt.
+        execution_id: Perago's own id, new for each run.
+        stamp: for the commit; None before the body has run.
+        changes: to be staged; None before the diff.
+        plan: the publish fence's decision; None if the run reads no history, and the store decides by itself
             (`plans.plan_without_engine`).
     """
 
@@ -264,13 +263,13 @@ _DIGEST_LENGTH = 16
 
 
 def staging_branch_name(attempt: Attempt) -> str:
-    """A branch name for what this execution stages.
+    """The name of a branch for what this execution stages.
 
-    Readable first (workflow instance, reference task name, task id, retry count, and the execution id where the object
-    has one, each cut), then a digest of all of them in full, so that two executions never share one.
+    It starts with readable parts, each cut (workflow instance, reference task name, task id, retry count, execution id
+    if present). It ends with a digest of all of them uncut, which makes it unique.
 
     Returns:
-        at most 200 characters of `[a-z0-9-]`, beginning with a letter.
+        at most 200 characters of `[a-z0-9-]`, starting with a letter.
     """
     identity = AttemptIdentity.of(attempt)
     parts = (

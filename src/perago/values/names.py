@@ -1,7 +1,7 @@
-"""The only judge of object names: which of them may become file names below a workspace, and which may not.
+"""The only judge of object names: which names may become file names below a workspace.
 
-A versioned store holds names that no file system can take, or that would lead out of the workspace directory. They are
-refused whole, before anything is written; no name is ever changed to make it fit.
+A versioned store can hold names that a file system cannot take, or that lead out of the workspace directory. Perago
+refuses such a name before it writes anything, and never changes a name to make it fit.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from perago.errors import ObjectNameError
 
 MAX_NAME_BYTES = 1024
-"""Bytes of a whole name in UTF-8: lakeFS and S3 allow no more, so a longer one could not be stored everywhere."""
+"""Bytes of a name in UTF-8; the limit of lakeFS and S3. A longer name could not be stored everywhere."""
 
 MAX_SEGMENT_BYTES = 255
-"""Bytes of one segment in UTF-8: NAME_MAX of ext4, XFS, APFS and nearly every other file system."""
+"""Bytes of one path segment in UTF-8; NAME_MAX of ext4, XFS, APFS and most file systems."""
 
 MAX_SHOWN_CHARACTERS = 120
 """Characters of a name that a message shows."""
@@ -25,14 +25,14 @@ MAX_SHOWN_CHARACTERS = 120
 
 @dataclass(frozen=True)
 class Words:
-    """What a message can advise: a task's author and a person at a command have different things in their hands.
+    """The wording of advice, which differs between a task's author and a person at a command.
 
     Attributes:
-        place: what holds the files.
+        place: what contains the files.
         root: where that lies on disk, without an article.
-        means: by what one of them can be left out.
-        where: where else they can be mended, as the beginning of a sentence.
-        keep: what to do where the directory itself is gone.
+        means: the way to leave out a file.
+        where: another place to correct the files, as the start of a sentence.
+        keep: what to do if the directory itself is gone.
     """
 
     place: str
@@ -43,7 +43,7 @@ class Words:
 
     @property
     def mend(self) -> str:
-        """What to do about one name."""
+        """Advice about one name."""
         return f"rename it, or {self.leave_out('it')}"
 
     def leave_out(self, what: str) -> str:
@@ -62,20 +62,20 @@ FOR_IMPORT = Words(
     root="directory",
     means="--exclude PATTERN",
     where="There",
-    keep="put it there again",
+    keep="put it back",
 )
 FOR_EXPORT = Words(
     place="the directory",
     root="directory",
-    means="a --prefix that does not hold it",
+    means="a --prefix that does not contain it",
     where="In the repository",
-    keep="put it there again",
+    keep="put it back",
 )
 
 
 @dataclass(frozen=True)
 class Folding:
-    """What a file system does not tell apart.
+    """The differences between names that a file system ignores.
 
     Attributes:
         case: upper and lower case.
@@ -87,47 +87,48 @@ class Folding:
 
 
 EXACT = Folding()
-"""A file system that keeps all names apart."""
+"""A file system that distinguishes all names."""
 
-# The usual name, in one look: printable ASCII but backslash, segments of 1 to 255 that are not "." or "..", no drive.
+# One match for the usual name: printable ASCII but backslash, segments of 1 to 255 that are not "." or "..", no drive.
 _ORDINARY = re.compile(r"(?![A-Za-z]:)(?:(?!\.\.?(?:/|\Z))[ -.0-\[\]-~]{1,255}(?:/(?!\Z)|\Z))+")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 _FORBIDDEN = (
-    (re.compile("\0"), "holds a NUL character"),
-    (re.compile("[\r\n\x85\u2028\u2029]"), "holds a line break"),
-    (re.compile("[\x00-\x1f\x7f-\x9f]"), "holds a control character"),
+    (re.compile("\0"), "contains a NUL character"),
+    (re.compile("[\r\n\x85\u2028\u2029]"), "contains a line break"),
+    (re.compile("[\x00-\x1f\x7f-\x9f]"), "contains a control character"),
     (
         re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"),
-        "holds a bidirectional control character, which makes a name read as another one",
+        "contains a bidirectional control character, which can make it look like another name",
     ),
     (re.compile("[\ud800-\udfff]"), "is not valid UTF-8"),
-    (re.compile("\ufffd"), "holds U+FFFD, which stands for bytes that are not valid UTF-8"),
-    (re.compile(r"\\"), "holds a backslash, which is a separator on other systems"),
+    (re.compile("\ufffd"), "contains U+FFFD, which replaces bytes that are not valid UTF-8"),
+    (re.compile(r"\\"), "contains a backslash, which is a separator on other systems"),
 )
 
-# What git, libgit2 and `git fsck` take for `.git`: NTFS drops trailing dots and spaces, knows it as `git~1`, and lets a
-# stream's name follow a colon; HFS+ ignores some code points. Lists: git's path.c (is_ntfs_dotgit) and utf8.c.
+# Spellings that git, libgit2 and `git fsck` treat as `.git`. NTFS drops trailing dots and spaces, knows it as `git~1`,
+# and allows a stream name after a colon; HFS+ ignores some code points. Sources: git's path.c (is_ntfs_dotgit), utf8.c.
 _DOT_GIT = re.compile(r"(?:\A|/)(?:\.git|git~1)[. ]*(?:[:/]|\Z)", re.IGNORECASE | re.ASCII)
 _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 
 
 def show_name(name: str) -> str:
-    """A name as a message may hold it: quoted, in ASCII, everything else escaped, cut at `MAX_SHOWN_CHARACTERS`."""
+    """A name for messages: quoted, non-ASCII escaped, cut at `MAX_SHOWN_CHARACTERS`."""
     shown = ascii(name[: MAX_SHOWN_CHARACTERS + 1])
     cut = len(name) > MAX_SHOWN_CHARACTERS or len(shown) > MAX_SHOWN_CHARACTERS
     return shown[: MAX_SHOWN_CHARACTERS - 3] + "..." if cut else shown
 
 
 def stands_for_directory(name: str, size: int) -> bool:
-    """Whether an object is no file but the sign of a directory, as the S3 console and Spark leave it: it is empty, and
-    its name ends with a slash. No workspace holds it; it is neither laid out, nor changed, nor deleted.
+    """Whether an object is a directory marker, as the S3 console and Spark create: empty, with a name that ends in "/".
+
+    A workspace ignores it: it is neither laid out, nor changed, nor deleted.
     """
     return size == 0 and name.endswith("/")
 
 
 def name_fault(name: str) -> str | None:
-    """Why a name may not become a path below a workspace, as the end of a sentence; None: it may."""
+    """Why a name may not become a path below a workspace, as the end of a sentence; None if it may."""
     if len(name) <= MAX_NAME_BYTES and _ORDINARY.fullmatch(name):
         return None
     if not name:
@@ -139,13 +140,13 @@ def name_fault(name: str) -> str | None:
 
 
 def check_object_name(name: str, words: Words = FOR_TASKS, *, prefix: str = "") -> None:
-    """Refuse a name that could not be laid out as a file below a workspace, or not without doubt.
+    """Refuse a name that is unsafe or ambiguous as a file name below a workspace.
 
     Args:
-        prefix: what the name begins with by a task's own word. Its drive is none where the workspace lies below it.
+        prefix: the task's own prefix of the name. A drive in it is allowed, because the workspace lies below it.
 
     Raises:
-        ObjectNameError: with the name, shown safely, and the fault.
+        ObjectNameError: shows the escaped name and the reason.
     """
     fault = name_fault(name.replace(":", "_", 1) if _DRIVE.match(prefix) else name)
     if fault is not None:
@@ -155,22 +156,22 @@ def check_object_name(name: str, words: Words = FOR_TASKS, *, prefix: str = "") 
 def check_object_names(
     names: Iterable[str], folding: Folding = EXACT, words: Words = FOR_TASKS, *, prefix: str = ""
 ) -> None:
-    """Check names that are to lie in one workspace: each by itself, and all of them together.
+    """Check names that belong in one workspace: each name alone, then all together.
 
     Args:
         prefix: as in `check_object_name`.
-        names: object names relative to the workspace; read once.
-        folding: what the workspace's file system does not tell apart; see `workspace.folding.probe_folding`.
+        names: object names relative to the workspace; iterated once.
+        folding: the differences that the file system ignores; see `workspace.folding.probe_folding`.
 
     Raises:
-        ObjectNameError: a name is refused by itself, comes twice, is both a file and a directory, or cannot lie beside
-            another one on that file system.
+        ObjectNameError: a name is refused, is a duplicate, is both a file and a directory, or clashes with another
+            name on that file system.
     """
     files: set[str] = set()
     for name in names:
         check_object_name(name, words, prefix=prefix)
         if name in files:
-            raise ObjectNameError(f"object name {show_name(name)} comes twice; the listing it is from is damaged")
+            raise ObjectNameError(f"object name {show_name(name)} appears twice; the listing is damaged")
         files.add(name)
     directories = _directories(files)
     both = files & directories
@@ -178,7 +179,7 @@ def check_object_names(
         name = min(both)
         child = min(other for other in files if other.startswith(name + "/"))
         raise ObjectNameError(
-            f"object name {show_name(name)} is a file, and a directory too, because of {show_name(child)}; "
+            f"object name {show_name(name)} is both a file and a directory, because of {show_name(child)}; "
             f"rename one of them, or {words.leave_out('it')}"
         )
     if folding != EXACT:
@@ -186,27 +187,27 @@ def check_object_names(
 
 
 def check_git_name(name: str, words: Words = FOR_TASKS, *, prefix: str = "") -> None:
-    """Check a name as `check_object_name` does, and that a git tree may hold it.
+    """As `check_object_name`, and also refuse names that a git tree cannot hold.
 
     Raises:
-        ObjectNameError: as `check_object_name`, or a segment is `.git` in a spelling that git refuses.
+        ObjectNameError: as `check_object_name`, or a segment is a spelling of `.git` that git refuses.
     """
     check_object_name(name, words, prefix=prefix)
     spelled = name if name.isascii() else name.translate(_HFS_IGNORED)
     if _DOT_GIT.search(spelled):
         raise ObjectNameError(
-            f"object name {show_name(name)} has a segment that git reads as '.git', which no git tree can hold; "
+            f"object name {show_name(name)} has a segment that git reads as '.git', which git trees cannot hold; "
             f"{words.mend}"
         )
 
 
 def _shape_fault(name: str) -> str | None:
     if name.startswith("/"):
-        return "begins with '/'"
+        return "starts with '/'"
     if name.endswith("/"):
         return "ends with '/'"
     if _DRIVE.match(name):
-        return f"begins with the drive {name[:2]!r}"
+        return f"starts with the drive {name[:2]!r}"
     for segment in name.split("/"):
         if segment in ("", ".", ".."):
             return f"has the segment {segment!r}"
@@ -216,10 +217,10 @@ def _shape_fault(name: str) -> str | None:
 def _size_fault(name: str) -> str | None:
     size = len(name.encode())
     if size > MAX_NAME_BYTES:
-        return f"is {size} bytes long, and {MAX_NAME_BYTES} is the limit"
+        return f"is {size} bytes long; the limit is {MAX_NAME_BYTES}"
     longest = max(len(segment.encode()) for segment in name.split("/"))
     if longest > MAX_SEGMENT_BYTES:
-        return f"has a segment of {longest} bytes, and {MAX_SEGMENT_BYTES} is the limit"
+        return f"has a segment of {longest} bytes; the limit is {MAX_SEGMENT_BYTES}"
     return None
 
 
@@ -240,15 +241,15 @@ def _check_folding(paths: Iterable[str], folding: Folding, words: Words) -> None
         other = by_key.setdefault(_folded(path, folding), path)
         if other != path:
             raise ObjectNameError(
-                f"{show_name(other)} and {show_name(path)} are one name on this file system, which does not tell apart "
-                f"{_folded_away(folding)}; rename one of them, {words.leave_out('it')}, or put the "
-                f"{words.root} on a file system that keeps them apart"
+                f"{show_name(other)} and {show_name(path)} are the same name on this file system, which does not "
+                f"distinguish {_folded_away(folding)}; rename one of them, {words.leave_out('it')}, or put the "
+                f"{words.root} on a file system that does"
             )
 
 
 def _folded(path: str, folding: Folding) -> str:
-    """Equal for paths that the file system may take for one. Rather too much is folded than too little: Unicode's full
-    case folding is more than some file systems do."""
+    """A key that is equal for paths that the file system may treat as one. Folds too much rather than too little:
+    Unicode's full case folding covers more than some file systems do."""
     if folding.unicode and not path.isascii():
         path = unicodedata.normalize("NFD", path)
     if folding.case:

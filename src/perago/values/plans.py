@@ -1,4 +1,4 @@
-"""What every store does alike with a plan: decide without an engine, stamp the commit, say why it is refused."""
+"""What all stores do with a plan: decide without an engine, stamp the commit, explain a refusal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from perago.values.models import Changes, TaskExecution
 from perago.values.spec import WorkspaceSpec
 
 MAX_HISTORY = 10_000
-"""Commits that are scanned between a head and an input ref; a task whose input is older is refused (design, step 1)."""
+"""Commits that are read between a head and an input ref. A task with an older input is refused (design, step 1)."""
 
 T = TypeVar("T")
 
@@ -21,23 +21,23 @@ _LISTED_CONFLICTS = 10
 
 
 def plan_without_engine(history: History) -> Publish | Refuse:
-    """Decide for a store that was given no plan: no engine tells of any stamp, so every commit between is foreign.
+    """Decide for a store without a plan. Without an engine no stamp can be judged, so every commit is foreign.
 
-    Seals are passed over: they are ours, and have no content of their own.
+    Seals are skipped: they have no content.
     """
     foreign = history.between
     return Refuse(history.head, foreign) if foreign else Publish(history.head)
 
 
 def stamp_for(execution: TaskExecution, plan: WritePlan) -> Stamp:
-    """The stamp of the commit that a plan makes; on a seal, with the code and result of what it completes with.
+    """The stamp of the commit that a plan makes. A seal takes code and result from the commit it completes with.
 
     Raises:
         StoreError: the execution has no stamp.
     """
     stamp = execution.stamp
     if stamp is None:
-        raise StoreError("the execution has no stamp, and a publication without one could never be told from others")
+        raise StoreError("the execution has no stamp, without which a publication cannot be recognized; give it one")
     if not isinstance(plan, Seal):
         return stamp.on(plan.head, plan.abandoned)
     source = plan.source or stamp
@@ -52,31 +52,31 @@ def stamp_for(execution: TaskExecution, plan: WritePlan) -> Stamp:
 
 
 def changes_for(execution: TaskExecution, plan: WritePlan) -> Changes:
-    """What a plan has to upload: the execution's changes; nothing for a seal.
+    """The changes that a plan uploads: those of the execution, or none for a seal.
 
     Raises:
-        StoreError: the execution does not say what changed.
+        StoreError: the execution has no changes.
     """
     if isinstance(plan, Seal):
         return Changes()
     if execution.changes is None:
-        raise StoreError("the execution does not say what changed; stage after the diff")
+        raise StoreError("the execution has no changes; stage after the diff")
     return execution.changes
 
 
 def compared(plan: Merge) -> tuple[str, ...]:
-    """Commits whose changes a merge needs, oldest first: the foreign ones; if some of these replaced others, all."""
+    """The commits whose changes a merge needs, oldest first: the foreign ones, or all if a foreign one replaced any."""
     return plan.line if any(name in plan.foreign for name, _ in plan.replaced) else plan.foreign
 
 
 def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) -> list[dict[str, T | None]]:
-    """What each foreign commit brings, oldest first: path -> new entry, None where it is deleted.
+    """The changes of each foreign commit, oldest first: path -> new entry, None if deleted.
 
-    That is what it changed of its first parent, and each path that an abandoned commit which it replaced had changed
-    last: it wrote that alike, or undid it alike. With the abandoned commit left out, it would be lost.
+    These are its changes to its first parent, plus the paths last changed by an abandoned commit that it replaced. It
+    wrote or undid those paths in the same way, which would be lost without the abandoned commit.
 
     Args:
-        changes: of the first parent, by commit: of all that are `compared`.
+        changes: to the first parent, by commit, for all commits that `compared` returns.
     """
     replaced, foreign = {name: frozenset(over) for name, over in plan.replaced}, frozenset(plan.foreign)
     last: dict[str, tuple[str, T | None]] = {}
@@ -92,30 +92,29 @@ def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) 
 
 
 def conflict(paths: Iterable[str], plan: Merge) -> PublishFenceError:
-    """The error for paths that both this attempt and others changed, in `snapshot` isolation."""
+    """The error for paths changed both by this attempt and by others, in `snapshot` isolation."""
     found = sorted(paths)
     listed = ", ".join(repr(path) for path in found[:_LISTED_CONFLICTS])
     more = len(found) - _LISTED_CONFLICTS
     return _refused(plan)(
-        f"{len(found)} of the paths that this attempt changed were changed by others since its input: {listed}"
+        f"Not published: others have changed {len(found)} of the paths that this attempt changed: {listed}"
         + (f", and {more} more" if more > 0 else "")
-        + ". Nothing was published and nothing is lost. Run the task again from the present head"
+        + ". Nothing is lost. Run the task again from the current head"
     )
 
 
 def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None = None) -> PublishFenceError:
-    """The error that a `Refuse` ends in; it names the newest foreign commits and what to do.
+    """The error for a `Refuse`. It names the newest foreign commits and what to do.
 
     Args:
-        spec: the task's, where an attempt read the history and decided. None: the store did, which merges nothing.
+        spec: the task's; None if the store decided, which cannot merge.
     """
     newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
     more = len(refuse.foreign) - len(newest)
     listed = "; ".join(newest) + (f"; and {more} more" if more else "")
     return _refused(refuse)(
-        f"branch {branch!r} has moved from input {base[:12]} to {refuse.head[:12]} by commits that are not this "
-        f"attempt's to replace: {listed}. Nothing was published and nothing is lost. Run the task again from the "
-        f"present head{_merging(spec)}"
+        f"Not published: branch {branch!r} has commits that this attempt has not seen: {listed} (input {base[:12]}, "
+        f"head {refuse.head[:12]}). Nothing is lost. Run the task again from the current head{_merging(spec)}"
     )
 
 
@@ -126,20 +125,20 @@ def _refused(plan: Refuse | Merge) -> type[PublishFenceError]:
 def _merging(spec: WorkspaceSpec | None) -> str:
     if spec is None:
         return (
-            ", or have changes to other paths merged with: that takes read_history= for the attempt, and "
-            "isolation='snapshot' for the task"
+            ". To merge with changes to other paths, pass read_history= to the attempt, and declare "
+            "isolation='snapshot' on the task"
         )
     if spec.isolation == "snapshot":
         return ""
-    return ", or declare isolation='snapshot' if changes to other paths may be merged with"
+    return ", or declare isolation='snapshot' to merge with changes to other paths"
 
 
 def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:
-    """The error for an input ref that the branch's first-parent line does not reach."""
+    """The error for an input ref that is not on the branch's first-parent line."""
     return PublishFenceError(
-        f"input {base[:12]} is not among the last {MAX_HISTORY} first-parent commits of branch {branch!r} (head "
-        f"{head[:12]}). Nothing was published. Give a commit of this branch as input ref; if the branch was reset, "
-        f"start again from its head"
+        f"Not published: input {base[:12]} is not among the last {MAX_HISTORY} first-parent commits of branch "
+        f"{branch!r} (head {head[:12]}). Give a commit of this branch as input ref. If the branch was reset, start "
+        f"again from its head"
     )
 
 

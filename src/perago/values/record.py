@@ -28,19 +28,19 @@ class TryStatus(enum.StrEnum):
 
     @property
     def ends_task(self) -> bool:
-        """The logical task goes on without an outcome: no later try will adopt what this one published."""
+        """Whether the workflow continues without this task's result, so that no later try adopts what it published."""
         return self in (TryStatus.COMPLETED_WITH_ERRORS, TryStatus.SKIPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TryRecord:
-    """One try of a logical task, as the engine has it now.
+    """One try of a logical task, in the engine's current record.
 
     Attributes:
-        input_ref: the commit that its input names; None for a free task.
+        input_ref: the input commit; None for a task without a workspace.
         output: of a COMPLETED try, else None.
-        ended_time: when it ended, by the engine's clock, milliseconds since the epoch; None: live, or not said.
-        retried_task_id: the try that this one retries; None on a first try.
+        ended_time: milliseconds since the epoch by the engine's clock; None if live or unknown.
+        retried_task_id: the try that this one retries; None for a first try.
     """
 
     task_id: str
@@ -56,7 +56,7 @@ class TryRecord:
 
     @property
     def output_ref(self) -> str | None:
-        """The commit that the output names, of a COMPLETED workspace task."""
+        """The commit in the output of a COMPLETED workspace task."""
         workspace = (self.output or {}).get("workspace")
         ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
         return ref if isinstance(ref, str) else None
@@ -64,7 +64,7 @@ class TryRecord:
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """Every try of one workflow instance, in the order in which they were scheduled."""
+    """All tries of one workflow instance, in the order of scheduling."""
 
     workflow_instance_id: str
     tries: tuple[TryRecord, ...] = ()

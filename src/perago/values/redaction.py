@@ -1,7 +1,6 @@
-"""What counts as a secret, and how it is masked: the one place for logs, errors, traces, records and stamps.
+"""Recognizing and masking secrets, for logs, errors, traces, records and stamps.
 
-Secrets are known by the name that they stand under, by their place in a URL, or by their value, where a process has
-been told it (`learn`).
+A secret is recognized by its key, by its place in a URL, or by its value if the process has been told it (`learn`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 MASK = "**********"
-"""What stands in a secret's place; the same text that pydantic's `SecretStr` dumps to."""
+"""Replaces a secret; the same text as in a dump of pydantic's `SecretStr`."""
 
 _WORDS = (
     "passw(?:or)?ds?|passphrases?|pwd|secrets?|token|(?:api|auth|access|private|secret|signing|encryption)_?keys?"
@@ -25,39 +24,39 @@ _WORDS = (
 _SECRET_KEY = re.compile(rf"(?:^|[_\-.])(?:{_WORDS})(?:$|_(?:id|value)$)", re.IGNORECASE)
 _A_WORD = re.compile(_WORDS, re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Each pattern is tried at few places and looks at few characters there: texts of megabytes come by.
+# Each pattern matches at few places and reads few characters there, because texts can have megabytes.
 _URL_USERINFO = re.compile(r"://[^/\s@]{1,1024}@")
 _ASSIGNED = re.compile(
     rf"(?i)((?:{_WORDS})[\"']?\s{{0,8}}[:=]\s{{0,8}}(?:(?:bearer|basic|token)\s{{1,8}})?)"
     r"(?:\"[^\"\n]{0,1024}\"|'[^'\n]{0,1024}'|[^\s,;&\"'}]+)"
 )
-# In a URL, also where a page writes "&amp;" for "&", and in a header "Authorization".
+# Signatures: in a URL, also with "&amp;" for "&" as in HTML, and in an "Authorization" header.
 _SIGNED = re.compile(r"(?i)((?:signature|[?&;]sig)=)[^&\s\"'<>]{1,4096}")
 _USERINFO = re.compile(r"://([^/\s@:]{0,512}):([^/\s@]{1,512})@")
 
-_DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # of the shell; `pwd` is a password elsewhere
+_DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # variables of the shell; elsewhere `pwd` is a password
 
 MIN_LEARNT_LENGTH = 8
-"""Characters of a secret that is masked wherever it stands: a shorter one would also be met by chance."""
+"""Characters. A shorter secret is not masked by value, because it would match by chance."""
 
 _KEPT_LENGTH = 64 * 1024
 _MARGIN_LENGTH = 8 * 1024
-"""Characters at either end of a long text that are kept, and that are looked at besides."""
+"""Characters kept at each end of a long text, and further characters scanned there."""
 
 MAX_OWNERS = 4096
-"""Attempts whose secrets are known at once: more than one process runs, as a worker has at most 1,024 slots. Beyond it
-the oldest are forgotten."""
+"""Attempts whose secrets are known at the same time; a worker has at most 1,024 slots. Beyond it, the oldest are
+forgotten."""
 
 _learnt: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
 _owned: tuple[Mapping[str, frozenset[str]], tuple[str, ...]] = ({}, ())
-"""Secrets of each owner, and those of all, the longest first. Looked for one by one: they come and go too often for a
-pattern, which takes a long time to be made and is kept by `re`."""
+"""Secrets by owner, and all of them, longest first. They change too often for a regular expression, which is slow to
+compile and cached by `re`."""
 _learning = threading.Lock()
 
 
 def learn(secrets: Iterable[str]) -> None:
-    """Have these values masked wherever they stand in a text, from now on and in this process."""
-    global _learnt  # noqa: PLW0603 - what a process knows of secrets is the process's
+    """Mask these values in every text from now on, in this process."""
+    global _learnt  # noqa: PLW0603 - secrets are known per process
     found = _worth_learning(secrets)
     known = _learnt[0] | found | {_quoted(secret) for secret in found}
     longest_first = sorted(known, key=len, reverse=True)
@@ -65,7 +64,7 @@ def learn(secrets: Iterable[str]) -> None:
 
 
 def learn_of(owner: str, secrets: Iterable[str]) -> None:
-    """As `learn`, until `forget` is called for the same owner: an attempt, by its execution id."""
+    """As `learn`, until `forget` is called for the same owner: an attempt's execution id."""
     found = _worth_learning(secrets)
     if not found:
         return
@@ -75,7 +74,7 @@ def learn_of(owner: str, secrets: Iterable[str]) -> None:
 
 
 def forget(owner: str) -> None:
-    """The owner's secrets come by no more."""
+    """Stop masking the owner's secrets."""
     if owner in _owned[0]:
         with _learning:
             _own({name: secrets for name, secrets in _owned[0].items() if name != owner})
@@ -93,8 +92,8 @@ def learning_for_now() -> Iterator[None]:
 
 
 def _worth_learning(secrets: Iterable[str]) -> frozenset[str]:
-    """Those long enough, and none that is called "password": masking that word hides nothing, and what is assigned to
-    it could not be found any more.
+    """The secrets that are long enough, except words like "password": masking such a word hides nothing, and would hide
+    that something is assigned to it.
     """
     return frozenset(
         secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH and _A_WORD.fullmatch(secret) is None
@@ -111,7 +110,7 @@ def _quoted(secret: str) -> str:
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    """The secrets that variables hold: under secret-looking names, in headers, and passwords of URLs."""
+    """The secrets in variables: values of secret-looking names, headers, and passwords in URLs."""
     for name, value in environment.items():
         if name in _DIRECTORIES:
             continue
@@ -126,24 +125,24 @@ def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
             yield from (match[2] for match in _USERINFO.finditer(value))
 
 
-@functools.lru_cache(maxsize=1024)  # the same few names come by again and again
+@functools.lru_cache(maxsize=1024)  # the same few names repeat
 def is_secret_key(key: str) -> bool:
-    """Whether a field of this name holds a secret, going by its last word: `db_password`, `apiKey`, `auth-token`."""
+    """Whether a field of this name holds a secret, judged by its last word: `db_password`, `apiKey`, `auth-token`."""
     return _SECRET_KEY.search(_CAMEL.sub("_", key)) is not None
 
 
 def mask_json(value: Any) -> Any:
-    """A copy of a JSON value: what stands under secret-looking keys, and secrets within texts, are masked."""
+    """A copy of a JSON value, with values of secret-looking keys and secrets in texts masked."""
     return _masked_json(value, mask_text)
 
 
 def mask_json_alike(value: Any) -> Any:
-    """As `mask_json`, but for secrets known by value: so that it comes out alike in every process, for digests."""
+    """As `mask_json`, without the secrets known by value. The result is the same in every process, as digests need."""
     return _masked_json(value, _mask_patterns)
 
 
 def _masked_json(value: Any, mask: Callable[[str], str]) -> Any:
-    if isinstance(value, str):  # first what comes most often: each line of a log goes through here
+    if isinstance(value, str):  # the most frequent case comes first: every log line passes here
         return mask(value)
     if value is None or isinstance(value, int | float):
         return value
@@ -156,29 +155,29 @@ def _masked_json(value: Any, mask: Callable[[str], str]) -> Any:
 
 
 def mask_urls(text: str) -> str:
-    """Mask user and password of every URL in a text; a user alone too, for tokens stand there."""
+    """Mask the user info of every URL in a text, even a user without a password, which can be a token."""
     return _URL_USERINFO.sub(f"://{MASK}@", text)
 
 
 def text_of(exc: BaseException) -> str:
-    """An exception's message, masked; "" where it has none, or cannot say it."""
+    """An exception's message, masked; "" if it has none or `str` fails."""
     try:
         return mask_bounded(str(exc))
-    except Exception:  # noqa: BLE001 - somebody else's `__str__`
+    except Exception:  # noqa: BLE001 - a foreign `__str__`
         return ""
 
 
 def traceback_of(exc: BaseException) -> str:
-    """An exception's traceback, masked; of one that Python cannot show, why not."""
+    """An exception's traceback, masked. If it cannot be formatted, the reason for that."""
     try:
         return mask_bounded("".join(traceback.format_exception(exc)))
-    except Exception as fault:  # noqa: BLE001 - what somebody else's exception holds
-        return f"{type(exc).__name__} has no traceback that can be shown: {text_of(fault)}\n"
+    except Exception as fault:  # noqa: BLE001 - a foreign exception
+        return f"{type(exc).__name__} has a traceback that cannot be shown: {text_of(fault)}\n"
 
 
 def mask_text(text: str) -> str:
-    """Mask somebody else's message: what is assigned to secret-looking names, what stands in URLs (users, passwords,
-    signatures), and what this process has learnt."""
+    """Mask a foreign text: values assigned to secret-looking names, users, passwords and signatures in URLs, and the
+    secrets that this process knows."""
     for secret in _owned[1]:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -187,15 +186,15 @@ def mask_text(text: str) -> str:
 
 
 def mask_bounded(text: str) -> str:
-    """As `mask_text`, of a text of any length: what is far from both its ends is left out, unread."""
+    """As `mask_text`, for texts of any length. The middle of a long text is dropped unread."""
     if len(text) <= 2 * (_KEPT_LENGTH + _MARGIN_LENGTH):
         return mask_text(text)
-    # A secret that a cut went through is not found: so the margins at the cuts go, once all is masked.
+    # A secret that the cut splits is not recognized, so the margins at the cuts are dropped after masking.
     head, tail = mask_text(text[: _KEPT_LENGTH + _MARGIN_LENGTH]), mask_text(text[-_KEPT_LENGTH - _MARGIN_LENGTH :])
     return f"{head[:-_MARGIN_LENGTH]} […] {tail[_MARGIN_LENGTH:]}"
 
 
 def _mask_patterns(text: str) -> str:
     if ":" not in text and "=" not in text:
-        return text  # nothing is assigned, and no URL is there
+        return text  # no assignment and no URL
     return _ASSIGNED.sub(rf"\g<1>{MASK}", _SIGNED.sub(rf"\g<1>{MASK}", mask_urls(text)))

@@ -1,4 +1,4 @@
-"""What a task says of its workspace: prefix, patterns, guards, isolation. Values only; `tasks.guards` checks guards."""
+"""A task's declaration of its workspace: prefix, patterns, guards, isolation. `tasks.guards` checks the guards."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ GuardKind = Literal["require_file", "require_dir", "require_glob", "forbid_glob"
 
 
 def relative_posix_path(value: str, what: str) -> str:
-    """Check a path or pattern that a task author wrote: relative, POSIX style, inside its root.
+    """Check a path or pattern from a task's author: relative, POSIX style, inside its root.
 
     Raises:
-        ValueError: it is empty, absolute, has a drive, a backslash, a NUL, or a segment "", "." or "..".
+        ValueError: it is empty or absolute, or has a drive, a backslash, a NUL, or a segment "", "." or "..".
     """
     if len(value) > 1 and value[1] == ":" and value[0].isalpha():
-        raise ValueError(f"{what} {value!r} may not have a drive; write it relative to the workspace prefix")
+        raise ValueError(f"{what} {value!r} must not have a drive; write it relative to the workspace prefix")
     return _inner_path(value, what)
 
 
 def _inner_path(value: str, what: str) -> str:
-    """As `relative_posix_path`, but for drives: in a repository, "C:" is a name like any other."""
+    """As `relative_posix_path`, but drives are allowed: in a repository, "C:" is an ordinary name."""
     if not value:
-        raise ValueError(f"{what} may not be empty")
+        raise ValueError(f"{what} must not be empty")
     if "\0" in value:
-        raise ValueError(f"{what} {value!r} may not hold a NUL character")
+        raise ValueError(f"{what} {value!r} must not contain a NUL character")
     if "\\" in value:
-        raise ValueError(f"{what} {value!r} may not hold a backslash; write it POSIX style, with '/'")
+        raise ValueError(f"{what} {value!r} must not contain a backslash; write '/' instead")
     if value.startswith("/"):
-        raise ValueError(f"{what} {value!r} may not be absolute; write it relative to the workspace prefix")
+        raise ValueError(f"{what} {value!r} must not be absolute; write it relative to the workspace prefix")
     for segment in value.split("/"):
         if segment in ("", ".", ".."):
-            raise ValueError(f"{what} {value!r} may not have the segment {segment!r}; it must stay inside its root")
+            raise ValueError(f"{what} {value!r} must not have the segment {segment!r}; it must stay inside its root")
     return value
 
 
 class Guardrail(BaseModel):
-    """One guard on the files of a workspace; made by `require_file` and its siblings.
+    """One guard on the files of a workspace. `require_file` and its siblings create it.
 
     Attributes:
-        path: a path, or for the two glob kinds a pattern, relative to the prefix.
-        min_count, max_count: of `require_glob`, how many files may match; None: no bound.
+        path: a path relative to the prefix; for the glob kinds, a pattern.
+        min_count, max_count: bounds on the files that match a `require_glob`; None means no bound.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,9 +60,9 @@ class Guardrail(BaseModel):
 
     @model_validator(mode="after")
     def _pattern_is_one(self) -> Guardrail:
-        # Python before 3.13 refuses such a pattern, and only when it is used.
+        # Before Python 3.13, pathlib refuses such a pattern, but only when it is used.
         if self.kind.endswith("glob") and any("**" in segment and segment != "**" for segment in self.path.split("/")):
-            raise ValueError(f"in pattern {self.path!r}, '**' must be a segment of its own; within one, write '*'")
+            raise ValueError(f"pattern {self.path!r} is invalid: '**' must be a whole segment; within one, write '*'")
         return self
 
     @model_validator(mode="after")
@@ -73,17 +73,17 @@ class Guardrail(BaseModel):
 
 
 class WorkspaceSpec(BaseModel):
-    """The part of a repository that a task works on, and the rules it is held to.
+    """The part of a repository that a task works on, and its rules.
 
     Attributes:
-        prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository. Blanks
-            around it and leading slashes are dropped.
+        prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository. Surrounding
+            blanks and leading slashes are dropped.
         pre, post: guards checked before and after the body.
-        read_only: the task's changes are ignored, and it completes with its input.
+        read_only: ignore the task's changes and complete with the input.
         isolation: "serializable" refuses to publish over any commit that the attempt has not seen; "snapshot" merges
-            with commits that touch none of the changed paths.
-        include, exclude: patterns (as in `pathlib`, with `**`) on paths below the prefix. What is not included, or is
-            excluded, is neither fetched nor touched. No include pattern includes everything.
+            with commits that changed other paths.
+        include, exclude: patterns (as in `pathlib`, with `**`) for paths below the prefix. Other paths are neither
+            fetched nor changed. Without an include pattern, everything is included.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +103,7 @@ class WorkspaceSpec(BaseModel):
         if stripped == WHOLE_REPOSITORY:
             return stripped
         if not stripped:
-            raise ValueError('a prefix may not be blank; the whole repository is "/"')
+            raise ValueError('a prefix must not be blank; for the whole repository, write "/"')
         return _inner_path(stripped.lstrip("/"), "a prefix")
 
     @field_validator("include", "exclude")
@@ -113,5 +113,5 @@ class WorkspaceSpec(BaseModel):
 
     @property
     def root(self) -> str:
-        """The prefix as object names begin with it: "" for the whole repository, else "a/b/"."""
+        """The prefix in object names: "" for the whole repository, else "a/b/"."""
         return "" if self.prefix == WHOLE_REPOSITORY else self.prefix + "/"

@@ -1,6 +1,6 @@
-"""Writing and reading stamps as pairs of strings, which every store keeps in its own way (trailers, metadata).
+"""Writing and reading stamps as pairs of strings, which each store keeps in its own form (trailers, metadata).
 
-A stamp is read strictly: what does not parse whole is no stamp, and its commit is foreign.
+Reading is strict: a stamp that does not parse completely is no stamp, and its commit is foreign.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from perago.values.json_text import JsonObject
 from perago.values.redaction import mask_json
 
 MAX_STORED_BYTES = 16 * 1024
-"""Params and result are stored in a stamp up to this size each: of their line of JSON, in UTF-8, as stores write it."""
+"""Limit for each of params and result in a stamp, measured as one line of JSON in UTF-8, as stores write it."""
 
 _ON_A_LINE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spare space, in ASCII: equal values give equal text on every host.
+    """JSON with sorted keys, no spare space, in ASCII. Equal values give equal text on every host.
 
     Raises:
-        ValueError, TypeError: the value is not JSON (NaN and infinities are not).
+        ValueError, TypeError: the value is not JSON (for example NaN or infinity).
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -36,12 +36,12 @@ def json_digest(value: Any) -> str:
 
 
 def storable(value: JsonObject) -> tuple[JsonObject | None, bool]:
-    """What of a JSON object may stand in a stamp, and whether that is the object itself.
+    """The form of a JSON object that a stamp may store, and whether it equals the object.
 
     Returns:
-        the object with secret fields masked, or None where it is larger than `MAX_STORED_BYTES`; and True where
-        nothing was masked or left out. Measured is what `to_pairs` writes of it: letters of any script as they are,
-        and what does not print, escaped.
+        the object with secret fields masked, or None if it is larger than `MAX_STORED_BYTES`; and True if nothing was
+        masked or left out. The size is that of the text which `to_pairs` writes: printable characters as they are,
+        others escaped.
     """
     masked = mask_json(value)
     if len(_write_object(masked).encode()) > MAX_STORED_BYTES:
@@ -50,7 +50,7 @@ def storable(value: JsonObject) -> tuple[JsonObject | None, bool]:
 
 
 def to_pairs(stamp: Stamp) -> dict[str, str]:
-    """A stamp as ordered pairs: names in kebab case, values on one line. Fields that are None are left out."""
+    """A stamp as ordered pairs: names in kebab case, values on one line. Omits fields that are None."""
     pairs = {}
     for name, codec in _CODECS.items():
         value = getattr(stamp, name)
@@ -60,9 +60,9 @@ def to_pairs(stamp: Stamp) -> dict[str, str]:
 
 
 def from_pairs(pairs: Mapping[str, str]) -> Stamp | None:
-    """Read what `to_pairs` wrote; None where a field is missing, unreadable or of the wrong kind.
+    """Read the pairs of `to_pairs`. Returns None if a field is missing, unreadable or of the wrong type.
 
-    Names that are not a stamp's are passed over, so that a later version may add some.
+    Unknown names are ignored, so that later versions can add some.
     """
     values: dict[str, Any] = {}
     try:
@@ -78,7 +78,7 @@ def from_pairs(pairs: Mapping[str, str]) -> Stamp | None:
 
 
 class _Codec:
-    """How one kind of value is written on a line and read back."""
+    """How one type of value is written on one line and read back."""
 
     def __init__(self, write: Callable[[Any], str], read: Callable[[str], Any]) -> None:
         self.write = write

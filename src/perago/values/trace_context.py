@@ -1,4 +1,4 @@
-"""Whose trace an attempt belongs to: W3C Trace Context, <https://www.w3.org/TR/trace-context/>, read and handed on."""
+"""The trace that an attempt belongs to, in W3C Trace Context: <https://www.w3.org/TR/trace-context/>."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TRACE_FIELDS = frozenset({"traceparent", "tracestate"})
 """Top-level fields of a task's input that carry a trace; see docs/adr/0020."""
 
 MAX_TRACESTATE_LENGTH = 512
-"""Characters that the standard asks to pass on at least; what is longer is dropped."""
+"""Characters that the standard requires to be passed on; a longer tracestate is dropped."""
 
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?P<more>-[!-~]*)?"
@@ -20,26 +20,26 @@ _TRACEPARENT = re.compile(
 
 @dataclass(frozen=True)
 class TraceContext:
-    """A place in a trace, as it travels between systems.
+    """A position in a trace, in the form that travels between systems.
 
     Attributes:
         traceparent: `00-<trace id>-<span id>-<flags>`.
-        tracestate: what tracing systems add; "": nothing.
+        tracestate: additions of tracing systems; "" if there are none.
     """
 
     traceparent: str
     tracestate: str = ""
 
     def as_environment(self) -> dict[str, str]:
-        """The variables that programs take a trace from."""
+        """The environment variables that pass a trace to a program."""
         found = {"TRACEPARENT": self.traceparent}
         return {**found, "TRACESTATE": self.tracestate} if self.tracestate else found
 
 
 def trace_context_of(fields: Mapping[str, Any]) -> TraceContext | None:
-    """The trace that `traceparent` and `tracestate` name; None: there is none, or none that the standard allows.
+    """The trace in `traceparent` and `tracestate`; None if it is missing or malformed.
 
-    A malformed one is passed over, as the standard has it: it must not fail the work.
+    A malformed trace is ignored, as the standard says, because it must not fail the work.
     """
     parent, state = fields.get("traceparent"), fields.get("tracestate")
     if not isinstance(parent, str) or not _is_sound(parent):
@@ -59,5 +59,5 @@ def _is_sound(parent: str) -> bool:
 
 
 def without_trace(input_data: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's input as its attempt takes it: without the fields that carry a trace."""
+    """A task's input without the fields that carry a trace."""
     return {name: value for name, value in input_data.items() if name not in TRACE_FIELDS}

@@ -1,4 +1,4 @@
-"""The workspace on disk: attempt directory, owner marker, manifest, diff, janitor, the host's object cache.
+"""Workspaces on disk: attempt directory, owner marker, manifest, diff, janitor, the host's object cache.
 
 Imports `files`, values and ports; knows neither stores nor engines.
 """

@@ -15,19 +15,19 @@ from perago.values.names import show_name
 
 SHA256 = "sha256"
 MD5 = "md5"
-"""What object stores say of an object: a check of what arrives, and no defence against malice."""
+"""The checksum in object stores. It detects damage, but is no defense against an attacker."""
 GIT_SHA1 = "git-sha1"
-"""A git blob's id: SHA-1 over `blob <size>`, a NUL, and the content. Names what a store wrote; it guards nothing."""
+"""A git blob's id: SHA-1 of `blob <size>`, a NUL, and the content. An identifier only, not a security feature."""
 
 CHUNK_BYTES = 1024 * 1024
-"""How much of a file is in memory at a time."""
+"""Bytes of a file that are in memory at a time."""
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 _STILL_AT_WORK = "the task must end every process that it started before it returns"
 
 
 class Hasher(Protocol):
-    """What `hashlib` makes, as far as it is used here."""
+    """The part of `hashlib`'s objects that is used here."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
@@ -54,23 +54,23 @@ def algorithm_of(digest: str) -> str:
 
 
 def is_known(digest: str) -> bool:
-    """Whether this module could compute such a digest, so that a file can be compared with it later."""
+    """Whether this module can compute such a digest, so that a file can be compared with it."""
     algorithm, colon, value = digest.partition(":")
     return bool(colon and value) and algorithm in _ALGORITHMS
 
 
 def new_hasher(algorithm: str, size: int) -> Hasher:
-    """What digests content piece by piece; its `hexdigest` is the part of a digest after the colon.
+    """An object that hashes content piece by piece. Its `hexdigest` is the part of a digest after the colon.
 
     Args:
-        size: of the whole content in bytes; a git blob's id begins with it.
+        size: of the whole content in bytes; a git blob's id includes it.
 
     Raises:
         ValueError: the algorithm is unknown.
     """
     new = _ALGORITHMS.get(algorithm)
     if new is None:
-        raise ValueError(f"unknown digest algorithm {algorithm!r}; known are {', '.join(_ALGORITHMS)}")
+        raise ValueError(f"unknown digest algorithm {algorithm!r}; use one of {', '.join(_ALGORITHMS)}")
     return new(size)
 
 
@@ -89,13 +89,13 @@ def digest_file(files: Beneath, path: str, algorithm: str, size: int) -> str:
     """The digest of a regular file, read in pieces of `CHUNK_BYTES`.
 
     Args:
-        files: the directory that holds it.
-        path: relative to the directory; a symbolic link is refused, on the way too.
+        files: the directory that contains it.
+        path: relative to the directory; must not contain symbolic links.
         algorithm: "sha256", "md5" or "git-sha1".
-        size: its size in bytes, as it was scanned.
+        size: its scanned size in bytes.
 
     Raises:
-        WorkspaceContentError: it is gone, cannot be read, or is not (or no longer) a regular file of this size.
+        WorkspaceContentError: it is missing, unreadable, or not (or no longer) a regular file of this size.
         WorkspaceStorageError: the disk failed.
         ValueError: the algorithm is unknown.
     """
@@ -111,7 +111,7 @@ def digest_file(files: Beneath, path: str, algorithm: str, size: int) -> str:
 
 
 def _feed(hasher: Hasher, files: Beneath, path: str, size: int) -> int:
-    """Read the file into the hasher; how many bytes there were, one more than the size if it has grown."""
+    """Read the file into the hasher. Returns the number of bytes, which is one above the size if the file has grown."""
     with opened_file(path, files) as file:
         buffer = memoryview(bytearray(min(CHUNK_BYTES, size + 1)))
         read = 0
@@ -123,7 +123,7 @@ def _feed(hasher: Hasher, files: Beneath, path: str, size: int) -> int:
 
 @contextmanager
 def _content_errors(path: str) -> Iterator[None]:
-    """A file that the body took away or made unreadable is the body's fault, anything else the disk's."""
+    """Convert errors: a file that the body removed or made unreadable is the body's fault, others are the disk's."""
     try:
         yield
     except PermissionError as exc:
@@ -133,6 +133,6 @@ def _content_errors(path: str) -> Iterator[None]:
     except OSError as exc:
         if exc.errno in _GONE:
             raise WorkspaceContentError(
-                f"{show_name(path)} is gone since it was scanned, or no longer a regular file; {_STILL_AT_WORK}"
+                f"{show_name(path)} was removed after it was scanned, or is no longer a regular file; {_STILL_AT_WORK}"
             ) from exc
         raise storage_error(exc, "cannot read file", path) from exc

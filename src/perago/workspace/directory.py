@@ -26,27 +26,26 @@ KEPT_DIRECTORY = "kept"
 NEW_PREFIX = ".new-"
 
 MAX_DIRECTORY_NAME_BYTES = 200
-"""Bytes of an attempt directory's name: leaves room below NAME_MAX (255), and in a path of 4,096 bytes for the longest
-name of an object (1,024)."""
+"""Bytes. Leaves room below NAME_MAX (255), and in a path of 4,096 bytes for the longest object name (1,024)."""
 
-# Ids that can stand in a file name as they are. No capitals, because a file system may fold them; no "-" in the second,
-# so that it is plain where the first one ends.
+# Ids that can be used in a file name unchanged. No capitals, because a file system may fold them. No "-" in the second,
+# so that the end of the first is clear.
 _PLAIN_TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _PLAIN_EXECUTION_ID = re.compile(r"[a-z0-9_]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 _READABLE_CHARACTERS = 64
 
 ATTEMPT_DIRECTORY_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*-[a-z0-9_]+|[A-Za-z0-9_]+-[A-Za-z0-9_]+~[0-9a-f]{32}")
-"""What `directory_name` makes, and the janitor looks for."""
+"""The names that `directory_name` makes and the janitor looks for."""
 
 ASIDE_NAME = re.compile(f"(?:{re.escape(NEW_PREFIX)}|{re.escape(TRASH_PREFIX)})[0-9a-f]{{32}}")
-"""Directories that are half made or half removed."""
+"""Directories that are half created or half removed."""
 
 
 def directory_name(task_id: str, execution_id: str) -> str:
-    """The directory's name for an execution: two executions never share one.
+    """The directory's name for an execution, unique for each execution.
 
-    Ids come from outside. Those that are plain stand as they are; of others a readable rest and a digest (128 bits).
+    Plain ids are used unchanged. Others become a readable part and a digest (128 bits), because ids come from outside.
     """
     plain = f"{task_id}-{execution_id}"
     if (
@@ -66,7 +65,7 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True)
 class AttemptDirectory:
-    """The private directory of one execution; whoever creates it removes or keeps it.
+    """The private directory of one execution. Its creator removes or keeps it.
 
     Attributes:
         path: the directory, absolute.
@@ -78,21 +77,20 @@ class AttemptDirectory:
     def create(
         cls, root: Path, identity: AttemptIdentity, execution_id: str, worker_id: str, clock: Clock
     ) -> AttemptDirectory:
-        """Make the directory, readable by its owner alone, with an empty workspace.
+        """Create the directory, readable by its owner only, with an empty workspace.
 
-        The owner marker is in place before the directory appears under its name, so that no janitor takes it for an
-        orphan's.
+        The owner marker is written before the directory gets its name, so that no janitor takes it for an orphan.
 
         Args:
-            root: where attempt directories lie; made if it is not there, for this user alone.
-            execution_id: fresh for this execution.
-            worker_id: who runs it.
+            root: contains the attempt directories; created if missing, for this user only.
+            execution_id: new for this execution.
+            worker_id: the worker that runs it.
 
         Raises:
             RuntimeConfigError: another user owns the root, or can write to it.
-            WorkspaceStorageError: the disk refused, or the execution has a directory already.
+            WorkspaceStorageError: the disk refused, or the execution already has a directory.
         """
-        with storage_errors("cannot make workspace root", root):
+        with storage_errors("cannot create workspace root", root):
             make_private(root, "workspace root")
             root = root.resolve(strict=True)
         marker = OwnerMarker.of_this_process(
@@ -101,7 +99,7 @@ class AttemptDirectory:
         path = root / directory_name(identity.task_id, execution_id)
         aside = root / (NEW_PREFIX + secrets.token_hex(16))
         try:
-            with storage_errors("cannot make attempt directory", path):
+            with storage_errors("cannot create attempt directory", path):
                 aside.mkdir(OWNER_ONLY_DIRECTORY)
                 marker.write(aside / OWNER_FILE)
                 (aside / WORKSPACE_DIRECTORY).mkdir(OWNER_ONLY_DIRECTORY)
@@ -114,7 +112,7 @@ class AttemptDirectory:
 
     @property
     def workspace(self) -> Path:
-        """The body's own directory, with nothing of ours in it."""
+        """The body's own directory, without files of Perago's."""
         return self.path / WORKSPACE_DIRECTORY
 
     @property
@@ -122,7 +120,7 @@ class AttemptDirectory:
         return self.path / MANIFEST_FILE
 
     def remove(self) -> None:
-        """Take the directory away, whatever the body left in it. One that is gone already is fine.
+        """Remove the directory, whatever the body left in it. A missing one is fine.
 
         Raises:
             WorkspaceStorageError: something cannot be deleted; a janitor will try again.
@@ -130,7 +128,7 @@ class AttemptDirectory:
         discard(self.path, OWNER_FILE)
 
     def keep(self) -> Path:
-        """Move the directory to `<root>/kept/`, where no janitor goes: what lies there is for a person to remove.
+        """Move the directory to `<root>/kept/`, which no janitor touches. A person removes it.
 
         Returns:
             the workspace there.
@@ -147,7 +145,7 @@ class AttemptDirectory:
 
 
 def _appear(aside: Path, path: Path) -> None:
-    """Rename a directory to its name, unless there is something: a marker inside makes an existing one refuse this."""
+    """Rename a directory to its final name, unless that exists. The marker in an existing one makes the rename fail."""
     try:
         aside.rename(path)
     except (FileExistsError, NotADirectoryError) as exc:
@@ -155,11 +153,11 @@ def _appear(aside: Path, path: Path) -> None:
     except OSError as exc:
         if os.path.lexists(path):
             raise _exists(path) from exc
-        raise storage_error(exc, "cannot make attempt directory", path) from exc
+        raise storage_error(exc, "cannot create attempt directory", path) from exc
 
 
 def _exists(path: Path) -> WorkspaceStorageError:
     return WorkspaceStorageError(
-        f"attempt directory {show_name(os.fspath(path))} exists already: this execution id was used before; give each "
-        f"execution an id of its own"
+        f"attempt directory {show_name(os.fspath(path))} exists already, so this execution id was used before; give "
+        f"each execution its own id"
     )

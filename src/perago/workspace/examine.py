@@ -1,4 +1,4 @@
-"""The attempt directories that nobody needs any more, as findings."""
+"""Findings: attempt directories that are no longer needed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def examine(root: Path, older_than_seconds: float, clock: Clock) -> Iterator[Fin
     """Find the orphans that `janitor.sweep` would remove.
 
     Args:
-        root: the workspace root; one that is not there has no orphans.
-        older_than_seconds: age of a directory of which nobody can tell whether its owner lives.
+        root: the workspace root; may be missing.
+        older_than_seconds: age from which a directory counts as an orphan if its owner's state is unknown.
 
     Raises:
         WorkspaceStorageError: the root cannot be read.
@@ -49,7 +49,7 @@ def examine(root: Path, older_than_seconds: float, clock: Clock) -> Iterator[Fin
 
 
 def living_since(root: Path) -> float | None:
-    """When the oldest attempt began that may be alive; seconds since the epoch. None: there is none.
+    """Start of the oldest attempt that may be alive, in seconds since the epoch; None if there is none.
 
     Raises:
         WorkspaceStorageError: the root cannot be read.
@@ -63,7 +63,7 @@ def living_since(root: Path) -> float | None:
 
 
 def _created(judged: Judged) -> float:
-    assert judged.marker is not None, "only asked of directories that have an owner"
+    assert judged.marker is not None, "only called for directories with an owner"
     try:
         return datetime.fromisoformat(judged.marker.created_at).timestamp()
     except ValueError:
@@ -72,8 +72,8 @@ def _created(judged: Judged) -> float:
 
 def _why(judged: Judged) -> str:
     if judged.marker is None:
-        return "it names no owner, and nothing has happened in it for long"
+        return "it has no owner marker, and has not changed for a long time"
     process = f"process {judged.marker.pid} on {judged.marker.host}"
     if judged.owner == "dead":
         return f"its owner, {process}, is dead"
-    return f"its owner, {process}, cannot be seen from here, and nothing has happened in it for long"
+    return f"its owner, {process}, is not visible from here, and it has not changed for a long time"

@@ -1,4 +1,4 @@
-"""Which names a file system does not tell apart: tried out, because no system call tells."""
+"""Which names a file system treats as equal. This is tested with a file, because no system call tells."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NAME_REFUSED = (errno.EILSEQ, errno.EINVAL)
 
 
 def probe_folding(root: Path) -> Folding:
-    """Find out what the file system at `root` folds, with a file that is made and removed at once.
+    """Test what the file system at `root` folds, with a file that is created and removed at once.
 
-    Directories of one file system can differ (ext4 and NTFS fold case per directory), so probe the very directory, or
-    one that hands the attribute down.
+    Directories of one file system can differ (ext4 and NTFS fold case per directory). Probe the directory itself, or
+    one that it inherits the attribute from.
 
     Raises:
-        WorkspaceStorageError: no file can be made there.
+        WorkspaceStorageError: no file can be created there.
     """
     name = f".probe-{secrets.token_hex(8)}-"
     with storage_errors("cannot write in", root):
@@ -33,7 +33,7 @@ def probe_folding(root: Path) -> Folding:
         except OSError as exc:
             if exc.errno not in _NAME_REFUSED:
                 raise
-            unicode = False  # it takes no such name at all, and says so when one is laid out
+            unicode = False  # it refuses such names, which shows when one is laid out
     return Folding(case=case, unicode=unicode)
 
 

@@ -1,4 +1,4 @@
-"""The janitor: removes attempt directories whose owners are gone, and what crashes left half made or half removed."""
+"""The janitor: removes attempt directories of dead owners, and what crashes left half created or half removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
 
 
 class NotRemoved(NamedTuple):
-    """An orphan that could not be removed, or not whole."""
+    """An orphan that could not be removed completely."""
 
     path: Path
     reason: str
@@ -30,11 +30,11 @@ class NotRemoved(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepReport:
-    """What one sweep did.
+    """Result of one sweep.
 
     Attributes:
-        removed: orphans that are gone.
-        kept: directories of owners that live, or may live.
+        removed: removed orphans.
+        kept: directories whose owners are, or may be, alive.
         failed: orphans that the next sweep tries again.
     """
 
@@ -46,17 +46,17 @@ class SweepReport:
 def is_orphan(
     marker: OwnerMarker | None, owner: Liveness, age_seconds: float, ttl_seconds: float, *, is_discarded: bool = False
 ) -> bool:
-    """Whether a directory may go: a dead owner's at once, a living one's never, any other when it is old enough.
+    """Whether a directory may be removed: of a dead owner at once, of a live one never, any other if it is old enough.
 
-    One that somebody has begun to remove loses its marker last. Without it nothing is left to be waited for: whoever
-    was at it was killed a moment before the end, or will find it done.
+    Removal deletes the marker last. A half removed directory without a marker may therefore be removed at once: the
+    process that was removing it was killed, or will find it gone.
 
     Args:
-        marker: None: there is none that can be read.
-        owner: of the marker's owner; without a marker it does not count.
-        age_seconds: since something was last made or renamed in the directory's top level.
-        ttl_seconds: the age from which on nobody is taken to be at work there.
-        is_discarded: it stands aside to be removed.
+        marker: None if it is missing or unreadable.
+        owner: of the marker's owner; ignored without a marker.
+        age_seconds: since the last creation or renaming in the directory's top level.
+        ttl_seconds: age from which a directory of unknown ownership counts as unused.
+        is_discarded: it was renamed for removal.
     """
     if is_discarded and marker is None:
         return True
@@ -66,13 +66,13 @@ def is_orphan(
 
 
 def sweep(root: Path, ttl_seconds: float, now: float) -> SweepReport:
-    """Remove the orphans among the attempt directories of a workspace root. Any number of janitors may do so at once.
+    """Remove the orphans among the attempt directories of a workspace root. Any number of janitors may run at once.
 
-    Only directories that attempts make are looked at: what else lies in the root (links, files, `kept/`, directories of
-    others) is not touched, so that a root that was not ours alone loses nothing.
+    Only directories that attempts create are checked. Everything else in the root (links, files, `kept/`, other
+    directories) is left alone, in case the root is not Perago's alone.
 
     Args:
-        root: the workspace root; one that is not there has no orphans.
+        root: the workspace root; may be missing.
         ttl_seconds: see `is_orphan`.
         now: seconds since the epoch.
 
@@ -87,12 +87,12 @@ def sweep(root: Path, ttl_seconds: float, now: float) -> SweepReport:
 
 @dataclass(frozen=True)
 class Judged:
-    """An attempt directory as it was a moment ago.
+    """State of an attempt directory.
 
     Attributes:
-        marker: who it belongs to; None: there is none that can be read.
+        marker: the owner; None if missing or unreadable.
         owner: whether that process still runs.
-        changed: when something was last made or renamed in its top level; seconds since the epoch.
+        changed: last creation or renaming in its top level; seconds since the epoch.
     """
 
     path: Path
@@ -106,7 +106,7 @@ class Judged:
 
 
 def attempt_directories(root: Path) -> list[Path]:
-    """The directories of a workspace root that attempts made, half made and half removed ones too.
+    """The directories of a workspace root that attempts created, including half created and half removed ones.
 
     Raises:
         WorkspaceStorageError: the root cannot be read.
@@ -119,7 +119,7 @@ def attempt_directories(root: Path) -> list[Path]:
 
 
 def judge(path: Path) -> Judged | None:
-    """Look at one attempt directory; None: its owner, or another janitor, has removed it."""
+    """Check one attempt directory; None if its owner or another janitor has removed it."""
     changed = _last_change(path)
     if changed is None:
         return None
@@ -169,7 +169,7 @@ def _attempt_directories(root: Path) -> Iterator[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether attempts make such directories. The name alone would not do: others' names can look like it."""
+    """Whether an attempt created it. The name alone does not prove that, because other names can look like it."""
     if ASIDE_NAME.fullmatch(path.name):
         return True
     if ATTEMPT_DIRECTORY_NAME.fullmatch(path.name) is None:
@@ -182,9 +182,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _last_change(path: Path) -> float | None:
-    """When the newest thing at the directory's top level was changed, itself included; None: it is gone.
+    """Time of the newest change at the directory's top level, including itself; None if it is gone.
 
-    By ctime, which a body cannot set.
+    Uses the ctime, which a body cannot set.
     """
     times = []
     for candidate in (path, path / WORKSPACE_DIRECTORY, path / OWNER_FILE, path / MANIFEST_FILE):

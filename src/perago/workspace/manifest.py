@@ -1,9 +1,9 @@
-"""What was laid out: each file's stat and digest, and when that was, by the file system's own clock.
+"""The manifest: each laid out file's stat and digest, and the time by the file system's own clock.
 
-The diff takes a file for unchanged if its stat is as the manifest has it. That is only sound for files whose timestamps
-are older than the manifest by more than the file system can tell apart: a file written in the same tick, before and
-after, has the same stat (git calls such an entry racy). So the manifest knows the time *before* its first file was
-looked at, and racy files are read again. Where a change through mmap need not move a stamp (tmpfs), all are.
+The diff treats a file as unchanged if its stat equals that in the manifest. That is only correct for files whose
+timestamps are older than the manifest by more than the clock's tick. A file written twice in one tick has the same stat
+(git calls such an entry racy). Therefore the manifest has the time *before* the first file was examined, and racy files
+are read again. All files are racy if changes through mmap do not update timestamps (tmpfs).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, scan
 
 FINE_TICK_NS = 10_000_000
-"""10 ms. The kernel stamps files with the time of its last timer tick, 1 to 10 ms apart (CONFIG_HZ 1000 to 100); file
-systems with finer stamps of their own round to less (NTFS 100 ns), exFAT to 10 ms."""
+"""10 ms. The kernel uses the time of its last timer tick, 1 to 10 ms apart (CONFIG_HZ 1000 to 100). File systems with
+their own, finer timestamps round to less (NTFS 100 ns), exFAT to 10 ms."""
 
 COARSE_TICK_NS = 2_000_000_000
-"""2 s, where stamps are whole seconds: FAT keeps even seconds; HFS+, ext3 and some network file systems whole ones."""
+"""2 s, if timestamps are whole seconds: FAT has even seconds; HFS+, ext3 and some network file systems whole ones."""
 
 ENDLESS_TICK_NS = 1 << 64
-"""Longer than all stamps: where they tell nothing, every file is racy."""
+"""Longer than all timestamps: if they tell nothing, every file is racy."""
 
 _SECOND_NS = 1_000_000_000
 _NO_MAPPING = (errno.ENODEV, errno.EINVAL)
@@ -42,7 +42,7 @@ _FORMAT = "perago-manifest-1"
 
 
 class ManifestEntry(NamedTuple):
-    """One file as it was laid out; `digest` is `<algorithm>:<hex>` of its content, see `workspace.digest`."""
+    """One laid out file; `digest` is `<algorithm>:<hex>` of its content, see `workspace.digest`."""
 
     stat: FileStat
     digest: str
@@ -53,9 +53,9 @@ class Manifest:
     """The files of a workspace before the body ran.
 
     Attributes:
-        taken_at_ns: the file system's clock before the first file was looked at; nanoseconds since the epoch.
+        taken_at_ns: the file system's clock before the first file was examined; nanoseconds since the epoch.
         entries: path relative to the workspace -> entry.
-        tick_ns: what the file system's clock may not tell apart.
+        tick_ns: resolution of the file system's clock.
     """
 
     taken_at_ns: int
@@ -67,14 +67,14 @@ class Manifest:
         return sum(entry.stat.size for entry in self.entries.values())
 
     def is_racy(self, stat: FileStat) -> bool:
-        """Whether a later write could have left this very stat; if so, only the content tells.
+        """Whether a later write could have left the same stat, so that only the content tells.
 
-        Both stamps count: mtime can be set at will, ctime cannot, but some file systems lack one of them.
+        Both timestamps count: mtime can be set at will, ctime cannot, but some file systems lack one of them.
         """
         return max(stat.mtime_ns, stat.ctime_ns) >= self.taken_at_ns - self.tick_ns
 
     def save(self, path: Path) -> None:
-        """Write the manifest as JSON lines, whole or not at all.
+        """Write the manifest as JSON lines, completely or not at all.
 
         Raises:
             WorkspaceStorageError: the disk refused.
@@ -84,10 +84,10 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
-        """Read what `save` wrote.
+        """Read a manifest written by `save`.
 
         Raises:
-            WorkspaceStorageError: it cannot be read, or is no whole manifest.
+            WorkspaceStorageError: it cannot be read, or is incomplete.
         """
         with storage_errors("cannot read manifest", path), path.open(encoding="utf-8") as file:
             try:
@@ -123,14 +123,13 @@ class Manifest:
 
 
 def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] | None) -> Manifest:
-    """Take down what lies below `root` now. Nobody may write there meanwhile.
+    """Record what is below `root` now. Nothing may write there at the same time.
 
     Args:
-        root: the workspace directory. The directory that holds it must be writable, for a moment's probe of the clock.
+        root: the workspace directory. Its parent must be writable, for a probe of the clock.
         selection: what belongs to the workspace.
-        digests: path -> digest of what the store itself wrote there; trusted, so that those files are not read again.
-            A digest that could not be computed anew (an algorithm that `workspace.digest` does not know) is passed
-            over, and the file is read.
+        digests: path -> digest of what the store wrote there; trusted, so that those files are not read again.
+            Digests of an algorithm that `workspace.digest` does not know are ignored, and the file is read.
 
     Raises:
         ObjectNameError, WorkspaceContentError: as `scan`.
@@ -150,14 +149,12 @@ def take_manifest(root: Path, selection: Selection, digests: Mapping[str, str] |
 
 
 def _clock_of_file_system(directory: Path) -> tuple[int, int]:
-    """The present as a file written now would be stamped, which can be behind the system's clock, or a server's own;
-    and what this clock may not tell apart.
-    """
+    """The current time by the file system's clock, which can differ from the system's, and its resolution."""
     probe = directory / f".clock.{secrets.token_hex(8)}"
     with storage_errors("cannot write in", directory):
         descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
         try:
-            os.write(descriptor, b"\n")  # a network file system stamps it no later than when it is asked
+            os.write(descriptor, b"\n")  # forces a network file system to set the timestamp now
             now_ns = os.fstat(descriptor).st_mtime_ns
             return now_ns, tick_of(now_ns) if _mapping_is_stamped(descriptor) else ENDLESS_TICK_NS
         finally:
@@ -167,20 +164,20 @@ def _clock_of_file_system(directory: Path) -> tuple[int, int]:
 
 
 def _mapping_is_stamped(descriptor: int) -> bool:
-    """Whether a change through mmap moves a file's mtime at once. On tmpfs it does not if the page was read before.
+    """Whether a change through mmap updates a file's mtime at once. On tmpfs it does not if the page was read before.
 
-    It is looked at while the file is still mapped: a body that has returned may hold its map on.
+    Tested while the file is still mapped, because a returned body may keep its mapping.
     """
     try:
         os.utime(descriptor, ns=(0, 0))
-        before = os.fstat(descriptor).st_mtime_ns  # not each file system knows the year 1970
+        before = os.fstat(descriptor).st_mtime_ns  # some file systems cannot represent 1970
         with mmap.mmap(descriptor, 1) as content:
             content[0] ^= 1
             return os.fstat(descriptor).st_mtime_ns != before
     except OSError as exc:
-        return exc.errno in _NO_MAPPING  # then no body can do it either
+        return exc.errno in _NO_MAPPING  # then a body cannot map files either
 
 
 def tick_of(stamp_ns: int) -> int:
-    """One stamp on a whole second in a thousand million is chance; it costs reading some files again."""
+    """The resolution of a clock. A fine timestamp on a whole second is so rare that the extra reading is harmless."""
     return COARSE_TICK_NS if stamp_ns % _SECOND_NS == 0 else FINE_TICK_NS

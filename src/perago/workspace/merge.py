@@ -1,8 +1,8 @@
-"""`snapshot` isolation, as plain data: what foreign commits changed, and what this attempt changed, in one tree or not.
+"""`snapshot` isolation, as plain data: merging the changes of foreign commits and of this attempt into one tree.
 
-The rule is the protocol's (`merge` of its executable model): E is the input's tree with the foreign changes on top, so
-that what abandoned commits did is undone by leaving it out. A path that the attempt changed conflicts if E differs
-there from the input, and from what the attempt made of it. Besides, no path may be file and directory at once.
+The rule is the protocol's (`merge` in its executable model). E is the input's tree with the foreign changes on top, so
+that changes of abandoned commits are undone by omission. A path that the attempt changed conflicts if E differs there
+from both the input and the attempt's entry. In addition, no path may be both a file and a directory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MergeResult(Generic[T]):
-    """What to put on the input's tree.
+    """The changes to apply to the input's tree.
 
     Attributes:
-        overlay: path -> entry, None where it is deleted: the foreign changes, then the attempt's own. Of no use where
-            there are conflicts.
-        conflicts: paths that cannot be merged, sorted; the attempt's own, except where foreign commits clash with what
-            undoing abandoned ones brings back.
+        overlay: path -> entry, None if deleted: the foreign changes, then the attempt's own. Not valid if there are
+            conflicts.
+        conflicts: paths that cannot be merged, sorted. They are the attempt's own, unless foreign commits clash with
+            what undoing abandoned ones restores.
     """
 
     overlay: dict[str, T | None]
@@ -30,7 +30,7 @@ class MergeResult(Generic[T]):
 
 
 def nothing_below(_path: str) -> Iterable[str]:
-    """The `base_below` of an input without directories."""
+    """`base_below` for an input without directories."""
     return ()
 
 
@@ -43,13 +43,13 @@ def merge_paths(
     """Merge an attempt's changes with those of foreign commits.
 
     Args:
-        foreign: what each foreign commit brings (`plans.foreign_changes`), oldest first: path -> new entry, None =
+        foreign: the changes of each foreign commit (`plans.foreign_changes`), oldest first: path -> new entry, None if
             deleted.
-        own: what the attempt changed of the input's tree.
-        base: the input's entry of a file at a path; None where there is none, or a directory.
-        base_below: paths of the input's files below a path. Only asked for files that foreign commits wrote where the
-            input has none. Without it, a foreign file in the place of a directory that only an abandoned commit removed
-            is not seen.
+        own: the attempt's changes to the input's tree.
+        base: the input's file entry at a path; None if there is none, or a directory.
+        base_below: paths of the input's files below a path. Called only for files that foreign commits wrote where the
+            input has none. Without it, a foreign file that replaces a directory which only an abandoned commit removed
+            is not detected.
     """
     changed: dict[str, T | None] = {}
     for changes in foreign:
@@ -72,7 +72,7 @@ def _clashes(
     base: Callable[[str], T | None],
     base_below: Callable[[str], Iterable[str]],
 ) -> Iterator[tuple[str, str]]:
-    """Pairs of files of which one would have to be a directory above the other. Own changes alone make none."""
+    """Pairs of files of which one would have to be a directory above the other. Own changes alone produce none."""
     file_at: dict[str, bool] = {}
 
     def is_file(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Making the directories and files of a workspace, where nothing may be yet."""
+"""Creating the directories and files of a workspace, at paths that do not exist yet."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from perago.files.beneath import Beneath
 
 FILE, EXECUTABLE = 0o644, 0o755
-"""Permissions of what is laid out, less the umask."""
+"""Permissions of files that are laid out, reduced by the umask."""
 
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a file is made that must not be there yet."""
+"""Flags for creating a file that must not exist."""
 
 
 def make_directories(target: Beneath, paths: Iterable[str]) -> None:
-    """Make the directories below `target` that files at these relative paths lie in.
+    """Create the directories below `target` for files at these relative paths.
 
     Raises:
-        OSError: one cannot be made, or something is there already.
+        OSError: one cannot be created, or exists.
     """
     made = {""}
     for path in paths:
@@ -26,16 +26,16 @@ def make_directories(target: Beneath, paths: Iterable[str]) -> None:
 
 
 def open_new(target: Beneath, path: str, *, executable: bool) -> int:
-    """Make a file below `target`, and open it for writing and reading.
+    """Create a file below `target`, and open it for writing and reading.
 
     Raises:
-        OSError: it cannot be made, or something is there already.
+        OSError: it cannot be created, or exists.
     """
     return target.open(path, CREATE, EXECUTABLE if executable else FILE)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write every byte, however many the system takes at once.
+    """Write all bytes, with as many calls as needed.
 
     Raises:
         OSError
@@ -47,7 +47,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def write_all_at(descriptor: int, data: bytes, at: int) -> int:
-    """As `write_all`, from a place on; returns where it ended.
+    """As `write_all`, at a position. Returns the position after the data.
 
     Raises:
         OSError
@@ -60,7 +60,7 @@ def write_all_at(descriptor: int, data: bytes, at: int) -> int:
 
 
 def _make_directory(target: Beneath, directory: str, made: set[str]) -> None:
-    """Make a directory and those above it that are not made yet."""
+    """Create a directory and its missing parents."""
     missing = []
     while directory not in made:
         missing.append(directory)

@@ -1,4 +1,4 @@
-"""Who an attempt directory belongs to, so that a janitor can tell the dead from the living."""
+"""The owner of an attempt directory, so that a janitor can recognize orphans."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from perago.files.storage import opened_file, storage_errors, write_whole
 Liveness = Literal["alive", "dead", "unknown"]
 
 START_TOLERANCE_SECONDS = 0.5
-"""Start times this close are one process's: they come from one clock, exact to 10 ms; a process id is not given out
-again within so short a time."""
+"""Start times closer than this belong to one process. They come from one clock with a precision of 10 ms, and process
+ids are not reused that quickly."""
 
 ENDED = -math.inf
-"""Stands for the start of a process that has ended and was not waited for yet: no owner started then."""
+"""Start time of a process that has ended but was not waited for. No owner has this start time."""
 
 _DEAD_STATES = ("Z", "X", "x")
 _MAX_MARKER_BYTES = 64 * 1024
@@ -31,16 +31,16 @@ _MAX_MARKER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerMarker:
-    """The owner of an attempt directory, as its `owner.json` says.
+    """The owner of an attempt directory, from its `owner.json`.
 
     Attributes:
         host: the host's name.
-        boot_id: names the host's boot; None where the system has no such name.
-        pid_namespace: in which `pid` counts; None where there are none. Containers can share host name and boot.
+        boot_id: identifies the host's boot; None if the system has none.
+        pid_namespace: of `pid`; None if there are none. Containers can share host name and boot.
         pid: the owner's process id.
-        process_started: when it started, in seconds, on a clock that never jumps: on Linux since the boot, elsewhere
-            since the epoch as the kernel took it down then.
-        worker_id, task_id, execution_id: who it works as, and on what.
+        process_started: start time in seconds, by a clock that never jumps: since boot on Linux, elsewhere since the
+            epoch as recorded by the kernel at the start.
+        worker_id, task_id, execution_id: the owner's worker and work.
         created_at: RFC 3339, UTC.
     """
 
@@ -56,7 +56,7 @@ class OwnerMarker:
 
     @classmethod
     def of_this_process(cls, *, worker_id: str, task_id: str, execution_id: str, now: datetime) -> Self:
-        """The marker of a directory that this process makes."""
+        """The marker of a directory that this process creates."""
         pid = os.getpid()
         return cls(
             host=platform.node(),
@@ -71,7 +71,7 @@ class OwnerMarker:
         )
 
     def write(self, path: Path) -> None:
-        """Write the marker, whole or not at all, readable by its owner alone.
+        """Write the marker completely or not at all, readable by its owner only.
 
         Raises:
             WorkspaceStorageError: the disk refused.
@@ -81,7 +81,7 @@ class OwnerMarker:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read a marker; None where there is none, or none that can be understood. A link is not followed."""
+        """Read a marker; None if it is missing or unreadable. Does not follow links."""
         try:
             with opened_file(path) as file:
                 return cls._of(json.loads(file.read(_MAX_MARKER_BYTES)))
@@ -92,7 +92,7 @@ class OwnerMarker:
     def _of(cls, values: Mapping[str, Any]) -> Self:
         pid = int(values["pid"])
         if pid <= 0:
-            raise ValueError(pid)  # to the system these mean groups of processes, not one
+            raise ValueError(pid)  # for the system, such numbers mean groups of processes
         return cls(
             host=_text(values["host"]),
             boot_id=_text_or_none(values["boot_id"]),
@@ -107,10 +107,10 @@ class OwnerMarker:
 
 
 def liveness(marker: OwnerMarker) -> Liveness:
-    """Whether the owner still runs. "unknown" where that cannot be seen from here: another host or container.
+    """Whether the owner still runs. "unknown" if that is not visible from here: another host or container.
 
-    Another boot is no proof of death. Hosts can share a name, as containers do that are given a fixed one, and a
-    workspace root with it; then it is another host's, which is at work.
+    Another boot does not prove that the owner is dead. Hosts can share a name and a workspace root, as containers with
+    a fixed name do. Then the boot may be that of another host, where the owner runs.
     """
     if (marker.host, marker.boot_id, marker.pid_namespace) != (platform.node(), _boot_id(), _pid_namespace()):
         return "unknown"
@@ -118,9 +118,9 @@ def liveness(marker: OwnerMarker) -> Liveness:
 
 
 def started_by_wall_clock(pid: int) -> float | None:
-    """Seconds since the epoch at which a process started, or `ENDED`; None: there is none, or it cannot be seen.
+    """Seconds since the epoch at which a process started, or `ENDED`; None if it is missing or invisible.
 
-    Not for Linux: there it is worked out from the wall clock at the time of asking, and moves when that is set.
+    Not for Linux, where the value is computed from the current wall clock and changes when that is set.
     """
     import psutil
 
@@ -132,12 +132,12 @@ def started_by_wall_clock(pid: int) -> float | None:
 
 
 def started_since_boot(pid: int) -> float | None:
-    """Seconds from Linux's boot to the start of a process, or `ENDED`; None: there is none, or it cannot be seen."""
+    """Seconds from Linux's boot to the start of a process, or `ENDED`; None if it is missing or invisible."""
     try:
         status = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # The command's name, in parentheses, may hold anything; after it come the fields from the third on.
+    # The command's name, in parentheses, may contain anything. After it come the fields from the third on.
     fields = status[status.rindex(b")") + 2 :].decode("ascii").split()
     state, start_ticks = fields[0], int(fields[19])
     return ENDED if state in _DEAD_STATES else start_ticks / os.sysconf("SC_CLK_TCK")
@@ -154,7 +154,7 @@ def _process_liveness(pid: int, started: float) -> Liveness:
 
 
 def _exists(pid: int) -> bool:
-    """Whether there is a process that cannot be looked at: a system can hide those of other users."""
+    """Whether a process exists but is invisible, because the system hides other users' processes."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -174,7 +174,7 @@ def _boot_id() -> str | None:
 
 def _pid_namespace() -> str | None:
     try:
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - the link's text is no path
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - the link's text is not a path
     except OSError:
         return None
 

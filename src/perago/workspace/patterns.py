@@ -1,8 +1,8 @@
-"""Which paths of a workspace an attempt has to do with: include and exclude patterns, compiled once.
+"""The paths of a workspace that belong to an attempt: include and exclude patterns, compiled once.
 
-Patterns are `pathlib`'s, matched against the whole relative path: `*`, `?` and `[...]` stay within a segment, `**` as a
-segment stands for any number of segments, none included. Files with a leading dot are ordinary. A pattern that matches
-a directory matches everything below it.
+Patterns are those of `pathlib`, matched against the whole relative path: `*`, `?` and `[...]` match within a segment;
+`**` as a segment matches any number of segments, also zero. Names with a leading dot are ordinary. A pattern that
+matches a directory matches everything below it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _ANY_SEGMENTS = "**"
 
 
 class Selection:
-    """What is included and not excluded; no include pattern includes everything.
+    """What is included and not excluded. Without include patterns, everything is included.
 
     Args:
-        include, exclude: relative patterns, POSIX style, as `WorkspaceSpec` has checked them.
+        include, exclude: relative patterns, POSIX style, checked by `WorkspaceSpec`.
     """
 
     __slots__ = ("_excluded", "_included", "_on_the_way")
@@ -34,11 +34,11 @@ class Selection:
         return self._included is None or self._included.match(path) is not None
 
     def excludes(self, path: str) -> bool:
-        """Whether this path is left out by an exclude pattern: on purpose, as it were."""
+        """Whether an exclude pattern matches this path."""
         return self._excluded is not None and self._excluded.match(path) is not None
 
     def enters(self, directory: str) -> bool:
-        """Whether a path below this directory can be selected; a directory that is not entered need not be read."""
+        """Whether a path below this directory can be selected. If not, the directory need not be read."""
         if self.excludes(directory):
             return False
         if self._included is None or self._on_the_way is None:
@@ -62,7 +62,7 @@ def _matches(pattern: str) -> str:
         elif index < len(segments) - 1:
             parts.append("(?:[^/]+/)*?")
         elif index > 0:
-            # "a/**" matches "a" itself, whose separator is written already, and everything below it.
+            # "a/**" matches "a" itself, whose separator is already written, and everything below it.
             parts[-1] = parts[-1].removesuffix("/")
     return "".join(parts) + r"(?:/|\Z)" if segments != [_ANY_SEGMENTS] else ""
 
@@ -78,7 +78,7 @@ def _leads_to(pattern: str) -> str:
 
 
 def _nested(segments: list[str], end: str) -> str:
-    """`a`, `a/b`, `a/b/c` …: any number of the segments, but the first, then `end`."""
+    """`a`, `a/b`, `a/b/c` …: the first segment, any number of the others, then `end`."""
     if not segments:
         return end + r"\Z" if end else "(?!)"
     expression = end
@@ -88,7 +88,7 @@ def _nested(segments: list[str], end: str) -> str:
 
 
 def _segments(pattern: str) -> list[str]:
-    """The pattern's segments; neighbouring `**` are one, which also keeps matching from going astray."""
+    """The pattern's segments. Adjacent `**` are merged, which also prevents excessive backtracking."""
     segments: list[str] = []
     for segment in pattern.split("/"):
         if segment != _ANY_SEGMENTS or segments[-1:] != [_ANY_SEGMENTS]:
@@ -116,14 +116,14 @@ def _segment_expression(segment: str) -> str:
 
 
 def _class_end(segment: str, start: int) -> int | None:
-    """Where the class that began before `start` ends: a `]` that is not its first character. None: it never does."""
+    """The end of the class that starts before `start`: a `]` that is not its first character. None if there is none."""
     first = start + 1 if segment[start : start + 1] == "!" else start
     end = segment.find("]", first + 1)
     return None if end < 0 else end
 
 
 def _class_expression(body: str) -> str:
-    """`[abc]`, `[a-z]`, `[!x]` without the brackets. A range whose ends are the wrong way round holds nothing."""
+    """`[abc]`, `[a-z]`, `[!x]` without the brackets. A range with reversed ends matches nothing."""
     negated = body.startswith("!")
     characters = body[1:] if negated else body
     items = []

@@ -1,4 +1,4 @@
-"""Telling the observer how far a phase is."""
+"""Reporting the progress of a phase to the observer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from perago.ports import Clock, Event, Observer, Phase
 from perago.values.models import TaskExecution
 
 INTERVAL_SECONDS = 0.1
-"""Events of one phase are at least this far apart, but for the last."""
+"""Minimum time between events of one phase, except for the last event."""
 
 
 class TransferProgress:
-    """Counts files and bytes of one phase, and tells the observer now and then, and at the end.
+    """Counts files and bytes of one phase. Informs the observer at intervals, and at the end.
 
     Attributes:
-        total_files: how many there will be; 0 until that is known.
-        files: how many are done; bytes: of these, and of a file under way.
-        cache_hits: how many of these the host's cache had; None: none was asked.
+        total_files: expected number; 0 until it is known.
+        files: completed files; bytes: of these, and of the current file.
+        cache_hits: how many of these came from the host's cache; None if there is none.
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class TransferProgress:
         self._moved = 0
 
     def add(self, size: int) -> None:
-        """One more file of this many bytes is done, those that were told to `move` included."""
+        """Count a completed file of this size, including bytes already passed to `move`."""
         self.files += 1
         self.bytes += size - self._moved
         self._moved = 0
         self._tell(is_last=self.files == self.total_files)
 
     def hit(self) -> None:
-        """The host's cache has the file that is added next."""
+        """Count a cache hit for the file that is added next."""
         self.cache_hits = (self.cache_hits or 0) + 1
 
     def move(self, count: int) -> None:
-        """So many bytes more of a file under way; only where files go one after the other."""
+        """Count further bytes of the current file. Only if files are moved one after the other."""
         self._moved += count
         self.bytes += count
         self._tell()

@@ -1,4 +1,4 @@
-"""Reading the files that a body left, which must stay as they are meanwhile."""
+"""Reading the files that a body left. They must not change while they are read."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from perago.files.storage import storage_error
 from perago.values.names import FOR_TASKS, Words
 
 CHUNK = 1 << 20
-"""Bytes read at once. Memory stays at a few of these, whatever the size of a file."""
+"""Bytes per read. Memory use is a few of these, whatever the size of a file."""
 
 
 def open_workspace(root: Path, words: Words = FOR_TASKS) -> Beneath:
-    """Hold a workspace's directory open; whoever does closes it, as a context.
+    """Open a workspace's directory; a context manager that closes it.
 
     Raises:
-        WorkspaceContentError: it is gone, or no directory.
+        WorkspaceContentError: it is missing, or not a directory.
         WorkspaceStorageError: the disk failed.
     """
     try:
         return Beneath(root)
     except OSError as exc:
         if exc.errno not in (errno.ENOENT, *REPLACED):
-            raise storage_error(exc, f"cannot look at {words.place}", root, words) from exc
+            raise storage_error(exc, f"cannot read {words.place}", root, words) from exc
         raise WorkspaceContentError(
-            f"{words.place} {os.fspath(root)!a} is no longer there, or no longer a directory; {words.keep}"
+            f"{words.place} {os.fspath(root)!a} no longer exists, or is no longer a directory; {words.keep}"
         ) from exc
 
 
 @contextmanager
 def open_workspace_file(files: Beneath, path: str) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a regular file of a workspace for reading, and see to it that it stays as it is meanwhile.
+    """Open a regular file of a workspace for reading, and check afterwards that it has not changed.
 
     Args:
         files: the workspace.
@@ -47,7 +47,7 @@ def open_workspace_file(files: Beneath, path: str) -> Iterator[tuple[int, os.sta
         its descriptor and its state.
 
     Raises:
-        WorkspaceContentError: it is no regular file, is gone, cannot be read, or changed while it was read.
+        WorkspaceContentError: it is not a regular file, is missing or unreadable, or changed while it was read.
         WorkspaceStorageError: the disk could not read it.
     """
     try:
@@ -57,7 +57,7 @@ def open_workspace_file(files: Beneath, path: str) -> Iterator[tuple[int, os.sta
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise WorkspaceContentError(f"{path} is no regular file, so it cannot be published; remove it in the task")
+            raise _not_regular(path)
         yield descriptor, before
         after = os.fstat(descriptor)
     finally:
@@ -70,16 +70,16 @@ def read_whole(descriptor: int, path: str, size: int) -> bytes:
     """Read a file of this size.
 
     Raises:
-        WorkspaceContentError: it has another size.
+        WorkspaceContentError: it has a different size.
     """
     return b"".join(read_sized(descriptor, path, size))
 
 
 def read_sized(descriptor: int, path: str, size: int) -> Iterator[bytes]:
-    """Read a file of this size, a chunk at a time.
+    """Read a file of this size in chunks.
 
     Raises:
-        WorkspaceContentError: it has another size. One that grows is read no further than that tells.
+        WorkspaceContentError: it has a different size. At most one extra byte of a larger file is read.
     """
     left = size + 1
     while left and (part := _read(descriptor, path, min(left, CHUNK))):
@@ -90,7 +90,7 @@ def read_sized(descriptor: int, path: str, size: int) -> Iterator[bytes]:
 
 
 def read_chunks(descriptor: int, path: str) -> Iterator[bytes]:
-    """Read a file to its end, a chunk at a time."""
+    """Read a file to its end in chunks."""
     while part := _read(descriptor, path, CHUNK):
         yield part
 
@@ -99,7 +99,7 @@ def _read(descriptor: int, path: str, size: int) -> bytes:
     try:
         return os.read(descriptor, size)
     except OSError as exc:
-        raise WorkspaceStorageError(f"{path} could not be read: {exc.strerror}. Mend the disk under it") from exc
+        raise WorkspaceStorageError(f"{path} could not be read: {exc.strerror}. Repair the disk under it") from exc
 
 
 def _changed(path: str) -> WorkspaceContentError:
@@ -109,14 +109,18 @@ def _changed(path: str) -> WorkspaceContentError:
     )
 
 
+def _not_regular(path: str) -> WorkspaceContentError:
+    return WorkspaceContentError(f"{path} is not a regular file, so it cannot be published; remove it in the task")
+
+
 def _unreadable(exc: OSError, path: str) -> WorkspaceContentError:
     if exc.errno in REPLACED and exc.filename != path.rpartition("/")[2]:
         return WorkspaceContentError(
-            f"{path} cannot be read: {exc.filename} on its way is no directory, or a symbolic link, which is not "
-            f"followed. End every thread and process that writes files before the task returns"
+            f"{path} cannot be read: {exc.filename} on its way is a symbolic link, which is not followed, or not a "
+            f"directory. End every thread and process that writes files before the task returns"
         )
     if exc.errno in (errno.ELOOP, errno.EMLINK):
-        return WorkspaceContentError(f"{path} is a symbolic link, which is not published; write a file in its place")
+        return WorkspaceContentError(f"{path} is a symbolic link, which cannot be published; write a file instead")
     if exc.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-        return WorkspaceContentError(f"{path} is no regular file, so it cannot be published; remove it in the task")
-    return WorkspaceContentError(f"{path} cannot be read: {exc.strerror}. The task has to leave files it may read")
+        return _not_regular(path)
+    return WorkspaceContentError(f"{path} cannot be read: {exc.strerror}. The task must leave readable files")

@@ -1,8 +1,8 @@
-"""Removing a directory tree, whatever a body made of it: too deep for a path, without permissions, still written to.
+"""Removing a directory tree, whatever a body made of it: too deep for a path, without permissions, still being written.
 
-The tree is renamed aside first, so that it is gone under its own name at once. Then every directory in it is emptied,
-its subdirectories being moved up beside it: no path grows long, nothing recurses, and only entries of directories that
-are held open are touched, so that no link leads anywhere else. Several processes may remove one tree.
+The tree is first renamed, so that its own name is free at once. Then every directory in it is emptied, and its
+subdirectories are moved up beside it: paths stay short, and no recursion is needed. Only entries of open directories
+are touched, so no link leads elsewhere. Several processes may remove one tree.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MEANWHILE = (errno.ENOENT, errno.EISDIR, *REPLACED)
 
 TRASH_PREFIX = ".trash-"
 MAX_PASSES = 100
-"""How often a tree is gone through in which new files keep appearing."""
+"""Limit of passes over a tree in which new files keep appearing."""
 
 
 def discard(path: Path, last: str) -> None:
-    """Take a directory out of sight at once, then delete it. One that is not there is fine.
+    """Rename a directory out of the way, then delete it. A missing one is fine.
 
     Args:
-        last: name of the file in it that is deleted last, so that what a crash leaves behind can still be told.
+        last: name of the file in it that is deleted last, which identifies the directory after a crash.
 
     Raises:
-        WorkspaceStorageError: something in it cannot be deleted; the rest is gone, and what is left is aside.
+        WorkspaceStorageError: something cannot be deleted. Everything else is gone; the rest has another name.
     """
     aside = path.with_name(TRASH_PREFIX + secrets.token_hex(16))
     try:
@@ -51,10 +51,10 @@ def discard(path: Path, last: str) -> None:
 
 
 def delete_tree(top: Path, last: str = "") -> None:
-    """Delete a directory and everything in it; see `discard`. What is no directory, a link to one too, is unlinked.
+    """Delete a directory and everything in it; see `discard`. Anything else, even a link to a directory, is unlinked.
 
     Args:
-        last: default: no file is to be the last.
+        last: default: no particular file.
     """
     try:
         if not stat.S_ISDIR(os.lstat(top).st_mode):
@@ -74,10 +74,10 @@ def delete_tree(top: Path, last: str = "") -> None:
 
 
 def delete_content(directory: int) -> None:
-    """Delete what is in a directory that the caller holds open, whatever bears its name by now.
+    """Delete the content of a directory that the caller holds open, independent of its current name.
 
     Raises:
-        OSError: something cannot be deleted; the rest is gone.
+        OSError: something cannot be deleted; everything else is gone.
     """
     _Emptying(directory, last="").run()
 
@@ -85,12 +85,12 @@ def delete_content(directory: int) -> None:
 def _not_removed(top: Path, why: str) -> WorkspaceStorageError:
     return WorkspaceStorageError(
         f"cannot remove all of directory {os.fspath(top)!a}: {why}; end the processes that still use it, or remove it "
-        f"as a user who may"
+        f"as a user with permission"
     )
 
 
 def _is_removed(directory: str | Path, dir_fd: int | None = None) -> bool:
-    """Remove an empty directory; False where it is not, or no longer, empty."""
+    """Remove an empty directory. Returns False if it is not empty."""
     try:
         os.rmdir(directory, dir_fd=dir_fd)
     except OSError as exc:
@@ -102,7 +102,7 @@ def _is_removed(directory: str | Path, dir_fd: int | None = None) -> bool:
 
 @contextmanager
 def _opened(directory: str | Path, dir_fd: int | None = None) -> Iterator[int]:
-    """A directory held open, with all permissions for its owner. A symbolic link is refused."""
+    """Open a directory, with all permissions for its owner. Symbolic links are refused."""
     try:
         descriptor = os.open(directory, DIRECTORY, dir_fd=dir_fd)
     except PermissionError:
@@ -117,11 +117,11 @@ def _opened(directory: str | Path, dir_fd: int | None = None) -> Iterator[int]:
 
 
 def _permit(directory: str | Path, dir_fd: int | None) -> None:
-    """Give its owner all permissions for a directory that cannot be opened for reading."""
+    """Give the owner all permissions for a directory that cannot be opened for reading."""
     if sys.platform != "linux":
         os.chmod(directory, OWNER_ONLY_DIRECTORY, dir_fd=dir_fd, follow_symlinks=False)
         return
-    # glibc before 2.32 has no chmod that follows no link.
+    # glibc before 2.32 has no chmod that does not follow links.
     found = os.open(directory, os.O_PATH | DIRECTORY, dir_fd=dir_fd)
     try:
         Path(f"/proc/self/fd/{found}").chmod(OWNER_ONLY_DIRECTORY)
@@ -130,7 +130,7 @@ def _permit(directory: str | Path, dir_fd: int | None) -> None:
 
 
 class _Emptying:
-    """One pass through a tree whose root is held open as `top`."""
+    """One pass over a tree whose root is open as `top`."""
 
     def __init__(self, top: int, last: str) -> None:
         self._top = top
@@ -141,10 +141,10 @@ class _Emptying:
         self._failure: OSError | None = None
 
     def run(self) -> None:
-        """Delete all that is there; what appears meanwhile may stay.
+        """Delete everything that is there. What appears during the pass may stay.
 
         Raises:
-            OSError: the first thing that could not be deleted, after all else was tried.
+            OSError: the first failed deletion, after everything else was tried.
         """
         self._empty(self._top)
         while self._pending:
@@ -155,9 +155,9 @@ class _Emptying:
             self._try(partial(os.unlink, dir_fd=self._top), self._last)
 
     def _try(self, remove: Callable[[str], None], name: str) -> None:
-        """Do one deletion. That another process was quicker is fine; another failure must not stop the rest.
+        """Do one deletion. It may already be done by another process. A failure does not stop the others.
 
-        What has turned into something else meanwhile, a directory into a link, goes as that in the next pass.
+        An entry that changed its type in between, such as a directory into a link, is left to the next pass.
         """
         try:
             remove(name)
@@ -166,7 +166,7 @@ class _Emptying:
                 self._failure = self._failure or exc
 
     def _empty(self, descriptor: int) -> None:
-        """Delete a directory's files, and put its subdirectories on the list."""
+        """Delete a directory's files, and queue its subdirectories."""
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 if not entry.is_dir(follow_symlinks=False):
@@ -183,11 +183,11 @@ class _Emptying:
         try:
             os.rename(name, above, src_dir_fd=descriptor, dst_dir_fd=self._top)
         except PermissionError:
-            with _opened(name, descriptor):  # only who may write a directory may move it elsewhere, and now we may
+            with _opened(name, descriptor):  # moving a directory needs write permission for it, which this grants
                 os.rename(name, above, src_dir_fd=descriptor, dst_dir_fd=self._top)
         self._pending.append(above)
 
     def _remove_directory(self, name: str) -> None:
         with _opened(name, self._top) as descriptor:
             self._empty(descriptor)
-        _is_removed(name, self._top)  # if not, the next pass comes by
+        _is_removed(name, self._top)  # if not, the next pass tries again

@@ -1,6 +1,6 @@
-"""What is on disk below a workspace: the selected files with what `stat` says of them, and the directories.
+"""The content of a workspace on disk: the selected files with their `stat`, and the directories.
 
-Nothing is followed, nothing is read. Whatever could not be stored whole is refused here, before anything is compared.
+Links are not followed, and content is not read. What cannot be stored is refused here, before any comparison.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from perago.workspace.patterns import Selection
 from perago.workspace.reading import open_workspace
 
 MAX_LISTED = 10
-"""Faults that one error names; the rest is counted."""
+"""Number of faults that one error names; the others are counted."""
 
 MAX_LEFT_OUT = 1000
-"""Entries that are looked at in directories that hold nothing selected, and such directories that are looked into."""
+"""Limit for entries examined in directories without selected files, and for the number of such directories."""
 
 MAX_HELD_OPEN = 8
-"""Directories, one in the other, that are open at a time. What lies deeper is looked up from the root again."""
+"""Nested directories that are open at a time. Deeper ones are opened from the root again."""
 
 MAX_PATH_CHARACTERS = 4096
-"""Directories with longer paths are not looked into: Linux takes none in one call, and no store takes such names."""
+"""Directories with longer paths are not entered: Linux cannot open them in one call, and no store takes such names."""
 
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _EFFECTIVE = os.access in os.supports_effective_ids
 
 
 class FileStat(NamedTuple):
-    """What tells that a file may have changed.
+    """What shows that a file may have changed.
 
     Attributes:
         size: bytes.
         mtime_ns, ctime_ns: nanoseconds since the epoch, by the file system's clock.
         inode: number of the file on its file system.
-        executable: its owner may execute it, which is what git keeps.
+        executable: whether its owner may execute it, which git records.
     """
 
     size: int
@@ -54,14 +54,14 @@ class FileStat(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A workspace as it is on disk.
+    """A workspace on disk.
 
     Attributes:
-        files: path relative to the workspace, POSIX style -> stat; the selected ones.
-        directories: paths of all directories that may hold selected files, empty ones too, without the root.
-        left_out: paths of files that are not included, and not excluded either: the first ones that were met.
-        left_out_count: how many were met.
-        left_out_more: there may be more: not all was looked at.
+        files: path relative to the workspace, POSIX style -> stat; only selected files.
+        directories: paths of all directories that may contain selected files, even empty ones, without the root.
+        left_out: the first paths of files that are neither included nor excluded.
+        left_out_count: number of such files that were seen.
+        left_out_more: there may be more, because not everything was examined.
     """
 
     files: dict[str, FileStat]
@@ -72,20 +72,20 @@ class Scan:
 
 
 def listed(items: list[str], total: int) -> str:
-    """The first faults of many, for a message."""
+    """The first of many faults, for a message."""
     shown = "; ".join(items[:MAX_LISTED])
     more = total - min(len(items), MAX_LISTED)
     return f"{shown}; and {more} more" if more else shown
 
 
 def scan(root: Path, selection: Selection, words: Words = FOR_TASKS) -> Scan:
-    """Look at everything selected below `root`. What is not selected is counted, whatever it is, and not looked at.
+    """Examine everything selected below `root`. Other entries are only counted.
 
-    A symbolic link to a directory counts as a directory here: it is refused where selected files could lie below it.
+    A symbolic link to a directory counts as a directory. It is refused if selected files could be below it.
 
     Raises:
-        ObjectNameError: files whose names no store could take.
-        WorkspaceContentError: symbolic links, sockets, fifos, devices, what cannot be read; or the root is gone.
+        ObjectNameError: files with names that cannot be stored.
+        WorkspaceContentError: symbolic links, sockets, FIFOs, devices, unreadable entries; or the root is missing.
         WorkspaceStorageError: the disk failed.
     """
     with open_workspace(root, words) as opened:
@@ -97,7 +97,7 @@ def scan(root: Path, selection: Selection, words: Words = FOR_TASKS) -> Scan:
 
 
 def scan_files(root: Path, selection: Selection) -> dict[str, FileStat]:
-    """The files that `scan` finds, and nothing is refused: what could not be stored, or looked at, is passed over."""
+    """The files that `scan` finds. Skips what cannot be stored or examined, and raises nothing."""
     found: dict[str, FileStat] = {}
     with suppress(WorkspaceError), open_workspace(root) as opened:
         walk = _Walk(root, opened, selection, FOR_TASKS)
@@ -108,7 +108,7 @@ def scan_files(root: Path, selection: Selection) -> dict[str, FileStat]:
 
 @dataclass(slots=True)
 class _Faults:
-    """What is wrong with a workspace: the first few by name, and how many of each kind."""
+    """What is wrong with a workspace: the first few faults by name, and the number of each kind."""
 
     shown: list[str] = field(default_factory=list)
     total: int = 0
@@ -128,15 +128,15 @@ class _Faults:
             return
         only_names = self.names == self.total
         error: type[WorkspaceError] = ObjectNameError if only_names else WorkspaceContentError
-        mend = "rename them" if only_names else "leave regular files that can be read, under names that can be stored,"
+        mend = "rename them" if only_names else "leave readable regular files, under names that can be stored,"
         raise error(
-            f"{words.place} holds what cannot be stored: {listed(self.shown, self.total)}. "
+            f"{words.place} contains files that cannot be stored: {listed(self.shown, self.total)}. "
             f"{words.where}, {mend} or remove them, or {words.leave_out('them')}"
         )
 
 
 class _Walk:
-    """A scan under way."""
+    """State of a scan."""
 
     def __init__(self, root: Path, opened: Beneath, selection: Selection, words: Words) -> None:
         self.files: dict[str, FileStat] = {}
@@ -153,17 +153,17 @@ class _Walk:
         self._words = words
 
     def run(self) -> None:
-        """Take down all that is there."""
+        """Record everything."""
         while self._pending:
             self._look_into(self._pending.pop())
 
     def _look_into(self, directory: str, above: int | None = None, level: int = 0) -> None:
-        """Take down one directory's entries, and what lies below it.
+        """Record one directory's entries, and everything below it.
 
         Args:
             directory: "" is the root.
-            above: descriptor of the directory that it lies in; None: it is looked up from the root.
-            level: how many directories above it are held open.
+            above: descriptor of its parent; None to open it from the root.
+            level: number of open directories above it.
         """
         try:
             if above is None:
@@ -175,13 +175,13 @@ class _Walk:
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
-            return  # went away while we looked: as if it had never been there
+            return  # just removed: as if it had never been there
         except PermissionError:
             self.faults.add(directory or ".", "is a directory that cannot be read")
         except OSError as exc:
             if exc.errno not in REPLACED:
                 raise storage_error(exc, "cannot read directory", self._root / directory, self._words) from exc
-            self.faults.add(directory, "was a directory a moment ago, and is none now")
+            self.faults.add(directory, "was a directory a moment ago, and is no longer one")
 
     def _take_entries(self, descriptor: int, directory: str, level: int) -> None:
         prefix, below = directory + "/" if directory else "", list[str]()
@@ -204,7 +204,7 @@ class _Walk:
                 self._look_into(path, descriptor, level + 1)
 
     def count_left_out(self) -> None:
-        """Look into the directories that were not entered, as far as `MAX_LEFT_OUT` goes."""
+        """Count files in the directories that were not entered, up to `MAX_LEFT_OUT`."""
         looked_at, directories = 0, 0
         while self._not_entered and not self.left_out_more:
             directory, directories = self._not_entered.pop(), directories + 1
@@ -221,7 +221,7 @@ class _Walk:
                         self._not_entered.append(path)
 
     def _leave_out(self, path: str) -> None:
-        """Count a file that is not selected, unless it is left out on purpose."""
+        """Count a file that is not selected, unless an exclude pattern matches it."""
         if self._selection.excludes(path):
             return
         self.left_out_count += 1
@@ -259,7 +259,7 @@ class _Walk:
 
 
 def _is_readable(path: str, mode: int, directory: int) -> bool:
-    """Asked of the system only where the mode bits leave a doubt; almost always they do not."""
+    """Asks the system only if the mode bits leave a doubt, which is rare."""
     return mode & _READABLE_BY_ALL == _READABLE_BY_ALL or os.access(
         path.rpartition("/")[2], os.R_OK, dir_fd=directory, effective_ids=_EFFECTIVE
     )
@@ -280,4 +280,4 @@ def _kind(mode: int) -> str:
         (stat.S_ISBLK, "a block device"),
         (stat.S_ISCHR, "a character device"),
     ]
-    return next((what for is_kind, what in kinds if is_kind(mode)), "no regular file")
+    return next((what for is_kind, what in kinds if is_kind(mode)), "not a regular file")

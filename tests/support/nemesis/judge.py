@@ -16,9 +16,9 @@ NOTES = {f"note_{number}": f"note-{number}.txt" for number in range(1, 6)}
 WRITERS = {"prepare": "prepared.txt", "finish": "finished.txt", **NOTES}
 """The tasks that publish, and the file to which each adds its workflow's id."""
 
-_REFUSAL = re.compile(r"branch '(?P<branch>[^']+)' has moved from input [0-9a-f]{12} to [0-9a-f]{12} by commits that ")
-_CONFLICT = re.compile(r"paths that this attempt changed were changed by others since its input: (?P<paths>.+?)\. Noth")
-_NAMED = re.compile(r"(?:replace: |; )(?:and )?([0-9a-f]{12})\b")
+_REFUSAL = re.compile(r"branch '(?P<branch>[^']+)' has commits that this attempt has not seen: ")
+_CONFLICT = re.compile(r"others have changed \d+ of the paths that this attempt changed: (?P<paths>.+?)\. Noth")
+_NAMED = re.compile(r"(?:seen: |; )(?:and )?([0-9a-f]{12})\b")
 
 Contents = Mapping[str, Mapping[str, bytes]]
 

@@ -129,7 +129,7 @@ def test_a_person_s_commit_made_meanwhile_is_kept_and_told(world, moment):
     with world.nothing_left():
         result = world.attempt(world.poll())
     assert result.status == "FAILED"
-    assert "Nothing was published" in result.reason_for_incompletion
+    assert "Not published" in result.reason_for_incompletion
     assert world.files == {"in.txt": b"input", "their.txt": b"mine"}
 
 
@@ -275,7 +275,7 @@ def test_the_seed_s_callables_alone_publish_and_refuse_what_is_between(world):
     world.engine.timeout(attempt.task_id)
     result = world.attempt(world.poll(), **alone)
     assert result.status == "FAILED"
-    assert "Nothing was published" in result.reason_for_incompletion
+    assert "Not published" in result.reason_for_incompletion
     assert world.head == published
 
 
@@ -294,22 +294,20 @@ def refused_beside_a_person(world, **callables):
     world.schedule()
     world.person(their_txt="theirs")
     result = world.attempt(world.poll(), **callables)
-    assert "Nothing was published" in result.reason_for_incompletion
-    return result.reason_for_incompletion.partition("Run the task again from the present head")[2]
+    assert "Not published" in result.reason_for_incompletion
+    return result.reason_for_incompletion.partition("Run the task again from the current head")[2]
 
 
 def test_a_refusal_advises_a_merge_where_the_task_could_have_one(world):
-    assert refused_beside_a_person(world) == (
-        ", or declare isolation='snapshot' if changes to other paths may be merged with"
-    )
+    assert refused_beside_a_person(world) == ", or declare isolation='snapshot' to merge with changes to other paths"
 
 
 @pytest.mark.parametrize("body", [None, nothing], ids=["writes", "changes nothing"])
 def test_a_refusal_without_the_history_says_what_a_merge_takes(snapshot, body):
     snapshot.body = body or snapshot.body
     assert refused_beside_a_person(snapshot, **ALONE) == (
-        ", or have changes to other paths merged with: that takes read_history= for the attempt, and "
-        "isolation='snapshot' for the task"
+        ". To merge with changes to other paths, pass read_history= to the attempt, and declare "
+        "isolation='snapshot' on the task"
     )
 
 

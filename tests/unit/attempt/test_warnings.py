@@ -63,10 +63,10 @@ def remove_all(workspace, params):
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (overwrite, "2 files are not published that the body changed, as the task is read_only: 'in.txt', 'new.txt'."),
-        (remove, "a file is not published that the body changed, as the task is read_only: 'in.txt'."),
-        (link, "a file is not published that the body changed, as the task is read_only: 'new.txt'."),
-        (remove_all, "a file is not published that the body changed, as the task is read_only: 'in.txt'."),
+        (overwrite, "2 changed files are not published, because the task is read_only: 'in.txt', 'new.txt'."),
+        (remove, "a changed file is not published, because the task is read_only: 'in.txt'."),
+        (link, "a changed file is not published, because the task is read_only: 'new.txt'."),
+        (remove_all, "a changed file is not published, because the task is read_only: 'in.txt'."),
     ],
 )
 def test_what_a_read_only_body_writes_is_warned_of(warned, body, told):
@@ -79,7 +79,7 @@ def test_many_writes_of_a_read_only_body_are_counted(warned):
             (workspace / f"{number:02}.txt").write_text("")
 
     [told] = warned(many, read_only=True)
-    assert told.startswith("100 files are not published")
+    assert told.startswith("100 changed files are not published")
     assert told.endswith(": '00.txt', '01.txt', '02.txt', ….")
 
 
@@ -109,9 +109,7 @@ def test_an_include_that_matches_what_the_body_writes_is_not_warned_of(warned):
 
 
 def test_a_prefix_that_holds_nothing_is_warned_of(warned):
-    assert warned(prefix="features/v1", include=["*.csv"]) == [
-        "no file lies below the workspace's prefix features/v1/."
-    ]
+    assert warned(prefix="features/v1", include=["*.csv"]) == ["the workspace's prefix features/v1/ has no files."]
 
 
 def fail(workspace, params):
@@ -120,7 +118,7 @@ def fail(workspace, params):
 
 def test_a_body_that_fails_on_an_empty_workspace_is_told_why_it_is_empty(warned):
     assert warned(fail, include=["*.csv"], status="FAILED")[0].startswith("no file matches the workspace's include")
-    assert warned(fail, prefix="features", status="FAILED") == ["no file lies below the workspace's prefix features/."]
+    assert warned(fail, prefix="features", status="FAILED") == ["the workspace's prefix features/ has no files."]
 
 
 def test_so_is_one_whose_guard_does_not_hold(warned):
@@ -138,12 +136,10 @@ def test_a_read_only_task_is_warned_of_its_include_too(warned):
 
 
 def test_params_that_the_task_does_not_know_are_warned_of(warned):
-    assert warned(params={"text": "a", "txet": "b"}) == [
-        "the task does not know the params 'txet', and ignores them; it has text."
-    ]
+    assert warned(params={"text": "a", "txet": "b"}) == ["the task ignores unknown params: 'txet'; it has text."]
     many = {f"p{number}": 1 for number in range(100)}
     [told] = warned(params=many)
-    assert told == "the task does not know the params 'p0', 'p1', 'p2' and 97 more, and ignores them; it has text."
+    assert told == "the task ignores unknown params: 'p0', 'p1', 'p2' and 97 more; it has text."
 
 
 def test_those_of_a_free_task_too():
@@ -155,6 +151,4 @@ def test_those_of_a_free_task_too():
     given = {"params": {"txet": "", "\x1b\u202e": 1}}
     result = run_workspace_free_task_attempt(free.__perago_task__, given, observer=events.append)
     assert result.status == "COMPLETED"
-    assert cautions(events) == [
-        r"the task does not know the params 'txet', '\x1b\u202e', and ignores them; it has text."
-    ]
+    assert cautions(events) == [r"the task ignores unknown params: 'txet', '\x1b\u202e'; it has text."]

@@ -145,7 +145,7 @@ def _as_nobody(engine, run_id):
         try:
             call()
         except EngineError as exc:
-            if "give this user the right" not in str(exc):
+            if "give this user permission" not in str(exc):
                 return 2
         else:
             return 3

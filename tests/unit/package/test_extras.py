@@ -23,7 +23,7 @@ def run(program, without=("aiohttp", "urllib3")):
 def test_a_missing_extra_is_named(program, package, extra):
     code, said = run(program)
     assert code != 0
-    assert f"RuntimeConfigError: this takes the package {package}, which is not installed here" in said
+    assert f"RuntimeConfigError: the package {package} is required but not installed" in said
     assert f"pip install 'perago[{extra}]'" in said
 
 
@@ -40,7 +40,7 @@ def test_a_command_says_it_as_a_matter_of_configuration(monkeypatch, tmp_path):
     monkeypatch.setenv("PERAGO_CACHE_DIR", str(tmp_path))
     code, said = run("sys.argv = ['perago', 'log', '--repo', 'lakefs://songs']\nfrom perago.cli import main\nmain()")
     assert code == 2
-    assert said.startswith("error: this takes the package aiohttp")
+    assert said.startswith("error: the package aiohttp is required")
     assert "perago[lakefs]" in said
 
 

@@ -384,7 +384,7 @@ def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
     [
         (
             "WorkspaceSpec(prefix='a//b')",
-            "WorkspaceSpec(...) is given what it does not take: prefix: a prefix 'a//b' may",
+            "WorkspaceSpec(...) is given what it does not take: prefix: a prefix 'a//b' must",
         ),
         ("WorkspaceSpec(prefx='a')", "prefx: there is no such argument"),
         (

@@ -125,5 +125,5 @@ def _is_open(connection):
 
 def test_an_address_that_is_taken_is_told(endpoint):
     address = endpoint.url.removeprefix("http://")
-    with pytest.raises(RuntimeConfigError, match=f"PERAGO_HEALTH_ADDRESS {address} cannot be listened on"):
+    with pytest.raises(RuntimeConfigError, match=f"cannot listen on PERAGO_HEALTH_ADDRESS {address}"):
         Endpoint(address, PAGES)

@@ -42,10 +42,10 @@ def test_what_a_publication_does_not_guarantee_is_a_warning_in_both_logs(caplog)
 
 
 @pytest.mark.parametrize(
-    ("count", "begin", "end"), [(1, "a file is not", "out: a."), (9, "9 files are not", "out: a, ….")]
+    ("count", "begin", "end"), [(1, "a changed file is not", ": a."), (9, "9 changed files are not", ": a, ….")]
 )
 def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin, end):
-    said = f"{begin} published that the body wrote, as the workspace's include leaves such paths {end}"
+    said = f"{begin} published, because no include pattern of the workspace matches{end}"
     caplog.set_level(logging.INFO)
     lines = Lines()
     Journal(lines).phase(Job(ContractAttempt(task_id="t")), phase("diff", "progress", left_out=count, such_as=["a"]))
@@ -56,9 +56,9 @@ def test_files_that_are_left_out_are_a_warning_in_both_logs(caplog, count, begin
 @pytest.mark.parametrize(
     ("name", "attributes", "said"),
     [
-        ("parse", {"unknown_params": 1, "such_as": ["'x'"], "known": []}, "does not know the params 'x', and ignores"),
-        ("post_guards", {"not_published": 1, "such_as": ["'a'"]}, "a file is not published that the body changed"),
-        ("materialize", {"empty_prefix": "in/"}, "no file lies below the workspace's prefix in/."),
+        ("parse", {"unknown_params": 1, "such_as": ["'x'"], "known": []}, "ignores unknown params: 'x'"),
+        ("post_guards", {"not_published": 1, "such_as": ["'a'"]}, "a changed file is not published"),
+        ("materialize", {"empty_prefix": "in/"}, "the workspace's prefix in/ has no files."),
         ("materialize", {"unmatched": ["*.csv"]}, "no file matches the workspace's include '*.csv'"),
     ],
 )

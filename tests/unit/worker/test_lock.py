@@ -49,7 +49,7 @@ def test_a_lock_that_is_none_is_told_and_not_waited_for(tmp_path):
     (tmp_path / "supervisor").mkdir()
     os.mkfifo(tmp_path / "supervisor" / "lock")
     assert not is_locked(tmp_path)
-    with pytest.raises(RuntimeConfigError, match="is no regular file"), only_supervisor(tmp_path, "worker-1"):
+    with pytest.raises(RuntimeConfigError, match="is not a regular file"), only_supervisor(tmp_path, "worker-1"):
         pass
 
 

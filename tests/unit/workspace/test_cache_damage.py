@@ -136,7 +136,7 @@ def test_a_cache_that_cannot_be_written_keeps_nothing(open_directory, as_nobody)
 
 def test_something_else_in_the_caches_place_is_an_error_that_says_so(tmp_path):
     (tmp_path / "objects-1").write_bytes(b"")
-    with pytest.raises(RuntimeConfigError, match=r"PERAGO_CACHE_DIR: .*objects-1 is no directory"):
+    with pytest.raises(RuntimeConfigError, match=r"PERAGO_CACHE_DIR: .*objects-1 is not a directory"):
         ObjectCache(tmp_path, MIB)
 
 

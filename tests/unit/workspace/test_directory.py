@@ -126,7 +126,7 @@ def test_an_execution_id_used_twice_is_refused_and_the_first_directory_is_left_a
 def test_a_root_that_is_no_directory_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(WorkspaceStorageError, match="cannot make workspace root"):
+        with pytest.raises(WorkspaceStorageError, match="cannot create workspace root"):
             create(root)
 
 

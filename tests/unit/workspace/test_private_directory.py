@@ -73,7 +73,7 @@ def test_a_directory_of_another_user_is_refused_and_its_owner_named(top):
     with pytest.raises(RuntimeConfigError) as refused:
         make_private(path, "workspace root")
     assert str(refused.value) == (
-        f"workspace root {path} belongs to user {MALLORY}, who can change what is in it; name a directory of your own"
+        f"workspace root {path} belongs to user {MALLORY}, who can change its content; choose a directory of your own"
     )
     os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
     assert "belongs to user nobody, " in fault_of(path)
@@ -83,8 +83,8 @@ def test_a_directory_of_another_user_is_refused_and_its_owner_named(top):
 def test_a_directory_that_all_may_write_to_is_refused_with_the_command_that_mends_it(top, mode):
     path = make(top / "it's open", mode)
     assert fault_of(path) == (
-        f"can be written by all users (mode {mode:04o}); run `chmod go-w '{top}/it'\"'\"'s open'`, or name a directory "
-        f"of your own"
+        f"can be written by all users (mode {mode:04o}); run `chmod go-w '{top}/it'\"'\"'s open'`, or choose a "
+        f"directory of your own"
     )
     path.chmod(mode & ~0o022)
     assert fault_of(path) is None
@@ -169,9 +169,8 @@ def test_a_sticky_directory_is_fine_above_and_one_that_all_may_write_to_is_not(t
     assert fault_above(above / "not/there/yet") is None
     above.chmod(0o777)
     assert fault_above(above / "root") == (
-        f"lies below {above}, where all users (mode 0777) could put another directory in its place; run "
-        f"`chmod +t {above}`, name a directory elsewhere, or set PERAGO_ROOT_PARENTS=trusted where nobody else uses "
-        f"this machine, as in a container"
+        f"lies below {above}, where all users (mode 0777) could replace it; run `chmod +t {above}`, choose a directory "
+        f"elsewhere, or set PERAGO_ROOT_PARENTS=trusted if nobody else uses this machine, as in a container"
     )
 
 
@@ -192,7 +191,7 @@ def test_links_are_followed_as_the_system_follows_them(top):
     assert fault_above(sticky / "link/root") is None
     os.chown(sticky / "link", MALLORY, -1, follow_symlinks=False)
     assert fault_above(sticky / "link/root") == (
-        f"is led to by a symbolic link in {sticky} that belongs to user {MALLORY}; name another"
+        f"is reached by a symbolic link in {sticky} that belongs to user {MALLORY}; choose another"
     )
     (own / "out").symlink_to(theirs / "in")
     (theirs / "in").mkdir()

@@ -207,7 +207,7 @@ def test_a_workspace_that_is_no_directory_any_more_is_refused(root, tmp_path, wh
         root.write_text("x")
     elif what == "link":
         root.symlink_to(tmp_path)
-    with pytest.raises(WorkspaceContentError, match="no longer there"):
+    with pytest.raises(WorkspaceContentError, match="no longer exists"):
         scan(root, ALL)
 
 

@@ -64,7 +64,7 @@ class Meddler:
 
 def test_between_a_scans_look_at_a_directory_and_into_it(monkeypatch, workspace, outside):
     Meddler(monkeypatch, "open", lambda path, *_, **__: path == "d", lambda: swap(workspace / "d", outside))
-    with pytest.raises(WorkspaceContentError, match="'d' was a directory a moment ago, and is none now"):
+    with pytest.raises(WorkspaceContentError, match="'d' was a directory a moment ago, and is no longer one"):
         scan.scan(workspace, ALL)
 
 

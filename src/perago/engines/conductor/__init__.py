@@ -1,4 +1,4 @@
-"""The Conductor server as an engine: attempts and their record, polling, leases, reports, definitions."""
+"""The Conductor server as an engine: attempts and their record, polling, leases, reports, task definitions."""
 
 from perago.http import need
 

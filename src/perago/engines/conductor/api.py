@@ -1,4 +1,4 @@
-"""Calls of the API in general: their URLs, the token that goes with them, their answers as JSON, their errors."""
+"""What all calls of the API share: URLs, the token, JSON, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perago.values.json_text import parse_json
 Query = Mapping[str, str | int | bool | None]
 
 CALL_SECONDS = 30.0
-"""Deadline of a call, all its tries together; besides what a token takes, see `token.FETCH_SECONDS`."""
+"""Deadline of a call, including its retries. Fetching a token takes extra time, see `token.FETCH_SECONDS`."""
 
 _PREFIX = "/api"
 _UNAUTHORIZED = 401
@@ -27,14 +27,14 @@ _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 def api_root(server_url: str) -> str:
-    """The API's URL at a server; `http://host:8080` and `http://host:8080/api` both name it.
+    """The URL of the API of a server. Accepts `http://host:8080` and `http://host:8080/api`.
 
     Raises:
-        RuntimeConfigError: it is no such URL.
+        RuntimeConfigError: it is not such a URL.
     """
     fault = (
-        "CONDUCTOR_SERVER_URL is no URL such as http://conductor.example:8080/api; give scheme, host and path, without "
-        "a query"
+        "CONDUCTOR_SERVER_URL is not a URL such as http://conductor.example:8080/api; give scheme, host and path, "
+        "without a query"
     )
     try:
         parts = urlsplit(server_url.strip())
@@ -45,13 +45,13 @@ def api_root(server_url: str) -> str:
         raise RuntimeConfigError(fault)
     if parts.username is not None or parts.password is not None:
         raise RuntimeConfigError(
-            "CONDUCTOR_SERVER_URL may not hold user or password; give CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET"
+            "CONDUCTOR_SERVER_URL contains a user or password; set CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET instead"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or _PREFIX}"
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a URL's path."""
+    """A name as one URL path segment."""
     return quote(name, safe="")
 
 
@@ -59,9 +59,9 @@ class Api:
     """The server's API over one session, for any number of threads.
 
     Args:
-        root: as `api_root` gives it.
-        session: the pool of connections. The caller closes it.
-        token: what each call is authorized with; None: nothing, for a server that asks for none.
+        root: as returned by `api_root`.
+        session: the connection pool. The caller closes it.
+        token: authorizes each call; None if the server requires none.
     """
 
     def __init__(self, root: str, session: SyncSession, token: KeyToken | None = None) -> None:
@@ -74,16 +74,16 @@ class Api:
         """The JSON of a GET.
 
         Args:
-            path: below the API's root, its segments encoded already.
-            query: a parameter that is None is left out.
+            path: below the API's root, with encoded segments.
+            query: parameters that are None are left out.
 
         Raises:
-            ConductorError: the server refused, or gave no answer.
+            ConductorError: the server refused, or did not answer.
         """
         return self._parsed(f"GET {path}", self._call("GET", path, query, idempotent=True, timeout=timeout))
 
     def take(self, path: str, query: Query, *, timeout: float) -> Any:
-        """The JSON of a GET that takes something away: it is made once more only where nothing was sent."""
+        """The JSON of a GET with side effects. It is retried only if nothing was sent."""
         answer = self._call("GET", path, query, idempotent=False, timeout=timeout)
         return self._parsed(f"GET {path}", answer) if answer.body else None
 
@@ -91,11 +91,11 @@ class Api:
         """Send a JSON document.
 
         Args:
-            idempotent: doing it twice is as good as once. What is not is tried again only where nothing was sent.
+            idempotent: repeating it does no harm. Other calls are retried only if nothing was sent.
 
         Raises:
-            ConductorError: the server refused, or gave no answer.
-            EngineError: it is no JSON.
+            ConductorError: the server refused, or did not answer.
+            EngineError: the body is not JSON.
         """
         return self.send(path, json_bytes(body), idempotent=idempotent)
 
@@ -116,9 +116,9 @@ class Api:
         timeout: float,
         flight: Flight = nullcontext,
     ) -> Answer:
-        """Make a call; with a new token once more where the server does not take the one that we have.
+        """Make a call. If the server rejects the token, repeat it once with a new one.
 
-        Such a call was not carried out, so that it may be made again whatever it does.
+        The repetition is safe for any call, because the rejected call was not carried out.
         """
 
         def once(token: str | None) -> Answer:
@@ -151,25 +151,25 @@ class Api:
         try:
             return parse_json(answer.body)
         except (ValueError, RecursionError) as exc:
-            raise ConductorError(call, self.root, status=answer.status, message="something that is no JSON") from exc
+            raise ConductorError(call, self.root, status=answer.status, message="an answer that is not JSON") from exc
 
 
 def json_bytes(value: Any) -> bytes:
     """A document as it is sent.
 
     Raises:
-        EngineError: it is no JSON.
+        EngineError: it is not JSON.
     """
     try:
         return _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as exc:
-        raise EngineError(f"what is to be sent to Conductor is no JSON: {exc}") from exc
+        raise EngineError(f"the document for Conductor cannot be written as JSON: {exc}") from exc
 
 
 def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a {type(value).__name__} is no JSON")
+    raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)

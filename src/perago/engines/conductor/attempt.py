@@ -1,4 +1,4 @@
-"""A Conductor task as an attempt: every attribute that the core, a store or a worker asks for."""
+"""A Conductor task as an attempt, with all attributes that the core, a store or a worker uses."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from perago.values.json_text import JsonObject
 
 @dataclass(frozen=True, kw_only=True)
 class ConductorAttempt:
-    """One execution of a task, as the server had it when it was read. Times are milliseconds since the epoch.
+    """One execution of a task, as read from the server. Times are milliseconds since the epoch.
 
     Attributes:
-        status: Conductor's word for it, such as IN_PROGRESS.
-        reference_task_name: unique in the workflow; `name__2` for the second round of a loop.
-        poll_count: how often it was handed out; with the scheduled time it tells executions of one task id apart.
-        iteration: of a loop, from 1; 0 outside of one.
+        status: Conductor's status, such as IN_PROGRESS.
+        reference_task_name: unique in the workflow; `name__2` for the second iteration of a loop.
+        poll_count: number of deliveries; with the scheduled time, it distinguishes executions of one task id.
+        iteration: of a loop, from 1; 0 outside of loops.
         input_data: the task's input.
-        response_timeout_seconds: without a sign of life from the worker, until the server gives the execution up;
-            0: the server does not say.
-        worker_id: who it was handed out to; "" before.
-        retried_task_id: the try that this one retries; None on a first try.
-        domain: of the queue that it came from.
+        response_timeout_seconds: seconds without a heartbeat after which the server gives up the execution; 0 if
+            unknown.
+        worker_id: the worker it was delivered to; "" before that.
+        retried_task_id: the try that this one retries; None for a first try.
+        domain: of its queue.
     """
 
     status: str

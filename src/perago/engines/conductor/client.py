@@ -1,4 +1,4 @@
-"""The Conductor server's API, typed: the calls that a worker makes, over one pool of connections."""
+"""The Conductor server's API, typed: the calls that a worker makes, over one connection pool."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from perago.values.record import InstanceRecord
 T = TypeVar("T")
 
 POLL_SECONDS = 10.0
-"""Deadline of a poll, which the server answers at once: with timeout 0 it waits for nothing."""
+"""Deadline of a poll. The server answers at once, because the call's timeout parameter is 0."""
 
 LOG_SECONDS = 5.0
 MAX_LOG_BYTES = 64 * 1024
-"""Of one entry of a task's log; what is beyond is cut off."""
+"""Limit for one entry of a task's log; the rest is cut off."""
 
 MAX_READS_AT_ONCE = 8
 READS_SECONDS = CALL_SECONDS
-"""For all of many reads together: whoever asks for many waits no longer than for one."""
+"""Deadline for all of many parallel reads together, the same as for one."""
 
 _POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0)
 
 
 class ConductorClient(Api):
-    """Every call that the engine makes, each in its caller's thread.
+    """All calls of the engine, each in its caller's thread.
 
-    All calls have a deadline, and raise `ConductorError`. Reads are repeated where that may help. What changes a task
-    is repeated only where nothing was sent: whoever wants it again takes the attempt fence first.
+    Every call has a deadline and raises `ConductorError`. Reads are retried if that can help. Calls that change a task
+    are retried only if nothing was sent. To repeat one after that, check the attempt fence first.
     """
 
     @classmethod
@@ -55,16 +55,16 @@ class ConductorClient(Api):
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 16,
     ) -> ConductorClient:
-        """A client for a server. Nothing is sent yet.
+        """A client for a server. Sends nothing yet.
 
         Args:
-            auth_key, auth_secret: an access key, for a server that asks for one; both or none.
-            ca_file: certificates that the server's may be signed with; None: the system's.
-            connections: at most at once.
+            auth_key, auth_secret: an access key, if the server requires one; both or neither.
+            ca_file: certificates to trust; None for the system's.
+            connections: maximum at the same time.
 
         Raises:
-            RuntimeConfigError: the URL is none of a server, half a key was given, the file holds no certificates, or
-                the environment's proxy is none.
+            RuntimeConfigError: the URL is not a server's, the key is incomplete, the file contains no certificates, or
+                the environment's proxy is invalid.
         """
         if (auth_key is None) != (auth_secret is None):
             raise RuntimeConfigError("give CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET together, or neither")
@@ -77,11 +77,11 @@ class ConductorClient(Api):
                 f"give a file of certificates in PEM format"
             ) from exc
         except ValueError as exc:
-            raise RuntimeConfigError(f"{exc}; name one, or except the server by NO_PROXY") from exc
+            raise RuntimeConfigError(f"{exc}; correct it, or exclude the server with NO_PROXY") from exc
         return cls(root, session, None if auth_key is None or auth_secret is None else KeyToken(auth_key, auth_secret))
 
     def close(self) -> None:
-        """Close all connections, and cut those of calls under way."""
+        """Close all connections, including those of calls in progress."""
         self.session.close()
 
     # ---- polling
@@ -89,15 +89,15 @@ class ConductorClient(Api):
     def poll_type(
         self, task_type: str, count: int, worker_id: str, domain: str | None = None
     ) -> list[ConductorAttempt]:
-        """Take up to `count` tasks that wait; at once, also where there are fewer."""
+        """Take up to `count` waiting tasks, without waiting for more."""
         query: Query = {"workerid": worker_id, "count": count, "timeout": 0, "domain": domain}
         tasks = self.take(f"/tasks/poll/batch/{segment(task_type)}", query, timeout=POLL_SECONDS)
         return self._readable(tasks if isinstance(tasks, list) else ())
 
     def _readable(self, tasks: Iterable[object]) -> list[ConductorAttempt]:
-        """Tasks that were handed out.
+        """The tasks of a poll.
 
-        One that no worker could run, as it cannot be read, is failed for good: it must not cost those beside it.
+        A task that cannot be read, and therefore not run, is failed for good, so that the others are not lost.
         """
         attempts = []
         for task in tasks:
@@ -110,17 +110,17 @@ class ConductorClient(Api):
     # ---- reading
 
     def get_task(self, task_id: str, *, timeout: float = CALL_SECONDS) -> ConductorAttempt:
-        """A task as it is now.
+        """The current state of a task.
 
         Raises:
-            TaskNotFoundError: there is none; a restart, a rerun or a person removed it.
+            TaskNotFoundError: it does not exist; a restart, a rerun or a person removed it.
         """
         path = f"/tasks/{segment(task_id)}"
         return self._read(f"GET {path}", mapping.attempt_of, self.get(path, timeout=timeout))
 
     def get_tasks(self, task_ids: Iterable[str]) -> dict[str, ConductorAttempt | None]:
-        """Tasks as they are now, by id; None: it is not there any more. One that cannot be read, or not in
-        `READS_SECONDS`, is left out.
+        """The current state of tasks, by id; None if a task no longer exists. Tasks that cannot be read within
+        `READS_SECONDS` are left out.
 
         Raises:
             ConductorError: none of them can be read.
@@ -141,7 +141,7 @@ class ConductorClient(Api):
             message = f"no answer within {READS_SECONDS:g} s"
             return ConductorError("GET /tasks", self.root, status=None, message=message, fault=FaultKind.TIMEOUT)
 
-        if len(ids) < 2:  # no thread for the usual case
+        if len(ids) < 2:  # the usual case needs no thread
             answers = {task_id: read(task_id) for task_id in ids}
         else:
             with ThreadPoolExecutor(min(len(ids), MAX_READS_AT_ONCE), thread_name_prefix="perago-reads") as threads:
@@ -152,7 +152,7 @@ class ConductorClient(Api):
         return {task_id: answer for task_id, answer in answers.items() if not isinstance(answer, ConductorError)}
 
     def get_record(self, workflow_id: str) -> InstanceRecord:
-        """Every try of a workflow instance.
+        """All tries of a workflow instance.
 
         Raises:
             TaskNotFoundError: there is no such workflow.
@@ -163,11 +163,11 @@ class ConductorClient(Api):
     # ---- writing
 
     def post_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """Send a result, once. The server drops one for a task that has ended, and says nothing."""
+        """Send a result, once. The server silently drops one for a task that has ended."""
         self.post("/tasks", mapping.task_result(attempt, result), idempotent=False)
 
     def post_result_and_take(self, attempt: Attempt, result: RuntimeTaskResult) -> ConductorAttempt | None:
-        """As `post_result`; the answer brings the next task of the same type and domain, if there is one.
+        """As `post_result`, and return the next task of the same type and domain, if there is one.
 
         Raises:
             TaskNotFoundError: there is no such task, or the server is too old for this call.
@@ -179,23 +179,23 @@ class ConductorClient(Api):
         return next(iter(self._readable([task])), None)
 
     def extend_lease(self, attempt: Attempt, *, timeout: float = CALL_SECONDS, flight: Flight = nullcontext) -> None:
-        """A sign of life. The answer does not tell whether the task is still anybody's. `flight`: see `send`."""
+        """Send a heartbeat. The answer does not show who holds the task. `flight`: see `send`."""
         body = json_bytes(mapping.heartbeat(attempt))
         self.send("/tasks", body, idempotent=False, timeout=timeout, flight=flight)
 
     def give_back(self, attempt: Attempt) -> None:
-        """Put a task back into its queue, at once and without spending a retry."""
+        """Return a task to its queue at once, without using up a retry."""
         self.post("/tasks", mapping.give_back(attempt), idempotent=False)
 
     def log(self, task_id: str, text: str) -> None:
-        """Add an entry to a task's log; taken after its end too."""
+        """Add an entry to a task's log, even after the task has ended."""
         body = text.encode(errors="replace")[:MAX_LOG_BYTES].decode(errors="ignore").encode()
         self.send(f"/tasks/{segment(task_id)}/log", body, idempotent=False, timeout=LOG_SECONDS)
 
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:
-        """A registered TaskDef; None: there is none of that name."""
+        """A registered TaskDef; None if there is none of that name."""
         try:
             document = self.get(f"/metadata/taskdefs/{segment(name)}")
         except ConductorNotFoundError:
@@ -203,19 +203,19 @@ class ConductorClient(Api):
         return dict(document) if isinstance(document, Mapping) else None
 
     def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
-        """Register a TaskDef, in the place of the one of its name if there is one."""
+        """Register a TaskDef, replacing one of the same name."""
         self.post("/metadata/taskdefs", [taskdef], idempotent=True)
 
-    # ---- within
+    # ---- internals
 
     def _refuse(self, task: object, reason: str) -> None:
         document = mapping.refusal(task, reason)
         if document is not None:
-            with suppress(ConductorError):  # it times out, and is refused again
+            with suppress(ConductorError):  # it will time out, and be refused again
                 self.post("/tasks", document, idempotent=False)
 
     def _read(self, call: str, read: Callable[[mapping.Document], T], document: Any) -> T:
         try:
             return read(document if isinstance(document, Mapping) else {})
         except ValueError as exc:
-            raise ConductorError(call, self.root, status=200, message=f"what Conductor does not say ({exc})") from exc
+            raise ConductorError(call, self.root, status=200, message=f"an incomplete document ({exc})") from exc

@@ -1,4 +1,4 @@
-"""The Conductor server as an engine: what an attempt asks of it, and what a worker does."""
+"""The Conductor server as an engine, for attempts and for workers."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus
 
 GIVES_NEXT_AGAIN_SECONDS = 600.0
-"""After which a server that did not know the call for the next task is asked again: a proxy may have said so."""
+"""After this time, a server that did not know the call for the next task is asked again: the answer may have come from
+a proxy."""
 
 
 class ConductorEngine:
     """A Conductor server, for any number of threads. Nothing is sent before the first call.
 
-    Calls are made in their caller's thread, over one pool of kept connections. A lease whose first heartbeat is
-    due gets a thread of its own. `close` ends it all, and so does the end of the process.
+    Calls are made in their caller's thread, over one connection pool. A lease whose first heartbeat is due
+    gets its own thread. `close` ends everything, and so does the end of the process.
 
     Args:
-        server_url: of its API, as in `http://localhost:8080/api`.
-        auth_key, auth_secret: an access key, for a server that asks for one; both or none.
-        ca_file: certificates that the server's may be signed with. Default: the system's.
-        connections: at most at once.
+        server_url: of its API, such as `http://localhost:8080/api`.
+        auth_key, auth_secret: an access key, if the server requires one; both or neither.
+        ca_file: certificates to trust. Default: the system's.
+        connections: maximum at the same time.
 
     Raises:
-        RuntimeConfigError: the URL is none of a server, half a key was given, the CA file cannot be used, or the
-            environment's proxy is none.
+        RuntimeConfigError: the URL is not a server's, the key is incomplete, the CA file cannot be used, or the
+            environment's proxy is invalid.
     """
 
     def __init__(
@@ -57,15 +58,15 @@ class ConductorEngine:
         self._first_heartbeats = FirstHeartbeats()
         self._leases: weakref.WeakSet[ConductorLease] = weakref.WeakSet()
         self._turns = Turns()
-        self._unknown_at: float | None = None  # when the server did not know the call for the next task
+        self._unknown_at: float | None = None  # time at which the server did not know the call for the next task
 
     @property
     def api_url(self) -> str:
-        """Of the server's API."""
+        """URL of the server's API."""
         return self._client.root
 
     def close(self) -> None:
-        """End all heartbeats and connections, and calls under way. Twice is fine."""
+        """End all heartbeats, connections and calls in progress. May be called twice."""
         with self._lock:
             leases = list(self._leases)
         for lease in leases:
@@ -83,40 +84,40 @@ class ConductorEngine:
     ) -> None:
         self.close()
 
-    # ---- what an attempt asks
+    # ---- for attempts
 
     def load_current_attempt(self, attempt: Attempt) -> ConductorAttempt:
-        """The attempt's task as it is now.
+        """The current state of the attempt's task.
 
         Raises:
             TaskNotFoundError: a restart or a rerun removed it.
-            EngineError: the server refused, or gave no answer.
+            EngineError: the server refused, or did not answer.
         """
         return self.load_task(attempt.task_id)
 
     def load_task(self, task_id: str) -> ConductorAttempt:
-        """A task as it is now; raises as `load_current_attempt`."""
+        """The current state of a task. Raises as `load_current_attempt`."""
         return self._client.get_task(task_id)
 
     def load_record(self, attempt: Attempt) -> InstanceRecord:
-        """Every try of the attempt's workflow instance; raises as `load_current_attempt`."""
+        """All tries of the attempt's workflow instance. Raises as `load_current_attempt`."""
         return self._client.get_record(attempt.workflow_instance_id)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """Send a result, once; the server drops one for a task that has ended, and says nothing: read back.
+        """Send a result, once. The server silently drops one for a task that has ended: read it back.
 
-        The attempt's lease is to be stopped before. A result that is too large becomes a failure that says so.
+        Stop the attempt's lease first. A result that is too large becomes a failure.
 
         Raises:
             TaskNotFoundError: a restart or a rerun removed the task.
-            EngineError: the server refused or gave no answer; it may have taken the result.
+            EngineError: the server refused or did not answer; it may have accepted the result.
         """
         self._client.post_result(attempt, fitting(result))
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> ConductorAttempt | None:
-        """Report as `report_result` does, and take the next task that waits in the same queue, all in one call.
+        """Report as `report_result` does, and take the next waiting task of the same queue, in one call.
 
-        Where none waits, the server looks for one for 0.1 s. One comes along with a report that it drops, too.
+        If none waits, the server looks for one for 0.1 s. It can return one even if it drops the report.
         """
         fit = fitting(result)
         if self._unknown_at is not None and time.monotonic() - self._unknown_at < GIVES_NEXT_AGAIN_SECONDS:
@@ -125,32 +126,32 @@ class ConductorEngine:
         try:
             return self._client.post_result_and_take(attempt, fit)
         except TaskNotFoundError:
-            self._client.post_result(attempt, fit)  # raises again where it is the task that is not found
+            self._client.post_result(attempt, fit)  # raises again if the task is missing
             self._unknown_at = time.monotonic()
             return None
 
-    # ---- what a worker does
+    # ---- for workers
 
     def poll(
         self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None = None
     ) -> list[ConductorAttempt]:
-        """Take up to `count` waiting tasks of these types; at once, also where there are fewer.
+        """Take up to `count` waiting tasks of these types, without waiting for more.
 
-        A busy type starves none of the others. The lease of each begins now: hold it, or give it back.
+        A busy type does not starve the others. The lease of each task starts now: hold it, or give it back.
 
         Raises:
-            EngineError: the server refused or gave no answer, and nothing was taken before.
+            EngineError: the server refused or did not answer, and no task was taken before.
         """
         return self._poll(self._turns.order(task_types), count, worker_id, domain)
 
     def hold(self, attempt: HandedOut, *, at_once: bool = False) -> ConductorLease:
-        """Keep an execution's lease with heartbeats until `stop`, which comes before the report.
+        """Keep an execution's lease with heartbeats until `stop`, which must come before the report.
 
         Args:
-            at_once: begin with a heartbeat. Default: the first one is due after a third of the response timeout.
+            at_once: start with a heartbeat. Default: the first one is due after a third of the response timeout.
 
         Raises:
-            EngineError: there is no room for a thread.
+            EngineError: no thread can be started.
         """
         lease = ConductorLease(
             lambda seconds, flight: self._client.extend_lease(attempt, timeout=seconds, flight=flight),
@@ -164,16 +165,16 @@ class ConductorEngine:
         return lease
 
     def give_back(self, attempt: Attempt) -> bool:
-        """Put a task back into its queue at once, spending no retry; says whether it was still this execution's.
+        """Return a task to its queue at once without using up a retry. Returns whether it still was this execution's.
 
-        Its lease is to be stopped before.
+        Stop its lease first.
         """
         return self._give_back(attempt)
 
     def current_of(self, attempts: Iterable[Attempt]) -> dict[str, ConductorAttempt | None]:
-        """What the server has now of many tasks, by task id, read side by side; None: it is not there any more.
+        """The server's current state of many tasks, by task id, read in parallel; None if a task no longer exists.
 
-        One that cannot be read is left out.
+        Tasks that cannot be read are left out.
 
         Raises:
             EngineError: none of them can be read.
@@ -187,14 +188,14 @@ class ConductorEngine:
     # ---- definitions
 
     def get_taskdef(self, name: str) -> dict[str, Any] | None:
-        """A registered TaskDef; None: there is none of that name."""
+        """A registered TaskDef; None if there is none of that name."""
         return self._client.get_taskdef(name)
 
     def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
-        """Register a TaskDef, in the place of the one of its name if there is one."""
+        """Register a TaskDef, replacing one of the same name."""
         self._client.put_taskdef(taskdef)
 
-    # ---- within
+    # ---- internals
 
     def _poll(
         self, task_types: Sequence[str], count: int, worker_id: str, domain: str | None
@@ -208,7 +209,7 @@ class ConductorEngine:
             except EngineError:
                 if not taken:
                     raise
-                break  # those that were taken must not be lost over it
+                break  # the tasks already taken must not be lost
         return taken
 
     def _give_back(self, attempt: Attempt) -> bool:
@@ -217,7 +218,7 @@ class ConductorEngine:
         except TaskNotFoundError:
             return False
         if now.status != TryStatus.IN_PROGRESS or _execution(now) != _execution(attempt):
-            return False  # another worker has it by now, and would get it a second time
+            return False  # another worker already has it, and would get it a second time
         self._client.give_back(attempt)
         return True
 

@@ -1,9 +1,9 @@
-"""Keeping an execution's lease: a heartbeat at a third of the response timeout, and never one beside a report.
+"""Keeping an execution's lease: a heartbeat at a third of the response timeout, and never one during a report.
 
-The server writes a task's row without a lock. A heartbeat that is in flight when COMPLETED is posted can put the task
-back to IN_PROGRESS: 64 of 150 with three in flight, 1 of 60 with one, none of 60 when it was stopped and joined first.
-So there is one heartbeat at a time, and `stop` waits for the one in flight instead of cutting it: what is cut may still
-arrive. One that still waits for its turn among the calls, or for a token, is given up at once.
+The server writes a task's row without a lock. A heartbeat in flight when COMPLETED is posted can set the task back to
+IN_PROGRESS: 64 of 150 with three in flight, 1 of 60 with one, none of 60 after stopping and joining it. Therefore only
+one heartbeat is in flight, and `stop` waits for it instead of aborting it, because an aborted one may still arrive. A
+heartbeat that still waits for a connection or a token is dropped at once.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from perago.errors import EngineError, TaskNotFoundError
 from perago.http.sync import Flight
 
 FRACTION = 3
-"""Heartbeats within one response timeout: two may fail before the lease is lost."""
+"""Heartbeats per response timeout: two may fail before the lease is lost."""
 
 SHORTEST_INTERVAL_SECONDS = 0.25
 DEFAULT_INTERVAL_SECONDS = 60.0
-"""For a task whose response timeout is not said."""
+"""Interval for a task without a known response timeout."""
 
 CALL_SECONDS = 10.0
-"""Deadline of one heartbeat from its turn on, however short its interval: one that is given up may still arrive, and
-then beside a report. `stop` waits no longer than that."""
+"""Deadline of one heartbeat once it has a connection, even if the interval is shorter: an aborted one may still arrive
+during a report. `stop` waits no longer than this."""
 
 _STOP_SECONDS = 2.0 + CALL_SECONDS
-"""For a lease to be stopped: the deadline of the heartbeat in flight, and a little."""
+"""Deadline for stopping a lease: that of the heartbeat in flight, and a little more."""
 
 RETRY_FRACTION = 4
-"""A heartbeat that failed is sent again after this part of the interval."""
+"""A failed heartbeat is sent again after this fraction of the interval."""
 
 
 def heartbeat_interval(response_timeout_seconds: float) -> float:
-    """Seconds between two heartbeats; a timeout of 0 is none that was said."""
+    """Seconds between two heartbeats. A timeout of 0 means that it is unknown."""
     if response_timeout_seconds <= 0:
         return DEFAULT_INTERVAL_SECONDS
     return max(SHORTEST_INTERVAL_SECONDS, response_timeout_seconds / FRACTION)
 
 
 def pause_before_heartbeat(interval: float, silent_seconds: float, failures: int) -> float:
-    """Seconds until the next heartbeat: from the last one that was sent, not from its answer, as a slow server must not
-    stretch the interval.
+    """Seconds until the next heartbeat, counted from when the last one was sent. A slow server must not stretch the
+    interval.
 
     Args:
-        silent_seconds: since the last one that the server answered was sent.
-        failures: in a row.
+        silent_seconds: since the last successful heartbeat was sent.
+        failures: consecutive failures.
     """
     if failures:
         return interval / RETRY_FRACTION
@@ -56,11 +56,11 @@ def pause_before_heartbeat(interval: float, silent_seconds: float, failures: int
 
 
 class _LetGoError(Exception):
-    """The lease was let go while a heartbeat waited to be sent."""
+    """The lease was let go before a heartbeat was sent."""
 
 
 class FirstHeartbeats:
-    """Starts the thread of each lease when its first heartbeat is due: most tasks end before, and need none.
+    """Starts each lease's thread when its first heartbeat is due. Most tasks end before that and need none.
 
     One thread waits for all leases of an engine. It begins with the first lease and ends with `close`.
     """
@@ -73,10 +73,10 @@ class FirstHeartbeats:
         self._thread: threading.Thread | None = None
 
     def add(self, lease: ConductorLease, seconds: float) -> None:
-        """Start a lease's thread in so many seconds, unless it is removed before.
+        """Start a lease's thread after `seconds`, unless the lease is removed first.
 
         Raises:
-            RuntimeError: this process can start no thread.
+            RuntimeError: this process cannot start a thread.
         """
         with self._changed:
             due = self._due[lease] = time.monotonic() + seconds
@@ -92,7 +92,7 @@ class FirstHeartbeats:
             self._due.pop(lease, None)
 
     def close(self) -> None:
-        """Start nothing more, and end the thread. Twice is fine."""
+        """Start nothing more and end the thread. May be called twice."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -113,19 +113,19 @@ class FirstHeartbeats:
                 if not due:
                     self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
             for lease in due:
-                with suppress(RuntimeError):  # no room for a thread: the lease is late soon, and is held anew
+                with suppress(RuntimeError):  # no thread can be started: the lease will be late and is then replaced
                     lease.beat()
 
 
 class ConductorLease:
-    """The lease of one execution, kept by heartbeats from a thread of its own. Its members are for any thread.
+    """The lease of one execution, kept by heartbeats from its own thread. Members may be used by any thread.
 
     Args:
-        send: sends a heartbeat; is given the deadline in seconds, and the request's `flight`.
-        interval: seconds between two.
-        first: starts the thread when the first one is due.
-        at_once: the first one is due now, as where others were missing. Default: after the interval, as the poll began
-            the lease.
+        send: sends a heartbeat; gets the deadline in seconds and the request's `flight`.
+        interval: seconds between two heartbeats.
+        first: starts the thread when the first heartbeat is due.
+        at_once: the first one is due now, because earlier ones are missing. Default: after the interval, because the
+            poll started the lease.
     """
 
     def __init__(
@@ -147,10 +147,10 @@ class ConductorLease:
         self._thread = threading.Thread(target=self._beat, name="perago-lease", daemon=True)
 
     def start(self) -> None:
-        """Begin.
+        """Start the heartbeats.
 
         Raises:
-            EngineError: there is no room for a thread.
+            EngineError: no thread can be started.
         """
         try:
             if self._is_at_once:
@@ -158,13 +158,13 @@ class ConductorLease:
             else:
                 self._first.add(self, self._interval)
         except RuntimeError as exc:
-            raise EngineError("no heartbeats can be begun: this process can start no thread") from exc
+            raise EngineError("heartbeats cannot be started, because this process cannot start a thread") from exc
 
     def beat(self) -> None:
         """Send heartbeats from now on, unless the lease is over.
 
         Raises:
-            RuntimeError: this process can start no thread.
+            RuntimeError: this process cannot start a thread.
         """
         with self._changed:
             if not self._is_over:
@@ -172,43 +172,43 @@ class ConductorLease:
 
     @property
     def is_late(self) -> bool:
-        """Whether two heartbeats are missing: the third one loses the lease; or there will be none."""
+        """Whether two heartbeats are missing, and missing the third will lose the lease; or heartbeats have ended."""
         return self._is_let_go or time.monotonic() - self._last > self._interval * (FRACTION - 1)
 
     @property
     def failures(self) -> int:
-        """Heartbeats in a row that failed."""
+        """Consecutive failed heartbeats."""
         return self._failures
 
     @property
     def is_retrying(self) -> bool:
-        """Whether the last heartbeat failed, and is sent again soon."""
+        """Whether the last heartbeat failed and will be sent again soon."""
         return self._failures > 0 and not self._is_over
 
     @property
     def is_stopped(self) -> bool:
-        """Whether there are no more heartbeats, and none is in flight."""
+        """Whether heartbeats have ended and none is in flight."""
         with self._changed:
             return self._is_over and not self._in_flight
 
     def let_go(self) -> None:
-        """No more heartbeats; returns at once, while one may still be in flight."""
+        """Send no more heartbeats. Returns at once, even if one is still in flight."""
         self._first.remove(self)
         with self._changed:
             self._is_let_go = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """No more heartbeats; returns when the one in flight has its answer, or its deadline is over. Twice is fine.
+        """Send no more heartbeats, and wait for the one in flight or its deadline. May be called twice.
 
-        One that still waits for its turn, or for a token, is given up.
+        A heartbeat that still waits for a connection or a token is dropped.
         """
         self.let_go()
         with self._changed:
             self._changed.wait_for(lambda: not self._in_flight, _STOP_SECONDS)
 
     def end(self) -> None:
-        """Let go, and see the thread end, once nothing that it does can last."""
+        """Let go and join the thread. Call it when the thread's calls end soon."""
         self.let_go()
         if self._thread.ident is not None:
             self._thread.join(_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""Conductor's JSON to our values and back. Pure; what is not as Conductor writes it is a ValueError that says where."""
+"""Conversion between Conductor's JSON and Perago's values. Pure. A ValueError names an invalid document's field."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BRANCH = "__index"
 
 
 def attempt_of(task: Document) -> ConductorAttempt:
-    """A task as a poll or `GET /tasks/{id}` gives it.
+    """A task from a poll or from `GET /tasks/{id}`.
 
     Raises:
-        ValueError: a field is missing, or of the wrong kind.
+        ValueError: a field is missing or of the wrong type.
     """
     return ConductorAttempt(
         status=_text(task, "status"),
@@ -46,23 +46,23 @@ def attempt_of(task: Document) -> ConductorAttempt:
 
 
 def polled_attempt_of(task: object) -> ConductorAttempt:
-    """A task that was handed out to be run.
+    """A task from a poll.
 
     Raises:
-        ValueError: as `attempt_of`; or its input is not with it.
+        ValueError: as `attempt_of`, or its input is missing.
     """
     if not isinstance(task, Mapping):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - the fault of a document, not of a caller
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - an error of the document, not of the caller
     if _text_or(task, "externalInputPayloadStoragePath", "") and not _object(task, "inputData"):
         raise ValueError(
-            "its input is larger than the server keeps with a task (3072 KB), and lies in external storage; pass what "
-            "names a file in the workspace instead"
+            "its input is larger than the server keeps with a task (3072 KB), and is in external storage; pass the "
+            "name of a file in the workspace instead"
         )
     return attempt_of(task)
 
 
 def refusal(task: object, reason: str) -> dict[str, Any] | None:
-    """What fails a task for good that cannot be run; None: it does not say which it is."""
+    """The update that fails a task for good if it cannot be run; None if its ids are missing."""
     if not isinstance(task, Mapping):
         return None
     ids = {name: task.get(name) for name in ("workflowInstanceId", "taskId")}
@@ -72,10 +72,10 @@ def refusal(task: object, reason: str) -> dict[str, Any] | None:
 
 
 def try_of(task: Document) -> TryRecord:
-    """A task of a workflow as a try of its logical task.
+    """A task of a workflow, as a try of its logical task.
 
     Raises:
-        ValueError: a field is missing, or of the wrong kind.
+        ValueError: a field is missing or of the wrong type.
     """
     status = TryStatus(_text(task, "status"))
     return TryRecord(
@@ -93,20 +93,20 @@ def try_of(task: Document) -> TryRecord:
 
 
 def record_of(workflow: Document) -> InstanceRecord:
-    """A workflow with its tasks: the engine's record. Tasks of Conductor's own kinds are among its tries.
+    """A workflow's tasks as the engine's record, including tasks of Conductor's built-in types.
 
     Raises:
-        ValueError: a field is missing, or of the wrong kind.
+        ValueError: a field is missing or of the wrong type.
     """
     tasks = workflow.get("tasks")
     if not isinstance(tasks, list):
-        raise ValueError("tasks: no list")  # noqa: TRY004 - the fault of a document, not of a caller
+        raise ValueError("tasks is not a list")  # noqa: TRY004 - an error of the document, not of the caller
     tries = [try_of(task) for task in tasks if isinstance(task, Mapping)]
     return InstanceRecord(_text(workflow, "workflowId"), tuple(sorted(tries, key=lambda entry: entry.scheduled_time)))
 
 
 def task_result(attempt: Attempt, result: RuntimeTaskResult) -> dict[str, Any]:
-    """A result as `POST /tasks` takes it."""
+    """A result in the form that `POST /tasks` takes."""
     document = _update(attempt, result.status)
     if result.output is not None:
         document["outputData"] = result.output
@@ -116,12 +116,12 @@ def task_result(attempt: Attempt, result: RuntimeTaskResult) -> dict[str, Any]:
 
 
 def heartbeat(attempt: Attempt) -> dict[str, Any]:
-    """The sign of life that moves the lease, and nothing else."""
+    """A heartbeat: extends the lease and changes nothing else."""
     return {**_update(attempt, TryStatus.IN_PROGRESS.value), "extendLease": True}
 
 
 def give_back(attempt: Attempt) -> dict[str, Any]:
-    """Back into the queue at once, without spending a retry: IN_PROGRESS that does not extend the lease."""
+    """Return to the queue at once, without using up a retry: IN_PROGRESS that does not extend the lease."""
     return {**_update(attempt, TryStatus.IN_PROGRESS.value), "callbackAfterSeconds": 0}
 
 
@@ -146,7 +146,7 @@ def _input_ref(input_data: JsonObject) -> str | None:
 def _text(document: Document, name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name}: no text")
+        raise ValueError(f"{name} is not a text")
     return value
 
 
@@ -158,7 +158,7 @@ def _text_or(document: Document, name: str, default: str) -> str:
 def _number(document: Document, name: str) -> int:
     value = document.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name}: no whole number")  # noqa: TRY004 - the fault of a document, not of a caller
+        raise ValueError(f"{name} is not a whole number")  # noqa: TRY004 - an error of the document, not of the caller
     return value
 
 

@@ -1,4 +1,4 @@
-"""Results as the server can keep them: what is too large for it fails plainly, instead of silently in the server."""
+"""Checking results before they are sent. A result that is too large fails here, and not silently on the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from perago.values.models import RuntimeTaskResult
 
 
 def fitting(result: RuntimeTaskResult, *, max_bytes: int = MAX_OUTPUT_BYTES) -> RuntimeTaskResult:
-    """The result; or where its output is too large, or no JSON, the failure that says so: no retry could help."""
+    """The result, or a terminal failure if its output is too large or not JSON: a retry could not help."""
     if result.output is None:
         return result
     try:

@@ -1,4 +1,4 @@
-"""What is registered against what is declared: a TaskDef's differences as a diff. Pure."""
+"""Comparison of a registered TaskDef with the declared one, as a diff. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ OPTIONAL_DEFAULTS: TaskDef = {
     "rateLimitFrequencyInSeconds": 1,
     "rateLimitPerFrequency": 0,
 }
-"""What a TaskDef of ours may leave out, and what the server has then. Its other fields, such as when and by whom it was
-registered, are the server's own."""
+"""Fields that Perago's TaskDef may omit, with the server's defaults. All other fields, such as the registration time,
+belong to the server."""
 
 
 YOUNGER_FIELDS = frozenset({"backoffJitterMs", "maxRetryDelaySeconds", "totalTimeoutSeconds"})
-"""What a server before 3.30 does not know, and so does not keep: it has no such bounds and no jitter, as with 0."""
+"""Fields that servers before 3.30 do not know and do not keep. They behave as with 0: no limits and no jitter."""
 
 
 def differences(declared: TaskDef, registered: TaskDef | None) -> list[str]:
-    """The lines of a unified diff from what is registered to what is declared; none where they agree."""
+    """The lines of a unified diff from the registered to the declared TaskDef; empty if they agree."""
     name = str(declared.get("name"))
     old = [] if registered is None else _lines(_comparable(registered, declared))
     new = _lines(_comparable(declared, declared))
@@ -32,8 +32,8 @@ def differences(declared: TaskDef, registered: TaskDef | None) -> list[str]:
 
 
 def with_kept(declared: TaskDef, registered: TaskDef | None) -> dict[str, Any]:
-    """What to register: the declaration, and of what is registered what a declaration of ours never says, such as an
-    `inputTemplate` that somebody gave the task there."""
+    """The TaskDef to register: the declaration, plus registered fields that Perago never declares, such as an
+    `inputTemplate`."""
     said = {*declared, *OPTIONAL_DEFAULTS}
     return {**{name: value for name, value in (registered or {}).items() if name not in said}, **declared}
 
@@ -54,7 +54,7 @@ def _is_default(name: str, value: object) -> bool:
 
 
 def _schema(value: Any) -> Any:
-    """The schema without what the server adds to it."""
+    """The schema without the fields that the server adds."""
     if not isinstance(value, Mapping):
         return value
     return {name: value.get(name) for name in ("name", "version", "type", "data")}

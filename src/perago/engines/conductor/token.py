@@ -1,4 +1,4 @@
-"""The token that an access key is exchanged for: fetched when it is needed, renewed before it is too old."""
+"""The token for an access key: fetched when needed, renewed before it expires."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from perago.http.faults import HttpFault
 from perago.http.sync import SyncSession
 
 TOKEN_SECONDS = 45 * 60.0
-"""Age at which a token is renewed: servers that ask for one let it live for an hour or more."""
+"""Age at which a token is renewed. Servers that require one accept it for an hour or more."""
 
 FETCH_SECONDS = 10.0
-"""For a token to be fetched, which a call waits for besides its own deadline: a call that had only what is left of that
-would be cut, and what is cut may still arrive."""
+"""Deadline for fetching a token, in addition to the deadline of the call that waits for it. With only the call's
+remaining time, the call could be aborted while it may still arrive."""
 
 _PATH = "/token"
 _NO_SUCH_CALL = 404
 
 
 class Issuer(Protocol):
-    """The API that gives tokens, as far as that takes."""
+    """The part of the API that fetching a token needs."""
 
     @property
     def root(self) -> str: ...
@@ -34,12 +34,12 @@ class Issuer(Protocol):
 
 
 class KeyToken:
-    """The token for an access key. Many calls at once fetch one, or fail with the one that cannot fetch it.
+    """The token for an access key. Concurrent calls share one fetch, and its error.
 
-    A server without `/token` (404) asks for no authorization: calls then go without.
+    A server without `/token` (404) requires no authorization: calls are then made without a token.
 
     Args:
-        key_id, key_secret: the access key; they are sent to `/token` only.
+        key_id, key_secret: the access key, which is sent only to `/token`.
     """
 
     def __init__(self, key_id: str, key_secret: str) -> None:
@@ -48,22 +48,22 @@ class KeyToken:
         self._lock = threading.Lock()
         self._token: str | None = None
         self._fetched_at: float | None = None
-        self._failure: ConductorError | None = None  # of the last fetch
+        self._failure: ConductorError | None = None  # error of the last fetch
 
     def value(self, api: Issuer, refused: str | None = None) -> str | None:
-        """The token; None: calls go without one.
+        """The token; None if calls need none.
 
         Args:
-            refused: the one that the server does not take any more.
+            refused: a token that the server no longer accepts.
 
         Raises:
-            ConductorError: there is none to be had.
+            ConductorError: no token could be fetched.
         """
         before = self._failure
         with self._lock:
             if self._is_stale(refused):
                 now = self._failure
-                if now is not None and now is not before:  # that of the fetch that was waited for
+                if now is not None and now is not before:  # the fetch that this call waited for has failed
                     raise type(now)(now.call, api.root, status=now.status, message=now.message, fault=now.fault)
                 self._renew(api)
             return self._token
@@ -79,7 +79,7 @@ class KeyToken:
     def _is_stale(self, refused: str | None) -> bool:
         if self._fetched_at is None or time.monotonic() - self._fetched_at > TOKEN_SECONDS:
             return True
-        return refused is not None and refused == self._token  # else another call has renewed it meanwhile
+        return refused is not None and refused == self._token  # otherwise another call has already renewed it
 
     def _fetch(self, api: Issuer) -> str | None:
         body = json.dumps({"keyId": self._key_id, "keySecret": self._key_secret}).encode()
@@ -95,7 +95,7 @@ class KeyToken:
         if answer.status == _NO_SUCH_CALL:
             return None
         if answer.status in (400, 401, 403):
-            raise ConductorAccessError(call, api.root, status=401, message="the access key is not known there")
+            raise ConductorAccessError(call, api.root, status=401, message="the server does not know the access key")
         if answer.status >= 300:
             raise refused_without_words(call, api.root, answer.status)
         try:
@@ -108,5 +108,5 @@ class KeyToken:
 
 
 def refused_without_words(call: str, where: str, status: int) -> ConductorError:
-    """The answer may repeat what was sent, which is a secret."""
+    """An error without the server's message, which could repeat the secret that was sent."""
     return refused(call, where, status, b"")

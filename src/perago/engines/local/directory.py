@@ -1,7 +1,8 @@
-"""The directory of runs: one directory for each, `<run id>/run.json` and `<run id>/lock`.
+"""The directory of runs, with one subdirectory each: `<run id>/run.json` and `<run id>/lock`.
 
-A run's directory appears under its name when its record is whole, and goes in one rename. Only who holds a run's lock
-writes in it. Directories that are half made or half removed begin with a dot; a sweep removes those of dead processes.
+A run's directory gets its name when its record is complete, and is removed by one rename. Only the holder of a run's
+lock writes in it. Names of half created or half removed directories start with a dot; a sweep removes those of dead
+processes.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
 
 _LOCK_TRIES = 50
 _LOCK_PAUSE_SECONDS = 0.02
-"""Together a second. A list of runs holds each lock for some microseconds, a sweep holds the one for making for as long
-as it takes to remove what a few killed processes left."""
+"""One second in total. Listing runs holds each lock for some microseconds. A sweep holds the creation lock until it has
+removed what a few killed processes left."""
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 @dataclass(frozen=True)
 class RunsDirectory:
-    """Where the records lie."""
+    """The location of the records."""
 
     path: Path
     clock: Clock
@@ -51,7 +52,7 @@ class RunsDirectory:
         return self.path / run_id / LOCK_FILE
 
     def ids(self) -> list[str]:
-        """Every run, newest first; runs of one second in the order of their names."""
+        """All run ids, newest first; those of one second sorted by name."""
         try:
             with record_errors("cannot list the runs in", self.path):
                 return sorted((path.name for path in self.path.iterdir() if RUN_ID.fullmatch(path.name)), reverse=True)
@@ -61,12 +62,12 @@ class RunsDirectory:
             raise
 
     def create(self, record: RunRecord) -> FileLock | None:
-        """Make a run's directory; returns its lock, held. None: the name is taken.
+        """Create a run's directory. Returns its lock, held; None if the id is in use.
 
         Raises:
-            EngineError: it cannot be made.
+            EngineError: it cannot be created.
         """
-        with record_errors("cannot make a record of the run in", self.path):
+        with record_errors("cannot create a record of the run in", self.path):
             if not self.path.is_dir():
                 self.path.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
                 sync_directory(self.path.parent)
@@ -77,7 +78,7 @@ class RunsDirectory:
         aside = self.path / f"{NEW_PREFIX}{secrets.token_hex(8)}"
         aside.mkdir(OWNER_ONLY_DIRECTORY)
         lock = FileLock.try_acquire(aside / LOCK_FILE)
-        assert lock is not None, "nobody else knows this name"
+        assert lock is not None, "no other process knows this name"
         try:
             write_durably(aside / RECORD_FILE, _text_of(record))
             aside.rename(self.path / record.run_id)
@@ -96,7 +97,7 @@ class RunsDirectory:
 
         Raises:
             RunNotFoundError: there is no such run.
-            RunBusyError: a living process has it.
+            RunBusyError: a live process holds it.
         """
         self._expect(run_id)
         with record_errors("cannot lock run", self.path / run_id):
@@ -106,7 +107,7 @@ class RunsDirectory:
                 raise self._not_found(run_id) from exc
         if lock is None:
             raise RunBusyError(
-                f"run {run_id} is under way in {self._holder(run_id)}. Wait until it has ended, or end it first"
+                f"run {run_id} is executed by {self._holder(run_id)}. Wait until it has ended, or end it first"
             )
         return lock
 
@@ -125,8 +126,8 @@ class RunsDirectory:
             return from_json(text, run_id)
         except ValueError as exc:
             raise EngineError(
-                f"the record of run {run_id} is damaged: {exc}. Nothing can be resumed from it; look at {path}, or "
-                f"remove its directory"
+                f"the record of run {run_id} is damaged: {exc}. It cannot be resumed; check {path}, or remove its "
+                f"directory"
             ) from exc
         except EngineError as exc:
             if isinstance(exc.__cause__, FileNotFoundError) and not (self.path / run_id).is_dir():
@@ -134,10 +135,11 @@ class RunsDirectory:
             raise
 
     def write(self, record: RunRecord) -> None:
-        """Replace a record; for the holder of the run's lock alone.
+        """Replace a record. Only for the holder of the run's lock.
 
         Raises:
-            EngineError: the disk refused, and the old record stands (or the new one, where only the last sync failed).
+            EngineError: the disk refused; the old record is unchanged, or the new one is there if only the last sync
+                failed.
         """
         path = self.record_path(record.run_id)
         text = _text_of(record)
@@ -145,22 +147,22 @@ class RunsDirectory:
             write_durably(path, text)
 
     def sweep_run(self, run_id: str) -> None:
-        """Remove what killed writers left in a run's directory; for the holder of its lock alone."""
+        """Remove what killed writers left in a run's directory. Only for the holder of its lock."""
         with record_errors("cannot sweep", self.path / run_id):
             sweep_leftovers(self.record_path(run_id))
 
     def sweep(self) -> bool:
-        """Remove directories that killed processes left half made or half removed; says whether it could look."""
+        """Remove directories that killed processes left half created or half removed. Returns False if it was busy."""
         making = FileLock.try_acquire(self.path / MAKING_LOCK_FILE)
         if making is None:
-            return False  # somebody makes a run, or sweeps, at this moment; the next sweep comes
+            return False  # another process is creating a run or sweeping; a later sweep will do it
         with making:
             for path in self._aside():
                 delete_tree(path, LOCK_FILE)
         return True
 
     def half_made(self) -> list[Path]:
-        """What `sweep` would remove; empty while somebody makes a run or sweeps."""
+        """What `sweep` would remove; empty while another process creates a run or sweeps."""
         if not self._aside():
             return []
         making = FileLock.try_acquire(self.path / MAKING_LOCK_FILE)
@@ -170,14 +172,14 @@ class RunsDirectory:
             return self._aside()
 
     def half_written(self, run_id: str) -> list[Path]:
-        """What `sweep_run` would remove, for who has the run's lock."""
+        """What `sweep_run` would remove."""
         try:
             return leftovers_of(self.record_path(run_id))
         except FileNotFoundError:
-            return []  # pruned meanwhile
+            return []  # just pruned
 
     def remove(self, run_id: str) -> bool:
-        """Remove a run that no process has; says whether it did."""
+        """Remove a run that no process holds. Returns whether it was removed."""
         try:
             lock = FileLock.try_acquire(self.lock_path(run_id))
         except FileNotFoundError:
@@ -196,12 +198,12 @@ class RunsDirectory:
 
     @contextmanager
     def _making(self) -> Iterator[None]:
-        """While a directory is half made: no sweep takes it for a dead one's."""
+        """Protects a half created directory from sweeps."""
         lock = self._acquire(self.path / MAKING_LOCK_FILE, shared=True)
         if lock is None:
             raise EngineError(
-                f"another process has swept {self.path} for {_LOCK_TRIES * _LOCK_PAUSE_SECONDS:g} s; try again, or end "
-                f"that process"
+                f"another process has been sweeping {self.path} for {_LOCK_TRIES * _LOCK_PAUSE_SECONDS:g} s; try "
+                f"again, or end that process"
             )
         with lock:
             yield
@@ -215,12 +217,12 @@ class RunsDirectory:
         return None
 
     def _expect(self, run_id: str) -> None:
-        """An id comes from a command line: it may be anything, and must not lead elsewhere."""
+        """Validate an id, which comes from a command line and must not lead to another directory."""
         if not RUN_ID.fullmatch(run_id):
             raise self._not_found(run_id)
 
     def _not_found(self, run_id: str) -> RunNotFoundError:
-        return RunNotFoundError(f"there is no run {run_id!a} in {self.path}; `perago runs` lists those that are there")
+        return RunNotFoundError(f"there is no run {run_id!a} in {self.path}; `perago runs` lists the existing ones")
 
     def _holder(self, run_id: str) -> str:
         try:
@@ -238,4 +240,4 @@ def _text_of(record: RunRecord) -> str:
 
 
 REMOVAL_ERRORS = (OSError, WorkspaceStorageError)
-"""What sweeping and removing can fail with."""
+"""The errors that sweeping and removing can raise."""

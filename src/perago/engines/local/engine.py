@@ -1,4 +1,4 @@
-"""The engine of `perago run`: it starts and resumes runs, lists them, and answers an attempt as any engine does."""
+"""The engine of `perago run`: starts, resumes and lists runs, and implements the engine's ports."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from perago.values.record import InstanceRecord, TryStatus
 from perago.workspace.owner import Liveness
 
 DEFAULT_KEPT_RUNS = 1_000
-"""Records that are kept; the oldest go when a run is started. A record is a few KiB and the task's input and output."""
+"""Records to keep. Starting a run removes the oldest. A record has a few KiB, plus the task's input and output."""
 
 _ID_CHARACTERS = string.digits + string.ascii_lowercase
 _ID_LENGTH = 6
-"""Two billion names a second: one workflow instance id must not come twice, on another machine neither, or the stamps
-of two runs in one repository would be told apart by their scheduled times only."""
+"""Two billion names per second. A workflow instance id must be unique, also between machines: stamps of two runs with
+one id in one repository would differ only by their scheduled times."""
 
 _NAME_TRIES = 10
 _SECOND = len("20260101-000000")
 
 _SHOWN_CHARACTERS = 100
-"""Of a recorded param, in an error."""
+"""Limit for a recorded param in an error."""
 
 
 class LocalEngine:
-    """Runs, each in one process and one try at a time, with records in a directory.
+    """Runs with records in a directory, each in one process and one try at a time.
 
     A run is one workflow instance with one logical task. Any number of processes may share the directory. Records
     survive a kill at any moment.
 
     Args:
-        directory: where the records lie; made when a run is started.
-        clock: where time comes from. Default: the machine's.
-        keep: how many records are kept; the oldest that no process has go when a run is started.
+        directory: contains the records; created when a run is started.
+        clock: source of time. Default: the machine's.
+        keep: number of records to keep. Starting a run removes the oldest ones that no process holds.
     """
 
     def __init__(self, directory: Path, clock: Clock | None = None, *, keep: int = DEFAULT_KEPT_RUNS) -> None:
         if keep < 1:
-            raise ValueError(f"keep must be at least 1, not {keep}: a run needs its record")
+            raise ValueError(f"keep is {keep}; give at least 1, because a run needs its record")
         self._clock = clock or SystemClock()
         self._directory = RunsDirectory(directory.absolute(), self._clock)
         self._keep = keep
@@ -75,14 +75,14 @@ class LocalEngine:
         params_exact: bool = True,
         options: JsonObject | None = None,
     ) -> LocalRun:
-        """Begin a run with its first try.
+        """Start a run with its first try.
 
         Args:
-            target: what names the task's function, `pkg.module:function`.
-            task_name: of the definition; the logical task's reference name too.
+            target: names the task's function, `pkg.module:function`.
+            task_name: of the definition; also the logical task's reference name.
             input_data: the task's input, as JSON; secrets in its params masked.
-            params_exact: nothing was masked. False: a resume has to be given the params again.
-            options: JSON that the caller wants back at a resume.
+            params_exact: nothing was masked. If False, a resume needs the params again.
+            options: JSON that a resume returns to the caller.
 
         Raises:
             EngineError: the record cannot be written.
@@ -103,22 +103,21 @@ class LocalEngine:
                 run = self._hold(lock, record, input_data)
                 self._trim(self._keep)
                 return run
-        raise EngineError(f"no free name for a run was found in {self._directory.path} in {_NAME_TRIES} tries")
+        raise EngineError(f"no unused run id was found in {self._directory.path} in {_NAME_TRIES} tries; try again")
 
     def resume_run(
         self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
     ) -> LocalRun:
-        """Begin the next try of a run that was killed, failed or was cancelled, from the same input.
+        """Start the next try of a run that was killed, failed or was cancelled, with the same input.
 
         Args:
-            input_params: the params, where the record has them masked; else they may be left out.
-            masked_params: the same with secrets masked, which have to agree with a record that has them masked.
-                Default: `input_params`.
+            input_params: the params; required if those in the record are masked.
+            masked_params: the params with secrets masked, to compare with a masked record. Default: `input_params`.
 
         Raises:
             RunNotFoundError: there is no such run.
-            RunBusyError: a living process has it.
-            EngineError: it is completed, the params are missing or others, or the record is damaged or cannot be
+            RunBusyError: a live process holds it.
+            EngineError: it is completed, the params are missing or differ, or the record is damaged or cannot be
                 written.
         """
         lock = self._directory.acquire(run_id)
@@ -135,7 +134,7 @@ class LocalEngine:
             raise
 
     def runs(self) -> Iterator[RunSummary]:
-        """Every run, newest first. One whose record cannot be read is listed as such.
+        """All runs, newest first, including those with an unreadable record.
 
         Raises:
             EngineError: the directory cannot be read.
@@ -144,10 +143,10 @@ class LocalEngine:
             summaries = [summary for name in names if (summary := self._summary(name)) is not None]
             yield from sorted(summaries, key=lambda summary: summary.started or self._clock.now(), reverse=True)
 
-    # ---- looking after them
+    # ---- maintenance
 
     def examine(self) -> Iterator[Finding]:
-        """What killed processes left: runs recorded as under way, unreadable records, half written files.
+        """Leftovers of killed processes: runs recorded as running, unreadable records, incomplete files.
 
         Raises:
             EngineError: the directory cannot be read.
@@ -155,7 +154,7 @@ class LocalEngine:
         return examine(self._directory, self.runs(), self._clock)
 
     def liveness_of(self, run_id: str) -> Liveness:
-        """Whether a process has a run; "unknown": there is no record of it, or something else in its place."""
+        """Whether a process holds a run; "unknown" if it has no readable record."""
         try:
             if not RUN_ID.fullmatch(run_id) or not self._directory.record_path(run_id).exists():
                 return "unknown"
@@ -164,14 +163,14 @@ class LocalEngine:
             return "unknown"
 
     def running_since(self) -> datetime | None:
-        """When the oldest run began that a process has; None: there is none."""
+        """Start of the oldest run that a process holds; None if there is none."""
         begun = [summary.started for summary in self.runs() if summary.status == RUNNING]
         return min((started for started in begun if started is not None), default=None)
 
-    # ---- the ports; see `perago.ports` for what they promise
+    # ---- the ports; see `perago.ports` for their contract
 
     def load_current_attempt(self, attempt: Attempt) -> LocalAttempt:
-        """The attempt's try as it is now.
+        """The current state of the attempt's try.
 
         Raises:
             RunNotFoundError, EngineError: there is no such run, or it has no such try.
@@ -188,7 +187,7 @@ class LocalEngine:
         return found
 
     def load_record(self, attempt: Attempt) -> InstanceRecord:
-        """Every try of the attempt's run.
+        """All tries of the attempt's run.
 
         Raises:
             RunNotFoundError, EngineError: there is no such run, or its record is damaged.
@@ -198,11 +197,11 @@ class LocalEngine:
         return record.as_instance()
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """Record a result; one for a try that is not current, or has ended, is dropped without a word.
+        """Record a result. One for a try that is not current, or has ended, is silently dropped.
 
         Raises:
-            RunNotFoundError, EngineError: there is no such run or try, this process does not have it, or the record
-                cannot be written.
+            RunNotFoundError, EngineError: there is no such run or try, another process holds it, or the record cannot
+                be written.
         """
         is_live = self.load_current_attempt(attempt).status == TryStatus.IN_PROGRESS
         run = self._held(attempt.workflow_instance_id)
@@ -210,10 +209,10 @@ class LocalEngine:
             run.report(attempt.task_id, result)
         elif is_live:
             raise EngineError(
-                f"run {attempt.workflow_instance_id} belongs to another process, which alone may report its result"
+                f"run {attempt.workflow_instance_id} belongs to another process, and only that may report its result"
             )
 
-    # ---- within
+    # ---- internals
 
     def _hold(self, lock: FileLock, record: RunRecord, input_data: JsonObject) -> LocalRun:
         run = LocalRun(self._directory, lock, record, input_data, self._let_go)
@@ -238,13 +237,13 @@ class LocalEngine:
             is_held = is_held_by_anybody(self._directory.lock_path(run_id))
             return RunSummary.of(self._directory.read(run_id), is_held=is_held, now=self._clock.now())
         except RunNotFoundError:
-            return None  # pruned meanwhile
+            return None  # just pruned
         except (EngineError, OSError) as exc:
             return RunSummary.unreadable(run_id, str(exc))
 
     def _trim(self, keep: int) -> None:
-        """Remove the oldest records but `keep`, and what killed processes left of others."""
-        with suppress(EngineError, *REMOVAL_ERRORS):  # a run is not to fail because an old one cannot be removed
+        """Remove all but the newest `keep` records, and leftovers of killed processes."""
+        with suppress(EngineError, *REMOVAL_ERRORS):  # a run must not fail because an old one cannot be removed
             self._directory.sweep()
             for run_id in self._directory.ids()[keep:]:
                 self._directory.remove(run_id)
@@ -263,23 +262,23 @@ def _resumed_input(record: RunRecord, input_params: JsonObject | None, masked_pa
         if record.params_exact:
             return stored
         raise EngineError(
-            f"the params of run {record.run_id} hold secrets, which are not kept. Give the same params again to resume"
+            f"the params of run {record.run_id} contain secrets, which are not stored. Give them again to resume it"
         )
     if record.params_exact and dict(input_params) != stored.get("params"):
         raise EngineError(
-            f"these are not the params that run {record.run_id} was started with. Leave them out to resume it, or "
-            f"start another run with them"
+            f"these are not the original params of run {record.run_id}. Leave them out to resume it, or start another "
+            f"run with them"
         )
     if not record.params_exact and (others := _others_than(masked_params, stored.get("params") or {})):
         raise EngineError(
-            f"these are not the params that run {record.run_id} was started with: {', '.join(others)}. Give all its "
-            f"params as they were, secrets included, to resume it, or start another run"
+            f"these are not the original params of run {record.run_id}: {', '.join(others)}. To resume it, give all "
+            f"original params, secrets included; or start another run"
         )
     return {**stored, "params": input_params}
 
 
 def _others_than(given: JsonObject, recorded: JsonObject) -> list[str]:
-    """What each param was that is another now."""
+    """The original value of each param that differs."""
     told = []
     for name in dict.fromkeys([*recorded, *given]):
         if name not in recorded:

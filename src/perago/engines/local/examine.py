@@ -1,4 +1,4 @@
-"""What killed processes left of runs, as findings."""
+"""Findings: what killed processes left of runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from perago.values.findings import Finding, Kind, size_below
 from perago.values.record import TryStatus
 
 PROCESS_DIED = "its process died"
-"""Reason of a try that has no end, and whose process is gone."""
+"""Reason of a try that did not end before its process died."""
 
 
 def examine(directory: RunsDirectory, summaries: Iterator[RunSummary], clock: Clock) -> Iterator[Finding]:
-    """Find runs that are recorded as under way though no process has them, records that cannot be read, and leftovers.
+    """Find runs recorded as running that no process holds, unreadable records, and leftovers.
 
-    Whether a process has a run is told by a lock of the kernel's, so that nothing here depends on its age.
+    A kernel lock shows whether a process holds a run, so age does not matter here.
 
     Raises:
         EngineError: the directory cannot be read.
@@ -35,7 +35,7 @@ def examine(directory: RunsDirectory, summaries: Iterator[RunSummary], clock: Cl
             yield Finding(
                 kind=Kind.KILLED_RUN,
                 what=summary.run_id,
-                why="it is recorded as under way, and its process is dead",
+                why="it is recorded as running, but its process is dead",
                 age_seconds=None if started is None else (clock.now() - started).total_seconds(),
                 mend=partial(_end_killed, directory, summary.run_id, clock),
             )
@@ -47,7 +47,7 @@ def examine(directory: RunsDirectory, summaries: Iterator[RunSummary], clock: Cl
 
 
 def died(record: RunRecord, clock: Clock) -> RunRecord:
-    """The record of a run whose process is gone: a try without an end failed."""
+    """The record of a run whose process is dead: a try without an end has failed."""
     if not record.current.status.is_live:
         return record
     return record.ended(TryStatus.FAILED, now=round(clock.now().timestamp() * 1000), reason=PROCESS_DIED)
@@ -57,7 +57,7 @@ def _end_killed(directory: RunsDirectory, run_id: str, clock: Clock) -> bool:
     try:
         lock = directory.acquire(run_id)
     except RunBusyError:
-        return False  # resumed meanwhile
+        return False  # just resumed
     except RunNotFoundError:
         return True
     with lock:
@@ -66,15 +66,17 @@ def _end_killed(directory: RunsDirectory, run_id: str, clock: Clock) -> bool:
 
 
 def _half_made(directory: RunsDirectory, clock: Clock) -> Iterator[Finding]:
-    """Directories of runs that were being made or removed."""
+    """Directories of runs whose creation or removal did not finish."""
     with record_errors("cannot read", directory.path):
         found = directory.half_made()
     for path in found:
-        yield _leftover(path, "whoever was making or removing this record is dead", clock, partial(_sweep, directory))
+        yield _leftover(
+            path, "the process that was creating or removing this record is dead", clock, partial(_sweep, directory)
+        )
 
 
 def _in_runs(directory: RunsDirectory, told: Container[str], clock: Clock) -> Iterator[Finding]:
-    """Files in the directories of runs that no process has; and directories that cannot be read, but those told of."""
+    """Leftover files of runs that no process holds, and unreadable directories that are not in `told`."""
     for run_id in directory.ids():
         try:
             found = directory.half_written(run_id)
@@ -86,7 +88,7 @@ def _in_runs(directory: RunsDirectory, told: Container[str], clock: Clock) -> It
         for path in found:
             if not is_held and path.exists():
                 mend = partial(_sweep_run, directory, run_id)
-                yield _leftover(path, f"whoever was writing the record of run {run_id} is dead", clock, mend)
+                yield _leftover(path, f"the process that was writing the record of run {run_id} is dead", clock, mend)
 
 
 def _leftover(path: Path, why: str, clock: Clock, mend: partial[bool]) -> Finding:

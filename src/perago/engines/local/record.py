@@ -1,4 +1,4 @@
-"""What is on disk of a run: values, what may become of them, and their JSON."""
+"""The record of a run on disk: values, transitions, and JSON."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 RECORD_VERSION: Final = 1
 POLL_COUNT = 1
-"""Each try is handed out once: whoever takes a run up again makes a new one."""
+"""Each try is delivered once. Resuming a run makes a new try."""
 
 MAX_MILLISECONDS: Final = 253_402_300_799_999
-"""The end of the year 9999, the last that a date can have."""
+"""The end of the year 9999, the last that a date can represent."""
 
 Milliseconds = Annotated[int, Field(ge=0, le=MAX_MILLISECONDS)]
 
@@ -27,10 +27,10 @@ class TryEntry:
     """One try of a run.
 
     Attributes:
-        scheduled_time, ended_time: milliseconds since the epoch; each try's are later than those of the one before.
-        host, pid: the process that it belongs to.
-        output: of a COMPLETED one; reason: of any other that has ended.
-        duration_ms: from its beginning to its end; None where nobody saw the end.
+        scheduled_time, ended_time: milliseconds since the epoch, later than those of the try before.
+        host, pid: the process that runs it.
+        output: of a COMPLETED try; reason: of any other ended one.
+        duration_ms: from start to end; None if the end was not observed.
     """
 
     task_id: str
@@ -51,9 +51,9 @@ class RunRecord:
     """A run: one workflow instance with one logical task.
 
     Attributes:
-        target: what names the task's function.
-        params_exact: `input_data` is the whole input; False: secrets in its params are masked.
-        options: whatever the caller wants back at a resume.
+        target: names the task's function.
+        params_exact: `input_data` is the complete input; False if secrets in its params are masked.
+        options: returned to the caller at a resume.
         tries: the first one first, never empty.
     """
 
@@ -75,7 +75,7 @@ class RunRecord:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
 
     def begun(self, *, now: int, host: str, pid: int) -> RunRecord:
-        """With another try."""
+        """This record with a further try."""
         before = self.tries[-1] if self.tries else None
         times = (before.scheduled_time, before.ended_time or 0) if before else (0,)
         entry = TryEntry(
@@ -97,7 +97,7 @@ class RunRecord:
         reason: str | None = None,
         duration_ms: int | None = None,
     ) -> RunRecord:
-        """With the newest try ended."""
+        """This record with the newest try ended."""
         assert self.current.status is TryStatus.IN_PROGRESS, self.current
         entry = replace(
             self.current,
@@ -110,7 +110,7 @@ class RunRecord:
         return replace(self, tries=(*self.tries[:-1], entry))
 
     def as_instance(self) -> InstanceRecord:
-        """As the engine's port has it."""
+        """The record in the form of the engine's port."""
         return InstanceRecord(self.run_id, tuple(self._as_try(entry) for entry in self.tries))
 
     def _as_try(self, entry: TryEntry) -> TryRecord:
@@ -129,7 +129,7 @@ class RunRecord:
 
 
 def workspace_field(data: JsonObject | None, name: str) -> str | None:
-    """A field of the workspace that a task's input or output names; None: it has none."""
+    """A field of the workspace in a task's input or output; None if missing."""
     workspace = (data or {}).get("workspace")
     value = workspace.get(name) if isinstance(workspace, Mapping) else None
     return value if isinstance(value, str) else None
@@ -147,14 +147,14 @@ def to_json(record: RunRecord) -> str:
 def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a {type(value).__name__} is no JSON")
+    raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
 def from_json(text: str | bytes, run_id: str) -> RunRecord:
-    """Read what `to_json` wrote.
+    """Parse the text of `to_json`.
 
     Raises:
-        ValueError: it is damaged, of a later version, or of another run; says how.
+        ValueError: it is damaged, of a later version, or of another run; the message says which.
     """
     try:
         record = _RECORD.validate_python(json.loads(text))
@@ -168,7 +168,7 @@ def from_json(text: str | bytes, run_id: str) -> RunRecord:
     if not record.tries:
         raise ValueError("it has no try")
     if any(entry.status is TryStatus.SCHEDULED for entry in record.tries):
-        raise ValueError("it has a try that waits to begin, and a run has none")
+        raise ValueError("it has a try that waits to start, which runs never have")
     return record
 
 

@@ -1,4 +1,4 @@
-"""One run while a process has it: its current try, and the lock that says so."""
+"""A run that this process holds: its current try, and its lock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from perago.values.redaction import mask_json
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAttempt:
-    """A try of a run, with every attribute of `models.AttemptIdentity`, its status, and who it belongs to."""
+    """A try of a run, with all attributes of `models.AttemptIdentity`, its status, and its process."""
 
     status: str
     workflow_instance_id: str
@@ -58,12 +58,12 @@ class LocalAttempt:
 
 
 class LocalRun:
-    """A run that this process has. `LocalEngine` makes it; whoever gets it closes it, best as a context manager.
+    """A run that this process holds. `LocalEngine` creates it; the receiver must close it, best as a context manager.
 
-    Its methods may be called from any thread, but not from a signal handler. A fork of the process does not have it.
+    Methods may be called from any thread, but not from a signal handler. A fork of the process does not hold the run.
 
     Attributes:
-        input_data: the task's input; what was masked in the record is masked here too, unless a resume was given it.
+        input_data: the task's input. What is masked in the record is masked here too, unless a resume was given it.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class LocalRun:
 
     @property
     def options(self) -> JsonObject:
-        """What the caller gave `LocalEngine.start_run` to keep."""
+        """The options passed to `LocalEngine.start_run`."""
         return self._record.options
 
     @property
     def record(self) -> RunRecord:
-        """What is on disk."""
+        """The record on disk."""
         return self._record
 
     @property
@@ -118,16 +118,16 @@ class LocalRun:
         return self._cancelled
 
     def find_attempt(self, task_id: str) -> LocalAttempt | None:
-        """A try as it is now; None: it is none of this run's."""
+        """The current state of a try; None if it does not belong to this run."""
         record = self._record
         entry = record.find(task_id)
         return None if entry is None else self._as_attempt(record, entry)
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Cancel the current try, and all that would follow in this process: from now on no fence lets it through.
+        """Cancel the current try, and any further try in this process. No fence lets them pass from now on.
 
         Raises:
-            EngineError: it could not be recorded; it is cancelled all the same, and shows as killed later.
+            EngineError: it could not be recorded; it is cancelled anyway, and will be listed as killed.
         """
         self._cancelled = True
         with self._mutex:
@@ -136,7 +136,7 @@ class LocalRun:
                 self._end(TryStatus.CANCELED, reason=reason)
 
     def next_try(self, reason: str) -> LocalRun:
-        """Begin another try of the same input; a current one that has no end yet is recorded FAILED with the reason.
+        """Start another try of the same input. If the current one has not ended, it is recorded as FAILED.
 
         Raises:
             EngineError: the run is completed, cancelled or closed, or the try could not be recorded.
@@ -156,7 +156,7 @@ class LocalRun:
             return self
 
     def report(self, task_id: str, result: RuntimeTaskResult) -> None:
-        """Record a result; one for a try that is not current, or has ended, is dropped without a word.
+        """Record a result. One for a try that is not current, or has ended, is silently dropped.
 
         Raises:
             EngineError: it could not be recorded.
@@ -171,9 +171,9 @@ class LocalRun:
             self._end(TryStatus(result.status), output=output, reason=reason)
 
     def close(self) -> None:
-        """Give the run up. A try that has no end by now is recorded as failed, if the disk lets it. Twice is fine."""
+        """Release the run. A try that has not ended is recorded as failed, if possible. May be called twice."""
         with self._mutex:
-            with suppress(EngineError):  # then it shows as killed, which is as true
+            with suppress(EngineError):  # then it is listed as killed, which is as correct
                 self._settle()
                 if self._is_live and self._lock.is_held:
                     status = TryStatus.CANCELED if self._cancelled else TryStatus.FAILED
@@ -189,7 +189,7 @@ class LocalRun:
     ) -> None:
         self.close()
 
-    # ---- within
+    # ---- internals
 
     @property
     def _clock(self) -> Clock:
@@ -209,14 +209,14 @@ class LocalRun:
         )
 
     def _write(self, record: RunRecord) -> None:
-        """On disk first: what this process believes is never ahead of what a resume will find."""
+        """Write to disk first, so that this process's state is never ahead of what a resume will find."""
         self._is_settled = False
         self._directory.write(record)
         self._record = record
         self._is_settled = True
 
     def _settle(self) -> None:
-        """After a write that was interrupted, or whose last sync failed: what is on disk counts."""
+        """Read the record again after a write that was interrupted, or whose last sync failed."""
         if not self._is_settled and self._lock.is_held:
             self._record = self._directory.read(self.run_id)
             self._is_settled = True

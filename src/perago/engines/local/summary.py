@@ -1,4 +1,4 @@
-"""A run on one line of a list."""
+"""A run in a list."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """A run as `LocalEngine.runs` lists it.
+    """A run as listed by `LocalEngine.runs`.
 
     Attributes:
-        status: of the newest try, as `TryStatus` names it once it has ended; "running" while a process has it,
-            "killed" where that process is gone and the try has no end; "unreadable": the record is damaged.
-        tries: how many there were.
+        status: `TryStatus` of the newest try if it has ended; otherwise "running" if a process holds the run, or
+            "killed" if that process is gone; "unreadable" if the record is damaged.
+        tries: number of tries.
         output_ref: the commit that a COMPLETED run of a workspace task ended with.
         reason: why the newest try ended without a result, or what is wrong with the record.
-        started: when the first try began.
-        duration: seconds that the newest try took, or takes so far; None where nobody saw its end.
+        started: start of the first try.
+        duration: seconds of the newest try, so far if it runs; None if its end was not observed.
     """
 
     run_id: str
@@ -43,7 +43,7 @@ class RunSummary:
 
     @classmethod
     def of(cls, record: RunRecord, *, is_held: bool, now: datetime) -> Self:
-        """A readable record. `is_held`: a living process has the run."""
+        """Summarize a record. `is_held`: a live process holds the run."""
         newest = record.current
         if newest.status is not TryStatus.IN_PROGRESS:
             status = newest.status.value
@@ -68,5 +68,5 @@ class RunSummary:
 
     @classmethod
     def unreadable(cls, run_id: str, why: str) -> Self:
-        """A record that cannot be read; the rest of the list can."""
+        """The entry for a record that cannot be read."""
         return cls(run_id=run_id, status=UNREADABLE, reason=why)

@@ -1,6 +1,6 @@
 """The embedded store: a bare git repository.
 
-`GitStore` is loaded when it is first used, and pygit2 with it.
+`GitStore` is loaded, with pygit2, when it is first used.
 """
 
 from __future__ import annotations

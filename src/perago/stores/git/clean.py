@@ -1,4 +1,4 @@
-"""Removing what attempts left: their staging references, and what killed ones could not remove themselves."""
+"""Removing staging references of ended and killed attempts, and temporary files of killed ones."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from perago.values.models import StagedWorkspace
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep removed: names of staging references, and how many temporary files."""
+    """The result of a sweep: names of removed staging references, and the number of removed temporary files."""
 
     staging: tuple[str, ...]
     temporaries: int
 
 
 def cleanup_staging(references: References, staged: StagedWorkspace) -> None:
-    """Remove a staging reference; one that is gone is fine. See `ports.CleanupStaging`."""
+    """Remove a staging reference. A missing one is fine. See `ports.CleanupStaging`."""
     references.drop_staged(staged.branch)
 
 
 def sweep(references: References, older_than_seconds: float) -> Swept:
-    """Remove staging references whose commit is older, and temporary files that lost their owner.
+    """Remove staging references with older commits, and temporary files without an owner.
 
     Args:
-        older_than_seconds: longer than any attempt may take from staging to publishing. One that is swept meanwhile
-            fails, and publishes nothing.
+        older_than_seconds: longer than any attempt may take from staging to publishing. An attempt whose reference is
+            removed fails and publishes nothing.
     """
     before = references.clock.now().timestamp() - older_than_seconds
     old = [name for name, commit_id in references.staged() if _staged_at(references, commit_id) < before]
@@ -43,7 +43,7 @@ def sweep(references: References, older_than_seconds: float) -> Swept:
 
 
 def _staged_at(references: References, commit_id: str) -> int:
-    """When a commit was staged, seconds since the epoch; 0 where it is gone, and nothing can come of it any more."""
+    """Time of staging, in seconds since the epoch; 0 if the commit is missing and therefore useless."""
     try:
         return references.repository.commit(commit_id).commit_time
     except StoreError:
@@ -51,7 +51,7 @@ def _staged_at(references: References, commit_id: str) -> int:
 
 
 def _remove_old_locks(directory: Path, older_than_seconds: float) -> int:
-    """git's locks on staging references: no two executions share one, so an old one is a dead one's."""
+    """Remove old git locks on staging references. Executions share no reference, so an old lock's owner is dead."""
     removed = 0
     for lock in directory.glob("*.lock"):
         with suppress(FileNotFoundError):

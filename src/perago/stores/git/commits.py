@@ -1,4 +1,4 @@
-"""Writing a commit, and in whose name."""
+"""Writing a commit, and its author."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NOT_IN_A_NAME = re.compile(r"[<>\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Identity:
-    """In whose name a commit is made, as git writes it: without angle brackets or line ends."""
+    """The author of a commit, as git writes it: without angle brackets or line ends."""
 
     name: str
     email: str
 
     @classmethod
     def of(cls, repository: BareRepository) -> Identity:
-        """git's user.name and user.email for this repository, where both are set, and UTF-8; else Perago's own.
+        """git's user.name and user.email for this repository, if both are set and UTF-8; else Perago's own.
 
         Raises:
             StoreError: git's settings cannot be read.
@@ -47,7 +47,7 @@ def _value(config: pygit2.Config, key: str) -> str:
 def write_commit(
     writer: ObjectWriter, *, tree: str, parent: str | None, identity: Identity, message: str, clock: Clock
 ) -> str:
-    """Add a commit object; returns its id. No branch knows of it yet."""
+    """Add a commit object. Returns its id. It is not on any branch yet."""
     who = f"{identity.name} <{identity.email}> {int(clock.now().timestamp())} +0000"
     lines = [f"tree {tree}"]
     if parent is not None:

@@ -1,4 +1,4 @@
-"""The few calls on files that survive a crash."""
+"""File operations that survive a crash."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from perago.files.storage import sync_directory
 
 CHUNK = 1 << 20
-"""Bytes written at once. Memory stays at a few of these, whatever the size of a file."""
+"""Bytes per write. Memory use is a few of these, whatever the size of a file."""
 
 
 def make_directories(directory: Path) -> None:
-    """Make a directory and those above it, each name synced."""
+    """Create a directory and its parents, and sync each name."""
     if directory.is_dir():
         return
     make_directories(directory.parent)
@@ -21,7 +21,7 @@ def make_directories(directory: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte, however many the system takes at once."""
+    """Write all bytes, with as many calls as needed."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

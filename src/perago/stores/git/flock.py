@@ -1,4 +1,4 @@
-"""Locks of the kernel's on files of the repository: they go with their owner, however it ends."""
+"""Kernel locks on files of the repository. They end with their owner, however it ends."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _POLL_SECONDS = 0.01
 
 
 def acquire(descriptor: int, path: Path, seconds: float, clock: Clock, *, shared: bool = False) -> None:
-    """Take the lock on an open file, waiting for others.
+    """Lock an open file, and wait for other holders.
 
     Args:
         path: of the file, for messages.
-        shared: beside other shared ones.
+        shared: allow other shared holders.
 
     Raises:
         StoreError: others hold it for longer than `seconds`, or the file system has no locks.
@@ -44,10 +44,10 @@ def acquire(descriptor: int, path: Path, seconds: float, clock: Clock, *, shared
 
 @contextmanager
 def peek(path: Path) -> Iterator[int | None]:
-    """Open a file for reading and keep others from locking it for a moment; None: it is not there.
+    """Open a file for reading and prevent others from locking it; yields None if it is missing.
 
     Raises:
-        BlockingIOError: somebody has it locked.
+        BlockingIOError: it is locked.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Stamps as trailers of commit messages, and the history that is read back from them."""
+"""Stamps as trailers of commit messages, and the history read from them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from perago.values.stamps import from_pairs, to_pairs
 _PREFIX = "Perago-"
 _TREE = "tree"
 _LINES_OF_OURS = re.compile(rf"^{_PREFIX}[A-Z][A-Za-z-]*:".encode(), re.MULTILINE)
-_LEAST_LINES = 2  # a message may well speak of a trailer of ours
+_LEAST_LINES = 2  # a person's message may mention one of these trailers
 _TRAILER = re.compile(r"([A-Za-z0-9-]+):(?: (.*))?")
 _SUBJECT_LENGTH = 120
 
 
 def compose(stamp: Stamp, subject: str, tree_id: str) -> str:
-    """The message of a stamped commit: a subject, a line for people, and the stamp as trailers.
+    """The message of a stamped commit: a subject, a sentence for people, and the stamp as trailers.
 
-    The tree is named too: a person who amends the commit changes its content, and what they made is theirs.
+    It also names the tree. If a person amends the commit, the tree differs, and the stamp no longer counts.
     """
     pairs = {**to_pairs(stamp), _TREE: tree_id}
     trailers = [f"{_trailer_name(name)}: {value}" for name, value in pairs.items() if value]
@@ -45,7 +45,7 @@ def seal_subject(stamp: Stamp) -> str:
 
 
 def message_of(commit: pygit2.Commit) -> str:
-    """A commit's message; what is no text in it is replaced."""
+    """A commit's message. Bytes that are not UTF-8 are replaced."""
     return commit.raw_message.decode("utf-8", "replace")
 
 
@@ -58,18 +58,18 @@ def author_of(commit: pygit2.Commit) -> str:
 
 
 def stamp_of(commit: pygit2.Commit) -> Stamp | None:
-    """What a commit says of itself; None where it says nothing, nothing that can be read, or names another tree."""
+    """The commit's stamp; None if it is missing, unreadable, or for another tree."""
     carried = carried_stamp(commit)
     return None if carried is None or carried.tree_id != str(commit.tree_id) else carried.stamp
 
 
 @dataclass(frozen=True)
 class CarriedStamp:
-    """A stamp in a commit's message, also where it is another commit's.
+    """The stamp in a commit's message, even if it was copied from another commit.
 
     Attributes:
-        tree_id: of the tree that it was made for; None: it names none.
-        stamp: None: it cannot be read.
+        tree_id: of the tree that the stamp is for; None if missing.
+        stamp: None if unreadable.
     """
 
     tree_id: str | None
@@ -77,7 +77,7 @@ class CarriedStamp:
 
 
 def carried_stamp(commit: pygit2.Commit) -> CarriedStamp | None:
-    """What stands in a commit's message; None: no stamp."""
+    """The stamp in a commit's message; None if there is none."""
     if len(_LINES_OF_OURS.findall(commit.raw_message)) < _LEAST_LINES:
         return None
     pairs = _pairs(message_of(commit))
@@ -85,7 +85,7 @@ def carried_stamp(commit: pygit2.Commit) -> CarriedStamp | None:
 
 
 def _pairs(message: str) -> dict[str, str]:
-    """The stamp's pairs of the last paragraph, if all of its lines are trailers and none of ours comes twice."""
+    """The stamp's pairs, if all lines of the last paragraph are trailers and no Perago trailer is a duplicate."""
     paragraph = re.split(r"\n[ \t]*\n", message.rstrip())[-1]
     pairs: dict[str, str] = {}
     for line in paragraph.split("\n"):
@@ -123,7 +123,7 @@ def read_history(repository: BareRepository, workspace_input: WorkspaceInput) ->
 
 
 def first_parents(repository: BareRepository, head: str, limit: int) -> Iterator[pygit2.Commit]:
-    """Commits from a head down its first parents, at most `limit` of them."""
+    """Commits from a head along first parents, at most `limit`."""
     next_id: str | None = head
     for _ in range(limit):
         if next_id is None:
@@ -134,7 +134,7 @@ def first_parents(repository: BareRepository, head: str, limit: int) -> Iterator
 
 
 def parent_of(commit: pygit2.Commit) -> str | None:
-    """Full id of the first parent; None on a root."""
+    """Full id of the first parent; None for a root commit."""
     parents = commit.parent_ids
     return str(parents[0]) if parents else None
 

@@ -1,4 +1,4 @@
-"""A person's way in and out: a directory becomes a branch's content, a commit's content becomes a directory."""
+"""Importing a directory into a branch, and exporting a commit into a directory."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan
 
 _SWAPS = 64
-"""Times that an import begins again because the branch moved under it."""
+"""Tries of an import if the branch moves."""
 
 _CONFIG = {
-    # Heads of the past stay findable, whatever is done to a branch by hand.
+    # Former heads stay findable, even after manual changes of a branch.
     "core.logAllRefUpdates": "true",
     # A global setting of "now" would let gc remove what is being staged.
     "gc.pruneExpire": "2.weeks.ago",
-    # Nobody drops published commits by a forced push.
+    # A forced push cannot drop published commits.
     "receive.denyNonFastForwards": "true",
-    # Staging references are nobody's business on the other side.
+    # Staging references are internal to this repository.
     "transfer.hideRefs": "refs/perago",
 }
 
 
 def create_repository(path: Path, branch: str) -> None:
-    """Make a bare repository, unless there is one; `branch` is what a clone will check out.
+    """Create a bare repository, unless it exists; `branch` is what a clone will check out.
 
     Raises:
-        StoreError: something else is there.
+        StoreError: something else is at the path.
     """
     check_branch_name(branch)
     if not is_free(path):
-        BareRepository(path).handle  # noqa: B018 - raises what is wrong with it
+        BareRepository(path).handle  # noqa: B018 - raises if it cannot be opened
         return
     with translated("making the repository", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place and then renamed: others see all of it or nothing, and only one of several makes it.
+        # Created aside and then renamed: others see all of it or nothing, and only one of several processes succeeds.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as aside:
             made = Path(aside) / path.name
             repository = pygit2.init_repository(str(made), bare=True, initial_head=branch)
@@ -71,12 +71,12 @@ def create_repository(path: Path, branch: str) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether there is nothing in the way of a new repository: no path, or an empty directory."""
+    """Whether a new repository can be created at a path: there is nothing, or an empty directory."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def check_branch_name(branch: str) -> None:
-    """Refuse what git could not take as a branch.
+    """Refuse a name that git does not allow for a branch.
 
     Raises:
         BranchNotFoundError
@@ -86,21 +86,21 @@ def check_branch_name(branch: str) -> None:
     except UnicodeEncodeError:
         is_valid = False
     if not is_valid or branch.startswith("-"):
-        raise BranchNotFoundError(f"{branch!r} is no name for a branch; `git check-ref-format` says what is")
+        raise BranchNotFoundError(f"{branch!r} is not a branch name; `git help check-ref-format` has the rules")
     if branch == "HEAD":
-        raise BranchNotFoundError("'HEAD' is git's own name for what is checked out; give the branch another name")
+        raise BranchNotFoundError("'HEAD' is git's name for the current commit; give the branch another name")
     if branch.startswith("refs/"):
         name = branch.removeprefix("refs/").removeprefix("heads/")
-        raise BranchNotFoundError(f"{branch!r} is the name of a reference; give the branch by its name alone: {name!r}")
+        raise BranchNotFoundError(f"{branch!r} is the name of a reference; give only the branch's name: {name!r}")
 
 
 @dataclass(frozen=True)
 class Import:
-    """One directory on its way into a branch.
+    """Import of one directory into a branch.
 
     Attributes:
-        spec: prefix, include and exclude count.
-        mirror: selected files that the directory does not have are deleted.
+        spec: selects files by prefix, include and exclude.
+        mirror: delete selected files that the directory does not have.
     """
 
     repository: BareRepository
@@ -112,15 +112,15 @@ class Import:
     def run(self, branch: str, message: str, clock: Clock, progress: TransferProgress) -> str | None:
         """Put the directory's files below the prefix, in one commit on the branch's head.
 
-        A branch that is not there is made. If the branch moves meanwhile, the directory is compared with its new head.
+        A missing branch is created. If the branch moves, the directory is compared with the new head.
 
         Returns:
-            the commit's id, or None where nothing differs.
+            the commit's id, or None if nothing differs.
 
         Raises:
-            WorkspaceError: the directory holds what cannot be stored; see `workspace.scan`.
-            WorkspaceContentError: a file would stand where a directory stays, or below a file.
-            HeadMovedError: the branch moved again and again.
+            WorkspaceError: the directory contains something that cannot be stored; see `workspace.scan`.
+            WorkspaceContentError: a path is a file on one side and a directory on the other.
+            HeadMovedError: the branch moved during each try.
         """
         paths = self._paths(branch)
         present = self._present(self.repository.find_branch_head(branch))
@@ -135,12 +135,10 @@ class Import:
         for _ in range(_SWAPS):
             with suppress(HeadMovedError):
                 return self._commit(uploaded, branch, message, clock)
-        raise HeadMovedError(
-            f"branch {branch!r} moved {_SWAPS} times during the import; nothing was imported. Try again"
-        )
+        raise HeadMovedError(f"branch {branch!r} moved during each of {_SWAPS} tries; nothing was imported. Try again")
 
     def compare(self, branch: str, progress: TransferProgress) -> Changes:
-        """What `run` would change; nothing is written. `deleted` names what stays without `mirror`, too.
+        """The changes that `run` would make. Writes nothing. `deleted` also lists what stays without `mirror`.
 
         Raises:
             WorkspaceError: as `run`.
@@ -197,15 +195,15 @@ class Import:
         except WorkspaceContentError as exc:
             if self.mirror:
                 raise
-            raise WorkspaceContentError(f"{exc}; or have --mirror delete what the directory does not have") from exc
+            raise WorkspaceContentError(f"{exc}; or use --mirror to delete what the directory does not have") from exc
 
     def _overlay(self, files: dict[str, Leaf], present: dict[str, Leaf]) -> Overlay:
-        """What has to change for these files to be there."""
+        """The changes to the branch that the import needs."""
         gone = {self.spec.root + path: None for path in present.keys() - files.keys()} if self.mirror else {}
         return gone | {self.spec.root + path: leaf for path, leaf in files.items() if present.get(path) != leaf}
 
     def _present(self, head: str | None) -> dict[str, Leaf]:
-        """What a commit holds at the selected paths below the prefix."""
+        """A commit's entries at the selected paths below the prefix."""
         if head is None:
             return {}
         reader, selection = ObjectReader(self.repository), self._selection
@@ -216,12 +214,12 @@ class Import:
 
 
 def export(repository: BareRepository, ref: str, spec: WorkspaceSpec, target: Path, progress: TransferProgress) -> int:
-    """Lay out a commit's files below a new or empty directory; returns how many.
+    """Lay out a commit's files below a new or empty directory. Returns the number of files.
 
     Raises:
-        RefNotFoundError: `ref` is no full commit id, or there is no such commit.
-        PrefixNotFoundError: there is nothing below the prefix.
-        ObjectNameError: a name or kind of entry that cannot be laid out.
+        RefNotFoundError: `ref` is not a full commit id, or there is no such commit.
+        PrefixNotFoundError: the commit has nothing below the prefix.
+        ObjectNameError: an entry cannot be laid out.
         WorkspaceStorageError: the directory is not empty, or cannot be written.
     """
     commit = repository.input_commit(ref)
@@ -229,5 +227,5 @@ def export(repository: BareRepository, ref: str, spec: WorkspaceSpec, target: Pa
     with empty_directory(target):
         check_layout(layout, target, FOR_EXPORT)
         progress.total_files = len(layout.files)
-        lay_out(repository, layout, target.resolve(), progress, FOR_EXPORT)  # a link that is named is followed
+        lay_out(repository, layout, target.resolve(), progress, FOR_EXPORT)  # the target may be a link
     return len(layout.files)

@@ -1,6 +1,6 @@
-"""Large files in the layout of git-lfs: content in `lfs/objects/aa/bb/<sha256>`, a pointer in the tree.
+"""Large files in git-lfs layout: content in `lfs/objects/aa/bb/<sha256>`, a pointer in the tree.
 
-A blob goes through memory as a whole, and more than once; these are streamed. `git lfs` reads what is written here.
+Large files are streamed, whereas a blob is completely in memory, more than once. `git lfs` reads the result.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from perago.stores.git.repository import git_command, storage_error, translated
 from perago.workspace.reading import read_chunks, read_sized
 
 LFS_THRESHOLD = 1 << 20
-"""Files of this many bytes and more go to the git-lfs layout."""
+"""Bytes. Files of this size and larger are stored in git-lfs layout."""
 
 POINTER_LIMIT = 1024
-"""A pointer is smaller than this many bytes (git-lfs specification)."""
+"""Bytes. A pointer is smaller (git-lfs specification)."""
 
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
 _POINTER = re.compile(re.escape(_VERSION) + rb"oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n?")
 _MODE = 0o444
 _LOCK_SECONDS = 60.0
-"""How long is waited for the lock on large files, which is held for some microseconds each time."""
+"""Waiting time for the lock on large files, which is held for some microseconds."""
 
 _ABANDONED_SECONDS = 60
-"""A temporary file this old that nobody holds locked has lost its owner. Younger ones may be about to be locked."""
+"""Age from which an unlocked temporary file has lost its owner. A younger one may be about to be locked."""
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What stands in the tree for a large file. `sha256` is of its content, in hex; `size` in bytes."""
+    """A large file's entry in the tree. `sha256` is that of the content, in hex; `size` is in bytes."""
 
     sha256: str
     size: int
@@ -53,13 +53,13 @@ class Pointer:
 
 
 def parse_pointer(data: bytes, path: str) -> Pointer | None:
-    """Read a blob as a pointer; None: it is a file of its own.
+    """Parse a blob as a pointer; None if it is an ordinary file.
 
     Args:
         path: for messages.
 
     Raises:
-        StoreError: it is a pointer whose content a git-lfs extension has transformed.
+        StoreError: it is a pointer to content that a git-lfs extension has transformed.
     """
     if len(data) >= POINTER_LIMIT or not data.startswith(_VERSION):
         return None
@@ -68,15 +68,16 @@ def parse_pointer(data: bytes, path: str) -> Pointer | None:
         return Pointer(match[1].decode(), int(match[2]))
     if b"\next-" in data:
         raise StoreError(
-            f"the git-lfs pointer of {path} names extensions, which Perago cannot undo; store the file without them"
+            f"the git-lfs pointer of {path} uses extensions, which Perago does not support; store the file without them"
         )
     return None
 
 
 def looks_like_pointer(data: bytes) -> bool:
-    """Whether some version of git-lfs, or `parse_pointer`, could take this small file for a pointer.
+    """Whether any version of git-lfs, or `parse_pointer`, could read this small file as a pointer.
 
-    It would come back as something else, so it is stored behind a pointer itself. Generous: that costs nothing.
+    Such a file is itself stored behind a pointer, because otherwise other content would come back. False positives are
+    harmless.
     """
     return len(data) <= POINTER_LIMIT and data.lstrip().startswith(b"version ")
 
@@ -96,13 +97,13 @@ class LfsStore:
         return self.root / "objects" / sha256[:2] / sha256[2:4] / sha256
 
     def store(self, descriptor: int, path: str, size: int, moved: Callable[[int], None]) -> Pointer:
-        """Stream a file in, and sync it, unless it is there already.
+        """Stream a file into the store and sync it, unless it is already there.
 
         Args:
             moved: called with the size of each chunk; if it raises, nothing is stored.
 
         Raises:
-            WorkspaceContentError: it does not have `size` bytes.
+            WorkspaceContentError: the file does not have `size` bytes.
         """
         doing = f"storing {path}"
         with translated(doing, self.root), self._temporary_file() as (name, out):
@@ -124,10 +125,10 @@ class LfsStore:
         return pointer
 
     def lay_out(self, pointer: Pointer, path: str, out: int, moved: Callable[[int], None]) -> None:
-        """Copy an object into an open file, checking size and hash on the way. `moved` as of `store`.
+        """Copy an object into an open file, and check its size and hash. `moved` as in `store`.
 
         Raises:
-            StoreError: it is not there, or is not what its name says.
+            StoreError: it is missing or damaged.
         """
         source = self.path_of(pointer.sha256)
         try:
@@ -148,14 +149,14 @@ class LfsStore:
         if (copied, digest.hexdigest()) != (pointer.size, pointer.sha256):
             raise StoreError(
                 f"the content of {path} is damaged: {source} has {copied} bytes and sha256 {digest.hexdigest()}, "
-                f"expected {pointer.size} bytes. Put a whole copy in its place"
+                f"expected {pointer.size} bytes. Replace it with an intact copy"
             )
 
     def digest(self, descriptor: int, path: str, size: int) -> str:
-        """sha256 of an open file, in hex; nothing is written.
+        """sha256 of an open file, in hex. Writes nothing.
 
         Raises:
-            WorkspaceContentError: it does not have `size` bytes.
+            WorkspaceContentError: the file does not have `size` bytes.
         """
         digest = hashlib.sha256()
         for chunk in read_sized(descriptor, path, size):
@@ -163,16 +164,16 @@ class LfsStore:
         return digest.hexdigest()
 
     def holds(self, pointer: Pointer) -> bool:
-        """Whether an object is there, with the right size."""
+        """Whether an object exists with the right size."""
         try:
             return self.path_of(pointer.sha256).stat().st_size == pointer.size
         except OSError:
             return False
 
     def reuse(self, pointer: Pointer) -> bool:
-        """Whether an object is there; then it is made young, so that nobody takes it for unreferenced.
+        """Whether an object exists. If so, its time is updated, so that it does not count as unreferenced.
 
-        Its name is synced too: whoever stored it may have died before it came to that.
+        Also syncs its name, because its writer may have died before that.
         """
         with self._kept():
             is_there = self._freshened(pointer)
@@ -181,10 +182,10 @@ class LfsStore:
         return is_there
 
     def remove_unreferenced(self, sha256: str, before: float) -> bool:
-        """Remove an object that no reference names, unless it is younger than that; says whether it is gone.
+        """Remove an unreferenced object, unless it is younger than `before`. Returns whether it is gone.
 
         Args:
-            before: seconds since the epoch. Whoever stores or reuses an object makes it young.
+            before: seconds since the epoch. Storing or reusing an object updates its time.
         """
         path = self.path_of(sha256)
         with self._kept(shared=False):
@@ -197,11 +198,11 @@ class LfsStore:
         return True
 
     def sweep(self) -> int:
-        """Remove temporary files whose owners died; returns how many."""
+        """Remove temporary files of dead owners. Returns the number."""
         return sum(_remove_if_abandoned(path) for path in self._temporaries())
 
     def abandoned(self) -> Iterator[Path]:
-        """What `sweep` would remove."""
+        """The files that `sweep` would remove."""
         return (path for path in self._temporaries() if _remove_if_abandoned(path, only_look=True))
 
     def _temporaries(self) -> list[Path]:
@@ -223,7 +224,7 @@ class LfsStore:
         sync_directory(target.parent)
 
     def _is_whole(self, pointer: Pointer) -> bool:
-        """Whether an object can be read, and is what its name says: there is a good copy to put in its place."""
+        """Whether an object is readable and intact. If not, the new copy replaces it."""
         path = self.path_of(pointer.sha256)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -242,12 +243,12 @@ class LfsStore:
         try:
             os.utime(self.path_of(pointer.sha256))
         except PermissionError:
-            return False  # another user's: then a copy of our own takes its place
+            return False  # another user's: a new copy replaces it
         return True
 
     @contextmanager
     def _kept(self, *, shared: bool = True) -> Iterator[None]:
-        """While objects are looked at and kept, none is removed; whoever removes is alone."""
+        """Prevent removal of objects while some are checked and kept. Removal takes the lock exclusively."""
         path = self.root.parent / "perago" / "large-files.lock"
         make_directories(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -256,14 +257,14 @@ class LfsStore:
             try:
                 yield
             finally:
-                # Explicitly: a child forked meanwhile shares the lock, and closing would leave it with the child.
+                # Explicitly, because a child forked in between shares the lock, which closing would leave to it.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
 
     @contextmanager
     def _temporary_file(self) -> Iterator[tuple[Path, int]]:
-        """A file beside the objects, locked while its owner lives, gone afterwards unless it was renamed."""
+        """A file beside the objects, locked while its owner lives. It is removed afterwards unless it was renamed."""
         make_directories(self._temporary)
         self.sweep()
         prefix = f"{platform.node()}-{os.getpid()}-"
@@ -286,7 +287,7 @@ class LfsStore:
 
 
 class LfsDigests(LfsStore):
-    """Stores nothing: what the pointer to a file would be."""
+    """Computes pointers and stores nothing."""
 
     def store(self, descriptor: int, path: str, size: int, moved: Callable[[int], None]) -> Pointer:
         digest = hashlib.sha256()
@@ -295,7 +296,7 @@ class LfsDigests(LfsStore):
             moved(len(chunk))
         return Pointer(digest.hexdigest(), size)
 
-    def store_bytes(self, data: bytes, path: str) -> Pointer:  # noqa: ARG002 - as of `LfsStore`
+    def store_bytes(self, data: bytes, path: str) -> Pointer:  # noqa: ARG002 - signature of `LfsStore`
         return Pointer(hashlib.sha256(data).hexdigest(), len(data))
 
 

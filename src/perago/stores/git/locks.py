@@ -1,8 +1,8 @@
-"""The lock under which references are moved, and what a killed process leaves of git's own.
+"""The lock for moving references, and the removal of git's own locks after a kill.
 
-git locks a reference by a file `<ref>.lock`. A process that is killed while it holds one leaves it for ever, and then
-nobody can publish again, git included. So we hold a lock of the kernel's (flock) around every move: it goes with its
-owner, and the record in its file says which of git's locks a dead owner may have left.
+git locks a reference with a file `<ref>.lock`. A process that is killed leaves the file behind, and then neither Perago
+nor git can write the reference. Every move therefore holds a kernel lock (flock), which ends with its owner. A record
+in the lock's file names the git locks that a dead owner may have left.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _RECORD_LIMIT = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long is waited for a lock, in seconds.
+    """Waiting times for locks, in seconds.
 
     Attributes:
         ours: for other processes that publish, each for some milliseconds.
-        git: for git's lock on a reference, before we give up.
-        watch: how long a lock must stay untouched before it can be taken for a dead owner's.
-        stale: age from which a lock that no dead publication of ours accounts for is taken for a dead git's. A live
-            git holds one for milliseconds; with a hook on transactions, for as long as that takes.
+        git: for git's lock on a reference.
+        watch: how long a lock must be unchanged before it can count as a dead owner's.
+        stale: age from which a lock counts as a dead git's, if no dead publication of Perago's explains it. A live git
+            holds a lock for milliseconds; with a transaction hook, until the hook ends.
     """
 
     ours: float = 60.0
@@ -49,10 +49,10 @@ class Patience:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What a process that died in the middle was about to do.
+    """What a process was doing when it died.
 
     Attributes:
-        locks: git's lock files that it may have left, relative to the repository.
+        locks: git lock files that it may have left, relative to the repository.
         target: the id that it was writing into them; "" for a deletion.
     """
 
@@ -71,12 +71,12 @@ class RefLock:
 
     @contextmanager
     def moving(self, locks: tuple[str, ...], target: str) -> Iterator[None]:
-        """Say in the lock file what is about to be done; a death before the end of this context leaves it there.
+        """Record the planned move in the lock file. If the process dies within this context, the record remains.
 
-        Arguments as the attributes of `Unfinished`. What is in the way at `locks` is waited for, or removed.
+        Arguments as the attributes of `Unfinished`. Waits for existing `locks`, or removes stale ones.
 
         Raises:
-            StoreError: somebody holds one of git's locks for too long.
+            StoreError: another process holds one of git's locks for too long.
         """
         for lock in locks:
             self.wait_for_git(lock)
@@ -87,7 +87,7 @@ class RefLock:
             self._record("")
 
     def recover(self) -> None:
-        """Remove the locks of git's that this lock's last owner left when it was killed."""
+        """Remove git's locks that the previous owner left when it was killed."""
         left = _parse(os.pread(self._descriptor, _RECORD_LIMIT, 0))
         if left is None:
             return
@@ -100,22 +100,22 @@ class RefLock:
         os.pwrite(self._descriptor, text.encode(), 0)
 
     def _remove_left(self, path: Path, target: str) -> None:
-        """A lock that holds the dead owner's id is its; an empty one too, if nobody comes to write into it."""
+        """Remove a lock that contains the dead owner's id, or that is empty and stays unchanged."""
         seen = _state(path)
         for _ in self._watching(path):
             content = _content(path)
             if content and content != target:
-                return  # a living git's
+                return  # a live git's
             if content:
                 break
         if seen is not None and _state(path) == seen:
             _remove(path)
 
     def wait_for_git(self, lock: str) -> None:
-        """Wait until nobody holds this lock of git's; one whose owner died is removed.
+        """Wait until this git lock is free. Removes it if its owner is dead.
 
         Raises:
-            StoreError: somebody holds it for too long.
+            StoreError: it is held for too long.
         """
         path = self._repository_path / lock
         deadline = self._clock.monotonic() + self._patience.git
@@ -126,7 +126,7 @@ class RefLock:
             if _state(path) == seen and not is_told:
                 is_told = True
                 _LOGGER.warning(
-                    "waiting for git to let go of %s; one that was killed is taken for dead when its lock is %g s old",
+                    "waiting for git to release %s; it counts as left by a killed process when it is %g s old",
                     path,
                     self._patience.stale,
                 )
@@ -135,11 +135,11 @@ class RefLock:
             elif self._clock.monotonic() > deadline:
                 raise StoreError(
                     f"{path} has been held for {time.time() - seen.changed:.0f} s, so nothing can be published. "
-                    f"If no git process is at work in the repository, remove that file"
+                    f"If no git process is running in the repository, remove that file"
                 )
 
     def _watching(self, path: Path) -> Iterator[None]:
-        """Go round until the lock changed or went, or stayed untouched for the time that tells."""
+        """Yield repeatedly until the lock changes, is gone, or has been unchanged for `watch` seconds."""
         seen, until = _state(path), self._clock.monotonic() + self._patience.watch
         while seen is not None and _state(path) == seen and self._clock.monotonic() < until:
             yield
@@ -147,7 +147,7 @@ class RefLock:
 
 
 def unfinished(repository_path: Path) -> Unfinished | None:
-    """What a dead owner of the lock was about to do; None: nothing, or somebody has the lock. `hold` clears it up."""
+    """What a dead owner of the lock was doing; None if nothing, or if the lock is held. `hold` cleans up after it."""
     with suppress(BlockingIOError), peek(_lock_path(repository_path)) as descriptor:
         return None if descriptor is None else _parse(os.pread(descriptor, _RECORD_LIMIT, 0))
     return None
@@ -180,7 +180,7 @@ def hold(repository_path: Path, patience: Patience, clock: Clock) -> Iterator[Re
             lock.recover()
             yield lock
         finally:
-            # Explicitly: a child forked meanwhile shares the lock, and closing would leave it with the child.
+            # Explicitly, because a child forked in between shares the lock, which closing would leave to it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

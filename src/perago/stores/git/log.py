@@ -1,4 +1,4 @@
-"""Who published what: the first-parent line of a branch, for people."""
+"""The first-parent line of a branch, for people: who published what."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def log(repository: BareRepository, ref: str, limit: int) -> Iterator[LogEntry]:
     """The commit `ref` and its first parents, newest first, at most `limit`.
 
     Raises:
-        RefNotFoundError: `ref` is no full commit id, or there is no such commit.
+        RefNotFoundError: `ref` is not a full commit id, or there is no such commit.
     """
     head = str(repository.input_commit(ref).id)
     reader = ObjectReader(repository)

@@ -25,7 +25,7 @@ _KINDS = {SYMLINK: "a symbolic link", SUBMODULE: "a submodule"}
 
 @dataclass(frozen=True)
 class Layout:
-    """The files that a commit holds for a workspace: path below the prefix, and what stands there."""
+    """The files of a commit that belong to a workspace: path below the prefix, and its tree entry."""
 
     files: tuple[tuple[str, Leaf], ...]
 
@@ -33,14 +33,14 @@ class Layout:
 def plan_layout(
     repository: BareRepository, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool, words: Words = FOR_TASKS
 ) -> Layout:
-    """List what is to be laid out, and judge every name, before anything is written.
+    """List what is to be laid out. Writes nothing.
 
     Args:
-        may_be_missing: nothing below the prefix means no files.
+        may_be_missing: accept a prefix that does not exist, as a workspace without files.
 
     Raises:
-        PrefixNotFoundError: there is nothing below the prefix.
-        ObjectNameError: a name or a kind of entry that cannot be laid out.
+        PrefixNotFoundError: the commit has nothing below the prefix.
+        ObjectNameError: an entry cannot be laid out.
     """
     reader = ObjectReader(repository)
     tree_id = str(repository.commit(commit_id).tree_id)
@@ -49,8 +49,8 @@ def plan_layout(
         return Layout(())
     if root is None or not root.is_directory:
         raise PrefixNotFoundError(
-            f"commit {commit_id[:12]} of {repository.path} has no directory {spec.prefix!r}. Give a prefix that it "
-            f"has; {git_command(repository.path, 'ls-tree', '-d', '-r', '--name-only', commit_id[:12])} lists them"
+            f"commit {commit_id[:12]} of {repository.path} has no directory {spec.prefix!r}. Give another prefix; "
+            f"{git_command(repository.path, 'ls-tree', '-d', '-r', '--name-only', commit_id[:12])} lists them"
         )
     selection = Selection(spec.include, spec.exclude)
     found = walk(reader, root.id, enters=selection.enters)
@@ -61,7 +61,7 @@ def plan_layout(
 
 
 def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:
-    """Refuse names that the target's file system could not take, or that lead out of it.
+    """Refuse names that the target's file system cannot hold, or that lead out of the target.
 
     Raises:
         ObjectNameError
@@ -77,7 +77,7 @@ def lay_out(
     """Write the files below an existing, empty directory.
 
     Returns:
-        digest by path, as `ports.FileDigests` has them.
+        digest by path, as in `ports.FileDigests`.
     """
     reader, lfs = ObjectReader(repository), LfsStore(repository.path)
     digests: dict[str, str] = {}
@@ -110,7 +110,7 @@ def _check_kind(path: str, leaf: Leaf, words: Words) -> None:
     if not leaf.is_file:
         kind = _KINDS.get(leaf.mode, f"an entry of mode {leaf.mode:o}")
         raise ObjectNameError(
-            f"{show_name(path)} is {kind}, and regular files alone can be laid out; replace it in the repository, "
+            f"{show_name(path)} is {kind}, but only regular files can be laid out; replace it in the repository, "
             f"or {words.leave_out('it')}"
         )
 

@@ -1,7 +1,7 @@
-"""Git objects as bytes: trees read and written, and where new objects go.
+"""Git objects as bytes: reading and writing trees, and the port for new objects.
 
-Trees are taken apart here and not by libgit2 because a repository can hold names that are no text, or that no tool
-would write, and all of them have to be seen before they are judged.
+Trees are parsed here and not by libgit2, because a repository can contain names that are not text or that no tool would
+write. All of them must be seen before they are judged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ID_BYTES = 20
 
 
 class TreeEntry(NamedTuple):
-    """One entry of a tree. `name` is text with undecodable bytes kept as surrogates; `id` is hex."""
+    """One entry of a tree. `name` has undecodable bytes as surrogates; `id` is hex."""
 
     name: str
     mode: int
@@ -38,7 +38,7 @@ class TreeEntry(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """What a path of a tree holds that is no directory: a file, a link or a submodule."""
+    """A tree entry that is not a directory: a file, a link or a submodule."""
 
     mode: int
     id: str
@@ -53,22 +53,22 @@ class Leaf(NamedTuple):
 
 
 class ObjectWriter(Protocol):
-    """Where new objects go. They are on disk, synced, when the writer's context has ended."""
+    """Takes new objects. They are on disk, synced, when the writer's context has ended."""
 
     def write(self, kind: ObjectType, data: bytes) -> str:
-        """Add an object; returns its id."""
+        """Add an object. Returns its id."""
         ...
 
 
 class IdsOnly:
-    """An `ObjectWriter` that writes nothing: what an object's id would be."""
+    """An `ObjectWriter` that only computes ids and writes nothing."""
 
     def write(self, kind: ObjectType, data: bytes) -> str:
         return object_id_of(kind, data)[0]
 
 
 class ObjectReader:
-    """Reads objects; their hashes are checked on the way."""
+    """Reads objects and checks their hashes."""
 
     def __init__(self, repository: BareRepository) -> None:
         self._path = repository.path
@@ -91,23 +91,23 @@ class ObjectReader:
             raise storage_error(exc, f"reading {kind.name.lower()} {object_id}", self._path) from exc
         if found != kind:
             raise StoreError(
-                f"object {object_id} in {self._path} is no {kind.name.lower()}, as the tree above it says. "
+                f"object {object_id} in {self._path} is not a {kind.name.lower()}, although the tree above it says so. "
                 f"Run {git_command(self._path, 'fsck')}"
             )
         return data
 
 
 def object_id_of(kind: ObjectType, data: bytes) -> tuple[str, bytes]:
-    """The id that git gives to an object, in hex, and the header that its bytes begin with."""
+    """The id of an object in git, in hex, and the header before its bytes."""
     header = f"{kind.name.lower()} {len(data)}\0".encode()
     return hashlib.sha1(header + data, usedforsecurity=False).hexdigest(), header
 
 
 def parse_tree(data: bytes) -> list[TreeEntry]:
-    """Take the bytes of a tree apart.
+    """Parse the bytes of a tree.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are not a tree.
     """
     entries = []
     at, end = 0, len(data)
@@ -124,7 +124,7 @@ def parse_tree(data: bytes) -> list[TreeEntry]:
 
 
 def serialize_tree(entries: Iterable[TreeEntry]) -> bytes:
-    """The bytes of a tree, in git's order: a directory sorts as if its name ended in a slash."""
+    """The bytes of a tree, in git's order: a directory sorts as if its name ended with a slash."""
     named = [(_encoded(entry.name), entry) for entry in entries]
     named.sort(key=lambda pair: pair[0] + b"/" if pair[1].is_directory else pair[0])
     return b"".join(b"%o %b\0%b" % (entry.mode, name, bytes.fromhex(entry.id)) for name, entry in named)

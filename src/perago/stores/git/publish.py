@@ -1,4 +1,4 @@
-"""Publishing: the branch moves to the staged commit, or the attempt completes without moving it."""
+"""Publishing: move the branch to the staged commit, or complete without moving it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from perago.values.plans import plan_without_engine, refusal
 
 
 def publish(references: References, staged: StagedWorkspace, workspace_input: WorkspaceInput) -> str:
-    """Move the branch from the commit that was staged upon to the staged one. See `ports.PublishWorkspace`.
+    """Move the branch from the staged commit's parent to the staged commit. See `ports.PublishWorkspace`.
 
-    The staged commit is the published one: a second call finds it on the branch and says so.
+    The staged commit becomes the published one. A second call finds it on the branch and returns it.
     """
     commit = references.repository.commit(staged.commit)
     expected = parent_of(commit)
     if expected is None:
-        raise StoreError(f"{staged.commit} was not staged by an attempt: it stands on no commit")
+        raise StoreError(f"{staged.commit} was not staged by an attempt: it has no parent")
     references.swap_branch(workspace_input.branch, expected, staged.commit, f"perago: {subject_of(commit)}")
     return staged.commit
 
 
 def complete_noop(repository: BareRepository, workspace_input: WorkspaceInput, execution: TaskExecution) -> str:
-    """Say which commit an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
+    """Return the commit that an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
     plan = execution.plan or plan_without_engine(read_history(repository, workspace_input))
     match plan:
         case Complete(ref):
@@ -34,4 +34,4 @@ def complete_noop(repository: BareRepository, workspace_input: WorkspaceInput, e
             raise refusal(plan, workspace_input.branch, workspace_input.ref)
         case Publish() if execution.plan is None:
             return workspace_input.ref
-    raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
+    raise StoreError(f"an attempt without changes cannot carry out the plan {type(plan).__name__}")

@@ -1,4 +1,4 @@
-"""Moving references: the one place that writes any, always under our lock, always from a known value."""
+"""Moving references. Only this module writes them, always under Perago's lock and from a known value."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from perago.stores.git.repository import (
 )
 
 STAGING = "refs/perago/staging/"
-"""References that keep staged commits alive: `git gc` removes what hangs on none."""
+"""References that protect staged commits from `git gc`."""
 
 _PACKED = "packed-refs.lock"
 
 _LOOKED_BACK = 1_000
-"""First-parent commits that are searched for a publication whose answer was unclear."""
+"""First-parent commits searched for a publication after an unclear answer."""
 
 _TRIES = 100
-"""Times that one write is tried which git's own lock got in the way of; each waits until that lock is gone."""
+"""Tries of one write if git's own lock is in the way. Each waits until that lock is gone."""
 
 _LOCKED = re.compile(r"failed to lock file|failed to create locked file .*" + re.escape(os.strerror(errno.EEXIST)))
-"""What libgit2 says where somebody else holds a lock; the error has no class of its own."""
+"""libgit2's messages for a lock held by another process; the error has no class of its own."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class References:
     def swap_branch(self, branch: str, expected: str, new: str, message: str) -> None:
         """Move a branch from `expected` to `new`, a commit on top of it: exactly once, or not at all.
 
-        A fault is settled by looking: if the branch has the new commit, it was moved.
+        After a fault, the branch shows the outcome: it was moved if it contains the new commit.
 
         Raises:
-            HeadMovedError: it stands elsewhere, and does not have the new commit.
-            BranchNotFoundError: it is gone.
-            StoreError, WorkspaceStorageError: it could not be moved, and was not.
+            HeadMovedError: it has another head, without the new commit.
+            BranchNotFoundError: it was deleted.
+            StoreError, WorkspaceStorageError: it was not moved because of a fault.
         """
         name = branch_ref(branch)
         with hold(self.repository.path, self.patience, self.clock) as lock:
@@ -65,41 +65,39 @@ class References:
                 self._write(lock, name, new, lambda: self._compare_and_swap(name, expected, new, message))
             except (*GIT_FAULTS, StoreError) as fault:
                 if not self._settled(branch, expected, new):
-                    raise _told(fault, f"publishing to branch {branch!r}", self.repository) from fault
+                    raise _as_perago_error(fault, f"publishing to branch {branch!r}", self.repository) from fault
             if not self._settled(branch, expected, new):
-                raise HeadMovedError(
-                    f"branch {branch!r} moved, and moved back to {expected[:12]}; nothing was published"
-                )
+                raise HeadMovedError(f"branch {branch!r} moved, and back to {expected[:12]}; nothing was published")
 
     def create_branch(self, branch: str, commit_id: str) -> None:
-        """Make a branch that is not there yet.
+        """Create a branch.
 
         Raises:
-            HeadMovedError: it is there.
-            BranchNotFoundError: another branch's name keeps git from making it.
+            HeadMovedError: it exists.
+            BranchNotFoundError: its name conflicts with that of another branch.
         """
         name = branch_ref(branch)
         try:
             self._write_alone(name, commit_id, lambda: self.repository.handle.references.create(name, commit_id))
         except pygit2.AlreadyExistsError as exc:
-            raise HeadMovedError(f"branch {branch!r} was made by somebody else meanwhile") from exc
+            raise HeadMovedError(f"somebody else created branch {branch!r} at the same time") from exc
         except GIT_FAULTS as exc:
             if (rival := self._rival(branch)) is not None:
                 raise BranchNotFoundError(
-                    f"repository {self.repository.path} has branch {rival!r}, and git takes no {branch!r} beside it: "
+                    f"repository {self.repository.path} has branch {rival!r}, so git cannot create {branch!r}: "
                     f"one name would be a file and a directory. Give the branch another name"
                 ) from exc
-            raise storage_error(exc, f"making branch {branch!r}", self.repository.path) from exc
+            raise storage_error(exc, f"creating branch {branch!r}", self.repository.path) from exc
 
     def _rival(self, branch: str) -> str | None:
-        """A branch whose name continues this one's after a slash, or the other way round."""
+        """A branch whose name extends this one after a slash, or the reverse."""
         with translated("listing the branches", self.repository.path):
             names = self.repository.handle.branches.local
             rivals = (name for name in names if name.startswith(f"{branch}/") or branch.startswith(f"{name}/"))
             return next(rivals, None)
 
     def keep_staged(self, staging_name: str, commit_id: str) -> str:
-        """Hang a staged commit on a reference of its own; returns the reference's name."""
+        """Keep a staged commit with a reference of its own. Returns the reference's name."""
         name = STAGING + staging_name
         with translated("keeping the staged commit", self.repository.path):
             self._write_alone(
@@ -108,10 +106,10 @@ class References:
         return name
 
     def drop_staged(self, name: str) -> None:
-        """Remove a staging reference; one that is not there is fine.
+        """Remove a staging reference. A missing one is fine.
 
-        A `git pack-refs` under way may have read the reference before it was removed, and write it again: libgit2 does
-        not keep it off. So we look again once nobody packs.
+        A concurrent `git pack-refs` may have read the reference before its removal and write it again, which libgit2
+        does not prevent. So this checks again when no process packs references.
         """
         assert name.startswith(STAGING), name
         with translated(f"removing {name}", self.repository.path):
@@ -124,7 +122,7 @@ class References:
                     if not self._exists(name):
                         return
         raise StoreError(
-            f"{name} came back each of {_TRIES} times; remove it with "
+            f"{name} came back after each of {_TRIES} removals; remove it with "
             f"{git_command(self.repository.path, 'update-ref', '-d', name)}"
         )
 
@@ -142,7 +140,7 @@ class References:
             self._write(lock, name, target, write)
 
     def _write(self, lock: RefLock, name: str, target: str, write: Callable[[], object]) -> None:
-        """Write one reference, again while git's own locks are in the way. `target` is "" for a deletion."""
+        """Write one reference. Retry while git's own locks are in the way. `target` is "" for a deletion."""
         locks = (f"{name}.lock",) if target else (f"{name}.lock", _PACKED)
         for _ in range(_TRIES):
             with lock.moving(locks, target):
@@ -153,7 +151,7 @@ class References:
                         raise
                 else:
                     return
-        raise StoreError(f"{name} was locked by git each of {_TRIES} times, and was not written. Try again")
+        raise StoreError(f"git locked {name} during each of {_TRIES} tries, and it was not written. Try again")
 
     def _exists(self, name: str) -> bool:
         return self.repository.handle.references.get(name) is not None
@@ -165,17 +163,17 @@ class References:
 
     def _compare_and_swap(self, name: str, expected: str, new: str, message: str) -> None:
         reference = self.repository.handle.references.get(name)
-        # libgit2 compares with what this object was read as, under git's lock; and that is the value we expect.
+        # libgit2 compares with the value of this object, under git's lock. That is the expected value.
         if reference is not None and str(reference.target) == expected:
             reference.set_target(new, message)
 
     def _settled(self, branch: str, expected: str, new: str) -> bool:
-        """Whether the branch has the new commit; raises where it can have it no more."""
+        """Whether the branch has the new commit. Raises if the swap has become impossible."""
         head = self.repository.find_branch_head(branch)
         if head is None:
             raise BranchNotFoundError(
                 f"branch {branch!r} of {self.repository.path} was deleted while this attempt ran; nothing was "
-                f"published. Make it again with {git_command(self.repository.path, 'branch', branch, expected)}"
+                f"published. Create it again with {git_command(self.repository.path, 'branch', branch, expected)}"
             )
         if head == expected:
             return False
@@ -184,7 +182,7 @@ class References:
         raise HeadMovedError(f"branch {branch!r} moved from {expected[:12]} to {head[:12]}; nothing was published")
 
     def _is_published(self, head: str, expected: str, new: str) -> bool:
-        """Whether a commit is on the first-parent line from the head to what it was put on."""
+        """Whether a commit is on the first-parent line between the head and its own parent."""
         for commit in first_parents(self.repository, head, _LOOKED_BACK):
             if str(commit.id) == new:
                 return True
@@ -193,5 +191,5 @@ class References:
         return False
 
 
-def _told(fault: Exception, doing: str, repository: BareRepository) -> PeragoError:
+def _as_perago_error(fault: Exception, doing: str, repository: BareRepository) -> PeragoError:
     return fault if isinstance(fault, PeragoError) else storage_error(fault, doing, repository.path)

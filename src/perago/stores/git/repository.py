@@ -1,7 +1,6 @@
-"""Opening a repository, and the errors of libgit2 as ours.
+"""Opening a repository, and translating the errors of libgit2.
 
-Each process and each thread opens a repository of its own: libgit2 shares neither well, and a handle does not survive
-a fork.
+Each process and each thread opens its own handle: libgit2 handles should not be shared, and do not survive a fork.
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ from perago.errors import (
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _DISK_TEXTS = tuple(os.strerror(number) for number in _DISK_ERRNOS)
-"""libgit2 tells the cause of an `OSError` in words only."""
+"""libgit2 reports the cause of an `OSError` only as text."""
 
 GIT_FAULTS = (pygit2.GitError, OSError, KeyError, ValueError)
-"""What pygit2 raises: a class by kind of fault, none of them its own for a lost swap or a busy lock."""
+"""What pygit2 raises. It has no class of its own for a lost swap or a held lock."""
 
 CACHE_BYTES = 2 << 20
-"""Of objects that libgit2 keeps in memory in a process, over all repositories; by itself it would keep 256 MiB, and an
-executor grew by 3 KiB with each attempt until then. A scan of 5,000 stamped commits takes 94 ms with it when it is done
-again, and 45 without. What a body does with pygit2 in its executor has the same bound."""
+"""Limit of libgit2's object cache per process, for all repositories. With the default of 256 MiB, an executor grew by
+3 KiB per attempt. A repeated scan of 5,000 stamped commits takes 94 ms with this limit, and 45 ms without. The limit
+also applies to a body that uses pygit2 in its executor."""
 
 _VANISHED_TRIES = 20
 T = TypeVar("T")
 
 
 class BareRepository:
-    """A bare repository on disk, opened when it is first used."""
+    """A bare repository on disk, opened on first use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,10 +54,10 @@ class BareRepository:
 
     @property
     def handle(self) -> pygit2.Repository:
-        """This process's and this thread's open repository.
+        """The open repository of this process and thread.
 
         Raises:
-            RepositoryNotFoundError, StoreError: it cannot be opened; says why, and the mend.
+            RepositoryNotFoundError, StoreError: it cannot be opened; the message says why and what to do.
         """
         if getattr(self._own, "pid", None) != os.getpid():
             self._own.repository = _open(self.path)
@@ -70,26 +69,26 @@ class BareRepository:
         """A commit by its full id.
 
         Raises:
-            StoreError: it is not there, or is something else.
+            StoreError: it is missing, or is not a commit.
         """
         with translated(f"reading commit {commit_id}", self.path):
             found = self.handle[commit_id]
         if not isinstance(found, pygit2.Commit):
             raise StoreError(
-                f"{commit_id} in repository {self.path} is no commit. Run {git_command(self.path, 'fsck')}"
+                f"{commit_id} in repository {self.path} is not a commit. Run {git_command(self.path, 'fsck')}"
             )
         return found
 
     def input_commit(self, ref: str) -> pygit2.Commit:
-        """The commit that an input ref names.
+        """The commit of an input ref.
 
         Raises:
-            RefNotFoundError: it is no full commit id, or there is no such commit.
+            RefNotFoundError: it is not a full commit id, or there is no such commit.
         """
         if not _FULL_ID.fullmatch(ref):
             raise RefNotFoundError(
-                f"input ref {ref!r} is no full commit id (40 lower-case hex digits). A branch, a tag or a short id may "
-                f"mean another commit tomorrow; resolve it first, with "
+                f"input ref {ref!r} is not a full commit id (40 lower-case hex digits). A branch, a tag or a short id "
+                f"can change its meaning; resolve it first, with "
                 f"{git_command(self.path, 'rev-parse', f'{ref}^{{commit}}')}"
             )
         with translated(f"reading input ref {ref}", self.path):
@@ -101,8 +100,8 @@ class BareRepository:
             )
         if not isinstance(found, pygit2.Commit):
             raise RefNotFoundError(
-                f"input ref {ref} is a {found.type_str}, no commit. Give the id of the commit, "
-                f"as {git_command(self.path, 'rev-parse', f'{ref}^{{commit}}')} prints it"
+                f"input ref {ref} is a {found.type_str}, not a commit. Give the commit's id, "
+                f"which {git_command(self.path, 'rev-parse', f'{ref}^{{commit}}')} prints"
             )
         return found
 
@@ -110,19 +109,19 @@ class BareRepository:
         """Full id of the commit that a branch points at.
 
         Raises:
-            BranchNotFoundError: there is no such branch, or it is only another name for one.
+            BranchNotFoundError: there is no such branch, or it is an alias of another one.
         """
         head = self.find_branch_head(branch)
         if head is None:
             raise BranchNotFoundError(
-                f"repository {self.path} has no branch {branch!r}. Make it from a directory with "
+                f"repository {self.path} has no branch {branch!r}. Create it from a directory with "
                 f"{_import_command(self.path, branch)}, or from a commit with "
                 f"{git_command(self.path, 'branch', branch, 'ID')}"
             )
         return head
 
     def find_branch_head(self, branch: str) -> str | None:
-        """As `branch_head`, but None where there is no such branch."""
+        """As `branch_head`, but returns None if there is no such branch."""
         name = branch_ref(branch)
         with translated(f"reading branch {branch!r}", self.path):
             reference = self.handle.references.get(name)
@@ -130,19 +129,19 @@ class BareRepository:
                 return None
             if reference.type != ReferenceType.DIRECT:
                 raise BranchNotFoundError(
-                    f"branch {branch!r} of {self.path} is only another name for {reference.target}; give that one"
+                    f"branch {branch!r} of {self.path} is an alias of {reference.target}; give that branch"
                 )
             return str(reference.target)
 
 
 def branch_ref(branch: str) -> str:
-    """Name of the reference that a branch is."""
-    # Interned, as pygit2 1.21 never lets go of a name that it looks up: so there is one of each, not one of each look.
+    """Name of a branch's reference."""
+    # Interned, because pygit2 1.21 leaks each name that it looks up: one per name instead of one per lookup.
     return sys.intern(f"refs/heads/{branch}")
 
 
 def git_command(repository: Path, *arguments: str) -> str:
-    """A command for a person to run in a repository, as a message has it: it can be pasted into a shell."""
+    """A command to run in a repository, for a message. It can be pasted into a shell."""
     return f"`{shlex.join(['git', '-C', str(repository), *arguments])}`"
 
 
@@ -151,25 +150,25 @@ def _import_command(repository: Path, branch: str) -> str:
 
 
 def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
-    """What a fault of the disk or of libgit2 is to our callers."""
+    """Convert an error of the disk or of libgit2."""
     said = str(exc) or type(exc).__name__
     is_disk = isinstance(exc, OSError) and exc.errno in _DISK_ERRNOS
     if is_disk or any(text in said for text in _DISK_TEXTS):
         return WorkspaceStorageError(
-            f"{doing}: the disk under {where} refused: {said}. Free space or mend the disk, then try again; "
+            f"{doing}: the disk under {where} refused: {said}. Free space or repair the disk, then try again; "
             f"nothing was published"
         )
     if (isinstance(exc, PermissionError)) or os.strerror(errno.EACCES) in said:
-        return StoreError(f"{doing}: no permission in {where}: {said}. Give this user the right to read and write it")
-    if "failed to parse config file" in said:  # libgit2 says which one, and the line
-        return StoreError(f"{doing}: git's settings cannot be read: {said}. Mend that file")
+        return StoreError(f"{doing}: no permission in {where}: {said}. Give this user permission to read and write it")
+    if "failed to parse config file" in said:  # libgit2 names the file and the line
+        return StoreError(f"{doing}: git's settings cannot be read: {said}. Correct that file")
     return StoreError(
-        f"{doing}: {where} could not be used: {said}. If this comes again, see what {git_command(where, 'fsck')} says"
+        f"{doing}: {where} could not be used: {said}. If this happens again, run {git_command(where, 'fsck')}"
     )
 
 
 def while_directories_vanish(call: Callable[[], T]) -> T:
-    """Call again where a directory went away under it: git's housekeeping removes those that are empty for a moment."""
+    """Retry if a directory vanished: git's housekeeping removes directories that are empty for a moment."""
     for _ in range(_VANISHED_TRIES):
         try:
             return call()
@@ -181,7 +180,7 @@ def while_directories_vanish(call: Callable[[], T]) -> T:
 
 @contextmanager
 def translated(doing: str, where: Path) -> Iterator[None]:
-    """Raise what pygit2 and the file system raise as an error of ours that says what was being done."""
+    """Convert errors of pygit2 and the file system, with a description of the action."""
     try:
         yield
     except PeragoError:
@@ -191,15 +190,15 @@ def translated(doing: str, where: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> pygit2.Repository:
-    # Objects and references reach the disk before they count: libgit2 syncs nothing unless told to.
+    # libgit2 syncs only if told to; objects and references must reach the disk before they count.
     pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
     pygit2.option(Option.SET_CACHE_MAX_SIZE, CACHE_BYTES)
     if not path.exists():
         raise RepositoryNotFoundError(
-            f"there is no repository at {path}. Make one with {_import_command(path, 'main')}"
+            f"there is no repository at {path}. Create one with {_import_command(path, 'main')}"
         )
     try:
-        # Without the flag libgit2 would take the repository of any directory above.
+        # Without the flag, libgit2 would accept a repository in a parent directory.
         repository = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
     except GIT_FAULTS as exc:
         raise _unopened(exc, path) from exc
@@ -219,7 +218,7 @@ def _unopened(exc: Exception, path: Path) -> PeragoError:
         )
     if "repository not found" in str(exc).lower():
         return RepositoryNotFoundError(
-            f"{path} is no git repository. Give the path of a bare one, or a new path to "
-            f"`perago import DIR --repo PATH --branch main`, which makes it"
+            f"{path} is not a git repository. Give the path of a bare one, or a new path to "
+            f"`perago import DIR --repo PATH --branch main`, which creates it"
         )
     return storage_error(exc, "opening the repository", path)

@@ -1,4 +1,4 @@
-"""Staging: the changed files into the object database, and a commit on top of the head that no branch has yet."""
+"""Staging: store the changed files, and commit them on top of the head. No branch contains the commit yet."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from perago.workspace.reading import open_workspace
 
 @dataclass(frozen=True)
 class Staging:
-    """What staging needs: the repository, the references that keep what it makes, and the time of the commit."""
+    """The means to stage: the repository, its references, and the clock for the commit."""
 
     repository: BareRepository
     references: References
@@ -52,7 +52,7 @@ class Staging:
     ) -> StagedWorkspace:
         """See `ports.StageWorkspace`."""
         plan = self._plan(workspace_input, execution)
-        self.repository.commit(plan.head)  # libgit2 would write a commit on a parent that is not there
+        self.repository.commit(plan.head)  # libgit2 would accept a missing parent
         stamp = stamp_for(execution, plan)
         base = str(self.repository.input_commit(workspace_input.ref).id)
         changes = changes_for(execution, plan)
@@ -71,7 +71,7 @@ class Staging:
             case Refuse():
                 raise refusal(plan, workspace_input.branch, workspace_input.ref)
             case Complete():
-                raise StoreError("a plan to complete without writing has nothing to stage")
+                raise StoreError("a Complete plan writes nothing, so there is nothing to stage")
         assert_never(plan)
 
     def _upload(
@@ -82,7 +82,7 @@ class Staging:
         changes: Changes,
         progress: TransferProgress,
     ) -> dict[str, Leaf | None]:
-        """Store the written files; returns what is to stand at each changed path of the repository."""
+        """Store the written files. Returns the new entry of each changed path of the repository."""
         for path in changes.written:
             check_git_name(spec.root + path, prefix=spec.root)
         own: dict[str, Leaf | None] = {spec.root + path: None for path in changes.deleted}
@@ -107,7 +107,7 @@ class Staging:
         return edit(reader, writer, base_tree, overlay) if overlay else base_tree
 
     def _merged(self, reader: ObjectReader, plan: Merge, own: Overlay, base: str) -> Overlay:
-        """What the foreign commits brought and this attempt changed, in one.
+        """The foreign commits' changes and this attempt's, combined.
 
         Raises:
             PublishFenceError: both changed a path.

@@ -1,4 +1,4 @@
-"""The embedded store as one object: the store's ports, and what the commands need besides."""
+"""The embedded store: the store's ports, and the methods for the commands."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from perago.workspace.progress import TransferProgress
 
 
 class GitStore:
-    """A versioned store in a bare git repository on a local disk. Any number of processes may share one.
+    """A versioned store in a bare git repository on a local disk. Any number of processes may use it.
 
-    Files of 1 MiB and more lie in git-lfs layout. Nothing outside refs/heads and refs/perago is written. What is staged
-    hangs on references below refs/perago/staging, so that `git gc` keeps it; only `git gc --prune=now` at the very
-    moment of staging could still take it, and then the attempt fails.
+    Files of 1 MiB and more are stored in git-lfs layout. It writes only refs/heads and refs/perago. References below
+    refs/perago/staging protect staged commits from `git gc`. Only `git gc --prune=now` at the moment of staging could
+    still remove one, and then the attempt fails.
 
     Args:
-        path: the repository. It is opened when it is first used.
+        path: the repository. It is opened on first use.
         observer: gets the progress events of materializing and staging.
-        clock: where time comes from.
-        patience: how long is waited for locks.
+        clock: source of time.
+        patience: waiting times for locks.
     """
 
     def __init__(
@@ -57,28 +57,28 @@ class GitStore:
     def create(
         cls, path: str | Path, *, branch: str = "main", observer: Observer = ignore, clock: Clock | None = None
     ) -> GitStore:
-        """Make a bare repository, unless there is one; `branch` is what a clone will check out.
+        """Create a bare repository, unless it exists; `branch` is what a clone will check out.
 
         Raises:
-            StoreError: something else is there, or it cannot be made.
+            StoreError: something else is at the path, or the repository cannot be created.
         """
         store = cls(path, observer=observer, clock=clock)
         create_repository(store.path, branch)
         return store
 
-    # ---- the ports; see `perago.ports` for what they promise
+    # ---- the ports; see `perago.ports` for their contract
 
     def download_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
         """Lay out the input's files below the prefix.
 
-        A prefix that is not there is an empty workspace for a writable task, whose output makes it.
+        For a writable task, a missing prefix is an empty workspace, and its output creates the prefix.
 
         Raises:
-            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
-            PrefixNotFoundError: of a read-only task.
-            ObjectNameError: something in the commit cannot be laid out; nothing was written.
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: something that the input names is missing.
+            PrefixNotFoundError: the prefix of a read-only task is missing.
+            ObjectNameError: an entry of the commit cannot be laid out; nothing was written.
             StoreError: content is missing or damaged.
             WorkspaceStorageError: the disk refused.
         """
@@ -102,7 +102,7 @@ class GitStore:
         workspace_spec: WorkspaceSpec,
         execution: TaskExecution,
     ) -> StagedWorkspace:
-        """Store the changed files, and commit them on top of the plan's head, where no branch has it yet."""
+        """Store the changed files, and commit them on top of the plan's head. No branch contains the commit yet."""
         total = len(execution.changes.written) if execution.changes is not None else 0
         progress = self._progress(Phase.STAGE, total, execution)
         staging = Staging(self._repository, self._references, self._clock)
@@ -115,7 +115,7 @@ class GitStore:
         workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,  # noqa: ARG002 - named by the contract
     ) -> str:
-        """Move the branch to the staged commit by compare-and-swap; returns that commit's id."""
+        """Move the branch to the staged commit by compare-and-swap. Returns that commit's id."""
         return publish(self._references, staged, workspace_input)
 
     def complete_noop_workspace(
@@ -124,21 +124,21 @@ class GitStore:
         workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,
     ) -> str:
-        """Say which commit an attempt without changes completes with."""
+        """Return the commit that an attempt without changes completes with."""
         return complete_noop(self._repository, workspace_input, execution)
 
     def cleanup_staging(self, staged: StagedWorkspace) -> None:
-        """Remove the staging reference; one that is gone is fine."""
+        """Remove the staging reference. A missing one is fine."""
         cleanup_staging(self._references, staged)
 
-    # ---- what the commands need
+    # ---- for the commands
 
     def branch_head(self, branch: str) -> str | None:
-        """Full id of the commit that a branch points at; None where there is no such branch."""
+        """Full id of the commit that a branch points at; None if there is no such branch."""
         return self._repository.find_branch_head(branch)
 
     def resolve(self, ref: str) -> str:
-        """Full id of the commit that a branch, a tag or the beginning of an id names. See `resolve.resolve`."""
+        """Full id of the commit named by a branch, a tag or the beginning of an id. See `resolve.resolve`."""
         return resolve(self._repository, ref)
 
     def branches(self) -> list[str]:
@@ -149,28 +149,28 @@ class GitStore:
     def import_directory(
         self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> str | None:
-        """Put a directory's files onto a branch below `spec.prefix`, in one commit without a stamp.
+        """Commit a directory's files to a branch below `spec.prefix`, in one commit without a stamp.
 
         Args:
-            spec: prefix, include and exclude count: what is not selected stays as it is. Default: everything.
-            mirror: selected files that the directory does not have are deleted; else they stay.
+            spec: selects files by prefix, include and exclude; others stay unchanged. Default: everything.
+            mirror: delete selected files that the directory does not have.
 
         Returns:
-            the commit's id, or None where nothing differs. See `import_export.Import.run` for the errors.
+            the commit's id, or None if nothing differs. See `import_export.Import.run` for the errors.
         """
         return self._import(source, spec, mirror=mirror).run(branch, message, self._clock, self._progress(Phase.STAGE))
 
     def compare_directory(
         self, source: Path, branch: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> Changes:
-        """What `import_directory` would change; nothing is written. See `import_export.Import.compare`."""
+        """The changes that `import_directory` would make. Writes nothing. See `import_export.Import.compare`."""
         return self._import(source, spec, mirror=mirror).compare(branch, self._progress(Phase.STAGE))
 
     def _import(self, source: Path, spec: WorkspaceSpec | None, *, mirror: bool) -> Import:
         return Import(self._repository, self._references, source, spec or WorkspaceSpec(), mirror)
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
-        """Lay out a commit's files below a new or empty directory; returns how many. See `import_export.export`."""
+        """Lay out a commit's files below a new or empty directory. Returns the number. See `import_export.export`."""
         spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
         progress = self._progress(Phase.MATERIALIZE)
         return export(self._repository, ref, spec, target, progress)
@@ -180,7 +180,7 @@ class GitStore:
         return log(self._repository, ref, limit)
 
     def sweep(self, older_than_seconds: float) -> Swept:
-        """Remove what killed attempts left: staging references older than this, and temporary files without owner."""
+        """Remove leftovers of killed attempts: older staging references, and temporary files without an owner."""
         return sweep(self._references, older_than_seconds)
 
     def examine(
@@ -191,11 +191,11 @@ class GitStore:
         living_since: float | None = None,
         deep: bool = False,
     ) -> Iterator[Finding]:
-        """Find what killed attempts left, and what is missing or damaged; nothing is changed.
+        """Find leftovers of killed attempts and missing or damaged data. Changes nothing.
 
-        Arguments, and errors, as `Examination`.
+        Arguments and errors as in `Examination`.
         """
-        self._repository.handle  # noqa: B018 - raises what is wrong with it
+        self._repository.handle  # noqa: B018 - raises if it cannot be opened
         return Examination(
             references=self._references,
             older_than_seconds=older_than_seconds,

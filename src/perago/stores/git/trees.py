@@ -1,4 +1,4 @@
-"""Trees as paths: list the files below a directory, compare two trees, change some paths of one."""
+"""Trees as paths: list the files below a directory, compare two trees, change paths of a tree."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from perago.stores.git.objects import DIRECTORY, Leaf, ObjectReader, ObjectWrite
 from perago.values.names import show_name
 
 Overlay = Mapping[str, Leaf | None]
-"""Path -> what is to stand there; None: nothing."""
+"""Path -> its new entry; None to delete it."""
 
 
 class Change(NamedTuple):
-    """What stood at a path and what stands there now; None: nothing, or a directory."""
+    """A path's entry before and after; None if there is none or a directory."""
 
     before: Leaf | None
     after: Leaf | None
 
 
 def find(reader: ObjectReader, tree_id: str, path: str) -> TreeEntry | None:
-    """What stands at a path; "" is the tree itself."""
+    """The entry at a path; "" is the tree itself."""
     found: TreeEntry | None = TreeEntry("", DIRECTORY, tree_id)
     for segment in path.split("/") if path else ():
         if found is None or not found.is_directory:
@@ -36,10 +36,10 @@ def find(reader: ObjectReader, tree_id: str, path: str) -> TreeEntry | None:
 def walk(
     reader: ObjectReader, tree_id: str, enters: Callable[[str], bool] = lambda _: True
 ) -> Iterator[tuple[str, Leaf]]:
-    """Every path below a tree that is no directory. Directories that are not entered are passed over.
+    """Every path below a tree that is not a directory. Skips directories that `enters` rejects.
 
     Raises:
-        ObjectNameError: the name of an entry holds a slash: its path would be another entry's.
+        ObjectNameError: an entry's name contains a slash, so its path could be another entry's.
     """
     waiting = [("", tree_id)]
     while waiting:
@@ -48,8 +48,8 @@ def walk(
             path = root + entry.name
             if "/" in entry.name:
                 raise ObjectNameError(
-                    f"object name {show_name(path)} has the segment {show_name(entry.name)}, and no segment may hold "
-                    f"'/'; mend the tree with git"
+                    f"object name {show_name(path)} has the segment {show_name(entry.name)}, which must not contain "
+                    f"'/'; repair the tree with git"
                 )
             if not entry.is_directory:
                 yield path, Leaf(entry.mode, entry.id)
@@ -58,7 +58,7 @@ def walk(
 
 
 def compare(reader: ObjectReader, old: str | None, new: str | None) -> dict[str, Change]:
-    """The paths in which two trees differ. None: no tree."""
+    """The paths in which two trees differ. None is an empty tree."""
     changed: dict[str, Change] = {}
     waiting = [("", old, new)]
     while waiting:
@@ -75,14 +75,14 @@ def compare(reader: ObjectReader, old: str | None, new: str | None) -> dict[str,
 
 
 def _split(entry: TreeEntry | None) -> tuple[Leaf | None, str | None]:
-    """What an entry is: a leaf, or a directory's tree, or nothing."""
+    """An entry as a leaf, or as a directory's tree, or neither."""
     if entry is None:
         return None, None
     return (None, entry.id) if entry.is_directory else (Leaf(entry.mode, entry.id), None)
 
 
 class Snapshot:
-    """One tree, asked for many paths; directories that were read are kept."""
+    """One tree, for many lookups. Keeps directories that were read."""
 
     def __init__(self, reader: ObjectReader, tree_id: str) -> None:
         self._reader = reader
@@ -90,12 +90,12 @@ class Snapshot:
         self._read: dict[str, dict[str, TreeEntry]] = {}
 
     def leaf(self, path: str) -> Leaf | None:
-        """What stands at a path, if it is no directory."""
+        """The entry at a path, unless it is a directory."""
         found = self._entry(path)
         return None if found is None or found.is_directory else Leaf(found.mode, found.id)
 
     def below(self, path: str) -> Iterator[str]:
-        """Paths of everything below a directory; none if it is no directory."""
+        """Paths of everything below a directory; none if it is not a directory."""
         found = self._entry(path)
         if found is not None and found.is_directory:
             yield from (f"{path}/{inner}" for inner, _ in walk(self._reader, found.id))
@@ -116,19 +116,19 @@ class Snapshot:
 
 @dataclass
 class _Edits:
-    """What is to change below one directory: in itself, and in the directories below it."""
+    """Changes below one directory: in itself, and in its subdirectories."""
 
     leaves: dict[str, Leaf | None] = field(default_factory=dict)
     directories: dict[str, _Edits] = field(default_factory=dict)
 
 
 def edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, overlay: Overlay) -> str:
-    """Write the tree that an overlay makes of another (None: of nothing); only the directories on the way are written.
+    """Apply an overlay to a tree (None: an empty one) and write the result. Writes only the changed directories.
 
-    A directory that is left without files goes. A path may become a directory, or a directory a path.
+    A directory without files is removed. A file may replace a directory, and a directory a file.
 
     Raises:
-        WorkspaceContentError: a file would stand where there is also a directory.
+        WorkspaceContentError: a path would be both a file and a directory.
     """
     changed = _edit(reader, writer, tree_id, _nest(overlay), "")
     return changed if changed is not None else writer.write(ObjectType.TREE, b"")
@@ -146,11 +146,11 @@ def _nest(overlay: Overlay) -> _Edits:
 
 
 def _edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, edits: _Edits, where: str) -> str | None:
-    """Returns the id of the changed tree, or None where nothing is left in it."""
+    """Returns the id of the changed tree, or None if it is empty."""
     listed = reader.tree(tree_id) if tree_id else []
     entries = {entry.name: entry for entry in listed}
     if len(entries) != len(listed):
-        raise StoreError(f"directory {where or '/'!r} of the tree holds a name twice; mend it with git first")
+        raise StoreError(f"directory {where or '/'!r} of the tree contains a duplicate name; repair it with git first")
     for name in edits.leaves.keys() | edits.directories.keys():
         leaf, inside = _split(entries.pop(name, None))
         if name in edits.directories:
@@ -158,7 +158,7 @@ def _edit(reader: ObjectReader, writer: ObjectWriter, tree_id: str | None, edits
         leaf = edits.leaves.get(name, leaf)
         if leaf is not None and inside is not None:
             raise WorkspaceContentError(
-                f"{where}{name} would be a file and a directory at once: the repository has the other one there, "
+                f"{where}{name} would be both a file and a directory, because the repository has the other one, "
                 f"outside of what was changed. Use another name, or change the prefix and the patterns"
             )
         if leaf is not None:

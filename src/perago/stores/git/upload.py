@@ -1,4 +1,4 @@
-"""Files of a directory into the repository: large ones in git-lfs layout, the others as blobs."""
+"""Storing files of a directory in the repository: large ones in git-lfs layout, the others as blobs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Uploader:
     """Stores files of one directory.
 
     Args:
-        writer: where blobs go.
+        writer: takes the blobs.
         files: the directory.
-        progress: is told of each file, and of large ones under way.
-        lfs: where large files go. Default: the repository's own place.
+        progress: gets each file, and bytes of large ones.
+        lfs: takes large files. Default: the repository's own.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Uploader:
         self._progress = progress
 
     def upload(self, path: str, present: Leaf | None = None) -> Leaf:
-        """Store one file, streamed where it is large.
+        """Store one file; stream a large one.
 
         Args:
             path: relative to the directory.
-            present: what the repository has at this path now; a large file that equals it is read, and not written.
+            present: the repository's current entry at this path. An equal large file is read but not written.
 
         Returns:
-            what stands for it in a tree.
+            its entry for a tree.
 
         Raises:
-            WorkspaceContentError: it is no regular file, cannot be read, or changes meanwhile.
+            WorkspaceContentError: it is not a regular file, cannot be read, or changes during the upload.
             WorkspaceStorageError: the disk refused.
         """
         with open_workspace_file(self._files, path) as (descriptor, state):

@@ -1,7 +1,7 @@
 """The store on a lakeFS server.
 
-`LakeFSStore` is loaded when it is first used, and aiohttp with it. The store and what the commands ask of it lie here,
-above three rooms: publication imports content, content imports api.
+`LakeFSStore` is loaded, with aiohttp, when it is first used. The store and the functions for the commands are in this
+folder. Below it are three folders: publication imports content, content imports api.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Removing what attempts left: their staging branches, and those of killed ones that could not."""
+"""Removing staging branches: those of ended attempts, and those that killed attempts left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GONE = 404
 
 @dataclass(frozen=True)
 class Orphan:
-    """A staging branch that nobody needs any more.
+    """A staging branch that is no longer needed.
 
     Attributes:
         why: the end of a sentence.
@@ -32,12 +32,12 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Janitor:
-    """Finds and removes orphans of one repository.
+    """Finds and removes the orphans of one repository.
 
     Attributes:
-        older_than_seconds: longer than any attempt takes from staging to publishing. One whose branch goes meanwhile
-            fails, and publishes nothing.
-        liveness_of: the engine's word on an attempt. Who is said to live is left alone, however old.
+        older_than_seconds: longer than any attempt takes from staging to publishing. An attempt whose branch is removed
+            fails and publishes nothing.
+        liveness_of: the engine's answer about an attempt. Branches of live attempts are kept, however old.
     """
 
     client: LakeFSClient
@@ -47,7 +47,7 @@ class Janitor:
     liveness_of: AttemptLiveness = lambda _: "unknown"
 
     async def orphans(self) -> AsyncIterator[Orphan]:
-        """The branches that may go. Nothing is changed."""
+        """The branches that may be removed. Changes nothing."""
         pages = self.client.list_branches(self.repository, prefix=STAGING_PREFIX, show_hidden=True)
         async for page in pages:
             for found in page:
@@ -56,7 +56,7 @@ class Janitor:
                     yield orphan
 
     async def remove(self, branch: StagingBranch) -> bool:
-        """Look again, and remove it; False: it is needed after all."""
+        """Check again, and remove the branch. Returns False if it is still needed."""
         found = await self.client.find_branch(self.repository, branch.name)
         if found is None:
             return True
@@ -66,7 +66,7 @@ class Janitor:
         return True
 
     async def sweep(self) -> tuple[str, ...]:
-        """Remove all orphans; returns their names. One that cannot be removed does not keep the others."""
+        """Remove all orphans. Returns their names. A failed removal does not stop the others."""
         removed, faults = [], []
         for orphan in [orphan async for orphan in self.orphans()]:
             try:
@@ -85,7 +85,7 @@ class Janitor:
         if liveness == "dead" and stamp is not None:
             return Orphan(branch, f"its attempt, of workflow {stamp.workflow_instance_id}, has ended", age)
         if liveness == "unknown" and age > self.older_than_seconds:
-            return Orphan(branch, "nobody knows its attempt, and it is old", age)
+            return Orphan(branch, "its attempt is unknown, and it is old", age)
         return None
 
     async def _stamp_on(self, commit_id: str) -> Stamp | None:
@@ -98,11 +98,11 @@ class Janitor:
 
 
 async def cleanup_staging(client: LakeFSClient, staged: StagedWorkspace) -> None:
-    """Remove a staging branch; one that is gone is fine. See `ports.CleanupStaging`.
+    """Remove a staging branch. A missing one is fine. See `ports.CleanupStaging`.
 
     Raises:
-        StoreError: it is no staging branch of ours.
+        StoreError: it is not a staging branch of Perago's.
     """
     if parse_staging(staged.branch) is None:
-        raise StoreError(f"{staged.branch!r} is no staging branch of Perago's, and is left alone")
+        raise StoreError(f"{staged.branch!r} is not a staging branch of Perago's, and was not removed")
     await client.delete_branch(staged.repository, staged.branch)

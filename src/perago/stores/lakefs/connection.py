@@ -1,4 +1,4 @@
-"""What everything that speaks with one server shares: the client, its thread, and what is known of the server."""
+"""The shared state of everything that uses one server: the client, its thread, and facts about the server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 class StoreConnection:
-    """A client, and the thread on which its calls are made. Any number of threads may use it.
+    """A client, and the thread that makes its calls. Any number of threads may use it.
 
     Args:
-        client: used by nobody else.
+        client: not shared with others.
         mover: moves branches.
-        cache: of the host; None: none is used.
+        cache: of the host; None for no cache.
         observer: gets the progress events.
         checksums, presign: see `transfer.Transfer`.
     """
@@ -58,11 +58,11 @@ class StoreConnection:
         return self.mover.commits
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end; an interrupt cancels it."""
+        """Run a coroutine to its end. An interrupt cancels it."""
         return self._loop.run(coroutine)
 
     def drained(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """An asynchronous iterator's items, each fetched when it is asked for."""
+        """The items of an asynchronous iterator, each fetched on demand."""
 
         async def following() -> tuple[T] | None:
             try:
@@ -74,7 +74,7 @@ class StoreConnection:
             yield item[0]
 
     async def transfer(self, repository: str) -> Transfer:
-        """How content gets to and from a repository; the server is asked once what it can do."""
+        """A repository's transfer. Asks the server for its abilities once."""
         if self._server is None:
             self._server = await self.client.get_config()
         return Transfer(self.client, self._loop, repository, self._server, self._cache, self.checksums, self._presign)
@@ -83,7 +83,7 @@ class StoreConnection:
         return TransferProgress(self.observer, self.clock, phase, total_files=total_files, execution=execution)
 
     async def check_fence(self, repository: str, staged_commit: str) -> None:
-        """Make sure, once, that the server guards publications; nothing is asked where nobody relies on it.
+        """Verify once per repository that the server enforces the fence; skipped if the mode is not "exact".
 
         Raises:
             FenceUnavailableError
@@ -92,5 +92,5 @@ class StoreConnection:
             await self._canary.check(repository, await self.commits.get(repository, staged_commit))
 
     def close(self) -> None:
-        """End all connections and the thread. Twice is fine."""
+        """Close all connections and end the thread. May be called twice."""
         self._loop.close()

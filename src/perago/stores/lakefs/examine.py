@@ -1,4 +1,4 @@
-"""Looking after a repository: what killed attempts left in it, stamps that do not count, content that is damaged."""
+"""Examining a repository: leftovers of killed attempts, stamps that do not count, damaged content."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from perago.values.findings import Finding, Kind
 from perago.values.names import show_name
 
 LOOKED_AT = 1_000
-"""Newest commits of each branch whose stamps are looked at: what tasks under way can still come upon."""
+"""Newest commits of each branch whose stamps are checked. Tasks in progress can still meet these."""
 
 Mender = Callable[[StagingBranch], bool]
 
 
 @dataclass(frozen=True)
 class Examination:
-    """One look at a repository. Nothing is changed.
+    """One examination of a repository. Changes nothing.
 
     Attributes:
-        janitor: of the repository; it knows what may go.
-        mend: removes a staging branch, if it may go still.
+        janitor: of the repository; decides which branches may be removed.
+        mend: removes a staging branch, if that is still allowed.
         deep: read all objects of all branches' heads, and compare them with their checksums.
-        checksums: how those are taken; "opaque": only sizes are compared.
+        checksums: how to interpret checksums; "opaque" compares only sizes.
     """
 
     janitor: Janitor
@@ -44,10 +44,10 @@ class Examination:
         return self.janitor.client
 
     async def run(self) -> AsyncIterator[Finding]:
-        """Everything that is to be found, one after the other.
+        """All findings.
 
         Raises:
-            StoreError: the server does not tell.
+            StoreError: the server did not answer.
         """
         async for orphan in self.janitor.orphans():
             yield Finding(
@@ -92,7 +92,7 @@ class Examination:
                     yield Finding(kind=Kind.DAMAGED_OBJECT, what=what, why=fault, size=stats.size, is_note=is_note)
 
     async def _fault_of(self, commit_id: str, stats: ObjectStats) -> tuple[str | None, bool]:
-        """What is wrong with an object, if anything is, and whether that is only good to know."""
+        """What is wrong with an object, or None, and whether that is only a note."""
         try:
             size, md5 = await self._read(commit_id, stats)
         except LakeFSError as exc:
@@ -103,14 +103,14 @@ class Examination:
         if size == stats.size and not self._is_wrong(stats, md5):
             return None, False
         if size == stats.size and size >= SMALLEST_PART_BYTES:
-            return "its checksum is not its content's: it came in parts, or is damaged. Compare it if in doubt", True
-        return "its bytes are not what was uploaded, or its checksum is no MD5. Compare it, and upload it again", False
+            return "its checksum is not the MD5 of its content: it came in parts, or is damaged. Compare it", True
+        return "its bytes are not those uploaded, or its checksum is not an MD5. Compare it, and upload it again", False
 
     async def _read(self, commit_id: str, stats: ObjectStats) -> tuple[int, str]:
         """Size and MD5 of an object's bytes.
 
-        A server cuts the connection where a block is shorter than it should be, and so does a network that is not at
-        its best: what is cut is read once more, and believed then.
+        The server closes the connection if a block is too short, but a bad network does the same. Therefore an aborted
+        read is repeated once.
         """
         try:
             return await self._read_once(commit_id, stats)
@@ -133,7 +133,7 @@ class Examination:
 
 
 def stamp_finding(commit: Commit) -> Finding | None:
-    """A stamp that cannot be read, or that is another commit's."""
+    """The finding for a stamp that is unreadable or belongs to another commit."""
     if not carries_stamp(commit):
         return None
     what = f"commit {commit.id[:12]} {subject_of(commit)!a}"
@@ -141,17 +141,17 @@ def stamp_finding(commit: Commit) -> Finding | None:
     if stamp is not None and stamp.expected_head == commit.parents[0]:
         return None
     if stamp is not None or names_other_content(commit):
-        how = "it stands on another commit" if stamp is not None else "its content is another"
+        how = "it has another parent" if stamp is not None else "its content differs"
         return Finding(
             kind=Kind.STAMP_THAT_DOES_NOT_COUNT,
             what=what,
-            why=f"it carries the stamp of a publication, but {how}: somebody copied it, or without hooks it was merged "
-            f"with somebody else's commit. It counts as a person's commit",
+            why=f"it has the stamp of a publication, but {how}: somebody copied it, or it was merged, without hooks, "
+            f"with another person's commit. It counts as a person's commit",
             is_note=True,
         )
     return Finding(
         kind=Kind.UNREADABLE_STAMP,
         what=what,
-        why="its perago metadata are no whole stamp. It counts as a person's commit: tasks whose input is older are "
-        "refused, as by any other. Begin them anew from a later commit",
+        why="its perago metadata is not a complete stamp. It counts as a person's commit: tasks with an older input "
+        "are refused. Start them again from a later commit",
     )

@@ -1,4 +1,4 @@
-"""A person's way in and out: a directory becomes a branch's content, a commit's content becomes a directory."""
+"""Importing a directory into a branch, and showing what an import would change."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from perago.workspace.reading import open_workspace
 from perago.workspace.scan import FileStat, scan
 
 _SWAPS = 16
-"""Times that an import begins again because the branch moved under it."""
+"""Tries of an import if the branch moves."""
 
 _CONFLICT = 409
 
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """One directory on its way into a branch.
+    """Import of one directory into a branch.
 
     Attributes:
-        spec: prefix, include and exclude count.
-        mirror: selected files that the directory does not have are deleted.
+        spec: selects files by prefix, include and exclude.
+        mirror: delete selected files that the directory does not have.
     """
 
     manual: ManualCommits
@@ -54,16 +54,16 @@ class Import:
     async def run(self, branch: str, message: str) -> str | None:
         """Put the directory's files below the prefix, in one commit on the branch's head.
 
-        A branch that is not there is made, on the repository's first commit, which is empty. If the branch moves
-        meanwhile, the directory is compared with its new head.
+        A missing branch is created at the repository's first commit, which is empty. If the branch moves, the directory
+        is compared with the new head.
 
         Returns:
-            the full id of the branch's new head, or None where nothing differs.
+            the full id of the branch's new head, or None if nothing differs.
 
         Raises:
-            WorkspaceError: the directory holds what cannot be stored; see `workspace.scan`.
-            ObjectNameError: a file would stand where a directory stays, or below a file.
-            HeadMovedError: the branch moved again and again.
+            WorkspaceError: the directory contains something that cannot be stored; see `workspace.scan`.
+            ObjectNameError: a path is a file on one side and a directory on the other.
+            HeadMovedError: the branch moved during each try.
         """
         files = await self._files()
         digests: dict[str, str] = {}
@@ -76,12 +76,10 @@ class Import:
                 return None
             with suppress(HeadMovedError):
                 return await self._commit(branch, head, changes, message, is_new=found is None)
-        raise HeadMovedError(
-            f"branch {branch!r} moved {_SWAPS} times during the import; nothing was imported. Try again"
-        )
+        raise HeadMovedError(f"branch {branch!r} moved during each of {_SWAPS} tries; nothing was imported. Try again")
 
     async def compare(self, branch: str) -> Changes:
-        """What `run` would change; nothing is written. `deleted` names what stays without `mirror`, too.
+        """The changes that `run` would make. Writes nothing. `deleted` also lists what stays without `mirror`.
 
         Raises:
             WorkspaceError: as `run`.
@@ -101,13 +99,13 @@ class Import:
         return scanned.files
 
     async def _wanted(self, changes: Changes, head: str | None) -> Changes:
-        """What is to be done of all that differs.
+        """The differences that the import will apply.
 
         Args:
-            head: of the branch; None: it is not there, and holds nothing.
+            head: of the branch; None if the branch does not exist.
 
         Raises:
-            ObjectNameError: a file would stand where a directory stays, or below a file.
+            ObjectNameError: a path is a file on one side and a directory on the other.
         """
         if not self.mirror:
             _expect_apart(changes.added, changes.deleted)
@@ -117,7 +115,7 @@ class Import:
         return changes
 
     async def _first_commit(self) -> str:
-        """The commit that every repository begins with; it has no parent, and holds nothing."""
+        """The repository's first commit, which has no parent and no content."""
         last: Commit | None = None
         facts = await self._client.get_repository(self.manual.repository)
         async for page in self._client.log_commits(self.manual.repository, facts.default_branch):
@@ -126,7 +124,7 @@ class Import:
         return last.id
 
     async def _compare(self, files: Mapping[str, FileStat], head: str, digests: dict[str, str]) -> Changes:
-        """What has to change on the head; digests of files are read once."""
+        """The differences from the head. Each file's digest is computed once."""
         await self._check_prefix(head)
         found = await list_files(self._client, self.manual.repository, head, self.spec)
         present = {stats.path[len(self.spec.root) :]: stats for stats in found}
@@ -142,7 +140,7 @@ class Import:
         )
 
     async def _check_prefix(self, head: str) -> None:
-        """Refuse a prefix that leads through a file.
+        """Refuse a prefix that goes through a file.
 
         Raises:
             ObjectNameError
@@ -151,7 +149,7 @@ class Import:
         for name in ("/".join(segments[:length]) for length in range(1, len(segments) + 1)):
             if await self._client.find_object(self.manual.repository, head, name) is not None:
                 raise ObjectNameError(
-                    f"{show_name(name)} is a file in {self.manual.repository!r}, and nothing can be imported below "
+                    f"{show_name(name)} is a file in {self.manual.repository!r}, so nothing can be imported below "
                     f"it. Give another prefix"
                 )
 
@@ -173,15 +171,15 @@ class Import:
             return await (self._make_branch(branch, staged) if is_new else self.manual.swap(branch, staged))
 
     async def _make_branch(self, branch: str, staged: Commit) -> str:
-        """A branch begins with what was staged: nobody sees it without."""
+        """Create the branch at the staged commit, so that it is never visible without the import."""
         try:
             await self._client.create_branch(self.manual.repository, branch, staged.id)
         except LakeFSError as exc:
             if exc.status == _CONFLICT:
-                raise HeadMovedError(f"branch {branch!r} was made by somebody else meanwhile") from exc
+                raise HeadMovedError(f"somebody else created branch {branch!r} at the same time") from exc
             if exc.status in NOT_THERE:
                 raise BranchNotFoundError(
-                    f"lakeFS does not take {branch!r} as a branch: {exc.message}. Names have letters, digits, hyphens "
+                    f"lakeFS does not accept {branch!r} as a branch name: {exc.message}. Use letters, digits, hyphens "
                     f"and underscores"
                 ) from exc
             raise
@@ -189,7 +187,7 @@ class Import:
 
 
 def _expect_apart(added: Iterable[str], kept: Iterable[str]) -> None:
-    """Refuse an added file that is to stand where files below its name stay, or below one that stays.
+    """Refuse an added file that clashes with a kept one: a file where a directory is, or the reverse.
 
     Raises:
         ObjectNameError
@@ -201,8 +199,8 @@ def _expect_apart(added: Iterable[str], kept: Iterable[str]) -> None:
         if held is not None:
             raise ObjectNameError(
                 f"{show_name(path)} cannot be written: the repository has {show_name(held)}, and a path cannot be both "
-                f"a file and a directory. Give the file another path, or have --mirror delete what the directory does "
-                f"not have"
+                f"a file and a directory. Give the file another path, or use --mirror to delete what the directory "
+                f"does not have"
             )
 
 

@@ -1,4 +1,4 @@
-"""Who published what: the first-parent line of a branch, for people."""
+"""The first-parent line of a branch, for people: who published what."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from perago.stores.lakefs.publication.history import stamp_of, subject_of
 from perago.stores.lakefs.resolve import check_repository
 
 AT_ONCE = 16
-"""Commits that are looked at together; each takes a call of its own, for what it changed."""
+"""Commits read in parallel. Each takes one more call, for its changes."""
 
 
 async def log(client: LakeFSClient, repository: str, ref: str, limit: int) -> AsyncIterator[list[LogEntry]]:
-    """The commit `ref` and its first parents, newest first, at most `limit`, some at a time.
+    """The commit `ref` and its first parents, newest first, at most `limit`, in batches.
 
     Raises:
-        RepositoryNotFoundError, RefNotFoundError: there is no such repository, or commit.
+        RepositoryNotFoundError, RefNotFoundError: there is no such repository or commit.
     """
     left = limit
     pages = client.log_commits(repository, ref, amount=min(limit, AT_ONCE))

@@ -1,6 +1,6 @@
-"""Commits that people's commands make: staged beside the branch, merged by the fenced swap, without a stamp.
+"""Commits of people's commands: staged on a hidden branch, merged by the fenced swap, without a stamp.
 
-An import is one; so is the fence that is put on a branch before its first publication.
+Examples are an import, and the fence that is put on a branch before its first publication.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from perago.values.models import Changes, WorkspaceInput
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """What is to be written.
+    """The changes of a manual commit.
 
     Attributes:
-        directory: where the written files lie; root: what their names have before the path below it.
-        done: called with the size of each file that is uploaded.
+        directory: location of the written files; root: the part of their names before the path below it.
+        done: called with the size of each uploaded file.
     """
 
     directory: Path = Path()
@@ -38,19 +38,19 @@ class Edit:
 
 
 FENCE_ALONE = Edit()
-"""Nothing, but that a fence comes along by itself."""
+"""No changes, apart from the fence, which every draft adds."""
 
 
 @dataclass(frozen=True)
 class ManualCommits:
-    """How a command writes to one repository."""
+    """Makes a command's commits in one repository."""
 
     connection: StoreConnection
     repository: str
 
     @asynccontextmanager
     async def staged(self, head: str, message: str, edit: Edit) -> AsyncIterator[Commit]:
-        """A commit on top of a full commit id, with the fence in it; its branch is there as long as the block runs."""
+        """Commit on top of a full commit id, with the fence. The staging branch exists until the block ends."""
         connection, token = self.connection, secrets.token_hex(8)
         draft = CommitDraft(
             transfer=await connection.transfer(self.repository),
@@ -67,15 +67,15 @@ class ManualCommits:
             staged = await draft.commit(draft.branch, head, message.strip(), {})
             await draft.check(staged)
             yield connection.commits.remember(self.repository, staged)
-        with suppress(StoreError):  # the janitor sees to it
+        with suppress(StoreError):  # the janitor removes it later
             await connection.client.delete_branch(self.repository, draft.branch)
 
     async def swap(self, branch: str, staged: Commit) -> str:
-        """Move a branch from the staged commit's parent to its content; returns the full id of the merge.
+        """Move a branch from the staged commit's parent to its content. Returns the full id of the merge.
 
         Raises:
-            HeadMovedError: the branch moved meanwhile; nothing was written.
-            FenceUnavailableError, PublishVetoedError, DirtyBranchError: as publications.
+            HeadMovedError: the branch has another head; nothing was written.
+            FenceUnavailableError, PublishVetoedError, DirtyBranchError: as for publications.
         """
         await self.connection.check_fence(self.repository, staged.id)
         head = staged.parents[0]
@@ -84,21 +84,21 @@ class ManualCommits:
 
 
 FenceFile = Literal["present", "missing", "different"]
-"""Of a branch's action file: "different" is one that is not, or not only, this version's."""
+"""State of a branch's action file; "different" means that it differs from this version's."""
 
 _SWAPS = 16
-"""Times that an installation begins again because the branch moved under it."""
+"""Tries of an installation if the branch moves."""
 
 
 @dataclass(frozen=True)
 class FenceReport:
-    """What was found of the fence.
+    """The state of the fence.
 
     Attributes:
         head: full id of the commit that the branch points at.
-        file: of the action file on it.
+        file: state of the action file in that commit.
         is_heeded: the server refused a merge that the fence forbids, on a scratch branch.
-        why: why it is not heeded, and what to do; None: it is.
+        why: why the fence is not enforced, and what to do; None if it is.
     """
 
     head: str
@@ -108,10 +108,10 @@ class FenceReport:
 
 
 async def check_fence(manual: ManualCommits, branch: str) -> FenceReport:
-    """Look at a branch's action file, and whether the server runs such: by a merge on scratch branches.
+    """Check a branch's action file, and by a merge on a scratch branch whether the server enforces it.
 
     Raises:
-        RepositoryNotFoundError, BranchNotFoundError: there is no such repository, or branch.
+        RepositoryNotFoundError, BranchNotFoundError: there is no such repository or branch.
     """
     head = await _head(manual, branch)
     file = await _file(manual, head)
@@ -124,10 +124,10 @@ async def check_fence(manual: ManualCommits, branch: str) -> FenceReport:
 
 
 async def install_fence(manual: ManualCommits, branch: str) -> str | None:
-    """Put the action file on a branch, in a commit of its own; returns the new head, None: it was there.
+    """Commit the action file to a branch. Returns the new head, or None if the branch already had it.
 
     Raises:
-        HeadMovedError: the branch moved again and again.
+        HeadMovedError: the branch moved during each try.
         Otherwise as `check_fence` and `ManualCommits.swap`.
     """
     for _ in range(_SWAPS):
@@ -139,7 +139,7 @@ async def install_fence(manual: ManualCommits, branch: str) -> str | None:
                 return await manual.swap(branch, staged)
             except HeadMovedError:
                 continue
-    raise HeadMovedError(f"branch {branch!r} moved {_SWAPS} times meanwhile; the fence is not there. Try again")
+    raise HeadMovedError(f"branch {branch!r} moved during each of {_SWAPS} tries; the fence is not there. Try again")
 
 
 async def _head(manual: ManualCommits, branch: str) -> str:

@@ -1,4 +1,4 @@
-"""Which objects of a commit belong to a workspace, and laying them out in a directory."""
+"""Selecting the objects of a commit that belong to a workspace, and laying them out in a directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GLOB = re.compile(r"[*?\[]")
 async def list_files(
     client: LakeFSClient, repository: str, commit_id: str, spec: WorkspaceSpec
 ) -> tuple[ObjectStats, ...]:
-    """The selected objects of a commit, by name, without those that stand for a directory. Names are not judged yet.
+    """The selected objects of a commit, by name, without directory markers. Does not check the names.
 
     Raises:
         ObjectNameError, StoreError: as `ObjectCalls.list_objects`.
@@ -51,7 +51,7 @@ async def list_files(
 
 
 async def has_any(client: LakeFSClient, repository: str, commit_id: str, prefix: str) -> bool:
-    """Whether a commit holds anything below a prefix; what `ACTIONS_PREFIX` hides does not count."""
+    """Whether a commit has anything below a prefix, apart from objects below `ACTIONS_PREFIX`."""
     page, following = await client.list_page(repository, commit_id, prefix=prefix, amount=1)
     if page and page[0].path.startswith(ACTIONS_PREFIX) and following is not None:
         page, _ = await client.list_page(
@@ -61,7 +61,7 @@ async def has_any(client: LakeFSClient, repository: str, commit_id: str, prefix:
 
 
 def _prefixes(root: str, include: Sequence[str]) -> Iterable[str]:
-    """What has to be listed: up to the first wildcard of each pattern, without what another one covers, sorted."""
+    """The prefixes to list: each pattern up to its first wildcard, without prefixes covered by another, sorted."""
     if not include:
         return [root]
     prefixes: list[str] = []
@@ -73,17 +73,17 @@ def _prefixes(root: str, include: Sequence[str]) -> Iterable[str]:
 
 CACHE_THREADS = 2
 CACHED_AT_ONCE = 64
-"""Threads that lay out what the cache has, and files that each takes at a time. It is nearly all system calls, which
-two threads get done in two thirds of the time; more do not help."""
+"""Threads that lay out cached files, and files per batch. The work is almost only system calls: two threads take two
+thirds of the time of one, and more do not help."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files that a commit holds for a workspace.
+    """The files of a commit that belong to a workspace.
 
     Attributes:
-        root: what their names have before the path below the prefix.
-        files: by name.
+        root: the part of the names before the path below the prefix.
+        files: sorted by name.
     """
 
     commit_id: str
@@ -92,15 +92,15 @@ class Layout:
 
 
 async def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *, may_be_missing: bool) -> Layout:
-    """List what is to be laid out; nothing is written.
+    """List what is to be laid out. Writes nothing.
 
     Args:
         commit_id: full id.
-        may_be_missing: nothing below the prefix means no files.
+        may_be_missing: accept a prefix that does not exist, as a workspace without files.
 
     Raises:
-        PrefixNotFoundError: there is nothing below the prefix.
-        ObjectNameError: the listing cannot get past a name.
+        PrefixNotFoundError: the commit has nothing below the prefix.
+        ObjectNameError: a name blocks the listing.
         LakeFSError: the server refuses, or cannot be reached.
     """
     client, repository = transfer.client, transfer.repository
@@ -110,13 +110,13 @@ async def plan_layout(transfer: Transfer, commit_id: str, spec: WorkspaceSpec, *
     if may_be_missing and not await _leads_through_a_file(transfer, commit_id, spec.prefix):
         return Layout(commit_id, spec.root, ())
     raise PrefixNotFoundError(
-        f"commit {commit_id[:12]} of lakeFS repository {repository} holds nothing below {spec.prefix!r}. Give a prefix "
-        f"that it has; `lakectl fs ls {uri(repository, commit_id[:12], '')}` lists them"
+        f"commit {commit_id[:12]} of lakeFS repository {repository} has nothing below {spec.prefix!r}. Give "
+        f"another prefix; `lakectl fs ls {uri(repository, commit_id[:12], '')}` lists them"
     )
 
 
 def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None:
-    """Refuse names that the target's file system could not take, or that lead out of it.
+    """Refuse names that the target's file system cannot hold, or that lead out of the target.
 
     Raises:
         ObjectNameError
@@ -124,8 +124,8 @@ def check_layout(layout: Layout, target: Path, words: Words = FOR_TASKS) -> None
     start = len(layout.root)
     if layout.files and layout.files[0].path == layout.root:
         raise ObjectNameError(
-            f"object name {show_name(layout.root)} ends with '/', and the object is not empty: it is no file, and no "
-            f"sign of a directory either. Rename it, or delete it"
+            f"object name {show_name(layout.root)} ends with '/' but the object is not empty, so it is neither a file "
+            f"nor a directory marker. Rename it, or delete it"
         )
     check_object_names((stats.path[start:] for stats in layout.files), probe_folding(target), words)
 
@@ -138,14 +138,14 @@ def lay_out(
     hit: Callable[[], None] = lambda: None,
     words: Words = FOR_TASKS,
 ) -> dict[str, str]:
-    """Write the files below an existing, empty directory: from the host's cache, else from the server.
+    """Write the files below an existing, empty directory, from the host's cache or else from the server.
 
     Args:
-        done: called with the size of each file that is written; from another thread, one call at a time.
-        hit: called before that where the cache has the file.
+        done: called with the size of each written file; from another thread, one call at a time.
+        hit: called before `done` if the file came from the cache.
 
     Returns:
-        digest by path, as `ports.FileDigests` has them.
+        digest by path, as in `ports.FileDigests`.
 
     Raises:
         LakeFSError, DamagedObjectError: as `Download.run`.
@@ -173,7 +173,7 @@ def _from_cache(
     done: Callable[[int], None],
     hit: Callable[[], None],
 ) -> list[ObjectStats]:
-    """Lay out what the cache has, in a few threads; returns the rest."""
+    """Lay out the cached files in a few threads. Returns the objects that are not cached."""
     missing: list[ObjectStats] = []
     start, files = len(layout.root), layout.files
     pieces = [files[first : first + CACHED_AT_ONCE] for first in range(0, len(files), CACHED_AT_ONCE)]
@@ -193,7 +193,7 @@ def _from_cache(
 
 
 def _piece(transfer: Transfer, start: int, target: Beneath, files: Sequence[ObjectStats]) -> list[str | None]:
-    """Lay out what the cache has of some files; returns the digest of each, None for what it has not."""
+    """Lay out the cached ones of some files. Returns the digest of each, None if it is not cached."""
     cache, found = transfer.cache, list[str | None]()
     assert cache is not None
     for stats in files:

@@ -1,4 +1,4 @@
-"""One repository of a lakeFS server, as the commands see it: see `perago.ports`."""
+"""One repository of a lakeFS server, for the commands: see `perago.ports`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from perago.workspace.empty_directory import empty_directory
 
 
 class LakeFSRepository:
-    """What the commands ask of one repository; the store's ports with it, for inputs that name it.
+    """The commands' view of one repository. It also has the store's ports, for inputs in this repository.
 
     Args:
-        store: which the caller closes, with its connection.
+        store: the caller closes it, with its connection.
         name: of the repository.
     """
 
@@ -39,7 +39,7 @@ class LakeFSRepository:
         self._connection = connection
         self.name = name
 
-    # ---- the ports, as the store has them
+    # ---- the store's ports
 
     def download_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
@@ -80,19 +80,19 @@ class LakeFSRepository:
     # ---- what the commands need
 
     def check(self) -> None:
-        """See to it that there is such a repository.
+        """Check that the repository exists.
 
         Raises:
-            RepositoryNotFoundError: there is none.
+            RepositoryNotFoundError: it does not.
         """
         self._connection.run(check_repository(self._connection.client, self.name))
 
     def create(self, storage_namespace: str, branch: str) -> None:
-        """Make the repository, unless there is one.
+        """Create the repository, unless it exists.
 
         Args:
-            storage_namespace: where the server is to keep the objects, such as s3://bucket/songs.
-            branch: its first one.
+            storage_namespace: where the server keeps the objects, such as s3://bucket/songs.
+            branch: the default branch.
         """
         try:
             self.check()
@@ -101,12 +101,12 @@ class LakeFSRepository:
             self._connection.run(made)
 
     def branch_head(self, branch: str) -> str | None:
-        """Full id of the commit that a branch points at; None where there is no such branch."""
+        """Full id of the commit that a branch points at; None if there is no such branch."""
         found = self._connection.run(self._connection.client.find_branch(self.name, branch))
         return found.commit_id if found is not None else None
 
     def branches(self) -> list[str]:
-        """Names of all branches that people work on, sorted; staging branches are hidden.
+        """Names of all branches that people work on, sorted. Excludes staging branches, which are hidden.
 
         Raises:
             RepositoryNotFoundError
@@ -116,20 +116,20 @@ class LakeFSRepository:
         return sorted(branch.id for page in self._connection.drained(pages) for branch in page)
 
     def resolve(self, ref: str) -> str:
-        """Full id of the commit that a branch, a tag, an expression or the beginning of an id names.
+        """Full id of the commit named by a branch, a tag, an expression or the beginning of an id.
 
         Raises:
             RepositoryNotFoundError: there is no such repository.
-            RefNotFoundError: it names nothing, or more than one commit.
+            RefNotFoundError: no commit, or more than one, has this name.
         """
         return self._connection.run(resolve(self._connection.client, self.name, ref))
 
     def import_directory(
         self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> str | None:
-        """Put a directory's files onto a branch below `spec.prefix`, in one commit without a stamp.
+        """Commit a directory's files to a branch below `spec.prefix`, in one commit without a stamp.
 
-        See `import_export.Import.run`, and for the fence's errors `LakeFSStore.publish_workspace`.
+        See `import_export.Import.run`, and `LakeFSStore.publish_workspace` for the fence's errors.
         """
         self.check()
         return self._connection.run(self._import(source, spec, mirror=mirror).run(branch, message))
@@ -137,7 +137,7 @@ class LakeFSRepository:
     def compare_directory(
         self, source: Path, branch: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
     ) -> Changes:
-        """What `import_directory` would change; nothing is written. See `import_export.Import.compare`."""
+        """The changes that `import_directory` would make. Writes nothing. See `import_export.Import.compare`."""
         self.check()
         return self._connection.run(self._import(source, spec, mirror=mirror).compare(branch))
 
@@ -151,12 +151,12 @@ class LakeFSRepository:
         )
 
     def export(self, ref: str, prefix: str, target: Path) -> int:
-        """Lay out a commit's files below a new or empty directory; returns how many.
+        """Lay out a commit's files below a new or empty directory. Returns the number of files.
 
         Raises:
-            RefNotFoundError: `ref` is no full commit id, or there is no such commit.
-            PrefixNotFoundError: there is nothing below the prefix.
-            ObjectNameError: a name that cannot be laid out; nothing was written.
+            RefNotFoundError: `ref` is not a full commit id, or there is no such commit.
+            PrefixNotFoundError: the commit has nothing below the prefix.
+            ObjectNameError: a name cannot be laid out; nothing was written.
             WorkspaceStorageError: the directory is not empty, or cannot be written.
         """
         spec = WorkspaceSpec(prefix=prefix or WHOLE_REPOSITORY)
@@ -164,15 +164,15 @@ class LakeFSRepository:
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
         with empty_directory(target):
             check_layout(layout, target, FOR_EXPORT)
-            lay_out(transfer, layout, target.resolve(), progress.add, words=FOR_EXPORT)  # a link is followed
+            lay_out(transfer, layout, target.resolve(), progress.add, words=FOR_EXPORT)  # the target may be a link
         return len(layout.files)
 
     def check_fence(self, branch: str) -> FenceReport:
-        """Whether a branch has the fence, and the server heeds it. See `installation`."""
+        """Whether a branch has the fence and the server enforces it. See `manual_commits.check_fence`."""
         return self._connection.run(check_fence(self._manual_commits, branch))
 
     def install_fence(self, branch: str) -> str | None:
-        """Put the fence on a branch; returns the new head, None where it was there. See `installation`."""
+        """Commit the fence to a branch. Returns the new head, or None if the branch already had the fence."""
         return self._connection.run(install_fence(self._manual_commits, branch))
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
@@ -181,7 +181,7 @@ class LakeFSRepository:
             yield from entries
 
     def sweep(self, older_than_seconds: float, liveness_of: AttemptLiveness = lambda _: "unknown") -> tuple[str, ...]:
-        """Remove the staging branches that killed attempts left; returns their names. See `clean.Janitor`."""
+        """Remove staging branches that killed attempts left. Returns their names. See `clean.Janitor`."""
         return self._connection.run(self._janitor(older_than_seconds, liveness_of).sweep())
 
     def examine(
@@ -189,10 +189,10 @@ class LakeFSRepository:
         *,
         older_than_seconds: float,
         liveness_of: AttemptLiveness = lambda _: "unknown",
-        living_since: float | None = None,  # noqa: ARG002 - here, age and the engine's word are all that tells
+        living_since: float | None = None,  # noqa: ARG002 - only the age and the engine tell here
         deep: bool = False,
     ) -> Iterator[Finding]:
-        """Find what killed attempts left, and what is damaged; nothing is changed. See `examine.Examination`."""
+        """Find leftovers of killed attempts and damaged data. Changes nothing. See `examine.Examination`."""
         self.check()
         janitor = self._janitor(older_than_seconds, liveness_of)
         looking = Examination(

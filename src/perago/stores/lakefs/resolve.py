@@ -1,4 +1,4 @@
-"""What a person calls a commit (a branch, a tag, an expression, the beginning of an id) as its full id."""
+"""Resolving a person's name for a commit (a branch, a tag, an expression, the beginning of an id) to its full id."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from perago.stores.lakefs.api.commits import NOT_THERE, no_repository
 
 
 async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
-    """Full id of the commit that `ref` names now, in any way that lakeFS takes (`main`, `main~2`, `v1`, `3f2a…`).
+    """Full id of the commit that `ref` names now, in any form that lakeFS accepts (`main`, `main~2`, `v1`, `3f2a…`).
 
     Raises:
-        RepositoryNotFoundError: there is no repository.
-        RefNotFoundError: it names nothing, or more than one commit.
+        RepositoryNotFoundError: there is no such repository.
+        RefNotFoundError: no commit, or more than one, has this name.
     """
     try:
         async for page in client.log_commits(repository, ref, amount=1):
@@ -29,10 +29,10 @@ async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
 
 
 async def check_repository(client: LakeFSClient, repository: str) -> None:
-    """See to it that there is a repository.
+    """Check that a repository exists.
 
     Raises:
-        RepositoryNotFoundError: there is none.
+        RepositoryNotFoundError: it does not.
     """
     try:
         await client.get_repository(repository)

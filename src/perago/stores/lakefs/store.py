@@ -1,4 +1,4 @@
-"""The lakeFS store as one object: the store's ports, for any repository of a server."""
+"""The lakeFS store: the store's ports, for any repository of a server."""
 
 from __future__ import annotations
 
@@ -29,32 +29,31 @@ from perago.workspace.cache import ObjectCache
 
 
 class LakeFSStore:
-    """A versioned store on a lakeFS server. Any number of threads, processes and hosts may share one.
+    """A versioned store on a lakeFS server. Any number of threads, processes and hosts may use it.
 
-    The repository is each input's. Its server-side actions (`_lakefs_actions/`) are no part of any workspace: no task
-    sees or changes them. Nothing is sent before the first call; `close` ends what was opened, and so does the end of
-    the context.
+    Each input names its repository. Server-side actions (`_lakefs_actions/`) do not belong to any workspace: no task
+    sees or changes them. Nothing is sent before the first call. Call `close`, or use it as a context manager.
 
     Args:
         endpoint_url: of the server, such as http://lakefs.example:8000; with or without /api/v1.
-        access_key_id, secret_access_key: whom the server knows.
-        fence: "exact" publishes from the expected head only, which the server's hooks see to; where it runs none, an
-            attempt fails. "cooperative" needs no hooks: Perago's own attempts keep off each other as exactly, but a
-            commit by anybody else, made in the moment of a publication, is only found out afterwards. Then nothing is
-            lost, but the publication does not count, and the attempt fails.
-        merge_timeout_seconds: how long moving a branch may take; `lakefs_merge_timeout_seconds` of a PublishBudget.
-        ca_file: certificates that the server's may be signed with, besides those that the system knows.
-        connections: to the server, at most at once.
-        cache: of the host's, for objects that were fetched or sent before; None: none is used.
-        checksums: "md5" takes a checksum that looks like an MD5 for the content's, as lakeFS makes them, and refuses
-            other content as damaged; from 5 MiB on, where it may be that of parts, only content that comes otherwise
-            each time. "opaque" is for objects whose checksums a block store made otherwise.
-        presign: move content to and from the block store itself where the server gives URLs for that; False: never.
-        observer: gets the progress events of materializing and staging, and what a publication does not guarantee.
-        clock: where time comes from.
+        access_key_id, secret_access_key: credentials.
+        fence: "exact" publishes only onto the expected head, enforced by hooks on the server; without hooks, attempts
+            fail. "cooperative" needs no hooks: attempts still exclude each other exactly, but somebody else's commit at
+            the moment of a publication is only detected afterwards. Then nothing is lost, but the publication does not
+            count, and the attempt fails.
+        merge_timeout_seconds: limit for moving a branch; `lakefs_merge_timeout_seconds` of a PublishBudget.
+        ca_file: certificates to trust, in addition to the system's.
+        connections: maximum to the server at the same time.
+        cache: the host's cache of objects fetched or sent before; None for no cache.
+        checksums: "md5" treats a checksum that looks like an MD5 as that of the content, as lakeFS makes them, and
+            refuses other content as damaged. From 5 MiB on the checksum may be that of parts, so only content that
+            differs in each try is refused. "opaque" is for objects whose checksums a block store made differently.
+        presign: move content directly to and from the block store if the server gives URLs for that; False for never.
+        observer: gets progress events of materializing and staging, and the warning of a cooperative publication.
+        clock: source of time.
 
     Raises:
-        RuntimeConfigError: the endpoint is no URL of a server, or another argument is none that it takes.
+        RuntimeConfigError: the endpoint is not a server's URL, or another argument is invalid.
     """
 
     def __init__(
@@ -74,11 +73,11 @@ class LakeFSStore:
         clock: Clock | None = None,
     ) -> None:
         if fence not in ("exact", "cooperative"):
-            raise RuntimeConfigError(f"fence is {fence!r}; it takes 'exact' or 'cooperative'")
+            raise RuntimeConfigError(f"fence is {fence!r}; give 'exact' or 'cooperative'")
         if checksums not in ("md5", "opaque"):
-            raise RuntimeConfigError(f"checksums is {checksums!r}; it takes 'md5' or 'opaque'")
+            raise RuntimeConfigError(f"checksums is {checksums!r}; give 'md5' or 'opaque'")
         if merge_timeout_seconds <= 0:
-            raise RuntimeConfigError(f"merge_timeout_seconds is {merge_timeout_seconds}; it takes seconds above 0")
+            raise RuntimeConfigError(f"merge_timeout_seconds is {merge_timeout_seconds}; give seconds above 0")
         client = LakeFSClient.connect(
             endpoint_url, access_key_id, secret_access_key, ca_file=ca_file, connections=connections
         )
@@ -94,10 +93,10 @@ class LakeFSStore:
         )
         self._staged: dict[str, StagedWorkspace] = {}
 
-    # ---- its life
+    # ---- lifetime
 
     def close(self) -> None:
-        """End all connections, and the thread that serves them. Twice is fine; afterwards no call is taken."""
+        """Close all connections and end their thread. May be called twice; no call is possible afterwards."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -108,19 +107,19 @@ class LakeFSStore:
     ) -> None:
         self.close()
 
-    # ---- the ports; see `perago.ports` for what they promise
+    # ---- the ports; see `perago.ports` for their contract
 
     def download_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
         """Lay out the input's files below the prefix.
 
-        A prefix that is not there is an empty workspace for a writable task, whose output makes it.
+        For a writable task, a missing prefix is an empty workspace, and its output creates the prefix.
 
         Raises:
-            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
-            PrefixNotFoundError: of a read-only task, or what is there is a file.
-            ObjectNameError: something in the commit cannot be laid out; nothing was written.
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: something that the input names is missing.
+            PrefixNotFoundError: the prefix of a read-only task is missing, or the prefix is a file.
+            ObjectNameError: a name in the commit cannot be laid out; nothing was written.
             StoreError: content is missing or damaged, or the server did not answer.
             WorkspaceStorageError: the disk refused.
         """
@@ -131,7 +130,7 @@ class LakeFSStore:
         return lay_out(transfer, layout, workspace_dir, progress.add, progress.hit)
 
     def read_history(self, workspace_input: WorkspaceInput) -> History:
-        """Read the head, then the first-parent line from it down to the input: a call for each 1,000 commits."""
+        """Read the head, then the first-parent line from it down to the input. One call per 1,000 commits."""
         connection = self._connection
         return connection.run(read_history(connection.client, connection.commits, workspace_input))
 
@@ -144,9 +143,9 @@ class LakeFSStore:
     ) -> StagedWorkspace:
         """Upload the changed files to a hidden branch, and commit them on top of the plan's head.
 
-        Raises, besides what the port says:
-            FenceUnavailableError: the server would not guard the publication, and `fence` is "exact".
-            ObjectNameError: a name that no workspace could take, or one of the server's actions.
+        Raises, in addition to the port's errors:
+            FenceUnavailableError: `fence` is "exact", and the server would not guard the publication.
+            ObjectNameError: a name is not allowed in workspaces, or belongs to the server's actions.
         """
         return self._connection.run(self._stage(workspace_dir, workspace_input, workspace_spec, execution))
 
@@ -157,17 +156,17 @@ class LakeFSStore:
         workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,
     ) -> str:
-        """Merge the staged commit into the branch, on the head that it was staged upon; returns the merge's full id.
+        """Merge the staged commit into the branch, onto its expected head. Returns the merge's full id.
 
-        Raises, besides what the port says:
+        Raises, in addition to the port's errors:
             PublishVetoedError: another hook on the server refused.
-            DirtyBranchError: the branch holds uncommitted changes.
+            DirtyBranchError: the branch has uncommitted changes.
             PublishFenceError: with fence="cooperative", somebody else's commit came in between.
         """
         mover = self._connection.mover
         published = self._connection.run(publish(mover, staged, workspace_input, execution))
         if mover.mode == "cooperative":
-            self._connection.observer(_caution(execution, published.id))
+            self._connection.observer(_warning_of(execution, published.id))
         return published.id
 
     def complete_noop_workspace(
@@ -176,24 +175,24 @@ class LakeFSStore:
         workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,
     ) -> str:
-        """Say which commit an attempt without changes completes with."""
+        """Return the commit that an attempt without changes completes with."""
         connection = self._connection
         return connection.run(complete_noop(connection.client, connection.commits, workspace_input, execution))
 
     def cleanup_staging(self, staged: StagedWorkspace) -> None:
-        """Remove the staging branch; one that is gone is fine."""
+        """Remove the staging branch. A missing one is fine."""
         self._connection.run(self._clean(staged))
 
-    # ---- what the commands need
+    # ---- for the commands
 
     def repository(self, name: str) -> LakeFSRepository:
-        """One repository of the server, for looking at, importing and exporting. Nothing is sent for this."""
+        """One repository of the server, to examine, import and export. Sends nothing."""
         return LakeFSRepository(self, self._connection, name)
 
-    # ---- inside
+    # ---- internals
 
     async def _plan_layout(self, workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
-        """List the input's files, and see to it meanwhile that it is an input at all; that is told first."""
+        """List the input's files, and check the input in parallel. Errors of the input are raised first."""
         base = full_id(workspace_input)
         transfer = await self._connection.transfer(workspace_input.repository)
         checking = asyncio.ensure_future(self._connection.commits.check_input(workspace_input))
@@ -239,8 +238,8 @@ class LakeFSStore:
             del self._staged[execution_id]
 
 
-def _caution(execution: TaskExecution, ref: str) -> Event:
-    """What each cooperative publication tells of itself."""
+def _warning_of(execution: TaskExecution, ref: str) -> Event:
+    """The event that warns about a cooperative publication."""
     return Event(
         phase=Phase.PUBLISH,
         kind="progress",

@@ -1,4 +1,4 @@
-"""The objects that this host has fetched or sent, so that no attempt fetches them again."""
+"""The host's cache of objects that were fetched or sent, so that no attempt fetches them again."""
 
 from perago.workspace.cache.copying import EntryCopy
 from perago.workspace.cache.objects import ObjectCache, cache_key

@@ -1,4 +1,4 @@
-"""Files that share their blocks until one of them is written (reflinks), where the file system has such."""
+"""Cloning files (reflinks), so that they share blocks until one is written, on file systems that support it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from contextlib import suppress
 from perago.workspace.new_files import CREATE
 
 _FICLONE = 0x40049409
-"""`FICLONE` of linux/fs.h, which Python has no name for."""
+"""`FICLONE` from linux/fs.h, which Python does not define."""
 _AT_FDCWD = -2
-"""Of macOS's sys/fcntl.h: relative paths begin at the current directory."""
+"""From macOS's sys/fcntl.h: relative paths start at the current directory."""
 
 
 def open_clone(source: int, target: str, mode: int, dir_fd: int | None = None) -> int | None:
-    """Make a new file with the blocks of an open one.
+    """Create a file with the blocks of an open one.
 
     Args:
-        dir_fd: of the directory that `target` is relative to.
-        mode: its permissions; the umask is taken off, on macOS 0o022.
+        dir_fd: directory that `target` is relative to.
+        mode: permissions, reduced by the umask; on macOS by 0o022.
 
     Returns:
-        the new file, open for reading and writing; None: this file system, or this system, cannot, and nothing is made.
+        the new file, open for reading and writing. None if cloning is not supported; then nothing is created.
 
     Raises:
-        FileExistsError: something is at `target`.
+        FileExistsError: `target` exists.
     """
     if sys.platform == "darwin":
         return _open_clone_on_macos(source, target, mode, dir_fd)

@@ -1,4 +1,4 @@
-"""An entry that is written while its content passes, on the way to where it is needed."""
+"""A cache entry that is written while its content is moved to where it is needed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from perago.workspace.new_files import write_all_at
 
 
 class EntryCopy:
-    """A copy under way of a file that is written or read meanwhile. Methods are for any thread.
+    """A copy in progress of a file that is being written or read. Methods may be called by any thread.
 
-    It fails nothing: where it cannot be written, it is dropped, and the disk has its bytes back at once.
+    It never raises while copying: if it cannot be written, it is dropped and its disk space is released at once.
 
     Args:
-        path: where it is made, and nothing is.
+        path: of the copy; must not exist.
         source: the file's descriptor, open until this is closed.
         size: bytes of the content.
-        clones: nothing is written meanwhile: in the end the file is cloned, or copied if that fails.
+        clones: write nothing in between; at the end, clone the file, or copy it if that fails.
 
     Attributes:
-        cloned: whether it was, once it is finished.
+        cloned: whether the file was cloned; valid after `finish`.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the copy cannot be created.
     """
 
     def __init__(self, path: str, source: int, size: int, *, clones: bool) -> None:
@@ -43,7 +43,7 @@ class EntryCopy:
         self._made = None if clones else begin_entry(path, size)
 
     def write(self, piece: bytes, at: int) -> None:
-        """A piece of the content, and where it begins. Each byte has to pass, in any order; twice is fine."""
+        """Copy a piece of the content, which begins at `at`. Pieces may come in any order, and more than once."""
         with self._lock:
             if self._made is None or self._dropped:
                 return
@@ -53,7 +53,7 @@ class EntryCopy:
                 self._drop(self._made)
 
     def drop(self) -> bool:
-        """Give its bytes back to the disk, and write no more; whether there were any."""
+        """Release the disk space and stop writing. Returns whether there was any."""
         with self._lock:
             if self._made is None or self._dropped:
                 return False
@@ -64,7 +64,7 @@ class EntryCopy:
         """Make it an entry.
 
         Raises:
-            DamagedEntryError: it was dropped, or the file is shorter.
+            DamagedEntryError: it was dropped, or the file is too short.
             OSError: it cannot be written.
         """
         if self._made is None:
@@ -75,7 +75,7 @@ class EntryCopy:
         end_entry(self._made, name, self.size, digest)
 
     def close(self) -> None:
-        """Let go of it; what is still at its path goes."""
+        """Close it, and remove the file at its path if it did not become an entry."""
         made, self._made = self._made, None
         if made is not None:
             os.close(made)

@@ -1,7 +1,7 @@
-"""One file of the cache: an object's content, and behind it a trailer that says whose it is, its size and its digest.
+"""A file of the cache: an object's content, then a trailer with the object's name, size and digest.
 
-The trailer stands behind the content so that an entry can be cloned, and the clone then cut. Nothing is synced: an
-entry that a crash of the machine tore is told by its digest, like any other damage.
+The trailer comes last so that an entry can be cloned and the clone truncated. Nothing is synced: the digest reveals an
+entry that a machine crash has damaged.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from perago.workspace.new_files import CREATE, write_all, write_all_at
 
 TRAILER_BYTES = 136
 SMALL_BYTES = 256 * 1024
-"""Content up to this size is read, checked and written in one piece; only what is larger is worth a clone."""
+"""Content up to this size is read, checked and written in one piece. Cloning only pays for larger content."""
 
 _MAGIC = b"perago-1"
 _DIGEST_BYTES = 72
-"""Of the trailer, which holds the magic, the entry's name (40), the size in hexadecimal (16), and a digest's text: the
-longest is a SHA-256."""
+"""Part of the trailer, which contains the magic, the entry's name (40), the size in hexadecimal (16), and the digest.
+The longest digest is a SHA-256."""
 
 
 class DamagedEntryError(Exception):
-    """An entry is not what was put there. It never leaves the cache."""
+    """An entry differs from what was stored. Handled within the cache."""
 
 
 def trailer(name: str, size: int, digest: str) -> bytes:
-    """What stands behind the content.
+    """The trailer of an entry.
 
     Raises:
-        ValueError: no digest that could be compared later.
+        ValueError: the digest is not one that can be checked later.
     """
     if not is_known(digest) or len(digest) > _DIGEST_BYTES:
-        raise ValueError(f"{digest!r} is no digest that a cache entry could be checked by")
+        raise ValueError(f"{digest!r} cannot be used to check a cache entry; give a digest of a known algorithm")
     return _head(name, size) + digest.encode().ljust(_DIGEST_BYTES)
 
 
 def read_trailer(data: bytes, name: str, size: int) -> str:
-    """The digest that a trailer tells.
+    """The digest in a trailer.
 
     Raises:
-        DamagedEntryError: it is no trailer, or that of another object or size.
+        DamagedEntryError: it is not a trailer, or belongs to another object or size.
     """
     head = _head(name, size)
     digest = data[len(head) :].rstrip().decode("ascii", "replace")
@@ -60,14 +60,14 @@ def _head(name: str, size: int) -> bytes:
 
 
 def lay_out_small(entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None) -> str:
-    """Check content of at most `SMALL_BYTES`, and write it to a new file; returns its digest.
+    """Check content of at most `SMALL_BYTES`, and write it to a new file. Returns its digest.
 
     Args:
-        dir_fd: of the directory that `target` is relative to.
+        dir_fd: directory that `target` is relative to.
 
     Raises:
-        DamagedEntryError: and nothing was written.
-        OSError: the target cannot be written; nothing of it is left.
+        DamagedEntryError: nothing was written.
+        OSError: the target cannot be written; nothing is left of it.
     """
     data = _read_piece(entry, size + TRAILER_BYTES, 0)
     content = data[:size]
@@ -88,10 +88,10 @@ def lay_out_small(entry: int, name: str, size: int, target: str, mode: int, dir_
 def lay_out_large(
     entry: int, name: str, size: int, target: str, mode: int, dir_fd: int | None, *, clones: bool
 ) -> tuple[str, bool]:
-    """Write content to a new file piece by piece, or clone it, and check it meanwhile.
+    """Copy content to a new file, or clone it, and check it at the same time.
 
     Args:
-        dir_fd: of the directory that `target` is relative to.
+        dir_fd: directory that `target` is relative to.
         clones: try to clone.
 
     Returns:
@@ -120,7 +120,7 @@ def lay_out_large(
 
 
 def is_whole(entry: int, name: str, size: int) -> bool:
-    """Whether an open file is an entry of this name and size, with the content that was put there."""
+    """Whether an open file is an intact entry of this name and size."""
     try:
         digest = read_trailer(_read_piece(entry, TRAILER_BYTES, max(size, 0)), name, size)
         _check(entry, size, digest, _ignore)
@@ -130,10 +130,10 @@ def is_whole(entry: int, name: str, size: int) -> bool:
 
 
 def write_entry(path: str, name: str, content: bytes, digest: str) -> None:
-    """Make an entry of content in memory.
+    """Create an entry from content in memory.
 
     Raises:
-        OSError: it cannot be written; the caller removes what there is.
+        OSError: it cannot be written; the caller removes the rest.
     """
     end = trailer(name, len(content), digest)
     made = os.open(path, CREATE, 0o600)
@@ -147,11 +147,11 @@ def write_entry(path: str, name: str, content: bytes, digest: str) -> None:
 
 
 def copy_entry(path: str, name: str, source: int, size: int, digest: str, *, clones: bool) -> bool:
-    """Make an entry of an open file, by cloning it if the file system can; returns whether it was cloned.
+    """Create an entry from an open file, by cloning if possible. Returns whether it was cloned.
 
     Raises:
-        DamagedEntryError: the file is shorter.
-        OSError: it cannot be read, or the entry not written; the caller removes what there is.
+        DamagedEntryError: the file is too short.
+        OSError: the file cannot be read, or the entry not written; the caller removes the rest.
     """
     made = open_clone(source, path, 0o600) if clones else None
     cloned = made is not None
@@ -167,9 +167,9 @@ def copy_entry(path: str, name: str, source: int, size: int, digest: str, *, clo
 
 
 def begin_entry(path: str, size: int) -> int:
-    """Make a file for an entry whose content is still to come; returns its descriptor.
+    """Create a file for an entry whose content follows. Returns its descriptor.
 
-    It is as long as it will be, so that who counts the bytes on the disk sees them all from the beginning.
+    It has its final length from the start, so that its bytes on the disk are counted.
 
     Raises:
         OSError
@@ -184,18 +184,18 @@ def begin_entry(path: str, size: int) -> int:
 
 
 def end_entry(made: int, name: str, size: int, digest: str) -> None:
-    """Put the trailer behind the content.
+    """Write the trailer after the content.
 
     Raises:
         OSError
     """
     end = trailer(name, size, digest)
-    os.ftruncate(made, size)  # a clone may have more, or less
+    os.ftruncate(made, size)  # a clone may have another length
     write_all_at(made, end, size)
 
 
 def remove_file(path: str) -> bool:
-    """Remove a file, if it is there and can be removed; whether it was."""
+    """Try to remove a file. Returns whether it was removed."""
     try:
         Path(path).unlink()
     except OSError:
@@ -204,7 +204,7 @@ def remove_file(path: str) -> bool:
 
 
 def _check(source: int, size: int, digest: str, each: Callable[[memoryview], None]) -> None:
-    """Read a file piece by piece; raises `DamagedEntryError` where it has another digest in the end."""
+    """Read a file piece by piece. Raises `DamagedEntryError` if the digest differs."""
     algorithm = algorithm_of(digest)
     hasher = new_hasher(algorithm, size)
 
@@ -218,11 +218,11 @@ def _check(source: int, size: int, digest: str, each: Callable[[memoryview], Non
 
 
 def _copy_checked(source: int, size: int, digest: str, target: int) -> None:
-    """As `_check`, and write each piece, while it is hashed by another thread: either alone takes as long as the other.
+    """As `_check`, and write each piece while another thread hashes it. Both take about the same time.
 
     Raises:
-        DamagedEntryError: it has another digest in the end.
-        OSError: it cannot be written.
+        DamagedEntryError: the digest differs.
+        OSError: the target cannot be written.
     """
     algorithm = algorithm_of(digest)
     hasher = new_hasher(algorithm, size)
@@ -241,7 +241,7 @@ def _copy_checked(source: int, size: int, digest: str, target: int) -> None:
 
 
 def _read(source: int, size: int, each: Callable[[memoryview], None]) -> None:
-    """Read a file's first `size` bytes from its beginning, whatever its position."""
+    """Read a file's first `size` bytes, independent of its position."""
     buffer = memoryview(bytearray(min(CHUNK_BYTES, size)))
     offset = 0
     while offset < size:

@@ -1,4 +1,4 @@
-"""What is left over or damaged in the host's object cache, as findings."""
+"""Findings in the host's object cache: leftovers and damaged entries."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from perago.workspace.cache.room import walk
 
 
 def examine(directory: Path, clock: Clock, *, deep: bool = False) -> Iterator[Finding]:
-    """Find what killed processes left half written, which the next process that fills the cache removes too.
+    """Find unfinished files of killed processes. The next process that fills the cache would also remove them.
 
     Args:
-        directory: of the cache; one that is not there holds nothing.
-        deep: read every entry, and find the damaged ones; using one would find it out too.
+        directory: of the cache; may be missing.
+        deep: read every entry to find damaged ones. Using such an entry would also reveal it.
     """
     home = directory / FORMAT
     for path in left_behind(home / PARTIAL, clock.now().timestamp()):
         yield Finding(
             kind=Kind.TEMPORARY_FILE,
             what=str(path),
-            why="a process that is dead was filling the object cache",
+            why="the process that was writing to the object cache is dead",
             age_seconds=_age(path, clock),
             size=size_below(path),
             mend=partial(_remove_partial, path, clock),
@@ -42,7 +42,7 @@ def _damaged(entries: Path) -> Iterator[Finding]:
             yield Finding(
                 kind=Kind.DAMAGED_CACHE_ENTRY,
                 what=path,
-                why="its content is not what was put there; whoever needs the object fetches it again",
+                why="its content differs from what was stored; the next use fetches the object again",
                 size=size,
                 mend=partial(remove_file, Path(path)),
             )

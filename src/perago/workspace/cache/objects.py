@@ -1,4 +1,4 @@
-"""The cache of a host: objects by their immutable address, for all processes of one user."""
+"""The object cache of a host: objects by their immutable address, for all processes of one user."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from perago.workspace.cache.partial import PartialFiles
 from perago.workspace.cache.room import Room, Usage
 
 TOUCH_SECONDS = 600
-"""How stale the time of an entry's last use may be: a used entry is not marked again before."""
+"""Precision of an entry's time of last use: within this time it is not updated again."""
 
 FORMAT = "objects-1"
-"""Directory of all that is ours, by the version of its format: another version leaves it alone."""
+"""Directory of the cache's files, with the version of its format. Other versions ignore it."""
 ENTRIES, PARTIAL = "entries", "partial"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
@@ -42,26 +42,26 @@ _TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 
 
 def cache_key(*parts: str | int) -> str:
-    """The key of an object: all that its immutable address is made of: server, physical address, checksum, size."""
+    """The key of an object, from the parts of its immutable address: server, physical address, checksum, size."""
     return "\0".join(str(part) for part in parts)
 
 
 class ObjectCache:
-    """Contents of objects on this host's disk, bounded in size, shared by all of a user's processes and threads.
+    """Contents of objects on this host's disk, limited in size, shared by all of a user's processes and threads.
 
-    Nothing in it is believed: size and digest are checked whenever an entry is used; a damaged one is removed, and is a
-    miss. A cache that cannot be written to, or has no room, keeps nothing and fails nothing. What is laid out is a
-    clone of the entry where the file system can, else a copy; never a hard link, as a body may write into its files.
+    Size and digest are checked on every use. A damaged entry is removed and counts as a miss. A cache that cannot be
+    written, or is full, stores nothing and raises nothing. Files are laid out as a clone of the entry if possible, else
+    as a copy; never as a hard link, because a body may write to its files.
 
-    Calls for content of up to `entries.SMALL_BYTES` take some 50 µs; larger ones read and write it all, in the calling
-    thread. Nothing waits for other processes but for a few system calls of theirs.
+    Calls take about 50 µs for content of up to `entries.SMALL_BYTES`. For larger content, the calling thread reads and
+    writes all of it. Calls wait for other processes only during a few of their system calls.
 
     Args:
-        directory: what is ours lies in one directory in it, for the user alone; made when it is needed.
-        max_bytes: what the entries may take on the disk together, in whole blocks; 0: nothing is kept or found.
+        directory: parent of the cache's own directory, which is private to the user and created when needed.
+        max_bytes: limit for the entries on the disk, in whole blocks; 0 disables the cache.
 
     Raises:
-        RuntimeConfigError: what should be ours is another user's, or no directory.
+        RuntimeConfigError: the cache's directory belongs to another user, or is not a directory.
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
@@ -87,7 +87,7 @@ class ObjectCache:
         self.close()
 
     def close(self) -> None:
-        """Give back room that was not used, and wait for an eviction under way. The cache can be used on."""
+        """Release reserved room, and wait for a running eviction. The cache can still be used."""
         self._forget_directories()
         self._room.close()
 
@@ -96,17 +96,17 @@ class ObjectCache:
 
         Args:
             key: see `cache_key`.
-            size: bytes of its content.
-            target: path at which nothing may be yet.
-            mode: the file's permissions, less the umask.
-            dir_fd: of the directory that `target` is relative to.
+            size: bytes of the content.
+            target: must not exist.
+            mode: permissions, reduced by the umask.
+            dir_fd: directory that `target` is relative to.
 
         Returns:
-            the digest of its content, `<algorithm>:<hex>`, found right just now. None: it is not here, and nothing was
+            the digest of the content, `<algorithm>:<hex>`, just verified. None if it is not cached; then nothing was
             written.
 
         Raises:
-            OSError: the target cannot be written, or is there already; nothing of it is left.
+            OSError: the target exists or cannot be written; nothing is left of it.
         """
         if self.max_bytes == 0:
             return None
@@ -128,28 +128,28 @@ class ObjectCache:
             os.close(entry)
 
     def add(self, key: str, content: bytes, digest: str) -> bool:
-        """Keep an object's content that is in memory.
+        """Store an object's content from memory.
 
         Args:
             key: see `cache_key`.
-            digest: `<algorithm>:<hex>` of it, by any algorithm of `workspace.digest`. If it is wrong, so is the entry,
-                which is then a miss.
+            digest: `<algorithm>:<hex>` of the content, by any algorithm of `workspace.digest`. With a wrong digest, the
+                entry will be a miss.
 
         Returns:
-            whether it is kept now. If not, there is no room, or it cannot be written; that is not an error.
+            whether it is stored. False if there is no room or it cannot be written, which is not an error.
         """
         name = _name(key)
         return self._keep(name, len(content), lambda path: write_entry(path, name, content, digest))
 
     def begin(self, source: int, size: int) -> EntryCopy | None:
-        """Begin to keep an object's content while it passes.
+        """Start to store an object's content while it is moved.
 
         Args:
-            source: descriptor of a regular file that holds the content, or will; open until the copy is ended.
+            source: descriptor of a regular file that contains the content, or will; open until `end`.
             size: bytes of the content.
 
         Returns:
-            what has to be given to `end`. None: there is no room, or it cannot be written, which is no error.
+            a copy to pass to `end`. None if there is no room or it cannot be written, which is not an error.
         """
         if not self._is_kept(size):
             return None
@@ -165,14 +165,14 @@ class ObjectCache:
             return None
 
     def end(self, copy: EntryCopy, key: str = "", digest: str = "") -> bool:
-        """Keep what was copied, if it has a digest; otherwise nothing is left of it.
+        """Store a copy that has a digest; discard one without.
 
         Args:
             key: see `cache_key`.
             digest: see `add`.
 
         Returns:
-            whether it is kept now.
+            whether it is stored.
         """
         made = False
         try:
@@ -197,25 +197,25 @@ class ObjectCache:
                 self._room.give_back(copy.size)
 
     def give_way(self) -> bool:
-        """Drop the copies that this process has under way, for a disk that is full; whether there were any."""
+        """Drop this process's unfinished copies, because the disk is full. Returns whether there were any."""
         with self._lock:
             copies = list(self._under_way)
         dropped = [copy.drop() for copy in copies]
         return any(dropped)
 
     def usage(self) -> Usage:
-        """Count the entries; takes a second for some hundred thousand of them."""
+        """Count the entries. Takes a second for some hundred thousand."""
         return self._room.count()
 
     def sweep(self) -> int:
-        """Remove what killed processes left half written, as each process does at its first entry.
+        """Remove unfinished files of killed processes, as each process does before its first entry.
 
-        Returns how many processes that were.
+        Returns the number of these processes.
         """
         return self._partial.sweep()
 
     def clear(self) -> Usage:
-        """Remove every entry; returns what there was. Processes at work just miss them."""
+        """Remove every entry. Returns what there was. Running processes then have cache misses."""
         self.sweep()
         if not self._home.is_dir():
             return Usage(0, 0)
@@ -244,7 +244,7 @@ class ObjectCache:
         return copy
 
     def _can_clone(self, source: int, aside: str) -> bool:
-        """Whether files are cloned from where the source is to where entries are; tried if it is not known."""
+        """Whether files can be cloned from the source to the cache. Tried once."""
         if self._clones is None:
             made = open_clone(source, aside, OWNER_ONLY)
             self._clones = made is not None
@@ -254,7 +254,7 @@ class ObjectCache:
         return self._clones
 
     def _learn(self, size: int, *, cloned: bool) -> None:
-        """A file system that did not clone once is not asked again."""
+        """Remember whether the file system clones, so that it is not tried again if it does not."""
         if size > SMALL_BYTES:
             self._clones = cloned
 
@@ -266,7 +266,7 @@ class ObjectCache:
                 os.utime(entry, (now, now))
 
     def _is_kept(self, size: int) -> bool:
-        return self.max_bytes > 0 and size <= self.max_bytes // 2  # a larger one would drive out too many others
+        return self.max_bytes > 0 and size <= self.max_bytes // 2  # a larger one would displace too many others
 
     def _keep(self, name: str, size: int, write: Callable[[str], None]) -> bool:
         if not self._is_kept(size):
@@ -274,17 +274,17 @@ class ObjectCache:
         try:
             self._prepare()
             path = self._path(name)
-            # One that is there is as good. To put another in its place would have ext4 write it to the disk at once,
-            # which takes a hundred times as long.
+            # An existing entry is as good. Replacing it would make ext4 write it to the disk at once, which takes a
+            # hundred times as long.
             return os.path.lexists(path) or (self._room.take(size) and self._write(path, size, write))
-        except FileNotFoundError:  # somebody removed our directories: the next entry makes them again
+        except FileNotFoundError:  # the directories were removed: the next entry creates them again
             self._forget_directories()
             return False
         except (OSError, DamagedEntryError):
             return False
 
     def _write(self, path: str, size: int, write: Callable[[str], None]) -> bool:
-        """Write an entry aside, and rename it into place."""
+        """Write an entry to a temporary file, and rename it into place."""
         aside = self._new_path()
         try:
             write(aside)
@@ -318,12 +318,12 @@ class ObjectCache:
 
 
 def _name(key: str) -> str:
-    """What an entry is called: keys are long, and hold what no file name may."""
+    """An entry's name. Keys are long, and contain characters that file names cannot."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def _check_owner(directory: Path) -> None:
-    """Entries of another user are not for us: who can write them can write into our workspaces.
+    """Refuse a directory of another user: its entries could inject content into this user's workspaces.
 
     Raises:
         RuntimeConfigError
@@ -333,19 +333,19 @@ def _check_owner(directory: Path) -> None:
     except OSError:
         return
     if not stat.S_ISDIR(found.st_mode):
-        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} is no directory; name another, or remove it")
+        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} is not a directory; choose another, or remove it")
     if found.st_uid != os.geteuid():
         raise RuntimeConfigError(
-            f"PERAGO_CACHE_DIR: {directory} belongs to user {found.st_uid}, and a cache is for one user only; set "
+            f"PERAGO_CACHE_DIR: {directory} belongs to user {found.st_uid}, but a cache is for one user only; set "
             f"PERAGO_CACHE_DIR to a directory of your own, or PERAGO_CACHE_MAX_SIZE=0 to work without a cache"
         )
     if (fault := fault_of(directory)) is not None:
-        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} {fault}. What is in it may be forged: remove it")
+        raise RuntimeConfigError(f"PERAGO_CACHE_DIR: {directory} {fault}. Its content may be forged: remove it")
 
 
 def _rename(aside: str, path: str) -> None:
     try:
-        os.rename(aside, path)  # noqa: PTH104 - the dearest call of a small entry as it is
+        os.rename(aside, path)  # noqa: PTH104 - the most expensive call for a small entry
     except FileNotFoundError:
         Path(path).parent.mkdir(OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
         Path(aside).rename(path)

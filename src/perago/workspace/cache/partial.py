@@ -1,7 +1,7 @@
-"""Files that are not whole yet.
+"""Files that are still being written.
 
-Each process has a directory for its own, and holds a lock on it: what lies in an unlocked one is a dead process's, and
-goes.
+Each process has its own directory for them and holds a lock on it. An unlocked directory belongs to a dead process and
+is removed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from perago.files.storage import OWNER_ONLY
 
 _LOCK = "lock"
 _GRACE_SECONDS = 60
-"""A directory as young as this may not have its lock yet."""
+"""A younger directory may not have its lock yet."""
 
 
 class PartialFiles:
-    """Where this process writes what it then renames into place.
+    """Paths for files that this process writes before it renames them into place.
 
     Args:
-        parent: the directory of all processes' directories.
+        parent: contains the directories of all processes.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -37,10 +37,10 @@ class PartialFiles:
         self._lock: int | None = None
 
     def new_path(self) -> str:
-        """A path at which nothing is, on the file system of the cache.
+        """An unused path on the cache's file system.
 
         Raises:
-            OSError: the directory cannot be made.
+            OSError: the directory cannot be created.
         """
         if self._directory is None:
             self._make()
@@ -56,7 +56,7 @@ class PartialFiles:
             os.close(lock)
 
     def sweep(self, now: float | None = None) -> int:
-        """Remove what dead processes left; returns how many directories that were."""
+        """Remove what dead processes left. Returns the number of directories."""
         now = time.time() if now is None else now
         others = [path for path in left_behind(self._parent, now) if path != self._directory]
         return sum(remove_left_behind(path, now) for path in others)
@@ -65,7 +65,7 @@ class PartialFiles:
         directory = self._parent / f"{os.getpid()}-{secrets.token_hex(8)}"
         directory.mkdir(OWNER_ONLY_DIRECTORY, parents=True)
         self._lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
-        with suppress(OSError):  # a file system without locks: nothing on it is ever taken for left behind
+        with suppress(OSError):  # a file system without locks: nothing on it ever counts as left behind
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._directory = directory
 
@@ -73,14 +73,14 @@ class PartialFiles:
 def left_behind(parent: Path, now: float) -> list[Path]:
     """The directories of dead processes."""
     try:
-        names = os.listdir(parent)  # noqa: PTH208 - as light as can be: each process that fills the cache does it
+        names = os.listdir(parent)  # noqa: PTH208 - as cheap as possible: each process that fills the cache does it
     except OSError:
         return []
     return [parent / name for name in sorted(names) if _is_left_behind(parent / name, now)]
 
 
 def remove_left_behind(directory: Path, now: float) -> bool:
-    """Look again, and remove what a dead process left; False: it is somebody's, or cannot be removed."""
+    """Check again, and remove what a dead process left. Returns False if it is in use or cannot be removed."""
     if not _is_left_behind(directory, now):
         return False
     shutil.rmtree(directory, ignore_errors=True)

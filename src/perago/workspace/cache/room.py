@@ -1,9 +1,9 @@
-"""How much the cache may still take, counted without looking at every entry.
+"""The cache's size accounting, which avoids counting all entries.
 
-A file holds the sum of what all processes took, changed under a lock. Room is taken *before* an entry is written, and
-in portions: one visit of the file serves many small entries, and a process that is killed leaves the sum too high,
-never too low. When the sum comes near the bound, entries are counted in earnest, and those that were not used for the
-longest time go, in a thread behind the attempt, which never waits for it: what finds no room meanwhile is not kept.
+A file contains the sum reserved by all processes, changed under a lock. Room is reserved *before* an entry is written,
+in portions: one access to the file serves many small entries. A process that is killed leaves the sum too high, never
+too low. Near the limit, a background thread counts the entries and removes those not used for the longest time. The
+attempt never waits for it; entries without room are not stored.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from perago.files.storage import OWNER_ONLY
 from perago.workspace.cache.entries import TRAILER_BYTES, remove_file
 
 EVICT_FROM = 0.9
-"""Share of the bound at which eviction begins."""
+"""Share of the limit at which eviction starts."""
 EVICT_TO = 0.8
-"""Share of the bound that is left when it ends: each walk over all entries makes room for many."""
+"""Share of the limit at which eviction ends, so that each walk over all entries makes room for many."""
 TAKE_TO = 0.95
-"""Share of the bound beyond which no room is given: evictions cannot count what was taken and is not on disk yet."""
+"""Share of the limit above which no room is given, because eviction cannot count reserved but unwritten entries."""
 FREE_SHARE = 0.05
-"""Share of its file system that the cache leaves free for others."""
+"""Share of the file system that the cache leaves free."""
 
 _BLOCK_BYTES = 4096
 _PORTIONS = 1024
-"""Into how many portions the bound is divided: what each process may have taken in advance."""
+"""The limit divided by this is the portion that a process reserves in advance."""
 _SUM_DIGITS = 20
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What is in the cache.
+    """The content of the cache.
 
     Attributes:
-        entries: how many objects.
-        bytes: that they take on the disk, in whole blocks.
+        entries: number of objects.
+        bytes: their size on the disk, in whole blocks.
     """
 
     entries: int
@@ -48,17 +48,17 @@ class Usage:
 
 
 def charge(size: int) -> int:
-    """The bytes on the disk of an entry whose content has this size."""
+    """Bytes on the disk of an entry whose content has this size."""
     return -(-(size + TRAILER_BYTES) // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
 class Room:
-    """The bytes that this process may still put into the cache.
+    """This process's reserved room in the cache.
 
     Args:
-        directory: the cache's, in which it keeps its files.
-        entries, partial: directories of the entries, and of what will be some.
-        max_bytes: what all entries may take together.
+        directory: of the cache, for its files.
+        entries, partial: directories of the entries and of unfinished ones.
+        max_bytes: limit for all entries.
     """
 
     def __init__(self, directory: Path, entries: Path, partial: Path, max_bytes: int) -> None:
@@ -71,7 +71,7 @@ class Room:
         self._evicting: threading.Thread | None = None
 
     def take(self, size: int) -> bool:
-        """Take the room for an entry; False: there is none now.
+        """Reserve the room for an entry. Returns False if there is none now.
 
         Raises:
             OSError: the cache's directory cannot be used.
@@ -87,12 +87,12 @@ class Room:
             return True
 
     def give_back(self, size: int) -> None:
-        """An entry, or the place for one, is free again."""
+        """Release the room of an entry."""
         with self._lock:
             self._left += charge(size)
 
     def close(self) -> None:
-        """Give back what was taken in advance, and wait for the eviction, if there is one."""
+        """Release unused room, and wait for a running eviction."""
         with self._lock:
             left, self._left = self._left, 0
             evicting, self._evicting = self._evicting, None
@@ -103,18 +103,18 @@ class Room:
                 total.add(-left)
 
     def count(self) -> Usage:
-        """Look at every entry."""
+        """Count all entries."""
         sizes = [size for _, size, _ in walk(self._entries)]
         return Usage(len(sizes), sum(sizes))
 
     def evict(self, to_bytes: int, *, freeing: int = 0, waits: bool = False) -> Usage:
-        """Remove the entries that were not used for the longest time until the others take at most `to_bytes`.
+        """Remove the entries not used for the longest time, until the others take at most `to_bytes`.
 
         Args:
-            freeing: bytes that have to go, however few there are.
-            waits: for another process that is at it; otherwise that one's work will do.
+            freeing: minimum number of bytes to remove.
+            waits: wait for an eviction by another process; otherwise leave the work to it.
 
-        Returns what went.
+        Returns what was removed.
         """
         with self._only_one(waits=waits) as alone:
             if not alone:
@@ -123,12 +123,12 @@ class Room:
                 before = total.read()
             coming = sum(size for _, size, _ in walk(self._partial))
             counted, gone = evict_oldest(self._entries, to_bytes, freeing)
-            with self._open_sum() as total:  # others may have taken room since: they changed the sum by as much
+            with self._open_sum() as total:  # in between, others may have changed the sum by what they reserved
                 total.add(coming + counted - before - gone.bytes)
             return gone
 
     def _reserve(self, wanted: int) -> int:
-        """Add to the sum of all processes; 0 where that would pass the bound."""
+        """Add to the sum of all processes. Returns 0 if that would exceed the limit."""
         with self._open_sum() as total:
             used = total.read()
             short = self._shortage(wanted)
@@ -140,7 +140,7 @@ class Room:
             return wanted
 
     def _shortage(self, wanted: int) -> int:
-        """How many bytes too few are free on the file system."""
+        """Bytes that the file system has too little."""
         disk = os.statvfs(self._directory)
         return int(disk.f_blocks * disk.f_frsize * FREE_SHARE) + wanted - disk.f_bavail * disk.f_frsize
 
@@ -151,7 +151,7 @@ class Room:
         self._evicting.start()
 
     def _try_to_evict(self, freeing: int) -> None:
-        with suppress(OSError):  # then there is no room, and nothing more is kept
+        with suppress(OSError):  # then there is no room, and nothing more is stored
             self.evict(int(self._max * EVICT_TO), freeing=freeing)
 
     @contextmanager
@@ -160,7 +160,7 @@ class Room:
             self._directory / "usage", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ONLY
         )
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for a few system calls at a time
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held only for a few system calls
             yield _Sum(descriptor, self._entries)
         finally:
             _let_go(descriptor)
@@ -188,7 +188,7 @@ class _Sum:
         self._entries = entries
 
     def read(self) -> int:
-        """The sum; where there is none that can be read, the entries are counted."""
+        """The sum. If it is missing or unreadable, the entries are counted."""
         text = os.pread(self._descriptor, _SUM_DIGITS, 0)
         if len(text) == _SUM_DIGITS and text.isdigit():
             return int(text)
@@ -199,7 +199,7 @@ class _Sum:
 
 
 def _let_go(descriptor: int) -> None:
-    """Unlock a file and close it: closing alone would leave the lock with a child that a body forked meanwhile."""
+    """Unlock and close a file. Closing alone would leave the lock with a child that a body has forked."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
@@ -207,7 +207,7 @@ def _let_go(descriptor: int) -> None:
 
 
 def walk(entries: Path) -> Iterator[tuple[int, int, str]]:
-    """Each entry: when it was last used, in seconds since the epoch; its bytes on the disk; its path."""
+    """Each entry: time of last use in seconds since the epoch, bytes on the disk, path."""
     for shard in _scan(entries):
         for entry in _scan(shard.path):
             with suppress(OSError):  # another process removed it
@@ -216,12 +216,12 @@ def walk(entries: Path) -> Iterator[tuple[int, int, str]]:
 
 
 def evict_oldest(entries: Path, to_bytes: int, freeing: int = 0) -> tuple[int, Usage]:
-    """Remove the entries that were last used first; returns the bytes that there were, and what went.
+    """Remove the least recently used entries. Returns the bytes before, and what was removed.
 
-    At most `to_bytes` stay, and at least `freeing` bytes go, if there are as many: by what is counted here, because the
-    sum of all processes may be too high.
+    At most `to_bytes` remain, and at least `freeing` bytes are removed if there are as many. Both refer to the bytes
+    counted here, because the sum of all processes may be too high.
 
-    Entries of one second are of one age. Two walks, so that memory holds seconds and not entries.
+    Entries of the same second have the same age. Two walks are made, so that memory holds seconds and not entries.
     """
     by_second: dict[int, int] = {}
     for used, size, _ in walk(entries):
@@ -245,7 +245,7 @@ def evict_oldest(entries: Path, to_bytes: int, freeing: int = 0) -> tuple[int, U
 
 
 def _last_second(by_second: dict[int, int], excess: int) -> int:
-    """The second up to which entries have to go."""
+    """The newest second of which entries must be removed."""
     for second in sorted(by_second):
         excess -= by_second[second]
         if excess <= 0:

@@ -57,7 +57,7 @@ def test_a_ca_file_that_is_none_is_refused(tmp_path):
 def test_a_proxy_that_is_none_is_refused_and_not_shown(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "socks5://me:hunter2@proxy")
     monkeypatch.setenv("NO_PROXY", "")
-    with pytest.raises(RuntimeConfigError, match="the environment's proxy for http is no URL such as") as caught:
+    with pytest.raises(RuntimeConfigError, match="the environment's proxy for http is not a URL such as") as caught:
         ConductorEngine("http://host/api")
     assert "hunter2" not in str(caught.value)
 
@@ -67,7 +67,7 @@ def test_names_stay_within_their_segment():
 
 
 def test_a_server_that_is_not_there_is_said_with_what_to_do():
-    mend = "check CONDUCTOR_SERVER_URL, the network, and that the server runs"
+    mend = "Check CONDUCTOR_SERVER_URL, the network, and that the server runs"
     with ConductorEngine(f"http://127.0.0.1:{free_port()}/api") as engine, pytest.raises(ConductorError, match=mend):
         engine.get_taskdef("build")
 

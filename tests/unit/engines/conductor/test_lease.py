@@ -179,7 +179,7 @@ def test_one_that_cannot_begin_is_an_error(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(EngineError, match="can start no thread"):
+    with pytest.raises(EngineError, match="cannot start a thread"):
         ConductorLease(Server().send, INTERVAL, FirstHeartbeats()).start()
 
 

@@ -29,7 +29,7 @@ def test_the_limit_is_one_of_bytes_of_json(letter):
     large = fitting(done(letter * (count + 1)), max_bytes=1_000)
     assert large.status == "FAILED_WITH_TERMINAL_ERROR"
     assert f"{frame + one * (count + 1)} bytes" in large.reason_for_incompletion
-    assert "1000 is the limit" in large.reason_for_incompletion
+    assert "limit of 1000" in large.reason_for_incompletion
     assert "file" in large.reason_for_incompletion
 
 
@@ -37,7 +37,7 @@ def test_the_limit_is_one_of_bytes_of_json(letter):
 def test_what_is_no_json_fails_and_says_so(value):
     failed = fitting(RuntimeTaskResult("COMPLETED", {"result": {"value": value}}))
     assert failed.status == "FAILED_WITH_TERMINAL_ERROR"
-    assert "no JSON" in failed.reason_for_incompletion
+    assert "as JSON" in failed.reason_for_incompletion
 
 
 def test_the_limit_leaves_room_below_the_servers_own():

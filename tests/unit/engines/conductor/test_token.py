@@ -180,7 +180,7 @@ def test_a_key_that_is_unknown_is_said_without_the_secret(keeper):
     engine = ConductorEngine(keeper.url, auth_key=KEY, auth_secret="wrong-secret")
     with (
         engine,
-        pytest.raises(ConductorAccessError, match="check CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET") as caught,
+        pytest.raises(ConductorAccessError, match="Check CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET") as caught,
     ):
         engine.get_taskdef("build")
     assert "wrong-secret" not in str(caught.value)

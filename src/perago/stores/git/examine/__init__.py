@@ -1,4 +1,4 @@
-"""Looking after a repository: what killed attempts left in it, and what is missing or damaged."""
+"""Examining a repository: leftovers of killed attempts, and what is missing or damaged."""
 
 from perago.stores.git.examine.examination import Examination
 

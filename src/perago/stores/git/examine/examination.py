@@ -1,4 +1,4 @@
-"""One look at a repository: everything that is to be found, as findings that can mend themselves."""
+"""The examination of a repository, with findings that can be repaired."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from perago.values.findings import Finding
 
 @dataclass(frozen=True, kw_only=True)
 class Examination:
-    """What is to be looked for.
+    """The scope of an examination.
 
     Attributes:
-        older_than_seconds: age of what may go where nothing else tells that its owner is dead: longer than any attempt
-            takes from staging to publishing.
-        liveness_of: tells the staged commits of living attempts from those of dead ones.
-        living_since: when the oldest attempt began that may be at work here; seconds since the epoch, None: none is.
+        older_than_seconds: age from which something may be removed if nothing else shows that its owner is dead. Longer
+            than any attempt takes from staging to publishing.
+        liveness_of: distinguishes staged commits of live and dead attempts.
+        living_since: start of the oldest attempt that may run here, seconds since the epoch; None if none runs.
         deep: read all large files, and compare their content with their names.
     """
 
@@ -34,7 +34,7 @@ class Examination:
     deep: bool = False
 
     def run(self) -> Iterator[Finding]:
-        """Look. Nothing is changed.
+        """All findings. Changes nothing.
 
         Raises:
             StoreError, WorkspaceStorageError: the repository cannot be read.

@@ -1,4 +1,4 @@
-"""Large files against what names them: some are needed and missing or damaged, some are there and needed by nobody."""
+"""Large files and their references: missing, damaged and unreferenced ones."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def large_file_findings(
     path: Path, reachable: Reachable, before: float, mark_again: Callable[[], Reachable], *, deep: bool
 ) -> Iterator[Finding]:
-    """Compare what is named with what is there.
+    """Compare references to large files with the files on disk.
 
     Args:
-        before: seconds since the epoch; whatever is younger may belong to an attempt that runs.
-        deep: read every file that is named.
+        before: seconds since the epoch; younger files may belong to a running attempt.
+        deep: read every referenced file.
     """
     store = LfsStore(path)
     for place in reachable.large.values():
         yield from _needed(store, place, deep=deep)
-    if reachable.is_whole:  # or what names them may be what could not be read
+    if reachable.is_whole:  # otherwise, something unreadable may reference them
         again = _Again(mark_again)
         for file in _unreferenced(store, reachable.named, before):
             yield _unreferenced_finding(store, file, partial(_remove, store, file.name, before, again))
 
 
 class _Again:
-    """A second mark, made once, when the first file is to be removed: a branch may have been moved by hand since."""
+    """A second marking, made once before the first removal: a person may have moved a branch since the first."""
 
     def __init__(self, mark: Callable[[], Reachable]) -> None:
         self._mark = mark
@@ -65,14 +65,14 @@ def _needed(store: LfsStore, place: Place, *, deep: bool) -> Iterator[Finding]:
             size=pointer.size,
         )
         return
-    fault = f"has {size} bytes, and should have {pointer.size}" if size != pointer.size else None
+    fault = f"has {size} bytes instead of {pointer.size}" if size != pointer.size else None
     if fault is None and deep and _digest(file) != pointer.sha256:
-        fault = "does not have the sha256 that its name says"
+        fault = "does not match the sha256 in its name"
     if fault is not None:
         yield Finding(
             kind=Kind.DAMAGED_LARGE_FILE,
             what=what,
-            why=f"its content, {file}, {fault}. Put a whole copy in its place, from a repository that has it",
+            why=f"its content, {file}, {fault}. Replace it with an intact copy from another repository",
             size=size,
         )
 
@@ -99,7 +99,7 @@ def _changed(file: Path) -> float:
     try:
         return file.stat().st_mtime
     except OSError:
-        return time.time()  # gone meanwhile
+        return time.time()  # just removed
 
 
 def _unreferenced_finding(store: LfsStore, file: Path, mend: partial[bool]) -> Finding:
@@ -111,7 +111,7 @@ def _unreferenced_finding(store: LfsStore, file: Path, mend: partial[bool]) -> F
     return Finding(
         kind=Kind.UNREFERENCED_LARGE_FILE,
         what=str(file.relative_to(store.root.parent)),
-        why="no branch, tag, staged commit or reflog names it",
+        why="no branch, tag, staged commit or reflog refers to it",
         age_seconds=age,
         size=size,
         mend=mend,

@@ -1,4 +1,4 @@
-"""What killed attempts leave: staged commits, a publication in the middle, temporary files."""
+"""Leftovers of killed attempts: staged commits, an unfinished publication, temporary files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from perago.workspace.owner import Liveness
 def staged_commits(
     references: References, liveness_of: Callable[[Stamp], Liveness], older_than_seconds: float
 ) -> Iterator[Finding]:
-    """Staging references whose attempts are dead, or old where nobody can tell."""
+    """Staging references whose attempts are dead, or unknown and old."""
 
     def reason(commit_id: str) -> tuple[str | None, float | None]:
-        """Why a staged commit may go, if it may; and its age."""
+        """Why a staged commit may be removed, or None, and its age."""
         try:
             commit = references.repository.commit(commit_id)
         except StoreError:
@@ -33,7 +33,7 @@ def staged_commits(
         stamp = stamp_of(commit)
         owner: Liveness = "unknown" if stamp is None else liveness_of(stamp)
         if owner == "unknown":
-            return ("nobody knows its attempt, and it is old" if age > older_than_seconds else None), age
+            return ("its attempt is unknown, and it is old" if age > older_than_seconds else None), age
         assert stamp is not None, "only stamps have owners"
         return (f"its attempt, run {stamp.workflow_instance_id}, has ended" if owner == "dead" else None), age
 
@@ -51,7 +51,7 @@ def staged_commits(
 
 
 def unfinished_publication(references: References) -> Iterator[Finding]:
-    """A process that was killed while it moved a reference. The next publication would clear it up too."""
+    """A process that was killed while it moved a reference. The next publication would also clean up."""
     path = references.repository.path
 
     def mend() -> bool:
@@ -69,7 +69,7 @@ def unfinished_publication(references: References) -> Iterator[Finding]:
 
 
 def temporary_files(path: Path, older_than_seconds: float) -> Iterator[Finding]:
-    """Files that became neither an object nor a pack nor a large file."""
+    """Files that never became an object, a pack or a large file."""
     for temporary in LfsStore(path).abandoned():
         yield _temporary(temporary, "its owner no longer holds it", partial(_sweep_large, path, temporary))
     candidates = [candidate for candidate in _half_written(path / "objects") if _is_old(candidate, older_than_seconds)]
@@ -77,7 +77,7 @@ def temporary_files(path: Path, older_than_seconds: float) -> Iterator[Finding]:
     for candidate in candidates:
         if candidate not in opened:
             mend = partial(_remove_half_written, candidate, older_than_seconds)
-            yield _temporary(candidate, "whoever was writing it is gone: no process has it open", mend)
+            yield _temporary(candidate, "its writer is gone: no process has it open", mend)
 
 
 def _temporary(path: Path, why: str, mend: partial[bool]) -> Finding:
@@ -90,7 +90,7 @@ def _temporary(path: Path, why: str, mend: partial[bool]) -> Finding:
 
 
 def _half_written(objects: Path) -> Iterator[Path]:
-    """Temporary files of git's and ours, and packs that never got their index."""
+    """Temporary files of git and Perago, and packs without an index."""
     packs = objects / "pack"
     for directory in (objects, *objects.glob("[0-9a-f][0-9a-f]"), packs):
         yield from (path for path in directory.glob("tmp_*") if path.is_file())

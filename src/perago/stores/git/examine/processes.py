@@ -1,4 +1,4 @@
-"""The processes that may be at work in a repository, as far as they can be seen from here."""
+"""Processes that may be using a repository, as far as they are visible here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def has_open(paths: Iterable[Path]) -> frozenset[Path]:
-    """Those of the files that some process has open."""
+    """The files that some process has open."""
     wanted = {os.path.realpath(path): path for path in paths}
     if not wanted:
         return frozenset()
@@ -20,7 +20,7 @@ def has_open(paths: Iterable[Path]) -> frozenset[Path]:
 
 
 def git_at_work(repository: Path) -> list[int]:
-    """Ids of git's processes that work in a repository, or of which that cannot be said."""
+    """Ids of git processes that work in a repository, or whose directory is unknown."""
     real = os.path.realpath(repository)
     return [process.pid for process in _processes() if _is_git(process) and _may_work_in(process, real)]
 

@@ -1,6 +1,6 @@
-"""Everything that references name: which large files are needed, and what on the way is damaged.
+"""Everything reachable from references: the large files that are needed, and damage on the way.
 
-Every tree and every small file of the history is read once, as `git fsck` does.
+Reads every tree and every small file of the history once, like `git fsck`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from perago.stores.git.repository import GIT_FAULTS, BareRepository, translated
 from perago.values.findings import Finding, Kind
 
 _ANY_POINTER = re.compile(rb"oid sha256:([0-9a-f]{64})\b")
-"""Of any version of git-lfs, also of one that Perago cannot read: what it names is needed."""
+"""A pointer of any git-lfs version, even one that Perago cannot read: its file is needed."""
 
 
 _LOGGED = re.compile(r"(?m)(?:^|(?<=^[0-9a-f]{40} ))[0-9a-f]{40}(?= )")
-"""Both ids at the beginning of a reflog's line: what the reference pointed at before, and after."""
+"""Both ids at the start of a reflog line: the reference's target before and after."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a large file was first seen."""
+    """The place where a large file was first found."""
 
     pointer: Pointer
     path: str
@@ -40,13 +40,13 @@ class Place:
 
 @dataclass
 class Reachable:
-    """What was seen.
+    """The result of marking.
 
     Attributes:
-        named: sha256 of every large file that anything names: references, staged commits, reflogs.
-        large: those that a branch or tag names, by sha256.
+        named: sha256 of every large file that anything refers to: references, staged commits, reflogs.
+        large: those that a branch or tag refers to, by sha256.
         findings: damaged references and objects, and stamps.
-        is_whole: everything could be read; if not, `named` may lack some.
+        is_whole: whether everything could be read; if not, `named` may be incomplete.
     """
 
     named: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ class Reachable:
 
 
 def mark(repository: BareRepository) -> Reachable:
-    """Read everything that references and reflogs name.
+    """Read everything reachable from references and reflogs.
 
     Raises:
         StoreError, WorkspaceStorageError: the references cannot be read.
@@ -68,7 +68,7 @@ def mark(repository: BareRepository) -> Reachable:
     others = _in_reflogs(repository.path)
     with translated("reading the references", repository.path):
         for name in repository.handle.references:
-            with suppress(KeyError):  # another name for a branch that is not there
+            with suppress(KeyError):  # an alias of a missing branch
                 target = str(repository.handle.references[name].resolve().target)
                 (others if name.startswith(STAGING) else published).append(target)
     for object_id in published:
@@ -79,7 +79,7 @@ def mark(repository: BareRepository) -> Reachable:
 
 
 def _in_reflogs(path: Path) -> list[str]:
-    """What references pointed at in the past. Not by libgit2: it makes the reflogs that it looks for."""
+    """Former targets of references. Not read by libgit2, which creates the reflogs that it looks up."""
     found: dict[str, None] = {}
     for log in (path / "logs").rglob("*"):
         if not log.is_file():
@@ -90,7 +90,7 @@ def _in_reflogs(path: Path) -> list[str]:
 
 
 class _Marking:
-    """A mark phase under way."""
+    """State of a mark phase."""
 
     def __init__(self, repository: BareRepository) -> None:
         self.found = Reachable()
@@ -99,10 +99,10 @@ class _Marking:
         self._seen: set[str] = set()
 
     def follow(self, object_id: str, *, is_published: bool) -> None:
-        """Read a commit, all its history and all its files; or what a tag names.
+        """Read a commit with its history and files, or the target of a tag.
 
         Args:
-            is_published: a branch or tag names it. What reflogs name may have gone with `git gc`.
+            is_published: a branch or tag refers to it. `git gc` may have removed what only reflogs refer to.
         """
         waiting = [object_id]
         while waiting:
@@ -170,7 +170,7 @@ class _Marking:
 
     def _damaged(self, what: str, why: str, *, is_published: bool) -> None:
         self.found.is_whole = False
-        where = "" if is_published else ". Only a staged commit or a reflog names it"
+        where = "" if is_published else ". Only a staged commit or a reflog refers to it"
         mend = f"{why.rstrip('.')}{where}. Fetch it from a clone that has it"
         self.found.findings.append(Finding(kind=Kind.DAMAGED_OBJECT, what=what, why=mend, is_note=not is_published))
 

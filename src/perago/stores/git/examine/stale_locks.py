@@ -1,4 +1,4 @@
-"""Lock files of git's whose owner is gone: while one is there, nobody can write what it locks."""
+"""git lock files whose owner is dead. They block all writes to what they lock."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from perago.values.findings import Finding, Kind
 
 
 def stale_locks(references: References, older_than_seconds: float) -> Iterator[Finding]:
-    """Locks that are old, that no process has open, in a repository in which no git is at work.
+    """Old locks that no process has open, in a repository without running git processes.
 
-    A lock on a reference is held for milliseconds, and is old after a minute (`Patience.stale`); others are old when
-    everything else is.
+    A lock on a reference is held for milliseconds, so it is old after a minute (`Patience.stale`). For other locks the
+    general age applies.
     """
     path = references.repository.path
 
@@ -29,7 +29,7 @@ def stale_locks(references: References, older_than_seconds: float) -> Iterator[F
         return state_age is not None and state_age > min(limit, older_than_seconds)
 
     def mend(lock: Path) -> bool:
-        with hold(path, references.patience, references.clock):  # and so no process of ours writes a reference
+        with hold(path, references.patience, references.clock):  # no Perago process writes a reference now
             if not lock.exists():
                 return True
             if not is_old(lock) or _is_held(path, lock):
@@ -45,7 +45,7 @@ def stale_locks(references: References, older_than_seconds: float) -> Iterator[F
             yield Finding(
                 kind=Kind.LOCK,
                 what=str(lock),
-                why="no process has it open, and no git is at work in the repository",
+                why="no process has it open, and no git process is running in the repository",
                 age_seconds=_age(lock),
                 mend=partial(mend, lock),
             )

@@ -1,4 +1,4 @@
-"""Whether the stamp of a commit says what it should."""
+"""Checks of a commit's stamp."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perago.values.findings import Finding, Kind
 
 
 def stamp_findings(commit: pygit2.Commit) -> Iterator[Finding]:
-    """A stamp that cannot be read, or that is another commit's."""
+    """The finding for a stamp that is unreadable or belongs to another commit."""
     carried = carried_stamp(commit)
     if carried is None:
         return
@@ -20,20 +20,20 @@ def stamp_findings(commit: pygit2.Commit) -> Iterator[Finding]:
         yield Finding(
             kind=Kind.UNREADABLE_STAMP,
             what=what,
-            why="its Perago- trailers are no whole stamp. It counts as a person's commit: tasks whose input is older "
-            "are refused, as by any other. History is never rewritten; begin them anew from a later commit",
+            why="its Perago- trailers are not a complete stamp. It counts as a person's commit: tasks with an older "
+            "input are refused. History is never rewritten; start them again from a later commit",
         )
         return
     if carried.tree_id != str(commit.tree_id):
-        how = "its content is another"
+        how = "its content differs"
     elif carried.stamp.expected_head != parent_of(commit):
-        how = "it stands on another commit"
+        how = "it has another parent"
     else:
         return
     yield Finding(
         kind=Kind.STAMP_THAT_DOES_NOT_COUNT,
         what=what,
-        why=f"it carries the stamp of a publication, but {how}: somebody amended, copied or rebased it. It counts as a "
+        why=f"it has the stamp of a publication, but {how}: somebody amended, copied or rebased it. It counts as a "
         f"person's commit",
         is_note=True,
     )

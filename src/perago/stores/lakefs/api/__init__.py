@@ -1,4 +1,4 @@
-"""The lakeFS server's API: the client, its answers as values, its refusals as errors, its commits.
+"""The lakeFS server's API: client, answers, errors and commits.
 
 Imports `perago.http` and values; knows nothing of workspaces or publications.
 """

@@ -1,4 +1,4 @@
-"""What the server says: its answers as values, in the API's own names, and its refusals as errors without secrets."""
+"""The server's answers as values, with the API's names, and its refusals as errors without secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perago.values.json_text import parse_json
 Json = Mapping[str, Any]
 
 EXECUTABLE_KEY = "perago-executable"
-"""Key of an object's user metadata; it is there, with the value "true", where the owner may execute the file."""
+"""Key of an object's user metadata. It has the value "true" if the owner may execute the file."""
 
 _NOTHING: Json = {}
 
@@ -39,7 +39,7 @@ class RepositoryFacts:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A branch, or a tag, and the commit that it points at."""
+    """A branch or a tag, and its commit."""
 
     id: str
     commit_id: str
@@ -51,7 +51,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit; `parents[0]` is the first parent. `creation_date` is in seconds since the epoch."""
+    """A commit. `parents[0]` is the first parent; `creation_date` is in seconds since the epoch."""
 
     id: str
     parents: tuple[str, ...]
@@ -75,12 +75,12 @@ class Commit:
 
 
 class ObjectStats(NamedTuple):
-    """An object: a tuple, because there are many.
+    """An object. A tuple, because there are many.
 
     Attributes:
-        physical_address: where its bytes lie: the address, new for every upload; or, in a presigned listing, a URL
-            that is a credential.
-        executable: `EXECUTABLE_KEY` is among its user metadata.
+        physical_address: address of the bytes, new for every upload. In a presigned listing, a URL that is a
+            credential.
+        executable: whether its user metadata has `EXECUTABLE_KEY`.
     """
 
     path: str
@@ -103,7 +103,7 @@ class ObjectStats(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StagingLocation:
-    """Where a client may upload by itself; `presigned_url` is a credential."""
+    """An address for a client's own upload; `presigned_url` is a credential."""
 
     physical_address: str
     presigned_url: str | None = field(default=None, repr=False)
@@ -120,8 +120,8 @@ class DiffEntry(NamedTuple):
     """One path that differs between two refs.
 
     Attributes:
-        size: of the right side, of a removed one of the left.
-        checksum, executable: of the right side, where they were asked for.
+        size: of the right side; of the left side if the path was removed.
+        checksum, executable: of the right side, if requested.
     """
 
     path: str
@@ -144,7 +144,7 @@ class DiffEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectFault:
-    """A path that a bulk call could not do."""
+    """A path for which a bulk call failed."""
 
     path: str
     status: int
@@ -157,7 +157,7 @@ class ObjectFault:
 
 @dataclass(frozen=True, slots=True)
 class HookRun:
-    """One hook of an action run. `action` and `hook_id` are the names in the action file."""
+    """One hook of an action run. `action` and `hook_id` are names from the action file."""
 
     hook_run_id: str
     action: str
@@ -171,12 +171,12 @@ class HookRun:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What the server says of itself.
+    """The server's version and abilities.
 
     Attributes:
-        version: such as "1.84.0"; empty where it does not say.
+        version: such as "1.84.0"; empty if unknown.
         blockstore: such as "s3" or "local".
-        presigned: it gives URLs for reading and writing objects without it.
+        presigned: whether it gives URLs for direct access to the block store.
     """
 
     version: str
@@ -193,37 +193,37 @@ class ServerFacts:
         )
 
 
-_MENDS = {
-    400: "look at the message",
-    401: "check the access key id and the secret access key",
-    403: "the access key's user may not do this: give it the permission, or use another key",
-    404: "check the names of repository, branch and commit",
-    409: "something else did the same meanwhile; try again",
-    410: "the object's data is gone from the block store",
-    412: "a condition or a hook on the server refused",
-    423: "wait until the branch is free, and try again",
-    429: "the server is busy: try again later, or run fewer workers at once",
-    507: "the server's storage is full",
+_ADVICE = {
+    400: "Read the message",
+    401: "Check the access key id and the secret access key",
+    403: "The access key's user lacks the permission: grant it, or use another key",
+    404: "Check the names of repository, branch and commit",
+    409: "Another request did the same; try again",
+    410: "The object's data is gone from the block store",
+    412: "A condition or a hook on the server refused",
+    423: "Wait until the branch is free, and try again",
+    429: "The server is busy: try again later, or run fewer workers at once",
+    507: "The server's storage is full",
 }
-_REDIRECT_MEND = "give the URL that the endpoint redirects to as the endpoint; credentials follow no redirects"
-_SERVER_MEND = "look at the server's log"
-_FAULT_MENDS = {
-    FaultKind.UNREACHABLE: "check the endpoint URL, the network, and that the server runs",
-    FaultKind.TLS: "check the endpoint URL, and name the server's own CA in the ca_file option if it has one",
-    FaultKind.CUT: "try again; if it happens each time, look at the server and at proxies before it",
-    FaultKind.TIMEOUT: "try again; if it happens each time, the server or the network is too slow",
-    FaultKind.MALFORMED: "check that the endpoint URL is a lakeFS server's",
+_REDIRECT_ADVICE = "Use the URL of the redirect as the endpoint; credentials do not follow redirects"
+_SERVER_ADVICE = "Check the server's log"
+_FAULT_ADVICE = {
+    FaultKind.UNREACHABLE: "Check the endpoint URL, the network, and that the server runs",
+    FaultKind.TLS: "Check the endpoint URL, and set the ca_file option if the server has its own CA",
+    FaultKind.CUT: "Try again; if it happens again, check the server and any proxies",
+    FaultKind.TIMEOUT: "Try again; if it happens again, the server or the network is too slow",
+    FaultKind.MALFORMED: "Check that the endpoint URL is that of a lakeFS server",
 }
 
 
 class LakeFSError(StoreError):
-    """A call to lakeFS was refused, or got no answer.
+    """A call to lakeFS was refused or failed.
 
     Attributes:
-        call: name of the call, as the API names it, such as `mergeIntoBranch`.
-        status: of the answer; None where there was none.
-        message: the server's own words, or what happened on the way.
-        fault: where the call broke off; None where the server answered.
+        call: the API's name of the call, such as `mergeIntoBranch`.
+        status: of the answer; None if there was none.
+        message: of the server, or a description of the failure.
+        fault: kind of failure; None if the server answered.
         retry_after: seconds that the server asked to wait.
     """
 
@@ -233,7 +233,7 @@ class LakeFSError(StoreError):
         self, call: str, where: str, *, status: int | None, message: str, fault: FaultKind | None = None
     ) -> None:
         answered = f"answered {status}: {message}" if status is not None else f"failed: {message}"
-        super().__init__(f"{call} at {where} {answered}. Now {_mend(status, fault)}")
+        super().__init__(f"{call} at {where} {answered}. {_advice(status, fault)}")
         self.call = call
         self.status = status
         self.message = message
@@ -241,14 +241,14 @@ class LakeFSError(StoreError):
 
     @property
     def is_unclear(self) -> bool:
-        """Whether the server may have done what was asked all the same."""
+        """Whether the server may have done what was asked."""
         if self.status is not None:
             return self.status >= 500 or self.status in (408, 429)
         return self.fault not in (FaultKind.UNREACHABLE, FaultKind.TLS)
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same call may do later."""
+        """Whether the same call may succeed later."""
         return self.is_unclear or self.fault is FaultKind.UNREACHABLE
 
 
@@ -260,12 +260,11 @@ class LakeFSAccessError(LakeFSError):
 
 
 class DamagedObjectError(StoreError):
-    """An object's content is not what the server says it is; nothing of it was laid out or published."""
+    """An object's content does not match the server's record. It was neither laid out nor published."""
 
 
 def is_of_conductor(answer: Answer) -> bool:
-    """Whether a refusal is Conductor's, which knows none of lakeFS's paths: it says whether a retry can help, and which
-    of its instances speaks."""
+    """Whether Conductor sent this refusal. Only its errors have the fields `instance` and `retryable`."""
     try:
         said = parse_json(answer.body)
     except (ValueError, RecursionError):
@@ -274,7 +273,7 @@ def is_of_conductor(answer: Answer) -> bool:
 
 
 def refused(call: str, where: str, answer: Answer) -> LakeFSError:
-    """The error for an answer that is not the expected one."""
+    """The error for an unexpected status."""
     kind = LakeFSAccessError if answer.status in (401, 403) else LakeFSError
     error = kind(call, where, status=answer.status, message=message_of(answer.body))
     error.retry_after = retry_after_of(answer.headers)
@@ -282,16 +281,16 @@ def refused(call: str, where: str, answer: Answer) -> LakeFSError:
 
 
 def unanswered(call: str, where: str, fault: HttpFault) -> LakeFSError:
-    """The error for a call without a whole answer."""
+    """The error for a call without a complete answer."""
     return LakeFSError(call, where, status=None, message=fault.detail, fault=fault.kind)
 
 
-def _mend(status: int | None, fault: FaultKind | None) -> str:
+def _advice(status: int | None, fault: FaultKind | None) -> str:
     if status is not None:
-        return _MENDS.get(status, _REDIRECT_MEND if 300 <= status < 400 else _SERVER_MEND)
-    return _FAULT_MENDS[fault] if fault is not None else _SERVER_MEND
+        return _ADVICE.get(status, _REDIRECT_ADVICE if 300 <= status < 400 else _SERVER_ADVICE)
+    return _FAULT_ADVICE[fault] if fault is not None else _SERVER_ADVICE
 
 
 def uri(repository: str, *below: str) -> str:
-    """`lakefs://…` as one word of a shell: the names come from a task's input, and may be anything."""
+    """`lakefs://…`, quoted for a shell, because the names come from a task's input."""
     return shlex.quote("/".join(("lakefs:/", repository, *below)))

@@ -1,7 +1,7 @@
-"""The lakeFS server's API, typed: the calls that the store makes, over one pool of connections.
+"""The lakeFS server's API, typed: the calls that the store makes, over one connection pool.
 
-`Api` has what all calls share (URLs, JSON, errors, pages), `ObjectCalls` and `RefCalls` one method for each call, and
-`LakeFSClient` is all of it. `each` and `both` make several calls at once.
+`Api` has the parts that all calls share (URLs, JSON, errors, pages). `ObjectCalls` and `RefCalls` have one method per
+call, and `LakeFSClient` combines them. `each` and `both` make calls in parallel.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ from perago.values.names import show_name
 T = TypeVar("T")
 
 CALL_SECONDS = 60.0
-"""Deadline of a call that moves no content, all its tries together."""
+"""Deadline of a call that moves no content, including its retries."""
 
 PAGE = 1000
-"""Items of a page: the most that the server gives."""
+"""Items per page; the server's maximum."""
 
 _PREFIX = "/api/v1"
 
 
 def authorization(access_key_id: str, secret_access_key: str) -> str:
-    """The header's value for an access key."""
+    """The value of the Authorization header for an access key."""
     return "Basic " + base64.b64encode(f"{access_key_id}:{secret_access_key}".encode()).decode()
 
 
 def api_root(endpoint_url: str) -> str:
-    """The API's URL at an endpoint; `http://host:8000` and `http://host:8000/api/v1` both name it.
+    """The URL of the API at an endpoint. Accepts `http://host:8000` and `http://host:8000/api/v1`.
 
     Raises:
-        RuntimeConfigError: it is no such URL.
+        RuntimeConfigError: the endpoint is not such a URL.
     """
-    fault = "the lakeFS endpoint is no URL such as http://lakefs.example:8000; give scheme and host, without a query"
+    fault = "the lakeFS endpoint is not a URL such as http://lakefs.example:8000; give scheme and host, without a query"
     try:
         parts = urlsplit(endpoint_url.strip())
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -72,13 +72,13 @@ def api_root(endpoint_url: str) -> str:
     if not valid or parts.query or parts.fragment:
         raise RuntimeConfigError(fault)
     if parts.username is not None or parts.password is not None:
-        raise RuntimeConfigError("the lakeFS endpoint URL may not hold user or password; give the access key by itself")
+        raise RuntimeConfigError("the lakeFS endpoint URL contains a user or password; give the access key separately")
     path = parts.path.rstrip("/").removesuffix(_PREFIX)
     return f"{parts.scheme}://{parts.netloc}{path}{_PREFIX}"
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a URL's path. What is no text is sent as bytes that no name on the server has."""
+    """A name as one URL path segment. Lone surrogates are sent as bytes that match no name on the server."""
     return quote(name, safe="", errors="surrogatepass")
 
 
@@ -86,8 +86,8 @@ class Api:
     """The server's API over one session.
 
     Args:
-        root: as `api_root` gives it.
-        session: carries the credentials. The caller closes it.
+        root: as returned by `api_root`.
+        session: has the credentials. The caller closes it.
     """
 
     def __init__(self, root: str, session: HttpSession) -> None:
@@ -95,10 +95,10 @@ class Api:
         self.session = session
 
     def url(self, path: str, query: Mapping[str, str | int | bool | None] | None = None) -> URL:
-        """The URL of a call; a parameter that is None is left out.
+        """The URL of a call. Parameters that are None are left out.
 
         Args:
-            path: below the API's root, its segments encoded already.
+            path: below the API's root, with encoded segments.
         """
         given = [(key, value) for key, value in (query or {}).items() if value is not None]
         if not given:
@@ -113,11 +113,11 @@ class Api:
         expected: tuple[int, ...] = (200,),
         timeout: float = CALL_SECONDS,
     ) -> Answer:
-        """Make a call by the API's name for it.
+        """Make a call. `name` is the API's name for it.
 
         Raises:
-            LakeFSError: the answer has another status than expected, or there was none.
-            RuntimeConfigError: it is a Conductor server that answers.
+            LakeFSError: the status is not an expected one, or there was no answer.
+            RuntimeConfigError: a Conductor server answered.
         """
         try:
             answer = await self.session.call(request, timeout=timeout)
@@ -126,14 +126,14 @@ class Api:
         if answer.status not in expected:
             if is_of_conductor(answer):
                 raise RuntimeConfigError(
-                    f"the lakeFS server of the settings, {self.root}, is a Conductor server: set "
-                    f"LAKECTL_SERVER_ENDPOINT_URL to the address of lakeFS, such as http://localhost:8000"
+                    f"the lakeFS endpoint {self.root} is a Conductor server. Set LAKECTL_SERVER_ENDPOINT_URL to the "
+                    f"address of lakeFS, such as http://localhost:8000"
                 )
             raise refused(name, _without_query(request.url), answer)
         return answer
 
     async def get(self, name: str, url: URL, of: Callable[[Any], T]) -> T:
-        """What `of` makes of a GET's JSON."""
+        """GET a URL and convert its JSON with `of`."""
         return read(name, await self.call(name, Request("GET", url)), of)
 
     async def send(
@@ -145,7 +145,7 @@ class Api:
         idempotent: bool,
         timeout: float = CALL_SECONDS,
     ) -> Answer:
-        """Make a call whose body is JSON: (method, URL, what to send without the members that are None)."""
+        """Make a call with a JSON body: (method, URL, body). Members of the body that are None are left out."""
         method, url, body = request
         document = json.dumps({key: value for key, value in body.items() if value is not None})
         return await self.call(
@@ -162,10 +162,10 @@ class Api:
         query: Mapping[str, str | int | bool | None],
         of: Callable[[Any], T],
     ) -> AsyncIterator[list[T]]:
-        """All pages of a listing, from `query["after"]` on.
+        """All pages of a listing, starting after `query["after"]`.
 
         Raises:
-            StoreError: the server gives the same page again, which would never end.
+            StoreError: the server repeats a page, so the listing would never end.
         """
         after = str(query.get("after") or "")
         amount = query.get("amount", PAGE)
@@ -180,28 +180,28 @@ class Api:
             after = following
             if after in seen or not after:
                 raise StoreError(
-                    f"{name} at {self.root} gives the same page again and again; the listing holds a name that is no "
-                    f"valid UTF-8, or the server is at fault"
+                    f"{name} at {self.root} repeats a page; the listing contains a name that is not valid UTF-8, or "
+                    f"the server has a defect"
                 )
 
 
 def page_of(answer: Any, of: Callable[[Any], T]) -> tuple[list[T], str | None]:
-    """A page's items, and after which one the next page begins; None: there is none."""
+    """A page's items, and the offset of the next page, or None for the last page."""
     pagination = answer["pagination"]
     return [of(item) for item in answer["results"]], pagination["next_offset"] if pagination["has_more"] else None
 
 
 def read(name: str, answer: Answer, of: Callable[[Any], T]) -> T:
-    """What `of` makes of an answer's JSON.
+    """Convert an answer's JSON with `of`.
 
     Raises:
-        StoreError: it is no JSON, or has another shape.
+        StoreError: it is not JSON, or has another shape.
     """
     try:
         return of(parse_json(answer.body))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         fault = HttpFault(
-            FaultKind.MALFORMED, f"the answer is not of the shape that lakeFS gives ({type(exc).__name__})"
+            FaultKind.MALFORMED, f"the answer does not have the shape of a lakeFS answer ({type(exc).__name__})"
         )
         raise unanswered(name, "the endpoint", fault) from exc
 
@@ -215,34 +215,34 @@ def _text(value: str | int | bool | None) -> str:
 
 
 MAX_DELETED_AT_ONCE = 1000
-"""Paths of a bulk delete: the most that the server takes."""
+"""Paths per bulk delete; the server's maximum."""
 
 SLOWEST_BYTES_PER_SECOND = 128 * 1024
-"""A transfer that is slower than this, on the whole, is given up."""
+"""A transfer that is slower on average is ended."""
 
 _UPLOAD_HEADERS = {"Content-Type": "application/octet-stream"}
 _EXECUTABLE_HEADERS = {**_UPLOAD_HEADERS, f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true"}
 
 
 def transfer_seconds(size: int) -> float:
-    """The deadline of a call that moves this many bytes."""
+    """The deadline of a call that moves `size` bytes."""
     return CALL_SECONDS + size / SLOWEST_BYTES_PER_SECOND
 
 
 class ObjectCalls(Api):
-    """Objects of a commit, and of a staging branch. Every call raises `LakeFSError`. Read by full commit id."""
+    """Objects of commits and staging branches. Every call raises `LakeFSError`. Read by full commit id."""
 
-    # ---- what there is
+    # ---- listing
 
     async def list_objects(
         self, repository: str, ref: str, *, prefix: str = "", after: str = "", presign: bool = False
     ) -> AsyncIterator[list[ObjectStats]]:
-        """All objects below a prefix, in the order of their names' bytes, in pages.
+        """All objects below a prefix, in pages, in byte order of their names.
 
         Raises:
-            ObjectNameError: a page ends with a name that is no valid UTF-8, after which no other can be asked for.
-            StoreError: the names do not rise, so that the listing might never end. A name within a page that is no
-                valid UTF-8 is given with U+FFFD in it, for who selects names to judge.
+            ObjectNameError: a page ends with a name that is not valid UTF-8, so the next page cannot be requested.
+            StoreError: the names are not in order, so the listing might never end. Other names that are not valid UTF-8
+                contain U+FFFD; the caller judges them.
         """
         offset: str | None = after
         while offset is not None:
@@ -261,7 +261,7 @@ class ObjectCalls(Api):
         amount: int = PAGE,
         presign: bool = False,
     ) -> tuple[list[ObjectStats], str | None]:
-        """One page of `list_objects`, and the name after which the next one begins; None: there is none."""
+        """One page of `list_objects`, and the name after which the next page begins, or None for the last page."""
         query = {
             "prefix": prefix or None,
             "after": after or None,
@@ -276,7 +276,7 @@ class ObjectCalls(Api):
         return await self.get("statObject", url, ObjectStats.of)
 
     async def find_object(self, repository: str, ref: str, path: str) -> ObjectStats | None:
-        """The object, or None where there is none at that path, or no such ref or repository."""
+        """The object, or None if the object, the ref or the repository does not exist."""
         try:
             return await self.stat_object(repository, ref, path)
         except LakeFSError as exc:
@@ -287,11 +287,11 @@ class ObjectCalls(Api):
     # ---- reading
 
     def object_url(self, repository: str, ref: str, path: str) -> URL:
-        """Where an object's bytes are read."""
+        """The URL of an object's bytes."""
         return self.url(_at(repository, ref), {"path": path})
 
     async def read_object_at(self, url: URL, size: int, *, ours: bool = True) -> bytes:
-        """The bytes at a URL, in memory; `ours` as in `open_object`."""
+        """Read the bytes at a URL into memory; `ours` as in `open_object`."""
         where = self.root if ours else _block_store(url)
         request = Request("GET", url, authorized=ours)
         try:
@@ -304,12 +304,12 @@ class ObjectCalls(Api):
 
     @asynccontextmanager
     async def open_object(self, url: URL, size: int, part: range, *, ours: bool = True) -> AsyncIterator[Stream]:
-        """The bytes of a part of an object, as they arrive; tried once.
+        """Stream a part of an object. Not retried.
 
         Args:
             size: of the whole object.
-            part: which of its bytes.
-            ours: the URL is the server's; False: a presigned one, which gets no credentials of ours.
+            part: range of bytes.
+            ours: whether the URL is the server's. A presigned one gets no credentials.
         """
         whole = len(part) == size
         headers = {} if whole else {"Range": f"bytes={part.start}-{part.stop - 1}"}
@@ -324,7 +324,7 @@ class ObjectCalls(Api):
             raise unanswered("getObject", where, fault) from fault
 
     async def presigned_read_url(self, repository: str, ref: str, path: str) -> URL:
-        """A URL of the block store for an object's bytes; it is a credential."""
+        """A URL of the block store for an object's bytes. It is a credential."""
         url = self.url(_at(repository, ref), {"path": path, "presign": True})
         answer = await self.call("getObject", Request("GET", url), expected=(302,))
         return URL(answer.headers["Location"], encoded=True)
@@ -341,7 +341,7 @@ class ObjectCalls(Api):
         size: int,
         executable: bool = False,
     ) -> ObjectStats:
-        """Put an object on a branch, uncommitted. Done twice is as good as once; an iterator is sent once only."""
+        """Upload an object to a branch, uncommitted. Safe to repeat, but an iterator can be sent only once."""
         headers = _EXECUTABLE_HEADERS if executable else _UPLOAD_HEADERS
         if not isinstance(body, bytes):
             headers = {**headers, "Content-Length": str(size)}
@@ -352,13 +352,12 @@ class ObjectCalls(Api):
         return read("uploadObject", answer, ObjectStats.of)
 
     async def stage_object(self, repository: str, branch: str, path: str, stats: ObjectStats) -> ObjectStats:
-        """Put an object on a branch whose bytes are in the block store already: nothing is copied.
+        """Add an object to a branch whose bytes are already in the block store. Copies nothing.
 
-        Not on a local block store: it lists what was staged so at an address that is wrong (lakeFS 1.84). There take
-        `copy_object`.
+        Do not use it with a local block store: lakeFS 1.84 then lists the object at a wrong address. Use `copy_object`.
 
         Args:
-            stats: where the bytes are, their checksum and size; its `path` does not count.
+            stats: address, checksum and size of the bytes; its `path` is ignored.
         """
         body = {
             "physical_address": stats.physical_address,
@@ -374,7 +373,7 @@ class ObjectCalls(Api):
     async def copy_object(
         self, repository: str, branch: str, path: str, *, source_ref: str, source: str, size: int = 0
     ) -> ObjectStats:
-        """Put on a branch what any ref has at `source`, user metadata included: the server copies the bytes.
+        """Copy `source` of any ref to a branch, with its user metadata. The server copies the bytes.
 
         Args:
             size: bytes, for the deadline.
@@ -392,14 +391,14 @@ class ObjectCalls(Api):
     async def get_physical_address(
         self, repository: str, branch: str, path: str, *, presign: bool = True
     ) -> StagingLocation:
-        """Where this client may upload an object for a path by itself, to link it afterwards."""
+        """An address to which this client may upload an object itself, to link it afterwards."""
         url = self.url(f"{_on(repository, branch)}/staging/backing", {"path": path, "presign": presign})
         return await self.get("getPhysicalAddress", url, StagingLocation.of)
 
     async def link_physical_address(
         self, repository: str, branch: str, location: StagingLocation, stats: ObjectStats
     ) -> ObjectStats:
-        """Put on a branch, at `stats.path`, what was uploaded to `location`."""
+        """Add to a branch, at `stats.path`, what was uploaded to `location`."""
         body = {
             "staging": {"physical_address": location.physical_address},
             "checksum": stats.checksum,
@@ -412,12 +411,12 @@ class ObjectCalls(Api):
         return read("linkPhysicalAddress", answer, ObjectStats.of)
 
     async def delete_objects(self, repository: str, branch: str, paths: Sequence[str]) -> list[ObjectFault]:
-        """Delete up to `MAX_DELETED_AT_ONCE` objects from a branch; returns those that could not be.
+        """Delete up to `MAX_DELETED_AT_ONCE` objects from a branch. Returns the failures.
 
-        A path that is not there is fine.
+        A missing path is fine.
         """
         if len(paths) > MAX_DELETED_AT_ONCE:
-            raise ValueError(f"{len(paths)} paths are more than {MAX_DELETED_AT_ONCE}")
+            raise ValueError(f"{len(paths)} paths exceed the limit of {MAX_DELETED_AT_ONCE}")
         url = self.url(f"{_on(repository, branch)}/objects/delete")
         body: Mapping[str, Sequence[str]] = {"paths": list(paths)}
         answer = await self.send("deleteObjects", ("POST", url, body), expected=(200,), idempotent=True)
@@ -439,22 +438,22 @@ def _block_store(url: URL) -> str:
 def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None) -> None:
     previous = after
     for stats in page:
-        is_named = "\ufffd" not in stats.path and "\ufffd" not in previous  # else the order is not that of what we see
+        is_named = "\ufffd" not in stats.path and "\ufffd" not in previous  # the server sorts the original bytes
         if is_named and stats.path <= previous and previous:
             raise StoreError(
-                f"listObjects gives {show_name(stats.path)} after {show_name(previous)}, which is not in order; the "
-                f"server is at fault"
+                f"listObjects returned {show_name(stats.path)} after {show_name(previous)}, which is out of order; the "
+                f"server has a defect"
             )
         previous = stats.path
     if following is None:
         return
     if "\ufffd" in previous:
         raise ObjectNameError(
-            f"object name {show_name(previous)} is not valid UTF-8, and the server can list nothing after it; remove "
+            f"object name {show_name(previous)} is not valid UTF-8, so the server cannot list what follows it; remove "
             f"or rename the object"
         )
     if not page or following != previous or following <= after:
-        raise StoreError("listObjects does not go on where its page ended; the server is at fault")
+        raise StoreError("listObjects does not continue where its last page ended; the server has a defect")
 
 
 def _metadata(executable: bool) -> dict[str, str] | None:
@@ -465,10 +464,10 @@ _CONFLICT = 409
 
 
 class RefCalls(Api):
-    """What has no content: names, and what they point at. Every call raises `LakeFSError`."""
+    """Repositories, branches, commits and their differences, without content. Every call raises `LakeFSError`."""
 
     async def get_config(self) -> ServerFacts:
-        """What the server says of itself."""
+        """The server's version and abilities."""
         return await self.get("getConfig", self.url("/config"), ServerFacts.of)
 
     # ---- repositories
@@ -479,7 +478,7 @@ class RefCalls(Api):
     async def create_repository(
         self, repository: str, storage_namespace: str, *, default_branch: str = "main"
     ) -> RepositoryFacts:
-        """Make a repository with one branch, which points at an empty first commit. 409: there is one."""
+        """Create a repository with one branch at an empty first commit. 409: it exists."""
         body = {"name": repository, "storage_namespace": storage_namespace, "default_branch": default_branch}
         answer = await self.send(
             "createRepository", ("POST", self.url("/repositories"), body), expected=(201,), idempotent=False
@@ -487,7 +486,7 @@ class RefCalls(Api):
         return read("createRepository", answer, RepositoryFacts.of)
 
     async def get_protected_branches(self, repository: str) -> list[str]:
-        """The patterns of branches that are protected against direct changes."""
+        """The patterns of branches that are protected from direct changes."""
         path = f"{_repository(repository)}/settings/branch_protection"
         return await self.get(
             "getBranchProtectionRules", self.url(path), lambda rules: [str(rule["pattern"]) for rule in rules]
@@ -499,7 +498,7 @@ class RefCalls(Api):
         return await self.get("getBranch", self.url(_branch(repository, branch)), Branch.of)
 
     async def find_branch(self, repository: str, branch: str) -> Branch | None:
-        """The branch, or None where the repository, or the branch, is not there."""
+        """The branch, or None if the branch or the repository does not exist."""
         try:
             return await self.get_branch(repository, branch)
         except LakeFSError as exc:
@@ -508,7 +507,7 @@ class RefCalls(Api):
             raise
 
     async def create_branch(self, repository: str, branch: str, source: str, *, hidden: bool = False) -> None:
-        """Make a branch at a commit, unless it is there, and points there. 409: there is one that points elsewhere.
+        """Create a branch at a commit. An existing branch at the same commit is fine. 409: it is at another commit.
 
         Args:
             source: full commit id.
@@ -530,7 +529,7 @@ class RefCalls(Api):
                 return
 
     async def delete_branch(self, repository: str, branch: str) -> bool:
-        """Delete a branch, whatever it holds; False: there was none."""
+        """Delete a branch with all its content. Returns False if there was none."""
         url = self.url(_branch(repository, branch))
         answer = await self.call("deleteBranch", Request("DELETE", url), expected=(204, 404))
         return answer.status == 204
@@ -538,7 +537,7 @@ class RefCalls(Api):
     async def list_branches(
         self, repository: str, *, prefix: str = "", show_hidden: bool = False
     ) -> AsyncIterator[list[Branch]]:
-        """All branches whose names begin with `prefix`, in pages."""
+        """All branches whose names start with `prefix`, in pages."""
         query = {"prefix": prefix or None, "show_hidden": show_hidden}
         async for page in self.pages("listBranches", f"{_repository(repository)}/branches", query, Branch.of):
             yield page
@@ -546,7 +545,7 @@ class RefCalls(Api):
     # ---- commits
 
     async def get_commit(self, repository: str, commit_id: str) -> Commit:
-        """A commit by its id, or by a unique beginning of one; the server takes branch and tag names here too."""
+        """A commit by its id or a unique beginning of one. The server also accepts branch and tag names."""
         url = self.url(f"{_repository(repository)}/commits/{segment(commit_id)}")
         return await self.get("getCommit", url, Commit.of)
 
@@ -559,7 +558,7 @@ class RefCalls(Api):
         stop_at: str | None = None,
         amount: int = PAGE,
     ) -> AsyncIterator[list[Commit]]:
-        """The log from a ref down, newest first, in pages of `amount`; `stop_at` comes last, and is not left out."""
+        """The log of a ref, newest first, in pages of `amount`, down to and including `stop_at`."""
         path = f"{_ref(repository, ref)}/commits"
         query = {"first_parent": first_parent, "stop_at": stop_at, "amount": amount}
         async for page in self.pages("logCommits", path, query, Commit.of):
@@ -575,9 +574,9 @@ class RefCalls(Api):
         source_metarange: str | None = None,
         allow_empty: bool = False,
     ) -> Commit:
-        """Commit what is staged on a branch, or, on top of it, the content of `source_metarange`.
+        """Commit what is staged on a branch, or the content of `source_metarange` on top of it.
 
-        Never repeated where the answer is unclear. 400: there is nothing to commit.
+        Never retried after an unclear answer. 400: nothing to commit.
         """
         url = self.url(f"{_branch(repository, branch)}/commits", {"source_metarange": source_metarange})
         body = {"message": message, "metadata": dict(metadata), "allow_empty": allow_empty}
@@ -595,12 +594,12 @@ class RefCalls(Api):
         options: Mapping[str, str | bool] | None = None,
         timeout: float = CALL_SECONDS,
     ) -> str:
-        """Merge a ref into a branch; returns the id of the merge commit. Never repeated where the answer is unclear.
+        """Merge a ref into a branch. Returns the id of the merge commit. Never retried after an unclear answer.
 
         409: a conflict. 412: a hook refused. 400: nothing to merge, or the branch has uncommitted changes.
 
         Args:
-            options: more of the API's own: `allow_empty`, `force`, `strategy`, `squash_merge`.
+            options: further fields of the API: `allow_empty`, `force`, `strategy`, `squash_merge`.
         """
         url = self.url(f"{_ref(repository, source)}/merge/{segment(branch)}")
         body = {"message": message, "metadata": dict(metadata), **(options or {})}
@@ -614,11 +613,11 @@ class RefCalls(Api):
     async def diff_refs(
         self, repository: str, left: str, right: str, *, two_dot: bool = True, prefix: str = "", stats: bool = False
     ) -> AsyncIterator[list[DiffEntry]]:
-        """What differs from `left` to `right`, in pages, by path.
+        """The differences from `left` to `right`, in pages, by path.
 
         Args:
-            two_dot: between the two themselves; False: from their merge base to `right`.
-            stats: with the right side's checksums, and whether it is executable.
+            two_dot: compare the two refs; False compares `right` with their merge base.
+            stats: include the right side's checksum and executable bit.
         """
         path = f"{_ref(repository, left)}/diff/{segment(right)}"
         query = {
@@ -630,7 +629,7 @@ class RefCalls(Api):
             yield page
 
     async def diff_branch(self, repository: str, branch: str, *, amount: int = PAGE) -> AsyncIterator[list[DiffEntry]]:
-        """What is on a branch and not committed, in pages."""
+        """The uncommitted changes of a branch, in pages."""
         query = {"amount": amount}
         async for page in self.pages("diffBranch", f"{_branch(repository, branch)}/diff", query, DiffEntry.of):
             yield page
@@ -660,10 +659,10 @@ def _runs(repository: str) -> str:
 
 
 class LakeFSClient(RefCalls, ObjectCalls):
-    """Every call of the API that the store makes. Use one client within one event loop (`perago.http.loop`).
+    """All API calls of the store. Use a client within one event loop (`perago.http.loop`).
 
-    All calls have a deadline. What may be repeated is repeated where that may help; commits and merges never are
-    where the answer is unclear (`LakeFSError.is_unclear`).
+    Every call has a deadline. Calls are retried if that is safe and can help. Commits and merges are never retried
+    after an unclear answer (`LakeFSError.is_unclear`).
     """
 
     @classmethod
@@ -676,14 +675,14 @@ class LakeFSClient(RefCalls, ObjectCalls):
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 32,
     ) -> LakeFSClient:
-        """A client for an endpoint. Nothing is sent yet.
+        """A client for an endpoint. Sends nothing yet.
 
         Args:
-            ca_file: certificates that the server's may be signed with, besides those that the system knows.
-            connections: at most at once.
+            ca_file: certificates to trust, in addition to the system's.
+            connections: maximum at the same time.
 
         Raises:
-            RuntimeConfigError: the endpoint is no URL of a server, or the file holds no certificates.
+            RuntimeConfigError: the endpoint is not a server's URL, or the file contains no certificates.
         """
         try:
             session = HttpSession(
@@ -707,11 +706,11 @@ class LakeFSClient(RefCalls, ObjectCalls):
 R = TypeVar("R")
 
 AT_ONCE = 16
-"""Calls of one kind that are under way together; more gain little: 8 to 16 of them fill a server of two cores."""
+"""Parallel calls of one kind. 8 to 16 calls saturate a server on two cores."""
 
 
 async def each(items: Iterable[T], call: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE) -> list[R]:
-    """Call for every item, and give the answers in the items' order. The first error ends all, and is raised."""
+    """Call for every item in parallel. Returns the answers in the items' order. The first error ends all calls."""
     pending = list(items)
     answers: dict[int, R] = {}
 
@@ -724,7 +723,7 @@ async def each(items: Iterable[T], call: Callable[[T], Awaitable[R]], at_once: i
 
 
 async def both(first: Awaitable[T], second: Awaitable[R]) -> tuple[T, R]:
-    """Wait for two things at once. The first error ends both, and is raised."""
+    """Wait for two awaitables in parallel. The first error ends both."""
     answers: tuple[list[T], list[R]] = [], []
 
     async def wait_first() -> None:

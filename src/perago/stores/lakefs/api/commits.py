@@ -1,4 +1,4 @@
-"""Commits by their full ids, and what an input names: looked up once, because a commit never changes."""
+"""Commits by full id, and checks of inputs. Commits are cached, because they never change."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from perago.stores.lakefs.api.client import LakeFSClient, both
 from perago.values.models import WorkspaceInput
 
 _REMEMBERED = 512
-"""Commits that one store keeps in memory: a few kilobytes each; and names of branches."""
+"""Commits, of a few kilobytes each, and branch names that one store caches."""
 
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 NOT_THERE = (400, 404)
-"""Statuses for a name that names nothing; 400: no repository, branch or commit could have such a name."""
+"""Statuses for a missing repository, branch or commit; 400 means that the name is not even valid."""
 
 
 class Commits:
-    """The commits of a server. Used within one event loop.
+    """The commits of a server. Use it within one event loop.
 
     Args:
         client: to ask.
@@ -31,10 +31,10 @@ class Commits:
         self._branches: set[tuple[str, str]] = set()
 
     async def get(self, repository: str, commit_id: str) -> Commit:
-        """The commit of a full id.
+        """The commit with a full id.
 
         Raises:
-            StoreError: there is none.
+            StoreError: it does not exist.
         """
         key = (repository, commit_id)
         if key in self._known:
@@ -46,12 +46,12 @@ class Commits:
             if exc.status not in NOT_THERE:
                 raise
             raise StoreError(
-                f"repository {repository!r} has no commit {commit_id}. Run the task again from the present head"
+                f"repository {repository!r} has no commit {commit_id}. Run the task again from the current head"
             ) from exc
         return self.remember(repository, commit)
 
     def remember(self, repository: str, commit: Commit) -> Commit:
-        """Keep a commit that the server told of anyway."""
+        """Cache a commit that another call returned."""
         self._known[(repository, commit.id)] = commit
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
@@ -61,7 +61,7 @@ class Commits:
         """The input's commit.
 
         Raises:
-            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: something that the input names is missing.
         """
         base = full_id(workspace_input)
         try:
@@ -74,10 +74,10 @@ class Commits:
         return self.remember(workspace_input.repository, commit)
 
     async def check_branch(self, workspace_input: WorkspaceInput) -> None:
-        """See to it that the input's branch is one, and no tag or commit; asked once for each.
+        """Check once that the input's branch is a branch, and not a tag or commit.
 
         Raises:
-            LakeFSError: the server says otherwise.
+            LakeFSError: it is not.
         """
         key = (workspace_input.repository, workspace_input.branch)
         if key not in self._branches:
@@ -87,7 +87,7 @@ class Commits:
             self._branches.add(key)
 
     async def explained(self, fault: LakeFSError, workspace_input: WorkspaceInput) -> StoreError:
-        """The error for a call that failed: what of the input is not there, or the fault itself."""
+        """The error for a failed call: for the part of the input that is missing, or the fault itself."""
         if fault.status not in NOT_THERE:
             return fault
         repository, branch = workspace_input.repository, workspace_input.branch
@@ -107,7 +107,7 @@ class Commits:
 
 
 def full_id(workspace_input: WorkspaceInput) -> str:
-    """The input ref, if it could be a commit's full id.
+    """The input ref, if it can be a full commit id.
 
     Raises:
         RefNotFoundError: it is a branch, a tag, an expression or a shortened id.
@@ -117,35 +117,35 @@ def full_id(workspace_input: WorkspaceInput) -> str:
 
 
 def check_full_id(ref: str, repository: str) -> None:
-    """See to it that a ref could be a commit's full id.
+    """Check that a ref can be a full commit id.
 
     Raises:
-        RefNotFoundError: it could not.
+        RefNotFoundError: it cannot.
     """
     if not _FULL_ID.fullmatch(ref):
         raise RefNotFoundError(
-            f"ref {ref!r} is no full commit id (64 hexadecimal digits). A branch or tag may move meanwhile: "
-            f"give the id of the commit that it points at, which `perago log --repo {uri(repository)}` shows"
+            f"ref {ref!r} is not a full commit id (64 hexadecimal digits). A branch or a tag can move. Give the id of "
+            f"its commit, which `perago log --repo {uri(repository)}` shows"
         )
 
 
 def no_repository(repository: str) -> RepositoryNotFoundError:
-    """The error for a repository that is not there."""
+    """The error for a missing repository."""
     return RepositoryNotFoundError(
-        f"the lakeFS server has no repository {repository!r}. Check the name, or make it with "
+        f"the lakeFS server has no repository {repository!r}. Check the name, or create it with "
         f"`lakectl repo create {uri(repository)} STORAGE_NAMESPACE`"
     )
 
 
 def _no_branch(repository: str, branch: str, ref: str) -> BranchNotFoundError:
     return BranchNotFoundError(
-        f"repository {repository!r} has no branch {branch!r}. Check the name, or make it with "
+        f"repository {repository!r} has no branch {branch!r}. Check the name, or create it with "
         f"`lakectl branch create {uri(repository, branch)} --source {uri(repository, ref)}`"
     )
 
 
 def no_commit(repository: str, ref: str) -> RefNotFoundError:
-    """The error for a commit that is not there."""
+    """The error for a missing commit."""
     return RefNotFoundError(
-        f"repository {repository!r} has no commit {ref}. Give the id of a commit of this repository as input ref"
+        f"repository {repository!r} has no commit {ref}. Give a commit id of this repository as input ref"
     )

@@ -1,4 +1,4 @@
-"""Objects of a commit into files: where their bytes are read, in one piece or in parts, and checked on arrival."""
+"""Downloading objects of a commit into files, in one piece or in parts, with a check of each checksum."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from perago.workspace.digest import CHUNK_BYTES
 from perago.workspace.new_files import open_new
 
 DENSE = 0.1
-"""Share of a listing's objects from which on presigned URLs are asked for by the page, not one by one."""
+"""Minimum share of a listing's objects for which presigned URLs are requested by page instead of one by one."""
 
 FRESH_SECONDS = 300.0
-"""How long a presigned URL is used: a third of the 15 minutes that lakeFS makes them valid for by default."""
+"""Lifetime of a presigned URL here: a third of lakeFS' default validity of 15 minutes."""
 
 
 class ReadSource(NamedTuple):
-    """Where bytes are read.
+    """Where to read an object.
 
     Attributes:
-        url: of a block store it is a credential.
-        ours: it is the server's own.
+        url: a credential, if it is the block store's.
+        ours: whether it is the server's own URL.
     """
 
     url: URL
@@ -58,15 +58,14 @@ class ReadSource(NamedTuple):
 
 
 class ReadSources:
-    """Gives each of the wanted objects its source.
+    """Chooses the source of each wanted object.
 
-    The block store may be out of reach from here, whatever the server says: after the first such fault everything
-    comes from the server.
+    The block store may be unreachable from this host. After the first such fault, everything is read from the server.
 
     Args:
-        commit_id: that is read.
-        wanted: the objects that will be asked for, by name.
-        total: objects of the whole listing.
+        commit_id: of the commit to read.
+        wanted: the objects that will be requested, by name.
+        total: number of objects in the whole listing.
     """
 
     def __init__(self, transfer: Transfer, commit_id: str, wanted: Sequence[ObjectStats], total: int) -> None:
@@ -83,7 +82,7 @@ class ReadSources:
         self._asking = asyncio.Lock()
 
     async def of(self, stats: ObjectStats, tries: int = 0) -> ReadSource:
-        """The source of an object; a second try is made at the server."""
+        """The source of an object. A second try uses the server."""
         if self._presigned and tries == 0 and (self._by_page or stats.size > SMALL_BYTES):
             url = await self._presigned_url(stats)
             if url is not None:
@@ -91,7 +90,7 @@ class ReadSources:
         return ReadSource(encoded(self._ours + segment(stats.path)), ours=True)
 
     def give_up(self) -> None:
-        """The block store cannot be reached: read everything from the server."""
+        """Stop using the block store and read everything from the server."""
         self._presigned = False
 
     async def _presigned_url(self, stats: ObjectStats) -> URL | None:
@@ -121,33 +120,33 @@ class ReadSources:
             self._urls = {
                 stats.path: URL(stats.physical_address, encoded=True)
                 for stats in page
-                if stats.physical_address.startswith("http")  # not where the key may not read the object
+                if stats.physical_address.startswith("http")  # not so if the key may not read the object
             }
         return self._urls.pop(path, None)
 
 
 SMALL_AT_ONCE = 24
-"""Small objects on their way at a time: what a server on two cores gives the most objects a second with."""
+"""Small objects in parallel; the fastest setting with a server on two cores."""
 
 LARGE_AT_ONCE = 3
 PARTS_AT_ONCE = 3
-"""Large objects at a time, and parts of each."""
+"""Large objects in parallel, and parts of each."""
 
 PART_BYTES = 16 * 1024 * 1024
-"""Of a large object, read by one request."""
+"""Bytes of a large object per request."""
 
 _LOGGER = logging.getLogger("perago.stores.lakefs")
 
 
 @dataclass(frozen=True)
 class Download:
-    """Objects of one commit on their way into one directory.
+    """Downloads objects of one commit into one directory.
 
     Attributes:
-        target: whose directories are made already.
-        root: what names have before the path below the target.
-        digests: gets the digest of each file that is right: `md5:<hex>` by its path.
-        done: called with the size of each file that is right.
+        target: its directories already exist.
+        root: the part of the names before the path below the target.
+        digests: gets the digest of each correct file: `md5:<hex>` by its path.
+        done: called with the size of each correct file.
     """
 
     transfer: Transfer
@@ -164,7 +163,7 @@ class Download:
 
         Raises:
             LakeFSError: the server refuses, or cannot be reached.
-            DamagedObjectError: what comes is not what it should be, again and again.
+            DamagedObjectError: the content was wrong in every try.
             OSError: the disk refuses.
         """
         small = [stats for stats in wanted if stats.size <= SMALL_BYTES]
@@ -175,13 +174,13 @@ class Download:
         )
         if self._not_told:
             _LOGGER.debug(
-                "the checksums of %d objects are not their content's, and may be those of parts or of a block store; "
-                "their sizes are right; the first is %s",
+                "the checksums of %d objects are not the MD5 of their content, but may be those of parts or of a block "
+                "store. Their sizes are right; the first is %s",
                 len(self._not_told),
                 show_name(self._not_told[0]),
             )
 
-    # ---- small ones: in memory
+    # ---- small objects: in memory
 
     async def _fetch_small(self, stats: ObjectStats) -> None:
         content, md5 = (b"", _EMPTY_MD5) if stats.size == 0 else await self._small_content(stats)
@@ -220,7 +219,7 @@ class Download:
             source = await self.sources.of(stats, tries=1)
             return await client.read_object_at(source.url, stats.size)
 
-    # ---- large ones: streamed
+    # ---- large objects: streamed
 
     async def _fetch_large(self, stats: ObjectStats) -> None:
         path = stats.path[len(self.root) :]
@@ -236,7 +235,7 @@ class Download:
         self.done(stats.size)
 
     async def _large_content(self, stats: ObjectStats, target: _TargetFile, tries: int) -> str:
-        """Fetch a large object's parts side by side, and hash what is there from the beginning meanwhile."""
+        """Fetch a large object's parts in parallel, and hash the contiguous beginning at the same time."""
         source = await self.sources.of(stats, tries)
         parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
         arrived = [asyncio.Event() for _ in parts]
@@ -256,14 +255,14 @@ class Download:
         md5 = hasher.hexdigest()
         if self.transfer.checksums == "opaque":
             return md5
-        if self._doubted.get(stats.path) == md5:  # what was damaged on the way would not come the same again
+        if self._doubted.get(stats.path) == md5:  # damage in transit would not repeat exactly
             self._not_told.append(stats.path)
             return md5
         self._check(stats, md5, await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, md5))
         return md5
 
     async def _fetch_part(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> None:
-        """Fetch one part, going on where a try broke off."""
+        """Fetch one part. A retry continues where the last try ended."""
         at = part.start
 
         async def attempt(tries: int) -> None:
@@ -272,7 +271,7 @@ class Download:
             while at < part.stop:
                 try:
                     at = await self._stream(stats, here, range(at, part.stop), target)
-                except _BrokenOffError as exc:
+                except _AbortedError as exc:
                     at = exc.at
                     if here.ours:
                         raise exc.error from exc.error.__cause__
@@ -284,37 +283,37 @@ class Download:
         await retried(attempt, (LakeFSError,))
 
     async def _stream(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> int:
-        """Write what arrives of a part; returns where it ended.
+        """Write a part as it arrives. Returns the position after it.
 
         Raises:
-            _BrokenOffError: with how far it came.
+            _AbortedError: with the position reached.
         """
         at, pieces, waiting = part.start, list[bytes](), 0
         try:
             async with self.transfer.client.open_object(source.url, stats.size, part, ours=source.ours) as stream:
                 async for piece in stream.chunks():
                     waiting += len(piece)
-                    if at + waiting > part.stop:  # the piece is another part's place, or lies behind the end
+                    if at + waiting > part.stop:  # the bytes would overlap the next part, or exceed the end
                         raise _wrong_size(stats, stats.size + at + waiting - part.stop)
                     pieces.append(piece)
                     if waiting >= CHUNK_BYTES:
                         at, pieces, waiting = await in_thread(target.write, pieces, at), [], 0
         except (LakeFSError, DamagedObjectError) as exc:
-            raise _BrokenOffError(exc, target.write(pieces, at)) from exc
+            raise _AbortedError(exc, target.write(pieces, at)) from exc
         at = await in_thread(target.write, pieces, at)
         if at != part.stop:
-            raise _BrokenOffError(_wrong_size(stats, stats.size - (part.stop - at)), at)
+            raise _AbortedError(_wrong_size(stats, stats.size - (part.stop - at)), at)
         return at
 
     # ---- judging
 
     def _judge_block_store(self, error: StoreError) -> None:
-        """One that cannot be reached from here is not asked again."""
+        """Stop using a block store that cannot be reached."""
         if isinstance(error, LakeFSError) and error.fault in (FaultKind.UNREACHABLE, FaultKind.TLS):
             self.sources.give_up()
 
     def _check(self, stats: ObjectStats, md5: str, verdict: ChecksumMatch) -> None:
-        """Refuse what is damaged, and what is doubtful: that is noted, and taken if it comes the same again."""
+        """Refuse damaged content. Doubtful content is refused once, and accepted if it arrives unchanged again."""
         if self.transfer.checksums == "opaque" or verdict is ChecksumMatch.RIGHT:
             return
         if verdict is ChecksumMatch.OPAQUE:
@@ -323,23 +322,23 @@ class Download:
         if verdict is ChecksumMatch.DOUBTFUL:
             self._doubted[stats.path] = md5
         raise DamagedObjectError(
-            f"the content of {show_name(stats.path)} does not match its checksum {stats.checksum}; it is damaged "
-            f"on the way or in the block store. Try again; if the block store's checksums are no MD5 of the "
-            f"content (S3 with keys of KMS, for one), set PERAGO_CHECKSUMS=opaque, or the store's option "
+            f"the content of {show_name(stats.path)} does not match its checksum {stats.checksum}; it was damaged in "
+            f"transit or in the block store. Try again. If the block store's checksums are not the MD5 of the content "
+            f"(for example S3 with KMS keys), set PERAGO_CHECKSUMS=opaque, or the store's option "
             f'checksums="opaque"'
         )
 
 
 @dataclass(frozen=True)
 class _TargetFile:
-    """The file that a large object is written to, on its way into the cache too."""
+    """The file that a large object is written to, which also feeds the cache."""
 
     descriptor: int
     content: Keeping
     cache: ObjectCache | None
 
     def write(self, pieces: Sequence[bytes], at: int) -> int:
-        """Write pieces one behind the other; returns where they end."""
+        """Write consecutive pieces. Returns the position after them."""
         for piece in pieces:
             end = write_to_workspace(self.cache, self.descriptor, piece, at)
             self.content.write(piece, at)
@@ -347,8 +346,8 @@ class _TargetFile:
         return at
 
 
-class _BrokenOffError(Exception):
-    """A stream ended too early; what came is written."""
+class _AbortedError(Exception):
+    """A stream ended early. What arrived is written."""
 
     def __init__(self, error: LakeFSError | DamagedObjectError, at: int) -> None:
         super().__init__(str(error))
@@ -362,7 +361,7 @@ _EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
 async def _read_as_it_comes(
     descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event], take: Callable[[bytes, int], None]
 ) -> None:
-    """Read a file from its beginning, each part once it has arrived; `take` gets each piece, and where it begins."""
+    """Read a file from its beginning, each part after it has arrived. `take` gets each piece and its position."""
     for part, event in zip(parts, arrived, strict=True):
         await event.wait()
         await in_thread(_read, descriptor, part, take)
@@ -377,6 +376,6 @@ def _read(descriptor: int, part: range, take: Callable[[bytes, int], None]) -> N
 
 def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:
     return DamagedObjectError(
-        f"{size} bytes of {show_name(stats.path)} came, and the server says that it has {stats.size}; it was cut on "
-        f"the way or is damaged in the block store. Try again"
+        f"{show_name(stats.path)} arrived with {size} bytes, but the server lists {stats.size}; it was cut off in "
+        f"transit or is damaged in the block store. Try again"
     )

@@ -1,9 +1,9 @@
-"""What moving content takes, up or down: sizes, retries, checksums, and the copy of large content for the cache.
+"""What uploads and downloads share: sizes, retries, checksums, and copies of content for the cache.
 
-A checksum is the content's MD5 where the object came in one piece. An object that came in parts, through the S3
-gateway, has the MD5 of its parts' MD5s. Only the content tells the two apart, where the parts have a size that clients
-use. An object that a client put into the block store itself has what that store gave: on S3 with keys of KMS, 32
-hexadecimal digits that are no MD5.
+The checksum of an object uploaded in one piece is the MD5 of its content. An object uploaded in parts, through the S3
+gateway, has the MD5 of its parts' MD5s. Only the content can tell these apart, and only if the part size is common.
+An object that a client uploaded to the block store has that store's checksum. On S3 with KMS keys, these are 32
+hexadecimal digits that are not an MD5.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ from perago.workspace.new_files import write_all_at
 
 _MIB = 1024 * 1024
 PART_SIZES_MIB = (8, 5, 16, 10, 64, 100, 128, 50, 32, 15, 20, 25, 6, 7, 12, 256, 512)
-"""Sizes in which clients upload parts, the commonest first: 8 of AWS' tools and boto3, 5 of the S3 minimum, rclone and
-the Go SDK, 16 of MinIO, 10 of lakectl and Arrow, 64 to 128 of Hadoop, 50 of s5cmd."""
+"""Part sizes of common clients, most common first: 8 of AWS' tools and boto3, 5 of the S3 minimum, rclone and the Go
+SDK, 16 of MinIO, 10 of lakectl and Arrow, 64 to 128 of Hadoop, 50 of s5cmd."""
 
 SMALLEST_PART_BYTES = 5 * _MIB
-"""S3 takes none that is smaller, the last one aside."""
+"""S3's minimum size of a part, except the last one."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class ChecksumMatch(enum.Enum):
-    """What a checksum says of content."""
+    """Result of comparing a checksum with content."""
 
-    RIGHT = "it is the content's MD5, or that of its parts' MD5s"
-    OPAQUE = "it is no MD5"
-    DOUBTFUL = "it is another content's, or that of parts of a size that is not known"
-    WRONG = "it is another content's, or no MD5 although it looks like one"
+    RIGHT = "it is the MD5 of the content, or of its parts' MD5s"
+    OPAQUE = "it does not look like an MD5"
+    DOUBTFUL = "it belongs to other content, or to parts of an unknown size"
+    WRONG = "it belongs to other content, or looks like an MD5 and is none"
 
 
 def is_md5(checksum: str) -> bool:
-    """Whether it looks like an MD5."""
+    """Whether a checksum looks like an MD5."""
     return _MD5.fullmatch(checksum) is not None
 
 
 def judge_small(checksum: str, md5: str) -> ChecksumMatch:
-    """Judge content too small for several parts, by its MD5."""
+    """Judge content that is too small for several parts, by its MD5."""
     if not is_md5(checksum):
         return ChecksumMatch.OPAQUE
     return ChecksumMatch.RIGHT if checksum in (md5, _md5_of_one_part(md5)) else ChecksumMatch.WRONG
 
 
 def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> ChecksumMatch:
-    """Judge the content of an open file, whose MD5 is known. Reads it again only where that is another one.
+    """Judge the content of an open file with a known MD5. Reads the file again only if that differs.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     known = judge_small(checksum, md5)
     if known is not ChecksumMatch.WRONG or size < SMALLEST_PART_BYTES:
@@ -89,7 +89,7 @@ def _md5_of_parts(descriptor: int, size: int, part: int) -> str:
 
 
 def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
-    """The MD5 of a file's bytes from `first` up to `end`, that one left out."""
+    """The MD5 of a file's bytes from `first` up to, but not including, `end`."""
     hasher = hashlib.md5(usedforsecurity=False)
     for piece in read_range(descriptor, first, end):
         hasher.update(piece)
@@ -97,32 +97,32 @@ def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
 
 
 def read_range(descriptor: int, first: int, end: int) -> Iterator[bytes]:
-    """A file's bytes from `first` up to `end`, that one left out, a chunk at a time."""
+    """A file's bytes from `first` up to, but not including, `end`, in chunks."""
     while first < end and (piece := os.pread(descriptor, min(CHUNK_BYTES, end - first), first)):
         yield piece
         first += len(piece)
 
 
 SMALL_BYTES = 512 * 1024
-"""Content up to this size is moved in one piece, in memory; what is larger is streamed."""
+"""Content up to this size is moved in one piece, in memory; larger content is streamed."""
 
 LOCAL = "local"
-"""A block store on the server's own disk."""
+"""The type of a block store on the server's own disk."""
 
 ChecksumRule = Literal["md5", "opaque"]
-"""Whether a checksum of 32 hexadecimal digits is taken for an MD5, or for something that only the block store knows."""
+"""Whether a checksum of 32 hexadecimal digits is an MD5, or is opaque: made by the block store in its own way."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """One repository's content on its way.
+    """The means to move one repository's content.
 
     Attributes:
-        loop: on which the client is used.
-        server: what it says of itself.
-        cache: of the host; None: there is none.
-        checksums: how checksums are taken.
-        presign: whether URLs of the block store are used where the server gives them.
+        loop: runs the client's calls.
+        server: the server's facts.
+        cache: of the host; None if there is none.
+        checksums: how to interpret checksums.
+        presign: whether to use the block store's URLs if the server gives them.
     """
 
     client: LakeFSClient
@@ -138,7 +138,7 @@ class Transfer:
         return self.presign and self.server.presigned
 
     def key(self, stats: ObjectStats) -> str:
-        """What the cache knows an object's content by: an address that is new for every upload."""
+        """The cache key of an object's content. It contains the address, which is new for every upload."""
         return cache_key(self.client.root, stats.physical_address, stats.checksum, stats.size)
 
 
@@ -152,11 +152,11 @@ async def retried(
     on: tuple[type[LakeFSError | DamagedObjectError], ...],
     policy: RetryPolicy = POLICY,
 ) -> T:
-    """Do what may be done twice, until it succeeds or another try cannot help.
+    """Retry an idempotent operation until it succeeds or a retry cannot help.
 
     Args:
-        operation: is given the number of tries before this one.
-        on: the errors after which it may be tried again.
+        operation: called with the number of previous tries.
+        on: the errors to retry after.
     """
     tries = 0
     while True:
@@ -173,7 +173,7 @@ async def retried(
 def _delay(error: LakeFSError | DamagedObjectError, tries: int, policy: RetryPolicy) -> float | None:
     outcome: HttpFault | int
     if isinstance(error, DamagedObjectError):
-        outcome, retry_after = 503, None  # it may have been damaged on the way
+        outcome, retry_after = 503, None  # it may have been damaged in transit
     elif error.status is not None:
         outcome, retry_after = error.status, error.retry_after
     else:
@@ -185,7 +185,7 @@ def _delay(error: LakeFSError | DamagedObjectError, tries: int, policy: RetryPol
         idempotent=True,
         outcome=outcome,
         retry_after=retry_after,
-        jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+        jitter=random.random(),  # noqa: S311 - spreads load, not for security
     )
 
 
@@ -193,10 +193,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Keeping:
-    """One object's content on its way into the cache; where there is none, or no room, nothing is done.
+    """Copies one object's content into the cache while it is moved. Does nothing without a cache or without space.
 
-    The entry is checked by SHA-256 whenever it is used, which processors do in less than half the time of MD5.
-    Nothing here fails.
+    An entry is verified by SHA-256 on each use, which takes less than half the time of MD5. No method raises.
     """
 
     def __init__(self, transfer: Transfer, copy: EntryCopy | None) -> None:
@@ -206,7 +205,7 @@ class Keeping:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it may come to something."""
+        """Whether a copy is still being made."""
         return self._copy is not None
 
     def write(self, piece: bytes, at: int) -> None:
@@ -215,7 +214,7 @@ class Keeping:
             self._copy.write(piece, at)
 
     def hash(self, piece: bytes, at: int) -> None:
-        """Each piece in order, and where it begins; from 0 on again if it all comes once more."""
+        """Hash the next piece, which begins at `at`. Position 0 restarts the hash."""
         if self._copy is None:
             return
         if at == 0:
@@ -228,14 +227,14 @@ class Keeping:
         self.write(piece, at)
 
     async def keep(self, stats: ObjectStats) -> None:
-        """All of it was written and hashed, and it is the content of this object."""
+        """Complete the entry: all of the content was written and hashed, and belongs to this object."""
         copy, self._copy = self._copy, None
         if copy is not None and self._transfer.cache is not None:
             digest = f"{SHA256}:{self._hasher.hexdigest()}"
             await in_thread(self._transfer.cache.end, copy, self._transfer.key(stats), digest)
 
     def abandon(self) -> None:
-        """Nothing is kept that was not yet."""
+        """Discard a copy that is not complete."""
         copy, self._copy = self._copy, None
         if copy is not None and self._transfer.cache is not None:
             self._transfer.cache.end(copy)
@@ -243,7 +242,7 @@ class Keeping:
 
 @contextmanager
 def keeping(transfer: Transfer, source: int, size: int) -> Iterator[Keeping]:
-    """Keep an object's content while it is written to an open file, or read from it.
+    """Copy an object's content to the cache while it is written to, or read from, an open file.
 
     Args:
         source: the file's descriptor, open until the end; size: bytes of the content.
@@ -256,10 +255,10 @@ def keeping(transfer: Transfer, source: int, size: int) -> Iterator[Keeping]:
 
 
 def write_to_workspace(cache: ObjectCache | None, descriptor: int, piece: bytes, at: int) -> int:
-    """Write a piece of a file; where the disk is full, what is on its way into the cache makes room.
+    """Write a piece of a file. If the disk is full, an unfinished cache copy gives up its space first.
 
     Returns:
-        where it ended.
+        the position after the piece.
 
     Raises:
         OSError: the disk refuses.

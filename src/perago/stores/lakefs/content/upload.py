@@ -1,4 +1,4 @@
-"""Changed files onto a branch: through the server, or by a presigned URL to the block store itself."""
+"""Uploading changed files to a branch, through the server or by a presigned URL to the block store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from perago.values.redaction import mask_text
 from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole
 
 PIECE_BYTES = 1024 * 1024
-"""Read at once; two pieces are in memory."""
+"""Size of a read; two pieces are in memory at a time."""
 
 
 class FileBody:
@@ -43,11 +43,11 @@ class FileBody:
     Args:
         descriptor: of the file; the caller closes it, after `close`.
         path: for messages.
-        size: bytes; the file must have neither fewer nor more.
-        content: gets each piece as well.
+        size: bytes that the file must have.
+        content: also gets each piece.
 
     Attributes:
-        error: why the file could not be sent; the HTTP client only knows that the request broke off.
+        error: why the file could not be sent; the HTTP client only sees an aborted request.
     """
 
     def __init__(self, descriptor: int, path: str, size: int, content: Keeping) -> None:
@@ -62,15 +62,15 @@ class FileBody:
 
     @property
     def md5(self) -> str:
-        """Of what was sent, in hexadecimal; right once all of it was."""
+        """MD5 of the sent bytes, in hexadecimal; complete once all are sent."""
         return self._hasher.hexdigest()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The content, in pieces.
 
         Raises:
-            WorkspaceContentError: the file has another size.
-            WorkspaceStorageError: the disk cannot read it.
+            WorkspaceContentError: the file has a different size.
+            WorkspaceStorageError: the file cannot be read.
         """
         at = 0
         self._reading = asyncio.create_task(in_thread(self._read, at))
@@ -92,7 +92,7 @@ class FileBody:
             raise self.error
 
     async def close(self) -> None:
-        """Wait until nothing reads the file any more, or does anything with its content."""
+        """Wait until no thread reads the file or uses its content."""
         tasks = [*self._passing, *([] if self._reading is None else [self._reading])]
         self._passing, self._reading = [], None
         for task in tasks:
@@ -108,38 +108,36 @@ class FileBody:
             raise self.error from exc
 
     async def _passed(self) -> None:
-        """Wait for what is done with the piece before, which the server need not wait for."""
+        """Wait until the previous piece is hashed and copied. Sending continues in parallel."""
         passing, self._passing = self._passing, []
         for task in passing:
             await task
 
     def _read(self, at: int) -> bytes:
-        """The piece there; one byte more than the size tells that the file has grown."""
+        """Read a piece. Asks for one byte more than the size, to detect that the file has grown."""
         return os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)
 
 
 MAX_PRESIGNED_BYTES = 5 * 1024**3
-"""The most that S3 takes in one piece. What is larger goes through the server."""
+"""S3's maximum for one piece. Larger files go through the server."""
 
 _KEYED = ("x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm")
-"""Where an answer has one of these, S3's ETag is no MD5."""
+"""If an answer has one of these headers, S3's ETag is not an MD5."""
 
 
 async def send_to_block_store(
     transfer: Transfer, branch: str, name: str, body: FileBody, executable: bool
 ) -> ObjectStats:
-    """Put a file on a branch without its content going through the server.
+    """Upload a file to a branch without moving its content through the server.
 
     Raises:
-        LakeFSError: server or block store refuse, or cannot be reached.
-        DamagedObjectError: the block store got something else than was sent.
+        LakeFSError: the server or the block store refuses, or cannot be reached.
+        DamagedObjectError: the block store received different content.
     """
     client, repository = transfer.client, transfer.repository
     location = await client.get_physical_address(repository, branch, name)
     if location.presigned_url is None:
-        raise StoreError(
-            f"the server gives no URL to upload {show_name(name)} to; set the store's option presign=False"
-        )
+        raise StoreError(f"the server gives no upload URL for {show_name(name)}; set the store's option presign=False")
     await _put(transfer, URL(location.presigned_url, encoded=True), name, body)
     stats = ObjectStats(name, location.physical_address, body.md5, body.size, executable)
     await client.link_physical_address(repository, branch, location, stats)
@@ -161,33 +159,33 @@ async def _put(transfer: Transfer, url: URL, name: str, body: FileBody) -> None:
     etag = answer.headers.get("ETag", "").strip('"')
     if is_md5(etag) and etag != body.md5 and not any(header in answer.headers for header in _KEYED):
         raise DamagedObjectError(
-            f"the block store got {show_name(name)} with checksum {etag}, and its MD5 is {body.md5}; it was damaged on "
-            f"the way. Try again"
+            f"the block store received {show_name(name)} with checksum {etag}, but its MD5 is {body.md5}; it was "
+            f"damaged in transit. Try again"
         )
 
 
 SMALL_AT_ONCE = 40
-"""Small files on their way at a time. lakeFS makes their entries durable many at once: 32 to 48 give the most."""
+"""Small files in parallel. lakeFS persists many entries together; 32 to 48 are fastest."""
 
 LARGE_AT_ONCE = 4
 DELETES_AT_ONCE = 2
 
 PRESIGNED_BYTES = 8 * 1024 * 1024
-"""A file this large goes to the block store itself, where that may be: two calls more, and the server moves nothing."""
+"""Files from this size on go directly to the block store, if possible: two more calls, but no bytes for the server."""
 
 
 SendBody = Callable[[Transfer, str, str, FileBody, bool], Awaitable[ObjectStats]]
-"""Puts a file on a branch under a name: (transfer, branch, name, body, executable)."""
+"""Uploads a file to a branch under a name: (transfer, branch, name, body, executable)."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Files of one directory on their way to one branch.
+    """Uploads files of one directory to one branch.
 
     Attributes:
         source: the directory.
-        root: what names have before the path below the directory.
-        done: called with the size of each file that is there.
+        root: the part of the names before the path below the directory.
+        done: called with the size of each uploaded file.
     """
 
     transfer: Transfer
@@ -199,18 +197,18 @@ class Upload:
     _sizes: Counter[int] = field(default_factory=Counter)
 
     async def run(self, written: Sequence[str], deleted: Sequence[str]) -> dict[str, ObjectStats]:
-        """Bring the branch to what the directory has: upload some paths, remove others.
+        """Apply the directory's changes to the branch: upload some paths, remove others.
 
         Args:
             written, deleted: relative to the directory.
 
         Returns:
-            what stands at each written path, by it.
+            the stored object for each written path.
 
         Raises:
             LakeFSError: the server refuses, or cannot be reached.
-            DamagedObjectError: the server got something else than was sent, again and again.
-            WorkspaceContentError: a file is no regular one, cannot be read, or changes meanwhile.
+            DamagedObjectError: the server received different content in every try.
+            WorkspaceContentError: a file is not a regular file, cannot be read, or changes during the upload.
             WorkspaceStorageError: the disk cannot read it.
         """
         starts = range(0, len(deleted), MAX_DELETED_AT_ONCE)
@@ -258,7 +256,7 @@ class Upload:
                 message=f"{what}: {mask_text(first.message)}",
             )
 
-    # ---- small ones: in memory
+    # ---- small files: in memory
 
     async def _send_small(self, files: Beneath, path: str) -> ObjectStats:
         with open_workspace_file(files, path) as (descriptor, state):
@@ -293,7 +291,7 @@ class Upload:
             transfer.cache.add(transfer.key(stats), content, f"md5:{md5}")
         return stats
 
-    # ---- large ones: streamed
+    # ---- large files: streamed
 
     async def _send_large(self, files: Beneath, path: str, size: int) -> ObjectStats:
         if self._sizes[size] == 1:
@@ -303,7 +301,7 @@ class Upload:
 
     @staticmethod
     def _identity(files: Beneath, path: str) -> tuple[str, bool]:
-        """What content and kind of a file are told by; SHA-256, for files with one MD5 can be made on purpose."""
+        """What identifies a file's content and mode. By SHA-256, because MD5 collisions can be made on purpose."""
         hasher = hashlib.sha256()
         with open_workspace_file(files, path) as (descriptor, state):
             for piece in read_sized(descriptor, path, state.st_size):
@@ -315,7 +313,7 @@ class Upload:
             try:
                 return await self._try_file(files, path, send_to_block_store)
             except (LakeFSError, DamagedObjectError):
-                pass  # out of reach from here, or the URL was too old: the server takes it
+                pass  # unreachable from here, or the URL has expired: use the server
         return await retried(
             lambda _tries: self._try_file(files, path, _send_to_server), (LakeFSError, DamagedObjectError)
         )
@@ -331,19 +329,19 @@ class Upload:
                 stats = await send(self.transfer, self.branch, self.root + path, body, executable)
             except LakeFSError:
                 if body.error is not None:
-                    raise body.error from None  # the reason why the request broke off
+                    raise body.error from None  # the cause of the aborted request
                 raise
             finally:
                 await body.close()
             await content.keep(stats)
         return stats
 
-    # ---- the same content twice
+    # ---- equal content
 
     async def _once(
         self, identity: tuple[str, bool], path: str, send: Callable[[], Awaitable[ObjectStats]]
     ) -> ObjectStats:
-        """Send content of which there may be more: the first is sent, the others are put beside it by the server."""
+        """Send content that several files may have. Only the first is sent; the server adds the others from it."""
         first = self._sent.get(identity)
         if first is not None:
             return await self._link(path, await first)
@@ -367,7 +365,7 @@ class Upload:
 
 
 def _size_of(files: Beneath, path: str) -> int:
-    """Bytes; 0 of a file that is gone, which is found out when it is opened."""
+    """Bytes of a file; 0 if it is missing, which opening it will report."""
     try:
         return files.lstat(path).st_size
     except OSError:
@@ -385,6 +383,6 @@ async def _send_to_server(transfer: Transfer, branch: str, name: str, body: File
 def _check(stats: ObjectStats, size: int, md5: str) -> None:
     if stats.size != size or (stats.checksum != md5 and is_md5(stats.checksum)):
         raise DamagedObjectError(
-            f"the server got {stats.size} bytes of {show_name(stats.path)} with checksum {stats.checksum}, and {size} "
-            f"with MD5 {md5} were sent; they were damaged on the way. Try again"
+            f"the server received {stats.size} bytes of {show_name(stats.path)} with checksum {stats.checksum}, but "
+            f"{size} bytes with MD5 {md5} were sent; they were damaged in transit. Try again"
         )

@@ -1,4 +1,4 @@
-"""A publication on lakeFS: stage, fence, merge, and read the history back.
+"""Publication on lakeFS: stage, fence, merge, and reading the history.
 
-Imports `content` and `api`. The store, above it, gives the port its methods.
+Imports `content` and `api`. The store, one folder up, uses it to implement the port.
 """

@@ -1,6 +1,6 @@
-"""Names of the hidden branches that attempts stage on: whose they are, and since when.
+"""Names of the hidden staging branches. A name identifies the owner and the time.
 
-A lakeFS branch tells no time by itself, so the name does.
+The time is in the name because a lakeFS branch does not record one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from perago.values.models import TaskExecution, staging_branch_name
 
 STAGING_PREFIX = "perago-"
-"""Every branch of ours begins so; a protection rule may not match it."""
+"""All of Perago's branches start with this; a protection rule must not match it."""
 
 _TIME = "%Y%m%dt%H%M%Sz"
 _NAME = re.compile(rf"{STAGING_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
@@ -22,7 +22,7 @@ _CONTENT_SUFFIX = "-content"
 
 @dataclass(frozen=True)
 class StagingBranch:
-    """A branch of ours, as its name tells.
+    """A staging branch, parsed from its name.
 
     Attributes:
         made_at: UTC, whole seconds.
@@ -33,28 +33,28 @@ class StagingBranch:
 
 
 def staging_name(execution: TaskExecution, now: datetime) -> str:
-    """A branch name for what an execution stages from now on; at most 217 characters of `[a-z0-9-]`."""
+    """A new branch name for what an execution stages; at most 217 characters of `[a-z0-9-]`."""
     whose = staging_branch_name(execution).removeprefix(STAGING_PREFIX)
     return f"{STAGING_PREFIX}{_time(now)}-{whose}"
 
 
 def content_name(name: str) -> str:
-    """The branch beside a staging branch, on which the content is put together that is then committed on the head."""
+    """The branch beside a staging branch for content that is prepared there and then committed on the head."""
     return name + _CONTENT_SUFFIX
 
 
 def canary_name(now: datetime, token: str) -> str:
-    """A scratch branch; `token` makes it nobody else's."""
+    """A scratch branch; `token` makes it unique."""
     return f"{STAGING_PREFIX}{_time(now)}-{_CANARY}-{token}"
 
 
 def import_name(now: datetime, token: str) -> str:
-    """A branch for what a person imports; `token` makes it nobody else's."""
+    """A branch for a person's import; `token` makes it unique."""
     return f"{STAGING_PREFIX}{_time(now)}-{_IMPORT}-{token}"
 
 
 def parse_staging(name: str) -> StagingBranch | None:
-    """Read a name that this module made; None: it is none of ours, whatever it begins with."""
+    """Parse a name that this module made; None for any other name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None

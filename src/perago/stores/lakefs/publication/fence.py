@@ -1,8 +1,8 @@
-"""The publish fence in the server: an action file in the staged commit, which vetoes a merge onto any other head.
+"""The publish fence on the server: an action file in the staged commit vetoes a merge onto any other head.
 
 lakeFS reads the actions of a merge from its *source* commit, and runs them within the write that moves the branch, once
-for each try of it. So a file in the staged commit makes the merge an exact compare-and-swap, whatever the target holds.
-The canary tests that a server heeds it; `vetoes` tells whose hook refused a merge.
+per try. A file in the staged commit therefore makes the merge an exact compare-and-swap, whatever the target contains.
+The canary tests that a server enforces it. `vetoes` finds the hooks that refused a merge.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from perago.values.names import show_name
 FenceMode = Literal["exact", "cooperative"]
 
 ACTIONS_PREFIX = "_lakefs_actions/"
-"""Objects below it are code that the server runs with the publisher's rights. No workspace sees or changes them."""
+"""Objects below it are code that the server runs with the publisher's rights. No workspace contains them."""
 
 FENCE_PATH = ACTIONS_PREFIX + "perago_fence.yaml"
 ACTION_NAME = "perago fence"
 HOOK_ID = "perago_fence"
 
 EXPECTED_PARENT = "perago.expected_parent"
-"""Metadata of a merge: the full id of the head that it may move; the action file reads it."""
+"""Metadata of a merge, read by the action file: full id of the only head that the merge may move."""
 
 _TEXT = f"""\
 # Put here by Perago: it lets a publication move a branch only from the head that it was made for.
@@ -60,15 +60,15 @@ EXACT_FENCE = _TEXT.encode()
 
 
 def is_action(name: str) -> bool:
-    """Whether an object belongs to the server's actions, and so to no workspace."""
+    """Whether an object belongs to the server's actions, and therefore to no workspace."""
     return name.startswith(ACTIONS_PREFIX) or name == ACTIONS_PREFIX.rstrip("/")
 
 
 def fence_content(mode: FenceMode, execution_id: str) -> bytes:
-    """The action file that a publication carries.
+    """The action file of a publication.
 
-    Without hooks ("cooperative") it is another one each time: lakeFS then refuses the second of two merges that were
-    staged on one head, because both changed this file.
+    In "cooperative" mode, without hooks, it differs each time. If two merges were staged on one head, lakeFS then
+    refuses the second, because both changed this file.
     """
     if mode == "exact":
         return EXACT_FENCE
@@ -78,25 +78,25 @@ def fence_content(mode: FenceMode, execution_id: str) -> bytes:
 
 
 def holds_fence(actions: Mapping[str, ObjectStats], content: bytes) -> bool:
-    """Whether the action file among these objects is this one; the checksum of a single upload is its MD5."""
+    """Whether `content` is the action file among these objects. The checksum of a single upload is its MD5."""
     found = actions.get(FENCE_PATH)
     expected = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return found is not None and (found.checksum, found.size) == (expected, len(content))
 
 
 def check_actions(head: Mapping[str, ObjectStats], staged: Mapping[str, ObjectStats], content: bytes) -> None:
-    """Refuse to publish a commit that would change the server's actions, or that lacks the fence.
+    """Refuse to publish a commit that changes the server's actions or lacks the fence.
 
     Args:
-        head, staged: the objects below `ACTIONS_PREFIX` of the commit that is to be moved, and of the staged one.
+        head, staged: the objects below `ACTIONS_PREFIX` of the expected head and of the staged commit.
 
     Raises:
         PublishFenceError
     """
     if not holds_fence(staged, content):
         raise PublishFenceError(
-            f"the staged commit does not hold Perago's own {FENCE_PATH}, so that nothing would guard its publication. "
-            f"Nothing was published. Somebody else writes to Perago's staging branches; keep them off"
+            f"the staged commit does not contain Perago's {FENCE_PATH}, so its publication would not be guarded. "
+            f"Nothing was published. Somebody else writes to Perago's staging branches; prevent that"
         )
     changed = sorted(
         path for path in (head.keys() | staged.keys()) - {FENCE_PATH} if _fact(head, path) != _fact(staged, path)
@@ -104,12 +104,12 @@ def check_actions(head: Mapping[str, ObjectStats], staged: Mapping[str, ObjectSt
     if changed:
         raise PublishFenceError(
             f"publishing would change the server's actions, which no task may do: "
-            f"{', '.join(map(show_name, changed))}. Nothing was published. Run the task again from the present head"
+            f"{', '.join(map(show_name, changed))}. Nothing was published. Run the task again from the current head"
         )
 
 
 def refuse_actions(names: Iterable[str]) -> None:
-    """Refuse to write what the server would run.
+    """Refuse to write paths of the server's actions.
 
     Raises:
         ObjectNameError
@@ -117,8 +117,8 @@ def refuse_actions(names: Iterable[str]) -> None:
     for name in names:
         if is_action(name):
             raise ObjectNameError(
-                f"{show_name(name)} is among the server's actions, and a task may not change what the server runs; "
-                f"write another path. Actions are changed by people, with lakectl"
+                f"{show_name(name)} belongs to the server's actions, which a task may not change; "
+                f"write another path. People change actions with lakectl"
             )
 
 
@@ -136,7 +136,7 @@ _FAILED = "failed"
 
 @dataclass(frozen=True)
 class Veto:
-    """One hook that refused: names of action and hook, as the action files have them."""
+    """One hook that refused: names of action and hook from the action file."""
 
     action: str
     hook: str
@@ -150,7 +150,7 @@ class Veto:
 
 
 async def vetoes(client: LakeFSClient, repository: str, refusal: LakeFSError) -> list[Veto]:
-    """The hooks behind a 412: as the server recorded them, else as its message names them; none where neither does."""
+    """The hooks behind a 412, from the server's record or else from its message; empty if neither names any."""
     run = _RUN.search(refusal.message)
     if run is not None:
         try:
@@ -164,21 +164,21 @@ async def vetoes(client: LakeFSClient, repository: str, refusal: LakeFSError) ->
 
 
 _NO_COMMIT = "canary"
-"""No commit has this id, so the fence has to refuse."""
+"""Not the id of any commit, so the fence must refuse."""
 
 _PAUSE_SECONDS = 0.5
 
 COOPERATIVE_HINT = (
-    "To publish without hooks, with what that cannot guarantee, set fence='cooperative' (LakeFSStore's option, or "
+    "To publish without hooks, and without the guarantee they give, set fence='cooperative' (LakeFSStore's option, or "
     "PERAGO_FENCE=cooperative)"
 )
 
 
 class Canary:
-    """Makes sure once for each repository of a server, and for as long as this process lives.
+    """Verifies once per repository and process that the server enforces the fence.
 
     Args:
-        client, clock: to ask, and for the scratch branch's name.
+        client, clock: to make the calls and to name the scratch branch.
     """
 
     def __init__(self, client: LakeFSClient, clock: Clock) -> None:
@@ -188,17 +188,17 @@ class Canary:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def check(self, repository: str, staged: Commit) -> None:
-        """Merge the staged commit where nobody looks, as if another head were expected.
+        """Merge the staged commit into a scratch branch, with a wrong expected head.
 
         Raises:
-            FenceUnavailableError: it was merged: no hook runs, or the fence does not do its work.
+            FenceUnavailableError: it was merged, so no hook runs or the fence does not work.
         """
         async with self._locks.setdefault(repository, asyncio.Lock()):
             if repository not in self._alive:
-                await self._sing(repository, staged)
+                await self._probe(repository, staged)
                 self._alive.add(repository)
 
-    async def _sing(self, repository: str, staged: Commit) -> None:
+    async def _probe(self, repository: str, staged: Commit) -> None:
         branch = canary_name(self._clock.now(), secrets.token_hex(8))
         try:
             await self._client.create_branch(repository, branch, staged.parents[0], hidden=True)
@@ -208,13 +208,13 @@ class Canary:
                 await self._client.delete_branch(repository, branch)
         if merged is not None:
             raise FenceUnavailableError(
-                f"the lakeFS server made merge {merged[:12]} of repository {repository!r}, on a scratch branch, which "
-                f"Perago's hook should have refused: it runs no hooks (its setting actions.enabled), or not as known. "
-                f"Nothing was published. Enable actions on the server. {COOPERATIVE_HINT}"
+                f"the lakeFS server made merge {merged[:12]} in repository {repository!r}, on a scratch branch, but "
+                f"Perago's hook should have refused it: hooks are off (actions.enabled), or work differently. Nothing "
+                f"was published. Enable actions on the server. {COOPERATIVE_HINT}"
             )
 
     async def _merge(self, repository: str, branch: str, staged: Commit) -> str | None:
-        """The merge that should not be; None: it was refused. Nobody needs it, so it is repeated until it is clear."""
+        """Try the forbidden merge. Returns its id, or None if it was refused. Retries until the answer is clear."""
         for last in (False, False, False, False, True):
             try:
                 return await self._client.merge(
@@ -227,18 +227,18 @@ class Canary:
                 )
             except LakeFSError as exc:
                 if exc.status == HOOK_REFUSED:
-                    await self._see_to_ours(repository, exc)
+                    await self._expect_own_veto(repository, exc)
                     return None
                 if last or not exc.may_pass:
                     raise
-                await asyncio.sleep(random.random() * _PAUSE_SECONDS)  # noqa: S311 - spreads load, guards nothing
+                await asyncio.sleep(random.random() * _PAUSE_SECONDS)  # noqa: S311 - spreads load, not for security
         raise AssertionError("the last try returns or raises")
 
-    async def _see_to_ours(self, repository: str, refusal: LakeFSError) -> None:
+    async def _expect_own_veto(self, repository: str, refusal: LakeFSError) -> None:
         found = await vetoes(self._client, repository, refusal)
         if found and not any(veto.is_ours for veto in found):
             raise PublishVetoedError(
-                f"{', '.join(map(str, found))} refuses merges, on Perago's scratch branch too, and Perago's own hook "
-                f"did not: {refusal.message}. Nothing was published. Look at that hook; `lakectl actions runs list "
-                f"{uri(repository)}` shows what it said"
+                f"{', '.join(map(str, found))} refuses merges, even on Perago's scratch branch, and Perago's own hook "
+                f"did not: {refusal.message}. Nothing was published. Check that hook; `lakectl actions runs list "
+                f"{uri(repository)}` shows its output"
             ) from refusal

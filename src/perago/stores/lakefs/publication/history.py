@@ -1,4 +1,4 @@
-"""Stamps as commit metadata, and the history that is read back from them: what lies between an input and its head."""
+"""Stamps as commit metadata, and the history between an input and its head, which is read from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUBJECT_LENGTH = 120
 def publication_metadata(stamp: Stamp, staged: Commit) -> dict[str, str]:
     """The metadata of the merge that publishes a staged commit: the stamp, and what the fence compares.
 
-    The content is named too: whoever makes another commit of it, with other content, has made their own.
+    It names the content too. Anybody who reuses the metadata for other content has made a commit of their own.
     """
     pairs = {_STAMP + name: value for name, value in to_pairs(stamp).items() if value}
     empty = {_STAMP + _EMPTY: "true"} if is_staged_empty(staged) else {}
@@ -34,36 +34,36 @@ def publication_metadata(stamp: Stamp, staged: Commit) -> dict[str, str]:
 
 
 def staged_metadata(stamp: Stamp, *, empty: bool) -> dict[str, str]:
-    """The metadata of a staged commit: whose it is. Under other names, so that it is never taken for a publication.
+    """The metadata of a staged commit: its stamp, under other names so that it is never taken for a publication.
 
     Args:
-        empty: its content is its parent's, the fence aside.
+        empty: the content equals that of the parent, apart from the fence.
     """
     pairs = {_STAGED + name: value for name, value in to_pairs(stamp).items() if value and name not in _LARGE}
     return {**pairs, **({_STAGED + _EMPTY: "true"} if empty else {})}
 
 
 def stamp_of(commit: Commit) -> Stamp | None:
-    """What a commit says of itself; None where it says nothing, nothing that can be read, or names other content."""
+    """The commit's stamp; None if it is missing, unreadable, or for other content."""
     is_own = commit.metadata.get(_CONTENT) == commit.meta_range_id
     return _stamp_at(commit, _STAMP) if is_own else None
 
 
 def carries_stamp(commit: Commit) -> bool:
-    """Whether there is a stamp on it at all, also one that cannot be read, or is another commit's.
+    """Whether the commit has a stamp at all, even an unreadable or copied one.
 
-    An import says only which head it expected.
+    An import only records which head it expected.
     """
     return any(name.startswith(_STAMP) and name != EXPECTED_PARENT for name in commit.metadata)
 
 
 def names_other_content(commit: Commit) -> bool:
-    """Whether its stamp was made for other content: somebody made another commit with it."""
+    """Whether the stamp is for other content, so that somebody copied it to another commit."""
     return commit.metadata.get(_CONTENT, commit.meta_range_id) != commit.meta_range_id
 
 
 def staged_stamp_of(commit: Commit) -> Stamp | None:
-    """The stamp of what a commit on a staging branch is to become; None: it is none of ours."""
+    """The stamp of a commit on a staging branch; None if it is not one of Perago's."""
     return _stamp_at(commit, _STAGED)
 
 
@@ -72,10 +72,10 @@ def is_staged_empty(staged: Commit) -> bool:
 
 
 def is_empty(commit: Commit, parent: Commit) -> bool:
-    """Whether a commit's content is its parent's.
+    """Whether a commit's content equals that of its parent.
 
-    Content that was uploaded anew has another meta range, and a seal may have brought the fence along: there the
-    commit's own word counts, which its stager wrote and nobody can change.
+    Newly uploaded content has another meta range, and a seal may have added the fence. Then the commit's own metadata
+    decides, which its stager wrote and cannot be changed.
     """
     if commit.meta_range_id == parent.meta_range_id:
         return True
@@ -113,8 +113,8 @@ def _on_a_line(text: str) -> str:
 async def read_history(client: LakeFSClient, commits: Commits, workspace_input: WorkspaceInput) -> History:
     """Read the head, then the first-parent line from it down to the input. See `ports.ReadHistory`.
 
-    The server gives the head and up to 1,000 commits in one call. Whether there is such a branch is asked besides, the
-    first time: to the log, a tag or a commit would do as well.
+    The server returns the head and up to 1,000 commits per call. The log also accepts tags and commits, so the first
+    read also asks whether the name is a branch.
     """
     base = full_id(workspace_input)
     try:
@@ -122,7 +122,7 @@ async def read_history(client: LakeFSClient, commits: Commits, workspace_input: 
         line = [commit async for commit in first_parents(client, workspace_input, base, MAX_HISTORY + 1)]
     except LakeFSError as exc:
         raise await commits.explained(exc, workspace_input) from exc
-    for commit in reversed(line):  # the newest last: they are what staging asks for
+    for commit in reversed(line):  # the newest last, because staging needs them
         commits.remember(workspace_input.repository, commit)
     if line[-1].id != base:
         raise input_not_on_branch(workspace_input.branch, base, line[0].id)
@@ -132,7 +132,7 @@ async def read_history(client: LakeFSClient, commits: Commits, workspace_input: 
 async def first_parents(
     client: LakeFSClient, workspace_input: WorkspaceInput, stop_at: str, limit: int, amount: int = PAGE
 ) -> AsyncIterator[Commit]:
-    """Commits from the branch's head down its first parents to `stop_at`, which comes last, at most `limit`."""
+    """Commits from the branch's head along first parents, down to and including `stop_at`, at most `limit`."""
     count = 0
     pages = client.log_commits(
         workspace_input.repository, workspace_input.branch, stop_at=stop_at, amount=min(amount, limit)
@@ -147,11 +147,11 @@ async def first_parents(
 
 @dataclass(frozen=True)
 class Publication:
-    """What the target says of a staged commit.
+    """The target's answer about a staged commit.
 
     Attributes:
         head: full id of the commit that the target points at.
-        commit: the one that published the staged commit; None: there is none.
+        commit: the commit that published the staged one; None if there is none.
     """
 
     head: str
@@ -161,13 +161,13 @@ class Publication:
 async def find_publication(
     client: LakeFSClient, workspace_input: WorkspaceInput, staged: Commit, amount: int = PAGE
 ) -> Publication:
-    """Look on the target, from its head down to what the staged commit stands on, for the merge of that commit.
+    """Search the target for the merge of a staged commit, from its head down to the staged commit's parent.
 
-    A staged commit is one execution's, and its merge has it as second parent: this finds the execution's publication,
-    whatever became of the answer. Other executions' publications have other staged commits.
+    Each execution has its own staged commit, which is the second parent of its merge. The search therefore finds this
+    execution's publication, even if the answer to the merge was lost, and no other's.
 
     Raises:
-        LakeFSError: nobody answered.
+        LakeFSError: the server did not answer.
     """
     head = ""
     stop_at = staged.parents[0]

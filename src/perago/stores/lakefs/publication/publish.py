@@ -1,6 +1,6 @@
-"""Publish a staged commit: merge it onto the head that it was made for, and settle what became of the merge.
+"""Publishing a staged commit: merge it onto its expected head, and find out the outcome of the merge.
 
-lakeFS merges nothing onto a branch with uncommitted changes, which is told before anything is uploaded, and again here.
+lakeFS does not merge onto a branch with uncommitted changes. That is checked before the upload and again here.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.plans import plan_without_engine, refusal, stamp_for
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8)
-"""Seconds between looks: whoever is about to commit has done it by then."""
+"""Seconds between checks. A person who is about to commit usually has done so by then."""
 
 
 async def is_dirty(client: LakeFSClient, target: WorkspaceInput) -> bool:
-    """Whether something lies on the branch that is not committed."""
+    """Whether the branch has uncommitted changes."""
     async for page in client.diff_branch(target.repository, target.branch, amount=1):
         return bool(page)
     return False
 
 
 async def check_clean(client: LakeFSClient, target: WorkspaceInput) -> None:
-    """See to it that the branch can be published to, before anything is uploaded for it.
+    """Check before an upload that the branch can be published to. If that is unknown, the merge decides.
 
     Raises:
-        DirtyBranchError: it holds uncommitted changes, and keeps them. What cannot be told is left to the merge.
+        DirtyBranchError: it still has uncommitted changes after a short wait.
     """
     for pause in (*_PAUSES, None):
         try:
@@ -50,36 +50,36 @@ async def check_clean(client: LakeFSClient, target: WorkspaceInput) -> None:
 
 
 def dirty(target: WorkspaceInput) -> DirtyBranchError:
-    """The error for a branch that stays dirty."""
+    """The error for a branch with uncommitted changes."""
     return DirtyBranchError(
-        f"branch {target.branch!r} holds uncommitted changes, onto which lakeFS does not publish. Nothing was "
-        f"published. Commit them, or drop them with `lakectl branch reset "
+        f"branch {target.branch!r} has uncommitted changes, and lakeFS does not merge onto them. Nothing was "
+        f"published. Commit them, or discard them with `lakectl branch reset "
         f"{uri(target.repository, target.branch)}`; then run the task again"
     )
 
 
 MERGE_SECONDS = 60.0
-"""How long a merge may take, its repetitions and the looks between them included, where nobody says otherwise."""
+"""Default limit for a merge, including its retries and the checks between them."""
 
 NOT_GUARANTEED = (
-    "Published with fence='cooperative', no hook of the server's guarding it: not guaranteed is that a commit which "
-    "somebody else makes in the same moment is not merged with. It would be found out afterwards, and nothing be lost"
+    "Published with fence='cooperative', without a hook on the server: exact publication is not guaranteed. The merge "
+    "may include a commit that somebody made at the same moment. Perago would detect that, and nothing would be lost"
 )
 
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 _ANSWERED_TRIES = 6
-"""Merges that the server answered with a failure of its own (5xx), with "later" (429), or because somebody was about to
-commit what lay on the branch (400), before it is believed; 2 s of pauses together."""
+"""Merges that the server answered with 5xx, with "later" (429), or with 400 because of uncommitted changes, before the
+error is final; 2 s of pauses in total."""
 
 LAST_LOOK_SECONDS = 10.0
-"""How long a look at the branch may take when the merge's own time is over: what became of it is worth that much."""
+"""Limit for a check of the branch after the merge's own time is over, so that the outcome is known."""
 
 _BAD_REQUEST = 400
 
 
 @dataclass(frozen=True)
 class Mover:
-    """What moving branches needs: the server, what is known of its commits, the kind of fence, and a bound."""
+    """The means to move branches: the server, its known commits, the kind of fence, and a time limit."""
 
     client: LakeFSClient
     commits: Commits
@@ -87,19 +87,19 @@ class Mover:
     merge_seconds: float = MERGE_SECONDS
 
     async def move(self, target: WorkspaceInput, staged: Commit, metadata: Mapping[str, str]) -> Commit:
-        """Merge a staged commit into the target's branch, on the head that it stands on: once, or not at all.
+        """Merge a staged commit into the target's branch, on the staged commit's parent: once, or not at all.
 
-        The head is looked at before each merge: a merge that hooks refuse leaves a trace on the branch.
+        Checks the head before each merge, because a merge that hooks refuse leaves a trace on the branch.
 
         Args:
             metadata: of the merge.
 
         Returns:
-            the merge, whoever made it: a second call finds the first one's.
+            the merge commit, even if an earlier call made it.
 
         Raises:
-            HeadMovedError: the branch is elsewhere; nothing was published.
-            PublishVetoedError, DirtyBranchError, StoreError: it was not moved, or that is not known, as they say.
+            HeadMovedError: the branch has another head; nothing was published.
+            PublishVetoedError, DirtyBranchError, StoreError: it was not moved, or that is unknown, as the message says.
             PublishFenceError: the fence did not hold.
         """
         deadline = asyncio.get_running_loop().time() + self.merge_seconds
@@ -108,31 +108,31 @@ class Mover:
         return found
 
     @property
-    def caution(self) -> str:
-        """What the merge's message says besides."""
+    def warning(self) -> str:
+        """The warning in the merge's message."""
         return f"\n\n{NOT_GUARANTEED}." if self.mode == "cooperative" else ""
 
     def _verify(self, found: Commit, staged: Commit, target: WorkspaceInput) -> None:
-        """See to it that the server did what it was asked; it always has, or the fence did not hold."""
+        """Verify that the server did what it was asked. If not, the fence did not hold."""
         expected = staged.parents[0]
         if found.parents[0] == expected and found.meta_range_id == staged.meta_range_id:
             return
         cooperative = (
-            "which fence='cooperative' can find out only afterwards"
+            "fence='cooperative' detects this only afterwards"
             if self.mode == "cooperative"
-            else ("although a hook was to refuse that: check that the server runs hooks (actions.enabled)")
+            else ("a hook should have refused that: check that the server runs hooks (actions.enabled)")
         )
         raise PublishFenceError(
-            f"the server merged what was to move branch {target.branch!r} from {expected[:12]} with commit "
-            f"{found.parents[0][:12]}, which somebody made meanwhile, {cooperative}. Nothing is lost: merge "
-            f"{found.id[:12]} holds both, and counts as nobody's publication. Look at it, revert it if it is not "
-            f"wanted, and run the task again from the present head"
+            f"the server moved branch {target.branch!r} not from {expected[:12]} but from {found.parents[0][:12]}, "
+            f"which somebody committed at the same time; {cooperative}. Nothing is lost: merge {found.id[:12]} "
+            f"contains both, and does not count as a publication. Check it, revert it if it is not wanted, and run the "
+            f"task again from the current head"
         )
 
 
 @dataclass
 class _Swap:
-    """One merge, as often as it takes to know its outcome."""
+    """One merge, retried until its outcome is known."""
 
     mover: Mover
     target: WorkspaceInput
@@ -142,7 +142,7 @@ class _Swap:
     tries: int = field(default=0, init=False)
 
     async def run(self) -> Commit:
-        """The commit that published; there is one at most, however often this is called."""
+        """The publishing commit. There is at most one, even if this is called again."""
         fault: LakeFSError | None = None
         while True:
             published = await self._look(fault)
@@ -174,7 +174,7 @@ class _Swap:
             given.repository,
             self.staged.id,
             given.branch,
-            message=self.staged.message + self.mover.caution,
+            message=self.staged.message + self.mover.warning,
             metadata=self.metadata,
             options={"allow_empty": True} if same else {},
             timeout=max(self._left(), 0.001),
@@ -182,7 +182,7 @@ class _Swap:
         return await self._client.get_commit(given.repository, merged)
 
     async def _look(self, fault: LakeFSError | None) -> Publication:
-        """What the branch says; asked until it answers, if a merge may have been made."""
+        """Read the branch. After a possible merge, retry until the branch answers."""
         while True:
             try:
                 return await self._find()
@@ -201,10 +201,10 @@ class _Swap:
             raise unanswered("logCommits", self._client.root, silence) from None
 
     async def _judge(self, found: Publication, fault: LakeFSError | None) -> None:
-        """It is not published: raise why it will not be; or return, for another try on the same head.
+        """Decide what follows if the commit is not published: raise, or return to try again on the same head.
 
-        Trying again is safe where the answer was unclear: the head is still the expected one, and of two merges of one
-        staged commit the server makes one.
+        A retry after an unclear answer is safe: the head is still the expected one, and the server makes only one of
+        two merges of one staged commit.
         """
         branch, expected = self.target.branch, self._expected
         if found.head != expected:
@@ -226,8 +226,8 @@ class _Swap:
         if fault is None:
             return await self.mover.commits.explained(exc, self.target)
         return StoreError(
-            f"whether branch {self.target.branch!r} was moved is not known: {fault}; and then {exc}. "
-            f"If it was, a retry of this task finds it, and completes with it"
+            f"it is unknown whether branch {self.target.branch!r} was moved: {fault}; then {exc}. If it was, a retry "
+            f"of this task finds the commit and completes with it"
         )
 
     async def _vetoed(self, fault: LakeFSError) -> StoreError:
@@ -236,24 +236,24 @@ class _Swap:
         named = ", ".join(who) if who else "a hook on the server"
         return PublishVetoedError(
             f"{named} refused the publication to branch {self.target.branch!r}: {fault.message}. Nothing was "
-            f"published. Mend what the hook checks, or the hook"
+            f"published. Correct what the hook checks, or the hook"
         )
 
     def _too_often(self, fault: LakeFSError) -> StoreError:
         hint = (
-            "Give it longer with lakefs_merge_timeout_seconds in the task's PublishBudget"
+            "Allow more time with lakefs_merge_timeout_seconds in the task's PublishBudget"
             if self._left() <= 0
-            else ("Look at the server's log")
+            else ("Check the server's log")
         )
         return StoreError(
             f"branch {self.target.branch!r} was not moved in {self.tries} tries, within "
-            f"{self.mover.merge_seconds:g} s: {fault}. Nothing is published as yet; should the server still do "
-            f"it, a retry of this task finds it. {hint}"
+            f"{self.mover.merge_seconds:g} s: {fault}. Nothing is published yet; if the server still does it, a retry "
+            f"of this task finds the commit. {hint}"
         )
 
     async def _pause(self) -> None:
         longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0**self.tries, max(self._left(), 0.0))
-        await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, guards nothing
+        await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, not for security
 
 
 async def publish(
@@ -262,7 +262,7 @@ async def publish(
     """Move the branch from the head that was staged upon to the staged commit. See `ports.PublishWorkspace`."""
     commit = await mover.commits.get(workspace_input.repository, staged.commit)
     if len(commit.parents) != 1:
-        raise StoreError(f"{staged.commit} was not staged by an attempt: it does not stand on one head")
+        raise StoreError(f"{staged.commit} was not staged by an attempt: it does not have exactly one parent")
     stamp = _stamp_on(execution, commit.parents[0])
     return await mover.move(workspace_input, commit, publication_metadata(stamp, commit))
 
@@ -270,7 +270,7 @@ async def publish(
 async def complete_noop(
     client: LakeFSClient, commits: Commits, workspace_input: WorkspaceInput, execution: TaskExecution
 ) -> str:
-    """Say which commit an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
+    """The commit that an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
     plan = execution.plan or plan_without_engine(await read_history(client, commits, workspace_input))
     match plan:
         case Complete(ref):
@@ -279,11 +279,11 @@ async def complete_noop(
             raise refusal(plan, workspace_input.branch, workspace_input.ref)
         case Publish() if execution.plan is None:
             return workspace_input.ref
-    raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
+    raise StoreError(f"an attempt without changes cannot carry out the plan {type(plan).__name__}")
 
 
 def _stamp_on(execution: TaskExecution, head: str) -> Stamp:
-    """The stamp of what was staged on this head."""
+    """The stamp of what was staged on `head`."""
     plan = execution.plan
     stamp = stamp_for(execution, plan if isinstance(plan, Publish | Merge | Seal) else Publish(head))
     return replace(stamp, expected_head=head)

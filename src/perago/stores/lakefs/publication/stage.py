@@ -1,7 +1,7 @@
-"""Staging: the changed files onto a hidden branch, and a commit on top of the head that no one reads yet.
+"""Staging: upload the changed files to a hidden branch, and commit them on top of the head, unread by others.
 
-`CommitDraft` is the commit in the making: content put on a copy of a commit, and checked. `Merging` says what has to be
-put on a head to merge with it.
+`CommitDraft` is the draft: content on a copy of a commit, checked and committed. `Merging` finds what must be changed
+on a head to merge with it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class StagingJob:
     """What one execution stages, and where.
 
     Attributes:
-        transfer: how content gets there.
-        branch: the staging branch's name, which is free.
-        done: called with the size of each file that is uploaded.
+        transfer: moves the content.
+        branch: the staging branch's name, which is unused.
+        done: called with the size of each uploaded file.
     """
 
     transfer: Transfer
@@ -72,7 +72,7 @@ class StagingJob:
 
 @dataclass(frozen=True)
 class Staging:
-    """What staging needs: the server, the commits that are known of it, and the kind of fence."""
+    """The means to stage: the server, its known commits, and the kind of fence."""
 
     client: LakeFSClient
     commits: Commits
@@ -99,11 +99,11 @@ class Staging:
             case Refuse():
                 raise refusal(plan, workspace_input.branch, workspace_input.ref)
             case Complete():
-                raise StoreError("a plan to complete without writing has nothing to stage")
+                raise StoreError("a Complete plan writes nothing, so there is nothing to stage")
         assert_never(plan)
 
     async def _draft(self, job: StagingJob, plan: WritePlan) -> CommitDraft:
-        """What the plan stands on; every name that it writes is judged."""
+        """A draft on the plan's head. Checks every name that it writes."""
         changes, repository, root = changes_for(job.execution, plan), job.workspace_input.repository, job.spec.root
         written = [root + path for path in changes.written]
         refuse_actions([*written, *(root + path for path in changes.deleted)])
@@ -138,7 +138,7 @@ class Staging:
         return await draft.commit(draft.branch, draft.head.id, message, staged_metadata(stamp, empty=empty))
 
     async def _replace(self, stamp: Stamp, draft: CommitDraft, base: str, message: str) -> Commit:
-        """The input's content with the changes on it, as a commit on the head: by its meta range, nothing is copied."""
+        """Commit the input's content with the changes on the head, by its meta range. Copies nothing."""
         await both(draft.fill(draft.beside, base), draft.create(draft.branch, draft.head.id))
         content = await draft.commit(draft.beside, base, message, {})
         empty, _ = await both(
@@ -149,7 +149,7 @@ class Staging:
         return await draft.commit(draft.branch, draft.head.id, message, metadata, content.meta_range_id)
 
     async def _merge(self, plan: Merge, draft: CommitDraft, base: str) -> bool:
-        """The head with the changes on it, and what abandoned commits did undone; says whether that is nothing."""
+        """Put the changes on the head, and undo what abandoned commits did. Returns whether nothing changed."""
         own = await draft.fill(draft.branch, draft.head.id)
         merging = Merging(self.client, self.commits, draft.repository, base)
         restoration = await merging.restoration(plan, own)
@@ -158,7 +158,7 @@ class Staging:
 
 
 class Entry(NamedTuple):
-    """The content of a path, as far as a merge tells contents apart. Checksums are the server's."""
+    """The content of a path, as compared in a merge. Checksums are the server's."""
 
     checksum: str
     size: int
@@ -170,22 +170,22 @@ class Entry(NamedTuple):
 
 
 Overlay = Mapping[str, Entry | None]
-"""Path -> what stands there now; None: it is gone."""
+"""Path -> its current entry; None if it is deleted."""
 
 
 class RestoreSource(NamedTuple):
-    """Where an object is to be copied from: a commit's full id; `size` in bytes, for the deadline."""
+    """The source of a copy: a commit's full id; `size` in bytes, for the deadline."""
 
     commit_id: str
     size: int
 
 
 Restoration = dict[str, RestoreSource | None]
-"""Path -> whose object is to stand there again; None: none is."""
+"""Path -> the source that restores it; None to delete the path."""
 
 
 async def changed_between(client: LakeFSClient, repository: str, left: str, right: str) -> dict[str, Entry | None]:
-    """What stands in `right` at each path where it differs from `left`; the server's actions are left out."""
+    """The entry in `right` of each path that differs from `left`, without the server's actions."""
     changed: dict[str, Entry | None] = {}
     async for page in client.diff_refs(repository, left, right, stats=True):
         for entry in page:
@@ -196,7 +196,7 @@ async def changed_between(client: LakeFSClient, repository: str, left: str, righ
 
 
 async def is_same_content(client: LakeFSClient, repository: str, left: str, right: str) -> bool:
-    """Whether two commits hold the same files, the server's actions aside."""
+    """Whether two commits have the same files, apart from the server's actions."""
     async for page in client.diff_refs(repository, left, right):
         if any(not is_action(entry.path) for entry in page):
             return False
@@ -205,7 +205,7 @@ async def is_same_content(client: LakeFSClient, repository: str, left: str, righ
 
 @dataclass(frozen=True)
 class Merging:
-    """One attempt's changes on their way onto a head that has others'.
+    """Merges one attempt's changes onto a head with foreign commits.
 
     Attributes:
         base: full id of the input commit.
@@ -217,10 +217,10 @@ class Merging:
     base: str
 
     async def restoration(self, plan: Merge, own: Overlay) -> Restoration:
-        """What has to be put back on the head, besides the attempt's own changes; nothing, if nothing is abandoned.
+        """The paths to restore on the head, besides the attempt's own changes. Empty if nothing is abandoned.
 
         Raises:
-            PublishFenceError: both the attempt and others changed a path.
+            PublishFenceError: the attempt and others changed the same path.
         """
         if not plan.abandoned:
             foreign = [await changed_between(self.client, self.repository, self.base, plan.head)]
@@ -234,7 +234,7 @@ class Merging:
         return self._undone(plan.foreign, foreign, before, now, own)
 
     async def _present(self, head: str, paths: Iterable[str]) -> dict[str, Entry | None]:
-        """What stands on the head where it differs from the input, and at these paths besides."""
+        """The head's entries at these paths, and wherever it differs from the input."""
         present = await changed_between(self.client, self.repository, self.base, head)
         asked = [path for path in dict.fromkeys(paths) if path not in present]
         return present | await self._entries(head, asked)
@@ -248,9 +248,9 @@ class Merging:
         return await changed_between(self.client, self.repository, commit.parents[0], commit_id)
 
     async def _merge(self, plan: Merge, foreign: Sequence[Overlay], own: Overlay, before: Overlay) -> None:
-        """Refuse what both changed. `before` is what the input has where the head differs from it.
+        """Refuse paths that both changed. `before` has the input's entries where the head differs.
 
-        A file of the input that is on the head too is no matter here: what lies beside it does so already.
+        Files of the input that are unchanged on the head need no check: they already fit beside its other files.
         """
         asked = [path for path in own if path not in before and any(path in changes for changes in foreign)]
         at_base = {**before, **await self._entries(self.base, asked)}
@@ -261,7 +261,7 @@ class Merging:
     def _undone(
         self, names: Sequence[str], foreign: Sequence[Overlay], before: Overlay, now: Overlay, own: Overlay
     ) -> Restoration:
-        """The input's tree with the foreign changes on it, as far as the head differs from that."""
+        """The differences between the head and the input's tree with the foreign changes on it."""
         made_by = {path: name for name, changes in zip(names, foreign, strict=True) for path in changes}
         wanted: dict[str, Entry | None] = dict(before)
         for changes in foreign:
@@ -274,7 +274,7 @@ class Merging:
 
 
 class _Below:
-    """Paths of files below a path, out of many."""
+    """The files below a path, found by binary search."""
 
     def __init__(self, entries: Overlay) -> None:
         self._paths = sorted(path for path, entry in entries.items() if entry is not None)
@@ -297,7 +297,7 @@ class ProtectedBranchError(StoreError):
 
 
 async def explained(client: LakeFSClient, repository: str, branch: str, fault: LakeFSError) -> StoreError:
-    """The error for a call on a staging branch: the rule that forbids it, or the fault itself."""
+    """The error for a failed call on a staging branch: for the rule that forbids it, or the fault itself."""
     if fault.status != _FORBIDDEN:
         return fault
     try:
@@ -308,9 +308,9 @@ async def explained(client: LakeFSClient, repository: str, branch: str, fault: L
     if not matching:
         return fault
     return ProtectedBranchError(
-        f"repository {repository!r} protects branches that match {', '.join(map(repr, matching))}, and so the branch "
-        f"{branch!r} on which this attempt stages. Nothing was published. Narrow the rule, so that it leaves out names "
-        f"that begin with {STAGING_PREFIX!r}"
+        f"repository {repository!r} protects branches that match {', '.join(map(repr, matching))}, which includes this "
+        f"attempt's staging branch {branch!r}. Nothing was published. Narrow the rule so that it excludes names that "
+        f"start with {STAGING_PREFIX!r}"
     )
 
 
@@ -318,21 +318,21 @@ Actions = dict[str, ObjectStats]
 
 
 _COMMIT_TRIES = 3
-"""Of a commit on a branch of our own whose answer was unclear: each time the branch tells whether it is there."""
+"""Tries of a commit on a staging branch after unclear answers. Each time the branch shows whether it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommitDraft:
-    """A commit on a head, as long as it is not done: a context, which leaves nothing behind where it fails.
+    """The draft of a commit on a head. A context manager that removes everything if it fails.
 
     Attributes:
-        transfer: how content gets to the repository.
-        branch: the staging branch's name, which is free.
-        head: what the commit is to stand on.
-        fence: content of the action file that the commit is to hold.
-        directory: where changed files lie; root: what their names have before the path below it.
-        changes: what is to be put on the branch.
-        done: called with the size of each file that is uploaded.
+        transfer: moves content to the repository.
+        branch: the staging branch's name, which is unused.
+        head: the commit's parent.
+        fence: content of the commit's action file.
+        directory: location of the changed files; root: the part of their names before the path below it.
+        changes: to put on the branch.
+        done: called with the size of each uploaded file.
     """
 
     transfer: Transfer
@@ -356,19 +356,19 @@ class CommitDraft:
 
     @property
     def beside(self) -> str:
-        """A second branch, for content that does not come about on the head."""
+        """A second branch, for content that is not prepared on the head."""
         return content_name(self.branch)
 
     # ---- content
 
     async def create(self, branch: str, source: str) -> None:
-        """Make a branch. Nothing cuts this short: a request under way would make it after all, and behind our back."""
+        """Create a branch. Shielded from cancellation: the server could still complete a cancelled request."""
         creating = asyncio.ensure_future(self.client.create_branch(self.repository, branch, source, hidden=True))
         self._creating.append(creating)
         await asyncio.shield(creating)
 
     async def fill(self, branch: str, source: str) -> Overlay:
-        """Make a branch at a commit, and put the changes and the fence on it; returns the changes."""
+        """Create a branch at a commit, and put the changes and the fence on it. Returns the changes."""
         actions, _ = await both(self._actions(source), self.create(branch, source))
         upload = Upload(self.transfer, branch, self.directory, self.root, self.done)
         uploaded, _ = await both(
@@ -379,7 +379,7 @@ class CommitDraft:
         return own
 
     async def put_back(self, restoration: Restoration) -> None:
-        """Put on the staging branch what other commits had, and remove what they had not."""
+        """Restore other commits' entries on the staging branch, and delete the paths that they do not have."""
         gone = [path for path, source in restoration.items() if source is None]
         kept = [(path, source) for path, source in restoration.items() if source is not None]
         remover = Upload(self.transfer, self.branch, self.directory, "", self.done)
@@ -399,9 +399,9 @@ class CommitDraft:
     async def commit(
         self, branch: str, parent: str, message: str, metadata: Mapping[str, str], source_metarange: str | None = None
     ) -> Commit:
-        """Commit what is on a branch of ours, or the content of a meta range.
+        """Commit the changes on a staging branch, or the content of a meta range.
 
-        An unclear answer is settled by looking at the branch, where nobody else writes.
+        After an unclear answer, the branch shows the outcome, because nobody else writes there.
         """
         for tries in range(1, _COMMIT_TRIES + 1):
             try:
@@ -426,19 +426,19 @@ class CommitDraft:
         raise AssertionError("the last try returns or raises")
 
     async def _first_on(self, parent: str, made: Commit, metadata: Mapping[str, str]) -> Commit:
-        """The commit that stands on `parent`: a request that was repeated on its way made an empty one on top of it."""
+        """The commit directly on `parent`. If a proxy repeated the request, an empty commit is on top of it."""
         while made.parents[0] != parent:
             below = await self.client.get_commit(self.repository, made.parents[0])
             if dict(below.metadata) != dict(metadata) or below.meta_range_id != made.meta_range_id:
                 raise StoreError(
-                    f"somebody else writes to the staging branch {self.branch!r}. Nothing was published. Keep "
-                    f"everything but Perago off branches that begin with 'perago-'"
+                    f"somebody else writes to the staging branch {self.branch!r}. Nothing was published. Allow only "
+                    f"Perago to write to branches that start with 'perago-'"
                 )
             made = below
         return made
 
     async def check(self, staged: Commit) -> None:
-        """See to it that publishing it is guarded, and changes nothing that the server runs.
+        """Check that the publication is guarded and does not change the server's actions.
 
         Raises:
             PublishFenceError
@@ -454,7 +454,7 @@ class CommitDraft:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """After a failure, remove what there is of it, what cannot be removed being left to the janitor."""
+        """After a failure, remove the branches. The janitor removes what cannot be removed here."""
         if exc is None:
             return
         await asyncio.gather(*self._creating, return_exceptions=True)
@@ -487,12 +487,12 @@ async def check_places(
     changes: Changes,
     words: Words = FOR_TASKS,
 ) -> None:
-    """Refuse an added file where a commit has a directory, and below a file, that the patterns hide.
+    """Refuse added files that clash with files that the patterns hide: a file where a directory is, or the reverse.
 
-    Without patterns there is nothing to ask: the file system that they come from has kept file and directory apart.
+    Without patterns nothing is hidden, and the source's file system has prevented such clashes.
 
     Args:
-        base: the commit that the changes are made on: a task's input, or the head of a branch.
+        base: the commit to change: a task's input, or the head of a branch.
 
     Raises:
         ObjectNameError
@@ -521,7 +521,7 @@ async def check_places(
 
 
 def _above(name: str, root: str) -> Iterator[str]:
-    """The directories above a name, down from the workspace's own."""
+    """The directories above a name, innermost first, below the workspace's root."""
     end = name.rfind("/")
     while end >= len(root) and end > 0:
         yield name[:end]
@@ -530,6 +530,6 @@ def _above(name: str, root: str) -> Iterator[str]:
 
 def _refused(name: str, hidden: str, words: Words) -> ObjectNameError:
     return ObjectNameError(
-        f"{show_name(name)} cannot be written: the repository has {show_name(hidden)}, left as it is by "
+        f"{show_name(name)} cannot be written: the repository has {show_name(hidden)}, which is left out by "
         f"{words.means}, and a path cannot be both a file and a directory. Give the file another path"
     )
