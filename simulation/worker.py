@@ -44,13 +44,13 @@ PACE = Pace(after=lambda idle: 0.5 if idle < 2.0 else 1.5, after_failures=lambda
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What all workers share.
+    """Parts that all workers share.
 
     Attributes:
         directory: each worker has its own below it.
         new_execution_id: unique in the simulation.
         make_body_run, note_phase: see `executor.WorkerParts`.
-        outfit: puts something between executors and what they use.
+        outfit: wraps the parts that executors use.
     """
 
     baton: Baton
@@ -96,7 +96,7 @@ class SimulatedJournal(Journal):
 
 
 class Worker:
-    """A worker on a machine of its own: it dies and is started again, with what lies on its disk.
+    """A worker on a machine of its own. After its death it is started again with the files on its disk.
 
     Attributes:
         process: the present one.
@@ -168,26 +168,26 @@ class Worker:
             self._spawn(f"slot{slot.number}", partial(self._serve, slot))
 
     def jobs(self) -> list[Job]:
-        """Those under way now."""
+        """The running jobs."""
         return [slot.job for slot in self.slots if slot.job is not None]
 
     @property
     def is_idle(self) -> bool:
-        """Alive, with nothing to do."""
+        """Whether it is alive with nothing to do."""
         return not (self.process.is_dead or self.jobs() or self.delivery.waiting)
 
     # ---- what befalls it
 
     def crash(self) -> None:
-        """Its processes die; what they were about stays as it is."""
+        """Its processes die; their unfinished work stays as it is."""
         self.process.killed = True
         self._orphan("*")
 
     def kill_executor(self, process: Process | None) -> bool:
-        """One of its executors dies; says whether there was one.
+        """One of its executors dies; returns whether there was one.
 
         Args:
-            process: None: the first that is busy.
+            process: Default: the first busy one.
         """
         for slot in self.slots:
             executor = slot.executor
@@ -217,7 +217,7 @@ class Worker:
             deaths = 1
 
     def _work(self, slot: Slot, executor: SimulatedExecutor) -> None:
-        """Take jobs until the executor is dead."""
+        """Run jobs until the executor is dead."""
         while executor.is_alive or slot.job is not None:
             if slot.job is not None:
                 outcome = executor.run(slot.job)
