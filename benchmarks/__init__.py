@@ -1,5 +1,5 @@
-"""How long attempts take, and how much memory, beside other tools doing the same.
+"""Time and memory of attempts, compared with other tools that do the same.
 
-`make bench` measures every part (`benchmarks/<part>/part.py`), and writes RESULTS.md and the plots beside this file.
-`make bench BENCH_ONLY=git` measures one part again, and leaves what the file says of the others.
+`make bench` measures every part (`benchmarks/<part>/part.py`), and writes RESULTS.md and the plots to this directory.
+`make bench BENCH_ONLY=git` measures one part again and keeps the sections of the others.
 """

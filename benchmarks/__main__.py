@@ -16,12 +16,12 @@ HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure each part and write what came of it, one after the other; returns how many could not be measured."""
+    """Measure the parts one after the other and write their results; returns the number of parts that failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}  [default: all of them]")
-    parser.add_argument("--directory", type=Path, help="where to work; on the file system to be measured")
-    parser.add_argument("--output", type=Path, default=HERE, help="where RESULTS.md and the plots go")
-    parser.add_argument("--tiny", action="store_true", help="see that it runs, on next to nothing")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}  [default: all]")
+    parser.add_argument("--directory", type=Path, help="working directory, on the file system to measure")
+    parser.add_argument("--output", type=Path, default=HERE, help="directory of RESULTS.md and the plots")
+    parser.add_argument("--tiny", action="store_true", help="check that it runs, on tiny inputs")
     given = parser.parse_args(arguments)
     unknown = set(given.parts) - set(PARTS)
     if unknown:
@@ -33,15 +33,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(name: str, directory: Path, results: Results, *, tiny: bool) -> bool:
-    """Whether it could be measured."""
+    """Measure one part; returns whether it succeeded."""
     try:
         measured = load(name)(directory, tiny)
     except CannotMeasureError as exc:
-        print(f"{name}: {exc}; what RESULTS.md says of it is left as it was", file=sys.stderr)
+        print(f"{name}: {exc}; its section of RESULTS.md is unchanged", file=sys.stderr)
         return False
     command = f"python -m benchmarks {name} --tiny" if tiny else f"make bench BENCH_ONLY={name}"
     path = results.put(name, section(measured, describe(directory), datetime.now(UTC), command), measured.plots)
-    print(f"Written: what {path} says of {name}")
+    print(f"Wrote the section {name} of {path}")
     return True
 
 

@@ -1,4 +1,4 @@
-"""What a body does to its files; by itself, so that who measures stays small in memory."""
+"""Changes of a body to its files. A separate module, to keep the memory of the measuring process small."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def append_to_files(root: Path, count: int, word: str) -> list[str]:
 
 
 CHANGES: dict[str, Callable[[Path, int, str], list[str]]] = {"change": change_files, "append": append_to_files}
-"""By the name of the task that does it, see `benchmarks.tasks`."""
+"""Functions by name of their task in `benchmarks.tasks`."""
 
 
 def _chosen(root: Path, count: int) -> list[str]:
-    """So many files, spread over all of them."""
+    """A number of files, spread over all of them."""
     paths = sorted(
         os.path.join(directory, name)  # noqa: PTH118 - half the time of Path
         for directory, _, names in os.walk(root)

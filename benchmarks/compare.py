@@ -1,4 +1,4 @@
-"""Doing one case on several sides in turn, several times, and what that comes to."""
+"""Runs one case several times on several sides in turn, and compares the results."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Sample:
     """One run of one side.
 
     Attributes:
-        publishing: seconds of laying out and publishing: all but the body's own time and the removal of its files.
-        whole: the programs, from their start to their end, the removal of the files included.
+        publishing: seconds of laying out and publishing, without the body's own time and the removal of its files.
+        whole: the complete programs, including the removal of the files.
         phases: seconds by phase, or by command.
     """
 
@@ -28,11 +28,11 @@ class Sample:
 
 
 Side = Callable[[Path, str], Sample]
-"""Does the work once, in an empty directory. The word, of eight characters, differs from run to run."""
+"""Does the work once, in an empty directory. The word has eight characters and differs in each run."""
 
 
 class Spread(NamedTuple):
-    """The middle of several values, and the least and the greatest."""
+    """Median, minimum and maximum of several values."""
 
     median: float
     least: float
@@ -45,9 +45,9 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The samples of one case, by side; the n-th ones of all sides were taken right after one another.
+    """The samples of one case by side. The n-th samples of all sides were taken directly one after the other.
 
-    A side that takes too long for more has one, which was taken in between those of the others.
+    A slow side has only one sample, taken between those of the others.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Comparison:
         return Spread.of([value(sample) for sample in self.samples[side]])
 
     def ratio(self, one: str, other: str, value: Callable[[Sample], float]) -> Spread:
-        """One side's value over another's, of samples taken right after one another: the machine was as busy."""
+        """Ratio of one side's value to another's, for samples taken one after the other under the same load."""
         length = max(len(self.samples[one]), len(self.samples[other]))
         pairs = zip(self._repeated(one, length), self._repeated(other, length), strict=True)
         return Spread.of([value(sample) / value(beside) for sample, beside in pairs])
@@ -101,10 +101,10 @@ def compare(
     rounds_before: int = 1,
     once: Collection[str] = (),
 ) -> Comparison:
-    """Do something on each side in turn (A B A B …), after some rounds that do not count.
+    """Run each side in turn (A B A B …), after some warm-up rounds.
 
     Args:
-        once: the sides that take too long for more than one sample; it is taken in the middle one of the rounds.
+        once: slow sides that get only one sample, in the middle round.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for number in range(rounds_before + repeats):

@@ -1,4 +1,4 @@
-"""Packages that are measured beside Perago, each in a virtual environment of its own that is made once and kept."""
+"""Other measured packages, each in its own virtual environment, which is created once and kept."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ INSTALL_SECONDS = 600.0
 
 
 class NotInstalledError(RuntimeError):
-    """It could not be installed; says why."""
+    """It could not be installed, with the reason."""
 
 
 @dataclass(frozen=True)
 class PackageEnvironment:
-    """A release of a package from PyPI, with what pip installs for it.
+    """A release of a package from PyPI with its dependencies.
 
     Attributes:
-        beside: packages whose versions matter too; pip takes their newest releases.
+        beside: dependencies whose versions matter, too; pip takes their newest releases.
     """
 
     package: str
@@ -35,21 +35,21 @@ class PackageEnvironment:
 
     @property
     def directory(self) -> Path:
-        """Where the environment is kept, whether it is there or not."""
+        """Directory of the environment. It need not exist."""
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         return Path(cache) / "perago" / "benchmarks" / f"{self.package}-{self.version}-python{python}"
 
     @property
     def python(self) -> Path:
-        """The environment's Python, whether it is there or not."""
+        """The environment's Python. It need not exist."""
         return self.directory / "bin" / "python"
 
     def is_made(self) -> bool:
         return self.python.exists()
 
     def make(self) -> None:
-        """Install it with pip, unless it is kept already; some 20 s.
+        """Install it with pip unless it is cached; takes about 20 s.
 
         Raises:
             NotInstalledError
@@ -65,11 +65,11 @@ class PackageEnvironment:
                 _run(sys.executable, "-m", "venv", made)
                 pip = ("-m", "pip", "--disable-pip-version-check", "--quiet", "install")
                 _run(made / "bin" / "python", *pip, f"{self.package}=={self.version}")
-                shutil.rmtree(directory, ignore_errors=True)  # what is there lacks its Python
-                made.rename(directory)  # its Python finds its packages from where it lies
+                shutil.rmtree(directory, ignore_errors=True)  # an existing directory lacks its Python
+                made.rename(directory)  # a Python finds its packages relative to itself
 
     def versions(self) -> Mapping[str, str]:
-        """Versions of what it was installed with and matters, under the package's name and version."""
+        """The package with its version -> versions of `beside`."""
         code = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {self.beside}}}))"
         found: dict[str, str] = json.loads(_run(self.python, "-c", code))
         beside = ", ".join(f"{name} {version}" for name, version in found.items())

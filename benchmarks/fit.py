@@ -1,4 +1,4 @@
-"""The straight line that measured times lie on, or do not."""
+"""Fits a straight line to measured times."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StraightLine:
-    """What something takes by number: `base + each * number`.
+    """Time by number: `base + each * number`.
 
     Attributes:
-        off: how far the point that fits worst is from it, as a share of the point.
+        off: largest relative distance of a point from the line.
     """
 
     base: float
@@ -20,9 +20,9 @@ class StraightLine:
 
 
 def straight_line(points: Mapping[int, float]) -> StraightLine:
-    """The line of the least squares of what it is off, as a share of each point; points are greater than 0.
+    """The least squares fit of relative distances; points are greater than 0.
 
-    Absolute distances would let the largest point alone decide.
+    With absolute distances only the largest point would matter.
     """
     weights = {x: 1 / y**2 for x, y in points.items()}
     total = sum(weights.values())

@@ -1,4 +1,4 @@
-"""What is measured on: files that are the same on every side and every machine, made from a seed."""
+"""Input files, made from a seed, so that they are the same on every side and machine."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ IDENTITY = {
 
 @dataclass(frozen=True)
 class Content:
-    """So many files of so many bytes.
+    """A number of files of the same size.
 
-    Half of each small file is random, half repeats, so that it compresses as text and tables do; a large one is all
-    random, as what is compressed already.
+    Half of each small file is random and half repeats, so that it compresses like text and tables. A large file is all
+    random, like compressed data.
     """
 
     files: int
     size: int
 
     def write(self, root: Path) -> None:
-        """Write them below a directory, a hundred in each directory of it."""
+        """Write them below a directory, a hundred in each subdirectory."""
         source = random.Random(f"{self.files} {self.size}")
         for number in range(self.files):
             path = root / f"{number // FILES_IN_A_DIRECTORY:04}" / f"{number:06}.dat"
@@ -50,7 +50,7 @@ class Content:
 
 
 def environment() -> dict[str, str]:
-    """What measured programs see: nobody's configuration of git, and Python's bytecode cached."""
+    """Environment of measured programs: without a git configuration, with cached bytecode."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PERAGO_", "PYTHON"))}
     return {
         **kept,
@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def written(content: Content, directory: Path) -> Iterator[Path]:
-    """Files in a directory that goes when they are stored."""
+    """Files in a temporary directory, removed after they are stored."""
     source = directory / "source"
     content.write(source)
     try:

@@ -1,4 +1,4 @@
-"""On what was measured: versions and the kind of machine, and nothing that names one."""
+"""Describes the measured machine by kind and versions, without names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def describe(directory: Path) -> dict[str, str]:
-    """What matters for the figures; `directory` is where was measured."""
+    """The facts that matter for the figures. `directory` is the working directory."""
     return {
         "Perago": version("perago"),
         "Python": platform.python_version(),
@@ -24,7 +24,7 @@ def describe(directory: Path) -> dict[str, str]:
 
 
 def version_of(*command: str) -> str:
-    """The version that a program says of itself; "not installed" where there is none."""
+    """The version that a program prints, or "not installed"."""
     if shutil.which(command[0]) is None:
         return "not installed"
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -33,10 +33,10 @@ def version_of(*command: str) -> str:
 
 
 def _file_system(directory: Path) -> str:
-    """Kind of the file system that a directory is on, where `/proc/mounts` tells.
+    """Kind of a directory's file system, from `/proc/mounts`.
 
-    Of an ext4 it matters whether it has a journal. Without one, the kernel takes no inode that was freed within the
-    last minutes and looks at each of them whenever a file is made: 0.5 ms instead of 0.02 where many were deleted.
+    The journal of an ext4 matters. Without one, the kernel reuses no inode freed within the last minutes, but checks
+    each of them for every new file: 0.5 ms instead of 0.02 after many deletions.
     """
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Running a program and measuring it: its time, and what the kernel says that it and its children used."""
+"""Runs a program and measures its time, and the CPU and memory of it and its children by the kernel."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BYTES = 1 if sys.platform == "darwin" else 1024
-"""What `ru_maxrss` counts in."""
+"""Unit of `ru_maxrss` in bytes."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a program used, the children that it waited for included.
+    """Resources used by a program, including the children that it waited for.
 
     Attributes:
-        seconds: from start to end, by the wall clock.
+        seconds: wall clock time.
         cpu_seconds: in user and kernel mode.
-        peak_bytes: the largest that any one of its processes was in memory. On Linux never less than this process, as
-            the kernel counts a program from the moment it is forked.
-        output: what it printed.
+        peak_bytes: peak memory of its largest process. On Linux at least that of this process, because the kernel
+            counts from the fork.
+        output: its output.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ def run(command: Sequence[str | Path], *, environment: Mapping[str, str], direct
     """Run a program to its end.
 
     Raises:
-        RuntimeError: it failed; says what it printed.
+        RuntimeError: it failed; with its output.
     """
     # Into files, because a program that waits for a full pipe would be measured waiting.
     out_path, err_path = directory / "stdout", directory / "stderr"

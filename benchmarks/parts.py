@@ -1,7 +1,7 @@
-"""The parts of the benchmarks: each measures Perago with one store beside what people would use otherwise.
+"""The parts of the benchmarks: each compares a part of Perago with alternatives.
 
-A part is a package `benchmarks/<name>/` with a module `part` that has a function `measure`, a `Measure`. It builds on
-`compare` (sides that take turns), `measure` (a program's time and memory), `inputs`, `tables` and `plot`.
+A part is a package `benchmarks/<name>/` with a module `part` that has a function `measure`, a `Measure`. It uses
+`compare` (sides in turn), `measure` (a program's time and memory), `inputs`, `tables` and `plot`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ PARTS = ("git", "lakefs", "pool", "conductor", "bodies")
 
 
 class CannotMeasureError(Exception):
-    """Something that the part needs is not here; says what."""
+    """Something that the part needs is missing, with its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What came of measuring a part.
+    """The results of a part.
 
     Attributes:
-        title: of its section.
-        versions: of what was measured, by name; the machine is described anyway.
-        short: the figures that somebody in a hurry wants, one sentence each.
-        text: the rest of its section, Markdown; its headings begin with `###`.
+        title: title of its section.
+        versions: versions of the measured programs, by name. The machine is described separately.
+        short: the main figures, one sentence each.
+        text: the rest of its section in Markdown, with headings that begin with `###`.
         plots: SVG by file name, which begins with the part's name.
     """
 
@@ -39,13 +39,13 @@ class Measured:
 
 
 Measure = Callable[[Path, bool], Measured]
-"""Measure a part, in a directory that it leaves empty; with True on next to nothing, to see that it runs.
+"""Measure a part in a directory, left empty; with True on tiny inputs, to check that it runs.
 
 Raises `CannotMeasureError`.
 """
 
 
 def load(name: str) -> Measure:
-    """The function of a part. Loaded late: who measures stays small in memory, and needs no other part's libraries."""
+    """The function of a part, imported late to save memory and the libraries of other parts."""
     measure: Measure = import_module(f"benchmarks.{name}.part").measure
     return measure

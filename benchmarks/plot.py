@@ -1,4 +1,4 @@
-"""Lines in a plot, as SVG: with logarithmic axes, or with even ones, on which even growth is a straight line."""
+"""Line plots as SVG, with logarithmic or linear axes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ WIDTH, HEIGHT, MARGIN = 640, 400, 60
 COLOURS = ("#1b6ca8", "#c0392b", "#2e7d32", "#6a1b9a")
 
 _EDGE = 0.04
-"""Room between the outermost points and the frame, of what lies between them."""
+"""Room between the outermost points and the frame, as a share of their distance."""
 
 _TICKS = 10
-"""At most, on an even axis."""
+"""Maximum number of ticks on a linear axis."""
 
 _FONT = 'font-family="sans-serif" font-size="12"'
 
 Line = Mapping[int, Spread]
-"""x -> y: a point at the median, a bar from the least to the greatest."""
+"""x -> y: a point at the median, a bar from minimum to maximum."""
 
 
 def plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line], *, even: bool = False) -> str:
     """Draw the lines; all values are greater than 0.
 
     Args:
-        even: whether the axes begin at 0 and are even; otherwise they are logarithmic.
+        even: use linear axes from 0 instead of logarithmic ones.
     """
     axis = _EvenAxis if even else _LogarithmicAxis
     across = axis([x for line in lines.values() for x in line], MARGIN, WIDTH - MARGIN)
@@ -49,7 +49,7 @@ def plot(title: str, x_label: str, y_label: str, lines: Mapping[str, Line], *, e
 
 
 class _Axis(Protocol):
-    """Values to places on the drawing."""
+    """Maps values to positions."""
 
     def at(self, value: float) -> float: ...
 
@@ -57,7 +57,7 @@ class _Axis(Protocol):
 
 
 class _EvenAxis:
-    """From 0 to a little beyond the greatest value."""
+    """Linear, from 0 to slightly above the maximum."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         self._high = max(values) * (1 + _EDGE)

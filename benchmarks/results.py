@@ -1,4 +1,4 @@
-"""RESULTS.md: a section for each part, which is replaced when that part is measured again; the others stay."""
+"""RESULTS.md, with a section for each part. Measuring a part replaces only its section."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Results:
 
 
 def section(measured: Measured, machine: Mapping[str, str], when: datetime, command: str) -> str:
-    """A part's section; `machine` is what was measured on."""
+    """A part's section; `machine` describes the machine."""
     rows = [f"| {name} | {value} |" for name, value in {**measured.versions, **machine}.items()]
     lines = [f"## {measured.title}", "", f"Made by `{command}` on {when:%Y-%m-%d at %H:%M} UTC, with", ""]
     lines += ["| | |", "|---|---|", *rows, "", *(f"- {sentence}" for sentence in measured.short), ""]
@@ -53,6 +53,6 @@ def section(measured: Measured, machine: Mapping[str, str], when: datetime, comm
 
 
 def _in_order(sections: Mapping[str, str]) -> Iterator[str]:
-    """The known parts, and then what is there besides."""
+    """The known parts, then other sections."""
     for part in sorted(sections, key=lambda name: PARTS.index(name) if name in PARTS else len(PARTS)):
         yield f"<!-- part: {part} -->\n{sections[part]}<!-- end: {part} -->\n"

@@ -1,4 +1,4 @@
-"""How long the phases of an attempt took."""
+"""Measures the phases of an attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from perago.ports import Event
 
 
 class Stopwatch:
-    """An observer that adds up how long each phase took."""
+    """Observer that adds up the duration of each phase."""
 
     def __init__(self) -> None:
         self.phases: dict[str, float] = {}

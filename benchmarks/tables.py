@@ -1,4 +1,4 @@
-"""Comparisons as Markdown, for people."""
+"""Comparisons as Markdown tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN_SECONDS = 0.0005
 
 
 def comparison_table(comparison: Comparison, subject: str, beside: Sequence[str]) -> Iterator[str]:
-    """What each side took, the subject's ratio to those that are there of the others, and seconds by phase."""
+    """Figures of each side, ratios of the subject to the existing others, and seconds by phase."""
     yield "| | laid out and published | whole | CPU | peak memory |"
     yield "|---|---|---|---|---|"
     for side in comparison.samples:
@@ -36,7 +36,7 @@ def _phases(comparison: Comparison) -> Iterator[str]:
 
 
 def growth_table(by: str, growth: Mapping[int, Comparison], subject: str, beside: str) -> Iterator[str]:
-    """How what two sides take grows with a number of something."""
+    """Growth of two sides' figures with a number."""
     yield f"| {by} | {subject} | {beside} | ratio | {subject}, for each | peak memory |"
     yield "|---|---|---|---|---|---|"
     for number, comparison in growth.items():

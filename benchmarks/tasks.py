@@ -1,4 +1,4 @@
-"""The tasks that are measured: they change some files, as a body would, and nothing else."""
+"""The measured tasks, which only change some files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from perago import WorkspaceSpec, task
 
 
 class Params(BaseModel):
-    """What is to be changed.
+    """The changes to make.
 
     Attributes:
-        count: so many files, spread over all of them; all where there are fewer.
-        word: what is written into the middle of each; it differs from run to run.
+        count: number of files, spread over all of them; all if there are fewer.
+        word: text written into the middle of each; it differs in each run.
     """
 
     count: int
@@ -28,11 +28,11 @@ class Result(BaseModel):
 
 @task(name="change", owner_email="benchmarks@example.org", workspace=WorkspaceSpec())
 def change(workspace: Path, params: Params) -> Result:
-    """Change as many files as the params say."""
+    """Change the number of files in the params."""
     return Result(changed=len(change_files(workspace, params.count, params.word)))
 
 
 @task(name="append", owner_email="benchmarks@example.org", workspace=WorkspaceSpec())
 def append(workspace: Path, params: Params) -> Result:
-    """Make as many files as the params say longer by a byte."""
+    """Append a byte to the number of files in the params."""
     return Result(changed=len(append_to_files(workspace, params.count, params.word)))

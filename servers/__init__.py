@@ -1,9 +1,9 @@
-"""Real servers on loopback for the tests and the benchmarks, and a proxy that spoils what passes between.
+"""Real servers on loopback for tests and benchmarks, and a proxy that injects faults.
 
-The standard library is all they need. Nothing here is installed with Perago.
+They need only the standard library. Nothing here is installed with Perago.
 
-    python -m servers.lakefs run       a lakeFS to work against by hand, until Ctrl-C
-    python -m servers.lakefs build     only build it
-    python -m servers.conductor run    a Conductor, until Ctrl-C
-    python -m servers.conductor fetch only fetch it
+    python -m servers.lakefs run        run a lakeFS for manual use, until Ctrl-C
+    python -m servers.lakefs build      only build it
+    python -m servers.conductor run     run a Conductor, until Ctrl-C
+    python -m servers.conductor fetch   only fetch it
 """

@@ -21,10 +21,10 @@ from servers.process import ServerFailedError
 
 HEAP = "768m"
 LASTING_JVM_OPTIONS = (f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto")
-"""A bounded heap, and both compilers, as in production."""
+"""JVM options as in production: a bounded heap and both compilers."""
 
 JVM_OPTIONS = (*LASTING_JVM_OPTIONS, "-XX:TieredStopAtLevel=1")
-"""What starts sooner on few cores: the tests end before the second compiler would pay."""
+"""JVM options for a faster start on few cores: tests end before the second compiler would pay off."""
 
 SETTINGS: Mapping[str, str] = {
     "server.address": "127.0.0.1",
@@ -40,17 +40,17 @@ SETTINGS: Mapping[str, str] = {
 
 
 SPARING = {"conductor.app.systemTaskWorkerPollInterval": "500ms"}
-"""For tests: it looks for joins and sub-workflows to go on with twice a second, not 20 times, for which an idle server
-takes 0.09 of a core, not 0.2."""
+"""Settings for tests. The server checks joins and sub-workflows twice a second instead of 20 times, so that an idle
+server uses 0.09 of a core instead of 0.2."""
 
 
 class ConductorServer(KeptServer):
     """A server on SQLite. A context manager.
 
     Args:
-        settings: further ones, or others than ours, by dotted name.
-        jvm_options: default: small and soon up.
-        parent: where its temporary directory is made; the system's place if None.
+        settings: additional or overriding settings, by dotted name.
+        jvm_options: Default: a small JVM with a fast start.
+        parent: parent of its temporary directory. Default: the system's.
     """
 
     name = "Conductor"
@@ -80,11 +80,11 @@ class ConductorServer(KeptServer):
 
     @property
     def api_url(self) -> str:
-        """What CONDUCTOR_SERVER_URL holds."""
+        """The value for CONDUCTOR_SERVER_URL."""
         return f"{self.url}/api"
 
     def api(self) -> ConductorApi:
-        """A client of its own for a test to look at the server with."""
+        """A new client for a test to inspect the server."""
         return ConductorApi(self.api_url)
 
     def command(self) -> Sequence[str | Path]:
@@ -101,7 +101,7 @@ class ConductorServer(KeptServer):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        """Nothing that Spring would take for a setting, and nothing that the JVM would take for an option."""
+        """An environment without settings of Spring and options of the JVM."""
         spoilers = ("CONDUCTOR_", "SPRING_", "SERVER_", "LOGGING_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_")
         return {name: value for name, value in os.environ.items() if not name.startswith(spoilers)}
 
@@ -118,8 +118,8 @@ class ConductorServer(KeptServer):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m servers.conductor", description="A Conductor server on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("fetch", help="fetch the server's jar, unless Maven has it already; print where it is")
-    commands.add_parser("run", help="run a server until Ctrl-C; what is in it goes with it")
+    commands.add_parser("fetch", help="fetch the server's jar unless Maven has it, and print its path")
+    commands.add_parser("run", help="run a server until Ctrl-C, then delete its data")
     arguments = parser.parse_args()
     if arguments.command == "fetch":
         print(conductor_jar.jar())

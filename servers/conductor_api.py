@@ -1,4 +1,4 @@
-"""Conductor by plain HTTP, for tests that look at a server without the client under test, and play the person at it."""
+"""Conductor by plain HTTP, for tests that inspect a server without the client under test, or act as a person."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ConductorApi(JsonApi):
 
     Args:
         url: such as http://127.0.0.1:8080/api, of the server or of a proxy in front of it.
-        prefix: of all paths; None: the URL's.
+        prefix: prefix of all paths. Default: the URL's.
 
     Attributes:
         url: as given.
@@ -38,7 +38,7 @@ class ConductorApi(JsonApi):
     # ---- definitions
 
     def define_task(self, name: str, **settings: Any) -> str:
-        """Register a task: three retries at once, a response timeout of a minute, unless said otherwise."""
+        """Register a task. Defaults: three retries without delay, a response timeout of a minute."""
         taskdef = {
             "name": name,
             "retryCount": 3,
@@ -54,7 +54,7 @@ class ConductorApi(JsonApi):
         return name
 
     def define_workflow(self, name: str, tasks: Sequence[Mapping[str, Any]], **settings: Any) -> str:
-        """Register a workflow, in the place of one of its name."""
+        """Register a workflow, replacing one with the same name."""
         workflow = {
             "name": name,
             "version": 1,
@@ -69,7 +69,7 @@ class ConductorApi(JsonApi):
     # ---- workflows
 
     def start_workflow(self, name: str, input_data: Mapping[str, Any] | None = None, **settings: Any) -> str:
-        """Start one; returns its id."""
+        """Start a workflow; returns its id."""
         data = {"name": name, "version": 1, "input": dict(input_data or {}), **settings}
         answer = self.call("POST", "/workflow", data=data)
         if answer.status != 200:
@@ -82,7 +82,7 @@ class ConductorApi(JsonApi):
         return found
 
     def tasks(self, workflow_id: str, reference_task_name: str | None = None) -> list[Json]:
-        """Tasks of a workflow, all tries of them, in the server's order."""
+        """All tries of a workflow's tasks, in the server's order."""
         return [
             task
             for task in self.workflow(workflow_id)["tasks"]
@@ -94,10 +94,10 @@ class ConductorApi(JsonApi):
         return found
 
     def wait_for(self, workflow_id: str, condition: Callable[[Json], bool], seconds: float = WAIT_SECONDS) -> Json:
-        """Poll a workflow until it is as wanted; returns it.
+        """Poll a workflow until a condition holds; returns the workflow.
 
         Raises:
-            AssertionError: it is not in time.
+            AssertionError: the condition did not hold in time.
         """
         deadline = time.monotonic() + seconds * slowness()
         while not condition(found := self.workflow(workflow_id)):
@@ -111,18 +111,18 @@ class ConductorApi(JsonApi):
         return self.wait_for(workflow_id, lambda found: found["status"] in ENDED, seconds)
 
     def decide(self, workflow_id: str) -> None:
-        """Have the server look at a workflow now: timeouts of tasks are noticed by its own sweep late."""
+        """Make the server evaluate a workflow now: its own sweep notices timeouts late."""
         self.expect("PUT", f"/workflow/decide/{workflow_id}")
 
     def terminate(self, workflow_id: str) -> None:
         self.expect("DELETE", f"/workflow/{workflow_id}")
 
     def retry(self, workflow_id: str) -> None:
-        """Take a failed workflow up again at the task that failed: a new try of it."""
+        """Retry a failed workflow, with a new try of the failed task."""
         self.expect("POST", f"/workflow/{workflow_id}/retry")
 
     def rerun(self, workflow_id: str, task_id: str) -> None:
-        """Run an ended workflow again from a task on, which keeps its id."""
+        """Run an ended workflow again from a task, which keeps its id."""
         self.expect("POST", f"/workflow/{workflow_id}/rerun", data={"reRunFromTaskId": task_id})
 
     def restart(self, workflow_id: str) -> None:
@@ -132,7 +132,7 @@ class ConductorApi(JsonApi):
     # ---- workers
 
     def poll(self, task_type: str, worker_id: str = "a-test", **query: Any) -> Json | None:
-        """Take a task that waits; None: there is none."""
+        """Take a waiting task, or None."""
         found = self.poll_many(task_type, 1, worker_id, **query)
         return found[0] if found else None
 
@@ -142,11 +142,11 @@ class ConductorApi(JsonApi):
         return found or []
 
     def wait_for_task(self, task_type: str, seconds: float = WAIT_SECONDS, **query: Any) -> Json:
-        """Poll until a task comes."""
+        """Poll until there is a task."""
         return self.wait_while_none(lambda: self.poll(task_type, **query), seconds)
 
     def wait_while_none(self, look: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
-        """Look until there is something."""
+        """Call `look` until it returns something."""
         deadline = time.monotonic() + seconds * slowness()
         while (found := look()) is None:
             assert time.monotonic() < deadline, f"nothing within {seconds:.0f} s"
@@ -154,7 +154,7 @@ class ConductorApi(JsonApi):
         return found
 
     def update(self, task: Mapping[str, Any], status: str, **values: Any) -> Answer:
-        """Post a result, whatever the outcome."""
+        """Post a result; returns the answer, even an error."""
         data = {
             "workflowInstanceId": task["workflowInstanceId"],
             "taskId": task["taskId"],
@@ -165,7 +165,7 @@ class ConductorApi(JsonApi):
 
 
 def fresh(name: str) -> str:
-    """A name for a definition that no other test has."""
+    """A unique name for a definition."""
     return f"{name}_{uuid.uuid4().hex[:12]}"
 
 

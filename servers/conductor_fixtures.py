@@ -1,7 +1,7 @@
-"""pytest fixtures: a Conductor server for the session, a client of it for each test, and servers of a test's own.
+"""pytest fixtures: a Conductor server for the session, a client for each test, and servers for single tests.
 
-PERAGO_TEST_CONDUCTOR_URL names a server to use instead of one that is started here, such as http://localhost:8080/api.
-What tests register and start there stays there, under names of their own.
+PERAGO_TEST_CONDUCTOR_URL names a server to use instead, such as http://localhost:8080/api. What tests register and
+start there stays there, under unique names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _USE_A_SERVER = frozenset({"conductor_server", "start_conductor"})
 
 @dataclass(frozen=True)
 class GivenConductor:
-    """A server that somebody else runs: what ConductorServer has, without the means to stop it."""
+    """A server that is already running: like ConductorServer, but it cannot be stopped."""
 
     api_url: str
 
@@ -38,7 +38,7 @@ Conductor = ConductorServer | GivenConductor
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where several processes share the tests, their parent keeps the server that they share: it is a large one."""
+    """With several test processes, their parent runs the one server that they share, because it is large."""
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         desk = desks.Desk(_started)
         config.add_cleanup(desk.close)
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetch here, where no test's time runs out over it."""
+    """Fetch here, where no test can time out."""
     wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
     if wanted and not session.config.option.collectonly:
         with output_shown(session.config):
@@ -55,7 +55,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def conductor_server() -> Iterator[Conductor]:
-    """The session's server: the one that PERAGO_TEST_CONDUCTOR_URL names, or one started here."""
+    """The session's server: that of PERAGO_TEST_CONDUCTOR_URL, or one started here."""
     given = os.environ.get("PERAGO_TEST_CONDUCTOR_URL")
     if given:
         yield GivenConductor(given.rstrip("/"))
@@ -78,7 +78,7 @@ def conductor(conductor_server: Conductor) -> Iterator[ConductorApi]:
 
 @pytest.fixture
 def start_conductor() -> Iterator[Callable[..., ConductorServer]]:
-    """Starts servers of the test's own, which it may stop, kill and start again; takes what ConductorServer takes."""
+    """Starts servers that a test may stop, kill and restart, with the arguments of ConductorServer."""
     _need_a_jar()
     with contextlib.ExitStack() as servers:
         yield lambda **arguments: servers.enter_context(_started(**arguments))
@@ -96,7 +96,7 @@ def _need_a_jar() -> None:
 
 @functools.cache
 def _what_is_missing() -> str:
-    """Fetch the jar if need be; returns "", or why there is none. Tried once in a session."""
+    """Fetch the jar if needed; returns "", or why it is missing. Tried once per session."""
     missing = conductor_jar.what_is_missing()
     if missing:
         return missing

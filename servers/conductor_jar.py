@@ -1,4 +1,4 @@
-"""The Conductor server's jar: fetched once by Maven into its own local repository, and unpacked once for starts."""
+"""The Conductor server's jar: fetched once by Maven into its local repository, and unpacked once for fast starts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from servers.once import cache_directory, one_at_a_time
 VERSION = "3.32.3"
 GROUP, ARTIFACT, CLASSIFIER = "org.conductoross", "conductor-server", "boot"
 FETCH_SECONDS = 1_800.0
-"""447 MB through whatever mirror Maven is set up with."""
+"""Time limit for 447 MB from Maven's configured mirror."""
 UNPACK_SECONDS = 300.0
-"""For writing 438 MB; 5 s on a quiet machine."""
+"""Time limit for writing 438 MB; 5 s on a quiet machine."""
 _GIVEN = "PERAGO_TEST_CONDUCTOR_URL"
 NO_MAVEN = f"needs Maven on the PATH (it fetches the Conductor server), or a Conductor named by {_GIVEN}"
 
 
 class FetchError(RuntimeError):
-    """The jar could not be fetched or unpacked; the message has the end of what was said."""
+    """The jar could not be fetched or unpacked. The message has the end of the output."""
 
 
 def what_is_missing() -> str:
-    """What the server needs and the machine lacks, beginning with "needs"; "" where nothing is. Fetches nothing."""
+    """What the machine lacks for the server, beginning with "needs"; "" if nothing. Fetches nothing."""
     if find_java() is None:
         return NO_JAVA + _GIVEN
     if not jar_path().is_file() and shutil.which("mvn") is None:
@@ -38,7 +38,7 @@ def what_is_missing() -> str:
 
 
 def jar() -> Path:
-    """The jar; fetched if need be, which is said on standard error.
+    """The path of the jar, which is fetched if needed, with a note on stderr.
 
     Raises:
         FetchError: it could not be fetched.
@@ -56,10 +56,10 @@ def jar() -> Path:
 
 
 def program() -> Path:
-    """What `java -jar` starts: a small jar beside those that it needs; they are made if need be.
+    """The path of the jar for `java -jar`, a small one beside those that it needs. They are unpacked if needed.
 
-    A JVM that reads them from within the large jar starts with twice the CPU (55 s instead of 24 on two cores, which is
-    most of what the server uses in a test).
+    A JVM that reads them from the large jar needs twice the CPU for its start (55 s instead of 24 on two cores, most of
+    the server's CPU in a test).
 
     Raises:
         FetchError: the jar could not be fetched or unpacked.
@@ -74,13 +74,13 @@ def program() -> Path:
 
 
 def jar_path() -> Path:
-    """Where Maven keeps the jar, whether it is there or not."""
+    """The path of the jar in Maven's repository. It need not exist."""
     name = f"{ARTIFACT}-{VERSION}-{CLASSIFIER}.jar"
     return local_repository() / GROUP.replace(".", "/") / ARTIFACT / VERSION / name
 
 
 def local_repository() -> Path:
-    """Maven's: what its user settings name, or its default."""
+    """Maven's local repository, by its user settings or the default."""
     maven = Path.home() / ".m2"
     try:
         settings = ET.parse(maven / "settings.xml").getroot()  # the user's own file
@@ -106,7 +106,7 @@ def _fetch(path: Path) -> None:
 
 
 def _unpack(packed: Path, directory: Path) -> None:
-    """Spring Boot's own way; the directory is there whole or not at all."""
+    """Unpack with Spring Boot's own tool, atomically."""
     java = find_java()
     if java is None:
         raise FetchError(f"Conductor {VERSION} {NO_JAVA}{_GIVEN}")

@@ -1,4 +1,4 @@
-"""One server for all processes of a test session: started by the first that asks, ended with the session."""
+"""One server for all processes of a test session: started on the first request, ended with the session."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Served(Protocol):
 
 
 class DeskError(RuntimeError):
-    """The server could not be started; the message says why."""
+    """The server could not be started, with the reason."""
 
 
 class Desk:
-    """Starts a server for whoever asks first, and tells its URL to all; in a thread of its own. A context manager.
+    """Starts a server on the first request and answers with its URL, in a thread of its own. A context manager.
 
     Args:
         start: starts the server.
 
     Attributes:
-        address: what `ask` takes; a socket that its owner alone can reach.
+        address: for `ask`; a socket that only its owner can reach.
     """
 
     def __init__(self, start: Callable[[], Served]) -> None:
@@ -76,13 +76,13 @@ class Desk:
                 is_open = self._answer(line)
 
     def _answer(self, line: Connection) -> bool:
-        """Answer one who asks; False: it was the last."""
+        """Answer one request; returns False for the last one."""
         if line.recv_bytes() == END:
             return False
         if self._server is None and not self._fault:
             try:
                 self._server = self._start()
-            except Exception as exc:  # noqa: BLE001 - it is told to all who ask
+            except Exception as exc:  # noqa: BLE001 - reported to every caller
                 self._fault = str(exc) or type(exc).__name__
         url = "" if self._server is None else self._server.api_url
         line.send_bytes(json.dumps({"url": url, "fault": self._fault}).encode())
@@ -90,7 +90,7 @@ class Desk:
 
 
 def ask(address: str) -> str:
-    """The URL of the session's server, which is started if need be.
+    """The URL of the session's server, which is started if needed.
 
     Raises:
         DeskError: it could not be started.

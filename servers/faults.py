@@ -1,4 +1,4 @@
-"""What a fault proxy does to a request, and to which one."""
+"""Faults of the proxy, and rules that choose requests."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class CutBefore:
-    """Hang up; the server never hears of the request. `reset`: as a crashed peer does, with a TCP reset."""
+    """Close the connection before the request reaches the server; with `reset` by a TCP reset, like a crashed peer."""
 
     reset: bool = False
 
 
 @dataclass(frozen=True)
 class CutRequest:
-    """The server gets the head and so many bytes of the body, then the connection ends on both sides."""
+    """Pass the head and some bytes of the body to the server, then close both connections."""
 
     after_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Answer in the server's place; it never hears of the request."""
+    """Answer instead of the server, which does not get the request."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Delay:
-    """Wait, then pass the request on, also if the client has hung up meanwhile; or wait with the server's `answer`."""
+    """Delay the request, even if the client hangs up, or delay the server's `answer`."""
 
     seconds: float
     answer: bool = False
@@ -41,14 +41,14 @@ class Delay:
 
 @dataclass(frozen=True)
 class Swallow:
-    """The server answers in full, and nobody hears: applied, then lost."""
+    """Discard the complete answer: the request is applied, the answer lost."""
 
     reset: bool = False
 
 
 @dataclass(frozen=True)
 class CutResponse:
-    """Hang up after the head of the answer and so many bytes of its body."""
+    """Close the connection after the head of the answer and some bytes of its body."""
 
     after_bytes: int = 0
     reset: bool = False
@@ -56,28 +56,28 @@ class CutResponse:
 
 @dataclass(frozen=True)
 class Stall:
-    """The server answers; the client gets the head and so many bytes of the body, then nothing until it hangs up."""
+    """Pass the head of the answer and some bytes of its body, then nothing until the client hangs up."""
 
     after_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Truncate:
-    """A shorter body that looks whole: its Content-Length is the shorter one."""
+    """Shorten the answer's body, with a matching Content-Length."""
 
     keep_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Corrupt:
-    """A byte of the answer's body is another one: that at the offset, or the last if the body is shorter."""
+    """Change one byte of the answer's body: at the offset, or the last one of a shorter body."""
 
     offset: int = 0
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """The server gets the request so many times, one after the other; the client the first or the last answer."""
+    """Send the request to the server several times; the client gets the first or the last answer."""
 
     times: int = 2
     last: bool = True
@@ -87,19 +87,19 @@ Fault = CutBefore | CutRequest | Refuse | Delay | Swallow | CutResponse | Stall 
 
 
 class Rule:
-    """Which requests a fault befalls.
+    """Applies a fault to matching requests.
 
     Args:
-        fault: what happens.
-        method: "GET" and so on; None: any.
+        fault: the fault.
+        method: such as "GET". Default: any.
         path: a regular expression, searched in the request target with its query.
         body: a regular expression, searched in the first MiB of the request's body.
-        skip: so many matching requests pass first: `skip=n` hits the n-th, counted from 0.
-        times: how often; None: from then on always.
+        skip: number of matching requests that pass first: `skip=n` hits the n-th, counted from 0.
+        times: number of faults; None means no limit.
 
     Attributes:
-        matched: how many requests matched so far.
-        fired: how often the fault had its effect.
+        matched: number of matching requests so far.
+        fired: number of faults that took effect.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Rule:
         return f"<{self.fault} {self._method or 'any'} {self._path.pattern!r}: {self.fired} of {self.matched} matched>"
 
     def takes(self, method: str, target: str, body: bytes, *, taken: bool) -> bool:
-        """Count a request; True if the fault is to befall it. `taken`: another rule has it already."""
+        """Count a request; returns True if the fault applies to it. `taken`: another rule already has it."""
         if self._method not in (None, method) or not self._path.search(target) or not self._body.search(body):
             return False
         with self._lock:
@@ -137,6 +137,6 @@ class Rule:
             return due and not taken
 
     def had_no_effect(self) -> None:
-        """Take the last firing back: there was nothing to spoil."""
+        """Undo the count of the last fault, which had nothing to change."""
         with self._lock:
             self.fired -= 1

@@ -1,7 +1,7 @@
-"""pytest fixtures: a lakeFS for the session, repositories on it, and servers of a test's own.
+"""pytest fixtures: a lakeFS for the session, repositories on it, and servers for single tests.
 
-PERAGO_TEST_LAKEFS_URL names a server to use instead of one that is started here, with PERAGO_TEST_LAKEFS_ACCESS_KEY_ID,
-PERAGO_TEST_LAKEFS_SECRET_ACCESS_KEY and, where its block store is not local, PERAGO_TEST_LAKEFS_STORAGE (such as s3://bucket/tests/).
+PERAGO_TEST_LAKEFS_URL names a server to use instead, with PERAGO_TEST_LAKEFS_ACCESS_KEY_ID,
+PERAGO_TEST_LAKEFS_SECRET_ACCESS_KEY and, unless its block store is local, PERAGO_TEST_LAKEFS_STORAGE (such as s3://bucket/tests/).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _USE_A_SERVER = frozenset({"lakefs_server", "start_lakefs", "lakefs_without_acti
 
 @dataclass(frozen=True)
 class GivenLakeFS:
-    """A server that somebody else runs: what LakeFSServer has, without the means to stop it."""
+    """A server that is already running: like LakeFSServer, but it cannot be stopped."""
 
     url: str
     access_key_id: str
@@ -78,7 +78,7 @@ def lakefs_on_s3() -> Iterator[LakeFSServer]:
 
 @pytest.fixture
 def start_lakefs() -> Iterator[Callable[..., LakeFSServer]]:
-    """Starts servers of the test's own, which it may stop, kill and start again; takes what LakeFSServer takes."""
+    """Starts servers that a test may stop, kill and restart, with the arguments of LakeFSServer."""
     _need_a_build()
     with contextlib.ExitStack() as servers:
         yield lambda **arguments: servers.enter_context(LakeFSServer(**arguments))
@@ -86,14 +86,14 @@ def start_lakefs() -> Iterator[Callable[..., LakeFSServer]]:
 
 @pytest.fixture
 def lakefs_repository(lakefs_server: LakeFS) -> Iterator[LakeFSRepository]:
-    """A new repository on the session's server, through plain HTTP; `.name` and `.api` say where it is."""
+    """A new repository on the session's server, by plain HTTP, with `.name` and `.api`."""
     with repository_on(lakefs_server) as repository:
         yield repository
 
 
 @contextlib.contextmanager
 def repository_on(server: LakeFS) -> Iterator[LakeFSRepository]:
-    """A new repository; removed at the end from a server that stays."""
+    """A new repository. It is removed at the end if the server stays."""
     name = f"perago-{uuid.uuid4().hex[:16]}"
     with server.api() as api:
         repository = api.create_repository(name, f"{server.storage}{name}")
@@ -122,7 +122,7 @@ def _need_a_build() -> None:
 
 @functools.cache
 def _what_is_missing() -> str:
-    """Build lakeFS if need be; returns "", or why there is none. Tried once in a session."""
+    """Build lakeFS if needed; returns "", or why it is missing. Tried once per session."""
     if not lakefs_build.is_built() and not lakefs_build.can_build():
         return lakefs_build.MISSING
     try:
@@ -134,7 +134,7 @@ def _what_is_missing() -> str:
 
 @contextlib.contextmanager
 def output_shown(config: pytest.Config) -> Iterator[None]:
-    """pytest hides what is written while it collects; minutes of silence look like a hang."""
+    """Show output during collection, which pytest hides: minutes of silence look like a hang."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
         yield

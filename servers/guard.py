@@ -1,10 +1,10 @@
-"""Runs a server for another process, and ends it when that process ends, however it ends.
+"""Runs a server for another process, and ends it when that process ends in any way.
 
 usage: python -S -E guard.py [--remove DIRECTORY] -- COMMAND...
 
-Prints the server's process id. Reads orders from standard input, a byte each: T sends SIGTERM to the server, K sends
-SIGKILL to its process group. Ends with the server. When the input ends, or the process that started this one is gone,
-the server's group gets SIGTERM, five seconds later SIGKILL, and DIRECTORY is removed.
+Prints the server's process id. Reads orders of one byte from standard input: T sends SIGTERM to the server, K sends
+SIGKILL to its process group. Ends with the server. When the input or the parent process ends, the server's group gets
+SIGTERM and five seconds later SIGKILL, and DIRECTORY is removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 
 GRACE_SECONDS = 5.0
 LOOK_SECONDS = 0.05
-"""How often it looks whether the server has ended: one cannot wait for a pipe and for a child at once."""
+"""Interval of checks whether the server has ended: a process cannot wait for a pipe and a child at once."""
 
 
 def main() -> None:
@@ -29,13 +29,13 @@ def main() -> None:
     if arguments[0] == "--remove":
         directory, arguments = arguments[1], arguments[2:]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the process that started this one decides; its end is seen on the pipe
+        signal.signal(number, signal.SIG_IGN)  # the parent process decides; the pipe shows its end
     owner = os.getppid()
     server = subprocess.Popen(
         arguments[1:],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
-        preexec_fn=_prepare_child,  # noqa: PLW1509 - there is one thread
+        preexec_fn=_prepare_child,  # noqa: PLW1509 - there is only one thread
         process_group=0,
     )
     print(server.pid, flush=True)
@@ -48,7 +48,7 @@ def main() -> None:
 def _prepare_child() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    if sys.platform == "linux":  # should the guard itself be killed
+    if sys.platform == "linux":  # in case the guard itself is killed
         import ctypes
 
         pr_set_pdeathsig = 1
@@ -56,7 +56,7 @@ def _prepare_child() -> None:
 
 
 def _obey(server: subprocess.Popen[bytes], owner: int) -> bool:
-    """Carry out orders; True when the server has ended, False when the owner has."""
+    """Carry out orders; returns True when the server has ended, False when the owner has."""
     while server.poll() is None:
         if select.select([0], [], [], LOOK_SECONDS)[0]:
             order = os.read(0, 1)

@@ -9,11 +9,11 @@ from typing import Self
 
 PIECE = 64 * 1024
 LINE_LIMIT = 128 * 1024
-"""Longest line of a head: object names and stamps travel there."""
+"""Maximum length of a line of a head, which may hold object names and stamps."""
 
 
 class ConnectionEndedError(Exception):
-    """The peer hung up in the middle of a message, or said something that is no HTTP."""
+    """The peer closed the connection within a message, or sent something other than HTTP."""
 
 
 @dataclass
@@ -23,8 +23,8 @@ class Message:
     Attributes:
         start: first line, without its end.
         headers: names and values, in order, as sent.
-        body: pieces of the body, its framing taken off.
-        bodiless: there is none, whatever the headers say.
+        body: pieces of the body, without framing.
+        bodiless: whether there is no body, whatever the headers say.
     """
 
     start: str
@@ -34,10 +34,10 @@ class Message:
 
     @classmethod
     async def read(cls, stream: asyncio.StreamReader, *, answer_to: str | None = None) -> Self | None:
-        """The next message; None if the peer ends the connection in good order.
+        """The next message; None if the peer closes the connection properly.
 
         Args:
-            answer_to: the request's method, if this is an answer: tells whether it has a body.
+            answer_to: the request's method if this is an answer; determines whether it has a body.
         """
         start = await _line(stream)
         if start is None:
@@ -58,7 +58,7 @@ class Message:
         return next((value for given, value in self.headers if given.lower() == name.lower()), "")
 
     def replace_header(self, name: str, value: str | None) -> None:
-        """Set a header, or drop it."""
+        """Set or remove a header."""
         self.headers = [pair for pair in self.headers if pair[0].lower() != name.lower()]
         if value is not None:
             self.headers.append((name, value))
@@ -77,16 +77,16 @@ class Message:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def framed(self, piece: bytes) -> bytes:
-        """A piece of the body as it goes over the wire."""
+        """A piece of the body with its framing."""
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self.chunked else piece
 
     @property
     def end(self) -> bytes:
-        """What goes over the wire after the last piece."""
+        """The framing after the last piece."""
         return b"0\r\n\r\n" if self.chunked and not self.bodiless else b""
 
     def with_whole_body(self, body: bytes) -> None:
-        """Give it a body that is known in full."""
+        """Replace the body by a complete one."""
         self.replace_header("Transfer-Encoding", None)
         self.replace_header("Content-Length", str(len(body)))
         self.body = _one(body)
@@ -104,7 +104,7 @@ async def whole(body: AsyncIterator[bytes]) -> bytes:
 
 
 async def pass_over(body: AsyncIterator[bytes]) -> None:
-    """Read it to the end, and keep nothing."""
+    """Read and discard it."""
     async for _ in body:
         continue
 

@@ -1,4 +1,4 @@
-"""A Java that is new enough, wherever the machine has it."""
+"""Finds a Java that is new enough."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OLDEST = 21
-"""Of Java: what the Conductor server is built for."""
+"""Minimum Java version of the Conductor server."""
 MISSING = f"needs Java {OLDEST} or newer (JAVA_HOME, /usr/lib/jvm, or the PATH), or a Conductor named by "
 _JVM_DIRECTORIES = (Path("/usr/lib/jvm"), Path("/Library/Java/JavaVirtualMachines"))
 _MACOS_FINDER = Path("/usr/libexec/java_home")
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 60.0
 
 @functools.cache
 def find_java() -> Path | None:
-    """The first `java` that is new enough: JAVA_HOME's, the newest installed one, the PATH's; None: there is none."""
+    """The first `java` that is new enough: JAVA_HOME's, the newest installed one, or the PATH's; None without one."""
     for program in dict.fromkeys(_candidates()):
         if (version_of(program) or 0) >= OLDEST:
             return program
@@ -29,7 +29,7 @@ def find_java() -> Path | None:
 
 
 def version_of(java: Path) -> int | None:
-    """The feature release of a `java`; None: it is none, or does not say."""
+    """The feature release of a `java`; None if it cannot be determined."""
     if not os.access(java, os.X_OK):
         return None
     try:

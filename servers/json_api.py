@@ -1,4 +1,4 @@
-"""JSON over plain HTTP, for tests that look at a server without the client under test."""
+"""JSON over plain HTTP, for tests that inspect a server without the client under test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from urllib.parse import quote, urlsplit
 TIMEOUT_SECONDS = 60.0
 
 KEPT_SECONDS = 10.0
-"""A connection that was idle for longer is not used again: servers close them, some after 20 s."""
+"""Maximum idle time of a reused connection: servers close idle ones, some after 20 s."""
 
 Json = dict[str, Any]
 
 
 class ApiError(AssertionError):
-    """A call that was to succeed did not."""
+    """A call failed that was expected to succeed."""
 
     def __init__(self, call: str, answer: Answer) -> None:
         super().__init__(f"{call}: {answer.status} {answer.body[:2_000]!r}")
@@ -38,7 +38,7 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What an answer that is an error says."""
+        """The message of an error."""
         return str(self.json()["message"])
 
 
@@ -47,8 +47,8 @@ class JsonApi:
 
     Args:
         url: such as http://127.0.0.1:8000, of the server or of a proxy in front of it.
-        prefix: of all paths, such as /api.
-        headers: that go with each call.
+        prefix: prefix of all paths, such as /api.
+        headers: headers of every call.
     """
 
     def __init__(self, url: str, prefix: str, headers: Mapping[str, str] | None = None) -> None:
@@ -70,11 +70,11 @@ class JsonApi:
         data: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Any call, whatever its outcome.
+        """Make a call; returns the answer, even an error.
 
         Args:
-            path: after the prefix, its parts quoted already.
-            query: names and values; bytes go as they are, lists as repeated names, None not at all.
+            path: after the prefix, with quoted parts.
+            query: names and values; bytes are sent unchanged, lists as repeated names, None is left out.
             data: to send as JSON.
         """
         sent = {**self._headers, **(headers or {})}
@@ -95,7 +95,7 @@ class JsonApi:
         return answer
 
     def expect(self, method: str, path: str, **arguments: Any) -> Any:
-        """A call that succeeds; returns its JSON, None if it answers anything else.
+        """Make a call that must succeed; returns its JSON, or None for another content type.
 
         Raises:
             ApiError: its status is not 2xx.

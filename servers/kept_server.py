@@ -1,4 +1,4 @@
-"""A server on loopback with data of its own, which may be stopped, killed and started again."""
+"""A server on loopback with its own data, which can be stopped, killed and restarted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PORTS_TRIED = 5
 
 
 class KeptServer(ABC):
-    """What every server here can. A context manager.
+    """Base of the servers. A context manager.
 
     A subclass calls `start_on_a_free_port` at the end of its `__init__`.
 
     Args:
-        parent: where its temporary directory is made; the system's place if None.
+        parent: parent of its temporary directory. Default: the system's.
 
     Attributes:
         url: such as http://127.0.0.1:41234, the same after a restart.
@@ -30,9 +30,9 @@ class KeptServer(ABC):
 
     name: ClassVar[str]
     healthy_seconds: ClassVar[float]
-    """How long it may take to start; a busy machine gets its time."""
+    """Time limit for the start on a quiet machine."""
     port_is_taken: ClassVar[str] = "address already in use"
-    """What its log says then, in lower case."""
+    """Text in its log if the port is in use, in lower case."""
 
     def __init__(self, parent: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"perago-{self.name.lower()}-", dir=parent)).resolve()
@@ -49,11 +49,11 @@ class KeptServer(ABC):
 
     @abstractmethod
     def use_port(self, port: int) -> None:
-        """Listen there from the next start on."""
+        """Set the port for the next start."""
 
     @abstractmethod
     def is_healthy(self) -> bool:
-        """Whether this server answers; another program on the port does not."""
+        """Whether this server answers, rather than another program on the port."""
 
     @property
     def log(self) -> Path:
@@ -65,13 +65,13 @@ class KeptServer(ABC):
         return self._process.pid
 
     def stop(self) -> None:
-        """SIGTERM: it finishes the requests under way. The data stays."""
+        """SIGTERM: it finishes running requests. The data stays."""
         if self._process is not None:
             process, self._process = self._process, None
             process.terminate()
 
     def kill(self) -> None:
-        """SIGKILL, in the middle of whatever it does. The data stays as it is then."""
+        """SIGKILL at any moment. The data stays as it is."""
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
@@ -80,7 +80,7 @@ class KeptServer(ABC):
         """Start again after `stop` or `kill`, on the same data and port.
 
         Raises:
-            ServerFailedError: it does not start, or another program has taken the port.
+            ServerFailedError: it does not start, or another program uses the port.
         """
         assert self._process is None, "it runs"
         self._process = ServerProcess(self.command(), self.log, remove=self.directory, environment=self.environment())

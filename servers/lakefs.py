@@ -25,15 +25,15 @@ Config = dict[str, Any]
 
 
 class LakeFSServer(KeptServer):
-    """A server with a user, local key-value store and, unless said otherwise, local block store. A context manager.
+    """A server with a user, a local key-value store and, by default, a local block store. A context manager.
 
     Args:
         actions: whether hooks run.
-        config: further settings, by dotted name, such as {"database.local.sync_writes": False}.
-        parent: where its temporary directory is made; the system's place if None.
+        config: additional settings by dotted name, such as {"database.local.sync_writes": False}.
+        parent: parent of its temporary directory. Default: the system's.
 
     Attributes:
-        access_key_id, secret_access_key: of an administrator; made for this server.
+        access_key_id, secret_access_key: of an administrator, created for this server.
         storage: prefix of storage namespaces for new repositories.
     """
 
@@ -61,7 +61,7 @@ class LakeFSServer(KeptServer):
             raise
 
     def api(self) -> LakeFSApi:
-        """A client of its own for a test to look at the server with."""
+        """A new client for a test to inspect the server."""
         return LakeFSApi(self.url, self.access_key_id, self.secret_access_key)
 
     def command(self) -> Sequence[str | Path]:
@@ -71,7 +71,7 @@ class LakeFSServer(KeptServer):
         return {name: value for name, value in os.environ.items() if not name.startswith("LAKEFS_")}
 
     def is_healthy(self) -> bool:
-        """Whether the server answers that knows this one's key."""
+        """Whether the answering server knows this server's key."""
         with contextlib.suppress(OSError), self.api() as api:
             return api.call("GET", "/user").status == 200
         return False
@@ -93,7 +93,7 @@ class LakeFSServer(KeptServer):
             "installation.user_name": "perago",
             "installation.access_key_id": self.access_key_id,
             "installation.secret_access_key": self.secret_access_key,
-            # It asks nobody outside, and tells nobody.
+            # No requests to the outside, no statistics.
             "stats.enabled": False,
             "email_subscription.enabled": False,
             "security.check_latest_version": False,
@@ -118,9 +118,9 @@ def _nested(settings: Config) -> Config:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m servers.lakefs", description="A lakeFS server on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build lakeFS and lakectl, unless they are kept already; print where they are")
-    run = commands.add_parser("run", help="run a server until Ctrl-C; what is in it goes with it")
-    run.add_argument("--without-actions", action="store_true", help="hooks do not run")
+    commands.add_parser("build", help="build lakeFS and lakectl unless they are cached, and print their path")
+    run = commands.add_parser("run", help="run a server until Ctrl-C, then delete its data")
+    run.add_argument("--without-actions", action="store_true", help="do not run hooks")
     arguments = parser.parse_args()
     if arguments.command == "build":
         print(lakefs_build.programs())

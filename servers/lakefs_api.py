@@ -1,4 +1,4 @@
-"""lakeFS by plain HTTP, for tests that look at a server without the client under test; any object name goes through."""
+"""lakeFS by plain HTTP, for tests that inspect a server without the client under test. Allows any object name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from servers.json_api import Answer, ApiError, Json, JsonApi
 __all__ = ["Answer", "ApiError", "LakeFSApi", "LakeFSRepository"]
 
 PAGE = 1_000
-"""Most that a listing gives in one answer, and that one bulk deletion takes."""
+"""Maximum size of one page of a listing and of one bulk deletion."""
 
 
 class LakeFSApi(JsonApi):
@@ -26,14 +26,14 @@ class LakeFSApi(JsonApi):
         super().__init__(url, "/api/v1", {"Authorization": f"Basic {pair}"})
 
     def create_repository(self, name: str, storage_namespace: str) -> LakeFSRepository:
-        """Make a repository with an empty first commit on `main`."""
+        """Create a repository with an empty first commit on `main`."""
         data = {"name": name, "storage_namespace": storage_namespace, "default_branch": "main"}
         self.expect("POST", "/repositories", data=data)
         return LakeFSRepository(self, name)
 
 
 class LakeFSRepository:
-    """Calls on one repository. Each raises ApiError when the server refuses; `call` does not."""
+    """Calls for one repository. Except for `call`, they raise ApiError if the server refuses."""
 
     def __init__(self, api: LakeFSApi, name: str) -> None:
         self.api = api
@@ -54,7 +54,7 @@ class LakeFSRepository:
         content: bytes | Iterator[bytes],
         metadata: Mapping[str, str] | None = None,
     ) -> Json:
-        """Upload an object of any name, uncommitted; returns what the server says of it."""
+        """Upload an object with any name, uncommitted; returns the server's description."""
         headers = {f"x-lakefs-meta-{name}": value for name, value in (metadata or {}).items()}
         headers["Content-Type"] = "application/octet-stream"
         made: Json = self.expect(
@@ -78,7 +78,7 @@ class LakeFSRepository:
             assert not answer["errors"], answer
 
     def objects(self, ref: str, prefix: str = "") -> list[Json]:
-        """All that a ref holds, uncommitted objects of a branch included."""
+        """All objects of a ref, including uncommitted ones of a branch."""
         return list(self._pages(f"/refs/{ref}/objects/ls", {"prefix": prefix}))
 
     def files(self, ref: str, prefix: str = "") -> dict[str, bytes]:
@@ -93,7 +93,7 @@ class LakeFSRepository:
         return str(found["commit_id"])
 
     def branch(self, name: str, source: str, *, hidden: bool = False) -> str:
-        """Make a branch; returns its name."""
+        """Create a branch; returns its name."""
         self.expect("POST", "/branches", data={"name": name, "source": source, "hidden": hidden})
         return name
 
@@ -106,7 +106,7 @@ class LakeFSRepository:
     def commit(
         self, branch: str, message: str = "by hand", metadata: Mapping[str, str] | None = None, **query: Any
     ) -> Json:
-        """Commit what is uncommitted; `query` may have source_metarange. Returns the commit."""
+        """Commit the uncommitted changes; `query` may have source_metarange. Returns the commit."""
         data = {"message": message, "metadata": dict(metadata or {})}
         if "allow_empty" in query:
             data["allow_empty"] = query.pop("allow_empty")
@@ -116,7 +116,7 @@ class LakeFSRepository:
     def commit_files(
         self, branch: str, files: Mapping[str, bytes | None], metadata: Mapping[str, str] | None = None
     ) -> str:
-        """A commit as a person makes it; None: the file goes. Returns its id."""
+        """Commit files without Perago; None deletes a file. Returns the id."""
         for path, content in files.items():
             if content is not None:
                 self.put(branch, path, content)
@@ -124,20 +124,20 @@ class LakeFSRepository:
         return str(self.commit(branch, metadata=metadata)["id"])
 
     def show(self, ref: str) -> Json:
-        """A commit as the server tells it."""
+        """The server's description of a commit."""
         found: Json = self.expect("GET", f"/commits/{ref}")
         return found
 
     def log(self, ref: str, **query: Any) -> list[Json]:
-        """First-parent line from a ref down to the root, newest first."""
+        """First-parent commits from a ref to the root."""
         return list(self._pages(f"/refs/{ref}/commits", {"first_parent": True, **query}))
 
     def line(self, ref: str) -> list[str]:
-        """Ids of the commits from a ref down the first parents, to the root."""
+        """Ids of the first-parent commits from a ref to the root."""
         return [found["id"] for found in self.log(ref)]
 
     def merge(self, source: str, target: str, metadata: Mapping[str, str] | None = None, **options: Any) -> Answer:
-        """Merge, whatever the outcome; options: message, strategy, force, allow_empty, squash_merge."""
+        """Merge; returns the answer, even an error. Options: message, strategy, force, allow_empty, squash_merge."""
         data = {"message": "merged", "metadata": dict(metadata or {}), **options}
         return self.call("POST", f"/refs/{source}/merge/{target}", data=data)
 

@@ -1,4 +1,4 @@
-"""lakeFS and its command line, built once through the Go module proxy and kept."""
+"""lakeFS and its command line, built once through the Go module proxy and cached."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ MODULE = f"github.com/treeverse/lakefs@v{VERSION}"
 PROGRAMS = ("lakefs", "lakectl")
 MISSING = "needs Go 1.26 or newer on the PATH (it builds lakeFS), or a lakeFS named by PERAGO_TEST_LAKEFS_URL"
 BUILD_SECONDS = 1_800.0
-"""Some 150 s on two free cores with nothing cached; builders on a busy machine get their time."""
+"""Time limit of a build; about 150 s on two free cores without caches."""
 
 
 class BuildError(RuntimeError):
-    """The build failed; the message has the end of what Go said."""
+    """The build failed. The message has the end of Go's output."""
 
 
 def kept_in() -> Path:
-    """Where the programs of this version are kept, whether they are there or not."""
+    """Directory of this version's programs. It need not exist."""
     return cache_directory() / f"lakefs-{VERSION}"
 
 
@@ -37,7 +37,7 @@ def can_build() -> bool:
 
 
 def programs() -> Path:
-    """The directory with `lakefs` and `lakectl`; they are built if need be, which is said on standard error.
+    """The directory with `lakefs` and `lakectl`, which are built if needed, with a note on stderr.
 
     Raises:
         BuildError: they could not be built.
@@ -63,9 +63,9 @@ def _build(directory: Path) -> None:
         source = json.loads(_go("mod", "download", "-json", MODULE, cwd=temporary))["Dir"]
         made = Path(temporary) / "bin"
         made.mkdir()
-        # Its own go.mod and go.sum hold; `go install MODULE` refuses them, because of a replace line.
+        # Uses the module's go.mod and go.sum; `go install MODULE` refuses them because of a replace line.
         _go("build", "-C", source, "-o", f"{made}/", "./cmd/lakefs", "./cmd/lakectl", cwd=temporary)
-        shutil.rmtree(directory, ignore_errors=True)  # what is there lacks a program
+        shutil.rmtree(directory, ignore_errors=True)  # an existing directory is incomplete
         made.rename(directory)
 
 

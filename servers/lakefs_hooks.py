@@ -1,4 +1,4 @@
-"""The contract suite's hooks for a lakeFS: what people do, and every look at the outcome, is plain HTTP."""
+"""The contract suite's hooks for a lakeFS: actions of people and inspections use plain HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGING = "perago-"
 
 
 def store_on(server: LakeFS, url: str | None = None, **options: Any) -> LakeFSStore:
-    """A store with a server's key; `url`: of a proxy in front of it."""
+    """A store with a server's key. `url`: a proxy in front of it."""
     return LakeFSStore(
         endpoint_url=url or server.url,
         access_key_id=server.access_key_id,
@@ -39,7 +39,7 @@ class LakeFSHooks(StoreHooks):
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[LakeFSRepository]:
-        """The repository by a connection of its own: steps come from several threads."""
+        """The repository on a new connection: steps run in several threads."""
         with self.server.api() as api:
             yield LakeFSRepository(api, self.name)
 
@@ -72,12 +72,12 @@ class LakeFSHooks(StoreHooks):
             return repository.head(branch)
 
     def first_parent_line(self, store: Any, branch: str) -> list[str]:
-        """Without the empty commit that every repository begins with."""
+        """Without the first, empty commit of every repository."""
         with self.raw() as repository:
             return repository.line(branch)[:-1]
 
     def files(self, store: Any, ref: str) -> dict[str, bytes]:
-        """Without the server's actions, which no workspace sees."""
+        """Without the server's actions, which are not in workspaces."""
         with self.raw() as repository:
             found = repository.files(ref)
         return {path: content for path, content in found.items() if not path.startswith(ACTIONS)}

@@ -6,9 +6,8 @@ import os
 
 
 def slowness() -> float:
-    """How many times as long as on a quiet machine something may take now: the load for each core, at least 1.
+    """Factor by which this machine is slower than a quiet one: the load per core, at least 1.
 
-    A test that bounds a time multiplies its bound by this, so that it holds on a busy machine and stays strict on a
-    quiet one.
+    A test multiplies its time limits by this, so that they hold on a busy machine and stay strict on a quiet one.
     """
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

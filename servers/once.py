@@ -1,4 +1,4 @@
-"""What costs minutes and is kept is made by one process, while others wait."""
+"""A cache for things that take minutes to make: one process makes them while others wait."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def cache_directory() -> Path:
-    """Where it is kept, by the user's own setting or in the usual place; may not be there yet."""
+    """The cache directory, by XDG_CACHE_HOME or its default. It need not exist."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "perago" / "servers"
 
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Others wait until it is made; the lock goes with the process."""
+    """Lock out other processes. The lock ends with this process."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""A request's way through the fault proxy: to the server, and the answer's way back, with what befalls them."""
+"""A request's way through the fault proxy to the server, and the way back of its answer, with faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from servers.http_messages import LINE_LIMIT, ConnectionEndedError, Message, not
 
 @dataclass
 class Exchange:
-    """A request on its way, and what has befallen it."""
+    """A request, its rule and the status of its answer."""
 
     method: str
     target: str
@@ -36,7 +36,7 @@ class Exchange:
 
 
 class HangUpError(Exception):
-    """The client's connection is to end now."""
+    """The client's connection must be closed now."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class HangUpError(Exception):
 
 
 class Upstream:
-    """The connection to the server that goes with a client's connection."""
+    """The connection to the server for one client's connection."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, request: Message, *, at_most: int | None = None) -> None:
-        """Send a request; with `at_most`, only so many bytes of its body."""
+        """Send a request; with `at_most`, only that many bytes of its body."""
         if self._connection is None or self._connection[0].at_eof():
             self.close()
             self._connection = await asyncio.open_connection(*self._address, limit=LINE_LIMIT)
@@ -60,7 +60,7 @@ class Upstream:
         await _write_body(writer, request, at_most)
 
     async def answer(self, method: str) -> Message:
-        """The answer to what was sent; those of 1xx are passed over."""
+        """The answer to the request, without 1xx answers."""
         if self._connection is None:
             raise ConnectionEndedError("the server cannot be reached")
         while True:
@@ -77,7 +77,7 @@ class Upstream:
 
 
 class Passage:
-    """A request's way to the server and the answer's way back, with what its fault does on the way."""
+    """Passes a request to the server and the answer back, and applies the fault."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Passage:
         return not (answer.ends_connection or self._request.ends_connection)
 
     async def _ask(self) -> Message:
-        with contextlib.suppress(ConnectionError):  # a server may answer, and hang up, before it has read everything
+        with contextlib.suppress(ConnectionError):  # a server may answer and close before it has read everything
             await self._upstream.send(self._request)
         return await self._upstream.answer(self._exchange.method)
 
@@ -156,15 +156,15 @@ class Passage:
         return answer
 
     async def _give(self, answer: Message, *, at_most: int | None = None) -> None:
-        """Send an answer to the client; with `at_most`, only so many bytes of its body."""
+        """Send an answer to the client; with `at_most`, only that many bytes of its body."""
         self._exchange.status = int(answer.start.split()[1])
-        self._record(self._exchange)  # before the client knows, so that a test that has its answer finds it here
+        self._record(self._exchange)  # before sending, so that a test that has the answer finds it here
         self._writer.write(answer.head())
         await _write_body(self._writer, answer, at_most)
 
 
 async def _write_body(writer: asyncio.StreamWriter, message: Message, at_most: int | None) -> None:
-    """Write the body, or only so many bytes of it and no end."""
+    """Write the body, or only the first bytes of it without an end."""
     async for piece in _first(message.body, at_most):
         writer.write(message.framed(piece))
         await writer.drain()
@@ -174,7 +174,7 @@ async def _write_body(writer: asyncio.StreamWriter, message: Message, at_most: i
 
 
 async def _first(body: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
-    """The body's pieces, up to so many bytes in all."""
+    """The body's pieces, up to a total number of bytes."""
     left = limit
     async for piece in body:
         part = piece if left is None else piece[:left]

@@ -1,4 +1,4 @@
-"""A server process that never outlives the one that started it, not even when that is killed."""
+"""A server process that never outlives its parent, even if the parent is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOK_SECONDS = 0.02
 
 
 class ServerFailedError(RuntimeError):
-    """A server did not start, or ended when it should not."""
+    """A server did not start, or ended unexpectedly."""
 
 
 class ServerProcess:
@@ -25,8 +25,8 @@ class ServerProcess:
 
     Args:
         command: program and arguments.
-        log: file to which its output is appended.
-        remove: a directory that is removed should this process end without stopping the server.
+        log: file to append its output to.
+        remove: directory to remove if this process ends without stopping the server.
         environment: all its environment variables.
     """
 
@@ -61,7 +61,7 @@ class ServerProcess:
         return self._guard.poll() is None
 
     def terminate(self) -> None:
-        """SIGTERM, and wait for the end; after half a minute SIGKILL, and an error."""
+        """Send SIGTERM and wait for the end; after half a minute send SIGKILL and raise."""
         self._order(b"T")
         try:
             self._wait()
@@ -70,12 +70,12 @@ class ServerProcess:
             raise ServerFailedError(f"process {self.pid} did not end within {STOP_SECONDS:.0f} s of SIGTERM") from None
 
     def kill(self) -> None:
-        """SIGKILL to the server and what it started, and wait for the end."""
+        """Send SIGKILL to the server and its children, and wait for the end."""
         self._order(b"K")
         self._wait()
 
     def log_tail(self, characters: int = 4_000) -> str:
-        """The end of what the server has written."""
+        """The end of the server's log."""
         return self._log.read_text(errors="replace")[-characters:]
 
     def _order(self, order: bytes) -> None:
@@ -97,11 +97,11 @@ class ServerProcess:
                 try:
                     pipe.close()
                 except BrokenPipeError:
-                    continue  # an order that nobody took
+                    continue  # an order that was not read
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago; the next program may be faster, so whoever takes it must look."""
+    """A loopback port that was free a moment ago. Another program may take it first, so the caller must check."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -109,10 +109,10 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], server: ServerProcess, *, seconds: float, what: str) -> None:
-    """Poll until it holds.
+    """Poll until a condition holds.
 
     Raises:
-        ServerFailedError: the server ended before, or the time is over; with the end of its log.
+        ServerFailedError: the server ended, or the time is over. The message has the end of its log.
     """
     deadline = monotonic() + seconds * slowness()
     while not condition():

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of an HTTP/1.1 server, which spoils what rules say and counts it."""
+"""A proxy on loopback in front of an HTTP/1.1 server, which applies faults by rules and counts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from servers.http_messages import LINE_LIMIT, ConnectionEndedError, Message, who
 from servers.passage import Exchange, HangUpError, Passage, Upstream
 
 SMALL_BODY = 1024 * 1024
-"""A request's body up to this size is read before rules are asked, so that they may look into it."""
+"""Bodies of requests up to this size are read before the rules are applied, so that rules can match them."""
 LOG_LENGTH = 100_000
 CLOSE_SECONDS = 2.0
 START_SECONDS = 10.0
@@ -26,7 +26,7 @@ START_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that came, and what became of it: the status that the client got, None if it got none."""
+    """A request, and the status that the client got, or None."""
 
     method: str
     target: str
@@ -35,14 +35,14 @@ class Seen:
 
 
 class FaultProxy:
-    """Passes requests on, but for those that a rule takes. A context manager; runs in a thread of its own.
+    """Forwards requests, except those that a rule takes. A context manager; runs in a thread of its own.
 
     Args:
-        server_url: where requests go, such as http://127.0.0.1:8000.
-        tls: to speak TLS with clients; the server is spoken to in the clear.
+        server_url: target of requests, such as http://127.0.0.1:8000.
+        tls: use TLS with clients, but not with the server.
 
     Attributes:
-        url: where clients connect.
+        url: URL for clients.
     """
 
     def __init__(self, server_url: str, *, tls: ssl.SSLContext | None = None) -> None:
@@ -69,29 +69,29 @@ class FaultProxy:
         return len(self._clients)
 
     def add(self, rule: Rule) -> Rule:
-        """From now on; the first rule that takes a request has it."""
+        """Add a rule. The first rule that takes a request applies."""
         self._rules = [*self._rules, rule]
         return rule
 
     def remove(self, rule: Rule) -> None:
-        """Drop one that is there."""
+        """Remove a rule."""
         self._rules = [other for other in self._rules if other is not rule]
 
     def clear(self) -> None:
-        """Drop all rules."""
+        """Remove all rules."""
         self._rules = []
 
     def seen(self) -> list[Seen]:
-        """The requests that were answered, or ended without, in that order."""
+        """The finished requests, with or without an answer, in that order."""
         with self._seen_lock:
             return list(self._seen)
 
     def fired(self) -> Counter[str]:
-        """How often each kind of fault had its effect."""
+        """Number of faults that took effect, by kind."""
         return Counter(type(seen.fault).__name__ for seen in self.seen() if seen.fault is not None)
 
     def close(self) -> None:
-        """End all connections and the thread."""
+        """Close all connections and end the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
@@ -133,13 +133,13 @@ class FaultProxy:
             if hang_up.reset:
                 _reset_at_close(writer)
         except (ConnectionEndedError, OSError):
-            pass  # one side is gone: so the other one shall be
+            pass  # one side has closed: close the other one, too
         finally:
             upstream.close()
             await _close(writer)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: Upstream) -> bool:
-        """One request and its answer; False when the connection has served its time."""
+        """One request and its answer; returns False if the connection must be closed."""
         request = await Message.read(reader)
         if request is None:
             return False
@@ -169,7 +169,7 @@ class FaultProxy:
 
 
 async def _read_small_body(request: Message) -> bytes:
-    """The body, if it is known to be small; the request has it still."""
+    """The body if it is known to be small. The request keeps it."""
     length = request.header("Content-Length")
     if request.chunked or not length or int(length) > SMALL_BODY:
         return b""
@@ -188,4 +188,4 @@ async def _close(writer: asyncio.StreamWriter) -> None:
     try:
         await asyncio.wait_for(writer.wait_closed(), CLOSE_SECONDS)
     except (OSError, TimeoutError, asyncio.CancelledError):
-        writer.transport.abort()  # the client is gone, or reads no more
+        writer.transport.abort()  # the client has closed, or reads no more

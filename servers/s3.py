@@ -1,4 +1,4 @@
-"""An S3 server on loopback, moto's, which keeps its objects in memory."""
+"""An S3 server on loopback (moto), which keeps its objects in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWERING_SECONDS = 60.0
 
 
 class S3Server:
-    """A server with one bucket; it takes any credentials. A context manager.
+    """A server with one bucket that accepts any credentials. A context manager.
 
     Attributes:
         url: such as http://127.0.0.1:41234.
@@ -54,7 +54,7 @@ class S3Server:
         }
 
     def close(self) -> None:
-        """End the server, and everything in it."""
+        """End the server and delete its data."""
         try:
             self._process.kill()
         finally:
@@ -69,7 +69,7 @@ class S3Server:
         self.close()
 
     def _has_bucket(self) -> bool:
-        """Make the bucket; making it again is no error."""
+        """Create the bucket, unless it exists."""
         connection = http.client.HTTPConnection(*self._address, timeout=10)
         with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.request("PUT", f"/{BUCKET}")

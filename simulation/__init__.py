@@ -1,5 +1,5 @@
-"""Seeded simulation: workers, an engine, a store, people and faults under a virtual clock, in the code of production.
+"""Seeded simulation: production code of workers, with engine, store, people and faults under a virtual clock.
 
-A seed is a schedule: same seed, same schedule, same trace. `python -m simulation SEEDS` runs many,
-`--seed N` shows one of them step by step. See docs/adr/0024.
+A seed determines the schedule and the trace. `python -m simulation SEEDS` runs many seeds, `--seed N` shows one step by
+step. See docs/adr/0024.
 """

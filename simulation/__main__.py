@@ -26,11 +26,11 @@ from simulation.shrink import shrink
 
 MODULE = "simulation"
 CHUNK = 100
-"""Seeds that a process does at a time."""
+"""Seeds in one unit of work of a process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0: nothing was broken; 1: something was, or the run is void; 2: it was called wrongly."""
+    """Returns the exit code: 0 no promise was broken; 1 one was, or the run is void; 2 wrong usage."""
     asked = _parser().parse_args(arguments)
     if asked.seed is not None:
         return _show(asked.seed, asked.without, shrunk=asked.shrink)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(figures: Figures) -> dict[str, object]:
-    """The figures as JSON, for programs."""
+    """The figures as JSON."""
     return {
         "schedules": figures.simulated,
         "failed": sorted(figures.failed),
@@ -59,12 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {MODULE}", description="Simulate Perago: each seed is a schedule."
     )
-    parser.add_argument("seeds", nargs="?", default="1000", help="a number of them, or FROM:TO (TO left out)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes, each on a core of its own")
-    parser.add_argument("--core", type=int, help="with --jobs 1: number of the core to keep to")
-    parser.add_argument("--seed", type=int, help="show this one, step by step")
-    parser.add_argument("--without", default="", help="with --seed: incidents to leave out, as 0,3")
-    parser.add_argument("--shrink", action="store_true", help="with --seed: leave out what its failure does not need")
+    parser.add_argument("seeds", nargs="?", default="1000", help="number of seeds, or FROM:TO (TO excluded)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of processes, one per core")
+    parser.add_argument("--core", type=int, help="with --jobs 1: number of the core to use")
+    parser.add_argument("--seed", type=int, help="show this seed step by step")
+    parser.add_argument("--without", default="", help="with --seed: incidents to leave out, such as 0,3")
+    parser.add_argument("--shrink", action="store_true", help="with --seed: leave out needless incidents")
     return parser
 
 
@@ -93,7 +93,7 @@ def _simulate(seeds: range, jobs: int, core: int | None) -> Figures:
 
 
 def _tell(figures: Figures) -> None:
-    """For people: what came of it, and how a schedule that failed is shown step by step."""
+    """Print the result, and the command that shows a failed schedule."""
     rarest = min(CELLS, key=lambda cell: figures.fired[cell])
     print(
         f"{figures.simulated} schedules in {figures.seconds:.0f} s, {len(figures.failed)} failed; "

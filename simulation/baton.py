@@ -1,7 +1,7 @@
-"""One baton for all actors of a simulation, and the clock that moves only when all of them wait.
+"""The scheduler of a simulation: one baton for all actors, and a clock that moves only while all of them wait.
 
-Each actor is a thread that runs only while it holds the baton; it hands it on whenever it waits. Who is next is a
-matter of the virtual time and of one random generator, so that a seed gives the same order every time.
+Each actor is a thread that runs only while it holds the baton and passes it on when it waits. Virtual time and one
+random generator determine the next actor, so that a seed always gives the same order.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 MAX_TURNS = 200_000
-"""Of one simulation; some hundreds are usual."""
+"""Maximum for one simulation; some hundreds are usual."""
 
 
 TICK_SECONDS = 1e-6
-"""The shortest time that passes: less is lost beside a large number, and whoever waits for it would wait for ever."""
+"""Minimum step of time in seconds. A smaller one is lost when added to a large number, and its waiter never wakes."""
 
 
 LOCK_SECONDS = 0.01
-"""Between two looks whether a lock is free."""
+"""Seconds between two checks whether a lock is free."""
 
 
 class EndlessError(Exception):
-    """The actors do not come to an end."""
+    """The simulation does not end."""
 
 
 class Gone(BaseException):
-    """The actor's process is dead. Not an `Exception`: whoever takes it for a failure of the task is wrong."""
+    """The actor's process is dead. Not an `Exception`, because it is not a failure of the task."""
 
 
 @dataclass(eq=False)
 class Process:
-    """What dies and stands still as one: a worker, or an executor of it.
+    """A process that can die or be paused: a worker, or one of its executors.
 
     Attributes:
-        parent: dies and stands still with it.
-        stopped_until: virtual seconds; it stands still until then, as after SIGSTOP.
+        parent: it dies and is paused with its parent.
+        stopped_until: virtual seconds; it is paused until then, as by SIGSTOP.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Process:
 
 @dataclass(eq=False)
 class Actor:
-    """Something that acts by itself.
+    """A thread of the simulation.
 
     Attributes:
-        go: held by its thread while that waits for the baton; whoever hands it the baton releases it.
-        epoch: of its waits, so that what would have ended an earlier one is known.
+        go: lock that its thread waits for; passing the baton releases it.
+        epoch: number of its wait, to recognise wake-ups of earlier waits.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Actor:
 
 
 class _Thread:
-    """A thread that does one piece of work after the other; those that are idle wait for another simulation."""
+    """A thread that is reused for one piece of work after the other, also in later simulations."""
 
     _idle: list[_Thread] = []  # noqa: RUF012 - the pool of this process
 
@@ -112,7 +112,7 @@ class _Thread:
 
 
 class Signal:
-    """Something that one actor waits for; set once, it lets one wait through."""
+    """An event for one waiting actor. Each `set` ends one wait."""
 
     def __init__(self, baton: Baton) -> None:
         self._baton = baton
@@ -125,7 +125,7 @@ class Signal:
             self._baton.wake(self._waiting)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is set, or for so long; says whether it was."""
+        """Wait until it is set, or for some seconds; returns whether it was set."""
         if not self.is_set:
             self._waiting = self._baton.current
             try:
@@ -158,7 +158,7 @@ class Flag:
 
 
 class Mutex:
-    """A lock for actors, who may wait while they hold it."""
+    """A lock for actors, which may wait while they hold it."""
 
     def __init__(self, baton: Baton) -> None:
         self._baton = baton
@@ -191,12 +191,12 @@ class Step:
 
 
 class Baton:
-    """The scheduler. The thread that makes it is the first actor; `close` ends all others.
+    """The scheduler. The creating thread is the first actor; `close` ends all others.
 
     Attributes:
         now: virtual seconds since the start.
-        trace: what happened.
-        failures: of actors, which should not fail: a traceback each.
+        trace: the steps so far.
+        failures: tracebacks of actors that failed, which is a bug.
     """
 
     def __init__(self, seed: int) -> None:
@@ -211,14 +211,14 @@ class Baton:
         self.main = Actor("world", Process("world"), _held_lock())
         self.current = self.main
 
-    # ---- what actors do
+    # ---- for actors
 
     def tell(self, what: str) -> None:
         """Write a line of the trace."""
         self.trace.append(Step(self.now, self.current.name, what))
 
     def spawn(self, name: str, process: Process, work: Callable[[], object]) -> Actor:
-        """Begin another actor; it gets its turn like all others."""
+        """Start another actor; it is scheduled like all others."""
         thread = _Thread.take()
         actor = Actor(name, process, thread.go)
         thread.work = lambda: self._live(actor, thread, work)
@@ -227,11 +227,11 @@ class Baton:
         return actor
 
     def pause(self, seconds: float = 0.0) -> None:
-        """Wait; with 0 s, let others go first who are as ready."""
+        """Wait; 0 s lets other ready actors run first."""
         self.wait(seconds)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for so long, or until `wake`."""
+        """Wait for some seconds, or until `wake`."""
         me = self.current
         me.epoch += 1
         if seconds is not None:
@@ -239,23 +239,23 @@ class Baton:
         self._hand_on(me)
 
     def wake(self, actor: Actor) -> None:
-        """Let an actor that waits go on now."""
+        """Wake a waiting actor now."""
         self._push(actor, self.now)
 
     def interrupt(self, actor: Actor, exc: BaseException) -> None:
-        """Raise something in an actor where it waits, as a signal's handler does."""
+        """Raise an error in a waiting actor, like a signal handler."""
         if not actor.is_over:
             actor.interrupt = exc
             self._push(actor, self.now)
 
     def park(self) -> None:
-        """The actor's process has just been killed by itself: it never goes on."""
+        """Wait forever: the actor has just killed its own process."""
         self._hand_on(self.current)
 
     # ---- the end
 
     def close(self) -> None:
-        """Unwind every actor that is left, one after the other, and keep their threads."""
+        """Unwind all remaining actors, one after the other, and keep their threads."""
         self._closing = True
         for actor in self._actors:
             if not actor.is_over:
@@ -264,7 +264,7 @@ class Baton:
                 self.main.go.acquire()
         self.current = self.main
 
-    # ---- within
+    # ---- internal
 
     def _live(self, actor: Actor, thread: _Thread, work: Callable[[], object]) -> None:
         try:
@@ -272,7 +272,7 @@ class Baton:
                 work()
         except Gone:
             pass
-        except BaseException:  # noqa: BLE001 - whatever it is, the simulation's verdict tells it
+        except BaseException:  # noqa: BLE001 - the verdict on the simulation reports it
             if not self._closing:
                 self.failures.append(f"{actor.name}: {traceback.format_exc()}")
         actor.is_over = True
@@ -323,7 +323,7 @@ class VirtualClock:
     """A `ports.Clock` of one machine.
 
     Attributes:
-        ahead: seconds by which its date is wrong.
+        ahead: seconds by which its date is ahead.
     """
 
     baton: Baton
@@ -346,5 +346,5 @@ def _held_lock() -> threading.Lock:
 
 
 def end_idle_threads() -> None:
-    """End the threads that wait for another simulation."""
+    """End the idle threads."""
     _Thread.end_idle()

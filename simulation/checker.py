@@ -1,7 +1,7 @@
-"""The checker: what was seen of a run, against what Perago promises. Plain functions, for any store and engine.
+"""The checker: compares observations of a run with Perago's promises. Plain functions, for any store and engine.
 
-Whoever drives a run (a sweep, a simulation, a nemesis on real servers) writes down an `Observation`; `violations` reads
-it. Nothing here asks a store or an engine.
+The driver of a run (a sweep, a simulation, a nemesis on real servers) records an `Observation`; `violations` checks it.
+Nothing here calls a store or an engine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an attempt that had its effect.
+    """A call of an attempt that took effect.
 
     Attributes:
-        execution: names the execution that made it.
+        execution: id of the calling execution.
         port: `load_current_attempt`, `stage_workspace`, `publish_workspace`, …
-        is_current: whether the execution was the engine's current one when the call had its effect.
+        is_current: whether the execution was the engine's current one when the call took effect.
     """
 
     execution: str
@@ -32,17 +32,17 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What was seen of one branch, after everything has ended and the janitor has run.
+    """Observations of one branch, after everything has ended and the janitor has run.
 
     Attributes:
-        root: id of the commit that the branch began with.
-        line: commits on the first-parent line from the head (first) down to the root (left out).
-        heads: every head that anybody ever saw.
-        records: of every workflow instance whose tasks wrote the branch.
-        files: content by object name, of a commit.
-        snapshot: reference names of the tasks whose isolation merges with others' commits.
+        root: id of the first commit of the branch.
+        line: first-parent commits from the head (first) to the root (excluded).
+        heads: every head that was ever observed.
+        records: records of all workflow instances whose tasks wrote to the branch.
+        files: returns the content of a commit by object name.
+        snapshot: reference names of the tasks with snapshot isolation.
         calls: in the order of their effects.
-        left: what is still there and should not be: staging references, attempt directories, temporary files, locks.
+        left: orphans: staging references, attempt directories, temporary files, locks.
     """
 
     root: str
@@ -56,7 +56,7 @@ class Observation:
 
 
 def violations(seen: Observation) -> list[str]:
-    """Every promise that was broken, one sentence each; none: an empty list."""
+    """The broken promises, one sentence each."""
     checks = (
         _lost_heads,
         _double_publications,
@@ -73,7 +73,7 @@ def violations(seen: Observation) -> list[str]:
 
 
 def _lost_heads(seen: Observation) -> Iterator[str]:
-    """Every head ever observed stays on the first-parent line."""
+    """Every observed head stays on the first-parent line."""
     there = {commit.id for commit in seen.line} | {seen.root}
     for head in seen.heads:
         if head not in there:
@@ -81,7 +81,7 @@ def _lost_heads(seen: Observation) -> Iterator[str]:
 
 
 def _overwritten_commits(seen: Observation) -> Iterator[str]:
-    """A foreign commit is never published over; in `snapshot` isolation its content is merged with."""
+    """A publication never overwrites a foreign commit; in `snapshot` isolation it merges with its content."""
     for publication, stamp in _publications(seen):
         between = _between(seen, stamp, publication)
         if between is None:
@@ -97,8 +97,8 @@ def _overwritten_commits(seen: Observation) -> Iterator[str]:
 def _unmerged(
     seen: Observation, publication: CommitFacts, stamp: Stamp, foreign: Sequence[CommitFacts]
 ) -> Iterator[str]:
-    """What foreign commits made of the input is there. A path that they left as the input has it is nobody's change: so
-    does a merge that undoes what an abandoned publication did.
+    """Foreign changes since the input are kept. A path that is equal in the input is not a change, for example after a
+    merge that undoes an abandoned publication.
     """
     theirs: dict[str, bytes | None] = {}
     for commit in foreign:
@@ -125,7 +125,7 @@ def _double_publications(seen: Observation) -> Iterator[str]:
 
 
 def _false_outcomes(seen: Observation) -> Iterator[str]:
-    """A logical task has one outcome: its input, or a commit of its own that is there."""
+    """A logical task completes with one commit: its input, or a commit of its own in the history."""
     by_id = {commit.id: commit for commit in seen.line}
     for record in seen.records:
         outcomes: dict[str, str] = {}
@@ -154,7 +154,7 @@ def _false_outcome(record: InstanceRecord, entry: TryRecord, ref: str, commit: C
 
 
 def _replaced_outcomes(seen: Observation) -> Iterator[str]:
-    """Once a logical task has its outcome, no execution of it publishes again."""
+    """After a logical task has completed, none of its executions publishes again."""
     for publication, stamp in _publications(seen):
         effective = _outcome_of(seen, stamp)
         if effective is not None and effective in _below(seen, publication):
@@ -165,7 +165,7 @@ def _replaced_outcomes(seen: Observation) -> Iterator[str]:
 
 
 def _unfenced_publications(seen: Observation) -> Iterator[str]:
-    """Between staging and publishing an execution looks whether it is current, and it was when it looked."""
+    """Between staging and publishing an execution checks that it is current, and it is at that time."""
     is_fenced: dict[str, bool] = {}
     for call in seen.calls:
         if call.port == "load_current_attempt":
@@ -184,7 +184,7 @@ def _false_seals(seen: Observation) -> Iterator[str]:
             yield f"the seal {_name(commit)} has content of its own"
 
 
-# ---------------------------------------------------------------- looking
+# ---------------------------------------------------------------- helpers
 
 
 def _publications(seen: Observation) -> Iterator[tuple[CommitFacts, Stamp]]:

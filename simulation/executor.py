@@ -53,13 +53,13 @@ from simulation.tasks import RUN, BodyRun
 T = TypeVar("T")
 
 PUBLISH_TRIES = 3
-"""Requests to publish whose answer may be unclear, until the store says that it does not know."""
+"""Maximum requests to publish whose answer may be unclear."""
 
 _SIGKILL, _SIGTERM = -9, -15
 
 
 class SimulatedProcess:
-    """An executor's process, as `in_process.RunningProcess`: what it sends, its signals, its end."""
+    """An executor's process, as `in_process.RunningProcess`: its messages, its signals, its end."""
 
     def __init__(self, baton: Baton, process: Process, on_death: Callable[[], None]) -> None:
         self.process = process
@@ -101,7 +101,7 @@ class SimulatedProcess:
         self.end(_SIGKILL)
 
     def end(self, exit_code: int) -> None:
-        """It is dead: whatever it was about stays as it is."""
+        """Let it die: its unfinished work stays as it is."""
         if self.exit_code is None:
             self.process.killed = True
             self.exit_code = exit_code
@@ -116,7 +116,7 @@ class SimulatedProcess:
         self._bell.set()
 
     def ask(self, what: Literal["current", "record"]) -> dict[str, Any]:
-        """Ask the supervisor, which asks the engine; raises what that raised."""
+        """Ask the supervisor, which asks the engine; raises the engine's error."""
         self._numbers += 1
         number = self._numbers
         self.post(Ask(number=number, what=what))
@@ -141,8 +141,8 @@ class Line(Tap):
 
 @dataclass(frozen=True)
 class Settled:
-    """A publication whose answer may be unclear, settled as the adapters of real stores do: by asking again, as the
-    server finds what it has published already.
+    """Settles an unclear publication as the adapters of real stores do: by asking again, because the server finds what
+    it has already published.
 
     Raises:
         StoreError: there was no clear answer.
@@ -182,10 +182,10 @@ class WorkerParts:
     """What all executors of a worker share.
 
     Attributes:
-        make_body_run: what a body is given.
-        note_phase: is told of every event of an attempt.
-        on_death: is told when a process died, and of its job.
-        at_server, at_client: what stands between an attempt and its store, beyond the network and on this side.
+        make_body_run: makes the input of a body.
+        note_phase: receives every event of an attempt.
+        on_death: called with the job of a process that died.
+        at_server, at_client: wrap the store on the server's and on the attempt's side of the network.
     """
 
     baton: Baton

@@ -1,7 +1,7 @@
-"""Faults at the calls of an attempt: the n-th call of a store, an engine or an observer meets one.
+"""Faults at the calls of an attempt: the n-th call of a store, an engine or an observer fails.
 
-A run without faults says how many calls there are; `sweep` then goes through them, one run for each, until a fault
-finds no call left. What a fault does is a function around the call, so that a test can bring its own.
+`sweep` does one run for each call, until a run has no call left for the fault. Faults are functions around calls, so
+that tests can have their own.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ T = TypeVar("T")
 
 
 class InjectedError(StoreError, EngineError):
-    """What a call raises that a test made fail: a store's error and an engine's, whichever the caller expects."""
+    """The error of an injected failure: both a store's and an engine's error, as the caller expects."""
 
 
 class Crash(BaseException):
-    """The process of the attempt is dead. Not an `Exception`: whoever takes it for a failure of the task is wrong."""
+    """The process of the attempt is dead. Not an `Exception`, because it is not a failure of the task."""
 
 
 class Fault(Protocol):
-    """What happens instead of a call. `call` makes it; it may be made never, once or more often."""
+    """Replaces a call. `call` makes the original call; a fault may make it any number of times."""
 
     def __call__(self, call: Callable[[], T], /) -> T: ...
 
@@ -53,12 +53,12 @@ class Fault(Protocol):
 
 
 def error(_call: Callable[[], T], /) -> T:
-    """The call fails before it has any effect."""
+    """The call fails without effect."""
     raise InjectedError("the call failed, and nothing was done (injected)")
 
 
 def lost(call: Callable[[], T], /) -> T:
-    """The call is made, and its answer is lost, whatever it was."""
+    """The call is made, but its answer is lost."""
     with suppress(Exception):
         call()
     raise InjectedError("the answer was lost (injected)")
@@ -72,16 +72,16 @@ def twice(call: Callable[[], T], /) -> T:
 
 
 def crash(_call: Callable[[], T], /) -> T:
-    """The process dies before the call has any effect.
+    """The process dies before the call takes effect.
 
-    `Faults` lets no later call through, so that nothing which only a living process does (cleaning, reporting) reaches
-    store or engine. What `finally` does to local files still happens: for those, kill a real process.
+    `Faults` blocks all later calls, so that no cleanup or report reaches store or engine. `finally` blocks still change
+    local files; to test those, kill a real process.
     """
     raise Crash
 
 
 def late(happening: Callable[[], object]) -> Fault:
-    """A fault: the call is under way for long, and something else happens before it has its effect."""
+    """Make a fault: something else happens before the call takes effect."""
 
     def fault(call: Callable[[], T], /) -> T:
         happening()
@@ -91,11 +91,11 @@ def late(happening: Callable[[], object]) -> Fault:
 
 
 def delayed(clock: ManualClock, seconds: float) -> Fault:
-    """A fault: time passes before the call has its effect."""
+    """Make a fault: time passes before the call takes effect."""
     return late(lambda: clock.advance(seconds))
 
 
-# ---------------------------------------------------------------- where they hang
+# ---------------------------------------------------------------- taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +120,11 @@ class TappedEngine:
 
 
 class Tap(ABC):
-    """Stands between an attempt and its ports; every call goes through `meet`."""
+    """A layer between an attempt and its ports; every call goes through `meet`."""
 
     @abstractmethod
     def meet(self, point: str, call: Callable[[], T]) -> T:
-        """Answer a call. `point` names it: a port's name, or for an observer `<phase>.<kind of event>`."""
+        """Answer a call. `point` is the name of a port, or for an observer `<phase>.<kind of event>`."""
 
     def store(self, store: WorkspaceStore) -> TappedStore:
         return TappedStore(
@@ -157,15 +157,15 @@ class Tap(ABC):
 
 
 class Faults(Tap):
-    """Counts the calls that go through it, from 1; those that `plan` names meet their fault.
+    """Counts calls from 1, and applies the faults of `plan`.
 
-    Store, engine and observer of one run share one object, and so do several tries where a fault is to hit a later one.
-    Safe to share between threads.
+    Store, engine and observer of one run share one object; so do several tries, if a fault hits a later one.
+    Thread-safe.
 
     Attributes:
-        points: names of the calls so far; without faults, that is what there is to sweep.
-        fired: numbers of the calls that met their fault.
-        is_dead: a `Crash` came up; every call since then raised another one.
+        points: names of the calls so far. Without faults, these are the points to sweep.
+        fired: numbers of the calls with a fault.
+        is_dead: whether a `Crash` was raised; every later call raises one, too.
     """
 
     def __init__(self, plan: Mapping[int, Fault] | None = None) -> None:
@@ -186,7 +186,7 @@ class Faults(Tap):
             raise
 
     def restart(self) -> None:
-        """Another process takes over: calls get through again, and the count goes on."""
+        """Another process takes over: calls are answered again, and the count continues."""
         self.is_dead = False
 
     def _next(self, point: str) -> Fault | None:
@@ -200,13 +200,13 @@ class Faults(Tap):
 
 
 def sweep(run: Callable[[int], Faults]) -> int:
-    """Do a run with a fault at its first call, another with it at its second, and so on until it meets none.
+    """Do one run with a fault at the first call, one with a fault at the second, and so on until there is no call left.
 
     Args:
-        run: does a whole run, everything made anew, whose call of this number meets the fault; returns its `Faults`.
+        run: does a complete new run with the fault at the call of this number; returns its `Faults`.
 
     Returns:
-        how many calls met the fault.
+        The number of calls.
     """
     number = 1
     while run(number).fired:

@@ -1,4 +1,4 @@
-"""What happens at a call besides the call: workers die or stand still, people and the engine do things elsewhere."""
+"""Incidents at a call: workers die or are paused, people and the engine act elsewhere."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 SHARED = "shared"
-"""A path that siblings and other workflows write too."""
+"""A path that siblings and other workflows write, too."""
 
 PATHS = tuple(f"w{number}-{who}" for number in (1, 2, 3) for who in "ablr")
-"""That tasks write, by their workflow's number and their own name."""
+"""The path that a task writes, by number of its workflow and its name."""
 
 LATER_SECONDS = 40.0
-"""After which a person reruns a workflow at most."""
+"""Maximum delay in seconds before a person reruns a workflow."""
 
 DRAIN_SECONDS = 60.0
 """That a worker which was told to stop gets after its jobs were ended; one that was told twice gets three."""
@@ -34,10 +34,10 @@ _DAY = 86_400.0
 
 
 class Incidents:
-    """Sets off the incidents of a world.
+    """Triggers the incidents of a world.
 
     Attributes:
-        pending: what people have begun and not ended.
+        pending: number of unfinished actions of people.
     """
 
     def __init__(self, world: World) -> None:
@@ -65,7 +65,7 @@ class Incidents:
         self._acts[incident.kind](incident, caller)
 
     def later(self, seconds: float, act: Callable[[], None], who: str) -> None:
-        """Have somebody do something; what a server refuses is left."""
+        """Schedule an action of a person. If a server refuses it, it is dropped."""
         self.pending += 1
 
         def go() -> None:
@@ -81,7 +81,7 @@ class Incidents:
         return next((worker for worker in self._world.workers if worker.process is caller.worker), None)
 
     def _workflow_of(self, caller: Caller) -> str | None:
-        """The caller's workflow, or some."""
+        """The caller's workflow, or any."""
         attempt = caller.attempt
         if attempt is not None and attempt.workflow_instance_id in self._world.workflows:
             return attempt.workflow_instance_id
@@ -121,7 +121,7 @@ class Incidents:
         self.later(4.0 * incident.amount, replace, "init")
 
     def _give_way(self) -> None:
-        """A caller that has just died, or stands still, does not go on."""
+        """Stop a caller that has just died or is paused."""
         me = self._world.baton.current
         if me.process.is_dead:
             self._world.baton.park()
@@ -174,7 +174,7 @@ class Incidents:
             self.later(12.0 * incident.amount, lambda: self._world.engine.tasks.retry_workflow(workflow), "admin")
 
     def _rerun(self, incident: Incident, caller: Caller) -> None:
-        """Now from any task; or after a while, when tasks have failed and others followed, from one of these."""
+        """Rerun now from any task, or later from a task that followed failed ones."""
         workflow = self._workflow_of(caller)
         if workflow is None:
             return
@@ -185,7 +185,7 @@ class Incidents:
             self.later(LATER_SECONDS * share, lambda: self._rerun_later(workflow, share), "admin")
 
     def _rerun_later(self, workflow: str, share: float) -> None:
-        """Hand out once more what failed before the chosen task: two tries, or one, where there are such."""
+        """Hand out the failed tries before the chosen task again: two tries, or one, if there are any."""
         tries = self._world.engine.tasks.record(workflow).tries
         failed = [sum(_failed_before(entry, other) for other in tries[:n]) for n, entry in enumerate(tries)]
         wanted = min(2, max(failed, default=0))
@@ -194,7 +194,7 @@ class Incidents:
 
     def _rerun_from(self, workflow: str, tries: Sequence[TryRecord], share: float) -> None:
         if not tries or self._world.network.is_report_under_way(workflow):
-            return  # a rerun between a fence and its report: what no worker can be right about
+            return  # a rerun between a fence and its report: no worker can handle that
         chosen = tries[int(share * len(tries))]
         with suppress(EngineError):
             self._world.engine.tasks.terminate(workflow)
@@ -230,5 +230,5 @@ class Incidents:
 
 
 def _failed_before(entry: TryRecord, before: TryRecord) -> bool:
-    """Whether an earlier try, of another task, came to nothing."""
+    """Whether it is an earlier try of another task that did not complete."""
     return before.status in CAME_TO_NOTHING and before.reference_task_name != entry.reference_task_name

@@ -1,4 +1,4 @@
-"""The verdict on a simulation that has ended: the checker's, and what only a simulation can know."""
+"""The verdict on a finished simulation: the checker's, and facts that only a simulation knows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulation.world import HOSTILE, World
 
 
 def judge(world: World) -> list[str]:
-    """Every promise that was broken, one sentence each."""
+    """The broken promises, one sentence each."""
     found = [*world.broken, *world.network.broken, *world.baton.failures]
     for branch in world.roots:
         seen = _observe(world, branch)
@@ -50,7 +50,7 @@ def _observe(world: World, branch: str) -> Observation:
 
 
 def _false_content(world: World, seen: Observation) -> Iterator[str]:
-    """A publication holds what its body wrote, on what its input held (and foreign commits, in snapshot isolation)."""
+    """A publication holds its body's files on top of its input (and of foreign commits, in snapshot isolation)."""
     for commit in seen.line:
         stamp = commit.counting_stamp
         if stamp is None or stamp.completes is not None:
@@ -70,18 +70,18 @@ def _false_content(world: World, seen: Observation) -> Iterator[str]:
 
 
 def _secrets_told(world: World, seen: Observation) -> Iterator[str]:
-    """No secret of a task's params in a commit, a result or a reason."""
+    """No secret of a task's params is in a commit, a result or a reason."""
     for commit in seen.line:
         if SECRET in repr(commit):
             yield f"8: a secret is in {commit.id[:12]}"
     for record in seen.records:
         for entry in record.tries:
             if SECRET in repr((entry, world.engine.tasks.reason(entry.task_id))):
-                yield f"8: a secret is in what {entry.task_id} came to"
+                yield f"8: a secret is in the result of {entry.task_id}"
 
 
 def _left(world: World) -> Iterator[str]:
-    """Nothing stays: staging references, attempt directories, kept results, or what was written elsewhere."""
+    """No orphans: staging references, attempt directories, spooled results, files elsewhere."""
     for name in world.store.memory.staged():
         yield f"6: left behind: staging reference {name}"
     for worker in world.workers:
@@ -101,12 +101,12 @@ def _forgotten(world: World) -> Iterator[str]:
 
 
 def _not_completed(world: World) -> Iterator[str]:
-    """Whoever began after faults stopped has completed, or was refused for a reason."""
+    """Every try that started after the faults stopped has completed, or was refused for a good reason."""
     for workflow, plan in world.workflows.items():
         for entry in world.engine.tasks.record(workflow).tries:
             key = (entry.task_id, entry.scheduled_time, entry.poll_count)
             polled_at = world.engine.polled_at.get(key)
-            ended_well = entry.status in (TryStatus.COMPLETED, TryStatus.CANCELED)  # canceled over a sibling's failure
+            ended_well = entry.status in (TryStatus.COMPLETED, TryStatus.CANCELED)  # cancelled because a sibling failed
             if polled_at is None or polled_at < world.healed_at or ended_well:
                 continue
             reason = world.engine.tasks.reason(entry.task_id) or ""
@@ -115,7 +115,7 @@ def _not_completed(world: World) -> Iterator[str]:
 
 
 def _not_on_head(world: World) -> Iterator[str]:
-    """Where nobody else writes, the head of a branch whose workflow has completed holds what its tasks wrote last."""
+    """Without other writers, the head of a completed workflow's branch holds what its tasks wrote last."""
     memory = world.store.memory
     for workflow, plan in world.workflows.items():
         is_alone = [other.branch for other in world.plan.workflows].count(plan.branch) == 1
@@ -132,7 +132,7 @@ def _not_on_head(world: World) -> Iterator[str]:
 
 
 def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str) -> bool:
-    """A refusal is right that names a commit of somebody else, a path that both changed, or an impossible name."""
+    """Whether a refusal is justified: it names a foreign commit, a path that both changed, or an impossible name."""
     if plan.branch in world.plan.hostile and HOSTILE in reason:
         return True
     line = _observe(world, plan.branch).line

@@ -1,4 +1,4 @@
-"""Every call between a worker and its servers: how long it takes, and what goes wrong with it."""
+"""The calls between a worker and its servers: their duration and faults."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from simulation.plan import ENDINGS, FAULTS, Incident
 T = TypeVar("T")
 
 LATE_SECONDS = 20.0
-"""The longest that a call takes: twice the response timeout."""
+"""Maximum duration of a call in seconds: twice the response timeout."""
 
 ABANDONED_SECONDS = {"publish_workspace": 20.0, "stage_workspace": 20.0, "give_back": 5.0}
-"""How much later a request may arrive whose sender has given up."""
+"""Maximum delay in seconds of a request whose sender has given up."""
 
 REPORTS = ("report_result", "report_and_take")
 
 IN_SERVER_SECONDS = 0.3
-"""The same for reports and heartbeats, which the server writes whole as it read them: less than any try takes. Beyond
-that no worker can be right (the residual cases of the protocol's model)."""
+"""The same for reports and heartbeats, for which the server writes back the whole row: less than the shortest try. With
+longer delays no worker can be right (the residual cases of the protocol's model)."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes calls.
+    """The sender of calls.
 
     Attributes:
-        worker: its process; dies in a crash.
-        executor: the process of its attempt; None: the worker itself calls.
-        execution: id of the execution that it calls for; "": none.
-        attempt: of that execution.
+        worker: its process, which dies in a crash.
+        executor: the process of its attempt; None if the worker itself calls.
+        execution: id of the execution that it calls for, or "".
+        attempt: the attempt of that execution.
     """
 
     worker: Process
@@ -54,16 +54,16 @@ class Network:
     """The calls of one simulation.
 
     Args:
-        incidents: what goes wrong.
-        happen: sets off an event, or the death of a caller.
-        look: is called after everything that may have had an effect.
-        is_current: whether an execution is the engine's current one.
+        incidents: the planned incidents.
+        happen: triggers an event, or the death of a caller.
+        look: called after everything that may have had an effect.
+        is_current: returns whether an execution is the engine's current one.
 
     Attributes:
-        fired: how often what happened at which call.
-        calls: of attempts, as they had their effects.
-        handed: executions that came to a worker, and are neither begun nor given back there, with its process.
-        broken: promises about calls that were not kept.
+        fired: number of occurrences of each incident at each call.
+        calls: calls of attempts, in the order of their effects.
+        handed: executions that a worker received but has neither started nor returned, with its process.
+        broken: broken promises about calls.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Network:
         self.is_calm = False
 
     def call(self, server: str, point: str, caller: Caller, request: Callable[[], T]) -> T:
-        """Make a request of a server.
+        """Send a request to a server.
 
         Raises:
             InjectedError: it failed, or its answer was lost.
@@ -129,7 +129,7 @@ class Network:
         return answer
 
     def body(self, caller: Caller, seconds: float, body: Callable[[], T]) -> T:
-        """Run a body, which takes so long: no call, but as much can happen meanwhile."""
+        """Run a body, which takes some seconds. It is not a call, but incidents can happen during it."""
         self._counts["body"] += 1
         incidents = [] if self.is_calm else self._incidents.pop(("body", self._counts["body"]), [])
         self.baton.tell(f"-> body{_of(caller)}")
@@ -140,18 +140,18 @@ class Network:
         return answer
 
     def hand_over(self, caller: Caller, attempt: Attempt) -> None:
-        """An execution has come to a worker."""
+        """Note that a worker received an execution."""
         self.handed[AttemptIdentity.of(attempt)] = caller.worker
 
     def note_begun(self, attempt: Attempt) -> None:
-        """The worker has made a job of it."""
+        """Note that the worker started the execution."""
         self.handed.pop(AttemptIdentity.of(attempt), None)
 
-    # ---- within
+    # ---- internal
 
     @contextmanager
     def _reporting(self, caller: Caller) -> Iterator[Callable[[T], T]]:
-        """Give what is called with the answer, when the report has arrived."""
+        """Yield a callback for the answer, to call when the report has arrived."""
         key = object()
         if caller.attempt is not None:
             self._reports[key] = caller.attempt
@@ -194,7 +194,7 @@ class Network:
         return self._effect(point, caller, request)
 
     def _note(self, point: str, caller: Caller) -> None:
-        """Write a call down: a fence when it looks, all others when they begin, as they may arrive much later."""
+        """Record a call: a fence when it reads, all others when they start, because they may arrive much later."""
         if caller.attempt is not None:
             self.calls.append(Call(caller.execution, point, self._is_current(caller.attempt)))
 
@@ -214,7 +214,7 @@ class Network:
     def _try(self, point: str, caller: Caller, request: Callable[[], T]) -> None:
         try:
             self._effect(point, caller, request)
-        except Exception:  # noqa: BLE001 - nobody hears of it
+        except Exception:  # noqa: BLE001 - nobody receives it
             return
 
     def _later(self, incident: Incident, point: str, caller: Caller, request: Callable[[], T]) -> None:
@@ -238,7 +238,7 @@ class Network:
         self.baton.tell(f"** {incident}, of {caller.process.name}")
 
     def _travel(self) -> None:
-        """A message is under way: mostly no time worth speaking of, now and then a long one."""
+        """Let a message travel: mostly for no time, sometimes for long."""
         chance = self.baton.random.random()
         if chance < 0.4:
             return
@@ -255,7 +255,7 @@ def _of(caller: Caller) -> str:
 
 
 def _beat_of(caller: Caller) -> tuple[str, str]:
-    """Whose heartbeat it is: of which worker, for which task."""
+    """Worker and task of a heartbeat."""
     return (caller.worker.name, "" if caller.attempt is None else caller.attempt.task_id)
 
 

@@ -1,7 +1,7 @@
-"""What a seed stands for: workflows, workers, and what goes wrong at which call. Plain values.
+"""The plan of a seed: workflows, workers, and incidents at calls. Plain values.
 
-Everything that goes wrong is an `Incident` at the n-th call of some kind, so that one can be left out of a plan, and
-the rest stays.
+Every failure is an `Incident` at the n-th call of a kind, so that one can be left out of a plan without changing the
+rest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POINTS = {
     "report_and_take": 2,
     "give_back": 1,
 }
-"""Where something can go wrong, and among how many of such calls."""
+"""Calls at which incidents can happen -> range of call numbers."""
 
 FAULTS: dict[str, Collection[str]] = {
     "error": POINTS.keys() - {"body"},
@@ -42,12 +42,12 @@ FAULTS: dict[str, Collection[str]] = {
     "kill": POINTS.keys() - {"poll", "current_of", "heartbeat", "report_result", "report_and_take", "give_back"},
     "stop": POINTS.keys(),
 }
-"""What befalls a call or its caller, and at which. `error`: nothing was done; `lost`: it was, and the answer is lost;
+"""Faults of a call or its caller -> calls. `error`: nothing was done; `lost`: it was done, but the answer is lost;
 `twice`: it arrives twice; `late`: it takes long; `abandoned`: the caller gives up, and it is done later; `crash`: the
-worker dies; `kill`: the executor; `stop`: the worker stands still for longer than its lease."""
+worker dies; `kill`: the executor dies; `stop`: the worker is paused for longer than its lease."""
 
 ENDINGS = ("crash", "kill", "stop")
-"""Of these, what befalls the caller, before or after the call."""
+"""The faults of the caller, before or after the call."""
 
 EVENTS = {
     "person": "a person commits",
@@ -63,7 +63,7 @@ EVENTS = {
     "janitor": "a janitor whose clock is ahead takes everything that is staged for old",
     "drain": "a worker is told to stop, and another starts",
 }
-"""What happens elsewhere, at the moment of any call."""
+"""Events elsewhere, at the time of any call."""
 
 CELLS = tuple(
     sorted([(kind, point) for kind, points in FAULTS.items() for point in points])
@@ -84,7 +84,7 @@ SCARCE = {
     "report_and_take": 3,
     "body": 2,
 }
-"""Calls that few runs make: they are chosen so many times as often."""
+"""Rare calls -> factor by which they are chosen more often."""
 
 Shape = Literal["single", "sequence", "fork", "read-only"]
 Noop = Literal["never", "sometimes", "always"]
@@ -94,13 +94,13 @@ NOOPS: list[Noop] = ["never", "never", "sometimes", "always"]
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """Something happens at the n-th call of a kind.
+    """An event or fault at the n-th call of a kind.
 
     Attributes:
         kind: of `FAULTS` or `EVENTS`.
         point: of `POINTS`; number: from 1.
-        when: before the call has its effect, or after it.
-        amount: from 0 to 1: how long, how much, which one.
+        when: before or after the call takes effect.
+        amount: from 0 to 1; determines duration, size or choice.
     """
 
     kind: str
@@ -115,16 +115,16 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowPlan:
-    """A workflow.
+    """A planned workflow.
 
     Attributes:
-        snapshot: the isolation of its tasks.
+        snapshot: whether its tasks have snapshot isolation.
         noop: whether its bodies change nothing.
-        big: results too large for a stamp.
-        long: bodies that take longer than the response timeout.
-        shared_path: siblings write one path, too.
+        big: whether results are too large for a stamp.
+        long: whether bodies take longer than the response timeout.
+        shared_path: whether siblings also write one common path.
         starts: virtual seconds.
-        same_content: each run of a body writes what the one before it wrote.
+        same_content: whether each run of a body writes the same content.
     """
 
     shape: Shape
@@ -140,12 +140,12 @@ class WorkflowPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A whole simulation.
+    """A planned simulation.
 
     Attributes:
-        slots: of each worker.
-        has_one_type: all tasks are of one type, and so workers take the next one with a report while many wait.
-        hostile: branches that hold a name which would be laid out elsewhere.
+        slots: number of slots of each worker.
+        has_one_type: whether all tasks have one type, so that workers take the next one with a report.
+        hostile: branches that hold a name that would be a file outside of a workspace.
     """
 
     seed: int
@@ -167,14 +167,14 @@ def make_plan(seed: int) -> Plan:
     branches = ["main", "other"][: rng.choice([1, 1, 2])]
     incidents = [_incident(rng) for _ in range(rng.randint(2, 8))]
     points = {incident.point for incident in incidents}
-    if "give_back" in points:  # a worker that is told to stop gives back what it has
+    if "give_back" in points:  # a stopping worker returns its tasks
         incidents.append(Incident(kind="drain", point="body", number=1, when="before", amount=0.2 * rng.random()))
     has_one_type = "report_and_take" in points or rng.random() < 0.1
     workflows = tuple(_workflow(rng, branches, points) for _ in range(rng.choice([1, 1, 2, 2, 3])))
     slots = tuple(rng.choice([1, 1, 2]) for _ in range(rng.choice([1, 2, 2, 3, 3, 4, 5])))
     if has_one_type:
         workflows, slots = _backlog(rng, workflows), slots[:2]
-    likewise = random.Random(f"same content {seed}")  # of its own: it changes no other choice
+    likewise = random.Random(f"same content {seed}")  # a separate generator: it changes no other choice
     return Plan(
         seed=seed,
         slots=slots,
@@ -186,7 +186,7 @@ def make_plan(seed: int) -> Plan:
 
 
 def _workflow(rng: random.Random, branches: list[str], points: set[str]) -> WorkflowPlan:
-    """A workflow, which makes the calls at which something is to happen more often than others do."""
+    """A workflow that makes the calls of the incidents more often."""
     shapes: list[Shape] = ["single", "sequence", "fork", "fork", "read-only"]
     is_noop = "complete_noop_workspace" in points and rng.random() < 0.6
     return WorkflowPlan(
@@ -202,7 +202,7 @@ def _workflow(rng: random.Random, branches: list[str], points: set[str]) -> Work
 
 
 def _backlog(rng: random.Random, workflows: tuple[WorkflowPlan, ...]) -> tuple[WorkflowPlan, ...]:
-    """Three workflows at least, whose tasks are of one type and wait from the beginning."""
+    """At least three workflows whose tasks have one type and wait from the start."""
     first = workflows[0]
     many = (*workflows, *(replace(first, shape="fork", noop=rng.choice(NOOPS)) for _ in range(3 - len(workflows))))
     return tuple(
@@ -211,7 +211,7 @@ def _backlog(rng: random.Random, workflows: tuple[WorkflowPlan, ...]) -> tuple[W
 
 
 def _of_one_type(workflow: WorkflowPlan, first: WorkflowPlan) -> Shape:
-    """Its shape, as long as its tasks read only where the first one's do."""
+    """The shape of a workflow, but read-only where the first one's is."""
     if first.shape == "read-only":
         return first.shape
     return "fork" if workflow.shape == "read-only" else workflow.shape

@@ -1,4 +1,4 @@
-"""Running simulations: one for each seed, and their figures added up."""
+"""Runs simulations, one per seed, and adds up their figures."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from simulation.plan import CELLS, Plan, make_plan
 from simulation.world import World
 
 MIN_FIRED = 30
-"""How often each pair of fault and call has to come about in 10,000 simulations, or the run is void."""
+"""Minimum occurrences of each pair of incident and call in 10,000 simulations; with fewer the run is void."""
 PER_SEEDS = 10_000
 
 Outfit = Callable[[WorkerParts], WorkerParts]
 
 
 def as_they_are(parts: WorkerParts) -> WorkerParts:
-    """Nothing is put between."""
+    """The parts, unchanged."""
     return parts
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What came of one simulation.
+    """The result of one simulation.
 
     Attributes:
-        broken: promises, one sentence each.
-        virtual_seconds: it took.
+        broken: broken promises, one sentence each.
+        virtual_seconds: its duration.
     """
 
     plan: Plan
@@ -51,10 +51,10 @@ class Simulated:
 
 
 def keep_to_core(number: int) -> None:
-    """Let this process run on one core only: by number among those that it may use, beginning again after the last.
+    """Pin this process to one core, by number modulo the available cores.
 
-    One actor runs at a time, and each turn wakes the thread of another: on another core that takes longer (300
-    simulations took 20 s on two cores, 15 s on one of them). Only Linux can; elsewhere nothing is done.
+    Only one actor runs at a time, and each turn wakes another thread, which takes longer on another core (300
+    simulations took 20 s on two cores, 15 s on one). Linux only; elsewhere it does nothing.
     """
     if sys.platform == "linux":
         cores = sorted(os.sched_getaffinity(0))
@@ -62,13 +62,13 @@ def keep_to_core(number: int) -> None:
 
 
 def keep_to_next_core(numbers: SimpleQueue[int]) -> None:
-    """The same for the processes of a pool, each of which takes a number."""
+    """The same for the processes of a pool, each with its own number."""
     keep_to_core(numbers.get())
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A directory for simulations, in memory where there is one; it goes at the end, and their threads with it."""
+    """A temporary directory for simulations, in memory if possible. Also ends idle threads on exit."""
     memory = Path("/dev/shm")
     path = Path(tempfile.mkdtemp(prefix="perago-simulator-", dir=memory if os.access(memory, os.W_OK) else None))
     try:
@@ -125,12 +125,12 @@ def simulate(plan: Plan, directory: Path, outfit: Outfit = as_they_are) -> Simul
 
 @dataclass
 class Figures:
-    """What came of many.
+    """Figures of many simulations.
 
     Attributes:
-        fired: how often each fault and event came about at each call.
-        failed: what was broken, by seed.
-        seconds: of computing.
+        fired: occurrences of each fault and event at each call.
+        failed: broken promises by seed.
+        seconds: computing time.
     """
 
     simulated: int = 0
@@ -161,7 +161,7 @@ class Figures:
 
     @property
     def scarce(self) -> list[str]:
-        """Pairs that came about too rarely; with some, the run is void. Of fewer than 10,000 that says nothing."""
+        """Pairs with too few occurrences, which make the run void. Empty for fewer than 10,000 simulations."""
         enough = MIN_FIRED * self.simulated // PER_SEEDS if self.simulated >= PER_SEEDS else 0
         return [f"{cell[0]} at {cell[1]}: {self.fired[cell]}" for cell in CELLS if self.fired[cell] < enough]
 

@@ -1,4 +1,4 @@
-"""The engine and the store of a simulation, as servers: what they add to the in-memory ones is time."""
+"""The engine and the store of a simulation: the in-memory ones, with time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ RESPONSE_SECONDS = 10
 """Response timeout of every task."""
 
 SWEEP_SECONDS = 2.0
-"""Between two looks of the engine for tasks whose time is over."""
+"""Seconds between two sweeps of the engine for timed out tasks."""
 
 
 class SimulatedEngine:
-    """A `MemoryEngine` with response timeouts, and with reports and heartbeats that take their time to be written.
+    """A `MemoryEngine` with response timeouts, and with delayed writes of reports and heartbeats.
 
     Attributes:
         polled_at: virtual seconds, by task id and poll count.
-        check: is called after each report.
+        check: called after each report.
     """
 
     def __init__(self, baton: Baton, clock: VirtualClock, counts: Counter[str]) -> None:
@@ -49,7 +49,7 @@ class SimulatedEngine:
         return found
 
     def report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """Read the row, and write it a moment later, whatever happened between."""
+        """Read the row and write it a moment later, whatever happened in between."""
         before = self._status(attempt.task_id)
         write = self.tasks.slow_report(attempt, result)
         self._linger()
@@ -60,7 +60,7 @@ class SimulatedEngine:
             self._counts["late reports dropped"] += 1
 
     def report_and_take(self, attempt: HandedOut, result: RuntimeTaskResult) -> MemoryAttempt | None:
-        """Report, and hand out the task of the same type that waits longest: also where the report is dropped."""
+        """Report, and hand out the longest waiting task of the same type, even if the report is dropped."""
         is_dropped = self._status(attempt.task_id) != TryStatus.IN_PROGRESS
         self.report(attempt, result)
         found = self.poll([attempt.task_def_name], 1)
@@ -71,7 +71,7 @@ class SimulatedEngine:
         return found[0]
 
     def heartbeat(self, attempt: Attempt) -> None:
-        """Read the row, and write it a moment later: a result that came between is undone."""
+        """Read the row and write it a moment later, which undoes a result in between."""
         before = self.tasks.attempt(attempt.task_id)
         if before.status != TryStatus.IN_PROGRESS:
             return
@@ -103,7 +103,7 @@ class SimulatedEngine:
         return found
 
     def rerun(self, task_id: str) -> None:
-        """Rerun an ended workflow from a task, and count what is handed out again besides."""
+        """Rerun an ended workflow from a task, and count the other tries that are handed out again."""
         self.tasks.rerun(task_id)
         for entry in self.tasks.record(self.tasks.attempt(task_id).workflow_instance_id).tries:
             if entry.task_id != task_id and entry.status is TryStatus.SCHEDULED:
@@ -111,11 +111,11 @@ class SimulatedEngine:
                 self._counts["failed tries handed out again" if had_its_retry else "ended tries taken up again"] += 1
 
     def is_stranded(self, entry: TryRecord) -> bool:
-        """Whether a try that nobody works on is never ended by the engine: a rerun handed it out after its retry."""
+        """Whether the engine never ends an abandoned try, because a rerun handed it out after its retry."""
         return entry.status is TryStatus.IN_PROGRESS and self.tasks.has_been_retried(entry.task_id)
 
     def sweep(self, workflows: Iterable[str]) -> None:
-        """Time out those of whom nothing was heard."""
+        """Time out tasks without a heartbeat."""
         for workflow in workflows:
             for entry in self.tasks.record(workflow).tries:
                 silent = self._baton.now - self._signs.get(entry.task_id, self._baton.now)
@@ -146,10 +146,10 @@ class SimulatedEngine:
 
 
 class SimulatedStore:
-    """A `MemoryStore` that knows when what was staged.
+    """A `MemoryStore` that records staging times.
 
     Attributes:
-        heads: every head that anybody ever saw, by branch.
+        heads: every observed head, by branch.
     """
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -159,19 +159,19 @@ class SimulatedStore:
         self._staged_at: dict[str, float] = {}
 
     def look(self) -> None:
-        """See every head, and what is staged."""
+        """Observe all heads and staged work."""
         for branch in self.memory.branches():
             self.heads.setdefault(branch, set()).add(self.memory.head(branch))
         for name in self.memory.staged():
             self._staged_at.setdefault(name, self._clock.now().timestamp())
 
     def sweep(self, before: float) -> int:
-        """Remove what was staged before a time, seconds since the epoch; returns how much."""
+        """Remove work staged before a time in seconds since the epoch; returns the number removed."""
         old = [name for name in self.memory.staged() if self._staged_at.get(name, before) < before]
         for name in old:
             self.drop(name)
         return len(old)
 
     def drop(self, name: str) -> None:
-        """Remove a staging reference; one that is gone is fine."""
+        """Remove a staging reference, if it exists."""
         self.memory.cleanup_staging(StagedWorkspace(repository=self.memory.repository, branch=name, commit=""))

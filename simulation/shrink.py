@@ -1,4 +1,4 @@
-"""Making a failing plan smaller: what can be left out without its failure going away is."""
+"""Makes a failing plan smaller by leaving out incidents that its failure does not need."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from simulation.plan import Plan
 
 
 def shrink(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
-    """The smallest failing plan that is found by leaving out one thing after the other.
+    """The smallest failing plan found by leaving out one part after the other.
 
     Args:
-        fails: runs a plan; it is deterministic.
+        fails: runs a plan; deterministic.
     """
     found = True
     while found:

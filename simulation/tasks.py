@@ -14,10 +14,10 @@ from perago.tasks.declare import TaskDefinition, task, task_of
 from perago.values.spec import WorkspaceSpec
 
 SECRET = "planted-in-simulated-params"
-"""What `password` holds in every simulated task. It must be seen nowhere."""
+"""Value of `password` in every simulated task. It must not appear anywhere."""
 
 BIG_CHARACTERS = 17_000
-"""Of a result that no stamp holds (they hold 16 KiB)."""
+"""Size of a result that is too large for a stamp (16 KiB)."""
 
 
 class Params(BaseModel):
@@ -31,7 +31,7 @@ class Params(BaseModel):
 
 
 class Result(BaseModel):
-    """`said`: what it wrote into its files; None: nothing."""
+    """`said`: the text that it wrote to its files, or None."""
 
     said: str | None
     padding: str = ""
@@ -42,12 +42,12 @@ class BodyRun:
     """One run of a body.
 
     Attributes:
-        token: what it writes besides `who`; no other run has it, or all of them have.
-        seconds: that it takes, about.
+        token: the text that it writes besides `who`; unique, or the same in all runs.
+        seconds: its approximate duration.
         coin: whether a body that sometimes changes nothing does so now.
         pause: lets virtual time pass.
-        saw: is told what it found in its workspace.
-        wrote: is told the content of each path.
+        saw: receives the files that it found in its workspace.
+        wrote: receives the content of each written path.
     """
 
     token: str
@@ -95,4 +95,4 @@ TASKS = {
     "merge": _declared("merge", WorkspaceSpec(isolation="snapshot")),
     "read": _declared("read", WorkspaceSpec(read_only=True)),
 }
-"""By name: serializable, snapshot, read-only."""
+"""Tasks by name: serializable, snapshot, read-only."""

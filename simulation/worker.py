@@ -40,13 +40,13 @@ WEAR = Wear(max_attempts=3)
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What all workers share.
+    """Parts that all workers share.
 
     Attributes:
         directory: each worker has its own below it.
         new_execution_id: unique in the simulation.
         make_body_run, note_phase: see `executor.WorkerParts`.
-        outfit: puts something between executors and what they use.
+        outfit: wraps the parts that executors use.
     """
 
     baton: Baton
@@ -97,7 +97,7 @@ class SimulatedJournal(Journal):
 
 
 class Worker:
-    """A worker on a machine of its own: it dies and is started again, with what lies on its disk.
+    """A worker on a machine of its own. After its death it is started again with the files on its disk.
 
     Attributes:
         process: the present one.
@@ -176,15 +176,15 @@ class Worker:
     # ---- what befalls it
 
     def crash(self) -> None:
-        """Its processes die; what they were about stays as it is."""
+        """Its processes die; their unfinished work stays as it is."""
         self.process.killed = True
         self._orphan("*")
 
     def kill_executor(self, process: Process | None) -> bool:
-        """One of its executors dies; says whether there was one.
+        """One of its executors dies; returns whether there was one.
 
         Args:
-            process: None: the first that is busy.
+            process: Default: the first busy one.
         """
         for slot in self.dispatcher.slots:
             executor = self._executors.get(slot.number)

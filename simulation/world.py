@@ -1,4 +1,4 @@
-"""One simulation: it is set up from a plan, runs until everything has ended, and is written down for the judge."""
+"""One simulation: sets up a plan, runs until everything has ended, and records it for the judge."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from simulation.tasks import SECRET, TASKS, BodyRun
 from simulation.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 
 CHAOS_SECONDS = 60.0
-"""Of things going wrong; then faults stop."""
+"""Duration of faults, in virtual seconds."""
 
 SETTLE_SECONDS = 240.0
-"""How long everything may take to end after that."""
+"""Maximum time until everything has ended after that."""
 
 LOOK_SECONDS = 2.0
-"""Between two looks whether something has come about."""
+"""Seconds between two checks of a condition."""
 
 HOSTILE = "../../escaped.txt"
-"""A name that a store can hold, and no workspace."""
+"""A name that is valid in a store but not in a workspace."""
 
 _FIRST = {"in.txt": "input", SHARED: "0", "w1-a": "0", "w1-l": "0"}
 
@@ -44,14 +44,14 @@ class World:
     """One simulation.
 
     Args:
-        directory: empty; for the workers' files.
-        outfit: puts something between executors and what they use.
+        directory: empty directory for the workers' files.
+        outfit: wraps the parts that executors use.
 
     Attributes:
-        broken: promises that were seen broken while it ran.
-        written: what each execution's body wrote, by execution id.
-        healed_at: when faults stopped, virtual seconds.
-        people: commits that people made.
+        broken: broken promises found during the run.
+        written: files that each body wrote, by execution id.
+        healed_at: end of the faults in virtual seconds.
+        people: commits of people.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class World:
         types = sorted({_task_type(workflow) for workflow in plan.workflows}) if plan.has_one_type else list(TASKS)
         self.workers = [Worker(f"w{number}", slots, site, types) for number, slots in enumerate(plan.slots, 1)]
 
-    # ---- its course
+    # ---- run
 
     def run(self) -> None:
-        """Let everything happen, until all has ended."""
+        """Run until everything has ended."""
         try:
             self._run()
         except EndlessError as exc:
@@ -112,7 +112,7 @@ class World:
         if self._take_up_again():
             self.until(self._is_quiet, SETTLE_SECONDS)
         if not self._is_quiet():
-            self.broken.append(f"5: nothing ends: {self._what_is_left()}")
+            self.broken.append(f"5: not ended: {self._what_is_left()}")
         self._clean()
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class World:
         self.baton.close()
 
     def _heal(self) -> None:
-        """Faults stop: machines go on, servers answer, and what was under way arrives."""
+        """Stop the faults: machines resume, servers answer, and messages arrive."""
         self.network.is_calm = True
         self.network.away.update(engine=0.0, store=0.0)
         self.baton.tell("== faults stop")
@@ -130,10 +130,10 @@ class World:
         if not self._is_over():
             self.until(lambda: False, LATE_SECONDS)
         self.healed_at = self.baton.now
-        self.baton.tell("== whoever begins from now on completes")
+        self.baton.tell("== tries that start from now on must complete")
 
     def _clean(self) -> None:
-        """Nobody takes tasks any more, and janitors take what is old."""
+        """Stop taking tasks, and let janitors remove old files."""
         for worker in self.workers:
             worker.rest()
         self.baton.pause(GC_TTL_SECONDS + GC_INTERVAL_SECONDS + 1)
@@ -142,18 +142,18 @@ class World:
         self.baton.pause(1.0)
 
     def _take_up_again(self) -> bool:
-        """A person retries what was ended; says whether there was something."""
+        """A person retries ended workflows; returns whether there were any."""
         found = [name for name in self.workflows if self.engine.tasks.status(name) is not WorkflowStatus.COMPLETED]
         for workflow in found:
             with suppress(EngineError):  # it has ended
                 self.engine.tasks.terminate(workflow)
-            with suppress(EngineError):  # all that it lacked is a try which the engine never ends
+            with suppress(EngineError):  # its only open try is one that the engine never ends
                 self.engine.tasks.retry_workflow(workflow)
                 self.baton.tell(f"somebody retries {workflow}")
         return bool(found)
 
     def until(self, is_reached: Callable[[], bool], seconds: float) -> None:
-        """Let the caller's time pass until something has come about, or for so long."""
+        """Wait until a condition holds, or for some virtual seconds."""
         end = self.baton.now + seconds
         while self.baton.now < end and not is_reached():
             self.baton.pause(LOOK_SECONDS)
@@ -174,7 +174,7 @@ class World:
         busy = [worker.process.name for worker in self.workers if not worker.is_idle]
         return f"workflows {running}, workers {busy}"
 
-    # ---- how it is set up
+    # ---- set-up
 
     def _make_branches(self) -> None:
         for branch in sorted({workflow.branch for workflow in self.plan.workflows}):
@@ -215,7 +215,7 @@ class World:
                 schedule("r")
         self.workflows[workflow] = plan
 
-    # ---- what happens by itself
+    # ---- callbacks
 
     def _sweep(self) -> None:
         while True:
@@ -232,7 +232,7 @@ class World:
         def saw(found: Mapping[str, bytes]) -> None:
             if found != files:
                 names = sorted(name for name in found.keys() | files.keys() if found.get(name) != files.get(name))
-                self.broken.append(f"the body of {job.execution_id} saw other content than its input's: {names}")
+                self.broken.append(f"the body of {job.execution_id} saw content that is not its input's: {names}")
 
         plan = self.workflows[job.identity.workflow_instance_id]
         return BodyRun(
@@ -259,7 +259,7 @@ class World:
             self.baton.tell(f"decides: {event.attributes.get('plan')} on {str(event.attributes.get('head'))[:12]}")
 
     def _check_report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """A COMPLETED result that the engine has just recorded names a commit of the branch, and is the only one."""
+        """Check that a newly recorded COMPLETED result names a commit of the branch, and is the only one."""
         record = self.engine.tasks.record(attempt.workflow_instance_id)
         entry = record.find(attempt.task_id)
         if result.status != "COMPLETED" or entry is None or entry.output_ref is None:
@@ -280,7 +280,7 @@ def _task_type(plan: WorkflowPlan) -> str:
 
 
 def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
-    """The commit that a task completed with, as an input expression reads it."""
+    """The commit that a task completed with, for an input expression."""
     for entry in record.of(name):
         if entry.output_ref is not None:
             return entry.output_ref

@@ -65,7 +65,7 @@ def test_a_test_that_passes_only_when_run_again_is_named_at_the_very_end(project
     done = run("run", directory)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().splitlines()[-2:] == [
-        "All passed, but these only when they were run again, alone. Mend them first:",
+        "All passed, but these only in a second run, alone. Fix them first:",
         "tests/test_it.py::test_slow",
     ]
 
@@ -107,7 +107,7 @@ def test_what_was_drawn_at_random_is_excused_by_no_second_run(project, tmp_path)
     assert done.returncode == 1, done.stdout
     assert "Once more, alone" not in done.stdout
     assert done.stdout.endswith(
-        "A second run excuses nothing that was drawn at random:\ntests/test_it.py::TestMachine::runTest\n"
+        "Failures of tests with random cases are not excused by a second run:\ntests/test_it.py::TestMachine::runTest\n"
         "tests/test_it.py::test_kills_at_random\ntests/test_it.py::test_property\n"
     )
 
@@ -128,4 +128,4 @@ def test_property(number):
 """
     done = run("test", project(code.replace("{marker!r}", repr(str(tmp_path / "slow")))))
     assert done.returncode == 0, done.stdout
-    assert "Passed only when run again" in done.stdout
+    assert "Passed only in the second run" in done.stdout

@@ -1,1 +1,1 @@
-"""What a process of its own costs a body."""
+"""The cost of a separate process for a body."""

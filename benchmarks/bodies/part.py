@@ -1,4 +1,4 @@
-"""The part: attempts whose bodies run in this process, forked, and spawned, in turn."""
+"""The part: attempts with bodies in this process, forked, and spawned, in turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 HERE, FORKED, SPAWNED = "in this process", "forked", "spawned"
 FILES, CHANGED = 10, 2
 AT_MOST_MILLISECONDS = 15
-"""What a process of its own may cost an attempt, for a module that loads nothing large."""
+"""Maximum cost of a separate process for an attempt of a small module, in milliseconds."""
 
 
 def measure(directory: Path, tiny: bool) -> Measured:
@@ -37,7 +37,7 @@ def measure(directory: Path, tiny: bool) -> Measured:
         for number in range(rounds + 1):
             for name, invoke_body in sides.items():
                 seconds = _attempt(store, engine, place / "root", f"{name[0]}{number:07}", invoke_body)
-                if number:  # the first round loads what later ones have
+                if number:  # the first round loads modules
                     samples[name].append(seconds * 1000)
     costs = Spread.of([forked - here for forked, here in zip(samples[FORKED], samples[HERE], strict=True)])
     reached = "reached" if costs.median <= AT_MOST_MILLISECONDS else "**not reached**"
@@ -70,7 +70,7 @@ def _in_a_process(stack: ExitStack, start: str) -> InvokeBody:
 
 
 def _attempt(store: GitStore, engine: LocalEngine, root: Path, word: str, invoke_body: InvokeBody) -> float:
-    """Run one on the head of `main`; returns the seconds that it took."""
+    """Run one attempt on the head of `main`; returns its seconds."""
     task = task_of(change)
     assert task is not None
     workspace = {"repository": "r", "branch": "main", "refType": "commit", "ref": store.resolve("main")}

@@ -1,1 +1,1 @@
-"""Workers on a Conductor server, beside conductor-python's own runner and the reference."""
+"""Workers on a Conductor server, compared with conductor-python's runner and the reference."""

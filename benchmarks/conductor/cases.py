@@ -1,4 +1,4 @@
-"""What is measured: which workers, how much work, how often."""
+"""The measured cases: workers, amount of work, repetitions."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ KIB = 1 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one run does.
+    """The plan of one run.
 
     Attributes:
-        rounds: in each, all workers take turns, and another begins.
-        warming: free tasks of each worker before the first round: the JVM's second compiler is at work for some
-            thousand in all, and the server gets faster all along.
-        slots: of each worker, for free tasks.
-        light: tasks that come now and then, in a round; pause: seconds before each, between these two.
-        backlog: tasks that are queued at once, in a round.
-        idle_seconds: of each of two times that workers are idle.
-        attempts: with lakeFS, for each worker and number of slots; theirs: of the reference, which takes longer.
-        file_slots: those numbers of slots.
-        files, size, changed: of the repository: so many files of so many bytes, so many of which change.
-        outside: whether others are measured too, each in an environment that is made for it.
+        rounds: number of rounds. In each, all workers take turns, starting with a different one.
+        warming: free tasks of each worker before the first round. The JVM's second compiler runs during the first
+            thousands of tasks, and the server gets faster.
+        slots: slots of each worker for free tasks.
+        light: single tasks in a round; pause: minimum and maximum seconds before each.
+        backlog: tasks in a round that are queued at once.
+        idle_seconds: duration of each of the two idle periods.
+        attempts: attempts with lakeFS for each worker and number of slots; theirs: of the slower reference.
+        file_slots: numbers of slots for them.
+        files, size, changed: number of files in the repository, bytes of each, and number of changed ones.
+        outside: whether other tools are measured, too, each in its own environment.
     """
 
     rounds: int = 4
@@ -73,16 +73,16 @@ TINY = Plan(
     files=5,
     outside=False,
 )
-"""Shows that the benchmarks run, and nothing else."""
+"""Only checks that the benchmarks run."""
 
 
 class Round(NamedTuple):
-    """What a worker did in a round.
+    """Results of a worker in a round.
 
     Attributes:
-        latency: median seconds of a task that comes now and then.
-        rate: tasks a second of a backlog.
-        cpu: seconds for each of them.
+        latency: median seconds of a single task.
+        rate: tasks per second of a backlog.
+        cpu: CPU seconds for each of them.
     """
 
     latency: float
@@ -91,11 +91,11 @@ class Round(NamedTuple):
 
 
 class Idle(NamedTuple):
-    """A worker that has nothing to do.
+    """An idle worker.
 
     Attributes:
-        first, second: the part of a core that it used in the first time after its last task, and in the second.
-        one, many: memory with one slot, and with several.
+        first, second: share of a core used in the first period after its last task, and in the second.
+        one, many: memory with one slot and with several.
     """
 
     first: float
@@ -106,15 +106,15 @@ class Idle(NamedTuple):
 
 @dataclass
 class Results:
-    """What was measured, by title of the worker.
+    """Results by title of the worker.
 
     Attributes:
-        rounds: the n-th ones of all workers were taken right after one another.
-        latencies: all of them, in seconds.
-        attempts: a minute, by worker and number of slots.
+        rounds: the n-th ones of all workers were measured directly one after the other.
+        latencies: all latencies in seconds.
+        attempts: attempts per minute, by worker and number of slots.
         left_out: why workers were not measured.
-        without_files: why nothing was measured with lakeFS; None: it was.
-        without_reference: why the reference was not measured there to the end.
+        without_files: why nothing was measured with lakeFS, or None.
+        without_reference: why the reference was not completely measured with lakeFS.
     """
 
     plan: Plan
@@ -130,7 +130,7 @@ class Results:
         return Spread.of([getattr(taken, figure) for taken in self.rounds[title]])
 
     def ratio(self, one: str, other: str, figure: str) -> Spread:
-        """One worker's figure over another's, of the same round: the machine was as busy."""
+        """Ratio of one worker's figure to another's in the same round, under the same load."""
         pairs = zip(self.rounds[one], self.rounds[other], strict=True)
         return Spread.of([getattr(taken, figure) / getattr(beside, figure) for taken, beside in pairs])
 
@@ -139,8 +139,8 @@ class Measuring:
     """A run of the benchmarks.
 
     Args:
-        directory: where it works, and leaves nothing.
-        kinds: of workers.
+        directory: working directory, left empty.
+        kinds: kinds of workers.
     """
 
     def __init__(self, results: Results, directory: Path, server: ConductorServer, kinds: list[Kind]) -> None:
@@ -153,7 +153,7 @@ class Measuring:
         self._source = random.Random(1)
 
     def light(self) -> None:
-        """Free tasks, now and then and many at once."""
+        """Free tasks, single and queued."""
         for kind in self._kinds:
             self._say(f"{self._plan.warming} tasks before all rounds: {kind.title}")
             with self._worker(kind, LIGHT, self._plan.slots) as (_, desk):
@@ -169,7 +169,7 @@ class Measuring:
                 self._results.rounds.setdefault(kind.title, []).append(taken)
 
     def idle(self) -> None:
-        """All workers have nothing to do at the same time: none takes from another what matters."""
+        """All workers are idle at the same time, so that none disturbs another."""
         seconds, slots = self._plan.idle_seconds, self._plan.slots
         self._say(f"idle for twice {seconds:g} s")
         memory_of_one = {}
@@ -192,28 +192,28 @@ class Measuring:
                 self._results.idle[kind.title] = Idle(first, second, one, worker.memory())
 
     def files(self, server: LakeFSServer, api: LakeFSApi) -> None:
-        """Whole attempts with lakeFS, from the input to the published commit; each on a branch of its own."""
+        """Complete attempts with lakeFS, from input to published commit, each on its own branch."""
         name = f"bench-{uuid.uuid4().hex[:16]}"
         repository = api.create_repository(name, f"{server.storage}{name}")
         content = bytes(range(256)) * (self._plan.size // 256)
         repository.commit_files("main", {f"{number:06}.dat": content for number in range(self._plan.files)})
-        surroundings = {
+        variables = {
             "LAKECTL_SERVER_ENDPOINT_URL": server.url,
             "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": server.access_key_id,
             "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": server.secret_access_key,
         }
         for slots in self._plan.file_slots:
-            self._attempts(PROCESSES, slots, surroundings, repository)
+            self._attempts(PROCESSES, slots, variables, repository)
             if THEIR_WORKER in self._kinds and not self._results.without_reference:
                 try:
-                    self._attempts(THEIR_WORKER, slots, surroundings, repository)
+                    self._attempts(THEIR_WORKER, slots, variables, repository)
                 except RuntimeError as exc:
                     self._results.without_reference = str(exc)
 
-    def _attempts(self, kind: Kind, slots: int, surroundings: Mapping[str, str], repository: LakeFSRepository) -> None:
+    def _attempts(self, kind: Kind, slots: int, variables: Mapping[str, str], repository: LakeFSRepository) -> None:
         self._say(f"attempts with lakeFS, {slots} at a time: {kind.title}")
         number = self._plan.theirs if kind is THEIR_WORKER else self._plan.attempts
-        with self._worker(kind, FILES, slots, surroundings, self._on_branches(repository, slots)) as (_, desk):
+        with self._worker(kind, FILES, slots, variables, self._on_branches(repository, slots)) as (_, desk):
             rate, _ = desk.backlog(self._on_branches(repository, number))
         self._results.attempts.setdefault(kind.title, {})[slots] = rate * 60
 
@@ -234,11 +234,11 @@ class Measuring:
         kind: Kind,
         module: str,
         slots: int,
-        surroundings: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
         first: list[Inputs] | None = None,
     ) -> Iterator[tuple[RunningWorker, Desk]]:
-        """One that has done its first tasks, some for each slot."""
-        known = {"CONDUCTOR_SERVER_URL": self._server.api_url, **(surroundings or {})}
+        """A worker after its first tasks, some for each slot."""
+        known = {"CONDUCTOR_SERVER_URL": self._server.api_url, **(variables or {})}
         with (
             tempfile.TemporaryDirectory(dir=self._directory, ignore_cleanup_errors=True) as name,
             ConductorApi(self._server.api_url) as api,
@@ -254,12 +254,12 @@ class Measuring:
 
 
 def all_kinds() -> list[Kind]:
-    """In the order in which they take turns in the first round."""
+    """All kinds of workers, in the order of the first round."""
     return [PROCESSES, THEIR_RUNNER, THREADS, THEIR_WORKER]
 
 
 def _from(kinds: list[Kind], number: int) -> list[Kind]:
-    """All of them, beginning with another one in each round: who always comes first has the server at its coldest."""
+    """All kinds, starting with a different one in each round, because the first one gets the coldest server."""
     first = number % len(kinds)
     return kinds[first:] + kinds[:first]
 
@@ -273,5 +273,5 @@ def _mark(worker: RunningWorker) -> tuple[float, float]:
 
 
 def _used(*marks: tuple[float, float]) -> list[float]:
-    """CPU for each second between two marks."""
+    """CPU per second between two marks."""
     return [(after[1] - before[1]) / (after[0] - before[0]) for before, after in itertools.pairwise(marks)]

@@ -1,6 +1,6 @@
-"""A task that changes some of its workspace's files; declared as Perago and the reference both read it.
+"""A task that changes some of its workspace's files, declared for both Perago and the reference.
 
-The name is that of PERAGO_BENCH_TASK, so that each worker has a queue of its own.
+Its name comes from PERAGO_BENCH_TASK, so that each worker has its own queue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from perago import WorkspaceSpec, task
 
 
 class Params(BaseModel):
-    """So many files are changed; the word is written into each."""
+    """The number of files to change, and the word to write to each."""
 
     count: int
     word: str

@@ -1,6 +1,6 @@
-"""A free task that does next to nothing; declared as Perago and the reference both read it.
+"""A free task that does almost nothing, declared for both Perago and the reference.
 
-The name is that of PERAGO_BENCH_TASK, so that each worker has a queue of its own.
+Its name comes from PERAGO_BENCH_TASK, so that each worker has its own queue.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ class Answer(BaseModel):
 
 @task(name=os.environ.get("PERAGO_BENCH_TASK", "bench.light"), owner_email="benchmarks@example.org")
 def echo(params: Params) -> Answer:
-    """Give back what came."""
+    """Return the input."""
     return Answer(text=params.text)

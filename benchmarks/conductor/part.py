@@ -1,4 +1,4 @@
-"""The part: workers on Conductor, beside conductor-python's own runner and the reference, on one server in one run."""
+"""The part: workers on Conductor, compared with conductor-python's runner and the reference, on one server."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def _files(measuring: Measuring, results: Results, directory: Path) -> None:
 
 
 def _is_there(kind: Kind, results: Results) -> bool:
-    """Whether a kind of worker is to be measured, and can be; installs what it needs."""
+    """Whether a kind of worker can be measured in this run. Installs what it needs."""
     environment = _ENVIRONMENTS.get(kind)
     if environment is None:
         return True
     if not results.plan.outside:
-        results.left_out.append(f"{kind.title}, to be through sooner")
+        results.left_out.append(f"{kind.title}, to save time")
         return False
     try:
         environment.make()

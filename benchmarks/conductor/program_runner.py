@@ -1,7 +1,7 @@
-"""conductor-python's own runner with a task that does next to nothing, in an environment of its own.
+"""conductor-python's own runner with a task that does almost nothing, in its own environment.
 
-usage: program_runner.py SLOTS, run by that environment's Python, with CONDUCTOR_SERVER_URL and PERAGO_BENCH_TASK. All
-else is as conductor-python has it.
+usage: program_runner.py SLOTS, run by that environment's Python, with CONDUCTOR_SERVER_URL and PERAGO_BENCH_TASK.
+Everything else is conductor-python's default.
 """
 
 import os
@@ -11,13 +11,13 @@ from typing import Any
 
 
 def echo(task: object) -> dict[str, str]:
-    """Give back what came. A function whose only parameter can be a task is given the task as it was polled."""
+    """Return the input. conductor-python passes the polled task to a function with one parameter."""
     polled: Any = task
     return {"text": polled.input_data["params"]["text"]}
 
 
 def main() -> None:
-    """Run until a signal ends it."""
+    """Run until a signal."""
     [slots] = sys.argv[1:]
     client: Any = import_module("conductor.client.configuration.configuration")
     workers: Any = import_module("conductor.client.worker.worker")

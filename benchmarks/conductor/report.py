@@ -1,4 +1,4 @@
-"""What was measured of workers, for people."""
+"""The section on workers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RATE_RATIOS = {PROCESSES.title: 0.8, THREADS.title: 0.95}
 CPU_RATIOS = {PROCESSES.title: 1.6, THREADS.title: 1.2}
 EXECUTOR_BYTES = 60 * MIB
 IDLE_PART = 0.01
-"""Requirements: parts of the reference's latency, of conductor-python's rate and CPU, and absolute figures. Processes
-cost more: each task passes two more of them."""
+"""Requirements relative to the reference's latency and conductor-python's rate and CPU, and absolute ones. Process mode
+costs more: each task passes through two more processes."""
 
 _ABOUT = """\
 All workers take turns on one server, starting with a different one in each round. Each is started anew in each round
@@ -126,7 +126,7 @@ def _idle(results: Results) -> Iterator[str]:
 
 
 def _executor(idle: Idle, slots: int) -> Memory:
-    """What a slot more takes."""
+    """Memory of an additional slot."""
     return Memory(*((many - one) // (slots - 1) for one, many in zip(idle.one, idle.many, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""Giving workers work, and reading from the server when it was done: its clock judges all of them."""
+"""Gives work to workers and reads from the server when it was done, by the server's clock."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from servers.conductor_api import ConductorApi, simple
 Inputs = Mapping[str, Any]
 
 STARTERS = 4
-"""Connections that start workflows."""
+"""Number of connections that start workflows."""
 
 READY_SECONDS, DONE_SECONDS = 120.0, 600.0
 LOOK_SECONDS = 0.1
 SETTLE_SECONDS = 0.5
-"""After a worker is stopped, for the server to answer polls that it had sent: their tasks would be held."""
+"""Seconds after a worker is paused, for the server to answer its pending polls, whose tasks would be held."""
 
 
 class Done(NamedTuple):
-    """A workflow of one task that completed; seconds since the epoch."""
+    """A completed workflow of one task; times in seconds since the epoch."""
 
     began: float
     task_began: float
@@ -32,11 +32,11 @@ class Done(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """What working off many tasks took.
+    """Result of processing many tasks.
 
     Attributes:
-        rate: tasks a second.
-        cpu: seconds of the worker's CPU for each.
+        rate: tasks per second.
+        cpu: CPU seconds of the worker for each.
     """
 
     rate: float
@@ -47,8 +47,8 @@ class Desk:
     """Starts workflows of a single task on one server.
 
     Args:
-        api: to look with, from this thread.
-        worker: whose task it is.
+        api: to inspect the server from this thread.
+        worker: the worker of the task.
     """
 
     def __init__(self, api: ConductorApi, worker: Worker) -> None:
@@ -63,7 +63,7 @@ class Desk:
         return self._api.start_workflow(self._flow, inputs)
 
     def start_all(self, inputs: Sequence[Inputs]) -> list[str]:
-        """Start a workflow for each of them, several at a time."""
+        """Start a workflow for each input, several at a time."""
         local, opened = threading.local(), []
 
         def start(given: Inputs) -> str:
@@ -84,7 +84,7 @@ class Desk:
         """Wait for it to complete.
 
         Raises:
-            RuntimeError: it ended otherwise, or not in time, or its worker has ended.
+            RuntimeError: it ended with another status, or not in time, or its worker has ended.
         """
         deadline = time.monotonic() + seconds
         while (found := self._api.workflow(workflow_id))["status"] == "RUNNING":
@@ -99,12 +99,12 @@ class Desk:
         return Done(found["createTime"] / 1000, task["startTime"] / 1000, found["endTime"] / 1000)
 
     def warm_up(self, inputs: Sequence[Inputs]) -> None:
-        """Have the worker do some work, which it is ready for then."""
+        """Let the worker do some tasks first."""
         for workflow_id in self.start_all(inputs):
             self.done(workflow_id, READY_SECONDS)
 
     def now_and_then(self, inputs: Sequence[Inputs], source: random.Random, pause: tuple[float, float]) -> list[float]:
-        """Seconds from the start of a workflow to its completion, of one after the other with pauses between."""
+        """Run workflows one after the other with pauses; returns the seconds from start to completion of each."""
         taken = []
         for given in inputs:
             time.sleep(source.uniform(*pause))
@@ -113,7 +113,7 @@ class Desk:
         return taken
 
     def backlog(self, inputs: Sequence[Inputs]) -> Backlog:
-        """All of them are queued while the worker is stopped, and then it goes on."""
+        """Queue all inputs while the worker is paused, then let it continue."""
         self._worker.stop()
         time.sleep(SETTLE_SECONDS)
         started = self.start_all(inputs)
@@ -124,7 +124,7 @@ class Desk:
         return Backlog(len(inputs) / (ended - began), (self._worker.cpu_seconds() - before) / len(inputs))
 
     def _wait_for_an_empty_queue(self) -> None:
-        """Asked seldom: each look takes from the server what the worker could have."""
+        """Checks seldom, because each check takes server time from the worker."""
         deadline = time.monotonic() + DONE_SECONDS
         task = self._worker.task
         while self._api.expect("GET", "/tasks/queue/sizes", query={"taskType": task}).get(task):

@@ -1,4 +1,4 @@
-"""The workers that are measured: each is started as its users start it, and watched from outside."""
+"""The measured workers: each is started as its users start it, and observed from outside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFERENCE = PackageEnvironment("perago", "0.6.1", beside=("conductor-python",))
 LIGHT, FILES = "benchmarks.conductor.light_task", "benchmarks.conductor.files_task"
 
 END_SECONDS = 8.0
-"""For a worker to end after SIGTERM; what is left of it then is killed."""
+"""Seconds for a worker to end after SIGTERM; remaining processes are killed."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Kind:
     """A kind of worker.
 
     Attributes:
-        python: that runs it.
-        arguments: of Python, `{module}` and `{slots}` to be filled in.
-        registers: whether it wants its tasks registered by its own command.
+        python: the Python that runs it.
+        arguments: Python's arguments, with the placeholders `{module}` and `{slots}`.
+        registers: whether its tasks must be registered with its own command.
     """
 
     title: str
@@ -58,8 +58,8 @@ class Memory(NamedTuple):
     """Bytes of all processes of a worker.
 
     Attributes:
-        resident: pages that processes share count in each.
-        proportional: such pages are shared out, as in what the machine lacks because of the worker.
+        resident: shared pages count in each process.
+        proportional: shared pages are divided among the processes.
     """
 
     resident: int
@@ -67,17 +67,17 @@ class Memory(NamedTuple):
 
 
 class Worker:
-    """A worker that runs, with all processes that it has started. A context manager.
+    """A running worker with all its processes. A context manager.
 
     Args:
-        surroundings: variables that name the servers.
-        directory: where it works; removed by nobody here.
+        variables: environment variables that name the servers.
+        directory: its working directory, which is not removed here.
 
     Attributes:
-        task: the name of its task; inputs: what that takes.
+        task: the name of its task; inputs: its inputs.
     """
 
-    def __init__(self, kind: Kind, module: str, slots: int, directory: Path, surroundings: Mapping[str, str]) -> None:
+    def __init__(self, kind: Kind, module: str, slots: int, directory: Path, variables: Mapping[str, str]) -> None:
         self.kind = kind
         self.task = f"bench.{uuid.uuid4().hex[:12]}"
         self.inputs = ("params", "workspace") if module == FILES else ("params",)
@@ -90,7 +90,7 @@ class Worker:
             "PERAGO_WORKSPACE_ROOT": str(directory / "workspaces"),
             "PERAGO_LOG_ROOT": str(directory / "logs"),
             "PERAGO_CACHE_DIR": str(directory / "cache"),
-            **surroundings,
+            **variables,
         }
         directory.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,9 +112,9 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """SIGTERM; what stays is killed: some leave processes behind.
+        """Send SIGTERM, and kill processes that remain: some workers leave some behind.
 
-        Those that clean up after the others, as multiprocessing has them, end by themselves when the others have.
+        Resource trackers of multiprocessing end by themselves after the others.
         """
         assert self._process is not None
         family = self.processes()
@@ -127,17 +127,17 @@ class Worker:
         _kill(psutil.wait_procs(cleaners, END_SECONDS)[1])
 
     def check(self) -> None:
-        """See that it runs.
+        """Check that it is running.
 
         Raises:
-            RuntimeError: it has ended; says what it said.
+            RuntimeError: it has ended; with its output.
         """
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.kind.title} has ended: {self._said.read_text(errors='replace')[-2_000:]}")
 
     def processes(self) -> list[psutil.Process]:
-        """Its own, the first one first, and all that descend from it."""
+        """Its first process and all descendants."""
         assert self._process is not None
         try:
             first = psutil.Process(self._process.pid)
@@ -146,24 +146,24 @@ class Worker:
             return []
 
     def stop(self) -> None:
-        """Have it do nothing until `go_on`; a poll under way is answered before."""
+        """Pause it until `go_on`, after its pending poll is answered."""
         for process in self.processes():
             process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> float:
-        """Returns when, in seconds since the epoch."""
+        """Let it continue; returns the time in seconds since the epoch."""
         began = time.time()
         for process in reversed(self.processes()):
             process.send_signal(signal.SIGCONT)
         return began
 
     def cpu_seconds(self) -> float:
-        """Of CPU that it has used, what has ended of it included."""
+        """CPU seconds that it has used, including ended processes."""
         times = [process.cpu_times() for process in self.processes()]
         return sum(taken.user + taken.system + taken.children_user + taken.children_system for taken in times)
 
     def memory(self) -> Memory:
-        """That it takes now."""
+        """Its present memory."""
         taken = [process.memory_full_info() for process in self.processes()]
         return Memory(sum(one.rss for one in taken), sum(getattr(one, "pss", 0) for one in taken))
 

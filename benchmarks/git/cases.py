@@ -1,4 +1,4 @@
-"""What is measured: how many files, how large, how many of them change, and how often."""
+"""The measured cases: number and size of files, number of changes, repetitions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ LFS = "git with git-lfs"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one run of the benchmarks does.
+    """The plan of one run.
 
     Attributes:
-        small: numbers of small files, `size` their bytes; of each `changed` change.
-        large: bytes of large files, the first beside git, the others for the memory alone.
+        small: numbers of small files of `size` bytes, of which `changed` change.
+        large: sizes of large files in bytes: the first is compared with git, the others are for memory only.
         files: numbers of small files for the growth, of which `changed` change.
-        changes: numbers of changed files for the growth, of the greatest of `small`.
-        repeats, large_repeats: samples of each side; rounds_before: rounds that do not count.
+        changes: numbers of changed files for the growth, out of the maximum of `small`.
+        repeats, large_repeats: samples of each side; rounds_before: warm-up rounds.
     """
 
     small: tuple[int, ...] = (1_000, 10_000)
@@ -59,7 +59,7 @@ TINY = Plan(
     large_repeats=1,
     rounds_before=0,
 )
-"""Shows that the benchmarks run, and nothing else."""
+"""Only checks that the benchmarks run."""
 
 
 @dataclass
@@ -67,8 +67,8 @@ class Results:
     """What was measured.
 
     Attributes:
-        small: by number of files; large: by size.
-        by_files, by_changes: the growth; by number of files, and by number of changed files.
+        small: results by number of files; large: by size.
+        by_files, by_changes: growth by number of files and by number of changed files.
     """
 
     small: dict[int, Comparison] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Measuring:
     """A run of the benchmarks.
 
     Args:
-        directory: where it works, and leaves nothing; on the file system that is to be measured.
+        directory: working directory on the file system to measure, left empty.
     """
 
     def __init__(self, plan: Plan, directory: Path) -> None:
@@ -104,7 +104,7 @@ class Measuring:
         return self.results
 
     def _growing(self, files: int, changed: int) -> Comparison:
-        """A point of the growth; what was measured already is not measured again."""
+        """A point of the growth. Measured points are reused."""
         if changed == self._plan.changed and files in self.results.small:
             return self.results.small[files]
         return self._small(files, changed, self._plan.large_repeats)

@@ -1,7 +1,7 @@
-"""One attempt, as `perago run` does it but for the command line and the body's own process.
+"""One attempt as in `perago run`, without the command line and the body's own process.
 
 usage: python -m benchmarks.git.program_attempt REPOSITORY WORKSPACE_ROOT COUNT WORD
-It prints, as JSON, how long the attempt took, and each of its phases, in seconds.
+It prints the seconds of the attempt and of each phase as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from perago.tasks.declare import task_of
 
 
 def main() -> None:
-    """Run it, and print what was measured."""
+    """Run it and print the result."""
     repository, root, count, word = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     stopwatch = Stopwatch()
     began = time.perf_counter()
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def attempt(repository: Path, root: Path, params: dict[str, object], observer: Stopwatch) -> str:
-    """Run the task on the head of `main`, and report its result; returns its status."""
+    """Run the task on the head of `main` and report its result; returns its status."""
     task = task_of(change)
     assert task is not None
     store, engine = GitStore(repository, observer=observer), LocalEngine(repository / "perago" / "runs")

@@ -1,4 +1,4 @@
-"""What was measured of the git store, for people."""
+"""The section on the git store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmarks.plot import plot
 from benchmarks.tables import bytes_text, comparison_table, growth_table, ratio_text, verdict
 
 MAX_RATIO = 1.5
-"""To be reached: laying out and publishing, over git's checkout, add and commit, for `RATIO_FILES` files."""
+"""Required ratio of laying out and publishing to git's checkout, add and commit, for `RATIO_FILES` files."""
 
 RATIO_FILES = 10_000
 
 MAX_GROWTH = 20 * MIB
-"""To be reached: what an attempt on the largest file may need in memory beyond one on the smallest."""
+"""Required maximum of additional memory for the largest file compared with the smallest."""
 
 FILES_PLOT, CHANGES_PLOT = "git-growth-files.svg", "git-growth-changes.svg"
 
@@ -36,7 +36,7 @@ everything it lays out, and checks every name.
 
 
 def report(results: Results) -> str:
-    """The text of the part's section; the plots lie beside it."""
+    """The text of the part's section."""
     lines = ["### What is measured", "", _ABOUT, "### Many small files", ""]
     for comparison in results.small.values():
         lines += [f"#### {comparison.title}", "", *comparison_table(comparison, ATTEMPT, (GIT,))]

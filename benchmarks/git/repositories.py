@@ -1,4 +1,4 @@
-"""Bare repositories with one commit, to begin with: the same for both sides."""
+"""Initial bare repositories with one commit, the same for both sides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.measure import run
 
 
 def make_perago_repository(content: Content, directory: Path) -> Path:
-    """With `perago import`: files of 1 MiB and more come to lie in git-lfs layout."""
+    """Create it with `perago import`, which stores files of 1 MiB and more in git-lfs layout."""
     repository = directory / "perago.git"
     with written(content, directory) as source:
         perago = [sys.executable, "-m", "perago"]
@@ -20,7 +20,7 @@ def make_perago_repository(content: Content, directory: Path) -> Path:
 
 
 def make_git_repository(content: Content, directory: Path) -> Path:
-    """With git alone, packed, as a clone would be. A large file is stored uncompressed, which is quicker."""
+    """Create it with git, packed like a clone. A large file is stored uncompressed, which is faster."""
     repository = directory / "git.git"
     compression = ["-c", "core.compression=0"] if content.size >= CHUNK else []
     with written(content, directory) as source:

@@ -1,4 +1,4 @@
-"""The sides: an attempt, and the same by hand with git. Each lays out, changes, publishes and cleans up."""
+"""The sides: an attempt, and the same with git commands. Each lays out, changes, publishes and cleans up."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _LFS_FILTERS = [
     for option in ("-c", setting)
 ]
 _HARD_LINKED = ("objects", "lfs")
-"""What git and Perago write once and never change."""
+"""Directories with files that git and Perago write once and never change."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is done.
+    """The work of a run.
 
     Attributes:
-        repository: bare, with a branch `main`; each run gets a copy.
-        changed: so many files are changed.
-        width: and in the middle of each so many bytes, at most 8: the last ones of the word.
+        repository: bare, with a branch `main`. Each run gets a copy.
+        changed: number of changed files.
+        width: number of bytes changed in the middle of each, at most 8: the end of the word.
     """
 
     repository: Path
@@ -45,7 +45,7 @@ class Case:
 
 
 def perago(case: Case, directory: Path, word: str) -> Sample:
-    """One attempt in a process of its own, the body in the same process."""
+    """One attempt in a new process, with the body in the same process."""
     repository = copy_repository(case.repository, directory / "data.git")
     program = [sys.executable, "-m", "benchmarks.git.program_attempt"]
     command: list[str | Path] = [*program, repository, directory / "workspaces", str(case.changed), word[-case.width :]]
@@ -59,7 +59,7 @@ def perago(case: Case, directory: Path, word: str) -> Sample:
 
 
 def perago_run(case: Case, directory: Path, word: str) -> Sample:
-    """The command `perago run`, as a person types it: the interpreter's start and the body's own process included."""
+    """The command `perago run`, including the start of the interpreter and the body's own process."""
     repository = copy_repository(case.repository, directory / "data.git")
     params = ["--param", f"count={case.changed}", "--param", f'word="{word[-case.width :]}"']
     options: list[str | Path] = ["--repo", repository, "--branch", "main", "--workspace-root", directory / "workspaces"]
@@ -78,7 +78,7 @@ def git(case: Case, directory: Path, word: str) -> Sample:
 
 
 def git_lfs(case: Case, directory: Path, word: str) -> Sample:
-    """As `git`, every file in git-lfs layout, which the repository has to have."""
+    """As `git`, with every file in git-lfs layout, also in the repository."""
     attributes = directory / "attributes"
     attributes.write_text("* filter=lfs -text\n")
     return _by_hand(case, directory, word, ["-c", f"core.attributesFile={attributes}", *_LFS_FILTERS])
@@ -108,7 +108,7 @@ def _by_hand(case: Case, directory: Path, word: str, options: list[str]) -> Samp
 
 
 def copy_repository(source: Path, target: Path) -> Path:
-    """A copy that shares what never changes, so that one of a GiB costs nothing."""
+    """A copy that shares immutable files, so that a copy of a GiB costs nothing."""
     target.mkdir()
     for path in source.iterdir():
         if path.name in _HARD_LINKED:

@@ -1,1 +1,1 @@
-"""Attempts on the lakeFS store, beside what people would use otherwise."""
+"""Attempts on the lakeFS store, compared with alternatives."""

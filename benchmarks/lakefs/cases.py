@@ -1,4 +1,4 @@
-"""What is measured: how many files, how large, what changes of them, and how often."""
+"""The measured cases: number and size of files, changes, repetitions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Row:
     """One case.
 
     Attributes:
-        changed: so many of the files.
+        changed: number of changed files.
         at_least: required ratios of the reference's time to that of the first and of the second attempt.
-        second_seconds: what the second attempt may take at most, and peak_mib: memory of any attempt.
-        beside: whether others do it too; slow: of these, the reference and lakectl once only.
-        repeats: samples of each side; rounds_before: rounds that do not count.
+        second_seconds: maximum seconds of the second attempt; peak_mib: maximum memory of any attempt.
+        beside: whether other tools run, too; slow: whether the reference and lakectl run only once.
+        repeats: samples of each side; rounds_before: warm-up rounds.
     """
 
     files: int
@@ -59,14 +59,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one run does.
+    """The plan of one run.
 
     Attributes:
         rows: the cases.
-        files: numbers of files for the growth, of which the least of `changes` change; changes: numbers of changed
-            files, of as many as the greatest.
-        reference: whether the reference is installed if it is not there; it is left out otherwise.
-        seconds: when so many have passed, what has not begun is left out.
+        files: numbers of files for the growth, with the minimum of `changes` changed; changes: numbers of changed
+            files for the growth, with the maximum of `files`.
+        reference: whether to install the reference if it is missing; otherwise it is left out.
+        seconds: time limit; rows that have not started by then are left out.
     """
 
     rows: tuple[Row, ...] = (
@@ -102,7 +102,7 @@ TINY = Plan(
     reference=False,
     seconds=math.inf,
 )
-"""Shows that the benchmarks run, and nothing else."""
+"""Only checks that the benchmarks run."""
 
 
 @dataclass
@@ -110,9 +110,9 @@ class Results:
     """What was measured.
 
     Attributes:
-        rows: with what came of each.
-        by_files, by_changes: the growth; by number of files, and by number of changed files.
-        left_out: what there was no time for, or what failed, each with the reason.
+        rows: the rows with their results.
+        by_files, by_changes: growth by number of files and by number of changed files.
+        left_out: rows that were left out or failed, each with the reason.
         no_reference: why the reference was not measured, if it was not.
     """
 
@@ -127,7 +127,7 @@ class Measuring:
     """A run of the benchmarks.
 
     Args:
-        directory: where it works, and leaves nothing.
+        directory: working directory, left empty.
     """
 
     def __init__(self, plan: Plan, directory: Path, server: LakeFSServer, api: LakeFSApi) -> None:
@@ -164,7 +164,7 @@ class Measuring:
         print(f"{time.monotonic() - self._began:5.0f} s  {row.title}", flush=True)
         try:
             return self._compare(row)
-        except RuntimeError as exc:  # a program failed; the other rows are worth having
+        except RuntimeError as exc:  # a program failed; keep the other rows
             last = str(exc).strip().rpartition("\n")[2]
             print(f"failed: {last}", file=sys.stderr, flush=True)
             self._results.left_out.append(f"{row.title}: {last}")
@@ -199,7 +199,7 @@ class Measuring:
 
 
 def _no_reference(plan: Plan) -> str | None:
-    """Why there is no reference to measure; None: there is one."""
+    """Why there is no reference to measure, or None."""
     if reference.is_made():
         return None
     if not plan.reference:

@@ -1,4 +1,4 @@
-"""The part: attempts on the lakeFS store, beside the reference, lakectl and bare HTTP."""
+"""The part: attempts on the lakeFS store, compared with the reference, lakectl and bare HTTP."""
 
 from __future__ import annotations
 

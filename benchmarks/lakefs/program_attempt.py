@@ -1,8 +1,8 @@
-"""Attempts one after the other in one process, as a worker makes them.
+"""Attempts one after the other in one process, as in a worker.
 
 usage: python -m benchmarks.lakefs.program_attempt URL REPOSITORY DIRECTORY CACHE TASK COUNT WORD...
-with the access key in PERAGO_BENCH_KEY_ID and PERAGO_BENCH_SECRET. An attempt for each word. It prints, as JSON, for
-each attempt how long it took, and each of its phases, in seconds, and its CPU seconds, and then the peak memory.
+with the access key in PERAGO_BENCH_KEY_ID and PERAGO_BENCH_SECRET. It runs an attempt for each word, and prints the
+seconds of each attempt and each phase, the CPU seconds, and the peak memory as JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CACHE_BYTES = 10 * 1024**3
 
 
 class Case(NamedTuple):
-    """What is done, where, and who measures it."""
+    """The work of a run."""
 
     repository: str
     root: Path
@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
 
 def main() -> None:
-    """Run them, and print what was measured."""
+    """Run them and print the results."""
     url, repository, directory, cache, task, count, *words = sys.argv[1:]
     stopwatch = Stopwatch()
     samples = []
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def attempt(store: LakeFSStore, engine: LocalEngine, case: Case, params: dict[str, object]) -> str:
-    """Run a task on the head of `main`, and report its result; returns its status."""
+    """Run a task on the head of `main` and report its result; returns its status."""
     repository, root, name, observer = case
     task = task_of(getattr(tasks, name))
     assert task is not None

@@ -1,7 +1,7 @@
-"""The limit: the same bytes over kept connections of the standard library, with nothing checked, guarded or kept.
+"""The limit: the same bytes over the standard library's connections, without checks, guards or a cache.
 
 usage: program_bare.py URL REPOSITORY DIRECTORY TASK COUNT WORD, with the access key and the head in the environment.
-It prints, as JSON, how long each step took, in seconds.
+It prints the seconds of each step as JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PIECE = 1 << 20
 
 
 class Server:
-    """A connection for each thread."""
+    """A server, with one connection per thread."""
 
     def __init__(self, url: str, repository: str) -> None:
         address = urlsplit(url)
@@ -41,7 +41,7 @@ class Server:
         self._local = threading.local()
 
     def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> http.client.HTTPResponse:
-        """Make a call; the answer's body is still to be read."""
+        """Make a call; the caller reads the answer's body."""
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection(self._host, self._port, timeout=600)
         connection: http.client.HTTPConnection = self._local.connection
@@ -56,7 +56,7 @@ class Server:
 
 
 def download(server: Server, head: str, work: Path) -> None:
-    """List, and read everything into files."""
+    """List the objects and read all of them into files."""
     names: list[str] = []
     after = ""
     while True:
@@ -77,7 +77,7 @@ def download(server: Server, head: str, work: Path) -> None:
 
 
 def in_threads(names: list[str], do: Any) -> None:
-    """Do something with each name, some at a time."""
+    """Call `do` for each name, in several threads."""
     source, lock = iter(names), threading.Lock()
 
     def take() -> Iterator[str]:
@@ -100,7 +100,7 @@ def in_threads(names: list[str], do: Any) -> None:
 
 
 def upload(server: Server, work: Path, changed: list[str], head: str) -> None:
-    """Put what changed on a branch, commit and merge it."""
+    """Upload the changes to a branch, commit and merge it."""
     branch = f"bare-{uuid.uuid4().hex}"
     server.ask("POST", "/branches", json.dumps({"name": branch, "source": head})).read()
 
@@ -118,7 +118,7 @@ def upload(server: Server, work: Path, changed: list[str], head: str) -> None:
 
 
 def main() -> None:
-    """Do it, and print what was measured."""
+    """Run the steps and print the result."""
     url, repository, directory, task, count, word = sys.argv[1:]
     server, work, head = Server(url, repository), Path(directory) / "work", os.environ["PERAGO_BENCH_HEAD"]
     work.mkdir()

@@ -1,4 +1,4 @@
-"""Fills a repository with a benchmark's files; by itself, so that who measures stays small in memory.
+"""Fills a repository with a benchmark's files. A separate program, to keep the memory of the measuring process small.
 
 usage: python -m benchmarks.lakefs.program_fill URL REPOSITORY DIRECTORY FILES SIZE
 with the access key in PERAGO_BENCH_KEY_ID and PERAGO_BENCH_SECRET.
@@ -15,7 +15,7 @@ from perago.stores.lakefs import LakeFSStore
 
 
 def main() -> None:
-    """Commit them to `main`."""
+    """Commit the files to `main`."""
     url, repository, directory, files, size = sys.argv[1:]
     store = LakeFSStore(
         endpoint_url=url,

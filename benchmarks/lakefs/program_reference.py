@@ -1,7 +1,7 @@
-"""One attempt's work by the reference, perago 0.6.1 from PyPI, in an environment of its own.
+"""One attempt's work by the reference, perago 0.6.1 from PyPI, in its own environment.
 
 usage: program_reference.py URL REPOSITORY DIRECTORY TASK COUNT WORD, run by that environment's Python, with the access
-key in PERAGO_BENCH_KEY_ID and PERAGO_BENCH_SECRET. It prints, as JSON, how long each step took, in seconds.
+key in PERAGO_BENCH_KEY_ID and PERAGO_BENCH_SECRET. It prints the seconds of each step as JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[2]))  # behind the reference, whose package has our name
+sys.path.append(str(Path(__file__).parents[2]))  # after the reference, whose package has the same name
 
 from benchmarks.changing import CHANGES
 
@@ -30,7 +30,7 @@ def clean(runtime: Any, staged: Any, work: Path) -> None:
 
 
 def main() -> None:
-    """Do it, and print what was measured."""
+    """Run the steps and print the result."""
     url, repository, directory, task, count, word = sys.argv[1:]
     reference: Any = import_module("perago")
     config = reference.LakeFSConfig(

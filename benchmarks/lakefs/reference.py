@@ -1,4 +1,4 @@
-"""The reference, perago 0.6.1 from PyPI, in an environment of its own that is made once and kept."""
+"""The reference, perago 0.6.1 from PyPI, in its own environment, which is created once and kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["ENVIRONMENT", "VERSION", "NoReferenceError", "is_made", "make", "pyt
 
 VERSION = "0.6.1"
 ENVIRONMENT = PackageEnvironment("perago", VERSION, beside=("lakefs", "lakefs-sdk"))
-"""With what it moves data with."""
+"""The package with the libraries that it uses to transfer data."""
 
 is_made, make, versions = ENVIRONMENT.is_made, ENVIRONMENT.make, ENVIRONMENT.versions
 
 
 def python() -> str:
-    """The environment's Python, whether it is there or not."""
+    """The environment's Python. It need not exist."""
     return str(ENVIRONMENT.python)

@@ -1,1 +1,1 @@
-"""HTTP clients, and what each takes to move many small objects from and to a lakeFS server."""
+"""HTTP clients that transfer many small objects from and to a lakeFS server."""

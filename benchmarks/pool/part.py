@@ -1,4 +1,4 @@
-"""The part: HTTP clients beside each other, on one server."""
+"""The part: HTTP clients compared on one server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = 4096
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The plan of one run."""
 
     objects: int = 1000
     repeats: int = 5

@@ -1,4 +1,4 @@
-"""Read and write objects by one HTTP client; prints what that took as JSON.
+"""Reads and writes objects with one HTTP client; prints the times as JSON.
 
 usage: program_pool.py CLIENT URL REPOSITORY REF BRANCH COUNT SIZE, with the access key in PERAGO_BENCH_AUTHORIZATION
 """
@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 READERS, WRITERS = 16, 40
-"""Requests at a time. The server makes writes durable together: more of them at a time do not cost it more."""
+"""Requests at a time. The server syncs concurrent writes together, so that more of them cost it no more."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of a client.
+    """The work of a client.
 
     Attributes:
-        url: of the server; `get_paths` and `put_paths` are below it.
-        content: that each write sends.
+        url: the server's; `get_paths` and `put_paths` are below it.
+        content: the content of each write.
     """
 
     url: str
@@ -38,11 +38,11 @@ class Job:
 
 
 Client = Callable[[Job], tuple[Callable[[], None], Callable[[], None]]]
-"""Gives a function that reads all, and one that writes all."""
+"""Returns a function that reads all objects and one that writes all."""
 
 
 def in_threads(paths: list[str], width: int, worker: Callable[[Iterator[str]], None]) -> None:
-    """So many threads share the paths."""
+    """Share the paths among threads."""
     source, lock = iter(paths), threading.Lock()
 
     def take() -> Iterator[str]:
@@ -61,12 +61,12 @@ def in_threads(paths: list[str], width: int, worker: Callable[[Iterator[str]], N
 
 
 def one_connection(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The standard library over one connection: no pool at all."""
+    """The standard library over one connection, without a pool."""
     return _standard_library(job, 1, 1)
 
 
 def standard_library(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
-    """`http.client` in threads, each with a connection of its own."""
+    """`http.client` in threads, each with its own connection."""
     return _standard_library(job, READERS, WRITERS)
 
 
@@ -108,7 +108,7 @@ def urllib3_pool(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def aiohttp_bare(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
-    """aiohttp's session as it comes."""
+    """aiohttp's plain session."""
     import aiohttp
 
     async def run(method: str, body: bytes | None, paths: list[str], width: int) -> None:
@@ -131,7 +131,7 @@ def aiohttp_bare(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def perago_session(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Perago's session over aiohttp: with retries, deadlines, and faults that show no secret."""
+    """Perago's session over aiohttp, with retries, deadlines, and errors without secrets."""
     from perago.http.parallel import in_parallel
     from perago.http.session import HttpSession, Request, encoded
 

@@ -37,11 +37,11 @@ ROWS = [
     "sleep_over_the_alarm",
 ]
 FAILURES = {
-    ("crash_at_the_end", ""): "was ended by SIGSEGV",
+    ("crash_at_the_end", ""): "was killed by SIGSEGV",
     ("exit_at_the_end", ""): "exited with code 3",
     ("die", "exit"): "exited with code 3",
     ("die", "segfault"): "SIGSEGV",
-    ("die", "memory"): "SIGKILL; if nobody did that, the machine ran",
+    ("die", "memory"): "SIGKILL, perhaps because the machine ran",
     ("raise_much", ""): "ValueError: xxx",
 }
 """A body and its param, and what the attempt's reason says."""

@@ -129,7 +129,7 @@ def test_check_warns_of_a_response_timeout_that_is_too_short(module, perago):
     module("check_short", TASK, SHORT)
     said = perago("check", "check_short")
     assert said.code == 0
-    assert said.err.startswith("warning: task 'short': timeout.response_seconds=600 is shorter than the 725 s")
+    assert said.err.startswith("warning: task 'short': timeout.response_seconds=600 is shorter than its publish_budget")
     assert "725 s" in perago("check", "check_short", "--json").json["tasks"][0]["warnings"][0]
 
 
@@ -234,7 +234,7 @@ def test_check_shows_servers_without_their_secrets(module, perago, project):
         ("check_pair:three", "module 'check_pair' has no 'three'; its tasks are check_pair:one, check_pair:two"),
         ("check_bad", "owner_email"),
         ("check_twins:two", "check_twins:one and check_twins:two are both named 'one'"),
-        ("check_pair.py", "is no import path"),
+        ("check_pair.py", "is a file path. Use a module name: check_pair or"),
     ],
 )
 def test_a_module_that_is_wrong_exits_with_2_and_writes_nothing(module, perago, project, command, target, said):
@@ -265,7 +265,7 @@ def test_check_refuses_two_tasks_of_one_name(module, perago):
     said = perago("check", "check_same")
     assert said.code == 2
     assert "check_same:one and check_same:two are both named 'one'" in said.err
-    assert "Give one of them another name" in said.err
+    assert "Rename one of them" in said.err
 
 
 def test_extract_writes_the_taskdef(module, perago, project):
@@ -282,7 +282,7 @@ def test_extract_wants_one_task_and_lists_them_where_there_are_several(module, p
     module("extract_two", TASK, BUILD.format(name="one", more=""), BUILD.format(name="two", more=""))
     said = perago("extract", "extract_two", "-o", "out.json")
     assert said.code == 2
-    assert "declares 2 tasks; name the one that is meant: extract_two:one, extract_two:two" in said.err
+    assert "declares 2 tasks; name one of them: extract_two:one, extract_two:two" in said.err
     assert perago("extract", "extract_two:two", "-o", "out.json").code == 0
 
 

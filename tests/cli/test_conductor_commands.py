@@ -199,7 +199,7 @@ def test_a_recorded_task_is_replayed_on_its_input_and_nothing_is_published(perag
         ("added", "rows.txt", 5)
     ]
     assert f"Replaying task {task_id} (FAILED_WITH_TERMINAL_ERROR, try 1)" in said.err
-    assert "nothing was published" in said.err
+    assert "Nothing was published" in said.err
     assert repository.head() == head
 
 
@@ -210,7 +210,7 @@ def test_a_task_on_lakefs_is_replayed_from_the_repository_that_its_input_names(p
     said = perago("run", "tasks:build", "--task-id", task_id, "--json")
     assert said.code == 0, said.err
     assert [(change["change"], change["path"]) for change in said.json["changes"]] == [("added", "rows.txt")]
-    assert "nothing was published" in said.err
+    assert "Nothing was published" in said.err
     assert (songs.head(), songs.staging_branches()) == (head, [])
 
 
@@ -240,7 +240,7 @@ def test_a_replay_with_another_task_is_refused(perago, recorded, names):
     task_id = recorded("free", {"params": {"rows": 3}})
     said = perago("run", "tasks:build", "--task-id", task_id, "--repo", "data.git")
     assert said.code == 2
-    assert f"is of task '{names['free']}'" in said.err
+    assert f"belongs to task '{names['free']}'" in said.err
 
 
 def test_a_replay_of_a_task_that_is_not_there_is_told(perago, server, module):
@@ -253,4 +253,4 @@ def test_a_replay_of_a_task_that_is_not_there_is_told(perago, server, module):
 def test_a_replay_takes_nothing_that_its_input_says(perago, module, other):
     said = perago("run", f"{module('tasks')}:free", "--task-id", "x", *other)
     assert said.code == 2
-    assert f"takes no {other[0]}: it begins from the input of the task that it replays" in said.err
+    assert f"cannot be used with {other[0]}: it starts from the input of the task that it replays" in said.err

@@ -69,7 +69,7 @@ def test_a_dry_import_shows_what_would_change_and_changes_nothing(project, perag
     ]
     told = "Dry run: 1 added, 2 modified, 1 deleted" if options else "Dry run: 1 added, 2 modified"
     stays = "" if options else " 1 file that source does not have stays; --mirror deletes it."
-    assert said.err.splitlines()[-1] == f"{told}; nothing was imported.{stays}"
+    assert said.err.splitlines()[-1] == f"{told}. Nothing was imported.{stays}"
     changes = [
         {"change": "added", "path": "in/c.txt"},
         {"change": "modified", "path": "in/deep/b.txt"},
@@ -80,7 +80,7 @@ def test_a_dry_import_shows_what_would_change_and_changes_nothing(project, perag
     assert perago(*dry, "--json").json == {"dry_run": True, "branch": "main", "changes": changes, "kept": kept}
     assert files_below(project.repo) == before
     assert perago("import", "source", "--repo", "data.git", "--prefix", "in", *options).code == 0
-    assert perago(*dry).err.splitlines()[-1].startswith("Dry run: nothing changed; nothing was imported.")
+    assert perago(*dry).err.splitlines()[-1].startswith("Dry run: nothing changed. Nothing was imported.")
 
 
 def test_a_dry_import_makes_neither_repository_nor_branch(project, perago):
@@ -166,11 +166,11 @@ def test_a_link_to_a_directory_that_is_named_is_followed(project, perago):
         (("nowhere",), "Directory 'nowhere' does not exist"),
         (
             ("source", "--storage-namespace", "s3://bucket"),
-            "--storage-namespace is for repositories on a lakeFS server",
+            "--storage-namespace is for lakeFS repositories only",
         ),
         (("source/a.txt",), "is a file"),
         (("empty",), "empty holds no file"),
-        ((".",), "lies in ., which is to be imported"),
+        ((".",), "is inside ., the directory to import"),
         (("source", "--prefix", "../x"), "--prefix: a prefix '../x' must not have the segment '..'"),
         (("source", "--branch", "-x"), "'-x' is not a branch name"),
         (("source", "--branch", "a..b"), "'a..b' is not a branch name"),
@@ -327,7 +327,7 @@ def test_an_export_takes_the_beginning_of_a_commit_id_and_a_prefix(project, pera
         (("out", "--ref", "ffffffff"), "there is no commit 'ffffffff'"),
         (("out", "--ref", "f"), "there is no commit, branch or tag 'f'; an id needs at least 4 digits. Give"),
         (("out", "--ref", "707"), "there is no commit, branch or tag '707'; an id needs at least 4 digits. Give"),
-        (("out", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Make it"),
+        (("out", "--branch", "nope"), "has no branch 'nope'; it has 'main'. Create it"),
         (("out", "--branch", "main", "--ref", "x"), "give --branch or --ref, not both"),
         (("out", "--prefix", "nope"), "nope"),
         (("source",), "source is not empty"),
@@ -350,7 +350,7 @@ def test_what_cannot_be_exported_exits_with_2_and_writes_nothing(project, perago
         ("nowhere.git", "Create one with `perago import"),
         ("source", "is not a git repository"),
         ("lakefs://data", "set LAKECTL_SERVER_ENDPOINT_URL"),
-        ("https://host/data.git", "clone it first"),
+        ("https://host/data.git", "Clone a remote repository first"),
     ],
 )
 def test_a_repository_that_is_none_exits_with_2_and_a_mend(project, perago, command, repo, said):

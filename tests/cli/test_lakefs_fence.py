@@ -36,7 +36,7 @@ def test_a_branch_without_the_fence_gets_it_by_hand_and_it_holds(songs, perago, 
     said = perago("fence", "install", *unfenced)
     assert (said.code, said.out) == (
         0,
-        f"Put the fence on branch plain of {songs.address}: commit {songs.head('plain')}\n",
+        f"Installed the fence on branch plain of {songs.address}: commit {songs.head('plain')}\n",
     )
     assert songs.parent("plain") == head
     assert [found["path"] for found in songs.repository.objects("plain")] == [FENCE]
@@ -65,7 +65,7 @@ def test_the_fence_of_a_published_branch_is_there(songs, perago):
     perago("run", "cli_bodies:write", *songs.on_main)
     said = perago("fence", "check", *songs.on_main)
     assert said.code == 0
-    assert f"Branch main of {songs.address} holds the fence.\nThe server heeds it" in said.out
+    assert f"Branch main of {songs.address} holds the fence.\nThe server applies it" in said.out
 
 
 @pytest.mark.parametrize(

@@ -88,4 +88,4 @@ def test_a_current_directory_that_is_gone_is_told(repository):
         ["sh", "-c", command], cwd=repository.path, env=repository.environment, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr.endswith("error: the current directory is gone; change to one that is there\n")
+    assert done.stderr.endswith("error: the current directory no longer exists; change to another one\n")

@@ -66,7 +66,7 @@ def test_a_value_is_json_unless_it_is_none_or_the_field_takes_text(pair, value):
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ("{", "--params is no JSON"),
+        ("{", "--params is not JSON"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[1]", "must be a JSON object, as in '{\"key\": 1}', not an array"),
         ('"hunter2"', "not text"),

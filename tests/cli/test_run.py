@@ -149,9 +149,7 @@ def test_an_old_ref_is_told_what_to_do_with_it(repository, perago):
     said = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", "v1")
     assert said.code == 3
     (hint,) = [line for line in said.err.splitlines() if line.startswith("--ref")]
-    assert hint.startswith(
-        "--ref v1 is not the head of branch main: leave it out, or give the task a branch there, by `"
-    )
+    assert hint.startswith("--ref v1 is not the head of branch main. Leave --ref out, or create a branch there with `")
     [command] = re.findall(r"`([^`]+)`", hint)
     subprocess.run(command.replace("NEW", "later"), shell=True, check=True, env=repository.environment)
     assert repository.head("later") == first
@@ -244,7 +242,7 @@ def test_files_that_the_workspace_leaves_out_are_told_of(repository, perago):
     assert repository.show("kept.txt") == "out"
 
 
-BESIDE = "The body wrote in the current directory, which is not its workspace: "
+BESIDE = "The body wrote to the current directory, which is not its workspace: "
 
 
 def beside(said):
@@ -260,7 +258,7 @@ def test_a_body_that_writes_in_the_current_directory_is_told_where_its_workspace
     said = perago("run", "cli_bodies:write_beside", "--param", f"kind={written}", *REPO, *options)
     assert said.code == 0, said.err
     assert beside(said) == "'out.csv', 'results', 'there.csv'"
-    assert "Have it write below the path that it is given, such as workspace / 'out.csv'." in said.err
+    assert "Write below the path that the body is given, such as workspace / 'out.csv'." in said.err
     again = perago("run", "cli_bodies:write_beside", *REPO, *options)
     assert (again.code, beside(again)) == (0, None)
 

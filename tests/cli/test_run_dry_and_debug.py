@@ -62,7 +62,7 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(repository, perag
     assert "  added     new.txt  3 B" in said.err
     assert "  modified  a.txt  5 B -> 12 B" in said.err
     assert "  deleted   b.txt  4 B" in said.err
-    assert "Dry run: 1 added, 1 modified, 1 deleted; nothing was published." in said.err
+    assert "Dry run: 1 added, 1 modified, 1 deleted. Nothing was published." in said.err
     assert repository.head() == before
     assert repository.git("for-each-ref", "refs/perago") == ""
     assert perago("runs", "--repo", "data.git", "--json").json == []
@@ -81,7 +81,7 @@ def test_a_dry_run_as_json_lists_every_change(repository, perago):
 
 def test_a_dry_run_that_changes_nothing_or_reads_only(repository, perago):
     for task in ("leave", "read"):
-        assert "Dry run: nothing changed;" in perago("run", f"cli_bodies:{task}", *REPO, "--dry-run").err
+        assert "Dry run: nothing changed." in perago("run", f"cli_bodies:{task}", *REPO, "--dry-run").err
 
 
 def test_a_dry_run_that_fails_exits_with_1_and_may_keep_its_workspace(repository, perago):
@@ -178,7 +178,7 @@ def test_a_debugger_that_is_left_cancels_the_run_in_one_line(debugged, options, 
     arguments = ("run", "debugged", *REPO, "--debug", "--param", "kind=break", *options)
     said = debugged.run(*arguments, stdin_text=typed)
     assert said.code == 130, said.err
-    assert "error: task debugged was cancelled: the debugger was left before the body had ended\n" in said.err
+    assert "error: task debugged was cancelled: the debugger was quit before the body ended\n" in said.err
     assert "Traceback" not in said.err
     assert "BdbQuit" not in said.err
     if not options:
@@ -220,7 +220,7 @@ def test_debug_says_what_differs_from_a_run(debugged):
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("open", "files still open for writing: 'open.txt'"), ("exit", "the body called os._exit(0)")],
+    [("open", "files open for writing: 'open.txt'"), ("exit", "the body called os._exit(0)")],
 )
 def test_a_body_that_a_run_would_end_otherwise_fails_when_debugged(debugged, kind, words):
     said = debugged.run("run", "debugged", *REPO, "--debug", "--param", f"kind={kind}")

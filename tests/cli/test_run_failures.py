@@ -137,7 +137,7 @@ def test_a_workspace_that_did_not_fail_is_not_kept(repository, perago):
 def test_a_body_that_takes_too_long_is_ended(untouched, perago):
     said = perago("run", "cli_bodies:write", "--param", "wait_for=/nowhere/x", *REPO, "--timeout", "0.5")
     assert said.code == 1
-    assert "the body took longer than 0.5 s and was ended" in said.err
+    assert "the body took longer than 0.5 s and was stopped" in said.err
 
 
 def test_a_tasks_own_timeout_holds_where_none_is_given(untouched, perago):
@@ -258,7 +258,7 @@ def test_without_a_repository_the_list_says_where_else_runs_are(repository, pera
     said = perago("runs")
     assert said.code == 0
     assert said.out == ""
-    assert "Runs on a repository are listed with --repo" in said.err
+    assert "--repo REPO lists the runs on a repository" in said.err
 
 
 def test_a_reason_names_the_task_once(repository, perago):

@@ -8,7 +8,7 @@ import pytest
 
 from conductor_stub import StubConductor
 
-TOLD = "PERAGO_LOG_ROT in the environment is no setting, and has no effect; did you mean PERAGO_LOG_ROOT?"
+TOLD = "PERAGO_LOG_ROT in the environment is not a setting and has no effect; did you mean PERAGO_LOG_ROOT?"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_zombie_that_wakes_after_its_retry_published_is_refused(scene, phase):
     late = zombie.go_on()
     assert (retry.status, retry.reported) == ("COMPLETED", Reported.RECORDED)
     assert (late.status, late.reported) == ("FAILED", Reported.STALE)
-    assert "no longer this attempt's" in late.result.reason_for_incompletion
+    assert "no longer belongs to this attempt" in late.result.reason_for_incompletion
     assert scene.status(workflow) == "COMPLETED"
     assert scene.line() == [retry.ref]
     assert scene.files() == {"out": f"text {retry.run}"}

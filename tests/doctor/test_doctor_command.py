@@ -16,10 +16,10 @@ def test_it_tells_people_what_it_is_how_old_how_large_and_why(project):
     assert lines[at].endswith(" s old, 4.0 MB)")
     assert lines[at + 1].startswith("    its owner, process ")
     assert lines[at + 1].endswith(", is dead.")
-    assert looked.err == "Found 3 things wrong. --fix mends 3 of them.\n"
-    mended = project.perago(*arguments, "--fix")
-    assert mended.out.count("    mended\n") == 3
-    assert (mended.code, mended.err) == (0, "Mended 3 things. Nothing is wrong.\n")
+    assert looked.err == "Found 3 problems. --fix fixes 3 of them.\n"
+    fixed = project.perago(*arguments, "--fix")
+    assert fixed.out.count("    fixed\n") == 3
+    assert (fixed.code, fixed.err) == (0, "Fixed 3 problems. Nothing is wrong.\n")
     clean = project.perago(*arguments)
     assert (clean.code, clean.out, clean.err) == (0, "", "Nothing is wrong.\n")
 
@@ -38,7 +38,7 @@ def test_without_a_repository_it_looks_at_runs_and_workspaces(project):
 def test_what_was_asked_wrongly_is_exit_code_2(project):
     for arguments, told in (
         (("--older-than", "soon"), "--older-than must be a duration such as"),
-        (("--workspace-root", "nowhere"), "there is no such directory"),
+        (("--workspace-root", "nowhere"), "which does not exist"),
         (("--repo", "nowhere.git"), "there is no repository at"),
     ):
         said = project.perago("doctor", *arguments)
@@ -76,5 +76,5 @@ def test_what_was_mended_is_told_where_the_rest_cannot_be_looked_at(project):
     mended = project.doctor("--fix")
     assert (mended.code, json.loads(mended.out)["error"]["exit_code"]) == (1, 1)
     assert f"attempt directory: {directory} (" in mended.err
-    assert "    mended\n" in mended.err
+    assert "    fixed\n" in mended.err
     assert not directory.exists()

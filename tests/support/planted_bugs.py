@@ -206,7 +206,7 @@ CAUGHT = {
     "cache shared by hard link": (3, "has wrong content"),
     "no name check": (131, "escaped.txt"),
     "heartbeat not joined": (22, "reports beside a heartbeat"),
-    "no fence before a report": (85, "nothing ends"),
+    "no fence before a report": (85, "not ended"),
     "a person's commit taken for abandoned": (0, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (2, "replaces the foreign commit"),
     "secrets in stamps": (1, "a secret is in"),

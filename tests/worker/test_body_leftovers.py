@@ -48,7 +48,7 @@ def test_children_of_a_body_that_was_killed_are_ended(bodies, is_alive):
 
 def test_a_process_that_lingers_after_its_body_is_ended_and_the_body_fails(bodies, is_alive):
     started = time.monotonic()
-    with pytest.raises(TaskExecutionError, match=r"had not ended 0\.3 s later: it waits for lingerer"):
+    with pytest.raises(TaskExecutionError, match=r"was still running 0\.3 s later: it waits for lingerer"):
         bodies.run("leave_thread", end_seconds=0.3)
     assert not is_alive(int(bodies.progress[0][2]))
     assert time.monotonic() - started < 5 * slowness()

@@ -36,8 +36,8 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
         assert "counted rows=3" in _task_log(flow, task_id)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
-    assert f" INFO the whole log is in {worker.logs}/" in worker.told()
-    assert worker.told().endswith(" INFO ended\n")
+    assert f" INFO the complete log is in {worker.logs}/" in worker.told()
+    assert worker.told().endswith(" INFO Stopped.\n")
     done = [line for line in worker.lines() if line.get("workflow") == workflow and line.get("status") == "COMPLETED"]
     assert done
     assert (done[0]["task"], done[0]["attempt"]) == ("light.echo", 0)

@@ -255,7 +255,7 @@ def test_an_executor_on_which_something_cannot_be_put_back_is_replaced_and_that_
         first = worker.completed(worker.schedule("light.leave_what_cannot_be_put_back"))
         second = worker.completed(worker.schedule("light.echo"))
         assert first["pid"] != second["pid"]
-    assert "left a handler of a signal, which cannot be put back" in caplog.text
+    assert "left a signal handler, which cannot be restored" in caplog.text
 
 
 def test_free_tasks_may_be_forked_too(supervise):
@@ -323,10 +323,10 @@ def test_what_a_body_prints_stands_in_its_task_s_log_and_floods_nothing(supervis
     with supervise(**options) as worker:
         name = worker.schedule(task, input_data=given)
         worker.completed(name)
-        log = log_of(worker, name, "left out")
+        log = log_of(worker, name, "not logged")
     lines = [record.getMessage() for record in caplog.records if record.name == f"perago.task.{task}"]
     assert lines[:3] == ["first", "from a program", "line 0"]
-    assert lines[-1] == "[99002 more lines were printed and are left out]"
+    assert lines[-1] == "[99002 more lines were printed but not logged]"
     assert len(lines) == 1001
     assert "INFO first" in log
     assert len(log) < 300_000
@@ -336,7 +336,7 @@ def test_what_a_body_prints_stands_in_its_task_s_log_and_floods_nothing(supervis
 def test_a_body_in_a_thread_that_leaves_a_file_open_fails(on_a_branch, task):
     reason, files = on_a_branch(task, "thread")
     importlib.import_module("supervised_bodies").KEPT.pop().close()
-    assert "files still open for writing: 'open.txt'" in reason
+    assert "files open for writing: 'open.txt'" in reason
     assert files == {}
 
 
@@ -353,7 +353,7 @@ def test_a_file_in_a_cycle_is_closed_before_it_is_looked_at(on_a_branch, mode):
         ("exit", "exited with code 3"),
         ("segfault", "SIGSEGV"),
         ("killed", "SIGKILL"),
-        ("corrupt", "no message"),
+        ("corrupt", " message"),
     ],
 )
 def test_a_task_whose_executor_dies_is_reported_within_two_seconds_with_the_cause(supervise, way, cause):

@@ -303,4 +303,4 @@ def test_a_question_is_given_up_when_the_supervisor_has_gone(ends):
     supervisor.question()
     supervisor.channel.close()
     thread.join(LONG)
-    assert outcome == ["the supervisor has gone before it answered"]
+    assert outcome == ["the supervisor ended before it answered"]

@@ -1,1 +1,1 @@
-"""One attempt, from input to result. Pure of I/O: everything outside comes in as a callable."""
+"""One attempt, from input to result. No I/O of its own: everything outside is passed in as a callable."""

@@ -1,4 +1,4 @@
-"""Call the task's function, take its result, and refuse files of the workspace that it leaves open."""
+"""Call the task's function, return its result, and refuse workspace files that it leaves open."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ from perago.values.json_text import JsonObject
 from perago.values.names import show_name
 
 _SHOWN = 5
-"""Files, or threads, that a message names."""
+"""Number of files or threads in a message."""
 
 
 def open_descriptors() -> frozenset[tuple[int, str]] | None:
-    """The descriptors of this process, each with what it leads to. None: this system does not tell."""
+    """The open descriptors of this process with their targets. None if the system does not list them."""
     if sys.platform != "linux":
         return None
     return frozenset(_descriptors())
 
 
 def refuse_open_files(task_name: str, workspace: Path | None) -> None:
-    """Refuse a workspace in which this process still writes a regular file: what is in its buffer is not known.
+    """Refuse a workspace with a regular file that this process has open for writing: data may still be in its buffer.
 
-    Called where a body has run in this process, which goes on: in a process of its own, Python closes its files.
+    Only for bodies that run in a process that goes on. In a process of its own, Python closes the files at exit.
 
     Args:
-        workspace: None: the task has none.
+        workspace: None if the task has none.
 
     Raises:
         TaskExecutionError: names the files.
     """
     if workspace is None or not _written(workspace):
         return
-    gc.collect()  # what is in reference cycles is closed by this
+    gc.collect()  # closes files in reference cycles
     left = _written(workspace)
     if left:
         named = ", ".join(map(show_name, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if left[_SHOWN:] else "")
         raise TaskExecutionError(
-            f"task {task_name!r}: the body has returned with files still open for writing: {named}. Close files before "
-            f"the body returns, with a `with` block for instance"
+            f"task {task_name!r}: the body returned with files open for writing: {named}. Close files before the body "
+            f"returns, for instance with a `with` block"
         )
 
 
 def _written(workspace: Path) -> list[str]:
-    """The regular files below a directory that are open for writing, relative to it."""
+    """Regular files below a directory that are open for writing, relative to it."""
     root = f"{os.path.realpath(workspace)}{os.sep}"
     return sorted(
         {
@@ -79,7 +79,7 @@ def _is_written(handle: int) -> bool:
     try:
         mode = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE
         return mode != os.O_RDONLY and stat.S_ISREG(os.fstat(handle).st_mode)
-    except OSError:  # closed meanwhile, by another thread
+    except OSError:  # another thread has closed it
         return False
 
 
@@ -88,23 +88,23 @@ def _descriptors() -> Iterator[tuple[int, str]]:
     for name in os.listdir(directory):  # noqa: PTH208 - numbers, not paths
         try:
             yield int(name), _leads_to(int(name))
-        except OSError:  # that of the listing itself, or closed meanwhile
+        except OSError:  # the descriptor of the listing itself, or closed since
             continue
 
 
 def _leads_to(handle: int) -> str:
     if sys.platform == "darwin":
         return os.fsdecode(fcntl.fcntl(handle, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
-    return os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115 - what it leads to may be no path
+    return os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115 - the target may not be a path
 
 
 _LEAVE_SECONDS = 0.1
-"""For threads that are at their end just now."""
+"""Seconds to wait for threads that are just ending."""
 
 _POOL = "concurrent.futures.thread"
 
 _PROCESS_POOL = "_ExecutorManagerThread"
-"""Class of the thread that manages a pool of processes, of `concurrent.futures` and of loky."""
+"""Class of the thread that manages a process pool, in `concurrent.futures` and in loky."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +113,10 @@ class BodyCall:
 
     Attributes:
         params: validated.
-        raw_params: as they came in, for a body that runs in another process and validates them there.
-        workspace: the body's own directory; None for a free task.
-        metrics: where the body's metrics go; None: nowhere.
-        context: the attempt as the body may see it.
+        raw_params: as given, for a body that runs in another process and validates them there.
+        workspace: the body's directory; None for a free task.
+        metrics: receives the body's metrics; None discards them.
+        context: the attempt as the body sees it.
     """
 
     task: TaskDefinition
@@ -128,7 +128,7 @@ class BodyCall:
 
 
 class InvokeBody(Protocol):
-    """Run the body, wherever, and return its validated result as JSON.
+    """Run the body and return its validated result as JSON.
 
     Raises:
         TaskExecutionError: the body failed or its result does not validate.
@@ -138,20 +138,20 @@ class InvokeBody(Protocol):
 
 
 def invoke_in_process(call: BodyCall) -> JsonObject:
-    """Run the body here, in this thread; an `async def` body on an event loop of its own.
+    """Run the body in this thread; an `async def` body on an event loop of its own.
 
     Raises:
-        TaskExecutionError: as `InvokeBody`, or the body left a file of its workspace open for writing.
+        TaskExecutionError: as `InvokeBody`; also if the body left a workspace file open for writing.
     """
     return validate_result(call.task, call_body(call))
 
 
 def call_body(call: BodyCall) -> object:
-    """Call the function in this process, which goes on; returns what it returns, not validated yet.
+    """Call the function in this process, which goes on; returns its result, not validated yet.
 
     Raises:
-        TaskExecutionError: the body called `sys.exit`, or left a file of its workspace open for writing. What it raises
-            is passed on.
+        TaskExecutionError: the body called `sys.exit`, or left a workspace file open for writing. Its own errors pass
+            through.
     """
     owner, threads = os.getpid(), frozenset(threading.enumerate())
     try:
@@ -166,7 +166,7 @@ def call_body(call: BodyCall) -> object:
 
 
 def invoke_in_own_process(call: BodyCall) -> JsonObject:
-    """Run the body in a process that ends after it. A fork that the body makes comes out of here like its parent."""
+    """Run the body in a process that ends after it. Forks that the body makes return from here, too."""
     return validate_result(call.task, _call(call))
 
 
@@ -185,9 +185,9 @@ def _call(call: BodyCall) -> object:
 
 
 def _warn_of_threads(task: TaskDefinition, before: frozenset[threading.Thread]) -> None:
-    """Tell of threads that the body leaves at work: what they still write comes too late, and fails nothing.
+    """Warn of threads that the body leaves running: what they write is too late, but does not fail the task.
 
-    Daemons are meant to be left. Beside other bodies in this process nobody knows whose a thread is.
+    Daemon threads may be left. In a process with several bodies the owner of a thread is unknown.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -196,28 +196,28 @@ def _warn_of_threads(task: TaskDefinition, before: frozenset[threading.Thread]) 
     for thread in threading.enumerate():
         if thread.daemon or thread in before or _waits_for_work(thread):
             continue
-        with suppress(RuntimeError):  # another one is just starting it
+        with suppress(RuntimeError):  # it is just being started
             thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive() and not _waits_for_work(thread):
             left.append(thread.name)
     if left:
         logging.getLogger(f"{LOGGER_ROOT}.{task.name}").warning(
-            "the body has returned, and threads that it began still run: %s. What they write from now on may be lost; "
-            "have the body join them before it returns",
+            "the body returned, but threads that it started are still running: %s. What they write now may be lost; "
+            "join them in the body",
             ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""),
         )
 
 
 def _waits_for_work(thread: threading.Thread) -> bool:
-    """Whether it belongs to a pool, and has nothing to do: libraries keep such pools for as long as the process."""
+    """Whether it is an idle thread of a pool: libraries keep such pools until the process ends."""
     if type(thread).__name__ == _PROCESS_POOL:
         return True
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, whatever its name
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented despite its name
     return frame is not None and frame.f_code.co_name == "_worker" and frame.f_globals.get("__name__") == _POOL
 
 
 def _end_fork() -> NoReturn:
-    """A fork that a body has made does not come out of it: the attempt is its parent's, and is ended once."""
+    """End a fork that a body made. Only the parent finishes the attempt."""
     error = sys.exc_info()[1]
     code = 0 if error is None else 1
     if isinstance(error, SystemExit):
@@ -227,11 +227,11 @@ def _end_fork() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # closed by the body, or by the reader
             stream.flush()
-    os._exit(code)  # what is to be done at this process's exit is its parent's too
+    os._exit(code)  # exit handlers belong to the parent
 
 
 def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
-    """Run a coroutine to its end, also where this thread has a running loop (a notebook, an async test)."""
+    """Run a coroutine to its end, even if this thread already runs a loop (a notebook, an async test)."""
     if not _is_loop_running():
         return asyncio.run(coroutine)
     outcome: list[object] = []
@@ -240,7 +240,7 @@ def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
     def run() -> None:
         try:
             outcome.append(asyncio.run(coroutine))
-        except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread, which raises it
+        except BaseException as exc:  # noqa: BLE001 - the calling thread raises it
             failure.append(exc)
 
     thread = threading.Thread(target=run, name=f"perago-body-{threading.get_ident()}")
@@ -255,5 +255,5 @@ def _is_loop_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False  # and no body runs within this clause: each of its errors would show this one as its context
+        return False  # the body does not run in this clause: its errors would show this one as their context
     return True

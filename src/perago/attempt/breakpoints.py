@@ -1,4 +1,4 @@
-"""`breakpoint()` in a body that nobody debugs, and debuggers that are left before their body has ended."""
+"""`breakpoint()` in a body without a debugger, and debuggers that are quit before the body has ended."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _REFUSING = f"{__name__}.refuse"
 
 
 def let_breakpoints_stop(*, stop: bool) -> None:
-    """Say whether `breakpoint()` may stop bodies, here and in the processes that begin from now on.
+    """Set whether `breakpoint()` may stop bodies in this process and in those it starts from now on.
 
-    A variable PYTHONBREAKPOINT of the user's own is left as it is: it may name a debugger that needs no terminal.
+    The user's own PYTHONBREAKPOINT is kept: it may name a debugger that needs no terminal.
     """
     if not stop:
         os.environ.setdefault(_VARIABLE, _REFUSING)
@@ -23,22 +23,20 @@ def let_breakpoints_stop(*, stop: bool) -> None:
 
 
 def refuse(*_: object, **__: object) -> NoReturn:
-    """What `breakpoint()` calls where no debugger has a terminal.
+    """The function that `breakpoint()` calls if no debugger has a terminal.
 
     Raises:
         TaskExecutionError
     """
-    raise TaskExecutionError(
-        "the body called breakpoint(), and no debugger can be used here; `perago run --debug` runs it where one can"
-    )
+    raise TaskExecutionError("the body called breakpoint(), but no debugger can be used here; use `perago run --debug`")
 
 
 def is_quit(error: BaseException | None) -> bool:
-    """Whether a debugger was left, by its `q` or at the end of its input."""
+    """Whether the error comes from quitting a debugger, by `q` or at the end of its input."""
     return type(error).__name__ == "BdbQuit" and type(error).__module__ == "bdb"
 
 
 def quit_reason() -> str:
-    """What is said of that."""
+    """The reason of a failure by quitting a debugger."""
     hint = "; `perago run --debug` gives it a terminal" if os.environ.get(_VARIABLE) == _REFUSING else ""
-    return f"the debugger was left before the body had ended{hint}"
+    return f"the debugger was quit before the body ended{hint}"

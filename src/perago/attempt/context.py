@@ -1,4 +1,4 @@
-"""What surrounds an attempt, whatever its task is."""
+"""The context of an attempt of any task."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class RunContext:
 
     Attributes:
         execution_id: unique for this run.
-        worker_id: of the attempt directory's owner marker and the stamp.
-        metrics: takes what the body records; None: the task declares none, or nobody wants them.
+        worker_id: for the owner marker and the stamp.
+        metrics: receives what the body records; None if the task declares no metrics or they are discarded.
         failure_reason_max_length: in characters.
-        status_of: the status of a failure.
+        status_of: returns the status of a failure.
         invoke_body: runs the body.
-        is_cancelled: whether the engine wants the attempt no more; asked by the body.
-        keep_failed_workspace: whether the directory of a failed attempt stays, for a look.
-        trace: the attempt's place in its trace; None: it has none.
+        is_cancelled: tells the body whether the attempt is cancelled.
+        keep_failed_workspace: whether the directory of a failed attempt is kept.
+        trace: the attempt's trace context, or None.
     """
 
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -53,7 +53,7 @@ class RunContext:
         return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=identity.task_id)
 
     def of_task(self, task: TaskDefinition, identity: AttemptIdentity) -> TaskContext:
-        """What the body sees of all this."""
+        """The body's view of the context."""
         return TaskContext(
             identity=identity,
             execution_id=self.execution_id,
@@ -63,12 +63,12 @@ class RunContext:
         )
 
     def result_of(self, run: Callable[[], RuntimeTaskResult]) -> RuntimeTaskResult:
-        """What a run returns, or the failure that it ends with. Only KeyboardInterrupt passes."""
+        """The result that `run` returns, or its error as a failure. Only KeyboardInterrupt passes through."""
         try:
             return run()
         except KeyboardInterrupt:
             raise
-        except BaseException as exc:  # noqa: BLE001 - whatever ends an attempt is its result
+        except BaseException as exc:  # noqa: BLE001 - every error of an attempt becomes its result
             failure = result_for_exception(exc, max_length=self.failure_reason_max_length)
             return replace(failure, status=self.status_of(exc))
         finally:

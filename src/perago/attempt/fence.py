@@ -1,8 +1,8 @@
-"""Both fences as plain functions: from what the engine and the history say to a decision. No I/O.
+"""Both fences as plain functions from engine state and history to a decision. No I/O.
 
 The attempt fence asks whether this execution is still the engine's current one. The publish fence asks whether the
-target may move from its head, and how. The rules are those of the publication protocol (ARCHITECTURE.md); the tests
-explore every interleaving of its executable model with the functions of this file in the place of the model's own.
+target may move from its head, and how. The rules are those of the publication protocol (ARCHITECTURE.md). The tests
+run every interleaving of its executable model with the functions of this file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 
 def assert_current_attempt_snapshot(task: Attempt, fresh: Attempt) -> None:
-    """The attempt fence: `fresh`, the engine's present state, is still the execution that `task` is.
+    """The attempt fence: `fresh`, the engine's present state, is still the execution `task`.
 
-    Scheduled time and poll count are compared where both sides have them: a rerun keeps the task id and the retry
-    count, a requeue keeps all but the poll count.
+    Scheduled time and poll count are compared if both sides have them: a rerun keeps the task id and the retry count,
+    and a requeue keeps everything except the poll count.
 
     Raises:
         StaleAttemptError: it is another execution, or it is no longer IN_PROGRESS.
@@ -34,13 +34,13 @@ def assert_current_attempt_snapshot(task: Attempt, fresh: Attempt) -> None:
         changed.append(f"status is {fresh.status}")
     if changed:
         raise StaleAttemptError(
-            f"task {task.task_id} is no longer this attempt's: {'; '.join(changed)}. "
-            f"Another execution has it, or it was ended; nothing more is published or reported here"
+            f"task {task.task_id} no longer belongs to this attempt: {'; '.join(changed)}. "
+            f"Another execution has it, or it was ended. Nothing more is published or reported here"
         )
 
 
 def is_same_execution(task: Attempt, fresh: Attempt) -> bool:
-    """Whether `fresh` is the execution that `task` is, whatever its status."""
+    """Whether `fresh` is the execution `task`, in any status."""
     return not _differences(task, fresh)
 
 
@@ -61,10 +61,10 @@ class Applicant:
     """The attempt that asks to publish.
 
     Attributes:
-        identity: with a scheduled time, or nothing can be adopted (a rerun could not be told).
-        reference_task_name: with the workflow instance, its logical task.
-        input_ref: full id of its input commit.
-        snapshot: its isolation merges with foreign commits instead of refusing.
+        identity: needs a scheduled time for adoption: without one a rerun cannot be recognised.
+        reference_task_name: identifies the logical task, together with the workflow instance.
+        input_ref: full id of the input commit.
+        snapshot: whether its isolation merges with foreign commits instead of refusing.
     """
 
     identity: AttemptIdentity
@@ -80,7 +80,7 @@ class Applicant:
 
 
 class Verdict(enum.StrEnum):
-    """What a commit between input and head is to the attempt that finds it."""
+    """The kind of a commit between input and head, as seen by an attempt."""
 
     EFFECTIVE = "effective"
     ABANDONED = "abandoned"
@@ -88,9 +88,9 @@ class Verdict(enum.StrEnum):
 
 
 def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> Verdict:
-    """The engine's verdict on a commit, asked about the asking attempt's own workflow instance.
+    """The verdict on a commit, by the engine's record of the asking attempt's workflow instance.
 
-    Without a record, or for a commit of another instance, nothing is known: foreign.
+    Without a record, or for a commit of another instance, nothing is known, and the commit is foreign.
     """
     stamp = commit.counting_stamp
     if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
@@ -100,25 +100,25 @@ def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant)
         return Verdict.EFFECTIVE
     made_by = record.find(stamp.task_id)
     if made_by is None:
-        return Verdict.ABANDONED  # a restart removed the try, or a rerun of an earlier task did
+        return Verdict.ABANDONED  # removed by a restart, or by a rerun of an earlier task
     if stamp.scheduled_time is None:
         return Verdict.FOREIGN
     if made_by.scheduled_time != stamp.scheduled_time:
         return Verdict.ABANDONED  # a rerun: same task id, another execution
     if any(entry.status is TryStatus.COMPLETED for entry in tries):
-        return Verdict.ABANDONED  # its logical task has another outcome
+        return Verdict.ABANDONED  # its logical task completed with another commit
     if stamp.logical_task == asking.logical_task:
-        return Verdict.ABANDONED  # our own, and not to be adopted
+        return Verdict.ABANDONED  # our own, and not adoptable
     if any(entry.status.ends_task for entry in tries) and not made_by.status.is_live:
         return Verdict.ABANDONED  # no later try will come
     return Verdict.FOREIGN  # a later try of its logical task may still adopt it
 
 
 def plan_start(history: History, record: InstanceRecord | None, asking: Applicant) -> Plan | None:
-    """Before the body: complete as another try did, adopt, or refuse what would be refused afterwards anyway.
+    """Before the body: complete as another try did, adopt, or refuse early.
 
     Returns:
-        None where the body is to run.
+        None if the body must run.
     """
     settled = _settled_by_another_try(history, record, asking)
     if settled is not None:
@@ -128,11 +128,11 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
 
 
 def plan_publication(history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool) -> Plan:
-    """The publish fence, after the body. `changed`: the body changed something.
+    """The publish fence, after the body. `changed`: the body changed a file.
 
-    A no-op of a first delivery writes nothing. One of a later delivery, or beside other tries, is sealed: an execution
-    of these may still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second
-    outcome.
+    A no-op of a first delivery writes nothing. A no-op of a later delivery, or beside other tries, is sealed: an older
+    execution may still be alive, and its swap, or a heartbeat that reverts the report, would give the task a second
+    result.
     """
     settled = _settled_by_another_try(history, record, asking)
     if settled is not None:
@@ -153,7 +153,7 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
 def _settled_by_another_try(
     history: History, record: InstanceRecord | None, asking: Applicant
 ) -> Complete | Seal | Refuse | None:
-    """What another try of this logical task decides for this one; None: nothing."""
+    """The plan if another try of this logical task determines it, otherwise None."""
     adopted = _adopt(history, record, asking)
     if adopted is not None:
         return adopted
@@ -169,7 +169,7 @@ def _refuse(
 
 
 def _is_unsettled(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant) -> bool:
-    """Whether the verdict on a foreign commit may be another later: its task is this workflow's, and has not ended."""
+    """Whether the verdict on a foreign commit may change: its task is of this workflow, and has not ended."""
     stamp = commit.counting_stamp
     if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
         return False
@@ -177,7 +177,7 @@ def _is_unsettled(commit: CommitFacts, record: InstanceRecord | None, asking: Ap
 
 
 def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...], *, unsettled: bool) -> Merge:
-    """A merge with foreign commits, which tells the store who of them all says that it replaced whom."""
+    """A merge with foreign commits. Lists which of them claim to replace which abandoned ones."""
     replaced, left_out = [], frozenset(gone)
     for commit in history.between:
         stamp = commit.counting_stamp
@@ -188,14 +188,14 @@ def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, 
 
 
 def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:
-    """Another try of this logical task is recorded COMPLETED with the same input and code: complete as it did.
+    """Complete as another try of this logical task that is recorded COMPLETED with the same input and code.
 
-    The code is told by the stamp of the commit that it completed with, or by a seal for it. A try that completed with
-    its input has neither (a no-op writes nothing). It is taken, or the logical task would have two outcomes, unless it
-    had ended before its retry was scheduled as recorded now: then somebody asked for a rerun, and the body runs anew.
+    The code comes from the stamp of the commit that it completed with, or from a seal for it. A try that completed with
+    its input has neither (a no-op writes nothing). Its result is used, because the logical task must not have two,
+    unless it ended before its retry was scheduled: that is a rerun on request, and the body runs again.
 
-    A try that completed after this one was scheduled is taken whatever its code and input: nobody has asked for this
-    one anew since. It is handed out all the same where a later task is rerun, or a sibling, and this one had failed.
+    A try that completed after this one was scheduled counts with any code and input: no rerun was requested since. Such
+    a try is handed out if a later task or a sibling is rerun and this one had failed.
     """
     if record is None:
         return None
@@ -219,7 +219,7 @@ def _adopt(history: History, record: InstanceRecord | None, asking: Applicant) -
 
 
 def _adopt_from_history(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
-    """The newest stamp of this logical task, and only that one: an older one has been replaced."""
+    """Adopt by the newest stamp of this logical task. Older ones have been replaced."""
     newest = _newest_of(history, asking.logical_task)
     if newest is None or not _adoptable(newest[1], record, asking):
         return None
@@ -240,10 +240,10 @@ def _newest_of(history: History, logical_task: tuple[str, str]) -> tuple[CommitF
 
 
 def _published_beside(history: History, record: InstanceRecord | None, asking: Applicant) -> CommitFacts | None:
-    """The newest commit of this logical task, where another try that is live too has made it, and may report it.
+    """The newest commit of this logical task, if another live try has made it and may report it.
 
-    Two tries of one task are live at once where a rerun handed out again what had failed. What cannot be adopted of the
-    other's must not be replaced.
+    Two tries of one task are live at once if a rerun handed out a failed one again. A commit of the other try that
+    cannot be adopted must not be replaced.
     """
     newest = _newest_of(history, asking.logical_task)
     if newest is None or record is None:
@@ -269,9 +269,9 @@ def _adoptable(stamp: Stamp, record: InstanceRecord | None, asking: Applicant) -
 
 
 def _kin(record: InstanceRecord | None, identity: AttemptIdentity) -> set[tuple[str, int | None]]:
-    """(task id, scheduled time as recorded now) of this task, of the tries that it retries, and of those that retry it.
+    """(task id, recorded scheduled time) of this try, of the tries that it retries, and of those that retry it.
 
-    The latter are there while this one is current where a rerun handed it out again.
+    The latter exist while this one is current if a rerun handed it out again.
     """
     kin: set[tuple[str, int | None]] = {(identity.task_id, identity.scheduled_time)}
     entry = record.find(identity.task_id) if record else None
@@ -285,7 +285,7 @@ def _kin(record: InstanceRecord | None, identity: AttemptIdentity) -> set[tuple[
 
 
 def _retries_of(task_id: str, record: InstanceRecord) -> list[TryRecord]:
-    """The try that retries this one, the one that retries that, and so on."""
+    """The try that retries this one, the retry of that one, and so on."""
     found: list[TryRecord] = []
     while (retry := _retry_of(task_id, record)) is not None and retry not in found:
         found.append(retry)
@@ -300,7 +300,7 @@ def _retry_of(task_id: str, record: InstanceRecord) -> TryRecord | None:
 def _sort(
     history: History, record: InstanceRecord | None, asking: Applicant
 ) -> tuple[tuple[CommitFacts, ...], tuple[CommitFacts, ...]]:
-    """The commits between, oldest first: those that stand in the way, and those whose content is to be left behind."""
+    """The commits since the input, oldest first: the foreign ones, and the abandoned ones."""
     foreign, abandoned = [], []
     for commit in history.between:
         verdict = judge(commit, record, asking)
@@ -309,14 +309,14 @@ def _sort(
         stamp = commit.counting_stamp
         own = stamp is not None and stamp.logical_task == asking.logical_task
         if verdict is Verdict.ABANDONED or (verdict is Verdict.EFFECTIVE and own):
-            abandoned.append(commit)  # an own effective one is of an earlier input or code: a rerun computes anew
+            abandoned.append(commit)  # own effective ones have an earlier input or code: a rerun replaces them
         else:
             foreign.append(commit)
     return tuple(foreign), tuple(abandoned)
 
 
 def _is_superseded(commit: CommitFacts, history: History, record: InstanceRecord | None) -> bool:
-    """Whether its own logical task, of this instance, has a newer commit: then no try adopts this one any more."""
+    """Whether its logical task, in this instance, has a newer commit: then no try adopts this one."""
     stamp = commit.counting_stamp
     if stamp is None or record is None or stamp.workflow_instance_id != record.workflow_instance_id:
         return False
@@ -329,7 +329,7 @@ def _completed_with(tries: tuple[TryRecord, ...], ref: str) -> bool:
 
 
 def _code_of(history: History, entry: TryRecord, asking: Applicant) -> str | None:
-    """The code digest behind a try's outcome: of the commit that it completed with, or of the seal that it wrote."""
+    """The code digest of a try's result: from the commit that it completed with, or from its seal."""
     for commit in history.commits:
         stamp = commit.counting_stamp
         if stamp is None or stamp.logical_task != asking.logical_task:
@@ -341,7 +341,7 @@ def _code_of(history: History, entry: TryRecord, asking: Applicant) -> str | Non
 
 
 def _delivered_before(record: InstanceRecord | None, asking: Applicant) -> bool:
-    """Whether this logical task was handed out before: this task again, or another try of it."""
+    """Whether this logical task was delivered before: this try, or another one."""
     tries = record.of(asking.reference_task_name) if record else ()
     return (asking.identity.poll_count or 0) > 1 or any(entry.task_id != asking.identity.task_id for entry in tries)
 
@@ -351,7 +351,7 @@ def _ended_since(entry: TryRecord, scheduled_time: int | None) -> bool:
 
 
 def _rerun_since(entry: TryRecord, record: InstanceRecord) -> bool:
-    """Whether the retry of a COMPLETED try was scheduled after that had ended, which only a rerun does."""
+    """Whether the retry of a COMPLETED try was scheduled after its end, which only a rerun does."""
     retry = _retry_of(entry.task_id, record)
     return retry is not None and entry.ended_time is not None and entry.ended_time < retry.scheduled_time
 

@@ -1,4 +1,4 @@
-"""Tasks without a workspace, and the body phase alone."""
+"""Attempts of tasks without a workspace, and calls of a body alone."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def run_workspace_free_task_attempt(
     """Run one attempt of a task without a workspace.
 
     Args:
-        input_data: the engine's task input: at least `params`; further top-level fields are passed over.
-        attempt: the engine's task object, for the body's `TaskContext`. Default: none, its identity is empty.
+        input_data: the engine's task input: at least `params`; other top-level fields are ignored.
+        attempt: the engine's task object, for the body's `TaskContext`. Default: an empty identity.
         execution_id: unique for this run. Default: a fresh one.
 
-    The other arguments are as in `run_workspace_task_attempt`.
+    See `run_workspace_task_attempt` for the other arguments.
 
     Returns:
         COMPLETED with `{"result": …}`, or a failure with its reason.
@@ -111,20 +111,19 @@ def invoke_workspace_task_body(
     *,
     metrics: MetricRecorder | None = None,
 ) -> dict[str, Any]:
-    """Validate and invoke only the body of a workspace task, with its guards, on a directory that is there already.
+    """Validate and invoke only the body of a workspace task, with its guards, on an existing directory.
 
     Args:
-        input_data: at least `workspace` and `params`; further top-level fields are passed over.
-        workspace_dir: what the body gets as its workspace, and the guards look at; what the body changes is not
-            compared, and nothing is published.
+        input_data: at least `workspace` and `params`; other top-level fields are ignored.
+        workspace_dir: the workspace of the body and its guards. Changes are not compared, and nothing is published.
 
     Returns:
         `{"result": …}`.
 
     Raises:
         TaskInputError: the task has no workspace, or its input does not validate.
-        PreGuardrailViolation, PostGuardrailViolation: a guard does not hold, before the body or after it.
-        TaskExecutionError: the result does not validate. What the body raises is passed on.
+        PreGuardrailViolation, PostGuardrailViolation: a guard is violated, before the body or after it.
+        TaskExecutionError: the result does not validate. Errors of the body pass through.
     """
     if task.workspace is None:
         raise TaskInputError(f"task {task.name!r} has no workspace; use invoke_workspace_free_task")
@@ -143,14 +142,14 @@ def invoke_workspace_free_task(
     """Validate and invoke only the body of a task without a workspace.
 
     Args:
-        input_data: at least `params`; further top-level fields are passed over.
+        input_data: at least `params`; other top-level fields are ignored.
 
     Returns:
         `{"result": …}`.
 
     Raises:
         TaskInputError: the task has a workspace, or its input does not validate.
-        TaskExecutionError: the result does not validate. What the body raises is passed on.
+        TaskExecutionError: the result does not validate. Errors of the body pass through.
     """
     if task.has_workspace:
         raise TaskInputError(f"task {task.name!r} has a workspace; use invoke_workspace_task_body")

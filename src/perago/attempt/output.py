@@ -1,4 +1,4 @@
-"""What an attempt hands to the engine: an output, or a reason with the place in the body that it came from."""
+"""The result of an attempt for the engine: an output, or a reason with the place in the body that failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perago.values.models import ResultStatus, RuntimeTaskResult, WorkspaceInput
 from perago.values.redaction import mask_bounded, text_of, traceback_of
 
 MAX_FRAMES_LENGTH = 8 * 1024
-"""Characters of a traceback that are told; its end is kept."""
+"""Characters of a traceback that are kept, from its end."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
 _OURS = str(Path(__file__).parents[1])
@@ -27,14 +27,14 @@ _LEFT_OUT = "[…]\n"
 
 
 def traceback_in_body(error: BaseException | None) -> str | None:
-    """The traceback of an error that a body did not raise on purpose, without the frames of Perago; masked.
+    """Masked traceback, without Perago's frames, of an error that a body did not raise on purpose.
 
     Returns:
-        At most `MAX_FRAMES_LENGTH` characters. None: it was raised on purpose, or not in a body.
+        At most `MAX_FRAMES_LENGTH` characters. None if it was raised on purpose, or not in a body.
     """
     if error is None or is_quit(error) or (isinstance(error, PeragoError) and type(error) is not TaskExecutionError):
         return None
-    # What a body raised in a process of its own came with its traceback as a note.
+    # An error from a body in a process of its own carries its traceback as a note.
     text = "".join(getattr(error, "__notes__", ())) if isinstance(error, PeragoError) else traceback_of(error)
     kept = "".join(_without_ours(text.splitlines(keepends=True)))
     if _FRAME.search(kept) is None:
@@ -43,17 +43,17 @@ def traceback_in_body(error: BaseException | None) -> str | None:
 
 
 def place_in_body(error: BaseException | None) -> str | None:
-    """The last frame of the task's own code in that traceback: `file:line in function`; None as there."""
+    """The last frame of the task's own code in `traceback_in_body`, as `file:line in function`; None as there."""
     frames = list(_FRAME.finditer(traceback_in_body(error) or ""))
-    # Not where a library gave up, but where the body called it. A task that is installed is a library itself.
+    # The call in the body, not the frame in a library. An installed task is itself a library.
     frames = [frame for frame in frames if not frame["file"].startswith(_LIBRARIES)] or frames
     return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['function']}" if frames else None
 
 
 def with_place(reason: str | None, error: BaseException | None, *, max_length: int) -> str | None:
-    """A reason with the place in the body that an error came from, where it is known; both are cut to the length.
+    """A reason with the place in the body that failed, if known, cut to the length.
 
-    A place that would take more than half of it away from a long reason is left out.
+    The place is left out if it would take more than half of the length.
     """
     place = place_in_body(error)
     if reason is None or place is None:
@@ -64,7 +64,7 @@ def with_place(reason: str | None, error: BaseException | None, *, max_length: i
 
 
 def _without_ours(lines: list[str]) -> Iterator[str]:
-    """The lines of a traceback but for the frames of Perago's own files, and what is indented below each."""
+    """The lines of a traceback without the frames of Perago's files and the lines indented below them."""
     is_ours = False
     for line in lines:
         frame = _FRAME.match(line.strip())
@@ -77,7 +77,7 @@ def _without_ours(lines: list[str]) -> Iterator[str]:
 
 
 FAILURE_REASON_MAX_LENGTH = 500
-"""Characters of a reason that are kept, as Conductor cuts there (`reasonForIncompletion`)."""
+"""Characters of a reason that are kept. Conductor cuts `reasonForIncompletion` there."""
 
 _URL_LENGTH = 60
 _LONG_URL = re.compile(rf"https?://\S{{{_URL_LENGTH},}}")
@@ -86,7 +86,7 @@ _TAIL_LENGTH = 160
 """Characters of the end of a long reason that are kept."""
 
 MAX_NAMED_ERRORS = 5
-"""Of a group of errors, that its reason names; they share `FAILURE_REASON_MAX_LENGTH` characters."""
+"""Number of errors of a group in its reason. They share `FAILURE_REASON_MAX_LENGTH` characters."""
 
 
 def build_workspace_task_output(
@@ -95,9 +95,9 @@ def build_workspace_task_output(
     """`{"workspace": …, "result": …}`: the input's repository and branch, with the published commit as `ref`.
 
     Args:
-        input_workspace: the input, as a model or as it came in.
+        input_workspace: the input, as a model or as given.
         published_ref: full commit id.
-        raw_result: what the body returned; validated against the task's result model.
+        raw_result: the body's return value; validated against the task's result model.
 
     Raises:
         TaskInputError: the task has no workspace, the input does not validate, or `published_ref` is blank.
@@ -107,8 +107,8 @@ def build_workspace_task_output(
         raise TaskInputError(f"task {task.name!r} has no workspace; use build_workspace_free_task_output")
     if not _is_commit_id(published_ref):
         raise TaskInputError(
-            f"task {task.name!r}: published_ref is {published_ref!r}, which is no commit id; give that of the commit "
-            f"that was published"
+            f"task {task.name!r}: published_ref {published_ref!r} is not a commit id; give the id of the published "
+            f"commit"
         )
     return workspace_output(
         parse_workspace_input(task, input_workspace), published_ref, validate_result(task, raw_result)
@@ -128,7 +128,7 @@ def build_workspace_free_task_output(task: TaskDefinition, raw_result: object) -
 
 
 def workspace_output(workspace_input: WorkspaceInput, ref: str, result: JsonObject) -> dict[str, Any]:
-    """The output of a workspace task whose result is validated already."""
+    """The output of a workspace task whose result is already validated."""
     return {"workspace": WorkspaceOutput.from_input(workspace_input, ref).model_dump(), "result": dict(result)}
 
 
@@ -141,9 +141,9 @@ def completed(output: JsonObject) -> RuntimeTaskResult:
 
 
 def result_for_exception(exc: BaseException, *, max_length: int = FAILURE_REASON_MAX_LENGTH) -> RuntimeTaskResult:
-    """Turn what an attempt raised into its result.
+    """Turn the error of an attempt into its result.
 
-    A violated pre guard and a `TaskTerminalError` fail the task for good; everything else may be retried.
+    A violated pre guard and a `TaskTerminalError` fail the task for good; any other error may be retried.
 
     Args:
         max_length: characters of the reason that are kept, at least 1.
@@ -152,16 +152,14 @@ def result_for_exception(exc: BaseException, *, max_length: int = FAILURE_REASON
         ValueError: `max_length` leaves no reason.
     """
     if max_length < 1:
-        raise ValueError(
-            f"max_length keeps {max_length} characters of the reason, and a failure has one; give 1 or more"
-        ) from exc
+        raise ValueError(f"max_length={max_length} leaves no reason, but a failure needs one; give 1 or more") from exc
     reason = shortened(reason_for_exception(exc), max_length)
     return RuntimeTaskResult(status_for_exception(exc), reason_for_incompletion=reason)
 
 
 def shortened(reason: str, max_length: int) -> str:
-    """A reason of at most so many characters. Long URLs go first, then what is between its beginning, which has the
-    cause, and its end, which has the advice."""
+    """Cut a reason to a number of characters. Long URLs are cut first, then the middle: the beginning has the cause,
+    and the end has the advice."""
     if len(reason) > max_length:
         reason = _LONG_URL.sub(lambda url: f"{url[0][:_URL_LENGTH]}…", reason)
     if len(reason) <= max_length:
@@ -180,13 +178,13 @@ def status_for_exception(exc: BaseException) -> ResultStatus:
 
 
 def reason_for_exception(exc: BaseException) -> str:
-    """The message, masked and encodable; where it is empty its class's name, which also goes before those that are
-    neither Perago's own nor a subclass of `TaskExecutionError`: that reason is the task author's.
+    """The error's message, masked and encodable.
 
-    It never raises, whatever the exception is: the status of the attempt would be lost with it.
-
-    A group, as an `asyncio.TaskGroup` raises it, says nothing of what went wrong: the errors in it follow.
+    The class name replaces an empty message, and precedes messages of errors that are neither Perago's nor a
+    `TaskExecutionError`, whose reason is the task author's. The errors in a group follow its message. Never raises,
+    because the attempt's status would be lost.
     """
+
     if is_quit(exc):
         return quit_reason()
     text = _own_reason(exc) if isinstance(exc, TaskExecutionError) else text_of(exc)
@@ -198,10 +196,10 @@ def reason_for_exception(exc: BaseException) -> str:
 
 
 def _own_reason(exc: TaskExecutionError) -> str:
-    """What a subclass in a task's module has under `reason` may be no text, or raise."""
+    """The `reason`. In a subclass of a task's module it may be no text, or raise."""
     try:
         reason: object = exc.reason
-    except Exception:  # noqa: BLE001 - somebody else's property
+    except Exception:  # noqa: BLE001 - a property of foreign code
         reason = None
     return mask_bounded(reason) if isinstance(reason, str) and reason else text_of(exc)
 
@@ -216,7 +214,7 @@ def _named_errors(group: BaseExceptionGroup[BaseException]) -> str:
 
 
 def _errors_of(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """What went wrong, at any depth, without the groups that hold it."""
+    """The errors in a group, at any depth, without the nested groups."""
     waiting: list[BaseException] = [group]
     while waiting:
         error = waiting.pop()

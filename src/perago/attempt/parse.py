@@ -1,4 +1,4 @@
-"""What came in, checked: every fault of a task's input at once, and a caution for what has no effect."""
+"""Checks a task's input: reports all faults at once, and warns of what has no effect."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from perago.workspace.patterns import Selection
 from perago.workspace.scan import FileStat
 
 MAX_SHOWN = 3
-"""Names that a warning shows; the others are counted."""
+"""Number of names in a warning; the others are counted."""
 
 MAX_KNOWN = 20
-"""Params of a task that a warning names."""
+"""Number of a task's params in a warning."""
 
 Caution = Mapping[str, Any]
 
 
 def such_as(paths: Collection[str]) -> list[str]:
-    """The first of some paths, as a message may hold them."""
+    """The first of some paths, escaped for a message."""
     return [show_name(path) for path in sorted(paths)[:MAX_SHOWN]]
 
 
@@ -42,9 +42,9 @@ def of_unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> Caution
 
 
 def of_read_only_writes(before: Mapping[str, FileStat], after: Mapping[str, FileStat]) -> Caution:
-    """Files of a read_only task's workspace that were added, changed or deleted.
+    """Files that a read_only task added, changed or deleted in its workspace.
 
-    What was changed within one tick of the file system's clock, and kept its size, is not seen.
+    A change within one tick of the file system's clock that keeps the size is not detected.
     """
     changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
     return {"not_published": len(changed), "such_as": such_as(changed)} if changed else {}
@@ -52,10 +52,10 @@ def of_read_only_writes(before: Mapping[str, FileStat], after: Mapping[str, File
 
 @dataclass(frozen=True)
 class Unmatched:
-    """What of a workspace's selection no file was found for.
+    """The parts of a workspace's selection that match no file.
 
     Attributes:
-        prefix: below which there is no file; "": there is one, or it is the whole repository.
+        prefix: a prefix without files; "" if there are files, or if it is the whole repository.
         include: patterns that match no file.
     """
 
@@ -64,11 +64,11 @@ class Unmatched:
 
     @classmethod
     def by(cls, spec: WorkspaceSpec, paths: Iterable[str]) -> Self:
-        """What the paths of a workspace leave unmatched."""
+        """The parts that the paths of a workspace leave unmatched."""
         return cls(spec.root, {pattern: Selection([pattern]) for pattern in spec.include}).without(paths)
 
     def without(self, paths: Iterable[str]) -> Self:
-        """What further paths leave unmatched."""
+        """The parts that are unmatched after these paths, too."""
         prefix, include = self.prefix, dict(self.include)
         for path in paths:
             prefix = ""
@@ -79,7 +79,7 @@ class Unmatched:
 
     @property
     def caution(self) -> Caution:
-        """A prefix without a file is reason enough for patterns that match none."""
+        """The attributes of a warning. An empty prefix explains why patterns match nothing, so it comes alone."""
         if self.prefix:
             return {"empty_prefix": self.prefix}
         return {"unmatched": list(self.include)} if self.include else {}
@@ -96,7 +96,7 @@ def expect_fields(task: TaskDefinition, input_data: Mapping[str, Any], fields: I
         only: further fields are refused.
 
     Raises:
-        TaskInputError: fields are missing or unknown; all are named.
+        TaskInputError: names all missing and unknown fields.
     """
     if not isinstance(input_data, Mapping):
         raise TaskInputError(f"task {task.name!r}: the input is a {type(input_data).__name__}, not an object")
@@ -113,7 +113,7 @@ def parse_workspace_input(task: TaskDefinition, raw: object) -> WorkspaceInput:
     """Read the `workspace` field.
 
     Raises:
-        TaskInputError: all its faults, with their paths.
+        TaskInputError: lists all faults with their paths.
     """
     if isinstance(raw, WorkspaceInput):
         return raw
@@ -124,10 +124,10 @@ def parse_workspace_input(task: TaskDefinition, raw: object) -> WorkspaceInput:
 
 
 def parse_params(task: TaskDefinition, input_data: Mapping[str, Any]) -> tuple[BaseModel, JsonObject]:
-    """The params as the task's model, and as they came in.
+    """The params as the task's model, and as given.
 
     Raises:
-        TaskInputError: all their faults, with their paths.
+        TaskInputError: lists all faults with their paths.
     """
     raw = input_data["params"]
     return validate_params(task, raw), raw if isinstance(raw, Mapping) else {}

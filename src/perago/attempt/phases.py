@@ -1,4 +1,4 @@
-"""The one observer hook: each phase of an attempt is announced, and its end, and what it knows."""
+"""The observer hook: emits the start, progress and end of each phase of an attempt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perago.values.redaction import mask_text
 
 
 class Span:
-    """A phase under way."""
+    """A running phase."""
 
     def __init__(self, phases: Phases, phase: Phase, started: float) -> None:
         self.attributes: dict[str, Any] = {}
@@ -20,20 +20,20 @@ class Span:
         self._started = started
 
     def note(self, **attributes: Any) -> None:
-        """Add what became known; it comes with the phase's last event."""
+        """Add attributes to the phase's last event."""
         self.attributes.update(attributes)
 
     def progress(self, **attributes: Any) -> None:
-        """Tell how far the phase is."""
+        """Emit the phase's progress."""
         self._phases.emit(self._phase, "progress", self._started, attributes)
 
     def caution(self, attributes: Mapping[str, Any]) -> None:
-        """Tell of what `attempt.parse` has found, if it has found anything."""
+        """Emit a warning of `attempt.parse`, unless it is empty."""
         if attributes:
             self.progress(**attributes)
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
-        """What a body's `TaskContext.progress` calls; secrets in its message are masked for every observer."""
+        """Emit the progress that a body reports by `TaskContext.progress`. Secrets in the message are masked."""
         self.progress(done=done, total=total, message=None if message is None else mask_text(message))
 
 
@@ -48,7 +48,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, phase: Phase, **attributes: Any) -> Iterator[Span]:
-        """Run a phase: `started`, then `completed` or `failed`. What the observer raises fails the phase."""
+        """Run a phase: `started`, then `completed` or `failed`. An error of the observer fails the phase."""
         started = self._clock.monotonic()
         span = Span(self, phase, started)
         span.note(**attributes)

@@ -1,7 +1,7 @@
-"""Moving the target: decide, fence, stage, fence, publish, clean; again from the head if another was faster.
+"""Publishes: decide, fence, stage, fence, publish, clean. Starts again from the new head if another attempt was faster.
 
-The order is the protocol's: the head is read first, then the engine, then the attempt fence is taken, before staging
-and again before publishing. A swap can so never rest on a head that is newer than the fence.
+The order is that of the protocol: read the head, then the engine, then pass the attempt fence before staging and again
+before publishing. So a swap never starts from a head that is newer than the fence.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
 
 MAX_SWAPS = 64
-"""Lost compare-and-swaps after which an attempt gives up. Each loss is another's success, so that this many in a row
-mean a branch with far more writers than one target serves; the engine's retry comes later and fares better."""
+"""Lost swaps after which an attempt gives up. Each loss is another attempt's success, so this many in a row mean too
+many writers for one branch; a later retry by the engine has better chances."""
 
 How = Literal["published", "merged", "replaced", "adopted", "unchanged"]
 
@@ -70,7 +70,7 @@ class AttemptPorts:
 
 @dataclass(frozen=True)
 class PublicationResult:
-    """What the attempt completes with. `result` is another try's; None: the attempt's own."""
+    """The commit that the attempt completes with. `result` is another try's, or None for the attempt's own."""
 
     ref: str
     how: How
@@ -79,7 +79,7 @@ class PublicationResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PublicationTarget:
-    """The branch that one attempt means to move."""
+    """The branch that one attempt publishes to."""
 
     ports: AttemptPorts
     attempt: Attempt
@@ -89,18 +89,18 @@ class PublicationTarget:
     phases: Phases
 
     def begin(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult | None:
-        """At the start: complete as another try did, adopt what one published, or refuse; None: run the body."""
+        """Before the body: complete as another try did, adopt, or refuse. None if the body must run."""
         if self.ports.read_history is None:
             return None
         return self._until_settled(fence.plan_start, execution, workspace_dir)
 
     def finish(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
-        """After the body: publish `execution.changes`, or complete without if there are none."""
+        """After the body: publish `execution.changes`, or complete without publishing if there are none."""
         changed = bool(execution.changes)
         if not changed and self.ports.complete_noop_workspace is None:
             raise PublishFenceError(
-                f"the body changed nothing, and no complete_noop_workspace callable was given to say whether branch "
-                f"{self.workspace_input.branch!r} still stands at the input; pass the store's complete_noop_workspace"
+                f"the body changed nothing, and without complete_noop_workspace it is unknown whether branch "
+                f"{self.workspace_input.branch!r} still points at the input; pass the store's complete_noop_workspace"
             )
 
         def decide(history: History, record: InstanceRecord | None, asking: fence.Applicant) -> Plan:
@@ -125,7 +125,7 @@ class PublicationTarget:
             except HeadMovedError:
                 continue
         raise HeadMovedError(
-            f"branch {self.workspace_input.branch!r} moved {MAX_SWAPS} times while this attempt tried to publish. "
+            f"branch {self.workspace_input.branch!r} moved {MAX_SWAPS} times while this attempt was publishing. "
             f"Nothing was published. Run the task again, or let fewer tasks write this branch at once"
         )
 
@@ -144,7 +144,7 @@ class PublicationTarget:
         return plan
 
     def _without_plan(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult:
-        """The store decides by itself, without an engine's word on anything."""
+        """Let the store decide, without the engine's record."""
         noop = self.ports.complete_noop_workspace
         if not execution.changes and noop is not None:
             self._attempt_fence()
@@ -176,7 +176,7 @@ class PublicationTarget:
 
     def _write(self, execution: TaskExecution, workspace_dir: Path) -> str:
         self._attempt_fence()
-        staged: StagedWorkspace | None = None  # known from the moment that staging returned, however its phase ends
+        staged: StagedWorkspace | None = None  # set as soon as staging returns, even if its phase fails
         try:
             with self.phases(Phase.STAGE) as span:
                 staged = _staged(self.ports.stage_workspace(workspace_dir, self.workspace_input, self.spec, execution))
@@ -192,12 +192,12 @@ class PublicationTarget:
                 self._clean(staged)
 
     def _commit_id(self, name: str, ref: object) -> str:
-        """What a callable returned, which may be a user's own."""
+        """Check the return value of a callable, which may be the user's."""
         if isinstance(ref, str) and ref.strip():
             return ref
         raise StoreError(
-            f"{name} returned {ref!r}, which is no commit id, so that nobody knows where branch "
-            f"{self.workspace_input.branch!r} now stands. Look at the branch, and have the callable return the id of "
+            f"{name} returned {ref!r}, which is not a commit id, so the head of branch "
+            f"{self.workspace_input.branch!r} is unknown. Look at the branch, and make the callable return the id of "
             f"the {'published commit' if name == 'publish_workspace' else 'commit that the attempt completes with'}"
         )
 
@@ -207,7 +207,7 @@ class PublicationTarget:
             fence.assert_current_attempt_snapshot(self.attempt, fresh)
 
     def _clean(self, staged: StagedWorkspace) -> None:
-        """Best effort: what fails here, `sys.exit` too, is told to the observer, and never changes the result."""
+        """Best effort: an error here, even `sys.exit`, goes to the observer and never changes the result."""
         try:
             with self.phases(Phase.CLEAN, what="staging", branch=staged.branch):
                 self.ports.cleanup_staging(staged)
@@ -218,7 +218,7 @@ class PublicationTarget:
 
 
 def how_of(plan: Plan | None) -> How | None:
-    """What an attempt that carries a plan out comes to; None: the plan does not say."""
+    """How an attempt completes that carries out a plan; None if the plan does not say."""
     match plan:
         case Complete(_, None) | Seal(_, _, None):
             return "unchanged"
@@ -233,12 +233,12 @@ def how_of(plan: Plan | None) -> How | None:
 
 
 def _staged(staged: StagedWorkspace) -> StagedWorkspace:
-    """What a callable returned, which may be a user's own, and without types."""
+    """Check the return value of a callable, which may be the user's."""
     if isinstance(getattr(staged, "commit", None), str):
         return staged
     raise StoreError(
-        f"stage_workspace returned {staged!r}, which is no StagedWorkspace. Nothing was published. Have the callable "
-        f"return StagedWorkspace(repository, branch, commit) of what it staged"
+        f"stage_workspace returned {staged!r}, which is not a StagedWorkspace. Nothing was published. Make it "
+        f"return StagedWorkspace(repository, branch, commit) for the staged commit"
     )
 
 
@@ -247,8 +247,8 @@ def _loaded(fresh: Attempt | None) -> Attempt:
     if fresh is not None:
         return fresh
     raise EngineError(
-        "load_current_attempt returned None, which is no task object, so that nobody knows whose the task is now. "
-        "Nothing was published. Have the callable return the engine's present state of the task"
+        "load_current_attempt returned None instead of a task object, so the task's owner is unknown. "
+        "Nothing was published. Make the callable return the engine's present state of the task"
     )
 
 

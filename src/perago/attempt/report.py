@@ -1,8 +1,8 @@
-"""Reporting a result so that it sticks, and never for another.
+"""Reports a result so that the engine keeps it, and only for the current execution.
 
-An engine takes a result from whoever sends it, and drops a late one without a word (that is how Conductor does it). So
-each report goes through one more attempt fence, which also looks whether another try completed meanwhile, and is read
-back; what did not stick is posted again through the same fence. Heartbeats are to be stopped and joined before.
+An engine accepts a result from any sender and silently drops a late one (Conductor does). So each report passes the
+attempt fence once more, checks whether another try has completed, and is read back. A report that did not stick is
+posted again in the same way. Heartbeats must be stopped and joined before.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from perago.values.record import TryStatus
 from perago.values.stamps import json_digest
 
 MAX_REPORTS = 5
-"""Times that a result is posted before it is given up: each post that does not stick has met a race in the engine, one
-in some dozens with a heartbeat in flight, none in sixty without (measured on Conductor)."""
+"""Maximum posts of a result. A post that does not stick has lost a race in the engine: one in some dozens with a
+heartbeat in flight, none in sixty without (measured on Conductor)."""
 
 
 class Reported(enum.Enum):
-    """What became of a report."""
+    """Outcome of a report."""
 
     RECORDED = "recorded"
-    STALE = "stale"  # the execution is no longer current: nothing was reported, or the engine dropped it
+    STALE = "stale"  # the execution is no longer current: nothing was reported, or the engine dropped the report
 
 
 LastLook = Callable[[], RuntimeTaskResult | None]
-"""Whether another try of the logical task completed meanwhile, and how; `last_look` makes one."""
+"""Result of another try of the logical task that has completed, or None; `last_look` makes one."""
 
 
 def report_attempt(
@@ -54,15 +54,15 @@ def report_attempt(
     last_look: LastLook = lambda: None,
     is_just_seen: bool = False,
 ) -> Reported:
-    """Report a result until the engine shows that it stuck, for as long as the execution is the current one.
+    """Report a result until the engine shows that it stuck, as long as the execution is current.
 
     Args:
-        last_look: asked before each report of a COMPLETED result; what it returns is reported instead.
-        is_just_seen: the engine has shown so short a while ago that the execution is current (it has handed it out)
-            that the first report goes without asking again. What became of it is looked at all the same.
+        last_look: called before each report of a COMPLETED result; a result that it returns is reported instead.
+        is_just_seen: the engine has just shown that the execution is current (it handed it out), so that the first
+            report skips the fence. It is still read back.
 
     Raises:
-        EngineError: it did not stick in `MAX_REPORTS` posts.
+        EngineError: the result did not stick in `MAX_REPORTS` posts.
     """
     with phases(Phase.REPORT, status=result.status) as span:
         for posts in range(1, MAX_REPORTS + 1):
@@ -91,7 +91,7 @@ def last_look(
     read_history: ReadHistory,
     load_record: LoadRecord,
 ) -> LastLook:
-    """Make the last look of a workspace task's attempt: complete as another try did, rather than a second time."""
+    """Make the last look of a workspace task's attempt: complete as another try did, not a second time."""
 
     def look() -> RuntimeTaskResult | None:
         workspace_input = parse_workspace_input(task, input_data["workspace"])
@@ -111,8 +111,8 @@ def last_look(
 
 
 def _has_taken(now: Attempt, attempt: Attempt, result: RuntimeTaskResult) -> bool:
-    """Whether a task that has ended did so by this execution's report, and not before it, or by another's."""
-    # An engine makes a failure of an output that is too large for it, and an optional task's failure no failure.
+    """Whether a task that has ended did so by this execution's report."""
+    # An engine turns a result that is too large into a failure, and an optional task's failure into success.
     is_done = result.status == "COMPLETED"
     made_of_it = TryStatus.FAILED_WITH_TERMINAL_ERROR if is_done else TryStatus.COMPLETED_WITH_ERRORS
     return now.status in (result.status, made_of_it) and is_same_execution(attempt, now)

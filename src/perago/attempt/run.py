@@ -1,8 +1,8 @@
-"""The spine: one attempt of a workspace task, from its input to its result.
+"""One attempt of a workspace task, from its input to its result.
 
 parse -> adopt? -> materialize -> pre guards -> body -> post guards -> diff -> stage -> fence -> publish -> clean
 
-Everything outside comes in as a callable. The phases go through the observer; logs, metrics and faults hang there.
+Everything outside is passed in as a callable. The observer receives the phases; logs, metrics and faults use it.
 """
 
 from __future__ import annotations
@@ -86,23 +86,23 @@ Digest = Callable[[str, str, int], str]
 def diff(manifest: Manifest, now: Scan, digest: Digest) -> Changes:
     """Compare a workspace with its manifest.
 
-    A file is read only where nothing else tells: its size is the same, but its stat is not, or is racy.
+    A file is read only if its size is the same but its stat differs or is racy.
 
     Args:
         manifest: taken before the body ran.
         now: the workspace after it, scanned with the same selection.
-        digest: reads a file; asked for no other file than those.
+        digest: reads a file; called only for those files.
 
     Raises:
-        WorkspaceContentError: a directory stands where a file was: a store could not tell whether the files below it
-            are meant to take its place, and an empty one could not be stored at all.
+        WorkspaceContentError: a file was replaced by a directory. A store could not know whether the files in it
+            replace the file, and could not store an empty one.
     """
     before = manifest.entries
     turned = sorted(before.keys() & now.directories)
     if turned:
         shown = [show_name(path) for path in turned]
         raise WorkspaceContentError(
-            f"a directory stands where a file was: {listed(shown, len(shown))}. In the task, give the directory "
+            f"the body replaced a file by a directory: {listed(shown, len(shown))}. In the task, give the directory "
             f"another name"
         )
     modified = [
@@ -157,39 +157,39 @@ def run_workspace_task_attempt(
         task: a workspace task.
         input_data: the engine's task input: exactly `workspace` and `params`.
         attempt: the engine's task object; see `models.Attempt`.
-        workspace_root: directory in which the attempt's own directory is made; its file system holds the workspace.
-        download_workspace: lays the input's files out.
+        workspace_root: directory in which the attempt's own directory is created.
+        download_workspace: downloads the input's files.
         load_current_attempt: reads the engine's present state of this task, for the attempt fence.
         stage_workspace: uploads the changes and commits them where nobody reads.
-        publish_workspace: moves the target to what was staged, or raises `HeadMovedError`.
+        publish_workspace: moves the target to the staged commit, or raises `HeadMovedError`.
         cleanup_staging: removes what staging left; called whenever staging returned.
-        complete_noop_workspace: says which commit a writable task completes with that changed nothing. Left out, such
-            an attempt fails closed.
-        owner_worker_id: who runs the attempt, for the owner marker and the stamp. Default: host and process id.
+        complete_noop_workspace: returns the commit that a writable task without changes completes with. Without it,
+            such an attempt fails.
+        owner_worker_id: worker id for the owner marker and the stamp. Default: host and process id.
         execution_id: unique for this run, at most 64 characters. Default: a fresh one.
-        metrics: where the body's own metrics go. Default: nowhere.
+        metrics: receives the body's metrics. Default: discard them.
         failure_reason_max_length: characters of a failure's reason that are kept, at least 1.
         status_of: the status of an attempt that raised. Default: FAILED_WITH_TERMINAL_ERROR for a violated pre guard
             and a `TaskTerminalError`, FAILED for everything else.
-        read_history: the store's, for adoption: reads head and history of the target. Left out, the store decides by
-            itself, nothing is adopted, and any commit since the input is refused.
-        load_record: the engine's, for its verdict on stamps: reads every try of the workflow instance. Left out,
-            another task's commits are foreign, and so are those of other tries.
-        invoke_body: where the body runs. Default: in this process.
-        is_cancelled: what `TaskContext.cancelled` asks.
-        keep_failed_workspace: leave the files of a failed attempt in `<workspace_root>/kept/`; the event of the clean
-            phase says where.
-        observer: gets every phase's events. Default: the standard library's logging.
-        clock: where time comes from. Default: the machine's.
-        trace: the attempt's place in a trace, which the body and the stamp are given. Default: none.
+        read_history: reads head and history of the target from the store, for adoption. Without it, the store decides,
+            nothing is adopted, and any commit since the input is refused.
+        load_record: reads every try of the workflow instance from the engine, for the verdict on stamps. Without it,
+            commits of other tasks and other tries are foreign.
+        invoke_body: runs the body. Default: in this process.
+        is_cancelled: answers `TaskContext.cancelled`.
+        keep_failed_workspace: keep the files of a failed attempt in `<workspace_root>/kept/`; the event of the clean
+            phase has the path.
+        observer: receives the events of every phase. Default: the standard library's logging.
+        clock: source of time. Default: the machine's.
+        trace: the trace context for the body and the stamp. Default: none.
 
     Returns:
-        COMPLETED with `{"workspace": …, "result": …}`, or a failure with its reason. Everything that is raised within
-        the attempt becomes a result, a body's `sys.exit` included; KeyboardInterrupt alone is passed on, cleaned up.
+        COMPLETED with `{"workspace": …, "result": …}`, or a failure with its reason. Every error in the attempt becomes
+        a result, including a body's `sys.exit`; only KeyboardInterrupt passes through, after cleanup.
 
     Raises:
         TaskInputError: the task has no workspace.
-        ValueError: the attempt failed, and `failure_reason_max_length` leaves no reason.
+        ValueError: the attempt failed, but `failure_reason_max_length` leaves no reason.
     """
     if task.workspace is None:
         raise TaskInputError(
@@ -232,10 +232,10 @@ def run_attempt(
     open_store: Callable[[], WorkspaceStore],
     engine: AttemptEngine,
 ) -> RuntimeTaskResult:
-    """Run one attempt of any task: what a worker, `perago run` and the testing kit do alike.
+    """Run one attempt of any task, for a worker, `perago run` and the testing kit.
 
     Args:
-        open_store: called for a task with a workspace only. What it raises fails the attempt.
+        open_store: called only for a task with a workspace. An error fails the attempt.
     """
     if task.workspace is None:
         return run_free_attempt(task, input_data, attempt, context)
@@ -245,7 +245,7 @@ def run_attempt(
 
 @dataclass(frozen=True)
 class Work:
-    """What the body did: its result, as JSON, and what it changed."""
+    """The body's result as JSON, and its changes."""
 
     result: JsonObject
     changes: Changes
@@ -253,10 +253,10 @@ class Work:
 
 @dataclass(frozen=True)
 class AttemptRun:
-    """One attempt of a workspace task under way.
+    """One running attempt of a workspace task.
 
     Attributes:
-        workspace_root: directory below which the attempt makes its own.
+        workspace_root: directory in which the attempt creates its own.
     """
 
     task: TaskDefinition
@@ -266,7 +266,7 @@ class AttemptRun:
     context: RunContext
 
     def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
-        """Run it whole; raises what ends it early."""
+        """Run it completely; an error ends it early."""
         workspace_input, call = self._parse(input_data)
         with self._directory() as directory:
             if self.spec.read_only:
@@ -291,7 +291,7 @@ class AttemptRun:
             return self._completed(workspace_input, outcome, result)
 
     def rehearse(self, input_data: Mapping[str, Any], download_workspace: DownloadWorkspace) -> Work:
-        """Run it up to the diff, and publish nothing."""
+        """Run it up to the diff and publish nothing."""
         workspace_input, call = self._parse(input_data)
         with self._directory() as directory:
             return self._work(workspace_input, call, directory, download_workspace)
@@ -322,7 +322,7 @@ class AttemptRun:
 
     @contextmanager
     def _directory(self) -> Iterator[AttemptDirectory]:
-        """The attempt's directory, from before its first file to after its last."""
+        """The attempt's directory, created before its first file and removed after its last."""
         directory = AttemptDirectory.create(
             self.workspace_root, self.identity, self.context.execution_id, self.context.worker_id, self.context.clock
         )
@@ -334,7 +334,7 @@ class AttemptRun:
             self._clean(directory, keep=failed and self.context.keep_failed_workspace)
 
     def _clean(self, directory: AttemptDirectory, *, keep: bool) -> None:
-        """Best effort: what fails here, `sys.exit` too, is told to the observer, and never changes the result."""
+        """Best effort: an error here, even `sys.exit`, goes to the observer and never changes the result."""
         try:
             with self.phases(Phase.CLEAN, what="directory") as span:
                 if keep:
@@ -353,7 +353,7 @@ class AttemptRun:
         directory: AttemptDirectory,
         download_workspace: DownloadWorkspace,
     ) -> Work:
-        """Lay out, guard, run, guard, compare."""
+        """Materialize, check pre guards, run the body, check post guards, diff."""
         selection = Selection(self.spec.include, self.spec.exclude)
         with self.phases(Phase.MATERIALIZE) as span:
             digests = download_workspace(workspace_input, self.spec, directory.workspace)
@@ -367,7 +367,7 @@ class AttemptRun:
         try:
             result = self._body(call, directory.workspace)
         except BaseException:
-            self._warn(Phase.MATERIALIZE, unmatched.caution)  # it may be why
+            self._warn(Phase.MATERIALIZE, unmatched.caution)  # it may explain a violated guard
             raise
         if manifest is None:
             self._warn(Phase.MATERIALIZE, unmatched.caution)

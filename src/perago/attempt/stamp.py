@@ -1,4 +1,4 @@
-"""What a commit will say of the attempt that makes it."""
+"""Makes the stamp of an attempt's commit."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from perago.values.stamps import json_digest, storable
 
 @dataclass(frozen=True, kw_only=True)
 class StampDraft:
-    """What is known before the body runs.
+    """The part of a stamp that is known before the body runs.
 
     Attributes:
-        reference_task_name: the engine's, or the task's name where the engine does not say.
+        reference_task_name: the engine's; if it has none, the task's name.
         params: as JSON, secret fields masked.
-        params_digest: of `params`, so that it tells nothing of a secret.
-        started: RFC 3339, UTC; started_monotonic: the same moment on the monotonic clock, seconds.
-        traceparent: the attempt's place in its trace; None: it has none.
+        params_digest: digest of the masked `params`, so that it reveals nothing about a secret.
+        started: RFC 3339, UTC; started_monotonic: the same moment on the monotonic clock, in seconds.
+        traceparent: the attempt's trace context, or None.
     """
 
     task: str
@@ -69,7 +69,7 @@ class StampDraft:
         )
 
     def stamp(self, execution_id: str, worker_id: str, result: JsonObject, clock: Clock) -> Stamp:
-        """The stamp of a commit with this result; a store sets the head that it is put on."""
+        """The stamp of a commit with this result. The store adds the head."""
         stored_result, exact = storable(result)
         return Stamp(
             task=self.task,
@@ -96,9 +96,9 @@ class StampDraft:
 
 
 def describe_params(params: BaseModel) -> JsonObject:
-    """The validated params as JSON, secrets masked: pydantic's secret types, and strings under secret-looking names.
+    """The validated params as JSON, with secrets masked: pydantic's secret types and strings with secret-like names.
 
-    Params that have no JSON form are described by the `repr` of each field, which masks pydantic's secret types too.
+    Params without a JSON form are described by the `repr` of each field, which masks pydantic's secret types, too.
     """
     try:
         described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
@@ -109,7 +109,7 @@ def describe_params(params: BaseModel) -> JsonObject:
 
 
 def _finite(value: Any) -> Any:
-    """A JSON value with infinities and NaN, which JSON has no numbers for, as text: `inf`, `-inf`, `nan`."""
+    """Replace infinities and NaN, which JSON does not have, by text: `inf`, `-inf`, `nan`."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""The command line: the entry, what all commands share, and rooms for the commands, for `run` and for repositories.
+"""The command line: its entry point, the code that commands share, and folders for commands, `run` and repositories.
 
-Starting it loads click and nothing else; each command loads what it needs when it runs. May import everything below.
+Startup imports only click; each command imports what it needs when it runs. May import everything below.
 """
 
 from perago.cli.app import main

@@ -1,4 +1,4 @@
-"""The entry: finding a command, running it, and turning what comes of it into an exit code."""
+"""Entry point: finds a command, runs it, and turns its result or error into an exit code."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import click
 from perago import __version__
 
 _COMMANDS = {
-    "run": ("perago.cli.commands.run", "Run a task once, on a commit of a branch, and publish what it changed."),
-    "runs": ("perago.cli.commands.runs", "List the runs of `perago run`, and how they ended."),
-    "start": ("perago.cli.commands.start", "Run tasks as a Conductor server hands them out."),
-    "status": ("perago.cli.commands.status", "Show what each slot of a worker does now."),
-    "check": ("perago.cli.commands.check", "Check a module's tasks and the settings."),
-    "extract": ("perago.cli.commands.extract", "Write a task's TaskDef, for Conductor."),
-    "register": ("perago.cli.commands.register", "Register a module's tasks at the Conductor server."),
-    "import": ("perago.cli.commands.importing", "Put a directory's files onto a branch."),
-    "export": ("perago.cli.commands.export", "Lay out a commit's files in a directory."),
-    "log": ("perago.cli.commands.log", "Show who published what, from what, with what result."),
-    "cache": ("perago.cli.commands.cache", "Show what the host's object cache holds, and clear it."),
-    "fence": ("perago.cli.commands.fence", "Check a lakeFS branch's publish fence, and put it there."),
-    "doctor": ("perago.cli.commands.doctor", "Find what is left over, missing or damaged, and mend it."),
+    "run": ("perago.cli.commands.run", "Run a task once on a commit of a branch, and publish its changes."),
+    "runs": ("perago.cli.commands.runs", "List the runs of `perago run` and their results."),
+    "start": ("perago.cli.commands.start", "Start a worker that runs tasks of a Conductor server."),
+    "status": ("perago.cli.commands.status", "Show the current attempt of each slot of a worker."),
+    "check": ("perago.cli.commands.check", "Check the tasks of a module, and the settings."),
+    "extract": ("perago.cli.commands.extract", "Write a task's TaskDef for Conductor to a file."),
+    "register": ("perago.cli.commands.register", "Register the tasks of a module at the Conductor server."),
+    "import": ("perago.cli.commands.importing", "Commit the files of a directory to a branch."),
+    "export": ("perago.cli.commands.export", "Write the files of a commit to a directory."),
+    "log": ("perago.cli.commands.log", "Show the history of a branch: tasks, inputs and results."),
+    "cache": ("perago.cli.commands.cache", "Show or clear this host's object cache."),
+    "fence": ("perago.cli.commands.fence", "Check or install the publish fence of a lakeFS branch."),
+    "doctor": ("perago.cli.commands.doctor", "Find leftovers and damage, and fix them."),
 }
 
 _EPILOG = """\b
-Exit codes: 0 done, 1 the task failed, 2 nothing was begun, 3 the fence refused, 130 interrupted.
+Exit codes: 0 done, 1 the task failed, 2 nothing was started, 3 the fence refused, 130 interrupted.
 Settings: environment, .env, perago.toml, [tool.perago] of pyproject.toml, in this order."""
 
 
 class _LazyGroup(click.Group):
-    """Knows its commands by name and loads the one that is called."""
+    """Group that loads only the command that is called."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -44,7 +44,7 @@ class _LazyGroup(click.Group):
             return None
         module, _ = _COMMANDS[cmd_name]
         command: click.Command = importlib.import_module(module).command
-        command.name = cmd_name  # the function is called `command` in every module
+        command.name = cmd_name  # in every module the function is named `command`
         from perago.cli.output import note_warning, settings_warnings_to
 
         ctx.with_resource(settings_warnings_to(note_warning))
@@ -73,7 +73,7 @@ class _LazyGroup(click.Group):
 def cli(context: click.Context) -> None:
     """Typed tasks on versioned workspaces.
 
-    A task gets the files of a commit, changes them, and Perago moves the branch: exactly once, or not at all.
+    A task changes the files of a commit, and Perago publishes the changes on the branch exactly once, or not at all.
     """
     if context.invoked_subcommand is None:
         from perago.cli.output import say
@@ -81,9 +81,9 @@ def cli(context: click.Context) -> None:
         say(context.get_help())
         context.exit(2)
     try:
-        os.getcwd()  # noqa: PTH109 - Path.cwd would load pathlib for this alone
+        os.getcwd()  # noqa: PTH109 - Path.cwd would import pathlib for this alone
     except OSError:
-        raise click.UsageError("the current directory is gone; change to one that is there") from None
+        raise click.UsageError("the current directory no longer exists; change to another one") from None
 
 
 def main() -> NoReturn:
@@ -99,7 +99,7 @@ def main() -> NoReturn:
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code. Whatever goes wrong is told on stderr."""
+    """Run one command line; returns the exit code. Errors are printed on stderr."""
     try:
         code: int | None = cli.main(args=list(arguments), prog_name="perago", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one place where errors end
@@ -110,9 +110,9 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Where the caller closed one, the next file that is opened would get its number, and what is printed.
+    """Replace closed standard streams: the next opened file would get their number, and the output printed to it.
 
-    Python has None for such a stream, which little that prints reckons with. `sys.__stdout__` and its like still tell.
+    Python sets such a stream to None, which much code does not expect. `sys.__stdout__` and the others stay None.
     """
     for number in range(3):
         try:

@@ -1,4 +1,4 @@
-"""The arguments of `perago run`, and which of them go together."""
+"""The arguments of `perago run`, and which of them exclude each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments:
-    """As they came in; see the command's help."""
+    """Arguments as given; see the command's help."""
 
     module: str | None
     params: str | None
@@ -34,7 +34,7 @@ class RunArguments:
         return self.params is not None or bool(self.pairs)
 
     def check(self) -> None:
-        """Refuse what contradicts itself.
+        """Refuse options that exclude each other.
 
         Raises:
             UsageError
@@ -64,17 +64,17 @@ class RunArguments:
     def _refuse_beside(option: str, others: dict[str, object]) -> None:
         given = [name for name, value in others.items() if value is not None]
         reasons = {
-            "--resume": "it begins from the input of the run that it resumes",
-            "--task-id": "it begins from the input of the task that it replays, and publishes nothing",
+            "--resume": "it starts from the input of the run that it resumes",
+            "--task-id": "it starts from the input of the task that it replays, and publishes nothing",
             "--dry-run": "nothing is recorded or published",
-            "--debug": "the body runs in this process, which cannot end it",
+            "--debug": "the body runs in this process, so that it cannot be stopped",
         }
         if given:
-            raise click.UsageError(f"{option} takes no {' or '.join(given)}: {reasons[option]}")
+            raise click.UsageError(f"{option} cannot be used with {' or '.join(given)}: {reasons[option]}")
 
 
 def seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    """Read a number of seconds. "nan" is a number to Python, and would be no limit at all.
+    """Read a number of seconds. "nan" is refused: it would be no limit at all.
 
     Raises:
         BadParameter
@@ -86,12 +86,12 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise click.BadParameter(f"{text!r} is no number of seconds above 0, such as 90 or 0.5")
+        raise click.BadParameter(f"{text!r} is not a number of seconds above 0, such as 90 or 0.5")
     return value
 
 
 def check_workspace_root(given: str, *, parents_are_trusted: bool) -> Path:
-    """The directory that `--workspace-root` names, made and found writable, and by this user alone.
+    """The directory that `--workspace-root` names. It is created, and checked to be writable by this user alone.
 
     Raises:
         UsageError
@@ -107,14 +107,14 @@ def check_workspace_root(given: str, *, parents_are_trusted: bool) -> Path:
 
 
 def workspace_root_to_look_at(given: str | None) -> Path:
-    """The workspace root that is to be looked at; that of the settings may not be there, and nothing is in it then.
+    """The workspace root to inspect. A configured one need not exist.
 
     Args:
-        given: what `--workspace-root` names. None: that of the settings.
+        given: the directory that `--workspace-root` names. Default: the configured one.
 
     Raises:
-        UsageError: it names no directory that is there, or one that another user can change.
-        RuntimeConfigError: the settings are wrong, or another user can change the directory that they name.
+        UsageError: the given directory does not exist, or another user can change it.
+        RuntimeConfigError: the settings are wrong, or another user can change the configured directory.
     """
     from perago.errors import RuntimeConfigError
     from perago.settings import check_root, load_run_config, resolve_root
@@ -130,7 +130,7 @@ def workspace_root_to_look_at(given: str | None) -> Path:
     try:
         path = resolve_root(Path.cwd(), given)
         if not path.is_dir():
-            raise click.UsageError(f"--workspace-root is {path}, and there is no such directory")
+            raise click.UsageError(f"--workspace-root is {path}, which does not exist")
         check_root(path, parents_are_trusted=parents_are_trusted)
     except ValueError as exc:
         raise click.UsageError(f"--workspace-root {exc}") from None

@@ -1,4 +1,4 @@
-"""The Conductor server that the settings name, and what of a module's tasks is registered there."""
+"""The configured Conductor server, and the TaskDefs registered there."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ State = Literal["registered", "differs", "missing"]
 
 @contextmanager
 def open_conductor(config: RuntimeConfig) -> Iterator[ConductorEngine]:
-    """The server of the settings; nothing is sent yet.
+    """The configured server; sends nothing yet.
 
     Raises:
-        RuntimeConfigError: the settings name none, or what it takes to speak to it is not installed.
+        RuntimeConfigError: no server is configured, or the client packages are not installed.
     """
     if config.conductor is None:
         raise RuntimeConfigError(
-            "there is no Conductor server in the settings; set CONDUCTOR_SERVER_URL, such as http://localhost:8080/api"
+            "no Conductor server is configured; set CONDUCTOR_SERVER_URL, such as http://localhost:8080/api"
         )
     from perago.engines.conductor import ConductorEngine
 
@@ -44,11 +44,11 @@ def open_conductor(config: RuntimeConfig) -> Iterator[ConductorEngine]:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """A task as it is declared, against what is registered.
+    """A declared task compared with its registration.
 
     Attributes:
-        to_register: the TaskDef, and what is registered of the task that no TaskDef of ours says.
-        diff: lines of a unified diff from what is registered to what is declared.
+        to_register: the TaskDef, with the registered fields that Perago does not set.
+        diff: lines of a unified diff from registered to declared.
     """
 
     task: TaskDefinition
@@ -64,11 +64,11 @@ class Compared:
 
 
 def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -> list[Compared]:
-    """Compare tasks with what is registered of them. Warns as `build_taskdef`.
+    """Compare tasks with their registrations. Warns like `build_taskdef`.
 
     Raises:
         TaskDefinitionError: a task has no TaskDef, or two have one name.
-        EngineError: the server refused, or gave no answer.
+        EngineError: the server refused, or did not answer.
     """
     from perago.engines.conductor.taskdefs import differences, with_kept
     from perago.tasks.taskdef import build_taskdef

@@ -1,4 +1,4 @@
-"""The one place where an error becomes an exit code and a message."""
+"""Turns an error into an exit code and a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FENCE_REFUSED: Final = 3
 INTERRUPTED: Final = 130
 
 _NOTHING_BEGUN: Final = "__perago_nothing_begun__"
-"""What an error carries that came before anything was begun: its class alone does not tell."""
+"""Attribute of an error raised before anything was started; its class alone does not say so."""
 
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
     ((KeyboardInterrupt, click.Abort, errors.TaskCancelledError), INTERRUPTED),
@@ -48,15 +48,15 @@ _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int],
 
 
 def exit_code_of(exc: BaseException) -> int:
-    """The exit code of an error that ends a command."""
+    """Exit code of an error that ends a command."""
     code = next((code for classes, code in _CODES if isinstance(exc, classes)), TASK_FAILED)
     return USAGE if code == TASK_FAILED and getattr(exc, _NOTHING_BEGUN, False) else code
 
 
 @contextmanager
 def before_start() -> Iterator[None]:
-    """Run what a command does before it changes anything, or a command that only looks: what ends it in here, such as a
-    server that cannot be reached, is no task that failed."""
+    """Mark errors raised in this context as raised before anything was changed: the exit code is not that of a failed
+    task."""
     try:
         yield
     except (errors.PeragoError, OSError) as exc:
@@ -65,14 +65,14 @@ def before_start() -> Iterator[None]:
 
 
 def report_failure(exc: BaseException, arguments: Sequence[str]) -> int:
-    """Tell what ended a command; returns its exit code."""
+    """Print the error that ended a command; returns its exit code."""
     code = exit_code_of(exc)
     message = _message(exc)
     debugging = wants_traceback() or "--debug" in _options(arguments)
     if debugging and not isinstance(exc, click.ClickException | click.Abort | KeyboardInterrupt):
         say(printable_lines(traceback_of(exc)))
     if _wants_json(arguments):
-        with result_on_stdout():  # where stdout takes nothing, that may be the very error
+        with result_on_stdout():  # the error may be that stdout is closed
             said = {"type": _type_name(exc), "message": message, "exit_code": code}
             print_json({"error": said}, one_line=_logs_to_stdout(arguments))
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
@@ -91,8 +91,8 @@ def _message(exc: BaseException) -> str:
     if isinstance(exc, OSError):
         return mask_text(str(exc))
     return (
-        f"Perago itself failed: {type(exc).__name__}: {mask_text(str(exc))}. PERAGO_TRACEBACK=1 shows where; please "
-        f"report it with that"
+        f"Perago itself failed: {type(exc).__name__}: {mask_text(str(exc))}. Please report it with the traceback that "
+        f"PERAGO_TRACEBACK=1 shows"
     )
 
 
@@ -101,17 +101,17 @@ def _type_name(exc: BaseException) -> str:
 
 
 def wants_traceback() -> bool:
-    """PERAGO_TRACEBACK is set."""
+    """Whether PERAGO_TRACEBACK is set."""
     return os.environ.get("PERAGO_TRACEBACK", "") not in ("", "0")
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Looked up by hand: a command line that cannot be parsed has no options yet."""
+    """Whether `--json` is given. Not from click: a command line that cannot be parsed has no options."""
     return "--json" in _options(arguments)
 
 
 def _logs_to_stdout(arguments: Sequence[str]) -> bool:
-    """Whether stdout is a log, of an object a line: with `perago start`."""
+    """Whether stdout is a log with one object per line: with `perago start`."""
     return list(arguments[:1]) == ["start"]
 
 

@@ -1,4 +1,4 @@
-"""Loading task modules for the commands."""
+"""Loads task modules for the commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ module_argument = click.argument("module", metavar="MODULE[:FUNCTION]")
 
 
 def load_task(target: str) -> TaskDefinition:
-    """The one task that a target names; modules in the current directory are found.
+    """The one task that a target names. Modules in the current directory are found.
 
     Raises:
         TaskDefinitionError: there is none, or several.
@@ -45,10 +45,10 @@ def load_tasks(target: str) -> list[TaskDefinition]:
 
 
 def load_named_task(target: str) -> TaskDefinition:
-    """As `load_task`, for what is to be known by its name: no other task of its module may have that.
+    """As `load_task`, but refuse a task if another one of its module has the same name.
 
     Raises:
-        TaskDefinitionError: as there; or another one has.
+        TaskDefinitionError: as there; or another task has the same name.
     """
     task = load_task(target)
     _expect_no_namesakes(target, [task])
@@ -56,10 +56,10 @@ def load_named_task(target: str) -> TaskDefinition:
 
 
 def load_named_tasks(target: str) -> list[TaskDefinition]:
-    """As `load_tasks`, for what is to be known by its name.
+    """As `load_tasks`, but refuse two tasks with the same name.
 
     Raises:
-        TaskDefinitionError: as there; or two have one name.
+        TaskDefinitionError: as there; or two tasks have the same name.
     """
     tasks = load_tasks(target)
     _expect_no_namesakes(target, tasks)
@@ -67,7 +67,7 @@ def load_named_tasks(target: str) -> list[TaskDefinition]:
 
 
 def expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
-    """Refuse two tasks of one name.
+    """Refuse two tasks with the same name.
 
     Raises:
         TaskDefinitionError
@@ -77,13 +77,13 @@ def expect_names_of_their_own(tasks: Sequence[TaskDefinition]) -> None:
         other = seen.setdefault(task.name, task)
         if other is not task:
             raise TaskDefinitionError(
-                f"{other.target} and {task.target} are both named {task.name!r}; a server keeps one TaskDef of a name. "
-                f"Give one of them another name"
+                f"{other.target} and {task.target} are both named {task.name!r}, but a server keeps one TaskDef per "
+                f"name. Rename one of them"
             )
 
 
 def _expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
-    """Compare tasks with what else their module declares itself."""
+    """Compare tasks with the other tasks that their module declares."""
     from perago.tasks.load import module_tasks
 
     name, names = target.partition(":")[0], {task.name for task in tasks}
@@ -92,7 +92,7 @@ def _expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
 
 
 def find_modules_here() -> None:
-    """Have modules in the current directory found, as `python -m` does: a program in a bin directory would not."""
+    """Make modules in the current directory importable, as `python -m` does."""
     here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, everything else on stderr, warnings of settings among it."""
+"""Output of commands: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import click
 MIN_WRAP_COLUMNS = 20
 
 MAX_LISTED = 200
-"""Paths that are listed for people; `--json` has all."""
+"""Number of paths listed without `--json`."""
 
 _STDOUT = 1
 _STDERR = 2
@@ -27,34 +27,34 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
-    """A value on stdout, indented or on one line. What would steer a terminal is escaped, as JSON has it."""
+    """Print a value on stdout, indented or on one line. Control characters are escaped as in JSON."""
     from perago.values.json_text import printable_json
 
     click.echo(printable_json(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False)))
 
 
 def tell(text: str) -> None:
-    """Lines on stdout, with everything escaped that would steer a terminal."""
+    """Print lines on stdout, with control characters escaped."""
     click.echo(printable_lines(text))
 
 
 @contextmanager
 def result_on_stdout() -> Iterator[None]:
-    """For printing what came of something that is done: where stdout is closed or full, that is told, no failure."""
+    """Print a result. A closed or full stdout is a warning, not an error."""
     if sys.__stdout__ is None:
-        note("warning: stdout is closed; what came of it is not printed")
+        note("warning: stdout is closed; the result is not printed")
         yield
         return
     try:
         yield
     except OSError as exc:
-        note(f"warning: what came of it could not be printed on stdout: {exc.strerror}")
+        note(f"warning: the result could not be printed on stdout: {exc.strerror}")
         _drop_stdout()
 
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """What a task's code prints goes to stderr, what it starts likewise: stdout is for the result."""
+    """Send what a task's code and its child processes print to stderr: stdout is for the result."""
     sys.stdout.flush()
     saved = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
@@ -68,12 +68,12 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 def _drop_stdout() -> None:
-    """Python writes what is left in the stream's buffer when it ends, and would fail at that with a code of its own."""
+    """Discard the rest of the buffer: Python flushes it at exit and would fail with an exit code of its own."""
     _send_nowhere(sys.stdout.fileno())
 
 
 def drop_unwritten_stderr() -> None:
-    """As for stdout: what a full disk, or a reader that went away, did not take is of no use to anybody any more."""
+    """Discard the rest of the buffer; see `_drop_stdout`."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -87,35 +87,35 @@ def _send_nowhere(number: int) -> None:
 
 
 def note(text: str) -> None:
-    """Something for the person, on stderr."""
+    """Print a message for the user on stderr, wrapped."""
     say(wrap(printable_lines(text), sys.stderr))
 
 
 def say(text: str) -> None:
-    """As `tell`, on stderr. What a command came to does not hang on whether anybody can read it."""
+    """As `tell`, on stderr. An error while printing is ignored: it must not change the exit code."""
     with suppress(OSError):
         click.echo(printable_lines(text), err=True)
 
 
 def printable(text: str) -> str:
-    """A text of unknown origin with everything escaped that would steer a terminal, or turn a line around."""
+    """Text of unknown origin, with characters escaped that control a terminal or the text direction."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def printable_lines(text: str) -> str:
-    """As `printable`, but lines stay lines, and tabs are spaces."""
+    """As `printable`, but line breaks stay and tabs become spaces."""
     return "\n".join(printable(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
 
 
 def reason_within(task_name: str, reason: str | None) -> str:
-    """Why a task failed, for a line that names the task already."""
+    """Reason of a failure, for a line that already names the task."""
     return (reason or "").removeprefix(f"task {task_name!r}: ")
 
 
 def wrap(text: str, stream: TextIO, indent: str = "") -> str:
-    """A text with its long lines broken at the terminal's width; as it is where the stream is no terminal."""
+    """Wrap lines at the terminal's width. Unchanged if the stream is not a terminal."""
     columns = terminal_columns(stream)
     if columns is None:
         return text
@@ -127,24 +127,24 @@ def wrap(text: str, stream: TextIO, indent: str = "") -> str:
 
 
 def shorten(text: str, columns: int | None) -> str:
-    """A text cut to so many columns; None: not cut."""
+    """Cut text to a number of columns; unchanged if `columns` is None."""
     return text if columns is None or len(text) <= columns else text[: max(columns - 1, 1)] + "…"
 
 
 def terminal_columns(stream: TextIO) -> int | None:
-    """How wide the terminal is behind a stream; None where there is none."""
+    """Width of the stream's terminal; None if it is not a terminal."""
     if not stream.isatty():
         return None
     return shutil.get_terminal_size().columns
 
 
 def is_plain(stream: TextIO) -> bool:
-    """Whether colours and moving lines are unwelcome."""
+    """Whether to avoid colours and moving lines."""
     return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def size_text(count: int) -> str:
-    """Bytes for people: "512 B", "1.5 MB"; a unit is 1024 of the one before."""
+    """Readable size: "512 B", "1.5 MB". 1 KB is 1024 B."""
     size = float(count)
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1024:
@@ -160,7 +160,7 @@ def count_text(count: int, noun: str) -> str:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Tell Python's warnings without file and line, as the person has to mend a declaration and not that line."""
+    """Print Python warnings without file and line: the user has to correct a declaration, not that line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -177,7 +177,7 @@ def note_warning(text: str) -> None:
 
 @contextmanager
 def settings_warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
-    """While it is entered, each warning of the settings is told this, and nobody that is further out."""
+    """Pass each warning of the settings to `tell`, and to no outer handler, while the context is open."""
     outer = _LOGGER.handlers[:]
     _LOGGER.handlers[:] = [_Teller(tell)]
     try:

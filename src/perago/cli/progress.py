@@ -1,4 +1,4 @@
-"""Show an attempt's phases and log lines on stderr: as lines, and on a terminal as a line that moves."""
+"""Show an attempt's phases and log lines on stderr, on a terminal with a moving progress line."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 MIN_MOVING_COLUMNS = 60
-"""A terminal narrower than this gets lines only: a bar, files, bytes and rate do not fit."""
+"""Columns below which a terminal gets plain lines: bar, files, bytes and rate do not fit."""
 
 PLAIN_SECONDS = 10.0
-"""Lines about the progress of one phase are at least this far apart where nothing can move."""
+"""Minimum time between two progress lines of a phase if there is no moving line."""
 
 _TRANSFERS = (Phase.MATERIALIZE, Phase.STAGE)
 _SHORT_COMMIT = 12
 
 
 class Display(Protocol):
-    """An observer that shows what it is told."""
+    """Observer that shows events."""
 
     def __call__(self, event: Event, /) -> None: ...
 
@@ -39,10 +39,10 @@ class Display(Protocol):
 
 @contextmanager
 def open_display(*, still: bool = False) -> Iterator[Display]:
-    """A display on stderr, as fits what is there.
+    """Open the display that fits stderr.
 
     Args:
-        still: nothing may move: a debugger is to have the terminal.
+        still: no moving line: a debugger uses the terminal.
     """
     columns = terminal_columns(sys.stderr)
     if still or is_plain(sys.stderr) or columns is None or columns < MIN_MOVING_COLUMNS:
@@ -56,7 +56,7 @@ def open_display(*, still: bool = False) -> Iterator[Display]:
 
 
 class LineDisplay:
-    """Lines only: for files, pipes, narrow terminals and people who want no colour."""
+    """Plain lines: for files, pipes, narrow terminals and NO_COLOR."""
 
     def __init__(self) -> None:
         self._latest: Mapping[str, Any] = {}
@@ -83,7 +83,7 @@ class LineDisplay:
 
 
 class MovingDisplay:
-    """Lines, and below them one that moves: while files are on their way, or once a body says how far it is."""
+    """Lines, with a moving line below them while files are transferred or a body reports progress."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -146,14 +146,14 @@ def _warning_of(event: Event) -> str | None:
 
 
 def how_far(attributes: Mapping[str, Any]) -> tuple[float, float | None]:
-    """(done, total) of a progress event: of the body's own units, or of files; total None: not known."""
+    """(done, total) of a progress event, in the body's own units or in files; total is None if unknown."""
     if "done" in attributes:
         return attributes["done"], attributes.get("total")
     return attributes.get("files", 0), attributes.get("total_files") or None
 
 
 def describe_progress(event: Event) -> str:
-    """How far a phase is, in words: files, bytes and rate, or what the body says."""
+    """Progress of a phase in words: files, bytes and rate, or the body's message."""
     attributes = event.attributes
     done, total = how_far(attributes)
     if "done" in attributes:
@@ -167,7 +167,7 @@ def describe_progress(event: Event) -> str:
 
 
 def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
-    """The line that a phase's beginning or end is worth; None: none.
+    """The line for a phase's start or end; None if it gets no line.
 
     Args:
         latest: attributes of the phase's last progress event.
@@ -204,8 +204,8 @@ def _describe_failure(event: Event) -> str | None:
         return f"{event.phase.replace('_', ' ')}: failed after {event.seconds:.1f} s"
     what = event.attributes.get("what", "")
     return (
-        f"warning: the {what} could not be removed: {mask_text(str(event.error))}. Nothing depends on it; it goes with "
-        f"the next leftovers"
+        f"warning: the {what} could not be removed: {mask_text(str(event.error))}. Nothing depends on it; the next "
+        f"cleanup removes it"
     )
 
 
@@ -215,12 +215,12 @@ def _rate(attributes: Mapping[str, Any], seconds: float) -> str:
 
 
 _LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
-"""Whoever runs a task here wants to see what it says; what Perago does is shown by phase."""
+"""Log lines of the task are shown; Perago's own work is shown by phase."""
 
 
 @contextmanager
 def log_lines_on(display: Display) -> Iterator[None]:
-    """While it is entered, log records are lines of the display."""
+    """Show log records as lines of the display while the context is open."""
     handler = _DisplayHandler(display)
     root = logging.getLogger()
     before = {name: logging.getLogger(name or None).level for name in _LEVELS}
@@ -244,5 +244,5 @@ class _DisplayHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._display.line(mask_text(self.format(record)))
-        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+        except Exception:  # noqa: BLE001 - a log call never fails its caller
             self.handleError(record)

@@ -1,4 +1,4 @@
-"""Start a worker: everything is checked before the first task is taken, and its readiness is probed from then on."""
+"""Start a worker. Everything is checked before the first task is taken; from then on probes check its readiness."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ if TYPE_CHECKING:
 
 
 STORE_SECONDS = 5.0
-"""Deadline of a look at the lakeFS server."""
+"""Timeout of a probe of the lakeFS server, in seconds."""
 
 
 def probes_of(
     stack: ExitStack, config: RuntimeConfig, engine: ConductorEngine, tasks: list[str], repository: Path | None
 ) -> Mapping[str, Probe]:
-    """The looks of a worker; see `worker.supervisor.health`.
+    """Readiness probes of a worker; see `worker.supervisor.health`.
 
     Args:
-        stack: closes what they open.
-        tasks: names of the worker's tasks; filled when they are known.
-        repository: path of the git repository that it works on; None: the lakeFS server that is configured, if one is.
+        stack: closes what the probes open.
+        tasks: names of the worker's tasks; filled in later, when they are known.
+        repository: path of the worker's git repository. Default: the configured lakeFS server, if there is one.
     """
     found: dict[str, Probe] = {"tasks": partial(_look_at_tasks, engine, tasks)}
     if repository is not None:
@@ -85,12 +85,12 @@ def _look_at_tasks(engine: ConductorEngine, tasks: list[str]) -> str:
 
 def _look_at_git(path: Path) -> str:
     if not (path / "HEAD").is_file():
-        raise RuntimeConfigError(f"{path} is no repository any more")
+        raise RuntimeConfigError(f"{path} is no longer a repository")
     return "there"
 
 
 def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Probe:
-    """The user of the access key: the server answers, and knows the key."""
+    """Probe that asks for the user of the access key: the server must answer and know the key."""
     from perago.stores.lakefs.api.client import LakeFSClient
 
     client = LakeFSClient.connect(
@@ -109,15 +109,15 @@ def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Probe:
 _STDOUT = 1
 
 ENDING_SECONDS = 20.0
-"""From when all attempts have ended: closing what was opened takes seconds at most."""
+"""Time limit for closing everything after the last attempt has ended."""
 
 MAX_SHOWN_DIFFERENCES = 40
-"""Lines of a TaskDef's differences that are shown; `perago check --server` shows all."""
+"""Lines of a TaskDef diff that are shown; `perago check --server` shows all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartArguments:
-    """What `perago start` was told. None: not given."""
+    """Arguments of `perago start`; None if not given."""
 
     modules: tuple[str, ...]
     slots: int
@@ -128,7 +128,7 @@ class StartArguments:
 
 
 def run_worker(arguments: StartArguments) -> int:
-    """Run a worker until it is told to stop; returns the exit code."""
+    """Run a worker until a signal stops it; returns the exit code."""
     config, warnings = _configured(arguments)
     worker_id = worker_id_of(config)
     find_modules_here()
@@ -161,12 +161,14 @@ def run_worker(arguments: StartArguments) -> int:
         except BaseException:
             supervisor.close()
             raise
-        supervisor.journal.tell(logging.INFO, f"the whole log is in {log_path}")
+        supervisor.journal.tell(logging.INFO, f"the complete log is in {log_path}")
         force_kill_after = config.shutdown_force_kill_after
         is_whole = serve_until_stopped(
             supervisor, signals, None if force_kill_after is None else force_kill_after.total_seconds()
         )
-        supervisor.journal.tell(logging.INFO, "ended" if is_whole else "ended, and not all was through")
+        supervisor.journal.tell(
+            logging.INFO, "Stopped." if is_whole else "Stopped. Unfinished tasks were returned to the queue."
+        )
         if not is_whole:
             _end_at_once(INTERRUPTED)
         _end_in_time()
@@ -176,16 +178,16 @@ def run_worker(arguments: StartArguments) -> int:
 def check_tasks(
     tasks: Sequence[DeclaredTask], arguments: StartArguments, config: RuntimeConfig, engine: ConductorEngine
 ) -> None:
-    """See that the tasks are registered as they are declared, and that there is a store for them.
+    """Check that the tasks are registered as declared, and that there is a store for them.
 
     Raises:
-        RuntimeConfigError: all that is wrong.
+        RuntimeConfigError: lists all faults.
     """
     faults = []
     if arguments.repo is None and config.lakefs is None and any(task.has_workspace for task in tasks):
         names = ", ".join(task.name for task in tasks if task.has_workspace)
         faults.append(
-            f"{names} work on a workspace, and there is no store: set LAKECTL_SERVER_ENDPOINT_URL, "
+            f"{names} need a workspace, but no store is configured: set LAKECTL_SERVER_ENDPOINT_URL, "
             f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, or give --repo"
         )
     try:
@@ -200,18 +202,18 @@ def _registration_faults(task: DeclaredTask, arguments: StartArguments, engine: 
     from perago.engines.conductor.taskdefs import differences
 
     registered = engine.get_taskdef(task.name)
-    mend = f"register it with `{register_command(arguments.modules)}`"
+    remedy = f"register it with `{register_command(arguments.modules)}`"
     if registered is None:
-        yield f"task {task.name!r} is not registered at {engine.api_url}; {mend}"
+        yield f"task {task.name!r} is not registered at {engine.api_url}; {remedy}"
         return
     lines = differences(task.taskdef, registered)
     if lines:
         shown = lines[:MAX_SHOWN_DIFFERENCES] + (["..."] if len(lines) > MAX_SHOWN_DIFFERENCES else [])
-        yield f"task {task.name!r} is registered otherwise than it is declared; {mend}\n" + "\n".join(shown)
+        yield f"task {task.name!r} is registered differently from its declaration; {remedy}\n" + "\n".join(shown)
 
 
 def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
-    """The settings, and what reading them warned of, for the log, which they say the place of."""
+    """The settings and their warnings. The warnings are logged later: the settings say where the log is."""
     warnings: list[str] = []
     try:
         with settings_warnings_to(warnings.append):
@@ -229,7 +231,7 @@ def _configured(arguments: StartArguments) -> tuple[RuntimeConfig, list[str]]:
 
 @contextmanager
 def _reached_engine(config: RuntimeConfig) -> Iterator[ConductorEngine]:
-    """The engine, which has answered once."""
+    """The engine, after it has answered once."""
     with open_conductor(config) as engine:
         try:
             engine.get_taskdef("perago")
@@ -255,17 +257,17 @@ def _executors(
 
 
 def _opened(repo: str) -> Path:
-    """The path of a git repository that is there.
+    """Path of an existing git repository.
 
     Raises:
-        RuntimeConfigError: a repository on a server is named, which is for each task's input to name.
-        RepositoryNotFoundError: nothing is there, or no repository.
+        RuntimeConfigError: the argument names a lakeFS repository; each task's input does that.
+        RepositoryNotFoundError: there is no repository.
     """
     address = parse_address(repo)
     if not isinstance(address, GitAddress):
         raise RuntimeConfigError(
-            f"--repo takes the path of a bare git repository, not {repo!r}; leave it out for the lakeFS server of the "
-            f"settings: each task's input names its repository there"
+            f"--repo takes the path of a bare git repository, not {repo!r}. To use the configured lakeFS server, leave "
+            f"it out: each task's input names its repository"
         )
     with before_start(), address.open():
         return address.path
@@ -279,8 +281,8 @@ def _pace() -> Pace:
 
 @contextmanager
 def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterator[Path]:
-    """The worker's log as JSON lines in a file, whose path this gives; and on stdout, or else what a person should see
-    at once on stderr."""
+    """Log to a file as JSON lines; yields its path. With `as_json` the log goes to stdout too, otherwise its important
+    lines go to stderr."""
     try:
         file = JsonLinesFile(
             config.log_root,
@@ -293,7 +295,7 @@ def _logging(config: RuntimeConfig, worker_id: str, *, as_json: bool) -> Iterato
         raise RuntimeConfigError(f"PERAGO_LOG_ROOT {config.log_root} cannot be used: {exc.strerror}") from exc
     file.setLevel(logging.INFO)
     with ExitStack() as stack:
-        stack.callback(_remove_if_empty, file.path)  # of a worker that was refused
+        stack.callback(_remove_if_empty, file.path)  # if the worker did not start
         stack.callback(file.close)
         console = stack.enter_context(_json_console(worker_id)) if as_json else _console_for_people()
         for name, level in LOG_LEVELS.items():
@@ -315,7 +317,7 @@ def _remove_if_empty(path: Path) -> None:
 
 
 class _Rest(logging.Handler):
-    """Takes warnings of whatever else logs in this process: not of bodies in threads, which their slots take down."""
+    """Logs warnings of other libraries in this process. Bodies in threads are left out: their slots log for them."""
 
     def __init__(self, file: logging.Handler) -> None:
         super().__init__(logging.WARNING)
@@ -328,7 +330,7 @@ class _Rest(logging.Handler):
 
 @contextmanager
 def _json_console(worker_id: str) -> Iterator[logging.Handler]:
-    """Stdout, for the log alone: what modules and bodies of this process print goes to stderr meanwhile."""
+    """Log to stdout. What modules and bodies of this process print goes to stderr."""
     own = os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8", errors="backslashreplace")
     try:
         with stdout_to_stderr():
@@ -336,13 +338,13 @@ def _json_console(worker_id: str) -> Iterator[logging.Handler]:
             console.setFormatter(JsonLinesFormatter({"worker": worker_id}))
             yield console
     finally:
-        with suppress(OSError):  # what nobody has taken is written once more, and the stream is closed all the same
+        with suppress(OSError):  # close flushes again and may fail; the stream is closed anyway
             own.close()
 
 
 class _JsonConsole(logging.StreamHandler[TextIO]):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is of logging
-        """A reader that went away, or a full disk, is not told of each line: the log's file has them all."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Ignore a closed pipe or a full disk: the log file has all lines."""
         if not isinstance(sys.exception(), OSError):
             super().handleError(record)
 
@@ -358,7 +360,7 @@ class _ConsoleFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is of logging
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         return f"{record.asctime} {record.levelname} {_whose(record)}{record.message}"
 
     def format(self, record: logging.LogRecord) -> str:
@@ -366,7 +368,7 @@ class _ConsoleFormatter(logging.Formatter):
 
 
 def _whose(record: logging.LogRecord) -> str:
-    """Which task a line is of, where it is of one: several run at a time."""
+    """The task that a line belongs to, if any: several run at a time."""
     fields = getattr(record, FIELDS_ATTRIBUTE, {})
     ids = [f"{name} {fields[key]}" for name, key in (("workflow", "workflow"), ("task", "task_id")) if key in fields]
     task = fields.get("task", "")
@@ -374,20 +376,20 @@ def _whose(record: logging.LogRecord) -> str:
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
-    """Warnings, and what is not of a single attempt: of those there can be hundreds a second."""
+    """Whether to show a line: warnings, and lines of no attempt. Attempts can log hundreds of lines a second."""
     fields = getattr(record, FIELDS_ATTRIBUTE, {})
     return record.levelno >= logging.WARNING or "execution" not in fields
 
 
 def _end_in_time() -> None:
-    """What bodies of this process left, a thread or a task on the loop, may never end; and Python waits for threads."""
+    """Exit even if bodies left threads or event loop tasks that never end: Python would wait for them."""
     ending = threading.Timer(ENDING_SECONDS, _end_at_once, [DONE])
     ending.daemon = True
     ending.start()
 
 
 def _end_at_once(code: int) -> NoReturn:
-    """Threads may be left that nothing can end; what they hold was given back, or is kept for the next worker."""
+    """Exit without waiting for threads. Their tasks were returned to the queue, or are kept for the next worker."""
     drop_unwritten_stderr()
     logging.shutdown()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Opening what the settings say of telemetry; nothing of OpenTelemetry is loaded where they say nothing."""
+"""Opens telemetry as configured. OpenTelemetry is imported only if the settings ask for it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from perago.worker.supervisor.supervisor import Supervisor
 
 _LOGGER = logging.getLogger("perago.telemetry")
-_MEND = "install Perago with its extra 'otel', such as by `pip install 'perago[otel]'`"
+_INSTALL = "run `pip install 'perago[otel]'`"
 
 
 @contextmanager
 def open_telemetry(config: RuntimeConfig, instance_id: str, *, scraped: bool = False) -> Iterator[Telemetry]:
-    """The sink that the settings ask for; at the end what waits is sent, within `otel.CLOSE_SECONDS`.
+    """The sink that the settings ask for. On exit it sends what is pending, within `otel.CLOSE_SECONDS`.
 
     Args:
-        instance_id: tells this process from others, unless the settings do.
-        scraped: this process serves metrics to Prometheus, if the settings say so.
+        instance_id: identifies this process, unless the settings do.
+        scraped: this process may serve metrics to Prometheus.
 
     Raises:
-        RuntimeConfigError: Prometheus is asked for, and the packages for it are not installed.
+        RuntimeConfigError: Prometheus is on, and its packages are not installed.
     """
     opened = _opened(config, instance_id, scraped=scraped)
     if opened is None:
@@ -40,15 +40,15 @@ def open_telemetry(config: RuntimeConfig, instance_id: str, *, scraped: bool = F
         yield opened
     finally:
         if not opened.close():
-            _LOGGER.warning("the receiver of telemetry did not take the last of it in time")
+            _LOGGER.warning("the telemetry receiver did not accept the last data in time; it was discarded")
 
 
 @contextmanager
 def serve_health(config: RuntimeConfig, supervisor: Supervisor, telemetry: Telemetry) -> Iterator[None]:
-    """Serve `/healthz` and `/readyz`, and `/metrics` where there are some, if the settings say where.
+    """Serve `/healthz`, `/readyz` and, if there are metrics, `/metrics` at the configured address, if there is one.
 
     Raises:
-        RuntimeConfigError: the address cannot be had.
+        RuntimeConfigError: the address cannot be used.
     """
     if config.health_address is None:
         yield
@@ -67,7 +67,7 @@ def serve_health(config: RuntimeConfig, supervisor: Supervisor, telemetry: Telem
     if config.prometheus == "on" and not isinstance(telemetry, type(OFF)):
         from perago.telemetry.otel import PROMETHEUS_CONTENT_TYPE, OtelTelemetry
 
-        assert isinstance(telemetry, OtelTelemetry), "there is no third kind"
+        assert isinstance(telemetry, OtelTelemetry), "there are only two kinds"
         pages["/metrics"] = lambda: Page(telemetry.prometheus_text(), PROMETHEUS_CONTENT_TYPE)
     with Endpoint(config.health_address, pages) as endpoint:
         supervisor.journal.tell(logging.INFO, f"serves {', '.join(pages)} on {endpoint.url}")
@@ -80,8 +80,8 @@ def _opened(config: RuntimeConfig, instance_id: str, *, scraped: bool) -> OtelTe
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         if prometheus:
-            raise RuntimeConfigError(f"PERAGO_PROMETHEUS is on, which takes packages that are not installed; {_MEND}")
-        _LOGGER.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but nothing is sent: packages are missing; %s", _MEND)
+            raise RuntimeConfigError(f"PERAGO_PROMETHEUS is on, but its packages are not installed; {_INSTALL}")
+        _LOGGER.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but nothing is sent: packages are missing; %s", _INSTALL)
         return None
     from perago.telemetry.otel import OtelTelemetry
 

@@ -1,6 +1,6 @@
 """Settings: environment over `.env` over `perago.toml` over `[tool.perago]` of pyproject.toml.
 
-Each fault names its variable and the source that it came from; all faults are told at once; no secret is ever shown.
+All faults are reported together, each with its variable and source. Secrets are never shown.
 """
 
 from perago.settings.config import ConductorConfig, LakeFSConfig, MetricsConfig, RuntimeConfig, TracesConfig

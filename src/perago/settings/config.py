@@ -1,7 +1,7 @@
-"""Every setting: its name, how its text is read, its default, and what it is.
+"""Every setting: name, reader, default and description.
 
-A field of `RuntimeConfig` with a `Setting`, or one that is a choice of words, is set by the variable `PERAGO_` and its
-name, and by its name in `perago.toml`. The text below a field is what the reference of settings says (`make docs`).
+A field of `RuntimeConfig` with a `Setting`, or with a choice of words, is set by the variable `PERAGO_` plus its name,
+or by its name in `perago.toml`. The text below a field is published in the settings reference (`make docs`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from perago.settings.user_directories import user_cache_directory
 
 @dataclass(frozen=True)
 class Setting:
-    """How a field is set from outside.
+    """Source of a field's value.
 
     Attributes:
-        read: makes the value of what a source holds; its `ValueError` ends the sentence "<variable> ...".
-        variable: the environment variable, where it is not `PERAGO_` and the field's name.
+        read: converts the text of a source. Its `ValueError` completes the sentence "<variable> ...".
+        variable: the environment variable, if it is not `PERAGO_` plus the field's name.
     """
 
     read: Callable[[object], object]
@@ -70,9 +70,9 @@ class MetricsConfig(_Config):
 
     Attributes:
         endpoint: URL for metrics.
-        instance_id: tells workers apart; None: made up.
-        compression: None: none.
-        timeout_millis, export_interval_millis: None: OpenTelemetry's defaults.
+        instance_id: identifies a worker. None generates one.
+        compression: None for no compression.
+        timeout_millis, export_interval_millis: None for OpenTelemetry's defaults.
     """
 
     endpoint: str
@@ -87,8 +87,8 @@ class TracesConfig(_Config):
 
     Attributes:
         endpoint: URL for traces.
-        compression: None: none.
-        timeout_millis: None: OpenTelemetry's default.
+        compression: None for no compression.
+        timeout_millis: None for OpenTelemetry's default.
     """
 
     endpoint: str
@@ -97,36 +97,36 @@ class TracesConfig(_Config):
 
 
 class RuntimeConfig(_Config):
-    """Everything that a process of Perago is told from outside.
+    """All settings of a process.
 
-    `conductor`, `lakefs`, `metrics` and `traces` are None where they are not configured.
+    `conductor`, `lakefs`, `metrics` and `traces` are None if they are not configured.
     """
 
     workspace_root: Directory
-    """Directory for the attempts' own directories. Each worker needs its own."""
+    """Directory for the directories of attempts. Each worker needs its own."""
     log_root: Directory
     """Directory of a worker's log files."""
     root_parents: Literal["checked", "trusted"] = "checked"
-    """`checked` refuses roots and caches that another user could replace because they may write to a directory above;
-    `trusted` does not look above them, for machines that nobody else uses, such as containers."""
+    """`checked` refuses roots and caches that another user could replace by writing to a parent directory. `trusted`
+    does not check parent directories, for machines with one user, such as containers."""
     log_file_max_size: Size = 100 * 1024**2
     """Size at which a log file is rotated, such as `100MB`."""
     log_retention: Duration = timedelta(days=30)
     """How long log files are kept, such as `30d`."""
     worker_id_prefix: Annotated[str, Setting(values.read_letters_and_digits)]
-    """ASCII letters and digits with which worker IDs begin. Default: `appfeatures` for `app.features`."""
+    """Prefix of worker IDs, in ASCII letters and digits. Default: `appfeatures` for `app.features`."""
     worker_id: Text = None
-    """The worker's whole ID. Default: made of prefix, host and process."""
+    """The worker's complete ID. Default: made of prefix, host and process."""
     execution_mode: Literal["process", "thread"] = "process"
     """Whether a worker runs bodies in processes or in threads: `process` or `thread`."""
     body_start: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
-    """How the process of a body begins: `fork`, from a process that has loaded the task's module, or `spawn`, in a
-    fresh interpreter, for libraries that do not bear a fork. Default: `fork`, and `spawn` on macOS."""
+    """How the process of a body starts: `fork`, from a process that has loaded the task's module, or `spawn`, in a
+    fresh interpreter, for libraries that do not survive a fork. Default: `fork`, on macOS `spawn`."""
     free_tasks: Literal["warm", "forked"] = "warm"
-    """Where a worker runs the bodies of tasks without a workspace: `warm`, one after the other in a process that stays,
+    """Where a worker runs the bodies of tasks without a workspace: `warm`, one after the other in a permanent process,
     or `forked`, each in a process of its own."""
     workspace_gc_ttl: Duration = timedelta(days=1)
-    """Age at which leftovers of killed attempts are removed where nothing else tells that their owner is dead."""
+    """Age at which leftovers of killed attempts are removed if their owner is unknown."""
     workspace_gc_interval: Duration = timedelta(hours=1)
     """How often a worker looks for such leftovers."""
     executor_max_attempts: Count = None
@@ -134,23 +134,23 @@ class RuntimeConfig(_Config):
     executor_max_memory: Annotated[int | None, Setting(values.read_size)] = None
     """Memory above which an executor is replaced after an attempt, such as `2GB`. Default: no limit."""
     shutdown_force_kill_after: Annotated[timedelta | None, Setting(values.read_duration_or_none)] = None
-    """How long attempts may go on after SIGTERM. `none`, the default: until they are done."""
+    """How long attempts may continue after SIGTERM. Default: `none`, until they are done."""
     failure_reason_max_length: Annotated[int, Setting(values.read_count)] = 500
     """Characters of a failure's reason that are reported."""
     cache_dir: Directory = Field(default_factory=user_cache_directory)
-    """Directory of the host's object cache, best on the file system of the workspaces."""
+    """Directory of the host's object cache, preferably on the file system of the workspaces."""
     cache_max_size: Annotated[int, Setting(values.read_size_or_zero)] = 10 * 1024**3
-    """Disk space that the cache may take, such as `10GB`. `0` turns it off."""
+    """Maximum size of the cache, such as `10GB`. `0` turns it off."""
     fence: Literal["exact", "cooperative"] = "exact"
-    """How the publish fence of a lakeFS branch is kept: `exact`, by a hook in the server, or `cooperative`, without."""
+    """How the publish fence of a lakeFS branch works: `exact`, by a hook in the server, or `cooperative`, without."""
     checksums: Literal["md5", "opaque"] = "md5"
-    """How lakeFS checksums are read. `md5`: other content counts as damaged. `opaque`: only the size is checked."""
+    """How lakeFS checksums are used. `md5` treats different content as damaged; `opaque` checks only the size."""
     instance_id: Text = None
-    """Tells this worker's metrics and traces from those of others. Default: the worker's ID."""
+    """Identifies this worker in metrics and traces. Default: the worker's ID."""
     health_address: Annotated[str | None, Setting(values.read_address)] = None
-    """`host:port` at which a worker answers `/healthz` and `/readyz`. Default: it opens no port."""
+    """`host:port` at which a worker answers `/healthz` and `/readyz`. Default: none, it opens no port."""
     prometheus: Literal["on", "off"] = "off"
-    """`on` serves metrics at that address, too, as `/metrics`."""
+    """`on` also serves metrics at that address, as `/metrics`."""
     telemetry_disabled: bool = False
     conductor: ConductorConfig | None = None
     lakefs: LakeFSConfig | None = None
@@ -158,7 +158,7 @@ class RuntimeConfig(_Config):
     traces: TracesConfig | None = None
 
     def secrets(self) -> list[str]:
-        """What no log or error may show: access keys, their ids too."""
+        """Values that no log or error may show: access keys and their ids."""
         found: list[str | SecretStr | None] = []
         if self.conductor is not None:
             found += [self.conductor.auth_key, self.conductor.auth_secret]
@@ -173,7 +173,7 @@ _Url = Annotated[str | None, Setting(values.read_url)]
 
 
 class OtelVariables(_Config):
-    """OpenTelemetry's own variables, as far as Perago reads them; `MetricsConfig` and `TracesConfig` come of them."""
+    """The variables of OpenTelemetry that Perago reads. They become `MetricsConfig` and `TracesConfig`."""
 
     OTEL_SDK_DISABLED: Text = None
     """`true` switches OpenTelemetry off."""

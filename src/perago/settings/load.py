@@ -1,4 +1,4 @@
-"""From the sources to a `RuntimeConfig`, or to one error that tells everything that is wrong."""
+"""Builds a `RuntimeConfig` from the sources, or raises one error that lists all faults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DIRECTORIES: dict[str, Callable[[Mapping[str, str]], Path]] = {
     "PERAGO_LOG_ROOT": lambda environment: user_state_directory(environment) / "logs",
     "PERAGO_CACHE_DIR": user_cache_directory,
 }
-"""Variable -> where it is if nothing else is said."""
+"""Variable -> default directory."""
 _PROBED = ("PERAGO_WORKSPACE_ROOT", "PERAGO_LOG_ROOT")
 _LAKEFS = (
     "LAKECTL_SERVER_ENDPOINT_URL",
@@ -52,14 +52,14 @@ def load_runtime_config(
     """Read the settings for a task module.
 
     Args:
-        module_target: `pkg.module` or `pkg.module:function`; the default worker id prefix is made of it.
-        cwd: where `.env`, `perago.toml` and `pyproject.toml` are looked for, and relative paths begin. Default: the
-            current directory.
-        process_env: default: the process's environment.
-        probe_roots: make the workspace and log directories, and see that they can be written.
+        module_target: `pkg.module` or `pkg.module:function`; the default worker id prefix comes from it.
+        cwd: directory of `.env`, `perago.toml` and `pyproject.toml`, and start of relative paths. Default: the current
+            directory.
+        process_env: Default: the process's environment.
+        probe_roots: create the workspace and log directories, and check that they can be written.
 
     Raises:
-        RuntimeConfigError: all that is wrong, each with its variable and the source it came from; no secret.
+        RuntimeConfigError: lists all faults, each with its variable and source, without secrets.
     """
     cwd = Path.cwd() if cwd is None else cwd.absolute()
     environment = os.environ if process_env is None else process_env
@@ -67,10 +67,10 @@ def load_runtime_config(
 
 
 def load_run_config(module_target: str, *, probe_workspace_root: bool = True) -> RuntimeConfig:
-    """Read the settings for one run in this process, which writes no log files: their directory is left alone.
+    """Read the settings for one run in this process. It writes no log files, so their directory is not checked.
 
     Args:
-        probe_workspace_root: make the workspace directory, and see that it can be written.
+        probe_workspace_root: create the workspace directory, and check that it can be written.
 
     Raises:
         RuntimeConfigError: as `load_runtime_config`.
@@ -79,7 +79,7 @@ def load_run_config(module_target: str, *, probe_workspace_root: bool = True) ->
 
 
 def origin_of(name: str, sources: Sequence[Source]) -> str:
-    """Where the value of a variable comes from, for a message."""
+    """The source of a variable's value, for a message."""
     source = next((source for source in sources if name in source.values), None)
     return "the default" if source is None or is_blank(source.values[name]) else source.origin(name)
 
@@ -99,9 +99,9 @@ def _load(module_target: str, cwd: Path, environment: Mapping[str, str], probed:
 
 @functools.cache  # settings are read several times in a process
 def _warn_of_unread(label: str, names: tuple[str, ...]) -> None:
-    """Say that OpenTelemetry's SDK, which reads them itself, looks for these in the environment only."""
+    """Warn of variables that OpenTelemetry's SDK reads only from the environment."""
     _LOGGER.warning(
-        "%s: what stands in %s has no effect, because OpenTelemetry reads it from the environment only; export it",
+        "%s has no effect in %s, because OpenTelemetry reads it only from the environment; export it",
         ", ".join(names),
         label,
     )
@@ -111,14 +111,14 @@ def _warn_of_unread(label: str, names: tuple[str, ...]) -> None:
 def _warn_of_unknown(label: str, name: str) -> None:
     near = nearest(name)
     hint = f"; did you mean {near}?" if near else ""
-    _LOGGER.warning("%s in %s is no setting, and has no effect%s", name, label, hint)
+    _LOGGER.warning("%s in %s is not a setting and has no effect%s", name, label, hint)
 
 
 class _Given:
-    """What the sources hold, and what is wrong with it.
+    """The values of the sources and their faults.
 
     Attributes:
-        faults: whole sentences, in the order in which they were found.
+        faults: complete sentences, in the order in which they were found.
     """
 
     def __init__(self, sources: Sequence[Source], environment: Mapping[str, str]) -> None:
@@ -131,7 +131,7 @@ class _Given:
         """The settings.
 
         Raises:
-            RuntimeConfigError: all that is wrong.
+            RuntimeConfigError: lists all faults.
         """
         fields: dict[str, Any] = {
             field_of(name): value
@@ -151,14 +151,14 @@ class _Given:
         return RuntimeConfig(**fields)
 
     def secrets(self) -> Iterator[str]:
-        """What the environment holds of them, whoever they are for, and the passwords in URLs of all sources."""
+        """Secrets in the environment, also of other programs, and passwords in URLs of all sources."""
         for source in self._sources:
             texts = {name: value for name, value in source.values.items() if isinstance(value, str)}
             yield from redaction.secrets_of_environment(texts)
         yield from redaction.secrets_of_environment(self._environment)
 
     def _check(self) -> tuple[dict[str, Any], frozenset[str]]:
-        """The variables that are set and right, and the names of those that are wrong."""
+        """The valid variables, and the names of the invalid ones."""
         try:
             checked = _settings_class(self._sources)()
         except ValidationError as exc:
@@ -194,7 +194,7 @@ class _Given:
         if not prefix and "PERAGO_WORKER_ID_PREFIX" not in self._refused:
             self._add(
                 "PERAGO_WORKER_ID_PREFIX",
-                f"would be empty, as {module_target!r} has no ASCII letter or digit; set it, or name a task module",
+                f"would be empty: {module_target!r} has no ASCII letter or digit; set it, or name a task module",
             )
         return prefix
 
@@ -211,7 +211,7 @@ class _Given:
         )
 
     def _lakefs(self) -> LakeFSConfig | None:
-        self._all_or_none("LakeFS", _LAKEFS)
+        self._all_or_none("lakeFS", _LAKEFS)
         values = [self._variables.get(name) for name in _LAKEFS]
         if None in values:
             return None
@@ -219,10 +219,10 @@ class _Given:
         return LakeFSConfig(endpoint_url=endpoint, access_key_id=key, secret_access_key=secret)
 
     def _telemetry(self) -> dict[str, Any]:
-        """OpenTelemetry's own rules: a variable for one signal goes before the one for all of them."""
+        """By OpenTelemetry's rules, a variable for one signal overrides the one for all."""
         if self._variables.get("PERAGO_PROMETHEUS") == "on" and not self._is_given("PERAGO_HEALTH_ADDRESS"):
             self._add(
-                "PERAGO_PROMETHEUS", "is on, but PERAGO_HEALTH_ADDRESS does not say where to serve metrics; set it"
+                "PERAGO_PROMETHEUS", "is on, but PERAGO_HEALTH_ADDRESS, the address of the metrics, is not set; set it"
             )
         get = self._variables.get
         metrics = self._receiver("METRICS")
@@ -239,7 +239,7 @@ class _Given:
         }
 
     def _receiver(self, signal: str) -> dict[str, Any] | None:
-        """Where a signal goes, and how; None: nowhere."""
+        """Receiver and options of a signal; None if it is not sent."""
         get = self._variables.get
         endpoint = get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
         if endpoint is None and (base := get("OTEL_EXPORTER_OTLP_ENDPOINT")) is not None:
@@ -261,7 +261,7 @@ class _Given:
 
     def _needs(self, given: str, missing: str) -> None:
         if self._is_given(given) and not self._is_given(missing):
-            self._add(given, f"is set, but {missing} is not; set it too, or neither")
+            self._add(given, f"is set, but {missing} is not; set both or neither")
 
     def _both_or_none(self, one: str, other: str) -> None:
         self._needs(one, other)
@@ -273,12 +273,13 @@ class _Given:
         if given and missing:
             found = ", ".join(f"{name} ({origin_of(name, self._sources)})" for name in given)
             self.faults.append(
-                f"{what} is configured by half: {', '.join(missing)} missing, {found} given; give all of them or none"
+                f"The {what} settings are incomplete: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
+                f"missing, but {found} {'is' if len(given) == 1 else 'are'} set. Set all of them or none"
             )
 
 
 def _settings_class(sources: Sequence[Source]) -> type[BaseSettings]:
-    """`Variables` with these sources in the place of the process's own."""
+    """`Variables` with these sources instead of the process's."""
 
     class Configured(Variables):
         @classmethod

@@ -12,29 +12,29 @@ from perago.settings.config import RuntimeConfig
 
 
 def resolve_root(cwd: Path, given: str) -> Path:
-    """A directory as an absolute path; relative ones count from `cwd`, and `~` is the home directory.
+    """A directory as an absolute path. Relative ones start from `cwd`, and `~` is the home directory.
 
     Raises:
-        ValueError: it is the current directory or the root of the file system, which other things live in.
+        ValueError: it is the current directory or the root of the file system, which hold other files.
     """
     try:
         path = Path(given).expanduser()
     except RuntimeError as exc:
-        raise ValueError(f"names no directory: {exc}") from None
+        raise ValueError(f"is not a directory path: {exc}") from None
     path = Path(cwd, path).absolute()
     if path.resolve() in (cwd.resolve(), Path(path.anchor)):
         raise ValueError(
             f"is {path}, {'the current directory' if path.resolve() == cwd.resolve() else 'the root directory'}; "
-            f"give a directory of its own, into which nothing else writes"
+            f"give a directory that nothing else writes to"
         )
     return path
 
 
 def check_root(path: Path, *, parents_are_trusted: bool) -> None:
-    """See that no other user can change a directory, or put another one in its place. It need not be there.
+    """Check that no other user can change or replace a directory. It need not exist.
 
     Raises:
-        ValueError: one can; says who, and the mend.
+        ValueError: another user can; says who, and what to do.
     """
     try:
         fault = fault_of(path) if os.path.lexists(path) else None
@@ -47,29 +47,28 @@ def check_root(path: Path, *, parents_are_trusted: bool) -> None:
 
 
 def check_cache(config: RuntimeConfig) -> None:
-    """See that no other user can put a directory of theirs in the place of the cache's; its own the cache checks.
+    """Check that no other user can replace the cache directory. The cache itself checks the directory.
 
     Raises:
-        RuntimeConfigError: one can; says who, and the mend.
+        RuntimeConfigError: another user can; says who, and what to do.
     """
     if config.cache_max_size == 0 or config.root_parents == "trusted":
         return
     try:
         fault = fault_above(config.cache_dir / "objects")
     except OSError as exc:
-        fault = f"cannot be looked at: {exc.strerror}"
+        fault = f"cannot be checked: {exc.strerror}"
     if fault is not None:
         raise RuntimeConfigError(
-            f"PERAGO_CACHE_DIR is {config.cache_dir}, and what is in it {fault}. PERAGO_CACHE_MAX_SIZE=0 works without "
-            f"a cache"
+            f"PERAGO_CACHE_DIR is {config.cache_dir}, whose content {fault}. PERAGO_CACHE_MAX_SIZE=0 turns it off"
         )
 
 
 def probe_root(path: Path, *, parents_are_trusted: bool) -> None:
-    """Make a directory for this user alone, and see that files can be made in it.
+    """Create a directory for this user alone, and check that files can be created in it.
 
     Raises:
-        ValueError: they cannot, or another user could change them; says why.
+        ValueError: they cannot, or another user could change them; with the reason.
     """
     try:
         make_directory(path)
@@ -82,5 +81,5 @@ def probe_root(path: Path, *, parents_are_trusted: bool) -> None:
 
 def _unusable(path: Path, exc: OSError) -> ValueError:
     return ValueError(
-        f"is {path}, which cannot be written: {exc.strerror}. Give a directory that this user may make files in"
+        f"is {path}, which cannot be written: {exc.strerror}. Give a directory in which this user may create files"
     )

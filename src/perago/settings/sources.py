@@ -20,27 +20,27 @@ _VARIABLES = {key: name for name, key in TOML_KEYS.items()}
 _TABLES = frozenset(key.split(".")[0] for key in _VARIABLES if "." in key)
 
 _NEAR = 0.4
-"""How alike a name is to one of ours, from 0 to 1, for that to be suggested."""
+"""Similarity, from 0 to 1, from which on a variable is suggested."""
 _LIKE_OURS = re.compile("PERAGO_[A-Z0-9_]+", re.IGNORECASE)
 _OF_OTHERS = re.compile(
-    # The commands read the first, the systemd unit the next two, tests and benchmarks the others.
+    # The first are read by commands, the next two by the systemd unit, the others by tests and benchmarks.
     "PERAGO_(TRACEBACK|MODULES|SLOTS|PROVE|(TEST|BENCH)_.*)"
-    # Kubernetes makes these of the name of a service, which may be `perago-log`.
+    # Kubernetes sets these for a service, whose name may be `perago-log`.
     "|.*(_SERVICE_HOST|_SERVICE_PORT.*|_PORT(_.*)?)"
 )
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source, read.
+    """The content of one source.
 
     Attributes:
-        label: as messages call it.
-        values: by variable name; values are not checked yet.
-        faults: what is wrong with the source itself, as whole sentences.
-        in_toml: its keys are those of TOML files.
-        unread: variables that nobody reads from there, although they look as if.
-        unknown: variables that are called like ours, and are none.
+        label: its name in messages.
+        values: unchecked values by variable name.
+        faults: faults of the source itself, as complete sentences.
+        in_toml: whether its keys are those of TOML files.
+        unread: variables that have no effect in this source.
+        unknown: variables with a name like Perago's that do not exist.
     """
 
     label: str
@@ -51,7 +51,7 @@ class Source:
     unknown: tuple[str, ...] = ()
 
     def origin(self, variable: str) -> str:
-        """Where in this source a variable stands, for a message."""
+        """The place of a variable in this source, for a message."""
         return f"`{TOML_KEYS[variable]}` in {self.label}" if self.in_toml else self.label
 
     def without(self, variables: Container[str]) -> Source:
@@ -59,7 +59,7 @@ class Source:
 
 
 class MappingSettingsSource(PydanticBaseSettingsSource):
-    """A source that is read already, as pydantic-settings takes it."""
+    """Adapter of a `Source` for pydantic-settings."""
 
     def __init__(self, settings_cls: type[BaseSettings], source: Source) -> None:
         super().__init__(settings_cls)
@@ -74,7 +74,7 @@ class MappingSettingsSource(PydanticBaseSettingsSource):
 
 
 def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...]:
-    """All sources, the strongest first. A file that is not there is an empty source."""
+    """All sources, the strongest first. A missing file is an empty source."""
     return (
         Source("the environment", _known(environment), unknown=_unknown(environment)),
         _read_dotenv(cwd / ".env"),
@@ -84,7 +84,7 @@ def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...
 
 
 def nearest(name: str) -> str | None:
-    """The variable of ours that a name may be meant for."""
+    """The variable of Perago with the most similar name, if any."""
     known = {name.removeprefix("PERAGO_"): name for name in Variables.model_fields if name.startswith("PERAGO_")}
     near = difflib.get_close_matches(name.upper().removeprefix("PERAGO_"), known, n=1, cutoff=_NEAR)
     return known[near[0]] if near else None
@@ -106,7 +106,7 @@ def _known(given: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def _read_dotenv(path: Path) -> Source:
-    """Values as they stand: what looks like a variable in one may be part of a password."""
+    """Values are not interpolated: `$NAME` in one may be part of a password."""
     if not path.is_file():
         return Source(".env")
     try:
@@ -121,12 +121,12 @@ def _read_dotenv(path: Path) -> Source:
 
 
 def _cannot_be_read(statement: Original) -> str:
-    """The fault of a statement that a setting of ours is lost in; "": it is for others."""
+    """The fault of an unreadable statement that names a setting of Perago; otherwise ""."""
     assigned = set(re.findall(r"(?m)^\s*(?:export\s+)?(\w+)\s*=", statement.string))
     named = sorted(assigned & Variables.model_fields.keys())
     if not named:
         return ""
-    return f"{', '.join(named)} (.env): line {statement.line} and what follows it cannot be read; look at its quotes"
+    return f"{', '.join(named)} (.env): line {statement.line} and the following ones cannot be read; check the quotes"
 
 
 def _read_toml(
@@ -139,7 +139,7 @@ def _read_toml(
     except (OSError, UnicodeDecodeError) as exc:
         return Source(label, faults=(_unreadable(path, exc),), in_toml=True)
     except tomllib.TOMLDecodeError as exc:
-        return Source(label, faults=(f"{path.name} is no valid TOML: {exc}",), in_toml=True)
+        return Source(label, faults=(f"{path.name} is not valid TOML: {exc}",), in_toml=True)
     table = select(document)
     if not isinstance(table, dict):
         return Source(label, faults=(f"{label} must be a table",), in_toml=True)
@@ -160,8 +160,8 @@ def _sort_keys(table: dict[str, Any], label: str, *, committed: bool) -> Source:
             faults.append(_unknown_key(key, label))
         elif committed and variable in SECRETS:
             faults.append(
-                f"{variable} (`{key}` in {label}): a secret has no place in a file that is committed; "
-                f"put it into .env or the environment, and change it if it was ever committed"
+                f"{variable} (`{key}` in {label}): a secret must not be in a committed file; "
+                f"move it to .env or the environment, and replace it if it was ever committed"
             )
         else:
             values[variable] = value
@@ -180,8 +180,8 @@ def _unknown_key(key: str, label: str) -> str:
     if key in _TABLES:
         return f"`{key}` in {label} must be a table; write [{key}] above its keys"
     near = difflib.get_close_matches(key.lower().removeprefix("perago_"), _VARIABLES, n=1)
-    hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(_VARIABLES))}"
-    return f"`{key}` in {label} is no setting{hint}"
+    hint = f"; did you mean `{near[0]}`?" if near else f". Settings are {', '.join(sorted(_VARIABLES))}"
+    return f"`{key}` in {label} is not a setting{hint}"
 
 
 def _unreadable(path: Path, exc: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Where a user's own files lie, by the XDG Base Directory Specification, on macOS too."""
+"""Directories of a user by the XDG Base Directory Specification, on macOS too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def user_state_directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def user_cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_CACHE_HOME/perago`, by default `~/.cache/perago`: what can be fetched again.
+    """`$XDG_CACHE_HOME/perago`, by default `~/.cache/perago`: files that can be fetched again.
 
     Raises:
         ValueError: the user has no home directory.
@@ -27,12 +27,12 @@ def user_cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 def _base(environment: Mapping[str, str], variable: str, below_home: str) -> Path:
     given = Path(environment.get(variable, ""))
-    if given.is_absolute():  # the specification has relative ones ignored
+    if given.is_absolute():  # the specification ignores relative ones
         return given
     home = environment.get("HOME")
     try:
         return Path(home or Path.home()) / below_home
     except RuntimeError:
         raise ValueError(
-            f"belongs in the home directory, and this user has none; set {variable} to a directory of the user's own"
+            f"belongs in the home directory, but this user has none; set {variable} to a directory of this user"
         ) from None

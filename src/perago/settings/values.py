@@ -1,5 +1,5 @@
-"""Reading one value: sizes, durations, URLs, choices. What is wrong is a `ValueError` that ends the sentence
-"<variable> ..."; none of them shows what it was given where that may be a secret."""
+"""Readers of one value: sizes, durations, URLs, choices. Their `ValueError` completes the sentence "<variable> ...",
+and shows no value that may be a secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGEST_PORT = 65535
 
 
 def shown(value: object) -> str:
-    """A value as a message may hold it: URLs without passwords, and not too long."""
+    """A value for a message: URLs without passwords, shortened."""
     text = repr(mask_urls(value) if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
@@ -34,7 +34,7 @@ def read_text(value: object) -> str:
 
 
 def read_size(value: object) -> int:
-    """Bytes from "512KB", "100MB", "1.5GB": a unit is 1024 of the one before."""
+    """Bytes from "512KB", "100MB", "1.5GB". 1 KB is 1024 bytes."""
     match = _SIZE.fullmatch(read_text(value)) if isinstance(value, str) else None
     size = int(float(match["count"]) * _SIZE_UNITS[match["unit"].upper()]) if match else 0
     if size <= 0:
@@ -43,7 +43,7 @@ def read_size(value: object) -> int:
 
 
 def read_size_or_zero(value: object) -> int:
-    """As `read_size`; "0", with or without a unit, is none at all."""
+    """As `read_size`; "0", with or without a unit, is 0."""
     if str(value).strip() == "0" or (isinstance(value, str) and _ZERO.fullmatch(value.strip())):
         return 0
     try:
@@ -53,7 +53,7 @@ def read_size_or_zero(value: object) -> int:
 
 
 def read_duration(value: object) -> timedelta:
-    """A span of time from "90s", "5m", "24h", "30d"."""
+    """Duration from "90s", "5m", "24h", "30d"."""
     match = _DURATION.fullmatch(read_text(value)) if isinstance(value, str) else None
     seconds = float(match["count"]) * _DURATION_UNITS[match["unit"].lower()] if match else 0
     if not 0 < seconds < timedelta.max.total_seconds():
@@ -72,10 +72,10 @@ def read_duration_or_none(value: object) -> timedelta | None:
 
 
 def read_count(value: object) -> int:
-    """A whole number from 1 up."""
+    """A whole number of at least 1."""
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"must be a whole number from 1 up, not {shown(value)}")
+        raise ValueError(f"must be a whole number of at least 1, not {shown(value)}")
     return int(text)
 
 
@@ -90,14 +90,14 @@ def read_url(value: object) -> str:
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # a port that is no number
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def read_address(value: object) -> str:
-    """Where to listen: "127.0.0.1:9464", "[::1]:9464", "0.0.0.0:0"."""
+    """Address to listen on: "127.0.0.1:9464", "[::1]:9464", "0.0.0.0:0"."""
     text = read_text(value)
     host, _, port = text.rpartition(":")
     is_sound = bool(host) and "/" not in host and "@" not in host and (":" not in host or host.startswith("["))
@@ -109,7 +109,7 @@ def read_address(value: object) -> str:
 def read_letters_and_digits(value: object) -> str:
     text = read_text(value)
     if not (text.isascii() and text.isalnum()):
-        raise ValueError(f"may hold ASCII letters and digits only, not {shown(value)}")
+        raise ValueError(f"may have only ASCII letters and digits, not {shown(value)}")
     return text
 
 

@@ -1,4 +1,4 @@
-"""The variables by name, as `config` declares them, and the model that checks what the sources hold."""
+"""The variables that `config` declares, by name, and the model that checks their values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _TABLES: dict[str, type[BaseModel]] = {"conductor": ConductorConfig, "lakefs": L
 
 @dataclass(frozen=True)
 class Declared:
-    """Where a variable is declared.
+    """Declaration of a variable.
 
     Attributes:
-        model, field: the model of `config`, and its field.
-        setting: how it is read.
-        toml_key: dotted key in `perago.toml` and `[tool.perago]`; "": none.
+        model, field: the model in `config`, and its field.
+        setting: its reader.
+        toml_key: dotted key in `perago.toml` and `[tool.perago]`, or "".
     """
 
     model: type[BaseModel]
@@ -60,11 +60,11 @@ DECLARED: dict[str, Declared] = {
 TOML_KEYS = {variable: declared.toml_key for variable, declared in DECLARED.items() if declared.toml_key}
 
 SECRETS = frozenset({"CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"})
-"""Variables that no file under version control may hold."""
+"""Variables that must not be in a committed file."""
 
 
 class _Checked(BaseSettings):
-    """A blank value is no value, and hides those of the sources below its own."""
+    """Treats a blank value as not set. It still hides the values of weaker sources."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, validate_default=False)
 
@@ -85,7 +85,7 @@ _FIELDS: dict[str, Any] = {
     variable: (Annotated[Any, BeforeValidator(declared.setting.read)], None) for variable, declared in DECLARED.items()
 }
 Variables = create_model("Variables", __base__=_Checked, **_FIELDS)
-"""The variables, checked one by one. None: not set, and the default holds."""
+"""The variables, checked one by one. None if not set, so that the default applies."""
 
 
 def is_blank(value: object) -> bool:
@@ -93,5 +93,5 @@ def is_blank(value: object) -> bool:
 
 
 def field_of(variable: str) -> str:
-    """The field of `RuntimeConfig` that a `PERAGO_` variable sets, which is its key in `perago.toml` too."""
+    """The field of `RuntimeConfig` that a `PERAGO_` variable sets; also its key in `perago.toml`."""
     return DECLARED[variable].field

@@ -1,1 +1,1 @@
-"""Declaring tasks: the decorator, controls, guards, loading, TaskDef."""
+"""Declaration of tasks: decorator, controls, guards, loading, TaskDef."""

@@ -1,4 +1,4 @@
-"""A digest of a task's code: a retry may adopt what an earlier try published only if both ran the same code."""
+"""Digest of a task's code. A retry adopts the commit of an earlier try only if both ran the same code."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from types import CodeType, FunctionType, ModuleType
 from perago.tasks.declare import TaskDefinition
 
 MAX_FILES = 2_000
-"""Source files of a package that are read for a digest."""
+"""Maximum source files of a package in a digest."""
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of them, together."""
+"""Maximum total size of these files in bytes."""
 
 MAX_ENTRIES = 100_000
-"""Directory entries that are looked at to find them: a package without `__init__.py` may be a data directory too."""
+"""Maximum directory entries scanned for them: a package without `__init__.py` may be a data directory, too."""
 
 
 def code_digest(task: TaskDefinition) -> str:
-    """`sha256:<hex>` of the source that a task's function lives in. Read once per process and function.
+    """`sha256:<hex>` of the source of a task's function. Read once per process and function.
 
-    It covers every `.py` file of the function's top-level package (or its top-level module), by path within the package
-    and content, so that it is the same wherever the package lies. A package of more than `MAX_FILES` files,
-    `MAX_BYTES` or `MAX_ENTRIES` counts with the function's own file only. A function without a source file, typed in at
-    a prompt say, counts with its bytecode and constants, which differ between versions of Python. Code that the package
-    imports from elsewhere does not count.
+    It covers every `.py` file of the function's top-level package (or its top-level module), by content and path within
+    the package, so it does not depend on the package's location. For a package above `MAX_FILES`, `MAX_BYTES` or
+    `MAX_ENTRIES` it covers only the function's file. For a function without a source file, such as one typed at a
+    prompt, it covers bytecode and constants, which differ between versions of Python. Imports from other packages do
+    not count.
     """
     return _digest_of(task.fn)
 
@@ -43,7 +43,7 @@ def _digest_of(fn: object) -> str:
     files = _package_files(fn)
     if files is None:
         files = [(own_file.name, own_file)]
-    # By content where two portions of a namespace package have a file of one name.
+    # Also by content: two portions of a namespace package may have a file with the same name.
     return _hex(sorted((name, hashlib.sha256(path.read_bytes()).digest()) for name, path in files))
 
 
@@ -63,7 +63,7 @@ def _source_file(fn: FunctionType) -> Path | None:
 
 
 def _package_files(fn: FunctionType) -> list[tuple[str, Path]] | None:
-    """The package's source files, each with its name within it; None: no package, or a bound is passed."""
+    """The package's source files with their names in it; None without a package, or above a limit."""
     package = _top_level_package(fn)
     if package is None:
         return None
@@ -91,7 +91,7 @@ def _top_level_package(fn: FunctionType) -> ModuleType | None:
 
 
 def _walk(folders: Iterable[Path]) -> Iterator[tuple[str, Path] | None]:
-    """Each entry below the folders: a source file with its relative name, or None for what is none."""
+    """Each entry below the folders: a source file with its relative name, or None for any other entry."""
     for folder in folders:
         for directory, subdirectories, names in os.walk(folder):
             subdirectories[:] = [name for name in subdirectories if name != "__pycache__"]
@@ -103,7 +103,7 @@ def _walk(folders: Iterable[Path]) -> Iterator[tuple[str, Path] | None]:
 
 
 def _describe_code(code: CodeType) -> str:
-    """The parts of a code object that say what it does, and not where it was written."""
+    """The parts of a code object that determine what it does, without its location."""
     constants = [_describe_constant(constant) for constant in code.co_consts]
     parts = (
         code.co_code.hex(),

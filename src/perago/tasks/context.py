@@ -1,4 +1,4 @@
-"""What a body may ask of its attempt: who am I, where do I log, how do I tell how far I am, am I to stop."""
+"""A body's view of its attempt: identity, logger, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
 LOGGER_ROOT = "perago.task"
-"""Loggers of the standard library below this one take what bodies log: `perago.task.<task name>`."""
+"""Parent of the standard library's loggers for bodies: `perago.task.<task name>`."""
 
 
 class ReportProgress(Protocol):
-    """Takes a body's progress: how much is done, of how much (None: not known), and a word on it."""
+    """Receives a body's progress: the amount done, the total (None if unknown), and a message."""
 
     def __call__(self, done: float, total: float | None, message: str | None, /) -> None: ...
 
 
 def _report_nothing(done: float, total: float | None, message: str | None, /) -> None:
-    """The receiver that looks away."""
+    """Receiver that discards progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskContext:
-    """The attempt as its body may see it. A body gets it through a parameter that is annotated `TaskContext`.
+    """The attempt as seen by its body. A body gets it through a parameter annotated `TaskContext`.
 
     Attributes:
         identity: the engine's identity of this execution.
-        execution_id: ours, fresh for each run.
+        execution_id: Perago's id, new for each attempt.
         task_name: name of the task definition.
-        is_cancelled: asked for `cancelled`; safe to call from any thread of the body.
-        on_progress: takes what `progress` tells.
-        trace: the attempt's place in its trace; None: it belongs to none.
+        is_cancelled: answers `cancelled`; safe to call from any thread of the body.
+        on_progress: receives the calls of `progress`.
+        trace: the attempt's trace context, or None.
     """
 
     identity: AttemptIdentity
@@ -61,7 +61,7 @@ class TaskContext:
         is_cancelled: Callable[[], bool] = bool,
         on_progress: ReportProgress = _report_nothing,
     ) -> TaskContext:
-        """A context with which a test calls a body: an identity made up, nobody listening, never cancelled."""
+        """A context for tests: with a made-up identity, no receiver of progress, never cancelled."""
         identity = AttemptIdentity(
             workflow_instance_id="test-workflow", task_id="test-task", retry_count=0, reference_task_name=task_name
         )
@@ -74,19 +74,19 @@ class TaskContext:
         )
 
     def reporting_to(self, on_progress: ReportProgress) -> TaskContext:
-        """The same context, whose progress goes elsewhere."""
+        """The same context with another receiver of progress."""
         return replace(self, on_progress=on_progress)
 
-    # -- who am I
+    # -- identity
 
     @property
     def workflow_instance_id(self) -> str:
-        """Id of the workflow instance; of the run, under `perago run`."""
+        """Id of the workflow instance; under `perago run`, of the run."""
         return self.identity.workflow_instance_id
 
     @property
     def reference_task_name(self) -> str | None:
-        """Name of the task within its workflow; None: the engine does not say."""
+        """Name of the task in its workflow; None if the engine does not provide it."""
         return self.identity.reference_task_name
 
     @property
@@ -101,49 +101,49 @@ class TaskContext:
 
     @property
     def scheduled_time(self) -> int | None:
-        """Milliseconds since the epoch; None: the engine does not say."""
+        """Milliseconds since the epoch; None if the engine does not provide it."""
         return self.identity.scheduled_time
 
     @property
     def poll_count(self) -> int | None:
-        """How often the engine has handed this try out; None: the engine does not say."""
+        """Number of deliveries of this try; None if the engine does not provide it."""
         return self.identity.poll_count
 
     @property
     def seq(self) -> int | None:
-        """Number of the task within its workflow; None: the engine does not say."""
+        """Number of the task in its workflow; None if the engine does not provide it."""
         return self.identity.seq
 
     @property
     def iteration(self) -> int | None:
-        """Of the loop that the task is in; None: the engine does not say."""
+        """Iteration of the loop around the task; None if the engine does not provide it."""
         return self.identity.iteration
 
     @property
     def traceparent(self) -> str | None:
-        """The attempt's place in its trace, as W3C has it, for what the body calls; None: it belongs to none."""
+        """W3C `traceparent` of the attempt, for calls that the body makes; None without a trace."""
         return None if self.trace is None else self.trace.traceparent
 
     @property
     def tracestate(self) -> str | None:
-        """What tracing systems have added to it; None: nothing."""
+        """W3C `tracestate` of the attempt, or None."""
         return None if self.trace is None else self.trace.tracestate or None
 
-    # -- where do I log
+    # -- logging
 
     @cached_property
     def logger(self) -> BoundLogger:
-        """A structlog logger, bound with the identity of the attempt: `context.logger.info("read", rows=3)`.
+        """A structlog logger, bound to the identity of the attempt: `context.logger.info("read", rows=3)`.
 
-        It writes to the standard library's logger `perago.task.<task name>`, and so prints nothing unless logging is
-        configured. A record's message is the event and its fields, `read rows=3`; its attributes `event`, `fields` (the
-        author's) and `attempt` (the bound ones) hold the same in parts. Strings under secret-looking names are masked.
+        It writes to the standard library's logger `perago.task.<task name>`, so it prints nothing unless logging is
+        configured. A record's message is the event with its fields, `read rows=3`; its attributes `event`, `fields`
+        (the author's) and `attempt` (the bound ones) hold the parts. Strings with secret-like names are masked.
         """
         import structlog
 
         root = logging.getLogger(LOGGER_ROOT)
         if not any(isinstance(handler, logging.NullHandler) for handler in root.handlers):
-            root.addHandler(logging.NullHandler())  # else the library's last resort would print warnings
+            root.addHandler(logging.NullHandler())  # otherwise logging's last resort would print warnings
         logger: BoundLogger = structlog.wrap_logger(
             logging.getLogger(f"{LOGGER_ROOT}.{self.task_name}"),
             processors=[structlog.stdlib.filter_by_level, structlog.stdlib.PositionalArgumentsFormatter(), _to_record],
@@ -163,18 +163,18 @@ class TaskContext:
             "execution_id": self.execution_id,
         }
 
-    # -- how far am I
+    # -- progress
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Tell how far the body is; cheap, call it as often as you like.
+        """Report the body's progress. The call is cheap at any rate.
 
         Args:
-            done: how much is done, in whatever unit. May be more than `total`: that is often an estimate.
-            total: how much there is; None: not known.
-            message: what is being counted, or done just now.
+            done: amount done, in any unit. May exceed `total`, which is often an estimate.
+            total: total amount; None if unknown.
+            message: what is counted, or done now.
 
         Raises:
-            ValueError: `done` or `total` is no finite number, or below 0.
+            ValueError: `done` or `total` is not a finite number, or negative.
         """
         self.on_progress(
             _amount("done", done),
@@ -182,18 +182,18 @@ class TaskContext:
             None if message is None else str(message),
         )
 
-    # -- am I to stop
+    # -- cancellation
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt is to end: a body that can stop early looks here now and then."""
+        """Whether the attempt is cancelled. A body that can stop early checks this from time to time."""
         return bool(self.is_cancelled())
 
     def raise_if_cancelled(self) -> None:
-        """End the body if the attempt is to end.
+        """End the body if the attempt is cancelled.
 
         Raises:
-            TaskCancelledError: it is. Let it pass.
+            TaskCancelledError: it is. Let the error pass.
         """
         if self.cancelled:
             raise TaskCancelledError(f"task {self.task_name!r}: cancelled while its body ran")
@@ -208,7 +208,7 @@ def _amount(what: str, value: float) -> float:
 def _to_record(
     _logger: logging.Logger, _method: str, fields: MutableMapping[str, Any]
 ) -> tuple[tuple[str], dict[str, Any]]:
-    """The last processor: structlog's event as the arguments of a call of the standard library's logger."""
+    """The last processor: turns structlog's event into arguments for the standard library's logger."""
     attempt = fields.pop("_attempt", {})
     event = mask_text(str(fields.pop("event", "")))
     passed_on = {name: fields.pop(name) for name in ("exc_info", "stack_info") if name in fields}
@@ -219,7 +219,7 @@ def _to_record(
 
 
 def _stacklevel() -> int:
-    """What makes a record name the line that logs: structlog's frames above it, this processor's caller left out."""
+    """The stack level of the logging line: the number of structlog's frames, without this processor's caller."""
     count = 0
     frame = inspect.currentframe()
     while frame is not None:

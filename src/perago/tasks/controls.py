@@ -1,4 +1,4 @@
-"""What a task asks of its engine: retries, timeouts, limits, and the time a publication may take. Values only."""
+"""A task's retries, timeouts, limits and publish budget. Values only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 MAX_RETRIES = 10
-"""The most retries that a TaskDef may ask for; Conductor refuses to register more."""
+"""Maximum retries in a TaskDef; Conductor refuses more."""
 
 RetryCount = Annotated[int, Field(ge=0, le=MAX_RETRIES)]
 
@@ -17,14 +17,14 @@ class _Controls(BaseModel):
 
 
 class RetryPolicy(_Controls):
-    """How often a failed task is tried again, and when.
+    """Number and delays of retries of a failed task.
 
     Attributes:
-        count: tries after the first, 0 to 10.
-        logic: how the delay grows from one try to the next.
+        count: number of retries, 0 to 10.
+        logic: growth of the delay from one retry to the next.
         delay_seconds: delay before the first retry.
-        max_delay_seconds: the most that the delay grows to; 0: no limit.
-        jitter_ms: the most by which a delay is varied at random, milliseconds.
+        max_delay_seconds: upper limit of the delay; 0 means no limit.
+        jitter_ms: maximum random change of a delay, in milliseconds.
     """
 
     count: RetryCount = 3
@@ -35,14 +35,14 @@ class RetryPolicy(_Controls):
 
 
 class TimeoutPolicy(_Controls):
-    """How long a task may take, in seconds, and what becomes of it then; 0: no limit.
+    """Timeouts of a task in seconds, and what happens then; 0 means no limit.
 
     Attributes:
-        policy: fail the workflow, retry the task, or only count it.
-        seconds: one try, from its start to its end.
-        response_seconds: one try without a sign of life from its worker.
-        poll_seconds: waiting in the queue until a worker takes it.
-        total_seconds: all tries together.
+        policy: fail the workflow, retry the task, or only count the timeout.
+        seconds: for one try, from start to end.
+        response_seconds: for one try without a heartbeat of its worker.
+        poll_seconds: for the time in the queue until a worker takes the task.
+        total_seconds: for all tries together.
     """
 
     policy: Literal["TIME_OUT_WF", "RETRY", "ALERT_ONLY"] = "TIME_OUT_WF"
@@ -53,11 +53,11 @@ class TimeoutPolicy(_Controls):
 
 
 class ExecutionLimits(_Controls):
-    """How many executions of the task the engine lets run; None: no limit.
+    """Limits on the task's executions in the engine; None means no limit.
 
     Attributes:
         concurrent_exec_limit: at the same time.
-        rate_limit_per_frequency: started within each `rate_limit_frequency_in_seconds`; both or neither are given.
+        rate_limit_per_frequency: started within each `rate_limit_frequency_in_seconds`; give both or neither.
     """
 
     concurrent_exec_limit: NonNegativeInt | None = None
@@ -72,20 +72,20 @@ class ExecutionLimits(_Controls):
 
 
 class PublishBudget(_Controls):
-    """The time that a publication may take, in whole seconds, measured where it is to run.
+    """Time that a publication may take, in whole seconds, as measured in production.
 
-    `lakefs_merge_timeout_seconds` alone takes effect. The others say how long something takes that is set elsewhere, so
-    that `response_timeout_seconds` can say how long an engine has to wait, and a TaskDef that is shorter warns.
+    Only `lakefs_merge_timeout_seconds` takes effect. The others repeat durations that are set elsewhere; their sum,
+    `response_timeout_seconds`, is the time that an engine must wait. A TaskDef with a shorter timeout warns.
 
     Attributes:
-        observed_merge_p99_seconds: what 99 of 100 merges stay below.
-        safety_margin_seconds: on top of it.
-        lakefs_merge_timeout_seconds: when a merge is given up; at least the two above together.
-        conductor_completion_timeout_seconds: what reporting the result may take; only enters the sum.
-        worker_shutdown_grace_seconds: what a worker that is told to stop may still take; only enters the sum.
-            `PERAGO_SHUTDOWN_FORCE_KILL_AFTER` is what ends it.
-        heartbeat_interval_seconds: between two signs of life; only enters the sum. A worker sends one in each third of
-            the response timeout.
+        observed_merge_p99_seconds: 99th percentile of the duration of merges.
+        safety_margin_seconds: added to it.
+        lakefs_merge_timeout_seconds: timeout of a merge; at least the sum of the two above.
+        conductor_completion_timeout_seconds: time to report the result. Only part of the sum.
+        worker_shutdown_grace_seconds: time that a stopped worker may still take. Only part of the sum; the limit itself
+            is `PERAGO_SHUTDOWN_FORCE_KILL_AFTER`.
+        heartbeat_interval_seconds: time between two heartbeats. Only part of the sum; a worker sends one in each third
+            of the response timeout.
     """
 
     observed_merge_p99_seconds: NonNegativeInt
@@ -100,14 +100,14 @@ class PublishBudget(_Controls):
         needed = self.observed_merge_p99_seconds + self.safety_margin_seconds
         if self.lakefs_merge_timeout_seconds < needed:
             raise ValueError(
-                f"lakefs_merge_timeout_seconds is {self.lakefs_merge_timeout_seconds}, and must be at least "
+                f"lakefs_merge_timeout_seconds is {self.lakefs_merge_timeout_seconds}, but must be at least "
                 f"observed_merge_p99_seconds + safety_margin_seconds = {needed}"
             )
         return self
 
     @property
     def response_timeout_seconds(self) -> int:
-        """The response timeout that leaves room for a publication: the sum of the last four."""
+        """The response timeout that leaves time for a publication: the sum of the last four."""
         return (
             self.lakefs_merge_timeout_seconds
             + self.conductor_completion_timeout_seconds
@@ -117,12 +117,12 @@ class PublishBudget(_Controls):
 
 
 class TaskControls(_Controls):
-    """All of it together; what is left out has its defaults.
+    """All controls of a task, each with a default.
 
     Attributes:
         publish_budget: only for a task with a workspace.
-        body_start: how the body's process begins: forked from one that has loaded the task's module, or spawned to load
-            it itself, for libraries that do not bear a fork. None: as `PERAGO_BODY_START` says.
+        body_start: how the body's process starts: `fork` from a process that has loaded the task's module, or `spawn` a
+            fresh one, for libraries that do not survive a fork. Default: `PERAGO_BODY_START`.
     """
 
     retry: RetryPolicy = Field(default_factory=RetryPolicy)

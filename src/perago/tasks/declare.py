@@ -1,4 +1,4 @@
-"""The `@task` decorator, and the definition that it makes of a function."""
+"""The `@task` decorator and the definition that it creates."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_
 from perago.values.spec import WorkspaceSpec
 
 TASK_ATTRIBUTE = "__perago_task__"
-"""Where a decorated function carries its definition."""
+"""Attribute of a decorated function that holds its definition."""
 
 MAX_DECLARED = 10_000
-"""Definitions of one module that are remembered, the newest; a program may make tasks without end."""
+"""Newest definitions of one module that are remembered: a program may create tasks without end."""
 
 _declared: dict[str, dict[tuple[str, str], TaskDefinition]] = {}
-"""By module, and then by the qualified name of the function and the task's name: what has both replaces the older."""
+"""Module -> (qualified name of the function, name of the task) -> definition. A newer one replaces an older one."""
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Options = ParamSpec("_Options")
@@ -37,19 +37,19 @@ _Options = ParamSpec("_Options")
 
 @dataclass(frozen=True)
 class TaskDefinition:
-    """One task, as its author declared it.
+    """One declared task.
 
     Attributes:
-        name: as engines know the task.
-        owner_email: whom to ask about it.
-        fn: the function, as it was written; `async def` too.
-        params_model, output_model: what goes in and what comes out.
-        strict_params: fields of params that the model does not know are refused, at every depth; else ignored.
-        description: for people; None: none given.
+        name: its name in engines.
+        owner_email: address of its owner.
+        fn: the undecorated function; may be `async def`.
+        params_model, output_model: models of params and result.
+        strict_params: refuse unknown fields of params, at every depth, instead of ignoring them.
+        description: for people, or None.
         workspace: None for a free task.
-        metrics: None: the task records none of its own.
-        controls: what it asks of its engine.
-        slots: what the function's parameters are filled with, in order. Default: the standard order.
+        metrics: None if the task records none of its own.
+        controls: retries, timeouts and limits.
+        slots: kinds of the function's parameters, in order. Default: the standard order.
     """
 
     name: str
@@ -75,14 +75,14 @@ class TaskDefinition:
 
     @property
     def is_async(self) -> bool:
-        """Calling the function gives a coroutine."""
+        """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.fn)
 
     @property
     def target(self) -> str:
-        """`module:function`, `module:Class.function`, or `module:task-name` where a factory made several.
+        """`module:function`, `module:Class.function`, or `module:task-name` if a factory made several.
 
-        `load_module_task` finds it by that.
+        `load_module_task` finds the task by it.
         """
         return f"{self.fn.__module__}:{addresses([self, *_declared_beside(self)])[0]}"
 
@@ -97,10 +97,10 @@ class TaskDefinition:
 
         Args:
             workspace: None for a free task.
-            metrics: None: what the body records is discarded.
+            metrics: None discards what the body records.
         """
         recorder = MetricRecorder() if metrics is None else metrics
-        with suppress(AttributeError):  # a subclass that was written for 0.6 has a property of its own there
+        with suppress(AttributeError):  # a subclass written for 0.6 may have a property there
             recorder.context = context
         values: dict[Slot, object] = {
             Slot.WORKSPACE: workspace,
@@ -114,7 +114,7 @@ class TaskDefinition:
 def _naming_the_function(
     decorator: Callable[_Options, Callable[[_Function], _Function]],
 ) -> Callable[_Options, Callable[[_Function], _Function]]:
-    """Let a call with wrong arguments fail as any wrong declaration does, rather than with Python's TypeError."""
+    """Turn wrong arguments into a declaration error that names the function, instead of Python's TypeError."""
     signature = inspect.signature(decorator)
 
     @functools.wraps(decorator)
@@ -122,15 +122,15 @@ def _naming_the_function(
         try:
             signature.bind(*args, **options)
         except TypeError as exc:
-            fault = f"@task is given wrong arguments: {exc}"
+            fault = f"@task has wrong arguments: {exc}"
         else:
             return decorator(*args, **options)
-        mend = 'write @task(name="features.build", owner_email="team@example.org", ...), all by keyword'
+        remedy = 'write @task(name="features.build", owner_email="team@example.org", ...), with keywords only'
         if args and callable(args[0]):  # @task without parentheses
-            raise definition_fault(args[0], fault, mend)
+            raise definition_fault(args[0], fault, remedy)
 
         def fail(fn: _Function) -> _Function:
-            raise definition_fault(fn, fault, mend)
+            raise definition_fault(fn, fault, remedy)
 
         return fail
 
@@ -148,23 +148,23 @@ def task(
     controls: TaskControls | None = None,
     strict_params: bool = False,
 ) -> Callable[[_Function], _Function]:
-    """Declare a function to be a task. The function stays what it was, and carries a `TaskDefinition`.
+    """Declare a function as a task. Returns the function itself, with a `TaskDefinition` attached.
 
     A task function is `(workspace: Path, params: Model) -> Model`, or `(params: Model) -> Model` without a workspace,
     where Model is a pydantic model class. It may be `async def`, or a static method of a class. It may take
-    `metrics: MetricRecorder` last, and anywhere a parameter annotated `TaskContext`.
+    `metrics: MetricRecorder` last, and a parameter annotated `TaskContext` at any position.
 
     Args:
-        name: as engines know the task; neither blank, nor with a path separator or a control character.
-        owner_email: whom to ask about it; not blank.
+        name: its name in engines; not blank, without path separators and control characters.
+        owner_email: address of its owner; not blank.
         description: for people.
         workspace: the part of a repository that the task works on. Default: none, a free task.
-        metrics: which metrics are recorded. Default: none, and no `metrics` parameter.
+        metrics: the metrics to record. Default: none, and no `metrics` parameter.
         controls: retries, timeouts, limits. Default: those of `TaskControls`.
         strict_params: refuse unknown fields in params, at every depth, instead of ignoring them.
 
     Raises:
-        TaskDefinitionError: when the function is decorated; names the function, the fault and the mend.
+        TaskDefinitionError: the declaration is wrong. Names the function, the fault and what to do.
     """
     declared = TaskControls() if controls is None else controls
 
@@ -195,7 +195,7 @@ def task(
 
 
 def declared_in(module: ModuleType) -> list[TaskDefinition]:
-    """What a module has declared when it was imported, wherever it keeps it, in order; not what an older import did."""
+    """The tasks that the last import of a module declared, in order, wherever the module keeps them."""
     return [
         definition
         for definition in _declared.get(module.__name__, {}).values()
@@ -204,9 +204,9 @@ def declared_in(module: ModuleType) -> list[TaskDefinition]:
 
 
 def addresses(tasks: Sequence[TaskDefinition]) -> list[str]:
-    """What is to name each of a module's tasks: its function's qualified name; its own, where a factory made several.
+    """An address for each task of a module: its function's qualified name, or its own name if a factory made several.
 
-    Where such a name is that of another one's function, that one is named by its own name, too.
+    If such a task's name equals the name of another task's function, that task is addressed by its own name, too.
     """
     made = Counter(task.fn.__qualname__ for task in tasks)
     taken = {task.name for task in tasks if made[task.fn.__qualname__] > 1}
@@ -215,7 +215,7 @@ def addresses(tasks: Sequence[TaskDefinition]) -> list[str]:
 
 
 def _declared_beside(task: TaskDefinition) -> list[TaskDefinition]:
-    """What else the same import of its module has declared."""
+    """The other tasks that the same import of the module has declared."""
     names = getattr(task.fn, "__globals__", None)
     key = (task.fn.__qualname__, task.name)
     declared = _declared.get(task.fn.__module__, {}).items()
@@ -225,16 +225,16 @@ def _declared_beside(task: TaskDefinition) -> list[TaskDefinition]:
 def _remember(function: FunctionType, definition: TaskDefinition) -> None:
     declared = _declared.setdefault(function.__module__, {})
     key = (function.__qualname__, definition.name)
-    declared.pop(key, None)  # so that it becomes the newest
+    declared.pop(key, None)  # to make it the newest
     declared[key] = definition
     if len(declared) > MAX_DECLARED:
         del declared[next(iter(declared))]
 
 
 def _is_being_run(names: Mapping[str, object]) -> bool:
-    """Whether a module of these names is what calls; else another one does, by a factory of it, which may come or not.
+    """Whether the module with this namespace is being imported. Otherwise another module calls a factory of it.
 
-    A module's own code runs in a frame that Python names so, whoever imports it and however.
+    Python names the frame of a module's own code `<module>`.
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_name != "<module>":
@@ -248,7 +248,7 @@ def _is_of_older_import(fn: object, module: ModuleType) -> bool:
 
 
 def task_of(value: object) -> TaskDefinition | None:
-    """The definition that a value carries; None: it is no task. Nothing of the value's own code is run."""
+    """The definition attached to a value; None if it is not a task. Runs no code of the value."""
     carrier = value.__func__ if type(value) is staticmethod else value
     found = inspect.getattr_static(carrier, TASK_ATTRIBUTE, None)
     return found if isinstance(found, TaskDefinition) else None
@@ -258,31 +258,29 @@ def _plain_function(fn: object) -> FunctionType:
     written = fn.__func__ if isinstance(fn, staticmethod) else fn
     if isinstance(written, FunctionType):
         return written
-    mends = {
+    faults = {
         type: ("it is a class", "decorate a function"),
-        classmethod: ("it is a class method", "declare a function of the module instead"),
+        classmethod: ("it is a class method", "use a function of the module instead"),
     }
-    for kind, (fault, mend) in mends.items():
+    for kind, (fault, remedy) in faults.items():
         if isinstance(fn, kind):
-            raise definition_fault(fn, fault, mend)
-    raise definition_fault(fn, f"it is no function, but of type {type(fn).__name__}", "decorate a function made by def")
+            raise definition_fault(fn, fault, remedy)
+    raise definition_fault(fn, f"it is of type {type(fn).__name__}, not a function", "decorate a function made by def")
 
 
 def _check_texts(fn: FunctionType, name: object, owner_email: object, description: object) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise definition_fault(fn, f"name={name!r} is no name", 'give @task a text: name="features.build"')
+        raise definition_fault(fn, f"name={name!r} is not a name", 'give a text, such as name="features.build"')
     if "/" in name or "\\" in name:
-        raise definition_fault(
-            fn, f"name={name!r} holds a path separator", "join its parts by '.', '-' or '_' instead of '/' and '\\'"
-        )
+        raise definition_fault(fn, f"name={name!r} has a path separator", "use '.', '-' or '_' instead of '/' and '\\'")
     if any(unicodedata.category(character) == "Cc" for character in name):
-        raise definition_fault(fn, f"name={name!r} holds a control character", "take it out")
+        raise definition_fault(fn, f"name={name!r} has a control character", "remove it")
     if not isinstance(owner_email, str) or not owner_email.strip():
         raise definition_fault(
-            fn, f"owner_email={owner_email!r} is no address", 'give @task one: owner_email="team@example.org"'
+            fn, f"owner_email={owner_email!r} is not an address", 'give one, such as owner_email="team@example.org"'
         )
     if description is not None and not isinstance(description, str):
-        raise definition_fault(fn, f"description={description!r} is no text", "give @task a text, or leave it out")
+        raise definition_fault(fn, f"description={description!r} is not text", "give a text, or leave it out")
 
 
 def _check_kinds(
@@ -299,8 +297,8 @@ def _check_kinds(
     if controls.publish_budget is not None and workspace is None:
         raise definition_fault(
             fn,
-            "controls has a publish_budget, but the task has no workspace to publish",
-            "add workspace=WorkspaceSpec() to @task, or drop the publish_budget",
+            "controls has a publish_budget, but the task has no workspace",
+            "add workspace=WorkspaceSpec() to @task, or remove the publish_budget",
         )
 
 

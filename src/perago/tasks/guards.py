@@ -1,4 +1,4 @@
-"""Guards: what must lie in a workspace, or must not, before and after a body. Declared here, and checked here."""
+"""Guards: declares and checks which files a workspace must have, or must not have, before and after a body."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from perago.values.spec import GuardKind, Guardrail
 GuardPhase = Literal["pre", "post"]
 
 _SHOWN = 3
-_MOST_LISTED = 1000  # entries of a directory that are looked at for a name that is nearly the one asked for
+_MOST_LISTED = 1000  # entries of a directory that are compared with a missing name
 
 
 # ---------------------------------------------------------------- declaring
 
 
 def require_file(path: str | PathLike[str]) -> Guardrail:
-    """There must be a file at this path.
+    """Require a file at this path.
 
     Args:
         path: relative to the workspace's prefix, POSIX style.
@@ -39,17 +39,17 @@ def require_file(path: str | PathLike[str]) -> Guardrail:
 
 
 def require_dir(path: str | PathLike[str]) -> Guardrail:
-    """There must be a directory at this path. Arguments and errors are those of `require_file`."""
+    """Require a directory at this path. Arguments and errors as in `require_file`."""
     return _guard("require_dir", path)
 
 
 def require_glob(pattern: str | PathLike[str], *, min_count: int | None = 1, max_count: int | None = None) -> Guardrail:
-    """So many paths must match a pattern.
+    """Require a number of paths that match a pattern.
 
     Args:
-        pattern: as in `pathlib`, relative to the workspace's prefix; files and directories match alike, dot files too.
-        min_count: at least so many; None is the default, 1.
-        max_count: at most so many; None: any number.
+        pattern: as in `pathlib`, relative to the workspace's prefix. Matches files and directories, dot files too.
+        min_count: minimum number; None means the default, 1.
+        max_count: maximum number; None means no limit.
 
     Raises:
         TaskDefinitionError: as `require_file`; or "**" is only part of a segment, or the counts contradict each other.
@@ -58,7 +58,7 @@ def require_glob(pattern: str | PathLike[str], *, min_count: int | None = 1, max
 
 
 def forbid_glob(pattern: str | PathLike[str]) -> Guardrail:
-    """No path may match a pattern. Patterns and errors are those of `require_glob`."""
+    """Require that no path matches a pattern. Patterns and errors as in `require_glob`."""
     return _guard("forbid_glob", pattern)
 
 
@@ -76,7 +76,7 @@ def _guard(
 
 
 def _describe_fault(fault: ErrorDetails) -> str:
-    if fault["type"] == "value_error":  # ours, and whole sentences
+    if fault["type"] == "value_error":  # Perago's own, in complete sentences
         return fault["msg"].removeprefix("Value error, ")
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
@@ -85,16 +85,16 @@ def _describe_fault(fault: ErrorDetails) -> str:
 
 
 def check_guardrails(root: str | PathLike[str], guardrails: Iterable[Guardrail], phase: GuardPhase) -> None:
-    """Hold a workspace to its guards.
+    """Check a workspace against its guards.
 
-    No symbolic link is followed out of the workspace: one that leads there counts for `forbid_glob` only, as itself.
-    One that stays within counts as what it leads to.
+    A symbolic link within the workspace counts as its target. A link out of the workspace is not followed; it counts
+    only for `forbid_glob`.
 
     Args:
         root: the workspace's directory.
 
     Raises:
-        PreGuardrailViolation, PostGuardrailViolation: guards do not hold; the message tells of each what was found.
+        PreGuardrailViolation, PostGuardrailViolation: guards are violated. The message says what each one found.
         ValueError: `phase` is neither "pre" nor "post".
     """
     error = _error_of(phase)
@@ -107,7 +107,7 @@ def check_guardrails(root: str | PathLike[str], guardrails: Iterable[Guardrail],
 
 
 def describe_guard(guard: Guardrail) -> str:
-    """A guard as it is written in a task module."""
+    """A guard as written in a task module."""
     counts = ""
     if guard.kind == "require_glob":
         least = 1 if guard.min_count is None else guard.min_count
@@ -151,11 +151,11 @@ def _kind_fault(workspace: _Workspace, path: str, wanted: Literal["file", "direc
 def _count_fault(guard: Guardrail, found: list[str]) -> str | None:
     least = 1 if guard.min_count is None else guard.min_count
     if len(found) < least:
-        return f"matched {_paths(len(found))}, and at least {least} must match" + (
+        return f"matched {_paths(len(found))}, but at least {least} must match" + (
             f": {_listed(found)}" if found else ""
         )
     if guard.max_count is not None and len(found) > guard.max_count:
-        return f"matched {_paths(len(found))}, and at most {guard.max_count} may match: {_listed(found)}"
+        return f"matched {_paths(len(found))}, but at most {guard.max_count} may match: {_listed(found)}"
     return None
 
 
@@ -170,14 +170,14 @@ def _listed(paths: list[str]) -> str:
 
 
 class _Workspace:
-    """A directory, looked at without ever following a link out of it."""
+    """A directory. Links out of it are never followed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
 
     def kind(self, path: str) -> str | None:
-        """What lies at a path, as a message has it; None: nothing."""
+        """The kind of entry at a path, in words; None if there is none."""
         full = self._root / path
         if not self._is_inside(full):
             return "a symbolic link that leads out of the workspace"
@@ -187,15 +187,15 @@ class _Workspace:
             if full.is_dir():
                 return "directory"
             if full.is_symlink():
-                return "a symbolic link that leads nowhere"
-            return "something that is neither file nor directory" if full.exists() else None
+                return "a broken symbolic link"
+            return "something that is neither a file nor a directory" if full.exists() else None
         except OSError as exc:
-            return f"something that cannot be looked at ({exc.strerror})"
+            return f"an unreadable entry ({exc.strerror})"
 
     def matches(self, pattern: str) -> list[str]:
-        """The paths that match, relative to the root, sorted: what `Path.glob` finds, but nothing behind a link out.
+        """The matching paths, relative to the root, sorted: those of `Path.glob`, except behind links out.
 
-        Segment by segment, so that `Path.glob` never gets to see a directory outside.
+        Matches segment by segment, so that `Path.glob` never sees a directory outside.
         """
         found = {self._root}
         segments = pattern.split("/")
@@ -204,18 +204,18 @@ class _Workspace:
                 path
                 for directory in self._entered(found)
                 for path in directory.glob(segment)
-                # "**" goes into no link, but gives it as a match from Python 3.13 on.
+                # "**" does not enter links, but from Python 3.13 on it matches them.
                 if segment != "**" or path == directory or not path.is_symlink()
             }
         found = {path for directory in self._entered(found) for path in directory.glob(segments[-1])}
         return sorted(path.relative_to(self._root).as_posix() for path in found)
 
     def inside(self, paths: Iterable[str]) -> list[str]:
-        """Those of the paths that are no links out."""
+        """The paths that are not links out."""
         return [path for path in paths if self._is_inside(self._root / path)]
 
     def near(self, path: str) -> str:
-        """What is there instead, for a message: the nearest directory above, and names in it like the missing one."""
+        """For a message: the nearest existing directory, and names in it that are similar to the missing one."""
         segments = path.split("/")
         directory = self._root
         depth = 0
@@ -223,12 +223,12 @@ class _Workspace:
             directory /= segments[depth]
             depth += 1
         if not self._enters(directory):
-            return "the workspace's directory is not there"
+            return "the workspace's directory does not exist"
         where = "the workspace" if depth == 0 else show_name("/".join(segments[:depth]))
         names = list(islice(_names(directory), _MOST_LISTED))
         wanted = segments[depth]
         if wanted in names:
-            return f"{show_name('/'.join(segments[: depth + 1]))} is no directory"
+            return f"{show_name('/'.join(segments[: depth + 1]))} is not a directory"
         if not names:
             return f"{where} is empty"
         alike = difflib.get_close_matches(wanted, names, n=_SHOWN)

@@ -1,4 +1,4 @@
-"""Finding a task by the import path of its module."""
+"""Finds a task by the import path of its module."""
 
 from __future__ import annotations
 
@@ -18,30 +18,45 @@ import pydantic
 from pydantic import ValidationError
 
 from perago.errors import TaskDefinitionError
+from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
 from perago.tasks.declare import TaskDefinition, addresses, declared_in, task_of
+from perago.tasks.metrics import MetricSpec
 from perago.tasks.params import describe_arguments
 from perago.values.redaction import mask_text
+from perago.values.spec import WorkspaceSpec
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _PART = r"(?:[^\W\d][\w-]*|<locals>|<lambda>)"  # of a function's qualified name, or of a task's name
 _TARGET = re.compile(rf"(?P<module>{_DOTTED})(?::(?P<function>{_PART}(?:\.{_PART})*))?")
 _NOTEBOOK = ".ipynb"
 _SHOWN = 5
+_ARGUMENTS = {
+    model.__name__: model.model_fields.keys()
+    for model in (
+        ExecutionLimits,
+        MetricSpec,
+        PublishBudget,
+        RetryPolicy,
+        TaskControls,
+        TimeoutPolicy,
+        WorkspaceSpec,
+    )
+}
 _LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(pydantic.__file__).parent}{os.sep}", "<frozen ")
 
 
 def load_module_task(module_target: str) -> TaskDefinition:
-    """Import a module, and find its task.
+    """Import a module and find its task.
 
     Args:
-        module_target: `pkg.module` of a module that declares one task, or `pkg.module:function`, which is
-            `pkg.module:Class.function` for a static method. A task counts for the module that its function is defined
-            in; one that is imported from elsewhere is found by `module:function` only. Where no name of the module
-            leads to a task, what it declared and keeps elsewhere counts, in a list or an instance say.
+        module_target: `pkg.module` of a module that declares one task, or `pkg.module:function`, for a static method
+            `pkg.module:Class.function`. A task belongs to the module that defines its function; an imported task is
+            only found by `module:function`. If no name of the module is a task, tasks count that it declared and keeps
+            elsewhere, such as in a list or an instance.
 
     Raises:
-        TaskDefinitionError: the target is no import path, there is no such module, importing it fails (the module's own
-            error is the `__cause__`), it has no such function, no task, or several.
+        TaskDefinitionError: the target is not a module name, there is no such module, importing it fails (the module's
+            error is the `__cause__`), or it has no such function, no task, or several.
     """
     match = _TARGET.fullmatch(module_target)
     if match is None or module_target.endswith(".py"):
@@ -56,16 +71,16 @@ def load_module_task(module_target: str) -> TaskDefinition:
     if not distinct:
         raise _no_task(module)
     raise TaskDefinitionError(
-        f"module {module.__name__!r} declares {len(distinct)} tasks; name the one that is meant: "
+        f"module {module.__name__!r} declares {len(distinct)} tasks; name one of them: "
         f"{_targets(module, sorted(distinct.values()))}"
     )
 
 
 def load_module_tasks(target: str) -> list[TaskDefinition]:
-    """As `load_module_task`, but all the tasks of a module that declares several, in order.
+    """As `load_module_task`, but return all tasks of a module that declares several, in order.
 
     Raises:
-        TaskDefinitionError: as there, but several are fine.
+        TaskDefinitionError: as there, except for several tasks.
     """
     try:
         return [load_module_task(target)]
@@ -78,28 +93,28 @@ def load_module_tasks(target: str) -> list[TaskDefinition]:
 
 
 def _own_tasks(module: ModuleType) -> list[tuple[str, TaskDefinition]]:
-    """The tasks that count for a module, and what names them; those kept elsewhere only where it has none by name."""
+    """The tasks of a module with their names. Those kept elsewhere count only if none has a name in the module."""
     found = [(name, task) for name, task in module_tasks(module).items() if task.fn.__module__ == module.__name__]
     return found or _kept_elsewhere(module)
 
 
 def _kept_elsewhere(module: ModuleType) -> list[tuple[str, TaskDefinition]]:
-    """What a module has declared, and what names it; two may have one name."""
+    """All tasks that a module has declared, with their addresses, which may repeat."""
     declared = declared_in(module)
     return list(zip(addresses(declared), declared, strict=True))
 
 
 def module_tasks(module: ModuleType) -> dict[str, TaskDefinition]:
-    """All tasks that a module has, by the name that it has them under, imported ones too, in order.
+    """All tasks with a name in a module, including imported ones, in order.
 
-    Those of its own classes stand under `Class.function`.
+    Tasks in its own classes have the name `Class.function`.
     """
     found = ((name, task_of(value)) for name, value in _values(module))
     return {name: task for name, task in found if task is not None}
 
 
 def _values(module: ModuleType) -> Iterator[tuple[str, object]]:
-    """What a module and the classes that it defines have, by dotted name. Nothing of their own code is run."""
+    """The values in a module and in the classes that it defines, by dotted name. Runs no code of the values."""
     seen: set[int] = set()
 
     def walk(prefix: str, names: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -114,8 +129,8 @@ def _values(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 
 def _members(value: object) -> Mapping[str, object] | None:
-    """What a class has by itself; None: it is no class."""
-    # As `vars` does, but past a metaclass that has code of its own for it.
+    """A class's own attributes; None if the value is not a class."""
+    # Like `vars`, but without code of a metaclass.
     return type.__dict__["__dict__"].__get__(value) if issubclass(type(value), type) else None
 
 
@@ -144,28 +159,28 @@ def _named_task(module: ModuleType, function: str) -> TaskDefinition:
     fault = (
         f"module {module.__name__!r} has no {function!r}"
         if value is missing
-        else f"{module.__name__}:{function} is no task; decorate it with @perago.task(...)"
+        else f"{module.__name__}:{function} is not a task; decorate it with @perago.task(...)"
     )
     tasks = module_tasks(module)
-    there = f"its tasks are {_targets(module, sorted(tasks))}" if tasks else "it has no task at all"
+    there = f"its tasks are {_targets(module, sorted(tasks))}" if tasks else "it has no tasks"
     raise TaskDefinitionError(f"{fault}; {there}")
 
 
 def _kept_as(module: ModuleType, name: str) -> TaskDefinition | None:
     found = [task for address, task in _kept_elsewhere(module) if address == name]
     if len(found) > 1:
-        fault = f"declares {len(found)} tasks that {module.__name__}:{name} may mean"
-        raise TaskDefinitionError(f"module {module.__name__!r} {fault}; give one of them another name")
+        fault = f"declares {len(found)} tasks with the address {module.__name__}:{name}"
+        raise TaskDefinitionError(f"module {module.__name__!r} {fault}; rename one of them")
     return found[0] if found else None
 
 
 def _no_task(module: ModuleType) -> TaskDefinitionError:
     imported = module_tasks(module)
-    mend = "decorate a function with @perago.task(...)"
+    remedy = "decorate a function with @perago.task(...)"
     if imported:
         homes = ", ".join(sorted({task.fn.__module__ for task in imported.values()}))
-        mend = f"it only imports some, from {homes}; name the one that is meant: {_targets(module, sorted(imported))}"
-    return TaskDefinitionError(f"module {module.__name__!r} declares no task; {mend}")
+        remedy = f"it only imports some, from {homes}; name one of them: {_targets(module, sorted(imported))}"
+    return TaskDefinitionError(f"module {module.__name__!r} declares no task; {remedy}")
 
 
 def _targets(module: ModuleType, names: list[str]) -> str:
@@ -176,21 +191,20 @@ def _notebook(file: str) -> TaskDefinitionError:
     name = Path(file.replace("\\", "/")).stem
     example = name if re.fullmatch(_DOTTED, name) else "features"
     return TaskDefinitionError(
-        f"{file!r} is a notebook, which cannot be imported: put the task into a module, such as by "
-        f"`jupyter nbconvert --to script {shlex.quote(file)}`, and write {example} or {example}:function"
+        f"{file!r} is a notebook, which cannot be imported. Put the task into a module, for instance with "
+        f"`jupyter nbconvert --to script {shlex.quote(file)}`, and use {example} or {example}:function"
     )
 
 
 def _not_an_import_path(target: str) -> TaskDefinitionError:
-    if target.partition(":")[0].endswith(_NOTEBOOK):
-        return _notebook(target.partition(":")[0])
-    path = target.partition(":")[0].removeprefix("./").removesuffix(".py").strip("/")
+    given = target.partition(":")[0]
+    if given.endswith(_NOTEBOOK):
+        return _notebook(given)
+    path = given.removeprefix("./").removesuffix(".py").strip("/")
     dotted = path.replace("/", ".").replace("\\", ".")
     example = dotted if re.fullmatch(_DOTTED, dotted) else "app.features"
-    return TaskDefinitionError(
-        f"{target!r} is no import path of a module; write {example} or {example}:function, as an import statement "
-        f"would, not the path of a file"
-    )
+    kind = "is a file path" if given.endswith(".py") or dotted != given else "is not a module name"
+    return TaskDefinitionError(f"{target!r} {kind}. Use a module name: {example} or {example}:function")
 
 
 def _no_module(name: str, missing: str) -> TaskDefinitionError:
@@ -202,7 +216,7 @@ def _no_module(name: str, missing: str) -> TaskDefinitionError:
     parent, _, last = name.rpartition(".")
     hint = f" If {last!r} is a function, write {parent}:{last}." if parent and missing == name else ""
     near: list[str] = []
-    with suppress(OSError):  # a current directory that is gone
+    with suppress(OSError):  # the current directory no longer exists
         near = difflib.get_close_matches(name, [path.stem for path in Path().glob("*.py")], n=1)
     meant = f"; did you mean {near[0]!r}?" if near else "."
     return TaskDefinitionError(
@@ -214,17 +228,17 @@ def _no_module(name: str, missing: str) -> TaskDefinitionError:
 def _import_failed(name: str, exc: BaseException) -> TaskDefinitionError:
     if isinstance(exc, ValidationError):
         return TaskDefinitionError(
-            f"module {name!r} is there, but importing it failed at {_place_of(exc)}: {exc.title}(...) is given what it "
-            f"does not take: {mask_text(describe_arguments(exc))}. Mend it there"
+            f"module {name!r} exists, but importing it failed at {_place_of(exc)}: "
+            f"{mask_text(describe_arguments(exc, _ARGUMENTS.get(exc.title, ())))}"
         )
     what = f"{type(exc).__name__}: {mask_text(str(exc))}" if str(exc) else type(exc).__name__
     return TaskDefinitionError(
-        f"module {name!r} is there, but importing it failed: {what}; try `python -c 'import {name}'`"
+        f"module {name!r} exists, but importing it failed: {what}; try `python -c 'import {name}'`"
     )
 
 
 def _place_of(exc: BaseException) -> str:
-    """The line of the module that led to an error, not that of a library it called."""
+    """The line of the module that led to an error, not one of a library that it called."""
     frames = traceback.extract_tb(exc.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
@@ -234,4 +248,4 @@ def _cwd() -> str:
     try:
         return str(Path.cwd())
     except OSError:
-        return "gone"
+        return "deleted"

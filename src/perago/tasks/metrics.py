@@ -1,4 +1,4 @@
-"""Metrics of a task's own: which ones it wants, and the recorder that its body is given."""
+"""A task's metrics: their selection, and the recorder for its body."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from perago.tasks.context import LOGGER_ROOT, TaskContext
 
 Instrument = Literal["gauge", "histogram"]
 
-# Names of instruments as OpenTelemetry has them (metrics API, "Instrument name syntax").
+# OpenTelemetry's names of instruments (metrics API, "Instrument name syntax").
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}")
 
 MAX_WARNINGS = 1000
-"""Warnings of metrics that one attempt gets; further ones are left out."""
+"""Maximum warnings about metrics in one attempt."""
 
 
 class MetricSpec(BaseModel):
-    """Which of Perago's own metrics are recorded for a task; giving one at all adds the `metrics` parameter.
+    """Perago's metrics that are recorded for a task. A spec also adds the `metrics` parameter to its function.
 
     Attributes:
         attempts: count and duration of attempts.
         workspace_io: duration, files and bytes of transfers.
-        worker_capacity: slots of a worker that are busy.
+        worker_capacity: busy slots of a worker.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,45 +40,45 @@ class MetricSpec(BaseModel):
 
 
 class MetricRecorder:
-    """Takes a body's metrics. This one checks and discards them; a subclass overrides `deliver`.
+    """Receives a body's metrics. This class checks and discards them; a subclass overrides `deliver`.
 
-    Names hold at most 255 letters, digits, `_`, `.`, `-` and `/`; one that begins with no letter is recorded as
+    A name has at most 255 letters, digits, `_`, `.`, `-` and `/`. One that does not begin with a letter is recorded as
     `app.<name>`, as in 0.6. Values are numbers. Labels map names to texts; numbers and booleans are written as text.
-    What cannot be exported, though it is of the right kind, fails no body: a value that is not finite, and a label that
-    is none, are dropped, with one warning for each metric in the task's log.
+    Values that are not finite and invalid labels are discarded, with one warning for each metric in the task's log.
+    They do not fail the body.
 
     Attributes:
-        context: the attempt whose body this recorder was given to; None: none yet.
+        context: the attempt whose body uses this recorder; None before there is one.
     """
 
     context: TaskContext | None = None
 
     def gauge(self, name: str, value: float, *, labels: Mapping[str, str] | None = None) -> None:
-        """Record what something is now.
+        """Record a current value.
 
         Raises:
-            ValueError: the name is none, or the value no number.
+            ValueError: the name is invalid, or the value is not a number.
         """
         self._record("gauge", name, value, labels)
 
     def histogram(self, name: str, value: float, *, labels: Mapping[str, str] | None = None) -> None:
-        """Record one value of many, of which the distribution matters.
+        """Record one value of a distribution.
 
         Raises:
-            ValueError: the name is none, or the value no number.
+            ValueError: the name is invalid, or the value is not a number.
         """
         self._record("histogram", name, value, labels)
 
     def timer(self, name: str, *, labels: Mapping[str, str] | None = None) -> AbstractContextManager[None]:
-        """Record how long a `with` block takes, in seconds, as a histogram; also when the block raises.
+        """Record the duration of a `with` block in seconds, as a histogram, even if the block raises.
 
         Raises:
-            ValueError: the name is none.
+            ValueError: the name is invalid.
         """
         return self._timed(_checked_name(name), self._exportable(name, labels))
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
-        """Hand on one checked value; to be overridden. May be called from any thread of the body."""
+        """Deliver one checked value. Subclasses override it. May be called from any thread of the body."""
 
     def _record(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str] | None) -> None:
         name, number = _checked_name(name), _checked_value(name, value)
@@ -91,11 +91,11 @@ class MetricRecorder:
         given = dict(labels or {})
         kept = {key: str(value) for key, value in given.items() if _is_label(key, value)}
         if len(kept) < len(given):
-            self._warn_once(name, "a label that does not map a name to a text")
+            self._warn_once(name, "an invalid label")
         return kept
 
     def _warn_once(self, name: str, what: str) -> None:
-        """Once for each attempt: a process runs many, and each has a log of its own."""
+        """Warn once per attempt: a process runs many, each with its own log."""
         context, own = self.context, vars(self)  # a subclass may be frozen, and need not call our __init__
         if "_warned" not in own or own["_warned"][0] != context:
             own["_warned"] = (context, set())
@@ -105,7 +105,7 @@ class MetricRecorder:
         warned.add((name, what))
         task = getattr(context, "task_name", None)
         logging.getLogger(LOGGER_ROOT if task is None else f"{LOGGER_ROOT}.{task}").warning(
-            "metric %r: the body records %s, which is dropped; further ones go without a word", name, what
+            "metric %r: the body records %s, which is discarded; further ones are discarded silently", name, what
         )
 
     @contextmanager
@@ -122,13 +122,13 @@ def _checked_name(name: object) -> str:
         if _NAME.fullmatch(text):
             return text
     raise ValueError(
-        f"{name!r} is no name of a metric: it may hold at most 255 letters (a-z), digits, '_', '.', '-' and '/'"
+        f"{name!r} is not a valid metric name: it may have at most 255 letters (a-z), digits, '_', '.', '-' and '/'"
     )
 
 
 def _checked_value(name: str, value: float) -> float:
     try:
-        math.isfinite(value)  # refuses texts, which `float` would read
+        math.isfinite(value)  # refuses text, which `float` would parse
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"metric {name!r}: the value must be a number, not {value!r}") from None

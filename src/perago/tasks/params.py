@@ -1,12 +1,13 @@
-"""What goes into a body and what comes out of it, held to the task's models. Every fault is told at once."""
+"""Validates params and results against the task's models. All faults are reported at once."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, ValidationError
@@ -19,25 +20,25 @@ from perago.values.redaction import is_secret_key
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
 MAX_FAULTS = 50
-"""Faults that one message names; how many more there are, it says."""
+"""Number of faults in one message; the others are counted."""
 
 _JSON_TYPES = (str, int, float, dict, list, tuple, type(None), BaseModel)
 
-# Errors whose message surely repeats nothing of the value, and may be shown of a secret field.
+# Error types whose message never contains the value, so that it may be shown for a secret field.
 _NOTHING_TO_HIDE = ("missing", "extra_forbidden")
 
 
 def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
     """The params as the task's model.
 
-    Fields that the model does not know are ignored, or with `strict_params` refused; either at every depth, and
-    whatever the models themselves say about extra fields.
+    Unknown fields are ignored, or refused with `strict_params`, at every depth and regardless of the models' own
+    configuration of extra fields.
 
     Args:
-        raw: a mapping, as it came in, or an instance of the model.
+        raw: a mapping, as given, or an instance of the model.
 
     Raises:
-        TaskInputError: all faults with their paths; never the values.
+        TaskInputError: lists all faults with their paths, but no values.
     """
     try:
         return task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
@@ -46,10 +47,10 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
 
 
 def unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The params that the task ignores, as they came in, and the names of those that it has.
+    """The names of the params that the task ignores, and of those that it has.
 
-    Both are empty where the model has code of its own that may take other names, and with `strict_params`, which
-    refuses what it does not know. Only the top level is looked at.
+    Both are empty if the model has code of its own that may accept other names, and with `strict_params`, which refuses
+    unknown ones. Only the top level is checked.
     """
     known = None if task.strict_params else _known_names(task.params_model)
     if known is None:
@@ -58,7 +59,7 @@ def unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> tuple[list
 
 
 def _known_names(model: type[BaseModel]) -> set[str] | None:
-    """What the fields are given as; None: the model has code of its own that may take other names."""
+    """The names under which fields are given; None if the model has code of its own that may accept other names."""
     before = any(found.info.mode != "after" for found in model.__pydantic_decorators__.model_validators.values())
     if before or issubclass(model, RootModel):
         return None
@@ -77,17 +78,17 @@ def _takes_names(model: type[BaseModel]) -> bool:
 
 
 def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
-    """The result as a JSON object, its keys being the names of the model's fields.
+    """The result as a JSON object. Its keys are the names of the model's fields.
 
-    A number that is not finite, for which JSON has no form, is null in it, as in 0.6: the work of hours is not to be
-    lost over the loss of a training that diverged. A warning in the task's log names its path.
+    Numbers that are not finite become null, as in 0.6, because JSON has no form for them: the diverged loss of a
+    training must not discard hours of work. A warning in the task's log names their paths.
 
     Args:
-        raw: what the body returned: an instance of the output model, or a mapping that validates as it. Fields that
-            the model does not know are refused at every depth.
+        raw: the body's return value: an instance of the output model, or a mapping that validates as one. Unknown
+            fields are refused at every depth.
 
     Raises:
-        TaskExecutionError: all faults with their paths.
+        TaskExecutionError: lists all faults with their paths.
     """
     try:
         model = _result_model(task, raw)
@@ -96,7 +97,7 @@ def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
     foreign = _Foreign()
     try:
         dumped = model.model_dump(mode="json", warnings=False, fallback=foreign)
-        # As Python values too: JSON mode turns some numbers into null, and nobody would be told.
+        # As Python values, too: JSON mode silently turns some numbers into null.
         plain = model.model_dump(warnings=False)
         odd = [*_not_json(plain, "result"), *_not_json(dumped, "result")]
         result: dict[str, Any] = _with_nulls(dumped)
@@ -107,16 +108,16 @@ def validate_result(task: TaskDefinition, raw: object) -> dict[str, Any]:
         told = _joined(foreign.places(plain))
         raise TaskExecutionError(
             f"task {task.name!r}: the result cannot be written as JSON: {told}; return numbers, text, lists or "
-            f"mappings of those, and write anything larger to a file of the workspace"
+            f"mappings of those, and write anything else to a file of the workspace"
         )
     texts = dict.fromkeys(path for path, leaf in odd if isinstance(leaf, str))
     if texts:
-        told = _joined([f"{path} is a text with lone surrogates" for path in texts])
-        raise TaskExecutionError(f"task {task.name!r}: the result is no JSON: {told}")
+        told = _joined([f"{path} is text with lone surrogates" for path in texts])
+        raise TaskExecutionError(f"task {task.name!r}: the result cannot be written as JSON: {told}")
     nulls = list(dict.fromkeys(path for path, _ in odd))
     if nulls:
         logging.getLogger(f"{LOGGER_ROOT}.{task.name}").warning(
-            "numbers of the result that are not finite are null in it: %s; JSON has no form for them", _joined(nulls)
+            "numbers in the result that are not finite were replaced by null, because JSON has none: %s", _joined(nulls)
         )
     return result
 
@@ -132,7 +133,7 @@ def describe_faults(error: ValidationError, root: str) -> str:
 
 
 def _describe_result_faults(error: ValidationError) -> str:
-    """As `describe_faults`, with the type of what is none of JSON's: a table where a number is expected, say."""
+    """As `describe_faults`, with the type of values that JSON does not have, such as a table instead of a number."""
     details = error.errors(include_url=False, include_context=False)
     for fault in details:
         given = fault["input"]
@@ -141,14 +142,25 @@ def _describe_result_faults(error: ValidationError) -> str:
     return _joined([_describe(fault, "result") for fault in details])
 
 
-def describe_arguments(error: ValidationError) -> str:
-    """All faults of the arguments that somebody wrote in code, as one line: `timeout.seconds: Input should be …; …`."""
-    words = {"missing": "is missing", "extra_forbidden": "there is no such argument"}
+def describe_arguments(error: ValidationError, known: Collection[str]) -> str:
+    """All faults of arguments in code, as one line: `RetryPolicy has no argument 'cont'. Did you mean 'count'?; …`.
+
+    Args:
+        known: the arguments of the class, for suggestions.
+    """
     told = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        said = words.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         path = ".".join(map(str, fault["loc"]))
-        told.append(f"{path}: {said}" if path else said)
+        match fault["type"]:
+            case "extra_forbidden":
+                near = difflib.get_close_matches(path, known, n=1)
+                hint = f". Did you mean {near[0]!r}?" if near else ""
+                told.append(f"{error.title} has no argument {path!r}{hint}")
+            case "missing":
+                told.append(f"{error.title} needs the argument {path!r}")
+            case _:
+                where = f" argument {path!r}" if path else ""
+                told.append(f"{error.title}{where}: {fault['msg'].removeprefix('Value error, ')}")
     return _joined(told)
 
 
@@ -156,15 +168,15 @@ def _result_model(task: TaskDefinition, raw: object) -> BaseModel:
     model = task.output_model
     if not isinstance(raw, BaseModel):
         return model.model_validate(raw, extra="forbid")
-    # Validated anew: an instance can be built, or changed, without validation. By field names, so that it does not
-    # matter which aliases the model has; what is computed from the fields is left out.
+    # Validated again: an instance can be built, or changed, without validation. By field names, to be independent of
+    # aliases, and without computed fields.
     fields = raw.model_dump(by_alias=False, round_trip=True, warnings=False)
     return model.model_validate(fields, extra="forbid", by_alias=False, by_name=True)
 
 
 def _describe(fault: ErrorDetails, root: str) -> str:
     path = ".".join([root, *(str(part) for part in fault["loc"])])
-    # No colon after the path: to whoever masks texts, `password: …` is a secret.
+    # No colon after the path: masking treats `password: …` as a secret.
     secret = any(is_secret_key(str(part)) for part in fault["loc"])
     if secret and fault["type"] not in _NOTHING_TO_HIDE:
         return f"{path} (not valid, {fault['type']})"
@@ -177,12 +189,12 @@ def _joined(faults: list[str]) -> str:
 
 
 class _Foreign:
-    """What is asked for each value of a result whose type pydantic does not know how to write as JSON.
+    """Fallback for values in a result whose type pydantic cannot write as JSON.
 
-    Scalars of numpy become what they stand for, where JSON has that; the module is not loaded for it.
+    Numpy scalars are converted if JSON has such values. Numpy is not imported for it.
 
     Attributes:
-        refused: the others.
+        refused: the values that were not converted.
     """
 
     def __init__(self) -> None:
@@ -197,17 +209,17 @@ class _Foreign:
         return None
 
     def places(self, dumped: object) -> list[str]:
-        """Each refused value that is found in a dump of Python values, and its type; else the types alone."""
+        """Path and type of each refused value found in a dump of Python values. Only the types if none is found."""
         refused = {id(value) for value in self.refused}
         found = [(path, leaf) for path, leaf in _leaves(dumped, "result") if id(leaf) in refused]
         if not found:
             kinds = sorted({type(value).__name__ for value in self.refused})
-            return [f"the result holds what is of type {kind}" for kind in kinds]
+            return [f"the result holds a value of type {kind}" for kind in kinds]
         return [f"{path} is of type {type(leaf).__name__}" for path, leaf in found]
 
 
 def _not_json(value: object, path: str) -> Iterator[tuple[str, str | float]]:
-    """The values below that JSON has no form for, though the dumped types look like JSON's, each with its path."""
+    """Nested values that JSON does not have although their type looks like JSON's, each with its path."""
     for where, leaf in _leaves(value, path):
         match leaf:
             case float() if not math.isfinite(leaf):
@@ -217,7 +229,7 @@ def _not_json(value: object, path: str) -> Iterator[tuple[str, str | float]]:
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """The values below that hold no others, each with its path."""
+    """Nested values that hold no others, each with its path."""
     match value:
         case str() | bytes():
             yield path, value
@@ -232,7 +244,7 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _with_nulls(value: Any) -> Any:
-    """A copy of a dumped value with null for each number that is not finite."""
+    """A copy of a dumped value with null in place of numbers that are not finite."""
     if isinstance(value, dict):
         return {key: _with_nulls(item) for key, item in value.items()}
     if isinstance(value, list):

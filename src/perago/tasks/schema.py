@@ -1,4 +1,4 @@
-"""The JSON schema of a task's model as a TaskDef holds it: fields only, without a `$ref`, open or closed throughout."""
+"""The JSON schema of a task's model in a TaskDef: only fields, no `$ref`, open or closed throughout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ComputedField
 from perago.errors import TaskDefinitionError
 
 MAX_SCHEMAS = 10_000
-"""Schemas that one model may come to once every reference is replaced by what it refers to."""
+"""Maximum number of schemas of one model after its references are replaced by their targets."""
 
 _DEFINITIONS = "#/$defs/"
 
@@ -23,16 +23,16 @@ _ONE = frozenset({"items", "additionalProperties", "contains", "contentSchema", 
 _LIST = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _MAPPING = frozenset({"properties", "patternProperties", "dependentSchemas"})
 
-# What is kept of a class with fields. What it says of itself (title, docstring, json_schema_extra) is not: a registered
-# TaskDef is to change when the fields do, and only then.
+# Kept keywords of a class with fields. Title, docstring and json_schema_extra are dropped: a registered TaskDef must
+# change only if the fields do.
 _OF_A_CLASS = ("properties", "type", "required")
 
 _COMPUTED = "x-perago-computed"
-"""Marks what a model computes: `readOnly`, which pydantic writes there, users set for fields, too."""
+"""Marks computed fields. Pydantic's `readOnly` cannot: users set it for other fields, too."""
 
 
 class _Written(GenerateJsonSchema):
-    """What a model writes, with a mark; of the same faults the schema of what it reads has warned."""
+    """Schema of a model's output, with marked computed fields. Its warnings repeat those of the input schema."""
 
     ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
 
@@ -41,18 +41,17 @@ class _Written(GenerateJsonSchema):
 
 
 def model_schema(model: type[BaseModel], *, closed: bool, computed: bool = False) -> dict[str, Any]:
-    """The JSON schema of what validates as a model; of one that refers to itself `{}`, which is anything.
+    """The JSON schema of a model's input. For a model that refers to itself it is `{}`, which allows anything.
 
-    A TaskDef can hold no schema without end, and 0.6 registered such models like that. Within another model the part
-    that would begin anew is `{}`.
+    A TaskDef cannot hold an infinite schema, and 0.6 registered such models in this way. Within another model, the
+    recursive part is `{}`.
 
     Args:
-        closed: objects with fields refuse others, at every depth; else they allow them.
-        computed: with what the models compute, which stands in a result beside their fields.
+        closed: whether objects with fields refuse other fields, at every depth.
+        computed: add the computed fields, which a result contains.
 
     Raises:
-        TaskDefinitionError: the model has a field that JSON Schema cannot express or a name that is not defined, or its
-            schema is too large.
+        TaskDefinitionError: a field has no JSON schema, a name is not defined, or the schema is too large.
     """
     try:
         schema = model.model_json_schema()
@@ -65,21 +64,21 @@ def model_schema(model: type[BaseModel], *, closed: bool, computed: bool = False
     except PydanticUserError as exc:
         raise TaskDefinitionError(f"model {_name(model)} has no JSON schema: {exc.message}") from exc
     definitions = schema.pop("$defs", {})
-    if "$ref" in schema and not _has_fields(schema):  # so pydantic writes a model that something in it refers to
+    if "$ref" in schema and not _has_fields(schema):  # pydantic's form of a model that is referred to from within
         return {}
     return _Inliner(_name(model), definitions, closed).inline(_fields_only(schema), ())
 
 
 def _with_computed(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with computed fields, and nothing else, as what the model writes has it.
+    """The schema, with computed fields from the output schema.
 
-    The rest stays as it is read: TaskDefs are registered with it, and a worker starts with those only. What is computed
-    has no alias in a result.
+    The rest stays the input schema: TaskDefs are registered with it, and a worker starts only with those. Computed
+    fields have no alias in a result.
     """
     try:
         written = model.model_json_schema(by_alias=False, schema_generator=_Written, mode="serialization")
     except (PydanticInvalidForJsonSchema, PydanticUserError):
-        return schema  # what is computed has no schema
+        return schema  # a computed field has no schema
     read, definitions = schema.get("$defs", {}), written.get("$defs", {})
     merged = {**definitions, **read}
     return {
@@ -104,7 +103,7 @@ def _class_with_computed(read: Mapping[str, Any], written: Mapping[str, Any]) ->
 
 @dataclass
 class _Inliner:
-    """Replaces references by what they refer to."""
+    """Replaces references by their targets."""
 
     model: str
     definitions: Mapping[str, Any]
@@ -115,7 +114,7 @@ class _Inliner:
         """The schema without references.
 
         Args:
-            within: names of the definitions that this schema is part of, from the outside in.
+            within: names of the definitions that contain this schema, from the outside in.
         """
         self._count_one()
         result: dict[str, Any] = {}
@@ -144,13 +143,13 @@ class _Inliner:
         self.count += 1
         if self.count > MAX_SCHEMAS:
             raise TaskDefinitionError(
-                f"the JSON schema of model {self.model} comes to more than {MAX_SCHEMAS} parts, too many for a "
+                f"the JSON schema of model {self.model} has more than {MAX_SCHEMAS} parts, too many for a "
                 f"TaskDef; nest fewer models, or keep the data in a file"
             )
 
 
 def _fields_only(definition: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The definition of a class without what the class says of itself besides its fields."""
+    """The definition of a class, reduced to its fields."""
     if not _has_fields(definition):
         return definition
     return {keyword: definition[keyword] for keyword in _OF_A_CLASS if keyword in definition}

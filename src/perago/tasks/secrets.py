@@ -13,13 +13,13 @@ _PLAIN = (int, float, bool, type(None))
 
 
 def secrets_of(params: BaseModel) -> Iterator[str]:
-    """The texts that are secret: of pydantic's secret types, and texts under secret-looking names, as deep as they lie.
+    """Secret texts at any depth: values of pydantic's secret types, and texts with secret-like names.
 
-    A name that tells of an id (`secret_id`, `token_id`) makes none of what stands under it: what it names is looked up
-    elsewhere, and may be called by a word that stands everywhere.
+    The name of an id (`secret_id`, `token_id`) does not make a text secret: the secret is stored elsewhere, and its id
+    may be a common word.
     """
     waiting: list[tuple[object, bool]] = [(params, False)]
-    # Models may hold one another. What was seen is kept: an id tells objects apart for as long as they are there.
+    # Models may refer to one another. The objects are kept, because an id is only unique while its object exists.
     seen: dict[tuple[int, bool], object] = {}
     while waiting:
         value, is_secret = waiting.pop()
@@ -42,7 +42,7 @@ def secrets_of(params: BaseModel) -> Iterator[str]:
 
 
 def _members(value: object) -> Iterable[tuple[tuple[str, ...], object]]:
-    """What an object holds, each with the names that it stands under."""
+    """The members of an object, each with its names."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
         for name, item in {**vars(value), **(value.__pydantic_extra__ or {})}.items():
@@ -52,7 +52,7 @@ def _members(value: object) -> Iterable[tuple[tuple[str, ...], object]]:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield (str(key),), item
-    elif isinstance(value, tuple):  # one with names
+    elif isinstance(value, tuple):  # a named tuple
         for name, item in zip(getattr(value, "_fields", ()), value, strict=False):
             yield (str(name),), item
     elif dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Reading a task function's signature: which parameter is filled with what, and which models go in and come out."""
+"""Reads a task function's signature: the slots of its parameters, and the models of params and result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from perago.tasks.metrics import MetricRecorder
 
 
 class Slot(enum.StrEnum):
-    """What a parameter is filled with; the value of all but `CONTEXT` is also the parameter's name."""
+    """Kind of a parameter. Except for `CONTEXT`, the value is also the parameter's name."""
 
     WORKSPACE = "workspace"
     PARAMS = "params"
@@ -30,20 +30,20 @@ class Slot(enum.StrEnum):
 
 
 STANDARD_ORDER = (Slot.WORKSPACE, Slot.PARAMS, Slot.METRICS)
-"""The order of the parameters that go by name. A `TaskContext` goes by its annotation, and may stand anywhere."""
+"""Order of the parameters recognised by name. A `TaskContext` is recognised by its annotation, at any position."""
 
 _FORMS = (
     "a task function takes (workspace: Path, params: Model) or (params: Model), then metrics: MetricRecorder if "
-    "@task has metrics=MetricSpec(...), and anywhere a parameter annotated TaskContext"
+    "@task has metrics=MetricSpec(...), and at any position a parameter annotated TaskContext"
 )
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a task function's signature says.
+    """The parsed signature of a task function.
 
     Attributes:
-        slots: one for each parameter, in order.
+        slots: one per parameter, in order.
     """
 
     slots: tuple[Slot, ...]
@@ -58,7 +58,7 @@ def read_signature(fn: FunctionType, *, has_workspace: bool, has_metrics: bool) 
         has_workspace, has_metrics: whether `@task` was given `workspace=` and `metrics=`.
 
     Raises:
-        TaskDefinitionError: the signature is none of a task; the first fault, by the order in which one reads it.
+        TaskDefinitionError: it is not the signature of a task. Names the first fault from left to right.
     """
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise definition_fault(fn, "it is a generator", "return the result instead of yielding it")
@@ -76,13 +76,13 @@ def read_signature(fn: FunctionType, *, has_workspace: bool, has_metrics: bool) 
     )
 
 
-def definition_fault(fn: object, fault: str, mend: str) -> TaskDefinitionError:
-    """The error for a wrong declaration: which function, what is wrong, what to do about it."""
-    return TaskDefinitionError(f"task function {describe_function(fn)}: {fault}; {mend}")
+def definition_fault(fn: object, fault: str, remedy: str) -> TaskDefinitionError:
+    """The error for a wrong declaration: the function, the fault, and what to do."""
+    return TaskDefinitionError(f"task function {describe_function(fn)}: {fault}; {remedy}")
 
 
 def describe_function(fn: object) -> str:
-    """`module.qualname`, or for what is no function at all its `repr`."""
+    """`module.qualname`, or the `repr` of an object without these names."""
     module = getattr(fn, "__module__", None)
     qualname = getattr(fn, "__qualname__", None)
     return f"{module}.{qualname}" if module and qualname else repr(fn)
@@ -91,16 +91,16 @@ def describe_function(fn: object) -> str:
 def _check_shape(fn: FunctionType, index: int, parameter: Parameter) -> None:
     name = parameter.name
     if index == 0 and name in ("self", "cls"):
-        raise definition_fault(fn, f"it is a method (it takes {name!r})", "declare a function of the module instead")
+        raise definition_fault(fn, f"it is a method (it takes {name!r})", "use a function of the module instead")
     if parameter.kind is Parameter.VAR_POSITIONAL:
         raise definition_fault(fn, f"it takes *{name}", f"name its parameters: {_FORMS}")
     if parameter.kind is Parameter.VAR_KEYWORD:
-        raise definition_fault(fn, f"it takes **{name}", "put what it needs into its params model")
+        raise definition_fault(fn, f"it takes **{name}", "use fields of its params model instead")
     if parameter.kind is Parameter.KEYWORD_ONLY:
         raise definition_fault(fn, f"parameter {name!r} is keyword-only", "remove the '*' before it")
     if parameter.default is not Parameter.empty:
         raise definition_fault(
-            fn, f"parameter {name!r} has a default", "remove it; defaults belong on the fields of the params model"
+            fn, f"parameter {name!r} has a default", "remove it; set defaults on the fields of the params model"
         )
 
 
@@ -108,26 +108,26 @@ def _check_shape(fn: FunctionType, index: int, parameter: Parameter) -> None:
 
 
 def _type_hints(fn: FunctionType) -> dict[str, Any]:
-    """The annotations, evaluated. `Annotated[X, …]` counts as X."""
+    """The evaluated annotations. `Annotated[X, …]` counts as X."""
     try:
         return typing.get_type_hints(fn, localns=_enclosing_names(fn))
     except NameError as exc:
         raise definition_fault(
             fn,
-            f"its annotations name {exc.name!r}, which is not defined",
+            f"its annotations use {exc.name!r}, which is not defined",
             "import or define it before the function, at the top of the module and outside 'if TYPE_CHECKING:'",
         ) from exc
     except Exception as exc:
         raise definition_fault(
-            fn, f"its annotations cannot be read ({type(exc).__name__}: {exc})", "mend the annotation"
+            fn, f"its annotations cannot be read ({type(exc).__name__}: {exc})", "correct the annotation"
         ) from exc
 
 
 def _enclosing_names(fn: FunctionType) -> dict[str, Any]:
-    """Names local to the functions and classes that the function is written in, as far as they are running.
+    """Local names of the running functions and classes that enclose the function.
 
-    An annotation that is text (`from __future__ import annotations`) is looked up in the module only, while the author
-    sees classes defined just above the function, in the same scope.
+    A text annotation (`from __future__ import annotations`) is otherwise looked up only in the module, where classes
+    defined just above the function in the same scope are missing.
     """
     scopes = fn.__qualname__.split(".")[:-1]
     enclosing = {".".join(scopes[:end]) for end in range(1, len(scopes) + 1)}
@@ -135,7 +135,7 @@ def _enclosing_names(fn: FunctionType) -> dict[str, Any]:
     frame = inspect.currentframe() if enclosing else None
     while frame is not None:
         if frame.f_globals is fn.__globals__ and frame.f_code.co_qualname in enclosing:
-            names = {**frame.f_locals, **names}  # from the inside out: what is inside hides what is outside
+            names = {**frame.f_locals, **names}  # from the inside out: inner names hide outer ones
         frame = frame.f_back
     return names
 
@@ -149,11 +149,10 @@ def _slot_of(fn: FunctionType, parameter: Parameter, hints: Mapping[str, Any]) -
         raise definition_fault(
             fn, f"parameter {parameter.name!r} is not annotated TaskContext", f"write {parameter.name}: TaskContext"
         )
-    fault = f"parameter {parameter.name!r} is none that can be filled"
-    raise definition_fault(fn, fault, _mend_of_name(parameter, hints))
+    raise definition_fault(fn, f"parameter {parameter.name!r} is unknown", _remedy_for_name(parameter, hints))
 
 
-def _mend_of_name(parameter: Parameter, hints: Mapping[str, Any]) -> str:
+def _remedy_for_name(parameter: Parameter, hints: Mapping[str, Any]) -> str:
     annotation = hints.get(parameter.name)
     if annotation is Path and Slot.WORKSPACE not in hints:
         return "rename it to 'workspace'"
@@ -175,13 +174,13 @@ def _check_slots(fn: FunctionType, slots: tuple[Slot, ...], *, has_workspace: bo
     in_order = [slot for slot in STANDARD_ORDER if slot in by_name]
     if by_name != in_order:
         raise definition_fault(
-            fn, f"its parameters are in the order {', '.join(by_name)}", f"put them in the order {', '.join(in_order)}"
+            fn, f"its parameters are in the order {', '.join(by_name)}", f"use the order {', '.join(in_order)}"
         )
     if has_workspace and Slot.WORKSPACE not in slots:
         raise definition_fault(
             fn,
             "@task has workspace=..., but it has no parameter 'workspace'",
-            "add workspace: Path, or drop workspace=",
+            "add workspace: Path, or remove workspace=",
         )
     if not has_workspace and Slot.WORKSPACE in slots:
         raise definition_fault(
@@ -191,7 +190,7 @@ def _check_slots(fn: FunctionType, slots: tuple[Slot, ...], *, has_workspace: bo
         raise definition_fault(
             fn,
             "@task has metrics=..., but it has no parameter 'metrics'",
-            "add metrics: MetricRecorder, or drop metrics=",
+            "add metrics: MetricRecorder, or remove metrics=",
         )
     if not has_metrics and Slot.METRICS in slots:
         raise definition_fault(fn, "it takes metrics, but @task has no metrics=", "add metrics=MetricSpec() to @task")
@@ -210,20 +209,20 @@ def _check_annotations(fn: FunctionType, slots: tuple[Slot, ...], hints: Mapping
 
 def _model_of(fn: FunctionType, annotation: Any, what: str, example: str) -> type[BaseModel]:
     model = example.rsplit(maxsplit=1)[-1]
-    mend = f"annotate it with a pydantic model class: {example}, where class {model}(BaseModel)"
+    remedy = f"annotate it with a pydantic model class: {example}, where class {model}(BaseModel)"
     if annotation is Parameter.empty or not isinstance(annotation, type):
-        raise definition_fault(fn, f"{what} is {_annotated_as(annotation)}", mend)
+        raise definition_fault(fn, f"{what} is {_annotated_as(annotation)}", remedy)
     if not issubclass(annotation, BaseModel):
         if dataclasses.is_dataclass(annotation):
-            mend = f"make it one: class {annotation.__name__}(BaseModel)"
-        raise definition_fault(fn, f"{what} is {_annotated_as(annotation)}, which is no pydantic model", mend)
+            remedy = f"make it one: class {annotation.__name__}(BaseModel)"
+        raise definition_fault(fn, f"{what} is {_annotated_as(annotation)}, which is not a pydantic model", remedy)
     if annotation is BaseModel:
-        raise definition_fault(fn, f"{what} is annotated BaseModel itself", mend)
+        raise definition_fault(fn, f"{what} is annotated BaseModel itself", remedy)
     if issubclass(annotation, RootModel):
         raise definition_fault(
             fn,
-            f"{what} is the RootModel {annotation.__name__}, whose JSON need not be an object",
-            "make it a BaseModel with a field that holds the value",
+            f"{what} is the RootModel {annotation.__name__}, whose JSON may not be an object",
+            "make it a BaseModel with a field for the value",
         )
     return annotation
 

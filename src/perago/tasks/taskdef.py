@@ -1,4 +1,4 @@
-"""A task as Conductor registers it (TaskDef). It says nothing of guards, prefix, budget or credentials."""
+"""A task's TaskDef for Conductor. It contains no guards, prefix, budget or credentials."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _WILDCARDS = frozenset("*?[")
 def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
     """The task's TaskDef, as JSON values.
 
-    Warns (`UserWarning`) where the response timeout is shorter than the task's publish budget needs, or longer than
-    Conductor takes, and of guards on paths that the workspace leaves out.
+    Warns (`UserWarning`) if the response timeout is shorter than the task's publish budget, or longer than Conductor
+    accepts, and if a guard is on a path that the workspace excludes.
 
     Raises:
-        TaskDefinitionError: a model of the task has no JSON schema of an end; see `schema.model_schema`.
+        TaskDefinitionError: a model of the task has no JSON schema; see `schema.model_schema`.
     """
     try:
         params = model_schema(task.params_model, closed=task.strict_params)
@@ -56,10 +56,10 @@ def build_taskdef(task: TaskDefinition) -> dict[str, Any]:
 
 
 def write_taskdef(task: TaskDefinition, output: str | PathLike[str]) -> Path:
-    """Write the task's TaskDef as a JSON file, whole or not at all; directories above it are made.
+    """Write the task's TaskDef as a JSON file, atomically. Missing parent directories are created.
 
     Args:
-        output: path of the file; its name ends in `.json`. A file that is there is replaced.
+        output: path of the file; its name ends in `.json`. An existing file is replaced.
 
     Returns:
         The path.
@@ -72,11 +72,11 @@ def write_taskdef(task: TaskDefinition, output: str | PathLike[str]) -> Path:
     if path.suffix != ".json":
         example = path.with_suffix(".json") if path.suffix and not path.is_dir() else path / f"{task.name}.json"
         raise TaskDefinitionError(
-            f"cannot write the TaskDef of task {task.name!r} to {str(path)!r}: give a file whose name ends in .json, "
+            f"cannot write the TaskDef of task {task.name!r} to {str(path)!r}: give a file name that ends in .json, "
             f"such as {str(example)!r}"
         )
     if path.is_dir():  # renaming over it would fail with the name of a temporary file
-        raise IsADirectoryError(errno.EISDIR, "it is a directory; give the name of a file in it", str(path))
+        raise IsADirectoryError(errno.EISDIR, "it is a directory; give a file name", str(path))
     text = json.dumps(build_taskdef(task), indent=2, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_whole(path, text)
@@ -106,7 +106,7 @@ def _controls(task: TaskDefinition) -> dict[str, Any]:
 
 
 def _workspace_schema() -> dict[str, Any]:
-    """A workspace in input and output. `ref_type`, which versions before 0.6 wrote, is still read, but not told."""
+    """The schema of a workspace in input and output. It leaves out `ref_type` of versions before 0.6, which is read."""
     texts = {name: {"type": "string", "minLength": 1} for name in ("repository", "branch", "ref")}
     return {
         "type": "object",
@@ -117,7 +117,7 @@ def _workspace_schema() -> dict[str, Any]:
 
 
 def _schema(name: str, properties: dict[str, Any], *, closed: bool) -> dict[str, Any]:
-    """One of a TaskDef's two schemas. All its properties are required; a closed one has no others."""
+    """One of a TaskDef's two schemas. All properties are required; a closed one allows no others."""
     data = {
         "type": "object",
         "properties": properties,
@@ -132,9 +132,9 @@ def _warn_of_short_timeout(task: TaskDefinition) -> None:
     response_seconds = task.controls.timeout.response_seconds
     if budget is not None and response_seconds < budget.response_timeout_seconds:
         warnings.warn(
-            f"task {task.name!r}: timeout.response_seconds={response_seconds} is shorter than the "
-            f"{budget.response_timeout_seconds} s that its publish_budget comes to, so that the engine may give an "
-            f"attempt up while it publishes; raise response_seconds to {budget.response_timeout_seconds} or more",
+            f"task {task.name!r}: timeout.response_seconds={response_seconds} is shorter than its publish_budget "
+            f"of {budget.response_timeout_seconds} s, so that the engine may time out an attempt that is publishing; "
+            f"set response_seconds to at least {budget.response_timeout_seconds}",
             UserWarning,
             stacklevel=3,
         )
@@ -148,15 +148,15 @@ def _warn_of_long_timeout(task: TaskDefinition) -> None:
     ):
         if 0 < longer < value:
             warnings.warn(
-                f"task {task.name!r}: timeout.{name} ({value}) is longer than timeout.{longer_name} ({longer}), and "
-                f"Conductor refuses that; give {name}, such as {max(longer * 2 // 3, 1)}",
+                f"task {task.name!r}: timeout.{name} ({value}) is longer than timeout.{longer_name} ({longer}), which "
+                f"Conductor refuses; set {name} to {max(longer * 2 // 3, 1)}, for example",
                 UserWarning,
                 stacklevel=3,
             )
 
 
 def _warn_of_guards_left_out(task: TaskDefinition) -> None:
-    """A guard on a path that include and exclude leave out never finds there what is published, or what was fetched."""
+    """Warn of a guard on a path that include and exclude leave out: the file is not fetched or not published."""
     spec = task.workspace
     if spec is None or not (spec.include or spec.exclude):
         return
@@ -167,17 +167,17 @@ def _warn_of_guards_left_out(task: TaskDefinition) -> None:
                 continue
             if selection.selects(guard.path) or (guard.kind != "require_file" and selection.enters(guard.path)):
                 continue
-            missed = "is never fetched" if phase == "pre" else "is not published, though the guard holds"
+            missed = "never fetched" if phase == "pre" else "not published, even if the guard holds"
             warnings.warn(
-                f"task {task.name!r}: the {phase} guard {describe_guard(guard)} is on a path that the workspace's "
-                f"include and exclude leave out: what lies there {missed}; include it, or drop the guard",
+                f"task {task.name!r}: the {phase} guard {describe_guard(guard)} is on a path that include and "
+                f"exclude leave out: it is {missed}; include the path, or remove the guard",
                 UserWarning,
                 stacklevel=3,
             )
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write beside the file and rename over it, so that nobody reads half of it."""
+    """Write to a temporary file and rename it, so that the file is never half written."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")

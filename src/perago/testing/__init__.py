@@ -1,7 +1,7 @@
-"""What task authors, and Perago itself, test with.
+"""Tools to test tasks, stores and engines.
 
-The public names, loaded when they are first used: pytest loads the plugin beside this file in every run of everyone who
-has Perago installed, and this file with it.
+The public names are imported on first use, because pytest imports this package, with the plugin, in every run of
+everyone who has Perago installed.
 """
 
 from __future__ import annotations

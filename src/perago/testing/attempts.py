@@ -1,4 +1,4 @@
-"""One attempt in memory: under way, watched, and ended."""
+"""One attempt in memory: running, observed, finished."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from perago.values.models import ResultStatus, RuntimeTaskResult
 R = TypeVar("R", bound=BaseModel)
 
 At = Mapping[str, Callable[[], object]]
-"""Name of a phase (`perago.ports.Phase`) -> what happens when it begins for the first time in the attempt."""
+"""Name of a phase (`perago.ports.Phase`) -> callback for its first start in the attempt."""
 
 _PHASES = tuple(phase.value for phase in Phase if phase is not Phase.POLL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedAttempt(Generic[R]):
-    """One attempt that has ended.
+    """One finished attempt.
 
     Attributes:
         task_id: the engine's id of the try.
-        input_ref: full id of the commit that it worked on; empty for a free task.
-        status: what it ended with, whether the engine took it or not.
-        reason: why it failed; empty of a completed one.
-        error: what was raised, with its traceback; None of a completed one.
-        reported: the engine has the result; False: it was lost, or the attempt was no longer the current one.
-        body_ran: False where the attempt adopted what another published, or was refused before.
-        files: what the branch holds afterwards, by object name.
+        input_ref: full id of the input commit; empty for a free task.
+        status: its final status, whether the engine has it or not.
+        reason: why it failed; empty if it completed.
+        error: the error with its traceback; None if it completed.
+        reported: whether the engine has the result; False if it was lost, or the attempt was no longer current.
+        body_ran: False if the attempt adopted a commit, or was refused before the body.
+        files: content of the branch afterwards, by object name.
     """
 
     task_id: str
@@ -59,35 +59,35 @@ class FinishedAttempt(Generic[R]):
 
     @property
     def result(self) -> R:
-        """The result, as whoever reads the engine's output gets it.
+        """The result, as read from the engine's output.
 
         Raises:
-            AssertionError: the attempt did not complete; says why.
+            AssertionError: the attempt did not complete; with the reason.
         """
         return self.output_model.model_validate(self._completed["result"], by_alias=False, by_name=True)
 
     @property
     def ref(self) -> str:
-        """Full id of the commit that a workspace task completed with: its own, an adopted one, or its input.
+        """Full id of the commit that the workspace task completed with: its own, an adopted one, or its input.
 
         Raises:
             AssertionError: the attempt did not complete, or its task has no workspace.
         """
         output = self._completed
         if "workspace" not in output:
-            raise AssertionError("the task has no workspace, so that its attempts complete with no commit")
+            raise AssertionError("the task has no workspace, so its attempts complete without a commit")
         ref: str = output["workspace"]["ref"]
         return ref
 
     @property
     def _completed(self) -> JsonObject:
         if self.output is None:
-            raise AssertionError(f"the attempt did not complete, it is {self.status}: {self.reason}") from self.error
+            raise AssertionError(f"the attempt did not complete but is {self.status}: {self.reason}") from self.error
         return self.output
 
 
 class Watch:
-    """The observer of one attempt: lets happen what a test wants to, and remembers what went wrong."""
+    """Observer of one attempt that runs a test's callbacks and remembers the error."""
 
     def __init__(self, at: At | None) -> None:
         unknown = [name for name in at or {} if name not in _PHASES]
@@ -106,11 +106,11 @@ class Watch:
             self._happen(self._at.pop(event.phase.value, None))
 
     def check(self) -> None:
-        """Everything that was to happen meanwhile did, and went well: else a test would not test what it says."""
+        """Check that every callback was called and raised nothing. Otherwise the test would not test what it claims."""
         if self._went_wrong is not None:
             raise self._went_wrong
         if self._at:
-            said = f"the attempt never came to {', '.join(self._at)}, so that what was to happen then did not"
+            said = f"the attempt never reached {', '.join(self._at)}, so its callback was not called"
             raise AssertionError(said) from self.error
 
     def _happen(self, happening: Callable[[], object] | None) -> None:
@@ -120,13 +120,13 @@ class Watch:
             happening()
         except KeyboardInterrupt:
             raise
-        except BaseException as exc:  # noqa: BLE001 - it is the test's, not the attempt's: raised when that is over
+        except BaseException as exc:  # noqa: BLE001 - an error of the test, raised after the attempt
             self._went_wrong = exc
 
 
 @dataclass(frozen=True)
 class RunningAttempt:
-    """One attempt under way."""
+    """One running attempt."""
 
     store: MemoryStore
     engine: MemoryEngine
@@ -153,7 +153,7 @@ class RunningAttempt:
         )
 
     def report(self, result: RuntimeTaskResult) -> bool:
-        """Report as a worker does; whether the engine has the result."""
+        """Report as a worker does; returns whether the engine has the result."""
         phases = Phases(self.watch.observe, SystemClock(), execution_id=self.execution_id, task_id=self.attempt.task_id)
         try:
             reported = report_attempt(self.engine, self.attempt, result, phases, last_look=self._last_look())
@@ -173,7 +173,7 @@ class RunningAttempt:
         )
 
     def is_cancelled(self) -> bool:
-        """The engine has ended this try, or given its task to another execution."""
+        """Whether the engine has ended this try, or given its task to another execution."""
         try:
             assert_current_attempt_snapshot(self.attempt, self.engine.load_current_attempt(self.attempt))
         except (StaleAttemptError, EngineError):

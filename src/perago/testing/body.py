@@ -1,4 +1,4 @@
-"""A body alone: on files that a test gives, held to guards, models and names as in an attempt; nothing is published."""
+"""Runs a body alone, on a test's files, with the guards, models and names of an attempt. Nothing is published."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 class Progress(NamedTuple):
-    """What a body told by one call of `TaskContext.progress`."""
+    """One call of `TaskContext.progress`."""
 
     done: float
     total: float | None
@@ -39,7 +39,7 @@ class Progress(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """One value that a body recorded."""
+    """One recorded value."""
 
     instrument: Instrument
     name: str
@@ -49,13 +49,13 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BodyRun(Generic[R]):
-    """A body that returned.
+    """The result of a body that returned.
 
     Attributes:
-        result: what it returned, validated.
-        added, modified, deleted: paths that an attempt would publish, sorted; none of a read-only or a free task.
-        files: all that lies in the workspace afterwards, path -> content.
-        progress, metrics: what it told, in order.
+        result: its validated result.
+        added, modified, deleted: sorted paths that an attempt would publish; empty for a read-only or a free task.
+        files: all files in the workspace afterwards, path -> content.
+        progress, metrics: its calls, in order.
     """
 
     result: R
@@ -110,25 +110,26 @@ def run_body(
     guards: bool = True,
     root: Path | None = None,
 ) -> BodyRun[Any]:
-    """Run the body of a task, as an attempt does: parse, lay out, guard, body, guard, compare. In this process.
+    """Run the body of a task in this process, as an attempt does: parse, materialize, guards, body, guards, diff.
 
     Args:
-        task: a function that is decorated with `@task`, or its definition.
-        params: Default: none, `{}`.
-        workspace: the files that the body finds, by their paths in the workspace (below the task's prefix); what the
-            task's patterns leave out is not laid out. A directory is copied. Default: none.
-        context: what the body gets as its `TaskContext`. Default: `TaskContext.for_test(<name of the task>)`.
-        metrics: gets what the body records, too. Default: nobody else does.
-        guards: check them.
-        root: where the workspace is made; that of a body that failed stays, in `<root>/kept/`. Default: a temporary
-            directory that is removed.
+        task: a function decorated with `@task`, or its definition.
+        params: Default: `{}`.
+        workspace: the body's files, by path in the workspace (below the task's prefix). Files that the task's patterns
+            exclude are left out. A directory is copied. Default: no files.
+        context: the body's `TaskContext`. Default: `TaskContext.for_test(<name of the task>)`.
+        metrics: also receives what the body records. Default: nothing.
+        guards: whether to check the guards.
+        root: directory for the workspace. That of a failed body stays in `<root>/kept/`. Default: a temporary directory
+            that is removed.
 
     Raises:
-        TaskInputError: the params do not validate, `task` is no task, or it has no workspace and files are given.
-        PreGuardrailViolation, PostGuardrailViolation: a guard does not hold.
+        TaskInputError: the params do not validate, `task` is not a task, or files are given to a task without a
+            workspace.
+        PreGuardrailViolation, PostGuardrailViolation: a guard is violated.
         TaskExecutionError: the result does not validate.
-        ObjectNameError, WorkspaceContentError: what lies in the workspace could not be published.
-        Exception: what the body raises, as it is.
+        ObjectNameError, WorkspaceContentError: files in the workspace could not be published.
+        Exception: an error of the body, unchanged.
     """
     definition = definition_of(task)
     rehearsal = _Rehearsal(definition, context or TaskContext.for_test(definition.name), metrics)
@@ -145,12 +146,12 @@ def run_body(
     elif workspace is None:
         rehearsal.run_free(given)
     else:
-        raise TaskInputError(f"task {definition.name!r} has no workspace; leave workspace= out, or declare one")
+        raise TaskInputError(f"task {definition.name!r} has no workspace; leave workspace= out, or declare a workspace")
     return rehearsal.finished(changes)
 
 
 class _Rehearsal:
-    """One run of a body, and what was seen of it."""
+    """One run of a body, with its observations."""
 
     def __init__(self, task: TaskDefinition, context: TaskContext, metrics: MetricRecorder | None) -> None:
         self.task = task
@@ -167,7 +168,7 @@ class _Rehearsal:
         self.invoke(BodyCall(task=self.task, params=model, raw_params=raw, context=self.context))
 
     def invoke(self, call: BodyCall, /) -> JsonObject:
-        """`InvokeBody`, which also keeps the model."""
+        """`InvokeBody` that also keeps the result model."""
         self._workspace = call.workspace
         returned = call_body(replace(call, context=self.context, metrics=self.recorder))
         output = validate_result(self.task, returned)
@@ -176,7 +177,7 @@ class _Rehearsal:
         return output
 
     def observe(self, event: Event, /) -> None:
-        """`Observer`, which reads the files when all that is checked of them has been."""
+        """`Observer` that reads the files after all checks."""
         read_only = self.task.workspace is not None and self.task.workspace.read_only
         last = Phase.POST_GUARDS if read_only else Phase.DIFF
         if (event.phase, event.kind) == (last, "completed") and self._workspace is not None:
@@ -200,7 +201,7 @@ class _Rehearsal:
 
 
 class _Recorder(MetricRecorder):
-    """Keeps what a body records, and hands it on."""
+    """Keeps what a body records, and passes it on."""
 
     def __init__(self, listener: MetricRecorder | None) -> None:
         self.recorded: list[Metric] = []
@@ -219,7 +220,7 @@ def _rehearse(
     ref = commit_given(store, "main", files, below=spec.root)
     engine.schedule(task.name, {"workspace": store.input(ref=ref).model_dump(), "params": params})
     attempt = engine.poll()
-    assert attempt is not None, "a task that follows none is scheduled at once"
+    assert attempt is not None, "a task without predecessors is scheduled at once"
     context = RunContext(
         worker_id="test",
         metrics=rehearsal.recorder,

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that only a test moves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ManualClock:
-    """A `ports.Clock` that a test moves; `sleep` moves it at once. Safe to share between threads.
+    """`ports.Clock` that a test moves. `sleep` advances it without waiting. Thread-safe.
 
     Args:
-        start: what it shows first, aware. Default: 2026-01-01 00:00 UTC.
+        start: initial time, with a time zone. Default: 2026-01-01 00:00 UTC.
 
     Raises:
         ValueError: `start` has no time zone.
@@ -20,38 +20,38 @@ class ManualClock:
 
     def __init__(self, start: datetime = _START) -> None:
         if start.tzinfo is None:
-            raise ValueError("a clock's start has to name its time zone, as in datetime(2026, 1, 1, tzinfo=UTC)")
+            raise ValueError("the start of a clock needs a time zone, as in datetime(2026, 1, 1, tzinfo=UTC)")
         self._lock = threading.Lock()
         self._now = start.astimezone(UTC)
         self._monotonic = 0.0
 
     def now(self) -> datetime:
-        """The present, aware, in UTC."""
+        """The present time in UTC, with time zone."""
         with self._lock:
             return self._now
 
     def monotonic(self) -> float:
-        """Seconds that passed since the clock was made; `set` does not count."""
+        """Seconds passed since the clock was created, not affected by `set`."""
         with self._lock:
             return self._monotonic
 
     def sleep(self, seconds: float) -> None:
-        """Let the seconds pass without waiting."""
+        """Advance the clock without waiting."""
         self.advance(max(seconds, 0.0))
 
     def advance(self, seconds: float) -> None:
-        """Let the seconds pass.
+        """Advance the clock.
 
         Raises:
-            ValueError: they are negative; `set` turns a clock back.
+            ValueError: `seconds` is negative; use `set` to turn the clock back.
         """
         if seconds < 0:
-            raise ValueError(f"time does not go back by {-seconds:g} s; set() turns the clock back")
+            raise ValueError(f"cannot advance by {seconds:g} s; set() turns the clock back")
         with self._lock:
             self._now += timedelta(seconds=seconds)
             self._monotonic += seconds
 
     def set(self, now: datetime) -> None:
-        """Set the date, forward or back, as a person or a time server does: no time passes by it."""
+        """Set the wall clock forward or back, as a time server does. Monotonic time is unchanged."""
         with self._lock:
             self._now = now.astimezone(UTC)

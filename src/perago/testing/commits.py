@@ -1,4 +1,4 @@
-"""Commits, branches and staging references in memory: what the in-memory store stands on."""
+"""Commits, branches and staging references of the in-memory store."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Blob(NamedTuple):
 
 
 Tree = Mapping[str, Blob]
-"""Object name -> file. Any name is taken, as a real store takes it."""
+"""Object name -> file. Any name is accepted, as in a real store."""
 
 Overlay = Mapping[str, Blob | None]
-"""Object name -> what is to stand there; None: nothing."""
+"""Object name -> new file; None deletes it."""
 
 EMPTY: Tree = MappingProxyType({})
 
@@ -35,7 +35,7 @@ class Commit:
 
     Attributes:
         id: 40 hex digits.
-        parent: id of the first parent; None on a root.
+        parent: id of the first parent; None for a root.
     """
 
     id: str
@@ -47,21 +47,21 @@ class Commit:
 
 
 def put(tree: Tree, overlay: Overlay) -> Tree:
-    """The tree with the overlay on it."""
+    """The tree with the overlay applied."""
     merged: dict[str, Blob | None] = {**tree, **overlay}
     return MappingProxyType({path: blob for path, blob in sorted(merged.items()) if blob is not None})
 
 
 def changed(before: Tree, after: Tree) -> dict[str, Blob | None]:
-    """What makes one tree of the other."""
+    """The overlay that turns one tree into the other."""
     return {path: after.get(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
 
 class Commits:
-    """The commits of one repository, and the references on them. Commits never go; each call is atomic.
+    """The commits of one repository, and references to them. Commits are never removed; each call is atomic.
 
     Args:
-        repository: its name; with a count it makes the commit ids, so that a run can be repeated.
+        repository: its name. Commit ids are made of it and a counter, so that a run is reproducible.
     """
 
     def __init__(self, repository: str) -> None:
@@ -76,7 +76,7 @@ class Commits:
     def add(
         self, parent: str | None, tree: Tree, *, stamp: Stamp | None = None, author: str = "", subject: str = ""
     ) -> Commit:
-        """Make a commit that no branch has yet."""
+        """Create a commit on no branch."""
         with self._lock:
             name = f"{self._repository}\0{len(self._commits)}"
             commit_id = hashlib.sha1(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
@@ -92,7 +92,7 @@ class Commits:
         """A commit by its full id.
 
         Raises:
-            StoreError: it is not there.
+            StoreError: it does not exist.
         """
         found = self.find(commit_id)
         if found is None:
@@ -104,7 +104,7 @@ class Commits:
         return EMPTY if commit.parent is None else self.get(commit.parent).tree
 
     def first_parents(self, head: str) -> Iterator[Commit]:
-        """Commits from a head down its first parents."""
+        """The first-parent commits from a head to the root."""
         next_id: str | None = head
         while next_id is not None:
             commit = self.get(next_id)
@@ -126,7 +126,7 @@ class Commits:
         head = self.find_head(branch)
         if head is None:
             raise BranchNotFoundError(
-                f"repository {self._repository!r} has no branch {branch!r}. Make it with a commit: "
+                f"repository {self._repository!r} has no branch {branch!r}. Create it with a commit: "
                 f"MemoryStore.commit({branch!r}, {{…}})"
             )
         return head
@@ -136,7 +136,7 @@ class Commits:
             return sorted(self._branches)
 
     def commit_on(self, branch: str, overlay: Overlay, *, stamp: Stamp | None, author: str, subject: str) -> Commit:
-        """Put a commit on a branch whatever its head is, as people do; the branch is made if there is none."""
+        """Commit on a branch, whatever its head is, as people do. Creates the branch if there is none."""
         with self._lock:
             parent = self._branches.get(branch)
             tree = EMPTY if parent is None else self.get(parent).tree
@@ -147,10 +147,10 @@ class Commits:
     def swap(self, branch: str, commit: Commit) -> None:
         """Move a branch from the commit's first parent to the commit: exactly once, or not at all.
 
-        A branch that has the commit already is left as it is.
+        A branch that already has the commit is unchanged.
 
         Raises:
-            HeadMovedError: it stands elsewhere.
+            HeadMovedError: its head is another commit.
             BranchNotFoundError: there is no such branch.
         """
         with self._lock:

@@ -1,4 +1,4 @@
-"""A task engine in memory, for tests: an honest little Conductor, with its races as events that a test sets off."""
+"""A task engine in memory, for tests: a small Conductor, with its races as events that a test triggers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perago.values.record import InstanceRecord, TryStatus
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryAttempt:
-    """A task as a poll delivers it, and as the engine shows it later; see `models.AttemptIdentity` for the rest."""
+    """A task as delivered by a poll or shown by the engine; `models.AttemptIdentity` has the other fields."""
 
     status: str
     workflow_instance_id: str
@@ -33,15 +33,15 @@ class MemoryAttempt:
 
 
 class MemoryEngine:
-    """Workflow instances, their tries, and the events that can befall them. Safe to share between threads.
+    """Workflow instances, their tries, and events that can happen to them. Thread-safe.
 
-    Like the real engine it does not fence: a report is taken from whoever sends it, a late one is dropped without a
-    word. Scheduled and end times strictly rise, whatever the clock does. Where `workflow` is left out, the first
-    instance is meant; it is there from the start.
+    Like the real engine it has no fence: a report is accepted from any sender, and a late one is silently dropped.
+    Scheduled and end times strictly increase, whatever the clock does. The default of `workflow` is the first instance,
+    which always exists.
 
     Args:
-        clock: where scheduled times come from. Default: the machine's.
-        retries: of tasks that do not say, how many tries may follow the first.
+        clock: source of scheduled times. Default: the machine's.
+        retries: default number of retries of tasks.
     """
 
     def __init__(self, clock: Clock | None = None, *, retries: int = 3) -> None:
@@ -56,7 +56,7 @@ class MemoryEngine:
     # ---- workflows
 
     def start_workflow(self) -> str:
-        """Begin another workflow instance; returns its id."""
+        """Start another workflow instance; returns its id."""
         with self._lock:
             instance_id = f"workflow-{len(self._instances) + 1}"
             self._instances[instance_id] = Instance(instance_id, self._tick, self._new_task_id)
@@ -73,19 +73,19 @@ class MemoryEngine:
         optional: bool = False,
         workflow: str | None = None,
     ) -> None:
-        """Add a task to a workflow's definition. It is scheduled at once, or when those that it follows are through.
+        """Add a task to a workflow's definition. It is scheduled when its predecessors have completed.
 
         Args:
-            input_data: the task's input, or a function of the record that makes it, asked anew for each try.
+            input_data: the task's input, or a function of the record that makes it for each try.
             reference_task_name: unique in the workflow. Default: the task's name.
-            after: reference names of the tasks that it follows. At a restart, and when a rerun removed it, it is
-                scheduled anew after them; one that follows none is scheduled at a restart only.
-            retries: how many tries may follow the first. Default: the engine's.
-            optional: the workflow goes on when its last try has failed.
-            workflow: an instance that runs, or is COMPLETED: then it goes on.
+            after: reference names of its predecessors. After a restart, or if a rerun removed it, it is scheduled again
+                after them. A task without predecessors is only scheduled again by a restart.
+            retries: number of retries. Default: the engine's.
+            optional: whether the workflow continues after its last try has failed.
+            workflow: an instance that is running or COMPLETED, which then continues.
 
         Raises:
-            EngineError: there is no such instance, it was ended, or it has such a task already.
+            EngineError: there is no such instance, it has ended, or it already has such a task.
         """
         step = Step(
             task_name=task_name,
@@ -103,7 +103,7 @@ class MemoryEngine:
             return self._instance(workflow).status
 
     def record(self, workflow: str | None = None) -> InstanceRecord:
-        """Every try of an instance that was not removed."""
+        """Every try of an instance, except removed ones."""
         with self._lock:
             return self._instance(workflow).record()
 
@@ -113,19 +113,19 @@ class MemoryEngine:
             return _attempt(*self._find(task_id))
 
     def reason(self, task_id: str) -> str | None:
-        """Why a try ended without a result, as it was reported."""
+        """The reported reason of a try without a result."""
         with self._lock:
             return self._find(task_id)[1].reason
 
     def has_been_retried(self, task_id: str) -> bool:
-        """Whether a try has had its retry; it may have been handed out again by a rerun since."""
+        """Whether a try has had its retry, even if a rerun has handed it out again since."""
         with self._lock:
             return self._find(task_id)[1].is_retried
 
     # ---- workers
 
     def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> MemoryAttempt | None:
-        """Deliver the task that waits longest; None: none waits.
+        """Deliver the task that has waited longest, or None.
 
         Args:
             task_name: of the task definition. Default: any.
@@ -159,7 +159,7 @@ class MemoryEngine:
         return self.record(attempt.workflow_instance_id)
 
     def report_result(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
-        """Record a result; one for a task or a workflow that has ended is dropped without a word.
+        """Record a result. A result for an ended task or workflow is silently dropped.
 
         Raises:
             EngineError: a rerun or a restart removed the task.
@@ -167,9 +167,9 @@ class MemoryEngine:
         self.slow_report(attempt, result)()
 
     def slow_report(self, attempt: Attempt, result: RuntimeTaskResult, /) -> Callable[[], None]:
-        """A report that stalls in the server after it has read the row; what it returns writes the whole row, once.
+        """A report that stalls in the server after reading the row. Returns a function that writes the whole row, once.
 
-        Whatever happened between is overwritten. (A real server updates a task without its workflow's lock.)
+        Changes in between are overwritten. (A real server updates a task without its workflow's lock.)
         """
         with self._lock:
             instance, row = self._find(attempt.task_id)
@@ -185,57 +185,57 @@ class MemoryEngine:
     # ---- events
 
     def timeout(self, task_id: str) -> None:
-        """The task's response timeout passes: TIMED_OUT, and another try while retries are left.
+        """Let the task's response timeout pass: it is TIMED_OUT, and retried if retries are left.
 
         Raises:
-            EngineError: it does not run, or a rerun handed it out again although it had its retry: it never times out.
+            EngineError: it is not running, or it never times out because a rerun handed it out after its retry.
         """
         with self._lock:
             instance, row = self._find(task_id)
             instance.time_out(row)
 
     def requeue(self, task_id: str) -> None:
-        """The task is handed out again under its id, with the next poll count."""
+        """Hand the task out again under its id, with the next poll count."""
         with self._lock:
             instance, row = self._find(task_id)
             instance.requeue(row)
 
     def revert(self, task_id: str) -> None:
-        """A heartbeat that was in flight when COMPLETED was reported puts the task back to IN_PROGRESS."""
+        """Put the task back to IN_PROGRESS, like a heartbeat in flight while COMPLETED is reported."""
         with self._lock:
             instance, row = self._find(task_id)
             instance.revert(row)
 
     def terminate(self, workflow: str | None = None) -> None:
-        """A person ends the workflow: live tries are CANCELED."""
+        """Terminate the workflow: live tries are CANCELED."""
         with self._lock:
             self._instance(workflow).terminate()
 
     def retry_workflow(self, workflow: str | None = None) -> None:
-        """A person takes an ended workflow up again: new tries, new ids, retry counts go on.
+        """Retry an ended workflow: new tries with new ids; retry counts continue.
 
         Raises:
-            EngineError: it did not fail or was not terminated, or the last try of none of its tasks came to nothing.
+            EngineError: it has neither failed nor been terminated, or the last try of every task completed.
         """
         with self._lock:
             self._instance(workflow).retry()
 
     def rerun(self, task_id: str) -> None:
-        """A person reruns an ended workflow from a task: same id and retry count, new scheduled time; later rows go.
+        """Rerun an ended workflow from a task: same id and retry count, new scheduled time. Later rows are removed.
 
-        Tries of other tasks before it that came to nothing are handed out again, too. Of one that has had its retry
-        already nothing is made any more but COMPLETED: it never times out, and is not tried again.
+        Earlier tries of other tasks that did not complete are handed out again, too. One that has had its retry can
+        only complete: it never times out, and is not retried.
         """
         with self._lock:
             instance, row = self._find(task_id)
             instance.rerun(row)
 
     def restart(self, workflow: str | None = None) -> None:
-        """A person restarts an ended workflow: all rows go, tasks that follow none get new ids."""
+        """Restart an ended workflow: all rows are removed, and tasks without predecessors get new ids."""
         with self._lock:
             self._instance(workflow).restart()
 
-    # ---- within
+    # ---- internal
 
     def _instance(self, workflow: str | None) -> Instance:
         instance = self._instances.get(self._first if workflow is None else workflow)
@@ -248,12 +248,10 @@ class MemoryEngine:
             row = instance.find(task_id)
             if row is not None:
                 return instance, row
-        raise TaskNotFoundError(
-            f"there is no task {task_id!r}, or no more: a rerun or a restart removes tasks for good"
-        )
+        raise TaskNotFoundError(f"there is no task {task_id!r}; a rerun or a restart may have removed it")
 
     def _tick(self) -> int:
-        """Milliseconds since the epoch, larger than ever before."""
+        """Milliseconds since the epoch, strictly increasing."""
         self._last_tick = max(self._last_tick + 1, round(self._clock.now().timestamp() * 1000))
         return self._last_tick
 

@@ -1,4 +1,4 @@
-"""Files of the in-memory store on their way into a workspace directory and out of it."""
+"""Copies files of the in-memory store to a workspace directory and back."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from perago.workspace.new_files import make_directories, open_new
 
 
 def lay_out(files: Tree, target: Path) -> None:
-    """Write files below a directory; nothing that is there is overwritten or followed.
+    """Write files below a directory. Existing files are not overwritten, and links are not followed.
 
     Raises:
-        WorkspaceStorageError: the disk refused.
+        WorkspaceStorageError: the files cannot be written.
     """
     with storage_errors("cannot lay out the files in", target), Beneath(target) as opened:
         make_directories(opened, files)
@@ -29,29 +29,29 @@ def lay_out(files: Tree, target: Path) -> None:
 
 
 def read_file(files: Beneath, path: str) -> Blob:
-    """Read a file that the body left.
+    """Read a file of the workspace.
 
     Args:
         files: the workspace.
         path: relative to it.
 
     Raises:
-        WorkspaceContentError: it is gone, no regular file, or cannot be read.
+        WorkspaceContentError: it is missing, is not a regular file, or cannot be read.
     """
     try:
         with opened_file(path, files) as file:
             return Blob(file.readall(), bool(os.fstat(file.fileno()).st_mode & stat.S_IXUSR))
     except OSError as exc:
         raise WorkspaceContentError(
-            f"{show_name(path)} cannot be read as a regular file: {exc.strerror}; the task has to leave it readable, "
-            f"and to end every process that it started before it returns"
+            f"{show_name(path)} cannot be read as a regular file: {exc.strerror}; the task must leave it readable, "
+            f"and must end every process that it started before it returns"
         ) from exc
 
 
 def check_places(own: Overlay, tree: Tree) -> None:
-    """Refuse a written file in the place of a directory, or below a file, that the attempt did not see.
+    """Refuse a written file that would replace a directory, or be below a file, that the attempt did not see.
 
-    Include and exclude patterns hide files of the commit from a workspace; they are not its to replace.
+    The workspace must not replace files that include and exclude patterns hide.
 
     Raises:
         ObjectNameError
@@ -66,5 +66,5 @@ def check_places(own: Overlay, tree: Tree) -> None:
         if beside is not None:
             raise ObjectNameError(
                 f"{show_name(path)} cannot be written beside {show_name(beside)}, which the workspace's patterns leave "
-                f"out: one would have to be a directory and a file at once; write it elsewhere"
+                f"out: one of them would be both a directory and a file; write it elsewhere"
             )

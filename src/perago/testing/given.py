@@ -1,4 +1,4 @@
-"""What a test gives: a task, its params, and files as a dict or a directory."""
+"""Inputs of a test: a task, its params, and files as a dict or a directory."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from perago.workspace.reading import open_workspace
 from perago.workspace.scan import scan
 
 Files = Mapping[str, bytes | str] | str | os.PathLike[str]
-"""Path -> content, texts as UTF-8; or the path of a directory, of which files and executable bits are copied."""
+"""Path -> content (text as UTF-8), or the path of a directory, whose files are copied with executable bits."""
 
 _WANTED = 'a dict such as {"in.txt": "text or bytes"}, or the path of a directory'
 
 Params = BaseModel | Mapping[str, Any]
-"""A task's params: an instance of its model, or an object as an engine sends it."""
+"""A task's params: an instance of its model, or an object as sent by an engine."""
 
 
 def definition_of(task: TaskDefinition | Callable[..., object]) -> TaskDefinition:
-    """The definition, of whichever form of a task.
+    """The definition of a task in either form.
 
     Raises:
-        TaskInputError: it is no task.
+        TaskInputError: it is not a task.
     """
     definition = task if isinstance(task, TaskDefinition) else task_of(task)
     if definition is None:
-        raise TaskInputError(f"{task!r} is no task; give a function that is decorated with @task")
+        raise TaskInputError(f"{task!r} is not a task; give a function decorated with @task")
     return definition
 
 
 def expect_params(params: object, task: TaskDefinition) -> None:
-    """Refuse files in the place of params: most tasks would ignore them, and fail for want of files.
+    """Refuse files in place of params: most tasks would ignore them and then miss their files.
 
     Raises:
         TaskInputError
@@ -52,11 +52,11 @@ def expect_params(params: object, task: TaskDefinition) -> None:
     names = list(params) if isinstance(params, Mapping) else []
     look_like_files = bool(names) and all("." in str(name) or "/" in str(name) for name in names)
     if isinstance(params, str | os.PathLike) or (look_like_files and not _are_for(task, params)):
-        raise TaskInputError(f"task {task.name!r} gets files in the place of its params; give them as workspace=")
+        raise TaskInputError(f"task {task.name!r} gets files instead of params; give them as workspace=")
 
 
 def _are_for(task: TaskDefinition, params: object) -> bool:
-    """Whether the model of a task may have to do with names that look like those of files, itself or by a validator."""
+    """Whether a task's model may accept names that look like file names, by its fields or a validator."""
     model = task.params_model
     known = {name for key, field in model.model_fields.items() for name in _names_of(key, field.validation_alias)}
     if model.model_config.get("extra") == "allow" or (isinstance(params, Mapping) and not known.isdisjoint(params)):
@@ -68,7 +68,7 @@ def _are_for(task: TaskDefinition, params: object) -> bool:
 
 
 def _names_of(name: str, alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
-    """What a field may be called in an object."""
+    """The names under which a field may be given."""
     yield name
     for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
         first = choice.path[0] if isinstance(choice, AliasPath) else choice
@@ -77,11 +77,11 @@ def _names_of(name: str, alias: str | AliasPath | AliasChoices | None) -> Iterat
 
 
 def read_given(files: Files) -> Tree:
-    """The files by their POSIX paths.
+    """The files by POSIX path.
 
     Raises:
-        TaskInputError: they are neither a mapping of path to content nor a path.
-        WorkspaceContentError: the directory is not there, or holds what no workspace can: a symbolic link, a socket.
+        TaskInputError: `files` is neither a mapping of path to content nor a path.
+        WorkspaceContentError: the directory does not exist, or holds a symbolic link or another special file.
     """
     if isinstance(files, Mapping):
         return {path: Blob(_content(path, given)) for path, given in files.items()}
@@ -108,7 +108,7 @@ def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = 
     """Commit the files on a branch; returns the commit's id.
 
     Args:
-        below: what their names in the repository begin with.
+        below: prefix of their names in the repository.
     """
     given = {below + path: blob for path, blob in read_given(files).items()}
     contents = {name: blob.content for name, blob in given.items()}
@@ -118,10 +118,10 @@ def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = 
 
 
 def lay_out_given(root: Path, files: Files) -> Path:
-    """Lay the files out in a new directory below the root; returns it.
+    """Write the files to a new directory below the root; returns it.
 
     Raises:
-        ObjectNameError: a path that is none within a workspace.
+        ObjectNameError: a path is not valid in a workspace.
     """
     given = read_given(files)
     check_object_names(given)
@@ -133,7 +133,7 @@ def lay_out_given(root: Path, files: Files) -> Path:
 
 @contextmanager
 def directory_for(root: Path | None) -> Iterator[Path]:
-    """The root, or a temporary directory that is removed at the end."""
+    """The root, or a temporary directory that is removed on exit."""
     if root is not None:
         yield root
         return

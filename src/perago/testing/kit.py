@@ -1,6 +1,6 @@
-"""Whole attempts in memory: one workflow on one branch, whose mishaps a test sets off. No server, nothing patched.
+"""Complete attempts in memory: one workflow on one branch, with failures that a test triggers. No server, no mocks.
 
-It runs the core that workers run, on the store and the engine of this package.
+It runs the attempt core of workers on this package's store and engine.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ R = TypeVar("R", bound=BaseModel)
 class MemoryWorkflow:
     """One workflow on one branch, in memory.
 
-    A task that is run is added to the workflow, and its first try is run to its end. `retry` runs the next one.
+    `run` adds a task to the workflow and runs its first try to its end. `retry` runs the next one.
 
     Args:
-        files: what the branch holds at first: contents by object name, or a directory. Default: nothing.
-        retries: how many tries may follow the first, of each task, before the workflow fails.
-        root: where attempts make their workspaces; that of one that failed stays, in `<root>/kept/`. Default: temporary
-            directories that are removed.
+        files: initial content of the branch: contents by object name, or a directory. Default: none.
+        retries: number of retries of each task before the workflow fails.
+        root: directory for workspaces. That of a failed attempt stays in `<root>/kept/`. Default: temporary directories
+            that are removed.
 
     Attributes:
-        store, engine: for what has no short form here; `workflow.engine.rerun(attempt.task_id)`, say.
+        store, engine: for calls without a short form here, such as `workflow.engine.rerun(attempt.task_id)`.
         branch: `main`.
     """
 
@@ -49,7 +49,7 @@ class MemoryWorkflow:
         self._tasks: dict[str, TaskDefinition] = {}
         self._last = ""
 
-    # ---- looks into it
+    # ---- state
 
     @property
     def head(self) -> str:
@@ -58,12 +58,12 @@ class MemoryWorkflow:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """What the branch holds, by object name."""
+        """Content of the branch, by object name."""
         return self.store.files(self.branch)
 
     @property
     def history(self) -> tuple[CommitFacts, ...]:
-        """The commits since the files that were given at first, newest first; seals (`is_seal`) among them."""
+        """The commits since the initial files, newest first, including seals (`is_seal`)."""
         return self.store.read_history(self.store.input(self.branch, self._begin)).commits
 
     @property
@@ -115,22 +115,22 @@ class MemoryWorkflow:
         at: At | None = None,
         lose_report: bool = False,
     ) -> FinishedAttempt[Any]:
-        """Add a task to the workflow, and run its first try.
+        """Add a task to the workflow and run its first try.
 
         Args:
-            task: a function that is decorated with `@task`, or its definition.
-            params: Default: none, `{}`.
-            name: its reference name in the workflow. Default: the task's, with a number where that is taken.
-            ref: full id of the commit that it works on, in retries too. Default: the present head.
-            at: what happens meanwhile: `at={"body": workflow.cancel}`. It happens in the attempt's own thread, when
-                the phase begins; what it raises is raised here, after the attempt.
-            lose_report: the result never reaches the engine, as when the worker dies; then go on with `timeout`.
+            task: a function decorated with `@task`, or its definition.
+            params: Default: `{}`.
+            name: its reference name in the workflow. Default: the task's name, with a number if that is taken.
+            ref: full id of the input commit, also for retries. Default: the present head.
+            at: callbacks by phase, such as `at={"body": workflow.cancel}`. They are called in the attempt's thread when
+                the phase starts. Their errors are raised here after the attempt.
+            lose_report: the result does not reach the engine, as if the worker died. Continue with `timeout`.
 
         Raises:
-            EngineError: the workflow has failed or was cancelled, and takes no further task.
-            TaskInputError: `task` is no task.
-            ValueError: `at` names no phase.
-            AssertionError: the attempt never came to a phase that `at` names.
+            EngineError: the workflow has failed or was cancelled, and takes no further tasks.
+            TaskInputError: `task` is not a task.
+            ValueError: `at` names an unknown phase.
+            AssertionError: the attempt did not reach a phase of `at`.
         """
         definition = definition_of(task)
         watch = Watch(at)
@@ -145,7 +145,7 @@ class MemoryWorkflow:
     def retry(
         self, name: str | None = None, *, at: At | None = None, lose_report: bool = False
     ) -> FinishedAttempt[Any]:
-        """Run the next try that waits. A workflow that has failed or was cancelled is taken up again first.
+        """Run the next waiting try. A failed or cancelled workflow is retried first.
 
         Args:
             name: reference name of the task. Default: the one that ran last.
@@ -153,8 +153,8 @@ class MemoryWorkflow:
         `at` and `lose_report` are as in `run`.
 
         Raises:
-            EngineError: there is no such task; or no try waits: the last one completed, or is still in progress for all
-                that the engine knows.
+            EngineError: there is no such task, or no try is waiting: the last one completed, or is still in progress in
+                the engine.
         """
         watch = Watch(at)
         name = name or self._last
@@ -164,28 +164,28 @@ class MemoryWorkflow:
             self.engine.retry_workflow()
         return self._next(name, watch, lose_report=lose_report)
 
-    # ---- what befalls them
+    # ---- events
 
     def timeout(self) -> None:
-        """The response timeout passes of the try that is in progress: it is TIMED_OUT, and the next one waits.
+        """Let the response timeout of the try in progress pass: it is TIMED_OUT, and the next one waits.
 
         Raises:
-            EngineError: none is in progress.
+            EngineError: no try is in progress.
         """
         live = [entry.task_id for entry in self.engine.record().tries if entry.status is TryStatus.IN_PROGRESS]
         if not live:
-            raise EngineError("no try is in progress; one is while it runs, and after run(…, lose_report=True)")
+            raise EngineError("no try is in progress; a try is while it runs, and after run(…, lose_report=True)")
         self.engine.timeout(live[-1])
 
     def cancel(self) -> None:
-        """A person cancels the workflow: live tries are CANCELED, and their bodies see `TaskContext.cancelled`."""
+        """Cancel the workflow: live tries are CANCELED, and their bodies see `TaskContext.cancelled`."""
         self.engine.terminate()
 
     def person_commits(self, files: Mapping[str, bytes | str | None], author: str = "someone") -> str:
-        """A person commits on the head: these object names get this content, None: they go. Returns the commit's id."""
+        """Commit on the head without Perago: content by object name, None deletes. Returns the commit's id."""
         return self.store.commit(self.branch, files, author)
 
-    # ---- within
+    # ---- internal
 
     def _free_name(self, name: str) -> str:
         number = 1
@@ -197,9 +197,9 @@ class MemoryWorkflow:
         attempt = self.engine.poll(reference_task_name=name)
         if attempt is None:
             raise EngineError(
-                f"no try of {name!r} waits: the workflow is {self.status}, its tries are "
-                f"{[entry.status.value for entry in self.engine.record().of(name)]}. One that is IN_PROGRESS is ended "
-                f"by timeout()"
+                f"no try of {name!r} is waiting: the workflow is {self.status}, its tries are "
+                f"{[entry.status.value for entry in self.engine.record().of(name)]}. timeout() ends a try that is "
+                f"IN_PROGRESS"
             )
         self._last = name
         running = RunningAttempt(self.store, self.engine, self._tasks[name], attempt, watch)

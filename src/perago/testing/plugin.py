@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures for the tests of tasks.
+"""The pytest plugin: fixtures for tests of tasks.
 
-pytest loads it, through the `pytest11` entry point, in every run of everyone who has Perago installed. So it has
-fixtures and nothing else, and imports nothing of Perago before one of them is asked for.
+pytest loads it through the `pytest11` entry point in every run of everyone who has Perago installed. So it has only
+fixtures, and imports nothing of Perago until one is used.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def perago_workspace(tmp_path: Path) -> Callable[[Files], Path]:
-    """Lay out files in a new directory, for a function that the test calls itself: `perago_workspace({"in.txt": "…"})`.
+    """Write files to a new directory, for a function that the test calls itself: `perago_workspace({"in.txt": "…"})`.
 
-    A directory is copied. What the test leaves there stays for a look, as pytest keeps `tmp_path`.
+    A directory is copied. The files stay after the test, because pytest keeps `tmp_path`.
     """
     from perago.testing.given import lay_out_given
 
@@ -32,7 +32,7 @@ def perago_workspace(tmp_path: Path) -> Callable[[Files], Path]:
 
 @pytest.fixture
 def perago_body(tmp_path: Path) -> Callable[..., BodyRun[Any]]:
-    """`perago.testing.run_body`; the workspace of a body that failed stays in `<tmp_path>/kept/`."""
+    """`perago.testing.run_body`; the workspace of a failed body stays in `<tmp_path>/kept/`."""
     from perago.testing.body import run_body
 
     return partial(run_body, root=tmp_path)
@@ -40,7 +40,7 @@ def perago_body(tmp_path: Path) -> Callable[..., BodyRun[Any]]:
 
 @pytest.fixture
 def perago_workflow(tmp_path: Path) -> Callable[..., MemoryWorkflow]:
-    """Make a `perago.testing.MemoryWorkflow`; the workspaces of failed attempts stay in `<tmp_path>/kept/`."""
+    """Create a `perago.testing.MemoryWorkflow`; the workspaces of failed attempts stay in `<tmp_path>/kept/`."""
     from perago.testing.kit import MemoryWorkflow
 
     return partial(MemoryWorkflow, root=tmp_path)

@@ -1,4 +1,4 @@
-"""A versioned store in memory, for tests: the ports of a real one, and looks into it."""
+"""A versioned store in memory, for tests: the ports of a real one, and methods to inspect it."""
 
 from __future__ import annotations
 
@@ -37,30 +37,31 @@ _FULL_ID = re.compile(r"[0-9a-f]{40}")
 
 
 class MemoryStore:
-    """A versioned store in memory: what a real one does, without a disk or a server. Safe to share between threads.
+    """A versioned store in memory that behaves like a real one. Thread-safe.
 
-    It holds to the same contract suite (`perago.testing.contract`) as the real stores.
+    It passes the same contract suite (`perago.testing.contract`) as the real stores.
 
     Args:
-        repository: its only repository; inputs have to name it.
+        repository: name of its only repository, for inputs.
     """
 
     def __init__(self, repository: str = "memory") -> None:
         self.repository = repository
         self._commits = Commits(repository)
 
-    # ---- the ports; see `perago.ports` for what they promise
+    # ---- the ports, as documented in `perago.ports`
 
     def download_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
-        """Lay out the input's files below the prefix.
+        """Write the input's files below the prefix to the workspace.
 
         Raises:
-            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names what is not there.
-            PrefixNotFoundError: of a read-only task.
-            ObjectNameError: a name that cannot be laid out; nothing was written.
-            WorkspaceStorageError: the disk refused.
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: the input names something that does not
+                exist.
+            PrefixNotFoundError: the prefix of a read-only task does not exist.
+            ObjectNameError: a name cannot be a file; nothing was written.
+            WorkspaceStorageError: the files cannot be written.
         """
         commit = self._input_commit(workspace_input)
         self._commits.head(workspace_input.branch)
@@ -91,7 +92,7 @@ class MemoryStore:
         workspace_spec: WorkspaceSpec,
         execution: TaskExecution,
     ) -> StagedWorkspace:
-        """Commit the changed files on top of the plan's head, where no branch has them yet."""
+        """Commit the changed files on top of the plan's head, on no branch."""
         plan = self._write_plan(workspace_input, execution)
         stamp = stamp_for(execution, plan)
         base = self._input_commit(workspace_input)
@@ -117,7 +118,7 @@ class MemoryStore:
         workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,  # noqa: ARG002 - named by the contract
     ) -> str:
-        """Move the branch to the staged commit by compare-and-swap; returns that commit's id."""
+        """Move the branch to the staged commit by compare-and-swap; returns the commit's id."""
         self._check_repository(workspace_input)
         self._commits.swap(workspace_input.branch, self._commits.get(staged.commit))
         return staged.commit
@@ -128,7 +129,7 @@ class MemoryStore:
         workspace_spec: WorkspaceSpec,  # noqa: ARG002 - named by the contract
         execution: TaskExecution,
     ) -> str:
-        """Say which commit an attempt without changes completes with."""
+        """The commit that an attempt without changes completes with."""
         plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
         match plan:
             case Complete(ref):
@@ -137,13 +138,13 @@ class MemoryStore:
                 raise refusal(plan, workspace_input.branch, workspace_input.ref)
             case Publish() if execution.plan is None:
                 return workspace_input.ref
-        raise StoreError(f"an attempt without changes cannot be completed by a plan to {type(plan).__name__}")
+        raise StoreError(f"an attempt without changes cannot complete by a plan to {type(plan).__name__}")
 
     def cleanup_staging(self, staged: StagedWorkspace) -> None:
-        """Remove the staging reference; one that is gone is fine."""
+        """Remove the staging reference, if it exists."""
         self._commits.drop_staged(staged.branch)
 
-    # ---- for tests: what people do, and looks into the repository
+    # ---- for tests: actions of people, and the repository's content
 
     def commit(
         self,
@@ -154,21 +155,21 @@ class MemoryStore:
         subject: str = "by hand",
         executable: Collection[str] = (),
     ) -> str:
-        """A person's commit on the head: these object names get this content, None: they go.
+        """Commit on the head without Perago.
 
         Args:
-            branch: made if there is none.
-            files: any names, hostile ones too.
-            executable: which of them have the executable bit.
+            branch: created if there is none.
+            files: content by object name; None deletes. Any name is accepted, even a hostile one.
+            executable: names with the executable bit.
 
         Returns:
-            the commit's id.
+            The commit's id.
         """
         overlay = {path: _blob(content, path in executable) for path, content in files.items()}
         return self._commits.commit_on(branch, overlay, stamp=None, author=author, subject=subject).id
 
     def cherry_pick(self, commit_id: str, branch: str, author: str = "someone") -> str:
-        """Put a commit's changes on a branch as a person does, who copies its metadata too, a stamp included."""
+        """Apply a commit's changes to a branch with its metadata, including a stamp, as a person may do."""
         source = self._commits.get(commit_id)
         overlay = changed(self._commits.parent_tree(source), source.tree)
         made = self._commits.commit_on(branch, overlay, stamp=source.stamp, author=author, subject=source.subject)
@@ -210,20 +211,20 @@ class MemoryStore:
         return [commit.id for commit in self._commits.first_parents(begin)]
 
     def stamp_of(self, commit_id: str) -> Stamp | None:
-        """What a commit says of itself, whether that counts or not."""
+        """The stamp in a commit, whether it counts or not."""
         return self._commits.get(commit_id).stamp
 
     def staged(self) -> list[str]:
-        """Names of what is staged and not cleaned up, sorted."""
+        """Names of staged work that is not cleaned up, sorted."""
         return self._commits.staged()
 
-    # ---- within
+    # ---- internal
 
     def _check_repository(self, workspace_input: WorkspaceInput) -> None:
         if workspace_input.repository != self.repository:
             raise RepositoryNotFoundError(
-                f"there is no repository {workspace_input.repository!r} here; this one is {self.repository!r}. Make "
-                f"one with MemoryStore({workspace_input.repository!r})"
+                f"there is no repository {workspace_input.repository!r}; this one is {self.repository!r}. Create it "
+                f"with MemoryStore({workspace_input.repository!r})"
             )
 
     def _input_commit(self, workspace_input: WorkspaceInput) -> Commit:
@@ -231,13 +232,13 @@ class MemoryStore:
         ref = workspace_input.ref
         if not _FULL_ID.fullmatch(ref):
             raise RefNotFoundError(
-                f"input ref {ref!r} is no full commit id (40 lower-case hex digits); give what MemoryStore.commit "
-                f"returned, or MemoryStore.head(branch)"
+                f"input ref {ref!r} is not a full commit id (40 lower-case hex digits); give the result of "
+                f"MemoryStore.commit or MemoryStore.head(branch)"
             )
         found = self._commits.find(ref)
         if found is None:
             raise RefNotFoundError(
-                f"repository {self.repository!r} has no commit {ref}; give what MemoryStore.commit returned"
+                f"repository {self.repository!r} has no commit {ref}; give the result of MemoryStore.commit"
             )
         return found
 
@@ -252,8 +253,8 @@ class MemoryStore:
         if root and not below and (spec.read_only or is_file):
             raise PrefixNotFoundError(
                 f"commit {commit.id[:12]} of {self.repository!r} has no directory {spec.prefix!r}"
-                + ("; that is a file" if is_file else "")
-                + ". Give a prefix that it has"
+                + ("; it is a file" if is_file else "")
+                + ". Give an existing prefix"
             )
         return below
 
@@ -269,7 +270,7 @@ class MemoryStore:
             case Refuse():
                 raise refusal(plan, workspace_input.branch, workspace_input.ref)
             case Complete():
-                raise StoreError("a plan to complete without writing has nothing to stage")
+                raise StoreError("a plan to complete without a commit has nothing to stage")
         assert_never(plan)
 
     def _staged_tree(self, plan: WritePlan, parent: Commit, base: Commit, own: Overlay) -> Tree:
@@ -298,7 +299,7 @@ class MemoryStore:
 
 
 def _files(tree: Tree, root: str = "") -> Tree:
-    """Without what stands for a directory; `root` is what the paths have lost."""
+    """The tree without directory markers. `root` is the prefix removed from the paths."""
     return {path: blob for path, blob in tree.items() if not stands_for_directory(root + path, len(blob.content))}
 
 
@@ -317,7 +318,7 @@ def _own_overlay(workspace_dir: Path, spec: WorkspaceSpec, changes: Changes) -> 
 
 
 def _as_stored(stamp: Stamp) -> Stamp | None:
-    """The stamp as a store with text metadata gives it back."""
+    """The stamp as read back from a store with text metadata."""
     return from_pairs(to_pairs(stamp))
 
 

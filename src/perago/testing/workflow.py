@@ -1,6 +1,6 @@
-"""One workflow instance of the in-memory engine: its definition, its tries, and what a decider makes of them.
+"""One workflow instance of the in-memory engine: its definition, its tries, and its decider.
 
-It does what was measured on a Conductor server, races included. Nothing here fences: that is the attempt's business.
+It behaves as measured on a Conductor server, including races. It has no fence: that is the attempt's task.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from perago.values.models import RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
 TaskInput = JsonObject | Callable[[InstanceRecord], JsonObject]
-"""A task's input, or the expression for it: evaluated anew for each try, with the record as it is then."""
+"""A task's input, or a function of the present record that makes it for each try."""
 
 
 class WorkflowStatus(enum.StrEnum):
@@ -34,7 +34,7 @@ CAME_TO_NOTHING = (
     TryStatus.TIMED_OUT,
     TryStatus.CANCELED,
 )
-"""Statuses of tries that a retry of their workflow tries again."""
+"""Statuses of tries that a retry of the workflow retries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Step:
     """A logical task of the definition.
 
     Attributes:
-        after: reference names of the tasks that have to be through first.
-        retries: how many tries may follow the first.
-        optional: when its last try has failed, the workflow goes on.
+        after: reference names of its predecessors.
+        retries: number of retries.
+        optional: whether the workflow continues after its last try has failed.
     """
 
     task_name: str
@@ -60,7 +60,7 @@ class Row:
     """One try, as the engine stores it.
 
     Attributes:
-        is_retried: it has had its retry: the decider looks at it no more, whatever becomes of it.
+        is_retried: it has had its retry, so the decider ignores it.
     """
 
     record: TryRecord
@@ -79,7 +79,7 @@ class Row:
         return self.record.status
 
     def with_record(self, **values: Any) -> Row:
-        """The same row with some fields of its record changed."""
+        """The row with some fields of its record changed."""
         return replace(self, record=replace(self.record, **values))
 
 
@@ -87,8 +87,8 @@ class Instance:
     """A workflow instance.
 
     Args:
-        tick: the engine's clock, in milliseconds; each answer is larger than the one before.
-        new_id: makes task ids.
+        tick: the engine's clock in milliseconds; strictly increasing.
+        new_id: creates task ids.
     """
 
     def __init__(self, instance_id: str, tick: Callable[[], int], new_id: Callable[[], str]) -> None:
@@ -99,7 +99,7 @@ class Instance:
         self._steps: dict[str, Step] = {}
         self._rows: list[Row] = []
 
-    # ---- looking
+    # ---- state
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -115,13 +115,13 @@ class Instance:
     def find(self, task_id: str) -> Row | None:
         return next((row for row in self._rows if row.task_id == task_id), None)
 
-    # ---- what people do
+    # ---- actions of people
 
     def schedule(self, step: Step) -> None:
-        """Add a step to the definition, and its first try if nothing has to come before it."""
+        """Add a step to the definition, and its first try if its predecessors have completed."""
         if step.reference_task_name in self._steps:
             raise EngineError(
-                f"workflow {self.id} has a task {step.reference_task_name!r} already; give this one another "
+                f"workflow {self.id} already has a task {step.reference_task_name!r}; give this one another "
                 f"reference_task_name"
             )
         if self.status not in (WorkflowStatus.RUNNING, WorkflowStatus.COMPLETED):
@@ -138,23 +138,23 @@ class Instance:
         self._stop(WorkflowStatus.TERMINATED)
 
     def retry(self) -> None:
-        """Another try for each logical task whose last one came to nothing."""
+        """Schedule another try for each logical task whose last one did not complete."""
         if self.status not in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
             raise self._conflict("be retried")
         last = {row.record.reference_task_name: row for row in self._rows}.values()
         wanting = [row for row in last if row.status in CAME_TO_NOTHING]
         if not wanting:
-            raise self._conflict("be retried, as no task's last try came to nothing; restart it")
+            raise self._conflict("be retried, because the last try of every task completed; restart it")
         self.status = WorkflowStatus.RUNNING
         for row in wanting:
             self._add(self._step_of(row), retried=row)
         self._advance()
 
     def rerun(self, row: Row) -> None:
-        """Run a task again under its old id; the rows that were scheduled after it go.
+        """Run a task again under its old id. Rows scheduled after it are removed.
 
-        What other tasks have left that came to nothing is handed out again, too, under its old id and time: also tries
-        that have had their retry, of which the decider makes nothing any more.
+        Tries of other tasks that did not complete are handed out again, too, with their old id and time. That includes
+        tries that have had their retry, which the decider ignores.
         """
         if self.is_running:
             raise self._conflict("be rerun before it is terminated")
@@ -168,7 +168,7 @@ class Instance:
         self.status = WorkflowStatus.RUNNING
 
     def restart(self) -> None:
-        """Begin from nothing: all rows go, and new ones get new ids."""
+        """Start again: all rows are removed, and new ones get new ids."""
         if self.is_running:
             raise self._conflict("be restarted before it is terminated")
         self._rows.clear()
@@ -177,7 +177,7 @@ class Instance:
             if not step.after:
                 self._add(step)
 
-    # ---- what happens to a try
+    # ---- events of a try
 
     def poll(self, row: Row) -> Row:
         return self._put(row.with_record(status=TryStatus.IN_PROGRESS, poll_count=row.record.poll_count + 1))
@@ -189,7 +189,7 @@ class Instance:
     def time_out(self, row: Row) -> None:
         self._expect(row, TryStatus.IN_PROGRESS, "timed out")
         if row.is_retried:
-            raise EngineError(f"task {row.task_id} has had its retry, and never times out")
+            raise EngineError(f"task {row.task_id} has had its retry and never times out")
         self._end_badly(row, TryStatus.TIMED_OUT, "its response timeout has passed")
 
     def revert(self, row: Row) -> None:
@@ -197,11 +197,11 @@ class Instance:
         self._put(row.with_record(status=TryStatus.IN_PROGRESS, output=None, ended_time=None))
 
     def takes_report_for(self, row: Row) -> bool:
-        """Whether a report is taken, from whomever it comes; else it is dropped without a word."""
+        """Whether a report, from any sender, is accepted; otherwise it is silently dropped."""
         return self.is_running and row.status.is_live
 
     def write(self, row: Row, result: RuntimeTaskResult) -> None:
-        """Record a result on the row as it was read, which may be a while ago."""
+        """Record a result on the row as read, which may be outdated."""
         if self.find(row.task_id) is None:
             return
         if result.status == "COMPLETED":
@@ -236,7 +236,7 @@ class Instance:
         return row
 
     def _end_badly(self, row: Row, status: TryStatus, reason: str | None) -> None:
-        """A try ended without a result: the next one, or the end of the workflow."""
+        """End a try without a result: schedule the next one, or end the workflow."""
         is_retried = row.is_retried or any(other.record.retried_task_id == row.task_id for other in self._rows)
         ended = row.with_record(status=status, output=None, ended_time=self._tick())
         row = self._put(replace(ended, reason=reason, is_retried=is_retried))
@@ -260,14 +260,14 @@ class Instance:
                 self._put(row.with_record(status=TryStatus.CANCELED, ended_time=self._tick()))
 
     def _advance(self) -> None:
-        """Schedule what is next, or end the workflow."""
+        """Schedule the next tasks, or end the workflow."""
         if not self.is_running:
             return
         record = self.record()
         for step in self._steps.values():
             if step.after and not record.of(step.reference_task_name) and all(self._is_through(n) for n in step.after):
                 self._add(step)
-        # A task that a rerun removed and that follows none does not come back, and nobody waits for it.
+        # A task without predecessors that a rerun removed does not come back, and nothing waits for it.
         expected = [name for name, step in self._steps.items() if step.after or record.of(name)]
         waiting = [name for name in expected if not self._is_through(name)]
         if any(row.status.is_live for row in self._rows):
@@ -275,7 +275,7 @@ class Instance:
         if not waiting:
             self.status = WorkflowStatus.COMPLETED
         elif any(record.of(name) for name in waiting):
-            # A rerun removed the retry of a try that has come to nothing once more: what joins the tasks fails over it.
+            # A rerun removed the retry of a try that has failed again: the join of the tasks fails.
             self.status = WorkflowStatus.FAILED
 
     def _is_through(self, reference_task_name: str) -> bool:
@@ -297,7 +297,7 @@ class Instance:
 
 
 def _revived(row: Row) -> Row:
-    """A row of another task than the one that is rerun: handed out again, if it came to nothing."""
+    """A row of a task other than the rerun one: handed out again if it did not complete."""
     if row.status not in CAME_TO_NOTHING:
         return row
     return replace(row.with_record(status=TryStatus.SCHEDULED, ended_time=None), reason=None)

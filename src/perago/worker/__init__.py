@@ -1,5 +1,5 @@
-"""`perago start`: a supervisor, the executors that run its attempts, and the processes of their bodies.
+"""`perago start`: a supervisor, executors that run its attempts, and the processes of their bodies.
 
-Each room imports only those below it: supervisor, attempts, executor, body, process. `configuration` makes them all of
-the settings.
+Each folder imports only those after it: supervisor, attempts, executor, body, process. `configuration` creates them
+from the settings.
 """

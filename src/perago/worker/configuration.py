@@ -1,4 +1,4 @@
-"""From the settings to what a supervisor and its executors are told."""
+"""Makes the configuration of supervisor and executors from the settings."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
 
 LOG_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
-"""Of executors: what bodies log is wanted, what Perago does is told by phase."""
+"""Log levels of executors: bodies' logs are wanted; Perago's work is reported by phase."""
 
 MakeExecutor = Callable[[Journal], AbstractContextManager[Executor]]
 
 
 def worker_id_of(config: RuntimeConfig) -> str:
-    """The id as it is given, or one that no other worker has: prefix, host and process."""
+    """The configured id, or a unique one: prefix, host and process."""
     return config.worker_id or f"{config.worker_id_prefix}-{platform.node()}-{os.getpid()}"
 
 
 def worker_settings(
     config: RuntimeConfig, worker_id: str, directory: Path, *, slots: int, pace: Pace, domain: str | None = None
 ) -> WorkerSettings:
-    """What a supervisor is told.
+    """The settings of a supervisor.
 
     Args:
         directory: the supervisor's own; see `lock.only_supervisor`.
@@ -63,7 +63,7 @@ def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSetting
     """The store that executors open.
 
     Args:
-        repository: path of a git repository; None: the lakeFS server that is configured, if one is.
+        repository: path of a git repository. Default: the configured lakeFS server, if there is one.
     """
     if repository is not None:
         return GitSettings(path=str(repository))
@@ -83,7 +83,7 @@ def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSetting
 def executor_configuration(
     config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: GitSettings | LakeFSSettings | None
 ) -> Configure:
-    """What an executor process is told first."""
+    """The first message to an executor process."""
     return Configure(
         load=load_order(list(targets), config.body_start, LOG_LEVELS),
         store=store,
@@ -95,12 +95,12 @@ def executor_configuration(
 
 
 def process_executors(configuration: Configure, engine: WorkerEngine) -> MakeExecutor:
-    """Executors that are processes."""
+    """Executors as processes."""
     return lambda journal: ExecutorProcess(configuration, engine, journal)
 
 
 def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopThread) -> MakeExecutor:
-    """Executors that are threads of this process; loads the modules here.
+    """Executors as threads of this process. Loads the modules here.
 
     Args:
         loop: for bodies that are `async def`; the caller closes it.

@@ -211,7 +211,7 @@ def test_outputs_keep_repository_branch_and_the_spelling_that_came_in():
 
 @pytest.mark.parametrize("ref", ["", " ", None, 5])
 def test_an_output_without_a_published_commit_is_refused(ref):
-    with pytest.raises(TaskInputError, match=rf"published_ref is {ref!r}, which is no commit id"):
+    with pytest.raises(TaskInputError, match=rf"published_ref {ref!r} is not a commit id"):
         build_workspace_task_output(WRITE, REF, ref, {"said": "a"})
 
 

@@ -289,8 +289,8 @@ def test_a_publication_that_says_no_commit_fails_in_plain_words(world, root, ret
     result = world.run(root, publish_workspace=lambda *_: returned)
     assert (result.status, result.output) == ("FAILED", None)
     assert result.reason_for_incompletion == (
-        f"publish_workspace returned {returned!r}, which is no commit id, so that nobody knows where branch 'main' now "
-        "stands. Look at the branch, and have the callable return the id of the published commit"
+        f"publish_workspace returned {returned!r}, which is not a commit id, so the head of branch 'main' is unknown. "
+        "Look at the branch, and make the callable return the id of the published commit"
     )
     assert world.events[-1] == "clean"
 
@@ -299,7 +299,7 @@ def test_a_publication_that_says_no_commit_fails_in_plain_words(world, root, ret
 def test_a_no_op_that_says_no_commit_fails_in_plain_words(world, root, returned):
     result = world.run(root, text="nothing", complete_noop_workspace=lambda *_: returned)
     assert result.status == "FAILED"
-    assert result.reason_for_incompletion.startswith(f"complete_noop_workspace returned {returned!r}, which is no ")
+    assert result.reason_for_incompletion.startswith(f"complete_noop_workspace returned {returned!r}, which is not a ")
 
 
 @pytest.mark.parametrize("returned", [None, "exec-1"])
@@ -307,8 +307,8 @@ def test_a_staging_that_says_not_what_it_staged_fails_in_plain_words(world, root
     result = world.run(root, stage_workspace=lambda *_: returned)
     assert (result.status, result.output) == ("FAILED", None)
     assert result.reason_for_incompletion == (
-        f"stage_workspace returned {returned!r}, which is no StagedWorkspace. Nothing was published. Have the callable "
-        "return StagedWorkspace(repository, branch, commit) of what it staged"
+        f"stage_workspace returned {returned!r}, which is not a StagedWorkspace. Nothing was published. Make it "
+        "return StagedWorkspace(repository, branch, commit) for the staged commit"
     )
 
 
@@ -316,15 +316,15 @@ def test_an_engine_that_says_nothing_of_the_attempt_fails_it_in_plain_words(worl
     result = world.run(root, load_current_attempt=lambda _: None)
     assert (result.status, result.output) == ("FAILED", None)
     assert result.reason_for_incompletion == (
-        "load_current_attempt returned None, which is no task object, so that nobody knows whose the task is now. "
-        "Nothing was published. Have the callable return the engine's present state of the task"
+        "load_current_attempt returned None instead of a task object, so the task's owner is unknown. "
+        "Nothing was published. Make the callable return the engine's present state of the task"
     )
 
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_length_that_leaves_no_reason_is_refused(world, root, length):
     world.fail["download"] = RuntimeError("x")
-    with pytest.raises(ValueError, match=f"keeps {length} characters.*give 1 or more"):
+    with pytest.raises(ValueError, match=f"max_length={length} leaves no reason.*give 1 or more"):
         world.run(root, failure_reason_max_length=length)
     assert list(root.iterdir()) == []
 

@@ -76,7 +76,7 @@ def test_each_slot_has_a_line(worker, status):
             "Tasks: build, check",
             "    1  build (workflow w, attempt 1) for 1.5 min: body, 40 of 100 (40 %): rows",
             "    2  idle for 2.0 h, 50.0 MB",
-            "    3  waiting for 0 s, an executor died",
+            "    3  waiting for 0 s, its executor died",
             "    4  waiting for 0 s, 3 executors died in a row",
         ],
     )
@@ -92,7 +92,7 @@ def test_what_keeps_it_from_being_ready_is_told(worker, status):
             "Worker worker-1, process 7: running, no poll was answered yet",
             "Tasks: build, check",
             "Not ready: store: cannot be reached",
-            "Results that wait for the server: 2",
+            "Results waiting for the server: 2",
         ],
     )
     assert status("--ready")[0] == 1
@@ -108,4 +108,4 @@ def test_that_no_worker_runs_names_the_workspace_root(tmp_path, capsys, monkeypa
     (tmp_path / "made").mkdir()
     for options, root in (((), "not-made"), (("--workspace-root", "made"), "made")):
         assert command.main(list(options), standalone_mode=False) == 1
-        assert capsys.readouterr().err == f"No worker runs on the workspace root {tmp_path / root}.\n"
+        assert capsys.readouterr().err == f"No worker is running on the workspace root {tmp_path / root}.\n"

@@ -39,7 +39,7 @@ def test_tables_of_a_toml_file_hold_the_servers(settings):
 def test_half_a_configuration_may_be_spread_over_sources_and_is_told_by_source(settings):
     settings.write(toml='[lakefs]\nendpoint_url = "http://l"\n', dotenv="LAKECTL_CREDENTIALS_ACCESS_KEY_ID=a\n")
     fault = settings.fault()
-    assert "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY missing" in fault
+    assert "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY is missing" in fault
     assert "LAKECTL_SERVER_ENDPOINT_URL (`lakefs.endpoint_url` in perago.toml)" in fault
     assert "LAKECTL_CREDENTIALS_ACCESS_KEY_ID (.env)" in fault
     assert settings.load(LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY="s").lakefs is not None
@@ -72,7 +72,12 @@ def test_faults_of_half_configurations_come_with_those_of_values(settings):
     fault = settings.fault(
         PERAGO_FENCE="loose", LAKECTL_SERVER_ENDPOINT_URL="http://l", CONDUCTOR_AUTH_KEY="k", PERAGO_WORKSPACE_ROOT="."
     )
-    for part in ("PERAGO_FENCE", "LakeFS is configured by half", "CONDUCTOR_AUTH_SECRET is not", "current directory"):
+    for part in (
+        "PERAGO_FENCE",
+        "The lakeFS settings are incomplete",
+        "CONDUCTOR_AUTH_SECRET is not",
+        "current directory",
+    ):
         assert part in fault
 
 
@@ -89,17 +94,17 @@ def test_a_wrong_value_counts_as_given(settings):
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ('worksapce_root = "x"', "`worksapce_root` in perago.toml is no setting; did you mean `workspace_root`?"),
-        ('PERAGO_LOG_ROOT = "x"', "`PERAGO_LOG_ROOT` in perago.toml is no setting; did you mean `log_root`?"),
-        ('[lakefs]\nendpoint = "x"', "`lakefs.endpoint` in perago.toml is no setting; did you mean"),
-        ('[metrics]\nx = "x"', "`metrics` in perago.toml is no setting"),
+        ('worksapce_root = "x"', "`worksapce_root` in perago.toml is not a setting; did you mean `workspace_root`?"),
+        ('PERAGO_LOG_ROOT = "x"', "`PERAGO_LOG_ROOT` in perago.toml is not a setting; did you mean `log_root`?"),
+        ('[lakefs]\nendpoint = "x"', "`lakefs.endpoint` in perago.toml is not a setting; did you mean"),
+        ('[metrics]\nx = "x"', "`metrics` in perago.toml is not a setting"),
         (
             "zzzzzz = 1",
-            "`zzzzzz` in perago.toml is no setting; known are body_start, cache_dir, cache_max_size, checksums",
+            "`zzzzzz` in perago.toml is not a setting. Settings are body_start, cache_dir, cache_max_size, checksums",
         ),
         ('conductor = "http://c"', "`conductor` in perago.toml must be a table; write [conductor] above its keys"),
         ("worker_id = 7", "PERAGO_WORKER_ID (`worker_id` in perago.toml) must be text, in quotes, not 7"),
-        ("worker_id = ", "perago.toml is no valid TOML"),
+        ("worker_id = ", "perago.toml is not valid TOML"),
     ],
 )
 def test_a_key_that_is_none_is_a_fault_with_the_nearest_one(settings, toml, said):
@@ -108,7 +113,7 @@ def test_a_key_that_is_none_is_a_fault_with_the_nearest_one(settings, toml, said
 
 def test_a_tool_table_is_held_to_the_same(settings):
     fault = settings.write(pyproject='[tool.perago]\nlog_rot = "x"\n[tool.other]\ny = 1\n').fault()
-    assert fault == "`log_rot` in [tool.perago] of pyproject.toml is no setting; did you mean `log_root`?"
+    assert fault == "`log_rot` in [tool.perago] of pyproject.toml is not a setting; did you mean `log_root`?"
     assert "[tool.perago] of pyproject.toml must be a table" in settings.write(pyproject="[tool]\nperago = 1").fault()
     assert settings.write(pyproject="[project]\nname = 'x'").load() is not None
 
@@ -117,7 +122,7 @@ def test_a_tool_table_is_held_to_the_same(settings):
 def test_a_secret_in_pyproject_is_refused_with_a_hint_to_dotenv(settings, key):
     table, name = key.split(".")
     fault = settings.write(pyproject=f'[tool.perago.{table}]\n{name} = "{SECRET}"\n').fault()
-    assert f"(`{key}` in [tool.perago] of pyproject.toml): a secret has no place" in fault
+    assert f"(`{key}` in [tool.perago] of pyproject.toml): a secret must not be in a committed file" in fault
     assert ".env" in fault
     assert SECRET not in fault
 
@@ -162,7 +167,7 @@ def test_a_value_of_dotenv_is_taken_as_it_stands(settings, value):
 def test_a_setting_of_dotenv_that_cannot_be_read_is_a_fault_that_names_its_line(settings, text, named, line):
     settings.write(dotenv=text)
     fault = settings.fault()
-    assert f"{named} (.env): line {line} and what follows it cannot be read; look at its quotes" in fault
+    assert f"{named} (.env): line {line} and the following ones cannot be read; check the quotes" in fault
 
 
 @pytest.mark.parametrize(
@@ -214,9 +219,12 @@ def test_a_variable_of_our_name_that_is_no_setting_is_warned_of_once_with_the_ne
         settings.load(**dict.fromkeys(others, "x"), PERAGO_WORKSPCE_ROOT="secret", PERAGO_VERBOSE="secret")
     said = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
     assert said == [
-        "PERAGO_VERBOSE in the environment is no setting, and has no effect",
-        "PERAGO_WORKSPCE_ROOT in the environment is no setting, and has no effect; did you mean PERAGO_WORKSPACE_ROOT?",
-        "PERAGO_RETENTION in .env is no setting, and has no effect; did you mean PERAGO_LOG_RETENTION?",
+        "PERAGO_VERBOSE in the environment is not a setting and has no effect",
+        (
+            "PERAGO_WORKSPCE_ROOT in the environment is not a setting and has no effect; "
+            "did you mean PERAGO_WORKSPACE_ROOT?"
+        ),
+        "PERAGO_RETENTION in .env is not a setting and has no effect; did you mean PERAGO_LOG_RETENTION?",
     ]
 
 
@@ -229,6 +237,6 @@ def test_what_opentelemetry_reads_from_the_environment_only_is_warned_of_in_dote
         assert settings.load(OTEL_TRACES_SAMPLER="always_on").traces.endpoint == "http://collector:4318/v1/traces"
     (said,) = [record.getMessage() for record in caplog.records if record.name == "perago.settings"]
     assert said == (
-        "OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME: what stands in .env has no effect, because OpenTelemetry reads "
-        "it from the environment only; export it"
+        "OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME has no effect in .env, because OpenTelemetry reads it only from "
+        "the environment; export it"
     )

@@ -103,13 +103,13 @@ def test_words_are_taken_in_either_case_and_others_refused(settings):
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "٣"])
 def test_the_length_of_a_reason_is_a_whole_number_from_one_up(settings, text):
     assert settings.load(PERAGO_FAILURE_REASON_MAX_LENGTH="12").failure_reason_max_length == 12
-    assert "must be a whole number from 1 up" in settings.fault(PERAGO_FAILURE_REASON_MAX_LENGTH=text)
+    assert "must be a whole number of at least 1" in settings.fault(PERAGO_FAILURE_REASON_MAX_LENGTH=text)
 
 
 def test_a_worker_id_prefix_holds_letters_and_digits_or_is_made_of_the_module(settings):
     assert settings.load(PERAGO_WORKER_ID_PREFIX="gpu7").worker_id_prefix == "gpu7"
     assert settings.load("app.my_features:build").worker_id_prefix == "appmyfeaturesbuild"
-    assert "ASCII letters and digits only, not 'gpu-7'" in settings.fault(PERAGO_WORKER_ID_PREFIX="gpu-7")
+    assert "may have only ASCII letters and digits, not 'gpu-7'" in settings.fault(PERAGO_WORKER_ID_PREFIX="gpu-7")
     assert "PERAGO_WORKER_ID_PREFIX (the default) would be empty" in settings.fault("_._")
 
 
@@ -137,7 +137,7 @@ def test_lakefs_is_given_by_three_variables(settings):
 def test_half_of_lakefs_names_what_is_missing_and_what_is_given(settings, missing):
     given = {name: value for name, value in LAKEFS.items() if name != missing}
     fault = settings.fault(**given)
-    assert f"LakeFS is configured by half: {missing} missing" in fault
+    assert f"The lakeFS settings are incomplete: {missing} is missing" in fault
     assert all(f"{name} (the environment)" in fault for name in given)
 
 
@@ -195,7 +195,7 @@ def test_who_has_no_home_is_told_what_to_set(settings, monkeypatch):
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert "PERAGO_WORKSPACE_ROOT (the default) belongs in the home directory, and this user has none; set XDG" in (
+    assert "PERAGO_WORKSPACE_ROOT (the default) belongs in the home directory, but this user has none; set XDG" in (
         settings.fault(HOME="")
     )
     given = {"HOME": "", "PERAGO_WORKSPACE_ROOT": "w", "PERAGO_LOG_ROOT": "l", "PERAGO_CACHE_DIR": "c"}
@@ -219,7 +219,7 @@ def test_neither_the_current_nor_the_root_directory_is_written_to(settings, text
     (settings.cwd / "sub").mkdir()
     fault = settings.fault(PERAGO_WORKSPACE_ROOT=text, probe_roots=True)
     assert "PERAGO_WORKSPACE_ROOT (the environment) is /" in fault
-    assert "give a directory of its own" in fault
+    assert "give a directory that nothing else writes to" in fault
     assert [path.name for path in settings.cwd.iterdir()] == ["sub"]
 
 

@@ -129,7 +129,7 @@ def test_wrong_arguments_of_the_decorator_are_told_of_the_function_with_the_mend
 
     with pytest.raises(TaskDefinitionError) as caught:
         decorate(build)
-    assert "build: @task is " in str(caught.value)
+    assert "build: @task has wrong arguments: " in str(caught.value)
     assert re.search(fault, str(caught.value))
     assert '@task(name="features.build", owner_email="team@example.org"' in str(caught.value)
 

@@ -147,17 +147,17 @@ def test_guards_that_hold(root, guard):
         (require_file("raw/zzz"), "found no file: 'raw' has no 'zzz', but 'deep', 'notes.txt', 'penguins.csv'"),
         (require_file("empty/a.csv"), "found no file: 'empty' is empty"),
         (require_file("raw/deep/deeper/a"), "found no file: 'raw/deep' has no 'deeper', but 'a.csv'"),
-        (require_file("raw/notes.txt/a"), "found no file: 'raw/notes.txt' is no directory"),
+        (require_file("raw/notes.txt/a"), "found no file: 'raw/notes.txt' is not a directory"),
         (require_file("Raw"), "found no file: the workspace has no 'Raw', but 'raw'"),
         (require_file("raw"), "found no file, but a directory"),
-        (require_file("fifo"), "found no file, but something that is neither file nor directory"),
-        (require_file("nowhere"), "found no file, but a symbolic link that leads nowhere"),
+        (require_file("fifo"), "found no file, but something that is neither a file nor a directory"),
+        (require_file("nowhere"), "found no file, but a broken symbolic link"),
         (require_dir("raw/notes.txt"), "found no directory, but a file"),
         (require_dir("raws"), "found no directory: the workspace has no 'raws', but 'raw'"),
-        (require_glob("raw/*.parquet"), "matched nothing, and at least 1 must match"),
-        (require_glob("raw/*.csv", min_count=2), "matched 1 path, and at least 2 must match: 'raw/penguins.csv'"),
+        (require_glob("raw/*.parquet"), "matched nothing, but at least 1 must match"),
+        (require_glob("raw/*.csv", min_count=2), "matched 1 path, but at least 2 must match: 'raw/penguins.csv'"),
         (require_glob("raw/*", max_count=2),
-            "matched 3 paths, and at most 2 may match: 'raw/deep', 'raw/notes.txt', 'raw/penguins.csv'"),
+            "matched 3 paths, but at most 2 may match: 'raw/deep', 'raw/notes.txt', 'raw/penguins.csv'"),
         (forbid_glob("raw/*"), "matched 3 paths: 'raw/deep', 'raw/notes.txt', 'raw/penguins.csv'"),
         (forbid_glob("**/*.csv"),
             "matched 4 paths: 'link.csv', 'out.csv', 'raw/deep/a.csv' and 1 more"),
@@ -173,8 +173,8 @@ def test_a_link_out_of_the_workspace_is_not_followed_to_a_file(root, guard):
 
 
 def test_a_link_out_of_the_workspace_is_not_followed_by_a_pattern(root):
-    assert fault_of(root, require_glob("out*")) == "matched nothing, and at least 1 must match"
-    assert fault_of(root, require_glob("out/*")) == "matched nothing, and at least 1 must match"
+    assert fault_of(root, require_glob("out*")) == "matched nothing, but at least 1 must match"
+    assert fault_of(root, require_glob("out/*")) == "matched nothing, but at least 1 must match"
     assert fault_of(root, forbid_glob("out/*")) is None
     assert fault_of(root, require_glob("*/secret.csv", min_count=0, max_count=0)) is None
 
@@ -223,8 +223,8 @@ def test_no_guards_always_hold(tmp_path):
 def test_a_workspace_that_is_not_there_breaks_what_is_required_only(tmp_path):
     gone = tmp_path / "gone"
     assert fault_of(gone, forbid_glob("*")) is None
-    assert fault_of(gone, require_file("a")) == "found no file: the workspace's directory is not there"
-    assert fault_of(gone, require_glob("*")) == "matched nothing, and at least 1 must match"
+    assert fault_of(gone, require_file("a")) == "found no file: the workspace's directory does not exist"
+    assert fault_of(gone, require_glob("*")) == "matched nothing, but at least 1 must match"
 
 
 def test_the_root_may_be_text(root):
@@ -251,6 +251,6 @@ def test_a_directory_that_cannot_be_read_breaks_the_guard_and_says_why(root):
         os.write(write, str(fault_of(root, require_file("raw/notes.txt"))).encode())
         os._exit(0)
     os.waitpid(pid, 0)
-    assert re.fullmatch(r"found no file, but something that cannot be looked at \(.+\)", os.read(read, 4096).decode())
+    assert re.fullmatch(r"found no file, but an unreadable entry \(.+\)", os.read(read, 4096).decode())
     os.close(read)
     os.close(write)

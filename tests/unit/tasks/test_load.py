@@ -67,9 +67,7 @@ def test_a_task_with_two_names_in_its_module_is_one(write):
 
 def test_several_tasks_are_listed_as_one_would_name_them(write):
     module = write("build", "check")
-    assert fault_of(module) == (
-        f"module {module!r} declares 2 tasks; name the one that is meant: {module}:build, {module}:check"
-    )
+    assert fault_of(module) == (f"module {module!r} declares 2 tasks; name one of them: {module}:build, {module}:check")
 
 
 def test_a_module_without_a_task_says_how_to_declare_one(write):
@@ -128,12 +126,10 @@ def test_a_static_method_of_a_class_is_found_by_its_module_and_by_its_name(write
 
 def test_a_static_method_counts_among_a_module_s_tasks_and_once(write):
     module = write("check", code=STATIC.format(*DECORATORS) + "build = Tasks.build\n")
-    assert fault_of(module).endswith(
-        f"declares 2 tasks; name the one that is meant: {module}:Tasks.build, {module}:check"
-    )
+    assert fault_of(module).endswith(f"declares 2 tasks; name one of them: {module}:Tasks.build, {module}:check")
     assert load_module_task(f"{module}:build").target == f"{module}:Tasks.build"
     assert fault_of(f"{module}:Tasks.bild").startswith(f"module {module!r} has no 'Tasks.bild'; its tasks are ")
-    assert fault_of(f"{module}:Tasks").startswith(f"{module}:Tasks is no task; ")
+    assert fault_of(f"{module}:Tasks").startswith(f"{module}:Tasks is not a task; ")
     assert fault_of(f"{module}:check.more").startswith(f"module {module!r} has no 'check.more'; ")
 
 
@@ -151,9 +147,9 @@ def test_a_function_that_is_not_there_or_no_task_is_told_from_each_other(write):
     module = write("build", code="def helper(): ...\n")
     assert fault_of(f"{module}:bild") == f"module {module!r} has no 'bild'; its tasks are {module}:build"
     assert fault_of(f"{module}:helper") == (
-        f"{module}:helper is no task; decorate it with @perago.task(...); its tasks are {module}:build"
+        f"{module}:helper is not a task; decorate it with @perago.task(...); its tasks are {module}:build"
     )
-    assert fault_of(f"{write()}:x").endswith("it has no task at all")
+    assert fault_of(f"{write()}:x").endswith("it has no tasks")
 
 
 def test_looking_for_tasks_runs_nothing_of_the_module_s_values(write):
@@ -202,7 +198,7 @@ def test_a_task_that_a_module_keeps_elsewhere_than_under_a_name_is_found_as_in_0
 def test_several_tasks_of_one_factory_are_found_by_the_names_of_the_tasks(write):
     module = write(code=FACTORY + "TASKS = [make('build-all'), make('check')]\n")
     assert fault_of(module) == (
-        f"module {module!r} declares 2 tasks; name the one that is meant: {module}:build-all, {module}:check"
+        f"module {module!r} declares 2 tasks; name one of them: {module}:build-all, {module}:check"
     )
     assert [found.name for found in load_module_tasks(module)] == ["build-all", "check"]
     assert load_module_task(f"{module}:build-all").name == "build-all"
@@ -253,7 +249,7 @@ def test_two_tasks_that_nothing_tells_apart_are_both_found_and_refused_by_their_
     assert names_in(module) == ["a", "b", "a", "c"]
     assert load_module_task(f"{module}:b").name == "b"
     assert fault_of(f"{module}:a") == (
-        f"module {module!r} declares 2 tasks that {module}:a may mean; give one of them another name"
+        f"module {module!r} declares 2 tasks with the address {module}:a; rename one of them"
     )
 
 
@@ -310,17 +306,17 @@ def test_a_module_remembers_a_bounded_number_of_declarations(write, monkeypatch)
     ],
 )  # fmt: skip
 def test_what_is_no_import_path_is_told_how_one_looks(target, example):
-    fault = fault_of(target)
-    assert fault.startswith(f"{target!r} is no import path of a module; write {example} or {example}:function")
+    kind = "is a file path" if re.search(r"[/\\]|\.py", target) else "is not a module name"
+    assert fault_of(target) == f"{target!r} {kind}. Use a module name: {example} or {example}:function"
 
 
 @pytest.mark.parametrize("target", ["exp.ipynb:f", "exp.ipynb", "./deep/exp.ipynb:f", "/deep/exp.ipynb"])
 def test_a_notebook_is_told_what_to_do_instead(target):
     fault = fault_of(target)
     file = target.partition(":")[0]
-    assert fault.startswith(f"{file!r} is a notebook, which cannot be imported: put the task into a module")
+    assert fault.startswith(f"{file!r} is a notebook, which cannot be imported. Put the task into a module")
     assert f"`jupyter nbconvert --to script {file}`" in fault
-    assert fault.endswith(", and write exp or exp:function")
+    assert fault.endswith(", and use exp or exp:function")
     assert "\n" not in fault
 
 
@@ -354,7 +350,7 @@ def test_a_missing_module_that_the_module_imports_is_told_from_a_missing_module(
     module = write("build", before="import no_such_library\n")
     with pytest.raises(TaskDefinitionError) as caught:
         load_module_task(module)
-    assert f"module {module!r} is there, but importing it failed: ModuleNotFoundError" in str(caught.value)
+    assert f"module {module!r} exists, but importing it failed: ModuleNotFoundError" in str(caught.value)
     assert "no_such_library" in str(caught.value)
     cause = caught.value.__cause__
     assert isinstance(cause, ModuleNotFoundError)
@@ -373,7 +369,7 @@ def test_a_missing_module_that_the_module_imports_is_told_from_a_missing_module(
 )
 def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
     module = write("build", code=code)
-    with pytest.raises(TaskDefinitionError, match=f"module '{module}' is there, but importing it failed") as caught:
+    with pytest.raises(TaskDefinitionError, match=f"module '{module}' exists, but importing it failed") as caught:
         load_module_task(module)
     assert isinstance(caught.value.__cause__, error)
     assert said in str(caught.value)
@@ -384,15 +380,16 @@ def test_whatever_a_module_raises_is_the_cause(write, code, error, said):
     [
         (
             "WorkspaceSpec(prefix='a//b')",
-            "WorkspaceSpec(...) is given what it does not take: prefix: a prefix 'a//b' must",
+            "WorkspaceSpec argument 'prefix': a prefix 'a//b' must",
         ),
-        ("WorkspaceSpec(prefx='a')", "prefx: there is no such argument"),
+        ("WorkspaceSpec(prefx='a')", "WorkspaceSpec has no argument 'prefx'. Did you mean 'prefix'?"),
+        ("RetryPolicy(xyz=1)", "RetryPolicy has no argument 'xyz'"),
         (
             "TimeoutPolicy(seconds=-1, policy='X')",
-            "policy: Input should be 'TIME_OUT_WF', 'RETRY' or 'ALERT_ONLY'; seconds: ",
+            "'policy': Input should be 'TIME_OUT_WF', 'RETRY' or 'ALERT_ONLY'; TimeoutPolicy argument 'seconds': ",
         ),
-        ("PublishBudget(observed_merge_p99_seconds=1)", "safety_margin_seconds: is missing; "),
-        ("ExecutionLimits(rate_limit_per_frequency=1)", "take: give rate_limit_frequency_in_seconds and"),
+        ("PublishBudget(observed_merge_p99_seconds=1)", "PublishBudget needs the argument 'safety_margin_seconds'; "),
+        ("ExecutionLimits(rate_limit_per_frequency=1)", "ExecutionLimits: give rate_limit_frequency_in_seconds and"),
     ],
 )
 def test_wrong_arguments_are_told_with_their_line_and_in_plain_words(write, code, said):

@@ -80,7 +80,7 @@ def test_a_scalar_that_json_can_hold_is_converted(value, converted):
 def test_what_json_cannot_hold_is_named_with_its_place_and_what_to_do(value, kind, hold, path):
     assert fault({"value": hold(value)}) == (
         f"task 't': the result cannot be written as JSON: {path} is of type {kind}; return numbers, text, lists or "
-        f"mappings of those, and write anything larger to a file of the workspace"
+        f"mappings of those, and write anything else to a file of the workspace"
     )
 
 
@@ -95,7 +95,7 @@ def test_what_a_field_cannot_take_is_told_with_its_type():
 
 
 def test_what_no_path_leads_to_is_named_all_the_same():
-    assert "the result holds what is of type complex64; return" in fault({"value": {np.complex64(1): 1}})
+    assert "the result holds a value of type complex64; return" in fault({"value": {np.complex64(1): 1}})
 
 
 def test_no_more_are_named_than_anybody_reads():

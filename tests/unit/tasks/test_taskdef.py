@@ -305,7 +305,9 @@ def budget():
 @pytest.mark.parametrize("response_seconds", [0, 100])
 def test_a_response_timeout_shorter_than_the_budget_warns(response_seconds):
     controls = TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=response_seconds))
-    with pytest.warns(UserWarning, match=f"response_seconds={response_seconds} is shorter than the 101 s") as caught:
+    with pytest.warns(
+        UserWarning, match=f"response_seconds={response_seconds} is shorter than its publish_budget of 101 s"
+    ) as caught:
         taskdef = build_taskdef(declare(workspace=WorkspaceSpec(), controls=controls))
     assert taskdef["responseTimeoutSeconds"] == response_seconds
     assert [warning.filename for warning in caught] == [__file__]
@@ -322,8 +324,14 @@ def test_a_response_timeout_that_covers_the_budget_does_not(response_seconds):
 @pytest.mark.parametrize(
     ("timeout", "said"),
     [
-        ({"seconds": 30}, r"response_seconds \(600\) is longer than timeout.seconds \(30\), .*, such as 20$"),
-        ({"seconds": 1, "response_seconds": 2}, r"\(2\) is longer than timeout.seconds \(1\), .*, such as 1$"),
+        (
+            {"seconds": 30},
+            r"response_seconds \(600\) is longer than timeout.seconds \(30\), .*response_seconds to 20, for example$",
+        ),
+        (
+            {"seconds": 1, "response_seconds": 2},
+            r"\(2\) is longer than timeout.seconds \(1\), .*response_seconds to 1, for example$",
+        ),
         ({"seconds": 900, "total_seconds": 899}, r"seconds \(900\) is longer than timeout.total_seconds \(899\), "),
     ],
 )
@@ -447,7 +455,7 @@ def test_what_cannot_be_built_leaves_the_file_as_it_is(tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path / "t.json").mkdir()
-    with pytest.raises(IsADirectoryError, match="give the name of a file in it") as caught:
+    with pytest.raises(IsADirectoryError, match="give a file name") as caught:
         write_taskdef(declare(), tmp_path / "t.json")
     assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "t.json"), None)
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]

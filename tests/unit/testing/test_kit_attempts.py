@@ -49,7 +49,7 @@ def test_a_failed_attempt_has_no_result_and_no_ref() -> None:
     failed = MemoryWorkflow().run(tasks.copy)
     assert failed.status == "FAILED_WITH_TERMINAL_ERROR"
     assert isinstance(failed.error, PreGuardrailViolation)
-    with pytest.raises(AssertionError, match=r"did not complete, it is FAILED_WITH_TERMINAL_ERROR: .*in\.txt"):
+    with pytest.raises(AssertionError, match=r"did not complete but is FAILED_WITH_TERMINAL_ERROR: .*in\.txt"):
         _ = failed.result
     with pytest.raises(AssertionError, match="did not complete"):
         _ = failed.ref
@@ -212,11 +212,11 @@ def test_what_could_not_happen_is_told() -> None:
     workflow = MemoryWorkflow(FILES)
     with pytest.raises(EngineError, match="has no task ''"):
         workflow.retry()
-    with pytest.raises(AssertionError, match="never came to publish"):
+    with pytest.raises(AssertionError, match="never reached publish"):
         workflow.run(tasks.look, at={"publish": workflow.cancel})
     with pytest.raises(ValueError, match="no phase 'publication'; it has parse"):
         workflow.run(tasks.look, at={"publication": workflow.cancel})
-    with pytest.raises(EngineError, match=r"no try of 'look' waits: .*COMPLETED"):
+    with pytest.raises(EngineError, match=r"no try of 'look' is waiting: .*COMPLETED"):
         workflow.retry()
     with pytest.raises(EngineError, match="no try is in progress"):
         workflow.timeout()

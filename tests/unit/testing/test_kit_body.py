@@ -55,7 +55,7 @@ def test_a_directory_may_be_named_by_a_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("files", [{"in.txt": "hi"}, {"raw/in": b"x", "a.b": "c"}, Path("files"), "files"])
 def test_files_in_the_place_of_params_are_refused(files: Any) -> None:
-    with pytest.raises(TaskInputError, match=r"files in the place of its params; give them as workspace="):
+    with pytest.raises(TaskInputError, match=r"files instead of params; give them as workspace="):
         run_body(tasks.copy, files)
 
 

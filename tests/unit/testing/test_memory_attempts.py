@@ -101,7 +101,7 @@ def test_an_attempt_that_lost_its_task_publishes_nothing(world):
     world.engine.requeue(first.task_id)
     world.engine.poll()
     result = world.run(write, first, report=False)
-    assert "no longer this attempt's" in result.reason_for_incompletion
+    assert "no longer belongs to this attempt" in result.reason_for_incompletion
     assert world.store.history("main") == [world.base]
 
 

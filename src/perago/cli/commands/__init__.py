@@ -1,4 +1,4 @@
-"""One file for each command: its options and its help.
+"""The commands: one file each, with its options and its help.
 
-What is more than a file lies in `perago.cli.run` and `cli/start.py`. A command loads what it needs when it runs.
+Larger ones continue in `perago.cli.run` and `cli/start.py`. A command imports what it needs when it runs.
 """

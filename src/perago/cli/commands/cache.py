@@ -1,4 +1,4 @@
-"""`perago cache`: what the host's object cache holds."""
+"""`perago cache`: show or clear the object cache of this host."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from perago.cli.output import count_text, json_option, print_json, size_text, te
 @click.option("--clear", is_flag=True, help="Remove everything in it.")
 @json_option
 def command(clear: bool, as_json: bool) -> None:
-    """Show what the object cache of this host holds, or clear it.
+    """Show or clear the object cache of this host.
 
-    Tasks on a lakeFS server fetch an object once; the next attempt lays it out from here. PERAGO_CACHE_DIR says where,
-    PERAGO_CACHE_MAX_SIZE how much it may take (0: there is none), and what was not used for longest goes first.
-    Clearing it is safe at any time: running tasks fetch what they miss.
+    Tasks on a lakeFS server fetch an object once; later attempts take it from the cache. PERAGO_CACHE_DIR is its
+    directory, and PERAGO_CACHE_MAX_SIZE its maximum size (0 turns it off). The least recently used objects are removed
+    first. Clearing the cache is safe at any time: running tasks fetch what they miss.
     """
     from perago.settings import check_cache, load_run_config
     from perago.workspace.cache import ObjectCache

@@ -1,4 +1,4 @@
-"""`perago check`: what a module's tasks are, and what the settings come to."""
+"""`perago check`: show and check the tasks of modules, and the settings."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 @click.command()
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
-@click.option("--server", is_flag=True, help="Compare with what the Conductor server has; exit code 2 if it differs.")
+@click.option("--server", is_flag=True, help="Compare with the Conductor server; exit code 2 if a task differs.")
 @json_option
 def command(modules: tuple[str, ...], server: bool, as_json: bool) -> int:
-    """Check the tasks of modules, and the settings, without running anything.
+    """Check the tasks of modules and the settings, without running anything.
 
-    Shows each task's name, signature, params and their defaults, workspace, guards and controls, and warns where they
-    do not go together.
+    Shows each task's name, signature, params with defaults, workspace, guards and controls, and warns if they do not
+    fit together.
     """
     from perago.settings import load_runtime_config
 
@@ -75,7 +75,7 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool) -> int:
 
 
 def _expect_writable(config: RuntimeConfig) -> None:
-    """See that a worker could make its directories and their files; nothing is made.
+    """Check that a worker could create its directories and files. Nothing is created.
 
     Raises:
         RuntimeConfigError
@@ -95,20 +95,20 @@ def _expect_writable(config: RuntimeConfig) -> None:
 
 
 def _expect_makeable(root: Path) -> None:
-    """See that a directory could be made at a path, or a file in the one that is there.
+    """Check that a directory could be created at a path, or a file in the existing one.
 
     Raises:
-        ValueError: it could not; says why.
+        ValueError: it could not, with the reason.
     """
     fault = _fault_of(root)
     if fault is not None:
         raise ValueError(
-            f"is {root}, which cannot be written: {fault}. Give a directory that this user may make files in"
+            f"is {root}, which cannot be written: {fault}. Give a directory in which this user may create files"
         )
 
 
 def _fault_of(root: Path) -> str | None:
-    """Why it could not; None: it could."""
+    """Why it could not; None if it could."""
     try:
         there = next(path for path in (root, *root.parents) if _is_there(path))
         if not stat.S_ISDIR(there.stat().st_mode):
@@ -119,7 +119,7 @@ def _fault_of(root: Path) -> str | None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether anything is, a link to nothing too, in the way of which no directory can be made."""
+    """Whether the path exists, including a broken link, at which no directory can be created."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _compare(config: RuntimeConfig, tasks: list[TaskDefinition]) -> list[Compare
     from perago.cli.conductor import compare_taskdefs, open_conductor
 
     with before_start(), open_conductor(config) as engine, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are told with the tasks
+        warnings.simplefilter("ignore")  # they are shown with the tasks
         return compare_taskdefs(engine, tasks)
 
 
@@ -140,14 +140,14 @@ def _tell_compared(compared: list[Compared], modules: Sequence[str]) -> None:
 
     if not compared:
         return
-    words = {"registered": "registered as declared", "missing": "not registered", "differs": "registered otherwise"}
+    words = {"registered": "registered as declared", "missing": "not registered", "differs": "registered differently"}
     tell("Server")
     _print_rows({entry.task.name: words[entry.state] for entry in compared})
     for line in [line for entry in compared if entry.state == "differs" for line in entry.diff]:
         tell(line)
     if any(entry.state != "registered" for entry in compared):
         registering = register_command(modules)
-        note(f"error: the server does not have the tasks as they are declared; `{registering}` mends that")
+        note(f"error: tasks on the server differ from their declarations; `{registering}` registers them")
 
 
 def describe_task(task: TaskDefinition) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def describe_task(task: TaskDefinition) -> dict[str, Any]:
 
 
 def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
-    """What of the settings a person wants to see; secrets are not among it."""
+    """The settings worth showing, without secrets."""
     conductor, lakefs = config.conductor, config.lakefs
     days = config.log_retention / timedelta(days=1)
     return {
@@ -195,7 +195,7 @@ def _signature(task: TaskDefinition) -> str:
 
 
 def _fields(model: type[BaseModel]) -> list[str]:
-    """Names and types, with the bounds of numbers and the defaults; secrets among those are masked."""
+    """Names, types, bounds of numbers, and defaults. Secret defaults are masked."""
     fields = model.__pydantic_fields__.items()
     return [f"{name}: {_type_name(field.annotation)}{_about(name, field)}" for name, field in fields] or ["(no fields)"]
 
@@ -208,7 +208,7 @@ def _about(name: str, field: FieldInfo) -> str:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    """What a field is when it is not given: as JSON, or by what makes it, which is not called."""
+    """The default of a field as JSON, or the name of its factory, which is not called."""
     from pydantic import SecretBytes, SecretStr
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -218,7 +218,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"default {getattr(field.default_factory, '__name__', '...')}()"
     try:
         value = to_jsonable_python(field.default)
-    except (PydanticSerializationError, ValueError):  # what it is may have no form in JSON
+    except (PydanticSerializationError, ValueError):  # the default may have no JSON form
         return "optional"
     shown = mask_json({name: value})[name]
     if shown == MASK or isinstance(field.default, SecretStr | SecretBytes):
@@ -271,7 +271,7 @@ def _limit(seconds: int) -> str:
 
 
 def _warnings_of(task: TaskDefinition) -> list[str]:
-    """What building the TaskDef warns of."""
+    """Warnings of building the TaskDef."""
     from perago.tasks.taskdef import build_taskdef
 
     with warnings.catch_warnings(record=True) as caught:

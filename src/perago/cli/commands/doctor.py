@@ -1,4 +1,4 @@
-"""`perago doctor`: what is left over, missing or damaged; with `--fix` the rest is mended."""
+"""`perago doctor`: find leftovers and damage, and fix them with `--fix`."""
 
 from __future__ import annotations
 
@@ -30,37 +30,36 @@ FOUND = 1
 @click.option(
     "--repo",
     metavar="REPO",
-    help="The repository, and the runs on it.  [default: none, and the runs of tasks without a workspace]",
+    help="Check this repository and its runs.  [default: the runs of tasks without a workspace]",
 )
-@click.option("--workspace-root", metavar="DIR", help="Where workspaces are made.  [default: PERAGO_WORKSPACE_ROOT]")
-@click.option("--fix", is_flag=True, help="Mend what can be mended.")
+@click.option("--workspace-root", metavar="DIR", help="Directory for workspaces.  [default: PERAGO_WORKSPACE_ROOT]")
+@click.option("--fix", is_flag=True, help="Fix what can be fixed.")
 @click.option(
-    "--deep", is_flag=True, help="Read all large files and cached objects, and compare their content with their names."
+    "--deep", is_flag=True, help="Compare the content of all large files and cached objects with their names."
 )
 @click.option(
     "--older-than",
     metavar="AGE",
     default="24h",
     show_default=True,
-    help="Age of what may go where nothing else tells that its owner is dead: longer than any attempt takes.",
+    help="Age at which leftovers of unknown owner are removed; must exceed the longest attempt.",
 )
 @json_option
 def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool, older_than: str, as_json: bool) -> int:
-    """Look for what killed runs left, and for what is missing or damaged.
+    """Find what killed runs left over, and what is missing or damaged.
 
     \b
       perago doctor --repo data.git
       perago doctor --repo data.git --fix
 
-    Left over can be: attempt directories, runs without an end, staged commits, locks, temporary files (also of the
-    host's object cache), large files that nothing names. Missing or damaged: large files, git's objects and
-    references, stamps, results that a worker kept; these only a person can mend; and with --deep cached objects. What
-    belongs to a living process is never touched.
+    Leftovers are attempt directories, runs without an end, staged commits, locks, temporary files (also of the object
+    cache) and unreferenced large files. Damage is in large files, git objects and references, stamps and spooled
+    results, which need manual repair, and with --deep in cached objects. Files of a living process are never touched.
 
-    Exit code 0: nothing is wrong, or everything is mended; 1: something is left; 2: it could not look, and has
-    mended nothing.
+    Exit codes: 0 nothing is wrong, or everything is fixed; 1 something is left; 2 it could not look, and has fixed
+    nothing.
     """
-    results: list[_MendResult] = []
+    results: list[_FixResult] = []
     try:
         with closing(_examine(repo, workspace_root, _seconds(older_than), deep=deep)) as findings:
             _go_through(findings, results, fix=fix)
@@ -77,12 +76,12 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
 
 
 @dataclass(frozen=True)
-class _MendResult:
-    """A finding, and what became of it.
+class _FixResult:
+    """A finding, and the result of fixing it.
 
     Attributes:
-        is_fixed: None: nobody tried.
-        failure: why it could not be mended.
+        is_fixed: None if it was not tried.
+        failure: why it could not be fixed.
     """
 
     finding: Finding
@@ -90,7 +89,7 @@ class _MendResult:
     failure: str | None = None
 
     @classmethod
-    def of(cls, finding: Finding, *, fix: bool) -> _MendResult:
+    def of(cls, finding: Finding, *, fix: bool) -> _FixResult:
         from perago.errors import PeragoError
 
         if not fix or finding.mend is None:
@@ -102,7 +101,7 @@ class _MendResult:
 
     @property
     def is_left(self) -> bool:
-        """Whether it is wrong, and still so. What turned out to be needed is not."""
+        """Whether it is still wrong. A leftover that turned out to be in use is not."""
         in_use = self.is_fixed is False and self.failure is None
         return not (self.finding.is_note or self.is_fixed or in_use)
 
@@ -111,8 +110,8 @@ class _MendResult:
         if self.is_fixed is None:
             return None
         if self.is_fixed:
-            return "mended"
-        return f"could not be mended: {self.failure}" if self.failure else "left alone: somebody needs it again"
+            return "fixed"
+        return f"could not be fixed: {self.failure}" if self.failure else "left alone: it is in use again"
 
     def as_object(self) -> dict[str, Any]:
         finding = self.finding
@@ -139,10 +138,10 @@ class _MendResult:
             yield f"    {printable(self.outcome)}"
 
 
-def _go_through(findings: Iterator[Finding], results: list[_MendResult], *, fix: bool) -> None:
-    """Look and mend in turn, as what is mended lets more be found.
+def _go_through(findings: Iterator[Finding], results: list[_FixResult], *, fix: bool) -> None:
+    """Look and fix in turn, because a fix can reveal more.
 
-    What keeps it from looking is no finding (1), but a command that has not begun (2), until something is mended.
+    An error while looking is exit code 2 until something has been fixed.
     """
     begun = False
     while True:
@@ -150,14 +149,14 @@ def _go_through(findings: Iterator[Finding], results: list[_MendResult], *, fix:
             finding = next(findings, None)
         if finding is None:
             return
-        results.append(_MendResult.of(finding, fix=fix))
+        results.append(_FixResult.of(finding, fix=fix))
         begun = begun or results[-1].is_fixed is not None
 
 
 def _examine(
     repo: str | None, workspace_root: str | None, older_than: float, *, deep: bool
 ) -> Generator[Finding, None, None]:
-    """Everything, the cheap first."""
+    """All findings, cheap checks first."""
     from perago.ports import SystemClock
     from perago.settings import load_run_config
     from perago.worker.supervisor import examine as worker_examine
@@ -187,7 +186,7 @@ def _examine(
 
 @dataclass(frozen=True)
 class _LivenessOf:
-    """Whether the run that made a stamp is under way, as the local engine's locks tell."""
+    """Whether the run that made a stamp is alive, by the local engine's locks."""
 
     engine: LocalEngine
 
@@ -196,7 +195,7 @@ class _LivenessOf:
 
 
 def _living_since(engine: LocalEngine, root: Path | None) -> float | None:
-    """When the oldest attempt began that may be at work; seconds since the epoch."""
+    """Start of the oldest attempt that may be alive, in seconds since the epoch."""
     from perago.workspace import examine
 
     run, attempt = engine.running_since(), None if root is None else examine.living_since(root)
@@ -214,26 +213,26 @@ def _seconds(text: str) -> float:
         raise click.UsageError(f"--older-than {exc}") from None
 
 
-def _tell(results: list[_MendResult], *, fix: bool) -> None:
+def _tell(results: list[_FixResult], *, fix: bool) -> None:
     for result in results:
         for line in result.lines():
             tell(wrap(line, sys.stdout, indent="    "))
     note(_summary(results, fix=fix))
 
 
-def _summary(results: list[_MendResult], *, fix: bool) -> str:
+def _summary(results: list[_FixResult], *, fix: bool) -> str:
     left = [result for result in results if result.is_left]
-    mended = sum(result.is_fixed is True for result in results)
-    done = f"Mended {count_text(mended, 'thing')}. " if mended else ""
+    fixed = sum(result.is_fixed is True for result in results)
+    done = f"Fixed {count_text(fixed, 'problem')}. " if fixed else ""
     if not left:
         return f"{done}Nothing is wrong."
-    mendable = sum(result.finding.mend is not None for result in left)
-    hint = f" --fix mends {mendable} of them." if mendable and not fix else ""
-    return f"{done}Found {count_text(len(left), 'thing')} wrong.{hint}"
+    fixable = sum(result.finding.mend is not None for result in left)
+    hint = f" --fix fixes {fixable} of them." if fixable and not fix else ""
+    return f"{done}Found {count_text(len(left), 'problem')}.{hint}"
 
 
 def age_text(seconds: float) -> str:
-    """An age for people: "40 s old", "3 h old"."""
+    """Readable age: "40 s old", "3 h old"."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} old"

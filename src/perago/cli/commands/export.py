@@ -1,4 +1,4 @@
-"""`perago export`: a commit's files become a directory."""
+"""`perago export`: write the files of a commit to a directory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from perago.cli.repos.address import DEFAULT_BRANCH, head_of, parse_address, rep
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @repo_option
-@click.option("--branch", metavar="NAME", help=f"The branch whose head is exported.  [default: {DEFAULT_BRANCH}]")
-@click.option("--ref", metavar="COMMIT", help="A commit instead of a branch: an id or its beginning, or a tag.")
-@click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that is exported.")
+@click.option("--branch", metavar="NAME", help=f"Export the head of this branch.  [default: {DEFAULT_BRANCH}]")
+@click.option("--ref", metavar="COMMIT", help="Export this commit instead: an id or its beginning, or a tag.")
+@click.option("--prefix", metavar="PREFIX", default="/", help="Export this directory of the repository.")
 @json_option
 def command(directory: Path, repo: str, branch: str | None, ref: str | None, prefix: str, as_json: bool) -> None:
-    """Lay out a commit's files in DIRECTORY, which is new or empty."""
+    """Write the files of a commit to DIRECTORY, which must be new or empty."""
     from perago.cli.progress import open_display
     from perago.workspace.empty_directory import empty_directory
 
@@ -30,7 +30,7 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
         raise click.UsageError("give --branch or --ref, not both")
     spec = workspace_spec(prefix)
     if directory.is_dir() and any(directory.iterdir()):
-        raise click.UsageError(f"{directory} is not empty, and nothing in it is overwritten; give a new directory")
+        raise click.UsageError(f"{directory} is not empty; give a new directory")
     address = parse_address(repo)
     with ExitStack() as stack:
         display = stack.enter_context(open_display())
@@ -47,10 +47,10 @@ def command(directory: Path, repo: str, branch: str | None, ref: str | None, pre
 
 
 def _expect_writable(directory: Path) -> None:
-    """Find out before anything is fetched.
+    """Check before anything is fetched.
 
     Raises:
-        UsageError: no file can be made in it.
+        UsageError: no file can be created in it.
     """
     try:
         with TemporaryFile(dir=directory):

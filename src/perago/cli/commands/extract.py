@@ -1,4 +1,4 @@
-"""`perago extract`: a task's TaskDef as a file."""
+"""`perago extract`: write a task's TaskDef to a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from perago.cli.output import json_option, plain_warnings, print_json, tell
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="The file to write, whose name ends in .json.",
+    help="The file to write; its name ends in .json.",
 )
 @json_option
 def command(module: str, output: Path, as_json: bool) -> None:
-    """Write the TaskDef of a task as JSON, to be registered at a Conductor server."""
+    """Write the TaskDef of a task as JSON, for registration at a Conductor server."""
     from perago.tasks.taskdef import write_taskdef
 
     task = load_named_task(module)

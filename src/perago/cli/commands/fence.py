@@ -1,4 +1,4 @@
-"""`perago fence`: the publish fence of a branch on a lakeFS server, by hand."""
+"""`perago fence`: check or install the publish fence of a lakeFS branch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ FOUND = 1
 @branch_option
 @json_option
 def command(action: str, repo: str, branch: str, as_json: bool) -> int:
-    """Check the publish fence of a branch on a lakeFS server, or put it there.
+    """Check or install the publish fence of a branch on a lakeFS server.
 
-    The fence is a small action file that the server runs when a branch is to be moved: it lets a publication move the
-    branch from the commit that it was made for, and from no other. Every publication brings it along, so nobody needs
-    to install it; who looks after the server can do so before the first one.
+    The fence is a small action file that the server runs before it moves a branch. It lets a publication move the
+    branch only from the commit that the publication was made for. Every publication installs it, so that `install` is
+    only needed to have it before the first one.
 
-    Exit code of `check` 0: the fence is there, and the server heeds it; 1: not so; 2: the server could not be asked.
+    Exit codes of `check`: 0 the fence is installed and the server applies it, 1 it is not, 2 the server could not be
+    asked.
     """
     address = _lakefs_address(repo)
     return _check(address, branch, as_json=as_json) if action == "check" else _install(address, branch, as_json=as_json)
 
 
 def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
-    with before_start(), address.connect(fence="exact") as repository:  # 1 is for what was found
+    with before_start(), address.connect(fence="exact") as repository:  # exit code 1 is for a finding
         report = repository.check_fence(branch)
     is_exact = report.file == "present" and report.is_heeded
     if as_json:
@@ -53,15 +54,14 @@ def _check(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
         installing = shlex.join(["perago", "fence", "install", "--repo", address.argument, "--branch", branch])
         files = {
             "present": "holds the fence",
-            "missing": f"does not hold the fence; the next publication brings it along, or `{installing}` puts it "
-            f"there",
-            "different": "holds another file in the fence's place, which the next publication replaces",
+            "missing": f"does not hold the fence; the next publication or `{installing}` installs it",
+            "different": "holds another file in the fence's place; the next publication replaces it",
         }
         tell(f"Branch {branch} of {address.argument} {files[report.file]}.")
         if report.is_heeded:
-            tell("The server heeds it: it refused a forbidden merge on a scratch branch.")
+            tell("The server applies it: it refused a forbidden merge on a scratch branch.")
         else:
-            note(f"The server does not heed it: {report.why}")
+            note(f"The server does not apply it: {report.why}")
     return 0 if is_exact else FOUND
 
 
@@ -74,9 +74,9 @@ def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"installed": commit is not None, "head": head})
     elif commit is None:
-        tell(f"Branch {branch} of {address.argument} holds the fence already.")
+        tell(f"Branch {branch} of {address.argument} already holds the fence.")
     else:
-        tell(f"Put the fence on branch {branch} of {address.argument}: commit {commit}")
+        tell(f"Installed the fence on branch {branch} of {address.argument}: commit {commit}")
     return 0
 
 
@@ -86,7 +86,7 @@ def _lakefs_address(repo: str) -> LakeFSAddress:
     address = parse_address(repo)
     if not isinstance(address, LakeFSAddress):
         raise click.UsageError(
-            f"--repo {repo}: only a lakeFS repository has such a fence. A git repository needs none: its references "
-            f"move by compare-and-swap"
+            f"--repo {repo}: only a lakeFS repository has such a fence. A git repository needs none: git moves its "
+            f"references by compare-and-swap"
         )
     return address

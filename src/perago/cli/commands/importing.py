@@ -1,4 +1,4 @@
-"""`perago import`: a directory's files become a branch's content."""
+"""`perago import`: commit the files of a directory to a branch."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @repo_option
 @branch_option
-@click.option("--prefix", metavar="PREFIX", default="/", help="Directory of the repository that gets the files.")
+@click.option("--prefix", metavar="PREFIX", default="/", help="Import into this directory of the repository.")
 @click.option(
     "--storage-namespace",
     metavar="URI",
-    help="Where a lakeFS server is to keep the objects of a repository that is made: s3://BUCKET/PATH, for one.",
+    help="Where a lakeFS server keeps the objects of a new repository, such as s3://BUCKET/PATH.",
 )
 @click.option(
     "--exclude",
     metavar="PATTERN",
     multiple=True,
-    help="What to leave out, by path or pattern relative to DIRECTORY; on the branch it stays as it is. Repeatable.",
+    help="Leave out this path or pattern, relative to DIRECTORY; on the branch it stays unchanged. Repeatable.",
 )
-@click.option("--mirror", is_flag=True, help="Delete files that DIRECTORY does not have, below the prefix.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--mirror", is_flag=True, help="Delete files below the prefix that DIRECTORY does not have.")
+@click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
 @click.option("--message", "-m", metavar="TEXT", help="The commit's message.")
 @json_option
 def command(
@@ -64,11 +64,11 @@ def command(
     message: str | None,
     as_json: bool,
 ) -> None:
-    """Put the files of DIRECTORY onto a branch, in one commit.
+    """Commit the files of DIRECTORY to a branch, in one commit.
 
-    The repository and the branch are made if they are not there. Other files of the branch stay, such as those that
-    tasks have published. With --mirror, those below the prefix that DIRECTORY does not have are deleted. A lakeFS
-    server makes a repository only where it is told where to keep its objects.
+    The repository and the branch are created if they do not exist; on a lakeFS server a new repository needs
+    --storage-namespace. Other files of the branch stay, such as those that tasks have published. --mirror deletes the
+    files below the prefix that DIRECTORY does not have.
     """
     from perago.cli.progress import open_display
     from perago.values.models import Changes
@@ -78,7 +78,7 @@ def command(
     address = parse_address(repo)
     spec = workspace_spec(prefix, exclude)
     address.check_source(directory)
-    source = directory.resolve()  # a link that is named here is followed; one that lies within is refused
+    source = directory.resolve()  # DIRECTORY itself may be a link; links inside it are refused
     watched = _Watched(spec.exclude)
     with before_start():
         files = scan(source, watched, FOR_IMPORT).files
@@ -114,7 +114,7 @@ def command(
         "bytes": sum(stat.size for stat in files.values()),
         "changes": changes or None,
     }
-    with result_on_stdout():  # the branch has moved
+    with result_on_stdout():  # the branch has already moved
         if as_json:
             print_json(said)
         else:
@@ -122,11 +122,11 @@ def command(
 
 
 class _Watched(Selection):
-    """What is not excluded; as it is asked during a scan, it notes which patterns leave something out.
+    """Selection of the files that are not excluded. During a scan it notes which patterns match.
 
     Attributes:
-        left: the patterns that have matched nothing so far, each compiled.
-        hidden: those that may match below an excluded directory, into which nobody looks.
+        left: the compiled patterns that have matched nothing so far.
+        hidden: patterns that may match below an excluded directory, which is not scanned.
     """
 
     __slots__ = ("hidden", "left")
@@ -150,7 +150,7 @@ class _Watched(Selection):
 
 
 def _warn_of_unmatched(watched: _Watched) -> None:
-    """Tell which patterns leave nothing out: whoever gives one means something."""
+    """Warn about patterns that match no file."""
     for pattern in watched.left:
         besides = " besides those below excluded directories" if pattern in watched.hidden else ""
         deeper = "" if "/" in pattern else f"; '**/{pattern}' matches in directories, too"
@@ -159,11 +159,11 @@ def _warn_of_unmatched(watched: _Watched) -> None:
 
 @dataclass(frozen=True)
 class _DryRun:
-    """What an import would do.
+    """The effect that an import would have.
 
     Attributes:
         changes: (kind, name in the repository) of each file.
-        kept: how many files stay that the directory does not have.
+        kept: number of files that stay although the directory does not have them.
     """
 
     changes: tuple[tuple[str, str], ...]
@@ -179,7 +179,7 @@ class _DryRun:
     def summary(self) -> str:
         from perago.cli.progress import describe_counts
 
-        return f"Dry run: {describe_counts(Counter(kind for kind, _ in self.changes))}; nothing was imported."
+        return f"Dry run: {describe_counts(Counter(kind for kind, _ in self.changes))}. Nothing was imported."
 
 
 def _tell_dry_run(dry: _DryRun, branch: str, directory: Path, *, as_json: bool) -> None:
@@ -197,7 +197,7 @@ def _tell_dry_run(dry: _DryRun, branch: str, directory: Path, *, as_json: bool) 
 
 
 def _line(said: Mapping[str, Any]) -> str:
-    """What was imported, for people; from what `--json` says."""
+    """The result of `--json` as a sentence."""
     from perago.cli.progress import describe_counts
 
     files = count_text(said["files"], "file")
@@ -209,7 +209,7 @@ def _line(said: Mapping[str, Any]) -> str:
 
 
 def _changes(repository: Repository, commit: str) -> dict[str, int]:
-    """How many files a commit changed; empty where that cannot be seen: the import is done, this is for its summary."""
+    """Number of files a commit changed. Empty if it cannot be read: the import is done, and this is for its summary."""
     from perago.errors import StoreError
 
     with suppress(StoreError):
@@ -219,10 +219,10 @@ def _changes(repository: Repository, commit: str) -> dict[str, int]:
 
 
 def workspace_spec(prefix: str, exclude: Sequence[str] = ()) -> WorkspaceSpec:
-    """The part of a repository below a prefix, without what is excluded.
+    """The part of a repository below a prefix, without the excluded files.
 
     Raises:
-        UsageError: it is no prefix, or no pattern.
+        UsageError: the prefix or a pattern is invalid.
     """
     from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""`perago log`: who published what, from what, with what result."""
+"""`perago log`: show the history of a branch."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SHORT = 12
     type=click.IntRange(min=1),
     default=DEFAULT_ENTRIES,
     show_default=True,
-    help="How many commits are shown at most.",
+    help="Show at most this many commits.",
 )
 @json_option
 def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
-    """Show a branch's history: what each task published, from which input, with which params and result.
+    """Show the history of a branch: what each task published, its input, params and result.
 
-    A seal is a commit without content: it says with which commit a task completed.
+    A seal is an empty commit that says which commit a task completed with.
     """
     address = parse_address(repo)
     with before_start(), address.open() as repository:
@@ -56,7 +56,7 @@ def command(repo: str, branch: str, limit: int, as_json: bool) -> None:
 
 
 def describe_entry(entry: LogEntry) -> list[str]:
-    """A commit as lines for people."""
+    """A commit as lines of text."""
     when = entry.time.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
     head = f"{entry.id[:_SHORT]}  {when}"
     stamp = entry.stamp
@@ -99,7 +99,7 @@ def _replaced(stamp: Stamp) -> str:
 
 
 def _value(value: Mapping[str, Any] | None) -> str:
-    return "(too large to be kept)" if value is None else printable(json.dumps(value, ensure_ascii=False))
+    return "(too large to keep)" if value is None else printable(json.dumps(value, ensure_ascii=False))
 
 
 def _counts(entry: LogEntry) -> str:

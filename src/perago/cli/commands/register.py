@@ -1,4 +1,4 @@
-"""`perago register`: a module's tasks, as the Conductor server is to know them."""
+"""`perago register`: register the tasks of modules at the Conductor server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DONE = {"missing": "new", "differs": "changed", "registered": "unchanged"}
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @json_option
 def command(modules: tuple[str, ...], as_json: bool) -> None:
-    """Register the tasks of modules at the Conductor server, in the place of those of their names.
+    """Register the tasks of modules at the Conductor server. Tasks with the same names are replaced.
 
     \b
       perago register app.features app.audio:mix
 
-    A workflow that runs keeps the definitions that it began with. CONDUCTOR_SERVER_URL names the server.
+    Running workflows keep the definitions they started with. CONDUCTOR_SERVER_URL names the server.
     """
     from perago.cli.conductor import compare_taskdefs, open_conductor
     from perago.settings import load_run_config
@@ -48,10 +48,10 @@ def command(modules: tuple[str, ...], as_json: bool) -> None:
 
 
 def _register(engine: ConductorEngine, entry: Compared) -> None:
-    """Register a task where it is not as declared, and see that it is afterwards.
+    """Register a task unless it is registered as declared, and verify that the server keeps it.
 
     Raises:
-        EngineError: the server refused, gave no answer, or keeps it otherwise.
+        EngineError: the server refused, did not answer, or keeps another TaskDef.
     """
     from perago.engines.conductor.taskdefs import differences
     from perago.errors import EngineError
@@ -63,6 +63,6 @@ def _register(engine: ConductorEngine, entry: Compared) -> None:
     if left:
         told = "\n".join(left)
         raise EngineError(
-            f"the server at {engine.api_url} took the TaskDef of task {entry.task.name!r}, and keeps it otherwise; it "
-            f"may be of a version that does not know a field, or somebody else registers it at the same time:\n{told}"
+            f"the server at {engine.api_url} accepted the TaskDef of task {entry.task.name!r} but keeps another one. "
+            f"Its version may not know a field, or another client registered the task at the same time:\n{told}"
         )

@@ -1,4 +1,4 @@
-"""`perago run`: one run of a task, here and now."""
+"""`perago run`: run a task once."""
 
 from __future__ import annotations
 
@@ -14,47 +14,55 @@ from perago.cli.failure import before_start
 @click.argument("module", metavar="[MODULE[:FUNCTION]]", required=False)
 @click.option("--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin.")
 @click.option(
-    "--param", "pairs", metavar="KEY=VALUE", multiple=True, help="One param, over --params: JSON, or text. Repeatable."
+    "--param",
+    "pairs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="One param, as JSON or text; overrides --params. Repeatable.",
 )
 @click.option(
     "--repo",
     metavar="REPO",
-    help="The repository: lakefs://NAME, or the path of a bare git repository. A task with a workspace needs it.",
+    help="The repository: lakefs://NAME, or the path of a bare git repository. Required by tasks with a workspace.",
 )
 @click.option(
     "--branch",
     metavar="NAME",
-    help="The branch to work on: its head is the input, and it is moved. A task with a workspace needs it.",
+    help="The branch: its head is the input, and the result is published to it. Required by tasks with a workspace.",
 )
 @click.option(
-    "--ref", metavar="COMMIT", help="Another commit of the branch as input: an id or its beginning, a branch, a tag."
+    "--ref", metavar="COMMIT", help="Use this commit of the branch as input: an id or its beginning, a branch, a tag."
 )
 @click.option(
-    "--retries", metavar="COUNT", type=click.IntRange(0, 100), default=0, help="Tries after a failed one.  [default: 0]"
+    "--retries",
+    metavar="COUNT",
+    type=click.IntRange(0, 100),
+    default=0,
+    help="Number of retries after a failure.  [default: 0]",
 )
 @click.option(
     "--timeout",
     metavar="SECONDS",
     callback=seconds,
-    help="How long a body may take.  [default: the task's own]",
+    help="Timeout of the body.  [default: the task's own]",
 )
-@click.option("--workspace-root", metavar="DIR", help="Where the workspace is made.  [default: PERAGO_WORKSPACE_ROOT]")
-@click.option("--keep", is_flag=True, help="Leave the workspace of a failed body, and say where.")
-@click.option("--dry-run", is_flag=True, help="Run the body, show what it changed, and publish nothing.")
+@click.option("--workspace-root", metavar="DIR", help="Directory for workspaces.  [default: PERAGO_WORKSPACE_ROOT]")
+@click.option("--keep", is_flag=True, help="Keep the workspace of a failed body, and print its path.")
+@click.option("--dry-run", is_flag=True, help="Run the body and show its changes, but publish nothing.")
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
-@click.option("--resume", metavar="RUN_ID", help="The next try of a run that failed or was killed, from its input.")
-@click.option("--task-id", metavar="ID", help="Replay a task that Conductor has: its input, here, publishing nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON on stdout, not its result alone.")
+@click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
+@click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
-    """Run a task once: on a commit of a branch, which then moves to what the task changed.
+    """Run a task once on a commit of a branch, and publish its changes on that branch.
 
     \b
       perago run app.features:build --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
       perago run app.features:build --task-id ID
 
-    The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository. Ctrl-C
-    cancels the body and cleans up; a second one ends at once.
+    The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
+    Ctrl-C cancels the body and cleans up; a second one ends at once.
     """
     arguments = RunArguments(**given)
     arguments.check()

@@ -1,4 +1,4 @@
-"""`perago runs`: what was run, and how it ended."""
+"""`perago runs`: list recorded runs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SHORT = 12
     type=click.IntRange(min=1),
     default=DEFAULT_RUNS,
     show_default=True,
-    help="How many runs are shown at most, the newest first.",
+    help="Show at most this many runs, newest first.",
 )
 @json_option
 def command(repo: str | None, limit: int, as_json: bool) -> None:
-    """List recorded runs, from which input to which output, and how they ended.
+    """List recorded runs with their input, output and status.
 
-    That is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (no other try can help) or CANCELED; killed ended without
-    saying so, running is under way, and of an unreadable one the record is damaged.
+    The status is COMPLETED, FAILED, FAILED_WITH_TERMINAL_ERROR (a retry cannot help) or CANCELED; running; killed, if
+    the process ended without recording a status; or unreadable, if the record is damaged.
     """
     with before_start():
         shown = list(itertools.islice(_summaries(repo), limit + 1))
@@ -58,19 +58,19 @@ def _summaries(repo: str | None) -> Iterator[RunSummary]:
     address: RepositoryAddress | None = None
     if repo is not None:
         address = parse_address(repo)
-        with address.open():  # raises where it is no repository, which has no runs either
+        with address.open():  # raises if there is no repository
             pass
     yield from local_engine(address).runs()
 
 
 def _nothing_to_show(repo: str | None) -> str:
     if repo is not None:
-        return "There are no runs yet. `perago run` makes one."
-    return "There are no runs of tasks without a workspace. Runs on a repository are listed with --repo REPO."
+        return "There are no runs yet. `perago run` creates one."
+    return "There are no runs of tasks without a workspace. --repo REPO lists the runs on a repository."
 
 
 def describe_run(summary: RunSummary) -> list[str]:
-    """A run as lines for people."""
+    """A run as lines of text."""
     tries = f", {summary.tries} tries" if summary.tries > 1 else ""
     took = "" if summary.duration is None else f", {summary.duration:.1f} s"
     lines = [f"{summary.run_id}  {summary.status:<10}  {printable(summary.task_name)}{tries}{took}"]

@@ -1,4 +1,4 @@
-"""`perago start`: a worker that runs the tasks of some modules for a Conductor server."""
+"""`perago start`: start a worker for a Conductor server."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ import click
 
 
 def _not_blank(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Refuse what a shell's unset variable leaves: nobody's tasks have a domain without a name.
+    """Refuse an empty domain, such as from an unset shell variable: no task has it.
 
     Raises:
         BadParameter
     """
     if value is not None and not value.strip():
-        raise click.BadParameter("it is empty; leave the option out for the tasks without a domain")
+        raise click.BadParameter("it is empty; leave the option out to take tasks without a domain")
     return value
 
 
 @click.command()
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option(
-    "-j", "--jobs", "slots", type=click.IntRange(1, 1024), default=1, show_default=True, help="Attempts at a time."
+    "-j",
+    "--jobs",
+    "slots",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Attempts at a time.",
 )
 @click.option(
     "--execution-mode",
     type=click.Choice(["process", "thread"]),
     help="Where bodies run.  [default: PERAGO_EXECUTION_MODE, or process]",
 )
-@click.option("--domain", metavar="NAME", callback=_not_blank, help="Take tasks of this domain only.")
-@click.option("--repo", metavar="PATH", help="Work on a bare git repository, instead of the lakeFS server.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole log on stdout, an object a line.")
+@click.option("--domain", metavar="NAME", callback=_not_blank, help="Take only tasks of this domain.")
+@click.option("--repo", metavar="PATH", help="Work on a bare git repository instead of the lakeFS server.")
+@click.option("--json", "as_json", is_flag=True, help="Print the complete log on stdout, one object per line.")
 def command(
     modules: tuple[str, ...],
     slots: int,
@@ -37,14 +43,14 @@ def command(
     repo: str | None,
     as_json: bool,
 ) -> int:
-    """Run the tasks of some modules, as the Conductor server at CONDUCTOR_SERVER_URL hands them out.
+    """Run the tasks of modules for the Conductor server at CONDUCTOR_SERVER_URL.
 
     \b
       perago start app.features app.audio:mix -j 4
 
-    The tasks have to be registered there as they are declared (`perago register`). SIGTERM and Ctrl-C let what runs
-    come to its end, and take no new tasks; what is not through after PERAGO_SHUTDOWN_FORCE_KILL_AFTER is given back. A
-    second signal ends at once. `perago status` shows what each slot does.
+    The tasks must be registered there as declared (`perago register`). After SIGTERM or Ctrl-C the worker takes no new
+    tasks and finishes the running ones; tasks that still run after PERAGO_SHUTDOWN_FORCE_KILL_AFTER are returned to the
+    queue. A second signal stops it at once. `perago status` shows the current attempt of each slot.
     """
     from perago.attempt.breakpoints import let_breakpoints_stop
     from perago.cli.start import StartArguments, run_worker

@@ -1,4 +1,4 @@
-"""`perago status`: what each slot of a worker does now."""
+"""`perago status`: show the slots of a worker."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NOT_RUNNING = 1
 
 
 @click.command()
-@click.option("--workspace-root", metavar="DIR", help="The worker's.  [default: PERAGO_WORKSPACE_ROOT]")
-@click.option("--ready", "must_be_ready", is_flag=True, help="Exit with 1 unless it is ready to take tasks.")
+@click.option("--workspace-root", metavar="DIR", help="The worker's workspace root.  [default: PERAGO_WORKSPACE_ROOT]")
+@click.option("--ready", "must_be_ready", is_flag=True, help="Exit with 1 unless the worker is ready to take tasks.")
 @json_option
 def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> int:
-    """Show what the worker of a workspace root does: each slot, its attempt, the phase and progress of that.
+    """Show the worker of a workspace root: for each slot its attempt, with phase and progress.
 
-    Exit code 0: it runs, and with --ready takes tasks; 1: it does not.
+    Exit codes: 0 it runs, and with --ready takes tasks; 1 it does not.
     """
     from perago.worker.supervisor.status import read_status
 
@@ -37,7 +37,7 @@ def command(workspace_root: str | None, must_be_ready: bool, as_json: bool) -> i
         print_json({"running": runs, "ready": is_ready, "worker": None if status is None else asdict(status)})
     elif status is None or not runs:
         last = "" if status is None else f" The last one was {status.worker_id}, process {status.pid}."
-        note(f"No worker runs on the workspace root {root}.{last}")
+        note(f"No worker is running on the workspace root {root}.{last}")
     else:
         _print(status)
     return RUNNING if runs and (is_ready or not must_be_ready) else NOT_RUNNING
@@ -52,7 +52,7 @@ def _print(status: WorkerStatus) -> None:
         if not check.ok:
             tell(printable(f"Not ready: {check.name}: {check.detail}"))
     if status.undelivered:
-        tell(f"Results that wait for the server: {status.undelivered}")
+        tell(f"Results waiting for the server: {status.undelivered}")
     for slot in status.slots:
         tell(printable(_line(slot, now)))
 
@@ -63,17 +63,17 @@ def _line(slot: SlotStatus, now: float) -> str:
         return f"  {slot.slot:>3}  {slot.state} for {_span(now - slot.since)}{memory}{_deaths(slot.deaths)}"
     job = slot.job
     progress = f", {job.progress}" if job.progress else ""
-    ending = f", being ended: {job.ending}" if job.ending else ""
+    ending = f", being stopped: {job.ending}" if job.ending else ""
     return (
         f"  {slot.slot:>3}  {job.task} (workflow {job.workflow}, attempt {job.attempt}) for "
-        f"{_span(now - job.begun_at)}: {job.phase or 'beginning'}{progress}{ending}"
+        f"{_span(now - job.begun_at)}: {job.phase or 'starting'}{progress}{ending}"
     )
 
 
 def _deaths(count: int) -> str:
     if count == 0:
         return ""
-    return ", an executor died" if count == 1 else f", {count} executors died in a row"
+    return ", its executor died" if count == 1 else f", {count} executors died in a row"
 
 
 def _ago(seconds: float) -> str:

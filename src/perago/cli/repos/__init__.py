@@ -1,1 +1,1 @@
-"""What `--repo` names: a repository of either store, opened with the settings. Imports the stores' faces only."""
+"""The repository that `--repo` names, of either store. Imports only the public parts of the stores."""

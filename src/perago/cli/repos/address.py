@@ -1,4 +1,4 @@
-"""The `--repo` argument: which repository of which store it names, and where the records of its runs lie."""
+"""The `--repo` argument: the repository it names, and the directory of that repository's run records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def state_directory() -> Path:
-    """Perago's directory for this user's state, in which the records lie.
+    """Perago's state directory of this user, which holds the run records.
 
     Raises:
         RuntimeConfigError: the user has no home directory.
@@ -30,16 +30,16 @@ def state_directory() -> Path:
     try:
         return user_state_directory()
     except ValueError as exc:
-        raise RuntimeConfigError(f"the directory of the runs' records {exc}") from None
+        raise RuntimeConfigError(f"the directory of the run records {exc}") from None
 
 
 def git_runs_directory(repository: Path) -> Path:
-    """Of the runs on a git repository: within it, so that they go where it goes."""
+    """Run records of a git repository. They are inside it, so that they move with it."""
     return repository / "perago" / "runs"
 
 
 def runs_directory(address: RepositoryAddress | None) -> Path:
-    """Of the runs on a repository, or of free tasks.
+    """Run records of a repository; of free tasks if the address is None.
 
     Raises:
         RuntimeConfigError: see `RepositoryAddress.runs_directory`, and `state_directory`.
@@ -48,31 +48,31 @@ def runs_directory(address: RepositoryAddress | None) -> Path:
 
 
 def local_engine(address: RepositoryAddress | None) -> LocalEngine:
-    """The engine with the records of a repository's runs, or of free tasks."""
+    """Engine over the run records of a repository; of free tasks if the address is None."""
     from perago.engines.local import LocalEngine
 
     return LocalEngine(runs_directory(address))
 
 
 class RepositoryAddress(Protocol):
-    """What a `--repo` argument names. There may be nothing there."""
+    """A parsed `--repo` argument. The repository need not exist."""
 
     @property
     def argument(self) -> str:
-        """As `--repo` takes it."""
+        """The text that `--repo` accepts."""
         ...
 
     @property
     def name(self) -> str:
-        """What the repository is called in messages and stamps."""
+        """Name of the repository in messages and stamps."""
         ...
 
     @property
     def runs_directory(self) -> Path:
-        """Where the records of its runs lie on this host.
+        """Directory of its run records on this host.
 
         Raises:
-            RuntimeConfigError: the settings do not say which server it is on.
+            RuntimeConfigError: no server is configured.
         """
         ...
 
@@ -82,27 +82,27 @@ class RepositoryAddress(Protocol):
         """Open the repository.
 
         Args:
-            merge_seconds: how long a server may take to publish; None: the store's own bound.
+            merge_seconds: time limit for the server to publish. Default: the store's own.
 
         Raises:
-            RuntimeConfigError: the settings do not say how.
-            RepositoryNotFoundError: nothing is there, or no repository.
-            StoreError: the server cannot be reached, or refuses.
+            RuntimeConfigError: no server is configured.
+            RepositoryNotFoundError: there is no repository.
+            StoreError: the server cannot be reached, or refused.
         """
         ...
 
     def create(
         self, branch: str, observer: Observer, *, storage_namespace: str | None
     ) -> AbstractContextManager[Repository]:
-        """As `open`; if there is none, one is made, with this branch if the store makes one with it.
+        """Open the repository; create it first if it does not exist, with this branch if the store can.
 
         Args:
-            storage_namespace: where a lakeFS server is to keep the objects of a new repository.
+            storage_namespace: where a lakeFS server keeps the objects of a new repository.
         """
         ...
 
     def is_to_be_made(self, branch: str, *, storage_namespace: str | None) -> bool:
-        """Whether `create` would make the repository. Arguments, and errors, as there; nothing is made."""
+        """Whether `create` would create the repository. Takes its arguments and raises its errors."""
         ...
 
     def check_source(self, directory: Path) -> None:
@@ -114,10 +114,10 @@ class RepositoryAddress(Protocol):
         ...
 
     def check_names(self, names: Iterable[str], *, prefix: str) -> None:
-        """Refuse names that files cannot have in this repository, before one is made for them.
+        """Refuse names that files cannot have in this repository.
 
         Args:
-            prefix: what all of them begin with, as it was given; it may look like a drive.
+            prefix: their common prefix, as given; it may look like a drive.
 
         Raises:
             ObjectNameError
@@ -125,7 +125,7 @@ class RepositoryAddress(Protocol):
         ...
 
     def branch_from_commit(self, branch: str, commit: str = "COMMIT") -> str:
-        """The command that makes a branch from a commit."""
+        """The command that creates a branch from a commit."""
         ...
 
 
@@ -143,10 +143,10 @@ branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH,
 
 
 def parse_address(argument: str) -> RepositoryAddress:
-    """What a `--repo` argument names.
+    """Parse a `--repo` argument.
 
     Raises:
-        RuntimeConfigError: a kind of repository that there is none of, or no name for one.
+        RuntimeConfigError: unknown scheme, or invalid name.
     """
     match = _SCHEME.match(argument)
     if match is None:
@@ -158,8 +158,8 @@ def parse_address(argument: str) -> RepositoryAddress:
 
         return LakeFSAddress.parse(argument[match.end() :])
     raise RuntimeConfigError(
-        f"--repo takes lakefs://NAME or the path of a bare git repository, no {match['scheme']}:// address; clone it "
-        f"first, with `git clone --bare`"
+        f"--repo takes lakefs://NAME or the path of a bare git repository, not {match['scheme']}://. Clone a remote "
+        f"repository first, with `git clone --bare`"
     )
 
 
@@ -167,7 +167,7 @@ def head_of(repository: Repository, branch: str, address: RepositoryAddress) -> 
     """Full id of the commit that a branch points at.
 
     Raises:
-        BranchNotFoundError: there is no such branch; says which there are, and how to make one.
+        BranchNotFoundError: there is no such branch. The message lists the branches and says how to create one.
     """
     from perago.errors import BranchNotFoundError
 
@@ -178,6 +178,6 @@ def head_of(repository: Repository, branch: str, address: RepositoryAddress) -> 
     there = f"it has {', '.join(map(repr, branches))}" if branches else "it has none yet"
     importing = shlex.join(["perago", "import", "DIR", "--repo", address.argument, "--branch", branch])
     raise BranchNotFoundError(
-        f"repository {address.argument} has no branch {branch!r}; {there}. Make it from a directory with "
+        f"repository {address.argument} has no branch {branch!r}; {there}. Create it from a directory with "
         f"`{importing}`, or from a commit with `{address.branch_from_commit(branch)}`"
     )

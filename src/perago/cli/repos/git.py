@@ -1,4 +1,4 @@
-"""A git repository on a local disk, as `--repo` names it."""
+"""`--repo PATH`: a git repository on a local disk."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class GitAddress:
         return git_runs_directory(self.path)
 
     @contextmanager
-    def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:  # noqa: ARG002 - a move of a reference takes no time
+    def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:  # noqa: ARG002 - moving a reference takes no time
         from perago.stores.git import GitStore
 
         store = GitStore(self.path, observer=observer)
-        store.branches()  # raises what is wrong with it
+        store.branches()  # raises if it is damaged
         yield store
 
     @contextmanager
@@ -57,8 +57,8 @@ class GitAddress:
     def check_source(self, directory: Path) -> None:
         if self.path.resolve().is_relative_to(directory.resolve()):
             raise click.UsageError(
-                f"the repository {self.path} lies in {directory}, which is to be imported; keep it outside, or import "
-                f"a directory beside it"
+                f"the repository {self.path} is inside {directory}, the directory to import; move it out, or import "
+                f"another directory"
             )
 
     def check_names(self, names: Iterable[str], *, prefix: str) -> None:
@@ -73,4 +73,4 @@ class GitAddress:
 
 def _refuse_namespace(storage_namespace: str | None) -> None:
     if storage_namespace is not None:
-        raise click.UsageError("--storage-namespace is for repositories on a lakeFS server; leave it out")
+        raise click.UsageError("--storage-namespace is for lakeFS repositories only; leave it out")

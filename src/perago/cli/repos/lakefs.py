@@ -1,4 +1,4 @@
-"""A repository on a lakeFS server, as `--repo lakefs://NAME` names it. The settings say which server."""
+"""`--repo lakefs://NAME`: a repository on the configured lakeFS server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from perago.stores.lakefs.repository import LakeFSRepository
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
-"""lakeFS's own rule for repositories."""
+"""lakeFS's rule for repository names."""
 
 _HASH_DIGITS = 10
 _READABLE_CHARACTERS = 60
@@ -36,21 +36,21 @@ class LakeFSAddress:
 
     @classmethod
     def parse(cls, rest: str) -> LakeFSAddress:
-        """Read what stands behind `lakefs://`.
+        """Parse the text after `lakefs://`.
 
         Raises:
-            RuntimeConfigError: it is no name of a repository.
+            RuntimeConfigError: it is not a repository name.
         """
         name, slash, branch = rest.partition("/")
         if slash and branch:
             raise RuntimeConfigError(
-                f"--repo takes the repository alone: --repo lakefs://{name}, and the branch or commit by --branch or "
-                f"--ref"
+                f"--repo takes the repository only: --repo lakefs://{name}. Give the branch with --branch, or the "
+                f"commit with --ref"
             )
         if not _NAME.fullmatch(name):
             raise RuntimeConfigError(
-                f"--repo {'lakefs://' + rest!r} names no lakeFS repository: those have 3 to 63 lower case letters, "
-                f"digits and hyphens, and begin with a letter or digit"
+                f"--repo {'lakefs://' + rest!r} is not a lakeFS repository: a name has 3 to 63 lower case letters, "
+                f"digits and hyphens, and begins with a letter or digit"
             )
         return cls(name)
 
@@ -81,20 +81,20 @@ class LakeFSAddress:
             return self._is_missing(repository, storage_namespace)
 
     def _is_missing(self, repository: LakeFSRepository, storage_namespace: str | None) -> bool:
-        """Whether there is no such repository, and it can be made."""
+        """Whether the repository does not exist and can be created."""
         try:
             repository.check()
         except RepositoryNotFoundError as exc:
             if storage_namespace is None:
                 raise RepositoryNotFoundError(
-                    f"the lakeFS server has no repository {self.name!r}, and makes one only where it is told where to "
-                    f"keep its objects: give --storage-namespace, such as s3://BUCKET/{self.name}"
+                    f"the lakeFS server has no repository {self.name!r}. To create it, say where the server keeps its "
+                    f"objects: --storage-namespace s3://BUCKET/{self.name}"
                 ) from exc
             return True
         return False
 
     def check_source(self, directory: Path) -> None:
-        """Any directory will do: the server is elsewhere."""
+        """Accept any directory: the repository is on the server."""
 
     def check_names(self, names: Iterable[str], *, prefix: str) -> None:
         from perago.values.names import FOR_IMPORT, check_object_name
@@ -110,10 +110,10 @@ class LakeFSAddress:
     def connect(
         self, observer: Observer = ignore, *, merge_seconds: float | None = None, fence: FenceMode | None = None
     ) -> Iterator[LakeFSRepository]:
-        """The repository, of which nobody has seen yet that it is there.
+        """The repository, without a check that it exists.
 
         Args:
-            fence: None: as the settings say.
+            fence: default: as configured.
         """
         from perago.stores.lakefs.publication.publish import MERGE_SECONDS
         from perago.stores.lakefs.store import LakeFSStore
@@ -139,7 +139,7 @@ class LakeFSAddress:
 
 
 def directory_name(endpoint_url: str, repository: str) -> str:
-    """What the records of a repository's runs are kept under: told apart by server and repository, and readable."""
+    """Readable directory name for the run records, unique for server and repository."""
     parts = urlsplit(endpoint_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     server = f"{parts.hostname or ''}:{port}{parts.path.rstrip('/').removesuffix('/api/v1')}"
@@ -155,7 +155,7 @@ def _config() -> RuntimeConfig:
 def _server(config: RuntimeConfig, argument: str) -> LakeFSConfig:
     if config.lakefs is None:
         raise RuntimeConfigError(
-            f"--repo {argument} needs to know the server: set LAKECTL_SERVER_ENDPOINT_URL, "
+            f"--repo {argument} needs a lakeFS server: set LAKECTL_SERVER_ENDPOINT_URL, "
             f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, in the environment or .env"
         )
     return config.lakefs

@@ -1,4 +1,4 @@
-"""`perago run`: the request, its tries, a rehearsal, a replay.
+"""`perago run`: request, tries, dry run and replay.
 
-Imports the attempt core, the local engine, `worker.body` and the cli's shared files; no command.
+Imports the attempt core, the local engine, `worker.body` and the shared files of the cli; no command.
 """

@@ -1,4 +1,4 @@
-"""`perago run --dry-run`: the body runs on its input, and what it changed is shown and thrown away."""
+"""`perago run --dry-run`: run the body on its input, show its changes and discard them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from perago.values.models import Changes
 
 @dataclass(frozen=True)
 class _Rehearsed:
-    """An attempt that no engine knows of."""
+    """An attempt without an engine."""
 
     status: str = "IN_PROGRESS"
     workflow_instance_id: str = "dry-run"
@@ -37,7 +37,7 @@ class _Rehearsed:
 
 
 class _Measuring:
-    """Runs a body and measures the workspace's files around it."""
+    """Runs a body and records the sizes of the workspace's files before and after it."""
 
     def __init__(self, invoke_body: InvokeBody) -> None:
         self.before: dict[str, int] = {}
@@ -53,11 +53,11 @@ class _Measuring:
 
 
 def rehearse(job: RunRequest, arguments: RunArguments) -> int:
-    """Run a job's body and show what it changed; returns the exit code."""
+    """Run a job's body and show its changes; returns the exit code."""
     spec = job.task.workspace
     if spec is None or job.repository is None or job.input_data is None:
         raise click.UsageError(
-            f"task {job.task.name!r} has no workspace: it publishes nothing, with --dry-run or without"
+            f"task {job.task.name!r} has no workspace and publishes nothing anyway; leave --dry-run out"
         )
     cancelled = threading.Event()
     with ExitStack() as stack:
@@ -78,9 +78,9 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
             outcome = attempt.rehearse(job.input_data, repository.download_workspace)
         except KeyboardInterrupt:
             raise
-        except BaseException as exc:  # noqa: BLE001 - whatever ends a body is told as its failure
+        except BaseException as exc:  # noqa: BLE001 - whatever ends a body is its failure
             outcome = exc
-    # Not before stdout is the result's again.
+    # Only once stdout is for the result again.
     if isinstance(outcome, BaseException):
         return _tell_failure(outcome, watch, job, arguments, cancelled=cancelled.is_set())
     _tell(outcome, body, arguments)
@@ -101,11 +101,11 @@ def _tell(work: Work, body: _Measuring, arguments: RunArguments) -> None:
         if len(rows) > MAX_LISTED:
             note(f"and {len(rows) - MAX_LISTED} more; --json lists them all")
     counts = {name: len(getattr(work.changes, name)) for name in ("added", "modified", "deleted")}
-    note(f"Dry run: {describe_counts(counts)}; nothing was published.")
+    note(f"Dry run: {describe_counts(counts)}. Nothing was published.")
 
 
 def _rows(changes: Changes, body: _Measuring) -> Iterator[tuple[str, str, int | None, int | None]]:
-    """(kind of change, path, bytes before, bytes after) of each file; None where it is not there."""
+    """(kind of change, path, bytes before, bytes after) of each file; None if it does not exist."""
     for kind in ("added", "modified", "deleted"):
         for path in getattr(changes, kind):
             yield kind, path, body.before.get(path), body.after.get(path)
@@ -135,7 +135,7 @@ def _tell_failure(
 
 
 def _sizes(root: Path) -> dict[str, int]:
-    """Bytes of each file below a directory; links are not followed."""
+    """Size in bytes of each file below a directory. Links are not followed."""
     found = {}
     for directory, _, names in os.walk(root):
         for name in names:

@@ -1,4 +1,4 @@
-"""`perago run --task-id`: a task that Conductor has, run here on its input, publishing and reporting nothing."""
+"""`perago run --task-id`: run a recorded Conductor task again here. It publishes and reports nothing."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def replay(arguments: RunArguments) -> int:
     """Replay a task; returns the exit code.
 
     Raises:
-        UsageError: it is another task's, or there is no repository to take its input from.
-        TaskNotFoundError: the server has no such task (any more).
-        EngineUnavailableError, RuntimeConfigError: the server cannot be asked.
+        UsageError: the id belongs to another task, or no repository is known for its input.
+        TaskNotFoundError: the server does not have the task, or no longer.
+        EngineUnavailableError, RuntimeConfigError: the server cannot be reached, or none is configured.
     """
     assert arguments.module is not None, "checked before"
     task = load_task(arguments.module)
@@ -58,14 +58,14 @@ def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConf
         recorded = engine.load_task(arguments.task_id)
     if recorded.task_def_name != task.name:
         raise click.UsageError(
-            f"--task-id {arguments.task_id} is of task {recorded.task_def_name!r}, and {arguments.module} is "
-            f"{task.name!r}"
+            f"--task-id {arguments.task_id} belongs to task {recorded.task_def_name!r}, but {arguments.module} is "
+            f"task {task.name!r}"
         )
     return recorded
 
 
 def _repository(arguments: RunArguments, task: TaskDefinition, recorded: ConductorAttempt) -> RepositoryAddress | None:
-    """Where the input is: on the lakeFS server of the settings, unless `--repo` says otherwise."""
+    """Repository of the input: on the configured lakeFS server, unless `--repo` is given."""
     if not task.has_workspace:
         return None
     if arguments.repo is not None:
@@ -73,7 +73,7 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
     workspace = recorded.input_data.get("workspace")
     name = workspace.get("repository") if isinstance(workspace, dict) else None
     if not isinstance(name, str):
-        raise click.UsageError(f"task {recorded.task_id} names no repository in its input; give one with --repo")
+        raise click.UsageError(f"the input of task {recorded.task_id} names no repository; give one with --repo")
     return parse_address(f"lakefs://{name}")
 
 
@@ -97,7 +97,7 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
     show_traceback(watch.error, arguments)
     if result.output is not None:
         print_json({"dry_run": True, **result.output} if arguments.as_json else result.output["result"])
-        note("Replayed; nothing was reported.")
+        note("Replayed. Nothing was reported.")
         return DONE
     code = INTERRUPTED if cancelled.is_set() else TASK_FAILED
     max_length = job.config.failure_reason_max_length
@@ -112,6 +112,6 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
 def _beginning(recorded: ConductorAttempt) -> str:
     ended = f"{recorded.status}, try {recorded.retry_count + 1}"
     return (
-        f"Replaying task {recorded.task_id} ({ended}) of workflow {recorded.workflow_instance_id}; nothing is "
+        f"Replaying task {recorded.task_id} ({ended}) of workflow {recorded.workflow_instance_id}. Nothing is "
         f"published or reported"
     )

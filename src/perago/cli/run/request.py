@@ -1,4 +1,4 @@
-"""What `perago run` is to do, params included: checked whole before anything is written."""
+"""The request of `perago run`, params included: checked completely before anything is written."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ if TYPE_CHECKING:
 
 
 MAX_PARAMS_BYTES = 64 * 1024 * 1024
-"""Larger params could not be passed to a body's process (`worker.process.messages.MAX_MESSAGE_BYTES`)."""
+"""Size limit of the params: that of a message to a body's process (`worker.process.messages.MAX_MESSAGE_BYTES`)."""
 
 
 _BOM = "\ufeff"
-"""What editors of some systems put before a text; to JSON it is a fault."""
+"""Byte order mark: some editors write it, but JSON does not allow it."""
 
 
 _OWNER = "perago run"
 
 
 def learn_secrets(task: TaskDefinition, params: object) -> None:
-    """Have the secrets among a task's params masked for as long as this process lives.
+    """Mask the secrets among a task's params until this process ends.
 
-    An attempt forgets them when it ends, and only then is shown what failed it, with its traceback. What validators
-    print goes where what a body prints does, which is for the caller to see to.
+    An attempt forgets them at its end, but its error and traceback are shown after that. The caller redirects what
+    validators print, as for a body.
     """
-    with suppress(Exception):  # whatever validators raise is for the attempt to tell
+    with suppress(Exception):  # the attempt reports what validators raise
         learn_of(_OWNER, secrets_of(validate_params(task, params)))
 
 
@@ -61,13 +61,13 @@ def read_params(params: str | None, pairs: Sequence[str], model: type[BaseModel]
     """The params as JSON; not validated yet.
 
     Args:
-        params: a JSON object, `@FILE` for one in a file, `-` for one on stdin; None: an empty one.
-        pairs: `key=value`, which go over it; a value is JSON, or text where it is none or the model wants text.
+        params: a JSON object, `@FILE` for one in a file, `-` for one on stdin. Default: an empty one.
+        pairs: `key=value`, which override it. A value is JSON, or text if it is not JSON or the model wants text.
         model: the task's params model.
 
     Raises:
-        UsageError: something is no JSON, no object, no pair, or cannot be read. Values are not shown: they may be
-            secrets.
+        UsageError: invalid JSON, not an object, not a pair, or an unreadable file. Values are not shown: they may
+            be secrets.
     """
     given = {} if params is None else _read_object(params)
     for pair in pairs:
@@ -87,14 +87,14 @@ def _read_object(params: str) -> dict[str, Any]:
     except ValueError as exc:
         takes = "It takes a JSON object, - for one on stdin, or @FILE for one in a file"
         hint = f"; did you mean '@{params}'?" if _looks_like_a_file(params) else ""
-        raise click.UsageError(f"--params is no JSON: {exc}. {takes}{hint}") from None
+        raise click.UsageError(f"--params is not JSON: {exc}. {takes}{hint}") from None
     if not isinstance(value, dict):
         raise click.UsageError(f"--params must be a JSON object, as in '{{\"key\": 1}}', not {_kind(value)}")
     return value
 
 
 def _looks_like_a_file(params: str) -> bool:
-    """Whether a file was named without its `@`: only then is a value shown, as others may be secrets."""
+    """Whether a file was named without `@`. Only then is the value shown: others may be secrets."""
     with suppress(OSError, ValueError):
         return params.endswith(".json") or Path(params).is_file()
     return False
@@ -123,7 +123,7 @@ def _read_value(text: str, model: type[BaseModel], key: str) -> Any:
 
 
 def _wants_text(model: type[BaseModel], key: str) -> bool:
-    """Whether the field takes text and nothing else, so that `version=1.10` is not a number."""
+    """Whether the field accepts only text, so that `version=1.10` is not a number."""
     from pydantic import SecretStr
 
     for name, field in model.model_fields.items():
@@ -149,14 +149,14 @@ def _kind(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """One run to be done.
+    """One run to execute.
 
     Attributes:
-        target: as the person named it; a body's process finds the task by it.
-        input_data: the task's input, secrets and all. None: that of the run to be resumed.
-        new_params: params given for the run to be resumed; None: those of its record.
-        repository: where the repository is; None: a free task without one.
-        resumed: id of the run to be resumed; None: a new one.
+        target: as given by the user; a body's process finds the task by it.
+        input_data: the task's input with its secrets. None: the input of the resumed run.
+        new_params: params given for the resumed run. None: the recorded ones.
+        repository: address of the repository; None for a free task without one.
+        resumed: id of the run to resume; None for a new run.
     """
 
     task: TaskDefinition
@@ -169,16 +169,16 @@ class RunRequest:
     resumed: str | None = None
 
     def begin(self) -> tuple[LocalRun, JsonObject]:
-        """Record a new run, or the next try of the one to be resumed; returns it with its whole input.
+        """Record a new run, or the next try of the resumed one; returns it with its complete input.
 
         Raises:
-            UsageError: the run cannot be resumed like this.
+            UsageError: the run cannot be resumed with these arguments.
             RunNotFoundError, RunBusyError, EngineError: see the engine.
         """
         if self.resumed is not None:
             run = self._resume(self.resumed)
             return run, run.input_data
-        assert self.input_data is not None, "a new run has its input"
+        assert self.input_data is not None, "a new run has input"
         params = self.input_data["params"]
         recorded = recordable(self.task, params)
         run = self.engine.start_run(
@@ -195,19 +195,19 @@ class RunRequest:
             masked = None if given is None else _masked(validate_params(self.task, given))
             return self.engine.resume_run(run_id, input_params=given, masked_params=masked)
         except EngineError as exc:
-            if type(exc) is EngineError and exc.__cause__ is None:  # not the disk's fault: what was asked for
+            if type(exc) is EngineError and exc.__cause__ is None:  # the arguments are at fault, not the disk
                 raise click.UsageError(str(exc)) from None
             raise
 
 
 def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
-    """The params as a record may hold them: as they are, or with the secrets that were given masked."""
+    """The params for the record, with given secrets masked."""
     validated = validate_params(task, params)
     return _masked(validated) if _holds_secrets(validated, params) else params
 
 
 def _masked(validated: BaseModel) -> JsonObject:
-    """All params, secrets masked. A secret that was left out is left out here, so that it shows in a comparison."""
+    """All params, secrets masked. A secret that was not given is left out, so that a comparison shows it."""
     fields = type(validated).model_fields.items()
     unset = {field.serialization_alias or name for name, field in fields if name not in validated.model_fields_set}
     described = describe_params(validated)
@@ -215,11 +215,11 @@ def _masked(validated: BaseModel) -> JsonObject:
 
 
 def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
-    """Whether any was given: by the model's types, or by its name. Defaults do not count."""
+    """Whether a secret was given, by the model's types or by its name. Defaults do not count."""
     try:
         given = validated.model_dump(mode="json", exclude_unset=True, warnings=False)
     except PydanticSerializationError:
-        return True  # nobody can tell
+        return True  # unknown: assume yes
     return MASK in canonical_json(given) or mask_json(params) != params
 
 
@@ -227,8 +227,8 @@ def prepare(arguments: RunArguments) -> RunRequest:
     """Check everything that a new run needs.
 
     Raises:
-        UsageError, TaskDefinitionError, TaskInputError, RuntimeConfigError: something is wrong with what was given.
-        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: something named is not there.
+        UsageError, TaskDefinitionError, TaskInputError, RuntimeConfigError: an argument or a setting is wrong.
+        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
     """
     assert arguments.module is not None, "checked before"
     task = load_task(arguments.module)
@@ -240,7 +240,7 @@ def prepare(arguments: RunArguments) -> RunRequest:
     if task.has_workspace:
         input_data = {"workspace": _workspace(arguments, repository), **input_data}
     elif arguments.branch is not None or arguments.ref is not None:
-        raise click.UsageError(f"task {task.name!r} has no workspace, and takes no --branch or --ref")
+        raise click.UsageError(f"task {task.name!r} has no workspace; leave --branch and --ref out")
     return RunRequest(
         task=task,
         target=arguments.module,
@@ -255,8 +255,8 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
     """Check everything that the next try of a run needs.
 
     Raises:
-        RunNotFoundError: there is no such run in the repository, or among the free tasks.
-        UsageError: another task is named than the run's.
+        RunNotFoundError: the repository has no such run, or there is no such run of a free task.
+        UsageError: the named task is not the run's.
         Otherwise as `prepare`.
     """
     assert arguments.resume is not None, "checked before"
@@ -284,7 +284,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
 
 
 def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
-    """The settings for a run in this process, with the workspace root that was given."""
+    """The settings for a run in this process, with the given workspace root."""
     config = load_run_config(target, probe_workspace_root=arguments.workspace_root is None)
     if arguments.workspace_root is None:
         return config
@@ -296,7 +296,7 @@ def _repository(arguments: RunArguments) -> RepositoryAddress | None:
     if arguments.repo is None:
         return None
     address = parse_address(arguments.repo)
-    with address.open():  # raises where it is no repository
+    with address.open():  # raises if there is no repository
         return address
 
 
@@ -304,12 +304,12 @@ def _workspace(arguments: RunArguments, address: RepositoryAddress | None) -> di
     """The workspace of the input: the branch's head, or the commit that `--ref` names."""
     if address is None:
         raise click.UsageError(
-            "Missing option '--repo': the task works on a workspace. `perago import DIR --repo PATH` makes a repository"
+            "Missing option '--repo': the task has a workspace. `perago import DIR --repo PATH` creates a repository"
         )
     with address.open() as repository:
         if arguments.branch is None:
             branches = ", ".join(map(repr, repository.branches())) or "none yet"
-            raise click.UsageError(f"Missing option '--branch': which branch is the task to move? There is {branches}")
+            raise click.UsageError(f"Missing option '--branch': the branch that the task updates. Existing: {branches}")
         head = head_of(repository, arguments.branch, address)
         ref = head if arguments.ref is None else repository.resolve(arguments.ref)
     return {"repository": address.name, "branch": arguments.branch, "refType": "commit", "ref": ref}
@@ -321,10 +321,10 @@ def _find(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None
         where = (
             f"repository {repository.argument}"
             if repository
-            else "the runs of free tasks; --repo says in which repository"
+            else "the runs of free tasks; for a run on a repository give --repo"
         )
         lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
-        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists what is there")
+        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists the runs")
     if not summary.target:
         raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
     return summary

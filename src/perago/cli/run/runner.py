@@ -1,4 +1,4 @@
-"""Do a run: its tries one after the other, each reported to the engine, and the result for whoever asked."""
+"""Executes a run: its tries one after the other, each reported to the engine, then prints the result."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ from perago.worker.executor.runner import metric_groups, within_limit
 from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
-"""How long a cancelled body may take before it is interrupted, and again before it is killed: somebody is waiting."""
+"""Seconds that a cancelled body has before it is interrupted, and again before it is killed. Short: a user waits."""
 
 
 _DEBUG_DIFFERS = (
-    "--debug: the body runs in this process, without a timeout. Unlike in a run, functions registered with atexit are "
-    "called, and threads waited for, only after its files have been published; files that it leaves open fail it."
+    "--debug: the body runs in this process, without a timeout. Unlike in a run, atexit functions and threads end "
+    "only after its files have been published, and files that it leaves open fail it."
 )
 
 
 def run_job(job: RunRequest, arguments: RunArguments) -> int:
-    """Do a job and tell what came of it; returns the exit code."""
+    """Execute a run and print its result; returns the exit code."""
     cancelled = threading.Event()
     with ExitStack() as stack:
         display = stack.enter_context(open_display(still=arguments.debug))
@@ -96,7 +96,7 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
 
 @dataclass(frozen=True)
 class _Tries:
-    """The tries of one run. The repository is open; None: a free task needs none."""
+    """The tries of one run. `repository` is open; None for a free task."""
 
     job: RunRequest
     arguments: RunArguments
@@ -109,7 +109,7 @@ class _Tries:
     invoke_body: InvokeBody
 
     def go(self) -> RuntimeTaskResult:
-        """Try until it completes, is cancelled, cannot be helped by another try, or was tried often enough."""
+        """Try until the task completes, is cancelled, fails for good, or has no retries left."""
         last = self.run.attempt.retry_count + self.arguments.retries
         while True:
             with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
@@ -167,11 +167,11 @@ class _Tries:
 
 
 class ObservedTry:
-    """One try of a run. An observer: passes events on to another one, which may raise.
+    """One try of a run: an observer that passes events on to another one, which may raise.
 
     Attributes:
-        trace: its place in its trace; None: it has none.
-        metrics: takes the values that its body records; None: nobody wants them.
+        trace: its trace context, or None.
+        metrics: receives the values that the body records; None if they are not wanted.
     """
 
     def __init__(self, telemetry: Telemetry, task: TaskDefinition, run: LocalRun, observer: Observer) -> None:
@@ -199,7 +199,7 @@ class ObservedTry:
         self._observer(event)
 
     def settle(self, result: RuntimeTaskResult, *, cancelled: bool) -> None:
-        """What the try came to."""
+        """Set the outcome of the try."""
         outcome = Outcome.CANCELLED if cancelled else Outcome(result.status.lower())
         self._outcome = (outcome, result.reason_for_incompletion or "")
 
@@ -211,7 +211,7 @@ class ObservedTry:
 def observed_try(
     telemetry: Telemetry, task: TaskDefinition, run: LocalRun, observer: Observer
 ) -> Iterator[ObservedTry]:
-    """Tell of one try, from its beginning to its end, however that comes."""
+    """Report the start and the end of one try to telemetry, whatever ends it."""
     told = ObservedTry(telemetry, task, run, observer)
     try:
         yield told
@@ -231,7 +231,7 @@ class _Values(MetricRecorder):
 
 
 def _trace_of_environment(environment: Mapping[str, str]) -> TraceContext | None:
-    """The trace of whoever started this program."""
+    """The trace context of the calling process."""
     found = {name: environment.get(name.upper()) for name in ("traceparent", "tracestate")}
     return trace_context_of(found)
 
@@ -241,10 +241,10 @@ class RunResult:
     """The last try of a run.
 
     Attributes:
-        how: published, replaced, merged, adopted, unchanged, read-only, or free; None: it did not complete.
-        repository: that the run worked on; None: a free task without one.
-        replaced: ids of commits whose content the publication replaces.
-        beside: what appeared in the current directory while the body ran.
+        how: published, replaced, merged, adopted, unchanged, read-only, or free; None if it did not complete.
+        repository: the run's repository; None for a free task without one.
+        replaced: ids of the commits whose content the publication replaces.
+        beside: as in `RunObserver`.
     """
 
     result: RuntimeTaskResult
@@ -265,7 +265,7 @@ class RunResult:
     def of(
         cls, job: RunRequest, run: LocalRun, result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool
     ) -> RunResult:
-        """Put together what a run's last try came to."""
+        """The result of a run's last try."""
         output_workspace: dict[str, Any] = (result.output or {}).get("workspace", {})
         ref, branch = output_workspace.get("ref"), run.input_data.get("workspace", {}).get("branch")
         replaced = _replaced(job, ref) if watch.plan == "publish" and ref is not None else ()
@@ -286,8 +286,8 @@ class RunResult:
         )
 
     def print(self, arguments: RunArguments) -> None:
-        """Tell it; with `--json` as one object."""
-        with result_on_stdout():  # the run is recorded, and ended as it did whoever reads
+        """Print it; with `--json` as one object."""
+        with result_on_stdout():  # the run is recorded, whether its result can be printed or not
             if arguments.as_json:
                 print_json(self.as_object())
             elif self.result.output is not None:
@@ -317,7 +317,7 @@ class RunResult:
         if self.how == "unchanged" and self.beside:
             note(beside_note(self.beside))
         if self.how not in ("free", "read-only"):
-            note("Its history is shown by")
+            note("To show its history:")
             _next_step(f"perago log --repo {_quoted(arguments.repo)} --branch {_quoted(self.branch)}")
 
     def _success(self) -> str:
@@ -325,16 +325,16 @@ class RunResult:
             case "published":
                 return f"Published commit {self.ref} on branch {self.branch}."
             case "merged":
-                return f"Published commit {self.ref} on branch {self.branch}, merged with what others published there."
+                return f"Published commit {self.ref} on branch {self.branch}, merged with the commits of others there."
             case "replaced":
                 return (
-                    f"Published commit {self.ref} on branch {self.branch}. It replaces what an earlier try published "
-                    f"and did not complete with ({', '.join(self.replaced)}), which stays in the history."
+                    f"Published commit {self.ref} on branch {self.branch}. It replaces the commit of an earlier try "
+                    f"that did not complete ({', '.join(self.replaced)}), which stays in the history."
                 )
             case "adopted":
                 return (
-                    f"Adopted commit {self.ref}, which an earlier try published on branch {self.branch}; the task "
-                    f"completed with it and its result."
+                    f"Adopted commit {self.ref}, which an earlier try published on branch {self.branch}. The task "
+                    f"completed with that commit and its result."
                 )
             case "unchanged":
                 return f"Nothing changed: the task completed with its input, commit {self.ref}."
@@ -352,8 +352,8 @@ class RunResult:
         if self.exit_code == FENCE_REFUSED and arguments.ref is not None and self.repository is not None:
             branching = self.repository.branch_from_commit("NEW", arguments.ref)
             note(
-                f"--ref {_quoted(arguments.ref)} is not the head of branch {self.branch}: leave it out, or give the "
-                f"task a branch there, by `{branching}`, and name that with --branch"
+                f"--ref {_quoted(arguments.ref)} is not the head of branch {self.branch}. Leave --ref out, or create a "
+                f"branch there with `{branching}` and name it with --branch"
             )
         tries = f" after {self.tries} tries" if self.tries > 1 else ""
         if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
@@ -363,8 +363,8 @@ class RunResult:
 
 
 def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
-    """Say how a run ended, and with which command it goes on."""
-    note(f"{how} Its next try, from the same input, is")
+    """Say how a run ended, and which command resumes it."""
+    note(f"{how} To try again from the same input:")
     repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
     _next_step(f"perago run --resume {run_id}{repo}")
 
@@ -412,13 +412,13 @@ def _quoted(text: str | None) -> str:
 def choose_body(
     job: RunRequest, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack, watch: RunObserver
 ) -> InvokeBody:
-    """Where the body runs: in a process of its own, or here for a debugger.
+    """How the body runs: in a process of its own, or in this one for a debugger.
 
-    Its result is held to Conductor's limit, whatever the engine: else it would fail first where it is in earnest.
+    Its result must keep to Conductor's size limit on any engine, so that a task that works here works there.
 
     Args:
         stack: ends the process that bodies are forked from.
-        watch: shows what the body prints.
+        watch: shows the body's output.
     """
     if arguments.debug:
         say(_DEBUG_DIFFERS)
@@ -438,15 +438,15 @@ def choose_body(
 
 
 class _Exited(BaseException):
-    """The body would have ended this process."""
+    """The body tried to end this process."""
 
 
 def _invoke_debugged(call: BodyCall, /) -> JsonObject:
-    """Run the body in this process; `os._exit` fails it, as it would end the command without a word on the run."""
+    """Run the body in this process. `os._exit` fails it, because it would end the command without a message."""
     this, leave = os.getpid(), os._exit
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != this:  # a fork of the body
+        if os.getpid() != this:  # a fork that the body made
             leave(status)
         raise _Exited(f"task {call.task.name!r}: the body called os._exit({status}); a body must not end its process")
 
@@ -461,7 +461,7 @@ def _invoke_debugged(call: BodyCall, /) -> JsonObject:
 
 @contextmanager
 def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
-    """A body in this process prints to stderr, unless stdout is the terminal that a debugger needs."""
+    """Send the output of a body in this process to stderr, unless stdout is the terminal that a debugger needs."""
     if not arguments.debug or sys.stdout.isatty():
         yield
         return
@@ -478,7 +478,7 @@ def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository |
 
 
 def sweep_leftovers(job: RunRequest, repository: Repository | None, watch: RunObserver) -> None:
-    """Remove what killed runs left: their directories, and what they staged. Best effort."""
+    """Remove the directories and staged work of killed runs. Best effort."""
     ttl_seconds = job.config.workspace_gc_ttl.total_seconds()
     with suppress(PeragoError, OSError):
         removed = len(janitor.sweep(job.config.workspace_root, ttl_seconds, time.time()).removed)
@@ -489,7 +489,7 @@ def sweep_leftovers(job: RunRequest, repository: Repository | None, watch: RunOb
 
 
 def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
-    """Print where a failure came from, for those who asked for it."""
+    """Print the traceback of a failure if it was asked for."""
     if error is not None and not is_quit(error) and (arguments.debug or wants_traceback()):
         say(printable_lines(traceback_of(error)))
 

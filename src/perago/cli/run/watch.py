@@ -1,4 +1,4 @@
-"""What a run notices: its phases, files that a body writes beside its workspace, and Ctrl-C."""
+"""Observes a run: its phases, files that a body writes outside its workspace, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from perago.errors import TaskCancelledError
 from perago.ports import Event, Phase
 
 MAX_ENTRIES = 1000
-"""Entries of the current directory from which on nobody looks at them."""
+"""Number of entries at which the current directory is no longer compared."""
 
 MAX_SHOWN = 3
 
 Entries = Mapping[str, tuple[int, int]]
-"""Name -> size in bytes, and time of the last change in nanoseconds since the epoch."""
+"""Name -> (size in bytes, time of the last change in nanoseconds since the epoch)."""
 
 
 def current_entries() -> Entries | None:
-    """What the current directory holds, without what is below its directories. None: too much, or it cannot be read.
+    """Entries of the current directory, not recursive. None if there are too many or it cannot be read.
 
-    Left out are hidden names, bytecode, and what stdout and stderr are written to.
+    Hidden names, bytecode and the files behind stdout and stderr are left out.
     """
     own = set()
     for descriptor in (1, 2):
@@ -49,7 +49,7 @@ def current_entries() -> Entries | None:
 
 
 def written_since(before: Entries | None) -> tuple[str, ...]:
-    """Names of the current directory that are new or changed since then, sorted."""
+    """Names in the current directory that are new or changed since `before`, sorted."""
     now = current_entries()
     if before is None or now is None:
         return ()
@@ -57,12 +57,12 @@ def written_since(before: Entries | None) -> tuple[str, ...]:
 
 
 def beside_note(names: tuple[str, ...]) -> str:
-    """What to tell of them."""
+    """Message about these files."""
     shown = ", ".join(repr(name) for name in names[:MAX_SHOWN])
     more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
     return (
-        f"The body wrote in the current directory, which is not its workspace: {shown}{more}. Have it write below the "
-        f"path that it is given, such as workspace / {names[0]!r}."
+        f"The body wrote to the current directory, which is not its workspace: {shown}{more}. Write below the path "
+        f"that the body is given, such as workspace / {names[0]!r}."
     )
 
 
@@ -71,16 +71,16 @@ _STDERR = 2
 
 
 class Interrupts:
-    """While it is entered, SIGINT, SIGTERM and SIGHUP cancel instead of ending the process.
+    """While the context is open, SIGINT, SIGTERM and SIGHUP cancel instead of ending the process.
 
-    A signal that was ignored before (`nohup`) stays so. To be entered in the main thread.
+    A signal that was ignored before (`nohup`) stays ignored. Enter it in the main thread.
 
     Args:
-        cancel: called at the first signal, within its handler: it may set a flag, not more.
-        at_once: raise KeyboardInterrupt at the first signal already.
+        cancel: called at the first signal, in its handler, so that it may only set a flag.
+        at_once: raise KeyboardInterrupt at the first signal instead of the second.
 
     Attributes:
-        count: signals that came.
+        count: signals received.
     """
 
     def __init__(self, cancel: Callable[[], None], *, at_once: bool = False) -> None:
@@ -106,35 +106,35 @@ class Interrupts:
         if self._at_once or self.count > 1:
             raise KeyboardInterrupt
         self._cancel()
-        with suppress(OSError):  # a terminal that has gone
-            # Not through sys.stderr: the signal may have come in the middle of a write to it.
+        with suppress(OSError):  # the terminal is gone
+            # Not through sys.stderr: the signal may have interrupted a write to it.
             os.write(
                 _STDERR, b"\nCancelling: the body is told, and everything is cleaned up. Once more ends at once.\n"
             )
 
 
 _CANCELLED_AT_START = frozenset(Phase) - {Phase.POLL, Phase.PUBLISH, Phase.REPORT, Phase.CLEAN}
-"""From `PUBLISH` on the attempt goes to its end: what is published is better reported too."""
+"""Phases that are not cancelled: from `PUBLISH` on, what is published should be reported too."""
 
 _CANCELLED_UNDER_WAY = frozenset({Phase.MATERIALIZE, Phase.STAGE})
-"""A body is cancelled by whoever runs it."""
+"""Phases that the observer does not cancel: the code that runs a body cancels it."""
 
 _AFTERMATH = (Phase.REPORT, Phase.CLEAN)
 
 
 class RunObserver:
-    """What became known of one try.
+    """Observes one try and remembers its results.
 
     Args:
-        display: shows the events. If it fails it is not asked again: a terminal that went away fails no attempt.
-        cancelled: set: the attempt is to end.
+        display: shows the events. After an error it is not used again: a closed terminal does not fail an attempt.
+        cancelled: set when the attempt should end.
 
     Attributes:
-        error: what failed the try; None: nothing so far.
-        plan: the publish fence's newest decision, by the name of its class, in lower case.
-        counts: how many files were added, modified, deleted; empty before the diff.
-        kept: where the workspace was left; None: it was not.
-        beside: what appeared in the current directory while the body ran.
+        error: the error that failed the try, or None.
+        plan: the latest decision of the publish fence: its class name in lower case.
+        counts: number of files added, modified and deleted; empty before the diff.
+        kept: path of the kept workspace, or None.
+        beside: entries of the current directory that are new or changed since the body started.
     """
 
     def __init__(self, display: Display, cancelled: threading.Event) -> None:
@@ -143,7 +143,7 @@ class RunObserver:
         self.begin()
 
     def begin(self) -> None:
-        """Forget the try before."""
+        """Forget the previous try."""
         self.error: BaseException | None = None
         self.plan: str | None = None
         self.counts: Mapping[str, Any] = {}
@@ -159,7 +159,7 @@ class RunObserver:
             raise TaskCancelledError(f"cancelled before or in the phase {event.phase}; nothing was published")
 
     def line(self, text: str) -> None:
-        """Show a line that is no event's."""
+        """Show a line that belongs to no event."""
         if self._display is not None:
             with self._guarded():
                 self._display.line(text)
@@ -171,9 +171,9 @@ class RunObserver:
         if event.phase is Phase.BODY and event.kind == "completed":
             self.beside = written_since(self._entries)
         if event.kind == "started" and event.phase is Phase.DECIDE:
-            self.error = None  # the swap before was lost, and the attempt goes on
+            self.error = None  # the previous swap was lost, and the attempt goes on
         if event.kind == "failed" and event.phase is Phase.BODY and is_quit(event.error):
-            self._cancelled.set()  # whoever debugs the body wants no more of it
+            self._cancelled.set()  # the user has left the debugger
         if event.kind == "failed" and event.phase not in _AFTERMATH:
             self.error = self.error or event.error
         if event.kind != "completed":
@@ -192,5 +192,5 @@ class RunObserver:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except Exception:  # noqa: BLE001 - whatever a terminal does, the attempt goes on
+        except Exception:  # noqa: BLE001 - a failing terminal does not fail the attempt
             self._display = None

@@ -1,6 +1,6 @@
-"""Contract suites: pytest classes that any store, and any engine, has to pass.
+"""Contract suites: pytest classes that every store and every engine must pass.
 
-Subclass one in a test module, under a name that pytest collects, and say in its hooks how yours is made and looked at:
+Subclass one in a test module, under a name that pytest collects. Its hooks create your store or engine and inspect it:
 
     from perago.testing.contract import StoreContract
 
@@ -23,7 +23,7 @@ _MODULES = (
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 
-from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - asserts are rewritten from here on
+from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - after the registration of assert rewriting
 from perago.testing.contract.engine import EngineContract  # noqa: E402
 from perago.testing.contract.store import StoreContract  # noqa: E402
 from perago.testing.contract.workflow import WorkflowContract  # noqa: E402

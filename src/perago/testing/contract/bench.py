@@ -1,4 +1,4 @@
-"""Steps of attempts on a store, through its ports alone; what people do, and looks into it, come from the hooks."""
+"""Steps of attempts on a store, only through its ports. Hooks do what people do, and inspect the store."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import json_digest
 
 Edits = Mapping[str, bytes | None]
-"""Path -> content; None: the file goes."""
+"""Path -> content; None deletes the file."""
 
 EVERYTHING = WorkspaceSpec()
 MAIN = "main"
 
 
 class StoreHooks(ABC):
-    """What a store's instance of the suite has to say.
+    """Hooks of the suite for one store.
 
     Attributes:
         unknown_commit: a full commit id that no repository has.
-        rounds: how often publishers race.
-        holds_signs_of_directories: it can hold objects whose names end with a slash.
+        rounds: number of rounds of each race.
+        holds_signs_of_directories: whether the store can hold objects whose names end with a slash.
     """
 
     unknown_commit = "0123456789abcdef0123456789abcdef01234567"
@@ -41,15 +41,15 @@ class StoreHooks(ABC):
 
     @abstractmethod
     def make_store(self, directory: Path) -> WorkspaceStore:
-        """A store with an empty repository; `directory` is an empty one to put it in."""
+        """Create a store with an empty repository. `directory` is an empty directory for it."""
 
     @abstractmethod
     def person_commits(self, store: Any, branch: str, files: Edits) -> str:
-        """A commit on the head as a person makes it, without Perago; the branch is made if there is none. Its id."""
+        """Commit on the head without Perago; returns the id. Creates the branch if there is none."""
 
     @abstractmethod
     def copy_commit(self, store: Any, commit: str, branch: str) -> str:
-        """A commit with the changes and all the metadata of another one, as a cherry-pick makes it. Its id."""
+        """Cherry-pick a commit, with its changes and all its metadata; returns the new id."""
 
     @abstractmethod
     def head(self, store: Any, branch: str) -> str:
@@ -57,19 +57,19 @@ class StoreHooks(ABC):
 
     @abstractmethod
     def first_parent_line(self, store: Any, branch: str) -> list[str]:
-        """Full ids of the commits from the head down the first parents, to the root."""
+        """Full ids of the first-parent commits from the head to the root."""
 
     @abstractmethod
     def files(self, store: Any, ref: str) -> dict[str, bytes]:
-        """All that a commit holds, by object name."""
+        """The content of a commit, by object name."""
 
     @abstractmethod
     def staged(self, store: Any) -> list[str]:
-        """Names of what is staged and not cleaned up."""
+        """Names of staged work that is not cleaned up."""
 
     @abstractmethod
     def without_repository(self, store: Any, directory: Path) -> tuple[WorkspaceStore, str]:
-        """A store, and the name of a repository that it does not have; it may be another store."""
+        """A store, which may be another one, and the name of a repository that it does not have."""
 
     def repository(self, _store: Any, /) -> str:
         """The repository's name in a task's input."""
@@ -98,7 +98,7 @@ class ContractAttempt:
 
 @dataclass(frozen=True)
 class Work:
-    """A workspace that was laid out, and how it was then."""
+    """A workspace, and its initial content."""
 
     directory: Path
     workspace_input: WorkspaceInput
@@ -108,7 +108,7 @@ class Work:
     executables: frozenset[str]
 
     def edit(self, files: Edits) -> None:
-        """Change files as a body does; directories come and go with them."""
+        """Change files as a body does. Directories are created and removed with them."""
         for path, content in files.items():
             if content is None:
                 (self.directory / path).unlink()
@@ -124,7 +124,7 @@ class Work:
         target.chmod(target.stat().st_mode | stat.S_IXUSR)
 
     def changes(self) -> Changes:
-        """What is different now, found out by reading everything."""
+        """The changes since then, found by reading all files."""
         after, executable = read_files(self.directory), executables(self.directory)
         kept = self.before.keys() & after.keys()
         modified = {path for path in kept if self.before[path] != after[path]}
@@ -144,7 +144,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Staged:
-    """What an attempt has staged."""
+    """Staged work of an attempt."""
 
     store: WorkspaceStore
     workspace: StagedWorkspace
@@ -158,7 +158,7 @@ class Staged:
         self.store.cleanup_staging(self.workspace)
 
     def finish(self) -> str:
-        """Publish and clean up; returns the published commit's id."""
+        """Publish and clean up; returns the id of the published commit."""
         try:
             return self.publish()
         finally:
@@ -179,10 +179,10 @@ class Bench:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
-    # ---- what people do, and looks into the store
+    # ---- commits of people, and the store's content
 
     def commit(self, files: Edits, branch: str = MAIN) -> str:
-        """A person's commit."""
+        """Commit without Perago."""
         return self.hooks.person_commits(self.store, branch, files)
 
     def copy(self, commit: str, branch: str = MAIN) -> str:
@@ -204,7 +204,7 @@ class Bench:
         return self.store.read_history(self.input(base, branch))
 
     def newest(self, base: str) -> CommitFacts:
-        """The newest commit above an input."""
+        """The newest commit since an input."""
         return self.history(base).commits[0]
 
     # ---- attempts
@@ -213,7 +213,7 @@ class Bench:
         return WorkspaceInput(repository=self.hooks.repository(self.store), branch=branch, refType="commit", ref=ref)
 
     def directory(self) -> Path:
-        """A new, empty one."""
+        """A new empty directory."""
         path = self.root / f"workspace-{self._number()}"
         path.mkdir()
         return path
@@ -227,7 +227,7 @@ class Bench:
     def execution(
         self, base: str, *, changes: Changes | None = None, plan: Plan | None = None, **stamp: Any
     ) -> TaskExecution:
-        """A fresh execution, of a task of its own, as the core hands it over. `stamp`: what its stamp is to say."""
+        """A new execution of a new task, as the core passes it. `stamp` sets fields of its stamp."""
         number = self._number()
         attempt = ContractAttempt(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
         made = replace(make_stamp(base, number), **stamp)
@@ -258,17 +258,17 @@ class Bench:
         branch: str = MAIN,
         **stamp: Any,
     ) -> str:
-        """A whole attempt from `base`; returns the published commit's id."""
+        """A complete attempt from `base`; returns the id of the published commit."""
         work = self.lay_out(base, spec, branch)
         work.edit(files)
         return self.stage(work, plan, **stamp).finish()
 
     def publish_on(self, head: str, base: str, files: Edits, abandoned: tuple[str, ...] = ()) -> str:
-        """A whole attempt from `base`, published on top of `head`."""
+        """A complete attempt from `base`, published on top of `head`."""
         return self.publish(base, files, Publish(head, abandoned))
 
     def seal(self, base: str, head: str, completes: str, source: Stamp | None = None, **stamp: Any) -> str:
-        """A whole attempt from `base` that seals; returns the seal's id."""
+        """A complete attempt from `base` that seals; returns the id of the seal."""
         execution = self.execution(base, plan=Seal(head, completes, source), **stamp)
         work = Work(self.directory(), self.input(base), EVERYTHING, None, {}, frozenset())
         return self.stage_as(work, execution).finish()
@@ -279,7 +279,7 @@ class Bench:
 
 
 def make_stamp(base: str, number: int) -> Stamp:
-    """A stamp as an attempt drafts it."""
+    """A stamp as an attempt makes it."""
     result = {"rows": number}
     return Stamp(
         task="build",
@@ -304,7 +304,7 @@ def make_stamp(base: str, number: int) -> Stamp:
 
 
 def read_files(root: Path) -> dict[str, bytes]:
-    """Every file below a directory, by its relative path."""
+    """All files below a directory, by relative path."""
     return {str(path.relative_to(root)): path.read_bytes() for path in _regular_files(root)}
 
 

@@ -1,4 +1,4 @@
-"""The suite that every engine has to pass: what the fences, adoption and the report rest on."""
+"""The suite that every engine must pass. Fences, adoption and reports rely on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TERMINAL = RuntimeTaskResult("FAILED_WITH_TERMINAL_ERROR", reason_for_incompleti
 
 @dataclass(frozen=True)
 class SomeAttempt:
-    """A task object with nothing but what an attempt needs."""
+    """A task object with only what an attempt needs."""
 
     status: str
     workflow_instance_id: str
@@ -40,27 +40,27 @@ class SomeAttempt:
 
 
 class EngineContract(ABC):
-    """Tests of an engine's ports, on a workflow of one task whose input is `INPUT` and that may be tried again."""
+    """Tests of an engine's ports, on a workflow of one task with the input `INPUT` and retries."""
 
     @abstractmethod
     def make_engine(self, directory: Path) -> Engine:
-        """An engine with nothing in it; `directory` is an empty one to keep it in."""
+        """Create an empty engine. `directory` is an empty directory for it."""
 
     @abstractmethod
     def start(self, engine: Any) -> Attempt:
-        """The first try of a task with `INPUT` in a workflow of its own, handed out to a worker."""
+        """The first try of a task with `INPUT` in a new workflow, handed out to a worker."""
 
     @abstractmethod
     def next_try(self, engine: Any, attempt: Attempt) -> Attempt:
-        """The try after one that has failed, handed out to a worker."""
+        """The retry of a failed try, handed out to a worker."""
 
     @abstractmethod
     def cancel(self, engine: Any, attempt: Attempt) -> None:
-        """A person cancels the task."""
+        """Cancel the task."""
 
     @abstractmethod
     def finish(self, engine: Any) -> None:
-        """The test has ended: give up what is held."""
+        """Release resources after a test."""
 
     @pytest.fixture
     def engine(self, tmp_path: Path) -> Any:
@@ -193,7 +193,7 @@ class EngineContract(ABC):
         assert engine.load_current_attempt(other).status == "IN_PROGRESS"
         assert engine.load_record(other).find(one.task_id) is None
 
-    # ---- reports that come late
+    # ---- late reports
 
     @pytest.mark.parametrize("late", [DONE, FAILED, TERMINAL], ids=lambda result: result.status)
     @pytest.mark.parametrize("first", [DONE, TERMINAL], ids=lambda result: result.status)

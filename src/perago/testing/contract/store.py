@@ -1,4 +1,4 @@
-"""The suite that every store has to pass. It pins what the in-memory store claims about the real ones."""
+"""The suite that every store must pass. It keeps the in-memory store faithful to the real ones."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ from perago.testing.contract.store_stage import StageContract
 
 
 class StoreContract(InputContract, HistoryContract, StageContract, PublishContract, MergeContract, RaceContract):
-    """Tests of a store's ports; see `bench.StoreHooks` for what a subclass has to say."""
+    """Tests of a store's ports; `bench.StoreHooks` has the hooks for a subclass."""

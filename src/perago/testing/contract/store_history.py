@@ -1,4 +1,4 @@
-"""Reading what lies between an input and the head: order, stamps, and whose commits they are."""
+"""The history between an input and the head: order, stamps, and authors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STAMPS: dict[str, dict[str, Any]] = {
 
 
 class HistoryContract(StoreHooks):
-    """What a store tells of a branch."""
+    """A store's history of a branch."""
 
     def test_nothing_lies_between_a_head_and_itself(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
@@ -140,7 +140,7 @@ class HistoryContract(StoreHooks):
         assert bench.history(base) == bench.history(base)
 
     def test_a_stamp_is_judged_by_its_first_parent_alone(self, bench: Bench) -> None:
-        """What an attempt drafted as expected head does not matter: the store says what it put the commit on."""
+        """The expected head in an attempt's draft does not matter: the store sets the actual one."""
         base = bench.commit({"a": b"1"})
         work = bench.lay_out(base)
         work.edit({"b": b"2"})

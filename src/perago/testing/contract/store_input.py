@@ -1,4 +1,4 @@
-"""Laying out an input: content, digests, the executable bit, prefix and patterns, and what is refused."""
+"""Download of an input: content, digests, the executable bit, prefix and patterns, and refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONTENT = {
     "a b/\u00e4 \u6f22.txt": b"name",
     "deep.txt": b"beside a directory",
 }
-LARGE = bytes(range(256)) * 8192  # 2 MiB: stores treat large files otherwise
+LARGE = bytes(range(256)) * 8192  # 2 MiB: stores treat large files differently
 
 BAD_REFS: dict[str, Callable[[str], str]] = {
     "a branch": lambda _: MAIN,
@@ -58,7 +58,7 @@ CALLS: dict[str, Call] = {
 
 
 class InputContract(StoreHooks):
-    """What an input means to a store."""
+    """Inputs of a store."""
 
     def test_an_input_is_laid_out_whole(self, bench: Bench) -> None:
         base = bench.commit(CONTENT)
@@ -148,7 +148,7 @@ class InputContract(StoreHooks):
         base = bench.commit({"fine/a": b"1", "bad/back\\slash": b"2"})
         assert bench.lay_out(base, WorkspaceSpec(exclude=["bad"])).before == {"fine/a": b"1"}
 
-    # ---- what stands for a directory, as the S3 console leaves it
+    # ---- directory markers, as the S3 console leaves them
 
     def test_signs_of_directories_are_no_files(self, bench: Bench) -> None:
         base = bench.commit(self._with_signs({"data/x": b"1"}))
@@ -185,10 +185,12 @@ class InputContract(StoreHooks):
 
     def _with_signs(self, files: dict[str, bytes]) -> dict[str, bytes]:
         if not self.holds_signs_of_directories:
-            pytest.skip("no name here ends with a slash: a store that takes such names sets holds_signs_of_directories")
+            pytest.skip(
+                "no name ends with a slash here: a store that accepts such names sets holds_signs_of_directories"
+            )
         return {"data/": b"", "data/empty/": b"", **files}
 
-    # ---- what is refused
+    # ---- refusals
 
     @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
     def test_a_hostile_name_is_refused_before_anything_is_written(self, bench: Bench, name: str) -> None:

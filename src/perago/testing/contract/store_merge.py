@@ -1,4 +1,4 @@
-"""Snapshot isolation: foreign commits are merged with, path by path, and never overwritten."""
+"""Snapshot isolation: foreign commits are merged path by path and never overwritten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perago.testing.contract.bench import Bench, Edits, StoreHooks
 from perago.values.history import Merge, Publish
 from perago.values.spec import WorkspaceSpec
 
-# base, what foreign commits do one after the other, what the attempt does -> what is published
+# base, successive foreign commits, changes of the attempt -> published content
 MERGED: dict[str, tuple[Edits, list[Edits], Edits, dict[str, bytes]]] = {
     "other paths": (
         {"a": b"1", "b": b"1"},
@@ -40,7 +40,7 @@ MERGED: dict[str, tuple[Edits, list[Edits], Edits, dict[str, bytes]]] = {
     "no change of its own": ({"a": b"1"}, [{"b": b"theirs"}], {}, {"a": b"1", "b": b"theirs"}),
 }
 
-# base, what a foreign commit does, what the attempt does, the path that is refused
+# base, foreign commit, changes of the attempt, refused path
 CONFLICTS: dict[str, tuple[Edits, Edits, Edits, str]] = {
     "both change it": ({"a": b"1"}, {"a": b"theirs"}, {"a": b"mine"}, "a"),
     "both add it": ({"z": b"1"}, {"a": b"theirs"}, {"a": b"mine"}, "a"),
@@ -73,7 +73,7 @@ class MergeContract(StoreHooks):
         assert (bench.line(), bench.staged()) == ([foreign, base], [])
 
     def test_conflicts_are_no_lost_swaps(self, bench: Bench) -> None:
-        """`HeadMovedError` would have the attempt try again, and in vain."""
+        """`HeadMovedError` would make the attempt try again in vain."""
         base = bench.commit({"a": b"1"})
         foreign = bench.commit({"a": b"2"})
         with pytest.raises(PublishFenceError) as refused:
@@ -99,7 +99,7 @@ class MergeContract(StoreHooks):
         assert bench.line() == [ref, foreign, abandoned, base]
 
     def test_what_a_foreign_commit_wrote_as_the_one_that_it_replaced_is_kept(self, bench: Bench) -> None:
-        """As the next try of a task does: of its first parent it changes nothing there."""
+        """As the next try of a task does: compared with its first parent it changes nothing there."""
         base = bench.commit({"a": b"1"})
         first = bench.publish(base, {"a": b"2", "gone": b"wrong"})
         second = bench.publish(base, {"a": b"2"}, Publish(first, (first,)))

@@ -1,4 +1,4 @@
-"""Publishing: exactly once or not at all, and nothing is ever lost."""
+"""Publishing: exactly once or not at all, without losing a commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perago.values.spec import WorkspaceSpec
 
 
 class PublishContract(StoreHooks):
-    """What publishing does to the target."""
+    """Effects of publishing on the target."""
 
     def test_the_target_moves_to_the_input_with_the_changes_on_it(self, bench: Bench) -> None:
         base = bench.commit({"keep": b"1", "change": b"1", "remove": b"1", "d/remove": b"1"})

@@ -1,4 +1,4 @@
-"""Publishers at the same time: one winner for each head, and every winner stays in the history."""
+"""Concurrent publishers: one winner for each head, and every winner stays in the history."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class RaceContract(StoreHooks):
         people = [bench.commit({"first": b"1"})]
 
         def commit() -> list[str]:
-            # Each by itself against the attempts: what two people do at once is no store's affair.
+            # One person at a time: concurrent commits of two people are not the store's concern.
             people.extend(bench.commit({f"person/{number}": b"1"}) for number in range(each))
             return people
 
@@ -84,7 +84,7 @@ class RaceContract(StoreHooks):
 
     @staticmethod
     def _merge(bench: Bench, base: str, path: str) -> str:
-        """An attempt from `base` that merges with all that others did, as often as it takes."""
+        """An attempt from `base` that merges with all foreign commits, repeated until it succeeds."""
         work = bench.lay_out(base)
         work.edit({path: b"1"})
         for _ in range(MAX_LOST_SWAPS):
@@ -109,7 +109,7 @@ def _swap(staged: Staged) -> Callable[[], str | None]:
 
 
 def _at_once(calls: list[Callable[[], T]]) -> list[T]:
-    """Run the calls in threads of their own, started together; what one raises is raised."""
+    """Run the calls in threads, started together. An error of one is raised."""
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:

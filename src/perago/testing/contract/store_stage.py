@@ -1,4 +1,4 @@
-"""Staging: where nobody reads, by plan, and nothing is left of what failed."""
+"""Staging: invisible to readers, by plan, without leftovers of failures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SPOILED: dict[str, Callable[[Path], None]] = {
 
 
 class StageContract(StoreHooks):
-    """What staging does, and what it leaves alone."""
+    """Effects of staging."""
 
     def test_what_is_staged_is_seen_by_nobody(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})
@@ -115,7 +115,7 @@ class StageContract(StoreHooks):
 
     @pytest.mark.parametrize("size", [7, 2 << 20], ids=["small", "large"])
     def test_a_directory_that_became_a_link_is_not_followed(self, bench: Bench, tmp_path: Path, size: int) -> None:
-        """Swapped after the diff, by a process that the task left: nothing from outside comes onto a branch."""
+        """A process that the task left swaps it after the diff: nothing from outside is committed."""
         outside = tmp_path / "outside"
         outside.mkdir()
         for name in ("file", "twin"):
@@ -187,7 +187,7 @@ class StageContract(StoreHooks):
             assert bench.staged() == []
         assert bench.files(bench.head()) == {"data/kept.log": b"1", "note": b"2"}
 
-    # ---- without a plan: no engine tells of any stamp
+    # ---- without a plan: no engine knows any stamp
 
     def test_without_a_plan_an_input_that_is_the_head_is_published_on(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1"})

@@ -1,4 +1,4 @@
-"""The suite on what befalls a workflow and its tries: what a simulation with the in-memory engine stands on."""
+"""The suite for events of a workflow and its tries. A simulation with the in-memory engine relies on it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from perago.values.record import TryRecord, TryStatus
 
 Shape = Literal["sequence", "fork", "optional"]
 """`sequence`: `a`, then `b` with the commit that `a` completed with. `fork`: `l` beside `r`. `optional`: as `sequence`,
-and `a` is optional, with one try."""
+but `a` is optional and has one try."""
 
 
 class WorkflowContract(ABC):
-    """Tests of an engine's workflows. Their tasks have one retry, but for the optional one, and `engine.INPUT`.
+    """Tests of an engine's workflows. Their tasks have the input `engine.INPUT` and, except for the optional one, one
+    retry.
 
-    The hooks do what a person or the engine itself does; whoever writes them sees to it that it has come about.
+    The hooks do what a person or the engine does. They return only after it has taken effect.
     """
 
     @abstractmethod
@@ -33,19 +34,19 @@ class WorkflowContract(ABC):
         """Start a workflow; returns its id.
 
         Args:
-            is_patient: the response timeout is longer than a test takes; else as short as can be.
+            is_patient: make the response timeout longer than a test takes; otherwise as short as possible.
         """
 
     @abstractmethod
     def poll(self, workflow: str, who: str) -> Attempt:
-        """Wait until a task is scheduled, and take it."""
+        """Wait until a task is scheduled, then take it."""
 
     @abstractmethod
     def is_running(self, workflow: str) -> bool: ...
 
     @abstractmethod
     def await_end(self, workflow: str) -> None:
-        """Wait until the workflow has ended; fails where it does not."""
+        """Wait until the workflow has ended; fail if it does not."""
 
     @abstractmethod
     def requeue(self, attempt: Attempt) -> None:
@@ -53,11 +54,11 @@ class WorkflowContract(ABC):
 
     @abstractmethod
     def time_out(self, attempt: Attempt) -> None:
-        """Nothing is heard of a task for its response timeout."""
+        """Let a task's response timeout pass without a heartbeat."""
 
     @abstractmethod
     def stay_silent(self, attempt: Attempt) -> None:
-        """Its response timeout passes, and the engine has looked; what it makes of that is its business."""
+        """Let a task's response timeout pass and the engine check it, whatever the engine does then."""
 
     @abstractmethod
     def terminate(self, workflow: str) -> None: ...
@@ -71,7 +72,7 @@ class WorkflowContract(ABC):
     @abstractmethod
     def restart(self, workflow: str) -> None: ...
 
-    # ---- what a decider does
+    # ---- the decider
 
     def test_what_follows_gets_the_commit_that_was_completed_with(self) -> None:
         workflow = self.begin("sequence")
@@ -122,7 +123,7 @@ class WorkflowContract(ABC):
         self.engine().report_result(second, DONE)
         self.await_end(workflow)
 
-    # ---- one task in two hands
+    # ---- one task with two workers
 
     def test_a_task_that_is_handed_out_again_keeps_its_id(self) -> None:
         workflow = self.begin("sequence")
@@ -153,7 +154,7 @@ class WorkflowContract(ABC):
         assert self._now(second).status is TryStatus.IN_PROGRESS
         assert (self._now(second).retry_count, self._now(second).retried_task_id) == (1, first.task_id)
 
-    # ---- what people do
+    # ---- actions of people
 
     def test_a_workflow_that_is_terminated_cancels_what_runs(self) -> None:
         workflow = self.begin("fork")
@@ -217,7 +218,7 @@ class WorkflowContract(ABC):
         assert [entry.status for entry in self._tries(failed, "a")] == [TryStatus.FAILED, TryStatus.COMPLETED]
 
     def test_such_a_try_never_times_out(self) -> None:
-        """It was retried already: the engine looks at it no more, and its workflow does not end by itself."""
+        """It was already retried: the engine no longer checks it, and its workflow does not end by itself."""
         failed, last = self._rerun_from_the_later_task(is_patient=False)
         again = self.poll(last.workflow_instance_id, "a")
         self.engine().report_result(self.poll(last.workflow_instance_id, "b"), DONE)
@@ -247,7 +248,7 @@ class WorkflowContract(ABC):
         assert not self.is_running(workflow)
 
     def test_a_rerun_takes_up_a_sibling_that_was_cancelled(self) -> None:
-        """It was never retried, and so is as any other try: with its retry, where it fails."""
+        """It was never retried, so it is like any other try: if it fails, it is retried."""
         workflow = self.begin("fork")
         left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
         self.terminate(workflow)
@@ -259,7 +260,7 @@ class WorkflowContract(ABC):
         assert (second.retry_count, second.retried_task_id) == (1, left.task_id)
 
     def test_a_failed_try_whose_retry_a_rerun_removed_gets_no_other(self) -> None:
-        """It alone is left of its task. Where it fails again, so does the workflow, once its sibling is through."""
+        """It is the only try left of its task. If it fails again, so does the workflow, once its sibling has ended."""
         workflow = self.begin("fork")
         left, right = self.poll(workflow, "l"), self.poll(workflow, "r")
         self.engine().report_result(left, FAILED)
@@ -288,10 +289,10 @@ class WorkflowContract(ABC):
         with pytest.raises(EngineError):
             self.engine().load_current_attempt(first)
 
-    # ---- looking
+    # ---- helpers
 
     def _rerun_from_the_later_task(self, *, is_patient: bool = True) -> tuple[Attempt, Attempt]:
-        """A sequence whose first task completed at its second try, rerun from its second: the failed try, that task."""
+        """A sequence whose first task completed in its second try, rerun from the second: (failed try, that task)."""
         workflow = self.begin("sequence", is_patient=is_patient)
         failed = self.poll(workflow, "a")
         self.engine().report_result(failed, FAILED)

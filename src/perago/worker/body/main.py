@@ -1,7 +1,7 @@
-"""The process of a body: load the modules, take the call, run the function, send the outcome, end as Python does.
+"""The process of a body: load the modules, take the call, run the function, send the result, end as Python does.
 
-A full end of the interpreter takes time (0.1 s with pandas loaded) and changes nothing where the body has left nothing
-open: there it is cut short.
+A full shutdown of the interpreter takes time (0.1 s with pandas loaded). It is skipped if the body has left nothing
+open.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from perago.worker.process.zygote import CancelFlag
 
 
 def load(order: Load, outbox: Outbox) -> dict[str, TaskDefinition]:
-    """Take the caller's place, and load the modules that it names; raises as `load_tasks`."""
+    """Adopt the caller's directory and paths, and load the modules that it names; raises as `load_tasks`."""
     sys.path[:] = order.sys_path
     if order.cwd is not None:
         os.chdir(order.cwd)
@@ -49,7 +49,7 @@ def load_tasks(targets: list[str]) -> dict[str, TaskDefinition]:
     """All the tasks of some targets, by name.
 
     Raises:
-        TaskDefinitionError: a module cannot be loaded or has no task, or two tasks have one name.
+        TaskDefinitionError: a module cannot be loaded or has no task, or two tasks have the same name.
     """
     found: dict[str, TaskDefinition] = {}
     for target in targets:
@@ -57,23 +57,23 @@ def load_tasks(targets: list[str]) -> dict[str, TaskDefinition]:
             other = found.setdefault(task.name, task)
             if other is not task:
                 raise TaskDefinitionError(
-                    f"{other.target} and {task.target} are both named {task.name!r}; one worker runs one task of a name"
+                    f"{other.target} and {task.target} are both named {task.name!r}; a worker runs one task per name"
                 )
     return found
 
 
 @dataclass
 class Randomness:
-    """The generators of random numbers that a process has one of: a fork must not repeat what another one draws.
+    """The global random number generators: a fork must not repeat the numbers of another one.
 
-    But where a module gave a seed when it was loaded, each fork begins with it, as each process would that loads it.
+    But if a module set a seed on import, every fork starts with it, like every process that imports the module.
     """
 
     seeded: object = None
 
     @contextmanager
     def noting_seeds(self) -> Iterator[None]:
-        """While modules are loaded."""
+        """Note seeds that modules set while they are loaded."""
         seed: Callable[..., None] = random.seed
 
         def note(*args: Any, **named: Any) -> None:
@@ -88,33 +88,33 @@ class Randomness:
             self._state = random.getstate()
 
     def begin_fork(self) -> None:
-        """In a fork."""
+        """Reseed in a fork."""
         if self.seeded is not None:
-            random.setstate(self._state)  # Python seeds anew at each fork
+            random.setstate(self._state)  # Python reseeds at each fork
         generator = getattr(sys.modules.get("numpy.random"), "get_bit_generator", None)
-        if generator is not None and generator().seed_seq is not None:  # None: it was given a seed
+        if generator is not None and generator().seed_seq is not None:  # None if it was given a seed
             sys.modules["numpy.random"].seed()
 
 
 class OutboxMetrics(MetricRecorder):
-    """Hands a body's metrics to the caller's recorder."""
+    """Sends a body's metrics to the caller's recorder."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
     def deliver(self, instrument: Instrument, name: str, value: float, labels: Mapping[str, str]) -> None:
-        masked = {label: mask_text(text) for label, text in labels.items()}  # here, as in logs
+        masked = {label: mask_text(text) for label, text in labels.items()}  # secrets of params are known only here
         self._outbox.send(Metric(instrument=instrument, name=name, value=value, labels=masked))
 
 
 def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, TaskDefinition] | None = None) -> None:
-    """Take one call from the channel, run it, send its outcome, and end what Python ends.
+    """Take one call from the channel, run it, send its result, and shut down as Python does.
 
-    A fork that the body makes, and that comes out of it, returns from here at once, or with what was raised in it: it
-    ends as any program, and the attempt stays its parent's.
+    A fork that leaves the body returns from here at once, or raises its error. It ends like any program; the attempt
+    belongs to its parent.
 
     Args:
-        tasks: that are loaded, by name. None: they are loaded now, as the channel says.
+        tasks: the loaded tasks by name. None loads them now, as the channel says.
     """
     owner = os.getpid()
     have_plain_forks(channel)
@@ -127,13 +127,13 @@ def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, 
         if tasks is None:
             tasks = load(order, outbox)
         else:
-            send_logs_to(outbox, {})  # the levels are as the modules have set them
+            send_logs_to(outbox, {})  # with the levels that the modules have set
         start = Start.model_validate(read_message(channel))
         outcome = Result(result=dict(_invoke(start, tasks[start.task_name], outbox, cancelled)))
-    except BaseException as exc:  # whatever ends a body is its outcome
+    except BaseException as exc:  # whatever ends a body is its failure
         if os.getpid() != owner:
             raise
-        outcome = failure_of(exc, "the body's process was sent SIGTERM")
+        outcome = failure_of(exc, "the body's process received SIGTERM")
     if os.getpid() != owner:
         return
     outbox.flush_progress()
@@ -169,7 +169,7 @@ def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: Cance
 
 
 def waiting_threads() -> list[str]:
-    """The names of the threads that Python waits for at its end, those of pools that end by themselves left out."""
+    """Names of the threads that Python waits for at exit, except threads of pools, which end by themselves."""
     return [
         thread.name
         for thread in threading.enumerate()
@@ -178,18 +178,18 @@ def waiting_threads() -> list[str]:
 
 
 def end_process(opened_before: frozenset[tuple[int, str]] | None) -> None:
-    """Do what Python does when a program ends; returns where the interpreter has to end in full for that.
+    """Do what Python does at the end of a program. Returns only if a full shutdown is needed.
 
     Args:
-        opened_before: what the process had open before the body began; None: not known.
+        opened_before: the descriptors that were open before the body started; None if unknown.
     """
     threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - as the interpreter itself calls it
     atexit._run_exitfuncs()  # noqa: SLF001 - the same
     gc.collect()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or set to None by the body; or nobody reads
+        with suppress(OSError, ValueError, AttributeError):  # the body closed it or set it to None, or nobody reads it
             stream.flush()
     opened = open_descriptors()
     if opened is not None and opened_before is not None and opened <= opened_before:
         os._exit(0)
-    gc.unfreeze()  # so that the last collection sees what was there when the process was forked
+    gc.unfreeze()  # the last collection must see the objects from before the fork

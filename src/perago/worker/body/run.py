@@ -1,4 +1,4 @@
-"""Run a task's body in a process of its own, so that it can be ended whatever it does, and pass on what it prints."""
+"""Runs a task's body in a process of its own, which can always be ended, and forwards what it prints."""
 
 from __future__ import annotations
 
@@ -39,23 +39,24 @@ from perago.worker.process.messages import (
 from perago.worker.process.zygote import FORK, SPAWN
 
 MAX_LINES = 1000
-"""Lines of one body that a worker passes on; it says how many more there were."""
+"""Lines of one body that a worker forwards; it counts the others."""
 
 _STANDARD = (1, 2)
 _CHUNK_BYTES = 1024 * 1024
 
 MAX_LINE_BYTES = 16 * 1024
-"""Of one line; what is longer is cut into several."""
+"""Maximum length of a line; a longer one is split."""
 
 
 class Printed:
-    """Cuts bytes into lines and hands them on.
+    """Splits output into lines and forwards them.
 
-    A carriage return begins a line anew, as on a terminal: of a progress bar its last state is handed on.
+    A carriage return starts the line again, as on a terminal, so that only the last state of a progress bar is
+    forwarded.
 
     Args:
-        tell: takes a line.
-        max_lines: that are handed on. None: all.
+        tell: receives a line.
+        max_lines: maximum lines to forward. Default: all.
     """
 
     def __init__(self, tell: Callable[[str], None], max_lines: int | None = None) -> None:
@@ -66,7 +67,7 @@ class Printed:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they were printed."""
+        """Take printed bytes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(line)
@@ -75,11 +76,11 @@ class Printed:
             self._rest = self._rest[MAX_LINE_BYTES:]
 
     def end(self) -> None:
-        """There will be no more: hand on what has no end of line, and say what was left out. Then begin anew."""
+        """End of the output: forward the last line, report the number of omitted lines, and reset."""
         if self._rest:
             self._take(self._rest)
         if self._left_out:
-            self._tell(f"[{self._left_out} more lines were printed and are left out]")
+            self._tell(f"[{self._left_out} more lines were printed but not logged]")
         self._rest, self._lines, self._left_out = b"", 0, 0
 
     def _take(self, line: bytes) -> None:
@@ -91,18 +92,18 @@ class Printed:
 
 
 class PrintedHere:
-    """What a body prints in this process, and in those that it starts.
+    """The output of a body in this process, and of the processes it starts.
 
-    It goes to a file until the body has ended. A pipe would have to be read meanwhile, and a body that prints in a
-    library in C may hold the interpreter lock for as long as it waits for that.
+    It goes to a file until the body has ended. A pipe would have to be read while the body runs, and a body that prints
+    from a C library may hold the interpreter lock while it waits for the reader.
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 - for as long as the process lives
+        self._file = tempfile.TemporaryFile("ab+", buffering=0)  # noqa: SIM115 - open until the process ends
 
     @contextmanager
     def to(self, printed: Printed) -> Iterator[None]:
-        """While it is entered, all that is printed goes to the file; then its lines are handed on."""
+        """Collect the output in the file while the context is open, then forward its lines."""
         kept = [os.dup(number) for number in _STANDARD]
         for number in _STANDARD:
             os.dup2(self._file.fileno(), number)
@@ -116,9 +117,9 @@ class PrintedHere:
             for number, before in zip(_STANDARD, kept, strict=True):
                 os.dup2(before, number)
                 os.close(before)
-            self._hand_on(printed)
+            self._forward(printed)
 
-    def _hand_on(self, printed: Printed) -> None:
+    def _forward(self, printed: Printed) -> None:
         if os.fstat(self._file.fileno()).st_size:
             self._file.seek(0)
             while data := self._file.read(_CHUNK_BYTES):
@@ -128,30 +129,29 @@ class PrintedHere:
 
 
 DEFAULT_GRACE_SECONDS = 5.0
-"""How long a body may take to end by itself once it is told to, and again once it has been sent SIGTERM."""
+"""Seconds that a cancelled body has to end by itself, and again after SIGTERM."""
 
 END_SECONDS = 60.0
-"""How long the process of a body that has returned may take to end: Python waits for its threads, and writes what is
-still to be written."""
+"""Seconds for the process to end after its body has returned: Python waits for threads and flushes files."""
 
 STDOUT_NOT_WRITTEN = 120
-"""Exit code of a Python that could not write the rest of its stdout: whoever was to read that has gone."""
+"""Exit code of a Python process that could not flush its stdout because the reader is gone."""
 
 ZYGOTE = "perago.worker.body.zygote"
 ORDERS = {"fork": FORK, "spawn": SPAWN}
 
 _SHOWN = 5
-_TICK_SECONDS = 0.05  # cancellation is asked for at this pace: a body learns of it well within 0.2 s
+_TICK_SECONDS = 0.05  # interval of checks for cancellation: a body learns of it within 0.2 s
 
 _Cause = Literal["cancelled", "timed out", "finished"]
 
 
 class BodyZygote:
-    """The zygote of this process, which starts its bodies. A context manager: it begins to load when that is entered;
-    on leaving, all is ended.
+    """The zygote of this process, which starts its bodies. A context manager: it starts to load on entry, and ends on
+    exit.
 
     Args:
-        load: what it loads.
+        load: the modules to load.
     """
 
     def __init__(self, load: Load) -> None:
@@ -161,7 +161,7 @@ class BodyZygote:
         self._orders: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        with suppress(TaskExecutionError):  # the first body tries again, and fails of it
+        with suppress(TaskExecutionError):  # the first body tries again and fails
             self._begin()
         return self
 
@@ -169,14 +169,14 @@ class BodyZygote:
         self._undo.close()
 
     def start(self, how: Literal["fork", "spawn"], on_output: Callable[[bytes], None]) -> Offspring:
-        """Start a body's process, and the zygote where there is none (any more).
+        """Start a body's process, and the zygote if it is not running.
 
         Raises:
             TaskExecutionError: no process could be started.
         """
         if self._process is None or self._orders is None or self._process.exit_code is not None:
             self._begin()
-        assert self._orders is not None, "it has begun"
+        assert self._orders is not None, "it has started"
         return Offspring(self._orders, ORDERS[how], self._process, on_output)
 
     def _begin(self) -> None:
@@ -189,28 +189,28 @@ class BodyZygote:
 
 
 class StartProcess(Protocol):
-    """Starts a body's process; gives it what the process prints."""
+    """Starts a body's process and connects its output."""
 
     def __call__(self, how: Literal["fork", "spawn"], on_output: Callable[[bytes], None], /) -> Offspring: ...
 
 
 class BodyProcess:
-    """Runs bodies in processes of their own; an `InvokeBody`.
+    """`InvokeBody` that runs bodies in processes of their own.
 
-    A body that is to end (cancelled, or out of time) is told through its `TaskContext`; a grace later its process group
-    gets SIGTERM, which raises KeyboardInterrupt in the body's main thread; another grace later SIGKILL. When the body
-    has returned, its process ends as Python does, and then whatever it has started is killed.
+    A body that must end (cancelled, or timed out) learns it from its `TaskContext`. After a grace period its process
+    group gets SIGTERM, which raises KeyboardInterrupt in the body's main thread, and after another one SIGKILL. When
+    the body has returned, its process ends as Python does, and its descendants are killed.
 
     Args:
-        start: starts a process; of a zygote.
-        load: what the process loads, if its zygote has not.
-        timeout_seconds: how long a body's process may take, from its start. None: no limit.
+        start: starts a process from a zygote.
+        load: the modules that the process loads if its zygote has not.
+        timeout_seconds: time limit of a body's process from its start. Default: no limit.
         grace_seconds: see above.
-        end_seconds: how long the process may take to end when its body has returned.
-        cancelled: asked every 50 ms, in the calling thread, as is the call's context.
-        on_log: takes what the body logs. Default: this process's logger of the same name.
-        on_print: takes a line that the body prints. Default: this process's stderr.
-        max_lines: of those that are passed on. None: all.
+        end_seconds: time limit for the process to end after its body has returned.
+        cancelled: checked every 50 ms in the calling thread, like the call's context.
+        on_log: receives the body's log records. Default: this process's logger of the same name.
+        on_print: receives a line that the body prints. Default: this process's stderr.
+        max_lines: maximum lines to forward. Default: all.
     """
 
     def __init__(
@@ -239,16 +239,16 @@ class BodyProcess:
     def __call__(self, call: BodyCall, /) -> JsonObject:
         """Run the body of one call.
 
-        What the receivers of progress, logs and metrics raise ends the body at once and is raised here; so is
-        KeyboardInterrupt.
+        An error of the receivers of progress, logs and metrics, or a KeyboardInterrupt, ends the body at once and is
+        raised here.
 
         Returns:
             The validated result.
 
         Raises:
-            TaskTimeoutError, TaskCancelledError: it was ended.
-            TaskExecutionError: it failed, its result does not validate, or its process did not end as it should.
-            PeragoError: another of Perago's errors that the body raised.
+            TaskTimeoutError, TaskCancelledError: the body was ended.
+            TaskExecutionError: it failed, its result does not validate, or its process did not end properly.
+            PeragoError: another error of Perago that the body raised.
         """
         start = _encode_start(call)
         printed = Printed(partial(self._on_print, call), self._max_lines)
@@ -280,7 +280,7 @@ class BodyProcess:
     def _outcome(self, call: BodyCall, inbox: _Inbox, ending: _Ending, exit_code: int) -> JsonObject:
         outcome, task = inbox.outcome, f"task {call.task.name!r}"
         if ending.cause == "timed out":
-            error = f"{task}: the body took longer than {self._timeout_seconds:g} s and was ended"
+            error = f"{task}: the body took longer than {self._timeout_seconds:g} s and was stopped"
             raise _with_traceback(TaskTimeoutError(error), outcome)
         if ending.cause == "cancelled":
             raise _with_traceback(TaskCancelledError(f"{task}: cancelled while its body ran"), outcome)
@@ -291,23 +291,23 @@ class BodyProcess:
         if ending.is_overdue:
             waits = f": it waits for {', '.join(inbox.threads[:_SHOWN])}" if inbox.threads else ""
             raise TaskExecutionError(
-                f"{task}: the body returned, but its process had not ended {self._end_seconds:g} s later{waits}. Have "
-                f"the body join its threads, and close what it opens, before it returns"
+                f"{task}: the body returned, but its process was still running {self._end_seconds:g} s later{waits}. "
+                f"Join threads and close files in the body"
             )
         if exit_code not in (0, STDOUT_NOT_WRITTEN):
             raise TaskExecutionError(
-                f"{task}: the body returned, and its process then {_describe_exit(exit_code)}; what it had still to "
-                f"write is not known"
+                f"{task}: the body returned, but then its process {_describe_exit(exit_code)}, so that files may be "
+                f"incomplete"
             )
         return outcome.result
 
 
 class _Ending:
-    """How a body is ended, one step after the other.
+    """Ends a body step by step.
 
     Attributes:
-        cause: why. None: it is not being ended.
-        is_overdue: its body has returned, and it was killed because it did not end.
+        cause: why it is being ended; None if it is not.
+        is_overdue: whether the process was killed because it did not end after its body had returned.
     """
 
     def __init__(self, process: Offspring, grace_seconds: float, end_seconds: float) -> None:
@@ -331,7 +331,7 @@ class _Ending:
         self._steps.append((kill_at + GONE_SECONDS, self._give_up))
 
     def go_on(self) -> None:
-        """Take the steps that are due."""
+        """Take the next steps that are due."""
         while self._steps and time.monotonic() >= self._steps[0][0]:
             _, step = self._steps.pop(0)
             step()
@@ -341,11 +341,11 @@ class _Ending:
         self._process.kill()
 
     def _give_up(self) -> None:
-        raise TaskExecutionError("the body's process was killed, but the machine has not let go of it")
+        raise TaskExecutionError("the body's process was killed, but has not ended")
 
 
 class _Inbox:
-    """Hands on what comes from the body; keeps its outcome, and the names of the threads that its end waits for."""
+    """Forwards the body's messages; keeps its result or failure, and the names of threads that it waits for."""
 
     def __init__(self, call: BodyCall, on_log: Callable[[Log], None]) -> None:
         self.outcome: Result | Failure | None = None
@@ -357,7 +357,7 @@ class _Inbox:
         try:
             message = FROM_BODY.validate_python(value)
         except ValidationError as exc:
-            raise TaskExecutionError(f"the body's process sent what is no message: {exc}") from None
+            raise TaskExecutionError(f"the body's process sent an invalid message: {exc}") from None
         match message:
             case Progress():
                 self._call.context.progress(message.done, message.total, message.message)
@@ -381,10 +381,10 @@ class _Inbox:
 def load_order(
     targets: list[str], start: Literal["fork", "spawn"], log_levels: Mapping[str, int] | None = None
 ) -> Load:
-    """What is to be loaded, found where this process finds modules and files.
+    """The order to load tasks with this process's paths and directory.
 
     Args:
-        log_levels: see `Load`. Default: those that are set in this process.
+        log_levels: see `Load`. Default: the levels of this process.
     """
     levels = _log_levels() if log_levels is None else dict(log_levels)
     return Load(targets=targets, start=start, sys_path=list(sys.path), cwd=_working_directory(), log_levels=levels)
@@ -414,7 +414,7 @@ def _working_directory() -> str | None:
 
 
 def _log_levels() -> dict[str, int]:
-    """The levels that are set in this process, so that the body's process does not send what nobody wants."""
+    """The log levels of this process, so that the body's process sends only wanted records."""
     named = {
         name: logger.level
         for name, logger in logging.root.manager.loggerDict.items()
@@ -441,7 +441,7 @@ def _log(message: Log) -> None:
 
 
 def _with_traceback(error: PeragoError, outcome: Result | Failure | None) -> PeragoError:
-    """Note where in the body it came from; a note stays out of the reason."""
+    """Add the body's traceback as a note, which is not part of the reason."""
     if isinstance(outcome, Failure) and outcome.traceback:
         error.add_note(outcome.traceback)
     return error
@@ -452,7 +452,7 @@ def _describe_death(exit_code: int) -> str:
         return (
             f"the body's process exited with code {exit_code} before the body returned; a body must not end its process"
         )
-    hint = "; if nobody did that, the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
+    hint = ", perhaps because the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
     return f"the body's process {_describe_exit(exit_code)}{hint}"
 
 
@@ -463,4 +463,4 @@ def _describe_exit(exit_code: int) -> str:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = f"signal {-exit_code}"
-    return f"was ended by {name}"
+    return f"was killed by {name}"

@@ -1,4 +1,4 @@
-"""The process that has loaded the modules of tasks, and starts their bodies.
+"""The process that has loaded the modules of tasks and starts their bodies.
 
 Entry for `perago run`: `python -m perago.worker.body.zygote <channel> <control> <orders>`.
 """
@@ -24,12 +24,12 @@ def run_zygote(
     orders: socket.socket,
     start_companion: Callable[[Mapping[str, TaskDefinition] | None], int] | None = None,
 ) -> None:
-    """Load the modules that the channel names, and start bodies at the orders' word.
+    """Load the modules that the channel names, and start bodies on order.
 
-    Bodies that are forked come out of here when they have ended, as far as Python has not ended them yet.
+    Forked bodies return from here after they have ended, unless Python was shut down before.
 
     Args:
-        start_companion: starts a child that gives the orders, and returns its id. It is given the tasks, by name; None:
+        start_companion: starts a child that sends the orders, and returns its id. It gets the tasks by name, or None if
             they are not loaded here.
     """
     from perago.worker.body.main import Randomness, load, run_body
@@ -45,11 +45,11 @@ def run_zygote(
         try:
             with randomness.noting_seeds():
                 tasks = load(order, outbox)
-        except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller tells it
-            outbox.send(failure_of(exc, "the process was sent SIGTERM while it loaded the modules"))
+        except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the caller reports it
+            outbox.send(failure_of(exc, "the process received SIGTERM while it was loading modules"))
             return
         gc.collect()
-        gc.freeze()  # what a fork's collections would only copy
+        gc.freeze()  # a collection in a fork would only copy these objects
     companion = None if start_companion is None else start_companion(tasks)
     cancelled = CancelFlag()
     channel.close()

@@ -1,8 +1,8 @@
 """The process of an executor: its main loop, and its end of the channel to the supervisor.
 
-The main thread reads an order, runs the attempt and answers. No thread listens on the channel: the thread that waits
-for an order or an answer reads it, and a body that asks whether it is cancelled looks at what has arrived. A listening
-thread would be woken for each order only to wake the main thread.
+The main thread reads an order, runs the attempt and answers. No thread listens on the channel: a thread that waits for
+an order or an answer reads it, and a body that asks whether it is cancelled checks the received data. A listening
+thread would wake for each order only to wake the main thread.
 """
 
 from __future__ import annotations
@@ -72,18 +72,18 @@ from perago.worker.process.reaper import adopt_orphans
 
 _LOGGER = logging.getLogger("perago.worker")
 
-_TERMINATED = "the executor was sent SIGTERM"
+_TERMINATED = "the executor received SIGTERM"
 
 
 def run_executor(channel: socket.socket, orders: socket.socket, tasks: Mapping[str, TaskDefinition] | None) -> None:
-    """Serve one supervisor until it goes, or SIGTERM comes.
+    """Serve one supervisor until it ends, or until SIGTERM.
 
     Args:
         orders: to the zygote, which starts bodies.
-        tasks: that the zygote has loaded, by name. None: they are loaded here.
+        tasks: the tasks that the zygote has loaded, by name. None loads them here.
     """
     have_plain_forks()
-    adopt_orphans()  # so that a look at this process's children tells what a warm body left behind
+    adopt_orphans()  # so that the children of this process include what a warm body left behind
     redaction.learn(redaction.secrets_of_environment(os.environ))
     outbox = Outbox(channel)
     link = SupervisorLink(channel, outbox)
@@ -98,16 +98,16 @@ def run_executor(channel: socket.socket, orders: socket.socket, tasks: Mapping[s
 
 
 def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinition] | None) -> AttemptRunner | None:
-    """Say which tasks can be run; None: their modules cannot be loaded, as the supervisor has been told."""
+    """Report which tasks can run. None if their modules cannot be loaded, which the supervisor has been told."""
     redaction.learn([] if order.store is None else order.store.secrets())
     try:
         if tasks is None:
             tasks = load(order.load, outbox)
         else:
-            send_logs_to(outbox, {})  # the levels are as the modules have set them
+            send_logs_to(outbox, {})  # with the levels that the modules have set
     except Terminated:
         raise
-    except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor tells it
+    except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor reports it
         outbox.send(failure_of(exc, _TERMINATED))
         return None
     runner = AttemptRunner(
@@ -195,7 +195,7 @@ class _Executor:
         return self._run_in_own_process(call)
 
     def _run_warm(self, call: BodyCall) -> JsonObject:
-        """Run a body in this process, and put back what it changes of it."""
+        """Run a body in this process, then restore the state of the process."""
         trace = call.context.trace
         left: list[str] = []
         try:
@@ -204,18 +204,18 @@ class _Executor:
                     os.environ.update({} if trace is None else trace.as_environment())
                     return invoke_in_process(call)
                 finally:
-                    left = self._state.put_back()
+                    left = self._state.restore()
         finally:
             if left:
                 self._is_spent = True
                 _LOGGER.warning(
-                    "the body of task %s left %s, which cannot be put back: the next task gets a new executor",
+                    "the body of task %s left %s, which cannot be restored: the next task gets a new executor",
                     call.task.name,
                     " and ".join(left),
                 )
 
     def _run_in_own_process(self, call: BodyCall) -> JsonObject:
-        """Run a body in a process of its own; SIGTERM is for that first."""
+        """Run a body in a process of its own, which gets SIGTERM first."""
         terminated = False
 
         def pass_on(*_: object) -> None:
@@ -240,7 +240,7 @@ class _Executor:
         return self._body
 
     def _tell_line(self, call: BodyCall, line: str) -> None:
-        """Pass on a line that a body prints, as one that it logs."""
+        """Forward a line that a body prints as a log line."""
         logger = f"{LOGGER_ROOT}.{call.task.name}"
         text = clean_text(mask_text(line))
         self._outbox.send(
@@ -251,14 +251,14 @@ class _Executor:
         assert self._last is not None, "an attempt was run before"
         try:
             result = self._runner.look(self._last, self._link.load_record)
-        except PeragoError as exc:  # the store is away, or the engine: no reason to end
+        except PeragoError as exc:  # store or engine cannot be reached: no reason to end
             self._outbox.send(failure_of(exc, _TERMINATED))
         else:
             self._answer(result)
 
     def _answer(self, result: RuntimeTaskResult | None) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # closed, or set to None by a body; or nobody reads
+            with suppress(OSError, ValueError, AttributeError):  # closed or set to None by a body, or not read
                 stream.flush()
         facts: dict[str, Any] = {"memory_bytes": memory_bytes(), "is_spent": self._is_spent}
         if result is None:
@@ -269,19 +269,19 @@ class _Executor:
         try:
             self._outbox.send(Done(status=result.status, output=output, reason=reason, **facts))
         except ValueError as exc:
-            fault = f"the result cannot be passed on: {exc}"
+            fault = f"the result cannot be sent: {exc}"
             self._outbox.send(Done(status="FAILED", reason=fault, **facts))
 
 
 def _end_by_sigterm() -> NoReturn:
-    """End as SIGTERM ends a process, now that everything is cleaned up."""
+    """End by SIGTERM, after everything is cleaned up."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
-    os._exit(1)  # pragma: no cover - the signal was faster
+    os._exit(1)  # pragma: no cover - the signal comes first
 
 
 def memory_bytes() -> int:
-    """Resident bytes."""
+    """Resident memory in bytes."""
     if sys.platform == "linux":
         handle = os.open("/proc/self/statm", os.O_RDONLY)
         try:
@@ -296,22 +296,23 @@ def memory_bytes() -> int:
 
 
 LOOK_SECONDS = 0.01
-"""Between two looks for a cancellation: a body may ask in its innermost loop."""
+"""Seconds between two checks for a cancellation: a body may ask in its innermost loop."""
 
-_CANCEL = encode(Cancel())  # no other message can hold it, as JSON has no zero bytes
+_CANCEL = encode(Cancel())  # no other message can contain it: JSON has no zero bytes
 
 Order = Configure | Run | Look | Discard | Sweep
 
 
 @dataclass
 class _Cancellation:
-    """Whether one attempt is to end. No Event: a fork may be made while another thread holds its lock."""
+    """Whether one attempt is cancelled. Not an Event, whose lock another thread may hold during a fork."""
 
     is_asked: bool = False
 
 
 class SupervisorLink:
-    """Orders and answers are read by one thread at a time; `is_cancelled` is for any, and for forks of a body."""
+    """The channel to the supervisor. One thread at a time reads orders and answers; any thread, and any fork of a body,
+    may call `is_cancelled`."""
 
     def __init__(self, channel: socket.socket, outbox: Outbox) -> None:
         self._channel = channel
@@ -325,22 +326,22 @@ class SupervisorLink:
         self._looked = float("-inf")
 
     def take(self) -> Order | None:
-        """Wait for the next order; None: the supervisor has gone.
+        """Wait for the next order; None if the supervisor has ended.
 
         Raises:
-            TaskExecutionError: the channel cannot be read any further.
+            TaskExecutionError: the channel can no longer be read.
         """
         while (message := self._next()) is not None:
             if isinstance(message, Cancel | Answer):
-                continue  # for an attempt that has ended
+                continue  # of an attempt that has ended
             if isinstance(message, Run):
-                self._cancellation = _Cancellation()  # a thread that an earlier body left may still set the one before
+                self._cancellation = _Cancellation()  # an earlier body's thread may still set the previous one
                 self._note_cancel()
             return message
         return None
 
     def is_cancelled(self) -> bool:
-        """Whether the attempt under way is to end."""
+        """Whether the running attempt is cancelled."""
         cancellation = self._cancellation
         now = time.monotonic()
         if not cancellation.is_asked and now - self._looked >= LOOK_SECONDS:
@@ -350,12 +351,12 @@ class SupervisorLink:
         return cancellation.is_asked
 
     def load_current_attempt(self, attempt: Attempt, /) -> Attempt:
-        """The engine's present state of the attempt under way; raises what the supervisor's engine raised."""
+        """The engine's present state of the running attempt; raises the error of the supervisor's engine."""
         del attempt  # the supervisor knows which
         return ExecutorAttempt(**self._ask("current"))
 
     def load_record(self, attempt: Attempt, /) -> InstanceRecord:
-        """The record of the attempt's workflow instance; raises as above."""
+        """The record of the attempt's workflow instance; raises as `load_current_attempt`."""
         del attempt
         return record_from_json(self._ask("record"))
 
@@ -369,17 +370,17 @@ class SupervisorLink:
         return answer.value
 
     def _answer(self, number: int) -> Answer:
-        """Wait for the answer to a question; others are to questions that were given up."""
+        """Wait for the answer to a question; other answers belong to abandoned questions."""
         while (message := self._next()) is not None:
             if isinstance(message, Cancel):
                 self._cancellation.is_asked = True
             elif isinstance(message, Answer) and message.number == number:
                 self._note_cancel()
                 return message
-        raise EngineError("the supervisor has gone before it answered")
+        raise EngineError("the supervisor ended before it answered")
 
     def _next(self) -> Order | Cancel | Answer | None:
-        """The next message; None: there will be none."""
+        """The next message; None at the end."""
         while not self._read:
             data = self._receive()
             if not data:
@@ -387,14 +388,13 @@ class SupervisorLink:
         return self._read.popleft()
 
     def _receive(self) -> bytes:
-        """Wait for more, and read it.
+        """Wait for data and read it.
 
-        What interrupts the wait, an alarm that a body has set perhaps, costs nothing. But in the moment of reading a
-        part of a message may be lost by it: to wait for its rest would be for ever, while the supervisor keeps the
-        lease.
+        An interruption of the wait, such as by a body's alarm, is harmless. During the read it may lose part of a
+        message, and waiting for the rest would never end while the supervisor keeps the lease.
         """
         if self._is_reading:
-            raise TaskExecutionError("the executor's channel was interrupted, by an alarm that a body has set perhaps")
+            raise TaskExecutionError("the executor's channel was interrupted, perhaps by an alarm that a body has set")
         data = b""
         with suppress(ConnectionError):
             self._channel.recv(1, socket.MSG_PEEK)
@@ -405,43 +405,41 @@ class SupervisorLink:
         return data
 
     def _note_cancel(self) -> None:
-        """What was read already, and comes next, is the cancellation of the attempt under way."""
+        """Check whether the data read so far holds the cancellation of the running attempt."""
         if any(isinstance(message, Cancel) for message in self._read):
             self._cancellation.is_asked = True
 
     def _holds_cancel(self) -> bool:
-        """Whether a cancellation lies in the channel. It stays there: whatever a body's signals raise in here, and
-        whoever looks beside it, nothing is lost.
+        """Whether a cancellation is in the channel. It stays there, so that signals of a body and concurrent checks
+        lose nothing.
         """
         try:
             data = self._channel.recv(CHUNK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except (BlockingIOError, ConnectionError):
             return False
         except OSError as exc:
-            if exc.errno == errno.EBADF:  # a fork of the body has closed all it had
+            if exc.errno == errno.EBADF:  # a fork of the body has closed its descriptors
                 return False
             raise  # the body's own alarm
         return _CANCEL in self._decoder.rest + data
 
 
 def engine_error(failure: Failure | None) -> EngineError:
-    """What the supervisor's engine raised."""
+    """The error of the supervisor's engine."""
     if failure is None:
-        return EngineError("the engine gave no answer")
+        return EngineError("the engine did not answer")
     return failure.as_error(EngineError, EngineError)
 
 
 PROGRESS_SECONDS = 0.1
-"""Between two messages of progress: ten times a second is as fast as anyone looks."""
+"""Seconds between two progress messages: nobody looks more often."""
 
 _MAX_ATTRIBUTES_LENGTH = 16 * 1024
 
 
 class PhaseSender:
-    """An observer for any thread. Progress that is held back is sent a moment later: a body may tell no more for
-    long. A fork is mute, as with `Outbox`.
-
-    One thread sees to that, and ends with the process.
+    """Observer for any thread. A background thread sends delayed progress, because a body may send no more for long. A
+    fork sends nothing, as with `Outbox`.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -455,7 +453,7 @@ class PhaseSender:
 
     def __call__(self, event: Event) -> None:
         if os.getpid() != self._owner:
-            return  # the lock may be held for ever here: by a thread that the fork does not have
+            return  # a thread that the fork does not have may hold the lock
         with self._lock:
             if event.kind != "progress" or warning_for(event.phase, event.attributes) is not None:
                 self._flush()
@@ -481,7 +479,7 @@ class PhaseSender:
             self._send(event)
 
     def _send(self, event: Event) -> None:
-        """Send an event: a phase's end with what comes next, and its begin if that is known from the order to run."""
+        """Send an event. The end of a phase goes with the next message; some starts follow from the order to run."""
         self._outbox.send(
             PhaseEvent.of(event, _json_attributes(event)),
             with_next=event.kind == "completed" or (event.phase is Phase.PARSE and event.kind == "started"),

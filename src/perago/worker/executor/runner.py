@@ -1,6 +1,6 @@
-"""Run attempts one after the other, with the tasks and the store of an executor: a process or a thread.
+"""Runs attempts one after the other, with the tasks and the store of an executor.
 
-The store is opened when the first task with a workspace comes. `perago run` uses the limit of a result from here.
+The store is opened for the first task with a workspace. `perago run` uses the size limit of results from here.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ class ExecutorStore:
     """One store for one attempt at a time.
 
     Args:
-        settings: None: there is no store.
+        settings: None without a store.
     """
 
     def __init__(self, settings: GitSettings | LakeFSSettings | None) -> None:
         self._settings = settings
         self._observer: Observer = ignore
         self._git: GitStore | None = None
-        self._lakefs: dict[float, LakeFSStore] = {}  # by how long publishing may take, which tasks differ in
+        self._lakefs: dict[float, LakeFSStore] = {}  # by timeout of merges, which depends on the task
         self._cache: ObjectCache | None = None
 
     def open(self, observer: Observer, merge_seconds: float | None = None) -> WorkspaceStore:
-        """The store, whose progress events the observer gets from now on.
+        """The store. From now on the observer receives its progress events.
 
         Args:
-            merge_seconds: how long a server may take to publish; None: the store's own bound.
+            merge_seconds: time limit for the server to publish. Default: the store's own.
 
         Raises:
-            TaskInputError: none is configured.
+            TaskInputError: no store is configured.
         """
         self._observer = observer
         match self._settings:
@@ -89,7 +89,7 @@ class ExecutorStore:
                 return self._open_lakefs(self._settings, merge_seconds)
 
     def discard(self, attempt: Attempt, execution_id: str, older_than_seconds: float) -> None:
-        """Remove what an execution staged that was killed.
+        """Remove the staged work of a killed execution.
 
         Raises:
             StoreError: it could not be removed; the sweep by age will.
@@ -110,7 +110,7 @@ class ExecutorStore:
                     store.repository(repository).sweep(older_than_seconds, _Killed(execution_id))
 
     def sweep(self, repository: str, older_than_seconds: float) -> None:
-        """Remove what killed attempts of anybody staged, by age.
+        """Remove the staged work of killed attempts of any worker, by age.
 
         Raises:
             StoreError: some could not be removed.
@@ -122,7 +122,7 @@ class ExecutorStore:
                 self._open_lakefs(self._settings).repository(repository).sweep(older_than_seconds)
 
     def close(self) -> None:
-        """End connections and threads."""
+        """Close connections and end threads."""
         for store in self._lakefs.values():
             store.close()
         if self._cache is not None:
@@ -162,7 +162,7 @@ class ExecutorStore:
 
 @dataclass(frozen=True)
 class _Killed:
-    """Who is known to be dead: one execution."""
+    """`Liveness` in which one execution is known to be dead."""
 
     execution_id: str
 
@@ -171,7 +171,7 @@ class _Killed:
 
 
 def _repository_of(attempt: Attempt) -> str | None:
-    """Of the task's input, which may be malformed."""
+    """Repository in the task's input, which may be malformed."""
     input_data = getattr(attempt, "input_data", None)
     workspace = input_data.get("workspace") if isinstance(input_data, Mapping) else None
     repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
@@ -179,10 +179,10 @@ def _repository_of(attempt: Attempt) -> str | None:
 
 
 class _BodyError:
-    """An observer that remembers what failed in the body, before another one.
+    """Observer that remembers the error of the body and passes events on.
 
     Attributes:
-        error: None: nothing did.
+        error: the error, or None.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -200,7 +200,7 @@ class AttemptRunner:
     """Runs attempts, one at a time.
 
     Attributes:
-        tasks: by name.
+        tasks: tasks by name.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -210,12 +210,12 @@ class AttemptRunner:
     failure_reason_max_length: int
 
     def run(self, attempt: HandedOut, context: RunContext, engine: AttemptEngine) -> RuntimeTaskResult:
-        """Run one attempt; raises only KeyboardInterrupt, after it has cleaned up.
+        """Run one attempt; raises only KeyboardInterrupt, after cleanup.
 
-        The reason for a failure in the body names the place in its code.
+        The reason of a failure in the body names the place in its code.
 
         Args:
-            context: what this runner knows itself is filled in.
+            context: the runner fills in what it knows itself.
         """
         body_error = _BodyError(context.observer)
         task = self.tasks[attempt.task_def_name]
@@ -239,7 +239,7 @@ class AttemptRunner:
         return replace(result, reason_for_incompletion=reason)
 
     def look(self, attempt: HandedOut, load_record: LoadRecord) -> RuntimeTaskResult | None:
-        """Whether another try completed meanwhile, and how; see `attempt.report.last_look`."""
+        """Result of another try that has completed, or None; see `attempt.report.last_look`."""
         task = self.tasks[attempt.task_def_name]
         read_history = self.store.open(ignore).read_history
         return last_look(task, attempt.input_data, attempt, read_history=read_history, load_record=load_record)()
@@ -265,7 +265,7 @@ def _merge_seconds(task: TaskDefinition) -> float | None:
 
 
 def metric_groups(task: TaskDefinition) -> list[Group]:
-    """Those that the task's `MetricSpec` leaves on; all of them where it has none."""
+    """The groups that the task's `MetricSpec` selects; all without a spec."""
     wanted = MetricSpec() if task.metrics is None else task.metrics
     groups: dict[Group, bool] = {
         "attempts": wanted.attempts,
@@ -276,10 +276,10 @@ def metric_groups(task: TaskDefinition) -> list[Group]:
 
 
 def status_to_report(exc: BaseException, attempt: Attempt, load_record: LoadRecord) -> ResultStatus:
-    """FAILED_WITH_TERMINAL_ERROR where no retry can help, on no worker; else FAILED, which the engine retries.
+    """FAILED_WITH_TERMINAL_ERROR if no retry on any worker can help; otherwise FAILED, which the engine retries.
 
     Args:
-        load_record: the engine's; asked about an input that is wrong.
+        load_record: the engine's; called for a wrong input.
     """
     if is_final(exc) and not (isinstance(exc, TaskInputError) and _may_be_made_better(attempt, load_record)):
         return "FAILED_WITH_TERMINAL_ERROR"
@@ -287,18 +287,18 @@ def status_to_report(exc: BaseException, attempt: Attempt, load_record: LoadReco
 
 
 def is_final(exc: BaseException) -> bool:
-    """Whether no retry can help, going by the error's class."""
+    """Whether no retry can help, by the error's class."""
     if isinstance(exc, PeragoError) and not exc.retry_can_help:
         return not exc.retry_elsewhere_can_help
     return status_for_exception(exc) == "FAILED_WITH_TERMINAL_ERROR"
 
 
 def is_made_amid_retries(record: InstanceRecord, identity: AttemptIdentity) -> bool:
-    """Whether another task of the workflow was being tried again when this one's input was made, or since.
+    """Whether another task of the workflow was being retried when this one's input was made, or later.
 
-    An engine makes a try's input of the newest tries of other tasks. One that is still under way has no output, so that
-    what the input takes from there is missing. Conductor gets there where a task's timeout and its result race: the
-    task is COMPLETED, and has a retry all the same.
+    An engine makes a try's input from the newest tries of other tasks. A running try has no output yet, so that part
+    of the input is missing. In Conductor this happens if a task's timeout and its result race: the task is COMPLETED,
+    but has a retry.
     """
     made = identity.scheduled_time or 0
     others = [entry for entry in record.tries if entry.reference_task_name != identity.reference_task_name]
@@ -307,7 +307,7 @@ def is_made_amid_retries(record: InstanceRecord, identity: AttemptIdentity) -> b
 
 
 def _may_be_made_better(attempt: Attempt, load_record: LoadRecord) -> bool:
-    """Whether the next try's input, which is made anew, may be another; yes where the engine does not say."""
+    """Whether the next try may get another input. True if the engine does not say."""
     try:
         return is_made_amid_retries(load_record(attempt), AttemptIdentity.of(attempt))
     except EngineError:
@@ -315,13 +315,13 @@ def _may_be_made_better(attempt: Attempt, load_record: LoadRecord) -> bool:
 
 
 WORKSPACE_BYTES = 16 * 1024
-"""Left for the other member of a workspace task's output: names of a repository, a branch and a commit."""
+"""Bytes reserved for `workspace` in a task's output: repository, branch and commit."""
 
 MAX_RESULT_BYTES = MAX_OUTPUT_BYTES - WORKSPACE_BYTES
 
 
 def within_limit(invoke_body: InvokeBody, max_bytes: int = MAX_RESULT_BYTES) -> InvokeBody:
-    """The same, but for a result of more than so many bytes of JSON, which is a `TaskTerminalError`: a retry cannot
+    """Wrap `invoke_body`: a result of more than `max_bytes` of JSON is a `TaskTerminalError`, because a retry cannot
     help."""
 
     def invoke(call: BodyCall, /) -> JsonObject:

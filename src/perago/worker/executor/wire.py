@@ -1,6 +1,6 @@
 """The messages between a supervisor and an executor, over the channel of `process.messages`.
 
-Attempts and records travel as JSON, because an executor loads no engine's client.
+Attempts and records are sent as JSON, because an executor loads no engine client.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from perago.values.redaction import text_of
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
 
 CANCEL_GRACE_SECONDS = 3.0
-"""How long a cancelled body may take to end once told, and again once it has been sent SIGTERM. With a look every
-`watchdog.CHECK_SECONDS` (2 s) and the time that killing takes, a body is dead within 10 s of its cancellation."""
+"""Seconds that a cancelled body has to end, and again after SIGTERM. With a check every `watchdog.CHECK_SECONDS` (2 s)
+and the time for killing, a body is dead within 10 s of its cancellation."""
 
 # ---------------------------------------------------------------- to the executor
 
@@ -39,7 +39,7 @@ class GitSettings(Message):
 
 
 class LakeFSSettings(Message):
-    """A lakeFS server; the secret travels here and nowhere else."""
+    """A lakeFS server. The secret is sent only here."""
 
     kind: Literal["lakefs"] = "lakefs"
     endpoint_url: str
@@ -55,7 +55,7 @@ class LakeFSSettings(Message):
         return secret.get_secret_value()
 
     def secrets(self) -> list[str]:
-        """What no log or error may show."""
+        """Values that no log or error may show."""
         return [self.access_key_id, self.secret_access_key.get_secret_value()]
 
 
@@ -63,12 +63,12 @@ StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kin
 
 
 class Configure(Message):
-    """The first message to the executor itself; the one before it, `Load`, is read by the process that forks it.
+    """The first message to the executor. The zygote reads the one before it, `Load`.
 
     Attributes:
-        load: what its zygote has loaded, or what each of its bodies loads.
-        store: None: there is none, and only free tasks can be run.
-        free_tasks: how bodies of tasks without a workspace run: forked as all others, or warm, in the executor itself.
+        load: the modules that its zygote has loaded, or that each of its bodies loads.
+        store: None without a store; then only free tasks can run.
+        free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
     """
 
     kind: Literal["configure"] = "configure"
@@ -85,7 +85,7 @@ class Run(Message):
 
     Attributes:
         attempt: the fields of `ExecutorAttempt`.
-        trace: the attempt's place in its trace, the fields of `TraceContext`; empty: it has none.
+        trace: the attempt's trace context, as fields of `TraceContext`; empty without one.
     """
 
     kind: Literal["run"] = "run"
@@ -95,13 +95,13 @@ class Run(Message):
 
 
 class Look(Message):
-    """Did another try of the last attempt's logical task complete meanwhile? See `attempt.report.last_look`."""
+    """Has another try of the last attempt's logical task completed? See `attempt.report.last_look`."""
 
     kind: Literal["look"] = "look"
 
 
 class Discard(Message):
-    """Remove what an attempt staged that was killed."""
+    """Remove the staged work of a killed attempt."""
 
     kind: Literal["discard"] = "discard"
     attempt: dict[str, Any]
@@ -110,7 +110,7 @@ class Discard(Message):
 
 
 class Sweep(Message):
-    """Remove what killed attempts of anybody staged in a repository, by age."""
+    """Remove the staged work of killed attempts of any worker in a repository, by age."""
 
     kind: Literal["sweep"] = "sweep"
     repository: str
@@ -118,7 +118,7 @@ class Sweep(Message):
 
 
 class Answer(Message):
-    """To an `Ask`: a value, or why there is none."""
+    """Answer to an `Ask`: a value, or the reason why there is none."""
 
     kind: Literal["answer"] = "answer"
     number: int
@@ -134,8 +134,8 @@ class DeclaredTask(Message):
 
     Attributes:
         target: `module:function`.
-        taskdef: as it has to be registered.
-        metric_groups: of Perago's own metrics that are recorded for it; see `MetricSpec`.
+        taskdef: the TaskDef that must be registered.
+        metric_groups: groups of Perago's metrics that are recorded for it; see `MetricSpec`.
     """
 
     name: str
@@ -154,11 +154,11 @@ class Ready(Message):
 
 
 class PhaseEvent(Message):
-    """An event of the observer.
+    """An event for the observer.
 
     Attributes:
-        error: class and text of what failed the phase; `error_type` is the class alone.
-        traceback: of what failed in the body, see `attempt.output`; "": nothing did, or on purpose.
+        error: class and text of the error that failed the phase; `error_type` is only the class.
+        traceback: of an error in the body (see `attempt.output`); "" if there is none, or it was raised on purpose.
     """
 
     kind: Literal["phase"] = "phase"
@@ -187,7 +187,7 @@ class PhaseEvent(Message):
 
 
 class Ask(Message):
-    """A question to the engine about the attempt under way: its present state, or its instance's record."""
+    """A question to the engine about the running attempt: its present state, or its instance's record."""
 
     kind: Literal["ask"] = "ask"
     number: int
@@ -195,12 +195,12 @@ class Ask(Message):
 
 
 class Done(Message):
-    """The attempt has ended, or what was to be looked for was.
+    """The end of an attempt, or of a `Look`.
 
     Attributes:
-        status: None: nothing was found (by a `Look`).
-        memory_bytes: of the executor's process, after it.
-        is_spent: the executor should run no other attempt: a body left what cannot be put back.
+        status: None if a `Look` found nothing.
+        memory_bytes: of the executor's process, after the attempt.
+        is_spent: the executor must not run another attempt, because a body left state that cannot be restored.
     """
 
     kind: Literal["done"] = "done"
@@ -225,7 +225,7 @@ FROM_EXECUTOR: TypeAdapter[Ready | Failure | PhaseEvent | Log | Metric | Ask | D
 
 
 def result_from(status: str | None, output: JsonObject | None, reason: str | None) -> RuntimeTaskResult | None:
-    """The result of its parts; None where there is none."""
+    """The result from its parts; None without a status."""
     match status:
         case "COMPLETED" | "FAILED" | "FAILED_WITH_TERMINAL_ERROR":
             return RuntimeTaskResult(status, output=output, reason_for_incompletion=reason)
@@ -235,7 +235,7 @@ def result_from(status: str | None, output: JsonObject | None, reason: str | Non
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorAttempt:
-    """An engine's task object on the executor's side: what engines say of a task; None: this one does not.
+    """An engine's task object on the executor's side. Fields that the engine does not provide are None.
 
     Times are milliseconds since the epoch.
     """
@@ -265,10 +265,10 @@ _TRY_FIELDS = tuple(entry.name for entry in fields(TryRecord))
 
 
 def attempt_to_json(attempt: Attempt, *, with_input: bool = True) -> dict[str, Any]:
-    """The fields of `ExecutorAttempt`, as far as the engine's object has them.
+    """The fields of `ExecutorAttempt` that the engine's object has.
 
     Args:
-        with_input: the input goes with it; the attempt fence needs none.
+        with_input: include the input. The attempt fence does not need it.
     """
     names = _FIELDS if with_input else [name for name in _FIELDS if name != "input_data"]
     values = {name: getattr(attempt, name, None) for name in names}
@@ -279,12 +279,12 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
     """An engine's record as a JSON value."""
     return {
         "workflow_instance_id": record.workflow_instance_id,
-        # dataclasses.asdict would copy each output, all the way down, only to have it encoded
+        # dataclasses.asdict would copy each output deeply, only to encode it
         "tries": [{name: getattr(entry, name) for name in _TRY_FIELDS} for entry in record.tries],
     }
 
 
 def record_from_json(value: Mapping[str, Any]) -> InstanceRecord:
-    """The record of `record_to_json`."""
+    """The inverse of `record_to_json`."""
     tries = (TryRecord(**{**entry, "status": TryStatus(entry["status"])}) for entry in value["tries"])
     return InstanceRecord(value["workflow_instance_id"], tuple(tries))

@@ -1,8 +1,8 @@
 """Entry of an executor and its zygote: `python -m perago.worker.executor.zygote <channel> <control>`.
 
-The process that is started so becomes their reaper. The zygote reads what is to be loaded; all that comes over the
-channel after that, the key to the store too, is read by the executor alone. It is forked from the zygote, too, but
-where the modules have started threads: there it loads them itself (`executor_fresh`).
+The started process becomes their reaper. The zygote reads the order to load modules; everything after that on the
+channel, including the store's key, is read only by the executor. The executor is forked from the zygote, unless the
+modules have started threads: then it loads them itself (`executor.fresh`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRESH = "perago.worker.executor.fresh"
 def serve_supervisor(
     zygote: int, channel: socket.socket, orders: socket.socket, tasks: Mapping[str, TaskDefinition] | None
 ) -> NoReturn:
-    """Be the executor of a zygote, and end with it."""
+    """Run as the executor of a zygote, and end with it."""
     exit_code = 1
     try:
         die_with(zygote)
@@ -39,10 +39,10 @@ def serve_supervisor(
 
         run_executor(channel, orders, tasks)
         exit_code = 0
-    except BaseException:  # noqa: BLE001 - as Python would tell it
+    except BaseException:  # noqa: BLE001 - printed as Python would
         traceback.print_exc()
     finally:
-        os._exit(exit_code)  # what modules have registered for a program's end is for those that run bodies
+        os._exit(exit_code)  # atexit functions of modules are for processes that run bodies
 
 
 def _run_executor(channel: socket.socket) -> None:
@@ -62,10 +62,10 @@ def _run_executor(channel: socket.socket) -> None:
 
 def _spawn(channel: socket.socket, orders: socket.socket) -> int:
     handles = (channel.fileno(), orders.fileno())
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+    process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
         [sys.executable, "-m", FRESH, *map(str, handles)], cwd=Path(perago.__file__).parent.parent, pass_fds=handles
     )
-    process.returncode = 0  # it is collected with all other children
+    process.returncode = 0  # collected with all other children
     return process.pid
 
 

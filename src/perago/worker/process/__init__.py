@@ -1,4 +1,4 @@
-"""Processes of ours: messages, the zygote that forks them, the reaper that ends them.
+"""Child processes: messages, the zygote that forks them, the reaper that ends them.
 
-Knows no tasks: it may import nothing of `perago.tasks`, nor the rooms above it.
+Knows no tasks: it must not import `perago.tasks` or the folders above it.
 """

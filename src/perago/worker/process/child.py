@@ -1,4 +1,4 @@
-"""The caller's end of a process of ours: start it, talk with it, signal it, see it gone. No policy in here."""
+"""The caller's side of a child process: start it, exchange messages, signal it, wait for its end. No policy here."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from perago.worker.process.messages import CHUNK_BYTES, Decoder
 from perago.worker.process.zygote import CANCEL
 
 GONE_SECONDS = 2 * reaper.STRAYS_SECONDS + reaper.TRACKER_SECONDS
-"""How long a killed process may take to be collected, with what it started, before its reaper is killed too."""
+"""Seconds for a killed process and its children to be collected, before its reaper is killed, too."""
 
 _STDERR = 2
 _TICK_SECONDS = 0.05
 
 
 class Process(ABC):
-    """A process of ours, with everything it starts, and the channel to it. A context manager; on leaving, all is ended.
+    """A child process with its descendants, and the channel to it. A context manager that ends them on exit.
 
     Args:
         channel: for messages to and from the process.
-        control: to its reaper or zygote: orders go, the exit code comes.
+        control: to its reaper or zygote: sends orders, receives the exit code.
 
     Attributes:
-        exit_code: of the process, negative for a signal; None while it runs. Once it is set, no process is left.
+        exit_code: exit code of the process, negative for a signal; None while it runs. Once set, no process is left.
     """
 
     def __init__(self, channel: socket.socket, control: socket.socket) -> None:
@@ -68,25 +68,25 @@ class Process(ABC):
     ) -> None:
         try:
             self._end()
-        except KeyboardInterrupt:  # it is being ended; a moment more, so that nothing is left behind
+        except KeyboardInterrupt:  # end it again, so that no process is left
             self._end()
             raise
         finally:
             self._close()
 
     def send(self, data: bytes) -> None:
-        """Send bytes to the process; what it does not take now, the next calls of `poll` send."""
+        """Send bytes to the process. The next calls of `poll` send the rest that it does not take now."""
         self._outgoing += data
         self._write()
 
     def poll(self, seconds: float | None) -> list[object]:
-        """Wait until something comes, or `wake` is called, at most that long; the messages that came, as JSON values.
+        """Wait for messages or a call of `wake`; returns the messages received, as JSON values.
 
         Args:
-            seconds: None: no bound.
+            seconds: timeout; None means no limit.
 
         Raises:
-            TaskExecutionError: what came is no message; a body that writes into our descriptors does that.
+            TaskExecutionError: the data is not a message, for example because a body wrote to Perago's descriptors.
         """
         messages: list[object] = []
         for key, events in self._selector.select(seconds):
@@ -94,8 +94,8 @@ class Process(ABC):
         return messages
 
     def wake(self) -> None:
-        """Let `poll` return; for other threads."""
-        with suppress(OSError):  # so many calls have not been taken yet that it wakes anyway, or it is closed
+        """Make `poll` return; for other threads."""
+        with suppress(OSError):  # enough calls are pending to wake it anyway, or it is closed
             self._bell.send(b"w")
 
     def terminate(self) -> None:
@@ -108,11 +108,11 @@ class Process(ABC):
 
     @abstractmethod
     def _end(self) -> None:
-        """Kill it if it still runs, and see it gone."""
+        """Kill it if it still runs, and wait for its end."""
 
     @abstractmethod
     def _exit_code_unheard(self) -> int | None:
-        """The exit code where who watched over it went without telling; None: it is known later."""
+        """The exit code if its reaper or zygote ended without sending one; None if it is known later."""
 
     def _close(self) -> None:
         self._selector.close()
@@ -120,7 +120,7 @@ class Process(ABC):
             own.close()
 
     def _order(self, order: bytes) -> None:
-        with suppress(OSError):  # gone already: its exit code is under way
+        with suppress(OSError):  # it has ended: its exit code is on the way
             self._control.send(order)
 
     def _talk(self, events: int) -> list[object]:
@@ -139,7 +139,7 @@ class Process(ABC):
         self._selector.unregister(self._control)
         if len(packed) == reaper.EXIT_CODE.size:
             (self.exit_code,) = reaper.EXIT_CODE.unpack(packed)
-        else:  # somebody killed it, and with it the process
+        else:  # the reaper or zygote was killed, and the process with it
             self.exit_code = self._exit_code_unheard()
         return self._receive_rest()
 
@@ -153,7 +153,7 @@ class Process(ABC):
         try:
             return list(self._decoder.feed(data))
         except ValueError as exc:
-            raise TaskExecutionError(f"the body's process sent what is no message: {exc}") from None
+            raise TaskExecutionError(f"the body's process sent an invalid message: {exc}") from None
 
     def _read(self) -> bytes:
         try:
@@ -171,7 +171,7 @@ class Process(ABC):
             sent = self._channel.send(self._outgoing)
         except BlockingIOError:
             sent = 0
-        except ConnectionError:  # the body has gone; its exit code tells
+        except ConnectionError:  # the process has ended, as its exit code will tell
             sent = len(self._outgoing)
         del self._outgoing[:sent]
         if self._is_writing != bool(self._outgoing):
@@ -192,8 +192,8 @@ class ChildProcess(Process):
     """A process in a fresh interpreter, under a reaper of its own.
 
     Args:
-        module: what is run: `python -m <module> <channel> <control> …`, which calls `reaper.run_under_reaper`.
-        handles: sockets that the process gets besides; their numbers follow in its arguments.
+        module: run as `python -m <module> <channel> <control> …`; it calls `reaper.run_under_reaper`.
+        handles: further sockets for the process; their numbers are its last arguments.
 
     Raises:
         TaskExecutionError: no process could be started.
@@ -226,14 +226,14 @@ class ChildProcess(Process):
 
 
 class Offspring(Process):
-    """A process that a zygote starts.
+    """A process that a zygote has started.
 
     Args:
-        orders: to the zygote, which is given one such process at a time.
+        orders: to the zygote, which runs one such process at a time.
         order: `zygote.FORK` or `zygote.SPAWN`.
-        zygote: the zygote, where this process has started it: what it sends comes with the messages of its offspring,
-            and its end is theirs. None: this process ends with it.
-        on_output: takes what is written to the process's stdout and stderr; called by `poll`.
+        zygote: the zygote, if this process has started it: its messages come with those of its offspring, and its end
+            is theirs. None if this process ends with the zygote.
+        on_output: receives the process's stdout and stderr; called by `poll`.
 
     Raises:
         TaskExecutionError: no process could be started.
@@ -254,7 +254,7 @@ class Offspring(Process):
                 undo.callback(self._close)
                 os.set_blocking(reader, False)
                 self._selector.register(self._output, selectors.EVENT_READ, self._take_output)
-                with suppress(ConnectionError):  # the zygote has gone, as its end tells
+                with suppress(ConnectionError):  # the zygote has ended
                     socket.send_fds(orders, [order], [far_channel.fileno(), writer])
             except OSError as exc:
                 raise _not_started(exc) from exc
@@ -279,7 +279,7 @@ class Offspring(Process):
         data = self._output.read(CHUNK_BYTES)
         if data:
             self._on_output(data)
-        elif data is not None:  # closed by all that had it
+        elif data is not None:  # all writers have closed it
             self._selector.unregister(self._output)
         return []
 
@@ -297,7 +297,7 @@ class Offspring(Process):
             self.kill()
         deadline = time.monotonic() + GONE_SECONDS
         while self.exit_code is None and time.monotonic() < deadline:
-            with suppress(TaskExecutionError):  # whatever it still sends
+            with suppress(TaskExecutionError):  # ignore its last messages
                 self.poll(_TICK_SECONDS)
 
     def _exit_code_unheard(self) -> int | None:
@@ -305,16 +305,16 @@ class Offspring(Process):
 
 
 def _not_started(exc: OSError) -> TaskExecutionError:
-    return TaskExecutionError(f"no process could be started for the body: {exc}")
+    return TaskExecutionError(f"the body's process could not be started: {exc}")
 
 
 def _start(module: str, handles: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
-    """Start a module as a process, in the directory of this very package, so that it is found whatever `sys.path`.
+    """Run a module in a process, in the directory of this package, so that it is found with any `sys.path`.
 
-    It goes to the caller's directory when it has been told which that is.
+    It changes to the caller's directory when it receives it.
     """
     numbers = [handle.fileno() for handle in handles]
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+    return subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
         [sys.executable, "-m", module, *map(str, numbers)],
         cwd=Path(perago.__file__).parent.parent,
         pass_fds=numbers,

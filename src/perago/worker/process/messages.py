@@ -1,6 +1,6 @@
-"""What processes of ours tell each other: JSON objects, length in front.
+"""Messages between Perago's processes: JSON objects, each after its length.
 
-Nothing but JSON is read from a body's process: a pickle could run code in the process that holds the credentials.
+Only JSON is read from a body's process: a pickle could run code in the process that holds the credentials.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from perago.errors import E, error_class
 from perago.values.json_text import encodable, parse_json
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Bytes of one message: bounds what a result, or the params, may weigh. Data belongs into the workspace."""
+"""Maximum bytes of one message, and so of params and result. Larger data belongs in the workspace."""
 
 CHUNK_BYTES = 64 * 1024
-"""Of what is read from a channel at once: for more, the system maps memory anew at each read, and takes it back."""
+"""Bytes read from a channel at once. For larger reads the system maps and unmaps memory each time."""
 
 MAX_TEXT_LENGTH = 64 * 1024
 """Characters of a log line, a progress message or a traceback that are kept."""
@@ -30,19 +30,19 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Message(BaseModel):
-    """Anything that goes over such a channel."""
+    """Base of all messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Load(Message):
-    """The first message: the modules to be loaded, and where.
+    """The first message: the modules to load, and where.
 
     Attributes:
-        start: how bodies are started: forked from a process that has loaded the modules, or spawned to load them anew.
-        targets: `pkg.module` or `pkg.module:function`, of which all tasks are loaded.
-        sys_path, cwd: where modules and relative paths are found; cwd None: the caller's is gone.
-        log_levels: logger name ("" is the root) -> level, so that the caller's log settings hold.
+        start: how bodies start: forked from a process that has loaded the modules, or spawned to load them again.
+        targets: `pkg.module` or `pkg.module:function`; all their tasks are loaded.
+        sys_path, cwd: for modules and relative paths; cwd is None if the caller's no longer exists.
+        log_levels: logger name ("" is the root) -> level, from the caller's log settings.
     """
 
     kind: Literal["load"] = "load"
@@ -54,14 +54,14 @@ class Load(Message):
 
 
 class Start(Message):
-    """To the body: everything that it is to run. Params may hold secrets, so they travel here and nowhere else.
+    """To the body: everything that it needs to run. Params may hold secrets, so they are sent only here.
 
     Attributes:
         identity: the fields of `AttemptIdentity`.
-        params: as they came in; validated again in the body's process.
+        params: as given; validated again in the body's process.
         workspace: absolute path of the body's directory; None for a free task.
         metrics: whether the caller takes metrics.
-        trace: the attempt's place in its trace, the fields of `TraceContext`; empty: it has none.
+        trace: the attempt's trace context, as fields of `TraceContext`; empty without one.
     """
 
     kind: Literal["start"] = "start"
@@ -75,7 +75,7 @@ class Start(Message):
 
 
 class Cancel(Message):
-    """To an executor: its attempt is to stop as soon as it can."""
+    """To an executor: its attempt must stop as soon as it can."""
 
     kind: Literal["cancel"] = "cancel"
 
@@ -88,12 +88,12 @@ class Progress(Message):
 
 
 class Log(Message):
-    """A record of the standard library's logging, formatted.
+    """A formatted log record of the standard library.
 
     Attributes:
         created: seconds since the epoch.
-        path, line, function: where it was logged.
-        fields: what came as `extra`.
+        path, line, function: the place of the log call.
+        fields: the record's `extra`.
     """
 
     kind: Literal["log"] = "log"
@@ -139,10 +139,10 @@ class Failure(Message):
 
 
 class Finishing(Message):
-    """The body's outcome has been sent, and its process ends as Python does.
+    """The body's result or failure has been sent, and its process ends as Python does.
 
     Attributes:
-        threads: that it waits for, by name.
+        threads: names of the threads that it waits for.
     """
 
     kind: Literal["finishing"] = "finishing"
@@ -155,10 +155,10 @@ FROM_BODY: TypeAdapter[Progress | Log | Metric | Result | Failure | Finishing] =
 
 
 def encode(message: Message) -> bytes:
-    """A message as it goes over the wire.
+    """Encode a message for the channel.
 
     Raises:
-        ValueError: it holds what is no JSON, is nested too deeply, or is larger than `MAX_MESSAGE_BYTES`.
+        ValueError: it is not JSON, is nested too deeply, or is larger than `MAX_MESSAGE_BYTES`.
     """
     try:
         payload = _ENCODER.encode(message.model_dump()).encode()
@@ -168,34 +168,34 @@ def encode(message: Message) -> bytes:
         raise ValueError("it is nested too deeply to be sent as JSON") from None
     if len(payload) > MAX_MESSAGE_BYTES:
         raise ValueError(
-            f"it is {len(payload)} bytes as JSON, and at most {MAX_MESSAGE_BYTES} can be passed to or from a body; "
+            f"it is {len(payload)} bytes as JSON, but at most {MAX_MESSAGE_BYTES} can be passed to or from a body; "
             f"put the data into files of the workspace"
         )
     return _LENGTH.pack(len(payload)) + payload
 
 
 class Decoder:
-    """Cuts a stream of bytes into JSON values."""
+    """Splits a stream of bytes into JSON values."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     @property
     def rest(self) -> bytes:
-        """What has come of the next message."""
+        """The bytes received of the next message."""
         return bytes(self._pending)
 
     def feed(self, data: bytes) -> Iterator[object]:
-        """Take more bytes; give the values that are complete.
+        """Take more bytes; yields the complete values.
 
         Raises:
-            ValueError: a message is larger than `MAX_MESSAGE_BYTES`, or no JSON.
+            ValueError: a message is larger than `MAX_MESSAGE_BYTES`, or is not JSON.
         """
         self._pending += data
         while len(self._pending) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._pending)
             if length > MAX_MESSAGE_BYTES:
-                raise ValueError(f"a message of {length} bytes is announced, and at most {MAX_MESSAGE_BYTES} are taken")
+                raise ValueError(f"a message of {length} bytes is announced, but the limit is {MAX_MESSAGE_BYTES}")
             end = _LENGTH.size + length
             if len(self._pending) < end:
                 return
@@ -205,10 +205,10 @@ class Decoder:
 
 
 def read_message(channel: socket.socket) -> object:
-    """Read one message, and not a byte of the next one, which another process may read; returns its JSON value.
+    """Read one message; returns its JSON value. Reads no byte of the next one, which another process may read.
 
     Raises:
-        EOFError: the other end has gone.
+        EOFError: the other end is closed.
     """
     (length,) = _LENGTH.unpack(_read_exactly(channel, _LENGTH.size))
     return _parse(_read_exactly(channel, length))
@@ -219,13 +219,13 @@ def _read_exactly(channel: socket.socket, size: int) -> bytes:
     while len(data) < size:
         more = channel.recv(min(size - len(data), CHUNK_BYTES))
         if not more:
-            raise EOFError("the caller has gone")
+            raise EOFError("the caller has ended")
         data += more
     return bytes(data)
 
 
 def clean_text(text: str) -> str:
-    """A text that any reader of UTF-8 takes, of at most `MAX_TEXT_LENGTH` characters; the end is kept."""
+    """Valid UTF-8 text of at most `MAX_TEXT_LENGTH` characters, cut at the beginning."""
     clean = encodable(text)
     return clean if len(clean) <= MAX_TEXT_LENGTH else "[…] " + clean[-MAX_TEXT_LENGTH + 4 :]
 

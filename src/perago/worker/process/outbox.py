@@ -1,4 +1,4 @@
-"""The sending end in a process that runs bodies: messages, logs, metrics, and failures in a form that can be sent."""
+"""The sending side of a process that runs bodies: messages, logs, metrics and failures."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from perago.worker.process.messages import (
     encode,
 )
 
-# `message` and `asctime` are set by formatting.
+# Formatting sets `message` and `asctime`.
 _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 _MAX_WAITING_BYTES = 64 * 1024
-_PROGRESS_SECONDS = 0.1  # ten times a second is as fast as anyone looks
+_PROGRESS_SECONDS = 0.1  # nobody looks more often
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. A KeyboardInterrupt, so that a body's `except Exception` lets it through."""
+    """SIGTERM was received. A KeyboardInterrupt, so that a body's `except Exception` does not catch it."""
 
 
 class Outbox:
-    """Sends messages from any thread of this process. A fork of it is mute: it would cut into messages under way."""
+    """Sends messages from any thread of this process. A fork sends nothing: it could cut into a message."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -53,7 +53,7 @@ class Outbox:
         """Send a message; raises as `encode`.
 
         Args:
-            with_next: another one comes at once, with which it goes: each that goes alone wakes the other side.
+            with_next: send it together with the next message, which follows at once: every send wakes the other side.
         """
         if os.getpid() != self._owner:
             return
@@ -63,18 +63,18 @@ class Outbox:
             if with_next and len(self._waiting) < _MAX_WAITING_BYTES:
                 return
             waiting, self._waiting = self._waiting, b""
-            with suppress(OSError):  # the attempt's process has gone, and this one is about to
+            with suppress(OSError):  # the attempt's process has ended, and this one will
                 self._channel.sendall(waiting)
 
     def send_outcome(self, outcome: Result | Failure) -> None:
-        """Send what the body came to; a result that cannot be sent is a failure."""
+        """Send the body's result or failure. A result that cannot be sent becomes a failure."""
         try:
             self.send(outcome)
         except ValueError as exc:
-            self.send(Failure(error=TaskExecutionError.__name__, reason=f"the result cannot be passed on: {exc}"))
+            self.send(Failure(error=TaskExecutionError.__name__, reason=f"the result cannot be sent: {exc}"))
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
-        """Send progress, but not more often than anyone looks; the newest is kept for later."""
+        """Send progress at a limited rate; the latest one is kept for later."""
         self._progress = Progress(done=done, total=total, message=None if message is None else clean_text(message))
         if time.monotonic() - self._progress_sent >= _PROGRESS_SECONDS:
             self.flush_progress()
@@ -87,7 +87,7 @@ class Outbox:
 
 
 class OutboxHandler(logging.Handler):
-    """Hands log records to the caller's loggers of the same names."""
+    """Sends log records to the caller's loggers of the same names."""
 
     def __init__(self, outbox: Outbox) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class OutboxHandler(logging.Handler):
                 Log(
                     logger="" if record.name == "root" else record.name,
                     level=record.levelno,
-                    text=clean_text(mask_text(self.format(record))),  # here, where the secrets of the params are known
+                    text=clean_text(mask_text(self.format(record))),  # secrets of params are known only here
                     created=record.created,
                     path=record.pathname,
                     line=record.lineno,
@@ -107,12 +107,12 @@ class OutboxHandler(logging.Handler):
                     fields=json_fields(record),
                 )
             )
-        except Exception:  # noqa: BLE001 - as every handler does: a log call never fails its caller
+        except Exception:  # noqa: BLE001 - a log call never fails its caller
             self.handleError(record)
 
 
 def json_fields(record: logging.LogRecord) -> dict[str, object]:
-    """What came as `extra`; what is no JSON, as text."""
+    """The fields of `extra`, as text if they are not JSON."""
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS}
     text = json.dumps(extra, default=str)
     fields: dict[str, object] = mask_json(json.loads(text)) if len(text) <= MAX_TEXT_LENGTH else {}
@@ -124,16 +124,16 @@ _call_handlers = logging.Logger.callHandlers
 
 
 def send_logs_to(outbox: Outbox, levels: Mapping[str, int]) -> None:
-    """Send what is logged here, from these levels on (logger name, "" is the root -> level).
+    """Send the log records of this process, from these levels on (logger name, "" is the root -> level).
 
-    No handler is added for it: `logging.basicConfig` and its like work as in any program, and a record goes to the
-    handlers that they set as well. One that has no handler goes to the outbox alone.
+    No handler is added: `logging.basicConfig` works as in any program, and its handlers get the records, too. A record
+    without a handler goes only to the outbox.
     """
-    global _receiver  # noqa: PLW0603 - a process has one logging
+    global _receiver  # noqa: PLW0603 - logging is global
     _receiver = OutboxHandler(outbox)
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
-    setattr(logging.Logger, "callHandlers", _call_handlers_and_send)  # noqa: B010 - no hook sees each record
+    setattr(logging.Logger, "callHandlers", _call_handlers_and_send)  # noqa: B010 - no hook sees every record
 
 
 def _call_handlers_and_send(logger: logging.Logger, record: logging.LogRecord) -> None:
@@ -153,16 +153,16 @@ def _reaches_root(logger: logging.Logger) -> bool:
 
 
 def failure_of(exc: BaseException, terminated: str) -> Failure:
-    """What was raised, as it can be sent; `terminated` is the reason where that was SIGTERM."""
+    """The message for an error; `terminated` is the reason if the error is SIGTERM."""
     reason = terminated if isinstance(exc, Terminated) else reason_for_exception(exc)
     bounded = encodable(reason)[:MAX_TEXT_LENGTH]
     return Failure(error=nearest_class(exc).__name__, reason=bounded, traceback=clean_text(traceback_of(exc)))
 
 
 def raise_terminated(number: int, _frame: FrameType | None) -> None:
-    """The handler of SIGTERM in a process that runs a body; a fork that the body makes ends of it as any program."""
+    """Handler of SIGTERM in a process that runs a body. A fork that the body made ends by it, like any program."""
     if os.getpid() == _owner:
-        signal.signal(number, signal.SIG_IGN)  # the body is on its way out; what does not help is SIGKILL
+        signal.signal(number, signal.SIG_IGN)  # the body is already ending; SIGKILL follows
         raise Terminated
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -174,12 +174,12 @@ _masks: dict[int, set[int | signal.Signals]] = {}
 
 
 def have_plain_forks(channel: socket.socket | None = None) -> None:
-    """Take SIGTERM as `Terminated` in this process, and have the forks of it begin as those of any program.
+    """Raise `Terminated` on SIGTERM in this process, but not in its forks.
 
     Args:
-        channel: closed in forks. None: they may look at it.
+        channel: closed in forks. None keeps it open there.
     """
-    global _owner  # noqa: PLW0603 - which process this is
+    global _owner  # noqa: PLW0603 - the id of this process
     _owner = os.getpid()
     _channels.extend([] if channel is None else [channel])
     os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_be_plain)
@@ -187,7 +187,7 @@ def have_plain_forks(channel: socket.socket | None = None) -> None:
 
 
 def _block() -> None:
-    """A SIGTERM that comes to a fork in its first moment waits: Python would drop it, as it has a handler there."""
+    """Block SIGTERM while forking: Python would drop one that a new fork gets before its handler is replaced."""
     _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
 
@@ -196,7 +196,7 @@ def _unblock() -> None:
 
 
 def _be_plain() -> None:
-    global _receiver  # noqa: PLW0603 - a process has one logging
+    global _receiver  # noqa: PLW0603 - logging is global
     _receiver = None
     for channel in _channels:
         channel.close()

@@ -1,13 +1,12 @@
-"""The process that watches over another one: it ends that process, and everything that process started.
+"""The reaper: a process that ends another process and everything it started.
 
-A reaper is small, runs no code of a task, and so can always act: also when the process that it watches holds the
-interpreter lock, and when the process that gives the orders was killed outright. It leads a session of its own; the
-process that it watches leads a process group in it.
+A reaper is small and runs no task code, so it can always act, even if the watched process holds the interpreter lock or
+the ordering process was killed. It leads a session of its own; the watched process leads a process group in it.
 
-Orders come as single bytes over a socket pair; when the other end is gone, that is the order to kill. When all is over
-the reaper answers with the exit code (negative: the signal that ended the process), packed as `EXIT_CODE`.
+Orders are single bytes over a socket pair; a closed socket is the order to kill. At the end the reaper answers with the
+exit code (negative for a signal), packed as `EXIT_CODE`.
 
-Only the standard library is loaded here, so that the reaper stays small.
+It imports only the standard library to stay small.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ KILL = b"K"
 EXIT_CODE = struct.Struct(">i")
 
 STRAYS_SECONDS = 5.0
-"""How long killed processes may take to be gone; only one stuck in the kernel takes longer than milliseconds."""
+"""Seconds for killed processes to end. Only one stuck in the kernel takes longer than milliseconds."""
 
 TRACKER_SECONDS = 5.0
-"""How long a resource tracker may take to remove what its program left: shared memory, and folders of mapped arrays."""
+"""Seconds for a resource tracker to remove its program's leftovers: shared memory and folders of mapped arrays."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 _TRACKER = b"resource_tracker import main"
-"""In the command lines of multiprocessing's and loky's resource trackers."""
+"""Text in the command lines of multiprocessing's and loky's resource trackers."""
 
 _PAUSE_SECONDS = 0.002
 
 
 def run_under_reaper(channel_handle: int, control_handle: int, work: Callable[[socket.socket], None]) -> None:
-    """Become the reaper of a new process that does the work.
+    """Start a process that does the work, and become its reaper.
 
     Args:
-        channel_handle: socket over which the new process talks with whoever started this one.
-        control_handle: socket over which the reaper gets its orders.
+        channel_handle: socket between the new process and the caller.
+        control_handle: socket for orders to the reaper.
         work: called in the new process, which ends as Python does when it returns.
     """
     channel = own_socket(channel_handle)
@@ -61,32 +60,32 @@ def run_under_reaper(channel_handle: int, control_handle: int, work: Callable[[s
         control.close()
         work(channel)
     else:
-        with suppress(OSError):  # done on both sides; it may be further already
+        with suppress(OSError):  # both sides do it; the child may be ahead
             os.setpgid(process, process)
         channel.close()
         _reap(process, control)
 
 
 def own_socket(handle: int) -> socket.socket:
-    """A handle that came with this process, and goes to none that it starts."""
+    """An inherited handle as a socket that is not inherited further."""
     os.set_inheritable(handle, False)
     return socket.socket(fileno=handle)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that none is lost sight of. Linux only."""
+    """Become the parent of every descendant whose own parent dies, so that none is lost. Linux only."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with(parent: int) -> None:
-    """Have this process killed when its parent dies. Linux only."""
+    """Let the system kill this process when its parent dies. Linux only."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it died before the call
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _reap(process: int, control: socket.socket) -> None:
-    """Carry out orders until the process has ended; then end what it left behind, and tell its exit code."""
+    """Carry out orders until the process has ended; then end its descendants and send its exit code."""
     with SignalNumbers() as signals, selectors.DefaultSelector() as selector:
         selector.register(signals.reader, selectors.EVENT_READ)
         selector.register(control, selectors.EVENT_READ)
@@ -103,13 +102,13 @@ def _reap(process: int, control: socket.socket) -> None:
                     selector.unregister(control)
             collect(ended)
         end_children()
-        signal_group(process, signal.SIGKILL)  # its id is not another group's yet: ids are handed out in turn
-    with suppress(OSError):  # nobody is left to be told
+        signal_group(process, signal.SIGKILL)  # its id is not reused yet: ids are assigned in turn
+    with suppress(OSError):  # the caller has ended
         control.sendall(EXIT_CODE.pack(ended[process]))
 
 
 class SignalNumbers:
-    """The signals that this process gets, as bytes to read; its handlers are what they were when the block ends."""
+    """The signals that this process receives, as bytes to read. Restores the handlers on exit."""
 
     _NUMBERS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -128,29 +127,29 @@ class SignalNumbers:
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(-1)
         for number, handler in self._handlers.items():
-            if handler is not None:  # None: set by a library in C, and lost
+            if handler is not None:  # None for a handler of a C library, which is lost
                 signal.signal(number, handler)
         self.reader.close()
         self._writer.close()
 
     def ask_to_end(self) -> bool:
-        """Take what came: did anyone ask this process to end?"""
+        """Read the pending signals; returns whether one asks this process to end."""
         numbers = receive(self.reader)
         return any(number != signal.SIGCHLD for number in numbers)
 
 
 def receive(source: socket.socket) -> bytes:
-    """What has come; b"" when the other end is gone."""
+    """The received bytes; b"" if the other end is closed."""
     try:
         return source.recv(4096)
     except BlockingIOError:
         return b""
-    except OSError:  # the other end went with something unread
+    except OSError:  # the other end was closed with unread data
         return b""
 
 
 def collect(ended: dict[int, int]) -> bool:
-    """Collect every child that has ended: adds its id and exit code. Returns whether there are others."""
+    """Collect the children that have ended, with id and exit code. Returns whether others are left."""
     try:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -162,7 +161,7 @@ def collect(ended: dict[int, int]) -> bool:
 
 
 def carry_out(orders: bytes, process: int) -> None:
-    """Carry out orders concerning a process; b"": its caller is gone."""
+    """Carry out orders for a process; b"" means that the caller has ended."""
     if KILL in orders or not orders:
         _kill_tree(process)
     elif TERMINATE in orders:
@@ -170,8 +169,8 @@ def carry_out(orders: bytes, process: int) -> None:
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
-    """Signal a process and its group, and the process alone where it has left its group."""
-    with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
+    """Signal a process and its group, or only the process if it has left its group."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         os.killpg(leader, number)
     with suppress(ProcessLookupError):
         if os.getpgid(leader) != leader:
@@ -179,7 +178,7 @@ def signal_group(leader: int, number: signal.Signals) -> None:
 
 
 def _kill_tree(process: int) -> None:
-    """Kill a process and its group. Its forks die with it on Linux; elsewhere they have to be found before."""
+    """Kill a process and its group. On Linux its forks die with it; elsewhere they have to be found before."""
     below: list[int] = []
     if sys.platform != "linux":
         import psutil
@@ -193,14 +192,14 @@ def _kill_tree(process: int) -> None:
 
 
 def end_children(spared: Set[int] = frozenset(), ended: dict[int, int] | None = None) -> bool:
-    """Kill and collect the children of this process; returns whether any still ran.
+    """Kill and collect the children of this process; returns whether any was still running.
 
-    On Linux a process that adopts orphans has all its descendants among them, one after the other. A resource tracker
-    comes last and does not count: it removes what its program left in shared memory once the whole program has ended.
+    On Linux a process that adopts orphans gets all its descendants, one after the other. A resource tracker comes last
+    and does not count: it removes its program's shared memory after the whole program has ended.
 
     Args:
-        spared: ids of children that may go on, and do not count.
-        ended: gets the exit codes of those that are collected, as `collect` has it.
+        spared: ids of children that continue, and do not count.
+        ended: receives the exit codes of the collected children, as in `collect`.
     """
     codes = {} if ended is None else ended
 
@@ -224,14 +223,14 @@ def _kill(targets: Callable[[], list[int]]) -> bool:
     while (living := targets()) and time.monotonic() < deadline:
         ran = True
         for pid in living:
-            with suppress(OSError):  # gone meanwhile
+            with suppress(OSError):  # it has ended
                 os.kill(pid, signal.SIGKILL)
         time.sleep(_PAUSE_SECONDS)
     return ran
 
 
 def children() -> Iterator[int]:
-    """The ids of this process's children, those that have ended but were not collected included."""
+    """The ids of this process's children, including ended ones that are not collected."""
     if sys.platform != "linux":
         import psutil
 
@@ -240,10 +239,10 @@ def children() -> Iterator[int]:
         for thread in Path("/proc/self/task").iterdir():
             with suppress(OSError):  # the thread has ended
                 yield from map(int, (thread / "children").read_bytes().split())
-    else:  # a kernel that was built without that file
+    else:  # a kernel without that file
         for status in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # gone meanwhile
-                # "<pid> (<name, whatever it holds>) <state> <parent's pid> …": proc(5)
+            with suppress(OSError):  # it has ended
+                # "<pid> (<any name>) <state> <parent's pid> …": proc(5)
                 _, parent = status.read_bytes().rpartition(b")")[2].split()[:2]
                 if int(parent) == os.getpid():
                     yield int(status.parent.name)

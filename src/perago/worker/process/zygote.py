@@ -1,9 +1,8 @@
 """A process that has loaded what many processes need, and starts them on order, one at a time.
 
-It has no connection but the one over which it gets its orders, which are single bytes. The order to start a process
-comes with a socket for it, and with a pipe for what it prints; further orders concern that process, as those to a
-reaper do (see `reaper`). When it has ended, and everything that it started, the zygote answers with its exit code. A
-zygote whose caller has gone ends.
+Its only connection is the one for orders, which are single bytes. The order to start a process comes with a socket for
+it and a pipe for its output; further orders are for that process, as in `reaper`. After the process and its descendants
+have ended, the zygote answers with the exit code. A zygote ends with its caller.
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ CANCEL = b"C"
 _STDOUT, _STDERR = 1, 2
 _THREADS = Path("/proc/self/task")
 _ALLOCATOR = b"jemalloc_bg_thd"
-_THREAD_GONE_SECONDS = 0.1  # the kernel shows a thread a moment longer than it can be waited for
+_THREAD_GONE_SECONDS = 0.1  # the kernel lists a thread a moment longer than it can be joined
 _HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 class CancelFlag:
-    """Whether a process is cancelled: one byte that it shares with its zygote, and with all its own forks.
+    """Whether a process is cancelled: one byte that it shares with its zygote and its forks.
 
     Args:
-        handle: of the file that holds it; this process owns it. None: a new one.
+        handle: of the file that holds it, owned by this process. Default: a new file.
     """
 
     def __init__(self, handle: int | None = None) -> None:
@@ -76,19 +75,19 @@ class CancelFlag:
 def serve(
     orders: socket.socket, cancelled: CancelFlag, fresh: str, *, may_fork: bool, companion: int | None = None
 ) -> socket.socket:
-    """Start a process at each order. Returns in forks only, each with the socket that came with its order.
+    """Start a process for each order. Returns only in forks, with the socket that came with the order.
 
-    A fork has the signal handlers that this process had before, leads a process group, and dies with this process.
+    A fork has the signal handlers that this process had before the call, leads a process group, and dies with this
+    process.
 
     Args:
-        cancelled: cleared with each new process, set when that is cancelled.
-        fresh: the module that a spawned process runs: `python -m <fresh> <socket> <handle of the flag>`.
-        may_fork: otherwise each process is spawned. It is as well where this process has several threads, see
-            `has_threads`.
-        companion: id of a child that gives the orders; this process ends with it, and as it did.
+        cancelled: cleared for each new process, set when that process is cancelled.
+        fresh: module of a spawned process, run as `python -m <fresh> <socket> <handle of the flag>`.
+        may_fork: fork processes instead of spawning them, unless this process has several threads (`has_threads`).
+        companion: id of a child that sends the orders. This process ends with it, in the same way.
     """
     adopt_orphans()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])  # blocks none, and tells which are
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])  # changes nothing, returns the current mask
     with SignalNumbers() as signals, selectors.DefaultSelector() as selector:
         selector.register(signals.reader, selectors.EVENT_READ)
         selector.register(orders, selectors.EVENT_READ)
@@ -99,11 +98,11 @@ def serve(
 
 
 def has_threads() -> bool:
-    """Whether this process has threads that its forks would miss, and for whose locks they would wait.
+    """Whether this process has threads whose locks its forks would wait for.
 
-    Those of libraries in C count as well: a fork of a process that has used OpenMP hangs when it does so itself. Where
-    there are some, one fork is made to see which stay, as OpenBLAS ends its own before each. PyArrow's allocator has
-    one that bears forks.
+    Threads of C libraries count, too: a fork of a process that has used OpenMP hangs if it uses OpenMP. If there are
+    threads, one trial fork shows which ones stay, because OpenBLAS ends its own before a fork. PyArrow's allocator has
+    a thread that survives forks.
     """
     if not _THREADS.is_dir():
         return threading.active_count() > 1
@@ -138,12 +137,12 @@ class _Zygote:
         self._may_fork = may_fork
         self._process: int | None = None
         self._ended: dict[int, int] = {}
-        self._spared = frozenset(children())  # the companion, and what modules started when they were loaded
+        self._spared = frozenset(children())  # the companion, and processes that modules started on import
 
     def serve(self, signals: SignalNumbers, selector: selectors.BaseSelector) -> socket.socket:
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
-            # A signal to the group is meant for the companion, where there is one: its end is awaited.
+            # A signal to the group is meant for the companion, if there is one: wait for its end.
             if signals.reader in ready and signals.ask_to_end() and self._companion is None:
                 self._end(-signal.SIGKILL)
             collect(self._ended)
@@ -157,16 +156,16 @@ class _Zygote:
                     return channel
 
     def _take_order(self) -> socket.socket | None:
-        """Carry out one order; only in a fork something comes of it."""
+        """Carry out one order; returns a socket only in a fork."""
         order, handles = b"", list[int]()
         with suppress(ConnectionError):
             order, handles, _, _ = socket.recv_fds(self._orders, 1, 2)
         if handles and self._process is None:
             return self._start(own_socket(handles[0]), handles[1], order)
-        if not order and self._companion is not None:  # it has gone, and is collected in a moment
+        if not order and self._companion is not None:  # it has ended and will be collected
             _, status = os.waitpid(self._companion, 0)
             self._end(os.waitstatus_to_exitcode(status))
-        if not order or handles:  # the caller has gone, or asks for another one although the last cannot be ended
+        if not order or handles:  # the caller has ended, or orders a process although the last one cannot be ended
             self._end(1)
         if self._process is not None:
             if order == CANCEL:
@@ -176,7 +175,7 @@ class _Zygote:
         return None
 
     def _start(self, channel: socket.socket, output: int, order: bytes) -> socket.socket | None:
-        self._ended.clear()  # ids are used again
+        self._ended.clear()  # ids are reused
         self._cancelled.clear()
         with channel, open(output, "wb", buffering=0) as output_file:
             if order == FORK and self._may_fork and not has_threads():
@@ -187,14 +186,14 @@ class _Zygote:
                     return channel.dup()
             else:
                 pid = self._spawn(channel, output_file)
-        with suppress(OSError):  # done on both sides; it may be further already
+        with suppress(OSError):  # both sides do it; the child may be ahead
             os.setpgid(pid, pid)
         self._process = pid
         return None
 
     def _fork(self) -> int:
         zygote = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)  # in the fork, until its handlers are its own
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)  # in the fork, until it has its own handlers
         pid = os.fork()
         if pid == 0:
             os.setpgid(0, 0)
@@ -205,7 +204,7 @@ class _Zygote:
 
     def _spawn(self, channel: socket.socket, output: IO[bytes]) -> int:
         handles = (channel.fileno(), self._cancelled.handle)
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
             [sys.executable, "-m", self._fresh, *map(str, handles)],
             cwd=Path(perago.__file__).parent.parent,
             pass_fds=handles,
@@ -213,23 +212,23 @@ class _Zygote:
             stderr=output,
             process_group=0,
         )
-        process.returncode = 0  # it is collected with all other children
+        process.returncode = 0  # collected with all other children
         return process.pid
 
     def _tell_end(self, process: int) -> None:
-        """End what the process has left, and answer."""
+        """End the descendants of the process, and answer."""
         end_children(self._spared, self._ended)
-        signal_group(process, signal.SIGKILL)  # its id is not another group's yet: ids are handed out in turn
+        signal_group(process, signal.SIGKILL)  # its id is not reused yet: ids are assigned in turn
         self._process = None
-        with suppress(OSError):  # nobody is left to be told
+        with suppress(OSError):  # the caller has ended
             self._orders.sendall(EXIT_CODE.pack(self._ended.pop(process)))
 
     def _end(self, exit_code: int) -> NoReturn:
-        """End this process as another one ended, with what it started."""
+        """End this process and its descendants, with the exit code or signal of another one."""
         end_children()
         if exit_code < 0:
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the other one's memory is what anyone would look at
-            with suppress(OSError, ValueError):  # no signal that can be handled
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # only the other one's core dump is of use
+            with suppress(OSError, ValueError):  # a signal that cannot be handled
                 signal.signal(-exit_code, signal.SIG_DFL)
             os.kill(os.getpid(), -exit_code)
         os._exit(exit_code if exit_code >= 0 else 1)
