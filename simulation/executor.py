@@ -184,7 +184,7 @@ class WorkerParts:
     Attributes:
         make_body_run: what a body is given.
         note_phase: is told of every event of an attempt.
-        on_death: is told when a process died, and of its job.
+        on_death: is told of the last job of a process that died.
         at_server, at_client: what stands between an attempt and its store, beyond the network and on this side.
     """
 
@@ -198,7 +198,7 @@ class WorkerParts:
     journal: Journal
     make_body_run: Callable[[Job], BodyRun]
     note_phase: Callable[[Job, Event], None]
-    on_death: Callable[[Job | None], None]
+    on_death: Callable[[Job], None]
     at_server: Between = nothing_between
     at_client: Between = nothing_between
 
@@ -216,7 +216,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
         self.is_spent = False
         self.parts = parts
         self.job: Job | None = None
-        self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), lambda: parts.on_death(self.job))
+        self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), self._die)
         self._runner = replace(parts.runner, store=_Store(self))
 
     def __enter__(self) -> Self:
@@ -273,6 +273,10 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
     def _note(self, done: Done) -> None:
         del done
         self.attempts += 1
+
+    def _die(self) -> None:
+        if self.job is not None:
+            self.parts.on_death(self.job)
 
     # ---- within its process
 
