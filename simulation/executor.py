@@ -181,11 +181,18 @@ def nothing_between(store: WorkspaceStore) -> WorkspaceStore:
 class WorkerParts:
     """What all executors of a worker share.
 
-    Attributes:
-        make_body_run: makes the input of a body.
-        note_phase: receives every event of an attempt.
-        on_death: called with the job of a process that died.
-        at_server, at_client: wrap the store on the server's and on the attempt's side of the network.
+        Attributes:
+    <<<<<<< HEAD
+            make_body_run: makes the input of a body.
+            note_phase: receives every event of an attempt.
+            on_death: called with the job of a process that died.
+            at_server, at_client: wrap the store on the server's and on the attempt's side of the network.
+    =======
+            make_body_run: what a body is given.
+            note_phase: is told of every event of an attempt.
+            on_death: is told of the last job of a process that died.
+            at_server, at_client: what stands between an attempt and its store, beyond the network and on this side.
+    >>>>>>> i19-core
     """
 
     baton: Baton
@@ -198,7 +205,7 @@ class WorkerParts:
     journal: Journal
     make_body_run: Callable[[Job], BodyRun]
     note_phase: Callable[[Job, Event], None]
-    on_death: Callable[[Job | None], None]
+    on_death: Callable[[Job], None]
     at_server: Between = nothing_between
     at_client: Between = nothing_between
 
@@ -216,7 +223,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
         self.is_spent = False
         self.parts = parts
         self.job: Job | None = None
-        self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), lambda: parts.on_death(self.job))
+        self.process = SimulatedProcess(parts.baton, Process(name, parts.worker), self._die)
         self._runner = replace(parts.runner, store=_Store(self))
 
     def __enter__(self) -> Self:
@@ -273,6 +280,10 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
     def _note(self, done: Done) -> None:
         del done
         self.attempts += 1
+
+    def _die(self) -> None:
+        if self.job is not None:
+            self.parts.on_death(self.job)
 
     # ---- within its process
 

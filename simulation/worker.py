@@ -64,22 +64,24 @@ class SimulatedJournal(Journal):
     """Writes to the trace.
 
     Args:
+        jobs: those in slots.
         broken: gets a sentence for each promise that is broken when a job begins or ends.
 
     Attributes:
         open: jobs that were begun and have not ended, by execution id.
     """
 
-    def __init__(self, baton: Baton, broken: list[str]) -> None:
+    def __init__(self, baton: Baton, jobs: Callable[[], Sequence[Job]], broken: list[str]) -> None:
         super().__init__(_NoLines())
         self.open: dict[str, Job] = {}
         self._baton = baton
+        self._jobs = jobs
         self._broken = broken
         self._settled: set[str] = set()
 
     def begin(self, job: Job, groups: Iterable[Group]) -> None:
         super().begin(job, groups)
-        for older in others_of(job, list(self.open.values())):
+        for older in others_of(job, self._jobs()):
             if older.ending is None and older.phase != Phase.REPORT:
                 self._broken.append(f"{older.execution_id} goes on beside {job.execution_id}, which has its task now")
         self.open[job.execution_id] = job
@@ -134,7 +136,7 @@ class Worker:
         """Start the worker's process."""
         baton, self._starts = self._site.baton, self._starts + 1
         self.process = Process(f"{self.name}.{self._starts}")
-        self.journal = SimulatedJournal(baton, self.broken)
+        self.journal = SimulatedJournal(baton, self.jobs, self.broken)
         self._is_resting = False
         self._executors: dict[int, SimulatedExecutor] = {}
         self._port = EnginePort(self._site.engine, self._site.network, self._caller)
@@ -283,7 +285,7 @@ class Worker:
             journal=self.journal,
             make_body_run=site.make_body_run,
             note_phase=site.note_phase,
-            on_death=lambda job: self._orphan("*" if job is None else f"*-{job.execution_id}"),
+            on_death=lambda job: self._orphan(f"*-{job.execution_id}"),
         )
         return site.outfit(parts)
 

@@ -161,7 +161,12 @@ def test_executors_come_to_their_boundaries(tmp_path, monkeypatch):
     """What the tasks' module hooks into is still there, without any server."""
     (tmp_path / hook.ORDERS).mkdir()
     monkeypatch.setenv(hook.DIRECTORY_VARIABLE, str(tmp_path))
-    subprocess.run([sys.executable, "-c", CHECK], env=ENVIRONMENT, check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", CHECK],
+        env={**os.environ, "PYTHONPATH": ENVIRONMENT["PYTHONPATH"]},
+        check=True,
+        timeout=120,
+    )
     assert '"event": "body.started"' in (tmp_path / hook.JOURNAL).read_text()
 
 

@@ -217,7 +217,7 @@ CAUGHT = {
     "a task that comes to a worker which is told to stop is dropped": (3, "neither began it nor gave it back"),
     "the lease goes on beside the report": (7, "reports beside a heartbeat"),
     "an older execution of a task goes on": (127, "which has its task now"),
-    "a result that was kept is not tried again": (5, "nothing ends"),
+    "a result that was kept is not tried again": (5, "not ended"),
     "a result on its way is dropped at the end": (568, "kept it nowhere"),
     "two threads settle one job": (100, "was settled twice"),
 }
