@@ -181,18 +181,11 @@ def nothing_between(store: WorkspaceStore) -> WorkspaceStore:
 class WorkerParts:
     """What all executors of a worker share.
 
-        Attributes:
-    <<<<<<< HEAD
-            make_body_run: makes the input of a body.
-            note_phase: receives every event of an attempt.
-            on_death: called with the job of a process that died.
-            at_server, at_client: wrap the store on the server's and on the attempt's side of the network.
-    =======
-            make_body_run: what a body is given.
-            note_phase: is told of every event of an attempt.
-            on_death: is told of the last job of a process that died.
-            at_server, at_client: what stands between an attempt and its store, beyond the network and on this side.
-    >>>>>>> i19-core
+    Attributes:
+        make_body_run: makes the input of a body.
+        note_phase: receives every event of an attempt.
+        on_death: called with the last job of a process that died.
+        at_server, at_client: wrap the store on the server's and on the attempt's side of the network.
     """
 
     baton: Baton
