@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from perago.http.answer import Answer, retry_after_of
 from perago.http.faults import FaultKind, HttpFault
+from perago.values.backoff import backoff
 
 PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of servers and proxies after which a retry can help."""
@@ -48,7 +49,7 @@ def retry_delay(
     """
     if tries >= policy.tries or not _may_help(outcome, idempotent):
         return None
-    delay = jitter * min(policy.longest_seconds, policy.base_seconds * 2.0 ** (tries - 1))
+    delay = jitter * backoff(policy.base_seconds, policy.longest_seconds, tries - 1)
     if retry_after is None:
         return delay
     return max(retry_after, delay) if retry_after <= policy.longest_seconds else None

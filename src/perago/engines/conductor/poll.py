@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from perago.values.backoff import backoff
+
 SHORTEST_PAUSE_SECONDS = 0.025
 """Pause between two polls while there is work. Median latency of a task is then 17 ms (with 10 ms: 15, 50 ms: 30)."""
 
@@ -13,8 +15,6 @@ BUSY_SECONDS = 10.0
 """Time after the last task during which the shortest pause is used."""
 
 LONGEST_FAILURE_PAUSE_SECONDS = 5.0
-_DOUBLINGS = 10
-"""More than needed to reach the longest pause; prevents an overflow."""
 
 
 def pause_after(idle_seconds: float) -> float:
@@ -34,7 +34,7 @@ def pause_after_failures(failures: int, jitter: float) -> float:
         failures: 1 or more.
         jitter: a random number from 0 to 1, so that workers which lost the same server do not return in step.
     """
-    longest = min(LONGEST_FAILURE_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS * 2.0 ** min(failures - 1, _DOUBLINGS))
+    longest = backoff(LONGEST_PAUSE_SECONDS, LONGEST_FAILURE_PAUSE_SECONDS, failures - 1)
     return longest * (0.5 + jitter / 2)
 
 

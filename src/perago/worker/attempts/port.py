@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from perago.errors import EngineError, PeragoError
 from perago.ports import Clock, Engine, HandedOut
+from perago.values.backoff import backoff
 from perago.values.models import RuntimeTaskResult
 from perago.values.redaction import mask_text
 from perago.worker.attempts.job import Cause, Job
@@ -111,7 +112,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 def pause_before_asking_again(failures: int) -> float:
     """Seconds to wait after this many unanswered questions in a row."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+    return backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, failures - 1)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from perago.files.durable import record_errors, write_durably
 from perago.files.private_directory import make_directory, make_private
 from perago.files.storage import opened_file, sync_directory
 from perago.ports import Clock, Engine, Observer, Phase, SystemClock, ignore
+from perago.values.backoff import backoff
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.record import TryStatus
 
@@ -207,7 +208,7 @@ Tell = Callable[[str, Mapping[str, Any]], object]
 
 def pause_before_round(rounds: int) -> float:
     """Seconds until the next round, after so many rounds that left results undelivered."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(rounds, 10))
+    return backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, rounds)
 
 
 @dataclass

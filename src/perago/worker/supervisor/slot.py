@@ -15,6 +15,7 @@ from typing import Protocol
 
 from perago.errors import PeragoError
 from perago.ports import Clock, SystemClock
+from perago.values.backoff import backoff
 from perago.values.redaction import text_of
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.port import AttemptEnd, Died, Ended, Executor, Finished, NotBegun
@@ -331,8 +332,8 @@ class Slot:
         self.state, self.since = state, self._clock.now().timestamp()
 
 
-PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Pause before an executor is replaced, by how many died in a row. Part of the published contract."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+"""Pause before an executor is replaced: 1, 2, 4, 8, 16, 30 s as more die in a row. Part of the published contract."""
 
 STEADY_SECONDS = 60.0
 """An executor that lived this long, or finished an attempt, did not die of starting: counting begins again at 1."""
@@ -344,7 +345,7 @@ def pause_before(deaths: int) -> float:
     Args:
         deaths: executors that died in a row; 0: the previous one did not die.
     """
-    return 0.0 if deaths <= 0 else PAUSES_SECONDS[min(deaths, len(PAUSES_SECONDS)) - 1]
+    return 0.0 if deaths <= 0 else backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, deaths - 1)
 
 
 def deaths_after(deaths: int, *, attempts: int, lived_seconds: float) -> int:

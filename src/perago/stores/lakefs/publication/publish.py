@@ -17,6 +17,7 @@ from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, vetoes
 from perago.stores.lakefs.publication.history import Publication, find_publication, publication_metadata, read_history
+from perago.values.backoff import backoff
 from perago.values.history import Complete, Merge, Publish, Refuse, Seal, Stamp
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.plans import plan_without_engine, refusal, stamp_for
@@ -252,7 +253,7 @@ class _Swap:
         )
 
     async def _pause(self) -> None:
-        longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0**self.tries, max(self._left(), 0.0))
+        longest = min(backoff(_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, self.tries), max(self._left(), 0.0))
         await asyncio.sleep(longest * random.random())  # noqa: S311 - spreads load, not for security
 
 
