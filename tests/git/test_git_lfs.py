@@ -134,7 +134,7 @@ def test_a_pointer_that_git_lfs_wrote_is_followed(bench):
 def test_a_pointer_with_extensions_is_refused(bench):
     bench.import_files({"a": b"a"})
     pointer = POINTER_TEXT.replace("oid", f"ext-0-x sha256:{'0' * 64}\noid").encode()
-    with pytest.raises(StoreError, match="pointer of d/large names extensions"):
+    with pytest.raises(StoreError, match="pointer of d/large uses extensions"):
         bench.download(bench.person_commits({"d/large": pointer}))
 
 

@@ -7,6 +7,8 @@ import fcntl
 import os
 import stat
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,15 +39,14 @@ class FileLock:
         """
         descriptor = _opened(path, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            _expect_in_place(descriptor, path)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
+            if try_lock(descriptor, shared=shared):
+                _expect_in_place(descriptor, path)
+                return cls(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        return cls(descriptor)
+        os.close(descriptor)
+        return None
 
     @property
     def is_held(self) -> bool:
@@ -69,6 +70,53 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Take the lock on an open file without waiting. Returns False if others hold it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock(descriptor: int) -> None:
+    """Take the lock on an open file; waits for others, who must hold it for a few system calls only."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """Release the lock and close the file. Closing alone would leave the lock with a child forked in between."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def peek(path: Path) -> Iterator[int | None]:
+    """Open a file for reading and prevent others from locking it; yields None if it is missing.
+
+    Raises:
+        BlockingIOError: it is locked.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    if not try_lock(descriptor, shared=True):
+        os.close(descriptor)
+        raise BlockingIOError(errno.EWOULDBLOCK, "is locked", os.fspath(path))
+    try:
+        yield descriptor
+    finally:
+        unlock_and_close(descriptor)
 
 
 def _opened(path: Path, flags: int) -> int:
@@ -97,12 +145,9 @@ def is_held_by_anybody(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _let_go_in_fork() -> None:

@@ -5,7 +5,6 @@ Large files are streamed, whereas a blob is completely in memory, more than once
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -18,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import StoreError, WorkspaceError
+from perago.files.lock import try_lock, unlock_and_close
 from perago.files.storage import sync_directory
 from perago.ports import SystemClock
 from perago.stores.git.files import make_directories, write_all
-from perago.stores.git.flock import acquire
+from perago.stores.git.locks import acquire
 from perago.stores.git.repository import git_command, storage_error, translated
 from perago.workspace.reading import read_chunks, read_sized
 
@@ -254,13 +254,9 @@ class LfsStore:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             acquire(descriptor, path, _LOCK_SECONDS, SystemClock(), shared=shared)
-            try:
-                yield
-            finally:
-                # Explicitly, because a child forked in between shares the lock, which closing would leave to it.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            yield
         finally:
-            os.close(descriptor)
+            unlock_and_close(descriptor)
 
     @contextmanager
     def _temporary_file(self) -> Iterator[tuple[Path, int]]:
@@ -270,7 +266,7 @@ class LfsStore:
         prefix = f"{platform.node()}-{os.getpid()}-"
         descriptor, name = tempfile.mkstemp(prefix=prefix, dir=self._temporary)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)  # nobody else has it: the file is new
             yield Path(name), descriptor
         finally:
             Path(name).unlink(missing_ok=True)
@@ -308,7 +304,8 @@ def _remove_if_abandoned(path: Path, *, only_look: bool = False) -> bool:
     try:
         if time.time() - os.fstat(descriptor).st_mtime < _ABANDONED_SECONDS:
             return False
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            return False
         if not only_look:
             path.unlink(missing_ok=True)
     except OSError:

@@ -7,10 +7,10 @@ in the lock's file names the git locks that a dead owner may have left.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perago.errors import StoreError
+from perago.files.lock import peek, try_lock, unlock_and_close
 from perago.ports import Clock
 from perago.stores.git.files import make_directories
-from perago.stores.git.flock import acquire, peek
 from perago.stores.git.repository import translated
 
 _LOGGER = logging.getLogger("perago.stores.git")
@@ -175,15 +175,36 @@ def hold(repository_path: Path, patience: Patience, clock: Clock) -> Iterator[Re
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         acquire(descriptor, path, patience.ours, clock)
-        try:
-            lock = RefLock(repository_path, descriptor, patience, clock)
-            lock.recover()
-            yield lock
-        finally:
-            # Explicitly, because a child forked in between shares the lock, which closing would leave to it.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        lock = RefLock(repository_path, descriptor, patience, clock)
+        lock.recover()
+        yield lock
     finally:
-        os.close(descriptor)
+        unlock_and_close(descriptor)
+
+
+def acquire(descriptor: int, path: Path, seconds: float, clock: Clock, *, shared: bool = False) -> None:
+    """Lock an open file, and wait for other holders.
+
+    Args:
+        path: of the file, for messages.
+        shared: allow other shared holders.
+
+    Raises:
+        StoreError: others hold it for longer than `seconds`, or the file system has no locks.
+    """
+    deadline = clock.monotonic() + seconds
+    while True:
+        try:
+            if try_lock(descriptor, shared=shared):
+                return
+        except OSError as exc:
+            raise StoreError(f"{path} cannot be locked: {exc.strerror}. Keep the repository on a local disk") from exc
+        if clock.monotonic() > deadline:
+            raise StoreError(
+                f"{path} has been locked by other processes for {seconds:.0f} s, so nothing can be published. "
+                f"Look for a stopped Perago process (`{shlex.join(['fuser', str(path)])}`), or run the task again"
+            )
+        clock.sleep(_POLL_SECONDS)
 
 
 def _lock_path(repository_path: Path) -> Path:

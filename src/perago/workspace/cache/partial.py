@@ -6,7 +6,6 @@ is removed.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import secrets
@@ -15,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from perago.files.lock import try_lock
 from perago.files.private_directory import OWNER_ONLY_DIRECTORY
 from perago.files.storage import OWNER_ONLY
 
@@ -66,7 +66,7 @@ class PartialFiles:
         directory.mkdir(OWNER_ONLY_DIRECTORY, parents=True)
         self._lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
         with suppress(OSError):  # a file system without locks: nothing on it ever counts as left behind
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(self._lock)
         self._directory = directory
 
 
@@ -97,9 +97,8 @@ def _is_left_behind(directory: Path, now: float) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return try_lock(lock)
     except OSError:
         return False
     finally:
         os.close(lock)
-    return True

@@ -8,7 +8,6 @@ attempt never waits for it; entries without room are not stored.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.files.lock import lock, try_lock, unlock_and_close
 from perago.files.storage import OWNER_ONLY
 from perago.workspace.cache.entries import TRAILER_BYTES, remove_file
 
@@ -160,24 +160,21 @@ class Room:
             self._directory / "usage", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ONLY
         )
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held only for a few system calls
+            lock(descriptor)
             yield _Sum(descriptor, self._entries)
         finally:
-            _let_go(descriptor)
+            unlock_and_close(descriptor)
 
     @contextmanager
     def _only_one(self, *, waits: bool) -> Iterator[bool]:
         path = self._directory / "evicting"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, OWNER_ONLY)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+            if waits:
+                lock(descriptor)
+            yield waits or try_lock(descriptor)
         finally:
-            _let_go(descriptor)
+            unlock_and_close(descriptor)
 
 
 class _Sum:
@@ -196,14 +193,6 @@ class _Sum:
 
     def add(self, change: int) -> None:
         os.pwrite(self._descriptor, b"%020d" % max(self.read() + change, 0), 0)
-
-
-def _let_go(descriptor: int) -> None:
-    """Unlock and close a file. Closing alone would leave the lock with a child that a body has forked."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)
 
 
 def walk(entries: Path) -> Iterator[tuple[int, int, str]]:
