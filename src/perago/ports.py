@@ -243,7 +243,11 @@ class WorkerEngine(Engine, Protocol):
 
 
 class Phase(enum.StrEnum):
-    """The phases of an attempt. `DECIDE` evaluates history and record, at the start and at the publish fence."""
+    """The phases of an attempt. `DECIDE` evaluates history and record, at the start and at the publish fence.
+
+    A new phase also needs a place among those that have staged or publish something (`worker.attempts.job`,
+    `worker.supervisor.completion`), in `telemetry.measures` if it moves bytes, and in the table of the nemesis.
+    """
 
     POLL = "poll"
     PARSE = "parse"

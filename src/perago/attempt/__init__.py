@@ -1,1 +1,4 @@
-"""One attempt, from input to result. No I/O of its own: everything outside is passed in as a callable."""
+"""One attempt, from input to result.
+
+Calls store and engine only through callables that are passed in; touches only the attempt's own directory itself.
+"""

@@ -166,7 +166,7 @@ def call_body(call: BodyCall) -> object:
 
 
 def invoke_in_own_process(call: BodyCall) -> JsonObject:
-    """Run the body in a process that ends after it. Forks that the body makes return from here, too."""
+    """Run the body in a process that ends after it. If the body forks, the child returns from here, too."""
     return validate_result(call.task, _call(call))
 
 

@@ -190,12 +190,13 @@ def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, 
 def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:
     """Complete as another try of this logical task that is recorded COMPLETED with the same input and code.
 
-    The code comes from the stamp of the commit that it completed with, or from a seal for it. A try that completed with
-    its input has neither (a no-op writes nothing). Its result is used, because the logical task must not have two,
-    unless it ended before its retry was scheduled: that is a rerun on request, and the body runs again.
+    The code comes from the stamp of the commit that it completed with, or from a seal for it. A no-op wrote no commit,
+    so that its code is unknown. Its result is used all the same, because the logical task must not have two. Exception:
+    it ended before its retry was scheduled; then somebody requested a rerun, and the body runs again.
 
-    A try that completed after this one was scheduled counts with any code and input: no rerun was requested since. Such
-    a try is handed out if a later task or a sibling is rerun and this one had failed.
+    A try that completed after this one was scheduled counts with any code and input: no rerun was requested since. This
+    try is current although the other completed later if it had failed, and the rerun of a later task or a sibling
+    handed it out again.
     """
     if record is None:
         return None

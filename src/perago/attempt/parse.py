@@ -68,7 +68,7 @@ class Unmatched:
         return cls(spec.root, {pattern: Selection([pattern]) for pattern in spec.include}).without(paths)
 
     def without(self, paths: Iterable[str]) -> Self:
-        """The parts that are unmatched after these paths, too."""
+        """The parts that match none of these paths either."""
         prefix, include = self.prefix, dict(self.include)
         for path in paths:
             prefix = ""

@@ -1,6 +1,7 @@
 """One attempt of a workspace task, from its input to its result.
 
-parse -> adopt? -> materialize -> pre guards -> body -> post guards -> diff -> stage -> fence -> publish -> clean
+parse -> decide -> materialize -> pre guards -> body -> post guards -> diff -> (decide -> fence -> stage -> fence ->
+publish, in `publication`) -> clean; the caller reports, by `report`.
 
 Everything outside is passed in as a callable. The observer receives the phases; logs, metrics and faults use it.
 """

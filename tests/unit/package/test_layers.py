@@ -55,6 +55,7 @@ PLANTED = {
     "a worker knows the testing kit": ("worker/supervisor/polling.py", "perago.testing.store"),
     "an attempt knows its supervisor": ("worker/attempts/job.py", "perago.worker.supervisor.slot"),
     "an executor knows slots": ("worker/executor/main.py", "perago.worker.supervisor.slot"),
+    "an executor knows an engine's client": ("worker/executor/runner.py", "perago.engines.conductor.client"),
     "a supervisor loads a store": ("worker/supervisor/held.py", "perago.stores.git"),
     "a supervisor loads tasks": ("worker/supervisor/slot.py", "perago.tasks.load"),
     "a supervisor runs attempts": ("worker/supervisor/slot.py", "perago.worker.executor.runner"),

@@ -1,4 +1,5 @@
 """An executor's process: it loads the tasks once and runs complete attempts, one at a time.
 
-Imports the attempt core, the stores, `body` and `process`; knows nothing of slots, leases or the engine's client.
+Imports the attempt core, the stores, the tasks and what is below them, `body` and `process`; never slots, leases,
+settings or an engine's client.
 """

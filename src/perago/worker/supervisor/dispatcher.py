@@ -52,7 +52,7 @@ class WorkerSettings:
 
 
 def _nothing() -> None:
-    """Nobody waits."""
+    """Default callback: does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,8 +42,8 @@ class Polling:
         give_back: gives a task back.
         answered_at: when the engine last answered, monotonic seconds; None: not yet.
         is_starved: polling waits for a free slot.
-        is_backlogged: more tasks may wait than there are slots, and all are of one type: a slot may take its next task
-            with a report. With several types it may not, because one type would starve the others.
+        is_backlogged: a slot may take its next task with a report: tasks are probably waiting, and the worker has one
+            task type only. With several types, one would starve the others.
     """
 
     engine: WorkerEngine

@@ -160,7 +160,7 @@ class Watchdog:
         self._told_of_polling = done
 
     def _hold_when_due(self, job: Job) -> None:
-        """For attempts in threads: no other thread takes up their lease while they run."""
+        """Start the lease of an attempt in a thread once it is due; its own thread is busy with the body."""
         if job.lease is not None or job.seconds_until_hold() > 0:
             return
         try:
