@@ -39,6 +39,7 @@ def test_the_reference_leaves_nothing_out(described):
     assert {f"perago.{name}" for name in perago.__all__} <= python
     assert {f"perago.testing.{name}" for name in testing.__all__} <= python
 
-    names = {name for name in vars(errors) if isinstance(vars(errors)[name], type)}
-    homes = {name: "perago" if name in perago.__all__ else "perago.errors" for name in names - {"ClassVar"}}
+    found = vars(errors).items()
+    names = {name for name, value in found if isinstance(value, type) and issubclass(value, errors.PeragoError)}
+    homes = {name: "perago" if name in perago.__all__ else "perago.errors" for name in names}
     assert {f"{home}.{name}" for name, home in homes.items()} <= described["py:exception"]
