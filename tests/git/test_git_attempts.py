@@ -103,7 +103,7 @@ def test_snapshot_refuses_paths_that_others_changed_and_lists_ten_of_them(bench)
     mine = {f"f{number:02}": b"mine" for number in range(14)}
     with pytest.raises(PublishFenceError, match="and 2 more") as refused:
         bench.publish_files(base, mine, plan=Merge(foreign, (foreign,)))
-    assert str(refused.value).startswith("12 of the paths")
+    assert str(refused.value).startswith("Not published: others have changed 12 of the paths")
     assert "'f09'" in str(refused.value)
     assert "'f10'" not in str(refused.value)
     assert bench.head() == foreign
@@ -164,7 +164,7 @@ def test_a_noop_completes_with_its_input_or_by_plan_or_is_refused(bench):
 
 def test_a_noop_with_a_plan_to_write_or_to_refuse_is_not_completed(bench):
     base = bench.import_files({"a": b"a"})
-    with pytest.raises(StoreError, match="plan to Publish"):
+    with pytest.raises(StoreError, match="the plan Publish"):
         bench.store.complete_noop_workspace(
             bench.input(base), WorkspaceSpec(), make_execution(base, plan=Publish(base))
         )
