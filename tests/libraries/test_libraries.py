@@ -35,7 +35,7 @@ OWN_LINES = (
     "Run ",
     "Nothing changed: ",
     "Published ",
-    "Its history ",
+    "To show its history:",
     "  perago log ",
     *(f"{phase.value}: " for phase in Phase),
 )
