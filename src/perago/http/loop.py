@@ -59,13 +59,6 @@ class LoopThread:
                 call.cancel()
             raise
 
-    def call_soon(self, function: Callable[[], object]) -> None:
-        """Schedule a function on the loop, and return at once. Does nothing if no loop runs."""
-        loop = self._loop
-        if loop is not None:
-            with suppress(RuntimeError):  # the loop has just ended
-                loop.call_soon_threadsafe(function)
-
     def close(self) -> None:
         """Cancel what runs, and end the thread. May be called twice."""
         with self._lock:

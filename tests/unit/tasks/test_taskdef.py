@@ -256,7 +256,7 @@ def test_a_field_that_json_cannot_hold_is_told():
 
 def test_a_model_whose_names_are_not_defined_is_told():
     class Unfinished(BaseModel):
-        x: NotDefinedAnywhere  # noqa: F821
+        x: NotDefinedAnywhere  # noqa: F821 - the fault
 
     with pytest.raises(TaskDefinitionError, match="NotDefinedAnywhere"):
         build_taskdef(declare(Unfinished))

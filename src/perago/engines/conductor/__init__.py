@@ -4,9 +4,9 @@ from perago.http import need
 
 need("urllib3", "conductor")
 
-from perago.engines.conductor.attempt import ConductorAttempt  # noqa: E402
-from perago.engines.conductor.engine import ConductorEngine  # noqa: E402
-from perago.engines.conductor.failure import ConductorError  # noqa: E402
-from perago.engines.conductor.lease import ConductorLease  # noqa: E402
+from perago.engines.conductor.attempt import ConductorAttempt  # noqa: E402 - after the check
+from perago.engines.conductor.engine import ConductorEngine  # noqa: E402 - as above
+from perago.engines.conductor.failure import ConductorError  # noqa: E402 - as above
+from perago.engines.conductor.lease import ConductorLease  # noqa: E402 - as above
 
 __all__ = ["ConductorAttempt", "ConductorEngine", "ConductorError", "ConductorLease"]

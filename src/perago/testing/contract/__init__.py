@@ -24,8 +24,8 @@ _MODULES = (
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 
 from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - after the registration of assert rewriting
-from perago.testing.contract.engine import EngineContract  # noqa: E402
-from perago.testing.contract.store import StoreContract  # noqa: E402
-from perago.testing.contract.workflow import WorkflowContract  # noqa: E402
+from perago.testing.contract.engine import EngineContract  # noqa: E402 - as above
+from perago.testing.contract.store import StoreContract  # noqa: E402 - as above
+from perago.testing.contract.workflow import WorkflowContract  # noqa: E402 - as above
 
 __all__ = ["Bench", "EngineContract", "Staged", "StoreContract", "Work", "WorkflowContract"]

@@ -39,18 +39,9 @@ DAMAGED_SUFFIX = ".damaged"
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptAttempt:
+class KeptAttempt(AttemptIdentity):
     """The execution of a kept result: an attempt with every attribute of its identity."""
 
-    workflow_instance_id: str
-    task_id: str
-    retry_count: int
-    reference_task_name: str | None = None
-    task_def_name: str | None = None
-    scheduled_time: int | None = None
-    poll_count: int | None = None
-    seq: int | None = None
-    iteration: int | None = None
     worker_id: str = ""
 
     @classmethod

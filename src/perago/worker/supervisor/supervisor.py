@@ -130,7 +130,7 @@ class Supervisor:
         settings: WorkerSettings,
         engine: WorkerEngine,
         make_executor: Callable[[Journal], AbstractContextManager[Executor]],
-        check_tasks: Callable[[Sequence[DeclaredTask]], None] = lambda tasks: None,  # noqa: ARG005
+        check_tasks: Callable[[Sequence[DeclaredTask]], None] = lambda tasks: None,  # noqa: ARG005 - nothing to check
         *,
         telemetry: Telemetry = OFF,
         probes: Mapping[str, Probe] | None = None,

@@ -159,14 +159,13 @@ class ObjectFault:
 class HookRun:
     """One hook of an action run. `action` and `hook_id` are names from the action file."""
 
-    hook_run_id: str
     action: str
     hook_id: str
     status: str
 
     @classmethod
     def of(cls, answer: Json) -> HookRun:
-        return cls(answer["hook_run_id"], answer["action"], answer["hook_id"], answer["status"])
+        return cls(answer["action"], answer["hook_id"], answer["status"])
 
 
 @dataclass(frozen=True, slots=True)
