@@ -29,7 +29,7 @@ from perago.worker.attempts.in_process import AttemptUnderWay, describe_death
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, NotBegun
-from perago.worker.executor.main import engine_error
+from perago.worker.executor.link import engine_error
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.executor.wire import (
     TO_EXECUTOR,

@@ -147,7 +147,7 @@ CHECK = """
 import nemesis_tasks
 from nemesis import hook
 from perago.ports import Event, Phase
-from perago.worker.executor.main import PhaseSender
+from perago.worker.executor.link import PhaseSender
 
 class Outbox:
     def send(self, message, **options): pass

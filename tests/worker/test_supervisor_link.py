@@ -11,8 +11,8 @@ import time
 import pytest
 
 from perago.errors import EngineError, TaskExecutionError
-from perago.worker.executor import main
-from perago.worker.executor.main import SupervisorLink
+from perago.worker.executor import link as link_module
+from perago.worker.executor.link import SupervisorLink
 from perago.worker.executor.wire import Answer, Run, Sweep
 from perago.worker.process.messages import Cancel, Decoder, Failure, encode
 from perago.worker.process.outbox import Outbox
@@ -49,7 +49,7 @@ class Supervisor:
 @pytest.fixture
 def ends(monkeypatch):
     """Of a channel; the near one looks for a cancellation whenever it is asked."""
-    monkeypatch.setattr(main, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(link_module, "LOOK_SECONDS", 0.0)
     near, far = socket.socketpair()
     far.settimeout(LONG)
     with near, far:
@@ -127,10 +127,10 @@ def test_a_body_may_ask_as_often_as_it_likes(ends, monkeypatch):
     supervisor.send(RUN)
     link.take()
     assert not link.is_cancelled()
-    monkeypatch.setattr(main, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(link_module, "LOOK_SECONDS", 60.0)
     supervisor.send(Cancel())
     assert not any(link.is_cancelled() for _ in range(1_000))  # it has not looked again
-    monkeypatch.setattr(main, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(link_module, "LOOK_SECONDS", 0.0)
     assert link.is_cancelled()
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from nemesis import hook
 from perago import RetryPolicy, TaskControls, TimeoutPolicy
-from perago.worker.executor.main import PhaseSender
+from perago.worker.executor.link import PhaseSender
 
 OWNER = "tests@example.org"
 LEASE_SECONDS = 6

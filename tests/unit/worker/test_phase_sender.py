@@ -9,7 +9,7 @@ import pytest
 
 from forks import exit_code_in_fork
 from perago.ports import Event, Phase
-from perago.worker.executor.main import PhaseSender
+from perago.worker.executor.link import PhaseSender
 from perago.worker.process.outbox import Outbox
 
 PROGRESS = Event(phase=Phase.BODY, kind="progress", attributes={"done": 1})

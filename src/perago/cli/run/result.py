@@ -1,0 +1,197 @@
+"""The result of a run: on stdout for programs, on stderr for people."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from perago.cli.arguments import RunArguments
+from perago.cli.failure import (
+    DONE,
+    FENCE_REFUSED,
+    INTERRUPTED,
+    TASK_FAILED,
+    exit_code_of,
+)
+from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
+from perago.cli.repos.address import RepositoryAddress
+from perago.cli.run.request import RunRequest
+from perago.cli.run.watch import RunObserver, beside_note
+from perago.engines.local import LocalRun
+from perago.errors import StoreError
+from perago.values.models import RuntimeTaskResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """The last try of a run.
+
+    Attributes:
+        how: published, replaced, merged, adopted, unchanged, read-only, or free; None if it did not complete.
+        repository: the run's repository; None for a free task without one.
+        replaced: ids of the commits whose content the publication replaces.
+        beside: as in `RunObserver`.
+    """
+
+    result: RuntimeTaskResult
+    run_id: str
+    task_name: str
+    tries: int
+    exit_code: int
+    how: str | None = None
+    branch: str | None = None
+    ref: str | None = None
+    replaced: tuple[str, ...] = ()
+    counts: dict[str, int]
+    kept: str | None = None
+    beside: tuple[str, ...] = ()
+    repository: RepositoryAddress | None = None
+
+    @classmethod
+    def of(
+        cls, job: RunRequest, run: LocalRun, result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool
+    ) -> RunResult:
+        """The result of a run's last try."""
+        output_workspace: dict[str, Any] = (result.output or {}).get("workspace", {})
+        ref, branch = output_workspace.get("ref"), run.input_data.get("workspace", {}).get("branch")
+        replaced = _replaced(job, ref) if watch.plan == "publish" and ref is not None else ()
+        return cls(
+            result=result,
+            run_id=run.run_id,
+            task_name=job.task.name,
+            tries=run.attempt.retry_count + 1,
+            exit_code=_exit_code(result, watch, cancelled=cancelled),
+            how=_how(job, run, ref, watch, replaced) if result.status == "COMPLETED" else None,
+            branch=branch,
+            ref=ref,
+            replaced=replaced,
+            counts={name: watch.counts[name] for name in ("added", "modified", "deleted") if name in watch.counts},
+            kept=watch.kept,
+            beside=watch.beside,
+            repository=job.repository,
+        )
+
+    def print(self, arguments: RunArguments) -> None:
+        """Print it; with `--json` as one object."""
+        with result_on_stdout():  # the run is recorded, whether its result can be printed or not
+            if arguments.as_json:
+                print_json(self.as_object())
+            elif self.result.output is not None:
+                print_json(self.result.output["result"])
+        if self.exit_code == DONE:
+            self._tell_success(arguments)
+        else:
+            self._tell_failure(arguments)
+
+    def as_object(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "task": self.task_name,
+            "status": "CANCELED" if self.exit_code == INTERRUPTED else self.result.status,
+            "exit_code": self.exit_code,
+            "tries": self.tries,
+            "how": self.how,
+            "output": self.result.output,
+            "reason": self.result.reason_for_incompletion,
+            "changes": self.counts or None,
+            "replaced": list(self.replaced),
+            "kept": self.kept,
+        }
+
+    def _tell_success(self, arguments: RunArguments) -> None:
+        note(self._success())
+        if self.how == "unchanged" and self.beside:
+            note(beside_note(self.beside))
+        if self.how not in ("free", "read-only"):
+            note("To show its history:")
+            _next_step(f"perago log --repo {_quoted(arguments.repo)} --branch {_quoted(self.branch)}")
+
+    def _success(self) -> str:
+        match self.how:
+            case "published":
+                return f"Published commit {self.ref} on branch {self.branch}."
+            case "merged":
+                return f"Published commit {self.ref} on branch {self.branch}, merged with the commits of others there."
+            case "replaced":
+                return (
+                    f"Published commit {self.ref} on branch {self.branch}. It replaces the commit of an earlier try "
+                    f"that did not complete ({', '.join(self.replaced)}), which stays in the history."
+                )
+            case "adopted":
+                return (
+                    f"Adopted commit {self.ref}, which an earlier try published on branch {self.branch}. The task "
+                    f"completed with that commit and its result."
+                )
+            case "unchanged":
+                return f"Nothing changed: the task completed with its input, commit {self.ref}."
+            case "read-only":
+                return f"The task read commit {self.ref}."
+            case _:
+                return f"Task {self.task_name} is done, run {self.run_id}."
+
+    def _tell_failure(self, arguments: RunArguments) -> None:
+        word = "was cancelled" if self.exit_code == INTERRUPTED else "failed"
+        reason = reason_within(self.task_name, self.result.reason_for_incompletion)
+        note(f"error: task {self.task_name} {word}: {reason}")
+        if self.kept is not None:
+            note(f"Its workspace was kept: {self.kept}")
+        if self.exit_code == FENCE_REFUSED and arguments.ref is not None and self.repository is not None:
+            branching = self.repository.branch_from_commit("NEW", arguments.ref)
+            note(
+                f"--ref {_quoted(arguments.ref)} is not the head of branch {self.branch}. Leave --ref out, or create a "
+                f"branch there with `{branching}` and name it with --branch"
+            )
+        tries = f" after {self.tries} tries" if self.tries > 1 else ""
+        if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
+            note(f"Run {self.run_id} ended{tries}.")
+            return
+        tell_next_try(f"Run {self.run_id} ended{tries}.", self.run_id, arguments)
+
+
+def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
+    """Say how a run ended, and which command resumes it."""
+    note(f"{how} To try again from the same input:")
+    repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
+    _next_step(f"perago run --resume {run_id}{repo}")
+
+
+def _exit_code(result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool) -> int:
+    if result.status == "COMPLETED":
+        return DONE
+    if cancelled:
+        return INTERRUPTED
+    refused = watch.error is not None and exit_code_of(watch.error) == FENCE_REFUSED
+    return FENCE_REFUSED if refused else TASK_FAILED
+
+
+def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver, replaced: tuple[str, ...]) -> str:
+    if job.task.workspace is None:
+        return "free"
+    if job.task.workspace.read_only:
+        return "read-only"
+    if ref == run.input_data["workspace"]["ref"]:
+        return "unchanged"
+    if watch.plan in ("seal", "complete"):
+        return "adopted"
+    if watch.plan == "merge":
+        return "merged"
+    return "replaced" if replaced else "published"
+
+
+def _replaced(job: RunRequest, ref: str) -> tuple[str, ...]:
+    assert job.repository is not None, "a workspace task has a repository"
+    stamp = None
+    # The run is completed and reported; this is only for the summary.
+    with suppress(StoreError), job.repository.open() as repository:
+        stamp = next(repository.log(ref, 1)).stamp
+    return () if stamp is None else stamp.abandoned
+
+
+def _next_step(command: str) -> None:
+    say(f"  {command}")
+
+
+def _quoted(text: str | None) -> str:
+    return shlex.quote(text or "")
