@@ -22,7 +22,7 @@ from perago.http.answer import Answer
 from perago.http.refusals import MAX_SHOWN_CHARACTERS, message_of
 from perago.stores.git.locks import _parse as parse_unfinished
 from perago.stores.lakefs.api.answers import Branch, Commit, ObjectStats
-from perago.stores.lakefs.api.client import page_of, read
+from perago.stores.lakefs.api.calls import page_of, read
 from perago.tasks.taskdef import build_taskdef
 from perago.values.redaction import mask_text
 from perago.worker.attempts.in_process import parse_message

@@ -11,7 +11,7 @@ import pytest
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.http import session
-from perago.stores.lakefs.api import client
+from perago.stores.lakefs.api import objects
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.workspace.cache import ObjectCache
 from servers.faults import Corrupt, CutBefore, CutRequest, CutResponse, Refuse, Repeat, Rule, Stall, Swallow, Truncate
@@ -109,7 +109,7 @@ def test_a_large_file_that_stops_coming_is_asked_for_again(spoilt, commit, tmp_p
 
 
 def test_a_small_file_that_stops_coming_ends_at_its_deadline(spoilt, commit, tmp_path, monkeypatch):
-    monkeypatch.setattr(client, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(objects, "CALL_SECONDS", 1.0)
     rule = spoilt.proxy.add(Rule(Stall(1), method="GET", path="path=d%2F007"))
     with pytest.raises(LakeFSError, match="no complete answer in time"):
         download(spoilt.transfer, commit, tmp_path / "target", include=["d/007"])

@@ -1,10 +1,15 @@
-"""A server's message about a refused call, prepared for an error: short, on one line, without secrets."""
+"""Errors of calls that a server refused or did not answer: short, on one line, without secrets, with advice."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
+from perago.errors import PeragoError
+from perago.http.faults import FaultKind
 from perago.values.redaction import mask_text
 
 MAX_SHOWN_CHARACTERS = 500
@@ -12,6 +17,49 @@ MAX_SHOWN_CHARACTERS = 500
 
 _BLOCK_STORE_ERROR = re.compile(r"<Error>\s*<Code>([^<]+)</Code>\s*<Message>([^<]+)</Message>")
 """The format of S3, Google's and Azure's stores. What follows can contain the signature and what it signs."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do about a call that failed, by the status of the answer or the kind of fault.
+
+    Attributes:
+        redirect: for statuses from 300 to 399; "" for none of their own.
+    """
+
+    by_status: Mapping[int, str]
+    by_fault: Mapping[FaultKind, str]
+    redirect: str = ""
+
+    def about(self, status: int | None, fault: FaultKind | None) -> str:
+        otherwise = "Check the server's log"
+        if status is None:
+            return otherwise if fault is None else self.by_fault[fault]
+        is_redirect = 300 <= status < 400
+        return self.by_status.get(status, (is_redirect and self.redirect) or otherwise)
+
+
+class CallError(PeragoError):
+    """A call to a server was refused or failed. Each client has a subclass with its own advice.
+
+    Attributes:
+        call: the server's name of the call, such as `mergeIntoBranch` or `POST /tasks`.
+        status: of the answer; None if there was none.
+        message: of the server, or a description of the failure.
+        fault: kind of failure; None if the server answered.
+    """
+
+    advice: ClassVar[Advice]
+
+    def __init__(
+        self, call: str, where: str, *, status: int | None, message: str, fault: FaultKind | None = None
+    ) -> None:
+        answered = f"answered {status}: {message}" if status is not None else f"failed: {message}"
+        super().__init__(f"{call} at {where} {answered}. {self.advice.about(status, fault)}")
+        self.call = call
+        self.status = status
+        self.message = message
+        self.fault = fault
 
 
 def message_of(body: bytes) -> str:

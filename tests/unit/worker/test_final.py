@@ -8,7 +8,7 @@ from perago import errors
 from perago.attempt.output import status_for_exception
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, ConductorNotFoundError
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSAccessError, LakeFSError
-from perago.stores.lakefs.publication.stage import ProtectedBranchError
+from perago.stores.lakefs.publication.draft import ProtectedBranchError
 from perago.values.models import AttemptIdentity
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.worker.executor.runner import is_final, is_made_amid_retries, status_to_report

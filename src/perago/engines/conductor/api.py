@@ -10,9 +10,10 @@ from urllib.parse import quote, urlsplit
 
 from perago.engines.conductor.failure import ConductorError, refused, unanswered
 from perago.engines.conductor.token import KeyToken
-from perago.errors import EngineError, RuntimeConfigError
+from perago.errors import EngineError
 from perago.http.answer import Answer
 from perago.http.faults import HttpFault
+from perago.http.server_url import split_server_url
 from perago.http.sync import Flight, SyncSession
 from perago.values.json_text import parse_json
 
@@ -32,21 +33,13 @@ def api_root(server_url: str) -> str:
     Raises:
         RuntimeConfigError: it is not such a URL.
     """
-    fault = (
-        "CONDUCTOR_SERVER_URL is not a URL such as http://conductor.example:8080/api; give scheme, host and path, "
-        "without a query"
+    parts = split_server_url(
+        server_url,
+        not_a_url="CONDUCTOR_SERVER_URL is not a URL such as http://conductor.example:8080/api; give scheme, host and "
+        "path, without a query",
+        has_user="CONDUCTOR_SERVER_URL contains a user or password; set CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET "
+        "instead",
     )
-    try:
-        parts = urlsplit(server_url.strip())
-        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        raise RuntimeConfigError(fault) from None
-    if not valid or parts.query or parts.fragment:
-        raise RuntimeConfigError(fault)
-    if parts.username is not None or parts.password is not None:
-        raise RuntimeConfigError(
-            "CONDUCTOR_SERVER_URL contains a user or password; set CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET instead"
-        )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or _PREFIX}"
 
 

@@ -6,46 +6,32 @@ from typing import ClassVar
 
 from perago.errors import EngineError, EngineUnavailableError, TaskNotFoundError
 from perago.http.faults import FaultKind, HttpFault
-from perago.http.refusals import message_of
+from perago.http.refusals import Advice, CallError, message_of
 
-_ADVICE = {
-    400: "Read the message",
-    401: "Check CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET",
-    403: "The access key lacks the permission: grant it, or use another key",
-    404: "Check the id, and that CONDUCTOR_SERVER_URL is the URL of a Conductor server's API",
-    413: "A proxy refuses bodies of this size: raise its limit",
-    429: "The server is busy: try again later, or run fewer workers at once",
-}
-_SERVER_ADVICE = "Check the server's log"
-_FAULT_ADVICE = {
-    FaultKind.UNREACHABLE: "Check CONDUCTOR_SERVER_URL, the network, and that the server runs",
-    FaultKind.TLS: "Check CONDUCTOR_SERVER_URL, and set the ca_file option if the server has its own CA",
-    FaultKind.CUT: "Try again; if it happens again, check the server and any proxies",
-    FaultKind.TIMEOUT: "Try again; if it happens again, the server or the network is too slow",
-    FaultKind.MALFORMED: "Check that CONDUCTOR_SERVER_URL is the URL of a Conductor server's API",
-}
+_ADVICE = Advice(
+    by_status={
+        400: "Read the message",
+        401: "Check CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET",
+        403: "The access key lacks the permission: grant it, or use another key",
+        404: "Check the id, and that CONDUCTOR_SERVER_URL is the URL of a Conductor server's API",
+        413: "A proxy refuses bodies of this size: raise its limit",
+        429: "The server is busy: try again later, or run fewer workers at once",
+    },
+    by_fault={
+        FaultKind.UNREACHABLE: "Check CONDUCTOR_SERVER_URL, the network, and that the server runs",
+        FaultKind.TLS: "Check CONDUCTOR_SERVER_URL, and set the ca_file option if the server has its own CA",
+        FaultKind.CUT: "Try again; if it happens again, check the server and any proxies",
+        FaultKind.TIMEOUT: "Try again; if it happens again, the server or the network is too slow",
+        FaultKind.MALFORMED: "Check that CONDUCTOR_SERVER_URL is the URL of a Conductor server's API",
+    },
+)
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class ConductorError(EngineError):
-    """A call to Conductor was refused or failed.
+class ConductorError(CallError, EngineError):
+    """A call to Conductor was refused or failed."""
 
-    Attributes:
-        call: method and path, such as `POST /tasks`.
-        status: of the answer; None if there was none.
-        message: of the server, or a description of the failure.
-        fault: kind of failure; None if the server answered.
-    """
-
-    def __init__(
-        self, call: str, where: str, *, status: int | None, message: str, fault: FaultKind | None = None
-    ) -> None:
-        answered = f"answered {status}: {message}" if status is not None else f"failed: {message}"
-        super().__init__(f"{call} at {where} {answered}. {_advice(status, fault)}")
-        self.call = call
-        self.status = status
-        self.message = message
-        self.fault = fault
+    advice = _ADVICE
 
     @property
     def may_pass(self) -> bool:
@@ -86,9 +72,3 @@ def unanswered(call: str, where: str, fault: HttpFault) -> ConductorError:
     """The error for a call without a complete answer."""
     kind = ConductorError if fault.was_sent else ConductorUnreachableError
     return kind(call, where, status=None, message=fault.detail, fault=fault.kind)
-
-
-def _advice(status: int | None, fault: FaultKind | None) -> str:
-    if status is not None:
-        return _ADVICE.get(status, _SERVER_ADVICE)
-    return _FAULT_ADVICE[fault] if fault is not None else _SERVER_ADVICE

@@ -16,8 +16,8 @@ from perago.errors import BranchNotFoundError, FenceUnavailableError, HeadMovedE
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.publication.branches import import_name
+from perago.stores.lakefs.publication.draft import CommitDraft
 from perago.stores.lakefs.publication.fence import EXACT_FENCE, EXPECTED_PARENT, FENCE_PATH, fence_content, holds_fence
-from perago.stores.lakefs.publication.stage import CommitDraft
 from perago.stores.lakefs.resolve import check_repository
 from perago.values.models import Changes, WorkspaceInput
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from perago.errors import StoreError
 from perago.http.answer import Answer, retry_after_of
 from perago.http.faults import FaultKind, HttpFault
-from perago.http.refusals import message_of
+from perago.http.refusals import Advice, CallError, message_of
 from perago.values.json_text import parse_json
 
 Json = Mapping[str, Any]
@@ -192,51 +192,39 @@ class ServerFacts:
         )
 
 
-_ADVICE = {
-    400: "Read the message",
-    401: "Check the access key id and the secret access key",
-    403: "The access key's user lacks the permission: grant it, or use another key",
-    404: "Check the names of repository, branch and commit",
-    409: "Another request did the same; try again",
-    410: "The object's data is gone from the block store",
-    412: "A condition or a hook on the server refused",
-    423: "Wait until the branch is free, and try again",
-    429: "The server is busy: try again later, or run fewer workers at once",
-    507: "The server's storage is full",
-}
-_REDIRECT_ADVICE = "Use the URL of the redirect as the endpoint; credentials do not follow redirects"
-_SERVER_ADVICE = "Check the server's log"
-_FAULT_ADVICE = {
-    FaultKind.UNREACHABLE: "Check the endpoint URL, the network, and that the server runs",
-    FaultKind.TLS: "Check the endpoint URL, and set the ca_file option if the server has its own CA",
-    FaultKind.CUT: "Try again; if it happens again, check the server and any proxies",
-    FaultKind.TIMEOUT: "Try again; if it happens again, the server or the network is too slow",
-    FaultKind.MALFORMED: "Check that the endpoint URL is that of a lakeFS server",
-}
+_ADVICE = Advice(
+    by_status={
+        400: "Read the message",
+        401: "Check the access key id and the secret access key",
+        403: "The access key's user lacks the permission: grant it, or use another key",
+        404: "Check the names of repository, branch and commit",
+        409: "Another request did the same; try again",
+        410: "The object's data is gone from the block store",
+        412: "A condition or a hook on the server refused",
+        423: "Wait until the branch is free, and try again",
+        429: "The server is busy: try again later, or run fewer workers at once",
+        507: "The server's storage is full",
+    },
+    by_fault={
+        FaultKind.UNREACHABLE: "Check the endpoint URL, the network, and that the server runs",
+        FaultKind.TLS: "Check the endpoint URL, and set the ca_file option if the server has its own CA",
+        FaultKind.CUT: "Try again; if it happens again, check the server and any proxies",
+        FaultKind.TIMEOUT: "Try again; if it happens again, the server or the network is too slow",
+        FaultKind.MALFORMED: "Check that the endpoint URL is that of a lakeFS server",
+    },
+    redirect="Use the URL of the redirect as the endpoint; credentials do not follow redirects",
+)
 
 
-class LakeFSError(StoreError):
+class LakeFSError(CallError, StoreError):
     """A call to lakeFS was refused or failed.
 
     Attributes:
-        call: the API's name of the call, such as `mergeIntoBranch`.
-        status: of the answer; None if there was none.
-        message: of the server, or a description of the failure.
-        fault: kind of failure; None if the server answered.
         retry_after: seconds that the server asked to wait.
     """
 
+    advice = _ADVICE
     retry_after: float | None = None
-
-    def __init__(
-        self, call: str, where: str, *, status: int | None, message: str, fault: FaultKind | None = None
-    ) -> None:
-        answered = f"answered {status}: {message}" if status is not None else f"failed: {message}"
-        super().__init__(f"{call} at {where} {answered}. {_advice(status, fault)}")
-        self.call = call
-        self.status = status
-        self.message = message
-        self.fault = fault
 
     @property
     def is_unclear(self) -> bool:
@@ -282,12 +270,6 @@ def refused(call: str, where: str, answer: Answer) -> LakeFSError:
 def unanswered(call: str, where: str, fault: HttpFault) -> LakeFSError:
     """The error for a call without a complete answer."""
     return LakeFSError(call, where, status=None, message=fault.detail, fault=fault.kind)
-
-
-def _advice(status: int | None, fault: FaultKind | None) -> str:
-    if status is not None:
-        return _ADVICE.get(status, _REDIRECT_ADVICE if 300 <= status < 400 else _SERVER_ADVICE)
-    return _FAULT_ADVICE[fault] if fault is not None else _SERVER_ADVICE
 
 
 def uri(repository: str, *below: str) -> str:

@@ -20,7 +20,7 @@ from perago.http.faults import FaultKind
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.http.session import encoded
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats
-from perago.stores.lakefs.api.client import PAGE, segment
+from perago.stores.lakefs.api.calls import PAGE, segment
 from perago.stores.lakefs.content.transfer import (
     SMALL_BYTES,
     ChecksumMatch,

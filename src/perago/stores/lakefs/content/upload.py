@@ -27,7 +27,7 @@ from perago.stores.lakefs.api.answers import (
     refused,
     unanswered,
 )
-from perago.stores.lakefs.api.client import MAX_DELETED_AT_ONCE, transfer_seconds
+from perago.stores.lakefs.api.objects import MAX_DELETED_AT_ONCE, transfer_seconds
 from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, is_md5, keeping, retried
 from perago.values.names import show_name
 from perago.values.redaction import mask_text

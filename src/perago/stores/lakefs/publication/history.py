@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from perago.stores.lakefs.api.answers import Commit, LakeFSError
-from perago.stores.lakefs.api.client import PAGE, LakeFSClient
+from perago.stores.lakefs.api.calls import PAGE
+from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.publication.fence import EXPECTED_PARENT
 from perago.values.history import CommitFacts, History, Stamp

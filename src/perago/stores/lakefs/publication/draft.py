@@ -1,0 +1,245 @@
+"""A lakeFS commit in the making, on hidden branches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from perago.errors import StoreError
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
+from perago.stores.lakefs.api.client import LakeFSClient, both, each
+from perago.stores.lakefs.content.transfer import Transfer
+from perago.stores.lakefs.content.upload import Upload
+from perago.stores.lakefs.publication.branches import STAGING_PREFIX, content_name
+from perago.stores.lakefs.publication.fence import (
+    ACTIONS_PREFIX,
+    FENCE_PATH,
+    check_actions,
+    holds_fence,
+)
+from perago.values.models import Changes
+
+
+class Entry(NamedTuple):
+    """The content of a path, as compared in a merge. Checksums are the server's."""
+
+    checksum: str
+    size: int
+    executable: bool
+
+    @classmethod
+    def of(cls, stats: ObjectStats) -> Entry:
+        return cls(stats.checksum, stats.size, stats.executable)
+
+
+Overlay = Mapping[str, Entry | None]
+"""Path -> its current entry; None if it is deleted."""
+
+
+class RestoreSource(NamedTuple):
+    """The source of a copy: a commit's full id; `size` in bytes, for the deadline."""
+
+    commit_id: str
+    size: int
+
+
+Restoration = dict[str, RestoreSource | None]
+"""Path -> the source that restores it; None to delete the path."""
+
+
+_FORBIDDEN = 403
+
+
+class ProtectedBranchError(StoreError):
+    """A branch protection rule matches Perago's staging branches. Nothing was published."""
+
+    retry_can_help = False
+
+
+async def explained(client: LakeFSClient, repository: str, branch: str, fault: LakeFSError) -> StoreError:
+    """The error for a failed call on a staging branch: for the rule that forbids it, or the fault itself."""
+    if fault.status != _FORBIDDEN:
+        return fault
+    try:
+        patterns = await client.get_protected_branches(repository)
+    except LakeFSError:
+        return fault
+    matching = [pattern for pattern in patterns if fnmatchcase(branch, pattern)]
+    if not matching:
+        return fault
+    return ProtectedBranchError(
+        f"repository {repository!r} protects branches that match {', '.join(map(repr, matching))}, which includes this "
+        f"attempt's staging branch {branch!r}. Nothing was published. Narrow the rule so that it excludes names that "
+        f"start with {STAGING_PREFIX!r}"
+    )
+
+
+Actions = dict[str, ObjectStats]
+
+
+_COMMIT_TRIES = 3
+"""Tries of a commit on a staging branch after unclear answers. Each time the branch shows whether it was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitDraft:
+    """The draft of a commit on a head. A context manager that removes everything if it fails.
+
+    Attributes:
+        transfer: moves content to the repository.
+        branch: the staging branch's name, which is unused.
+        head: the commit's parent.
+        fence: content of the commit's action file.
+        directory: location of the changed files; root: the part of their names before the path below it.
+        changes: to put on the branch.
+        done: called with the size of each uploaded file.
+    """
+
+    transfer: Transfer
+    branch: str
+    head: Commit
+    fence: bytes
+    directory: Path
+    root: str
+    changes: Changes
+    done: Callable[[int], None]
+    _listed: dict[str, asyncio.Future[Actions]] = field(default_factory=dict, init=False)
+    _creating: list[asyncio.Future[None]] = field(default_factory=list, init=False)
+
+    @property
+    def client(self) -> LakeFSClient:
+        return self.transfer.client
+
+    @property
+    def repository(self) -> str:
+        return self.transfer.repository
+
+    @property
+    def beside(self) -> str:
+        """A second branch, for content that is not prepared on the head."""
+        return content_name(self.branch)
+
+    # ---- content
+
+    async def create(self, branch: str, source: str) -> None:
+        """Create a branch. Shielded from cancellation: the server could still complete a cancelled request."""
+        creating = asyncio.ensure_future(self.client.create_branch(self.repository, branch, source, hidden=True))
+        self._creating.append(creating)
+        await asyncio.shield(creating)
+
+    async def fill(self, branch: str, source: str) -> Overlay:
+        """Create a branch at a commit, and put the changes and the fence on it. Returns the changes."""
+        actions, _ = await both(self._actions(source), self.create(branch, source))
+        upload = Upload(self.transfer, branch, self.directory, self.root, self.done)
+        uploaded, _ = await both(
+            upload.run(self.changes.written, self.changes.deleted), self._put_fence(branch, actions)
+        )
+        own: dict[str, Entry | None] = {self.root + path: None for path in self.changes.deleted}
+        own.update((self.root + path, Entry.of(stats)) for path, stats in uploaded.items())
+        return own
+
+    async def put_back(self, restoration: Restoration) -> None:
+        """Restore other commits' entries on the staging branch, and delete the paths that they do not have."""
+        gone = [path for path, source in restoration.items() if source is None]
+        kept = [(path, source) for path, source in restoration.items() if source is not None]
+        remover = Upload(self.transfer, self.branch, self.directory, "", self.done)
+        await both(each(kept, lambda item: self._copy(*item)), remover.run([], gone))
+
+    async def _copy(self, path: str, source: RestoreSource) -> None:
+        await self.client.copy_object(
+            self.repository, self.branch, path, source_ref=source.commit_id, source=path, size=source.size
+        )
+
+    async def _put_fence(self, branch: str, actions: Mapping[str, ObjectStats]) -> None:
+        if not holds_fence(actions, self.fence):
+            await self.client.upload_object(self.repository, branch, FENCE_PATH, self.fence, size=len(self.fence))
+
+    # ---- the commit
+
+    async def commit(
+        self, branch: str, parent: str, message: str, metadata: Mapping[str, str], source_metarange: str | None = None
+    ) -> Commit:
+        """Commit the changes on a staging branch, or the content of a meta range.
+
+        After an unclear answer, the branch shows the outcome, because nobody else writes there.
+        """
+        for tries in range(1, _COMMIT_TRIES + 1):
+            try:
+                made = await self.client.commit(
+                    self.repository,
+                    branch,
+                    message,
+                    metadata,
+                    source_metarange=source_metarange,
+                    allow_empty=source_metarange is None,
+                )
+            except LakeFSError as exc:
+                if not exc.is_unclear:
+                    raise
+                tip = await self.client.get_branch(self.repository, branch)
+                if tip.commit_id == parent:
+                    if tries == _COMMIT_TRIES:
+                        raise
+                    continue
+                made = await self.client.get_commit(self.repository, tip.commit_id)
+            return await self._first_on(parent, made, metadata)
+        raise AssertionError("the last try returns or raises")
+
+    async def _first_on(self, parent: str, made: Commit, metadata: Mapping[str, str]) -> Commit:
+        """The commit directly on `parent`. If a proxy repeated the request, an empty commit is on top of it."""
+        while made.parents[0] != parent:
+            below = await self.client.get_commit(self.repository, made.parents[0])
+            if dict(below.metadata) != dict(metadata) or below.meta_range_id != made.meta_range_id:
+                raise StoreError(
+                    f"somebody else writes to the staging branch {self.branch!r}. Nothing was published. Allow only "
+                    f"Perago to write to branches that start with 'perago-'"
+                )
+            made = below
+        return made
+
+    async def check(self, staged: Commit) -> None:
+        """Check that the publication is guarded and does not change the server's actions.
+
+        Raises:
+            PublishFenceError
+        """
+        at_head, at_staged = await both(self._actions(self.head.id), self._actions(staged.id))
+        check_actions(at_head, at_staged, self.fence)
+
+    # ---- the end
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """After a failure, remove the branches. The janitor removes what cannot be removed here."""
+        if exc is None:
+            return
+        await asyncio.gather(*self._creating, return_exceptions=True)
+        for name in (self.branch, self.beside):
+            with suppress(StoreError):
+                await self.client.delete_branch(self.repository, name)
+        if isinstance(exc, LakeFSError):
+            told = await explained(self.client, self.repository, self.branch, exc)
+            if told is not exc:
+                raise told from exc
+
+    def _actions(self, ref: str) -> asyncio.Future[Actions]:
+        """The server's actions in a commit, listed once."""
+        if ref not in self._listed:
+            self._listed[ref] = asyncio.ensure_future(self._list_actions(ref))
+        return self._listed[ref]
+
+    async def _list_actions(self, ref: str) -> Actions:
+        found: Actions = {}
+        async for page in self.client.list_objects(self.repository, ref, prefix=ACTIONS_PREFIX):
+            found.update((stats.path, stats) for stats in page)
+        return found
