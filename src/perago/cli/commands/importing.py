@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from perago.cli.output import (
     size_text,
     tell,
 )
-from perago.cli.repos.address import branch_option, parse_address, repo_option
+from perago.cli.repos.address import RepositoryAddress, branch_option, parse_address, repo_option
 from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ def command(
     --storage-namespace. Other files of the branch stay, such as those that tasks have published. --mirror deletes the
     files below the prefix that DIRECTORY does not have.
     """
-    from perago.cli.progress import open_display
-    from perago.values.models import Changes
     from perago.values.names import FOR_IMPORT
     from perago.workspace.scan import scan
 
@@ -88,24 +86,12 @@ def command(
         raise click.UsageError(f"{directory} holds no file{unless}; {so}")
     _warn_of_unmatched(watched)
     address.check_names((spec.root + path for path in files), prefix=spec.root)
+    target = _Target(address, branch, storage_namespace, spec, mirror)
     if dry_run:
-        with before_start(), open_display() as display:
-            if address.is_to_be_made(branch, storage_namespace=storage_namespace):
-                found = Changes(added=tuple(sorted(files)))
-            else:
-                with address.open(display) as repository:
-                    found = repository.compare_directory(source, branch, spec=spec, mirror=mirror)
+        found = target.compare(source, files)
         _tell_dry_run(_DryRun.of(found, spec, mirror=mirror), branch, directory, as_json=as_json)
         return
-    message = message or f"Import {source.name}"
-    with ExitStack() as stack:
-        display = stack.enter_context(open_display())
-        with before_start():
-            made = address.create(branch, display, storage_namespace=storage_namespace)
-            repository = stack.enter_context(made)
-        commit = repository.import_directory(source, branch, message, spec=spec, mirror=mirror)
-        head = commit or repository.branch_head(branch)
-        changes = {} if commit is None else _changes(repository, commit)
+    commit, head, changes = target.commit(source, message or f"Import {source.name}")
     said = {
         "commit": head,
         "changed": commit is not None,
@@ -119,6 +105,41 @@ def command(
             print_json(said)
         else:
             tell(_line(said))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The branch that files are imported to."""
+
+    address: RepositoryAddress
+    branch: str
+    storage_namespace: str | None
+    spec: WorkspaceSpec
+    mirror: bool
+
+    def compare(self, source: Path, files: Collection[str]) -> Changes:
+        """The changes that an import would make."""
+        from perago.cli.progress import open_display
+        from perago.values.models import Changes
+
+        with before_start(), open_display() as display:
+            if self.address.is_to_be_made(self.branch, storage_namespace=self.storage_namespace):
+                return Changes(added=tuple(sorted(files)))
+            with self.address.open(display) as repository:
+                return repository.compare_directory(source, self.branch, spec=self.spec, mirror=self.mirror)
+
+    def commit(self, source: Path, message: str) -> tuple[str | None, str | None, dict[str, int]]:
+        """Import. Returns the commit, None if nothing changed; the branch's head; counts of changes by kind."""
+        from perago.cli.progress import open_display
+
+        with ExitStack() as stack:
+            display = stack.enter_context(open_display())
+            with before_start():
+                made = self.address.create(self.branch, display, storage_namespace=self.storage_namespace)
+                repository = stack.enter_context(made)
+            commit = repository.import_directory(source, self.branch, message, spec=self.spec, mirror=self.mirror)
+            head = commit or repository.branch_head(self.branch)
+            return commit, head, {} if commit is None else _changes(repository, commit)
 
 
 class _Watched(Selection):
