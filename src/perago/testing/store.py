@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
+from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFoundError
 from perago.ports import FileDigests
 from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
 from perago.testing.files import check_places, lay_out, read_file
-from perago.values.history import CommitFacts, Complete, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.history import CommitFacts, History, Merge, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
 from perago.values.names import check_object_names, stands_for_directory
 from perago.values.plans import (
@@ -21,9 +21,10 @@ from perago.values.plans import (
     conflict,
     foreign_changes,
     input_not_on_branch,
+    noop_commit,
     plan_without_engine,
-    refusal,
     stamp_for,
+    writing,
 )
 from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import from_pairs, to_pairs
@@ -131,14 +132,7 @@ class MemoryStore:
     ) -> str:
         """The commit that an attempt without changes completes with."""
         plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
-        match plan:
-            case Complete(ref):
-                return ref
-            case Refuse():
-                raise refusal(plan, workspace_input.branch, workspace_input.ref)
-            case Publish() if execution.plan is None:
-                return workspace_input.ref
-        raise StoreError(f"an attempt without changes cannot complete by a plan to {type(plan).__name__}")
+        return noop_commit(plan, workspace_input, decided_by_store=execution.plan is None)
 
     def cleanup_staging(self, staged: StagedWorkspace) -> None:
         """Remove the staging reference, if it exists."""
@@ -264,14 +258,7 @@ class MemoryStore:
 
     def _write_plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
         plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
-        match plan:
-            case Publish() | Merge() | Seal():
-                return plan
-            case Refuse():
-                raise refusal(plan, workspace_input.branch, workspace_input.ref)
-            case Complete():
-                raise StoreError("a plan to complete without a commit has nothing to stage")
-        assert_never(plan)
+        return writing(plan, workspace_input)
 
     def _staged_tree(self, plan: WritePlan, parent: Commit, base: Commit, own: Overlay) -> Tree:
         match plan:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
-from perago.values.history import CommitFacts, History, Merge, Publish, Refuse, Seal, Stamp, WritePlan
-from perago.values.models import Changes, TaskExecution
+from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.models import Changes, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 
 MAX_HISTORY = 10_000
@@ -27,6 +27,43 @@ def plan_without_engine(history: History) -> Publish | Refuse:
     """
     foreign = history.between
     return Refuse(history.head, foreign) if foreign else Publish(history.head)
+
+
+def writing(plan: Plan, workspace_input: WorkspaceInput) -> WritePlan:
+    """The plan, for staging.
+
+    Raises:
+        PublishFenceError: it is a refusal.
+        StoreError: it writes nothing.
+    """
+    match plan:
+        case Publish() | Merge() | Seal():
+            return plan
+        case Refuse():
+            raise refusal(plan, workspace_input.branch, workspace_input.ref)
+        case Complete():
+            raise StoreError("a Complete plan writes nothing, so there is nothing to stage")
+    assert_never(plan)
+
+
+def noop_commit(plan: Plan, workspace_input: WorkspaceInput, *, decided_by_store: bool) -> str:
+    """The id of the commit that an attempt without changes completes with.
+
+    Args:
+        decided_by_store: the plan is of `plan_without_engine`, where `Publish` means that nobody else has committed.
+
+    Raises:
+        PublishFenceError: the plan is a refusal.
+        StoreError: it would write.
+    """
+    match plan:
+        case Complete(ref):
+            return ref
+        case Refuse():
+            raise refusal(plan, workspace_input.branch, workspace_input.ref)
+        case Publish() if decided_by_store:
+            return workspace_input.ref
+    raise StoreError(f"an attempt without changes cannot carry out the plan {type(plan).__name__}")
 
 
 def stamp_for(execution: TaskExecution, plan: WritePlan) -> Stamp:

@@ -6,9 +6,8 @@ from perago.errors import StoreError
 from perago.stores.git.history import parent_of, read_history, subject_of
 from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository
-from perago.values.history import Complete, Publish, Refuse
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.values.plans import plan_without_engine, refusal
+from perago.values.plans import noop_commit, plan_without_engine
 
 
 def publish(references: References, staged: StagedWorkspace, workspace_input: WorkspaceInput) -> str:
@@ -27,11 +26,4 @@ def publish(references: References, staged: StagedWorkspace, workspace_input: Wo
 def complete_noop(repository: BareRepository, workspace_input: WorkspaceInput, execution: TaskExecution) -> str:
     """Return the commit that an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
     plan = execution.plan or plan_without_engine(read_history(repository, workspace_input))
-    match plan:
-        case Complete(ref):
-            return ref
-        case Refuse():
-            raise refusal(plan, workspace_input.branch, workspace_input.ref)
-        case Publish() if execution.plan is None:
-            return workspace_input.ref
-    raise StoreError(f"an attempt without changes cannot carry out the plan {type(plan).__name__}")
+    return noop_commit(plan, workspace_input, decided_by_store=execution.plan is None)

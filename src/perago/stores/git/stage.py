@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import StoreError
 from perago.ports import Clock
 from perago.stores.git.commits import Identity, write_commit
 from perago.stores.git.history import compose, parent_of, publication_subject, read_history, seal_subject
@@ -16,7 +15,7 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
-from perago.values.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.history import Merge, Plan, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
 from perago.values.names import check_git_name
 from perago.values.plans import (
@@ -25,8 +24,8 @@ from perago.values.plans import (
     conflict,
     foreign_changes,
     plan_without_engine,
-    refusal,
     stamp_for,
+    writing,
 )
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.merge import merge_paths
@@ -65,14 +64,7 @@ class Staging:
 
     def _plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
         plan: Plan = execution.plan or plan_without_engine(read_history(self.repository, workspace_input))
-        match plan:
-            case Publish() | Merge() | Seal():
-                return plan
-            case Refuse():
-                raise refusal(plan, workspace_input.branch, workspace_input.ref)
-            case Complete():
-                raise StoreError("a Complete plan writes nothing, so there is nothing to stage")
-        assert_never(plan)
+        return writing(plan, workspace_input)
 
     def _upload(
         self,

@@ -18,9 +18,9 @@ from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, vetoes
 from perago.stores.lakefs.publication.history import Publication, find_publication, publication_metadata, read_history
 from perago.values.backoff import backoff
-from perago.values.history import Complete, Merge, Publish, Refuse, Seal, Stamp
+from perago.values.history import Merge, Publish, Seal, Stamp
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.values.plans import plan_without_engine, refusal, stamp_for
+from perago.values.plans import noop_commit, plan_without_engine, stamp_for
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds between checks. A person who is about to commit usually has done so by then."""
@@ -273,14 +273,7 @@ async def complete_noop(
 ) -> str:
     """The commit that an attempt without changes completes with. See `ports.CompleteNoopWorkspace`."""
     plan = execution.plan or plan_without_engine(await read_history(client, commits, workspace_input))
-    match plan:
-        case Complete(ref):
-            return ref
-        case Refuse():
-            raise refusal(plan, workspace_input.branch, workspace_input.ref)
-        case Publish() if execution.plan is None:
-            return workspace_input.ref
-    raise StoreError(f"an attempt without changes cannot carry out the plan {type(plan).__name__}")
+    return noop_commit(plan, workspace_input, decided_by_store=execution.plan is None)
 
 
 def _stamp_on(execution: TaskExecution, head: str) -> Stamp:

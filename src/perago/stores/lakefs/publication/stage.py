@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import ObjectNameError, StoreError
+from perago.errors import ObjectNameError
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
@@ -26,7 +26,7 @@ from perago.stores.lakefs.publication.fence import (
 )
 from perago.stores.lakefs.publication.history import publication_message, read_history, seal_message, staged_metadata
 from perago.stores.lakefs.publication.publish import check_clean
-from perago.values.history import Complete, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.history import Merge, Plan, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.names import FOR_TASKS, Words, check_object_name, show_name, stands_for_directory
 from perago.values.plans import (
@@ -35,8 +35,8 @@ from perago.values.plans import (
     conflict,
     foreign_changes,
     plan_without_engine,
-    refusal,
     stamp_for,
+    writing,
 )
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.merge import merge_paths, nothing_below
@@ -84,14 +84,7 @@ class Staging:
         plan: Plan | None = execution.plan
         if plan is None:
             plan = plan_without_engine(await read_history(self.client, self.commits, workspace_input))
-        match plan:
-            case Publish() | Merge() | Seal():
-                return plan
-            case Refuse():
-                raise refusal(plan, workspace_input.branch, workspace_input.ref)
-            case Complete():
-                raise StoreError("a Complete plan writes nothing, so there is nothing to stage")
-        assert_never(plan)
+        return writing(plan, workspace_input)
 
     async def _draft(self, job: StagingJob, plan: WritePlan) -> CommitDraft:
         """A draft on the plan's head. Checks every name that it writes."""
