@@ -22,6 +22,8 @@ from transfer_support import MIB, download, files_of, noise, transfer_to, upload
 FILES = {f"d/{number:03}": b"%d" % number * 50 for number in range(60)} | {"large": noise(20 * MIB), "empty": b""}
 READS = {"method": "GET", "path": r"/refs/[0-9a-f]+/objects\?"}
 WRITES = {"method": "POST", "path": r"/branches/[^/]+/objects\?"}
+BUFFERED_BYTES = 512 * 1024
+"""What had arrived when the connection broke, and was not yet read: aiohttp drops it."""
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ def test_a_large_file_goes_on_where_it_was_cut(spoilt, commit, tmp_path, after):
     assert rule.fired == 1
     *parts, again = asked
     assert sorted(parts) == [(0, 16 * MIB - 1), (16 * MIB, 20 * MIB - 1)]
-    assert again in [(first + min(after, last + 1 - first), last) for first, last in parts]
+    ((first, last),) = [(first, last) for first, last in parts if last == again[1]]
+    cut = first + min(after, last + 1 - first)
+    assert max(first, cut - BUFFERED_BYTES) <= again[0] <= cut
 
 
 def ranges_asked(transfer):

@@ -16,7 +16,7 @@ class Receiver:
     """A context manager.
 
     Args:
-        hangs: takes connections and requests, and answers none until the end.
+        hangs: takes connections and requests, and answers none until `wake`.
 
     Attributes:
         raw: bodies as they came, unzipped.
@@ -28,7 +28,7 @@ class Receiver:
         self.spans: list[Any] = []
         self.resource: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
-        self.ended = threading.Event()
+        self.awake = threading.Event()
         self.hangs = hangs
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -38,8 +38,12 @@ class Receiver:
         self._thread.start()
         return self
 
+    def wake(self) -> None:
+        """Answer from now on, what waits for it too."""
+        self.awake.set()
+
     def __exit__(self, *_: object) -> None:
-        self.ended.set()
+        self.wake()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -90,8 +94,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if receiver.hangs:
-                    receiver.ended.wait()
-                    return
+                    receiver.awake.wait()
                 is_zipped = self.headers.get("Content-Encoding") == "gzip"
                 receiver.take(self.path, gzip.decompress(body) if is_zipped else body)
                 self.send_response(200)
