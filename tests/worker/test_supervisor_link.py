@@ -47,13 +47,19 @@ class Supervisor:
 
 
 @pytest.fixture
-def ends(monkeypatch):
-    """Of a channel; the near one looks for a cancellation whenever it is asked."""
-    monkeypatch.setattr(link_module, "LOOK_SECONDS", 0.0)
+def channel():
     near, far = socket.socketpair()
     far.settimeout(LONG)
     with near, far:
-        yield SupervisorLink(near, Outbox(near)), Supervisor(far)
+        yield near, far
+
+
+@pytest.fixture
+def ends(channel, monkeypatch):
+    """Of a channel; the near one looks for a cancellation whenever it is asked."""
+    monkeypatch.setattr(link_module, "LOOK_SECONDS", 0.0)
+    near, far = channel
+    return SupervisorLink(near, Outbox(near)), Supervisor(far)
 
 
 @contextlib.contextmanager
@@ -256,10 +262,10 @@ def test_a_channel_of_which_something_may_be_lost_is_not_read_any_further(ends, 
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads
-def test_a_fork_that_has_closed_all_it_had_is_not_cancelled(ends):
+def test_a_fork_that_has_closed_all_it_had_is_not_cancelled(channel, ends):
     link, supervisor = ends
     supervisor.send(RUN, Cancel())
-    near = link._channel
+    near, _ = channel
     child = os.fork()
     if child == 0:
         link.take()

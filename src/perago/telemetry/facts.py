@@ -46,7 +46,7 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseFact:
-    """An observer's event, without object references.
+    """An observer's event, without object references, which can be sent to another process.
 
     Attributes:
         seconds: duration of the phase so far.
@@ -61,16 +61,26 @@ class PhaseFact:
     error: str = ""
 
     @classmethod
-    def of(cls, event: Event) -> PhaseFact:
+    def of(cls, event: Event, attributes: Mapping[str, Any] | None = None) -> PhaseFact:
+        """The fact that an event tells.
+
+        Args:
+            attributes: in place of the event's own.
+        """
         failed = event.error is not None
         return cls(
             phase=event.phase.value,
             kind=event.kind,
             seconds=event.seconds,
-            attributes=event.attributes,
+            attributes=event.attributes if attributes is None else attributes,
             error_type=type(event.error).__name__ if failed else None,
             error=text_of(event.error) if event.error is not None else "",
         )
+
+    @property
+    def failure(self) -> str | None:
+        """Class and text of the error in one line."""
+        return None if self.error_type is None else f"{self.error_type}: {self.error}"
 
 
 @dataclass(frozen=True, kw_only=True)

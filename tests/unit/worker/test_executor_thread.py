@@ -9,7 +9,7 @@ import pytest
 
 from forks import exit_code_in_fork
 from perago.ports import Event, Phase
-from perago.worker.attempts.in_thread import JOB, ExecutorThread, _JobHandler, _JobMetrics
+from perago.worker.attempts.in_thread import JOB, JobHandler, JobMetrics, JobObserver
 
 PROGRESS = Event(phase=Phase.BODY, kind="progress", attributes={"done": 1})
 
@@ -30,18 +30,18 @@ class BusyJournal:
 
 def log(journal):
     job = object()
-    handler = _JobHandler(journal)
+    handler = JobHandler(journal)
     handler.job = job
     JOB.set(job)
     handler.handle(logging.LogRecord("bodies", logging.INFO, __file__, 1, "from the fork", (), None))
 
 
 def measure(journal):
-    _JobMetrics(journal, object()).gauge("rows", 1)
+    JobMetrics(journal, object()).gauge("rows", 1)
 
 
 def make_progress(journal):
-    ExecutorThread(None, None, journal, None)._observe(object(), PROGRESS)
+    JobObserver(journal, object())(PROGRESS)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, it warns of forks beside threads

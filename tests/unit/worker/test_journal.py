@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from perago.ports import Event, Phase
+from perago.telemetry.facts import PhaseFact
 from perago.telemetry.logs import log_event
 from perago.testing.contract.bench import ContractAttempt
 from perago.worker.attempts.job import Job
@@ -28,7 +29,7 @@ class Lines:
 
 
 def phase(name, event, **attributes):
-    return PhaseEvent(phase=name, event=event, seconds=0.0, attributes=attributes)
+    return PhaseEvent(fact=PhaseFact(phase=name, kind=event, attributes=attributes))
 
 
 def test_what_a_publication_does_not_guarantee_is_a_warning_in_both_logs(caplog):

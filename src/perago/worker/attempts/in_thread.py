@@ -64,7 +64,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         self._journal = journal
         self._loop = loop
         self._awake = threading.Event()
-        self._handler = _JobHandler(journal)
+        self._handler = JobHandler(journal)
 
     def __enter__(self) -> Self:
         logging.getLogger().addHandler(self._handler)
@@ -99,10 +99,10 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
         questions = _Questions(self._engine, job, self._awake)
         context = RunContext(
             execution_id=job.execution_id,
-            observer=lambda event: self._observe(job, event),
+            observer=JobObserver(self._journal, job),
             is_cancelled=lambda: job.is_cancelled,
             invoke_body=lambda call: _invoke(call, job, self._loop),
-            metrics=_JobMetrics(self._journal, job),
+            metrics=JobMetrics(self._journal, job),
             trace=job.trace,
         )
         self._handler.job = job
@@ -133,13 +133,20 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
     def death(self) -> str:
         return "a thread does not die"
 
-    def _observe(self, job: Job, event: Event) -> None:
-        if _is_fork():
-            return
-        self._journal.phase(job, PhaseEvent.of(event, mask_json(dict(event.attributes))))
+
+class JobObserver:
+    """Records what happens in a job's phases."""
+
+    def __init__(self, journal: Journal, job: Job) -> None:
+        self._journal = journal
+        self._job = job
+
+    def __call__(self, event: Event, /) -> None:
+        if not _is_fork():
+            self._journal.phase(self._job, PhaseEvent.of(event, mask_json(dict(event.attributes))))
 
 
-class _JobHandler(logging.Handler):
+class JobHandler(logging.Handler):
     """Records the log lines of a job's body, in the slot's thread or on the event loop."""
 
     def __init__(self, journal: Journal) -> None:
@@ -186,7 +193,7 @@ class _Questions:
         self.awake.clear()
 
 
-class _JobMetrics(MetricRecorder):
+class JobMetrics(MetricRecorder):
     def __init__(self, journal: Journal, job: Job) -> None:
         self._journal = journal
         self._job = job

@@ -69,18 +69,19 @@ class Journal:
 
     def phase(self, job: Job, event: PhaseEvent) -> None:
         """Record an event of a phase."""
-        self._telemetry.phase(job.execution_id, _fact_of(event))
-        if event.event == "started":
-            job.phase = event.phase
+        fact = event.fact
+        self._telemetry.phase(job.execution_id, fact)
+        if fact.kind == "started":
+            job.phase = fact.phase
             self._on_change()
-        elif event.event == "progress":
-            if event.phase == Phase.BODY:
-                self._take_progress(job, event.attributes)
-            elif (caution := warning_for(event.phase, event.attributes)) is not None:
+        elif fact.kind == "progress":
+            if fact.phase == Phase.BODY:
+                self._take_progress(job, fact.attributes)
+            elif (caution := warning_for(fact.phase, fact.attributes)) is not None:
                 self._lines.add(job.attempt, f"WARNING {caution}")
-                self.tell(logging.WARNING, caution, job, ref=event.attributes.get("ref"))
+                self.tell(logging.WARNING, caution, job, ref=fact.attributes.get("ref"))
         else:
-            self._end_phase(job, event)
+            self._end_phase(job, fact, event.traceback)
 
     def log(self, job: Job | None, message: Log) -> None:
         """Record a line that a body, or other code in an executor, has logged."""
@@ -121,24 +122,24 @@ class Journal:
         """Count an executor that died or could not be started."""
         self._telemetry.count(EXECUTOR_DEATHS)
 
-    def _end_phase(self, job: Job, event: PhaseEvent) -> None:
-        if event.phase == Phase.BODY and job.progress.get("untold"):
+    def _end_phase(self, job: Job, fact: PhaseFact, traceback: str) -> None:
+        if fact.phase == Phase.BODY and job.progress.get("untold"):
             self._tell_progress(job)
-        if event.traceback:
-            frames = mask_text(event.traceback.rstrip())
+        if traceback:
+            frames = mask_text(traceback.rstrip())
             self._lines.add(job.attempt, frames)
-            self.tell(logging.WARNING, f"the body failed: {event.error}", job, traceback=frames)
-        failed = event.event == "failed"
-        is_cleaning = event.phase == Phase.CLEAN
+            self.tell(logging.WARNING, f"the body failed: {fact.failure}", job, traceback=frames)
+        failed = fact.kind == "failed"
+        is_cleaning = fact.phase == Phase.CLEAN
         level = logging.WARNING if failed and is_cleaning else logging.DEBUG
         if not LOGGER.isEnabledFor(level):
             return
-        fields = {**event.attributes, "seconds": round(event.seconds, 6)}
-        if event.error is not None:
-            fields["error"] = event.error
-        write(level, f"{event.phase} {event.event}", {**job.fields(), "phase": event.phase, **fields})
+        fields = {**fact.attributes, "seconds": round(fact.seconds, 6)}
+        if fact.failure is not None:
+            fields["error"] = fact.failure
+        write(level, f"{fact.phase} {fact.kind}", {**job.fields(), "phase": fact.phase, **fields})
 
-    def _take_progress(self, job: Job, attributes: dict[str, Any]) -> None:
+    def _take_progress(self, job: Job, attributes: Mapping[str, Any]) -> None:
         job.progress = {name: attributes.get(name) for name in ("done", "total", "message")} | {"untold": True}
         self._on_change()
         if time.monotonic() - self._told.get(job.execution_id, float("-inf")) >= PROGRESS_SECONDS:
@@ -150,17 +151,6 @@ class Journal:
         text = progress_text(job.progress)
         self._lines.add(job.attempt, f"progress {mask_text(text)}")
         write(logging.INFO, f"progress {text}", job.fields())
-
-
-def _fact_of(event: PhaseEvent) -> PhaseFact:
-    return PhaseFact(
-        phase=event.phase,
-        kind=event.event,
-        seconds=event.seconds,
-        attributes=event.attributes,
-        error_type=event.error_type,
-        error=event.error or "",
-    )
 
 
 def _fields_of_body(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
 from perago.attempt.output import traceback_in_body
 from perago.ports import Event, Phase
-from perago.telemetry.facts import ALL_GROUPS
+from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
-from perago.values.redaction import text_of
 from perago.worker.process.messages import Cancel, Failure, Load, Log, Message, Metric
 
 CANCEL_GRACE_SECONDS = 3.0
@@ -154,36 +153,21 @@ class Ready(Message):
 
 
 class PhaseEvent(Message):
-    """An event for the observer.
+    """What happened in a phase.
 
     Attributes:
-        error: class and text of the error that failed the phase; `error_type` is only the class.
         traceback: of an error in the body (see `attempt.output`); "" if there is none, or it was raised on purpose.
     """
 
     kind: Literal["phase"] = "phase"
-    phase: str
-    event: Literal["started", "progress", "completed", "failed"]
-    seconds: float
-    attributes: dict[str, Any] = Field(default_factory=dict)
-    error: str | None = None
-    error_type: str | None = None
+    fact: PhaseFact
     traceback: str = ""
 
     @classmethod
-    def of(cls, event: Event, attributes: dict[str, Any]) -> Self:
+    def of(cls, event: Event, attributes: Mapping[str, Any]) -> Self:
         """An event with attributes that can be sent."""
-        error = event.error
-        in_body = traceback_in_body(error) if event.phase is Phase.BODY else None
-        return cls(
-            phase=event.phase.value,
-            event=event.kind,
-            seconds=event.seconds,
-            attributes=attributes,
-            error=None if error is None else f"{type(error).__name__}: {text_of(error)}",
-            error_type=None if error is None else type(error).__name__,
-            traceback=in_body or "",
-        )
+        in_body = traceback_in_body(event.error) if event.phase is Phase.BODY else None
+        return cls(fact=PhaseFact.of(event, attributes), traceback=in_body or "")
 
 
 class Ask(Message):
