@@ -25,6 +25,9 @@ PIN := uv pip compile --generate-hashes --no-strip-extras --universal --python-v
 COMPILE := $(PIN) pyproject.toml --extra lakefs --extra conductor
 KUBERNETES := 1.29.0 1.32.0 1.37.0
 
+# The long tests of Conductor run on PostgreSQL, the quick ones on SQLite.
+test-long nemesis prove: export PERAGO_TEST_CONDUCTOR_DATABASE ?= postgres
+
 # The tests start hundreds of interpreters: without cached bytecode each one compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -43,7 +46,7 @@ test: $(DEV) ## Run the quick tests, also on real servers: ten minutes (TESTS=pa
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS) $(if $(filter tests,$(TESTS)),-m 'not long')
 
 test-long: $(DEV) ## Run the tests that `make test` leaves out, and check the figures of docs/reliability.md: half an hour
-	PERAGO_PROVE=short $(BIN)/pytest -n $(JOBS) --dist worksteal tests -m long
+	PERAGO_PROVE=short $(BIN)/pytest -n $(JOBS) --dist worksteal tests -m 'long or both'
 
 test-all: test test-long ## Run all tests
 

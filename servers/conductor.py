@@ -1,6 +1,6 @@
 """A Conductor server on loopback.
 
-usage: python -m servers.conductor fetch | run
+usage: python -m servers.conductor fetch | run [--database postgres]
 """
 
 from __future__ import annotations
@@ -11,13 +11,23 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 
-from servers import conductor_jar
+from servers import conductor_jar, postgres
 from servers.conductor_api import ConductorApi
 from servers.java import find_java
 from servers.kept_server import KeptServer
+from servers.postgres import PostgresServer
 from servers.process import ServerFailedError
+
+
+class Database(StrEnum):
+    """What keeps a server's workflows, queues and index, and its locks if it is PostgreSQL."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
 
 HEAP = "768m"
 LASTING_JVM_OPTIONS = (f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto")
@@ -28,10 +38,6 @@ JVM_OPTIONS = (*LASTING_JVM_OPTIONS, "-XX:TieredStopAtLevel=1")
 
 SETTINGS: Mapping[str, str] = {
     "server.address": "127.0.0.1",
-    "conductor.db.type": "sqlite",
-    "conductor.queue.type": "sqlite",
-    "conductor.indexing.type": "sqlite",
-    "conductor.workflow-execution-lock.type": "local_only",
     "conductor.app.ownerEmailMandatory": "false",
     "conductor.external-payload-storage.type": "dummy",
     "logging.level.root": "WARN",
@@ -45,9 +51,10 @@ server uses 0.09 of a core instead of 0.2."""
 
 
 class ConductorServer(KeptServer):
-    """A server on SQLite. A context manager.
+    """A server. A context manager.
 
     Args:
+        database: SQLite in a file, or a PostgreSQL server of its own, which `stop` and `kill` leave running.
         settings: additional or overriding settings, by dotted name.
         jvm_options: Default: a small JVM with a fast start.
         parent: parent of its temporary directory. Default: the system's.
@@ -60,19 +67,22 @@ class ConductorServer(KeptServer):
     def __init__(
         self,
         *,
+        database: Database = Database.SQLITE,
         settings: Mapping[str, str] | None = None,
         jvm_options: Sequence[str] = JVM_OPTIONS,
         parent: Path | None = None,
     ) -> None:
         super().__init__(parent)
-        self._settings = {**SETTINGS, **(settings or {})}
+        self._settings = {**SETTINGS, **database_settings(database), **(settings or {})}
         self._jvm_options = jvm_options
         self._port = 0
+        self._postgres: PostgresServer | None = None
         try:
             self._jar = conductor_jar.program()
             java = find_java()
             assert java is not None, "what_is_missing() says it first"
             self._java = java
+            self._postgres = PostgresServer() if database is Database.POSTGRES else None
             self.start_on_a_free_port()
         except BaseException:
             self.close()
@@ -88,7 +98,8 @@ class ConductorServer(KeptServer):
         return ConductorApi(self.api_url)
 
     def command(self) -> Sequence[str | Path]:
-        database = f"jdbc:sqlite:{self.directory / 'conductor.db'}?busy_timeout=15000&journal_mode=WAL"
+        sqlite = f"jdbc:sqlite:{self.directory / 'conductor.db'}?busy_timeout=15000&journal_mode=WAL"
+        database = sqlite if self._postgres is None else self._postgres.jdbc_url
         settings = {**self._settings, "server.port": str(self._port), "spring.datasource.url": database}
         temporary = f"-Djava.io.tmpdir={self.directory}"
         return [
@@ -101,9 +112,15 @@ class ConductorServer(KeptServer):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        """An environment without settings of Spring and options of the JVM."""
+        """An environment without settings of Spring and options of the JVM, but with the keys of the database."""
         spoilers = ("CONDUCTOR_", "SPRING_", "SERVER_", "LOGGING_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_")
-        return {name: value for name, value in os.environ.items() if not name.startswith(spoilers)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(spoilers)}
+        if self._postgres is None:
+            return kept
+        return kept | {
+            "SPRING_DATASOURCE_USERNAME": self._postgres.user,
+            "SPRING_DATASOURCE_PASSWORD": self._postgres.password,
+        }
 
     def use_port(self, port: int) -> None:
         self._port = port
@@ -114,20 +131,42 @@ class ConductorServer(KeptServer):
             return answer.status == 200 and bool(answer.json().get("healthy"))
         return False
 
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            if self._postgres is not None:
+                self._postgres.close()
+
+
+def database_settings(database: Database) -> dict[str, str]:
+    """Settings that put everything into one kind of database."""
+    lock = "postgres" if database is Database.POSTGRES else "local_only"
+    return {
+        **{f"conductor.{part}.type": database for part in ("db", "queue", "indexing")},
+        "conductor.workflow-execution-lock.type": lock,
+    }
+
+
+def what_is_missing(database: Database) -> str:
+    """What the machine lacks for a server, beginning with "needs"; "" if nothing."""
+    return conductor_jar.what_is_missing() or (postgres.what_is_missing() if database is Database.POSTGRES else "")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m servers.conductor", description="A Conductor server on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="fetch the server's jar unless Maven has it, and print its path")
-    commands.add_parser("run", help="run a server until Ctrl-C, then delete its data")
+    run = commands.add_parser("run", help="run a server until Ctrl-C, then delete its data")
+    run.add_argument("--database", type=Database, choices=tuple(Database), default=Database.SQLITE)
     arguments = parser.parse_args()
     if arguments.command == "fetch":
         print(conductor_jar.jar())
         return
-    missing = conductor_jar.what_is_missing()
+    missing = what_is_missing(arguments.database)
     if missing:
         sys.exit(f"Conductor {conductor_jar.VERSION} {missing}")
-    with ConductorServer() as server, contextlib.suppress(KeyboardInterrupt):
+    with ConductorServer(database=arguments.database) as server, contextlib.suppress(KeyboardInterrupt):
         print(f"PERAGO_TEST_CONDUCTOR_URL={server.api_url}", flush=True)
         threading.Event().wait()
 

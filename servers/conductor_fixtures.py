@@ -1,5 +1,6 @@
 """pytest fixtures: a Conductor server for the session, a client for each test, and servers for single tests.
 
+PERAGO_TEST_CONDUCTOR_DATABASE says what the servers keep their data in, `sqlite` (the default) or `postgres`.
 PERAGO_TEST_CONDUCTOR_URL names a server to use instead, such as http://localhost:8080/api. What tests register and
 start there stays there, under unique names.
 """
@@ -17,7 +18,7 @@ import pytest
 
 from servers import conductor_jar
 from servers import desk as desks
-from servers.conductor import SPARING, ConductorServer
+from servers.conductor import SPARING, ConductorServer, Database, what_is_missing
 from servers.conductor_api import ConductorApi
 from servers.fixtures import output_shown
 
@@ -60,7 +61,7 @@ def conductor_server() -> Iterator[Conductor]:
     if given:
         yield GivenConductor(given.rstrip("/"))
         return
-    _need_a_jar()
+    _need_a_server()
     desk = os.environ.get(desks.ADDRESS_VARIABLE)
     if desk:
         yield GivenConductor(desks.ask(desk))
@@ -79,16 +80,20 @@ def conductor(conductor_server: Conductor) -> Iterator[ConductorApi]:
 @pytest.fixture
 def start_conductor() -> Iterator[Callable[..., ConductorServer]]:
     """Starts servers that a test may stop, kill and restart, with the arguments of ConductorServer."""
-    _need_a_jar()
+    _need_a_server()
     with contextlib.ExitStack() as servers:
         yield lambda **arguments: servers.enter_context(_started(**arguments))
 
 
 def _started(*, settings: Mapping[str, str] | None = None, **arguments: Any) -> ConductorServer:
-    return ConductorServer(settings={**SPARING, **(settings or {})}, **arguments)
+    return ConductorServer(database=_database(), settings={**SPARING, **(settings or {})}, **arguments)
 
 
-def _need_a_jar() -> None:
+def _database() -> Database:
+    return Database(os.environ.get("PERAGO_TEST_CONDUCTOR_DATABASE") or Database.SQLITE)
+
+
+def _need_a_server() -> None:
     missing = _what_is_missing()
     if missing:
         pytest.skip(missing)
@@ -96,8 +101,8 @@ def _need_a_jar() -> None:
 
 @functools.cache
 def _what_is_missing() -> str:
-    """Fetch the jar if needed; returns "", or why it is missing. Tried once per session."""
-    missing = conductor_jar.what_is_missing()
+    """Fetch the jar if needed; returns "", or what is missing. Tried once per session."""
+    missing = what_is_missing(_database())
     if missing:
         return missing
     try:

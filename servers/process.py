@@ -26,7 +26,8 @@ class ServerProcess:
     Args:
         command: program and arguments.
         log: file to append its output to.
-        remove: directory to remove if this process ends without stopping the server.
+        remove: its working directory, to remove if this process ends without stopping the server. Default: this
+            process's own, which stays.
         environment: all its environment variables.
     """
 
@@ -48,6 +49,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                cwd=remove,  # PostgreSQL, as another user, must be able to enter it
                 env=dict(os.environ if environment is None else environment),
             )
         assert self._guard.stdout is not None

@@ -7,6 +7,8 @@ from perago.testing.contract import EngineContract
 from perago.testing.contract.engine import INPUT
 from servers.conductor_api import fresh, simple
 
+pytestmark = pytest.mark.both
+
 
 class TestConductorEngine(EngineContract):
     @pytest.fixture(autouse=True)

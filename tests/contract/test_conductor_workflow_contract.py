@@ -10,6 +10,7 @@ from perago.testing.contract import WorkflowContract
 from perago.testing.contract.engine import INPUT
 from servers.conductor_api import fresh, simple
 
+pytestmark = pytest.mark.both
 BEGINNINGS = 10
 
 

@@ -18,6 +18,7 @@ from perago.cli.commands.start import command as start
 from perago.settings import load_runtime_config
 from perago.settings.variables import Variables
 from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS, THREADS_SECONDS
+from servers.conductor import Database, database_settings
 from servers.conductor_api import fresh, simple
 
 PROJECT = Path(__file__).parents[2]
@@ -169,6 +170,17 @@ def test_the_worker_of_compose_is_configured_and_gets_the_time_to_drain(tmp_path
     assert name == "start"
     modules = _options(words)["modules"]
     assert all((PROJECT / "examples" / f"{module.replace('.', '/')}.py").exists() for module in modules)
+
+
+def test_conductor_of_compose_is_on_postgresql_as_in_the_long_tests():
+    compose = yaml.safe_load((PROJECT / "compose.yaml").read_text())
+    lines = compose["configs"]["conductor"]["content"].splitlines()
+    properties = dict(line.split("=", 1) for line in lines)
+    assert database_settings(Database.POSTGRES).items() <= properties.items()
+    database, conductor = compose["services"]["postgres"], compose["services"]["conductor"]
+    assert properties["spring.datasource.username"] == database["environment"]["POSTGRES_USER"]
+    assert conductor["environment"]["SPRING_DATASOURCE_PASSWORD"] == database["environment"]["POSTGRES_PASSWORD"]
+    assert properties["spring.datasource.url"] == "jdbc:postgresql://postgres/conductor"
 
 
 def test_the_parts_find_each_other():
