@@ -1,5 +1,6 @@
 """Leases and looks at executions in flight, on a real server."""
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,11 +17,12 @@ from waiting import wait_for
 
 
 def test_a_lease_that_is_held_outlives_the_response_timeout(conductor, engine, make_flow):
-    flow = make_flow(responseTimeoutSeconds=1, timeoutPolicy="RETRY")
+    seconds = 2 * math.ceil(slowness())
+    flow = make_flow(responseTimeoutSeconds=seconds, timeoutPolicy="RETRY")
     flow.start()
     (attempt,) = taken(conductor, engine, [flow.task])
     lease = engine.hold(attempt)
-    until = time.monotonic() + 2.5
+    until = time.monotonic() + 2.5 * seconds
     while time.monotonic() < until:
         conductor.decide(flow.started[0])
         time.sleep(0.1)
