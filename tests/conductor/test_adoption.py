@@ -2,7 +2,7 @@
 
 import pytest
 
-from conductor_scene import after, on_workspace
+from conductor_scene import after, on_workspace, short_lease
 from perago.attempt.report import Reported
 
 
@@ -17,7 +17,7 @@ def one_task(scene, **settings):
 
 def test_a_retry_after_a_lost_report_adopts_what_was_published(scene):
     """The branch keeps the first try's commit; a seal is put on top of it."""
-    step, flow = one_task(scene, response_seconds=1)
+    step, flow = one_task(scene, response_seconds=short_lease())
     workflow = scene.start(flow)
     first = scene.take(step)
     lost = scene.run(step, first, report=False)
@@ -39,7 +39,7 @@ def test_a_retry_after_a_lost_report_adopts_what_was_published(scene):
 @pytest.mark.parametrize("phase", ["stage", "publish"])
 def test_a_zombie_that_wakes_after_its_retry_published_is_refused(scene, phase):
     """Its response timeout passed in mid-attempt. The branch has the retry's commit alone."""
-    step, flow = one_task(scene, response_seconds=1)
+    step, flow = one_task(scene, response_seconds=short_lease())
     workflow = scene.start(flow)
     zombie = scene.in_background(step, scene.take(step), phase)
     retry = scene.run(step, scene.take_deciding(step, workflow))
@@ -54,7 +54,7 @@ def test_a_zombie_that_wakes_after_its_retry_published_is_refused(scene, phase):
 
 def test_a_zombie_that_publishes_before_its_retry_looks_is_taken_over(scene):
     """The retry completes with the zombie's commit; the zombie itself reports nothing."""
-    step, flow = one_task(scene, response_seconds=1)
+    step, flow = one_task(scene, response_seconds=short_lease())
     workflow = scene.start(flow)
     zombie = scene.in_background(step, scene.take(step), "clean")
     attempt = scene.take_deciding(step, workflow)
@@ -116,7 +116,7 @@ def test_a_task_that_changes_nothing_completes_with_its_input_and_writes_nothing
 
 def test_a_retry_that_changes_nothing_is_sealed(scene):
     """The first try may be alive still: the seal bars what it might publish."""
-    step, flow = one_task(scene, writes=False, response_seconds=1)
+    step, flow = one_task(scene, writes=False, response_seconds=short_lease())
     workflow = scene.start(flow)
     scene.run(step, scene.take(step), report=False)
     retry = scene.run(step, scene.take_deciding(step, workflow))
@@ -144,7 +144,7 @@ def test_a_rerun_of_a_task_that_changed_nothing_computes_again(scene):
 
 def test_a_workflow_retry_adopts_what_the_failed_try_published(scene):
     """The workflow had failed with the task's commit on the branch already. The new try completes with it."""
-    step, flow = one_task(scene, response_seconds=1, retries=0)
+    step, flow = one_task(scene, response_seconds=short_lease(), retries=0)
     workflow = scene.start(flow)
     first = scene.take(step)
     lost = scene.run(step, first, report=False)
@@ -291,7 +291,7 @@ def variable(reference, workspace):
 
 def test_rounds_of_a_loop_are_tasks_of_their_own(scene):
     """Each publishes on top of the one before. A retry within a round adopts that round's commit, and no other."""
-    step = scene.step(response_seconds=1)
+    step = scene.step(response_seconds=short_lease())
     workflow = scene.start(scene.define(*loop(step, 3)))
     attempts = [scene.take(step)]
     ended = [scene.run(step, attempts[0])]

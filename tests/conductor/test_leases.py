@@ -1,12 +1,11 @@
 """Leases and looks at executions in flight, on a real server."""
 
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conductor_scene import DONE, taken
+from conductor_scene import DONE, short_lease, taken
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError
 from servers.faults import Delay, Refuse, Rule
@@ -17,7 +16,7 @@ from waiting import wait_for
 
 
 def test_a_lease_that_is_held_outlives_the_response_timeout(conductor, engine, make_flow):
-    seconds = 2 * math.ceil(slowness())
+    seconds = short_lease()
     flow = make_flow(responseTimeoutSeconds=seconds, timeoutPolicy="RETRY")
     flow.start()
     (attempt,) = taken(conductor, engine, [flow.task])

@@ -43,6 +43,8 @@ def worker(image, conductor, conductor_server, lakefs_server, tmp_path, monkeypa
     return worker
 
 
+@pytest.mark.first
+@pytest.mark.timeout(1800)  # the base is made once
 def test_a_worker_completes_a_workflow_and_drains_on_sigterm_on_a_read_only_file_system(
     worker, image, lakefs_repository, lakefs_server
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import uuid
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from perago.attempt.run import run_workspace_task_attempt
 from perago.ports import SystemClock, ignore
 from perago.values.models import RuntimeTaskResult
 from servers.conductor_api import fresh, simple
+from servers.machine import slowness
 
 ACTIONS = "_lakefs_actions/"
 DONE = RuntimeTaskResult("COMPLETED", {"result": {"n": 1}})
@@ -25,6 +27,11 @@ DONE = RuntimeTaskResult("COMPLETED", {"result": {"n": 1}})
 def taken(conductor, engine, task_types, count=1, worker="w", **settings):
     """Poll until something comes."""
     return conductor.wait_while_none(lambda: engine.poll(task_types, count, worker, **settings) or None)
+
+
+def short_lease() -> int:
+    """A response timeout in seconds to run out in a test. The first calls to a server may take a second each."""
+    return min(10, 2 * math.ceil(slowness()))
 
 
 class Params(BaseModel):
