@@ -195,7 +195,7 @@ class ServerFacts:
 _ADVICE = Advice(
     by_status={
         400: "Read the message",
-        401: "Check the access key id and the secret access key",
+        401: "Check the access key id and the secret access key, or the session token, which may have expired",
         403: "The access key's user lacks the permission: grant it, or use another key",
         404: "Check the names of repository, branch and commit",
         409: "Another request did the same; try again",
@@ -259,10 +259,17 @@ def is_of_conductor(answer: Answer) -> bool:
     return isinstance(said, dict) and {"status", "message", "instance", "retryable"} <= said.keys()
 
 
-def refused(call: str, where: str, answer: Answer) -> LakeFSError:
-    """The error for an unexpected status."""
+def refused(call: str, where: str, answer: Answer, login: str = "") -> LakeFSError:
+    """The error for an unexpected status.
+
+    Args:
+        login: names and sources of the credentials.
+    """
     kind = LakeFSAccessError if answer.status in (401, 403) else LakeFSError
-    error = kind(call, where, status=answer.status, message=message_of(answer.body))
+    message = message_of(answer.body)
+    if answer.status == 401 and login:
+        message = f"{message}, with {login}"
+    error = kind(call, where, status=answer.status, message=message)
     error.retry_after = retry_after_of(answer.headers)
     return error
 

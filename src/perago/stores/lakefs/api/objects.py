@@ -112,7 +112,7 @@ class ObjectCalls(Api):
         except HttpFault as fault:
             raise unanswered("getObject", where, fault) from fault
         if answer.status != 200:
-            raise refused("getObject", where, answer)
+            raise (self._refusal if ours else refused)("getObject", where, answer)
         return answer.body
 
     @asynccontextmanager
@@ -131,7 +131,8 @@ class ObjectCalls(Api):
         try:
             async with self.session.stream(request, timeout=transfer_seconds(len(part))) as stream:
                 if stream.status != (200 if whole else 206):
-                    raise refused("getObject", where, Answer(stream.status, stream.headers, await stream.read()))
+                    answer = Answer(stream.status, stream.headers, await stream.read())
+                    raise (self._refusal if ours else refused)("getObject", where, answer)
                 yield stream
         except HttpFault as fault:
             raise unanswered("getObject", where, fault) from fault
