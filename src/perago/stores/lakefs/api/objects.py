@@ -13,6 +13,8 @@ from perago.http.faults import HttpFault
 from perago.http.session import Body, Request, Stream
 from perago.stores.lakefs.api.answers import (
     EXECUTABLE_KEY,
+    POSIX_EXECUTABLE,
+    POSIX_KEY,
     LakeFSError,
     ObjectFault,
     ObjectStats,
@@ -34,7 +36,11 @@ SLOWEST_BYTES_PER_SECOND = 128 * 1024
 _UPLOAD_HEADERS = {"Content-Type": "application/octet-stream"}
 
 
-_EXECUTABLE_HEADERS = {**_UPLOAD_HEADERS, f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true"}
+_EXECUTABLE_HEADERS = {
+    **_UPLOAD_HEADERS,
+    f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true",
+    POSIX_KEY.replace("::lakefs::", "X-Lakefs-Internal-"): POSIX_EXECUTABLE,
+}
 
 
 def transfer_seconds(size: int) -> float:
@@ -271,4 +277,4 @@ def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None
 
 
 def _metadata(executable: bool) -> dict[str, str] | None:
-    return {EXECUTABLE_KEY: "true"} if executable else None
+    return {EXECUTABLE_KEY: "true", POSIX_KEY: POSIX_EXECUTABLE} if executable else None
