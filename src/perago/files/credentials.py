@@ -163,8 +163,8 @@ def read_file(path: Path) -> str:
         raise ValueError("it is not UTF-8") from exc
 
 
-def parse_yaml(content: str) -> Mapping[str, Any]:
-    """A YAML document that is a mapping; names are in lower case at every depth, because lakectl ignores case.
+def parse_yaml(content: str) -> Mapping[Any, Any]:
+    """A YAML document that is a mapping; an empty document is an empty one.
 
     Raises:
         ValueError: it is not one. Shows nothing of the document, which holds secrets.
@@ -174,20 +174,14 @@ def parse_yaml(content: str) -> Mapping[str, Any]:
 
     try:
         document = yaml.safe_load(content)
-    except yaml.YAMLError as exc:
+    except Exception as exc:  # noqa: BLE001 - on wrong numbers and dates the parser raises what it meets
         mark = getattr(exc, "problem_mark", None)
         raise ValueError(f"it is not valid YAML{'' if mark is None else f' in line {mark.line + 1}'}") from None
     if document is None:
         return {}
     if not isinstance(document, Mapping):
         raise ValueError("it is not a YAML mapping")  # noqa: TRY004 - the file is wrong, not the argument
-    return _lowered(document)
-
-
-def _lowered(document: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        str(name).lower(): _lowered(value) if isinstance(value, Mapping) else value for name, value in document.items()
-    }
+    return document
 
 
 def _from_dotenv(content: str, key: str) -> str | None:
@@ -199,9 +193,10 @@ def _from_dotenv(content: str, key: str) -> str | None:
     return found.get(key)
 
 
-def value_at(document: Mapping[str, Any], key: str) -> object:
-    """The value at a dotted key; None if there is none."""
+def value_at(document: Mapping[Any, Any], key: str) -> object:
+    """The value at a dotted key; None if there is none. Names are compared without case, as by lakectl."""
     value: object = document
     for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
+        found = value.items() if isinstance(value, Mapping) else ()
+        value = next((inner for written, inner in found if str(written).lower() == name), None)
     return value

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from perago import RuntimeConfigError
 from perago.settings.sources import LAKECTL_KEYS
 from perago.settings.values import read_secret
 from perago.settings.variables import DECLARED, SECRETS
@@ -297,3 +298,29 @@ def test_credentials_name_their_sources_and_show_no_value(settings, lakectl):
     )
     assert SECRET not in repr(credentials)
     assert "AKIAMINE" not in repr(credentials)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "credentials: &a {access_key_id: *a}",
+        "credentials: " + "[" * 5000,
+        "a: &a [x]\nb: &b [*a, *a]\n" + "".join(f"c{n}: &c{n} [*b, *b]\n" for n in range(20)),
+        "credentials: {access_key_id: !!int ''}",
+        "credentials: 2001-99-99",
+        "credentials: {? [a] : b}",
+        "{1: 2, null: 3, true: {credentials: 4}}",
+        "server: null\ncredentials: []",
+        "\x00",
+        "%YAML 9.9\n---\n",
+    ],
+)
+def test_whatever_is_in_lakectls_file_is_a_fault_or_no_server(settings, lakectl, text):
+    lakectl(text)
+    found, fault = None, "~/.lakectl.yaml"
+    try:
+        found = settings.load().lakefs
+    except RuntimeConfigError as exc:
+        fault = str(exc)
+    assert found is None
+    assert "~/.lakectl.yaml" in fault
