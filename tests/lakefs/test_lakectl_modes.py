@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
+from lakectl_program import lakectl_program
 from perago.stores.lakefs.api.answers import POSIX_KEY, is_executable
-from servers.lakefs_build import is_built, programs
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +22,7 @@ def usual_umask():
 @pytest.fixture
 def lakectl(lakefs_server, tmp_path):
     """Runs `lakectl local` with posix permissions in a directory, in an environment of its own."""
-    if not is_built():
-        pytest.skip("needs a lakectl that the tests have built")
+    program = lakectl_program()
     home = tmp_path / "home"
     home.mkdir()
     (home / ".lakectl.yaml").write_text(
@@ -36,7 +35,7 @@ def lakectl(lakefs_server, tmp_path):
     def run(*arguments, cwd=tmp_path):
         environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
         ran = subprocess.run(
-            [programs() / "lakectl", "local", *arguments],
+            [program, "local", *arguments],
             env=environment, cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr

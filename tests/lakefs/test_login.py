@@ -9,18 +9,17 @@ import time
 
 import pytest
 
+from lakectl_program import lakectl_program
 from perago import load_runtime_config
 from perago.files.credentials import Credentials, Origin
-from perago.http.loop import LoopThread
 from perago.stores.lakefs import LakeFSStore
-from perago.stores.lakefs.api.answers import LakeFSAccessError, LakeFSError
-from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.content.transfer import retried
+from perago.stores.lakefs.api.answers import LakeFSAccessError
 from perago.values.credentials import LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_TOKEN
 from perago.values.models import WorkspaceInput
 from perago.values.spec import WorkspaceSpec
+from servers.faults import Refuse, Rule
 from servers.fixtures import repository_on
-from servers.lakefs_build import programs
+from servers.proxy import FaultProxy
 from waiting import wait_for
 
 LARGE = 3 * 1024 * 1024
@@ -54,7 +53,7 @@ def test_a_file_that_lakectl_uses_is_a_login(lakefs_server, tmp_path):
     with repository_on(lakefs_server) as repository:
         environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
         listed = subprocess.run(
-            [programs() / "lakectl", "repo", "list"], env=environment, capture_output=True, text=True, check=True
+            [lakectl_program(), "repo", "list"], env=environment, capture_output=True, text=True, check=True
         )
         assert repository.name in listed.stdout
         with opened(tmp_path) as store:
@@ -94,43 +93,36 @@ def test_a_key_that_the_server_refuses_is_read_again_at_once(lakefs_server, tmp_
         there.check()  # less than LOOK_SECONDS later: the server's answer is what causes the look
 
 
-@pytest.mark.parametrize("call", ["upload", "download"])
-def test_content_that_is_streamed_when_the_server_refuses_the_key_gets_there(lakefs_server, tmp_path, call):
-    """An upload cannot be repeated by the session, which has read the body: it fails so that its caller repeats it."""
-    path = tmp_path / "secret"
-    path.write_text("revoked")
-    content = os.urandom(LARGE)
-    credentials = Credentials(
-        {LAKEFS_KEY_ID: lakefs_server.access_key_id, LAKEFS_SECRET: "revoked"},
-        {LAKEFS_SECRET: Origin("a file", str(path))},
-    )
-    loop = LoopThread("login")
-    client = LakeFSClient.connect(lakefs_server.url, credentials=credentials)
-    with repository_on(lakefs_server) as repository:
-        repository.put("main", "there", content)
-
-        async def upload(_tries):
-            async def pieces():
-                yield content
-
-            return await client.upload_object(repository.name, "main", "large", pieces(), size=LARGE)
-
-        async def download():
-            url = client.object_url(repository.name, "main", "there")
-            async with client.open_object(url, LARGE, range(1, LARGE)) as stream:
-                return await stream.read()
-
-        try:
-            credentials()
-            path.write_text(lakefs_server.secret_access_key)  # found by the refusal, less than LOOK_SECONDS later
-            if call == "upload":
-                loop.run(retried(upload, (LakeFSError,)))
-                assert repository.get("main", "large") == content
-            else:
-                assert loop.run(download()) == content[1:]
-        finally:
-            loop.run(client.close())
-            loop.close()
+@pytest.mark.parametrize(
+    "call", [{"method": "POST", "path": "path=large"}, {"method": "GET", "path": "path=large"}], ids=["upload", "read"]
+)
+def test_content_that_is_streamed_when_the_server_refuses_a_token_gets_there(
+    lakefs_server, tmp_path, monkeypatch, call
+):
+    """An upload cannot be repeated by the session, which has sent the body: its caller repeats it."""
+    monkeypatch.setattr("perago.files.credentials.LOOK_SECONDS", float("inf"))  # only the refusal causes a look
+    path = tmp_path / "token"
+    path.write_text(token_of(lakefs_server))
+    credentials = Credentials({LAKEFS_TOKEN: path.read_text()}, {LAKEFS_TOKEN: Origin("a file", str(path))})
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(LARGE))
+    with (
+        repository_on(lakefs_server) as repository,
+        FaultProxy(lakefs_server.url) as proxy,
+        LakeFSStore(endpoint_url=proxy.url, credentials=credentials) as store,
+    ):
+        there = store.repository(repository.name)
+        there.check()
+        renewed = token_of(lakefs_server)
+        assert renewed != path.read_text()
+        path.write_text(renewed)
+        refused = proxy.add(Rule(Refuse(401), **call))
+        there.import_directory(source, "main", "import")
+        there.export(repository.head("main"), "", tmp_path / "out")
+        assert refused.fired == 1
+        assert credentials()[LAKEFS_TOKEN] == renewed
+    assert (tmp_path / "out/large").read_bytes() == (source / "large").read_bytes()
 
 
 def test_a_token_that_expires_in_the_middle_of_transfers_is_read_again(start_lakefs, tmp_path):

@@ -29,6 +29,8 @@ from perago.http.proxies import Proxy, proxy_for
 from perago.http.retry import RetryPolicy, Tries, answer_of
 from perago.http.translation import translated
 
+_UNAUTHORIZED = 401
+
 STALL_SECONDS = 60.0
 """Limit for a wait without any byte, whatever the deadline of the call."""
 
@@ -41,19 +43,7 @@ LET_GO_SECONDS = 1.0
 
 LARGE_BODY_BYTES = 256 * 1024
 
-_UNAUTHORIZED = 401
-
 Body = bytes | AsyncIterator[bytes]
-
-
-class Authorization(Protocol):
-    """A credential that can change while a session is open. No call of it may take long."""
-
-    def header(self) -> str:
-        """The value of the Authorization header."""
-
-    def renew(self) -> str:
-        """The value after the server has refused the current one; the same value if there is no newer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +90,16 @@ class Stream:
         """
         with translated():
             return await _read(self._response, limit)
+
+
+class Authorization(Protocol):
+    """A credential that can change while a session is open. No call of it may take long."""
+
+    def header(self) -> str:
+        """The value of the Authorization header."""
+
+    def renew(self) -> str:
+        """The value after the server has refused the current one; the same value if there is no newer one."""
 
 
 class HttpSession:
