@@ -129,15 +129,14 @@ class HttpSession:
         self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        ours = {**common, "Authorization": authorization} if isinstance(authorization, str) else common
         self._open_headers = CIMultiDict(common)  # aiohttp would convert a dictionary for each request
-        self._our_headers = self._open_headers
-        self._authorization = None if isinstance(authorization, str) else authorization
-        self._credential: str | None = None
-        if isinstance(authorization, str):
-            self._authorize(authorization)
+        self._our_headers = CIMultiDict(ours)
         self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
         self._client: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._authorization = None if isinstance(authorization, str) else authorization
+        self._credential: str | None = None
 
     async def call(self, request: Request, *, timeout: float) -> Answer:
         """Send a request and read the answer into memory. Retries if that is safe and can help.
