@@ -46,6 +46,7 @@ def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     """What no test says a place for lies in none of the directories of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("LAKECTL_CONFIG_FILE", os.devnull)  # nor is the login of whoever runs them used
         yield
 
 

@@ -221,6 +221,7 @@ def test_check_shows_servers_without_their_secrets(module, perago, project):
         assert said.code == 0
         assert "conductor/api" in said.out
         assert "http://lakefs" in said.out
+        assert "LAKECTL_CREDENTIALS_ACCESS_KEY_ID (.env)" in said.out
         assert "hunter2" not in said.out + said.err
 
 

@@ -58,6 +58,17 @@ def _image_environment():
     return dict(word.split("=", 1) for word in lines.replace("\\\n", " ").split())
 
 
+def _pod_environment(directory):
+    """The variables of a pod. The secret is mounted in this directory instead of the pod's."""
+    environment = dict(WORKER["ConfigMap"]["data"])
+    (mount,) = [it for it in CONTAINER["volumeMounts"] if it["name"] == "secrets"]
+    assert environment["PERAGO_SECRETS_DIR"] == mount["mountPath"]
+    assert mount["readOnly"]
+    for name, value in SECRETS.items():
+        (directory / name).write_text(value)
+    return {**environment, "PERAGO_SECRETS_DIR": str(directory)}
+
+
 def _unit(key):
     return re.findall(rf"^{key}=(.*)$", UNIT, re.MULTILINE)
 
@@ -74,9 +85,9 @@ def test_every_setting_that_is_named_is_one(path):
 
 
 def test_the_config_map_with_the_secret_is_a_whole_configuration(tmp_path):
-    config = _configured({**_image_environment(), **WORKER["ConfigMap"]["data"], **SECRETS}, tmp_path)
+    config = _configured({**_image_environment(), **_pod_environment(tmp_path)}, tmp_path)
     assert config.conductor is not None
-    assert config.lakefs is not None
+    assert config.lakefs_credentials()().items() >= SECRETS.items()
     mounted = {it["name"]: it["mountPath"] for it in CONTAINER["volumeMounts"]}
     claims = {it["metadata"]["name"]: it for it in WORKER["StatefulSet"]["spec"]["volumeClaimTemplates"]}
     assert {*claims, *(it["name"] for it in POD["spec"]["volumes"])} == set(mounted)
@@ -88,7 +99,7 @@ def test_the_config_map_with_the_secret_is_a_whole_configuration(tmp_path):
 
 
 def test_a_pod_gets_the_time_that_a_drain_may_take(tmp_path):
-    config = _configured({**WORKER["ConfigMap"]["data"], **SECRETS}, tmp_path)
+    config = _configured(_pod_environment(tmp_path), tmp_path)
     drain = config.shutdown_force_kill_after
     assert drain is not None
     assert POD["spec"]["terminationGracePeriodSeconds"] > drain.total_seconds() + THREADS_SECONDS + AT_ONCE_SECONDS

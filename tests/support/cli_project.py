@@ -48,6 +48,7 @@ class Project:
             "PERAGO_WORKSPACE_ROOT": str(self.workspace_root),
             "PERAGO_CACHE_DIR": str(self.path.parent / "cache"),
             "XDG_STATE_HOME": str(self.path.parent / "state"),
+            "LAKECTL_CONFIG_FILE": os.devnull,
         }
 
     def write(self, files: dict[str, str], directory: str = "source") -> Path:

@@ -32,13 +32,7 @@ def open_conductor(config: RuntimeConfig) -> Iterator[ConductorEngine]:
         )
     from perago.engines.conductor import ConductorEngine
 
-    conductor = config.conductor
-    secret = conductor.auth_secret
-    with ConductorEngine(
-        conductor.server_url,
-        auth_key=conductor.auth_key,
-        auth_secret=None if secret is None else secret.get_secret_value(),
-    ) as engine:
+    with ConductorEngine(config.conductor.server_url, credentials=config.conductor_credentials()) as engine:
         yield engine
 
 

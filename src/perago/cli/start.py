@@ -27,8 +27,9 @@ from perago.cli.repos.address import parse_address
 from perago.cli.repos.git import GitAddress
 from perago.cli.telemetry import open_telemetry, serve_health
 from perago.errors import EngineError, RuntimeConfigError
+from perago.files.credentials import Credentials
 from perago.http.loop import LoopThread
-from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_runtime_config
+from perago.settings import RuntimeConfig, check_cache, load_runtime_config
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
 from perago.values.redaction import mask_text
 from perago.worker.attempts.in_thread import JOB
@@ -72,7 +73,7 @@ def probes_of(
     if repository is not None:
         found["store"] = partial(_look_at_git, repository)
     elif config.lakefs is not None:
-        found["store"] = _look_at_lakefs(stack, config.lakefs)
+        found["store"] = _look_at_lakefs(stack, config.lakefs.endpoint_url, config.lakefs_credentials())
     return found
 
 
@@ -89,13 +90,11 @@ def _look_at_git(path: Path) -> str:
     return "there"
 
 
-def _look_at_lakefs(stack: ExitStack, config: LakeFSConfig) -> Probe:
-    """Probe that asks for the user of the access key: the server must answer and know the key."""
+def _look_at_lakefs(stack: ExitStack, endpoint_url: str, credentials: Credentials) -> Probe:
+    """Probe that asks for the user of the credentials: the server must answer and know them."""
     from perago.stores.lakefs.api.client import LakeFSClient
 
-    client = LakeFSClient.connect(
-        config.endpoint_url, config.access_key_id, config.secret_access_key.get_secret_value(), connections=1
-    )
+    client = LakeFSClient.connect(endpoint_url, credentials=credentials, connections=1)
     loop = LoopThread("perago-store-probe", client.close)
     stack.callback(loop.close)
 
@@ -188,7 +187,8 @@ def check_tasks(
         names = ", ".join(task.name for task in tasks if task.has_workspace)
         faults.append(
             f"{names} need a workspace, but no store is configured: set LAKECTL_SERVER_ENDPOINT_URL, "
-            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, or give --repo"
+            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, run `lakectl config`, or "
+            f"give --repo"
         )
     try:
         faults += [fault for task in tasks for fault in _registration_faults(task, arguments, engine)]

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from multidict import CIMultiDict
@@ -28,6 +28,8 @@ from perago.http.forks import keep, tell_forks
 from perago.http.proxies import Proxy, proxy_for
 from perago.http.retry import RetryPolicy, Tries, answer_of
 from perago.http.translation import translated
+
+_UNAUTHORIZED = 401
 
 STALL_SECONDS = 60.0
 """Limit for a wait without any byte, whatever the deadline of the call."""
@@ -90,11 +92,22 @@ class Stream:
             return await _read(self._response, limit)
 
 
+class Authorization(Protocol):
+    """A credential that can change while a session is open. No call of it may take long."""
+
+    def header(self) -> str:
+        """The value of the Authorization header."""
+
+    def renew(self) -> str:
+        """The value after the server has refused the current one; the same value if there is no newer one."""
+
+
 class HttpSession:
     """A limited pool of connections.
 
     Args:
-        authorization: value of the header for the server; None for no header.
+        authorization: value of the header for the server, or where to get it; None for no header. A call that is
+            refused with 401 is repeated once if there is a newer value: the server has not carried it out.
         ca_file: certificates to trust, in addition to the system's.
         connections: maximum, to all servers together.
         policy: of retries.
@@ -104,7 +117,7 @@ class HttpSession:
     def __init__(
         self,
         *,
-        authorization: str | None,
+        authorization: str | Authorization | None,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 32,
         policy: RetryPolicy | None = None,
@@ -116,12 +129,14 @@ class HttpSession:
         self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        ours = {**common, "Authorization": authorization} if authorization is not None else common
+        ours = {**common, "Authorization": authorization} if isinstance(authorization, str) else common
         self._open_headers = CIMultiDict(common)  # aiohttp would convert a dictionary for each request
         self._our_headers = CIMultiDict(ours)
         self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
         self._client: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._authorization = None if isinstance(authorization, str) else authorization
+        self._credential: str | None = None
 
     async def call(self, request: Request, *, timeout: float) -> Answer:
         """Send a request and read the answer into memory. Retries if that is safe and can help.
@@ -157,6 +172,9 @@ class HttpSession:
         async with self._turns:
             with translated():
                 response = await self._send(request, stalled)
+                if self._may_repeat(request, response):
+                    response.release()
+                    response = await self._send(request, stalled)
             try:
                 yield Stream(response)
             finally:
@@ -187,15 +205,44 @@ class HttpSession:
 
     async def _once(self, request: Request, timeout: float) -> Answer:
         with translated():
-            response = await self._send(request, _deadline(timeout if timeout < 30 else math.ceil(timeout)))
+            deadline = _deadline(timeout if timeout < 30 else math.ceil(timeout))
+            response = await self._send(request, deadline)
+            if self._may_repeat(request, response):
+                response.release()
+                response = await self._send(request, deadline)
             try:
                 body = await _read(response, MAX_ANSWER_BYTES)
             finally:
                 response.release()
         return Answer(response.status, response.headers, body)
 
+    def _authorize(self, credential: str) -> None:
+        if credential != self._credential:
+            self._credential = credential
+            self._our_headers = CIMultiDict({**self._open_headers, "Authorization": credential})
+
+    def _may_repeat(self, request: Request, response: aiohttp.ClientResponse) -> bool:
+        """Whether the server has refused a credential, and there is a newer one.
+
+        Raises:
+            HttpFault: the same, but the body has been sent and cannot be sent again here.
+        """
+        if response.status != _UNAUTHORIZED or not request.authorized or self._authorization is None:
+            return False
+        refused = response.request_info.headers.get("Authorization")
+        if self._authorization.header() == refused:
+            self._authorization.renew()
+        if self._authorization.header() == refused:
+            return False
+        if not isinstance(request.body, bytes | None):
+            response.release()
+            raise HttpFault(FaultKind.CUT, "the server no longer accepts a credential, which has been renewed since")
+        return True
+
     async def _send(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         url = request.url
+        if request.authorized and self._authorization is not None:
+            self._authorize(self._authorization.header())
         headers: Mapping[str, str] = self._our_headers if request.authorized else self._open_headers
         proxy = self._proxy_of(url)
         tunnel: dict[str, Any] = {}

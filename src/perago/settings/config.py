@@ -7,7 +7,7 @@ or by its name in `perago.toml`. The text below a field is published in the sett
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +15,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from perago.errors import RuntimeConfigError
+from perago.files.credentials import Credentials, Origin
 from perago.settings import values
 from perago.settings.user_directories import user_cache_directory
+from perago.values.credentials import (
+    CONDUCTOR_KEY,
+    CONDUCTOR_SECRET,
+    LAKEFS_KEY_ID,
+    LAKEFS_SECRET,
+    LAKEFS_TOKEN,
+    LAKEFS_URL,
+)
 
 
 @dataclass(frozen=True)
@@ -48,21 +58,26 @@ class ConductorConfig(_Config):
 
     server_url: Annotated[str, Setting(values.read_url, "CONDUCTOR_SERVER_URL")]
     """URL of the server's API, such as `http://localhost:8080/api`."""
-    auth_key: Annotated[str | None, Setting(values.read_secret, "CONDUCTOR_AUTH_KEY")] = None
+    auth_key: Annotated[str | None, Setting(values.read_secret, CONDUCTOR_KEY)] = None
     """ID of an access key, for a server that requires one. Set it together with the secret."""
-    auth_secret: Annotated[SecretStr | None, Setting(values.read_secret, "CONDUCTOR_AUTH_SECRET")] = None
+    auth_secret: Annotated[SecretStr | None, Setting(values.read_secret, CONDUCTOR_SECRET)] = None
     """Secret of that access key."""
 
 
 class LakeFSConfig(_Config):
-    """The lakeFS server, and the access key to it."""
+    """The lakeFS server, and the access key or the session token to it."""
 
-    endpoint_url: Annotated[str, Setting(values.read_url, "LAKECTL_SERVER_ENDPOINT_URL")]
-    """URL of the lakeFS server. Set all three of these variables, or none."""
-    access_key_id: Annotated[str, Setting(values.read_secret, "LAKECTL_CREDENTIALS_ACCESS_KEY_ID")]
+    endpoint_url: Annotated[str, Setting(values.read_url, LAKEFS_URL)]
+    """URL of the lakeFS server. Set it together with an access key or a session token."""
+    access_key_id: Annotated[str, Setting(values.read_secret, LAKEFS_KEY_ID)] = ""
     """ID of an access key."""
-    secret_access_key: Annotated[SecretStr, Setting(values.read_secret, "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")]
+    secret_access_key: Annotated[SecretStr, Setting(values.read_secret, LAKEFS_SECRET)] = SecretStr("")
     """Secret of that access key."""
+    session_token: Annotated[SecretStr | None, Setting(values.read_secret, LAKEFS_TOKEN)] = None
+    """A token of a lakeFS login. It is used instead of an access key from the same place or a weaker one."""
+    config_file: Annotated[str | None, Setting(values.read_text, "LAKECTL_CONFIG_FILE")] = None
+    """The configuration file of `lakectl`. Default: `~/.lakectl.yaml`. Perago reads `server.endpoint_url` and, below
+    `credentials`, `access_key_id`, `secret_access_key` and `session_token`."""
 
 
 class MetricsConfig(_Config):
@@ -100,12 +115,18 @@ class RuntimeConfig(_Config):
     """All settings of a process.
 
     `conductor`, `lakefs`, `metrics` and `traces` are None if they are not configured.
+
+    Attributes:
+        origins: sources of the servers' URLs and credentials, by variable.
     """
 
     workspace_root: Directory
     """Directory for the directories of attempts. Each worker needs its own."""
     log_root: Directory
     """Directory of a worker's log files."""
+    secrets_dir: Annotated[Path | None, Setting(values.read_text)] = None
+    """Directory with a file for each credential, named like its variable, such as a mounted Kubernetes Secret. Default:
+    none."""
     root_parents: Literal["checked", "trusted"] = "checked"
     """`checked` refuses roots and caches that another user could replace by writing to a parent directory. `trusted`
     does not check parent directories, for machines with one user, such as containers."""
@@ -156,6 +177,38 @@ class RuntimeConfig(_Config):
     lakefs: LakeFSConfig | None = None
     metrics: MetricsConfig | None = None
     traces: TracesConfig | None = None
+    origins: Mapping[str, Origin] = Field(default_factory=dict, repr=False, exclude=True)
+
+    def lakefs_credentials(self) -> Credentials:
+        """The credentials for lakeFS. Each call makes an object of its own, which reads files again when they change.
+
+        Raises:
+            RuntimeConfigError: lakeFS is not configured.
+        """
+        if self.lakefs is None:
+            raise RuntimeConfigError(
+                f"no lakeFS server is configured; set {LAKEFS_URL}, {LAKEFS_KEY_ID} and {LAKEFS_SECRET}"
+            )
+        lakefs = self.lakefs
+        given = {
+            LAKEFS_URL: lakefs.endpoint_url,
+            LAKEFS_KEY_ID: lakefs.access_key_id,
+            LAKEFS_SECRET: lakefs.secret_access_key.get_secret_value(),
+            LAKEFS_TOKEN: "" if lakefs.session_token is None else lakefs.session_token.get_secret_value(),
+        }
+        return self._credentials(given, server=LAKEFS_URL)
+
+    def conductor_credentials(self) -> Credentials | None:
+        """The access key for Conductor, like `lakefs_credentials`; None without one."""
+        conductor = self.conductor
+        if conductor is None or conductor.auth_key is None or conductor.auth_secret is None:
+            return None
+        given = {CONDUCTOR_KEY: conductor.auth_key, CONDUCTOR_SECRET: conductor.auth_secret.get_secret_value()}
+        return self._credentials(given)
+
+    def _credentials(self, given: Mapping[str, str], server: str = "") -> Credentials:
+        found = {name: value for name, value in given.items() if value}
+        return Credentials(found, {name: self.origins[name] for name in found if name in self.origins}, server)
 
     def secrets(self) -> list[str]:
         """Values that no log or error may show: access keys and their ids."""
@@ -163,7 +216,7 @@ class RuntimeConfig(_Config):
         if self.conductor is not None:
             found += [self.conductor.auth_key, self.conductor.auth_secret]
         if self.lakefs is not None:
-            found += [self.lakefs.access_key_id, self.lakefs.secret_access_key]
+            found += [self.lakefs.access_key_id, self.lakefs.secret_access_key, self.lakefs.session_token]
         return [each.get_secret_value() if isinstance(each, SecretStr) else each for each in found if each is not None]
 
 

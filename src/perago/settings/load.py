@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from perago.errors import RuntimeConfigError
+from perago.files.credentials import Origin
 from perago.settings.config import (
     ConductorConfig,
     LakeFSConfig,
@@ -22,10 +23,17 @@ from perago.settings.config import (
     TracesConfig,
 )
 from perago.settings.roots import probe_root, resolve_root
-from perago.settings.sources import MappingSettingsSource, Source, nearest, read_sources
+from perago.settings.sources import LAKECTL_KEYS, MappingSettingsSource, Source, nearest, read_sources
 from perago.settings.user_directories import user_cache_directory, user_state_directory
-from perago.settings.variables import Variables, field_of, is_blank
+from perago.settings.variables import DECLARED, Variables, field_of, is_blank
 from perago.values import redaction
+from perago.values.credentials import (
+    CREDENTIALS,
+    LAKEFS_KEY_ID,
+    LAKEFS_SECRET,
+    LAKEFS_TOKEN,
+    LAKEFS_URL,
+)
 
 _LOGGER = logging.getLogger("perago.settings")
 _DIRECTORIES: dict[str, Callable[[Mapping[str, str]], Path]] = {
@@ -35,11 +43,7 @@ _DIRECTORIES: dict[str, Callable[[Mapping[str, str]], Path]] = {
 }
 """Variable -> default directory."""
 _PROBED = ("PERAGO_WORKSPACE_ROOT", "PERAGO_LOG_ROOT")
-_LAKEFS = (
-    "LAKECTL_SERVER_ENDPOINT_URL",
-    "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
-    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
-)
+_LAKEFS = (LAKEFS_URL, LAKEFS_KEY_ID, LAKEFS_SECRET)
 
 
 def load_runtime_config(
@@ -108,6 +112,11 @@ def _warn_of_unread(label: str, names: tuple[str, ...]) -> None:
 
 
 @functools.cache  # as above
+def _warn_of_incomplete(label: str, missing: str) -> None:
+    _LOGGER.warning("%s has no %s, so that no lakeFS server is configured", label, missing)
+
+
+@functools.cache  # as above
 def _warn_of_unknown(label: str, name: str) -> None:
     near = nearest(name)
     hint = f"; did you mean {near}?" if near else ""
@@ -146,6 +155,7 @@ class _Given:
             if fields[field_of(name)] is not None:
                 self._attempt(name, probe, fields[field_of(name)])
         fields |= {"conductor": self._conductor(), "lakefs": self._lakefs(), **self._telemetry()}
+        fields["origins"] = self._origins(LAKEFS_URL, *CREDENTIALS)
         if self.faults:
             raise RuntimeConfigError(_tell(self.faults))
         return RuntimeConfig(**fields)
@@ -211,12 +221,40 @@ class _Given:
         )
 
     def _lakefs(self) -> LakeFSConfig | None:
-        self._all_or_none("lakeFS", _LAKEFS)
-        values = [self._variables.get(name) for name in _LAKEFS]
-        if None in values:
+        needed = (LAKEFS_URL, LAKEFS_TOKEN) if self._uses_token() else _LAKEFS
+        if self._is_only_in_lakectl(needed):
             return None
-        endpoint, key, secret = values
-        return LakeFSConfig(endpoint_url=endpoint, access_key_id=key, secret_access_key=secret)
+        self._all_or_none("lakeFS", needed)
+        values = {DECLARED[name].field: self._variables.get(name) for name in needed}
+        if None in values.values():
+            return None
+        file = self._variables.get("LAKECTL_CONFIG_FILE")
+        return LakeFSConfig(**values, config_file=file)
+
+    def _uses_token(self) -> bool:
+        """Whether a session token comes from no weaker source than the access key."""
+        if not self._is_given(LAKEFS_TOKEN):
+            return False
+        keys = (self._rank(name) for name in (LAKEFS_KEY_ID, LAKEFS_SECRET) if self._is_given(name))
+        return self._rank(LAKEFS_TOKEN) <= min(keys, default=len(self._sources))
+
+    def _rank(self, name: str) -> int:
+        return next(rank for rank, source in enumerate(self._sources) if name in source.values)
+
+    def _is_only_in_lakectl(self, needed: Sequence[str]) -> bool:
+        """Whether lakectl's file has a part of what lakeFS needs, and no other source has any. Perago then has no
+        lakeFS server: the file may be for a login that Perago does not know, and its user may not want lakeFS here.
+        """
+        given = [name for name in needed if self._is_given(name)]
+        if len(given) == len(needed) or not all(self._sources[self._rank(name)].keys == LAKECTL_KEYS for name in given):
+            return False
+        if given:
+            missing = ", ".join(f"`{LAKECTL_KEYS[name]}`" for name in needed if name not in given)
+            _warn_of_incomplete(self._sources[-1].label, missing)
+        return True
+
+    def _origins(self, *names: str) -> dict[str, Origin]:
+        return {name: self._sources[self._rank(name)].place(name) for name in names if name in self._variables}
 
     def _telemetry(self) -> dict[str, Any]:
         """By OpenTelemetry's rules, a variable for one signal overrides the one for all."""

@@ -1,21 +1,32 @@
-"""The four sources of settings, read into values by variable name."""
+"""The sources of settings, read into values by variable name."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dotenv.parser import Original, parse_stream
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from perago.files.credentials import Origin, parse_yaml, read_file, value_at
 from perago.settings.variables import SECRETS, TOML_KEYS, Variables
+from perago.values.credentials import CREDENTIALS, LAKEFS_KEY_ID, LAKEFS_SECRET, LAKEFS_TOKEN, LAKEFS_URL
 
+LAKECTL_KEYS = {
+    LAKEFS_URL: "server.endpoint_url",
+    LAKEFS_KEY_ID: "credentials.access_key_id",
+    LAKEFS_SECRET: "credentials.secret_access_key",
+    LAKEFS_TOKEN: "credentials.session_token",
+}
+"""Keys of lakectl's configuration file. lakectl itself ignores the last one."""
+
+_TOOL = "tool.perago."
 _VARIABLES = {key: name for name, key in TOML_KEYS.items()}
 _TABLES = frozenset(key.split(".")[0] for key in _VARIABLES if "." in key)
 
@@ -38,7 +49,9 @@ class Source:
         label: its name in messages.
         values: unchecked values by variable name.
         faults: faults of the source itself, as complete sentences.
-        in_toml: whether its keys are those of TOML files.
+        path: of its file, or of the directory of its files; None for the environment.
+        kind: format of its file, or of the directory's files.
+        keys: names in the file by variable; empty if they are the variables themselves.
         unread: variables that have no effect in this source.
         unknown: variables with a name like Perago's that do not exist.
     """
@@ -46,13 +59,24 @@ class Source:
     label: str
     values: Mapping[str, Any] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
-    in_toml: bool = False
+    path: Path | None = None
+    kind: Literal["text", "dotenv", "toml", "yaml"] = "text"
+    keys: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
     def origin(self, variable: str) -> str:
         """The place of a variable in this source, for a message."""
-        return f"`{TOML_KEYS[variable]}` in {self.label}" if self.in_toml else self.label
+        key = self.keys.get(variable)
+        return self.label if key is None else f"`{key.removeprefix(_TOOL)}` in {self.label}"
+
+    def place(self, variable: str) -> Origin:
+        """The place of a variable, from which it can be read again."""
+        label = self.origin(variable)
+        if self.path is None:
+            return Origin(label)
+        path = self.path / variable if self.kind == "text" else self.path
+        return Origin(label, str(path), self.kind, self.keys.get(variable, variable))
 
     def without(self, variables: Container[str]) -> Source:
         return replace(self, values={name: item for name, item in self.values.items() if name not in variables})
@@ -75,12 +99,35 @@ class MappingSettingsSource(PydanticBaseSettingsSource):
 
 def read_sources(cwd: Path, environment: Mapping[str, str]) -> tuple[Source, ...]:
     """All sources, the strongest first. A missing file is an empty source."""
-    return (
+    sources = [
         Source("the environment", _known(environment), unknown=_unknown(environment)),
         _read_dotenv(cwd / ".env"),
         _read_toml(cwd / "perago.toml", "perago.toml", lambda document: document),
         _read_toml(cwd / "pyproject.toml", "[tool.perago] of pyproject.toml", _tool_table, committed=True),
-    )
+    ]
+    directory = first(sources, "PERAGO_SECRETS_DIR")
+    if directory is not None:
+        sources.append(_read_directory(cwd / Path(directory).expanduser()))
+    if not _is_lakefs_given(sources):
+        file = first(sources, "LAKECTL_CONFIG_FILE")
+        home = environment.get("HOME")
+        if file is not None:
+            sources.append(_read_lakectl(cwd / Path(file).expanduser(), file, must_exist=True))
+        elif home:
+            sources.append(_read_lakectl(Path(home) / ".lakectl.yaml", "~/.lakectl.yaml", must_exist=False))
+    return tuple(sources)
+
+
+def first(sources: Iterable[Source], variable: str) -> str | None:
+    """The text of a variable; None if it is not set, blank, or not text."""
+    value = next((source.values[variable] for source in sources if variable in source.values), None)
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _is_lakefs_given(sources: Sequence[Source]) -> bool:
+    """Whether these sources have all that lakeFS needs, so that lakectl's file is not read."""
+    has_key = first(sources, LAKEFS_KEY_ID) is not None and first(sources, LAKEFS_SECRET) is not None
+    return first(sources, LAKEFS_URL) is not None and (has_key or first(sources, LAKEFS_TOKEN) is not None)
 
 
 def nearest(name: str) -> str | None:
@@ -117,7 +164,15 @@ def _read_dotenv(path: Path) -> Source:
     given = {binding.key: binding.value for binding in bindings if binding.key is not None}
     unread = sorted(name for name in given if name.startswith("OTEL_") and name not in Variables.model_fields)
     faults = tuple(_cannot_be_read(binding.original) for binding in bindings if binding.error)
-    return Source(".env", _known(given), tuple(filter(None, faults)), unread=tuple(unread), unknown=_unknown(given))
+    return Source(
+        ".env",
+        _known(given),
+        tuple(filter(None, faults)),
+        path,
+        "dotenv",
+        unread=tuple(unread),
+        unknown=_unknown(given),
+    )
 
 
 def _cannot_be_read(statement: Original) -> str:
@@ -133,17 +188,17 @@ def _read_toml(
     path: Path, label: str, select: Callable[[dict[str, Any]], object], *, committed: bool = False
 ) -> Source:
     if not path.is_file():
-        return Source(label, in_toml=True)
+        return Source(label)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
-        return Source(label, faults=(_unreadable(path, exc),), in_toml=True)
+        return Source(label, faults=(_unreadable(path, exc),))
     except tomllib.TOMLDecodeError as exc:
-        return Source(label, faults=(f"{path.name} is not valid TOML: {exc}",), in_toml=True)
+        return Source(label, faults=(f"{path.name} is not valid TOML: {exc}",))
     table = select(document)
     if not isinstance(table, dict):
-        return Source(label, faults=(f"{label} must be a table",), in_toml=True)
-    return _sort_keys(table, label, committed=committed)
+        return Source(label, faults=(f"{label} must be a table",))
+    return _sort_keys(table, label, path, committed=committed)
 
 
 def _tool_table(document: dict[str, Any]) -> object:
@@ -151,7 +206,7 @@ def _tool_table(document: dict[str, Any]) -> object:
     return tool.get("perago", {}) if isinstance(tool, dict) else {}
 
 
-def _sort_keys(table: dict[str, Any], label: str, *, committed: bool) -> Source:
+def _sort_keys(table: dict[str, Any], label: str, path: Path, *, committed: bool) -> Source:
     values: dict[str, Any] = {}
     faults: list[str] = []
     for key, value in _flatten(table):
@@ -165,7 +220,41 @@ def _sort_keys(table: dict[str, Any], label: str, *, committed: bool) -> Source:
             )
         else:
             values[variable] = value
-    return Source(label, values, tuple(faults), in_toml=True)
+    keys = {name: f"{_TOOL if committed else ''}{key}" for name, key in TOML_KEYS.items()}
+    return Source(label, values, tuple(faults), path, "toml", keys)
+
+
+def _read_directory(path: Path) -> Source:
+    """Credentials in a file each. Other files are not read."""
+    label = f"PERAGO_SECRETS_DIR {path}"
+    values: dict[str, Any] = {}
+    faults = [] if path.is_dir() else [f"{label} is not a directory"]
+    for name in CREDENTIALS:
+        if (path / name).exists():
+            try:
+                values[name] = read_file(path / name).strip()
+            except ValueError as exc:
+                faults.append(f"{name} ({label}) cannot be read: {exc}")
+    return Source(label, values, tuple(faults), path)
+
+
+def _read_lakectl(path: Path, label: str, *, must_exist: bool) -> Source:
+    """The file of lakeFS's own command line.
+
+    Args:
+        label: the file as the user names it.
+    """
+    if not path.exists() and not must_exist:
+        return Source(label)
+    try:
+        document = parse_yaml(read_file(path))
+    except ImportError:  # without the extra `lakefs` there is no use for it
+        return Source(label)
+    except ValueError as exc:
+        return Source(label, faults=(f"{label}, the configuration of lakectl, cannot be read: {exc}",))
+    found = {name: value_at(document, key) for name, key in LAKECTL_KEYS.items()}
+    values = {name: value for name, value in found.items() if value is not None}
+    return Source(label, values, path=path, kind="yaml", keys=LAKECTL_KEYS)
 
 
 def _flatten(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:

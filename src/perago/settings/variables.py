@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from perago.settings import values
 from perago.settings.config import ConductorConfig, LakeFSConfig, OtelVariables, RuntimeConfig, Setting
+from perago.values.credentials import CONDUCTOR_SECRET, LAKEFS_SECRET, LAKEFS_TOKEN
 
 _TABLES: dict[str, type[BaseModel]] = {"conductor": ConductorConfig, "lakefs": LakeFSConfig}
 
@@ -59,7 +60,7 @@ DECLARED: dict[str, Declared] = {
 
 TOML_KEYS = {variable: declared.toml_key for variable, declared in DECLARED.items() if declared.toml_key}
 
-SECRETS = frozenset({"CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"})
+SECRETS = frozenset({CONDUCTOR_SECRET, LAKEFS_SECRET, LAKEFS_TOKEN})
 """Variables that must not be in a committed file."""
 
 

@@ -20,6 +20,7 @@ from perago.tasks.context import TaskContext
 from perago.tasks.controls import TaskControls
 from perago.tasks.metrics import MetricRecorder, MetricSpec
 from perago.tasks.signature import STANDARD_ORDER, Slot, definition_fault, read_signature
+from perago.values.credentials import CREDENTIALS, LAKEFS_SECRET
 from perago.values.spec import WorkspaceSpec
 
 TASK_ATTRIBUTE = "__perago_task__"
@@ -49,6 +50,7 @@ class TaskDefinition:
         workspace: None for a free task.
         metrics: None if the task records none of its own.
         controls: retries, timeouts and limits.
+        environment: credentials of the worker that the body sees.
         slots: kinds of the function's parameters, in order. Default: the standard order.
     """
 
@@ -62,6 +64,7 @@ class TaskDefinition:
     workspace: WorkspaceSpec | None = None
     metrics: MetricSpec | None = None
     controls: TaskControls = field(default_factory=TaskControls)
+    environment: tuple[str, ...] = ()
     slots: tuple[Slot, ...] = ()
 
     def __post_init__(self) -> None:
@@ -147,6 +150,7 @@ def task(
     metrics: MetricSpec | None = None,
     controls: TaskControls | None = None,
     strict_params: bool = False,
+    environment: Sequence[str] = (),
 ) -> Callable[[_Function], _Function]:
     """Declare a function as a task. Returns the function itself, with a `TaskDefinition` attached.
 
@@ -162,6 +166,9 @@ def task(
         metrics: the metrics to record. Default: none, and no `metrics` parameter.
         controls: retries, timeouts, limits. Default: those of `TaskControls`.
         strict_params: refuse unknown fields in params, at every depth, instead of ignoring them.
+        environment: variables with credentials of the worker that the body sees in its environment, such as
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY". Default: none. Variables that are no credentials of Perago's are
+            always there.
 
     Raises:
         TaskDefinitionError: the declaration is wrong. Names the function, the fault and what to do.
@@ -172,6 +179,7 @@ def task(
         function = _plain_function(fn)
         _check_texts(function, name, owner_email, description)
         _check_kinds(function, workspace=workspace, metrics=metrics, controls=declared, strict_params=strict_params)
+        _check_environment(function, environment)
         signature = read_signature(function, has_workspace=workspace is not None, has_metrics=metrics is not None)
         definition = TaskDefinition(
             name=name,
@@ -184,6 +192,7 @@ def task(
             workspace=workspace,
             metrics=metrics,
             controls=declared,
+            environment=tuple(environment),
             slots=signature.slots,
         )
         setattr(function, TASK_ATTRIBUTE, definition)
@@ -300,6 +309,18 @@ def _check_kinds(
             "controls has a publish_budget, but the task has no workspace",
             "add workspace=WorkspaceSpec() to @task, or remove the publish_budget",
         )
+
+
+def _check_environment(fn: FunctionType, environment: object) -> None:
+    if isinstance(environment, str) or not isinstance(environment, Sequence):
+        raise _wrong_kind(fn, "environment", environment, f'["{LAKEFS_SECRET}"], a list of names')
+    for name in environment:
+        if name not in CREDENTIALS:
+            raise definition_fault(
+                fn,
+                f"environment has {name!r}, which is not a credential of the worker",
+                f"remove it, because a body sees all variables but these: {', '.join(CREDENTIALS)}",
+            )
 
 
 def _wrong_kind(fn: FunctionType, option: str, given: object, wanted: str) -> TaskDefinitionError:

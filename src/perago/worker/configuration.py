@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from perago.http.loop import LoopThread
 from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
@@ -69,10 +71,11 @@ def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSetting
         return GitSettings(path=str(repository))
     if config.lakefs is None:
         return None
+    credentials = config.lakefs_credentials()
     return LakeFSSettings(
         endpoint_url=config.lakefs.endpoint_url,
-        access_key_id=config.lakefs.access_key_id,
-        secret_access_key=config.lakefs.secret_access_key,
+        credentials={name: SecretStr(value) for name, value in credentials.values.items()},
+        origins=dict(credentials.origins),
         fence=config.fence,
         checksums=config.checksums,
         cache_dir=str(config.cache_dir),

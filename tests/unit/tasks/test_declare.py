@@ -296,3 +296,15 @@ def test_a_budget_needs_a_workspace():
     assert declare(_workspace, workspace=WorkspaceSpec(), controls=controls).controls is controls
     with pytest.raises(TaskDefinitionError, match="publish_budget"):
         declare(_free, controls=controls)
+
+
+def test_a_task_asks_for_credentials_by_name():
+    def build(params: Params) -> Result:
+        return Result()
+
+    assert declare(build).environment == ()
+    assert declare(build, environment=["CONDUCTOR_AUTH_KEY"]).environment == ("CONDUCTOR_AUTH_KEY",)
+    with pytest.raises(TaskDefinitionError, match="'AWS_SECRET_ACCESS_KEY', which is not a credential of the worker"):
+        declare(build, environment=["AWS_SECRET_ACCESS_KEY"])
+    with pytest.raises(TaskDefinitionError, match=r"environment is a str; write environment=\["):
+        declare(build, environment="CONDUCTOR_AUTH_KEY")

@@ -160,6 +160,8 @@ def describe_task(task: TaskDefinition) -> dict[str, Any]:
     rows["result"] = _fields(task.output_model)
     if task.workspace is not None:
         rows |= _describe_workspace(task.workspace)
+    if task.environment:
+        rows["environment"] = list(task.environment)
     return {**rows, **_describe_controls(task.controls)}
 
 
@@ -174,6 +176,7 @@ def describe_settings(config: RuntimeConfig) -> dict[str, Any]:
         f"{'processes of their own' if config.execution_mode == 'process' else 'threads'}",
         "conductor": "not configured" if conductor is None else mask_urls(conductor.server_url),
         "lakefs": "not configured" if lakefs is None else mask_urls(lakefs.endpoint_url),
+        **({} if lakefs is None else {"login": config.lakefs_credentials().sources()}),
     }
 
 

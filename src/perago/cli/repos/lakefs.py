@@ -126,8 +126,7 @@ class LakeFSAddress:
             ObjectCache(config.cache_dir, config.cache_max_size) as cache,
             LakeFSStore(
                 endpoint_url=server.endpoint_url,
-                access_key_id=server.access_key_id,
-                secret_access_key=server.secret_access_key.get_secret_value(),
+                credentials=config.lakefs_credentials(),
                 fence=fence or config.fence,
                 checksums=config.checksums,
                 merge_timeout_seconds=merge_seconds or MERGE_SECONDS,
@@ -156,6 +155,7 @@ def _server(config: RuntimeConfig, argument: str) -> LakeFSConfig:
     if config.lakefs is None:
         raise RuntimeConfigError(
             f"--repo {argument} needs a lakeFS server: set LAKECTL_SERVER_ENDPOINT_URL, "
-            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, in the environment or .env"
+            f"LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY in the environment or .env, "
+            f"or run `lakectl config`"
         )
     return config.lakefs

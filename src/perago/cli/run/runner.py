@@ -42,6 +42,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import AttemptIdentity, RuntimeTaskResult
 from perago.values.redaction import mask_text, traceback_of
 from perago.values.trace_context import TraceContext, trace_context_of
+from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import metric_groups, within_limit
 from perago.workspace import janitor
@@ -273,7 +274,8 @@ def _invoke_debugged(call: BodyCall, /) -> JsonObject:
 
     os._exit = refuse
     try:
-        return invoke_in_process(call)
+        with without_credentials(call.task):
+            return invoke_in_process(call)
     except _Exited as exc:
         raise TaskExecutionError(str(exc)) from exc
     finally:

@@ -16,9 +16,11 @@ from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.failure import ConductorError, ConductorNotFoundError
 from perago.engines.conductor.token import KeyToken
 from perago.errors import RuntimeConfigError
+from perago.files.credentials import Credentials
 from perago.http.faults import FaultKind
 from perago.http.retry import RetryPolicy
 from perago.http.sync import Flight, SyncSession
+from perago.values.credentials import CONDUCTOR_KEY, CONDUCTOR_SECRET
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord
 
@@ -52,6 +54,7 @@ class ConductorClient(Api):
         auth_key: str | None = None,
         auth_secret: str | None = None,
         *,
+        credentials: Credentials | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 16,
     ) -> ConductorClient:
@@ -59,6 +62,7 @@ class ConductorClient(Api):
 
         Args:
             auth_key, auth_secret: an access key, if the server requires one; both or neither.
+            credentials: instead, an access key that is read again when its files change.
             ca_file: certificates to trust; None for the system's.
             connections: maximum at the same time.
 
@@ -78,7 +82,9 @@ class ConductorClient(Api):
             ) from exc
         except ValueError as exc:
             raise RuntimeConfigError(f"{exc}; correct it, or exclude the server with NO_PROXY") from exc
-        return cls(root, session, None if auth_key is None or auth_secret is None else KeyToken(auth_key, auth_secret))
+        if credentials is None and auth_key is not None and auth_secret is not None:
+            credentials = Credentials({CONDUCTOR_KEY: auth_key, CONDUCTOR_SECRET: auth_secret}, {})
+        return cls(root, session, None if credentials is None else KeyToken(credentials))
 
     def close(self) -> None:
         """Close all connections, including those of calls in progress."""

@@ -16,6 +16,7 @@ from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, hear
 from perago.engines.conductor.poll import Turns
 from perago.engines.conductor.report import fitting
 from perago.errors import EngineError, TaskNotFoundError
+from perago.files.credentials import Credentials
 from perago.ports import HandedOut
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryStatus
@@ -34,6 +35,7 @@ class ConductorEngine:
     Args:
         server_url: of its API, such as `http://localhost:8080/api`.
         auth_key, auth_secret: an access key, if the server requires one; both or neither.
+        credentials: instead, an access key that is read again when its files change; see `perago.files.credentials`.
         ca_file: certificates to trust. Default: the system's.
         connections: maximum at the same time.
 
@@ -48,11 +50,12 @@ class ConductorEngine:
         *,
         auth_key: str | None = None,
         auth_secret: str | None = None,
+        credentials: Credentials | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 16,
     ) -> None:
         self._client = ConductorClient.connect(
-            server_url, auth_key, auth_secret, ca_file=ca_file, connections=connections
+            server_url, auth_key, auth_secret, credentials=credentials, ca_file=ca_file, connections=connections
         )
         self._lock = threading.Lock()
         self._first_heartbeats = FirstHeartbeats()

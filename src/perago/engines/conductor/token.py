@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from perago.engines.conductor.failure import ConductorAccessError, ConductorError, refused, unanswered
+from perago.files.credentials import Credentials
 from perago.http.faults import HttpFault
 from perago.http.sync import SyncSession
+from perago.values.credentials import CONDUCTOR_KEY, CONDUCTOR_SECRET
 
 TOKEN_SECONDS = 45 * 60.0
 """Age at which a token is renewed. Servers that require one accept it for an hour or more."""
@@ -39,12 +42,11 @@ class KeyToken:
     A server without `/token` (404) requires no authorization: calls are then made without a token.
 
     Args:
-        key_id, key_secret: the access key, which is sent only to `/token`.
+        key: the access key, which is sent only to `/token`. A key that the server refuses is read again.
     """
 
-    def __init__(self, key_id: str, key_secret: str) -> None:
-        self._key_id = key_id
-        self._key_secret = key_secret
+    def __init__(self, key: Credentials) -> None:
+        self._key = key
         self._lock = threading.Lock()
         self._token: str | None = None
         self._fetched_at: float | None = None
@@ -82,7 +84,17 @@ class KeyToken:
         return refused is not None and refused == self._token  # otherwise another call has already renewed it
 
     def _fetch(self, api: Issuer) -> str | None:
-        body = json.dumps({"keyId": self._key_id, "keySecret": self._key_secret}).encode()
+        key = self._key()
+        try:
+            return self._fetch_with(key, api)
+        except ConductorAccessError:
+            newer = self._key.renew()
+            if newer == key:
+                raise
+        return self._fetch_with(newer, api)
+
+    def _fetch_with(self, key: Mapping[str, str], api: Issuer) -> str | None:
+        body = json.dumps({"keyId": key[CONDUCTOR_KEY], "keySecret": key[CONDUCTOR_SECRET]}).encode()
         headers = {"Content-Type": "application/json"}
         target = f"{urlsplit(api.root).path}{_PATH}"
         call = f"POST {_PATH}"
@@ -95,7 +107,9 @@ class KeyToken:
         if answer.status == _NO_SUCH_CALL:
             return None
         if answer.status in (400, 401, 403):
-            raise ConductorAccessError(call, api.root, status=401, message="the server does not know the access key")
+            sources = self._key.sources()
+            known = f"the server does not know the access key{f', which is {sources}' if sources else ''}"
+            raise ConductorAccessError(call, api.root, status=401, message=known)
         if answer.status >= 300:
             raise refused_without_words(call, api.root, answer.status)
         try:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from perago.errors import RuntimeConfigError
+from perago.files.credentials import Credentials
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import Commits, full_id
@@ -22,6 +23,7 @@ from perago.stores.lakefs.publication.history import read_history
 from perago.stores.lakefs.publication.publish import MERGE_SECONDS, NOT_GUARANTEED, Mover, complete_noop, publish
 from perago.stores.lakefs.publication.stage import Staging, StagingJob
 from perago.stores.lakefs.repository import LakeFSRepository
+from perago.values.credentials import LAKEFS_TOKEN
 from perago.values.history import History
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
@@ -36,7 +38,10 @@ class LakeFSStore:
 
     Args:
         endpoint_url: of the server, such as http://lakefs.example:8000; with or without /api/v1.
-        access_key_id, secret_access_key: credentials.
+        access_key_id, secret_access_key: an access key.
+        session_token: instead of an access key.
+        credentials: instead of both, credentials that are read again when their files change; see
+            `perago.files.credentials`.
         fence: "exact" publishes only onto the expected head, enforced by hooks on the server; without hooks, attempts
             fail. "cooperative" needs no hooks: attempts still exclude each other exactly, but somebody else's commit at
             the moment of a publication is only detected afterwards. Then nothing is lost, but the publication does not
@@ -60,8 +65,10 @@ class LakeFSStore:
         self,
         *,
         endpoint_url: str,
-        access_key_id: str,
-        secret_access_key: str,
+        access_key_id: str = "",
+        secret_access_key: str = "",
+        session_token: str | None = None,
+        credentials: Credentials | None = None,
         fence: FenceMode = "exact",
         merge_timeout_seconds: float = MERGE_SECONDS,
         ca_file: str | os.PathLike[str] | None = None,
@@ -78,8 +85,19 @@ class LakeFSStore:
             raise RuntimeConfigError(f"checksums is {checksums!r}; give 'md5' or 'opaque'")
         if merge_timeout_seconds <= 0:
             raise RuntimeConfigError(f"merge_timeout_seconds is {merge_timeout_seconds}; give seconds above 0")
+        if credentials is None and session_token:
+            credentials = Credentials({LAKEFS_TOKEN: session_token}, {})
+        if credentials is None and not (access_key_id and secret_access_key):
+            raise RuntimeConfigError(
+                "no credentials for lakeFS: give access_key_id and secret_access_key, or session_token"
+            )
         client = LakeFSClient.connect(
-            endpoint_url, access_key_id, secret_access_key, ca_file=ca_file, connections=connections
+            endpoint_url,
+            access_key_id,
+            secret_access_key,
+            credentials=credentials,
+            ca_file=ca_file,
+            connections=connections,
         )
         mover = Mover(client, Commits(client), fence, merge_timeout_seconds)
         self._connection = StoreConnection(

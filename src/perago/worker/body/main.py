@@ -31,6 +31,7 @@ from perago.values import redaction
 from perago.values.models import AttemptIdentity
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
+from perago.worker.body.environment import explained, withhold
 from perago.worker.process.messages import Failure, Finishing, Load, Metric, Result, Start, read_message
 from perago.worker.process.outbox import Outbox, failure_of, have_plain_forks, send_logs_to
 from perago.worker.process.zygote import CancelFlag
@@ -129,7 +130,9 @@ def run_body(channel: socket.socket, cancelled: CancelFlag, tasks: Mapping[str, 
         else:
             send_logs_to(outbox, {})  # with the levels that the modules have set
         start = Start.model_validate(read_message(channel))
-        outcome = Result(result=dict(_invoke(start, tasks[start.task_name], outbox, cancelled)))
+        task = tasks[start.task_name]
+        with explained(task, withhold(task.environment)):
+            outcome = Result(result=dict(_invoke(start, task, outbox, cancelled)))
     except BaseException as exc:  # whatever ends a body is its failure
         if os.getpid() != owner:
             raise

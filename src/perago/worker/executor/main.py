@@ -24,6 +24,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
 from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
+from perago.worker.body.environment import withhold, without_credentials
 from perago.worker.body.main import OutboxMetrics, load
 from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
@@ -75,7 +76,7 @@ def run_executor(channel: socket.socket, orders: socket.socket, tasks: Mapping[s
         if isinstance(order, Configure):
             runner = _prepare(order, outbox, tasks)
             if runner is not None:
-                _Executor(link, outbox, runner, order, orders).serve()
+                _Executor(link, outbox, runner, order, orders, withhold()).serve()
     except Terminated:
         _end_by_sigterm()
 
@@ -114,8 +115,10 @@ class _Executor:
         runner: AttemptRunner,
         configuration: Configure,
         orders: socket.socket,
+        withheld: Mapping[str, str],
     ) -> None:
         self._link = link
+        self._withheld = withheld
         self._outbox = outbox
         self._runner = runner
         self._runs_free_tasks_warm = configuration.free_tasks == "warm"
@@ -185,7 +188,8 @@ class _Executor:
             with self._printed_here.to(Printed(partial(self._tell_line, call), MAX_LINES)):
                 try:
                     os.environ.update({} if trace is None else trace.as_environment())
-                    return invoke_in_process(call)
+                    with without_credentials(call.task, self._withheld):
+                        return invoke_in_process(call)
                 finally:
                     left = self._state.restore()
         finally:

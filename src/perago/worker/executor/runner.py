@@ -149,8 +149,7 @@ class ExecutorStore:
                 self._cache = ObjectCache(Path(settings.cache_dir), settings.cache_max_size)
             self._lakefs[seconds] = LakeFSStore(
                 endpoint_url=settings.endpoint_url,
-                access_key_id=settings.access_key_id,
-                secret_access_key=settings.secret_access_key.get_secret_value(),
+                credentials=settings.login(),
                 fence=settings.fence,
                 checksums=settings.checksums,
                 merge_timeout_seconds=seconds,

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, TypeAdapter, field_serializer
 
 from perago.attempt.output import traceback_in_body
+from perago.files.credentials import Credentials, Origin
 from perago.ports import Event, Phase
 from perago.telemetry.facts import ALL_GROUPS, PhaseFact
 from perago.telemetry.instruments import Group
+from perago.values.credentials import LAKEFS_URL
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -38,24 +40,32 @@ class GitSettings(Message):
 
 
 class LakeFSSettings(Message):
-    """A lakeFS server. The secret is sent only here."""
+    """A lakeFS server. The secrets are sent only here.
+
+    Attributes:
+        credentials, origins: see `files.credentials.Credentials`.
+    """
 
     kind: Literal["lakefs"] = "lakefs"
     endpoint_url: str
-    access_key_id: str
-    secret_access_key: SecretStr
+    credentials: dict[str, SecretStr]
+    origins: dict[str, Origin] = Field(default_factory=dict)
     fence: Literal["exact", "cooperative"] = "exact"
     checksums: Literal["md5", "opaque"] = "md5"
     cache_dir: str | None = None
     cache_max_size: int = 0
 
-    @field_serializer("secret_access_key")
-    def _reveal(self, secret: SecretStr) -> str:
-        return secret.get_secret_value()
+    @field_serializer("credentials")
+    def _reveal(self, credentials: dict[str, SecretStr]) -> dict[str, str]:
+        return {name: secret.get_secret_value() for name, secret in credentials.items()}
+
+    def login(self) -> Credentials:
+        """The credentials, which are read again when their files change."""
+        return Credentials(self._reveal(self.credentials), self.origins, LAKEFS_URL)
 
     def secrets(self) -> list[str]:
         """Values that no log or error may show."""
-        return [self.access_key_id, self.secret_access_key.get_secret_value()]
+        return [secret for name, secret in self._reveal(self.credentials).items() if name != LAKEFS_URL]
 
 
 StoreSettings = Annotated[GitSettings | LakeFSSettings, Field(discriminator="kind")]

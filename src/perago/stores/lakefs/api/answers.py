@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -18,7 +20,27 @@ Json = Mapping[str, Any]
 EXECUTABLE_KEY = "perago-executable"
 """Key of an object's user metadata. It has the value "true" if the owner may execute the file."""
 
+POSIX_KEY = "::lakefs::posix-permissions"
+"""Key of the permissions that `lakectl local` stores and restores, as JSON with "Mode", "UID" and "GID"."""
+
+POSIX_EXECUTABLE = json.dumps({"Mode": stat.S_IFREG | 0o755}, separators=(",", ":"))
+"""Without owner and group, so that `lakectl local` uses those of its user."""
+
 _NOTHING: Json = {}
+
+
+def is_executable(metadata: Json | None) -> bool:
+    """Whether an object's user metadata says that the owner may execute the file, as Perago or lakectl writes it."""
+    if not metadata:
+        return False
+    if metadata.get(EXECUTABLE_KEY) == "true":
+        return True
+    try:
+        permissions = json.loads(metadata.get(POSIX_KEY) or "{}")
+        modes = [value for name, value in permissions.items() if name.lower() == "mode"]  # as lakectl reads it
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return any(isinstance(mode, int) and bool(mode & stat.S_IXUSR) for mode in modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +102,7 @@ class ObjectStats(NamedTuple):
     Attributes:
         physical_address: address of the bytes, new for every upload. In a presigned listing, a URL that is a
             credential.
-        executable: whether its user metadata has `EXECUTABLE_KEY`.
+        executable: see `is_executable`.
     """
 
     path: str
@@ -91,13 +113,12 @@ class ObjectStats(NamedTuple):
 
     @classmethod
     def of(cls, answer: Json) -> ObjectStats:
-        metadata = answer.get("metadata") or _NOTHING
         return cls(
             answer["path"],
             answer["physical_address"],
             answer["checksum"],
             answer["size_bytes"],
-            metadata.get(EXECUTABLE_KEY) == "true",
+            is_executable(answer.get("metadata")),
         )
 
 
@@ -138,7 +159,7 @@ class DiffEntry(NamedTuple):
             answer["type"],
             answer.get("size_bytes") or 0,
             right.get("checksum") or "",
-            (right.get("metadata") or _NOTHING).get(EXECUTABLE_KEY) == "true",
+            is_executable(right.get("metadata")),
         )
 
 
@@ -195,7 +216,7 @@ class ServerFacts:
 _ADVICE = Advice(
     by_status={
         400: "Read the message",
-        401: "Check the access key id and the secret access key",
+        401: "Check the access key id and the secret access key, or the session token, which may have expired",
         403: "The access key's user lacks the permission: grant it, or use another key",
         404: "Check the names of repository, branch and commit",
         409: "Another request did the same; try again",
@@ -259,10 +280,17 @@ def is_of_conductor(answer: Answer) -> bool:
     return isinstance(said, dict) and {"status", "message", "instance", "retryable"} <= said.keys()
 
 
-def refused(call: str, where: str, answer: Answer) -> LakeFSError:
-    """The error for an unexpected status."""
+def refused(call: str, where: str, answer: Answer, login: str = "") -> LakeFSError:
+    """The error for an unexpected status.
+
+    Args:
+        login: names and sources of the credentials.
+    """
     kind = LakeFSAccessError if answer.status in (401, 403) else LakeFSError
-    error = kind(call, where, status=answer.status, message=message_of(answer.body))
+    message = message_of(answer.body)
+    if answer.status == 401 and login:
+        message = f"{message}, with {login}"
+    error = kind(call, where, status=answer.status, message=message)
     error.retry_after = retry_after_of(answer.headers)
     return error
 

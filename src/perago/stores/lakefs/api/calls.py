@@ -15,6 +15,7 @@ from perago.http.faults import FaultKind, HttpFault
 from perago.http.server_url import split_server_url
 from perago.http.session import HttpSession, Request, encoded
 from perago.stores.lakefs.api.answers import (
+    LakeFSError,
     is_of_conductor,
     refused,
     unanswered,
@@ -62,11 +63,13 @@ class Api:
     Args:
         root: as returned by `api_root`.
         session: has the credentials. The caller closes it.
+        login: names the sources of the credentials, for errors; see `client.Login.sources`.
     """
 
-    def __init__(self, root: str, session: HttpSession) -> None:
+    def __init__(self, root: str, session: HttpSession, login: Callable[[], str] = str) -> None:
         self.root = root
         self.session = session
+        self._login = login
 
     def url(self, path: str, query: Mapping[str, str | int | bool | None] | None = None) -> URL:
         """The URL of a call. Parameters that are None are left out.
@@ -103,8 +106,12 @@ class Api:
                     f"the lakeFS endpoint {self.root} is a Conductor server. Set LAKECTL_SERVER_ENDPOINT_URL to the "
                     f"address of lakeFS, such as http://localhost:8000"
                 )
-            raise refused(name, _without_query(request.url), answer)
+            raise self._refusal(name, _without_query(request.url), answer)
         return answer
+
+    def _refusal(self, name: str, where: str, answer: Answer) -> LakeFSError:
+        """The error for an unexpected status. If the server does not know the credentials, it names their sources."""
+        return refused(name, where, answer, self._login())
 
     async def get(self, name: str, url: URL, of: Callable[[Any], T]) -> T:
         """GET a URL and convert its JSON with `of`."""

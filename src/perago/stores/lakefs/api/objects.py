@@ -13,6 +13,8 @@ from perago.http.faults import HttpFault
 from perago.http.session import Body, Request, Stream
 from perago.stores.lakefs.api.answers import (
     EXECUTABLE_KEY,
+    POSIX_EXECUTABLE,
+    POSIX_KEY,
     LakeFSError,
     ObjectFault,
     ObjectStats,
@@ -34,7 +36,11 @@ SLOWEST_BYTES_PER_SECOND = 128 * 1024
 _UPLOAD_HEADERS = {"Content-Type": "application/octet-stream"}
 
 
-_EXECUTABLE_HEADERS = {**_UPLOAD_HEADERS, f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true"}
+_EXECUTABLE_HEADERS = {
+    **_UPLOAD_HEADERS,
+    f"X-Lakefs-Meta-{EXECUTABLE_KEY}": "true",
+    POSIX_KEY.replace("::lakefs::", "X-Lakefs-Internal-"): POSIX_EXECUTABLE,
+}
 
 
 def transfer_seconds(size: int) -> float:
@@ -112,7 +118,7 @@ class ObjectCalls(Api):
         except HttpFault as fault:
             raise unanswered("getObject", where, fault) from fault
         if answer.status != 200:
-            raise refused("getObject", where, answer)
+            raise (self._refusal if ours else refused)("getObject", where, answer)
         return answer.body
 
     @asynccontextmanager
@@ -131,7 +137,8 @@ class ObjectCalls(Api):
         try:
             async with self.session.stream(request, timeout=transfer_seconds(len(part))) as stream:
                 if stream.status != (200 if whole else 206):
-                    raise refused("getObject", where, Answer(stream.status, stream.headers, await stream.read()))
+                    answer = Answer(stream.status, stream.headers, await stream.read())
+                    raise (self._refusal if ours else refused)("getObject", where, answer)
                 yield stream
         except HttpFault as fault:
             raise unanswered("getObject", where, fault) from fault
@@ -270,4 +277,4 @@ def _check_rising(after: str, page: Sequence[ObjectStats], following: str | None
 
 
 def _metadata(executable: bool) -> dict[str, str] | None:
-    return {EXECUTABLE_KEY: "true"} if executable else None
+    return {EXECUTABLE_KEY: "true", POSIX_KEY: POSIX_EXECUTABLE} if executable else None
