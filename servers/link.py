@@ -145,12 +145,11 @@ class _Side(asyncio.Protocol):
 
     def _deliver(self) -> None:
         self._timer = None
-        while self._waiting and self._waiting[0][0] <= self._loop.time():
+        while self._other is not None and self._waiting and self._waiting[0][0] <= self._loop.time():
             _, data = self._waiting.popleft()
             self._bytes -= len(data or b"")
-            if self._other is not None:
-                self._other.send(data)
-        if self._waiting:
+            self._other.send(data)
+        if self._other is not None and self._waiting:
             self._timer = self._loop.call_at(self._waiting[0][0], self._deliver)
         if self._bytes <= WAITING_BYTES and self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -196,6 +195,8 @@ class _Client(_Side):
             self.send(None)
         else:
             self._other = server
+            if self._timer is None:
+                self._deliver()
 
 
 class _Link:

@@ -25,8 +25,9 @@ from perago.http.answer import MAX_ANSWER_BYTES, Answer
 from perago.http.connecting import CONNECT_SECONDS, trusting
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
+from perago.http.pace import present_pace
 from perago.http.proxies import Proxy, proxy_for
-from perago.http.retry import RetryPolicy, Tries, answer_of
+from perago.http.retry import PASSING_STATUSES, RetryPolicy, Tries, answer_of
 from perago.http.translation import translated
 
 STALL_SECONDS = 60.0
@@ -99,6 +100,9 @@ class HttpSession:
         connections: maximum, to all servers together.
         policy: of retries.
         user_agent: value of the User-Agent header.
+
+    Attributes:
+        connections: as given.
     """
 
     def __init__(
@@ -106,13 +110,13 @@ class HttpSession:
         *,
         authorization: str | None,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 32,
+        connections: int = 256,
         policy: RetryPolicy | None = None,
         user_agent: str = "perago",
     ) -> None:
         self._tls: ssl.SSLContext | bool = True if ca_file is None else trusting(ca_file)
         # Turns are taken in order. aiohttp's own limit is not fair: a waiting call can be overtaken forever.
-        self._connections = connections
+        self.connections = connections
         self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -177,13 +181,22 @@ class HttpSession:
         for inherited in list(self._sockets):
             inherited.close()  # only this process's copy, so that nothing can affect the parent's
         self._sockets = weakref.WeakSet()
-        self._turns = asyncio.Semaphore(self._connections)  # calls of the parent do not release their turns here
+        self._turns = asyncio.Semaphore(self.connections)  # calls of the parent do not release their turns here
 
     async def _outcome(self, request: Request, timeout: float) -> Answer | HttpFault:
+        pace, began = present_pace(), time.monotonic()
         try:
-            return await self._once(request, timeout)
+            answer = await self._once(request, timeout)
         except HttpFault as fault:
+            if pace is not None:
+                pace.refused()
             return fault
+        if pace is not None:
+            if answer.status in PASSING_STATUSES:
+                pace.refused()
+            else:
+                pace.answered(time.monotonic() - began)
+        return answer
 
     async def _once(self, request: Request, timeout: float) -> Answer:
         with translated():

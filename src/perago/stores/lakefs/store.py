@@ -43,7 +43,8 @@ class LakeFSStore:
             count, and the attempt fails.
         merge_timeout_seconds: limit for moving a branch; `lakefs_merge_timeout_seconds` of a PublishBudget.
         ca_file: certificates to trust, in addition to the system's.
-        connections: maximum to the server at the same time.
+        connections: maximum to the server at the same time. A server that is near gets some 24 to 60; more are opened
+            only as far as answers do not take longer for it.
         cache: the host's cache of objects fetched or sent before; None for no cache.
         checksums: "md5" treats a checksum that looks like an MD5 as that of the content, as lakeFS makes them, and
             refuses other content as damaged. From 5 MiB on the checksum may be that of parts, so only content that
@@ -65,7 +66,7 @@ class LakeFSStore:
         fence: FenceMode = "exact",
         merge_timeout_seconds: float = MERGE_SECONDS,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 48,
+        connections: int = 256,
         cache: ObjectCache | None = None,
         checksums: ChecksumRule = "md5",
         presign: bool = True,

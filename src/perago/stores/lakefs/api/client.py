@@ -40,7 +40,7 @@ class LakeFSClient(RefCalls, ObjectCalls):
         secret_access_key: str,
         *,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 32,
+        connections: int = 256,
     ) -> LakeFSClient:
         """A client for an endpoint. Sends nothing yet.
 

@@ -137,6 +137,11 @@ class Transfer:
     def presigned(self) -> bool:
         return self.presign and self.server.presigned
 
+    @property
+    def connections(self) -> int:
+        """Maximum of calls at a time."""
+        return self.client.session.connections
+
     def key(self, stats: ObjectStats) -> str:
         """The cache key of an object's content. It contains the address, which is new for every upload."""
         return cache_key(self.client.root, stats.physical_address, stats.checksum, stats.size)
