@@ -14,6 +14,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+async def nothing() -> None:
+    """Nothing to wait for."""
+
+
 async def together(*running: Coroutine[Any, Any, None]) -> None:
     """Run all coroutines to their ends.
 

@@ -123,7 +123,8 @@ class HttpSession:
         ours = {**common, "Authorization": authorization} if authorization is not None else common
         self._open_headers = CIMultiDict(common)  # aiohttp would convert a dictionary for each request
         self._our_headers = CIMultiDict(ours)
-        self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
+        self._proxies: dict[_Origin, Proxy | None] = {}
+        self._known: set[_Origin] = set()
         self._client: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -140,7 +141,7 @@ class HttpSession:
             tries = Tries(self._policy, idempotent=request.idempotent, deadline=time.monotonic() + timeout)
             while True:
                 outcome = await self._outcome(request, tries.deadline - time.monotonic())
-                pause = tries.pause_after(outcome)
+                pause = tries.pause_after(outcome, is_known=_origin(request.url) in self._known)
                 if pause is None or not isinstance(request.body, bytes | None):
                     return answer_of(outcome)
                 await asyncio.sleep(pause)
@@ -196,6 +197,8 @@ class HttpSession:
                 pace.refused()
             else:
                 pace.answered(time.monotonic() - began)
+        if answer.status not in PASSING_STATUSES:
+            self._known.add(_origin(request.url))
         return answer
 
     async def _once(self, request: Request, timeout: float) -> Answer:
@@ -230,7 +233,7 @@ class HttpSession:
 
     def _proxy_of(self, url: URL) -> Proxy | None:
         """Looked up once per server. aiohttp's own way reads the whole environment for each request."""
-        key = (url.scheme, url.raw_host, url.port)
+        key = _origin(url)
         if key not in self._proxies:
             try:
                 self._proxies[key] = proxy_for(f"{url.scheme}://{url.raw_authority}")
@@ -262,6 +265,14 @@ class HttpSession:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_SECONDS))
         self._sockets.add(made)
         return made
+
+
+_Origin = tuple[str, str | None, int | None]
+
+
+def _origin(url: URL) -> _Origin:
+    """Scheme, host and port."""
+    return url.scheme, url.raw_host, url.port
 
 
 async def _let_go(sockets: Iterable[socket.socket]) -> None:
