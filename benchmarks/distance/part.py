@@ -21,6 +21,7 @@ from servers.link import Link
 
 PERAGO, LAKECTL = "Perago", ("lakectl -p 25", "lakectl -p 100")
 DIRECTIONS = ("down", "up")
+SMALL_FILES, SMALL_CHANGED, SMALL_ATTEMPTS = 10, 2, 5
 AT_MOST = 0.9
 """Required ratio of Perago's time to the faster lakectl's, over a link."""
 
@@ -61,21 +62,24 @@ def measure(directory: Path, tiny: bool) -> Measured:
         raise CannotMeasureError(lakefs_build.MISSING)
     plan = TINY if tiny else Plan()
     with LakeFSServer(parent=directory) as server, server.api() as api:
+        small = _repository(server, api, directory, SMALL_FILES)
+        attempts = {trip: _small_attempt(server, small, directory, trip) for trip in plan.round_trips}
         repository = _repository(server, api, directory, plan.files)
         samples = {trip: _over(server, repository, directory, trip, plan.repeats) for trip in plan.round_trips}
     return Measured(
         title="Distance: many small objects over a link, beside lakectl",
         versions={"lakeFS": lakefs_build.VERSION},
         short=tuple(_short(samples, plan)),
-        text="\n".join(_report(samples, plan)),
+        text="\n".join([*_report(samples, plan), "", *_report_small(attempts)]),
     )
 
 
 def _repository(server: LakeFSServer, api: LakeFSApi, directory: Path, files: int) -> LakeFSRepository:
     name = f"bench-{uuid.uuid4().hex[:16]}"
     repository = api.create_repository(name, f"{server.storage}{name}")
-    program: list[str | Path] = [sys.executable, "-m", "benchmarks.lakefs.program_fill", server.url, name, directory]
-    run([*program, str(files), "1024"], environment=_known(server, repository), directory=directory)
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        program = [sys.executable, "-m", "benchmarks.lakefs.program_fill", server.url, name, place, str(files), "1024"]
+        run(program, environment=_known(server, repository), directory=Path(place))
     return repository
 
 
@@ -86,6 +90,20 @@ def _known(server: LakeFSServer, repository: LakeFSRepository) -> dict[str, str]
         "PERAGO_BENCH_SECRET": server.secret_access_key,
         "PERAGO_BENCH_HEAD": repository.head("main"),
     }
+
+
+def _small_attempt(
+    server: LakeFSServer, repository: LakeFSRepository, directory: Path, milliseconds: int
+) -> list[float]:
+    """Seconds of a worker's first attempt over a link, and the median of those after it."""
+    words = [uuid.uuid4().hex[:8] for _ in range(SMALL_ATTEMPTS)]
+    with tempfile.TemporaryDirectory(dir=directory) as name, Link(server.url, milliseconds / 1000) as link:
+        here = Path(name)
+        program: list[str | Path] = [sys.executable, "-m", "benchmarks.lakefs.program_attempt", link.url]
+        program += [repository.name, here, here / "cache", "change", str(SMALL_CHANGED), *words]
+        told = json.loads(run(program, environment=_known(server, repository), directory=here).output)
+    first, *others = [sum(attempt["phases"].values()) for attempt in told]
+    return [first, statistics.median(others)]
 
 
 def _over(
@@ -164,3 +182,16 @@ def _report(samples: Mapping[int, Samples], plan: Plan) -> Iterator[str]:
         for way in DIRECTIONS:
             times = " | ".join(f"{taken.median(way, side):.2f}" for side in (PERAGO, *LAKECTL))
             yield f"| {trip} ms | {way} | {times} | {taken.ratio(way):.2f} |"
+
+
+def _report_small(attempts: Mapping[int, list[float]]) -> Iterator[str]:
+    yield (
+        f"A small attempt: {SMALL_FILES} files of 1 KiB in the cache, {SMALL_CHANGED} changed, all phases. The first "
+        f"one of a process also downloads, opens connections and tries the fence."
+    )
+    yield ""
+    yield "| round trip | a later attempt | in round trips, without what it takes at 0 ms | the first one |"
+    yield "|---|---|---|---|"
+    for trip, (first, later) in attempts.items():
+        trips = f"{(later - attempts[0][1]) * 1000 / trip:.1f}" if trip else ""
+        yield f"| {trip} ms | {later:.3f} s | {trips} | {first:.3f} s |"
