@@ -7,16 +7,26 @@ from threading import Event
 import pytest
 
 from perago.http.faults import FaultKind
+from perago.http.retry import RetryPolicy
 from perago.stores.lakefs import LakeFSStore
 from perago.stores.lakefs.api.answers import LakeFSError
 from perago.values.models import WorkspaceInput
+from servers.faults import CutBefore, Rule
+from servers.fixtures import repository_on
+from servers.lakefs import LakeFSServer
 from servers.machine import slowness
 from servers.process import free_port
+from servers.proxy import FaultProxy
+from servers.s3 import S3Server
 from transfer_support import MIB, download, noise, transfer_to, upload, write_files
 from waiting import wait_for
 
 AWAY_SECONDS = 6.0
 """Longer than five tries take."""
+
+
+TRIES = 2 * RetryPolicy.tries
+"""With those that aiohttp or the server may make for one of ours."""
 
 
 @pytest.fixture
@@ -54,6 +64,26 @@ def test_transfers_go_on_when_the_server_is_back(server, repository, tmp_path):
 
     assert repository.files(commit) == files
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_a_block_store_that_the_server_cannot_reach_for_a_while_is_waited_for(lakefs_server, tmp_path):
+    write_files(tmp_path / "in", {"small": b"s"})
+    with (
+        S3Server() as blocks,
+        FaultProxy(blocks.url) as between,
+        LakeFSServer(
+            config=blocks.lakefs_config | {"blockstore.s3.endpoint": between.url}, storage=blocks.storage
+        ) as server,
+        repository_on(server) as repository,
+        transfer_to(server.url, server, repository.name) as transfer,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        away = between.add(Rule(CutBefore(), method="PUT", times=None))
+        sending = threads.submit(upload, transfer, "main", tmp_path / "in")
+        wait_for(lambda: away.fired > TRIES, "more than the tries of a call")
+        between.clear()
+        sending.result()
+        assert repository.files("main") == {"small": b"s"}
 
 
 def test_who_waits_for_a_server_can_be_ended(server, repository):
