@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from perago.values.findings import Finding
 from perago.values.history import History, Stamp
@@ -32,6 +32,23 @@ class DownloadWorkspace(Protocol):
     def __call__(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
     ) -> FileDigests | None: ...
+
+
+class ForeseeDownload(Protocol):
+    """Begin to find out what `download_workspace` will lay out, and return at once. Optional; the attempt calls it
+    before it reads the history, which needs nothing of it. An error is the download's.
+    """
+
+    def __call__(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /) -> None: ...
+
+
+@runtime_checkable
+class ForeseesDownload(Protocol):
+    """A store that saves the time of a look-up by knowing of a download before it is due."""
+
+    def foresee_download(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /) -> None:
+        """See `ForeseeDownload`."""
+        ...
 
 
 class StageWorkspace(Protocol):

@@ -152,3 +152,16 @@ def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
     assert done.returncode == 2
     assert "there is no part svn; there are git" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_distance_is_measured_beside_lakectl(tmp_path, start_lakefs):
+    output = tmp_path / "output"
+    output.mkdir()
+    command = [sys.executable, "-m", "benchmarks", "distance", "--tiny", "--directory", tmp_path / "work"]
+    done = subprocess.run([*command, "--output", output], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(r"^- 40 objects of 1 KiB down over 5 ms: \d", text, re.MULTILINE)
+    assert re.search(r"^\| 5 ms \| up \| \d", text, re.MULTILINE)
+    assert re.search(r"^\| 5 ms \| \d\S* s \| ", text, re.MULTILINE)
+    assert list((tmp_path / "work").iterdir()) == []

@@ -364,7 +364,7 @@ def test_a_directory_with_what_the_server_would_run_is_not_imported(songs, perag
 def test_uncommitted_changes_on_the_branch_are_said(songs, perago):
     songs.repository.put("main", "dirty.txt", b"dirty")
     head = songs.head()
-    said = perago("run", "cli_bodies:write", *songs.on_main)
+    said = perago("run", "cli_bodies:write_in_a_second", *songs.on_main)
     assert said.code == 1
-    assert "uncommitted changes" in said.err.replace("\n", " ")
+    assert "uncommitted changes of 'dirty.txt'" in " ".join(said.err.split())
     assert songs.head() == head

@@ -156,25 +156,29 @@ def test_another_hook_is_not_blamed_for_a_head_that_moved(bench):
 # ---- what stands in the way
 
 
-def test_a_dirty_branch_is_refused_before_anything_is_uploaded(proxied):
+def test_a_dirty_branch_is_refused_before_anything_is_uploaded(make_bench, lakefs_server):
+    proxied = make_bench(lakefs_server, proxied=True, merge_timeout_seconds=1)
     base = proxied.commit({"a": b"1"})
     with proxied.raw() as repository:
         repository.put("main", "half", b"done")
-    with pytest.raises(DirtyBranchError, match="lakectl branch reset"):
+    with pytest.raises(DirtyBranchError, match=r"of 'half', and lakeFS .*lakectl branch reset"):
         proxied.publish(base, {"b": b"2"})
-    assert not any(seen.method == "POST" for seen in proxied.proxy.seen())
+    assert not any(seen.method == "POST" and "/objects?" in seen.target for seen in proxied.proxy.seen())
     with proxied.raw() as repository:
         assert repository.get("main", "half") == b"done"
         assert repository.expect("GET", "/branches/main/diff")["results"][0]["path"] == "half"
     assert (proxied.line(), proxied.staged()) == ([base], [])
 
 
-def test_a_branch_that_became_dirty_after_staging_is_not_published_to(bench):
+def test_a_branch_that_became_dirty_after_staging_is_not_published_to(make_bench, lakefs_server):
+    bench = make_bench(lakefs_server, merge_timeout_seconds=1)
     base = bench.commit({"a": b"1"})
     staged = bench.staged_edit(base, {"b": b"2"})
     with bench.raw() as repository:
         repository.put("main", "half", b"done")
-        with pytest.raises(DirtyBranchError, match="lakectl branch reset"):
+        for number in range(10):
+            repository.put("main", f"line {number}\n", b"done")
+        with pytest.raises(DirtyBranchError, match=r"of 'half', .*'line 8\\n', and others, .*lakectl branch reset"):
             staged.finish()
         assert repository.get("main", "half") == b"done"
     assert (bench.line(), bench.staged()) == ([base], [])
@@ -190,6 +194,27 @@ def test_what_somebody_is_about_to_commit_is_waited_for(bench):
         with pytest.raises(PublishFenceError):
             publishing.result(SECONDS)
     assert (bench.line(), bench.staged()) == ([person, base], [])
+
+
+@pytest.mark.parametrize("staged_before", [False, True])
+def test_what_somebody_discards_after_seconds_is_waited_for(make_bench, lakefs_server, staged_before):
+    bench = make_bench(lakefs_server, proxied=True, merge_timeout_seconds=SECONDS)
+    base = bench.commit({"a": b"1"})
+    staged = bench.staged_edit(base, {"b": b"2"}) if staged_before else None
+    with bench.raw() as repository, ThreadPoolExecutor(1) as threads:
+        repository.put("main", "half", b"done")
+        looks = len(looks_for_uncommitted(bench))
+        publishing = threads.submit(staged.finish) if staged else threads.submit(bench.publish, base, {"b": b"2"})
+        wait_for(lambda: len(looks_for_uncommitted(bench)) >= looks + 7, "its looks", SECONDS)
+        assert not publishing.done()
+        repository.expect("PUT", "/branches/main", data={"type": "reset"})
+        published = publishing.result(SECONDS)
+    assert bench.line() == [published, base]
+    assert bench.staged() == []
+
+
+def looks_for_uncommitted(bench):
+    return [seen for seen in bench.proxy.seen() if "/branches/main/diff" in seen.target]
 
 
 def test_a_rule_that_protects_staging_branches_is_named(bench):

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from perago.errors import ObjectNameError, PrefixNotFoundError, WorkspaceContentError
+from perago.http.pace import NEARBY
 from perago.stores.lakefs.materialize import list_files
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 from perago.workspace.digest import algorithm_of, digest_bytes
+from servers.link import Link
 from transfer_support import MIB, download, files_of, noise, transfer_to, upload, write_files
 
 
@@ -324,3 +326,19 @@ def test_a_checksum_of_another_kind_is_taken_where_the_option_says_so(there, mis
         download(there.transfer, mislabelled, tmp_path / "1")
     with transfer_to(lakefs_server.url, lakefs_server, there.repository.name, checksums="opaque") as transfer:
         assert download(transfer, mislabelled, tmp_path / "2") == {"a": md5(b"content")}
+
+
+def test_over_a_link_more_calls_are_made_at_a_time(lakefs_server, lakefs_repository, tmp_path):
+    write_files(tmp_path / "in", {f"{number:04}": noise(1024, number) for number in range(700)})
+    with transfer_to(lakefs_server.url, lakefs_server, lakefs_repository.name) as transfer:
+        upload(transfer, "main", tmp_path / "in")
+    commit = lakefs_repository.commit("main")["id"]
+    with (
+        Link(lakefs_server.url, 0.1) as link,
+        transfer_to(link.url, lakefs_server, lakefs_repository.name, connections=100) as transfer,
+    ):
+        download(transfer, commit, tmp_path / "out")
+        calls = link.calls()
+
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "in")
+    assert NEARBY < max(sum(one.began <= call.began < one.ended for one in calls) for call in calls) <= 100

@@ -215,6 +215,14 @@ def plan_completed_elsewhere(history: History, record: InstanceRecord | None, as
     return None
 
 
+def may_be_completed_elsewhere(record: InstanceRecord, asking: Applicant) -> bool:
+    """Whether the record has what `plan_completed_elsewhere` needs, whatever the history is."""
+    return any(
+        entry.task_id != asking.identity.task_id and entry.status is TryStatus.COMPLETED
+        for entry in record.of(asking.reference_task_name)
+    )
+
+
 def _adopt(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | Seal | None:
     return plan_completed_elsewhere(history, record, asking) or _adopt_from_history(history, record, asking)
 

@@ -19,6 +19,8 @@ from perago.ports import (
     CleanupStaging,
     CompleteNoopWorkspace,
     DownloadWorkspace,
+    ForeseeDownload,
+    ForeseesDownload,
     LoadCurrentAttempt,
     LoadRecord,
     Phase,
@@ -53,6 +55,7 @@ class AttemptPorts:
     complete_noop_workspace: CompleteNoopWorkspace | None = None
     read_history: ReadHistory | None = None
     load_record: LoadRecord | None = None
+    foresee_download: ForeseeDownload | None = None
 
     @classmethod
     def of(cls, store: WorkspaceStore, engine: AttemptEngine) -> AttemptPorts:
@@ -65,6 +68,7 @@ class AttemptPorts:
             complete_noop_workspace=store.complete_noop_workspace,
             read_history=store.read_history,
             load_record=engine.load_record,
+            foresee_download=store.foresee_download if isinstance(store, ForeseesDownload) else None,
         )
 
 

@@ -15,6 +15,7 @@ from perago.attempt.fence import (
     Applicant,
     assert_current_attempt_snapshot,
     is_same_execution,
+    may_be_completed_elsewhere,
     plan_completed_elsewhere,
 )
 from perago.attempt.output import completed, workspace_output
@@ -91,7 +92,10 @@ def last_look(
     read_history: ReadHistory,
     load_record: LoadRecord,
 ) -> LastLook:
-    """Make the last look of a workspace task's attempt: complete as another try did, not a second time."""
+    """Make the last look of a workspace task's attempt: complete as another try did, not a second time.
+
+    The history is read only if the engine shows another try that has completed, and before the engine is asked again.
+    """
 
     def look() -> RuntimeTaskResult | None:
         workspace_input = parse_workspace_input(task, input_data["workspace"])
@@ -103,6 +107,8 @@ def last_look(
             params_digest=json_digest(describe_params(parse_params(task, input_data)[0])),
             code_digest=code_digest(task),
         )
+        if not may_be_completed_elsewhere(load_record(attempt), asking):
+            return None
         history = read_history(workspace_input).on_branch(workspace_input.branch)
         plan = plan_completed_elsewhere(history, load_record(attempt), asking)
         return None if plan is None else completed(workspace_output(workspace_input, plan.ref, plan.result or {}))

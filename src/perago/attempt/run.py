@@ -273,6 +273,8 @@ class AttemptRun:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 return completed(workspace_output(workspace_input, workspace_input.ref, work.result))
+            if ports.foresee_download is not None:
+                ports.foresee_download(workspace_input, self.spec)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
             target = PublicationTarget(
                 ports=ports,

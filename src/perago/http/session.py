@@ -25,8 +25,9 @@ from perago.http.answer import MAX_ANSWER_BYTES, Answer
 from perago.http.connecting import CONNECT_SECONDS, trusting
 from perago.http.faults import FaultKind, HttpFault
 from perago.http.forks import keep, tell_forks
+from perago.http.pace import present_pace
 from perago.http.proxies import Proxy, proxy_for
-from perago.http.retry import RetryPolicy, Tries, answer_of
+from perago.http.retry import PASSING_STATUSES, RetryPolicy, Tries, answer_of
 from perago.http.translation import translated
 
 _UNAUTHORIZED = 401
@@ -112,6 +113,9 @@ class HttpSession:
         connections: maximum, to all servers together.
         policy: of retries.
         user_agent: value of the User-Agent header.
+
+    Attributes:
+        connections: as given.
     """
 
     def __init__(
@@ -119,20 +123,21 @@ class HttpSession:
         *,
         authorization: str | Authorization | None,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 32,
+        connections: int = 256,
         policy: RetryPolicy | None = None,
         user_agent: str = "perago",
     ) -> None:
         self._tls: ssl.SSLContext | bool = True if ca_file is None else trusting(ca_file)
         # Turns are taken in order. aiohttp's own limit is not fair: a waiting call can be overtaken forever.
-        self._connections = connections
+        self.connections = connections
         self._turns = asyncio.Semaphore(connections)
         self._policy = policy or RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         ours = {**common, "Authorization": authorization} if isinstance(authorization, str) else common
         self._open_headers = CIMultiDict(common)  # aiohttp would convert a dictionary for each request
         self._our_headers = CIMultiDict(ours)
-        self._proxies: dict[tuple[str, str | None, int | None], Proxy | None] = {}
+        self._proxies: dict[_Origin, Proxy | None] = {}
+        self._known: set[_Origin] = set()
         self._client: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._authorization = None if isinstance(authorization, str) else authorization
@@ -151,7 +156,9 @@ class HttpSession:
             tries = Tries(self._policy, idempotent=request.idempotent, deadline=time.monotonic() + timeout)
             while True:
                 outcome = await self._outcome(request, tries.deadline - time.monotonic())
-                pause = tries.pause_after(outcome)
+                # Not for another server: what a block store does not give or take, the server itself can.
+                is_known = request.authorized and _origin(request.url) in self._known
+                pause = tries.pause_after(outcome, is_known=is_known)
                 if pause is None or not isinstance(request.body, bytes | None):
                     return answer_of(outcome)
                 await asyncio.sleep(pause)
@@ -195,13 +202,24 @@ class HttpSession:
         for inherited in list(self._sockets):
             inherited.close()  # only this process's copy, so that nothing can affect the parent's
         self._sockets = weakref.WeakSet()
-        self._turns = asyncio.Semaphore(self._connections)  # calls of the parent do not release their turns here
+        self._turns = asyncio.Semaphore(self.connections)  # calls of the parent do not release their turns here
 
     async def _outcome(self, request: Request, timeout: float) -> Answer | HttpFault:
+        pace, began = present_pace(), time.monotonic()
         try:
-            return await self._once(request, timeout)
+            answer = await self._once(request, timeout)
         except HttpFault as fault:
+            if pace is not None:
+                pace.refused()
             return fault
+        if pace is not None:
+            if answer.status in PASSING_STATUSES:
+                pace.refused()
+            else:
+                pace.answered(time.monotonic() - began)
+        if answer.status not in PASSING_STATUSES:
+            self._known.add(_origin(request.url))
+        return answer
 
     async def _once(self, request: Request, timeout: float) -> Answer:
         with translated():
@@ -264,7 +282,7 @@ class HttpSession:
 
     def _proxy_of(self, url: URL) -> Proxy | None:
         """Looked up once per server. aiohttp's own way reads the whole environment for each request."""
-        key = (url.scheme, url.raw_host, url.port)
+        key = _origin(url)
         if key not in self._proxies:
             try:
                 self._proxies[key] = proxy_for(f"{url.scheme}://{url.raw_authority}")
@@ -296,6 +314,14 @@ class HttpSession:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_SECONDS))
         self._sockets.add(made)
         return made
+
+
+_Origin = tuple[str, str | None, int | None]
+
+
+def _origin(url: URL) -> _Origin:
+    """Scheme, host and port."""
+    return url.scheme, url.raw_host, url.port
 
 
 async def _let_go(sockets: Iterable[socket.socket]) -> None:

@@ -14,7 +14,8 @@ import weakref
 import pytest
 
 from perago.http.loop import LoopThread
-from perago.http.parallel import in_parallel, in_thread, together
+from perago.http.pace import Pace
+from perago.http.parallel import IN_FLIGHT_BYTES, at_pace, in_parallel, in_thread, together
 from waiting import wait_for
 
 
@@ -360,3 +361,63 @@ def call_until_closed(loop, ended):
         while True:
             loop.run(value())
     ended.append(1)
+
+
+def highest(loop, pace, sizes):
+    """Do jobs of these sizes; returns the most that were under way, and the order of their begins."""
+    under_way, most, began = 0, 0, []
+
+    async def work(job):
+        nonlocal under_way, most
+        began.append(job)
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        under_way -= 1
+
+    loop.run(at_pace(range(len(sizes)), work, pace, sizes.__getitem__))
+    return most, began
+
+
+def test_jobs_at_a_pace_begin_in_order_and_as_many_as_it_allows(loop):
+    most, began = highest(loop, Pace(256, 7), [0] * 100)
+
+    assert most == 7
+    assert began == list(range(100))
+
+
+def test_a_pace_that_allows_more_lets_more_begin(loop):
+    pace = Pace(50, 2)
+
+    async def work(_):
+        pace.answered(1.0)
+
+    loop.run(at_pace(range(1_500), work, pace, lambda _: 0))
+    most, _ = highest(loop, pace, [0] * 100)
+
+    assert most == pace.limit == 50
+
+
+def test_content_in_memory_bounds_the_jobs_that_begin(loop):
+    size = IN_FLIGHT_BYTES // 4
+    most, began = highest(loop, Pace(256, 100), [size] * 30)
+
+    assert most == 4
+    assert began == list(range(30))
+    assert highest(loop, Pace(256, 100), [2 * IN_FLIGHT_BYTES] * 3)[0] == 1
+
+
+def test_the_first_error_at_a_pace_ends_all_jobs(loop):
+    ended = []
+
+    async def work(job):
+        try:
+            if job == 5:
+                raise KeyError(job)
+            await asyncio.sleep(60)
+        finally:
+            ended.append(job)
+
+    with pytest.raises(KeyError):
+        loop.run(at_pace(range(100), work, Pace(10, 10), lambda _: 0))
+    assert len(ended) == 10

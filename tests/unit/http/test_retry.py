@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perago.http.faults import FaultKind, HttpFault
-from perago.http.retry import PASSING_STATUSES, RetryPolicy, retry_delay
+from perago.http.retry import PASSING_STATUSES, PATIENT_PAUSE_SECONDS, RetryPolicy, retry_delay
 
 POLICY = RetryPolicy(tries=4, base_seconds=0.1, longest_seconds=5.0)
 
@@ -52,6 +52,21 @@ def test_pauses_double_up_to_the_longest_and_tries_end():
     assert (
         retry_delay(long, tries=99, idempotent=True, outcome=fault(FaultKind.CUT), retry_after=None, jitter=1.0) == 5.0
     )
+
+
+def test_a_server_that_has_answered_before_is_waited_for_as_long_as_patience_lasts():
+    def patient(outcome, away_seconds, **options):
+        given = {"tries": 40, "idempotent": True, "retry_after": None, "jitter": 1.0, **options}
+        return retry_delay(RetryPolicy(patience_seconds=30), outcome=outcome, away_seconds=away_seconds, **given)
+
+    gone = fault(FaultKind.UNREACHABLE)
+    assert patient(gone, 29.9) == patient(503, 29.9) == PATIENT_PAUSE_SECONDS
+    assert patient(gone, 29.9, idempotent=False) == PATIENT_PAUSE_SECONDS
+    assert patient(503, 29.9, idempotent=False) is None
+    assert patient(gone, 30.0) is None
+    assert patient(gone, None) is None
+    assert patient(fault(FaultKind.CUT), 1.0) is None
+    assert patient(404, 1.0) is None
 
 
 def test_the_server_says_how_long_to_wait_up_to_a_bound():

@@ -47,7 +47,7 @@ def raised(call):
 
 
 MESSAGES = {
-    "dirty": lambda: str(dirty(INPUT)),
+    "dirty": lambda: str(dirty(INPUT, ["a b", "c"])),
     "no repository": lambda: str(no_repository(EVIL)),
     "no full id": lambda: raised(lambda: full_id(INPUT.model_copy(update={"ref": "short"}))),
     "resolve": lambda: raised(lambda: asyncio.run(resolve(Nothing(), EVIL, "x"))),

@@ -37,7 +37,7 @@ MAX_READS_AT_ONCE = 8
 READS_SECONDS = CALL_SECONDS
 """Deadline for all of many parallel reads together, the same as for one."""
 
-_POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0)
+_POLICY = RetryPolicy(tries=4, base_seconds=0.05, longest_seconds=2.0, patience_seconds=0.0)
 
 
 class ConductorClient(Api):

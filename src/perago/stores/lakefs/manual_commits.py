@@ -54,6 +54,7 @@ class ManualCommits:
         connection, token = self.connection, secrets.token_hex(8)
         draft = CommitDraft(
             transfer=await connection.transfer(self.repository),
+            commits=connection.commits,
             branch=import_name(connection.clock.now(), token),
             head=await connection.commits.get(self.repository, head),
             fence=fence_content(connection.mover.mode, token),

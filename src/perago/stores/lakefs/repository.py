@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perago.errors import RepositoryNotFoundError
-from perago.ports import AttemptLiveness, FileDigests, LogEntry, Phase, WorkspaceStore
+from perago.ports import AttemptLiveness, FileDigests, ForeseesDownload, LogEntry, Phase, WorkspaceStore
 from perago.stores.lakefs.api.answers import LakeFSError
 from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
 from perago.stores.lakefs.clean import Janitor
@@ -45,6 +45,10 @@ class LakeFSRepository:
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path, /
     ) -> FileDigests | None:
         return self._store.download_workspace(workspace_input, workspace_spec, workspace_dir)
+
+    def foresee_download(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /) -> None:
+        if isinstance(self._store, ForeseesDownload):
+            self._store.foresee_download(workspace_input, workspace_spec)
 
     def read_history(self, workspace_input: WorkspaceInput, /) -> History:
         return self._store.read_history(workspace_input)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perago.errors import RuntimeConfigError
+from perago.errors import RuntimeConfigError, StoreError
 from perago.files.credentials import Credentials
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.stores.lakefs.api.client import LakeFSClient
@@ -29,6 +30,9 @@ from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 
+_FORESEEN = 4
+"""Listings under way for downloads to come."""
+
 
 class LakeFSStore:
     """A versioned store on a lakeFS server. Any number of threads, processes and hosts may use it.
@@ -48,7 +52,8 @@ class LakeFSStore:
             count, and the attempt fails.
         merge_timeout_seconds: limit for moving a branch; `lakefs_merge_timeout_seconds` of a PublishBudget.
         ca_file: certificates to trust, in addition to the system's.
-        connections: maximum to the server at the same time.
+        connections: maximum to the server at the same time. A server that is near gets some 24 to 60; more are opened
+            only as far as answers do not take longer for it.
         cache: the host's cache of objects fetched or sent before; None for no cache.
         checksums: "md5" treats a checksum that looks like an MD5 as that of the content, as lakeFS makes them, and
             refuses other content as damaged. From 5 MiB on the checksum may be that of parts, so only content that
@@ -72,7 +77,7 @@ class LakeFSStore:
         fence: FenceMode = "exact",
         merge_timeout_seconds: float = MERGE_SECONDS,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 48,
+        connections: int = 256,
         cache: ObjectCache | None = None,
         checksums: ChecksumRule = "md5",
         presign: bool = True,
@@ -110,6 +115,8 @@ class LakeFSStore:
             presign=presign,
         )
         self._staged: dict[str, StagedWorkspace] = {}
+        self._removed: set[str] = set()
+        self._foreseen: dict[str, asyncio.Task[tuple[Transfer, Layout]]] = {}
 
     # ---- lifetime
 
@@ -127,6 +134,10 @@ class LakeFSStore:
 
     # ---- the ports; see `perago.ports` for their contract
 
+    def foresee_download(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec) -> None:
+        """Begin to list the input's files for `download_workspace`."""
+        self._connection.run(self._foresee(workspace_input, workspace_spec))
+
     def download_workspace(
         self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, workspace_dir: Path
     ) -> FileDigests:
@@ -141,7 +152,7 @@ class LakeFSStore:
             StoreError: content is missing or damaged, or the server did not answer.
             WorkspaceStorageError: the disk refused.
         """
-        transfer, layout = self._connection.run(self._plan_layout(workspace_input, workspace_spec))
+        transfer, layout = self._connection.run(self._layout(workspace_input, workspace_spec))
         check_layout(layout, workspace_dir)
         progress = self._connection.progress(Phase.MATERIALIZE, len(layout.files))
         progress.cache_hits = None if transfer.cache is None else 0
@@ -182,7 +193,9 @@ class LakeFSStore:
             PublishFenceError: with fence="cooperative", somebody else's commit came in between.
         """
         mover = self._connection.mover
-        published = self._connection.run(publish(mover, staged, workspace_input, execution))
+        published = self._connection.run(
+            publish(mover, staged, workspace_input, execution, lambda: self._remove_early(staged))
+        )
         if mover.mode == "cooperative":
             self._connection.observer(_warning_of(execution, published.id))
         return published.id
@@ -208,6 +221,17 @@ class LakeFSStore:
         return LakeFSRepository(self, self._connection, name)
 
     # ---- internals
+
+    async def _foresee(self, workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> None:
+        for key in list(self._foreseen)[: -_FORESEEN + 1]:  # of attempts that ended before their download
+            self._foreseen.pop(key).cancel()
+        listing = asyncio.create_task(self._plan_layout(workspace_input, spec))
+        listing.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is the download's to raise
+        self._foreseen[_key(workspace_input, spec)] = listing
+
+    async def _layout(self, workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
+        foreseen = self._foreseen.pop(_key(workspace_input, spec), None)
+        return await (self._plan_layout(workspace_input, spec) if foreseen is None else foreseen)
 
     async def _plan_layout(self, workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
         """List the input's files, and check the input in parallel. Errors of the input are raised first."""
@@ -240,7 +264,8 @@ class LakeFSStore:
             execution=execution,
             done=connection.progress(Phase.STAGE, total, execution).add,
         )
-        staging = Staging(connection.client, connection.commits, connection.mover.mode)
+        mover = connection.mover
+        staging = Staging(connection.client, connection.commits, mover.mode, mover.merge_seconds)
         staged = await staging.stage(job)
         self._staged[execution.execution_id] = staged
         try:
@@ -250,10 +275,23 @@ class LakeFSStore:
             raise
         return staged
 
+    async def _remove_early(self, staged: StagedWorkspace) -> None:
+        """Remove the branch of a published commit, whose merge keeps it, so that cleaning up takes no time."""
+        with suppress(StoreError):  # `cleanup_staging` tries again
+            await cleanup_staging(self._connection.client, staged)
+            self._removed.add(staged.branch)
+
     async def _clean(self, staged: StagedWorkspace) -> None:
-        await cleanup_staging(self._connection.client, staged)
+        if staged.branch in self._removed:
+            self._removed.discard(staged.branch)
+        else:
+            await cleanup_staging(self._connection.client, staged)
         for execution_id in [key for key, value in self._staged.items() if value.branch == staged.branch]:
             del self._staged[execution_id]
+
+
+def _key(workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> str:
+    return f"{workspace_input.model_dump_json()} {spec.model_dump_json()}"
 
 
 def _warning_of(execution: TaskExecution, ref: str) -> Event:

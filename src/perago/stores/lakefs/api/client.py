@@ -73,7 +73,7 @@ class LakeFSClient(RefCalls, ObjectCalls):
         *,
         credentials: Credentials | None = None,
         ca_file: str | os.PathLike[str] | None = None,
-        connections: int = 32,
+        connections: int = 256,
     ) -> LakeFSClient:
         """A client for an endpoint. Sends nothing yet.
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
-from perago.stores.lakefs.api.answers import Commit, LakeFSError, uri
+from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient, both
 from perago.values.models import WorkspaceInput
 
 _REMEMBERED = 512
 """Commits, of a few kilobytes each, and branch names that one store caches."""
+
+_LISTED = 64
+"""Listings that one store caches."""
 
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 NOT_THERE = (400, 404)
@@ -29,6 +34,8 @@ class Commits:
         self._client = client
         self._known: OrderedDict[tuple[str, str], Commit] = OrderedDict()
         self._branches: set[tuple[str, str]] = set()
+        self._listed: OrderedDict[tuple[str, str, str], Mapping[str, ObjectStats]] = OrderedDict()
+        self._listing: dict[tuple[str, str, str], asyncio.Future[Mapping[str, ObjectStats]]] = {}
 
     async def get(self, repository: str, commit_id: str) -> Commit:
         """The commit with a full id.
@@ -49,6 +56,36 @@ class Commits:
                 f"repository {repository!r} has no commit {commit_id}. Run the task again from the current head"
             ) from exc
         return self.remember(repository, commit)
+
+    async def objects_below(self, repository: str, commit_id: str, prefix: str) -> Mapping[str, ObjectStats]:
+        """The objects of a commit below a prefix, by name: few. Listed once."""
+        key = (repository, commit_id, prefix)
+        if key not in self._listed:
+            self.begin_listing(*key)
+            return await asyncio.shield(self._listing[key])
+        return self._listed[key]
+
+    def begin_listing(self, repository: str, commit_id: str, prefix: str) -> None:
+        """Begin what `objects_below` will be asked for. It ends with the loop's thread at the latest."""
+        key = (repository, commit_id, prefix)
+        if key not in self._listing:
+            listing = asyncio.ensure_future(self._list_below(*key))
+            listing.add_done_callback(lambda done: self._end_listing(key, done))
+            self._listing[key] = listing
+
+    async def _list_below(self, repository: str, commit_id: str, prefix: str) -> Mapping[str, ObjectStats]:
+        found: dict[str, ObjectStats] = {}
+        async for page in self._client.list_objects(repository, commit_id, prefix=prefix):
+            found.update((stats.path, stats) for stats in page)
+        return found
+
+    def _end_listing(self, key: tuple[str, str, str], listing: asyncio.Future[Mapping[str, ObjectStats]]) -> None:
+        """Keep what was found. A failure is told to those who wait for it."""
+        del self._listing[key]
+        if not listing.cancelled() and listing.exception() is None:
+            self._listed[key] = listing.result()
+            if len(self._listed) > _LISTED:
+                self._listed.popitem(last=False)
 
     def remember(self, repository: str, commit: Commit) -> Commit:
         """Cache a commit that another call returned."""

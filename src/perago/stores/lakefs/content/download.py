@@ -17,7 +17,8 @@ from yarl import URL
 from perago.errors import StoreError
 from perago.files.beneath import Beneath
 from perago.http.faults import FaultKind
-from perago.http.parallel import in_parallel, in_thread, together
+from perago.http.pace import Pace
+from perago.http.parallel import at_pace, in_parallel, in_thread, together
 from perago.http.session import encoded
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.calls import PAGE, segment
@@ -125,9 +126,6 @@ class ReadSources:
         return self._urls.pop(path, None)
 
 
-SMALL_AT_ONCE = 24
-"""Small objects in parallel; the fastest setting with a server on two cores."""
-
 LARGE_AT_ONCE = 3
 PARTS_AT_ONCE = 3
 """Large objects in parallel, and parts of each."""
@@ -169,7 +167,7 @@ class Download:
         small = [stats for stats in wanted if stats.size <= SMALL_BYTES]
         large = [stats for stats in wanted if stats.size > SMALL_BYTES]
         await together(
-            in_parallel(small, self._fetch_small, min(SMALL_AT_ONCE, len(small))),
+            at_pace(small, self._fetch_small, Pace(self.transfer.connections), lambda stats: stats.size),
             in_parallel(large, self._fetch_large, min(LARGE_AT_ONCE, len(large))),
         )
         if self._not_told:

@@ -15,6 +15,7 @@ import hashlib
 import os
 import random
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,6 +138,11 @@ class Transfer:
     def presigned(self) -> bool:
         return self.presign and self.server.presigned
 
+    @property
+    def connections(self) -> int:
+        """Maximum of calls at a time."""
+        return self.client.session.connections
+
     def key(self, stats: ObjectStats) -> str:
         """The cache key of an object's content. It contains the address, which is new for every upload."""
         return cache_key(self.client.root, stats.physical_address, stats.checksum, stats.size)
@@ -158,19 +164,23 @@ async def retried(
         operation: called with the number of previous tries.
         on: the errors to retry after.
     """
-    tries = 0
+    tries, failing_since = 0, None
     while True:
         try:
             return await operation(tries)
         except on as exc:
             tries += 1
-            delay = _delay(exc, tries, policy)
+            now = time.monotonic()
+            failing_since = now if failing_since is None else failing_since
+            delay = _delay(exc, tries, policy, now - failing_since)
             if delay is None:
                 raise
         await asyncio.sleep(delay)
 
 
-def _delay(error: LakeFSError | DamagedObjectError, tries: int, policy: RetryPolicy) -> float | None:
+def _delay(
+    error: LakeFSError | DamagedObjectError, tries: int, policy: RetryPolicy, failing_seconds: float
+) -> float | None:
     outcome: HttpFault | int
     if isinstance(error, DamagedObjectError):
         outcome, retry_after = 503, None  # it may have been damaged in transit
@@ -186,6 +196,7 @@ def _delay(error: LakeFSError | DamagedObjectError, tries: int, policy: RetryPol
         outcome=outcome,
         retry_after=retry_after,
         jitter=random.random(),  # noqa: S311 - spreads load, not for security
+        away_seconds=None if isinstance(error, DamagedObjectError) else failing_seconds,
     )
 
 

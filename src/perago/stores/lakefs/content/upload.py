@@ -17,7 +17,8 @@ from perago.errors import PeragoError, StoreError, WorkspaceContentError
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_error
 from perago.http.faults import HttpFault
-from perago.http.parallel import in_parallel, in_thread, together
+from perago.http.pace import Pace
+from perago.http.parallel import at_pace, in_parallel, in_thread, together
 from perago.http.session import Request
 from perago.stores.lakefs.api.answers import (
     DamagedObjectError,
@@ -164,8 +165,8 @@ async def _put(transfer: Transfer, url: URL, name: str, body: FileBody) -> None:
         )
 
 
-SMALL_AT_ONCE = 40
-"""Small files in parallel. lakeFS persists many entries together; 32 to 48 are fastest."""
+NEARBY = 40
+"""Small files that may wait at the server. lakeFS persists many entries together; 32 to 48 are fastest."""
 
 LARGE_AT_ONCE = 4
 DELETES_AT_ONCE = 2
@@ -237,7 +238,7 @@ class Upload:
             small = [path for path, size in sizes.items() if size <= SMALL_BYTES]
             large = [path for path, size in sizes.items() if size > SMALL_BYTES]
             await together(
-                in_parallel(small, send_small, min(SMALL_AT_ONCE, len(small))),
+                at_pace(small, send_small, Pace(self.transfer.connections, NEARBY), sizes.__getitem__),
                 in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
             )
 

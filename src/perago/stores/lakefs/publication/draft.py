@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,15 +12,17 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from perago.errors import StoreError
+from perago.http.parallel import nothing
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
+from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.content.upload import Upload
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, content_name
 from perago.stores.lakefs.publication.fence import (
     ACTIONS_PREFIX,
     FENCE_PATH,
-    check_actions,
+    check_staged,
     holds_fence,
 )
 from perago.values.models import Changes
@@ -80,9 +82,6 @@ async def explained(client: LakeFSClient, repository: str, branch: str, fault: L
     )
 
 
-Actions = dict[str, ObjectStats]
-
-
 _COMMIT_TRIES = 3
 """Tries of a commit on a staging branch after unclear answers. Each time the branch shows whether it was made."""
 
@@ -99,9 +98,11 @@ class CommitDraft:
         directory: location of the changed files; root: the part of their names before the path below it.
         changes: to put on the branch.
         done: called with the size of each uploaded file.
+        is_ready: awaited beside the creation of the branch, before the first upload.
     """
 
     transfer: Transfer
+    commits: Commits
     branch: str
     head: Commit
     fence: bytes
@@ -109,7 +110,7 @@ class CommitDraft:
     root: str
     changes: Changes
     done: Callable[[int], None]
-    _listed: dict[str, asyncio.Future[Actions]] = field(default_factory=dict, init=False)
+    is_ready: Callable[[], Awaitable[object]] = nothing
     _creating: list[asyncio.Future[None]] = field(default_factory=list, init=False)
 
     @property
@@ -135,7 +136,8 @@ class CommitDraft:
 
     async def fill(self, branch: str, source: str) -> Overlay:
         """Create a branch at a commit, and put the changes and the fence on it. Returns the changes."""
-        actions, _ = await both(self._actions(source), self.create(branch, source))
+        preparing = both(self.create(branch, source), self.is_ready())
+        actions, _ = await both(self.commits.objects_below(self.repository, source, ACTIONS_PREFIX), preparing)
         upload = Upload(self.transfer, branch, self.directory, self.root, self.done)
         uploaded, _ = await both(
             upload.run(self.changes.written, self.changes.deleted), self._put_fence(branch, actions)
@@ -209,8 +211,7 @@ class CommitDraft:
         Raises:
             PublishFenceError
         """
-        at_head, at_staged = await both(self._actions(self.head.id), self._actions(staged.id))
-        check_actions(at_head, at_staged, self.fence)
+        await check_staged(self.commits, self.repository, staged, self.fence)
 
     # ---- the end
 
@@ -231,15 +232,3 @@ class CommitDraft:
             told = await explained(self.client, self.repository, self.branch, exc)
             if told is not exc:
                 raise told from exc
-
-    def _actions(self, ref: str) -> asyncio.Future[Actions]:
-        """The server's actions in a commit, listed once."""
-        if ref not in self._listed:
-            self._listed[ref] = asyncio.ensure_future(self._list_actions(ref))
-        return self._listed[ref]
-
-    async def _list_actions(self, ref: str) -> Actions:
-        found: Actions = {}
-        async for page in self.client.list_objects(self.repository, ref, prefix=ACTIONS_PREFIX):
-            found.update((stats.path, stats) for stats in page)
-        return found

@@ -20,7 +20,8 @@ from typing import Literal
 from perago.errors import FenceUnavailableError, ObjectNameError, PublishFenceError, PublishVetoedError, StoreError
 from perago.ports import Clock
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats, uri
-from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.client import LakeFSClient, both
+from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.publication.branches import canary_name
 from perago.values.names import show_name
 
@@ -106,6 +107,19 @@ def check_actions(head: Mapping[str, ObjectStats], staged: Mapping[str, ObjectSt
             f"publishing would change the server's actions, which no task may do: "
             f"{', '.join(map(show_name, changed))}. Nothing was published. Run the task again from the current head"
         )
+
+
+async def check_staged(commits: Commits, repository: str, staged: Commit, content: bytes) -> None:
+    """`check_actions` of a staged commit and its parent.
+
+    Raises:
+        PublishFenceError
+    """
+    at_head, at_staged = await both(
+        commits.objects_below(repository, staged.parents[0], ACTIONS_PREFIX),
+        commits.objects_below(repository, staged.id, ACTIONS_PREFIX),
+    )
+    check_actions(at_head, at_staged, content)
 
 
 def refuse_actions(names: Iterable[str]) -> None:

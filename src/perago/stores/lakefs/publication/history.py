@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from perago.stores.lakefs.api.answers import Commit, LakeFSError
 from perago.stores.lakefs.api.calls import PAGE
-from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.client import LakeFSClient, both
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.publication.fence import EXPECTED_PARENT
 from perago.values.history import CommitFacts, History, Stamp
@@ -119,8 +119,7 @@ async def read_history(client: LakeFSClient, commits: Commits, workspace_input: 
     """
     base = full_id(workspace_input)
     try:
-        await commits.check_branch(workspace_input)
-        line = [commit async for commit in first_parents(client, workspace_input, base, MAX_HISTORY + 1)]
+        _, line = await both(commits.check_branch(workspace_input), _line(client, workspace_input, base))
     except LakeFSError as exc:
         raise await commits.explained(exc, workspace_input) from exc
     for commit in reversed(line):  # the newest last, because staging needs them
@@ -128,6 +127,10 @@ async def read_history(client: LakeFSClient, commits: Commits, workspace_input: 
     if line[-1].id != base:
         raise input_not_on_branch(workspace_input.branch, base, line[0].id)
     return History(line[0].id, base, tuple(_facts(commit, parent) for commit, parent in pairwise(line)))
+
+
+async def _line(client: LakeFSClient, workspace_input: WorkspaceInput, base: str) -> list[Commit]:
+    return [commit async for commit in first_parents(client, workspace_input, base, MAX_HISTORY + 1)]
 
 
 async def first_parents(

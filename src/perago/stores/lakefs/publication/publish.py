@@ -6,54 +6,80 @@ lakeFS does not merge onto a branch with uncommitted changes. That is checked be
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from perago.errors import DirtyBranchError, HeadMovedError, PublishFenceError, PublishVetoedError, StoreError
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.parallel import nothing
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, unanswered, uri
-from perago.stores.lakefs.api.client import LakeFSClient
+from perago.stores.lakefs.api.client import LakeFSClient, both
 from perago.stores.lakefs.api.commits import Commits
-from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, vetoes
+from perago.stores.lakefs.publication.fence import HOOK_REFUSED, FenceMode, check_staged, fence_content, vetoes
 from perago.stores.lakefs.publication.history import Publication, find_publication, publication_metadata, read_history
 from perago.values.backoff import backoff
 from perago.values.history import Merge, Publish, Seal, Stamp
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.names import show_name
 from perago.values.plans import noop_commit, plan_without_engine, stamp_for
 
-_PAUSES = (0.1, 0.2, 0.4, 0.8)
-"""Seconds between checks. A person who is about to commit usually has done so by then."""
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+
+_SHOWN_PATHS = 10
+"""Uncommitted paths that an error names."""
 
 
-async def is_dirty(client: LakeFSClient, target: WorkspaceInput) -> bool:
-    """Whether the branch has uncommitted changes."""
-    async for page in client.diff_branch(target.repository, target.branch, amount=1):
-        return bool(page)
-    return False
+async def uncommitted(client: LakeFSClient, target: WorkspaceInput, amount: int = 1) -> list[str]:
+    """The first paths that have uncommitted changes on the branch; empty if it is clean."""
+    async for page in client.diff_branch(target.repository, target.branch, amount=amount):
+        return [entry.path for entry in page]
+    return []
 
 
-async def check_clean(client: LakeFSClient, target: WorkspaceInput) -> None:
-    """Check before an upload that the branch can be published to. If that is unknown, the merge decides.
+async def wait_until_clean(client: LakeFSClient, target: WorkspaceInput, deadline: float) -> None:
+    """Wait until the branch has no uncommitted changes: a person uploads, and commits seconds later.
+
+    Args:
+        deadline: of the wait, in the loop's time.
 
     Raises:
-        DirtyBranchError: it still has uncommitted changes after a short wait.
+        DirtyBranchError: it still has some. The error names them.
+        LakeFSError: the server did not answer.
     """
-    for pause in (*_PAUSES, None):
-        try:
-            if not await is_dirty(client, target):
-                return
-        except LakeFSError:
+    for number in itertools.count():
+        if not await uncommitted(client, target):
             return
-        if pause is not None:
-            await asyncio.sleep(pause)
-    raise dirty(target)
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise dirty(target, await uncommitted(client, target, _SHOWN_PATHS + 1))
+        await asyncio.sleep(min(backoff(_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, number), left))
 
 
-def dirty(target: WorkspaceInput) -> DirtyBranchError:
-    """The error for a branch with uncommitted changes."""
+async def check_clean(client: LakeFSClient, target: WorkspaceInput, seconds: float) -> None:
+    """Check before an upload that the branch can be published to. If that is unknown, the merge decides.
+
+    Args:
+        seconds: to wait for it.
+
+    Raises:
+        DirtyBranchError: it has uncommitted changes for so long.
+    """
+    with suppress(LakeFSError):
+        await wait_until_clean(client, target, asyncio.get_running_loop().time() + seconds)
+
+
+def dirty(target: WorkspaceInput, paths: Sequence[str]) -> DirtyBranchError:
+    """The error for a branch with uncommitted changes of these paths. With more than `_SHOWN_PATHS`, some are left out.
+
+    If somebody has just committed them, there are none to name.
+    """
+    more = ", and others" if len(paths) > _SHOWN_PATHS else ""
+    named = f" of {', '.join(map(show_name, paths[:_SHOWN_PATHS]))}{more}" if paths else ""
     return DirtyBranchError(
-        f"branch {target.branch!r} has uncommitted changes, and lakeFS does not merge onto them. Nothing was "
+        f"branch {target.branch!r} has uncommitted changes{named}, and lakeFS does not merge onto them. Nothing was "
         f"published. Commit them, or discard them with `lakectl branch reset "
         f"{uri(target.repository, target.branch)}`; then run the task again"
     )
@@ -67,10 +93,9 @@ NOT_GUARANTEED = (
     "may include a commit that somebody made at the same moment. Perago would detect that, and nothing would be lost"
 )
 
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 _ANSWERED_TRIES = 6
-"""Merges that the server answered with 5xx, with "later" (429), or with 400 because of uncommitted changes, before the
-error is final; 2 s of pauses in total."""
+"""Merges that the server answered with 5xx, with "later" (429), or with 400, before the error is final; 2 s of pauses
+in total. A branch with uncommitted changes is waited for as long as there is time."""
 
 LAST_LOOK_SECONDS = 10.0
 """Limit for a check of the branch after the merge's own time is over, so that the outcome is known."""
@@ -87,13 +112,23 @@ class Mover:
     mode: FenceMode
     merge_seconds: float = MERGE_SECONDS
 
-    async def move(self, target: WorkspaceInput, staged: Commit, metadata: Mapping[str, str]) -> Commit:
+    async def move(
+        self,
+        target: WorkspaceInput,
+        staged: Commit,
+        metadata: Mapping[str, str],
+        *,
+        check: Callable[[], Awaitable[object]] = nothing,
+        tidy: Callable[[], Awaitable[object]] = nothing,
+    ) -> Commit:
         """Merge a staged commit into the target's branch, on the staged commit's parent: once, or not at all.
 
         Checks the head before each merge, because a merge that hooks refuse leaves a trace on the branch.
 
         Args:
             metadata: of the merge.
+            check: awaited beside the first look at the branch, before any merge.
+            tidy: awaited after a merge, beside the reading of what it made.
 
         Returns:
             the merge commit, even if an earlier call made it.
@@ -104,7 +139,7 @@ class Mover:
             PublishFenceError: the fence did not hold.
         """
         deadline = asyncio.get_running_loop().time() + self.merge_seconds
-        found = await _Swap(self, target, staged, metadata, deadline).run()
+        found = await _Swap(self, target, staged, metadata, deadline, check, tidy).run()
         self._verify(found, staged, target)
         return found
 
@@ -140,13 +175,15 @@ class _Swap:
     staged: Commit
     metadata: Mapping[str, str]
     deadline: float
+    check: Callable[[], Awaitable[object]]
+    tidy: Callable[[], Awaitable[object]]
     tries: int = field(default=0, init=False)
 
     async def run(self) -> Commit:
         """The publishing commit. There is at most one, even if this is called again."""
         fault: LakeFSError | None = None
+        published, _ = await both(self._look(None), self.check())
         while True:
-            published = await self._look(fault)
             if published.commit is not None:
                 return published.commit
             await self._judge(published, fault)
@@ -154,6 +191,7 @@ class _Swap:
                 return await self._merge()
             except LakeFSError as exc:
                 fault = exc
+                published = await self._look(fault)
 
     @property
     def _expected(self) -> str:
@@ -180,7 +218,8 @@ class _Swap:
             options={"allow_empty": True} if same else {},
             timeout=max(self._left(), 0.001),
         )
-        return await self._client.get_commit(given.repository, merged)
+        found, _ = await both(self._client.get_commit(given.repository, merged), self.tidy())
+        return found
 
     async def _look(self, fault: LakeFSError | None) -> Publication:
         """Read the branch. After a possible merge, retry until the branch answers."""
@@ -218,10 +257,14 @@ class _Swap:
             raise await self._vetoed(fault) from fault
         if fault.status != _BAD_REQUEST and not fault.may_pass:
             raise fault
-        if self._left() <= 0 or (fault.status is not None and self.tries >= _ANSWERED_TRIES):
-            stays_dirty = fault.status == _BAD_REQUEST and await is_dirty(self._client, self.target)
-            raise (dirty(self.target) if stays_dirty else self._too_often(fault)) from fault
-        await self._pause()
+        if fault.status == _BAD_REQUEST and await uncommitted(self._client, self.target):
+            await wait_until_clean(self._client, self.target, self.deadline)
+            self.tries = 0
+            await self._judge(await self._look(fault), None)  # what was uncommitted may have been committed
+        elif self._left() <= 0 or (fault.status is not None and self.tries >= _ANSWERED_TRIES):
+            raise self._too_often(fault) from fault
+        else:
+            await self._pause()
 
     async def _unsettled(self, exc: LakeFSError, fault: LakeFSError | None) -> StoreError:
         if fault is None:
@@ -258,14 +301,29 @@ class _Swap:
 
 
 async def publish(
-    mover: Mover, staged: StagedWorkspace, workspace_input: WorkspaceInput, execution: TaskExecution
+    mover: Mover,
+    staged: StagedWorkspace,
+    workspace_input: WorkspaceInput,
+    execution: TaskExecution,
+    tidy: Callable[[], Awaitable[object]] = nothing,
 ) -> Commit:
-    """Move the branch from the head that was staged upon to the staged commit. See `ports.PublishWorkspace`."""
+    """Move the branch from the head that was staged upon to the staged commit. See `ports.PublishWorkspace`.
+
+    Args:
+        tidy: see `Mover.move`.
+    """
     commit = await mover.commits.get(workspace_input.repository, staged.commit)
     if len(commit.parents) != 1:
         raise StoreError(f"{staged.commit} was not staged by an attempt: it does not have exactly one parent")
     stamp = _stamp_on(execution, commit.parents[0])
-    return await mover.move(workspace_input, commit, publication_metadata(stamp, commit))
+    content = fence_content(mover.mode, execution.execution_id)
+    return await mover.move(
+        workspace_input,
+        commit,
+        publication_metadata(stamp, commit),
+        check=lambda: check_staged(mover.commits, workspace_input.repository, commit, content),
+        tidy=tidy,
+    )
 
 
 async def complete_noop(

@@ -19,6 +19,7 @@ from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.publication.draft import CommitDraft, Entry, Overlay, Restoration, RestoreSource
 from perago.stores.lakefs.publication.fence import (
+    ACTIONS_PREFIX,
     FenceMode,
     fence_content,
     is_action,
@@ -63,11 +64,12 @@ class StagingJob:
 
 @dataclass(frozen=True)
 class Staging:
-    """The means to stage: the server, its known commits, and the kind of fence."""
+    """The means to stage: the server, its known commits, the kind of fence, and a limit of waits for a clean branch."""
 
     client: LakeFSClient
     commits: Commits
     mode: FenceMode
+    wait_seconds: float
 
     async def stage(self, job: StagingJob) -> StagedWorkspace:
         """See `ports.StageWorkspace`."""
@@ -76,8 +78,8 @@ class Staging:
         draft = await self._draft(job, plan)
         async with draft:
             staged = await self._carry_out(plan, stamp, draft, job.workspace_input.ref)
-            await draft.check(staged)
         self.commits.remember(draft.repository, staged)
+        self.commits.begin_listing(draft.repository, staged.id, ACTIONS_PREFIX)  # for the check before the merge
         return StagedWorkspace(draft.repository, job.branch, staged.id)
 
     async def _plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
@@ -94,17 +96,24 @@ class Staging:
         for name in written:
             check_object_name(name, prefix=root)
         base = full_id(job.workspace_input)
-        head, _ = await both(self.commits.get(repository, plan.head), check_clean(self.client, job.workspace_input))
-        await check_places(self.client, repository, base, job.spec, changes)
+
+        async def is_ready() -> None:
+            await both(
+                check_clean(self.client, job.workspace_input, self.wait_seconds),
+                check_places(self.client, repository, base, job.spec, changes),
+            )
+
         return CommitDraft(
             transfer=job.transfer,
+            commits=self.commits,
             branch=job.branch,
-            head=head,
+            head=await self.commits.get(repository, plan.head),
             fence=fence_content(self.mode, job.execution.execution_id),
             directory=job.workspace_dir,
             root=root,
             changes=changes,
             done=job.done,
+            is_ready=is_ready,
         )
 
     async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: CommitDraft, base: str) -> Commit:
