@@ -61,7 +61,8 @@ def fill(there):
 
 def test_content_goes_to_and_from_the_block_store(there, tmp_path):
     commit = fill(there)
-    assert [seen.method for seen in there.at_store()] == ["PUT"]  # large; its twin is linked, the others are small
+    # Large, in two parts; its twin is linked, the others are small.
+    assert [seen.method for seen in there.at_store()] == ["PUT", "PUT"]
     assert there.repository.files(commit) == FILES
     addresses = {found["path"]: found["physical_address"] for found in there.repository.objects(commit)}
     assert addresses["twin"] == addresses["large"]

@@ -22,6 +22,7 @@ from perago.http.session import encoded
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.calls import PAGE, segment
 from perago.stores.lakefs.content.transfer import (
+    FRESH_SECONDS,
     SMALL_BYTES,
     ChecksumMatch,
     Keeping,
@@ -29,7 +30,7 @@ from perago.stores.lakefs.content.transfer import (
     judge_file,
     judge_small,
     keeping,
-    read_range,
+    read_as_it_comes,
     retried,
     write_to_workspace,
 )
@@ -40,9 +41,6 @@ from perago.workspace.new_files import open_new
 
 DENSE = 0.1
 """Minimum share of a listing's objects for which presigned URLs are requested by page instead of one by one."""
-
-FRESH_SECONDS = 300.0
-"""Lifetime of a presigned URL here: a third of lakeFS' default validity of 15 minutes."""
 
 
 class ReadSource(NamedTuple):
@@ -243,7 +241,7 @@ class Download:
         readers: list[Callable[[bytes, int], None]] = [lambda piece, _at: hasher.update(piece)]
         if target.content.is_under_way:
             readers.append(target.content.hash)
-        hashing = (_read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
+        hashing = (read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
 
         async def fetch(index: int) -> None:
             await self._fetch_part(stats, source, parts[index], target)
@@ -356,22 +354,6 @@ class _AbortedError(Exception):
 
 
 _EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
-
-
-async def _read_as_it_comes(
-    descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event], take: Callable[[bytes, int], None]
-) -> None:
-    """Read a file from its beginning, each part after it has arrived. `take` gets each piece and its position."""
-    for part, event in zip(parts, arrived, strict=True):
-        await event.wait()
-        await in_thread(_read, descriptor, part, take)
-
-
-def _read(descriptor: int, part: range, take: Callable[[bytes, int], None]) -> None:
-    at = part.start
-    for piece in read_range(descriptor, part.start, part.stop):
-        take(piece, at)
-        at += len(piece)
 
 
 def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:
