@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import os
+import re
 import resource
 import time
+from collections import Counter
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -127,8 +129,12 @@ def test_a_part_that_fails_costs_only_that_part(there, fault):
     commit = fill(there)
     assert there.repository.files(commit) == {"large": LARGE}
     assert rule.fired
-    assert len(there.at_store("PUT")) == 4
-    assert len([seen for seen in there.at_server("PUT") if "/parts/3" in seen.target]) == 1  # its new URL
+    sent = Counter(re.search(r"partNumber=(\d)", seen.target)[1] for seen in there.at_store("PUT"))
+    assert sent == {"1": 1, "2": 1, "3": 2}
+    new_urls = [seen.target for seen in there.at_server("PUT") if "/parts/" in seen.target]
+    assert all("/parts/3" in target for target in new_urls)
+    if isinstance(fault, Refuse):  # on a connection that broke, the same request may go out once more
+        assert len(new_urls) == 1
 
 
 def test_a_url_that_has_expired_is_replaced(lakefs_server, s3_server, tmp_path):
@@ -146,7 +152,9 @@ def test_a_url_that_has_expired_is_replaced(lakefs_server, s3_server, tmp_path):
                 assert there.repository.files(commit) == {"large": LARGE}
                 statuses = [seen.status for seen in there.at_store("PUT")]
                 assert statuses.count(200) == 3
-                assert len(statuses) == 4  # the refusal may be lost: the server hangs up without reading the part
+                # The refusal may be lost, because the server hangs up without reading the part.
+                assert statuses.count(None) + statuses.count(403) == len(statuses) - 3 > 0
+                assert [seen for seen in front.seen() if "/parts/2" in seen.target]
 
 
 @pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), OTHER_CONTENT], ids=["403", "cut", "took it otherwise"])

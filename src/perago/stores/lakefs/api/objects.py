@@ -159,13 +159,12 @@ class ObjectCalls(Api):
         size: int,
         executable: bool = False,
     ) -> ObjectStats:
-        """Upload an object to a branch, uncommitted. Safe to repeat, but an iterator can be sent only once.
+        """Upload an object to a branch, uncommitted. Safe to repeat.
 
-        A size of more than `MAX_WHOLE_BYTES` is not told: the server then sends the object to its block store in parts.
+        The length of more than `MAX_WHOLE_BYTES` must not be told (`FileRange.chunked`): the server then sends the
+        object to its block store in parts.
         """
         headers = _EXECUTABLE_HEADERS if executable else _UPLOAD_HEADERS
-        if not isinstance(body, bytes) and size <= MAX_WHOLE_BYTES:
-            headers = {**headers, "Content-Length": str(size)}
         url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
         answer = await self.call(
             "uploadObject", Request("POST", url, headers, body), expected=(201,), timeout=transfer_seconds(size)
@@ -234,7 +233,7 @@ class ObjectCalls(Api):
     async def create_multipart(self, repository: str, branch: str, path: str, parts: int) -> MultipartUpload:
         """Begin an upload of an object in so many parts. Until it is completed or aborted, its parts take space."""
         url = self.url(_multipart(repository, branch), {"path": path, "parts": parts})
-        answer = await self.send("createPresignMultipartUpload", ("POST", url, {}), expected=(201,), idempotent=True)
+        answer = await self.call("createPresignMultipartUpload", Request("POST", url), expected=(201,))
         return read("createPresignMultipartUpload", answer, MultipartUpload.of)
 
     async def multipart_url(self, repository: str, branch: str, path: str, upload: MultipartUpload, part: int) -> str:

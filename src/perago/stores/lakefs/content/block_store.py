@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from yarl import URL
 
@@ -22,6 +21,7 @@ from perago.errors import PeragoError, StoreError, WorkspaceContentError
 from perago.files.storage import storage_error
 from perago.http.answer import Answer
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.file_range import FileIsShorterError, FileRange
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.http.session import Request
 from perago.stores.lakefs.api.answers import (
@@ -42,12 +42,12 @@ from perago.stores.lakefs.content.transfer import (
     is_multipart,
     md5_of_md5s,
     read_as_it_comes,
+    read_range,
     retried,
 )
 from perago.values.names import show_name
 
-PIECE_BYTES = 1024 * 1024
-"""Size of a read; two pieces of a file or part are in memory at a time."""
+T = TypeVar("T")
 
 
 class OpenFile(NamedTuple):
@@ -58,7 +58,7 @@ class OpenFile(NamedTuple):
         path: for messages.
         size: bytes that it must have.
         executable: by its owner.
-        content: copy for the cache; it gets each piece.
+        content: copy for the cache.
     """
 
     descriptor: int
@@ -68,85 +68,70 @@ class OpenFile(NamedTuple):
     content: Keeping
 
 
-class FileBody:
-    """Sends a part of an open file, or all of it, once.
+Take = Callable[[bytes, int], None]
+"""Gets a piece of a file and its position."""
 
-    Args:
-        part: range of bytes.
-        take: gets each piece and its position; called in a thread.
+STEP_BYTES = 16 * 1024 * 1024
+"""Bytes that are hashed without a look at whether the upload is cancelled."""
 
-    Attributes:
-        error: why the file could not be sent; the HTTP client only sees an aborted request.
+
+async def md5_of_part(file: OpenFile, part: range, take: Take) -> str:
+    """The MD5 of a part of a file, in hexadecimal. `take` also gets its pieces, in order.
+
+    Raises:
+        WorkspaceContentError: the file has become shorter.
+        WorkspaceStorageError: it cannot be read.
     """
+    hasher = hashlib.md5(usedforsecurity=False)
+    try:
+        for first in range(part.start, part.stop, STEP_BYTES):
+            step = range(first, min(first + STEP_BYTES, part.stop))
+            await in_thread(_pass, file.descriptor, step, (lambda piece, _at: hasher.update(piece), take))
+    except OSError as exc:
+        raise unreadable(file, exc) from exc
+    return hasher.hexdigest()
 
-    def __init__(self, file: OpenFile, part: range, take: Callable[[bytes, int], None]) -> None:
-        self.error: PeragoError | None = None
-        self._file = file
-        self._part = part
-        self._take = take
-        self._hasher = hashlib.md5(usedforsecurity=False)
-        self._reading: asyncio.Task[bytes] | None = None
-        self._passing: list[asyncio.Task[None]] = []
 
-    @property
-    def size(self) -> int:
-        return len(self._part)
+async def sent_and_hashed(file: OpenFile, body: FileRange, sending: Awaitable[T]) -> tuple[T, str]:
+    """Wait until a whole file is sent. At the same time hash it, and copy it for the cache.
 
-    @property
-    def md5(self) -> str:
-        """MD5 of the sent bytes, in hexadecimal; complete once all are sent."""
-        return self._hasher.hexdigest()
+    Returns:
+        the answer, and the MD5 in hexadecimal.
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The content, in pieces.
+    Raises:
+        LakeFSError: of sending; unless the file could not be read.
+        WorkspaceContentError, WorkspaceStorageError: as `md5_of_part`.
+    """
+    hashing = asyncio.create_task(md5_of_part(file, body.part, file.content.take))
+    try:
+        answer = await sending
+    except BaseException as exc:
+        hashing.cancel()
+        await asyncio.gather(hashing, return_exceptions=True)
+        if body.error is not None and isinstance(exc, LakeFSError):
+            raise unreadable(file, body.error) from None  # the cause of the aborted request
+        raise
+    return answer, await hashing
 
-        Raises:
-            WorkspaceContentError: the file has become shorter.
-            WorkspaceStorageError: the file cannot be read.
-        """
-        at = self._part.start
-        self._reading = asyncio.create_task(in_thread(self._read, at))
-        while piece := await self._next():
-            await self._passed()
-            self._passing = [
-                asyncio.create_task(in_thread(self._hasher.update, piece)),
-                asyncio.create_task(in_thread(self._take, piece, at)),
-            ]
-            at += len(piece)
-            self._reading = asyncio.create_task(in_thread(self._read, at))
-            yield piece
-        await self._passed()
-        if at != self._part.stop:
-            self.error = WorkspaceContentError(
-                f"{self._file.path} changed while it was being staged. End every thread and process that writes files "
-                f"before the task returns"
-            )
-            raise self.error
 
-    async def close(self) -> None:
-        """Wait until no thread reads the file or uses its content."""
-        tasks = [*self._passing, *([] if self._reading is None else [self._reading])]
-        self._passing, self._reading = [], None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def unreadable(file: OpenFile, error: OSError) -> PeragoError:
+    """The error for a file that cannot be read to its end."""
+    if not isinstance(error, FileIsShorterError):
+        return storage_error(error, "cannot read file", file.path)
+    return WorkspaceContentError(
+        f"{file.path} changed while it was being staged. End every thread and process that writes files before the "
+        f"task returns"
+    )
 
-    async def _next(self) -> bytes:
-        assert self._reading is not None
-        try:
-            return await self._reading
-        except OSError as exc:
-            self.error = storage_error(exc, "cannot read file", self._file.path)
-            raise self.error from exc
 
-    async def _passed(self) -> None:
-        """Wait until the previous piece is hashed and copied. Sending continues in parallel."""
-        passing, self._passing = self._passing, []
-        for task in passing:
-            await task
-
-    def _read(self, at: int) -> bytes:
-        return os.pread(self._file.descriptor, min(PIECE_BYTES, self._part.stop - at), at)
+def _pass(descriptor: int, part: range, takers: Iterable[Take]) -> None:
+    at = part.start
+    for piece in read_range(descriptor, part.start, part.stop):
+        for take in takers:
+            take(piece, at)
+        at += len(piece)
+    if at != part.stop:
+        raise FileIsShorterError
 
 
 # ---- in one piece
@@ -163,55 +148,45 @@ async def send_whole(transfer: Transfer, branch: str, name: str, file: OpenFile)
     location = await client.get_physical_address(repository, branch, name)
     if location.presigned_url is None:
         raise StoreError(f"the server gives no upload URL for {show_name(name)}; set the store's option presign=False")
-    body = FileBody(file, range(file.size), file.content.take)
-    await _put(transfer, location.presigned_url, name, body)
-    stats = ObjectStats(name, location.physical_address, body.md5, body.size, file.executable)
+    body = FileRange(file.descriptor, range(file.size))
+    answer, md5 = await sent_and_hashed(file, body, _put(transfer, location.presigned_url, body))
+    _check(answer, name, md5)
+    stats = ObjectStats(name, location.physical_address, md5, file.size, file.executable)
     await client.link_physical_address(repository, branch, location, stats)
     return stats
 
 
-async def _put(transfer: Transfer, presigned: str, name: str, body: FileBody) -> tuple[str, bool]:
-    """Send a body. Returns its ETag, and whether that is the MD5 that was sent.
-
-    Raises:
-        LakeFSError, DamagedObjectError: as `send_whole`.
-        PeragoError: the file cannot be read.
-    """
+async def _put(transfer: Transfer, presigned: str, body: FileRange) -> Answer:
     url = URL(presigned, encoded=True)
     where = f"the block store at {url.host}"
-    headers = {"Content-Length": str(body.size)}
-    if transfer.server.blockstore == "azure":
-        headers["x-ms-blob-type"] = "BlockBlob"
-    request = Request("PUT", url, headers, body.chunks(), authorized=False)
+    headers = {"x-ms-blob-type": "BlockBlob"} if transfer.server.blockstore == "azure" else {}
+    request = Request("PUT", url, headers, body, authorized=False)
     try:
-        answer = await transfer.client.session.call(request, timeout=transfer_seconds(body.size))
+        answer = await transfer.client.session.call(request, timeout=transfer_seconds(len(body.part)))
     except HttpFault as fault:
-        if body.error is not None:
-            raise body.error from None  # the cause of the aborted request
         raise unanswered("upload", where, fault) from fault
-    finally:
-        await body.close()
     if answer.status not in (200, 201):
         raise refused("upload", where, answer)
-    return _checked(answer, name, body.md5)
+    return answer
 
 
 _KEYED = ("x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm")
 """If an answer has one of these headers, S3's ETag is not an MD5."""
 
 
-def _checked(answer: Answer, name: str, md5: str) -> tuple[str, bool]:
+def _check(answer: Answer, name: str, md5: str) -> str:
+    """The ETag of an upload.
+
+    Raises:
+        DamagedObjectError: it is the MD5 of other content.
+    """
     etag = answer.headers.get("ETag", "").strip('"')
-    if not is_md5(etag) or _is_keyed(answer.headers) or etag == md5:
-        return etag, etag == md5
+    if not is_md5(etag) or etag == md5 or any(header in answer.headers for header in _KEYED):
+        return etag
     raise DamagedObjectError(
         f"the block store received {show_name(name)} with checksum {etag}, but its MD5 is {md5}; it was damaged in "
         f"transit. Try again"
     )
-
-
-def _is_keyed(headers: Mapping[str, str]) -> bool:
-    return any(header in headers for header in _KEYED)
 
 
 # ---- in parts
@@ -310,10 +285,17 @@ class _Parts:
             raise exc.error from None
 
     async def _put(self, index: int, url: str) -> None:
-        body = FileBody(self.file, self.parts[index], self.file.content.write)
-        self._etags[index], is_md5_of_it = await _put(self.transfer, url, self.name, body)
-        if is_md5_of_it:
-            self._md5s[index] = body.md5
+        """Hash a part, so that it is in memory, and send it."""
+        file, body = self.file, FileRange(self.file.descriptor, self.parts[index])
+        md5 = await md5_of_part(file, body.part, file.content.write)
+        try:
+            answer = await _put(self.transfer, url, body)
+        except LakeFSError:
+            if body.error is not None:
+                raise unreadable(file, body.error) from None
+            raise
+        self._etags[index] = _check(answer, self.name, md5)
+        self._md5s[index] = md5
 
     async def _url(self, index: int, *, is_new: bool) -> str:
         """A part's URL: that of the beginning while it is valid, else a new one."""
@@ -347,8 +329,10 @@ class _Parts:
 
     def _checked(self, stats: ObjectStats) -> ObjectStats:
         """Refuse an object that is not the file: by its size, and by its ETag if those of all parts are MD5s."""
-        md5s = [self._md5s[index] for index in range(len(self.parts)) if index in self._md5s]
-        expected = md5_of_md5s(md5s) if len(md5s) == len(self.parts) else stats.checksum
+        numbers = range(len(self.parts))
+        expected = stats.checksum
+        if self._etags == self._md5s:
+            expected = md5_of_md5s([self._md5s[number] for number in numbers])
         if stats.size == self.file.size and (stats.checksum == expected or not is_multipart(stats.checksum)):
             return stats._replace(path=self.name, executable=self.file.executable)
         raise DamagedObjectError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perago.files.beneath import Beneath
+from perago.http.file_range import FileRange
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.stores.lakefs.api.answers import (
     DamagedObjectError,
@@ -19,7 +20,7 @@ from perago.stores.lakefs.api.answers import (
     ObjectStats,
 )
 from perago.stores.lakefs.api.objects import MAX_DELETED_AT_ONCE, MAX_WHOLE_BYTES
-from perago.stores.lakefs.content.block_store import PART_MIB, FileBody, OpenFile, send_in_parts, send_whole
+from perago.stores.lakefs.content.block_store import PART_MIB, OpenFile, send_in_parts, send_whole, sent_and_hashed
 from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Transfer, is_md5, keeping, retried
 from perago.values.names import show_name
 from perago.values.redaction import mask_text
@@ -236,18 +237,12 @@ def _way_to_block_store(transfer: Transfer, size: int) -> Send | None:
 
 
 async def _send_to_server(transfer: Transfer, branch: str, name: str, file: OpenFile) -> ObjectStats:
-    body = FileBody(file, range(file.size), file.content.take)
-    try:
-        stats = await transfer.client.upload_object(
-            transfer.repository, branch, name, body.chunks(), size=body.size, executable=file.executable
-        )
-    except LakeFSError:
-        if body.error is not None:
-            raise body.error from None  # the cause of the aborted request
-        raise
-    finally:
-        await body.close()
-    _check(stats, body.size, body.md5)
+    body = FileRange(file.descriptor, range(file.size), chunked=file.size > MAX_WHOLE_BYTES)
+    sending = transfer.client.upload_object(
+        transfer.repository, branch, name, body, size=file.size, executable=file.executable
+    )
+    stats, md5 = await sent_and_hashed(file, body, sending)
+    _check(stats, file.size, md5)
     return stats._replace(executable=file.executable)
 
 
