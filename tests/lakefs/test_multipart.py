@@ -100,7 +100,7 @@ def test_a_large_file_goes_in_parts_and_comes_back(there, tmp_path):
     for target in (tmp_path / "cached", tmp_path / "target"):
         assert files_of(target) == {"large": LARGE}
         assert os.access(target / "large", os.X_OK)
-    assert digests == {"large": f"md5:{hashlib.md5(LARGE).hexdigest()}"}
+    assert digests == {"large": f"sha256:{hashlib.sha256(LARGE).hexdigest()}"}
     assert unfinished(there.proxies.blocks) == []
 
 
@@ -267,9 +267,9 @@ def test_a_file_of_many_gib_up_and_down(lakefs_on_s3, tmp_path, record_property)
         ended, after = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"\n{size} bytes: up {sent - began:.1f} s, down {ended - sent:.1f} s, memory +{(after - before) // 1024} MiB")
     assert (tmp_path / "target/large").stat().st_size == size
-    whole = hashlib.md5()
+    whole = hashlib.sha256()
     with (tmp_path / "source/large").open("rb") as file:
         while piece := file.read(MIB):
             whole.update(piece)
-    assert digests == {"large": f"md5:{whole.hexdigest()}"}
+    assert digests == {"large": f"sha256:{whole.hexdigest()}"}
     assert after - before < 150 * 1024

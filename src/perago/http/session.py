@@ -40,6 +40,9 @@ for a stalled server to take the bytes of an abandoned call."""
 LET_GO_SECONDS = 1.0
 """Time for sockets to close after their shutdown; it takes two rounds of the loop."""
 
+READ_BYTES = 512 * 1024
+"""Bytes of an answer that wait to be taken before reading pauses; each pause costs two calls of the system."""
+
 LARGE_BODY_BYTES = 256 * 1024
 
 Body = bytes | FileRange
@@ -239,6 +242,7 @@ class HttpSession:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                read_bufsize=READ_BYTES,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
         return self._client

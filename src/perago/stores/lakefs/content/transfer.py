@@ -119,8 +119,17 @@ def _md5_of_one_part(md5: str) -> str:
 
 
 def _md5_of_parts(descriptor: int, size: int, part: int) -> str:
-    firsts = range(0, size, part)
-    return md5_of_md5s([md5_of_range(descriptor, first, min(first + part, size)).hexdigest() for first in firsts])
+    return md5_of_md5s(md5s_of_parts(descriptor, range(size), part))
+
+
+def md5s_of_parts(descriptor: int, within: range, part: int) -> list[str]:
+    """The MD5s of a file's parts of so many bytes, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    firsts = range(within.start, within.stop, part)
+    return [md5_of_range(descriptor, first, min(first + part, within.stop)).hexdigest() for first in firsts]
 
 
 def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
@@ -259,6 +268,11 @@ class Keeping:
         """Whether a copy is still being made."""
         return self._copy is not None
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was hashed, in hexadecimal."""
+        return self._hasher.hexdigest()
+
     def write(self, piece: bytes, at: int) -> None:
         """See `EntryCopy.write`."""
         if self._copy is not None:
@@ -281,7 +295,7 @@ class Keeping:
         """Complete the entry: all of the content was written and hashed, and belongs to this object."""
         copy, self._copy = self._copy, None
         if copy is not None and self._transfer.cache is not None:
-            digest = f"{SHA256}:{self._hasher.hexdigest()}"
+            digest = f"{SHA256}:{self.sha256}"
             await in_thread(self._transfer.cache.end, copy, self._transfer.key(stats), digest)
 
     def abandon(self) -> None:
