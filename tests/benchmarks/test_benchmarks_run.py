@@ -152,3 +152,21 @@ def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
     assert done.returncode == 2
     assert "there is no part svn; there are git" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_transfers_are_measured_beside_lakectl(tmp_path, start_lakefs, s3_server):
+    output, work = tmp_path / "output", tmp_path / "work"
+    output.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "transfers", "--tiny", "--directory", work, "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(work.iterdir()) == []
+    text = (output / "RESULTS.md").read_text()
+    for title in ("20 x 1,024 bytes up", "20 x 1,024 bytes down", "1 x 33 MiB up", "1 x 33 MiB down"):
+        assert re.search(rf"^- {title}: \d+\.\d+ \(.*of lakectl's; required at most 1.0: ", text, re.MULTILINE)
+        assert re.search(rf"^\| {title} \| (\d+\.\d+ \([^|]*\) s \| ){{3}}", text, re.MULTILINE)
