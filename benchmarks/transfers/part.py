@@ -1,6 +1,6 @@
 """The part: moving files to and from a lakeFS on an S3 block store with presigned URLs, beside lakectl.
 
-`PERAGO_BENCH_TRANSFERS` chooses cases by their titles, separated by commas.
+`PERAGO_BENCH_TRANSFERS` chooses cases by their titles, separated by semicolons.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def measure(directory: Path, tiny: bool) -> Measured:
         if build.is_missing:
             raise CannotMeasureError(build.missing)
     plan = TINY if tiny else Plan()
-    chosen = [title for title in os.environ.get("PERAGO_BENCH_TRANSFERS", "").split(",") if title]
+    chosen = [title for title in os.environ.get("PERAGO_BENCH_TRANSFERS", "").split(";") if title]
     comparisons: list[Comparison] = []
     with (
         S3Server(parent=directory) as blocks,

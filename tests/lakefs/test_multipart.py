@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from authority import Authority
 from perago.errors import WorkspaceContentError
 from perago.stores.lakefs.api import objects
 from perago.stores.lakefs.content import block_store
@@ -155,6 +156,20 @@ def test_a_url_that_has_expired_is_replaced(lakefs_server, s3_server, tmp_path):
                 # The refusal may be lost, because the server hangs up without reading the part.
                 assert statuses.count(None) + statuses.count(403) == len(statuses) - 3 > 0
                 assert [seen for seen in front.seen() if "/parts/2" in seen.target]
+
+
+def test_parts_go_over_tls(lakefs_server, s3_server, tmp_path):
+    authority = Authority(tmp_path)
+    with FaultProxy(s3_server.url, tls=authority.server_context()) as store:
+        config = s3_server.lakefs_config | {"blockstore.s3.pre_signed_endpoint": store.url}
+        with LakeFSServer(config=config, storage=s3_server.storage) as server, FaultProxy(server.url) as front:
+            proxies = SimpleNamespace(server=server, store=store, front=front, blocks=s3_server)
+            with transfer_through(proxies, tmp_path / "source", ca_file=authority.ca_file) as there:
+                commit = fill(there)
+                assert [seen.status for seen in there.at_store("PUT")] == [200] * 3
+                download(there.transfer, commit, tmp_path / "target")
+                assert len(there.at_store("GET")) == 3
+    assert files_of(tmp_path / "target") == {"large": LARGE}
 
 
 @pytest.mark.parametrize("fault", [Refuse(403), CutBefore(), OTHER_CONTENT], ids=["403", "cut", "took it otherwise"])

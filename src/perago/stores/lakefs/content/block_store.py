@@ -307,7 +307,10 @@ class _Parts:
     # ---- the whole
 
     async def _complete(self) -> ObjectStats:
-        """Complete the upload. If the answer is unclear, the branch tells whether the server did."""
+        """Complete the upload. If that fails, look at the branch for what the server did.
+
+        An answer may have been lost, and a repeated call (aiohttp repeats a PUT once) finds no upload any more.
+        """
         transfer, file = self.transfer, self.file
         try:
             return await transfer.client.complete_multipart(
@@ -319,9 +322,7 @@ class _Parts:
                 size=file.size,
                 executable=file.executable,
             )
-        except LakeFSError as exc:
-            if not exc.is_unclear:
-                raise
+        except LakeFSError:
             found = await transfer.client.find_object(transfer.repository, self.branch, self.name)
             if found is None or found.physical_address != self.upload.physical_address:
                 raise
