@@ -17,6 +17,8 @@ SECONDS ?= 60
 SEEDS ?= 10000
 JOBS ?= 3
 PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py tests/lakefs/test_lakefs_fault_sweep.py
+FACTS := $(wildcard tests/lakefs/test_facts_*.py)
+OLD_LAKEFS := 1.84.0
 AT_LENGTH = PERAGO_PROVE=full PERAGO_TEST_SCHEDULES=$(SEEDS) PERAGO_TEST_KILLS=500 PERAGO_TEST_RACES=1000 \
 	PERAGO_TEST_REFERENCE_RACES=200 PERAGO_TEST_NEMESIS_MINUTES=$(MINUTES)
 PIP_OF = $(1)/bin/python -m pip --disable-pip-version-check --quiet
@@ -31,7 +33,7 @@ test-long nemesis prove: export PERAGO_TEST_CONDUCTOR_DATABASE ?= postgres
 # The tests start hundreds of interpreters: without cached bytecode each one compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test test-long test-all units libraries cov docs links bench nemesis prove races simulate fuzz check lint types layers \
+.PHONY: help setup quickstart test test-long test-all units libraries facts cov docs links bench nemesis prove races simulate fuzz check lint types layers \
 	manifests format package lock clean
 
 help: ## List the targets
@@ -54,6 +56,10 @@ libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, j
 	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
 units: ## Run the unit tests on each installed Python from 3.11 on (PYTHONS=names for some, EXCEPT=3.11)
 	@JOBS=$(JOBS) PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units
+
+facts: $(DEV) ## Run the tests that pin lakeFS's behaviour, on an old release and then on the present one
+	PERAGO_TEST_LAKEFS_VERSION=$(OLD_LAKEFS) $(BIN)/pytest -n $(JOBS) --dist worksteal $(FACTS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(FACTS)
 
 cov: $(DEV) ## Run the tests, in twice the time, and write their line coverage to htmlcov/ (TESTS=path)
 	@rm -f .coverage .coverage.*

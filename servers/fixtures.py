@@ -15,13 +15,20 @@ from dataclasses import dataclass
 
 import pytest
 
-from servers import lakefs_build
+from servers.go_build import LAKEFS, VERSITYGW, BuildError, GoBuild, build_all
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSApi, LakeFSRepository
 from servers.s3 import S3Server
 
 _VARIABLE = "PERAGO_TEST_LAKEFS"
-_USE_A_SERVER = frozenset({"lakefs_server", "start_lakefs", "lakefs_without_actions", "lakefs_on_s3"})
+_BUILDS = {
+    "lakefs_server": LAKEFS,
+    "start_lakefs": LAKEFS,
+    "lakefs_without_actions": LAKEFS,
+    "lakefs_on_s3": LAKEFS,
+    "s3_server": VERSITYGW,
+}
+"""What a fixture needs."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,12 @@ LakeFS = LakeFSServer | GivenLakeFS
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build here, where no test's time runs out over it."""
-    wanted = any(_USE_A_SERVER & set(getattr(item, "fixturenames", ())) for item in session.items)
+    """Build here, where no test's time runs out over it, and all side by side."""
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    wanted = {build for name, build in _BUILDS.items() if name in used and not build.is_missing}
     if wanted and not session.config.option.collectonly:
-        with output_shown(session.config):
-            _what_is_missing()
+        with output_shown(session.config), contextlib.suppress(BuildError):  # told by the tests that need it
+            build_all(wanted)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +63,7 @@ def lakefs_server() -> Iterator[LakeFS]:
     if given is not None:
         yield given
         return
-    _need_a_build()
+    _need(LAKEFS)
     with LakeFSServer() as server:
         yield server
 
@@ -63,23 +71,31 @@ def lakefs_server() -> Iterator[LakeFS]:
 @pytest.fixture(scope="session")
 def lakefs_without_actions() -> Iterator[LakeFSServer]:
     """A server that runs no hooks."""
-    _need_a_build()
+    _need(LAKEFS)
     with LakeFSServer(actions=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def lakefs_on_s3() -> Iterator[LakeFSServer]:
-    """A server that keeps its objects on an S3 server on loopback, and so has presigned URLs."""
-    _need_a_build()
-    with S3Server() as blocks, LakeFSServer(config=blocks.lakefs_config, storage=blocks.storage) as server:
+def s3_server() -> Iterator[S3Server]:
+    """The session's S3 server, for block stores."""
+    _need(VERSITYGW)
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lakefs_on_s3(s3_server: S3Server) -> Iterator[LakeFSServer]:
+    """A server that keeps its objects on an S3 server, and so has presigned URLs."""
+    _need(LAKEFS)
+    with LakeFSServer(config=s3_server.lakefs_config, storage=s3_server.storage) as server:
         yield server
 
 
 @pytest.fixture
 def start_lakefs() -> Iterator[Callable[..., LakeFSServer]]:
     """Starts servers that a test may stop, kill and restart, with the arguments of LakeFSServer."""
-    _need_a_build()
+    _need(LAKEFS)
     with contextlib.ExitStack() as servers:
         yield lambda **arguments: servers.enter_context(LakeFSServer(**arguments))
 
@@ -114,21 +130,21 @@ def _given() -> GivenLakeFS | None:
     )
 
 
-def _need_a_build() -> None:
-    missing = _what_is_missing()
+def _need(build: GoBuild) -> None:
+    missing = _what_is_missing(build)
     if missing:
         pytest.skip(missing)
 
 
 @functools.cache
-def _what_is_missing() -> str:
-    """Build lakeFS if needed; returns "", or why it is missing. Tried once per session."""
-    if not lakefs_build.is_built() and not lakefs_build.can_build():
-        return lakefs_build.MISSING
+def _what_is_missing(build: GoBuild) -> str:
+    """Build it if needed; returns "", or why it is missing. Tried once per session."""
+    if build.is_missing:
+        return build.missing
     try:
-        lakefs_build.programs()
-    except lakefs_build.BuildError as exc:
-        return f"needs lakeFS, which could not be built: {exc}"
+        build.made()
+    except BuildError as exc:
+        return f"needs {build.name}, which could not be built: {exc}"
     return ""
 
 

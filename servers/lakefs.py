@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from servers import lakefs_build
+from servers.go_build import LAKEFS, BuildError
 from servers.kept_server import KeptServer
 from servers.lakefs_api import LakeFSApi
 from servers.process import ServerFailedError
@@ -54,7 +54,7 @@ class LakeFSServer(KeptServer):
         self.storage = storage
         self._settings: Config = {"actions.enabled": actions, **(config or {})}
         try:
-            self._program = lakefs_build.programs() / "lakefs"
+            self._program = LAKEFS.made() / "lakefs"
             self.start_on_a_free_port()
         except BaseException:
             self.close()
@@ -123,7 +123,7 @@ def main() -> None:
     run.add_argument("--without-actions", action="store_true", help="do not run hooks")
     arguments = parser.parse_args()
     if arguments.command == "build":
-        print(lakefs_build.programs())
+        print(LAKEFS.made())
         return
     with LakeFSServer(actions=not arguments.without_actions) as server, contextlib.suppress(KeyboardInterrupt):
         print(f"PERAGO_TEST_LAKEFS_URL={server.url}")
@@ -135,5 +135,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (lakefs_build.BuildError, ServerFailedError) as exc:
+    except (BuildError, ServerFailedError) as exc:
         sys.exit(str(exc))

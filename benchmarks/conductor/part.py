@@ -10,8 +10,9 @@ from benchmarks.conductor.report import report, short
 from benchmarks.conductor.workers import REFERENCE, RUNNER, THEIR_RUNNER, THEIR_WORKER, Kind
 from benchmarks.environments import NotInstalledError
 from benchmarks.parts import CannotMeasureError, Measured
-from servers import conductor_jar, lakefs_build
+from servers import conductor_jar
 from servers.conductor import JVM_OPTIONS, LASTING_JVM_OPTIONS, ConductorServer
+from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
 
 _ENVIRONMENTS = {THEIR_RUNNER: RUNNER, THEIR_WORKER: REFERENCE}
@@ -38,8 +39,8 @@ def measure(directory: Path, tiny: bool) -> Measured:
 
 
 def _files(measuring: Measuring, results: Results, directory: Path) -> None:
-    if not lakefs_build.is_built() and not lakefs_build.can_build():
-        results.without_files = lakefs_build.MISSING
+    if LAKEFS.is_missing:
+        results.without_files = LAKEFS.missing
         return
     with LakeFSServer(parent=directory) as server, server.api() as api:
         measuring.files(server, api)
@@ -66,4 +67,4 @@ def _versions(kinds: list[Kind], results: Results) -> Mapping[str, str]:
     for kind in kinds:
         if kind in _ENVIRONMENTS:
             found |= _ENVIRONMENTS[kind].versions()
-    return found if results.without_files is not None else {"lakeFS": lakefs_build.VERSION, **found}
+    return found if results.without_files is not None else {"lakeFS": LAKEFS.version, **found}

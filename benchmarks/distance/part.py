@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.inputs import environment
 from benchmarks.measure import run, settle
 from benchmarks.parts import CannotMeasureError, Measured
-from servers import lakefs_build
+from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSApi, LakeFSRepository
 from servers.link import Link
@@ -58,8 +58,8 @@ class Samples:
 
 def measure(directory: Path, tiny: bool) -> Measured:
     """See `benchmarks.parts.Measure`."""
-    if not lakefs_build.is_built() and not lakefs_build.can_build():
-        raise CannotMeasureError(lakefs_build.MISSING)
+    if LAKEFS.is_missing:
+        raise CannotMeasureError(LAKEFS.missing)
     plan = TINY if tiny else Plan()
     with LakeFSServer(parent=directory) as server, server.api() as api:
         small = _repository(server, api, directory, SMALL_FILES)
@@ -68,7 +68,7 @@ def measure(directory: Path, tiny: bool) -> Measured:
         samples = {trip: _over(server, repository, directory, trip, plan.repeats) for trip in plan.round_trips}
     return Measured(
         title="Distance: many small objects over a link, beside lakectl",
-        versions={"lakeFS": lakefs_build.VERSION},
+        versions={"lakeFS": LAKEFS.version},
         short=tuple(_short(samples, plan)),
         text="\n".join([*_report(samples, plan), "", *_report_small(attempts)]),
     )
@@ -148,7 +148,7 @@ def _lakectl(
     at, branch, work = f"lakefs://{repository.name}", f"up-{uuid.uuid4().hex}", directory / "work"
 
     def do(*arguments: str | Path) -> float:
-        program = lakefs_build.programs() / "lakectl"
+        program = LAKEFS.made() / "lakectl"
         return run([program, *arguments], environment=known, directory=directory).seconds
 
     width = side.rpartition(" ")[2]

@@ -10,19 +10,19 @@ from benchmarks.lakefs import reference
 from benchmarks.lakefs.cases import TINY, Measuring, Plan, Results
 from benchmarks.lakefs.report import plots, report, short
 from benchmarks.parts import CannotMeasureError, Measured
-from servers import lakefs_build
+from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
 
 
 def measure(directory: Path, tiny: bool) -> Measured:
     """See `benchmarks.parts.Measure`."""
-    if not lakefs_build.is_built() and not lakefs_build.can_build():
-        raise CannotMeasureError(lakefs_build.MISSING)
+    if LAKEFS.is_missing:
+        raise CannotMeasureError(LAKEFS.missing)
     with LakeFSServer(parent=directory) as server, server.api() as api:
         results = Measuring(TINY if tiny else Plan(), directory, server, api).run()
     return Measured(
         title="Attempts on the lakeFS store, beside the reference, lakectl and bare HTTP",
-        versions={"lakeFS": lakefs_build.VERSION, "aiohttp": version("aiohttp"), **_reference(results)},
+        versions={"lakeFS": LAKEFS.version, "aiohttp": version("aiohttp"), **_reference(results)},
         short=short(results),
         text=report(results),
         plots=plots(results),

@@ -16,7 +16,7 @@ from benchmarks.compare import Sample
 from benchmarks.inputs import environment
 from benchmarks.lakefs import reference as reference_environment
 from benchmarks.measure import Usage, run, settle
-from servers import lakefs_build
+from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSRepository
 
@@ -126,7 +126,7 @@ def lakectl(case: Case, directory: Path, _round: str) -> Sample:
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": case.server.secret_access_key,
         "HOME": str(directory),
     }
-    program = lakefs_build.programs() / "lakectl"
+    program = LAKEFS.made() / "lakectl"
     at, branch, work = f"lakefs://{case.repository.name}", f"by-hand-{uuid.uuid4().hex}", directory / "work"
 
     def do(*arguments: str | Path) -> Usage:

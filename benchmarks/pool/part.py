@@ -19,7 +19,7 @@ from benchmarks.measure import run
 from benchmarks.parts import CannotMeasureError, Measured
 from benchmarks.pool.program_pool import CLIENTS
 from benchmarks.tables import bytes_text, ratio_text, seconds_text
-from servers import lakefs_build
+from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
 from servers.lakefs_api import LakeFSRepository
 
@@ -42,8 +42,8 @@ TINY = Plan(objects=5, repeats=1)
 def measure(directory: Path, tiny: bool) -> Measured:
     """See `benchmarks.parts.Measure`."""
     plan = TINY if tiny else Plan()
-    if not lakefs_build.is_built() and not lakefs_build.can_build():
-        raise CannotMeasureError(lakefs_build.MISSING)
+    if LAKEFS.is_missing:
+        raise CannotMeasureError(LAKEFS.missing)
     with LakeFSServer(parent=directory) as server, server.api() as api:
         repository = api.create_repository(f"pool-{uuid.uuid4().hex[:8]}", f"{server.storage}pool")
         content = bytes(SIZE)
@@ -55,7 +55,7 @@ def measure(directory: Path, tiny: bool) -> Measured:
     return Measured(
         title="HTTP clients",
         versions={name: version(name) for name in ("aiohttp", "urllib3") if find_spec(name)}
-        | {"lakeFS": lakefs_build.VERSION},
+        | {"lakeFS": LAKEFS.version},
         short=(
             f"{CHOSEN} reads {plan.objects:,} objects in {seconds_text(reads)}, {ratio} times what {BESIDE[0]} take.",
         ),

@@ -165,3 +165,21 @@ def test_distance_is_measured_beside_lakectl(tmp_path, start_lakefs):
     assert re.search(r"^\| 5 ms \| up \| \d", text, re.MULTILINE)
     assert re.search(r"^\| 5 ms \| \d\S* s \| ", text, re.MULTILINE)
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_transfers_are_measured_beside_lakectl(tmp_path, start_lakefs, s3_server):
+    output, work = tmp_path / "output", tmp_path / "work"
+    output.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "transfers", "--tiny", "--directory", work, "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(work.iterdir()) == []
+    text = (output / "RESULTS.md").read_text()
+    for title in ("20 x 1,024 bytes up", "20 x 1,024 bytes down", "1 x 33 MiB up", "1 x 33 MiB down"):
+        assert re.search(rf"^- {title}: \d+\.\d+ \(.*of lakectl's; required at most 1.0: ", text, re.MULTILINE)
+        assert re.search(rf"^\| {title} \| (\d+\.\d+ \([^|]*\) s \| ){{3}}", text, re.MULTILINE)

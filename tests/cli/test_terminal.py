@@ -62,7 +62,7 @@ def test_on_a_wide_terminal_progress_moves_and_lines_stay(on_terminal):
     code, shown = on_terminal("run", "cli_bodies:count", *REPO)
     assert code == 0
     assert ESCAPE in shown
-    assert re.search(r"body .* 2 of 3, step 2", _plain(shown))
+    assert re.search(r"body .* (\d) of 3, step \1", _plain(shown))  # on a busy machine not each of them is drawn
     for line in ("materialize: 3 files, 14 B in", "body: done in", "diff: nothing changed", "printed by the body"):
         assert line in _plain(shown)
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # the cursor is back

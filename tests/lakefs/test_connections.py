@@ -11,7 +11,13 @@ from forward_proxy import ForwardProxy
 from perago.errors import RuntimeConfigError
 from perago.http.faults import FaultKind
 from perago.http.loop import LoopThread
-from perago.stores.lakefs.api.answers import LakeFSAccessError, LakeFSError, ObjectStats, StagingLocation
+from perago.stores.lakefs.api.answers import (
+    LakeFSAccessError,
+    LakeFSError,
+    MultipartUpload,
+    ObjectStats,
+    StagingLocation,
+)
 from perago.stores.lakefs.api.client import LakeFSClient
 from servers.faults import CutBefore, Refuse, Repeat, Rule, Stall, Swallow
 from servers.machine import slowness
@@ -208,6 +214,12 @@ ARGUMENTS = {
     "body": b"1",
     "size": 1,
     "source_ref": "r",
+    "upload": MultipartUpload("1", "s3://b/k", (PRESIGNED,)),
+    "parts": 1,
+    "part": 1,
+    "etags": ["0" * 32],
+    "executable": False,
+    "timeout": 60.0,
 }
 NOT_CALLS = {"connect", "close", "url", "call", "get", "send", "pages", "object_url", "open_object", "read_object_at"}
 

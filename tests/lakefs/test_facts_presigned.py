@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from perago.stores.lakefs.content.download import FRESH_SECONDS
+from perago.stores.lakefs.content.transfer import FRESH_SECONDS
 from servers.fixtures import repository_on
 
 

@@ -801,7 +801,7 @@ class World:
 # ---------------------------------------------------------------- search
 def explore(rules: Rules, cfg: Config, limit_s: float = 560, max_states: int = 12_000_000, stop_first: bool = False):
     """Returns (states, edges, complete, {kind: (description, trace)}, counters)."""
-    world, t0 = World(rules, cfg), time.time()
+    world, t0 = World(rules, cfg), time.process_time()
     init = world.initial()
     parent: dict = {hash(init): None}     # by 64-bit hash: 10^7 states collide with a chance of about 10^-6
     queue, found, counters, edges = deque([init]), {}, Counter(), 0
@@ -835,7 +835,7 @@ def explore(rules: Rules, cfg: Config, limit_s: float = 560, max_states: int = 1
             if h not in parent:
                 parent[h] = (here, sys.intern(label))
                 queue.append(t)
-        if len(parent) > max_states or (edges & 1023 < 8 and time.time() - t0 > limit_s):
+        if len(parent) > max_states or (edges & 1023 < 8 and time.process_time() - t0 > limit_s):
             complete = False
             break
     return len(parent), edges, complete, found, counters

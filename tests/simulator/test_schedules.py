@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import figures
+from servers.machine import slowness
 from simulation.plan import EVENTS, FAULTS
 
 SCHEDULES = int(os.environ.get("PERAGO_TEST_SCHEDULES", "10000"))
@@ -26,7 +27,7 @@ def simulated(seeds):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     command = [sys.executable, "-m", "simulation", f"{seeds.start}:{seeds.stop}", "--jobs", "1"]
     command += ["--core", os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280 * slowness(), env=environment)
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done.stderr
 

@@ -24,6 +24,7 @@ from yarl import URL
 from perago.http.answer import MAX_ANSWER_BYTES, Answer
 from perago.http.connecting import CONNECT_SECONDS, trusting
 from perago.http.faults import FaultKind, HttpFault
+from perago.http.file_range import FilePayload, FileRange
 from perago.http.forks import keep, tell_forks
 from perago.http.pace import present_pace
 from perago.http.proxies import Proxy, proxy_for
@@ -42,9 +43,12 @@ for a stalled server to take the bytes of an abandoned call."""
 LET_GO_SECONDS = 1.0
 """Time for sockets to close after their shutdown; it takes two rounds of the loop."""
 
+READ_BYTES = 512 * 1024
+"""Bytes of an answer that wait to be taken before reading pauses; each pause costs two calls of the system."""
+
 LARGE_BODY_BYTES = 256 * 1024
 
-Body = bytes | AsyncIterator[bytes]
+Body = bytes | FileRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Request:
     """One request.
 
     url: complete and encoded.
-    body: None for no body. An iterator can be sent only once, so such a request is not retried here.
+    body: None for no body. A request with bytes of a file is not retried here.
     idempotent: repeating it does no harm.
     authorized: send the server's credentials. Never for another server.
     """
@@ -303,6 +307,7 @@ class HttpSession:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                read_bufsize=READ_BYTES,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
         return self._client
@@ -343,6 +348,8 @@ def _deadline(seconds: float) -> aiohttp.ClientTimeout:
 
 def _whole_or_streamed(body: Body | None) -> Any:
     """Large bodies are written in pieces, so that the loop can serve other calls."""
+    if isinstance(body, FileRange):
+        return FilePayload(body)
     return io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY_BYTES else body
 
 

@@ -1,12 +1,21 @@
 """What a checksum says of content: that it is right, that it is damaged, or nothing."""
 
 import hashlib
+import itertools
 import os
 import random
 
 import pytest
 
-from perago.stores.lakefs.content.transfer import PART_SIZES_MIB, ChecksumMatch, judge_file, judge_small
+from perago.errors import StoreError
+from perago.stores.lakefs.content.block_store import MAX_PARTS, PART_MIB, parts_of
+from perago.stores.lakefs.content.transfer import (
+    PART_SIZES_MIB,
+    ChecksumMatch,
+    judge_file,
+    judge_small,
+    likely_parts,
+)
 
 MIB = 1024 * 1024
 OF_KMS = "0123456789abcdef0123456789abcdef"
@@ -77,3 +86,35 @@ def test_what_is_too_small_for_parts_and_differs_is_damaged(judged):
 def test_what_is_no_md5_tells_nothing(judged, checksum):
     assert judge_small(checksum, md5(b"content")) is ChecksumMatch.OPAQUE
     assert judged(noise(6 * MIB), checksum) is ChecksumMatch.OPAQUE
+
+
+@pytest.mark.parametrize("part", sorted(size for size in PART_SIZES_MIB if size < 20))
+def test_a_checksum_with_the_number_of_parts_is_verified(judged, part):
+    content = noise(20 * MIB + 1)
+    whole, rest = divmod(len(content), part * MIB)
+    checksum = f"{md5_of_parts(content, *[part * MIB] * whole, rest)}-{whole + 1}"
+    assert judged(content, checksum) is ChecksumMatch.RIGHT
+    assert judged(content[:-1] + b"?", checksum) is ChecksumMatch.DOUBTFUL
+
+
+def test_a_number_of_parts_that_no_common_size_makes_says_nothing(judged):
+    assert judged(noise(20 * MIB), f"{OF_KMS}-19") is ChecksumMatch.OPAQUE
+    assert judged(b"content", f"{OF_KMS}-2") is ChecksumMatch.OPAQUE
+
+
+GIB = 1024 * MIB
+
+
+@pytest.mark.parametrize("size", [16 * MIB + 1, 6 * GIB, 25 * GIB, 156 * GIB, 157 * GIB, 4_000 * GIB])
+def test_our_own_parts_are_of_a_size_that_downloads_know(size):
+    parts = parts_of(size)
+    assert [parts[0].start, parts[-1].stop] == [0, size]
+    assert all(before.stop == part.start for before, part in itertools.pairwise(parts))
+    assert len(parts) <= MAX_PARTS
+    assert {len(part) for part in parts[:-1]} == {len(parts[0])}
+    assert len(parts[0]) in likely_parts(f"{OF_KMS}-{len(parts)}", size)
+
+
+def test_a_file_that_no_object_can_hold_is_refused():
+    with pytest.raises(StoreError, match="Write several smaller files"):
+        parts_of(PART_MIB[-1] * MIB * MAX_PARTS + 1)

@@ -64,4 +64,4 @@ def test_a_warning_is_never_held_back_for_newer_progress():
             sender(PROGRESS)
             sender(Event(phase=Phase.PARSE, kind="progress", attributes=warning))
             sender(PROGRESS)
-        assert [message.attributes for message in outbox.sent if message.phase == "parse"] == warnings
+        assert [message.fact.attributes for message in outbox.sent if message.fact.phase == "parse"] == warnings

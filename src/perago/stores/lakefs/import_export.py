@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
+from perago.files.storage import storage_errors
 from perago.http.parallel import in_thread
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.api.commits import NOT_THERE
-from perago.stores.lakefs.content.transfer import is_md5
+from perago.stores.lakefs.content.transfer import ChecksumMatch, is_md5, is_multipart, judge_parts
 from perago.stores.lakefs.manual_commits import Edit, ManualCommits
 from perago.stores.lakefs.materialize import list_files
 from perago.stores.lakefs.publication.fence import refuse_actions
@@ -23,7 +24,7 @@ from perago.values.spec import WorkspaceSpec
 from perago.workspace.digest import MD5, digest_file
 from perago.workspace.patterns import Selection
 from perago.workspace.progress import TransferProgress
-from perago.workspace.reading import open_workspace
+from perago.workspace.reading import open_workspace, open_workspace_file
 from perago.workspace.scan import FileStat, scan
 
 _SWAPS = 16
@@ -154,15 +155,21 @@ class Import:
                 )
 
     async def _is_same(self, path: str, file: FileStat, stats: ObjectStats, digests: dict[str, str]) -> bool:
-        if (file.size, file.executable) != (stats.size, stats.executable) or not is_md5(stats.checksum):
+        in_parts = is_multipart(stats.checksum)
+        if (file.size, file.executable) != (stats.size, stats.executable) or not (in_parts or is_md5(stats.checksum)):
             return False
         if path not in digests:
-            digests[path] = await in_thread(self._digest, path, file.size)
+            digests[path] = await in_thread(self._digest, path, file.size, stats.checksum if in_parts else None)
         return digests[path] == f"{MD5}:{stats.checksum}"
 
-    def _digest(self, path: str, size: int) -> str:
+    def _digest(self, path: str, size: int, of_parts: str | None) -> str:
+        """The MD5 of a file; or this checksum of parts, if it has it."""
         with open_workspace(self.source, FOR_IMPORT) as files:
-            return digest_file(files, path, MD5, size)
+            if of_parts is None:
+                return digest_file(files, path, MD5, size)
+            with open_workspace_file(files, path) as (descriptor, _), storage_errors("cannot read", path, FOR_IMPORT):
+                is_right = judge_parts(of_parts, descriptor, size) is ChecksumMatch.RIGHT
+        return f"{MD5}:{of_parts if is_right else None}"
 
     async def _commit(self, branch: str, head: str, changes: Changes, message: str, *, is_new: bool) -> str:
         self.progress.total_files = self.progress.files + len(changes.written)

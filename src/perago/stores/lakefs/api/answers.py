@@ -134,6 +134,19 @@ class StagingLocation:
         return cls(answer["physical_address"], answer.get("presigned_url"))
 
 
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """An upload in parts that has begun; `urls`, one for each part, are credentials."""
+
+    id: str
+    physical_address: str
+    urls: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, answer: Json) -> MultipartUpload:
+        return cls(answer["upload_id"], answer["physical_address"], tuple(answer.get("presigned_urls") or ()))
+
+
 DiffKind = Literal["added", "removed", "changed", "conflict", "prefix_changed"]
 
 
@@ -194,14 +207,16 @@ class ServerFacts:
     """The server's version and abilities.
 
     Attributes:
-        version: such as "1.84.0"; empty if unknown.
+        version: such as "1.86.0"; empty if unknown.
         blockstore: such as "s3" or "local".
         presigned: whether it gives URLs for direct access to the block store.
+        multipart: whether it gives such URLs for the parts of an object, too.
     """
 
     version: str
     blockstore: str
     presigned: bool
+    multipart: bool
 
     @classmethod
     def of(cls, answer: Json) -> ServerFacts:
@@ -210,6 +225,7 @@ class ServerFacts:
             version=(answer.get("version_config") or {}).get("version") or "",
             blockstore=storage.get("blockstore_type") or "",
             presigned=bool(storage.get("pre_sign_support")),
+            multipart=bool(storage.get("pre_sign_multipart_upload")),
         )
 
 

@@ -16,6 +16,7 @@ from perago.stores.lakefs.api.answers import (
     POSIX_EXECUTABLE,
     POSIX_KEY,
     LakeFSError,
+    MultipartUpload,
     ObjectFault,
     ObjectStats,
     StagingLocation,
@@ -27,6 +28,10 @@ from perago.values.names import show_name
 
 MAX_DELETED_AT_ONCE = 1000
 """Paths per bulk delete; the server's maximum."""
+
+
+MAX_WHOLE_BYTES = 5 * 1024**3
+"""S3's maximum for an object in one piece, and for a part."""
 
 
 SLOWEST_BYTES_PER_SECOND = 128 * 1024
@@ -161,10 +166,12 @@ class ObjectCalls(Api):
         size: int,
         executable: bool = False,
     ) -> ObjectStats:
-        """Upload an object to a branch, uncommitted. Safe to repeat, but an iterator can be sent only once."""
+        """Upload an object to a branch, uncommitted. Safe to repeat.
+
+        The length of more than `MAX_WHOLE_BYTES` must not be told (`FileRange.chunked`): the server then sends the
+        object to its block store in parts.
+        """
         headers = _EXECUTABLE_HEADERS if executable else _UPLOAD_HEADERS
-        if not isinstance(body, bytes):
-            headers = {**headers, "Content-Length": str(size)}
         url = self.url(f"{_on(repository, branch)}/objects", {"path": path})
         answer = await self.call(
             "uploadObject", Request("POST", url, headers, body), expected=(201,), timeout=transfer_seconds(size)
@@ -174,7 +181,7 @@ class ObjectCalls(Api):
     async def stage_object(self, repository: str, branch: str, path: str, stats: ObjectStats) -> ObjectStats:
         """Add an object to a branch whose bytes are already in the block store. Copies nothing.
 
-        Do not use it with a local block store: lakeFS 1.84 then lists the object at a wrong address. Use `copy_object`.
+        Do not use it with a local block store: lakeFS 1.86 lists the object at a wrong address. Use `copy_object`.
 
         Args:
             stats: address, checksum and size of the bytes; its `path` is ignored.
@@ -230,6 +237,63 @@ class ObjectCalls(Api):
         answer = await self.send("linkPhysicalAddress", ("PUT", url, body), expected=(200,), idempotent=True)
         return read("linkPhysicalAddress", answer, ObjectStats.of)
 
+    async def create_multipart(self, repository: str, branch: str, path: str, parts: int) -> MultipartUpload:
+        """Begin an upload of an object in so many parts. Until it is completed or aborted, its parts take space."""
+        url = self.url(_multipart(repository, branch), {"path": path, "parts": parts})
+        answer = await self.call("createPresignMultipartUpload", Request("POST", url), expected=(201,))
+        return read("createPresignMultipartUpload", answer, MultipartUpload.of)
+
+    async def multipart_url(self, repository: str, branch: str, path: str, upload: MultipartUpload, part: int) -> str:
+        """A new URL for a part, counted from 1."""
+        url = self.url(f"{_multipart(repository, branch)}/{segment(upload.id)}/parts/{part}", {"path": path})
+        body = {"physical_address": upload.physical_address}
+        answer = await self.send("uploadPart", ("PUT", url, body), expected=(200,), idempotent=True)
+        return read("uploadPart", answer, lambda given: str(given["presigned_url"]))
+
+    async def complete_multipart(
+        self,
+        repository: str,
+        branch: str,
+        path: str,
+        upload: MultipartUpload,
+        etags: Sequence[str],
+        *,
+        size: int,
+        executable: bool,
+    ) -> ObjectStats:
+        """Make an object of the parts, and add it to the branch. Not repeated after an unclear answer.
+
+        Args:
+            etags: of the parts, in order, as the block store gave them.
+            size: bytes, for the deadline.
+        """
+        url = self.url(f"{_multipart(repository, branch)}/{segment(upload.id)}", {"path": path})
+        body = {
+            "physical_address": upload.physical_address,
+            "parts": [{"part_number": number, "etag": etag} for number, etag in enumerate(etags, 1)],
+            "content_type": _UPLOAD_HEADERS["Content-Type"],
+            "user_metadata": _metadata(executable),
+        }
+        answer = await self.send(
+            "completePresignMultipartUpload",
+            ("PUT", url, body),
+            expected=(200,),
+            idempotent=False,
+            timeout=transfer_seconds(size),
+        )
+        stats = read("completePresignMultipartUpload", answer, ObjectStats.of)
+        return stats._replace(physical_address=upload.physical_address)  # the answer has a relative one
+
+    async def abort_multipart(
+        self, repository: str, branch: str, path: str, upload: MultipartUpload, *, timeout: float
+    ) -> None:
+        """Drop an upload with its parts."""
+        url = self.url(f"{_multipart(repository, branch)}/{segment(upload.id)}", {"path": path})
+        body = {"physical_address": upload.physical_address}
+        await self.send(
+            "abortPresignMultipartUpload", ("DELETE", url, body), expected=(204,), idempotent=True, timeout=timeout
+        )
+
     async def delete_objects(self, repository: str, branch: str, paths: Sequence[str]) -> list[ObjectFault]:
         """Delete up to `MAX_DELETED_AT_ONCE` objects from a branch. Returns the failures.
 
@@ -249,6 +313,10 @@ def _at(repository: str, ref: str) -> str:
 
 def _on(repository: str, branch: str) -> str:
     return f"/repositories/{segment(repository)}/branches/{segment(branch)}"
+
+
+def _multipart(repository: str, branch: str) -> str:
+    return f"{_on(repository, branch)}/staging/pmpu"
 
 
 def _block_store(url: URL) -> str:

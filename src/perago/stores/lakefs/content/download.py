@@ -23,6 +23,7 @@ from perago.http.session import encoded
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.calls import PAGE, segment
 from perago.stores.lakefs.content.transfer import (
+    FRESH_SECONDS,
     SMALL_BYTES,
     ChecksumMatch,
     Keeping,
@@ -30,20 +31,20 @@ from perago.stores.lakefs.content.transfer import (
     judge_file,
     judge_small,
     keeping,
-    read_range,
+    likely_parts,
+    md5_of_md5s,
+    md5s_of_parts,
+    read_as_it_comes,
     retried,
     write_to_workspace,
 )
 from perago.values.names import show_name
 from perago.workspace.cache import ObjectCache
-from perago.workspace.digest import CHUNK_BYTES
+from perago.workspace.digest import CHUNK_BYTES, MD5, SHA256
 from perago.workspace.new_files import open_new
 
 DENSE = 0.1
 """Minimum share of a listing's objects for which presigned URLs are requested by page instead of one by one."""
-
-FRESH_SECONDS = 300.0
-"""Lifetime of a presigned URL here: a third of lakeFS' default validity of 15 minutes."""
 
 
 class ReadSource(NamedTuple):
@@ -133,6 +134,9 @@ PARTS_AT_ONCE = 3
 PART_BYTES = 16 * 1024 * 1024
 """Bytes of a large object per request."""
 
+MAX_PART_BYTES = 64 * 1024 * 1024
+"""The same for an object that was uploaded in larger parts, so that each can be verified by itself."""
+
 _LOGGER = logging.getLogger("perago.stores.lakefs")
 
 
@@ -143,7 +147,7 @@ class Download:
     Attributes:
         target: its directories already exist.
         root: the part of the names before the path below the target.
-        digests: gets the digest of each correct file: `md5:<hex>` by its path.
+        digests: gets the digest of each correct file by its path; see `workspace.digest`.
         done: called with the size of each correct file.
     """
 
@@ -225,39 +229,66 @@ class Download:
         try:
             with keeping(self.transfer, descriptor, stats.size) as content:
                 target = _TargetFile(descriptor, content, self.transfer.cache)
-                md5 = await retried(lambda tries: self._large_content(stats, target, tries), (DamagedObjectError,))
+                digest = await retried(lambda tries: self._large_content(stats, target, tries), (DamagedObjectError,))
                 await content.keep(stats)
         finally:
             os.close(descriptor)
-        self.digests[path] = f"md5:{md5}"
+        self.digests[path] = digest
         self.done(stats.size)
 
     async def _large_content(self, stats: ObjectStats, target: _TargetFile, tries: int) -> str:
-        """Fetch a large object's parts in parallel, and hash the contiguous beginning at the same time."""
+        """Fetch a large object's parts in parallel, and hash the contiguous beginning at the same time.
+
+        If the object was uploaded in parts of a common size, each of these is hashed by itself when it has arrived.
+
+        Returns:
+            the digest of the content.
+        """
         source = await self.sources.of(stats, tries)
-        parts = [range(first, min(first + PART_BYTES, stats.size)) for first in range(0, stats.size, PART_BYTES)]
+        uploaded = self._uploaded_parts(stats)
+        step = PART_BYTES if uploaded is None else uploaded * max(1, PART_BYTES // uploaded)
+        parts = [range(first, min(first + step, stats.size)) for first in range(0, stats.size, step)]
         arrived = [asyncio.Event() for _ in parts]
-        hasher = hashlib.md5(usedforsecurity=False)
-        readers: list[Callable[[bytes, int], None]] = [lambda piece, _at: hasher.update(piece)]
+        md5s: dict[int, list[str]] = {}
+        whole = hashlib.md5(usedforsecurity=False) if uploaded is None else hashlib.sha256()
+        readers: list[Callable[[bytes, int], None]] = [lambda piece, _at: whole.update(piece)]
         if target.content.is_under_way:
-            readers.append(target.content.hash)
-        hashing = (_read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
+            readers = [*(readers if uploaded is None else []), target.content.hash]
+        hashing = (read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
 
         async def fetch(index: int) -> None:
             await self._fetch_part(stats, source, parts[index], target)
+            if uploaded is not None:
+                md5s[index] = await in_thread(md5s_of_parts, target.descriptor, parts[index], uploaded)
             arrived[index].set()
 
         await together(in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts))), *hashing)
         if (size := os.fstat(target.descriptor).st_size) != stats.size:
             raise _wrong_size(stats, size)
-        md5 = hasher.hexdigest()
+        digest = f"{MD5}:{whole.hexdigest()}"
+        if uploaded is not None:
+            digest = f"{SHA256}:{target.content.sha256 if target.content.is_under_way else whole.hexdigest()}"
         if self.transfer.checksums == "opaque":
-            return md5
-        if self._doubted.get(stats.path) == md5:  # damage in transit would not repeat exactly
+            return digest
+        if (
+            uploaded is not None
+            and md5_of_md5s([md5 for _, some in sorted(md5s.items()) for md5 in some]) == stats.checksum
+        ):
+            return digest
+        if self._doubted.get(stats.path) == digest:  # damage in transit would not repeat exactly
             self._not_told.append(stats.path)
-            return md5
-        self._check(stats, md5, await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, md5))
-        return md5
+            return digest
+        self._check(
+            stats,
+            digest,
+            await in_thread(judge_file, stats.checksum, target.descriptor, stats.size, whole.hexdigest()),
+        )
+        return digest
+
+    def _uploaded_parts(self, stats: ObjectStats) -> int | None:
+        """Likely size of the parts that an object was uploaded in, if it is not too large to be fetched as one."""
+        sizes = likely_parts(stats.checksum, stats.size) if self.transfer.checksums == "md5" else []
+        return next((size for size in sizes if size <= MAX_PART_BYTES), None)
 
     async def _fetch_part(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> None:
         """Fetch one part. A retry continues where the last try ended."""
@@ -310,7 +341,7 @@ class Download:
         if isinstance(error, LakeFSError) and error.fault in (FaultKind.UNREACHABLE, FaultKind.TLS):
             self.sources.give_up()
 
-    def _check(self, stats: ObjectStats, md5: str, verdict: ChecksumMatch) -> None:
+    def _check(self, stats: ObjectStats, digest: str, verdict: ChecksumMatch) -> None:
         """Refuse damaged content. Doubtful content is refused once, and accepted if it arrives unchanged again."""
         if self.transfer.checksums == "opaque" or verdict is ChecksumMatch.RIGHT:
             return
@@ -318,7 +349,7 @@ class Download:
             self._not_told.append(stats.path)
             return
         if verdict is ChecksumMatch.DOUBTFUL:
-            self._doubted[stats.path] = md5
+            self._doubted[stats.path] = digest
         raise DamagedObjectError(
             f"the content of {show_name(stats.path)} does not match its checksum {stats.checksum}; it was damaged in "
             f"transit or in the block store. Try again. If the block store's checksums are not the MD5 of the content "
@@ -354,22 +385,6 @@ class _AbortedError(Exception):
 
 
 _EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()
-
-
-async def _read_as_it_comes(
-    descriptor: int, parts: Sequence[range], arrived: Sequence[asyncio.Event], take: Callable[[bytes, int], None]
-) -> None:
-    """Read a file from its beginning, each part after it has arrived. `take` gets each piece and its position."""
-    for part, event in zip(parts, arrived, strict=True):
-        await event.wait()
-        await in_thread(_read, descriptor, part, take)
-
-
-def _read(descriptor: int, part: range, take: Callable[[bytes, int], None]) -> None:
-    at = part.start
-    for piece in read_range(descriptor, part.start, part.stop):
-        take(piece, at)
-        at += len(piece)
 
 
 def _wrong_size(stats: ObjectStats, size: int) -> DamagedObjectError:

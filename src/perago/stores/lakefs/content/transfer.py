@@ -1,7 +1,8 @@
 """What uploads and downloads share: sizes, retries, checksums, and copies of content for the cache.
 
-The checksum of an object uploaded in one piece is the MD5 of its content. An object uploaded in parts, through the S3
-gateway, has the MD5 of its parts' MD5s. Only the content can tell these apart, and only if the part size is common.
+The checksum of an object uploaded in one piece is the MD5 of its content. An object uploaded in parts has the MD5 of
+its parts' MD5s: with a hyphen and their number if they went straight to the block store, without if they went through
+the S3 gateway. Only the content can tell these apart, and only if the part size is common.
 An object that a client uploaded to the block store has that store's checksum. On S3 with KMS keys, these are 32
 hexadecimal digits that are not an MD5.
 """
@@ -16,7 +17,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -39,7 +40,11 @@ SDK, 16 of MinIO, 10 of lakectl and Arrow, 64 to 128 of Hadoop, 50 of s5cmd."""
 SMALLEST_PART_BYTES = 5 * _MIB
 """S3's minimum size of a part, except the last one."""
 
+FRESH_SECONDS = 300.0
+"""Lifetime of a presigned URL here: a third of lakeFS' default validity of 15 minutes."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_MULTIPART = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
 
 
 class ChecksumMatch(enum.Enum):
@@ -56,6 +61,11 @@ def is_md5(checksum: str) -> bool:
     return _MD5.fullmatch(checksum) is not None
 
 
+def is_multipart(checksum: str) -> bool:
+    """Whether a checksum looks like that of an upload in parts, with their number."""
+    return _MULTIPART.fullmatch(checksum) is not None
+
+
 def judge_small(checksum: str, md5: str) -> ChecksumMatch:
     """Judge content that is too small for several parts, by its MD5."""
     if not is_md5(checksum):
@@ -69,13 +79,40 @@ def judge_file(checksum: str, descriptor: int, size: int, md5: str) -> ChecksumM
     Raises:
         OSError: the file cannot be read.
     """
+    if is_multipart(checksum):
+        return judge_parts(checksum, descriptor, size)
     known = judge_small(checksum, md5)
     if known is not ChecksumMatch.WRONG or size < SMALLEST_PART_BYTES:
         return known
     for part in PART_SIZES_MIB:
-        if part * _MIB < size and checksum == _md5_of_parts(descriptor, size, part * _MIB):
+        if part * _MIB < size and checksum == _md5_of_parts(descriptor, size, part * _MIB).partition("-")[0]:
             return ChecksumMatch.RIGHT
     return ChecksumMatch.DOUBTFUL
+
+
+def likely_parts(checksum: str, size: int) -> list[int]:
+    """Common sizes of parts, in bytes, that an upload with this checksum may have had, by the number of parts."""
+    told = _MULTIPART.fullmatch(checksum)
+    return [part * _MIB for part in PART_SIZES_MIB if told and -(-size // (part * _MIB)) == int(told[1])]
+
+
+def judge_parts(checksum: str, descriptor: int, size: int) -> ChecksumMatch:
+    """Judge the content of an open file by a checksum of parts.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    sizes = likely_parts(checksum, size)
+    if not sizes:
+        return ChecksumMatch.OPAQUE
+    right = any(checksum == _md5_of_parts(descriptor, size, part) for part in sizes)
+    return ChecksumMatch.RIGHT if right else ChecksumMatch.DOUBTFUL
+
+
+def md5_of_md5s(md5s: Sequence[str]) -> str:
+    """The checksum of an upload in parts with these MD5s, in hexadecimal: the MD5 of their bytes, and their number."""
+    whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(md5s)}"
 
 
 def _md5_of_one_part(md5: str) -> str:
@@ -83,10 +120,17 @@ def _md5_of_one_part(md5: str) -> str:
 
 
 def _md5_of_parts(descriptor: int, size: int, part: int) -> str:
-    whole = hashlib.md5(usedforsecurity=False)
-    for first in range(0, size, part):
-        whole.update(md5_of_range(descriptor, first, min(first + part, size)).digest())
-    return whole.hexdigest()
+    return md5_of_md5s(md5s_of_parts(descriptor, range(size), part))
+
+
+def md5s_of_parts(descriptor: int, within: range, part: int) -> list[str]:
+    """The MD5s of a file's parts of so many bytes, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    firsts = range(within.start, within.stop, part)
+    return [md5_of_range(descriptor, first, min(first + part, within.stop)).hexdigest() for first in firsts]
 
 
 def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
@@ -102,6 +146,22 @@ def read_range(descriptor: int, first: int, end: int) -> Iterator[bytes]:
     while first < end and (piece := os.pread(descriptor, min(CHUNK_BYTES, end - first), first)):
         yield piece
         first += len(piece)
+
+
+async def read_as_it_comes(
+    descriptor: int, parts: Iterable[range], arrived: Iterable[asyncio.Event], take: Callable[[bytes, int], None]
+) -> None:
+    """Read a file from its beginning, each part after its event. `take` gets each piece and its position."""
+    for part, event in zip(parts, arrived, strict=True):
+        await event.wait()
+        await in_thread(_read, descriptor, part, take)
+
+
+def _read(descriptor: int, part: range, take: Callable[[bytes, int], None]) -> None:
+    at = part.start
+    for piece in read_range(descriptor, part.start, part.stop):
+        take(piece, at)
+        at += len(piece)
 
 
 SMALL_BYTES = 512 * 1024
@@ -219,6 +279,11 @@ class Keeping:
         """Whether a copy is still being made."""
         return self._copy is not None
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was hashed, in hexadecimal."""
+        return self._hasher.hexdigest()
+
     def write(self, piece: bytes, at: int) -> None:
         """See `EntryCopy.write`."""
         if self._copy is not None:
@@ -241,7 +306,7 @@ class Keeping:
         """Complete the entry: all of the content was written and hashed, and belongs to this object."""
         copy, self._copy = self._copy, None
         if copy is not None and self._transfer.cache is not None:
-            digest = f"{SHA256}:{self._hasher.hexdigest()}"
+            digest = f"{SHA256}:{self.sha256}"
             await in_thread(self._transfer.cache.end, copy, self._transfer.key(stats), digest)
 
     def abandon(self) -> None:

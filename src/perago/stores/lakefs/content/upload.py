@@ -4,166 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import stat
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yarl import URL
-
-from perago.errors import PeragoError, StoreError, WorkspaceContentError
 from perago.files.beneath import Beneath
-from perago.files.storage import storage_error
-from perago.http.faults import HttpFault
+from perago.http.file_range import FileRange
 from perago.http.pace import Pace
 from perago.http.parallel import at_pace, in_parallel, in_thread, together
-from perago.http.session import Request
 from perago.stores.lakefs.api.answers import (
     DamagedObjectError,
     LakeFSAccessError,
     LakeFSError,
     ObjectStats,
-    refused,
-    unanswered,
 )
-from perago.stores.lakefs.api.objects import MAX_DELETED_AT_ONCE, transfer_seconds
-from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Keeping, Transfer, is_md5, keeping, retried
+from perago.stores.lakefs.api.objects import MAX_DELETED_AT_ONCE, MAX_WHOLE_BYTES
+from perago.stores.lakefs.content.block_store import PART_MIB, OpenFile, send_in_parts, send_whole, sent_and_hashed
+from perago.stores.lakefs.content.transfer import LOCAL, SMALL_BYTES, Transfer, is_md5, keeping, retried
 from perago.values.names import show_name
 from perago.values.redaction import mask_text
 from perago.workspace.reading import open_workspace, open_workspace_file, read_sized, read_whole
-
-PIECE_BYTES = 1024 * 1024
-"""Size of a read; two pieces are in memory at a time."""
-
-
-class FileBody:
-    """Sends an open file once.
-
-    Args:
-        descriptor: of the file; the caller closes it, after `close`.
-        path: for messages.
-        size: bytes that the file must have.
-        content: also gets each piece.
-
-    Attributes:
-        error: why the file could not be sent; the HTTP client only sees an aborted request.
-    """
-
-    def __init__(self, descriptor: int, path: str, size: int, content: Keeping) -> None:
-        self.size = size
-        self.error: PeragoError | None = None
-        self._descriptor = descriptor
-        self._path = path
-        self._content = content
-        self._hasher = hashlib.md5(usedforsecurity=False)
-        self._reading: asyncio.Task[bytes] | None = None
-        self._passing: list[asyncio.Task[None]] = []
-
-    @property
-    def md5(self) -> str:
-        """MD5 of the sent bytes, in hexadecimal; complete once all are sent."""
-        return self._hasher.hexdigest()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The content, in pieces.
-
-        Raises:
-            WorkspaceContentError: the file has a different size.
-            WorkspaceStorageError: the file cannot be read.
-        """
-        at = 0
-        self._reading = asyncio.create_task(in_thread(self._read, at))
-        while piece := await self._next():
-            await self._passed()
-            self._passing = [
-                asyncio.create_task(in_thread(self._hasher.update, piece)),
-                asyncio.create_task(in_thread(self._content.take, piece, at)),
-            ]
-            at += len(piece)
-            self._reading = asyncio.create_task(in_thread(self._read, at))
-            yield piece
-        await self._passed()
-        if at != self.size:
-            self.error = WorkspaceContentError(
-                f"{self._path} changed while it was being staged. End every thread and process that writes files "
-                f"before the task returns"
-            )
-            raise self.error
-
-    async def close(self) -> None:
-        """Wait until no thread reads the file or uses its content."""
-        tasks = [*self._passing, *([] if self._reading is None else [self._reading])]
-        self._passing, self._reading = [], None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _next(self) -> bytes:
-        assert self._reading is not None
-        try:
-            return await self._reading
-        except OSError as exc:
-            self.error = storage_error(exc, "cannot read file", self._path)
-            raise self.error from exc
-
-    async def _passed(self) -> None:
-        """Wait until the previous piece is hashed and copied. Sending continues in parallel."""
-        passing, self._passing = self._passing, []
-        for task in passing:
-            await task
-
-    def _read(self, at: int) -> bytes:
-        """Read a piece. Asks for one byte more than the size, to detect that the file has grown."""
-        return os.pread(self._descriptor, min(PIECE_BYTES, self.size + 1 - at), at)
-
-
-MAX_PRESIGNED_BYTES = 5 * 1024**3
-"""S3's maximum for one piece. Larger files go through the server."""
-
-_KEYED = ("x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm")
-"""If an answer has one of these headers, S3's ETag is not an MD5."""
-
-
-async def send_to_block_store(
-    transfer: Transfer, branch: str, name: str, body: FileBody, executable: bool
-) -> ObjectStats:
-    """Upload a file to a branch without moving its content through the server.
-
-    Raises:
-        LakeFSError: the server or the block store refuses, or cannot be reached.
-        DamagedObjectError: the block store received different content.
-    """
-    client, repository = transfer.client, transfer.repository
-    location = await client.get_physical_address(repository, branch, name)
-    if location.presigned_url is None:
-        raise StoreError(f"the server gives no upload URL for {show_name(name)}; set the store's option presign=False")
-    await _put(transfer, URL(location.presigned_url, encoded=True), name, body)
-    stats = ObjectStats(name, location.physical_address, body.md5, body.size, executable)
-    await client.link_physical_address(repository, branch, location, stats)
-    return stats
-
-
-async def _put(transfer: Transfer, url: URL, name: str, body: FileBody) -> None:
-    where = f"the block store at {url.host}"
-    headers = {"Content-Length": str(body.size)}
-    if transfer.server.blockstore == "azure":
-        headers["x-ms-blob-type"] = "BlockBlob"
-    request = Request("PUT", url, headers, body.chunks(), authorized=False)
-    try:
-        answer = await transfer.client.session.call(request, timeout=transfer_seconds(body.size))
-    except HttpFault as fault:
-        raise unanswered("upload", where, fault) from fault
-    if answer.status not in (200, 201):
-        raise refused("upload", where, answer)
-    etag = answer.headers.get("ETag", "").strip('"')
-    if is_md5(etag) and etag != body.md5 and not any(header in answer.headers for header in _KEYED):
-        raise DamagedObjectError(
-            f"the block store received {show_name(name)} with checksum {etag}, but its MD5 is {body.md5}; it was "
-            f"damaged in transit. Try again"
-        )
-
 
 NEARBY = 40
 """Small files that may wait at the server. lakeFS persists many entries together; 32 to 48 are fastest."""
@@ -175,8 +37,8 @@ PRESIGNED_BYTES = 8 * 1024 * 1024
 """Files from this size on go directly to the block store, if possible: two more calls, but no bytes for the server."""
 
 
-SendBody = Callable[[Transfer, str, str, FileBody, bool], Awaitable[ObjectStats]]
-"""Uploads a file to a branch under a name: (transfer, branch, name, body, executable)."""
+Send = Callable[[Transfer, str, str, OpenFile], Awaitable[ObjectStats]]
+"""Uploads a file to a branch under a name: (transfer, branch, name, file)."""
 
 
 @dataclass(frozen=True)
@@ -310,30 +172,23 @@ class Upload:
         return hasher.hexdigest(), bool(state.st_mode & stat.S_IXUSR)
 
     async def _send_file(self, files: Beneath, path: str) -> ObjectStats:
-        if self.transfer.presigned and PRESIGNED_BYTES <= _size_of(files, path) <= MAX_PRESIGNED_BYTES:
+        send = _way_to_block_store(self.transfer, _size_of(files, path))
+        if send is not None:
             try:
-                return await self._try_file(files, path, send_to_block_store)
+                return await self._try_file(files, path, send)
             except (LakeFSError, DamagedObjectError):
                 pass  # unreachable from here, or the URL has expired: use the server
         return await retried(
             lambda _tries: self._try_file(files, path, _send_to_server), (LakeFSError, DamagedObjectError)
         )
 
-    async def _try_file(self, files: Beneath, path: str, send: SendBody) -> ObjectStats:
+    async def _try_file(self, files: Beneath, path: str, send: Send) -> ObjectStats:
         with (
             open_workspace_file(files, path) as (descriptor, state),
             keeping(self.transfer, descriptor, state.st_size) as content,
         ):
-            body = FileBody(descriptor, path, state.st_size, content)
-            executable = bool(state.st_mode & stat.S_IXUSR)
-            try:
-                stats = await send(self.transfer, self.branch, self.root + path, body, executable)
-            except LakeFSError:
-                if body.error is not None:
-                    raise body.error from None  # the cause of the aborted request
-                raise
-            finally:
-                await body.close()
+            file = OpenFile(descriptor, path, state.st_size, bool(state.st_mode & stat.S_IXUSR), content)
+            stats = await send(self.transfer, self.branch, self.root + path, file)
             await content.keep(stats)
         return stats
 
@@ -373,12 +228,23 @@ def _size_of(files: Beneath, path: str) -> int:
         return 0
 
 
-async def _send_to_server(transfer: Transfer, branch: str, name: str, body: FileBody, executable: bool) -> ObjectStats:
-    stats = await transfer.client.upload_object(
-        transfer.repository, branch, name, body.chunks(), size=body.size, executable=executable
+def _way_to_block_store(transfer: Transfer, size: int) -> Send | None:
+    """How a file of this size goes to the block store itself; None if it goes through the server."""
+    if not transfer.presigned or size < PRESIGNED_BYTES:
+        return None
+    if transfer.server.multipart and size > PART_MIB[0] << 20:
+        return send_in_parts
+    return send_whole if size <= MAX_WHOLE_BYTES else None
+
+
+async def _send_to_server(transfer: Transfer, branch: str, name: str, file: OpenFile) -> ObjectStats:
+    body = FileRange(file.descriptor, range(file.size), chunked=file.size > MAX_WHOLE_BYTES)
+    sending = transfer.client.upload_object(
+        transfer.repository, branch, name, body, size=file.size, executable=file.executable
     )
-    _check(stats, body.size, body.md5)
-    return stats._replace(executable=executable)
+    stats, md5 = await sent_and_hashed(file, body, sending)
+    _check(stats, file.size, md5)
+    return stats._replace(executable=file.executable)
 
 
 def _check(stats: ObjectStats, size: int, md5: str) -> None:

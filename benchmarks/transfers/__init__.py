@@ -1,0 +1,1 @@
+"""Files up to and down from a lakeFS on an S3 block store, beside lakectl."""
