@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from perago.testing.workflow import WorkflowStatus
+from perago.values.record import WorkflowStatus
 from perago.values.history import CommitFacts
 from perago.values.record import TryRecord, TryStatus
 from simulation.checker import Observation, violations

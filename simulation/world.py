@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perago.errors import EngineError
 from perago.ports import Event, Phase
-from perago.testing.workflow import WorkflowStatus
+from perago.values.record import WorkflowStatus
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord
