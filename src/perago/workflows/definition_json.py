@@ -7,6 +7,7 @@ with its place.
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,23 @@ def _task(node: Node) -> dict[str, Any]:
         case TerminateNode():
             document |= {"type": "TERMINATE", "inputParameters": inputs}
     return document
+
+
+def differences(graph: WorkflowGraph, registered: JsonObject) -> list[str]:
+    """The lines of a unified diff from a registered definition to a workflow; empty if they run the same.
+
+    Versions are not compared, nor what only the server sets.
+    """
+    new = to_json(graph)
+    try:
+        old = to_json(from_json(registered))
+    except WorkflowDefinitionError:
+        old = {**registered}  # it has something that Perago does not run
+    lines = [json.dumps({**one, "version": None}, indent=2, ensure_ascii=False, sort_keys=True) for one in (old, new)]
+    before, after = (text.splitlines() for text in lines)
+    return list(
+        difflib.unified_diff(before, after, f"{graph.name} (registered)", f"{graph.name} (declared)", lineterm="", n=2)
+    )
 
 
 # ---------------------------------------------------------------- reading

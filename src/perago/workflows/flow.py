@@ -26,8 +26,8 @@ from perago.workflows.graph import (
     SwitchNode,
     TaskNode,
 )
-from perago.workflows.standin import Facts, Scope, StandIn, did_you_mean, facts_of, here, holds_stand_in
-from perago.workflows.wiring import field_type, misfit, type_name
+from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
+from perago.workflows.wiring import did_you_mean, field_type, misfit, type_name
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)

@@ -159,3 +159,34 @@ def parts_of(node: Node) -> tuple[Nodes, ...]:
 def inputs_of(node: Node) -> JsonObject:
     """The inputs of a node; empty for a fork and a join."""
     return {} if isinstance(node, ForkNode | JoinNode) else node.inputs
+
+
+def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
+    """Each node that people know of, in words, with the number of forks and switches around it."""
+    for node in nodes:
+        match node:
+            case TaskNode():
+                name = "" if node.reference_name == node.task_name else f" ({node.task_name})"
+                yield depth, f"{node.reference_name}{name}{', optional' if node.optional else ''}"
+            case ForkNode():
+                yield depth, "side by side:"
+                for branch in node.branches:
+                    yield from outline(branch, depth + 1)
+            case DynamicForkNode():
+                yield depth, f"{node.reference_name}: as many side by side as its input lists"
+            case SwitchNode():
+                yield from _outline_of_switch(node, depth)
+            case TerminateNode():
+                yield depth, f"ends as {node.inputs.get('terminationStatus')}"
+            case JoinNode() | SetVariableNode():
+                pass
+
+
+def _outline_of_switch(node: SwitchNode, depth: int) -> Iterator[tuple[int, str]]:
+    value = node.inputs.get(node.value_input)
+    for case, nodes in node.cases.items():
+        yield depth, f"if {value} is {case}:"
+        yield from outline(nodes, depth + 1)
+    if any(True for _ in outline(node.default)):
+        yield depth, "otherwise:"
+        yield from outline(node.default, depth + 1)

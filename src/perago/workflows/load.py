@@ -13,6 +13,7 @@ from perago.errors import TaskDefinitionError, WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.load import load_module_task, load_module_tasks
 from perago.values.json_text import JsonObject, parse_json
+from perago.workflows.check import check_wiring
 from perago.workflows.declare import WorkflowDefinition, workflow_of
 from perago.workflows.definition_json import from_json
 from perago.workflows.expressions import Expression, expressions_in
@@ -131,7 +132,9 @@ def _from_file(path: Path, modules: Sequence[str]) -> LoadedWorkflow:
         raise WorkflowDefinitionError(f"{path} is not JSON: {exc}") from None
     try:
         graph = from_json(document)
-        return LoadedWorkflow(target=str(path), graph=graph, tasks=_tasks_of(graph, modules))
+        tasks = _tasks_of(graph, modules)
+        check_wiring(graph, tasks)
+        return LoadedWorkflow(target=str(path), graph=graph, tasks=tasks)
     except WorkflowDefinitionError as exc:
         raise WorkflowDefinitionError(f"{path}: {exc}") from None
 

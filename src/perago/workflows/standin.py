@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
-
-from pydantic import BaseModel
+from typing import Any, NoReturn
 
 from perago.errors import WorkflowDefinitionError
 from perago.workflows.expressions import Expression, Step
-from perago.workflows.wiring import field_type, type_name
+from perago.workflows.wiring import model_of, no_such, type_name, type_within
 
 _OURS = str(Path(__file__).parent) + os.sep
 
@@ -83,17 +80,9 @@ class StandIn:
         if name.startswith("_"):
             raise AttributeError(name)
         facts = self._perago
-        model = _model_of(facts.kind)
-        if model is None:
-            raise WorkflowDefinitionError(
-                f"{here()}: {facts.name} ({facts.place}) is of type {type_name(facts.kind)} and has no field {name!r}"
-            )
-        kind = _field_of(model, name)
+        kind = None if model_of(facts.kind) is None else type_within(facts.kind, name)
         if kind is None:
-            known = [*model.model_fields, *model.model_computed_fields]
-            raise WorkflowDefinitionError(
-                f"{here()}: {facts.name} ({facts.place}) has no field {name!r}{did_you_mean(name, known)}"
-            )
+            raise WorkflowDefinitionError(f"{here()}: {facts.name} ({facts.place}) {no_such(facts.kind, name)}")
         return StandIn(facts.within(name, kind[0]))
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -101,7 +90,7 @@ class StandIn:
 
     def __getitem__(self, key: int | str) -> StandIn:
         facts = self._perago
-        kind = _item_type(facts.kind, key)
+        kind = type_within(facts.kind, key) if model_of(facts.kind) is None else None
         if kind is None:
             raise WorkflowDefinitionError(
                 f"{here()}: {facts.name} ({facts.place}) is of type {type_name(facts.kind)} and has no item {key!r}; a "
@@ -173,50 +162,3 @@ def here() -> str:
         found = found.f_back
     frame = found or frame
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The nearest known name, as the end of a sentence."""
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; it has {', '.join(known)}" if known else "; it has none"
-
-
-def _plain(kind: Any) -> Any:
-    """A type without constraints, and without None beside it."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) in (Union, types.UnionType):
-        others = [choice for choice in get_args(kind) if choice is not type(None)]
-        if len(others) == 1:
-            return _plain(others[0])
-    return kind
-
-
-def _model_of(kind: Any) -> type[BaseModel] | None:
-    plain = _plain(kind)
-    return plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
-
-
-def _field_of(model: type[BaseModel], name: str) -> tuple[Any] | None:
-    """The type of a field, in a tuple; None if there is no such field."""
-    if name in model.model_fields:
-        return (field_type(model.model_fields[name]),)
-    if name in model.model_computed_fields:
-        return (model.model_computed_fields[name].return_type,)
-    return None
-
-
-def _item_type(kind: Any, key: int | str) -> tuple[Any] | None:
-    """The type of an item, in a tuple; None if the type has no such item."""
-    plain = _plain(kind)
-    origin, arguments = get_origin(plain) or plain, get_args(plain)
-    if isinstance(key, str):
-        is_mapping = isinstance(origin, type) and issubclass(origin, Mapping)
-        return (arguments[1] if len(arguments) == 2 else Any,) if is_mapping else None
-    if isinstance(key, bool) or key < 0 or not (isinstance(origin, type) and issubclass(origin, Sequence)):
-        return None
-    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-        return (arguments[key],) if key < len(arguments) else None
-    return None if origin in (str, bytes) else (arguments[0] if arguments else Any,)

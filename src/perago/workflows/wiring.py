@@ -6,11 +6,13 @@ and is validated when the task gets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
@@ -29,6 +31,70 @@ def type_name(kind: Any) -> str:
     if getattr(kind, "__metadata__", None):
         kind = kind.__origin__
     return kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The nearest known name, as the end of a sentence."""
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; it has {', '.join(known)}" if known else "; it has none"
+
+
+def no_such(kind: Any, name: str) -> str:
+    """That a value of a type has no such field, as the end of a sentence."""
+    model = model_of(kind)
+    if model is None:
+        return f"is of type {type_name(kind)} and has no field {name!r}"
+    return f"has no field {name!r}{did_you_mean(name, [*model.model_fields, *model.model_computed_fields])}"
+
+
+def type_within(kind: Any, step: int | str) -> tuple[Any] | None:
+    """The type of a field or an item of a value, in a tuple; None if there is no such one."""
+    model = model_of(kind)
+    if model is not None:
+        return _field_of(model, step) if isinstance(step, str) else None
+    return _item_type(kind, step)
+
+
+def _plain(kind: Any) -> Any:
+    """A type without constraints, and without None beside it."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, types.UnionType):
+        others = [choice for choice in get_args(kind) if choice is not type(None)]
+        if len(others) == 1:
+            return _plain(others[0])
+    return kind
+
+
+def model_of(kind: Any) -> type[BaseModel] | None:
+    """The model that a type is, without constraints and None; None if it is none."""
+    plain = _plain(kind)
+    return plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
+
+
+def _field_of(model: type[BaseModel], name: str) -> tuple[Any] | None:
+    """The type of a field, in a tuple; None if there is no such field."""
+    if name in model.model_fields:
+        return (field_type(model.model_fields[name]),)
+    if name in model.model_computed_fields:
+        return (model.model_computed_fields[name].return_type,)
+    return None
+
+
+def _item_type(kind: Any, key: int | str) -> tuple[Any] | None:
+    """The type of an item, in a tuple; None if the type has no such item."""
+    plain = _plain(kind)
+    origin, arguments = get_origin(plain) or plain, get_args(plain)
+    if isinstance(key, str):
+        is_mapping = isinstance(origin, type) and issubclass(origin, Mapping)
+        return (arguments[1] if len(arguments) == 2 else Any,) if is_mapping else None
+    if isinstance(key, bool) or key < 0 or not (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return None
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        return (arguments[key],) if key < len(arguments) else None
+    return None if origin in (str, bytes) else (arguments[0] if arguments else Any,)
 
 
 def misfit(made: Any, taken: Any) -> str | None:

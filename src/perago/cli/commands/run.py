@@ -8,6 +8,7 @@ import click
 
 from perago.cli.arguments import RunArguments, seconds
 from perago.cli.failure import before_start
+from perago.cli.loading import load_workflow_of, tasks_option
 
 if TYPE_CHECKING:
     from perago.cli.run.workflow_request import WorkflowRequest
@@ -65,12 +66,7 @@ if TYPE_CHECKING:
     help="Tasks of a workflow to run at the same time.",
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
-@click.option(
-    "--tasks",
-    metavar="MODULE",
-    multiple=True,
-    help="A module with tasks that a workflow in a JSON file names. Repeatable.",
-)
+@tasks_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
     """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
@@ -115,17 +111,15 @@ def command(**given: Any) -> int:
 
 def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
     """The request for a workflow, checked; None if a task is to run."""
-    from perago.cli.run.workflow_request import (
-        names_workflow,
-        prepare_workflow,
-        prepare_workflow_resume,
-        resumes_workflow,
-    )
+    from perago.cli.run.workflow_request import prepare_workflow, prepare_workflow_resume, resumes_workflow
 
-    if resumes_workflow(arguments) if arguments.resume is not None else names_workflow(arguments.module or ""):
+    if arguments.resume is not None:
+        if resumes_workflow(arguments):
+            arguments.check_for_workflow()
+            return prepare_workflow_resume(arguments)
+    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks)) is not None:
         arguments.check_for_workflow()
-        return prepare_workflow(arguments) if arguments.resume is None else prepare_workflow_resume(arguments)
-    if arguments.tasks or arguments.fast_retries:
-        option = "--tasks" if arguments.tasks else "--fast-retries"
-        raise click.UsageError(f"{option} is for workflows, but this is a task")
+        return prepare_workflow(arguments, workflow)
+    if arguments.fast_retries:
+        raise click.UsageError("--fast-retries is for workflows, but this is a task")
     return None

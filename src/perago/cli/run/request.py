@@ -246,10 +246,10 @@ def prepare(arguments: RunArguments) -> RunRequest:
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
     config = run_config(arguments, arguments.module)
-    repository = given_repository(arguments)
+    repository = given_repository(arguments.repo)
     input_data: dict[str, Any] = {"params": params}
     if task.has_workspace:
-        workspace = workspace_input(arguments, repository, "the task")
+        workspace = workspace_input(arguments.branch, arguments.ref, repository, "the task")
         input_data = {"workspace": workspace, **input_data}
     elif arguments.branch is not None or arguments.ref is not None:
         raise click.UsageError(f"task {task.name!r} has no workspace; leave --branch and --ref out")
@@ -272,7 +272,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         Otherwise as `prepare`.
     """
     assert arguments.resume is not None, "checked before"
-    repository = given_repository(arguments)
+    repository = given_repository(arguments.repo)
     engine = local_engine(repository)
     summary = find_run(engine, arguments.resume, repository)
     if arguments.module is not None and arguments.module != summary.target:
@@ -304,16 +304,16 @@ def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
     return config.model_copy(update={"workspace_root": root})
 
 
-def given_repository(arguments: RunArguments) -> RepositoryAddress | None:
+def given_repository(repo: str | None) -> RepositoryAddress | None:
     """The repository that `--repo` names; it exists. None if none is named."""
-    if arguments.repo is None:
+    if repo is None:
         return None
-    address = parse_address(arguments.repo)
+    address = parse_address(repo)
     with address.open():  # raises if there is no repository
         return address
 
 
-def workspace_input(arguments: RunArguments, address: RepositoryAddress | None, who: str) -> dict[str, str]:
+def workspace_input(branch: str | None, ref: str | None, address: RepositoryAddress | None, who: str) -> dict[str, str]:
     """The workspace of the input: the branch's head, or the commit that `--ref` names.
 
     Args:
@@ -324,12 +324,12 @@ def workspace_input(arguments: RunArguments, address: RepositoryAddress | None, 
             f"Missing option '--repo': {who} has a workspace. `perago import DIR --repo PATH` creates a repository"
         )
     with address.open() as repository:
-        if arguments.branch is None:
+        if branch is None:
             branches = ", ".join(map(repr, repository.branches())) or "none yet"
             raise click.UsageError(f"Missing option '--branch': the branch that {who} updates. Existing: {branches}")
-        head = head_of(repository, arguments.branch, address)
-        ref = head if arguments.ref is None else repository.resolve(arguments.ref)
-    return {"repository": address.name, "branch": arguments.branch, "refType": "commit", "ref": ref}
+        head = head_of(repository, branch, address)
+        commit = head if ref is None else repository.resolve(ref)
+    return {"repository": address.name, "branch": branch, "refType": "commit", "ref": commit}
 
 
 def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:

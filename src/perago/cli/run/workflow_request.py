@@ -27,7 +27,7 @@ from perago.values.json_text import JsonObject
 from perago.workflows.decide import with_template
 from perago.workflows.declare import workflow_params
 from perago.workflows.definition_json import to_json
-from perago.workflows.load import LoadedWorkflow, find_workflow, is_file, load_workflow, workflow_of_record
+from perago.workflows.load import LoadedWorkflow, is_file, workflow_of_record
 
 MODULES = "modules"
 """Option of a recorded run: the modules that `--tasks` named."""
@@ -81,19 +81,6 @@ class WorkflowRequest:
             raise
 
 
-def names_workflow(target: str) -> bool:
-    """Whether a target names a workflow, rather than a task.
-
-    Raises:
-        TaskDefinitionError, WorkflowDefinitionError: its module cannot be imported.
-    """
-    if is_file(target):
-        return True
-    find_modules_here()
-    with stdout_to_stderr():
-        return find_workflow(target) is not None
-
-
 def resumes_workflow(arguments: RunArguments) -> bool:
     """Whether the run to resume is of a workflow.
 
@@ -101,28 +88,22 @@ def resumes_workflow(arguments: RunArguments) -> bool:
         RunNotFoundError: there is no such run.
     """
     assert arguments.resume is not None, "checked before"
-    repository = given_repository(arguments)
+    repository = given_repository(arguments.repo)
     return find_run(local_engine(repository), arguments.resume, repository).kind == "workflow"
 
 
-def prepare_workflow(arguments: RunArguments) -> WorkflowRequest:
+def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> WorkflowRequest:
     """Check everything that a new run needs.
 
     Raises:
         UsageError, WorkflowDefinitionError, TaskDefinitionError, RuntimeConfigError: an argument or a setting is wrong.
         RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
     """
-    assert arguments.module is not None, "checked before"
-    workflow = _load(arguments.module, arguments.tasks)
-    params = _given_params(arguments, workflow)
+    params = _given_params(arguments.params, arguments.pairs, workflow)
     config = run_config(arguments, _settings_target(workflow))
-    repository = given_repository(arguments)
+    repository = given_repository(arguments.repo)
     recorded = _recorded_params(workflow, params)
-    input_data: dict[str, Any] = {}
-    if workflow.uses_workspace:
-        input_data["workspace"] = workspace_input(arguments, repository, "the workflow")
-    elif arguments.branch is not None or arguments.ref is not None:
-        raise click.UsageError(f"workflow {workflow.graph.name!r} has no workspace; leave --branch and --ref out")
+    input_data = _workspace(workflow, arguments, repository)
     return WorkflowRequest(
         workflow=workflow,
         config=config,
@@ -134,6 +115,27 @@ def prepare_workflow(arguments: RunArguments) -> WorkflowRequest:
     )
 
 
+def prepare_submission(
+    workflow: LoadedWorkflow,
+    *,
+    params: str | None,
+    pairs: tuple[str, ...],
+    repo: str | None,
+    branch: str | None,
+    ref: str | None,
+    **_: Any,
+) -> JsonObject:
+    """The input of a workflow that a server is to run.
+
+    Raises:
+        UsageError, WorkflowDefinitionError, RuntimeConfigError: an argument or a setting is wrong.
+        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
+    """
+    given = _given_params(params, pairs, workflow)
+    place = _Place(repo=repo, branch=branch, ref=ref)
+    return _input(workflow, _workspace(workflow, place, given_repository(repo)), given)
+
+
 def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
     """Check everything that a resumed run needs; as `prepare_workflow`.
 
@@ -142,7 +144,7 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         UsageError: the named workflow is not the run's.
     """
     assert arguments.resume is not None, "checked before"
-    repository = given_repository(arguments)
+    repository = given_repository(arguments.repo)
     engine = local_engine(repository)
     summary = find_run(engine, arguments.resume, repository)
     if arguments.module is not None and arguments.module != summary.target:
@@ -158,17 +160,9 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         config=run_config(arguments, _settings_target(workflow)),
         repository=repository,
         engine=engine,
-        new_params=_given_params(arguments, workflow) if arguments.has_params else None,
+        new_params=_given_params(arguments.params, arguments.pairs, workflow) if arguments.has_params else None,
         resumed=summary.run_id,
     )
-
-
-def _load(target: str, modules: tuple[str, ...]) -> LoadedWorkflow:
-    if modules and not is_file(target):
-        raise click.UsageError(f"--tasks is for a definition in a file; {target} names its tasks itself")
-    find_modules_here()
-    with stdout_to_stderr():
-        return load_workflow(target, modules)
 
 
 def _settings_target(workflow: LoadedWorkflow) -> str:
@@ -176,10 +170,29 @@ def _settings_target(workflow: LoadedWorkflow) -> str:
     return "perago" if is_file(workflow.target) else workflow.target
 
 
-def _given_params(arguments: RunArguments, workflow: LoadedWorkflow) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Place:
+    """Options that name a commit."""
+
+    repo: str | None
+    branch: str | None
+    ref: str | None
+
+
+def _workspace(
+    workflow: LoadedWorkflow, place: RunArguments | _Place, repository: RepositoryAddress | None
+) -> dict[str, Any]:
+    if workflow.uses_workspace:
+        return {"workspace": workspace_input(place.branch, place.ref, repository, "the workflow")}
+    if place.branch is not None or place.ref is not None:
+        raise click.UsageError(f"workflow {workflow.graph.name!r} has no workspace; leave --branch and --ref out")
+    return {}
+
+
+def _given_params(params: str | None, pairs: tuple[str, ...], workflow: LoadedWorkflow) -> dict[str, Any]:
     declared = workflow.declared
     model = BaseModel if declared is None or declared.params_model is None else declared.params_model
-    given = read_params(arguments.params, arguments.pairs, model)
+    given = read_params(params, pairs, model)
     return given if declared is None else workflow_params(declared, given)
 
 

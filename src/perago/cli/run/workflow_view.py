@@ -64,11 +64,20 @@ class WorkflowView(Lines, Protocol):
         """Something happened in a try."""
         ...
 
-    def end(self, reference_name: str, status: TryStatus, ref: str | None, reason: str | None) -> None:
+    def end(
+        self,
+        reference_name: str,
+        status: TryStatus,
+        ref: str | None,
+        reason: str | None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
         """A try has ended.
 
         Args:
             ref: the commit that it completed with.
+            seconds: that it took. Default: since it began here.
         """
         ...
 
@@ -104,9 +113,17 @@ class LineView:
             if caution is not None:
                 note(f"{reference_name}: warning: {caution}")
 
-    def end(self, reference_name: str, status: TryStatus, ref: str | None, reason: str | None) -> None:
+    def end(
+        self,
+        reference_name: str,
+        status: TryStatus,
+        ref: str | None,
+        reason: str | None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
         with self._lock:
-            state = _ended(self._states, reference_name, status, ref, reason)
+            state = _ended(self._states[reference_name], status, ref, reason, seconds)
             note(f"{reference_name}: {status} in {state.seconds or 0:.1f} s{_behind(state.text)}")
 
     def line(self, text: str) -> None:
@@ -149,9 +166,17 @@ class TreeView:
         if caution is not None:
             self.line(f"{reference_name}: warning: {caution}")
 
-    def end(self, reference_name: str, status: TryStatus, ref: str | None, reason: str | None) -> None:
+    def end(
+        self,
+        reference_name: str,
+        status: TryStatus,
+        ref: str | None,
+        reason: str | None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
         with self._lock:
-            _ended(self._states, reference_name, status, ref, reason)
+            _ended(self._states[reference_name], status, ref, reason, seconds)
         if reason is not None:
             self.line(f"{reference_name}: {status}: {reason}")
 
@@ -211,10 +236,9 @@ def _take(states: dict[str, TaskState], name: str, event: Event) -> None:
 
 
 def _ended(
-    states: dict[str, TaskState], name: str, status: TryStatus, ref: str | None, reason: str | None
+    state: TaskState, status: TryStatus, ref: str | None, reason: str | None, seconds: float | None
 ) -> TaskState:
-    state = states[name]
-    state.status, state.seconds = status, time.monotonic() - state.since
+    state.status, state.seconds = status, time.monotonic() - state.since if seconds is None else seconds
     done = [describe_counts(state.counts)] if state.counts else []
     done += [f"commit {ref[:_SHORT_COMMIT]}"] if ref is not None else []
     state.text = ", ".join(done) if status is TryStatus.COMPLETED else printable(reason or "")
