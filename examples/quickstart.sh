@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Perago in a minute: three tasks on real data, one that fails a guard, and the history.
+# Perago in a minute: a workflow of three tasks on real data, a task that fails a guard, and the history.
 # Usage: examples/quickstart.sh [DIRECTORY]   (default: quickstart; recreated each time)
 set -euo pipefail
 
@@ -37,14 +37,12 @@ cd "$directory"
 explain "Put the raw field notes into a new repository. It is a plain git repository."
 run perago import "$examples/data" --repo penguins.git --branch main
 
-explain "Clean them. The task works in a private directory; its changes become one commit on the branch."
-run perago run penguins.clean --repo penguins.git --branch main
+explain "Run a workflow: clean the notes, then summarise and classify side by side. Each task works in a private directory;" \
+  "its changes become one commit on the branch, which the next task gets. Classify is read-only and makes none."
+run perago run penguins.pipeline --params '{"neighbours": 7}' --repo penguins.git --branch main
 
-explain "Summarise what the first task published. The task sees its input commit and nothing else."
-run perago run penguins.summarise --params '{"by_sex": true}' --repo penguins.git --branch main
-
-explain "Classify. This task is read-only: it completes with the commit that it read."
-run perago run penguins.classify --params '{"neighbours": 7}' --repo penguins.git --branch main
+explain "Run one task by itself: classify with other params, on what the workflow published."
+run perago run penguins.classify --params '{"neighbours": 3}' --repo penguins.git --branch main
 
 explain "Clean again, but keep only birds of an island that does not exist. The task writes no table, a guard fails," \
   "and nothing is published: the branch stays unchanged."
@@ -66,5 +64,6 @@ Done. Look at
   $directory/tables/                       the published files
   git -C $directory/penguins.git show      the last publication, as git sees it
   examples/penguins/clean.py               the first task: one function
+  examples/penguins/pipeline.py            the workflow
   README.md                                an explanation, and a first task of your own
 EOF

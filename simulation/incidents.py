@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
-from perago.testing.workflow import CAME_TO_NOTHING
-from perago.values.record import TryRecord, TryStatus
+from perago.values.record import CAME_TO_NOTHING, TryRecord, TryStatus
 from perago.worker.attempts.job import Cause
 from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS
 from simulation.network import Caller

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from perago.testing.workflow import WorkflowStatus
 from perago.values.history import CommitFacts
-from perago.values.record import TryRecord, TryStatus
+from perago.values.record import TryRecord, TryStatus, WorkflowStatus
 from simulation.checker import Observation, violations
 from simulation.incidents import SHARED
 from simulation.plan import WorkflowPlan

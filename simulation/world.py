@@ -11,10 +11,9 @@ from pathlib import Path
 
 from perago.errors import EngineError
 from perago.ports import Event, Phase
-from perago.testing.workflow import WorkflowStatus
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord
+from perago.values.record import InstanceRecord, WorkflowStatus
 from perago.worker.attempts.job import Job
 from simulation.baton import Baton, EndlessError, Process, VirtualClock
 from simulation.executor import WorkerParts

@@ -1,1 +1,1 @@
-"""Three tasks on the Palmer penguins: clean the field notes, summarise them, classify the species."""
+"""Three tasks on the Palmer penguins, and a workflow of them: clean the notes, summarise, classify species."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TaskFailed,
         TaskInputError,
         TaskTerminalError,
+        WorkflowDefinitionError,
     )
     from perago.settings import ConductorConfig, LakeFSConfig, RuntimeConfig, load_runtime_config
     from perago.tasks.context import TaskContext
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
         staging_branch_name,
     )
     from perago.values.spec import WorkspaceSpec
+    from perago.workflows.declare import WorkflowDefinition, workflow
+    from perago.workflows.flow import Flow
 
 _HOMES = {
     "attempt.fence": ("assert_current_attempt_snapshot",),
@@ -76,6 +79,7 @@ _HOMES = {
         "TaskFailed",
         "TaskInputError",
         "TaskTerminalError",
+        "WorkflowDefinitionError",
     ),
     "settings": ("ConductorConfig", "LakeFSConfig", "RuntimeConfig", "load_runtime_config"),
     "tasks.context": ("TaskContext",),
@@ -93,12 +97,15 @@ _HOMES = {
         "staging_branch_name",
     ),
     "values.spec": ("WorkspaceSpec",),
+    "workflows.declare": ("WorkflowDefinition", "workflow"),
+    "workflows.flow": ("Flow",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ConductorConfig",
     "ExecutionLimits",
+    "Flow",
     "GuardrailViolation",
     "HeadMovedError",
     "LakeFSConfig",
@@ -125,6 +132,8 @@ __all__ = [
     "TaskInputError",
     "TaskTerminalError",
     "TimeoutPolicy",
+    "WorkflowDefinition",
+    "WorkflowDefinitionError",
     "WorkspaceInput",
     "WorkspaceOutput",
     "WorkspaceSpec",
@@ -147,6 +156,7 @@ __all__ = [
     "run_workspace_task_attempt",
     "staging_branch_name",
     "task",
+    "workflow",
     "write_taskdef",
 ]
 

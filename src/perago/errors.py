@@ -31,6 +31,15 @@ class TaskDefinitionError(PeragoError, ValueError):
     retry_can_help = False
 
 
+class WorkflowDefinitionError(PeragoError, ValueError):
+    """A workflow, declared in Python or read as JSON, is wrong, or has something that Perago does not run.
+
+    The message names the place, both ends of a wrong wiring, and the correction.
+    """
+
+    retry_can_help = False
+
+
 class TaskInputError(PeragoError, ValueError):
     """The input does not match the task: a field is missing, unknown, blank or invalid."""
 

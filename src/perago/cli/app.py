@@ -13,13 +13,18 @@ import click
 from perago import __version__
 
 _COMMANDS = {
-    "run": ("perago.cli.commands.run", "Run a task once on a commit of a branch, and publish its changes."),
+    "run": ("perago.cli.commands.run", "Run a task, or a workflow, on a commit of a branch, and publish its changes."),
     "runs": ("perago.cli.commands.runs", "List the runs of `perago run` and their results."),
     "start": ("perago.cli.commands.start", "Start a worker that runs tasks of a Conductor server."),
     "status": ("perago.cli.commands.status", "Show the current attempt of each slot of a worker."),
-    "check": ("perago.cli.commands.check", "Check the tasks of a module, and the settings."),
-    "extract": ("perago.cli.commands.extract", "Write a task's TaskDef for Conductor to a file."),
-    "register": ("perago.cli.commands.register", "Register the tasks of a module at the Conductor server."),
+    "check": ("perago.cli.commands.check", "Check tasks, workflows, and the settings."),
+    "extract": ("perago.cli.commands.extract", "Write the definition of a task or a workflow to a file."),
+    "register": ("perago.cli.commands.register", "Register tasks and workflows at the Conductor server."),
+    "submit": ("perago.cli.commands.submit", "Start a workflow on the Conductor server."),
+    "watch": ("perago.cli.commands.instances", "Follow a workflow on the Conductor server until it ends."),
+    "retry": ("perago.cli.commands.instances", "Retry the failed tasks of a workflow on the Conductor server."),
+    "rerun": ("perago.cli.commands.instances", "Run a workflow on the Conductor server again, from a task on."),
+    "cancel": ("perago.cli.commands.instances", "End a running workflow on the Conductor server."),
     "import": ("perago.cli.commands.importing", "Commit the files of a directory to a branch."),
     "export": ("perago.cli.commands.export", "Write the files of a commit to a directory."),
     "log": ("perago.cli.commands.log", "Show the history of a branch: tasks, inputs and results."),
@@ -43,8 +48,9 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _ = _COMMANDS[cmd_name]
-        command: click.Command = importlib.import_module(module).command
-        command.name = cmd_name  # in every module the function is named `command`
+        loaded = importlib.import_module(module)
+        command: click.Command = loaded.command if hasattr(loaded, "command") else getattr(loaded, cmd_name)
+        command.name = cmd_name  # in a module with one command the function is named `command`
         from perago.cli.output import note_warning, settings_warnings_to
 
         ctx.with_resource(settings_warnings_to(note_warning))

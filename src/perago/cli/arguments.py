@@ -27,6 +27,9 @@ class RunArguments:
     debug: bool
     resume: str | None
     task_id: str | None
+    jobs: int
+    fast_retries: bool
+    tasks: tuple[str, ...]
     as_json: bool
 
     @property
@@ -60,6 +63,24 @@ class RunArguments:
         if self.debug:
             self._refuse_beside("--debug", {"--timeout": self.timeout})
 
+    def check_for_workflow(self) -> None:
+        """Refuse options that are for the run of one task.
+
+        Raises:
+            UsageError
+        """
+        self._refuse_beside(
+            "a workflow",
+            {
+                "--retries": self.retries or None,
+                "--timeout": self.timeout,
+                "--keep": self.keep or None,
+                "--dry-run": self.dry_run or None,
+                "--debug": self.debug or None,
+                "--task-id": self.task_id,
+            },
+        )
+
     @staticmethod
     def _refuse_beside(option: str, others: dict[str, object]) -> None:
         given = [name for name, value in others.items() if value is not None]
@@ -68,6 +89,7 @@ class RunArguments:
             "--task-id": "it starts from the input of the task that it replays, and publishes nothing",
             "--dry-run": "nothing is recorded or published",
             "--debug": "the body runs in this process, so that it cannot be stopped",
+            "a workflow": "each of its tasks has controls of its own",
         }
         if given:
             raise click.UsageError(f"{option} cannot be used with {' or '.join(given)}: {reasons[option]}")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import click
+
 from perago.cli.loading import expect_names_of_their_own
 from perago.errors import RuntimeConfigError
 from perago.settings import RuntimeConfig
@@ -15,6 +17,7 @@ from perago.settings import RuntimeConfig
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
     from perago.tasks.declare import TaskDefinition
+    from perago.workflows.graph import WorkflowGraph
 
 State = Literal["registered", "differs", "missing"]
 
@@ -82,3 +85,61 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
 def register_command(modules: Sequence[str]) -> str:
     """The command that registers the tasks of modules."""
     return shlex.join(["perago", "register", *modules])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedWorkflow:
+    """A workflow compared with its registration.
+
+    Attributes:
+        definition: to register, with the version that it gets.
+        state: "differs" if it gets the next version.
+        diff: lines of a unified diff from registered to declared.
+    """
+
+    name: str
+    version: int
+    definition: dict[str, Any]
+    state: State
+    diff: Sequence[str]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"workflow": self.name, "version": self.version, "state": self.state, "diff": list(self.diff)}
+
+
+def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: bool = False) -> ComparedWorkflow:
+    """Compare a workflow with its registration.
+
+    Args:
+        bump: one that differs gets the next version.
+
+    Raises:
+        UsageError: its version is registered otherwise, and `bump` is not set. Shows the difference.
+        EngineError: the server refused, or did not answer.
+    """
+    from perago.workflows.definition_json import differences, to_json
+
+    latest = engine.get_workflow_definition(graph.name)
+    same = engine.get_workflow_definition(graph.name, graph.version) if latest is not None else None
+    if same is None:
+        return ComparedWorkflow(
+            name=graph.name, version=graph.version, definition=to_json(graph), state="missing", diff=()
+        )
+    against = latest if bump and latest is not None else same
+    diff = differences(graph, against)
+    version = against.get("version") if isinstance(against.get("version"), int) else graph.version
+    assert isinstance(version, int), version
+    if not diff:
+        return ComparedWorkflow(
+            name=graph.name, version=version, definition=to_json(graph), state="registered", diff=()
+        )
+    if not bump:
+        told = "\n".join(diff)
+        raise click.UsageError(
+            f"version {graph.version} of workflow {graph.name!r} is registered otherwise; --bump registers the next "
+            f"version, or give the declaration another:\n{told}"
+        )
+    definition = {**to_json(graph), "version": version + 1}
+    return ComparedWorkflow(name=graph.name, version=version + 1, definition=definition, state="differs", diff=diff)

@@ -29,6 +29,7 @@ _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int],
         (
             click.ClickException,
             errors.TaskDefinitionError,
+            errors.WorkflowDefinitionError,
             errors.TaskInputError,
             errors.RuntimeConfigError,
             errors.RepositoryNotFoundError,

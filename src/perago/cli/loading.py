@@ -14,6 +14,14 @@ from perago.errors import TaskDefinitionError
 
 if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
+    from perago.workflows.load import LoadedWorkflow
+
+tasks_option = click.option(
+    "--tasks",
+    metavar="MODULE",
+    multiple=True,
+    help="A module with tasks that a workflow in a JSON file names. Repeatable.",
+)
 
 module_argument = click.argument("module", metavar="MODULE[:FUNCTION]")
 
@@ -89,6 +97,26 @@ def _expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
     name, names = target.partition(":")[0], {task.name for task in tasks}
     own = [task for task in module_tasks(sys.modules[name]).values() if task.fn.__module__ == name]
     expect_names_of_their_own([*(other for other in own if other.name in names), *tasks])
+
+
+def load_workflow_of(target: str, modules: Sequence[str] = ()) -> LoadedWorkflow | None:
+    """The workflow that a target names, `module:function` or a file; None if it names a task.
+
+    Args:
+        modules: of the tasks that a file names.
+
+    Raises:
+        WorkflowDefinitionError, TaskDefinitionError: it is wrong, or its module cannot be imported.
+    """
+    from perago.workflows.load import find_workflow, is_file, load_workflow
+
+    if modules and not is_file(target):
+        raise click.UsageError(f"--tasks is for a workflow in a file; {target} names its tasks itself")
+    find_modules_here()
+    with stdout_to_stderr():
+        if not is_file(target) and find_workflow(target) is None:
+            return None
+        return load_workflow(target, modules)
 
 
 def find_modules_here() -> None:

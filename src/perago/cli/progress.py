@@ -27,14 +27,18 @@ _TRANSFERS = (Phase.MATERIALIZE, Phase.STAGE)
 _SHORT_COMMIT = 12
 
 
-class Display(Protocol):
-    """Observer that shows events."""
-
-    def __call__(self, event: Event, /) -> None: ...
+class Lines(Protocol):
+    """Shows lines."""
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
         ...
+
+
+class Display(Lines, Protocol):
+    """Observer that shows events."""
+
+    def __call__(self, event: Event, /) -> None: ...
 
 
 @contextmanager
@@ -219,7 +223,7 @@ _LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.I
 
 
 @contextmanager
-def log_lines_on(display: Display) -> Iterator[None]:
+def log_lines_on(display: Lines) -> Iterator[None]:
     """Show log records as lines of the display while the context is open."""
     handler = _DisplayHandler(display)
     root = logging.getLogger()
@@ -236,7 +240,7 @@ def log_lines_on(display: Display) -> Iterator[None]:
 
 
 class _DisplayHandler(logging.Handler):
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Lines) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         self._display = display

@@ -6,6 +6,7 @@ import errno
 import json
 import uuid
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -68,16 +69,24 @@ def write_taskdef(task: TaskDefinition, output: str | PathLike[str]) -> Path:
         TaskDefinitionError: as `build_taskdef`; or the path does not end in `.json`.
         OSError: the file cannot be written.
     """
+    return write_definition(build_taskdef(task), output, f"the TaskDef of task {task.name!r}", task.name)
+
+
+def write_definition(document: Mapping[str, Any], output: str | PathLike[str], what: str, name: str) -> Path:
+    """Write a definition for Conductor as a JSON file; as `write_taskdef`.
+
+    Args:
+        what: the definition in words; name: of what it defines.
+    """
     path = Path(output)
     if path.suffix != ".json":
-        example = path.with_suffix(".json") if path.suffix and not path.is_dir() else path / f"{task.name}.json"
+        example = path.with_suffix(".json") if path.suffix and not path.is_dir() else path / f"{name}.json"
         raise TaskDefinitionError(
-            f"cannot write the TaskDef of task {task.name!r} to {str(path)!r}: give a file name that ends in .json, "
-            f"such as {str(example)!r}"
+            f"cannot write {what} to {str(path)!r}: give a file name that ends in .json, such as {str(example)!r}"
         )
     if path.is_dir():  # renaming over it would fail with the name of a temporary file
         raise IsADirectoryError(errno.EISDIR, "it is a directory; give a file name", str(path))
-    text = json.dumps(build_taskdef(task), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_whole(path, text)
     return path

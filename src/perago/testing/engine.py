@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from perago.errors import EngineError, TaskNotFoundError
 from perago.ports import Clock, SystemClock
-from perago.testing.workflow import Instance, Row, Step, TaskInput, WorkflowStatus
+from perago.testing.workflow import Instance, Row, Step, TaskInput
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord, TryStatus
+from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,8 @@ from perago.testing.attempts import At, FinishedAttempt, RunningAttempt, Watch
 from perago.testing.engine import MemoryEngine
 from perago.testing.given import Files, Params, commit_given, definition_of, directory_for
 from perago.testing.store import MemoryStore
-from perago.testing.workflow import WorkflowStatus
 from perago.values.history import CommitFacts
-from perago.values.record import TryStatus
+from perago.values.record import TryStatus, WorkflowStatus
 
 R = TypeVar("R", bound=BaseModel)
 

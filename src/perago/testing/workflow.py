@@ -5,7 +5,6 @@ It behaves as measured on a Conductor server, including races. It has no fence: 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,28 +12,10 @@ from typing import Any
 from perago.errors import EngineError
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
-from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.record import CAME_TO_NOTHING, InstanceRecord, TryRecord, TryStatus, WorkflowStatus
 
 TaskInput = JsonObject | Callable[[InstanceRecord], JsonObject]
 """A task's input, or a function of the present record that makes it for each try."""
-
-
-class WorkflowStatus(enum.StrEnum):
-    """Status of a workflow instance; the names are Conductor's."""
-
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    TERMINATED = "TERMINATED"
-
-
-CAME_TO_NOTHING = (
-    TryStatus.FAILED,
-    TryStatus.FAILED_WITH_TERMINAL_ERROR,
-    TryStatus.TIMED_OUT,
-    TryStatus.CANCELED,
-)
-"""Statuses of tries that a retry of the workflow retries."""
 
 
 @dataclass(frozen=True, kw_only=True)

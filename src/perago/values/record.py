@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from perago.values.json_text import JsonObject
 
 
+class WorkflowStatus(enum.StrEnum):
+    """Status of a workflow instance; the names are Conductor's."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TERMINATED = "TERMINATED"
+
+
 class TryStatus(enum.StrEnum):
     """Status of one try in the engine's record; the names are Conductor's."""
 
@@ -30,6 +39,15 @@ class TryStatus(enum.StrEnum):
     def ends_task(self) -> bool:
         """Whether the workflow continues without this task's result, so that no later try adopts what it published."""
         return self in (TryStatus.COMPLETED_WITH_ERRORS, TryStatus.SKIPPED)
+
+
+CAME_TO_NOTHING = (
+    TryStatus.FAILED,
+    TryStatus.FAILED_WITH_TERMINAL_ERROR,
+    TryStatus.TIMED_OUT,
+    TryStatus.CANCELED,
+)
+"""Statuses of tries that a retry of the workflow retries."""
 
 
 @dataclass(frozen=True, kw_only=True)

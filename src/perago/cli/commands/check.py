@@ -1,4 +1,4 @@
-"""`perago check`: show and check the tasks of modules, and the settings."""
+"""`perago check`: show and check the tasks of modules, workflows, and the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import DONE, USAGE, before_start
-from perago.cli.loading import expect_names_of_their_own, load_named_tasks
+from perago.cli.loading import expect_names_of_their_own, load_named_tasks, load_workflow_of, tasks_option
 from perago.cli.output import json_option, note, print_json, size_text, tell
 from perago.values.redaction import MASK, mask_json, mask_urls
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perago.tasks.controls import TaskControls
     from perago.tasks.declare import TaskDefinition
     from perago.values.spec import Guardrail, WorkspaceSpec
+    from perago.workflows.load import LoadedWorkflow
 
 _LABEL_WIDTH = 13
 
@@ -40,38 +41,80 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 @click.command()
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option("--server", is_flag=True, help="Compare with the Conductor server; exit code 2 if a task differs.")
+@tasks_option
 @json_option
-def command(modules: tuple[str, ...], server: bool, as_json: bool) -> int:
-    """Check the tasks of modules and the settings, without running anything.
+def command(modules: tuple[str, ...], server: bool, tasks: tuple[str, ...], as_json: bool) -> int:
+    """Check the tasks of modules, workflows, and the settings, without running anything.
 
-    Shows each task's name, signature, params with defaults, workspace, guards and controls, and warns if they do not
-    fit together.
+    Shows each task's name, signature, params with defaults, workspace, guards and controls, and each workflow's tasks
+    in order, and warns if they do not fit together.
     """
     from perago.settings import load_runtime_config
 
-    tasks = list({id(task): task for module in modules for task in load_named_tasks(module)}.values())
-    expect_names_of_their_own(tasks)
-    config = load_runtime_config(modules[0], probe_roots=False)
+    workflows = {module: load_workflow_of(module, tasks) for module in modules}
+    declared = list({id(task): task for module in modules for task in _tasks_of(module, workflows[module])}.values())
+    expect_names_of_their_own(declared)
+    config = load_runtime_config(_settings_module(modules), probe_roots=False)
     _expect_writable(config)
-    compared = _compare(config, tasks) if server else []
+    compared = _compare(config, declared) if server else []
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
-    warned = [_warnings_of(task) for task in tasks]
+    warned = [_warnings_of(task) for task in declared]
+    checked = [workflow for workflow in workflows.values() if workflow is not None]
+    refusing = [_neighbours_that_refuse(workflow) for workflow in checked]
     if as_json:
         said: dict[str, Any] = {
-            "tasks": [{**describe_task(task), "warnings": texts} for task, texts in zip(tasks, warned, strict=True)],
+            "tasks": [{**describe_task(task), "warnings": texts} for task, texts in zip(declared, warned, strict=True)],
+            "workflows": [
+                {**describe_workflow(workflow), "warnings": texts}
+                for workflow, texts in zip(checked, refusing, strict=True)
+            ],
             "settings": describe_settings(config),
         }
         print_json({**said, "server": [entry.said for entry in compared]} if server else said)
         return code
-    for task in tasks:
+    for workflow in checked:
+        tell(f"Workflow {workflow.target}")
+        _print_rows(describe_workflow(workflow))
+    for task in declared:
         tell(f"Task {task.target}")
         _print_rows(describe_task(task))
     tell("Settings")
     _print_rows(describe_settings(config))
-    for text in [text for texts in warned for text in texts]:
+    for text in [text for texts in (*warned, *refusing) for text in texts]:
         note(f"warning: {text}")
     _tell_compared(compared, modules)
     return code
+
+
+def _tasks_of(module: str, workflow: LoadedWorkflow | None) -> list[TaskDefinition]:
+    return load_named_tasks(module) if workflow is None else list(workflow.tasks.values())
+
+
+def _settings_module(modules: Sequence[str]) -> str:
+    """The module that settings derive names from."""
+    return next((module for module in modules if not module.endswith(".json")), "perago")
+
+
+def _neighbours_that_refuse(workflow: LoadedWorkflow) -> list[str]:
+    from perago.workflows.check import neighbours_that_refuse
+
+    return neighbours_that_refuse(workflow.graph, workflow.tasks)
+
+
+def describe_workflow(workflow: LoadedWorkflow) -> dict[str, Any]:
+    """A workflow as rows for people, and as JSON: its tasks in order, indented by forks and switches around them."""
+    from perago.workflows.graph import outline
+
+    graph = workflow.graph
+    rows: dict[str, Any] = {"name": f"{graph.name}, version {graph.version}", "owner": graph.owner_email}
+    if graph.description is not None:
+        rows["description"] = graph.description
+    if workflow.declared is not None and workflow.declared.params_model is not None:
+        rows["params"] = _fields(workflow.declared.params_model)
+    if workflow.declared is not None and workflow.declared.output_model is not None:
+        rows["result"] = _fields(workflow.declared.output_model)
+    rows["order"] = [f"{'  ' * depth}{text}" for depth, text in outline(graph.nodes)]
+    return rows
 
 
 def _expect_writable(config: RuntimeConfig) -> None:

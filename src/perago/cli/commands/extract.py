@@ -1,13 +1,17 @@
-"""`perago extract`: write a task's TaskDef to a file."""
+"""`perago extract`: write a task's TaskDef, or a workflow's definition, to a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from perago.cli.loading import load_named_task, module_argument
+from perago.cli.loading import load_named_task, load_workflow_of, module_argument
 from perago.cli.output import json_option, plain_warnings, print_json, tell
+
+if TYPE_CHECKING:
+    from perago.workflows.load import LoadedWorkflow
 
 
 @click.command()
@@ -22,16 +26,31 @@ from perago.cli.output import json_option, plain_warnings, print_json, tell
 )
 @json_option
 def command(module: str, output: Path, as_json: bool) -> None:
-    """Write the TaskDef of a task as JSON, for registration at a Conductor server."""
+    """Write the TaskDef of a task, or the definition of a workflow, as JSON, for registration at a Conductor server."""
+    workflow = load_workflow_of(module)
+    try:
+        what, name, path = _write_taskdef(module, output) if workflow is None else _write_definition(workflow, output)
+    except OSError as exc:
+        raise click.UsageError(f"--output: {output} cannot be written: {exc.strerror}") from None
+    if as_json:
+        print_json({what: name, "output": str(path)})
+    else:
+        kind = "TaskDef" if what == "task" else "definition"
+        tell(f"Wrote the {kind} of {what} {name} to {path}")
+
+
+def _write_taskdef(module: str, output: Path) -> tuple[str, str, Path]:
     from perago.tasks.taskdef import write_taskdef
 
     task = load_named_task(module)
     with plain_warnings():
-        try:
-            path = write_taskdef(task, output)
-        except OSError as exc:
-            raise click.UsageError(f"--output: {output} cannot be written: {exc.strerror}") from None
-    if as_json:
-        print_json({"task": task.name, "output": str(path)})
-    else:
-        tell(f"Wrote the TaskDef of task {task.name} to {path}")
+        return "task", task.name, write_taskdef(task, output)
+
+
+def _write_definition(workflow: LoadedWorkflow, output: Path) -> tuple[str, str, Path]:
+    from perago.tasks.taskdef import write_definition
+    from perago.workflows.definition_json import to_json
+
+    name = workflow.graph.name
+    path = write_definition(to_json(workflow.graph), output, f"the definition of workflow {name!r}", name)
+    return "workflow", name, path

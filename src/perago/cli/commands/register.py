@@ -1,4 +1,4 @@
-"""`perago register`: register the tasks of modules at the Conductor server."""
+"""`perago register`: register tasks and workflows at the Conductor server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.loading import load_tasks
+from perago.cli.loading import load_tasks, load_workflow_of, tasks_option
 from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
 if TYPE_CHECKING:
@@ -19,31 +19,56 @@ _DONE = {"missing": "new", "differs": "changed", "registered": "unchanged"}
 
 @click.command()
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
+@click.option("--bump", is_flag=True, help="Register a workflow that differs as its next version.")
+@tasks_option
 @json_option
-def command(modules: tuple[str, ...], as_json: bool) -> None:
-    """Register the tasks of modules at the Conductor server. Tasks with the same names are replaced.
+def command(modules: tuple[str, ...], bump: bool, tasks: tuple[str, ...], as_json: bool) -> None:
+    """Register tasks of modules, and workflows with theirs, at the Conductor server.
 
     \b
       perago register app.features app.audio:mix
+      perago register app.pipeline:nightly
 
-    Running workflows keep the definitions they started with. CONDUCTOR_SERVER_URL names the server.
+    Tasks with the same names are replaced. A version of a workflow is never replaced: one that differs is shown, and
+    --bump registers the next. Running workflows keep the definitions they started with. CONDUCTOR_SERVER_URL names the
+    server.
     """
-    from perago.cli.conductor import compare_taskdefs, open_conductor
+    from perago.cli.conductor import compare_taskdefs, compare_workflow, open_conductor
     from perago.settings import load_run_config
 
-    tasks = list({id(task): task for module in modules for task in load_tasks(module)}.values())
-    with open_conductor(load_run_config(modules[0], probe_workspace_root=False)) as engine:
+    found = {module: load_workflow_of(module, tasks) for module in modules}
+    workflows = [workflow for workflow in found.values() if workflow is not None]
+    declared = {
+        id(task): task
+        for module, workflow in found.items()
+        for task in (load_tasks(module) if workflow is None else workflow.tasks.values())
+    }
+    module = next((module for module in modules if not module.endswith(".json")), "perago")
+    with open_conductor(load_run_config(module, probe_workspace_root=False)) as engine:
         with plain_warnings(), before_start():
-            compared = compare_taskdefs(engine, tasks)
+            compared = compare_taskdefs(engine, list(declared.values()))
+            versions = [compare_workflow(engine, workflow.graph, bump=bump) for workflow in workflows]
         for entry in compared:
             _register(engine, entry)
+        for version in versions:
+            if version.state != "registered":
+                engine.put_workflow_definition(version.definition)
     if as_json:
-        print_json([{**entry.said, "state": _DONE[entry.state]} for entry in compared])
+        print_json(
+            [
+                *({**entry.said, "state": _DONE[entry.state]} for entry in compared),
+                *({**version.said, "state": _DONE[version.state]} for version in versions),
+            ]
+        )
         return
     for entry in compared:
         tell(f"{entry.task.name}: {_DONE[entry.state]}")
         if entry.state == "differs":
             tell("\n".join(entry.diff))
+    for version in versions:
+        tell(f"workflow {version.name}, version {version.version}: {_DONE[version.state]}")
+        if version.state == "differs":
+            tell("\n".join(version.diff))
     note(f"Registered at {engine.api_url}")
 
 

@@ -1,13 +1,17 @@
-"""`perago run`: run a task once."""
+"""`perago run`: run a task once, or a workflow."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perago.cli.arguments import RunArguments, seconds
 from perago.cli.failure import before_start
+from perago.cli.loading import load_workflow_of, tasks_option
+
+if TYPE_CHECKING:
+    from perago.cli.run.workflow_request import WorkflowRequest
 
 
 @click.command()
@@ -52,12 +56,25 @@ from perago.cli.failure import before_start
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
+@click.option(
+    "-j",
+    "--jobs",
+    metavar="COUNT",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Tasks of a workflow to run at the same time.",
+)
+@click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
+@tasks_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
-    """Run a task once on a commit of a branch, and publish its changes on that branch.
+    """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
 
     \b
       perago run app.features:build --params @p.json --repo data.git --branch main
+      perago run app.pipeline:nightly --params @p.json --repo data.git --branch main -j 4
+      perago run nightly.json --tasks app.features --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
       perago run app.features:build --task-id ID
 
@@ -76,6 +93,12 @@ def command(**given: Any) -> int:
 
         return replay(arguments)
     with before_start():
+        workflow = _workflow_of(arguments)
+    if workflow is not None:
+        from perago.cli.run.workflow import run_workflow
+
+        return run_workflow(workflow, arguments)
+    with before_start():
         job = prepare(arguments) if arguments.resume is None else prepare_resume(arguments)
     if arguments.dry_run:
         from perago.cli.run.rehearsal import rehearse
@@ -84,3 +107,19 @@ def command(**given: Any) -> int:
     from perago.cli.run.runner import run_job
 
     return run_job(job, arguments)
+
+
+def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
+    """The request for a workflow, checked; None if a task is to run."""
+    from perago.cli.run.workflow_request import prepare_workflow, prepare_workflow_resume, resumes_workflow
+
+    if arguments.resume is not None:
+        if resumes_workflow(arguments):
+            arguments.check_for_workflow()
+            return prepare_workflow_resume(arguments)
+    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks)) is not None:
+        arguments.check_for_workflow()
+        return prepare_workflow(arguments, workflow)
+    if arguments.fast_retries:
+        raise click.UsageError("--fast-retries is for workflows, but this is a task")
+    return None

@@ -15,7 +15,7 @@ from perago.cli.output import json_option, note, print_json, printable, reason_w
 from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
 
 if TYPE_CHECKING:
-    from perago.engines.local import RunSummary
+    from perago.engines.local import RunSummary, TaskSummary
 
 DEFAULT_RUNS = 20
 _SHORT = 12
@@ -77,9 +77,17 @@ def describe_run(summary: RunSummary) -> list[str]:
     if summary.input_ref is not None:
         output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
         lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
+    lines += [_describe_task(task) for task in summary.tasks]
     if summary.reason is not None:
         lines.append(f"    {printable(reason_within(summary.task_name, summary.reason))}")
     return lines
+
+
+def _describe_task(task: TaskSummary) -> str:
+    tries = f", {task.tries} tries" if task.tries > 1 else ""
+    took = "" if task.duration is None else f", {task.duration:.1f} s"
+    ref = "" if task.output_ref is None else f", {task.output_ref[:_SHORT]}"
+    return f"    {task.status:<10}  {printable(task.reference_task_name)}{tries}{took}{ref}"
 
 
 def as_object(summary: RunSummary) -> dict[str, Any]:

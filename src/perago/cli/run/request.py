@@ -202,7 +202,18 @@ class RunRequest:
 
 def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
     """The params for the record, with given secrets masked."""
-    validated = validate_params(task, params)
+    return recordable_params(validate_params(task, params), params)
+
+
+def recordable_params(validated: BaseModel | None, params: JsonObject) -> JsonObject:
+    """The same for params of any model.
+
+    Args:
+        validated: None for params without a model, of which only names tell what is a secret.
+    """
+    if validated is None:
+        masked: JsonObject = mask_json(params)
+        return masked
     return _masked(validated) if _holds_secrets(validated, params) else params
 
 
@@ -235,10 +246,11 @@ def prepare(arguments: RunArguments) -> RunRequest:
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
     config = run_config(arguments, arguments.module)
-    repository = _repository(arguments)
+    repository = given_repository(arguments.repo)
     input_data: dict[str, Any] = {"params": params}
     if task.has_workspace:
-        input_data = {"workspace": _workspace(arguments, repository), **input_data}
+        workspace = workspace_input(arguments.branch, arguments.ref, repository, "the task")
+        input_data = {"workspace": workspace, **input_data}
     elif arguments.branch is not None or arguments.ref is not None:
         raise click.UsageError(f"task {task.name!r} has no workspace; leave --branch and --ref out")
     return RunRequest(
@@ -260,9 +272,9 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         Otherwise as `prepare`.
     """
     assert arguments.resume is not None, "checked before"
-    repository = _repository(arguments)
+    repository = given_repository(arguments.repo)
     engine = local_engine(repository)
-    summary = _find(engine, arguments.resume, repository)
+    summary = find_run(engine, arguments.resume, repository)
     if arguments.module is not None and arguments.module != summary.target:
         raise click.UsageError(
             f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
@@ -292,30 +304,41 @@ def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
     return config.model_copy(update={"workspace_root": root})
 
 
-def _repository(arguments: RunArguments) -> RepositoryAddress | None:
-    if arguments.repo is None:
+def given_repository(repo: str | None) -> RepositoryAddress | None:
+    """The repository that `--repo` names; it exists. None if none is named."""
+    if repo is None:
         return None
-    address = parse_address(arguments.repo)
+    address = parse_address(repo)
     with address.open():  # raises if there is no repository
         return address
 
 
-def _workspace(arguments: RunArguments, address: RepositoryAddress | None) -> dict[str, str]:
-    """The workspace of the input: the branch's head, or the commit that `--ref` names."""
+def workspace_input(branch: str | None, ref: str | None, address: RepositoryAddress | None, who: str) -> dict[str, str]:
+    """The workspace of the input: the branch's head, or the commit that `--ref` names.
+
+    Args:
+        who: the task or workflow, in words.
+    """
     if address is None:
         raise click.UsageError(
-            "Missing option '--repo': the task has a workspace. `perago import DIR --repo PATH` creates a repository"
+            f"Missing option '--repo': {who} has a workspace. `perago import DIR --repo PATH` creates a repository"
         )
     with address.open() as repository:
-        if arguments.branch is None:
+        if branch is None:
             branches = ", ".join(map(repr, repository.branches())) or "none yet"
-            raise click.UsageError(f"Missing option '--branch': the branch that the task updates. Existing: {branches}")
-        head = head_of(repository, arguments.branch, address)
-        ref = head if arguments.ref is None else repository.resolve(arguments.ref)
-    return {"repository": address.name, "branch": arguments.branch, "refType": "commit", "ref": ref}
+            raise click.UsageError(f"Missing option '--branch': the branch that {who} updates. Existing: {branches}")
+        head = head_of(repository, branch, address)
+        commit = head if ref is None else repository.resolve(ref)
+    return {"repository": address.name, "branch": branch, "refType": "commit", "ref": commit}
 
 
-def _find(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:
+def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:
+    """A recorded run.
+
+    Raises:
+        RunNotFoundError: there is none.
+        EngineError: its record cannot be read.
+    """
     summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
     if summary is None:
         where = (

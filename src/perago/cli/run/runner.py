@@ -26,7 +26,7 @@ from perago.cli.failure import (
     wants_traceback,
 )
 from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
-from perago.cli.progress import log_lines_on, open_display
+from perago.cli.progress import Lines, log_lines_on, open_display
 from perago.cli.run.request import RunRequest, learn_secrets
 from perago.cli.run.result import RunResult, tell_next_try
 from perago.cli.run.watch import Interrupts, RunObserver
@@ -34,17 +34,18 @@ from perago.cli.telemetry import open_telemetry
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError, TaskExecutionError
 from perago.ports import Event, Observer, Repository, SystemClock
+from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
 from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
-from perago.values.models import AttemptIdentity, RuntimeTaskResult
+from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.redaction import mask_text, traceback_of
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
-from perago.worker.executor.runner import metric_groups, within_limit
+from perago.worker.executor.runner import merge_seconds, metric_groups, within_limit
 from perago.workspace import janitor
 
 GRACE_SECONDS = 2.0
@@ -68,7 +69,7 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
         telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
         with before_start():
             repository = _open(job, stack, watch)
-        sweep_leftovers(job, repository, watch)
+        sweep_leftovers(job.config, repository, watch)
         with before_start():
             run, input_data = job.begin()
         stack.enter_context(run)
@@ -107,7 +108,7 @@ class _Tries:
         """Try until the task completes, is cancelled, fails for good, or has no retries left."""
         last = self.run.attempt.retry_count + self.arguments.retries
         while True:
-            with observed_try(self.telemetry, self.job.task, self.run, self.watch) as observer:
+            with observed_try(self.telemetry, self.job.task, self.run.attempt, self.watch) as observer:
                 result = self._try_once(observer)
                 max_length = self.job.config.failure_reason_max_length
                 reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
@@ -169,8 +170,8 @@ class ObservedTry:
         metrics: receives the values that the body records; None if they are not wanted.
     """
 
-    def __init__(self, telemetry: Telemetry, task: TaskDefinition, run: LocalRun, observer: Observer) -> None:
-        identity = AttemptIdentity.of(run.attempt)
+    def __init__(self, telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer) -> None:
+        identity = AttemptIdentity.of(attempt)
         self.execution_id = uuid.uuid4().hex
         self.trace: TraceContext | None = telemetry.begin(
             Execution(
@@ -204,10 +205,10 @@ class ObservedTry:
 
 @contextmanager
 def observed_try(
-    telemetry: Telemetry, task: TaskDefinition, run: LocalRun, observer: Observer
+    telemetry: Telemetry, task: TaskDefinition, attempt: Attempt, observer: Observer
 ) -> Iterator[ObservedTry]:
     """Report the start and the end of one try to telemetry, whatever ends it."""
-    told = ObservedTry(telemetry, task, run, observer)
+    told = ObservedTry(telemetry, task, attempt, observer)
     try:
         yield told
     finally:
@@ -295,18 +296,20 @@ def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
 def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository | None:
     if job.repository is None or not job.task.has_workspace:
         return None
-    budget = job.task.controls.publish_budget
-    merge_seconds = None if budget is None else float(budget.lakefs_merge_timeout_seconds)
-    return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds))
+    return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds(job.task)))
 
 
-def sweep_leftovers(job: RunRequest, repository: Repository | None, watch: RunObserver) -> None:
-    """Remove the directories and staged work of killed runs. Best effort."""
-    ttl_seconds = job.config.workspace_gc_ttl.total_seconds()
+def sweep_leftovers(config: RuntimeConfig, repository: Repository | None, lines: Lines) -> None:
+    """Remove the directories and staged work of killed runs. Best effort.
+
+    Args:
+        lines: shows what was removed.
+    """
+    ttl_seconds = config.workspace_gc_ttl.total_seconds()
     with suppress(PeragoError, OSError):
-        removed = len(janitor.sweep(job.config.workspace_root, ttl_seconds, time.time()).removed)
+        removed = len(janitor.sweep(config.workspace_root, ttl_seconds, time.time()).removed)
         if removed:
-            watch.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
+            lines.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
         if repository is not None:
             repository.sweep(ttl_seconds)
 
@@ -320,7 +323,12 @@ def show_traceback(error: BaseException | None, arguments: RunArguments) -> None
 def _timeout(job: RunRequest, arguments: RunArguments) -> float | None:
     if arguments.timeout is not None:
         return arguments.timeout
-    own = job.task.controls.timeout
+    return body_timeout(job.task)
+
+
+def body_timeout(task: TaskDefinition) -> float | None:
+    """Seconds that the task's body may take, by its own controls; None for no limit."""
+    own = task.controls.timeout
     return float(own.seconds) if own.seconds and own.policy != "ALERT_ONLY" else None
 
 

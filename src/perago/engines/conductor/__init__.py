@@ -1,4 +1,5 @@
-"""The Conductor server as an engine: attempts and their record, polling, leases, reports, task definitions."""
+"""The Conductor server as an engine: attempts and their record, polling, leases, reports, definitions,
+workflows."""
 
 from perago.http import need
 
@@ -8,5 +9,6 @@ from perago.engines.conductor.attempt import ConductorAttempt  # noqa: E402 - af
 from perago.engines.conductor.engine import ConductorEngine  # noqa: E402 - as above
 from perago.engines.conductor.failure import ConductorError  # noqa: E402 - as above
 from perago.engines.conductor.lease import ConductorLease  # noqa: E402 - as above
+from perago.engines.conductor.workflow import ConductorWorkflow  # noqa: E402 - as above
 
-__all__ = ["ConductorAttempt", "ConductorEngine", "ConductorError", "ConductorLease"]
+__all__ = ["ConductorAttempt", "ConductorEngine", "ConductorError", "ConductorLease", "ConductorWorkflow"]

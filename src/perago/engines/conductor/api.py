@@ -92,6 +92,14 @@ class Api:
         """
         return self.send(path, json_bytes(body), idempotent=idempotent)
 
+    def put(self, path: str, body: Any) -> Answer:
+        """Replace what is at a path by a JSON document; as `post`."""
+        return self._call("PUT", path, body=json_bytes(body), idempotent=True, timeout=CALL_SECONDS)
+
+    def delete(self, path: str, query: Query | None = None) -> Answer:
+        """Remove or end what is at a path; as `post`."""
+        return self._call("DELETE", path, query, idempotent=True, timeout=CALL_SECONDS)
+
     def send(
         self, path: str, body: bytes, *, idempotent: bool, timeout: float = CALL_SECONDS, flight: Flight = nullcontext
     ) -> Answer:

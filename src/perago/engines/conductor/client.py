@@ -212,6 +212,46 @@ class ConductorClient(Api):
         """Register a TaskDef, replacing one of the same name."""
         self.post("/metadata/taskdefs", [taskdef], idempotent=True)
 
+    def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any] | None:
+        """A registered workflow definition; None if there is none. Default: the latest version."""
+        try:
+            document = self.get(f"/metadata/workflow/{segment(name)}", {"version": version})
+        except ConductorNotFoundError:
+            return None
+        return dict(document) if isinstance(document, Mapping) else None
+
+    def put_workflow_definition(self, definition: Mapping[str, Any]) -> None:
+        """Register a workflow definition, replacing the same version of it."""
+        self.put("/metadata/workflow", [definition])
+
+    # ---- workflows
+
+    def start_workflow(self, name: str, version: int, input_data: Mapping[str, Any]) -> str:
+        """Start a workflow. Returns its id."""
+        answer = self.post("/workflow", {"name": name, "version": version, "input": input_data}, idempotent=False)
+        return answer.body.decode(errors="replace").strip().strip('"')
+
+    def get_workflow(self, workflow_id: str) -> dict[str, Any]:
+        """A workflow instance with all its tasks, as the server's JSON.
+
+        Raises:
+            TaskNotFoundError: there is no such workflow.
+        """
+        document = self.get(f"/workflow/{segment(workflow_id)}", {"includeTasks": True})
+        return dict(document) if isinstance(document, Mapping) else {}
+
+    def terminate_workflow(self, workflow_id: str, reason: str) -> None:
+        """End a running workflow; its live tasks are CANCELED."""
+        self.delete(f"/workflow/{segment(workflow_id)}", {"reason": reason})
+
+    def retry_workflow(self, workflow_id: str) -> None:
+        """Retry the last failed tasks of a workflow that has failed or was terminated."""
+        self.post(f"/workflow/{segment(workflow_id)}/retry", {}, idempotent=False)
+
+    def rerun_workflow(self, workflow_id: str, task_id: str) -> None:
+        """Run a workflow that has ended again from a task on."""
+        self.post(f"/workflow/{segment(workflow_id)}/rerun", {"reRunFromTaskId": task_id}, idempotent=False)
+
     # ---- internals
 
     def _refuse(self, task: object, reason: str) -> None:

@@ -15,6 +15,7 @@ from perago.engines.conductor.client import ConductorClient
 from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, heartbeat_interval
 from perago.engines.conductor.poll import Turns
 from perago.engines.conductor.report import fitting
+from perago.engines.conductor.workflow import ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError
 from perago.files.credentials import Credentials
 from perago.ports import HandedOut
@@ -197,6 +198,45 @@ class ConductorEngine:
     def put_taskdef(self, taskdef: Mapping[str, Any]) -> None:
         """Register a TaskDef, replacing one of the same name."""
         self._client.put_taskdef(taskdef)
+
+    def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any] | None:
+        """A registered workflow definition; None if there is none. Default: the latest version."""
+        return self._client.get_workflow_definition(name, version)
+
+    def put_workflow_definition(self, definition: Mapping[str, Any]) -> None:
+        """Register a workflow definition, replacing the same version of it."""
+        self._client.put_workflow_definition(definition)
+
+    # ---- workflows
+
+    def start_workflow(self, name: str, version: int, input_data: Mapping[str, Any]) -> str:
+        """Start a workflow. Returns its id.
+
+        Raises:
+            EngineError: the server refused or did not answer; it may have started it.
+        """
+        return self._client.start_workflow(name, version, input_data)
+
+    def get_workflow(self, workflow_id: str) -> ConductorWorkflow:
+        """A workflow instance with its tasks.
+
+        Raises:
+            TaskNotFoundError: there is no such workflow.
+            EngineError: the server refused, or did not answer.
+        """
+        return ConductorWorkflow.of(self._client.get_workflow(workflow_id))
+
+    def terminate_workflow(self, workflow_id: str, reason: str) -> None:
+        """End a running workflow; its live tasks are CANCELED."""
+        self._client.terminate_workflow(workflow_id, reason)
+
+    def retry_workflow(self, workflow_id: str) -> None:
+        """Retry the last failed tasks of a workflow that has failed or was terminated."""
+        self._client.retry_workflow(workflow_id)
+
+    def rerun_workflow(self, workflow_id: str, task_id: str) -> None:
+        """Run a workflow that has ended again from a task on."""
+        self._client.rerun_workflow(workflow_id, task_id)
 
     # ---- internals
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from perago.engines.local.record import RunRecord, from_json, to_json
+from perago.engines.local.record_json import AnyRecord, from_json, to_json
 from perago.errors import EngineError, RunBusyError, RunNotFoundError, WorkspaceStorageError
 from perago.files.durable import leftovers_of, record_errors, sweep_leftovers, write_durably
 from perago.files.lock import FileLock
@@ -61,7 +61,7 @@ class RunsDirectory:
                 return []
             raise
 
-    def create(self, record: RunRecord) -> FileLock | None:
+    def create(self, record: AnyRecord) -> FileLock | None:
         """Create a run's directory. Returns its lock, held; None if the id is in use.
 
         Raises:
@@ -74,7 +74,7 @@ class RunsDirectory:
             with self._making():
                 return self._create(record)
 
-    def _create(self, record: RunRecord) -> FileLock | None:
+    def _create(self, record: AnyRecord) -> FileLock | None:
         aside = self.path / f"{NEW_PREFIX}{secrets.token_hex(8)}"
         aside.mkdir(OWNER_ONLY_DIRECTORY)
         lock = FileLock.try_acquire(aside / LOCK_FILE)
@@ -111,7 +111,7 @@ class RunsDirectory:
             )
         return lock
 
-    def read(self, run_id: str) -> RunRecord:
+    def read(self, run_id: str) -> AnyRecord:
         """Read a record.
 
         Raises:
@@ -134,7 +134,7 @@ class RunsDirectory:
                 raise self._not_found(run_id) from exc
             raise
 
-    def write(self, record: RunRecord) -> None:
+    def write(self, record: AnyRecord) -> None:
         """Replace a record. Only for the holder of the run's lock.
 
         Raises:
@@ -228,11 +228,13 @@ class RunsDirectory:
         try:
             newest = self.read(run_id).current
         except EngineError:
+            newest = None
+        if newest is None:
             return "another process"
         return f"process {newest.pid} on {newest.host}"
 
 
-def _text_of(record: RunRecord) -> str:
+def _text_of(record: AnyRecord) -> str:
     try:
         return to_json(record)
     except (TypeError, ValueError, RecursionError) as exc:

@@ -8,28 +8,34 @@ import platform
 import secrets
 import string
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 from perago.engines.local.directory import REMOVAL_ERRORS, RUN_ID, RunsDirectory
-from perago.engines.local.examine import died, examine
-from perago.engines.local.record import RunRecord, workspace_field
-from perago.engines.local.run import LocalAttempt, LocalRun
+from perago.engines.local.examine import died, died_workflow, examine
+from perago.engines.local.record import RunRecord, TryEntry, workspace_field
+from perago.engines.local.record_json import AnyRecord
+from perago.engines.local.run import LocalAttempt, LocalRun, Record, WorkflowRun
 from perago.engines.local.summary import RUNNING, RunSummary
+from perago.engines.local.workflow_record import WorkflowRecord
 from perago.errors import EngineError, RunNotFoundError
 from perago.files.lock import FileLock, is_held_by_anybody
 from perago.ports import Clock, SystemClock
 from perago.values.findings import Finding
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord, TryStatus
+from perago.values.record import InstanceRecord, TryStatus, WorkflowStatus
 from perago.workspace.owner import Liveness
 
 DEFAULT_KEPT_RUNS = 1_000
 """Records to keep. Starting a run removes the oldest. A record has a few KiB, plus the task's input and output."""
+
+Held = TypeVar("Held", LocalRun, WorkflowRun)
 
 _ID_CHARACTERS = string.digits + string.ascii_lowercase
 _ID_LENGTH = 6
@@ -44,10 +50,10 @@ _SHOWN_CHARACTERS = 100
 
 
 class LocalEngine:
-    """Runs with records in a directory, each in one process and one try at a time.
+    """Runs with records in a directory, each in one process.
 
-    A run is one workflow instance with one logical task. Any number of processes may share the directory. Records
-    survive a kill at any moment.
+    A run is one workflow instance: of one logical task, tried one try at a time, or of a workflow, whose tasks may be
+    tried at the same time. Any number of processes may share the directory. Records survive a kill at any moment.
 
     Args:
         directory: contains the records; created when a run is started.
@@ -62,7 +68,7 @@ class LocalEngine:
         self._directory = RunsDirectory(directory.absolute(), self._clock)
         self._keep = keep
         self._mutex = threading.Lock()
-        self._open: dict[str, LocalRun] = {}
+        self._open: dict[str, LocalRun | WorkflowRun] = {}
 
     # ---- runs
 
@@ -87,23 +93,53 @@ class LocalEngine:
         Raises:
             EngineError: the record cannot be written.
         """
-        for _ in range(_NAME_TRIES):
-            draft = RunRecord(
-                run_id=self._new_id(),
-                target=target,
-                task_name=task_name,
-                input_data=input_data,
-                params_exact=params_exact,
-                tries=(),
-                options=options or {},
-            )
-            record = self._begin_try(draft)
-            lock = self._directory.create(record)
-            if lock is not None:
-                run = self._hold(lock, record, input_data)
-                self._trim(self._keep)
-                return run
-        raise EngineError(f"no unused run id was found in {self._directory.path} in {_NAME_TRIES} tries; try again")
+        draft = RunRecord(
+            run_id="",
+            target=target,
+            task_name=task_name,
+            input_data=input_data,
+            params_exact=params_exact,
+            tries=(),
+            options=options or {},
+        )
+        record, lock = self._create(lambda run_id: self._begin_try(replace(draft, run_id=run_id)))
+        return self._hold(LocalRun(self._directory, lock, record, input_data, self._let_go))
+
+    def start_workflow(
+        self,
+        *,
+        target: str,
+        name: str,
+        definition: JsonObject,
+        input_data: JsonObject,
+        recorded_input: JsonObject | None = None,
+        options: JsonObject | None = None,
+    ) -> WorkflowRun:
+        """Start a run of a workflow, without a try.
+
+        Args:
+            target: names the workflow's function or file.
+            definition: as Conductor's JSON.
+            input_data: of the workflow, as JSON.
+            recorded_input: the same with secrets masked. Default: there are none.
+            options: JSON that a resume returns to the caller.
+
+        Raises:
+            EngineError: the record cannot be written.
+        """
+        recorded = input_data if recorded_input is None else recorded_input
+        draft = WorkflowRecord(
+            run_id="",
+            target=target,
+            name=name,
+            definition=definition,
+            input_data=recorded,
+            params_exact=recorded == input_data,
+            started_time=self._now(),
+            options=options or {},
+        )
+        record, lock = self._create(lambda run_id: replace(draft, run_id=run_id))
+        return self._hold(WorkflowRun(self._directory, lock, record, input_data, self._let_go))
 
     def resume_run(
         self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
@@ -122,16 +158,49 @@ class LocalEngine:
         """
         lock = self._directory.acquire(run_id)
         try:
-            record = self._directory.read(run_id)
-            _expect_resumable(record)
+            record = _expect_resumable(self._directory.read(run_id))
             input_data = _resumed_input(record, input_params, masked_params or input_params)
             self._directory.sweep_run(run_id)
             record = self._begin_try(died(record, self._clock))
             self._directory.write(record)
-            return self._hold(lock, record, input_data)
+            return self._hold(LocalRun(self._directory, lock, record, input_data, self._let_go))
         except BaseException:
             lock.release()
             raise
+
+    def resume_workflow(
+        self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
+    ) -> WorkflowRun:
+        """Go on with a workflow that was killed, failed or was cancelled. Its completed tasks stay.
+
+        Args:
+            input_params, masked_params: as in `resume_run`.
+
+        Raises:
+            As `resume_run`.
+        """
+        lock = self._directory.acquire(run_id)
+        try:
+            record = _expect_resumable_workflow(self._directory.read(run_id))
+            input_data = _resumed_input(record, input_params, masked_params or input_params)
+            self._directory.sweep_run(run_id)
+            record = died_workflow(record, self._clock).resumed()
+            self._directory.write(record)
+            return self._hold(WorkflowRun(self._directory, lock, record, input_data, self._let_go))
+        except BaseException:
+            lock.release()
+            raise
+
+    def workflow_record(self, run_id: str) -> WorkflowRecord:
+        """The record of a workflow's run.
+
+        Raises:
+            RunNotFoundError, EngineError: there is none, or it is of a task or damaged.
+        """
+        record = self._directory.read(run_id)
+        if not isinstance(record, WorkflowRecord):
+            raise EngineError(f"run {run_id} is of a task, not of a workflow")
+        return record
 
     def runs(self) -> Iterator[RunSummary]:
         """All runs, newest first, including those with an unreadable record.
@@ -180,7 +249,7 @@ class LocalEngine:
             found = run.find_attempt(attempt.task_id)
         else:
             record = self._directory.read(attempt.workflow_instance_id)
-            entry = record.find(attempt.task_id)
+            entry: TryEntry | None = record.find(attempt.task_id)
             found = None if entry is None else LocalAttempt.of(record, entry, entry.status)
         if found is None:
             raise EngineError(f"run {attempt.workflow_instance_id} has no try {attempt.task_id!r}")
@@ -214,18 +283,27 @@ class LocalEngine:
 
     # ---- internals
 
-    def _hold(self, lock: FileLock, record: RunRecord, input_data: JsonObject) -> LocalRun:
-        run = LocalRun(self._directory, lock, record, input_data, self._let_go)
+    def _create(self, record_of: Callable[[str], Record]) -> tuple[Record, FileLock]:
+        """Create a record under an unused id, and take its lock."""
+        for _ in range(_NAME_TRIES):
+            record = record_of(self._new_id())
+            lock = self._directory.create(record)
+            if lock is not None:
+                self._trim(self._keep)
+                return record, lock
+        raise EngineError(f"no unused run id was found in {self._directory.path} in {_NAME_TRIES} tries; try again")
+
+    def _hold(self, run: Held) -> Held:
         with self._mutex:
-            self._open[record.run_id] = run
+            self._open[run.run_id] = run
         return run
 
-    def _let_go(self, run: LocalRun) -> None:
+    def _let_go(self, run: LocalRun | WorkflowRun) -> None:
         with self._mutex:
             if self._open.get(run.run_id) is run:
                 del self._open[run.run_id]
 
-    def _held(self, run_id: str) -> LocalRun | None:
+    def _held(self, run_id: str) -> LocalRun | WorkflowRun | None:
         with self._mutex:
             return self._open.get(run_id)
 
@@ -256,7 +334,7 @@ class LocalEngine:
         return round(self._clock.now().timestamp() * 1000)
 
 
-def _resumed_input(record: RunRecord, input_params: JsonObject | None, masked_params: JsonObject | None) -> JsonObject:
+def _resumed_input(record: AnyRecord, input_params: JsonObject | None, masked_params: JsonObject | None) -> JsonObject:
     stored = record.input_data
     if input_params is None or masked_params is None:
         if record.params_exact:
@@ -288,8 +366,25 @@ def _others_than(given: JsonObject, recorded: JsonObject) -> list[str]:
     return told
 
 
-def _expect_resumable(record: RunRecord) -> None:
+def _expect_resumable_workflow(record: AnyRecord) -> WorkflowRecord:
+    if not isinstance(record, WorkflowRecord):
+        raise EngineError(f"run {record.run_id} is of a task, not of a workflow")
+    if record.status is WorkflowStatus.COMPLETED:
+        raise EngineError(f"run {record.run_id} is COMPLETED already; start another run")
+    for entry in record.last_tries.values():
+        if not entry.output_exact:
+            raise EngineError(
+                f"run {record.run_id}: the result of task {entry.reference_task_name!r} contains secrets, which are "
+                f"not stored, so that the tasks after it cannot get it; start another run"
+            )
+    return record
+
+
+def _expect_resumable(record: AnyRecord) -> RunRecord:
+    if not isinstance(record, RunRecord):
+        raise EngineError(f"run {record.run_id} is of a workflow, not of a task")
     if record.current.status is TryStatus.COMPLETED:
         ref = workspace_field(record.current.output, "ref")
         outcome = f"with commit {ref}" if ref else "with a result"
         raise EngineError(f"run {record.run_id} is COMPLETED already, {outcome}; start another run")
+    return record

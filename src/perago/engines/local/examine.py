@@ -9,12 +9,13 @@ from pathlib import Path
 from perago.engines.local.directory import RunsDirectory
 from perago.engines.local.record import RunRecord
 from perago.engines.local.summary import KILLED, UNREADABLE, RunSummary
+from perago.engines.local.workflow_record import WorkflowRecord
 from perago.errors import RunBusyError, RunNotFoundError
 from perago.files.durable import record_errors
 from perago.files.lock import is_held_by_anybody
 from perago.ports import Clock
 from perago.values.findings import Finding, Kind, size_below
-from perago.values.record import TryStatus
+from perago.values.record import TryStatus, WorkflowStatus
 
 PROCESS_DIED = "its process died"
 """Reason of a try that did not end before its process died."""
@@ -53,6 +54,15 @@ def died(record: RunRecord, clock: Clock) -> RunRecord:
     return record.ended(TryStatus.FAILED, now=round(clock.now().timestamp() * 1000), reason=PROCESS_DIED)
 
 
+def died_workflow(record: WorkflowRecord, clock: Clock) -> WorkflowRecord:
+    """The same for a workflow: what was under way has failed, and with it the workflow."""
+    if record.status is not WorkflowStatus.RUNNING:
+        return record
+    now = round(clock.now().timestamp() * 1000)
+    ended = record.live_ended(TryStatus.FAILED, now=now, reason=PROCESS_DIED)
+    return ended.ended(WorkflowStatus.FAILED, now=now, reason=PROCESS_DIED)
+
+
 def _end_killed(directory: RunsDirectory, run_id: str, clock: Clock) -> bool:
     try:
         lock = directory.acquire(run_id)
@@ -61,7 +71,8 @@ def _end_killed(directory: RunsDirectory, run_id: str, clock: Clock) -> bool:
     except RunNotFoundError:
         return True
     with lock:
-        directory.write(died(directory.read(run_id), clock))
+        record = directory.read(run_id)
+        directory.write(died_workflow(record, clock) if isinstance(record, WorkflowRecord) else died(record, clock))
     return True
 
 

@@ -1,13 +1,12 @@
-"""The record of a run on disk: values, transitions, and JSON."""
+"""The record of a run of one task on disk: values and transitions."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -133,43 +132,3 @@ def workspace_field(data: JsonObject | None, name: str) -> str | None:
     workspace = (data or {}).get("workspace")
     value = workspace.get(name) if isinstance(workspace, Mapping) else None
     return value if isinstance(value, str) else None
-
-
-def to_json(record: RunRecord) -> str:
-    """The text of `run.json`.
-
-    Raises:
-        TypeError, ValueError: the input, the options or an output is not JSON.
-    """
-    return json.dumps(asdict(record), indent=1, default=_plain) + "\n"
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a {type(value).__name__} is not JSON")
-
-
-def from_json(text: str | bytes, run_id: str) -> RunRecord:
-    """Parse the text of `to_json`.
-
-    Raises:
-        ValueError: it is damaged, of a later version, or of another run; the message says which.
-    """
-    try:
-        record = _RECORD.validate_python(json.loads(text))
-    except ValidationError as exc:
-        fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from exc
-    except RecursionError as exc:
-        raise ValueError("it is nested too deeply") from exc
-    if record.run_id != run_id:
-        raise ValueError(f"it is the record of run {record.run_id!r}")
-    if not record.tries:
-        raise ValueError("it has no try")
-    if any(entry.status is TryStatus.SCHEDULED for entry in record.tries):
-        raise ValueError("it has a try that waits to start, which runs never have")
-    return record
-
-
-_RECORD = TypeAdapter(RunRecord)

@@ -1,4 +1,4 @@
-"""A run that this process holds: its current try, and its lock."""
+"""A run that this process holds: its tries, and its lock."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import platform
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 
 from perago.engines.local.directory import RunsDirectory
 from perago.engines.local.record import POLL_COUNT, RunRecord, TryEntry
+from perago.engines.local.record_json import AnyRecord
+from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
 from perago.errors import EngineError
 from perago.files.lock import FileLock
 from perago.ports import Clock
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
-from perago.values.record import TryStatus
+from perago.values.record import TryStatus, WorkflowStatus
 from perago.values.redaction import mask_json
 
 
@@ -40,14 +42,19 @@ class LocalAttempt:
     worker_pid: int
 
     @classmethod
-    def of(cls, record: RunRecord, entry: TryEntry, status: TryStatus) -> Self:
+    def of(cls, record: AnyRecord, entry: TryEntry, status: TryStatus) -> Self:
+        if isinstance(entry, WorkflowTry):
+            names = (entry.reference_task_name, entry.task_name)
+        else:
+            assert isinstance(record, RunRecord), record
+            names = (record.task_name, record.task_name)
         return cls(
             status=status.value,
             workflow_instance_id=record.run_id,
             task_id=entry.task_id,
             retry_count=entry.retry_count,
-            reference_task_name=record.task_name,
-            task_def_name=record.task_name,
+            reference_task_name=names[0],
+            task_def_name=names[1],
             scheduled_time=entry.scheduled_time,
             poll_count=POLL_COUNT,
             seq=entry.retry_count + 1,
@@ -57,32 +64,35 @@ class LocalAttempt:
         )
 
 
-class LocalRun:
-    """A run that this process holds. `LocalEngine` creates it; the receiver must close it, best as a context manager.
+Record = TypeVar("Record", RunRecord, WorkflowRecord)
+
+
+class HeldRun(Generic[Record]):
+    """A run that this process holds. The receiver must close it, best as a context manager.
 
     Methods may be called from any thread, but not from a signal handler. A fork of the process does not hold the run.
 
     Attributes:
-        input_data: the task's input. What is masked in the record is masked here too, unless a resume was given it.
+        input_data: the input of the task or workflow. What is masked in the record is masked here too, unless a resume
+            was given it.
     """
 
     def __init__(
         self,
         directory: RunsDirectory,
         lock: FileLock,
-        record: RunRecord,
+        record: Record,
         input_data: JsonObject,
-        on_close: Callable[[LocalRun], None],
+        on_close: Callable[[Any], None],
     ) -> None:
         self.input_data = input_data
         self._directory = directory
         self._lock = lock
-        self._record = record
+        self._record: Record = record
         self._on_close = on_close
         self._mutex = threading.RLock()
         self._cancelled = False
         self._is_settled = True
-        self._began = self._clock.monotonic()
 
     @property
     def run_id(self) -> str:
@@ -93,24 +103,14 @@ class LocalRun:
         return self._record.target
 
     @property
-    def task_name(self) -> str:
-        return self._record.task_name
-
-    @property
     def options(self) -> JsonObject:
-        """The options passed to `LocalEngine.start_run`."""
+        """The options that the run was started with."""
         return self._record.options
 
     @property
-    def record(self) -> RunRecord:
+    def record(self) -> Record:
         """The record on disk."""
         return self._record
-
-    @property
-    def attempt(self) -> LocalAttempt:
-        """The current try."""
-        record = self._record
-        return self._as_attempt(record, record.current)
 
     @property
     def cancelled(self) -> bool:
@@ -124,7 +124,7 @@ class LocalRun:
         return None if entry is None else self._as_attempt(record, entry)
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Cancel the current try, and any further try in this process. No fence lets them pass from now on.
+        """Cancel what is live, and any further try in this process. No fence lets them pass from now on.
 
         Raises:
             EngineError: it could not be recorded; it is cancelled anyway, and will be listed as killed.
@@ -132,8 +132,96 @@ class LocalRun:
         self._cancelled = True
         with self._mutex:
             self._settle()
-            if self._is_live and self._lock.is_held:
-                self._end(TryStatus.CANCELED, reason=reason)
+            if self._lock.is_held:
+                self._end_live(TryStatus.CANCELED, reason)
+
+    def report(self, task_id: str, result: RuntimeTaskResult) -> None:
+        """Record a result. One for a try that is not current, or has ended, is silently dropped.
+
+        Raises:
+            EngineError: it could not be recorded.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release the run. A try that has not ended is recorded as failed, if possible. May be called twice."""
+        with self._mutex:
+            with suppress(EngineError):  # then it is listed as killed, which is as correct
+                self._settle()
+                if self._lock.is_held:
+                    status = TryStatus.CANCELED if self._cancelled else TryStatus.FAILED
+                    self._end_live(status, "it ended without a result")
+            self._lock.release()
+        self._on_close(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- internals
+
+    @property
+    def _clock(self) -> Clock:
+        return self._directory.clock
+
+    def _as_attempt(self, record: Record, entry: TryEntry) -> LocalAttempt:
+        is_cancelled = self._cancelled and entry.status is TryStatus.IN_PROGRESS
+        return LocalAttempt.of(record, entry, TryStatus.CANCELED if is_cancelled else entry.status)
+
+    def _end_live(self, status: TryStatus, reason: str) -> None:
+        """Record the end of what is live, if anything is."""
+        raise NotImplementedError
+
+    def _write(self, record: Record) -> None:
+        """Write to disk first, so that this process's state is never ahead of what a resume will find."""
+        self._is_settled = False
+        self._directory.write(record)
+        self._record = record
+        self._is_settled = True
+
+    def _settle(self) -> None:
+        """Read the record again after a write that was interrupted, or whose last sync failed."""
+        if not self._is_settled and self._lock.is_held:
+            found = self._directory.read(self.run_id)
+            assert isinstance(found, type(self._record)), "a run stays what it is"
+            self._record = found
+            self._is_settled = True
+
+    def _expect_held(self) -> None:
+        if not self._lock.is_held:
+            raise EngineError(f"run {self.run_id} was closed, or belongs to the process that this one was forked from")
+
+    def _now(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)
+
+
+class LocalRun(HeldRun[RunRecord]):
+    """A run of one task. `LocalEngine` creates it."""
+
+    def __init__(
+        self,
+        directory: RunsDirectory,
+        lock: FileLock,
+        record: RunRecord,
+        input_data: JsonObject,
+        on_close: Callable[[Any], None],
+    ) -> None:
+        super().__init__(directory, lock, record, input_data, on_close)
+        self._began = self._clock.monotonic()
+
+    @property
+    def task_name(self) -> str:
+        return self._record.task_name
+
+    @property
+    def attempt(self) -> LocalAttempt:
+        """The current try."""
+        record = self._record
+        return self._as_attempt(record, record.current)
 
     def next_try(self, reason: str) -> LocalRun:
         """Start another try of the same input. If the current one has not ended, it is recorded as FAILED.
@@ -156,11 +244,6 @@ class LocalRun:
             return self
 
     def report(self, task_id: str, result: RuntimeTaskResult) -> None:
-        """Record a result. One for a try that is not current, or has ended, is silently dropped.
-
-        Raises:
-            EngineError: it could not be recorded.
-        """
         with self._mutex:
             self._settle()
             if task_id != self._record.current.task_id or not self._is_live or self._cancelled:
@@ -170,63 +253,120 @@ class LocalRun:
             output = None if result.output is None else mask_json(result.output)
             self._end(TryStatus(result.status), output=output, reason=reason)
 
-    def close(self) -> None:
-        """Release the run. A try that has not ended is recorded as failed, if possible. May be called twice."""
-        with self._mutex:
-            with suppress(EngineError):  # then it is listed as killed, which is as correct
-                self._settle()
-                if self._is_live and self._lock.is_held:
-                    status = TryStatus.CANCELED if self._cancelled else TryStatus.FAILED
-                    self._end(status, reason="it ended without a result")
-            self._lock.release()
-        self._on_close(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     # ---- internals
-
-    @property
-    def _clock(self) -> Clock:
-        return self._directory.clock
 
     @property
     def _is_live(self) -> bool:
         return self._record.current.status is TryStatus.IN_PROGRESS
 
-    def _as_attempt(self, record: RunRecord, entry: TryEntry) -> LocalAttempt:
-        is_cancelled = self._cancelled and entry.status is TryStatus.IN_PROGRESS
-        return LocalAttempt.of(record, entry, TryStatus.CANCELED if is_cancelled else entry.status)
+    def _end_live(self, status: TryStatus, reason: str) -> None:
+        if self._is_live:
+            self._end(status, reason=reason)
 
     def _end(self, status: TryStatus, *, output: JsonObject | None = None, reason: str | None = None) -> None:
         self._write(
             self._record.ended(status, now=self._now(), output=output, reason=reason, duration_ms=self._duration())
         )
 
-    def _write(self, record: RunRecord) -> None:
-        """Write to disk first, so that this process's state is never ahead of what a resume will find."""
-        self._is_settled = False
-        self._directory.write(record)
-        self._record = record
-        self._is_settled = True
-
-    def _settle(self) -> None:
-        """Read the record again after a write that was interrupted, or whose last sync failed."""
-        if not self._is_settled and self._lock.is_held:
-            self._record = self._directory.read(self.run_id)
-            self._is_settled = True
-
-    def _expect_held(self) -> None:
-        if not self._lock.is_held:
-            raise EngineError(f"run {self.run_id} was closed, or belongs to the process that this one was forked from")
-
-    def _now(self) -> int:
-        return round(self._clock.now().timestamp() * 1000)
-
     def _duration(self) -> int:
         return round((self._clock.monotonic() - self._began) * 1000)
+
+
+class WorkflowRun(HeldRun[WorkflowRecord]):
+    """A run of a workflow, any number of whose tasks are tried at the same time. `LocalEngine` creates it."""
+
+    def __init__(
+        self,
+        directory: RunsDirectory,
+        lock: FileLock,
+        record: WorkflowRecord,
+        input_data: JsonObject,
+        on_close: Callable[[Any], None],
+    ) -> None:
+        super().__init__(directory, lock, record, input_data, on_close)
+        self._began: dict[str, float] = {}
+        self._outputs: dict[str, JsonObject | None] = {}
+
+    @property
+    def tries(self) -> list[WorkflowTry]:
+        """All tries, their outputs unmasked if they ended in this process."""
+        outputs = self._outputs
+        return [
+            replace(entry, output=outputs[entry.task_id]) if entry.task_id in outputs else entry
+            for entry in self._record.tries
+        ]
+
+    def begin(self, reference_task_name: str, task_name: str, input_data: JsonObject) -> LocalAttempt:
+        """Record a further try of a task.
+
+        Args:
+            input_data: secrets masked.
+
+        Raises:
+            EngineError: the run is cancelled or closed, or the try could not be recorded.
+        """
+        with self._mutex:
+            self._expect_held()
+            self._settle()
+            if self._cancelled:
+                raise EngineError(f"run {self.run_id} was cancelled; resume it for another try")
+            record = self._record.begun(
+                reference_task_name=reference_task_name,
+                task_name=task_name,
+                input_data=input_data,
+                now=self._now(),
+                host=platform.node(),
+                pid=os.getpid(),
+            )
+            self._write(record)
+            begun = record.tries[-1]
+            self._began[begun.task_id] = self._clock.monotonic()
+            return self._as_attempt(record, begun)
+
+    def report(self, task_id: str, result: RuntimeTaskResult) -> None:
+        with self._mutex:
+            self._settle()
+            entry = self._record.find(task_id)
+            if entry is None or not entry.status.is_live or self._cancelled:
+                return
+            self._expect_held()
+            masked = None if result.output is None else mask_json(result.output)
+            self._write(
+                self._record.try_ended(
+                    task_id,
+                    TryStatus(result.status),
+                    now=self._now(),
+                    output=masked,
+                    output_exact=masked == result.output,
+                    reason=result.reason_for_incompletion,
+                    duration_ms=self._duration(task_id),
+                )
+            )
+            self._outputs[task_id] = result.output
+
+    def end(self, status: WorkflowStatus, *, output: JsonObject | None = None, reason: str | None = None) -> None:
+        """Record the end of the workflow. What is still live is CANCELED.
+
+        Raises:
+            EngineError: it could not be recorded.
+        """
+        with self._mutex:
+            self._expect_held()
+            self._settle()
+            record = self._record.live_ended(TryStatus.CANCELED, now=self._now(), reason="the workflow has ended")
+            masked = None if output is None else mask_json(output)
+            self._write(record.ended(status, now=self._now(), output=masked, reason=reason))
+
+    # ---- internals
+
+    def _end_live(self, status: TryStatus, reason: str) -> None:
+        record = self._record
+        if record.status is not WorkflowStatus.RUNNING:
+            return
+        ended = record.live_ended(status, now=self._now(), reason=reason)
+        how = WorkflowStatus.TERMINATED if status is TryStatus.CANCELED else WorkflowStatus.FAILED
+        self._write(ended.ended(how, now=self._now(), reason=reason))
+
+    def _duration(self, task_id: str) -> int | None:
+        began = self._began.get(task_id)
+        return None if began is None else round((self._clock.monotonic() - began) * 1000)

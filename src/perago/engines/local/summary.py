@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Literal, Self
 
 from perago.engines.local.record import RunRecord, workspace_field
-from perago.values.record import TryStatus
+from perago.engines.local.record_json import AnyRecord
+from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
+from perago.values.record import TryStatus, WorkflowStatus
 
 RUNNING = "running"
 KILLED = "killed"
@@ -15,13 +17,42 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskSummary:
+    """A task of a workflow in a list: its newest try.
+
+    Attributes:
+        duration: seconds of that try; None if its end was not observed.
+    """
+
+    reference_task_name: str
+    task_name: str
+    status: str
+    tries: int
+    output_ref: str | None = None
+    duration: float | None = None
+
+    @classmethod
+    def of(cls, entry: WorkflowTry) -> Self:
+        return cls(
+            reference_task_name=entry.reference_task_name,
+            task_name=entry.task_name,
+            status=entry.status.value,
+            tries=entry.retry_count + 1,
+            output_ref=workspace_field(entry.output, "ref"),
+            duration=None if entry.duration_ms is None else entry.duration_ms / 1000,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A run as listed by `LocalEngine.runs`.
 
     Attributes:
-        status: `TryStatus` of the newest try if it has ended; otherwise "running" if a process holds the run, or
-            "killed" if that process is gone; "unreadable" if the record is damaged.
-        tries: number of tries.
+        status: `TryStatus` of the newest try if it has ended, or `WorkflowStatus`; otherwise "running" if a process
+            holds the run, or "killed" if that process is gone; "unreadable" if the record is damaged.
+        task_name: name of the task, or of the workflow.
+        tasks: of a workflow, in the order of their beginning; empty for a run of one task.
+        tries: number of tries, of all tasks together.
         output_ref: the commit that a COMPLETED run of a workspace task ended with.
         reason: why the newest try ended without a result, or what is wrong with the record.
         started: start of the first try.
@@ -40,10 +71,41 @@ class RunSummary:
     reason: str | None = None
     started: datetime | None = None
     duration: float | None = None
+    kind: Literal["task", "workflow"] = "task"
+    tasks: tuple[TaskSummary, ...] = ()
 
     @classmethod
-    def of(cls, record: RunRecord, *, is_held: bool, now: datetime) -> Self:
+    def of(cls, record: AnyRecord, *, is_held: bool, now: datetime) -> Self:
         """Summarize a record. `is_held`: a live process holds the run."""
+        if isinstance(record, WorkflowRecord):
+            return cls._of_workflow(record, is_held=is_held, now=now)
+        return cls._of_task(record, is_held=is_held, now=now)
+
+    @classmethod
+    def _of_workflow(cls, record: WorkflowRecord, *, is_held: bool, now: datetime) -> Self:
+        status, ended = record.status.value, record.ended_time
+        if record.status is WorkflowStatus.RUNNING:
+            status = RUNNING if is_held else KILLED
+            ended = round(now.timestamp() * 1000) if is_held else None
+        return cls(
+            run_id=record.run_id,
+            status=status,
+            target=record.target,
+            task_name=record.name,
+            repository=workspace_field(record.input_data, "repository"),
+            branch=workspace_field(record.input_data, "branch"),
+            input_ref=workspace_field(record.input_data, "ref"),
+            tries=len(record.tries),
+            output_ref=workspace_field(record.output, "ref"),
+            reason=record.reason,
+            started=datetime.fromtimestamp(record.started_time / 1000, UTC),
+            duration=None if ended is None else max(ended - record.started_time, 0) / 1000,
+            kind="workflow",
+            tasks=tuple(map(TaskSummary.of, record.last_tries.values())),
+        )
+
+    @classmethod
+    def _of_task(cls, record: RunRecord, *, is_held: bool, now: datetime) -> Self:
         newest = record.current
         if newest.status is not TryStatus.IN_PROGRESS:
             status = newest.status.value

@@ -231,7 +231,7 @@ class AttemptRunner:
                 observer=body_error,
             ),
             workspace_root=self.workspace_root,
-            open_store=lambda: self.store.open(body_error, _merge_seconds(task)),
+            open_store=lambda: self.store.open(body_error, merge_seconds(task)),
             engine=engine,
         )
         reason = with_place(result.reason_for_incompletion, body_error.error, max_length=self.failure_reason_max_length)
@@ -258,7 +258,8 @@ class AttemptRunner:
         ]
 
 
-def _merge_seconds(task: TaskDefinition) -> float | None:
+def merge_seconds(task: TaskDefinition) -> float | None:
+    """Seconds that a publication of the task may take, by its budget; None for the store's own limit."""
     budget = task.controls.publish_budget
     return None if budget is None else float(budget.lakefs_merge_timeout_seconds)
 

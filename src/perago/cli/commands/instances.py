@@ -1,0 +1,79 @@
+"""`perago watch`, `retry`, `rerun` and `cancel`: workflows on the Conductor server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from perago.cli.failure import before_start
+from perago.cli.output import json_option, note
+
+if TYPE_CHECKING:
+    from perago.engines.conductor import ConductorEngine
+
+_id_argument = click.argument("workflow_id", metavar="ID")
+
+
+@click.command()
+@_id_argument
+@json_option
+def watch(workflow_id: str, as_json: bool) -> int:
+    """Follow a workflow on the Conductor server until it ends; the exit code is that of `perago run`.
+
+    Ctrl-C leaves it running.
+    """
+    from perago.cli.run.follow import follow
+
+    with _server() as engine:
+        with before_start():
+            engine.get_workflow(workflow_id)
+        return follow(engine, workflow_id, as_json=as_json)
+
+
+@click.command()
+@_id_argument
+def retry(workflow_id: str) -> None:
+    """Retry the failed tasks of a workflow on the Conductor server; what has completed stays."""
+    with _server() as engine, before_start():
+        engine.retry_workflow(workflow_id)
+    note(f"Workflow {workflow_id} goes on. `perago watch {workflow_id}` shows it.")
+
+
+@click.command()
+@_id_argument
+@click.option("--from", "reference_name", metavar="TASK", help="Its reference name.  [default: the first task]")
+def rerun(workflow_id: str, reference_name: str | None) -> None:
+    """Run a workflow that has ended again, from a task on, although that has completed."""
+    with _server() as engine, before_start():
+        tasks = engine.get_workflow(workflow_id).tasks
+        names = list(dict.fromkeys(task.reference_task_name for task in tasks))
+        wanted = [task for task in tasks if reference_name in (None, task.reference_task_name)]
+        if not wanted:
+            raise click.UsageError(f"workflow {workflow_id} has no task {reference_name!r}; it has {', '.join(names)}")
+        first = wanted[0] if reference_name is None else wanted[-1]
+        engine.rerun_workflow(workflow_id, first.task_id)
+    note(f"Workflow {workflow_id} runs again from {first.reference_task_name}. `perago watch {workflow_id}` shows it.")
+
+
+@click.command()
+@_id_argument
+@click.option(
+    "--reason", metavar="TEXT", default="cancelled by a person", show_default=True, help="Why, for its record."
+)
+def cancel(workflow_id: str, reason: str) -> None:
+    """End a running workflow on the Conductor server. Tasks that have published stay published."""
+    with _server() as engine, before_start():
+        engine.terminate_workflow(workflow_id, reason)
+    note(f"Workflow {workflow_id} is TERMINATED.")
+
+
+@contextmanager
+def _server() -> Iterator[ConductorEngine]:
+    from perago.cli.conductor import open_conductor
+    from perago.settings import load_run_config
+
+    with open_conductor(load_run_config("perago", probe_workspace_root=False)) as engine:
+        yield engine

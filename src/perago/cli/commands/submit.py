@@ -1,0 +1,69 @@
+"""`perago submit`: start a workflow on the Conductor server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from perago.cli.failure import DONE, before_start
+from perago.cli.loading import load_workflow_of, tasks_option
+from perago.cli.output import json_option, note, print_json, tell
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:FUNCTION")
+@click.option("--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin.")
+@click.option(
+    "--param",
+    "pairs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="One param, as JSON or text; overrides --params. Repeatable.",
+)
+@click.option("--repo", metavar="REPO", help="The repository, lakefs://NAME. Required if tasks have a workspace.")
+@click.option("--branch", metavar="NAME", help="The branch: its head is the input. Required if tasks have a workspace.")
+@click.option("--ref", metavar="COMMIT", help="Use this commit of the branch as input.")
+@click.option("--watch", is_flag=True, help="Follow the workflow until it ends; the exit code is that of `perago run`.")
+@tasks_option
+@json_option
+def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
+    """Start a registered workflow on the Conductor server, on the head of a branch, and print its id.
+
+    \b
+      perago submit app.pipeline:nightly --params @p.json --repo lakefs://data --branch main --watch
+
+    `perago register` registers it, and workers run its tasks (`perago start`). CONDUCTOR_SERVER_URL names the server.
+    """
+    from perago.cli.conductor import compare_workflow, open_conductor
+    from perago.cli.run.workflow_request import prepare_submission
+    from perago.settings import load_run_config
+
+    workflow = load_workflow_of(target, given["tasks"])
+    if workflow is None:
+        raise click.UsageError(
+            f"{target} is no workflow; `perago run` runs a task, and Conductor starts workflows only"
+        )
+    with before_start():
+        input_data = prepare_submission(workflow, **given)
+        config = load_run_config("perago" if target.endswith(".json") else target, probe_workspace_root=False)
+    with open_conductor(config) as engine:
+        with before_start():
+            compared = compare_workflow(engine, workflow.graph)
+            if compared.state == "missing":
+                raise click.UsageError(
+                    f"version {workflow.graph.version} of workflow {workflow.graph.name!r} is not registered at "
+                    f"{engine.api_url}; `perago register {target}` registers it"
+                )
+            workflow_id = engine.start_workflow(workflow.graph.name, workflow.graph.version, input_data)
+        if not watch:
+            if as_json:
+                print_json({"workflow_id": workflow_id, "workflow": workflow.graph.name})
+            else:
+                tell(workflow_id)
+            note(f"Started. `perago watch {workflow_id}` shows it.")
+            return DONE
+        note(f"Started workflow {workflow.graph.name}: {workflow_id}")
+        from perago.cli.run.follow import follow
+
+        return follow(engine, workflow_id, as_json=as_json)

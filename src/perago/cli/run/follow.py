@@ -1,0 +1,132 @@
+"""Follows a workflow on a Conductor server until it ends."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
+from perago.cli.output import note, print_json, reason_within, result_on_stdout
+from perago.cli.run.workflow_view import WorkflowView, open_view
+from perago.engines.conductor import ConductorEngine, ConductorWorkflow
+from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
+from perago.values.record import TryStatus
+from perago.workflows.definition_json import from_json
+from perago.workflows.graph import WorkflowGraph
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the server, each of which reads the whole workflow."""
+
+PATIENCE_SECONDS = 60.0
+"""A server that does not answer for so long ends the following; the workflow goes on."""
+
+
+def follow(engine: ConductorEngine, workflow_id: str, *, as_json: bool) -> int:
+    """Show a workflow until it ends, and print its result; returns the exit code.
+
+    An interrupt leaves the workflow running, and says so.
+
+    Raises:
+        TaskNotFoundError: there is no such workflow.
+        EngineError: the server has not answered for a minute.
+    """
+    workflow = engine.get_workflow(workflow_id)
+    try:
+        with open_view(_graph_of(workflow)) as view:
+            shown = _Shown(view)
+            shown.take(workflow)
+            while not workflow.has_ended:
+                time.sleep(LOOK_SECONDS)
+                workflow = _looked(engine, workflow_id)
+                shown.take(workflow)
+    except KeyboardInterrupt:
+        note(f"Workflow {workflow_id} goes on without being watched. `perago watch {workflow_id}` shows it again, and")
+        note(f"`perago cancel {workflow_id}` ends it.")
+        return INTERRUPTED
+    return _told(workflow, as_json=as_json)
+
+
+def _looked(engine: ConductorEngine, workflow_id: str) -> ConductorWorkflow:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return engine.get_workflow(workflow_id)
+        except TaskNotFoundError:
+            raise
+        except EngineError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(LOOK_SECONDS)
+
+
+class _Shown:
+    """What a view has been told of a workflow's tries."""
+
+    def __init__(self, view: WorkflowView) -> None:
+        self._view = view
+        self._begun: set[str] = set()
+        self._ended: set[str] = set()
+
+    def take(self, workflow: ConductorWorkflow) -> None:
+        """Show what is new."""
+        for task in workflow.tasks:
+            if task.status == TryStatus.SCHEDULED:
+                continue
+            if task.task_id not in self._begun:
+                self._begun.add(task.task_id)
+                self._view.begin(task.reference_task_name, task.retry_count + 1)
+            if task.has_ended and task.task_id not in self._ended:
+                self._ended.add(task.task_id)
+                reason = None
+                if task.status != TryStatus.COMPLETED:
+                    reason = reason_within(task.task_name, task.reason)
+                self._view.end(
+                    task.reference_task_name, TryStatus(task.status), task.output_ref, reason, seconds=task.seconds
+                )
+
+
+def _graph_of(workflow: ConductorWorkflow) -> WorkflowGraph:
+    """The workflow's graph, for its order; without nodes if it has something that Perago does not run."""
+    try:
+        return from_json(workflow.definition)
+    except WorkflowDefinitionError:
+        return WorkflowGraph(name=workflow.name, nodes=())
+
+
+def _told(workflow: ConductorWorkflow, *, as_json: bool) -> int:
+    is_done = workflow.status == "COMPLETED"
+    with result_on_stdout():
+        if as_json:
+            print_json(as_object(workflow))
+        elif is_done:
+            print_json(workflow.output.get("result", workflow.output))
+    if is_done:
+        note(f"Workflow {workflow.name} is done: {workflow.workflow_id}.")
+        return DONE
+    note(f"error: workflow {workflow.name} is {workflow.status}: {workflow.reason or 'no reason was given'}")
+    note(f"`perago retry {workflow.workflow_id}` retries its failed tasks.")
+    return TASK_FAILED
+
+
+def as_object(workflow: ConductorWorkflow) -> dict[str, Any]:
+    """A workflow instance as JSON."""
+    last = {task.reference_task_name: task for task in workflow.tasks}
+    return {
+        "workflow_id": workflow.workflow_id,
+        "workflow": workflow.name,
+        "status": workflow.status,
+        "output": dict(workflow.output) or None,
+        "reason": workflow.reason,
+        "tasks": [
+            {
+                "reference_name": task.reference_task_name,
+                "task": task.task_name,
+                "status": task.status,
+                "tries": task.retry_count + 1,
+                "seconds": task.seconds,
+                "output": dict(task.output) or None,
+                "reason": task.reason,
+            }
+            for task in last.values()
+        ],
+    }

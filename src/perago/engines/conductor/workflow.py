@@ -1,0 +1,106 @@
+"""A workflow instance as Conductor shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from perago.values.json_text import JsonObject
+
+_SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE", "SUB_WORKFLOW"})
+ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
+"""Statuses of a workflow that has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConductorTask:
+    """A try of a task that workers run.
+
+    Attributes:
+        seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
+    """
+
+    task_id: str
+    reference_task_name: str
+    task_name: str
+    status: str
+    retry_count: int
+    output: JsonObject
+    reason: str | None
+    seconds: float
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status not in ("SCHEDULED", "IN_PROGRESS")
+
+    @property
+    def output_ref(self) -> str | None:
+        """The commit in the output of a workspace task."""
+        workspace = self.output.get("workspace")
+        ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
+        return ref if isinstance(ref, str) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConductorWorkflow:
+    """A workflow instance.
+
+    Attributes:
+        tasks: tries of tasks that workers run, in the order of scheduling.
+        definition: as the server keeps it for this instance.
+    """
+
+    workflow_id: str
+    name: str
+    status: str
+    input_data: JsonObject
+    output: JsonObject
+    reason: str | None
+    tasks: tuple[ConductorTask, ...]
+    definition: JsonObject
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
+
+    @classmethod
+    def of(cls, document: JsonObject) -> Self:
+        """Read the server's JSON. What is missing is empty."""
+        tasks = document.get("tasks")
+        return cls(
+            workflow_id=str(document.get("workflowId", "")),
+            name=str(document.get("workflowName", "")),
+            status=str(document.get("status", "")),
+            input_data=_object(document.get("input")),
+            output=_object(document.get("output")),
+            reason=_text(document.get("reasonForIncompletion")),
+            tasks=tuple(
+                _task(task)
+                for task in (tasks if isinstance(tasks, Sequence) else ())
+                if isinstance(task, Mapping) and task.get("taskType") not in _SYSTEM
+            ),
+            definition=_object(document.get("workflowDefinition")),
+        )
+
+
+def _task(document: Mapping[str, Any]) -> ConductorTask:
+    started, ended = document.get("startTime") or 0, document.get("endTime") or document.get("updateTime") or 0
+    return ConductorTask(
+        task_id=str(document.get("taskId", "")),
+        reference_task_name=str(document.get("referenceTaskName", "")),
+        task_name=str(document.get("taskDefName", "")),
+        status=str(document.get("status", "")),
+        retry_count=int(document.get("retryCount") or 0),
+        output=_object(document.get("outputData")),
+        reason=_text(document.get("reasonForIncompletion")),
+        seconds=max(ended - started, 0) / 1000 if started else 0.0,
+    )
+
+
+def _object(value: object) -> JsonObject:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,169 @@
+"""The record of a workflow's run on disk: its definition, its tries, and their transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry, workspace_field
+from perago.values.json_text import JsonObject
+from perago.values.record import InstanceRecord, TryRecord, TryStatus, WorkflowStatus
+
+WORKFLOW_RECORD_VERSION: Final = 2
+"""Versions of Perago that know no workflows call such a record one of a later version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowTry(TryEntry):
+    """One try of a task of a workflow.
+
+    Attributes:
+        input_data: of the task, secrets masked.
+        output_exact: nothing in the output was masked.
+    """
+
+    reference_task_name: str
+    task_name: str
+    input_data: JsonObject
+    output_exact: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowRecord:
+    """A run of a workflow.
+
+    Attributes:
+        target: names the workflow's function, or the file of its definition.
+        definition: as Conductor's JSON; the run keeps it, whatever becomes of the code.
+        input_data: of the workflow, secrets masked.
+        params_exact: nothing was masked.
+        options: returned to the caller at a resume.
+        tries: in the order of scheduling.
+        started_time, ended_time: milliseconds since the epoch.
+        output: of a run that has ended; reason: why it did not complete.
+    """
+
+    run_id: str
+    target: str
+    name: str
+    definition: JsonObject
+    input_data: JsonObject
+    params_exact: bool
+    started_time: Milliseconds
+    status: WorkflowStatus = WorkflowStatus.RUNNING
+    tries: tuple[WorkflowTry, ...] = ()
+    options: JsonObject = field(default_factory=dict)
+    output: JsonObject | None = None
+    reason: str | None = None
+    ended_time: Milliseconds | None = None
+    version: Literal[2] = WORKFLOW_RECORD_VERSION
+
+    @property
+    def current(self) -> WorkflowTry | None:
+        """The newest try."""
+        return self.tries[-1] if self.tries else None
+
+    @property
+    def last_tries(self) -> dict[str, WorkflowTry]:
+        """The newest try of each task, by its reference name."""
+        return {entry.reference_task_name: entry for entry in self.tries}
+
+    def find(self, task_id: str) -> WorkflowTry | None:
+        return next((entry for entry in self.tries if entry.task_id == task_id), None)
+
+    def begun(
+        self,
+        *,
+        reference_task_name: str,
+        task_name: str,
+        input_data: JsonObject,
+        now: int,
+        host: str,
+        pid: int,
+    ) -> WorkflowRecord:
+        """This record with a further try of a task."""
+        before = self.last_tries.get(reference_task_name)
+        latest = max((max(entry.scheduled_time, entry.ended_time or 0) for entry in self.tries), default=0)
+        entry = WorkflowTry(
+            task_id=f"{self.run_id}-{len(self.tries) + 1}",
+            retry_count=0 if before is None else before.retry_count + 1,
+            scheduled_time=max(now, latest + 1),
+            host=host,
+            pid=pid,
+            retried_task_id=None if before is None else before.task_id,
+            reference_task_name=reference_task_name,
+            task_name=task_name,
+            input_data=input_data,
+        )
+        return replace(self, tries=(*self.tries, entry))
+
+    def try_ended(
+        self,
+        task_id: str,
+        status: TryStatus,
+        *,
+        now: int,
+        output: JsonObject | None = None,
+        output_exact: bool = True,
+        reason: str | None = None,
+        duration_ms: int | None = None,
+    ) -> WorkflowRecord:
+        """This record with one try ended."""
+
+        def ended(entry: WorkflowTry) -> WorkflowTry:
+            if entry.task_id != task_id:
+                return entry
+            return replace(
+                entry,
+                status=status,
+                ended_time=max(now, entry.scheduled_time),
+                output=output,
+                output_exact=output_exact,
+                reason=reason,
+                duration_ms=duration_ms,
+            )
+
+        return replace(self, tries=tuple(map(ended, self.tries)))
+
+    def live_ended(self, status: TryStatus, *, now: int, reason: str) -> WorkflowRecord:
+        """This record with all live tries ended."""
+        record = self
+        for entry in self.tries:
+            if entry.status.is_live:
+                record = record.try_ended(entry.task_id, status, now=now, reason=reason)
+        return record
+
+    def ended(
+        self, status: WorkflowStatus, *, now: int, output: JsonObject | None = None, reason: str | None = None
+    ) -> WorkflowRecord:
+        """This record with the workflow ended."""
+        return replace(self, status=status, output=output, reason=reason, ended_time=max(now, self.started_time))
+
+    def resumed(self) -> WorkflowRecord:
+        """This record with the workflow running again."""
+        return replace(self, status=WorkflowStatus.RUNNING, output=None, reason=None, ended_time=None)
+
+    def as_instance(self) -> InstanceRecord:
+        """The record in the form of the engine's port."""
+        return InstanceRecord(self.run_id, tuple(map(_as_try, self.tries)))
+
+
+def _as_try(entry: WorkflowTry) -> TryRecord:
+    return TryRecord(
+        task_id=entry.task_id,
+        reference_task_name=entry.reference_task_name,
+        retry_count=entry.retry_count,
+        scheduled_time=entry.scheduled_time,
+        poll_count=POLL_COUNT,
+        status=entry.status,
+        input_ref=workspace_field(entry.input_data, "ref"),
+        output=entry.output,
+        ended_time=entry.ended_time,
+        retried_task_id=entry.retried_task_id,
+    )
+
+
+def is_workflow(document: object) -> bool:
+    """Whether a parsed record is that of a workflow."""
+    return isinstance(document, Mapping) and "definition" in document

@@ -1,0 +1,374 @@
+"""What follows: from a workflow, its input and the tries so far to the tasks to start, or to its end. Without I/O.
+
+It behaves as a Conductor server was measured to, for what `graph` has. All of it is decided anew each time, so that a
+run that is resumed goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from perago.errors import WorkflowDefinitionError
+from perago.tasks.controls import RetryPolicy
+from perago.values.json_text import JsonObject
+from perago.values.record import TryStatus, WorkflowStatus
+from perago.workflows.expressions import WORKFLOW, Expression, replaced, value_at
+from perago.workflows.graph import (
+    MAX_FORKED,
+    DynamicForkNode,
+    ForkNode,
+    JoinNode,
+    Node,
+    Nodes,
+    SetVariableNode,
+    SwitchNode,
+    TaskNode,
+    TerminateNode,
+    WorkflowGraph,
+)
+
+
+class Try(Protocol):
+    """A try of a task, as an engine records it."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def reference_task_name(self) -> str: ...
+    @property
+    def retry_count(self) -> int: ...
+    @property
+    def status(self) -> TryStatus: ...
+    @property
+    def input_data(self) -> JsonObject: ...
+    @property
+    def output(self) -> JsonObject | None: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A try to schedule.
+
+    Attributes:
+        delay_seconds: to wait before it, from the end of the try that it retries.
+        retried_task_id: that try; None for the first of its task.
+    """
+
+    reference_task_name: str
+    task_name: str
+    input_data: JsonObject
+    retry_count: int = 0
+    delay_seconds: float = 0.0
+    retried_task_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What follows.
+
+    Attributes:
+        due: tries to schedule; empty unless the workflow is RUNNING.
+        output: of a workflow that has ended.
+        reason: why it did not complete.
+    """
+
+    status: WorkflowStatus
+    due: tuple[Due, ...] = ()
+    output: JsonObject = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """What identifies one run of a workflow.
+
+    Attributes:
+        input_data: complete, with the template's values.
+    """
+
+    workflow_id: str
+    input_data: JsonObject
+
+
+def with_template(graph: WorkflowGraph, given: JsonObject) -> JsonObject:
+    """The input of a workflow, with the template's values for what was not given."""
+    return {**graph.input_template, **given}
+
+
+def decide(
+    graph: WorkflowGraph,
+    instance: Instance,
+    tries: Iterable[Try],
+    policies: Mapping[str, RetryPolicy],
+    revived: frozenset[str] = frozenset(),
+) -> Decision:
+    """Decide what follows.
+
+    Args:
+        tries: all of them, in the order of scheduling.
+        policies: by the task's name.
+        revived: ids of tries that get a further one, whatever their policy, because the workflow is resumed.
+    """
+    walk = _Walk(graph, instance, tries, policies, revived)
+    try:
+        is_through = walk.through(graph.nodes)
+    except _EndedError as end:
+        return Decision(status=end.status, output=end.output or walk.output(), reason=end.reason)
+    if is_through:
+        return Decision(status=WorkflowStatus.COMPLETED, output=walk.output())
+    return Decision(status=WorkflowStatus.RUNNING, due=tuple(walk.due))
+
+
+class _EndedError(Exception):
+    """The workflow ends before its last task."""
+
+    def __init__(self, status: WorkflowStatus, reason: str | None, output: JsonObject | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.output = output
+
+
+class _Walk:
+    """One walk through the graph, as far as the tries so far allow."""
+
+    def __init__(
+        self,
+        graph: WorkflowGraph,
+        instance: Instance,
+        tries: Iterable[Try],
+        policies: Mapping[str, RetryPolicy],
+        revived: frozenset[str],
+    ) -> None:
+        self.due: list[Due] = []
+        self._graph = graph
+        self._policies = policies
+        self._revived = revived
+        self._last = {entry.reference_task_name: entry for entry in tries}
+        self._through: set[str] = set()
+        self._last_output: JsonObject = {}
+        self._variables: dict[str, Any] = {}
+        self._document: dict[str, Any] = {
+            WORKFLOW: {
+                "input": instance.input_data,
+                "variables": self._variables,
+                "workflowId": instance.workflow_id,
+                "workflowType": graph.name,
+                "version": graph.version,
+            }
+        }
+
+    def output(self) -> JsonObject:
+        """The workflow's output, as far as its tasks have come."""
+        if self._graph.output:
+            return self._resolved(self._graph.output)
+        return self._last_output
+
+    def through(self, nodes: Nodes) -> bool:
+        """Walk a sequence. Returns whether all of it is done."""
+        forked: tuple[str, ...] = ()
+        for node in nodes:
+            if isinstance(node, DynamicForkNode):
+                forked = self._fork(node)
+                continue
+            if isinstance(node, JoinNode):
+                if not self._join(node, node.join_on or forked):
+                    return False
+            elif not self._is_through(node):
+                return False
+        return True
+
+    def _is_through(self, node: Node) -> bool:
+        match node:
+            case TaskNode():
+                return self._task(node)
+            case ForkNode():
+                for branch in node.branches:
+                    self.through(branch)
+                self._finish(node.reference_name, {}, {})
+            case SwitchNode():
+                return self._switch(node)
+            case SetVariableNode():
+                values = self._resolved(node.inputs)
+                self._variables.update(values)
+                self._finish(node.reference_name, values, {})
+            case TerminateNode():
+                self._terminate(node)
+            case DynamicForkNode() | JoinNode():
+                raise AssertionError("walked by `through`, which knows what was forked")
+        return True
+
+    # ---- tasks
+
+    def _task(self, node: TaskNode) -> bool:
+        last = self._last.get(node.reference_name)
+        if last is None:
+            self.due.append(
+                Due(
+                    reference_task_name=node.reference_name,
+                    task_name=node.task_name,
+                    input_data=self._resolved(node.inputs),
+                )
+            )
+            return False
+        output = dict(last.output or {})
+        self._tell(node.reference_name, last.input_data, output, last.status)
+        if last.status.is_live:
+            return False
+        if last.status in (TryStatus.COMPLETED, TryStatus.COMPLETED_WITH_ERRORS, TryStatus.SKIPPED):
+            self._finish(node.reference_name, last.input_data, output, last.status)
+            return True
+        if self._may_retry(node, last):
+            self.due.append(self._retry(node, last))
+            return False
+        if node.optional and last.status is not TryStatus.CANCELED:
+            self._finish(node.reference_name, last.input_data, output, TryStatus.COMPLETED_WITH_ERRORS)
+            return True
+        status = WorkflowStatus.TERMINATED if last.status is TryStatus.CANCELED else WorkflowStatus.FAILED
+        raise _EndedError(
+            status, f"task {node.reference_name!r} is {last.status}: {last.reason or 'no reason was given'}"
+        )
+
+    def _may_retry(self, node: TaskNode, last: Try) -> bool:
+        if last.task_id in self._revived:
+            return True
+        may_help = last.status in (TryStatus.FAILED, TryStatus.TIMED_OUT)
+        return may_help and last.retry_count < self._policies[node.task_name].count
+
+    def _retry(self, node: TaskNode, last: Try) -> Due:
+        return Due(
+            reference_task_name=node.reference_name,
+            task_name=node.task_name,
+            input_data={**last.input_data, **self._resolved(node.inputs)},
+            retry_count=last.retry_count + 1,
+            delay_seconds=0.0
+            if last.task_id in self._revived
+            else retry_delay(self._policies[node.task_name], last.retry_count),
+            retried_task_id=last.task_id,
+        )
+
+    # ---- what an engine does itself
+
+    def _fork(self, node: DynamicForkNode) -> tuple[str, ...]:
+        """Walk the tasks of a dynamic fork. Returns the reference names that its join waits for."""
+        inputs = self._resolved(node.inputs)
+        try:
+            branches = forked_tasks(node, inputs)
+        except WorkflowDefinitionError as exc:
+            raise _EndedError(WorkflowStatus.FAILED, str(exc)) from None
+        self._finish(node.reference_name, inputs, {})
+        for branch in branches:
+            self._task(branch)
+        return tuple(branch.reference_name for branch in branches)
+
+    def _join(self, node: JoinNode, join_on: Sequence[str]) -> bool:
+        if not all(name in self._through for name in join_on):
+            return False
+        outputs = {name: output for name in join_on if (output := self._document[name]["output"])}
+        self._finish(node.reference_name, {"joinOn": list(join_on)}, outputs)
+        return True
+
+    def _switch(self, node: SwitchNode) -> bool:
+        inputs = self._resolved(node.inputs)
+        case = case_of(inputs.get(node.value_input))
+        self._finish(node.reference_name, inputs, {"evaluationResult": [case], "selectedCase": case})
+        return self.through(node.cases.get(case, node.default))
+
+    def _terminate(self, node: TerminateNode) -> None:
+        inputs = self._resolved(node.inputs)
+        output = inputs.get("workflowOutput")
+        if output is not None and not isinstance(output, Mapping):
+            output = {"output": output}
+        status = WorkflowStatus(inputs["terminationStatus"])
+        reason = inputs.get("terminationReason")
+        if reason is None and status is not WorkflowStatus.COMPLETED:
+            reason = f"Workflow is {status} by TERMINATE task: {node.reference_name}"
+        raise _EndedError(status, None if reason is None else str(reason), output)
+
+    # ---- the document that expressions read
+
+    def _finish(
+        self, name: str, inputs: JsonObject, output: JsonObject, status: TryStatus = TryStatus.COMPLETED
+    ) -> None:
+        self._through.add(name)
+        self._last_output = output
+        self._tell(name, inputs, output, status)
+
+    def _tell(self, name: str, inputs: JsonObject, output: JsonObject, status: TryStatus) -> None:
+        self._document[name] = {
+            "input": inputs,
+            "output": output,
+            "status": str(status),
+            "referenceTaskName": name,
+        }
+
+    def _resolved(self, inputs: JsonObject) -> dict[str, Any]:
+        return {name: replaced(value, self._look_up) for name, value in inputs.items()}
+
+    def _look_up(self, expression: Expression) -> Any:
+        return value_at(self._document, expression.path)
+
+
+def case_of(value: Any) -> str:
+    """The name of a switch's case for a value, as Java writes the value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def retry_delay(policy: RetryPolicy, retry_count: int) -> float:
+    """Seconds from the end of a try to its retry, without jitter.
+
+    Args:
+        retry_count: of the try that failed.
+    """
+    factors = {"FIXED": 1, "LINEAR_BACKOFF": retry_count + 1, "EXPONENTIAL_BACKOFF": 2**retry_count}
+    delay = policy.delay_seconds * factors[policy.logic]
+    return float(min(delay, policy.max_delay_seconds) if policy.max_delay_seconds else delay)
+
+
+def forked_tasks(node: DynamicForkNode, inputs: JsonObject) -> tuple[TaskNode, ...]:
+    """The tasks of a dynamic fork.
+
+    Args:
+        inputs: of the fork, resolved.
+
+    Raises:
+        WorkflowDefinitionError: they are no list of tasks, or too many.
+    """
+    listed, given = inputs.get(node.tasks_input), inputs.get(node.inputs_input)
+    if not isinstance(listed, list) or not isinstance(given, Mapping):
+        raise WorkflowDefinitionError(
+            f"fork {node.reference_name!r} needs a list of tasks in its input {node.tasks_input!r} and a map of inputs "
+            f"in {node.inputs_input!r}"
+        )
+    if len(listed) > MAX_FORKED:
+        raise WorkflowDefinitionError(
+            f"fork {node.reference_name!r} has {len(listed)} tasks; at most {MAX_FORKED} run beside each other"
+        )
+    return tuple(_forked_task(node, task, given) for task in listed)
+
+
+def _forked_task(node: DynamicForkNode, task: object, given: JsonObject) -> TaskNode:
+    match task:
+        case {"name": str(name), "taskReferenceName": str(reference), **others} if (
+            others.get("type", "SIMPLE") == "SIMPLE"
+        ):
+            inputs: dict[str, Any] = {}
+            for values in (others.get("inputParameters"), given.get(reference)):
+                inputs |= values if isinstance(values, Mapping) else {}
+            return TaskNode(
+                reference_name=reference, task_name=name, inputs=inputs, optional=bool(others.get("optional"))
+            )
+        case _:
+            raise WorkflowDefinitionError(
+                f"fork {node.reference_name!r}: {task!r} is no task of type SIMPLE with name and taskReferenceName"
+            )

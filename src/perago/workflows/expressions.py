@@ -1,0 +1,169 @@
+"""Conductor's expressions, `${clean.output.result.kept}`: read, checked, and replaced by values as the server does it.
+
+Of JSONPath only names and positions are taken: `.name`, `['name']`, `[0]`. The server knows more of it, which is
+refused here by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perago.errors import WorkflowDefinitionError
+
+_EXPRESSION = re.compile(r"(?<!\$)\$\{(?P<path>[^{}]*)\}")
+_BEGINNING = re.compile(r"(?<!\$)\$\{")
+"""`$${` stands for a literal `${`."""
+
+_STEP = re.compile(r"\.?(?P<name>[\w\-]+)|\[(?P<position>\d+)\]|\['(?P<quoted>[^']*)'\]|\[\"(?P<double>[^\"]*)\"\]")
+
+WORKFLOW = "workflow"
+"""What an expression begins with that takes a value of the workflow itself."""
+
+Step = str | int
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A value that is known when the workflow runs.
+
+    Attributes:
+        path: what it begins with, a reference name or `workflow`, then field names and positions.
+    """
+
+    path: tuple[Step, ...]
+
+    @property
+    def begins_with(self) -> str:
+        return str(self.path[0])
+
+    def __str__(self) -> str:
+        return "${" + str(self.path[0]) + "".join(_written(step) for step in self.path[1:]) + "}"
+
+
+def expression(*path: Step) -> str:
+    """The text of an expression."""
+    return str(Expression(path))
+
+
+def parse(text: str) -> Expression:
+    """The path between `${` and `}`.
+
+    Raises:
+        WorkflowDefinitionError: it is more than names and positions.
+    """
+    steps: list[Step] = []
+    at = 0
+    while at < len(text):
+        match = _STEP.match(text, at)
+        if match is None or (at == 0 and match["name"] is None):
+            raise WorkflowDefinitionError(
+                f"expression ${{{text}}} is not understood at {text[at:]!r}; write a name and a path of names and "
+                f"positions, such as ${{clean.output.result.kept}}"
+            )
+        steps.append(_step(match))
+        at = match.end()
+    if not steps:
+        raise WorkflowDefinitionError("an expression is empty; write a path, such as ${workflow.input.params}")
+    return Expression(tuple(steps))
+
+
+def expressions_in(value: object, where: str = "") -> Iterator[tuple[str, Expression]]:
+    """All expressions in a JSON value, each with its place in it.
+
+    Raises:
+        WorkflowDefinitionError: one is not understood; names its place.
+    """
+    match value:
+        case str():
+            try:
+                yield from ((where, found) for found in _parsed(value))
+            except WorkflowDefinitionError as exc:
+                raise WorkflowDefinitionError(f"{where}: {exc}" if where else str(exc)) from None
+        case Mapping():
+            for name, item in value.items():
+                yield from expressions_in(item, f"{where}.{name}" if where else str(name))
+        case Sequence():
+            for index, item in enumerate(value):
+                yield from expressions_in(item, f"{where}[{index}]")
+
+
+def _parsed(text: str) -> list[Expression]:
+    if len(_BEGINNING.findall(text)) != len(_EXPRESSION.findall(text)):
+        raise WorkflowDefinitionError(f"{text!r} has an expression within another, or one that does not end")
+    return [parse(match["path"]) for match in _EXPRESSION.finditer(text)]
+
+
+def whole_expression(value: object) -> Expression | None:
+    """The expression that a value is, with nothing before or after it; else None."""
+    match = _EXPRESSION.fullmatch(value) if isinstance(value, str) else None
+    return None if match is None else parse(match["path"])
+
+
+def replaced(value: Any, look_up: Callable[[Expression], Any]) -> Any:
+    """A JSON value with its expressions replaced, as the server does it.
+
+    A text that is one expression becomes its value, of any type. Within a longer text, the value is written as text.
+
+    Args:
+        look_up: gives the value of an expression; None if there is none.
+    """
+    match value:
+        case str():
+            return _replaced_in(value, look_up)
+        case Mapping():
+            return {name: replaced(item, look_up) for name, item in value.items()}
+        case Sequence():
+            return [replaced(item, look_up) for item in value]
+        case _:
+            return value
+
+
+def value_at(document: Any, path: Sequence[Step]) -> Any:
+    """The value at a path of a JSON document; None if there is none."""
+    for step in path:
+        match document:
+            case Mapping() if isinstance(step, str):
+                document = document.get(step)
+            case list() | tuple() if isinstance(step, int) and step < len(document):
+                document = document[step]
+            case _:
+                return None
+    return document
+
+
+def _replaced_in(text: str, look_up: Callable[[Expression], Any]) -> Any:
+    whole = whole_expression(text)
+    if whole is not None:
+        return look_up(whole)
+    filled = _EXPRESSION.sub(lambda match: _as_text(look_up(parse(match["path"]))), text)
+    return filled.replace("$${", "${")
+
+
+def _as_text(value: Any) -> str:
+    """As Java writes it within a text."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return "{" + ", ".join(f"{name}={_as_text(item)}" for name, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_as_text, value)) + "]"
+        case _:
+            return str(value)
+
+
+def _step(match: re.Match[str]) -> Step:
+    if match["position"] is not None:
+        return int(match["position"])
+    return next(match[kind] for kind in ("name", "quoted", "double") if match[kind] is not None)
+
+
+def _written(step: Step) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if re.fullmatch(r"[\w\-]+", step) else f"['{step}']"

@@ -1,0 +1,545 @@
+"""`Flow`: what a workflow function builds its graph with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast, overload
+
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from perago.errors import WorkflowDefinitionError
+from perago.tasks.declare import TaskDefinition, task_of
+from perago.tasks.params import describe_faults
+from perago.workflows.decide import case_of
+from perago.workflows.expressions import expression
+from perago.workflows.graph import (
+    CASE_INPUT,
+    ForkNode,
+    JoinNode,
+    Node,
+    Nodes,
+    SetVariableNode,
+    SwitchNode,
+    TaskNode,
+)
+from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
+from perago.workflows.wiring import did_you_mean, field_type, misfit, type_name
+
+R = TypeVar("R", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel)
+
+_NOT_A_NAME = re.compile(r"\W")
+
+
+@dataclass
+class _Sequence:
+    """Nodes one after the other, being built.
+
+    Attributes:
+        workspace: expression for the workspace that the next task takes.
+        writers: tasks that publish beside each other, whose commits nothing has joined.
+        scopes: the branches and cases that it is in, from the outside in.
+    """
+
+    workspace: str
+    scopes: tuple[Scope, ...] = ()
+    nodes: list[Node] = field(default_factory=list)
+    writers: tuple[str, ...] = ()
+
+
+@dataclass
+class _Fork:
+    """A fork, being built."""
+
+    block: int
+    place: str
+    around: _Sequence
+    branches: list[_Sequence] = field(default_factory=list)
+
+    def new_branch(self) -> _Sequence:
+        scope = Scope(self.block, len(self.branches), is_case=False)
+        branch = _Sequence(self.around.workspace, scopes=(*self.around.scopes, scope), writers=self.around.writers)
+        self.branches.append(branch)
+        return branch
+
+
+class Cases:
+    """The cases of a switch, as given by `Flow.when`."""
+
+    def __init__(self, flow: Flow, facts: Facts, block: int, around: _Sequence) -> None:
+        self._flow = flow
+        self._facts = facts
+        self._block = block
+        self._around = around
+        self.built: dict[str, _Sequence] = {}
+        self.default: _Sequence | None = None
+
+    @contextmanager
+    def case(self, value: str | int | bool) -> Iterator[None]:
+        """The tasks that run if the value is this one.
+
+        Raises:
+            WorkflowDefinitionError: there is a case for it already, or the value can never be that.
+        """
+        name = self._name_of(value)
+        with self._building() as sequence:
+            self.built[name] = sequence
+            yield
+
+    @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """The tasks that run if the value is that of no case."""
+        if self.default is not None:
+            raise WorkflowDefinitionError(
+                f"{here()}: this switch has an otherwise() already; write all its tasks there"
+            )
+        with self._building() as sequence:
+            self.default = sequence
+            yield
+
+    def _name_of(self, value: str | int | bool) -> str:
+        try:
+            TypeAdapter(self._facts.kind).validate_python(value)
+        except ValidationError:
+            raise WorkflowDefinitionError(
+                f"{here()}: {self._facts.name} ({self._facts.place}) is of type {type_name(self._facts.kind)} and is "
+                f"never {value!r}"
+            ) from None
+        name = case_of(to_jsonable_python(value))
+        if name in self.built:
+            raise WorkflowDefinitionError(f"{here()}: there is a case for {value!r} already; write all its tasks there")
+        return name
+
+    @contextmanager
+    def _building(self) -> Iterator[_Sequence]:
+        number = len(self.built) + (self.default is not None)
+        scope = Scope(self._block, number, is_case=True)
+        around = self._around
+        with self._flow.building(
+            _Sequence(around.workspace, scopes=(*around.scopes, scope), writers=around.writers)
+        ) as sequence:
+            yield sequence
+
+
+class Flow:
+    """Builds a workflow: each call adds tasks, and gives stand-ins for what they will return.
+
+    A workflow function gets one; it is not made by hand.
+    """
+
+    def __init__(self, workspace: str) -> None:
+        self.tasks: dict[str, TaskDefinition] = {}
+        self.uses_workspace = False
+        self._sequence = _Sequence(workspace)
+        self._fork: _Fork | None = None
+        self._names: set[str] = set()
+        self._blocks = 0
+
+    # ---- tasks
+
+    @overload
+    def run(
+        self,
+        task: Callable[..., Coroutine[Any, Any, R]],
+        given: object = None,
+        /,
+        *,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> R: ...
+    @overload
+    def run(
+        self,
+        task: Callable[..., R],
+        given: object = None,
+        /,
+        *,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> R: ...
+    def run(
+        self,
+        task: Callable[..., Any],
+        given: object = None,
+        /,
+        *,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> Any:
+        """Add a task, after those before it. It takes the workspace as they leave it.
+
+        Args:
+            task: a function decorated with `@task`.
+            given: all params at once, as a model or a stand-in of one; or write them one by one.
+            ref_: its reference name. Default: the task's name, with a number if that is taken.
+            optional_: the workflow goes on if its last try fails.
+            params: values and stand-ins by the names of the params.
+
+        Returns:
+            a stand-in for its result.
+
+        Raises:
+            WorkflowDefinitionError: it is no task, or its params cannot be made of these. Names both ends and the line.
+        """
+        definition = self._definition(task)
+        with self._branch() as sequence:
+            inputs = self._inputs(definition, sequence, given, params)
+            name = self._free_name(ref_, definition.name)
+            sequence.nodes.append(
+                TaskNode(reference_name=name, task_name=definition.name, inputs=inputs, optional=optional_)
+            )
+            if definition.workspace is not None and not definition.workspace.read_only:
+                if optional_:
+                    raise WorkflowDefinitionError(
+                        f"{here()}: task {definition.name!r} writes in its workspace and cannot be optional: if it "
+                        f"fails, what follows would not know which commit to take"
+                    )
+                sequence.workspace = expression(name, "output", "workspace")
+                sequence.writers = (name,)
+            return StandIn(
+                Facts(
+                    path=(name, "output", "result"),
+                    kind=definition.output_model | None if optional_ else definition.output_model,
+                    of=f"the result of task {name!r}",
+                    place=here(),
+                    scopes=sequence.scopes,
+                )
+            )
+
+    # ---- blocks
+
+    @contextmanager
+    def parallel(self) -> Iterator[None]:
+        """The tasks in this block run beside each other; what follows it waits for all of them.
+
+        Each call of `run` is a branch of its own. `branch` makes one of several tasks.
+
+        Raises:
+            WorkflowDefinitionError: the block is empty.
+        """
+        if self._fork is not None:
+            raise WorkflowDefinitionError(
+                f"{here()}: parallel() directly within parallel() adds nothing; write the tasks in one block, or "
+                f"put the inner one into `with flow.branch():`"
+            )
+        around, place = self._sequence, here()
+        self._fork = fork = _Fork(self._new_block(), place, around)
+        try:
+            yield
+        finally:
+            self._fork = None
+        branches = [branch for branch in fork.branches if branch.nodes]
+        if not branches:
+            raise WorkflowDefinitionError(f"{place}: parallel() has no task in it; add two, or leave it out")
+        self._add_fork(around, branches)
+
+    @contextmanager
+    def branch(self) -> Iterator[None]:
+        """A branch of several tasks, one after the other, within `parallel`."""
+        fork = self._fork
+        if fork is None:
+            raise WorkflowDefinitionError(
+                f"{here()}: branch() is not directly within parallel(); tasks follow each other"
+            )
+        self._fork = None
+        try:
+            with self.building(fork.new_branch()):
+                yield
+        finally:
+            self._fork = fork
+
+    @contextmanager
+    def when(self, value: object) -> Iterator[Cases]:
+        """Choose by a value which tasks run.
+
+            with flow.when(params.mode) as mode:
+                with mode.case("full"):
+                    flow.run(train_all)
+                with mode.otherwise():
+                    flow.run(train_sample)
+
+        Args:
+            value: a stand-in of text, a whole number, or true and false.
+
+        Raises:
+            WorkflowDefinitionError: it is no stand-in, or there is no case.
+        """
+        facts, place = facts_of(value), here()
+        if facts is None:
+            raise WorkflowDefinitionError(
+                f"{place}: when() takes a value that is known only when the workflow runs, but this is {value!r}; "
+                f"use a plain `if`"
+            )
+        with self._branch() as around:
+            self._expect_known(facts, around)
+            fork, self._fork = self._fork, None
+            cases = Cases(self, facts, self._new_block(), around)
+            try:
+                yield cases
+            finally:
+                self._fork = fork
+            if not cases.built:
+                raise WorkflowDefinitionError(f"{place}: when() has no case; add `with ….case(value):`")
+            self._add_switch(around, facts, cases)
+
+    def output(self, model: type[M], /, **fields: object) -> M:
+        """The workflow's result, made of values and stand-ins.
+
+        Raises:
+            WorkflowDefinitionError: the model's fields cannot be made of these.
+        """
+        made = self._values(model, fields, self._sequence, f"result {model.__name__}", "field")
+        return cast("M", Output(model, made))
+
+    # ---- building
+
+    @contextmanager
+    def building(self, sequence: _Sequence) -> Iterator[_Sequence]:
+        """What is added meanwhile goes to this sequence."""
+        around, self._sequence = self._sequence, sequence
+        try:
+            yield sequence
+        finally:
+            self._sequence = around
+
+    def finish(self) -> tuple[Nodes, str | None]:
+        """The nodes, and the workspace that they leave; None if no task has one, or several may."""
+        sequence = self._sequence
+        is_one = self.uses_workspace and len(sequence.writers) <= 1
+        return tuple(sequence.nodes), sequence.workspace if is_one else None
+
+    def value(self, value: object, sequence: _Sequence | None = None) -> Any:
+        """A value as JSON, with an expression for each stand-in in it."""
+        return self._json(value, sequence or self._sequence)
+
+    @contextmanager
+    def _branch(self) -> Iterator[_Sequence]:
+        """The sequence that a task is added to: within `parallel`, a branch of its own."""
+        if self._fork is None:
+            yield self._sequence
+            return
+        with self.building(self._fork.new_branch()) as sequence:
+            yield sequence
+
+    def _add_fork(self, around: _Sequence, branches: list[_Sequence]) -> None:
+        number = self._free_name(None, "parallel")
+        for branch in branches:
+            self._end_with_a_name(branch)
+        around.nodes += [
+            ForkNode(reference_name=number, branches=tuple(tuple(branch.nodes) for branch in branches)),
+            JoinNode(
+                reference_name=self._free_name(None, f"{number}_join"),
+                join_on=tuple(branch.nodes[-1].reference_name for branch in branches),
+            ),
+        ]
+        writing = [branch for branch in branches if branch.writers != around.writers]
+        if len(writing) == 1:
+            around.workspace, around.writers = writing[0].workspace, writing[0].writers
+        elif writing:
+            around.writers = tuple(name for branch in writing for name in branch.writers)
+
+    def _end_with_a_name(self, branch: _Sequence) -> None:
+        """A join cannot wait for what follows a switch, so a branch does not end with one."""
+        if isinstance(branch.nodes[-1], SwitchNode):
+            name = self._free_name(None, f"{branch.nodes[-1].reference_name}_done")
+            branch.nodes.append(SetVariableNode(reference_name=name, inputs={}))
+
+    def _add_switch(self, around: _Sequence, facts: Facts, cases: Cases) -> None:
+        name = self._free_name(None, f"when_{facts.path[-1]}")
+        default = cases.default or _Sequence(around.workspace, writers=around.writers)
+        sequences = [*cases.built.values(), default]
+        if any(len(sequence.writers) > 1 for sequence in sequences):
+            raise self._unjoined(next(s.writers for s in sequences if len(s.writers) > 1), "what follows the switch")
+        if any(sequence.workspace != around.workspace for sequence in sequences):
+            variable = f"{name}_workspace"
+            for sequence in sequences:
+                sequence.nodes.append(
+                    SetVariableNode(
+                        reference_name=self._free_name(None, variable), inputs={variable: sequence.workspace}
+                    )
+                )
+            around.workspace, around.writers = expression("workflow", "variables", variable), (name,)
+        around.nodes.append(
+            SwitchNode(
+                reference_name=name,
+                inputs={CASE_INPUT: expression(*facts.path)},
+                value_input=CASE_INPUT,
+                cases={case: tuple(sequence.nodes) for case, sequence in cases.built.items()},
+                default=tuple(default.nodes),
+            )
+        )
+
+    def _unjoined(self, writers: tuple[str, ...], who: str) -> WorkflowDefinitionError:
+        return WorkflowDefinitionError(
+            f"{here()}: tasks {' and '.join(map(repr, writers))} publish beside each other, so {who} cannot know which "
+            f"commit to take; run them one after the other"
+        )
+
+    # ---- inputs
+
+    def _definition(self, task: object) -> TaskDefinition:
+        definition = task_of(task)
+        if definition is None:
+            raise WorkflowDefinitionError(
+                f"{here()}: {getattr(task, '__qualname__', repr(task))} is no task; decorate it with @task(...)"
+            )
+        other = self.tasks.setdefault(definition.name, definition)
+        if other is not definition:
+            raise WorkflowDefinitionError(
+                f"{here()}: {other.target} and {definition.target} are both named {definition.name!r}, but a server "
+                f"keeps one TaskDef per name. Rename one of them"
+            )
+        return definition
+
+    def _inputs(
+        self, definition: TaskDefinition, sequence: _Sequence, given: object, params: Mapping[str, object]
+    ) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"params": self._params(definition, sequence, given, params)}
+        if definition.has_workspace:
+            if len(sequence.writers) > 1:
+                raise self._unjoined(sequence.writers, f"task {definition.name!r}")
+            self.uses_workspace = True
+            inputs["workspace"] = sequence.workspace
+        return inputs
+
+    def _params(
+        self, definition: TaskDefinition, sequence: _Sequence, given: object, params: Mapping[str, object]
+    ) -> Any:
+        model, of = definition.params_model, f"task {definition.name!r}"
+        if given is None:
+            return self._values(model, params, sequence, of, "param")
+        if params:
+            raise WorkflowDefinitionError(
+                f"{here()}: {of} gets all params at once, and some by name; give one or the other"
+            )
+        facts = facts_of(given)
+        if facts is not None:
+            fault = misfit(facts.kind, model)
+            if fault is not None:
+                raise WorkflowDefinitionError(
+                    f"{here()}: {facts.name} ({facts.place}) does not fit the params of {of}: {fault}"
+                )
+            return self._json(given, sequence)
+        if isinstance(given, Mapping):
+            return self._values(model, given, sequence, of, "param")
+        return self._values(model, dict(given) if isinstance(given, BaseModel) else {}, sequence, of, "param")
+
+    def _values(
+        self, model: type[BaseModel], given: Mapping[str, object], sequence: _Sequence, of: str, word: str
+    ) -> dict[str, Any]:
+        """Values for the fields of a model, checked, as JSON.
+
+        Raises:
+            WorkflowDefinitionError: all faults.
+        """
+        fields = model.model_fields
+        faults = [f"it has no {word} {name!r}{did_you_mean(name, [*fields])}" for name in given if name not in fields]
+        faults += [
+            f"{word} {name!r} is missing" for name, about in fields.items() if about.is_required() and name not in given
+        ]
+        made = {}
+        for name in [name for name in given if name in fields]:
+            about = fields[name]
+            fault = self._fault(given[name], field_type(about))
+            if fault is not None:
+                faults.append(f"{word} {name!r}{fault}")
+            else:
+                made[about.alias if word == "param" and about.alias else name] = self._json(given[name], sequence)
+        if faults:
+            raise WorkflowDefinitionError(f"{here()}: {of}: {'; '.join(faults)}")
+        return made
+
+    def _fault(self, value: object, kind: Any) -> str | None:
+        """Why a value does not fit a field; None if it does, or only the run can tell."""
+        facts = facts_of(value)
+        if facts is not None:
+            self._expect_known(facts, self._sequence)
+            made = facts.kind
+            fault = misfit(made | None if self._may_be_missing(facts) else made, kind)
+            return None if fault is None else f" takes {type_name(kind)}, but {facts.name} ({facts.place}): {fault}"
+        if holds_stand_in(value):
+            return None
+        if isinstance(value, SecretStr | SecretBytes):
+            return " is a secret, which a workflow's definition would show; make it a param of the workflow"
+        try:
+            TypeAdapter(kind).validate_python(value)
+        except ValidationError as exc:
+            return f": {describe_faults(exc, 'value')}"
+        return None
+
+    def _may_be_missing(self, facts: Facts) -> bool:
+        """Whether a value is made in a case of a switch that may not have run."""
+        return any(scope.is_case and scope not in self._sequence.scopes for scope in facts.scopes)
+
+    def _json(self, value: object, sequence: _Sequence) -> Any:
+        facts = facts_of(value)
+        if facts is not None:
+            self._expect_known(facts, sequence)
+            return expression(*facts.path)
+        if isinstance(value, Mapping):
+            return {str(key): self._json(item, sequence) for key, item in value.items()}
+        if isinstance(value, list | tuple) and holds_stand_in(value):
+            return [self._json(item, sequence) for item in value]
+        try:
+            found = to_jsonable_python(value)
+        except PydanticSerializationError as exc:
+            raise WorkflowDefinitionError(f"{here()}: {value!r} cannot be written as JSON: {exc}") from None
+        return _escaped(found)
+
+    def _expect_known(self, facts: Facts, sequence: _Sequence) -> None:
+        """Refuse a value of a neighbour that runs beside, or never with, what takes it."""
+        parts = {scope.block: scope.part for scope in sequence.scopes}
+        for scope in facts.scopes:
+            if scope.block in parts and parts[scope.block] != scope.part:
+                how = "in another case of the switch" if scope.is_case else "beside it"
+                raise WorkflowDefinitionError(
+                    f"{here()}: {facts.name} ({facts.place}) is made {how}, and is not known here; use "
+                    f"it after the block"
+                )
+
+    def _free_name(self, wanted: str | None, otherwise: str) -> str:
+        name = _NOT_A_NAME.sub("_", otherwise) if wanted is None else wanted
+        if wanted is not None and (_NOT_A_NAME.search(wanted) or not wanted or wanted == "workflow"):
+            raise WorkflowDefinitionError(
+                f"{here()}: ref_={wanted!r} is no reference name; use letters, digits and '_', and not 'workflow'"
+            )
+        if wanted is not None and wanted in self._names:
+            raise WorkflowDefinitionError(f"{here()}: two tasks have the reference name {wanted!r}; rename one")
+        number, free = 1, name
+        while free in self._names or free == "workflow":
+            number += 1
+            free = f"{name}_{number}"
+        self._names.add(free)
+        return free
+
+    def _new_block(self) -> int:
+        self._blocks += 1
+        return self._blocks
+
+
+@dataclass(frozen=True)
+class Output:
+    """What `Flow.output` gives: the fields of the workflow's result as JSON, with expressions."""
+
+    model: type[BaseModel]
+    fields: Mapping[str, Any]
+
+
+def _escaped(value: Any) -> Any:
+    """A literal in which nothing is taken for an expression."""
+    match value:
+        case str():
+            return value.replace("${", "$${")
+        case Mapping():
+            return {key: _escaped(item) for key, item in value.items()}
+        case list():
+            return [_escaped(item) for item in value]
+        case _:
+            return value

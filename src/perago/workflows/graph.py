@@ -1,0 +1,192 @@
+"""A workflow as values: its tasks in order, forks, joins and switches, whether declared in Python or read from JSON.
+
+The names are Conductor's. A sequence of nodes runs one after the other; the nodes within a fork's branches run beside
+each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from perago.values.json_text import JsonObject
+
+CASE_INPUT = "switchCaseValue"
+"""Name of a switch's input that holds its value, where a workflow is declared in Python."""
+
+MAX_FORKED = 1_000
+"""Maximum number of tasks of a dynamic fork."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskNode:
+    """A task that workers run (Conductor's SIMPLE).
+
+    Attributes:
+        reference_name: unique in the workflow.
+        task_name: of its definition.
+        inputs: may hold expressions, as all inputs of nodes.
+        optional: the workflow goes on when its last try has failed.
+    """
+
+    reference_name: str
+    task_name: str
+    inputs: JsonObject
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkNode:
+    """Branches that run beside each other. A `JoinNode` follows."""
+
+    reference_name: str
+    branches: tuple[Nodes, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicForkNode:
+    """Tasks that are known when it runs, beside each other. A `JoinNode` follows, which waits for all of them.
+
+    Attributes:
+        tasks_input: name of the input that lists the tasks.
+        inputs_input: name of the input that maps each task's reference name to its input.
+    """
+
+    reference_name: str
+    inputs: JsonObject
+    tasks_input: str
+    inputs_input: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinNode:
+    """Waits for tasks. Its output maps the reference name of each to its output.
+
+    Attributes:
+        join_on: their reference names; ignored behind a dynamic fork.
+    """
+
+    reference_name: str
+    join_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchNode:
+    """Runs the case whose name is the value of an input, as text; else the default case.
+
+    Attributes:
+        value_input: name of that input.
+    """
+
+    reference_name: str
+    inputs: JsonObject
+    value_input: str
+    cases: Mapping[str, Nodes]
+    default: Nodes = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetVariableNode:
+    """Sets variables of the workflow."""
+
+    reference_name: str
+    inputs: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminateNode:
+    """Ends the workflow.
+
+    Attributes:
+        inputs: `terminationStatus`, `terminationReason`, `workflowOutput`.
+    """
+
+    reference_name: str
+    inputs: JsonObject
+
+
+Node = TaskNode | ForkNode | DynamicForkNode | JoinNode | SwitchNode | SetVariableNode | TerminateNode
+Nodes = tuple[Node, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowGraph:
+    """A workflow.
+
+    Attributes:
+        name, version: what names it on a server.
+        output: may hold expressions; empty for the output of its last task.
+        input_template: for inputs that were not given.
+        timeout_seconds: of the whole; 0 for none. What happens then is `timeout_policy`.
+    """
+
+    name: str
+    nodes: Nodes
+    version: int = 1
+    owner_email: str = ""
+    description: str | None = None
+    output: JsonObject = field(default_factory=dict)
+    input_names: tuple[str, ...] = ()
+    input_template: JsonObject = field(default_factory=dict)
+    timeout_seconds: int = 0
+    timeout_policy: Literal["TIME_OUT_WF", "ALERT_ONLY"] = "ALERT_ONLY"
+
+    def all_nodes(self) -> Iterator[Node]:
+        """All nodes, those of branches and cases too, in order."""
+        return all_of(self.nodes)
+
+
+def all_of(nodes: Nodes) -> Iterator[Node]:
+    """Nodes, each followed by those within it."""
+    for node in nodes:
+        yield node
+        for inner in parts_of(node):
+            yield from all_of(inner)
+
+
+def parts_of(node: Node) -> tuple[Nodes, ...]:
+    """The sequences within a node."""
+    match node:
+        case ForkNode():
+            return node.branches
+        case SwitchNode():
+            return (*node.cases.values(), node.default)
+        case _:
+            return ()
+
+
+def inputs_of(node: Node) -> JsonObject:
+    """The inputs of a node; empty for a fork and a join."""
+    return {} if isinstance(node, ForkNode | JoinNode) else node.inputs
+
+
+def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
+    """Each node that people know of, in words, with the number of forks and switches around it."""
+    for node in nodes:
+        match node:
+            case TaskNode():
+                name = "" if node.reference_name == node.task_name else f" ({node.task_name})"
+                yield depth, f"{node.reference_name}{name}{', optional' if node.optional else ''}"
+            case ForkNode():
+                yield depth, "side by side:"
+                for branch in node.branches:
+                    yield from outline(branch, depth + 1)
+            case DynamicForkNode():
+                yield depth, f"{node.reference_name}: as many side by side as its input lists"
+            case SwitchNode():
+                yield from _outline_of_switch(node, depth)
+            case TerminateNode():
+                yield depth, f"ends as {node.inputs.get('terminationStatus')}"
+            case JoinNode() | SetVariableNode():
+                pass
+
+
+def _outline_of_switch(node: SwitchNode, depth: int) -> Iterator[tuple[int, str]]:
+    value = node.inputs.get(node.value_input)
+    for case, nodes in node.cases.items():
+        yield depth, f"if {value} is {case}:"
+        yield from outline(nodes, depth + 1)
+    if any(True for _ in outline(node.default)):
+        yield depth, "otherwise:"
+        yield from outline(node.default, depth + 1)

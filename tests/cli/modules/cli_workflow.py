@@ -1,0 +1,90 @@
+"""Workflows for the commands."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, SecretStr
+
+from perago import Flow, RetryPolicy, TaskControls, TaskFailed, WorkspaceSpec, task, workflow
+
+OWNER = "a@example.org"
+
+
+class Words(BaseModel):
+    words: list[str]
+
+
+class Counted(BaseModel):
+    count: int
+
+
+class Given(BaseModel):
+    count: int = 0
+    token: SecretStr = SecretStr("")
+
+
+@task(name="cli.write", owner_email=OWNER, workspace=WorkspaceSpec())
+def write(workspace: Path, params: Words) -> Counted:
+    (workspace / "words.txt").write_text("\n".join(params.words))
+    print("written")
+    return Counted(count=len(params.words))
+
+
+@task(name="cli.read", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True))
+def read(workspace: Path, params: Given) -> Counted:
+    return Counted(count=len((workspace / "words.txt").read_text().split()))
+
+
+@task(name="cli.gate", owner_email=OWNER, controls=TaskControls(retry=RetryPolicy(count=1, delay_seconds=60)))
+def gate(params: Given) -> Counted:
+    if not Path(os.environ["CLI_GATE"]).exists():
+        raise TaskFailed("the gate is closed")
+    return Counted(count=params.count)
+
+
+@task(name="cli.wait", owner_email=OWNER)
+def wait(params: Given) -> Counted:
+    Path(os.environ["CLI_GATE"]).write_text("waiting")
+    time.sleep(120)
+    return Counted(count=params.count)
+
+
+class Report(BaseModel):
+    written: int
+    read: int
+
+
+@workflow(name="cli_plain", owner_email=OWNER, description="writes, and reads")
+def plain(flow: Flow, params: Words) -> Report:
+    written = flow.run(write, words=params.words)
+    with flow.parallel():
+        seen = flow.run(read)
+        flow.run(read, ref_="again")
+    return flow.output(Report, written=written.count, read=seen.count)
+
+
+@workflow(name="cli_gated", owner_email=OWNER)
+def gated(flow: Flow, params: Words) -> Counted:
+    written = flow.run(write, words=params.words)
+    return flow.run(gate, count=written.count)
+
+
+@workflow(name="cli_waiting", owner_email=OWNER)
+def waiting(flow: Flow, params: Words) -> Counted:
+    flow.run(write, words=params.words)
+    return flow.run(wait)
+
+
+@workflow(name="cli_secret", owner_email=OWNER)
+def secret(flow: Flow, params: Given) -> Counted:
+    return flow.run(gate, params)
+
+
+@workflow(name="cli_rivals", owner_email=OWNER)
+def rivals(flow: Flow) -> None:
+    with flow.parallel():
+        flow.run(write, words=["a"])
+        flow.run(write, words=["b"])

@@ -1,0 +1,158 @@
+"""`perago run` on workflows, and the other commands that take them, without a server."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+WORDS = ("--param", 'words=["a","b","c"]')
+
+
+@pytest.fixture
+def on(project, perago, monkeypatch, tmp_path):
+    """The options that name a branch with a file."""
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", str(project.repo)).code == 0
+    monkeypatch.setenv("CLI_GATE", str(tmp_path / "gate"))
+    return ("--repo", str(project.repo), "--branch", "main")
+
+
+def test_a_workflow_runs_its_tasks_and_prints_its_result(perago, project, on):
+    said = perago("run", "cli_workflow:plain", *WORDS, *on)
+    assert said.code == 0, said.err
+    assert said.json == {"written": 3, "read": 3}
+    assert project.git("show", "main:words.txt") == "a\nb\nc"
+    for line in ("cli_write: started", "cli_write: written", "cli_write: COMPLETED", "again: COMPLETED", "is done"):
+        assert line in said.err
+
+
+def test_a_run_as_json_has_its_tasks_and_runs_lists_them(perago, on):
+    said = perago("run", "cli_workflow:plain", *WORDS, *on, "-j", "1", "--json").json
+    assert (said["workflow"], said["status"], said["exit_code"]) == ("cli_plain", "COMPLETED", 0)
+    assert [(task["reference_name"], task["status"]) for task in said["tasks"]] == [
+        ("cli_write", "COMPLETED"),
+        ("cli_read", "COMPLETED"),
+        ("again", "COMPLETED"),
+    ]
+    assert said["output"]["workspace"]["ref"] == said["tasks"][0]["output"]["workspace"]["ref"]
+    (listed,) = perago("runs", *on[:2], "--json").json
+    assert (listed["run_id"], listed["kind"], listed["task_name"]) == (said["run_id"], "workflow", "cli_plain")
+    assert [task["reference_task_name"] for task in listed["tasks"]] == ["cli_write", "cli_read", "again"]
+    shown = perago("runs", *on[:2]).out
+    assert "cli_plain, 3 tries" in shown
+    assert "COMPLETED   cli_read" in shown
+
+
+def test_a_workflow_that_failed_goes_on_after_what_has_completed(perago, on, tmp_path):
+    said = perago("run", "cli_workflow:gated", *WORDS, *on, "--fast-retries")
+    assert said.code == 1
+    assert said.out == ""
+    assert "task 'cli_gate' is FAILED: the gate is closed" in said.err
+    assert said.err.count("cli_gate: try 2 started") == 1
+    run_id = perago("runs", *on[:2], "--json").json[0]["run_id"]
+    assert f"perago run --resume {run_id}" in said.err
+    (tmp_path / "gate").touch()
+    again = perago("run", "--resume", run_id, *on[:2])
+    assert again.code == 0, again.err
+    assert again.json == {"count": 3}
+    assert "cli_gate: try 3 started" in again.err
+    assert "cli_write" not in again.err
+    assert perago("run", "--resume", run_id, *on[:2]).code == 2
+
+
+def test_an_interrupt_cancels_the_workflow_and_says_how_to_go_on(perago, project, on, tmp_path):
+    environment = {"CLI_GATE": str(tmp_path / "gate")}
+    process = project.start("run", "cli_workflow:waiting", *WORDS, *on, env=environment)
+    project.wait_for(tmp_path / "gate")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "workflow cli_waiting was cancelled" in err
+    (listed,) = perago("runs", *on[:2], "--json").json
+    assert listed["status"] == "TERMINATED"
+    assert [task["status"] for task in listed["tasks"]] == ["COMPLETED", "CANCELED"]
+
+
+def test_a_definition_in_a_file_runs_with_the_tasks_of_a_module(perago, project, on):
+    assert perago("extract", "cli_workflow:plain", "-o", "plain.json").code == 0
+    document = json.loads((project.path / "plain.json").read_text())
+    assert (document["name"], document["description"]) == ("cli_plain", "writes, and reads")
+    said = perago("run", "plain.json", "--tasks", "cli_workflow", *WORDS, *on)
+    assert said.code == 0, said.err
+    assert said.json == {"written": 3, "read": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tasks: tasks[0].update(type="HTTP"), "Perago does not run tasks of type HTTP"),
+        (lambda tasks: tasks[0].update(name="cli.writ"), "tasks 'cli.writ' are not found"),
+        (
+            lambda tasks: tasks[0]["inputParameters"]["params"].update(wordz=1),
+            "task 'cli_write': it has no param 'wordz'; did you mean 'words'?",
+        ),
+        (lambda tasks: tasks[0]["inputParameters"].pop("workspace"), "its input has no 'workspace'"),
+        (
+            lambda tasks: tasks[1]["forkTasks"][0][0]["inputParameters"].update(
+                params={"count": "${cli_write.output.result.cuont}"}
+            ),
+            "has no field 'cuont'; did you mean 'count'?",
+        ),
+    ],
+    ids=["type", "task", "param", "workspace", "field"],
+)
+def test_a_file_that_is_wrong_is_refused_before_anything_starts(perago, project, on, change, said):
+    assert perago("extract", "cli_workflow:plain", "-o", "plain.json").code == 0
+    document = json.loads((project.path / "plain.json").read_text())
+    change(document["tasks"])
+    (project.path / "plain.json").write_text(json.dumps(document))
+    refused = perago("run", "plain.json", "--tasks", "cli_workflow", *WORDS, *on)
+    assert refused.code == 2
+    assert said in " ".join(refused.err.split())
+    assert perago("runs", *on[:2], "--json").json == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cli_workflow:plain", "--param", "words=3"), "params.words"),
+        (("cli_workflow:plain", "--param", "word=[]", "--param", 'words=["a"]'), "params.word"),
+        (("cli_workflow:plain", *WORDS, "--retries", "2"), "a workflow cannot be used with --retries"),
+        (("cli_workflow:plain", *WORDS, "--debug"), "a workflow cannot be used with --debug"),
+        (("cli_workflow:write", *WORDS, "--fast-retries"), "--fast-retries is for workflows"),
+        (("cli_workflow:plain", *WORDS, "--tasks", "cli_workflow"), "--tasks is for a workflow in a file"),
+        (("missing.json", "--tasks", "cli_workflow"), "missing.json cannot be read"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_starts(perago, on, arguments, said):
+    refused = perago("run", *arguments, *on)
+    assert refused.code == 2
+    assert said in " ".join(refused.err.split())
+    assert perago("runs", *on[:2], "--json").json == []
+
+
+def test_a_secret_among_the_params_is_masked_in_the_record_and_needed_to_resume(perago, monkeypatch, tmp_path):
+    monkeypatch.setenv("CLI_GATE", str(tmp_path / "gate"))
+    said = perago("run", "cli_workflow:secret", "--param", "token=hunter2", "--fast-retries", "--json")
+    assert said.code == 1
+    assert "hunter2" not in said.out + said.err
+    run_id = said.json["run_id"]
+    (tmp_path / "gate").touch()
+    refused = perago("run", "--resume", run_id)
+    assert refused.code == 2
+    assert "contain secrets" in refused.err
+    assert perago("run", "--resume", run_id, "--param", "token=hunter2").code == 0
+
+
+def test_check_shows_a_workflow_and_warns_of_tasks_that_will_refuse_each_other(perago):
+    said = perago("check", "cli_workflow:plain")
+    assert said.code == 0
+    assert "Workflow cli_workflow:plain" in said.out
+    for line in ("cli_write (cli.write)", "side by side:", "  again (cli.read)"):
+        assert line in said.out
+    assert "warning" not in said.err
+    warned = perago("check", "cli_workflow:rivals")
+    assert "publish beside each other" in warned.err
+    assert perago("check", "cli_workflow:plain", "--json").json["workflows"][0]["name"] == "cli_plain, version 1"

@@ -1,0 +1,297 @@
+"""Workflows declared in Python: the graph that they give, and what is refused when they are written."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import SecretStr
+
+from perago import Flow, WorkflowDefinitionError, workflow
+from perago.workflows.declare import workflow_of
+from perago.workflows.definition_json import from_json, to_json
+from workflow_pipeline import OWNER, CleanParams, Counted, PipeParams, Report, clean, count, look
+
+
+def declared(fn):
+    return workflow_of(workflow(name="pipe", owner_email=OWNER)(fn))
+
+
+def tasks_of(fn):
+    return to_json(declared(fn).graph)["tasks"]
+
+
+def refused(fn):
+    with pytest.raises(WorkflowDefinitionError) as caught:
+        declared(fn)
+    return str(caught.value)
+
+
+def a_whole_one(flow: Flow, params: PipeParams) -> Report:
+    cleaned = flow.run(clean, islands=params.islands)
+    with flow.parallel():
+        looked = flow.run(look)
+        with flow.branch():
+            counted = flow.run(count, kept=cleaned.kept)
+            flow.run(count, kept=3, share=counted.mean)
+    with flow.when(params.mode) as mode:
+        with mode.case("full"):
+            flow.run(clean, islands=["a", params.islands[0]])
+        with mode.otherwise():
+            flow.run(count)
+    return flow.output(Report, rows=cleaned.kept, mean=looked.mean)
+
+
+def test_a_workflow_is_conductors_definition_and_comes_back_from_it():
+    definition = declared(a_whole_one)
+    document = to_json(definition.graph)
+    assert from_json(document) == definition.graph
+    first, fork, join, switch = document["tasks"]
+    assert first == {
+        "name": "pipe.clean",
+        "taskReferenceName": "pipe_clean",
+        "type": "SIMPLE",
+        "inputParameters": {
+            "params": {"islands": "${workflow.input.params.islands}"},
+            "workspace": "${workflow.input.workspace}",
+        },
+    }
+    (looking,), counting = fork["forkTasks"]
+    assert looking["inputParameters"]["workspace"] == "${pipe_clean.output.workspace}"
+    assert [task["inputParameters"]["params"] for task in counting] == [
+        {"kept": "${pipe_clean.output.result.kept}"},
+        {"kept": 3, "share": "${pipe_count.output.result.mean}"},
+    ]
+    assert join["joinOn"] == ["pipe_look", "pipe_count_2"]
+    assert (switch["evaluatorType"], switch["inputParameters"]) == (
+        "value-param",
+        {"switchCaseValue": "${workflow.input.params.mode}"},
+    )
+    again, variable = switch["decisionCases"]["full"]
+    assert again["inputParameters"]["params"] == {"islands": ["a", "${workflow.input.params.islands[0]}"]}
+    assert variable["inputParameters"] == {"when_mode_workspace": "${pipe_clean_2.output.workspace}"}
+    assert document["outputParameters"] == {
+        "result": {"rows": "${pipe_clean.output.result.kept}", "mean": "${pipe_look.output.result.mean}"},
+        "workspace": "${workflow.variables.when_mode_workspace}",
+    }
+    assert document["inputParameters"] == ["workspace", "params"]
+    assert set(definition.tasks) == {"pipe.clean", "pipe.look", "pipe.count"}
+
+
+def test_params_can_be_given_at_once():
+    def one(flow: Flow, params: CleanParams) -> None:
+        flow.run(clean, params)
+        flow.run(clean, CleanParams(islands=["a"]))
+
+    whole, literal = tasks_of(one)
+    assert whole["inputParameters"]["params"] == "${workflow.input.params}"
+    assert literal["inputParameters"]["params"] == {"islands": ["a"], "limit": 3}
+
+
+def test_text_that_looks_like_an_expression_stays_text():
+    def one(flow: Flow) -> None:
+        flow.run(count, text="${workflow.input.secret}")
+
+    assert tasks_of(one)[0]["inputParameters"]["params"] == {"text": "$${workflow.input.secret}"}
+
+
+def test_one_writer_among_neighbours_is_what_follows():
+    def one(flow: Flow, params: PipeParams) -> None:
+        with flow.parallel():
+            flow.run(clean, islands=params.islands)
+            flow.run(count)
+        flow.run(look)
+
+    assert tasks_of(one)[2]["inputParameters"]["workspace"] == "${pipe_clean.output.workspace}"
+
+
+def test_a_branch_that_ends_with_a_switch_is_waited_for():
+    def one(flow: Flow, params: PipeParams) -> None:
+        with flow.parallel():
+            flow.run(count)
+            with flow.when(params.mode) as mode, mode.case("full"):
+                flow.run(look)
+
+    _, join = tasks_of(one)
+    assert join["joinOn"] == ["pipe_count", "when_mode_done"]
+
+
+# ---------------------------------------------------------------- refused
+
+
+def unknown_param(flow: Flow, params: PipeParams) -> None:
+    flow.run(clean, island=params.islands)
+
+
+def missing_param(flow: Flow) -> None:
+    flow.run(clean)
+
+
+def bad_literal(flow: Flow) -> None:
+    flow.run(count, kept="many")
+
+
+def all_at_once(flow: Flow) -> None:
+    flow.run(count, kept="many", textt="x", share="y")
+
+
+def unknown_field(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, kept=flow.run(clean, islands=params.islands).kep)
+
+
+def misfit(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, kept=flow.run(clean, islands=params.islands).names)
+
+
+def may_be_nothing(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, text=flow.run(clean, islands=params.islands).note)
+
+
+def too_wide(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, kept=params.ratio)
+
+
+def compared(flow: Flow, params: PipeParams) -> None:
+    if params.threshold > 3:
+        flow.run(count)
+
+
+def looped(flow: Flow, params: PipeParams) -> None:
+    for _ in params.islands:
+        flow.run(count)
+
+
+def written(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, text=f"of {params.mode}")
+
+
+def computed(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, kept=params.threshold + 1)
+
+
+def empty_parallel(flow: Flow) -> None:
+    with flow.parallel():
+        pass
+
+
+def no_case(flow: Flow, params: PipeParams) -> None:
+    with flow.when(params.mode):
+        flow.run(count)
+
+
+def never_that(flow: Flow, params: PipeParams) -> None:
+    with flow.when(params.mode) as mode, mode.case("slow"):
+        flow.run(count)
+
+
+def of_a_neighbour(flow: Flow) -> None:
+    with flow.parallel():
+        one = flow.run(count)
+        flow.run(count, share=one.mean)
+
+
+def of_another_case(flow: Flow, params: PipeParams) -> None:
+    with flow.when(params.mode) as mode:
+        with mode.case("full"):
+            one = flow.run(count)
+        with mode.otherwise():
+            flow.run(count, share=one.mean)
+
+
+def of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> None:
+    with flow.when(params.mode) as mode, mode.case("full"):
+        one = flow.run(count)
+    flow.run(count, share=one.mean)
+
+
+def after_two_writers(flow: Flow, params: PipeParams) -> None:
+    with flow.parallel():
+        flow.run(clean, islands=params.islands)
+        flow.run(clean, islands=[])
+    flow.run(look)
+
+
+def two_of_one_name(flow: Flow) -> None:
+    flow.run(count, ref_="x")
+    flow.run(count, ref_="x")
+
+
+def no_task(flow: Flow) -> None:
+    flow.run(len)
+
+
+def no_tasks(flow: Flow) -> None:
+    pass
+
+
+def a_secret(flow: Flow) -> None:
+    flow.run(count, text=SecretStr("hunter2"))
+
+
+def an_optional_writer(flow: Flow) -> None:
+    flow.run(clean, islands=[], optional_=True)
+
+
+def wrong_result(flow: Flow) -> Report:
+    return flow.run(count)
+
+
+def result_field_that_does_not_fit(flow: Flow, params: PipeParams) -> Report:
+    counted = flow.run(count)
+    return flow.output(Report, rows=counted.mean, mean=1)
+
+
+@pytest.mark.parametrize(
+    ("fn", "said"),
+    [
+        (
+            unknown_param,
+            r"task 'pipe.clean': it has no param 'island'; did you mean 'islands'\?; param 'islands' is missing",
+        ),
+        (missing_param, "param 'islands' is missing"),
+        (bad_literal, "param 'kept': value"),
+        (all_at_once, r"no param 'textt'; did you mean 'text'\?; param 'kept': .*; param 'share': "),
+        (
+            unknown_field,
+            r"the result of task 'pipe_clean' \(test_flow.py:\d+\) has no field 'kep'; did you mean 'kept'\?",
+        ),
+        (
+            misfit,
+            r"param 'kept' takes int, but names of the result of task 'pipe_clean' \(test_flow.py:\d+\): it is a list",
+        ),
+        (may_be_nothing, "param 'text' takes str, but note of .*: it is nothing, not text"),
+        (too_wide, "param 'kept' takes int, but ratio of the workflow's params .*: it is a number, not a whole number"),
+        (compared, "threshold of the workflow's params .* known only when the workflow runs, so it cannot be compared"),
+        (looped, "its items cannot be counted or looped over"),
+        (written, "it cannot be written as text"),
+        (computed, "nothing can be computed from it"),
+        (empty_parallel, r"parallel\(\) has no task in it"),
+        (no_case, r"when\(\) has no case"),
+        (never_that, "is never 'slow'"),
+        (of_a_neighbour, "is made beside it, and is not known here"),
+        (of_another_case, "is made in another case of the switch"),
+        (of_a_case_that_may_not_run, "param 'share' takes float, but mean of .*: it is nothing, not a number"),
+        (after_two_writers, "tasks 'pipe_clean' and 'pipe_clean_2' publish beside each other"),
+        (two_of_one_name, "two tasks have the reference name 'x'"),
+        (no_task, "len is no task"),
+        (no_tasks, "it runs no task"),
+        (a_secret, "is a secret, which a workflow's definition would show"),
+        (an_optional_writer, "cannot be optional"),
+        (wrong_result, "is not its result Report: it has no field rows"),
+        (result_field_that_does_not_fit, "result Report: field 'rows' takes int, but mean of .*: it is a number"),
+    ],
+)
+def test_what_is_refused_says_what_and_where(fn, said):
+    told = refused(fn)
+    assert re.search(said, told), told
+    assert "hunter2" not in told
+
+
+def test_a_wrong_signature_is_refused():
+    def no_flow(flow, params: PipeParams) -> Counted: ...
+    def no_return(flow: Flow): ...
+    def no_model(flow: Flow, params: int) -> None: ...
+
+    assert "not annotated Flow" in refused(no_flow)
+    assert "no return annotation" in refused(no_return)
+    assert "its params is annotated" in refused(no_model)

@@ -1,0 +1,288 @@
+"""Random workflows on a real Conductor server and decided here: the same statuses, tries and outputs.
+
+Nothing runs a body: a try ends as its input says, on both sides. So what is compared is what an engine itself does.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from perago import RetryPolicy
+from perago.values.record import TryStatus, WorkflowStatus
+from perago.workflows.decide import Instance, decide
+from perago.workflows.definition_json import from_json
+from servers.conductor_api import fresh
+from servers.machine import slowness
+
+ROUNDS = int(os.environ.get("PERAGO_TEST_WORKFLOWS", "200"))
+RETRIES = 1
+SECONDS = 240
+VALUES = ["a", "b", "c", True, False, 0, 3, 2.5, None, ["x"], {"k": "v"}]
+MOST_TASKS = 12
+
+
+class Drawn:
+    """A definition, drawn at random: nested sequences, forks and switches of one kind of task."""
+
+    def __init__(self, seed: int, task_name: str) -> None:
+        self.task_name = task_name
+        self._random = random.Random(seed)
+        self._count = 0
+        self.known: list[str] = []
+        self.tasks = self._sequence(depth=0)
+        names = self._random.sample(self.known, min(3, len(self.known)))
+        self.output = {name: f"${{{name}.output.result.value}}" for name in names} | {
+            "variable": "${workflow.variables.v}",
+            "text": "<${workflow.input.x}>",
+        }
+
+    def _name(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count}"
+
+    def _sequence(self, depth: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for _ in range(self._random.randint(1, 3)):
+            kinds = ["task"] * 4 + (["fork", "switch", "dynamic", "variable"] if depth < 2 else ["variable"])
+            if self._count > MOST_TASKS:
+                kinds = ["task"]
+            found += getattr(self, f"_{self._random.choice(kinds)}")(depth)
+        if depth and self._random.random() < 0.03:
+            found += self._end()
+        return found
+
+    def _task(self, depth: int) -> list[dict[str, Any]]:
+        name = self._name("t")
+        how = self._random.choices(
+            [["COMPLETED"], ["FAILED", "COMPLETED"], ["FAILED", "FAILED"], ["FAILED_WITH_TERMINAL_ERROR"]],
+            [30, 5, 1, 1],
+        )[0]
+        inputs = {"how": how, "value": self._value(), "text": f"of {self._expression()} and $${{literal}}"}
+        self.known.append(name)
+        task = {"name": self.task_name, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": inputs}
+        return [{**task, "optional": True} if self._random.random() < 0.2 else task]
+
+    def _fork(self, depth: int) -> list[dict[str, Any]]:
+        before = list(self.known)
+        branches = []
+        for _ in range(self._random.randint(2, 3)):
+            self.known = list(before)  # neighbours do not know each other
+            branch = self._sequence(depth + 1)
+            if branch[-1]["type"] in ("SWITCH", "TERMINATE"):
+                branch += self._variable(depth)
+            branches.append((branch, self.known[len(before) :]))
+        self.known = before + [name for _, names in branches for name in names]
+        fork, join = self._name("fork"), self._name("join")
+        return [
+            {"name": fork, "taskReferenceName": fork, "type": "FORK_JOIN", "forkTasks": [b for b, _ in branches]},
+            {
+                "name": join,
+                "taskReferenceName": join,
+                "type": "JOIN",
+                "joinOn": [branch[-1]["taskReferenceName"] for branch, _ in branches],
+            },
+        ]
+
+    def _switch(self, depth: int) -> list[dict[str, Any]]:
+        before, name = list(self.known), self._name("switch")
+        cases = {}
+        for case in self._random.sample(["a", "b", "true", "false", "0", "3", "null"], 3):
+            cases[case] = self._sequence(depth + 1)
+            self.known = list(before)  # what may not have run is not read later
+        default = self._sequence(depth + 1) if self._random.random() < 0.5 else []
+        self.known = before
+        return [
+            {
+                "name": name,
+                "taskReferenceName": name,
+                "type": "SWITCH",
+                "evaluatorType": "value-param",
+                "expression": "case",
+                "inputParameters": {"case": self._value()},
+                "decisionCases": cases,
+                "defaultCase": default,
+            }
+        ]
+
+    def _dynamic(self, depth: int) -> list[dict[str, Any]]:
+        plan, fork, join = self._name("t"), self._name("dynamic"), self._name("join")
+        names = [f"{fork}_{number}" for number in range(self._random.randint(1, 3))]
+        listed = [{"name": self.task_name, "taskReferenceName": name, "type": "SIMPLE"} for name in names]
+        inputs = {name: {"how": ["COMPLETED"], "value": number} for number, name in enumerate(names)}
+        value = {"tasks": listed, "inputs": inputs}
+        planning = {"how": ["COMPLETED"], "value": value}
+        self.known.append(plan)
+        return [
+            {"name": self.task_name, "taskReferenceName": plan, "type": "SIMPLE", "inputParameters": planning},
+            {
+                "name": fork,
+                "taskReferenceName": fork,
+                "type": "FORK_JOIN_DYNAMIC",
+                "inputParameters": {
+                    "tasks": f"${{{plan}.output.result.value.tasks}}",
+                    "inputs": f"${{{plan}.output.result.value.inputs}}",
+                },
+                "dynamicForkTasksParam": "tasks",
+                "dynamicForkTasksInputParamName": "inputs",
+            },
+            {"name": join, "taskReferenceName": join, "type": "JOIN"},
+        ]
+
+    def _variable(self, depth: int) -> list[dict[str, Any]]:
+        name = self._name("set")
+        inputs = {} if depth else {"v": self._value()}  # of two that set one side by side, either may be last
+        return [{"name": name, "taskReferenceName": name, "type": "SET_VARIABLE", "inputParameters": inputs}]
+
+    def _end(self) -> list[dict[str, Any]]:
+        name = self._name("end")
+        status = self._random.choice(["COMPLETED", "FAILED", "TERMINATED"])
+        inputs = {"terminationStatus": status, "workflowOutput": {"ended": name}}
+        return [{"name": name, "taskReferenceName": name, "type": "TERMINATE", "inputParameters": inputs}]
+
+    def _value(self) -> Any:
+        return self._expression() if self._random.random() < 0.5 else self._random.choice(VALUES)
+
+    def _expression(self) -> str:
+        choices = [
+            "${workflow.input.x}",
+            "${workflow.input.y.deep[1]}",
+            "${workflow.input.none}",
+            "${workflow.variables.v}",
+        ]
+        for name in self.known[-3:]:
+            choices += [
+                f"${{{name}.output.result.value}}",
+                f"${{{name}.status}}",
+                f"${{{name}.output.result.none.deep}}",
+            ]
+        return self._random.choice(choices)
+
+
+INPUT = {"x": "a", "y": {"deep": [1, True]}}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A try here."""
+
+    task_id: str
+    reference_task_name: str
+    retry_count: int
+    status: TryStatus
+    input_data: Mapping[str, Any]
+    output: Mapping[str, Any] | None
+    reason: str | None = None
+
+
+def answer(inputs: Mapping[str, Any], retry_count: int) -> tuple[str, dict[str, Any]]:
+    """How a try ends, by its input."""
+    status = inputs["how"][min(retry_count, len(inputs["how"]) - 1)]
+    return status, {"result": {"value": inputs.get("value"), "text": inputs.get("text")}}
+
+
+def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any, dict[str, list[Any]]]:
+    """Status, output and tries of a workflow that is decided here."""
+    graph, entries = from_json(document), list[Entry]()
+    policies = {task_name: RetryPolicy(count=RETRIES, delay_seconds=0)}
+    while True:
+        decision = decide(graph, Instance(workflow_id="i", input_data=INPUT), entries, policies)
+        if decision.status is not WorkflowStatus.RUNNING:
+            return (
+                decision.status.value,
+                decision.output,
+                tries_of(
+                    (entry.reference_task_name, entry.retry_count, entry.status.value, entry.input_data, entry.output)
+                    for entry in entries
+                ),
+            )
+        assert decision.due, "a workflow that runs has something to do"
+        for due in decision.due:
+            status, output = answer(due.input_data, due.retry_count)
+            entries.append(
+                Entry(
+                    f"{due.reference_task_name}-{due.retry_count}",
+                    due.reference_task_name,
+                    due.retry_count,
+                    TryStatus(status),
+                    due.input_data,
+                    output,
+                )
+            )
+
+
+def tries_of(rows: Iterator[tuple[str, int, str, Any, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for name, number, status, inputs, output in sorted(rows, key=lambda row: row[:2]):
+        found.setdefault(name, []).append((number, status, inputs, output))
+    return found
+
+
+def as_told(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Tries without what an optional task's failure is called, which only the last of them says."""
+    return {
+        name: [
+            (number, "FAILED" if status == "COMPLETED_WITH_ERRORS" else status, *rest)
+            for number, status, *rest in tries
+        ]
+        for name, tries in rows.items()
+    }
+
+
+@pytest.mark.property
+def test_random_workflows_end_as_on_a_server(conductor, counted):
+    task_name = fresh("diff")
+    conductor.define_task(task_name, retryCount=RETRIES, retryDelaySeconds=0, responseTimeoutSeconds=600)
+    started = {}
+    for number in range(ROUNDS):
+        seed = random.SystemRandom().getrandbits(32)
+        drawn = Drawn(seed, task_name)
+        name = fresh(f"w{number}")
+        conductor.define_workflow(name, drawn.tasks, outputParameters=drawn.output)
+        document = {"name": name, "tasks": drawn.tasks, "outputParameters": drawn.output}
+        started[conductor.start_workflow(name, INPUT)] = (seed, document)
+    work_until_all_have_ended(conductor, task_name, list(started))
+    for workflow_id, (seed, document) in started.items():
+        compare(seed, document, task_name, conductor.workflow(workflow_id), counted("workflows"))
+
+
+def work_until_all_have_ended(conductor, task_name: str, running: list[str]) -> None:
+    deadline = time.monotonic() + SECONDS * slowness()
+    while running and time.monotonic() < deadline:
+        tasks = conductor.poll_many(task_name, 50)
+        for task in tasks:
+            status, output = answer(task["inputData"], task["retryCount"])
+            conductor.update(task, status, outputData=output)
+        if not tasks:
+            running = [name for name in running if conductor.workflow(name)["status"] == "RUNNING"]
+    assert not running, f"{len(running)} workflows have not ended, such as {running[0]}"
+
+
+def compare(seed: int, document: Mapping[str, Any], task_name: str, found: Mapping[str, Any], counters: Any) -> None:
+    status, output, here = decided_here(document, task_name)
+    told = f"seed {seed}: {document}"
+    assert found["status"] == status, told
+    counters[status] += 1
+    there = tries_of(
+        (task["referenceTaskName"], task["retryCount"], task["status"], task["inputData"], task.get("outputData"))
+        for task in found["tasks"]
+        if task["taskType"] == task_name
+    )
+    counters.update({f"{len(here)} tasks": 1})
+    if status == "COMPLETED":
+        assert found.get("output", {}) == output, told
+        assert as_told(there) == as_told(here), told
+        return
+    # Neighbours of what ended the workflow came as far as they happened to.
+    both = [
+        name for name in here if name in there and all(row[1] not in ("CANCELED", "SCHEDULED") for row in there[name])
+    ]
+    for name in both:
+        shared = min(len(here[name]), len(there[name]))
+        assert as_told(there)[name][:shared] == as_told(here)[name][:shared], told
