@@ -11,6 +11,7 @@ import pytest
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.http import session
+from perago.http.retry import RetryPolicy
 from perago.stores.lakefs.api import objects
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSAccessError, LakeFSError
 from perago.workspace.cache import ObjectCache
@@ -227,7 +228,13 @@ def test_no_permission_to_write_is_said_at_once(spoilt, path):
     assert rule.fired == 1
 
 
-def test_a_server_that_is_gone_is_said(spoilt, commit, tmp_path):
+@pytest.fixture
+def soon_impatient(monkeypatch):
+    """Sessions that wait for a server that is away for a second."""
+    monkeypatch.setattr(session, "RetryPolicy", lambda: RetryPolicy(patience_seconds=1))
+
+
+def test_a_server_that_is_gone_is_said(soon_impatient, spoilt, commit, tmp_path):
     spoilt.proxy.add(Rule(CutBefore(), path="", times=None))
     with pytest.raises(LakeFSError, match="closed before the answer was complete"):
         download(spoilt.transfer, commit, tmp_path / "target")
