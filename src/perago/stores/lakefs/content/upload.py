@@ -8,9 +8,11 @@ import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from perago.files.beneath import Beneath
+from perago.http.batches import Batches
 from perago.http.file_range import FileRange
 from perago.http.parallel import in_parallel, in_thread, together
 from perago.stores.lakefs.api.answers import (
@@ -57,6 +59,7 @@ class Upload:
     done: Callable[[int], None]
     _sent: dict[tuple[str, bool], asyncio.Future[ObjectStats]] = field(default_factory=dict)
     _sizes: Counter[int] = field(default_factory=Counter)
+    _files: Batches = field(default_factory=Batches)
 
     async def run(self, written: Sequence[str], deleted: Sequence[str]) -> dict[str, ObjectStats]:
         """Apply the directory's changes to the branch: upload some paths, remove others.
@@ -98,10 +101,13 @@ class Upload:
 
             small = [path for path, size in sizes.items() if size <= SMALL_BYTES]
             large = [path for path, size in sizes.items() if size > SMALL_BYTES]
-            await together(
-                in_parallel(small, send_small, min(SMALL_AT_ONCE, len(small))),
-                in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
-            )
+            try:
+                await together(
+                    in_parallel(small, send_small, min(SMALL_AT_ONCE, len(small))),
+                    in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
+                )
+            finally:
+                await self._files.end()
 
     async def _delete(self, paths: Sequence[str]) -> None:
         transfer = self.transfer
@@ -150,7 +156,7 @@ class Upload:
 
         stats = await retried(attempt, (DamagedObjectError,))
         if transfer.cache is not None and content:
-            transfer.cache.add(transfer.key(stats), content, f"md5:{md5}")
+            await self._files.run(partial(transfer.cache.add, transfer.key(stats), content, f"md5:{md5}"))
         return stats
 
     # ---- large files: streamed
