@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from cli_project import BODIES, SETTINGS, Project, Said
 from lakefs_project import LakeFSProject
 from perago.cli.app import invoke
+from servers.machine import slowness
 
 
 @pytest.fixture
@@ -63,3 +67,21 @@ def songs(tmp_path: Path, lakefs_server, lakefs_repository, perago, monkeypatch:
     made.write({"in/a.txt": "alpha", "in/b.txt": "beta", "other.txt": "other"})
     assert perago("import", "source", *made.on_main).code == 0
     return made
+
+
+@pytest.fixture
+def worker_of(project: Project):
+    """Runs a worker on the tasks of a module while the context is open."""
+
+    @contextmanager
+    def work(*arguments: str) -> Iterator[None]:
+        environment = {"CONDUCTOR_SERVER_URL": os.environ["CONDUCTOR_SERVER_URL"]}
+        nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with project.start("start", *arguments, env=environment, **nowhere) as process:
+            try:
+                yield
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60 * slowness())
+
+    return work

@@ -254,3 +254,94 @@ def test_a_replay_takes_nothing_that_its_input_says(perago, module, other):
     said = perago("run", f"{module('tasks')}:free", "--task-id", "x", *other)
     assert said.code == 2
     assert f"cannot be used with {other[0]}: it starts from the input of the task that it replays" in said.err
+
+
+FLOW = """
+
+@workflow(name="{flow}", owner_email="a@example.org")
+def flow(flow: Flow, params: Params) -> Result:
+    built = flow.run(build, rows=params.rows)
+    with flow.parallel():
+        flow.run(free, rows=built.read, ref_="beside")
+        last = flow.run(free, rows=params.rows, fail=params.fail)
+    return flow.output(Result, read=last.read)
+"""
+
+
+@pytest.fixture
+def flow(project, names):
+    """Writes a module with a workflow, and gives its target."""
+    names["flow"] = fresh("flow")
+
+    def write(name: str, change: str = "") -> str:
+        text = (TASKS + FLOW).format(retries=0, **names).replace("rows=built.read", f"rows=built.read{change}")
+        (project.path / f"{name}.py").write_text(text)
+        return f"{name}:flow"
+
+    return write
+
+
+def test_a_workflow_is_registered_submitted_and_watched(flow, perago, server, names, project, worker_of):
+    target = flow("piped")
+    assert perago("register", target).out.endswith(f"workflow {names['flow']}, version 1: new\n")
+    assert perago("register", target).out.endswith(f"workflow {names['flow']}, version 1: unchanged\n")
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    on = ("--repo", "data.git", "--branch", "main")
+    with worker_of("piped", "--repo", "data.git"):
+        said = perago("submit", target, "--param", "rows=3", *on, "--watch")
+        assert said.code == 0, said.err
+        assert said.json == {"read": 3}
+        for name in (names["build"], "beside", names["free"]):
+            assert f"{name}: COMPLETED" in said.err
+        assert project.git("show", "main:rows.txt") == "xxx"
+
+        failed = perago("submit", target, "--param", "rows=4", "--param", "fail=true", *on, "--json").json
+        workflow_id = failed["workflow_id"]
+        seen = perago("watch", workflow_id, "--json")
+        assert seen.code == 1
+        assert seen.json["status"] == "FAILED"
+        assert "as it was told" in seen.json["reason"]
+        assert perago("retry", workflow_id).code == 0
+        assert perago("watch", workflow_id).code == 1
+        assert perago("rerun", workflow_id, "--from", names["free"]).code == 0
+        assert perago("watch", workflow_id).code == 1
+        wrong = perago("rerun", workflow_id, "--from", "nothing")
+        assert (wrong.code, "it has" in wrong.err) == (2, True)
+
+
+def test_a_version_that_is_registered_otherwise_is_shown_and_bumped(flow, perago, server, names):
+    assert perago("register", flow("first")).code == 0
+    changed = flow("second", ", fail=params.fail")
+    refused = perago("register", changed)
+    assert refused.code == 2
+    assert "--bump" in refused.err
+    assert "+" in refused.err
+    assert perago("submit", changed, "--param", "rows=3").code == 2
+    bumped = perago("register", changed, "--bump")
+    assert f"workflow {names['flow']}, version 2: changed" in bumped.out
+    assert server.expect("GET", f"/metadata/workflow/{names['flow']}")["version"] == 2
+    again = perago("register", changed, "--bump")
+    assert f"workflow {names['flow']}, version 2: unchanged" in again.out
+
+
+def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server, project):
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    refused = perago("submit", flow("lone"), "--param", "rows=3", "--repo", "data.git", "--branch", "main")
+    assert refused.code == 2
+    assert "perago register lone:flow" in refused.err
+    assert perago("submit", "lone:build", "--param", "rows=3").code == 2
+
+
+def test_a_running_workflow_is_cancelled(flow, perago, server, project):
+    target = flow("queued")
+    assert perago("register", target).code == 0
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    said = perago("submit", target, "--param", "rows=3", "--repo", "data.git", "--branch", "main")
+    workflow_id = said.out.strip()
+    assert perago("cancel", workflow_id, "--json").json == {"workflow_id": workflow_id}
+    seen = perago("watch", workflow_id)
+    assert (seen.code, "TERMINATED" in seen.err) == (1, True)
+    assert perago("watch", "no-such-workflow").code == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.output import json_option, note
+from perago.cli.output import json_option, note, print_json
 
 if TYPE_CHECKING:
     from perago.engines.conductor import ConductorEngine
@@ -35,17 +35,19 @@ def watch(workflow_id: str, as_json: bool) -> int:
 
 @click.command()
 @_id_argument
-def retry(workflow_id: str) -> None:
+@json_option
+def retry(workflow_id: str, as_json: bool) -> None:
     """Retry the failed tasks of a workflow on the Conductor server; what has completed stays."""
     with _server() as engine, before_start():
         engine.retry_workflow(workflow_id)
-    note(f"Workflow {workflow_id} goes on. `perago watch {workflow_id}` shows it.")
+    _tell(workflow_id, f"Workflow {workflow_id} goes on. `perago watch {workflow_id}` shows it.", as_json=as_json)
 
 
 @click.command()
 @_id_argument
 @click.option("--from", "reference_name", metavar="TASK", help="Its reference name.  [default: the first task]")
-def rerun(workflow_id: str, reference_name: str | None) -> None:
+@json_option
+def rerun(workflow_id: str, reference_name: str | None, as_json: bool) -> None:
     """Run a workflow that has ended again, from a task on, although that has completed."""
     with _server() as engine, before_start():
         tasks = engine.get_workflow(workflow_id).tasks
@@ -55,7 +57,11 @@ def rerun(workflow_id: str, reference_name: str | None) -> None:
             raise click.UsageError(f"workflow {workflow_id} has no task {reference_name!r}; it has {', '.join(names)}")
         first = wanted[0] if reference_name is None else wanted[-1]
         engine.rerun_workflow(workflow_id, first.task_id)
-    note(f"Workflow {workflow_id} runs again from {first.reference_task_name}. `perago watch {workflow_id}` shows it.")
+    _tell(
+        workflow_id,
+        f"Workflow {workflow_id} runs again from {first.reference_task_name}. `perago watch {workflow_id}` shows it.",
+        as_json=as_json,
+    )
 
 
 @click.command()
@@ -63,11 +69,18 @@ def rerun(workflow_id: str, reference_name: str | None) -> None:
 @click.option(
     "--reason", metavar="TEXT", default="cancelled by a person", show_default=True, help="Why, for its record."
 )
-def cancel(workflow_id: str, reason: str) -> None:
+@json_option
+def cancel(workflow_id: str, reason: str, as_json: bool) -> None:
     """End a running workflow on the Conductor server. Tasks that have published stay published."""
     with _server() as engine, before_start():
         engine.terminate_workflow(workflow_id, reason)
-    note(f"Workflow {workflow_id} is TERMINATED.")
+    _tell(workflow_id, f"Workflow {workflow_id} is TERMINATED.", as_json=as_json)
+
+
+def _tell(workflow_id: str, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"workflow_id": workflow_id})
+    note(text)
 
 
 @contextmanager

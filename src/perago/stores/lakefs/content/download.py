@@ -10,12 +10,14 @@ import os
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from yarl import URL
 
 from perago.errors import StoreError
 from perago.files.beneath import Beneath
+from perago.http.batches import Batches
 from perago.http.faults import FaultKind
 from perago.http.pace import Pace
 from perago.http.parallel import at_pace, in_parallel, in_thread, together
@@ -159,6 +161,7 @@ class Download:
     done: Callable[[int], None]
     _doubted: dict[str, str] = field(default_factory=dict)
     _not_told: list[str] = field(default_factory=list)
+    _files: Batches = field(default_factory=Batches)
 
     async def run(self, wanted: Sequence[ObjectStats]) -> None:
         """Fetch the objects.
@@ -170,10 +173,13 @@ class Download:
         """
         small = [stats for stats in wanted if stats.size <= SMALL_BYTES]
         large = [stats for stats in wanted if stats.size > SMALL_BYTES]
-        await together(
-            at_pace(small, self._fetch_small, Pace(self.transfer.connections), lambda stats: stats.size),
-            in_parallel(large, self._fetch_large, min(LARGE_AT_ONCE, len(large))),
-        )
+        try:
+            await together(
+                at_pace(small, self._fetch_small, Pace(self.transfer.connections), lambda stats: stats.size),
+                in_parallel(large, self._fetch_large, min(LARGE_AT_ONCE, len(large))),
+            )
+        finally:
+            await self._files.end()
         if self._not_told:
             _LOGGER.debug(
                 "the checksums of %d objects are not the MD5 of their content, but may be those of parts or of a block "
@@ -186,17 +192,20 @@ class Download:
 
     async def _fetch_small(self, stats: ObjectStats) -> None:
         content, md5 = (b"", _EMPTY_MD5) if stats.size == 0 else await self._small_content(stats)
-        path = stats.path[len(self.root) :]
+        path, digest = stats.path[len(self.root) :], f"{MD5}:{md5}"
+        await self._files.run(partial(self._write_small, stats, path, content, digest))
+        self.digests[path] = digest
+        self.done(stats.size)
+
+    def _write_small(self, stats: ObjectStats, path: str, content: bytes, digest: str) -> None:
+        """Write an object to its place, and to the cache."""
         descriptor = open_new(self.target, path, executable=stats.executable)
         try:
             write_to_workspace(self.transfer.cache, descriptor, content, 0)
         finally:
             os.close(descriptor)
-        digest = f"md5:{md5}"
         if self.transfer.cache is not None and stats.size:
             self.transfer.cache.add(self.transfer.key(stats), content, digest)
-        self.digests[path] = digest
-        self.done(stats.size)
 
     async def _small_content(self, stats: ObjectStats) -> tuple[bytes, str]:
         async def attempt(tries: int) -> tuple[bytes, str]:

@@ -8,9 +8,11 @@ import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from perago.files.beneath import Beneath
+from perago.http.batches import Batches
 from perago.http.file_range import FileRange
 from perago.http.pace import Pace
 from perago.http.parallel import at_pace, in_parallel, in_thread, together
@@ -58,6 +60,7 @@ class Upload:
     done: Callable[[int], None]
     _sent: dict[tuple[str, bool], asyncio.Future[ObjectStats]] = field(default_factory=dict)
     _sizes: Counter[int] = field(default_factory=Counter)
+    _files: Batches = field(default_factory=Batches)
 
     async def run(self, written: Sequence[str], deleted: Sequence[str]) -> dict[str, ObjectStats]:
         """Apply the directory's changes to the branch: upload some paths, remove others.
@@ -99,10 +102,13 @@ class Upload:
 
             small = [path for path, size in sizes.items() if size <= SMALL_BYTES]
             large = [path for path, size in sizes.items() if size > SMALL_BYTES]
-            await together(
-                at_pace(small, send_small, Pace(self.transfer.connections, NEARBY), sizes.__getitem__),
-                in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
-            )
+            try:
+                await together(
+                    at_pace(small, send_small, Pace(self.transfer.connections, NEARBY), sizes.__getitem__),
+                    in_parallel(large, send_large, min(LARGE_AT_ONCE, len(large))),
+                )
+            finally:
+                await self._files.end()
 
     async def _delete(self, paths: Sequence[str]) -> None:
         transfer = self.transfer
@@ -151,7 +157,7 @@ class Upload:
 
         stats = await retried(attempt, (DamagedObjectError,))
         if transfer.cache is not None and content:
-            transfer.cache.add(transfer.key(stats), content, f"md5:{md5}")
+            await self._files.run(partial(transfer.cache.add, transfer.key(stats), content, f"md5:{md5}"))
         return stats
 
     # ---- large files: streamed
