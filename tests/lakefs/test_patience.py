@@ -56,12 +56,14 @@ def test_transfers_go_on_when_the_server_is_back(server, repository, tmp_path):
         wait_for(lambda: len(sent) >= 20, "the first files are sent")
         leave_and_return(server)
         sending.result()
+        repository.api.close()  # its connection ended with the server
         commit = repository.commit("main")["id"]
         fetching = threads.submit(download, transfer, commit, tmp_path / "out", done=fetched.append)
         wait_for(lambda: len(fetched) >= 20, "the first files are there")
         leave_and_return(server)
         fetching.result()
 
+    repository.api.close()
     assert repository.files(commit) == files
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
