@@ -15,6 +15,7 @@ from perago.worker.executor.runner import is_final, is_made_amid_retries, status
 
 FINAL = {
     errors.TaskDefinitionError,
+    errors.WorkflowDefinitionError,
     errors.TaskInputError,
     errors.TaskTerminalError,
     errors.PreGuardrailViolation,
