@@ -197,7 +197,7 @@ def test_what_somebody_is_about_to_commit_is_waited_for(bench):
 
 
 @pytest.mark.parametrize("staged_before", [False, True])
-def test_what_somebody_discards_after_seconds_is_waited_for(make_bench, lakefs_server, staged_before):
+def test_what_somebody_discards_after_seconds_is_waited_for(make_bench, lakefs_server, staged_before, caplog):
     bench = make_bench(lakefs_server, proxied=True, merge_timeout_seconds=SECONDS)
     base = bench.commit({"a": b"1"})
     staged = bench.staged_edit(base, {"b": b"2"}) if staged_before else None
@@ -211,6 +211,7 @@ def test_what_somebody_discards_after_seconds_is_waited_for(make_bench, lakefs_s
         published = publishing.result(SECONDS)
     assert bench.line() == [published, base]
     assert bench.staged() == []
+    assert "branch main has uncommitted changes of 'half'; waiting for their commit" in caplog.messages
 
 
 def looks_for_uncommitted(bench):

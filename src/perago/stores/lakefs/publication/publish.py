@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,12 @@ from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.names import show_name
 from perago.values.plans import noop_commit, plan_without_engine, stamp_for
 
+_LOGGER = logging.getLogger("perago.stores.lakefs")
+
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
+
+_TOLD_AT = 4
+"""Number of the pause, after 1.5 s of them, at which a wait for a clean branch is told."""
 
 _SHOWN_PATHS = 10
 """Uncommitted paths that an error names."""
@@ -55,6 +61,9 @@ async def wait_until_clean(client: LakeFSClient, target: WorkspaceInput, deadlin
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             raise dirty(target, await uncommitted(client, target, _SHOWN_PATHS + 1))
+        if number == _TOLD_AT:
+            named = _named(await uncommitted(client, target, _SHOWN_PATHS + 1))
+            _LOGGER.warning("branch %s has uncommitted changes%s; waiting for their commit", target.branch, named)
         await asyncio.sleep(min(backoff(_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, number), left))
 
 
@@ -76,13 +85,16 @@ def dirty(target: WorkspaceInput, paths: Sequence[str]) -> DirtyBranchError:
 
     If somebody has just committed them, there are none to name.
     """
-    more = ", and others" if len(paths) > _SHOWN_PATHS else ""
-    named = f" of {', '.join(map(show_name, paths[:_SHOWN_PATHS]))}{more}" if paths else ""
     return DirtyBranchError(
-        f"branch {target.branch!r} has uncommitted changes{named}, and lakeFS does not merge onto them. Nothing was "
-        f"published. Commit them, or discard them with `lakectl branch reset "
+        f"branch {target.branch!r} has uncommitted changes{_named(paths)}, and lakeFS does not merge onto them. "
+        f"Nothing was published. Commit them, or discard them with `lakectl branch reset "
         f"{uri(target.repository, target.branch)}`; then run the task again"
     )
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = ", and others" if len(paths) > _SHOWN_PATHS else ""
+    return f" of {', '.join(map(show_name, paths[:_SHOWN_PATHS]))}{more}" if paths else ""
 
 
 MERGE_SECONDS = 60.0
