@@ -64,12 +64,13 @@ def command(modules: tuple[str, ...], server: bool, tasks: tuple[str, ...], as_j
     if as_json:
         said: dict[str, Any] = {
             "tasks": [{**describe_task(task), "warnings": texts} for task, texts in zip(declared, warned, strict=True)],
-            "workflows": [
-                {**describe_workflow(workflow), "warnings": texts}
-                for workflow, texts in zip(checked, refusing, strict=True)
-            ],
             "settings": describe_settings(config),
         }
+        if checked:
+            said["workflows"] = [
+                {**describe_workflow(workflow), "warnings": texts}
+                for workflow, texts in zip(checked, refusing, strict=True)
+            ]
         print_json({**said, "server": [entry.said for entry in compared]} if server else said)
         return code
     for workflow in checked:
