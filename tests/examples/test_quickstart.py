@@ -57,7 +57,7 @@ def test_the_quickstart_shows_the_guard_and_the_history_and_says_what_to_look_at
     assert Path(files) == out / "tables"
     assert command == f"git -C {out}/penguins.git show"
     assert "summarise_penguins" in _git(out / "penguins.git", "show")
-    assert [(examples.parent / page).is_file() for page in pages] == [True, True]
+    assert [(examples.parent / page).is_file() for page in pages] == [True, True, True]
 
 
 def test_the_quickstart_can_be_run_again(quickstart, tmp_path):

@@ -39,12 +39,12 @@ def test_many_rounds_of_five_writers_and_a_person(lakefs_server, counted):
     assert outcome.between >= 0.05 * ROUNDS, "the person hardly ever came first"
 
 
-def test_writers_that_a_persons_own_uncommitted_change_keeps_out_have_not_failed(lakefs_server):
+def test_writers_wait_for_the_commit_of_a_persons_own_change_and_lose_to_it(lakefs_server):
     """Nothing is merged onto it, and on a busy machine a person takes seconds from the upload to the commit."""
     outcome = race(lakefs_server, 1, ways=("commit",), lead_seconds=(0.5, 0.5), linger_seconds=4.0)
     assert outcome.faults == {}, outcome
     assert outcome.failures == [], outcome
-    assert outcome.disturbed >= 1, outcome
+    assert (outcome.by_hand, outcome.lost, outcome.disturbed) == (1, WRITERS, 0), outcome
 
 
 def test_an_uncommitted_change_that_nobody_is_about_to_commit_is_a_failure(lakefs_server):

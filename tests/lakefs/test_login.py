@@ -53,7 +53,11 @@ def test_a_file_that_lakectl_uses_is_a_login(lakefs_server, tmp_path):
     with repository_on(lakefs_server) as repository:
         environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
         listed = subprocess.run(
-            [lakectl_program(), "repo", "list"], env=environment, capture_output=True, text=True, check=True
+            [lakectl_program(), "repo", "list", "--amount", "1000"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert repository.name in listed.stdout
         with opened(tmp_path) as store:

@@ -8,6 +8,7 @@ import pytest
 
 from perago.errors import EngineError, StoreError
 from perago.stores.git import GitStore
+from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.worker.attempts.in_process import ExecutorProcess
 from perago.worker.attempts.job import Job
 from perago.worker.attempts.journal import Journal
@@ -54,7 +55,9 @@ def executor(bodies, tmp_path, repository, engine):
     assert log.close(10)
 
 
-def test_a_look_that_store_or_engine_cannot_answer_leaves_the_executor_as_it_is(executor, engine, repository):
+def test_a_look_that_store_or_engine_cannot_answer_leaves_the_executor_as_it_is(
+    executor, engine, repository, monkeypatch
+):
     (attempt,) = engine.poll(["space.append"], 1, "worker-1", None)
     job = Job(attempt)
     outcome = executor.run(job)
@@ -67,10 +70,21 @@ def test_a_look_that_store_or_engine_cannot_answer_leaves_the_executor_as_it_is(
     assert executor.is_alive
     engine.is_away = False
 
-    elsewhere = repository.rename(repository.with_name("away"))
-    with pytest.raises(StoreError):
-        executor.look(job)
-    assert executor.is_alive
-    elsewhere.rename(repository)
+    assert executor.look(job) is None
+    with monkeypatch.context() as patch:
+        other = TryRecord(
+            task_id="another",
+            reference_task_name=attempt.reference_task_name,
+            retry_count=1,
+            scheduled_time=attempt.scheduled_time + 1,
+            poll_count=1,
+            status=TryStatus.COMPLETED,
+        )
+        patch.setattr(engine, "load_record", lambda _: InstanceRecord(attempt.workflow_instance_id, (other,)))
+        elsewhere = repository.rename(repository.with_name("away"))
+        with pytest.raises(StoreError):
+            executor.look(job)
+        assert executor.is_alive
+        elsewhere.rename(repository)
 
     assert executor.look(job) is None
