@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import pytest
+
+from perago.engines.local import WorkflowRun
+from perago.errors import EngineError
+from servers.machine import slowness
 
 WORDS = ("--param", 'words=["a","b","c"]')
 
@@ -144,6 +149,41 @@ def test_a_secret_among_the_params_is_masked_in_the_record_and_needed_to_resume(
     assert refused.code == 2
     assert "contain secrets" in refused.err
     assert perago("run", "--resume", run_id, "--param", "token=hunter2").code == 0
+
+
+def records_of(project):
+    return "".join(path.read_text() for path in (project.path.parent / "state").rglob("run.json"))
+
+
+def test_a_secret_that_only_its_type_tells_is_in_no_record(perago, project):
+    said = perago("run", "cli_workflow:phrase", "--param", "phrase=hunter2hunter2", "--json")
+    assert said.code == 0, said.err
+    assert said.json["output"]["result"] == {"count": 14}
+    assert "cli_length" in records_of(project)
+    assert "hunter2" not in records_of(project) + said.out + said.err
+
+
+def test_a_secret_that_is_a_default_reaches_the_task_and_no_record_or_definition(perago, project):
+    said = perago("run", "cli_workflow:phrase")
+    assert said.code == 0, said.err
+    assert said.json == {"count": len("of-the-code")}
+    assert "of-the-code" not in records_of(project)
+    assert perago("extract", "cli_workflow:phrase", "-o", "phrase.json").code == 0
+    text = (project.path / "phrase.json").read_text()
+    assert "of-the-code" not in text
+    assert "inputTemplate" not in text  # which would give a task the mask for the secret
+
+
+def test_a_report_that_fails_ends_what_runs_beside(perago, monkeypatch):
+    def refuse(self, task_id, result):
+        raise EngineError("the disk is full")
+
+    monkeypatch.setattr(WorkflowRun, "report", refuse)
+    began = time.monotonic()
+    said = perago("run", "cli_workflow:beside")
+    assert said.code == 1
+    assert "the disk is full" in said.err
+    assert time.monotonic() - began < 40 * slowness()  # its neighbour would sleep for a minute
 
 
 def test_check_shows_a_workflow_and_warns_of_tasks_that_will_refuse_each_other(perago):

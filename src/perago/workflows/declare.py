@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import BaseModel, PydanticUserError
+from pydantic import BaseModel, PydanticUserError, SecretStr, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
 from perago.values.json_text import JsonObject
+from perago.values.redaction import MASK
+from perago.values.stamps import canonical_json
 from perago.workflows.definition_json import check_graph
 from perago.workflows.expressions import expression
 from perago.workflows.flow import Flow, Output
@@ -210,13 +212,14 @@ def _output(fn: Callable[..., object], flow: Flow, returned: object, model: type
 
 
 def _template(model: type[BaseModel] | None) -> JsonObject:
-    """The input of a workflow that is started without params; empty if it needs some."""
+    """The input of a workflow that is started without params; empty if it needs some, or has a secret as a default."""
     if model is None:
         return {}
     try:
-        return {"params": model().model_dump(mode="json", warnings=False)}
+        params = model().model_dump(mode="json", warnings=False)
     except (ValueError, PydanticUserError):
         return {}
+    return {} if MASK in canonical_json(params) else {"params": params}
 
 
 def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[str, Any]:
@@ -225,8 +228,6 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
     Raises:
         WorkflowDefinitionError: they do not validate; lists all faults, without values.
     """
-    from pydantic import ValidationError
-
     if definition.params_model is None:
         if given:
             raise WorkflowDefinitionError(
@@ -237,5 +238,19 @@ def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[s
         validated = definition.params_model.model_validate(given, extra="forbid")
     except ValidationError as exc:
         raise WorkflowDefinitionError(f"workflow {definition.name!r}: {describe_faults(exc, 'params')}") from None
-    defaults = validated.model_dump(mode="json", warnings=False)
-    return {**defaults, **given}
+    return {name: given[name] if name in given else _default(validated, name) for name in type(validated).model_fields}
+
+
+def _default(validated: BaseModel, name: str) -> Any:
+    """The JSON of a param that was not given.
+
+    Raises:
+        WorkflowDefinitionError: a secret is somewhere within it.
+    """
+    value = getattr(validated, name)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    dumped = validated.model_dump(mode="json", include={name}, warnings=False)[name]
+    if MASK in canonical_json(dumped):
+        raise WorkflowDefinitionError(f"params.{name} has a default with a secret in it; give the param")
+    return dumped

@@ -52,6 +52,33 @@ def wait(params: Given) -> Counted:
     return Counted(count=params.count)
 
 
+class Kept(BaseModel):
+    phrase: SecretStr = SecretStr("of-the-code")  # by its name nobody would take it for a secret
+
+
+@task(name="cli.length", owner_email=OWNER)
+def length(params: Kept) -> Counted:
+    return Counted(count=len(params.phrase.get_secret_value()))
+
+
+@workflow(name="cli_phrase", owner_email=OWNER)
+def phrase(flow: Flow, params: Kept) -> Counted:
+    return flow.run(length, phrase=params.phrase)
+
+
+@task(name="cli.slow", owner_email=OWNER)
+def slow(params: Given) -> Counted:
+    time.sleep(60)
+    return Counted(count=0)
+
+
+@workflow(name="cli_beside", owner_email=OWNER)
+def beside(flow: Flow) -> None:
+    with flow.parallel():
+        flow.run(slow)
+        flow.run(length)
+
+
 class Report(BaseModel):
     written: int
     read: int

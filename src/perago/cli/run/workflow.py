@@ -9,8 +9,9 @@ import random
 import shlex
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,7 +94,6 @@ class _Slot:
         task = request.workflow.tasks[due.task_name]
         watch = RunObserver(_TaskDisplay(self._view, due.reference_task_name), self._cancelled)
         self._observer = watch
-        learn_secrets(task, due.input_data.get("params"))
         with observed_try(telemetry, task, attempt, watch) as observer:
             context = RunContext(
                 execution_id=observer.execution_id,
@@ -206,7 +206,10 @@ class _Execution:
         last = self.run.record.last_tries.values()
         revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
         free = list(slots)
-        with ThreadPoolExecutor(len(slots), thread_name_prefix="perago-task") as threads:
+        with (
+            ThreadPoolExecutor(len(slots), thread_name_prefix="perago-task") as threads,
+            self._cancelling_at_an_error(),
+        ):
             while True:
                 decision = decide(self.request.workflow.graph, instance, self.run.tries, policies, revived)
                 if decision.status is not WorkflowStatus.RUNNING or self.cancelled.is_set():
@@ -223,6 +226,15 @@ class _Execution:
                 self._take_ended(free, WAIT_SECONDS)
         return decision
 
+    @contextmanager
+    def _cancelling_at_an_error(self) -> Iterator[None]:
+        """End what runs, so that its threads are not waited for."""
+        try:
+            yield
+        except BaseException:
+            self.cancelled.set()
+            raise
+
     def _start(self, decision: Decision, free: list[_Slot], threads: ThreadPoolExecutor) -> float:
         """Start what is due, as far as slots are free. Returns the seconds until more is due."""
         wait = WAIT_SECONDS
@@ -233,6 +245,8 @@ class _Execution:
                 wait = min(wait, left)
             elif free:
                 slot = free.pop()
+                # Before the record: of a param named otherwise, only its type tells that it is a secret.
+                learn_secrets(self.request.workflow.tasks[due.task_name], due.input_data.get("params"))
                 recorded = mask_json(due.input_data)
                 attempt = self.run.begin(due.reference_task_name, due.task_name, recorded)
                 self.view.begin(due.reference_task_name, attempt.retry_count + 1)

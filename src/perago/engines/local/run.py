@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ class LocalAttempt:
 Record = TypeVar("Record", RunRecord, WorkflowRecord)
 
 
-class HeldRun(Generic[Record]):
+class HeldRun(ABC, Generic[Record]):
     """A run that this process holds. The receiver must close it, best as a context manager.
 
     Methods may be called from any thread, but not from a signal handler. A fork of the process does not hold the run.
@@ -135,13 +136,13 @@ class HeldRun(Generic[Record]):
             if self._lock.is_held:
                 self._end_live(TryStatus.CANCELED, reason)
 
+    @abstractmethod
     def report(self, task_id: str, result: RuntimeTaskResult) -> None:
         """Record a result. One for a try that is not current, or has ended, is silently dropped.
 
         Raises:
             EngineError: it could not be recorded.
         """
-        raise NotImplementedError
 
     def close(self) -> None:
         """Release the run. A try that has not ended is recorded as failed, if possible. May be called twice."""
@@ -172,9 +173,9 @@ class HeldRun(Generic[Record]):
         is_cancelled = self._cancelled and entry.status is TryStatus.IN_PROGRESS
         return LocalAttempt.of(record, entry, TryStatus.CANCELED if is_cancelled else entry.status)
 
+    @abstractmethod
     def _end_live(self, status: TryStatus, reason: str) -> None:
         """Record the end of what is live, if anything is."""
-        raise NotImplementedError
 
     def _write(self, record: Record) -> None:
         """Write to disk first, so that this process's state is never ahead of what a resume will find."""
