@@ -8,6 +8,18 @@ from pathlib import Path
 
 import click
 
+params_option = click.option(
+    "--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin."
+)
+
+pairs_option = click.option(
+    "--param",
+    "pairs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="One param, as JSON or text; overrides --params. Repeatable.",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perago.cli.arguments import RunArguments, seconds
+from perago.cli.arguments import RunArguments, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
 from perago.cli.loading import load_workflow_of, tasks_option
 
@@ -16,14 +16,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("module", metavar="[MODULE[:FUNCTION]]", required=False)
-@click.option("--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin.")
-@click.option(
-    "--param",
-    "pairs",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="One param, as JSON or text; overrides --params. Repeatable.",
-)
+@params_option
+@pairs_option
 @click.option(
     "--repo",
     metavar="REPO",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from perago.cli.arguments import pairs_option, params_option
 from perago.cli.failure import DONE, before_start
 from perago.cli.loading import load_workflow_of, tasks_option
 from perago.cli.output import json_option, note, print_json, tell
@@ -13,14 +14,8 @@ from perago.cli.output import json_option, note, print_json, tell
 
 @click.command()
 @click.argument("target", metavar="MODULE:FUNCTION")
-@click.option("--params", metavar="JSON", help="The params: a JSON object, @FILE for one in a file, or - for stdin.")
-@click.option(
-    "--param",
-    "pairs",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="One param, as JSON or text; overrides --params. Repeatable.",
-)
+@params_option
+@pairs_option
 @click.option("--repo", metavar="REPO", help="The repository, lakefs://NAME. Required if tasks have a workspace.")
 @click.option("--branch", metavar="NAME", help="The branch: its head is the input. Required if tasks have a workspace.")
 @click.option("--ref", metavar="COMMIT", help="Use this commit of the branch as input.")

@@ -44,8 +44,6 @@ from perago.workflows.decide import Decision, Due, Instance, decide
 WAIT_SECONDS = 0.2
 """How often a run that waits looks whether it is cancelled."""
 
-DEFAULT_JOBS = 2
-
 
 @dataclass
 class _Ended:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -94,24 +95,24 @@ def open_view(graph: WorkflowGraph) -> Iterator[WorkflowView]:
         yield tree
 
 
-class LineView:
-    """Plain lines: the start and the end of each try."""
+class _StateView(ABC):
+    """Keeps the states of the tasks. What shows them says how."""
 
-    def __init__(self) -> None:
+    def __init__(self, states: Iterable[TaskState] = ()) -> None:
         self._lock = threading.Lock()
-        self._states: dict[str, TaskState] = {}
+        self._states = {state.reference_name: state for state in states}
 
     def begin(self, reference_name: str, number: int) -> None:
         with self._lock:
             state = _begun(self._states, reference_name, number)
-            note(f"{reference_name}: {_started(state)}")
+        self._tell_start(state)
 
     def show(self, reference_name: str, event: Event) -> None:
         with self._lock:
             _take(self._states, reference_name, event)
-            caution = _caution(event)
-            if caution is not None:
-                note(f"{reference_name}: warning: {caution}")
+        caution = warning_for(event.phase, event.attributes) if event.kind == "progress" else None
+        if caution is not None:
+            self.line(f"{reference_name}: warning: {caution}")
 
     def end(
         self,
@@ -124,21 +125,42 @@ class LineView:
     ) -> None:
         with self._lock:
             state = _ended(self._states[reference_name], status, ref, reason, seconds)
-            note(f"{reference_name}: {status} in {state.seconds or 0:.1f} s{_behind(state.text)}")
+        self._tell_end(state)
+
+    @abstractmethod
+    def line(self, text: str) -> None:
+        """See `Lines.line`."""
+
+    def _tell_start(self, state: TaskState) -> None:  # noqa: B027 - a tree shows it anyway
+        """Tell of a try that has begun."""
+
+    @abstractmethod
+    def _tell_end(self, state: TaskState) -> None:
+        """Tell of a try that has ended."""
+
+
+class LineView(_StateView):
+    """Plain lines: the start and the end of each try."""
 
     def line(self, text: str) -> None:
-        with self._lock:
-            note(text)
+        note(text)
+
+    def _tell_start(self, state: TaskState) -> None:
+        how = "started" if state.tries == 1 else f"try {state.tries} started"
+        note(f"{state.reference_name}: {how}")
+
+    def _tell_end(self, state: TaskState) -> None:
+        behind = f", {state.text}" if state.text else ""
+        note(f"{state.reference_name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
 
 
-class TreeView:
+class TreeView(_StateView):
     """The tasks of the workflow, each with its state, and lines above them."""
 
     def __init__(self, graph: WorkflowGraph, stream: TextIO) -> None:
         from rich.console import Console
 
-        self._lock = threading.Lock()
-        self._states = {state.reference_name: state for state in _states(graph.nodes, 0)}
+        super().__init__(_states(graph.nodes, 0))
         self._console = Console(file=stream, highlight=False)
 
     @contextmanager
@@ -155,33 +177,12 @@ class TreeView:
         ):
             yield
 
-    def begin(self, reference_name: str, number: int) -> None:
-        with self._lock:
-            _begun(self._states, reference_name, number)
-
-    def show(self, reference_name: str, event: Event) -> None:
-        caution = _caution(event)
-        with self._lock:
-            _take(self._states, reference_name, event)
-        if caution is not None:
-            self.line(f"{reference_name}: warning: {caution}")
-
-    def end(
-        self,
-        reference_name: str,
-        status: TryStatus,
-        ref: str | None,
-        reason: str | None,
-        *,
-        seconds: float | None = None,
-    ) -> None:
-        with self._lock:
-            _ended(self._states[reference_name], status, ref, reason, seconds)
-        if reason is not None:
-            self.line(f"{reference_name}: {status}: {reason}")
-
     def line(self, text: str) -> None:
         self._console.print(printable_lines(text), markup=False, highlight=False)
+
+    def _tell_end(self, state: TaskState) -> None:
+        if state.status is not TryStatus.COMPLETED and state.text:
+            self.line(f"{state.reference_name}: {state.status}: {state.text}")
 
     def _tree(self) -> RenderableType:
         from rich.table import Table
@@ -243,15 +244,3 @@ def _ended(
     done += [f"commit {ref[:_SHORT_COMMIT]}"] if ref is not None else []
     state.text = ", ".join(done) if status is TryStatus.COMPLETED else printable(reason or "")
     return state
-
-
-def _started(state: TaskState) -> str:
-    return "started" if state.tries == 1 else f"try {state.tries} started"
-
-
-def _caution(event: Event) -> str | None:
-    return warning_for(event.phase, event.attributes) if event.kind == "progress" else None
-
-
-def _behind(text: str) -> str:
-    return f", {text}" if text else ""
