@@ -16,7 +16,8 @@ import click
 
 from perago.cli.failure import DONE, USAGE, before_start
 from perago.cli.loading import expect_names_of_their_own, load_named_tasks, load_workflow_of, tasks_option
-from perago.cli.output import json_option, note, print_json, size_text, tell
+from perago.cli.output import json_option, note, print_json, tell
+from perago.running.text import size_text
 from perago.values.redaction import MASK, mask_json, mask_urls
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from perago.attempt.breakpoints import is_quit
-from perago.cli.progress import Display
 from perago.errors import TaskCancelledError
 from perago.ports import Event, Phase
+from perago.running.progress import Display
 
 MAX_ENTRIES = 1000
 """Number of entries at which the current directory is no longer compared."""

@@ -1,4 +1,4 @@
-"""Executes a run of a workflow here: decides, starts what is due, and waits for what ends."""
+"""Runs a workflow here: decides, starts what is due, and waits for what ends."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ import os
 import platform
 import queue
 import random
-import shlex
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
-from perago.cli.arguments import RunArguments
-from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, before_start, exit_code_of
-from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
-from perago.cli.progress import log_lines_on
-from perago.cli.run.request import learn_secrets
-from perago.cli.run.runner import GRACE_SECONDS, body_timeout, observed_try, sweep_leftovers
-from perago.cli.run.watch import Interrupts, RunObserver
-from perago.cli.run.workflow_request import WorkflowRequest
-from perago.cli.run.workflow_view import WorkflowView, open_view
-from perago.cli.telemetry import open_telemetry
 from perago.engines.local import LocalAttempt, WorkflowRun
 from perago.ports import Event, Repository, SystemClock
+from perago.running.request import learn_secrets
+from perago.running.task import GRACE_SECONDS, body_timeout, observed_try, sweep_leftovers
+from perago.running.telemetry import open_telemetry
+from perago.running.text import reason_within
+from perago.running.view import WorkflowView
+from perago.running.watch import RunObserver
+from perago.running.workflow_request import WorkflowRequest
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
@@ -150,36 +145,35 @@ class _TaskDisplay:
         self._view.line(f"{self._reference_name}: {text}")
 
 
-def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
-    """Execute a run and print its result; returns the exit code."""
-    cancelled = threading.Event()
+@contextmanager
+def begun(
+    request: WorkflowRequest, view: WorkflowView, cancelled: threading.Event, *, jobs: int, fast: bool
+) -> Iterator[WorkflowExecution]:
+    """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
+
+    Args:
+        jobs: tasks to run at the same time.
+        fast: retry without the delays of the tasks' policies.
+
+    Raises:
+        RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
+    """
     with ExitStack() as stack:
-        view = stack.enter_context(open_view(request.workflow.graph))
-        stack.enter_context(log_lines_on(view))
-        interrupts = stack.enter_context(Interrupts(cancelled.set))
         telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
-        slots = [_Slot(request, cancelled, view, stack) for _ in range(arguments.jobs)]
-        with before_start():
-            repository = slots[0].repository() if request.repository is not None else None
+        slots = [_Slot(request, cancelled, view, stack) for _ in range(jobs)]
+        repository = slots[0].repository() if request.repository is not None else None
         sweep_leftovers(request.config, repository, view)
-        with before_start():
-            run = stack.enter_context(request.begin())
+        run = stack.enter_context(request.begin())
         view.line(_beginning(request, run))
-        execution = _Execution(request, run, view, telemetry, cancelled, fast=arguments.fast_retries)
         try:
-            decision = execution.go(slots)
+            yield WorkflowExecution(request, run, slots, view, telemetry, cancelled, fast=fast)
         except KeyboardInterrupt:
             run.cancel("interrupted")
-            stack.close()  # the view first
-            _tell_resume(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
             raise
-        finished = _Finished(run, decision, execution.error, is_interrupted=interrupts.count > 0)
-    finished.print(arguments)
-    return finished.exit_code
 
 
 @dataclass
-class _Execution:
+class WorkflowExecution:
     """The tries of one run, as many at a time as there are slots.
 
     Attributes:
@@ -189,6 +183,7 @@ class _Execution:
 
     request: WorkflowRequest
     run: WorkflowRun
+    slots: list[_Slot]
     view: WorkflowView
     telemetry: Telemetry
     cancelled: threading.Event
@@ -197,15 +192,15 @@ class _Execution:
     _ended: queue.SimpleQueue[_Ended] = field(default_factory=queue.SimpleQueue)
     _not_before: dict[tuple[str, str | None], float] = field(default_factory=dict)
 
-    def go(self, slots: list[_Slot]) -> Decision:
+    def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
         policies = {name: task.controls.retry for name, task in self.request.workflow.tasks.items()}
         instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
         last = self.run.record.last_tries.values()
         revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
-        free = list(slots)
+        free = list(self.slots)
         with (
-            ThreadPoolExecutor(len(slots), thread_name_prefix="perago-task") as threads,
+            ThreadPoolExecutor(len(self.slots), thread_name_prefix="perago-task") as threads,
             self._cancelling_at_an_error(),
         ):
             while True:
@@ -220,7 +215,7 @@ class _Execution:
             else:
                 self.run.end(decision.status, output=decision.output, reason=decision.reason)
             self.cancelled.set()  # for what still runs beside a task that failed
-            while len(free) < len(slots):
+            while len(free) < len(self.slots):
                 self._take_ended(free, WAIT_SECONDS)
         return decision
 
@@ -266,7 +261,7 @@ class _Execution:
             if status is not TryStatus.COMPLETED and self.cancelled.is_set():
                 status = TryStatus.CANCELED
             reason = reason_within(due.task_name, result.reason_for_incompletion) or None
-            self.view.end(due.reference_task_name, status, _ref_of(result.output), reason)
+            self.view.end(due.reference_task_name, status, commit_of(result.output), reason)
         except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
             status, error = TryStatus.FAILED, exc
             self.view.end(due.reference_task_name, status, None, mask_text(str(exc)))
@@ -286,65 +281,8 @@ class _Execution:
             raise ended.error or AssertionError(f"the try {entry.task_id} ended without a report")
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """The end of a run."""
-
-    run: WorkflowRun
-    decision: Decision
-    error: BaseException | None
-    is_interrupted: bool
-
-    @property
-    def exit_code(self) -> int:
-        if self.decision.status is WorkflowStatus.COMPLETED:
-            return DONE
-        if self.is_interrupted:
-            return INTERRUPTED
-        refused = self.error is not None and exit_code_of(self.error) == FENCE_REFUSED
-        return FENCE_REFUSED if refused else TASK_FAILED
-
-    def print(self, arguments: RunArguments) -> None:
-        """Print the result on stdout, and what became of the run on stderr."""
-        output = self.decision.output
-        with result_on_stdout():
-            if arguments.as_json:
-                print_json(self.as_object())
-            elif self.decision.status is WorkflowStatus.COMPLETED:
-                print_json(output.get("result", output))
-        name, ref = self.run.record.name, _ref_of(output)
-        if self.exit_code == DONE:
-            note(f"Workflow {name} is done, run {self.run.run_id}{f': commit {ref}' if ref else ''}.")
-            return
-        word = "was cancelled" if self.exit_code == INTERRUPTED else f"is {self.decision.status}"
-        note(f"error: workflow {name} {word}: {self.decision.reason}")
-        _tell_resume(f"Run {self.run.run_id} ended.", self.run.run_id, arguments)
-
-    def as_object(self) -> dict[str, Any]:
-        record = self.run.record
-        return {
-            "run_id": record.run_id,
-            "workflow": record.name,
-            "status": self.decision.status.value,
-            "exit_code": self.exit_code,
-            "output": self.decision.output or None,
-            "reason": self.decision.reason,
-            "tasks": [
-                {
-                    "reference_name": entry.reference_task_name,
-                    "task": entry.task_name,
-                    "status": entry.status.value,
-                    "tries": entry.retry_count + 1,
-                    "seconds": None if entry.duration_ms is None else entry.duration_ms / 1000,
-                    "output": entry.output,
-                    "reason": entry.reason,
-                }
-                for entry in record.last_tries.values()
-            ],
-        }
-
-
-def _ref_of(output: JsonObject | None) -> str | None:
+def commit_of(output: JsonObject | None) -> str | None:
+    """The commit in the output of a task or workflow; None if it has none."""
     workspace = (output or {}).get("workspace")
     ref = workspace.get("ref") if isinstance(workspace, dict) else None
     return ref if isinstance(ref, str) else None
@@ -355,9 +293,3 @@ def _beginning(request: WorkflowRequest, run: WorkflowRun) -> str:
     workspace = run.input_data.get("workspace")
     on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""
     return f"{word} workflow {run.record.name}{on}"
-
-
-def _tell_resume(how: str, run_id: str, arguments: RunArguments) -> None:
-    note(f"{how} To go on after its completed tasks:")
-    repo = f" --repo {shlex.quote(arguments.repo)}" if arguments.repo is not None else ""
-    say(f"  perago run --resume {run_id}{repo}")
