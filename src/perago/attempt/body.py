@@ -236,16 +236,25 @@ def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
         return asyncio.run(coroutine)
     outcome: list[object] = []
     failure: list[BaseException] = []
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
 
     def run() -> None:
         try:
-            outcome.append(asyncio.run(coroutine))
+            with runner:
+                outcome.append(runner.run(coroutine))
         except BaseException as exc:  # noqa: BLE001 - the calling thread raises it
             failure.append(exc)
 
     thread = threading.Thread(target=run, name=f"perago-body-{threading.get_ident()}")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join()
+        raise
     if failure:
         raise failure[0]
     return outcome[0]

@@ -10,15 +10,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from perago.attempt.body import InvokeBody
+from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalRun
-from perago.errors import PeragoError
+from perago.errors import PeragoError, TaskExecutionError
 from perago.ports import Event, Observer, Repository, SystemClock
 from perago.running.progress import Lines
 from perago.running.request import RunRequest, learn_secrets
@@ -34,6 +35,7 @@ from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.redaction import mask_text
 from perago.values.trace_context import TraceContext, trace_context_of
+from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import merge_seconds, metric_groups, within_limit
 from perago.workspace import janitor
@@ -214,14 +216,21 @@ def own_process(
     on_print: Callable[[str], None],
     *,
     timeout_seconds: float | None = None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> InvokeBody:
     """What runs the bodies of a job in processes of their own.
 
     Args:
         stack: ends the process that bodies are forked from.
         on_print: receives a line that a body prints.
+        on_wait: called every 50 ms while a body runs.
         timeout_seconds: of a body. Default: the task's own.
     """
+
+    def is_cancelled() -> bool:
+        on_wait()
+        return cancelled.is_set()
+
     load = load_order([job.target], job.config.body_start)
     zygote = stack.enter_context(BodyZygote(load))
     return BodyProcess(
@@ -229,9 +238,32 @@ def own_process(
         load,
         timeout_seconds=body_timeout(job.task) if timeout_seconds is None else timeout_seconds,
         grace_seconds=GRACE_SECONDS,
-        cancelled=cancelled,
+        cancelled=is_cancelled,
         on_print=lambda _call, line: on_print(mask_text(line)),
     )
+
+
+class _Exited(BaseException):
+    """The body tried to end this process."""
+
+
+def invoke_here(call: BodyCall, /) -> JsonObject:
+    """Run the body in this process. `os._exit` fails it, because it would end the command without a message."""
+    this, leave = os.getpid(), os._exit
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != this:  # a fork that the body made
+            leave(status)
+        raise _Exited(f"task {call.task.name!r}: the body called os._exit({status}); a body must not end its process")
+
+    os._exit = refuse
+    try:
+        with without_credentials(call.task):
+            return invoke_in_process(call)
+    except _Exited as exc:
+        raise TaskExecutionError(str(exc)) from exc
+    finally:
+        os._exit = leave
 
 
 def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository | None:

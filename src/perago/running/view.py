@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,6 +53,14 @@ class TaskState:
 class WorkflowView(Lines, Protocol):
     """Shows a workflow. For any thread."""
 
+    def refresh(self) -> None:
+        """Called a few times a second by the thread that waits for the run."""
+        ...
+
+    def printed(self, reference_name: str, line: str) -> None:
+        """A body has printed a line."""
+        ...
+
     def begin(self, reference_name: str, number: int) -> None:
         """A try begins, the first, second, …"""
         ...
@@ -96,7 +104,7 @@ class StateView(ABC):
             _take(self._states, reference_name, event)
         caution = warning_for(event.phase, event.attributes) if event.kind == "progress" else None
         if caution is not None:
-            self.line(f"{reference_name}: warning: {caution}")
+            self.warn(f"{reference_name}: warning: {caution}")
 
     def end(
         self,
@@ -117,9 +125,19 @@ class StateView(ABC):
         with self._lock:
             return [_row(state, now) for state in self._states.values()]
 
+    def refresh(self) -> None:  # noqa: B027 - lines do not move, and a terminal has a thread of its own
+        """See `WorkflowView.refresh`."""
+
+    def printed(self, reference_name: str, line: str) -> None:
+        self.line(f"{reference_name}: {line}")
+
     @abstractmethod
     def line(self, text: str) -> None:
         """See `Lines.line`."""
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self.line(text)
 
     def _tell_start(self, state: TaskState) -> None:  # noqa: B027 - a tree shows it anyway
         """Tell of a try that has begun."""
@@ -127,6 +145,43 @@ class StateView(ABC):
     @abstractmethod
     def _tell_end(self, state: TaskState) -> None:
         """Tell of a try that has ended."""
+
+
+class LineView(StateView):
+    """Plain lines: the start and the end of each try.
+
+    Args:
+        tell: prints a line.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def line(self, text: str) -> None:
+        self._tell(text)
+
+    def _tell_start(self, state: TaskState) -> None:
+        how = "started" if state.tries == 1 else f"try {state.tries} started"
+        self._tell(f"{state.reference_name}: {how}")
+
+    def _tell_end(self, state: TaskState) -> None:
+        behind = f", {state.text}" if state.text else ""
+        self._tell(f"{state.reference_name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
+
+
+class TaskDisplay:
+    """The part of a view that shows one task. See `progress.Display`."""
+
+    def __init__(self, view: WorkflowView, reference_name: str) -> None:
+        self._view = view
+        self._reference_name = reference_name
+
+    def __call__(self, event: Event, /) -> None:
+        self._view.show(self._reference_name, event)
+
+    def line(self, text: str) -> None:
+        self._view.line(f"{self._reference_name}: {text}")
 
 
 def states_of(nodes: Nodes, depth: int) -> Iterator[TaskState]:

@@ -9,24 +9,27 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalAttempt, WorkflowRun
+from perago.errors import TaskCancelledError
 from perago.ports import Event, Repository, SystemClock
 from perago.running.request import learn_secrets
-from perago.running.task import GRACE_SECONDS, body_timeout, observed_try, sweep_leftovers
+from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
-from perago.running.view import WorkflowView
+from perago.running.view import TaskDisplay, WorkflowView
 from perago.running.watch import RunObserver
 from perago.running.workflow_request import WorkflowRequest
+from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
@@ -50,26 +53,67 @@ class _Ended:
     error: BaseException | None
 
 
+@dataclass(frozen=True)
+class _Called:
+    """A body to run in the thread that waits for the run, as the body of a task that no other process can load."""
+
+    call: BodyCall
+    outcome: Future[JsonObject] = field(default_factory=Future)
+
+    def run(self) -> None:
+        """Run it, unless its attempt has been cancelled meanwhile."""
+        if not self.outcome.set_running_or_notify_cancel():
+            return
+        try:
+            self.outcome.set_result(invoke_here(self.call))
+        except KeyboardInterrupt:
+            self.outcome.set_exception(self._cancelled("while"))
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the attempt's thread raises it
+            self.outcome.set_exception(exc)
+
+    def result(self, cancelled: threading.Event) -> JsonObject:
+        """Wait for its result; raises its error."""
+        while not wait([self.outcome], WAIT_SECONDS).done:
+            if cancelled.is_set() and self.outcome.cancel():
+                raise self._cancelled("before")
+        return self.outcome.result()
+
+    def _cancelled(self, when: str) -> TaskCancelledError:
+        return TaskCancelledError(f"task {self.call.task.name!r}: cancelled {when} its body ran")
+
+
 class _Slot:
     """Runs one try after the other, with a store and a zygote of its own.
 
     Args:
+        events: where the thread that waits for the run takes what it is to do.
         stack: ends the zygote, and closes the repositories.
     """
 
     def __init__(
-        self, request: WorkflowRequest, cancelled: threading.Event, view: WorkflowView, stack: ExitStack
+        self,
+        request: WorkflowRequest,
+        cancelled: threading.Event,
+        view: WorkflowView,
+        events: queue.SimpleQueue[_Ended | _Called],
+        stack: ExitStack,
     ) -> None:
         self._request = request
+        self._events = events
         self._cancelled = cancelled
         self._view = view
         self._stack = stack
-        self._load = load_order(
-            sorted({task.target for task in request.workflow.tasks.values()}), request.config.body_start
-        )
-        self._zygote = stack.enter_context(BodyZygote(self._load))
+        self._load = load_order(sorted(set(request.loaded.values())), request.config.body_start)
+        self._zygote = BodyZygote(self._load)
         self._repositories: dict[float | None, Repository] = {}
         self._observer: RunObserver | None = None
+        if self._load.targets:
+            stack.enter_context(self._zygote)
+        tasks = request.workflow.tasks
+        if tasks.keys() - request.loaded.keys():  # later, a body here may have hidden the credentials
+            for seconds in {merge_seconds(task) for task in tasks.values() if task.has_workspace}:
+                self.repository(seconds)
 
     def repository(self, seconds: float | None = None) -> Repository:
         """The open repository with a limit for publications."""
@@ -85,7 +129,7 @@ class _Slot:
         """Run a try, and report it. Returns its result, and the error that failed it."""
         request = self._request
         task = request.workflow.tasks[due.task_name]
-        watch = RunObserver(_TaskDisplay(self._view, due.reference_task_name), self._cancelled)
+        watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled)
         self._observer = watch
         with observed_try(telemetry, task, attempt, watch) as observer:
             context = RunContext(
@@ -93,16 +137,7 @@ class _Slot:
                 metrics=observer.metrics,
                 failure_reason_max_length=request.config.failure_reason_max_length,
                 status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
-                invoke_body=within_limit(
-                    BodyProcess(
-                        self._zygote.start,
-                        self._load,
-                        timeout_seconds=body_timeout(task),
-                        grace_seconds=GRACE_SECONDS,
-                        cancelled=self._cancelled,
-                        on_print=lambda _call, line: self._view.line(f"{due.reference_task_name}: {mask_text(line)}"),
-                    )
-                ),
+                invoke_body=within_limit(self._invoke_body(task, due.reference_task_name)),
                 is_cancelled=self._cancelled.is_set,
                 observer=observer,
                 trace=observer.trace,
@@ -126,23 +161,26 @@ class _Slot:
                 report_attempt(request.engine, attempt, result, phases)
         return result, watch.error
 
+    def _invoke_body(self, task: TaskDefinition, reference_name: str) -> InvokeBody:
+        if task.name not in self._request.loaded:
+            return self._have_called
+        return BodyProcess(
+            self._zygote.start,
+            self._load,
+            timeout_seconds=body_timeout(task),
+            grace_seconds=GRACE_SECONDS,
+            cancelled=self._cancelled,
+            on_print=lambda _call, line: self._view.printed(reference_name, mask_text(line)),
+        )
+
+    def _have_called(self, call: BodyCall, /) -> JsonObject:
+        called = _Called(call)
+        self._events.put(called)
+        return called.result(self._cancelled)
+
     def _observe(self, event: Event) -> None:
         if self._observer is not None:
             self._observer(event)
-
-
-class _TaskDisplay:
-    """The part of the view that shows one task."""
-
-    def __init__(self, view: WorkflowView, reference_name: str) -> None:
-        self._view = view
-        self._reference_name = reference_name
-
-    def __call__(self, event: Event, /) -> None:
-        self._view.show(self._reference_name, event)
-
-    def line(self, text: str) -> None:
-        self._view.line(f"{self._reference_name}: {text}")
 
 
 @contextmanager
@@ -160,13 +198,14 @@ def begun(
     """
     with ExitStack() as stack:
         telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
-        slots = [_Slot(request, cancelled, view, stack) for _ in range(jobs)]
+        events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
+        slots = [_Slot(request, cancelled, view, events, stack) for _ in range(jobs)]
         repository = slots[0].repository() if request.repository is not None else None
         sweep_leftovers(request.config, repository, view)
         run = stack.enter_context(request.begin())
         view.line(_beginning(request, run))
         try:
-            yield WorkflowExecution(request, run, slots, view, telemetry, cancelled, fast=fast)
+            yield WorkflowExecution(request, run, slots, events, view, telemetry, cancelled, fast=fast)
         except KeyboardInterrupt:
             run.cancel("interrupted")
             raise
@@ -184,12 +223,12 @@ class WorkflowExecution:
     request: WorkflowRequest
     run: WorkflowRun
     slots: list[_Slot]
+    events: queue.SimpleQueue[_Ended | _Called]
     view: WorkflowView
     telemetry: Telemetry
     cancelled: threading.Event
     fast: bool
     error: BaseException | None = None
-    _ended: queue.SimpleQueue[_Ended] = field(default_factory=queue.SimpleQueue)
     _not_before: dict[tuple[str, str | None], float] = field(default_factory=dict)
 
     def go(self) -> Decision:
@@ -265,13 +304,17 @@ class WorkflowExecution:
         except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
             status, error = TryStatus.FAILED, exc
             self.view.end(due.reference_task_name, status, None, mask_text(str(exc)))
-        self._ended.put(_Ended(slot, due.reference_task_name, status, error))
+        self.events.put(_Ended(slot, due.reference_task_name, status, error))
 
     def _take_ended(self, free: list[_Slot], seconds: float) -> None:
-        """Wait for a try to end."""
+        """Wait for a try to end; or for a body to run here, which delays what follows others meanwhile."""
+        self.view.refresh()
         try:
-            ended = self._ended.get(timeout=seconds)
+            ended = self.events.get(timeout=seconds)
         except queue.Empty:
+            return
+        if isinstance(ended, _Called):
+            ended.run()
             return
         free.append(ended.slot)
         if ended.status not in (TryStatus.COMPLETED, TryStatus.CANCELED):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perago.engines.local import LocalEngine, WorkflowRun
@@ -29,6 +29,8 @@ class WorkflowRequest:
         new_params: params given for the resumed run. None: the recorded ones.
         repository: None for a workflow whose tasks have no workspace.
         resumed: id of the run to resume; None for a new run.
+        targets: where a body's process finds a task, by the task's name. Default: where the task is declared. The body
+            of a task without one runs in this process, in the thread that waits for the run.
     """
 
     workflow: LoadedWorkflow
@@ -40,6 +42,14 @@ class WorkflowRequest:
     new_params: JsonObject | None = None
     resumed: str | None = None
     options: JsonObject = field(default_factory=dict)
+    targets: Mapping[str, str] | None = None
+
+    @property
+    def loaded(self) -> Mapping[str, str]:
+        """Where a body's process finds a task, by the task's name."""
+        if self.targets is not None:
+            return self.targets
+        return {name: task.target for name, task in self.workflow.tasks.items()}
 
     def begin(self) -> WorkflowRun:
         """Record a new run, or go on with the resumed one.
@@ -64,13 +74,20 @@ class WorkflowRequest:
 
 
 def new_workflow_request(
-    workflow: LoadedWorkflow, given: JsonObject, config: RuntimeConfig, place: Place, modules: Sequence[str] = ()
+    workflow: LoadedWorkflow,
+    given: JsonObject,
+    config: RuntimeConfig,
+    place: Place,
+    modules: Sequence[str] = (),
+    *,
+    targets: Mapping[str, str] | None = None,
 ) -> WorkflowRequest:
     """The request of a new run.
 
     Args:
         given: the params, without defaults.
         modules: of the tasks that a file names.
+        targets: see `WorkflowRequest`.
 
     Raises:
         TaskInputError: an argument is missing or superfluous.
@@ -87,6 +104,7 @@ def new_workflow_request(
         input_data=_input(workflow, workspace, params),
         recorded_input=_input(workflow, workspace, _recorded_params(workflow, params)),
         options={MODULES: list(modules)},
+        targets=targets,
     )
 
 

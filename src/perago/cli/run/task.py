@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NoReturn
 
-from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
+from perago.attempt.body import InvokeBody
 from perago.attempt.breakpoints import is_quit
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import before_start, wants_traceback
@@ -17,14 +15,11 @@ from perago.cli.output import say, stdout_to_stderr
 from perago.cli.progress import log_lines_on, open_display
 from perago.cli.run.prepare import usage_errors
 from perago.cli.run.result import RunResult, tell_next_try
-from perago.errors import TaskExecutionError
 from perago.running.request import RunRequest
-from perago.running.task import begun, own_process
+from perago.running.task import begun, invoke_here, own_process
 from perago.running.text import printable_lines
 from perago.running.watch import Interrupts, RunObserver
-from perago.values.json_text import JsonObject
 from perago.values.redaction import traceback_of
-from perago.worker.body.environment import without_credentials
 
 _DEBUG_DIFFERS = (
     "--debug: the body runs in this process, without a timeout. Unlike in a run, atexit functions and threads end "
@@ -69,31 +64,8 @@ def choose_body(
     """
     if arguments.debug:
         say(_DEBUG_DIFFERS)
-        return _invoke_debugged
+        return invoke_here
     return own_process(job, cancelled, stack, watch.line, timeout_seconds=arguments.timeout)
-
-
-class _Exited(BaseException):
-    """The body tried to end this process."""
-
-
-def _invoke_debugged(call: BodyCall, /) -> JsonObject:
-    """Run the body in this process. `os._exit` fails it, because it would end the command without a message."""
-    this, leave = os.getpid(), os._exit
-
-    def refuse(status: int) -> NoReturn:
-        if os.getpid() != this:  # a fork that the body made
-            leave(status)
-        raise _Exited(f"task {call.task.name!r}: the body called os._exit({status}); a body must not end its process")
-
-    os._exit = refuse
-    try:
-        with without_credentials(call.task):
-            return invoke_in_process(call)
-    except _Exited as exc:
-        raise TaskExecutionError(str(exc)) from exc
-    finally:
-        os._exit = leave
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from perago.cli.output import is_plain, note, terminal_columns
 from perago.cli.progress import MIN_MOVING_COLUMNS
 from perago.running.text import printable_lines
-from perago.running.view import StateView, TaskState, WorkflowView, states_of
+from perago.running.view import LineView, StateView, TaskState, WorkflowView, states_of
 from perago.values.record import TryStatus
 from perago.workflows.graph import WorkflowGraph
 
@@ -25,26 +25,11 @@ def open_view(graph: WorkflowGraph) -> Iterator[WorkflowView]:
     """Open the view that fits stderr."""
     columns = terminal_columns(sys.stderr)
     if is_plain(sys.stderr) or columns is None or columns < MIN_MOVING_COLUMNS:
-        yield LineView()
+        yield LineView(note)
         return
     tree = TreeView(graph, sys.stderr)
     with tree.live():
         yield tree
-
-
-class LineView(StateView):
-    """Plain lines: the start and the end of each try."""
-
-    def line(self, text: str) -> None:
-        note(text)
-
-    def _tell_start(self, state: TaskState) -> None:
-        how = "started" if state.tries == 1 else f"try {state.tries} started"
-        note(f"{state.reference_name}: {how}")
-
-    def _tell_end(self, state: TaskState) -> None:
-        behind = f", {state.text}" if state.text else ""
-        note(f"{state.reference_name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
 
 
 class TreeView(StateView):
