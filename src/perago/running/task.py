@@ -110,6 +110,7 @@ class TaskRun:
             metrics=observer.metrics,
             failure_reason_max_length=self.job.config.failure_reason_max_length,
             invoke_body=within_limit(invoke_body),
+            invoke_guards=invoke_body,
             is_cancelled=self.cancelled.is_set,
             keep_failed_workspace=keep,
             observer=observer,

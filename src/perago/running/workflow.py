@@ -131,13 +131,15 @@ class _Slot:
         task = request.workflow.tasks[due.task_name]
         watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled)
         self._observer = watch
+        invoke_body = self._invoke_body(task, due.reference_task_name)
         with observed_try(telemetry, task, attempt, watch) as observer:
             context = RunContext(
                 execution_id=observer.execution_id,
                 metrics=observer.metrics,
                 failure_reason_max_length=request.config.failure_reason_max_length,
                 status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
-                invoke_body=within_limit(self._invoke_body(task, due.reference_task_name)),
+                invoke_body=within_limit(invoke_body),
+                invoke_guards=invoke_body,
                 is_cancelled=self._cancelled.is_set,
                 observer=observer,
                 trace=observer.trace,

@@ -69,11 +69,16 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         stack.enter_context(stdout_for_the_result(arguments))
         watch = RunObserver(display, cancelled)
-        body = _Measuring(within_limit(choose_body(job, arguments, cancelled, stack, watch)))
+        invoke_body = choose_body(job, arguments, cancelled, stack, watch)
+        body = _Measuring(within_limit(invoke_body))
         with before_start():
             repository = stack.enter_context(job.repository.open(watch))
         context = RunContext(
-            invoke_body=body, is_cancelled=cancelled.is_set, keep_failed_workspace=arguments.keep, observer=watch
+            invoke_body=body,
+            invoke_guards=invoke_body,
+            is_cancelled=cancelled.is_set,
+            keep_failed_workspace=arguments.keep,
+            observer=watch,
         )
         attempt = AttemptRun(job.task, spec, _Rehearsed(), job.config.workspace_root, context)
         outcome: Work | BaseException
