@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import BaseModel, ValidationError
 
 from perago.attempt.output import traceback_in_body
-from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
+from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError
 from perago.ports import Repository
 from perago.running.notebook import open_view
 from perago.running.request import Place, given_repository, new_request
@@ -32,6 +31,7 @@ from perago.running.workflow_request import new_workflow_request
 from perago.settings import load_run_config
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.load import load_module_task
+from perago.tasks.params import params_as_json
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.record import TryStatus, WorkflowStatus
@@ -139,7 +139,7 @@ def run(
     _refuse_while_imported()
     found = _found(target)
     call = _Call(
-        params=_as_json(params),
+        params=params_as_json(params),
         place=Place(given_repository(None if repo is None else os.fspath(repo)), branch, ref),
         progress=progress,
     )
@@ -309,36 +309,6 @@ def _warn_of_bodies_here(tasks: list[TaskDefinition]) -> None:
         f"changes in memory stays. Move it to a file and import it to give each body a process of its own",
         stacklevel=4,
     )
-
-
-def _as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
-    """The params as a task's input has them, with their secrets.
-
-    Raises:
-        TaskInputError: they cannot be written as JSON.
-    """
-    given: object = {} if params is None else params
-    if isinstance(given, BaseModel):
-        given = given.model_dump(by_alias=True, exclude_unset=True, warnings=False)
-    if not isinstance(given, Mapping):
-        raise TaskInputError(f"params is a {type(given).__name__}; give an instance of the params' model, or a dict")
-    try:
-        found: JsonObject = to_jsonable_python(_revealed(given))
-    except PydanticSerializationError as exc:
-        raise TaskInputError(f"params cannot be written as JSON: {exc}") from None
-    return found
-
-
-def _revealed(value: object) -> object:
-    match value:
-        case SecretStr() | SecretBytes():
-            return value.get_secret_value()
-        case Mapping():
-            return {key: _revealed(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_revealed(item) for item in value]
-        case _:
-            return value
 
 
 # ---------------------------------------------------------------- while it runs
