@@ -135,7 +135,7 @@ def _false_outcomes(seen: Observation) -> Iterator[str]:
                 continue
             if outcomes.setdefault(name, ref) != ref:
                 yield f"task {name!r} completed twice: with {outcomes[name][:12]} and with {ref[:12]}"
-            if ref != entry.input_ref:
+            if ref not in entry.input_refs:
                 yield from _false_outcome(record, entry, ref, by_id.get(ref))
 
 
@@ -147,7 +147,7 @@ def _false_outcome(record: InstanceRecord, entry: TryRecord, ref: str, commit: C
     stamp = commit.counting_stamp
     if stamp is None or stamp.logical_task != (record.workflow_instance_id, entry.reference_task_name):
         yield f"{said}, which is not of its logical task"
-    elif stamp.input_ref != entry.input_ref:
+    elif stamp.input_ref not in entry.input_refs:
         yield f"{said}, which was made from another input"
     elif stamp.result_exact and stamp.result != (entry.output or {}).get("result"):
         yield f"{said} and another result than its stamp has"

@@ -283,4 +283,4 @@ def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
     for entry in record.of(name):
         if entry.output_ref is not None:
             return entry.output_ref
-    return next((entry.input_ref for entry in reversed(record.of(asking)) if entry.input_ref is not None), "")
+    return next((entry.input_refs[0] for entry in reversed(record.of(asking)) if entry.input_refs), "")
