@@ -64,6 +64,7 @@ def violations(seen: Observation) -> list[str]:
         _replaced_outcomes,
         _unfenced_publications,
         _overwritten_commits,
+        _misjoined,
         _false_seals,
     )
     return [broken for check in checks for broken in check(seen)] + [f"left behind: {name}" for name in seen.left]
@@ -110,6 +111,18 @@ def _unmerged(
     for path, content in sorted(theirs.items()):
         if content != base.get(path) and merged.get(path) != content:
             yield f"{_name(publication)} overwrites {path!r}, which foreign commits changed"
+
+
+def _misjoined(seen: Observation) -> Iterator[str]:
+    """A task starts from the newest of the commits that its input joins: the others would be lost to it."""
+    place = {commit.id: number for number, commit in enumerate(seen.line)}
+    tries = {entry.task_id: entry for record in seen.records for entry in record.tries}
+    for publication, stamp in _publications(seen):
+        entry = tries.get(stamp.task_id)
+        refs = () if entry is None or stamp.input_ref not in entry.input_refs else entry.input_refs
+        newest = min(refs, key=lambda ref: place.get(ref, len(place)), default=stamp.input_ref)
+        if newest != stamp.input_ref:
+            yield f"{_name(publication)} was made from {stamp.input_ref[:12]}, but {newest[:12]} joins its inputs"
 
 
 # ---------------------------------------------------------------- nothing is done twice
