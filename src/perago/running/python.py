@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import BaseModel, ValidationError
 
 from perago.attempt.output import traceback_in_body
-from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError
+from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
 from perago.ports import Repository
 from perago.running.notebook import open_view
 from perago.running.request import Place, given_repository, new_request
@@ -145,6 +145,8 @@ def run(
     )
     if isinstance(found, TaskDefinition):
         return _run_task(found, call)
+    if jobs < 1:
+        raise TaskInputError(f"jobs={jobs} runs no task; give 1 or more")
     return _run_workflow(found, call, jobs, fast=fast_retries)
 
 
