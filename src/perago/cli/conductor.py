@@ -109,6 +109,25 @@ class ComparedWorkflow:
         return {"workflow": self.name, "version": self.version, "state": self.state, "diff": list(self.diff)}
 
 
+def compare_workflows(
+    engine: ConductorEngine, workflows: Sequence[WorkflowGraph], *, bump: bool = False
+) -> list[ComparedWorkflow]:
+    """Compare workflows with their registrations, each after the sub-workflows that it names.
+
+    Args:
+        bump: those that differ get the next version, and what names them names that.
+
+    Raises:
+        UsageError, EngineError: as `compare_workflow`.
+    """
+    compared: dict[tuple[str, int], ComparedWorkflow] = {}
+    for graph in [one for workflow in workflows for one in (*workflow.named_sub_workflows(), workflow)]:
+        if (graph.name, graph.version) not in compared:
+            versions = {declared: entry.version for declared, entry in compared.items()}
+            compared[graph.name, graph.version] = compare_workflow(engine, graph.naming(versions), bump=bump)
+    return list(compared.values())
+
+
 def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: bool = False) -> ComparedWorkflow:
     """Compare a workflow with its registration.
 

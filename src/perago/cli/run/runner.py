@@ -74,7 +74,7 @@ def run_job(job: RunRequest, arguments: RunArguments) -> int:
             run, input_data = job.begin()
         stack.enter_context(run)
         with stdout_for_the_result(arguments):
-            learn_secrets(job.task, input_data["params"])
+            learn_secrets(job.task.params_model, input_data["params"])
         watch.line(_beginning(job, run))
         try:
             invoke_body = choose_body(job, arguments, cancelled, stack, watch)

@@ -25,9 +25,9 @@ from perago.errors import EngineError
 from perago.settings import RuntimeConfig
 from perago.values.json_text import JsonObject
 from perago.workflows.decide import with_template
-from perago.workflows.declare import workflow_params
 from perago.workflows.definition_json import to_json
 from perago.workflows.load import LoadedWorkflow, is_file, workflow_of_record
+from perago.workflows.params import workflow_params
 
 MODULES = "modules"
 """Option of a recorded run: the modules that `--tasks` named."""
@@ -67,7 +67,7 @@ class WorkflowRequest:
             return self.engine.start_workflow(
                 target=self.workflow.target,
                 name=self.workflow.graph.name,
-                definition=to_json(self.workflow.graph),
+                definition=to_json(self.workflow.graph, whole=True),
                 input_data=self.input_data,
                 recorded_input=self.recorded_input,
                 options=self.options,
