@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -129,7 +129,7 @@ def _from_file(path: Path, modules: Sequence[str], files: Sequence[str]) -> Load
     graph = _read(path)
     known = _Known(modules, files)
     try:
-        graph = _with_sub_workflows(graph, known, ())
+        graph = with_sub_workflows(graph, known.workflow)
         tasks = _tasks_of(graph, known)
         for one in graph.with_sub_workflows():
             check_wiring(one, tasks)
@@ -208,20 +208,26 @@ def _declared_workflows(module: str) -> list[WorkflowDefinition]:
     return [] if imported is None else _own_workflows(imported)
 
 
-def _with_sub_workflows(graph: WorkflowGraph, known: _Known, around: tuple[WorkflowGraph, ...]) -> WorkflowGraph:
+def with_sub_workflows(
+    graph: WorkflowGraph, find: Callable[[SubWorkflowNode], WorkflowGraph], around: tuple[WorkflowGraph, ...] = ()
+) -> WorkflowGraph:
     """A workflow whose sub-workflows are found, at any depth.
 
+    Args:
+        find: gives the workflow that a node names.
+        around: the workflows that it is within, from the outside in.
+
     Raises:
-        WorkflowDefinitionError: one is not known, or contains itself.
+        WorkflowDefinitionError: one is not found, or contains itself.
     """
     within = (*around, graph)
 
     def found(node: SubWorkflowNode) -> SubWorkflowNode:
-        inner = node.graph or known.workflow(node)
+        inner = node.graph or find(node)
         if any((one.name, one.version) == (inner.name, inner.version) for one in within):
             path = " > ".join(one.name for one in (*within, inner))
             raise WorkflowDefinitionError(f"workflow {inner.name!r} contains itself ({path}), and would never end")
-        return replace(node, graph=_with_sub_workflows(inner, known, within))
+        return replace(node, graph=with_sub_workflows(inner, find, within))
 
     return replace(graph, nodes=each_replaced(graph.nodes, found))
 
