@@ -194,8 +194,14 @@ def test_a_definition_in_a_file_runs_with_the_tasks_of_a_module(perago, project,
             ),
             "has no field 'cuont'; did you mean 'count'?",
         ),
+        (
+            lambda tasks: tasks[1]["forkTasks"][0][0]["inputParameters"].update(
+                params={"count": "${cli_write.output.resutl.count}"}
+            ),
+            "the output of 'cli_write' has no 'resutl'; did you mean 'result'?",
+        ),
     ],
-    ids=["type", "task", "param", "workspace", "field"],
+    ids=["type", "task", "param", "workspace", "field", "output"],
 )
 def test_a_file_that_is_wrong_is_refused_before_anything_starts(perago, project, on, change, said):
     assert perago("extract", "cli_workflow:plain", "-o", "plain.json").code == 0

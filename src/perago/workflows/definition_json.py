@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from perago.errors import WorkflowDefinitionError
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
-from perago.workflows.expressions import WORKFLOW, expressions_in
+from perago.workflows.expressions import TASK_FIELDS, WORKFLOW, WORKFLOW_FIELDS, Expression, expressions_in
 from perago.workflows.graph import (
     DynamicForkNode,
     ForkNode,
@@ -243,10 +243,22 @@ def _check_graph(graph: WorkflowGraph) -> None:
     ):
         for place, found in expressions_in(values):
             if found.begins_with in known or (dynamic and found.begins_with.startswith("_")):
+                _check_field(f"{where}, {place}", found)
                 continue
             near = difflib.get_close_matches(found.begins_with, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise WorkflowDefinitionError(f"{where}, {place}: {found} names no task of the workflow{hint}")
+
+
+def _check_field(where: str, found: Expression) -> None:
+    """Check what an expression takes of a task or of the workflow: a server knows more, which is null here."""
+    fields = WORKFLOW_FIELDS if found.begins_with == WORKFLOW else TASK_FIELDS
+    name = str(found.path[1]) if len(found.path) > 1 else ""
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(fields)}"
+        what = f"{name!r} of {found.begins_with!r}" if name else f"{found.begins_with!r} as a whole"
+        raise WorkflowDefinitionError(f"{where}: {found}: Perago does not know {what}{hint}")
 
 
 def _check_sequence(nodes: Nodes, names: set[str]) -> None:

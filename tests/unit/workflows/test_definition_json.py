@@ -101,6 +101,15 @@ def test_what_is_understood_is_written_again_as_the_same(document):
         (workflow({**FORK, "forkTasks": [[]]}, JOIN), "empty branch"),
         (workflow(simple("clean"), simple("b", inputParameters={"p": ["${claen.output}"]})), r"'b', p\[0\]: .*'clean'"),
         (workflow(simple("a"), outputParameters={"x": "${b.output}"}), "outputParameters, x: .* names no task"),
+        (
+            workflow(simple("a"), simple("b", inputParameters={"p": "${a.outptu.x}"})),
+            r"'b', p: \$\{a.outptu.x\}: Perago does not know 'outptu' of 'a'; did you mean 'output'\?",
+        ),
+        (
+            workflow(simple("a"), outputParameters={"x": "${workflow.correlationId}"}),
+            "does not know 'correlationId' of 'workflow'; it knows input, variables, workflowId, workflowType, version",
+        ),
+        (workflow(simple("a"), outputParameters={"x": "${a}"}), "does not know 'a' as a whole"),
         (workflow({**END, "inputParameters": {}}), "terminationStatus is None"),
         (workflow({**SUB, "subWorkflowParam": {}}), "subWorkflowParam has no name and no workflowDefinition"),
         (workflow({**SUB, "subWorkflowParam": {"name": "${a.output.x}"}}), "known only when the workflow runs"),
