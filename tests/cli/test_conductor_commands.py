@@ -345,11 +345,15 @@ def test_a_version_that_is_registered_otherwise_is_shown_and_bumped(flow, perago
     assert f"workflow {names['flow']}, version 2: unchanged" in again.out
 
 
-def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server, project):
+def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server, project, names):
     project.write({"first.txt": "1"})
     assert perago("import", "source", "--repo", "data.git").code == 0
     refused = perago("submit", flow("lone"), "--param", "rows=3", "--repo", "data.git", "--branch", "main")
     assert refused.code == 2
+    assert f"tasks '{names['build']}', '{names['free']}' are not registered" in refused.err
+    assert perago("register", "lone").code == 0
+    refused = perago("submit", "lone:flow", "--param", "rows=3", "--repo", "data.git", "--branch", "main")
+    assert f"version 1 of workflow '{names['flow']}' is not registered" in refused.err
     assert "perago register lone:flow" in refused.err
     assert perago("submit", "lone:build", "--param", "rows=3").code == 2
 

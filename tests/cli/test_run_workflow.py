@@ -214,6 +214,26 @@ def test_a_file_that_is_wrong_is_refused_before_anything_starts(perago, project,
     assert perago("runs", *on[:2], "--json").json == []
 
 
+def test_what_a_definition_hands_to_its_tasks_is_validated_before_anything_starts(perago, project, on):
+    assert perago("extract", "cli_workflow:plain", "-o", "plain.json").code == 0
+    document = json.loads((project.path / "plain.json").read_text())
+    document["tasks"][0]["inputParameters"]["params"] = {"words": "${workflow.input.rows}"}
+    (beside,), (again,) = document["tasks"][1]["forkTasks"]
+    beside["inputParameters"]["params"] = {"count": "${workflow.input.many}"}
+    again["inputParameters"]["params"] = {"token": "${workflow.input.token}"}
+    (project.path / "plain.json").write_text(json.dumps(document))
+    refused = perago(
+        "run", "plain.json", "--tasks", "cli_workflow", "--param", "many=hunter2", "--param", "rows=3", *on
+    )
+    told = " ".join(refused.err.split())
+    assert refused.code == 2
+    assert "${workflow.input.many} for param 'count' of task 'cli_read': value (Input should be a valid integer" in told
+    assert "${workflow.input.rows} for param 'words' of task 'cli_write': value (Input should be a valid array)" in told
+    assert "${workflow.input.token} for param 'token' of task 'again': it is not given" in told
+    assert "hunter2" not in told
+    assert perago("runs", *on[:2], "--json").json == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

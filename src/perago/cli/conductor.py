@@ -82,6 +82,21 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
     return compared
 
 
+def expect_registered(engine: ConductorEngine, task_names: Sequence[str], target: str) -> None:
+    """Refuse a workflow whose tasks the server does not know, and could only wait for.
+
+    Raises:
+        UsageError: names all of them.
+        EngineError: the server refused, or did not answer.
+    """
+    missing = [name for name in task_names if engine.get_taskdef(name) is None]
+    if missing:
+        raise click.UsageError(
+            f"tasks {', '.join(map(repr, missing))} are not registered at {engine.api_url}; `perago register {target}` "
+            f"registers them"
+        )
+
+
 def register_command(modules: Sequence[str]) -> str:
     """The command that registers the tasks of modules."""
     return shlex.join(["perago", "register", *modules])

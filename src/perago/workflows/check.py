@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
+from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
-from perago.workflows.expressions import Expression, expressions_in, whole_expression
+from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, value_at, whole_expression
 from perago.workflows.graph import (
     ForkNode,
     JoinNode,
@@ -21,6 +23,7 @@ from perago.workflows.graph import (
     SubWorkflowNode,
     SwitchNode,
     TaskNode,
+    TerminateNode,
     WorkflowGraph,
     all_of,
     inputs_of,
@@ -52,6 +55,46 @@ def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
     faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, outputs)]
     if faults:
         raise WorkflowDefinitionError("; ".join(faults))
+
+
+def check_input(graph: WorkflowGraph, tasks: Tasks, input_data: JsonObject) -> None:
+    """Check the input of a workflow against the tasks that take it as it is and are certain to run.
+
+    Raises:
+        WorkflowDefinitionError: all faults, without values.
+    """
+    document = {WORKFLOW: {"input": input_data}}
+    faults = {
+        f"{whole} for param {name!r} of task {node.reference_name!r}: {'it is not given' if value is None else fault}"
+        for node in _certain(graph.nodes)
+        for name, field, whole in _taken_from_input(node, tasks[node.task_name].params_model)
+        if (fault := _json_fault(value := value_at(document, whole.path), field_type(field))) is not None
+    }
+    if faults:
+        raise WorkflowDefinitionError("; ".join(sorted(faults)))
+
+
+def _certain(nodes: Nodes) -> Iterator[TaskNode]:
+    """The tasks that run unless one before them fails: none of a switch, nor what follows one that may end it all."""
+    for node in nodes:
+        if any(isinstance(inner, TerminateNode) for inner in all_of((node,))):
+            return
+        if isinstance(node, TaskNode) and not node.optional:
+            yield node
+        if isinstance(node, ForkNode):
+            for branch in node.branches:
+                yield from _certain(branch)
+
+
+def _taken_from_input(node: TaskNode, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Expression]]:
+    """The params of a task that are values of the workflow's input, each with its field."""
+    given = node.inputs.get("params")
+    if not isinstance(given, Mapping):
+        return
+    for name, field in model.model_fields.items():
+        whole = whole_expression(given.get(field.alias or name))
+        if whole is not None and whole.path[:2] == (WORKFLOW, "input"):
+            yield name, field, whole
 
 
 def check_sub_workflow_names(graph: WorkflowGraph, tasks: Tasks) -> None:
@@ -219,8 +262,14 @@ def _value_fault(value: object, kind: Any, outputs: Outputs) -> str | None:
         return None if fault is None else f" takes {type_name(kind)}, but {whole}: {fault}"
     if any(True for _ in expressions_in(value)):
         return None
+    fault = _json_fault(value, kind)
+    return None if fault is None else f": {fault}"
+
+
+def _json_fault(value: object, kind: Any) -> str | None:
+    """Why a JSON value is none of a type."""
     try:
         TypeAdapter(kind).validate_json(json.dumps(value))
     except ValidationError as exc:
-        return f": {describe_faults(exc, 'value')}"
+        return describe_faults(exc, "value")
     return None

@@ -202,9 +202,11 @@ def _graph(document: object, within: str, depth: int) -> WorkflowGraph:
         timeout_seconds=fields.take("timeoutSeconds", int, 0),
         timeout_policy=_timeout_policy(fields.take("timeoutPolicy", str, "ALERT_ONLY")),
     )
-    fields.expect_no_more()
     if not graph.nodes:
-        raise WorkflowDefinitionError(f"workflow {graph.name!r} has no tasks; add one")
+        raise WorkflowDefinitionError(
+            f"{within}{graph.name!r} has no tasks; the definition of a workflow has a list of them"
+        )
+    fields.expect_no_more()
     check_graph(graph, within)
     return graph
 
@@ -267,7 +269,9 @@ def _check_sequence(nodes: Nodes, names: set[str]) -> None:
         if isinstance(node, ForkNode | DynamicForkNode) and not isinstance(following, JoinNode):
             raise WorkflowDefinitionError(f"fork {node.reference_name!r} has no JOIN right after it; add one")
         if isinstance(node, ForkNode) and not (node.branches and all(node.branches)):
-            raise WorkflowDefinitionError(f"fork {node.reference_name!r} has an empty branch; give each a task")
+            raise WorkflowDefinitionError(
+                f"fork {node.reference_name!r} has no branches, or an empty one; give each a task"
+            )
         if isinstance(node, JoinNode):
             unknown = [name for name in node.join_on if name not in names]
             if unknown:
@@ -412,7 +416,8 @@ class _Fields:
     @classmethod
     def of(cls, value: object, where: str) -> _Fields:
         if not isinstance(value, Mapping):
-            raise WorkflowDefinitionError(f"{where} is no JSON object")
+            kind = "a list" if isinstance(value, list) else "no JSON object"
+            raise WorkflowDefinitionError(f"{where} is {kind}; give one object")
         return cls(value, where)
 
     def take(self, name: str, kind: type, default: Any) -> Any:

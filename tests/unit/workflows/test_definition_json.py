@@ -84,7 +84,9 @@ def test_what_is_understood_is_written_again_as_the_same(document):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([], "the definition is no JSON object"),
+        ([], "the definition is a list; give one object"),
+        ("x", "the definition is no JSON object"),
+        ({"name": "a", "retryCount": 3, "ownerEmail": "a@example.org"}, "'a' has no tasks"),
         (workflow(), "has no tasks"),
         (
             workflow(simple("a", type="HTTP")),
@@ -98,7 +100,7 @@ def test_what_is_understood_is_written_again_as_the_same(document):
         (workflow(switch(evaluatorType="graaljs")), "evaluatorType 'graaljs' runs a script"),
         (workflow(FORK), "fork 'f' has no JOIN right after it"),
         (workflow(FORK, {**JOIN, "joinOn": ["c"]}), "join 'j' waits for 'c', which is no task"),
-        (workflow({**FORK, "forkTasks": [[]]}, JOIN), "empty branch"),
+        (workflow({**FORK, "forkTasks": [[]]}, JOIN), "has no branches, or an empty one"),
         (workflow(simple("clean"), simple("b", inputParameters={"p": ["${claen.output}"]})), r"'b', p\[0\]: .*'clean'"),
         (workflow(simple("a"), outputParameters={"x": "${b.output}"}), "outputParameters, x: .* names no task"),
         (

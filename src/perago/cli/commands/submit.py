@@ -31,20 +31,22 @@ def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
 
     `perago register` registers it, and workers run its tasks (`perago start`). CONDUCTOR_SERVER_URL names the server.
     """
-    from perago.cli.conductor import compare_workflows, open_conductor
+    from perago.cli.conductor import compare_workflows, expect_registered, open_conductor
     from perago.cli.run.workflow_request import prepare_submission
     from perago.settings import load_run_config
 
     workflow = load_workflow_of(target, given["tasks"], given["workflows"])
     if workflow is None:
         raise click.UsageError(
-            f"{target} is no workflow; `perago run` runs a task, and Conductor starts workflows only"
+            f"{target} names no workflow; give MODULE:FUNCTION of one. `perago run` runs a task; Conductor starts "
+            f"workflows only"
         )
     with before_start():
         input_data = prepare_submission(workflow, **given)
         config = load_run_config("perago" if target.endswith(".json") else target, probe_workspace_root=False)
     with open_conductor(config) as engine:
         with before_start():
+            expect_registered(engine, workflow.graph.task_names, target)
             for compared in compare_workflows(engine, [workflow.graph]):
                 if compared.state == "missing":
                     raise click.UsageError(

@@ -24,6 +24,7 @@ from perago.engines.local import LocalEngine, WorkflowRun
 from perago.errors import EngineError
 from perago.settings import RuntimeConfig
 from perago.values.json_text import JsonObject
+from perago.workflows.check import check_input
 from perago.workflows.decide import with_template
 from perago.workflows.definition_json import to_json
 from perago.workflows.load import LoadedWorkflow, is_file, workflow_of_record
@@ -109,7 +110,7 @@ def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> Workf
         config=config,
         repository=repository,
         engine=local_engine(repository),
-        input_data=_input(workflow, input_data, params),
+        input_data=_checked_input(workflow, input_data, params),
         recorded_input=_input(workflow, input_data, recorded),
         options={MODULES: list(arguments.tasks)},
     )
@@ -133,7 +134,7 @@ def prepare_submission(
     """
     given = _given_params(params, pairs, workflow)
     place = _Place(repo=repo, branch=branch, ref=ref)
-    return _input(workflow, _workspace(workflow, place, given_repository(repo)), given)
+    return _checked_input(workflow, _workspace(workflow, place, given_repository(repo)), given)
 
 
 def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
@@ -202,8 +203,20 @@ def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject
     return recordable_params(None if model is None else model.model_validate(params), params)
 
 
+def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
+    """The input of a workflow.
+
+    Raises:
+        WorkflowDefinitionError: its tasks do not take it; lists all faults, without values.
+    """
+    input_data = _input(workflow, workspace, params)
+    if workflow.declared is None:  # else its params are validated
+        check_input(workflow.graph, workflow.tasks, input_data)
+    return input_data
+
+
 def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
-    """The input of a workflow: what one in a file calls its fields, the params are."""
+    """The same, unchecked: what one in a file calls its fields, the params are."""
     if workflow.declared is not None or workflow.uses_params:
         return with_template(
             workflow.graph, {**workspace, "params": params} if params or workflow.uses_params else workspace
