@@ -25,14 +25,15 @@ from perago.values.stamps import canonical_json
 _OWNER = "perago run"
 
 
-def learn_secrets(task: TaskDefinition, params: object) -> None:
-    """Mask the secrets among a task's params until this process ends.
+def learn_secrets(model: type[BaseModel] | None, params: object) -> None:
+    """Mask the secrets among params until this process ends.
 
     An attempt forgets them at its end, but its error and traceback are shown after that. The caller redirects what
     validators print, as for a body.
     """
     with suppress(Exception):  # the attempt reports what validators raise
-        learn_of(_OWNER, secrets_of(validate_params(task, params)))
+        if model is not None:
+            learn_of(_OWNER, secrets_of(model.model_validate(params, extra="ignore")))
 
 
 @dataclass(frozen=True, kw_only=True)
