@@ -27,6 +27,7 @@ from perago.cli.failure import (
 )
 from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
 from perago.cli.progress import Lines, log_lines_on, open_display
+from perago.cli.repos.address import queue_for
 from perago.cli.run.request import RunRequest, learn_secrets
 from perago.cli.run.result import RunResult, tell_next_try
 from perago.cli.run.watch import Interrupts, RunObserver
@@ -136,6 +137,7 @@ class _Tries:
             keep_failed_workspace=self.arguments.keep,
             observer=observer,
             trace=observer.trace,
+            queue=queue_for(self.job.repository),
         )
         with stdout_for_the_result(self.arguments):
             return run_attempt(

@@ -24,6 +24,7 @@ from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, before_start, exit_code_of
 from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
 from perago.cli.progress import log_lines_on
+from perago.cli.repos.address import queue_for
 from perago.cli.run.request import learn_secrets
 from perago.cli.run.runner import GRACE_SECONDS, body_timeout, observed_try, sweep_leftovers
 from perago.cli.run.watch import Interrupts, RunObserver
@@ -111,6 +112,7 @@ class _Slot:
                 is_cancelled=self._cancelled.is_set,
                 observer=observer,
                 trace=observer.trace,
+                queue=queue_for(request.repository),
             )
             result = run_attempt(
                 task,
