@@ -6,9 +6,9 @@ import json
 import shlex
 import sys
 import types
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
 
@@ -190,14 +190,39 @@ class RunRequest:
         return run, self.input_data
 
     def _resume(self, run_id: str) -> LocalRun:
-        try:
-            given = self.new_params
-            masked = None if given is None else _masked(validate_params(self.task, given))
-            return self.engine.resume_run(run_id, input_params=given, masked_params=masked)
-        except EngineError as exc:
-            if type(exc) is EngineError and exc.__cause__ is None:  # the arguments are at fault, not the disk
-                raise click.UsageError(str(exc)) from None
-            raise
+        with arguments_at_fault():
+            return self.engine.resume_run(run_id, **self._params())
+
+    def _params(self) -> dict[str, JsonObject | None]:
+        """The params for the resumed run, and the same with secrets masked."""
+        given = self.new_params
+        masked = None if given is None else _masked(validate_params(self.task, given))
+        return {"input_params": given, "masked_params": masked}
+
+    def onto_head(self, run_id: str) -> RunRequest:
+        """A new run with the task and params of a run, from the present head of its branch.
+
+        Raises:
+            UsageError: the run has no branch, or cannot be resumed with these arguments.
+            BranchNotFoundError, RunNotFoundError, RunBusyError, EngineError: see `begin`.
+        """
+        with arguments_at_fault():
+            input_data = self.engine.input_of(run_id, **self._params())
+        if not self.task.has_workspace:
+            raise click.UsageError(f"task {self.task.name!r} has no workspace and no head; leave --onto-head out")
+        workspace = workspace_input(input_data["workspace"]["branch"], None, self.repository, "the task")
+        return replace(self, input_data={**input_data, "workspace": workspace}, new_params=None, resumed=None)
+
+
+@contextmanager
+def arguments_at_fault() -> Iterator[None]:
+    """Convert an engine's refusal of arguments to a `UsageError`."""
+    try:
+        yield
+    except EngineError as exc:
+        if type(exc) is EngineError and exc.__cause__ is None:  # not the disk
+            raise click.UsageError(str(exc)) from None
+        raise
 
 
 def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
@@ -284,7 +309,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
     if arguments.has_params:
         params = read_params(arguments.params, arguments.pairs, task.params_model)
         validate_params(task, params)
-    return RunRequest(
+    request = RunRequest(
         task=task,
         target=summary.target,
         config=run_config(arguments, summary.target),
@@ -293,6 +318,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         new_params=params,
         resumed=summary.run_id,
     )
+    return request.onto_head(summary.run_id) if arguments.onto_head else request
 
 
 def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:

@@ -13,6 +13,7 @@ from perago.cli.loading import find_modules_here
 from perago.cli.output import stdout_to_stderr
 from perago.cli.repos.address import RepositoryAddress, local_engine
 from perago.cli.run.request import (
+    arguments_at_fault,
     find_run,
     given_repository,
     read_params,
@@ -21,7 +22,6 @@ from perago.cli.run.request import (
     workspace_input,
 )
 from perago.engines.local import LocalEngine, WorkflowRun
-from perago.errors import EngineError
 from perago.settings import RuntimeConfig
 from perago.values.json_text import JsonObject
 from perago.workflows.decide import with_template
@@ -72,13 +72,9 @@ class WorkflowRequest:
                 recorded_input=self.recorded_input,
                 options=self.options,
             )
-        try:
+        with arguments_at_fault():
             masked = None if self.new_params is None else _recorded_params(self.workflow, self.new_params)
             return self.engine.resume_workflow(self.resumed, input_params=self.new_params, masked_params=masked)
-        except EngineError as exc:
-            if type(exc) is EngineError and exc.__cause__ is None:  # the arguments are at fault, not the disk
-                raise click.UsageError(str(exc)) from None
-            raise
 
 
 def resumes_workflow(arguments: RunArguments) -> bool:
