@@ -9,9 +9,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.compare import Spread
 from benchmarks.inputs import environment
@@ -19,8 +20,10 @@ from benchmarks.parts import CannotMeasureError, Measured
 from benchmarks.tables import verdict
 from perago.ports import ignore
 from perago.stores.git import GitStore
+from servers.fixtures import LakeFS
 from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
+from servers.lakefs_api import LakeFSRepository
 
 PROGRAM = "benchmarks.writers.program_writer"
 LOST_ON_ONE_HOST, LOST_ON_TWO_HOSTS = 1.0, 2.0
@@ -57,7 +60,7 @@ class Case:
 
 CASES = (
     Case("16 writers, 2 KiB each time", 16, 3, 2048),
-    Case("4 writers, 64 MiB each time", 4, 2, 64 << 20),
+    Case("4 writers, 16 MiB each time", 4, 3, 16 << 20),
 )
 TINY = (Case("2 writers", 2, 1, 2048),)
 
@@ -90,14 +93,14 @@ def measure(directory: Path, tiny: bool) -> Measured:
         server = stack.enter_context(LakeFSServer(parent=directory))
         stores: dict[str, Callable[[Path], Place]] = {
             "lakeFS": lambda _: _on_server(server),
-            "git": _on_disk,
+            "git": on_disk,
         }
         for case in cases:
             for _ in range(rounds):
                 for store, make in stores.items():
                     for side in SIDES:
                         with tempfile.TemporaryDirectory(dir=directory) as own:
-                            measured = _race(make(Path(own)), case, side, Path(own))
+                            measured = race(make(Path(own)), case, side, Path(own))
                         found.setdefault((store, case, side), []).append(measured)
     return Measured(
         title="Many writers of one branch",
@@ -110,17 +113,22 @@ def measure(directory: Path, tiny: bool) -> Measured:
 def _on_server(server: LakeFSServer) -> Place:
     name = f"writers-{uuid.uuid4().hex[:8]}"
     with server.api() as api:
-        repository = api.create_repository(name, f"{server.storage}{name}")
-        head = repository.commit_files("main", {"start": b"start"})
+        return in_repository(server, api.create_repository(name, f"{server.storage}{name}"))
+
+
+def in_repository(server: LakeFS, repository: LakeFSRepository) -> Place:
+    """A new repository of a server."""
+    head = repository.commit_files("main", {"start": b"start"})
     login = {
         "LAKECTL_SERVER_ENDPOINT_URL": server.url,
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": server.access_key_id,
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": server.secret_access_key,
     }
-    return Place(f"lakefs://{name}", head, login)
+    return Place(f"lakefs://{repository.name}", head, login)
 
 
-def _on_disk(directory: Path) -> Place:
+def on_disk(directory: Path) -> Place:
+    """A new git repository."""
     files = directory / "files"
     files.mkdir()
     (files / "start").write_bytes(b"start")
@@ -130,45 +138,56 @@ def _on_disk(directory: Path) -> Place:
     return Place(str(directory / "data.git"), head, {})
 
 
-def _race(place: Place, case: Case, side: Side, directory: Path) -> Race:
+def race(place: Place, case: Case, side: Side, directory: Path) -> Race:
     """Start all writers, let them begin together, and wait for their end."""
-    queue = "queue" if side.queue else "race"
     with ExitStack() as stack:
-        writers = []
-        for number in range(case.writers):
-            own = [place.head, str(number), str(case.count), str(case.size), str(directory)]
-            known = {"XDG_STATE_HOME": str(directory / f"host-{number % side.hosts}"), "PERAGO_CACHE_MAX_SIZE": "0"}
-            writer = subprocess.Popen(
-                [sys.executable, "-m", PROGRAM, queue, place.argument, *own],
-                env={**environment(), **place.known, **known},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            stack.callback(_end, writer)
-            writers.append(writer)
+        writers = [stack.enter_context(Writer(place, case, side, directory, number)) for number in range(case.writers)]
         for writer in writers:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "ready\n", "the writer could not begin"
+            writer.wait_until_ready()
         began = time.perf_counter()
         for writer in writers:
-            assert writer.stdin is not None
-            writer.stdin.write("\n")
-            writer.stdin.flush()
-        told = [json.loads(writer.communicate(timeout=END_SECONDS)[0]) for writer in writers]
+            writer.begin()
+        told = [writer.end() for writer in writers]
         took = time.perf_counter() - began
     published = case.writers * case.count
     seconds = tuple(value for one in told for value in one["seconds"])
     return Race(published / took, sum(one["lost"] for one in told) / published, seconds)
 
 
-def _end(writer: subprocess.Popen[str]) -> None:
-    if writer.poll() is None:
-        writer.kill()
-    writer.wait()
-    for stream in (writer.stdin, writer.stdout):
-        if stream is not None:
-            stream.close()
+class Writer(AbstractContextManager["Writer"]):
+    """One process that publishes; it is killed at the end of the context."""
+
+    def __init__(self, place: Place, case: Case, side: Side, directory: Path, number: int) -> None:
+        own = [place.head, str(number), str(case.count), str(case.size), str(directory)]
+        known = {"XDG_STATE_HOME": str(directory / f"host-{number % side.hosts}"), "PERAGO_CACHE_MAX_SIZE": "0"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", PROGRAM, "queue" if side.queue else "race", place.argument, *own],
+            env={**environment(), **place.known, **known},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n", "the writer could not begin"
+
+    def begin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self) -> dict[str, Any]:
+        """Wait until it has published. Returns its `lost` swaps, the `seconds` of its attempts, and its last `ref`."""
+        told: dict[str, Any] = json.loads(self.process.communicate(timeout=END_SECONDS)[0])
+        return told
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 def _short(found: Mapping[tuple[str, Case, Side], list[Race]], case: Case) -> Iterator[str]:

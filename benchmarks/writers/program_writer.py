@@ -84,7 +84,7 @@ def main(queue: str, repository: str, head: str, number: str, count: str, size: 
             seconds.append(time.perf_counter() - began)
             assert result.output is not None, result.reason_for_incompletion
             head = result.output["workspace"]["ref"]
-    print(json.dumps({"lost": sum(lost.values()), "seconds": seconds}))
+    print(json.dumps({"lost": sum(lost.values()), "seconds": seconds, "ref": head}))
 
 
 if __name__ == "__main__":
