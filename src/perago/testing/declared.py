@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
-from perago.testing.attempts import FinishedAttempt
-from perago.testing.engine import MemoryAttempt, MemoryEngine
+from perago.engines.local import LocalAttempt, LocalEngine, WorkflowRun
+from perago.testing.attempts import FinishedAttempt, RunningAttempt, Watch
+from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
 from perago.values.record import TryStatus, WorkflowStatus
-from perago.workflows.decide import Decision, Instance, decide, with_template
-from perago.workflows.declare import WorkflowDefinition
-from perago.workflows.graph import TaskNode
+from perago.workflows.decide import Decision, Due, Instance, decide, with_template
+from perago.workflows.definition import WorkflowDefinition
+from perago.workflows.definition_json import to_json
 
 W = TypeVar("W")
 
@@ -72,88 +75,70 @@ class FinishedWorkflow(Generic[W]):
         return self.output
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Try:
-    """See `decide.Try`."""
-
-    task_id: str
-    reference_task_name: str
-    retry_count: int
-    status: TryStatus
-    input_data: JsonObject
-    output: JsonObject | None
-    reason: str | None
-
-
-class Rounds:
-    """The tries of a workflow, one after the other.
+def run_declared(
+    workflow: WorkflowDefinition, inputs: JsonObject, store: MemoryStore, branch: str, root: Path | None
+) -> FinishedWorkflow[Any]:
+    """Run a workflow to its end: one try after the other, on the local engine, whose record is removed.
 
     Args:
         inputs: workspace and params, as far as the workflow takes them.
+        root: see `MemoryWorkflow`.
     """
+    attempts: dict[str, FinishedAttempt[Any]] = {}
+    with TemporaryDirectory(prefix="perago-test-") as directory:
+        engine = LocalEngine(Path(directory))
+        input_data = with_template(workflow.graph, inputs)
+        definition = to_json(workflow.graph, whole=True)
+        with engine.start_workflow(
+            target=workflow.target, name=workflow.name, definition=definition, input_data=input_data
+        ) as run:
+            rounds = _Rounds(workflow, run)
+            while (following := rounds.next()) is not None:
+                due, attempt = following
+                task = workflow.tasks[due.task_name]
+                running = RunningAttempt(store, engine, task, attempt, due.input_data, Watch(None), branch)
+                attempts[due.reference_task_name] = running.finish(root)
+            decision = rounds.decide()
+            run.end(decision.status, output=decision.output, reason=decision.reason)
+    errors = [attempt.error for attempt in attempts.values() if attempt.error is not None]
+    return FinishedWorkflow(
+        status=decision.status,
+        reason=decision.reason or "",
+        error=None if decision.status is WorkflowStatus.COMPLETED or not errors else errors[-1],
+        attempts=attempts,
+        files=store.files(branch),
+        output=decision.output,
+        _workflow=workflow,
+    )
 
-    def __init__(self, engine: MemoryEngine, workflow: WorkflowDefinition, inputs: JsonObject) -> None:
-        self._engine = engine
+
+class _Rounds:
+    """The tries of a workflow, one after the other. Those due together begin together."""
+
+    def __init__(self, workflow: WorkflowDefinition, run: WorkflowRun) -> None:
         self._workflow = workflow
+        self._run = run
         self._policies = {name: task.controls.retry for name, task in workflow.tasks.items()}
-        self._id = engine.start_workflow()
-        self._instance = Instance(workflow_id=self._id, input_data=with_template(workflow.graph, inputs))
+        self._begun: list[tuple[Due, LocalAttempt]] = []
 
-    def next(self) -> MemoryAttempt | None:
-        """The next try, delivered; None if the workflow has ended."""
-        decision = self._decide()
-        if decision.status is not WorkflowStatus.RUNNING:
-            return None
-        for due in decision.due:
-            if due.retried_task_id is None:  # the engine retries by itself
-                self._engine.schedule(
-                    due.task_name,
-                    due.input_data,
-                    reference_task_name=due.reference_task_name,
-                    retries=self._policies[due.task_name].count,
-                    optional=self._is_optional(due.reference_task_name),
-                    workflow=self._id,
-                )
-        attempt = self._engine.poll(workflow=self._id)
-        assert attempt is not None, "a workflow that runs has a try that waits"
-        return attempt
+    def decide(self) -> Decision:
+        instance = Instance(workflow_id=self._run.run_id, input_data=self._run.input_data)
+        return decide(self._workflow.graph, instance, self._run.tries, self._policies)
 
-    def finished(
-        self, attempts: Mapping[str, FinishedAttempt[Any]], files: Mapping[str, bytes]
-    ) -> FinishedWorkflow[Any]:
-        """What came of it.
+    def next(self) -> tuple[Due, LocalAttempt] | None:
+        """The next try, begun; None if the workflow has ended."""
+        while (decision := self.decide()).status is WorkflowStatus.RUNNING:
+            for ended in decision.ended:
+                self._run.end_sub_workflow(ended.task_id, ended.status, ended.output, ended.reason)
+            begun = [(due, self._begin(due)) for due in decision.due]
+            self._begun += [(due, attempt) for due, attempt in begun if due.sub_workflow is None]
+            if decision.ended or len(begun) > 0:
+                continue
+            due, attempt = self._begun.pop(0)
+            now = self._run.find_attempt(attempt.task_id)
+            if now is not None and now.status == TryStatus.IN_PROGRESS:
+                return due, attempt
+        return None
 
-        Args:
-            attempts: the last of each task.
-            files: content of the branch.
-        """
-        decision = self._decide()
-        errors = [attempt.error for attempt in attempts.values() if attempt.error is not None]
-        return FinishedWorkflow(
-            status=decision.status,
-            reason=decision.reason or "",
-            error=None if decision.status is WorkflowStatus.COMPLETED or not errors else errors[-1],
-            attempts=attempts,
-            files=files,
-            output=decision.output,
-            _workflow=self._workflow,
-        )
-
-    def _decide(self) -> Decision:
-        return decide(self._workflow.graph, self._instance, self._tries(), self._policies)
-
-    def _tries(self) -> Iterator[_Try]:
-        for entry in self._engine.record(self._id).tries:
-            yield _Try(
-                task_id=entry.task_id,
-                reference_task_name=entry.reference_task_name,
-                retry_count=entry.retry_count,
-                status=entry.status,
-                input_data=self._engine.attempt(entry.task_id).input_data,
-                output=entry.output,
-                reason=self._engine.reason(entry.task_id),
-            )
-
-    def _is_optional(self, reference_name: str) -> bool:
-        nodes = (node for node in self._workflow.graph.all_nodes() if isinstance(node, TaskNode))
-        return any(node.optional for node in nodes if node.reference_name == reference_name)
+    def _begin(self, due: Due) -> LocalAttempt:
+        return self._run.begin(due.reference_task_name, due.task_name, due.input_data)

@@ -124,15 +124,12 @@ class MemoryEngine:
 
     # ---- workers
 
-    def poll(
-        self, task_name: str | None = None, *, reference_task_name: str | None = None, workflow: str | None = None
-    ) -> MemoryAttempt | None:
+    def poll(self, task_name: str | None = None, *, reference_task_name: str | None = None) -> MemoryAttempt | None:
         """Deliver the task that has waited longest, or None.
 
         Args:
             task_name: of the task definition. Default: any.
             reference_task_name: of the task within its workflow. Default: any.
-            workflow: Default: any.
         """
         with self._lock:
             waiting = [
@@ -141,7 +138,6 @@ class MemoryEngine:
                 for row in instance.rows
                 if instance.is_running
                 and row.status is TryStatus.SCHEDULED
-                and workflow in (None, instance.id)
                 and task_name in (None, row.task_def_name)
                 and reference_task_name in (None, row.record.reference_task_name)
             ]

@@ -15,14 +15,15 @@ from perago.errors import EngineError, TaskInputError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import params_as_json
 from perago.testing.attempts import At, FinishedAttempt, RunningAttempt, Watch
-from perago.testing.declared import FinishedWorkflow, Rounds
-from perago.testing.engine import MemoryAttempt, MemoryEngine
-from perago.testing.given import Files, Params, commit_given, definition_of, directory_for
+from perago.testing.declared import FinishedWorkflow, run_declared
+from perago.testing.engine import MemoryEngine
+from perago.testing.given import Files, Params, commit_given, definition_of
 from perago.testing.store import MemoryStore
 from perago.values.history import CommitFacts
 from perago.values.record import TryStatus, WorkflowStatus
-from perago.workflows.declare import WorkflowDefinition, workflow_of, workflow_params
+from perago.workflows.definition import WorkflowDefinition, workflow_of
 from perago.workflows.flow import Flow
+from perago.workflows.params import workflow_params
 
 R = TypeVar("R", bound=BaseModel)
 W = TypeVar("W")
@@ -233,12 +234,7 @@ class MemoryWorkflow:
         given = workflow_params(workflow, params_as_json(params))
         if workflow.params_model is not None:
             inputs["params"] = given
-        rounds = Rounds(self.engine, workflow, inputs)
-        attempts: dict[str, FinishedAttempt[Any]] = {}
-        while (attempt := rounds.next()) is not None:
-            name = attempt.reference_task_name
-            attempts[name] = self._finish(workflow.tasks[attempt.task_def_name], attempt, Watch(None))
-        return rounds.finished(attempts, self.files)
+        return run_declared(workflow, inputs, self.store, self.branch, self._root)
 
     def _next(self, name: str, watch: Watch, *, lose_report: bool) -> FinishedAttempt[Any]:
         attempt = self.engine.poll(reference_task_name=name)
@@ -249,25 +245,7 @@ class MemoryWorkflow:
                 f"IN_PROGRESS"
             )
         self._last = name
-        return self._finish(self._tasks[name], attempt, watch, lose_report=lose_report)
-
-    def _finish(
-        self, task: TaskDefinition, attempt: MemoryAttempt, watch: Watch, *, lose_report: bool = False
-    ) -> FinishedAttempt[Any]:
-        running = RunningAttempt(self.store, self.engine, task, attempt, watch)
-        with directory_for(self._root) as directory:
-            result = running.run(directory, keep=self._root is not None)
-        reported = not lose_report and running.report(result)
-        watch.check()
-        return FinishedAttempt(
-            task_id=attempt.task_id,
-            input_ref=attempt.input_data.get("workspace", {}).get("ref", ""),
-            status=result.status,
-            reason=result.reason_for_incompletion or "",
-            error=None if result.status == "COMPLETED" else watch.error,
-            reported=reported,
-            body_ran=watch.body_ran,
-            files=self.files,
-            output=result.output,
-            output_model=task.output_model,
+        running = RunningAttempt(
+            self.store, self.engine, self._tasks[name], attempt, attempt.input_data, watch, self.branch
         )
+        return running.finish(self._root, lose_report=lose_report)

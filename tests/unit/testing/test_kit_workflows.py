@@ -122,3 +122,29 @@ def test_what_is_not_for_a_workflow_is_refused():
         MemoryWorkflow().run(chain, at={"body": TRIES.clear})
     with pytest.raises(WorkflowDefinitionError, match=r"params\.name"):
         MemoryWorkflow().run(chain, {"name": 1})
+
+
+@workflow(name="outer", owner_email=OWNER)
+def outer(flow: Flow) -> Size:
+    flow.run(write, name="before")
+    inner = flow.run(chain, name="inner")
+    flow.run(write, name="after")
+    return inner
+
+
+@workflow(name="outer_of_a_failure", owner_email=OWNER)
+def outer_of_a_failure(flow: Flow) -> None:
+    flow.run(choice, name="never")
+
+
+def test_a_workflow_within_another_takes_and_leaves_the_workspace():
+    run = MemoryWorkflow().run(outer)
+    assert run.result == Size(files=3)
+    assert sorted(run.files) == ["after.txt", "before.txt", "inner.txt", "second.txt"]
+    assert list(run.attempts) == ["write", "chain/write", "chain/write_2", "write_2"]
+
+
+def test_a_workflow_within_another_that_fails_fails_that():
+    run = MemoryWorkflow().run(outer_of_a_failure)
+    assert run.status == "FAILED"
+    assert "'choice' is FAILED: task 'flaky' is FAILED: not never" in run.reason
