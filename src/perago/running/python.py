@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
+from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
 from perago.ports import Repository
@@ -51,8 +52,7 @@ class CompletedRun(Generic[R]):
     Attributes:
         run_id: `perago runs` lists it by this id.
         result: an instance of the task's or workflow's result model; None for a workflow without a result.
-        commit: full id of the commit that it completed with; None without a workspace, and for a workflow whose tasks
-            left several.
+        commit: full id of the commit that it completed with; None without a workspace.
         changes: the names in the repository that differ between the input and `commit`. With `isolation="snapshot"`
             that includes what others have changed meanwhile.
     """
@@ -184,7 +184,8 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
         if result.output is None:
             next_step = _resume(run_id, call) if target is not None else ""
             raise _failure(watch.error, result.reason_for_incompletion, run_id, next_step, interrupts)
-        changes = _changes(tries.repository, tries.input_data, commit)
+        with _completed(run_id):
+            changes = _changes(tries.repository, tries.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     return CompletedRun(
         run_id=run_id, result=_result(task.output_model, result.output["result"]), commit=commit, changes=changes
@@ -207,11 +208,12 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
         with _telling_interrupts(cancelled, run_id):
             decision = execution.go()
         if decision.status is not WorkflowStatus.COMPLETED:
-            next_step = "" if here else _resume(run_id, call)
+            next_step = f" {decision.reason}." + ("" if here else _resume(run_id, call))
             raise _failure(execution.error, decision.reason, run_id, next_step, interrupts)
-        commit = commit_of(decision.output)
         repository = execution.slots[0].repository() if request.repository is not None else None
-        changes = _changes(repository, execution.run.input_data, commit)
+        with _completed(run_id):
+            commit = None if repository is None else output_commit(decision.output, repository.read_history)
+            changes = _changes(repository, execution.run.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     model = None if workflow.declared is None else workflow.declared.output_model
     result = None if model is None else _result(model, decision.output["result"])
@@ -396,6 +398,16 @@ def _result(model: type[BaseModel], output: object) -> BaseModel:
     except ValidationError:
         assert isinstance(output, Mapping), "results are objects"
         return model.model_construct(**output)
+
+
+@contextmanager
+def _completed(run_id: str) -> Iterator[None]:
+    """Say of an error that the run has completed."""
+    try:
+        yield
+    except PeragoError as exc:
+        exc.add_note(f"Run {run_id} has completed; only what it changed could not be read.")
+        raise
 
 
 def _changes(repository: Repository | None, input_data: JsonObject, commit: str | None) -> Changes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
+from perago.attempt.join import output_commit
 from perago.engines.local import LocalAttempt, LocalEngine, WorkflowRun
 from perago.testing.attempts import FinishedAttempt, RunningAttempt, Watch
 from perago.testing.store import MemoryStore
@@ -40,6 +41,7 @@ class FinishedWorkflow(Generic[W]):
     files: Mapping[str, bytes] = field(repr=False)
     output: JsonObject = field(repr=False)
     _workflow: WorkflowDefinition = field(repr=False)
+    _ref: str | None = field(repr=False)
 
     @property
     def result(self) -> W:
@@ -48,10 +50,11 @@ class FinishedWorkflow(Generic[W]):
         Raises:
             AssertionError: the workflow did not complete; with the reason.
         """
-        output, model = self._completed, self._workflow.output_model
+        self._expect_completed()
+        model = self._workflow.output_model
         result: Any = None
         if model is not None:
-            result = model.model_validate(output["result"], by_alias=False, by_name=True)
+            result = model.model_validate(self.output["result"], by_alias=False, by_name=True)
         typed: W = result
         return typed
 
@@ -60,19 +63,16 @@ class FinishedWorkflow(Generic[W]):
         """Full id of the commit that the workflow completed with.
 
         Raises:
-            AssertionError: it did not complete, has no workspace, or left several commits.
+            AssertionError: it did not complete, or has no workspace.
         """
-        output = self._completed
-        if "workspace" not in output:
-            raise AssertionError("the workflow left no commit, or several: read those of its attempts")
-        ref: str = output["workspace"]["ref"]
-        return ref
+        self._expect_completed()
+        if self._ref is None:
+            raise AssertionError("the workflow has no workspace, so it completes without a commit")
+        return self._ref
 
-    @property
-    def _completed(self) -> JsonObject:
+    def _expect_completed(self) -> None:
         if self.status is not WorkflowStatus.COMPLETED:
             raise AssertionError(f"the workflow did not complete but is {self.status}: {self.reason}") from self.error
-        return self.output
 
 
 def run_declared(
@@ -100,15 +100,19 @@ def run_declared(
                 attempts[due.reference_task_name] = running.finish(root)
             decision = rounds.decide()
             run.end(decision.status, output=decision.output, reason=decision.reason)
+    is_completed = decision.status is WorkflowStatus.COMPLETED
     errors = [attempt.error for attempt in attempts.values() if attempt.error is not None]
     return FinishedWorkflow(
         status=decision.status,
         reason=decision.reason or "",
-        error=None if decision.status is WorkflowStatus.COMPLETED or not errors else errors[-1],
+        error=None if is_completed or not errors else errors[-1],
         attempts=attempts,
         files=store.files(branch),
         output=decision.output,
         _workflow=workflow,
+        _ref=output_commit(decision.output, store.read_history)
+        if decision.status is WorkflowStatus.COMPLETED
+        else None,
     )
 
 

@@ -86,6 +86,7 @@ def test_a_task_takes_what_the_one_before_it_left():
 def test_neighbours_begin_from_one_input():
     run = MemoryWorkflow({"zero.txt": ""}).run(beside)
     assert run.result is None
+    assert run.ref == list(run.attempts.values())[1].ref
     first, second = run.attempts.values()
     assert first.input_ref == second.input_ref
     assert sorted(run.files) == ["one.txt", "other.txt", "zero.txt"]
