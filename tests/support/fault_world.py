@@ -152,6 +152,7 @@ class World:
             publish_workspace=store.publish_workspace,
             cleanup_staging=store.cleanup_staging,
             complete_noop_workspace=store.complete_noop_workspace,
+            validate_reads=store.validate_reads,
             read_history=store.read_history,
             load_current_attempt=engine.load_current_attempt,
             load_record=engine.load_record,

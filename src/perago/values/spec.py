@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 WHOLE_REPOSITORY = "/"
+
+Isolation = Literal["serializable", "snapshot", "exclusive"]
 
 GuardKind = Literal["require_file", "require_dir", "require_glob", "forbid_glob"]
 
@@ -36,6 +39,11 @@ def _inner_path(value: str, what: str) -> str:
         if segment in ("", ".", ".."):
             raise ValueError(f"{what} {value!r} must not have the segment {segment!r}; it must stay inside its root")
     return value
+
+
+def _one_of(names: Sequence[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}"
 
 
 class Guardrail(BaseModel):
@@ -80,8 +88,9 @@ class WorkspaceSpec(BaseModel):
             blanks and leading slashes are dropped.
         pre, post: guards checked before and after the body.
         read_only: ignore the task's changes and complete with the input.
-        isolation: "serializable" refuses to publish over any commit that the attempt has not seen; "snapshot" merges
-            with commits that changed other paths.
+        isolation: what others may have committed since the input. "serializable": nothing that changed a file which
+            the task could see (prefix, include, exclude), or would have seen; everything else is merged with.
+            "snapshot": nothing that changed a path which the attempt changed. "exclusive": nothing at all.
         include, exclude: patterns (as in `pathlib`, with `**`) for paths below the prefix. Other paths are neither
             fetched nor changed. Without an include pattern, everything is included.
     """
@@ -92,9 +101,16 @@ class WorkspaceSpec(BaseModel):
     pre: list[Guardrail] = Field(default_factory=list)
     post: list[Guardrail] = Field(default_factory=list)
     read_only: bool = False
-    isolation: Literal["serializable", "snapshot"] = "serializable"
+    isolation: Isolation = "serializable"
     include: list[str] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
+
+    @field_validator("isolation", mode="before")
+    @classmethod
+    def _isolation_is_one(cls, value: object) -> object:
+        if value not in get_args(Isolation):
+            raise ValueError(f"there is no isolation {value!r}; give {_one_of(get_args(Isolation))}")
+        return value
 
     @field_validator("prefix")
     @classmethod
