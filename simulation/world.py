@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perago.errors import EngineError
 from perago.ports import Event, Phase
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, WorkflowStatus
@@ -191,19 +192,20 @@ class World:
         ref = self.store.memory.head(plan.branch)
         prefix = f"w{number}-"
 
-        def schedule(who: str, after: str | None = None) -> None:
+        def schedule(who: str, *after: str) -> None:
             paths = [prefix + who, *([SHARED] if plan.shared_path else [])]
             params = {"who": prefix + who, "paths": paths, "noop": plan.noop, "big": plan.big, "password": SECRET}
 
             def make_input(record: InstanceRecord) -> JsonObject:
-                before = ref if after is None else _outcome(record, prefix + after, prefix + who)
-                return {"workspace": self.store.memory.input(plan.branch, before).model_dump(), "params": params}
+                refs = [_outcome(record, prefix + name, prefix + who) for name in after] or [ref]
+                inputs = [self.store.memory.input(plan.branch, one).model_dump() for one in refs]
+                return {"workspace": inputs[0] if len(inputs) == 1 else {"join": inputs}, "params": params}
 
             self.engine.tasks.schedule(
                 _task_type(plan, who),
                 make_input,
                 reference_task_name=prefix + who,
-                after=() if after is None else (prefix + after,),
+                after=tuple(prefix + name for name in after),
                 workflow=workflow,
             )
 
@@ -212,10 +214,12 @@ class World:
                 schedule("a")
             case "sequence":
                 schedule("a")
-                schedule("b", after="a")
-            case "fork":
+                schedule("b", "a")
+            case "fork" | "join":
                 schedule("l")
                 schedule("r")
+                if plan.shape == "join":
+                    schedule("b", "l", "r")
         self.workflows[workflow] = plan
 
     # ---- callbacks
@@ -231,7 +235,8 @@ class World:
 
     def _make_body_run(self, job: Job) -> BodyRun:
         plan, name = self.workflows[job.identity.workflow_instance_id], job.attempt.task_def_name
-        files = self.store.memory.files(job.attempt.input_data["workspace"]["ref"])
+        refs = input_refs(job.attempt.input_data)
+        files = self.store.memory.files(next(ref for ref in self.store.memory.history(plan.branch) if ref in refs))
         root = ""
         if plan.scoped and (spec := TASKS[name].workspace) is not None:
             root, sees = spec.root, visible_to(spec)
@@ -300,4 +305,4 @@ def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
     for entry in record.of(name):
         if entry.output_ref is not None:
             return entry.output_ref
-    return next((entry.input_ref for entry in reversed(record.of(asking)) if entry.input_ref is not None), "")
+    return next((entry.input_refs[0] for entry in reversed(record.of(asking)) if entry.input_refs), "")
