@@ -21,6 +21,7 @@ from perago.ports import Engine, WorkspaceStore, ignore
 from perago.testing import ManualClock, MemoryAttempt, MemoryEngine
 from perago.workspace.directory import OWNER_FILE
 from perago.workspace.janitor import sweep as sweep_attempt_directories
+from perago.workspace.patterns import visible_to
 from simulation.checker import Call, Observation, violations
 from simulation.faults import Crash, Faults, Tap
 
@@ -256,6 +257,7 @@ class World:
             records=(self.engine.record(),),
             files=self.repository.files,
             snapshot=("say",) if self.scenario.spec.isolation == "snapshot" else (),
+            scopes={"say": visible_to(self.scenario.spec)} if self.scenario.spec.isolation == "serializable" else {},
             calls=self.calls,
             left=[*self.repository.left(), *self._attempt_directories()],
         )

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from perago.attempt.context import RunContext
+from perago.attempt.run import run_attempt
+from perago.ports import Event, Phase
+from perago.tasks.declare import task, task_of
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
+from perago.testing.engine import MemoryEngine
 from perago.values.history import Merge, Publish
-from perago.values.spec import WorkspaceSpec
+from perago.values.models import RuntimeTaskResult
+from perago.values.spec import Isolation, WorkspaceSpec
 
 BEFORE: Edits = {"data/a.csv": b"1", "data/sub/b.csv": b"1", "data/notes.txt": b"1", "other/c.csv": b"1", "top": b"1"}
 
@@ -53,8 +61,74 @@ CASES: dict[str, Foreign] = {
 }
 
 
+ROUNDS = 20
+MOMENTS = [(Phase.PARSE, "started"), (Phase.BODY, "started"), (Phase.BODY, "completed"), (Phase.PUBLISH, "started")]
+
+
+class Empty(BaseModel):
+    """Params and result of `race`."""
+
+
+def race(bench: Bench, number: int, theirs: Edits, isolation: Isolation = "serializable") -> RuntimeTaskResult:
+    """A whole attempt on the head's `data`, in which a person commits `theirs`; the number chooses when."""
+
+    @task(name="t", owner_email="ada@example.org", workspace=WorkspaceSpec(prefix="data", isolation=isolation))
+    def body(workspace: Path, params: Empty) -> Empty:  # noqa: ARG001 - a task has params
+        (workspace / f"round-{number}").write_text("mine")
+        return Empty()
+
+    moments = [MOMENTS[number % len(MOMENTS)]]
+
+    def observe(event: Event, /) -> None:
+        if (event.phase, event.kind) in moments:
+            moments.clear()
+            bench.commit(theirs)
+
+    definition, engine = task_of(body), MemoryEngine()
+    assert definition is not None, "it is decorated"
+    engine.schedule("t", {"workspace": bench.input(bench.head()).model_dump(), "params": {}})
+    attempt = engine.poll()
+    assert attempt is not None, "it is scheduled"
+    result = run_attempt(
+        definition,
+        attempt.input_data,
+        attempt,
+        RunContext(execution_id=f"round{number}", observer=observe),
+        workspace_root=bench.root / "attempts",
+        open_store=lambda: bench.store,
+        engine=engine,
+    )
+    assert moments == [], f"the person did not commit: {result}"
+    return result
+
+
 class ReadsContract(StoreHooks):
-    """`validate_reads`."""
+    """`validate_reads`, alone and in whole attempts."""
+
+    def test_a_person_on_other_paths_refuses_nobody(self, bench: Bench) -> None:
+        bench.commit(BEFORE)
+        for number in range(ROUNDS):
+            result = race(bench, number, {"other/c.csv": b"%d" % number, f"other/{number}": b"theirs"})
+            assert result.status == "COMPLETED", result.reason_for_incompletion
+        files = bench.files(bench.head())
+        assert {name for name in files if name.startswith("data/round-")} == {f"data/round-{n}" for n in range(ROUNDS)}
+        assert {f"other/{number}" for number in range(ROUNDS)} < files.keys()
+        assert bench.staged() == []
+
+    def test_a_person_within_the_scope_refuses_everybody(self, bench: Bench) -> None:
+        bench.commit(BEFORE)
+        for number in range(ROUNDS):
+            theirs = f"data/{number}" if number % 2 else "data/a.csv"
+            result = race(bench, number, {theirs: b"%d" % number})
+            assert f"could see, {theirs!r}: {bench.head()[:12]}" in (result.reason_for_incompletion or "")
+        assert not any("round-" in name for name in bench.files(bench.head()))
+        assert bench.staged() == []
+
+    def test_an_exclusive_task_is_refused_by_a_person_anywhere(self, bench: Bench) -> None:
+        bench.commit(BEFORE)
+        for number in range(len(MOMENTS)):
+            result = race(bench, number, {"other/c.csv": b"%d" % number}, "exclusive")
+            assert "has commits that this attempt has not seen" in (result.reason_for_incompletion or "")
 
     @pytest.mark.parametrize("kind", CASES)
     def test_what_the_task_could_see_and_others_changed_is_found_and_nothing_else(
