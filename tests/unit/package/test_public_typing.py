@@ -38,6 +38,17 @@ def plain(workspace: Path, params: P) -> R:
 async def asynchronous(params: P) -> R:
     return R(y=params.x)
 
+# declaring a task
+
+assert_type(plain(Path("a"), P()), R)
+async def call() -> None:
+    assert_type(await asynchronous(P()), R)
+plain("a", P())  # arg-type reportArgumentType
+plain(Path("a"))  # call-arg reportCallIssue
+task(name="a")  # call-arg reportCallIssue
+task(name="a", owner_email="o", retry=3)  # call-arg reportCallIssue
+task(name="a", owner_email="o", workspace="/")  # arg-type reportArgumentType
+
 # declaring a workflow
 
 @workflow(name="w", owner_email="o")
