@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
 from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, whole_expression
-from perago.workflows.graph import ForkNode, Nodes, TaskNode, WorkflowGraph, all_of
+from perago.workflows.forks import KnownFork, all_tasks, known_forks
+from perago.workflows.graph import GATHER_TASK, ForkNode, Nodes, TaskNode, WorkflowGraph
 from perago.workflows.wiring import did_you_mean, field_type, misfit, no_such, type_name, type_within
 
 Tasks = Mapping[str, TaskDefinition]
@@ -26,15 +27,12 @@ def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
     Raises:
         WorkflowDefinitionError: all faults, each with both ends.
     """
-    kinds = {
-        node.reference_name: tasks[node.task_name].output_model
-        for node in graph.all_nodes()
-        if isinstance(node, TaskNode)
-    }
+    simple = list(all_tasks(graph.nodes))
+    kinds = {node.reference_name: tasks[node.task_name].output_model for node in simple}
+    kinds |= _gathered(simple, list(known_forks(graph.nodes)), tasks)
     faults = [
         f"task {node.reference_name!r}: {fault}"
-        for node in graph.all_nodes()
-        if isinstance(node, TaskNode)
+        for node in simple
         for fault in _faults_of(node, tasks[node.task_name], kinds)
     ]
     faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, kinds)]
@@ -59,16 +57,43 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
                 f"{', '.join(map(repr, strict))} will be refused when another has published first; run them one after "
                 f'the other, or give them WorkspaceSpec(isolation="snapshot")'
             )
+    for fork in known_forks(graph.nodes):
+        strict = [name for name, isolation in _writers(fork.tasks, tasks) if isolation == "serializable"]
+        if strict and (fork.over is not None or len(fork.tasks) > 1):
+            names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
+            found.append(
+                f"{names} publishes for each item beside itself in {fork.join!r}, and will be refused when another has "
+                f'published first; give it WorkspaceSpec(isolation="snapshot")'
+            )
     return found
+
+
+def _gathered(
+    nodes: Sequence[TaskNode], forks: Sequence[KnownFork], tasks: Tasks
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The results of each task that gathers those of tasks that are alike, by its name."""
+    joined = {
+        f"${{{fork.join}.output}}": fork.tasks[0]
+        for fork in forks
+        if len({(task.task_name, task.optional) for task in fork.tasks}) == 1
+    }
+    for node in nodes:
+        if node.task_name != GATHER_TASK:
+            continue
+        params = node.inputs.get("params")
+        task = joined.get(str(params.get("outputs"))) if isinstance(params, Mapping) else None
+        if task is not None:
+            made = tasks[task.task_name].output_model
+            kind = list[made | None] if task.optional else list[made]  # type: ignore[valid-type]
+            yield node.reference_name, create_model("Gathered", results=(kind, ...))
 
 
 def _writers(nodes: Nodes, tasks: Tasks) -> Iterator[tuple[str, str]]:
     """Reference name and isolation of each task that may publish."""
-    for node in all_of(nodes):
-        if isinstance(node, TaskNode):
-            spec = tasks[node.task_name].workspace
-            if spec is not None and not spec.read_only:
-                yield node.reference_name, spec.isolation
+    for node in all_tasks(nodes):
+        spec = tasks[node.task_name].workspace
+        if spec is not None and not spec.read_only:
+            yield node.reference_name, spec.isolation
 
 
 def _faults_of(node: TaskNode, task: TaskDefinition, kinds: Mapping[str, type[BaseModel]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from perago.values.json_text import JsonObject
@@ -17,6 +17,12 @@ CASE_INPUT = "switchCaseValue"
 
 MAX_FORKED = 1_000
 """Maximum number of tasks of a dynamic fork."""
+
+MAP_TASK = "perago.map"
+"""Lists the tasks of a dynamic fork that runs one task for each item of a list; see `builtin`."""
+
+GATHER_TASK = "perago.gather"
+"""Gathers their results in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,37 +162,28 @@ def parts_of(node: Node) -> tuple[Nodes, ...]:
             return ()
 
 
+def without(nodes: Nodes, left_out: Mapping[str, str]) -> Nodes:
+    """Nodes without some of them.
+
+    Args:
+        left_out: their reference names, each with the name of the node that a join waits for instead.
+    """
+    return tuple(_without(node, left_out) for node in nodes if node.reference_name not in left_out)
+
+
+def _without(node: Node, left_out: Mapping[str, str]) -> Node:
+    match node:
+        case ForkNode():
+            return replace(node, branches=tuple(without(branch, left_out) for branch in node.branches))
+        case SwitchNode():
+            cases = {case: without(nodes, left_out) for case, nodes in node.cases.items()}
+            return replace(node, cases=cases, default=without(node.default, left_out))
+        case JoinNode():
+            return replace(node, join_on=tuple(left_out.get(name, name) for name in node.join_on))
+        case _:
+            return node
+
+
 def inputs_of(node: Node) -> JsonObject:
     """The inputs of a node; empty for a fork and a join."""
     return {} if isinstance(node, ForkNode | JoinNode) else node.inputs
-
-
-def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
-    """Each node that people know of, in words, with the number of forks and switches around it."""
-    for node in nodes:
-        match node:
-            case TaskNode():
-                name = "" if node.reference_name == node.task_name else f" ({node.task_name})"
-                yield depth, f"{node.reference_name}{name}{', optional' if node.optional else ''}"
-            case ForkNode():
-                yield depth, "side by side:"
-                for branch in node.branches:
-                    yield from outline(branch, depth + 1)
-            case DynamicForkNode():
-                yield depth, f"{node.reference_name}: as many side by side as its input lists"
-            case SwitchNode():
-                yield from _outline_of_switch(node, depth)
-            case TerminateNode():
-                yield depth, f"ends as {node.inputs.get('terminationStatus')}"
-            case JoinNode() | SetVariableNode():
-                pass
-
-
-def _outline_of_switch(node: SwitchNode, depth: int) -> Iterator[tuple[int, str]]:
-    value = node.inputs.get(node.value_input)
-    for case, nodes in node.cases.items():
-        yield depth, f"if {value} is {case}:"
-        yield from outline(nodes, depth + 1)
-    if any(True for _ in outline(node.default)):
-        yield depth, "otherwise:"
-        yield from outline(node.default, depth + 1)

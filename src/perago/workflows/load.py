@@ -10,14 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from perago.errors import TaskDefinitionError, WorkflowDefinitionError
-from perago.tasks.declare import TaskDefinition
+from perago.tasks.declare import BUILTIN_TASKS, TaskDefinition
 from perago.tasks.load import load_module_task, load_module_tasks
 from perago.values.json_text import JsonObject, parse_json
+from perago.workflows.builtin import builtin_task
 from perago.workflows.check import check_wiring
 from perago.workflows.declare import WorkflowDefinition, workflow_of
 from perago.workflows.definition_json import from_json
 from perago.workflows.expressions import Expression, expressions_in
-from perago.workflows.graph import TaskNode, WorkflowGraph, inputs_of
+from perago.workflows.forks import all_tasks
+from perago.workflows.graph import WorkflowGraph, inputs_of
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Maximum size of a definition's file."""
@@ -141,7 +143,9 @@ def _from_file(path: Path, modules: Sequence[str]) -> LoadedWorkflow:
 
 def _tasks_of(graph: WorkflowGraph, modules: Sequence[str]) -> dict[str, TaskDefinition]:
     found = {task.name: task for module in modules for task in load_module_tasks(module)}
-    missing = sorted(set(_task_names(graph)) - set(found))
+    names = set(_task_names(graph))
+    found |= {name: builtin_task(name) for name in sorted(names & BUILTIN_TASKS)}
+    missing = sorted(names - set(found))
     if missing:
         where = (
             f"the modules {', '.join(modules)} declare no such task" if modules else "give their modules with --tasks"
@@ -151,11 +155,12 @@ def _tasks_of(graph: WorkflowGraph, modules: Sequence[str]) -> dict[str, TaskDef
 
 
 def _task_names(graph: WorkflowGraph) -> Iterable[str]:
-    return [node.task_name for node in graph.all_nodes() if isinstance(node, TaskNode)]
+    return [node.task_name for node in all_tasks(graph.nodes)]
 
 
 def _paths(graph: WorkflowGraph) -> Iterable[tuple[str | int, ...]]:
-    values: list[JsonObject] = [*(inputs_of(node) for node in graph.all_nodes()), graph.output]
+    nodes = (*graph.all_nodes(), *all_tasks(graph.nodes))
+    values: list[JsonObject] = [*(inputs_of(node) for node in nodes), graph.output]
     found: list[Expression] = [expression for value in values for _, expression in expressions_in(value)]
     return [expression.path for expression in found]
 

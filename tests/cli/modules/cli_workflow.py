@@ -115,3 +115,31 @@ def rivals(flow: Flow) -> None:
     with flow.parallel():
         flow.run(write, words=["a"])
         flow.run(write, words=["b"])
+
+
+class Word(BaseModel):
+    word: str
+    plus: int = 0
+    phrase: SecretStr = SecretStr("")  # by its name nobody would take it for a secret
+
+
+class Each(BaseModel):
+    counts: list[Counted]
+
+
+class Phrased(BaseModel):
+    words: list[str]
+    phrase: SecretStr = SecretStr("")
+
+
+@task(name="cli.size", owner_email=OWNER)
+def size(params: Word) -> Counted:
+    if params.word == "bad":
+        raise TaskFailed("a bad word")
+    return Counted(count=len(params.word) + len(params.phrase.get_secret_value()) + params.plus)
+
+
+@workflow(name="cli_mapped", owner_email=OWNER)
+def mapped(flow: Flow, params: Phrased) -> Each:
+    sizes = flow.map(size, over=params.words, as_="word", phrase=params.phrase, plus=1)
+    return flow.output(Each, counts=sizes)
