@@ -22,6 +22,7 @@ from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.context import RunContext
 from perago.attempt.fence import Applicant
 from perago.attempt.free import run_free_attempt
+from perago.attempt.join import resolve_join
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, status_for_exception, workspace_output
 from perago.attempt.parse import (
     WORKSPACE_FIELDS,
@@ -31,7 +32,7 @@ from perago.attempt.parse import (
     of_read_only_writes,
     of_unknown_params,
     parse_params,
-    parse_workspace_input,
+    parse_workspace,
     such_as,
 )
 from perago.attempt.phases import Phases
@@ -60,6 +61,7 @@ from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
 from perago.values import redaction
+from perago.values.joins import WorkspaceJoin, input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import (
     Attempt,
@@ -268,7 +270,7 @@ class AttemptRun:
 
     def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
         """Run it completely; an error ends it early."""
-        workspace_input, call = self._parse(input_data)
+        workspace_input, call = self._parse(input_data, ports.read_history)
         with self._directory() as directory:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
@@ -276,12 +278,13 @@ class AttemptRun:
             if ports.foresee_download is not None:
                 ports.foresee_download(workspace_input, self.spec)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
+            refs = input_refs(input_data)
             target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
                 workspace_input=workspace_input,
                 spec=self.spec,
-                applicant=self._applicant(draft),
+                applicant=self._applicant(draft, refs),
                 phases=self.phases,
             )
             execution = self._execution(draft, {})
@@ -293,9 +296,14 @@ class AttemptRun:
                 outcome, result = target.finish(execution, directory.workspace), work.result
             return self._completed(workspace_input, outcome, result)
 
-    def rehearse(self, input_data: Mapping[str, Any], download_workspace: DownloadWorkspace) -> Work:
-        """Run it up to the diff and publish nothing."""
-        workspace_input, call = self._parse(input_data)
+    def rehearse(
+        self,
+        input_data: Mapping[str, Any],
+        download_workspace: DownloadWorkspace,
+        read_history: ReadHistory | None = None,
+    ) -> Work:
+        """Run it up to the diff and publish nothing. Only a join needs the history."""
+        workspace_input, call = self._parse(input_data, read_history)
         with self._directory() as directory:
             return self._work(workspace_input, call, directory, download_workspace)
 
@@ -307,13 +315,18 @@ class AttemptRun:
     def phases(self) -> Phases:
         return self.context.phases(self.identity)
 
-    def _parse(self, input_data: Mapping[str, Any]) -> tuple[WorkspaceInput, BodyCall]:
+    def _parse(
+        self, input_data: Mapping[str, Any], read_history: ReadHistory | None
+    ) -> tuple[WorkspaceInput, BodyCall]:
         with self.phases(Phase.PARSE) as span:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
-            workspace_input = parse_workspace_input(self.task, input_data["workspace"])
+            given = parse_workspace(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
             redaction.learn_of(self.context.execution_id, secrets_of(params))
             span.caution(of_unknown_params(self.task, raw_params))
+            workspace_input = resolve_join(given, read_history)
+            if isinstance(given, WorkspaceJoin):
+                span.note(joined=len(given.inputs), ref=workspace_input.ref)
         call = BodyCall(
             task=self.task,
             params=params,
@@ -405,11 +418,12 @@ class AttemptRun:
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes
 
-    def _applicant(self, draft: StampDraft) -> Applicant:
+    def _applicant(self, draft: StampDraft, refs: tuple[str, ...]) -> Applicant:
         return Applicant(
             identity=self.identity,
             reference_task_name=draft.reference_task_name,
             input_ref=draft.input_ref,
+            input_refs=refs,
             params_digest=draft.params_digest,
             code_digest=draft.code_digest,
             snapshot=self.spec.isolation == "snapshot",

@@ -24,6 +24,7 @@ from perago.cli.run.watch import Interrupts, RunObserver
 from perago.engines.conductor import ConductorAttempt
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
+from perago.values.joins import input_repository
 from perago.values.trace_context import without_trace
 
 
@@ -70,9 +71,8 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
         return None
     if arguments.repo is not None:
         return parse_address(arguments.repo)
-    workspace = recorded.input_data.get("workspace")
-    name = workspace.get("repository") if isinstance(workspace, dict) else None
-    if not isinstance(name, str):
+    name = input_repository(recorded.input_data)
+    if name is None:
         raise click.UsageError(f"the input of task {recorded.task_id} names no repository; give one with --repo")
     return parse_address(f"lakefs://{name}")
 
