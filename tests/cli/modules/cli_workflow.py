@@ -176,3 +176,18 @@ def joined(flow: Flow) -> Names:
             flow.run(put, name="d.txt")
     flow.run(gate)
     return flow.run(collect)
+
+
+class Phrases(BaseModel):
+    phrases: list[SecretStr]
+
+
+@workflow(name="cli_phrases", owner_email=OWNER)
+def phrases(flow: Flow, params: Phrases) -> Each:
+    return flow.output(Each, counts=flow.map(length, over=params.phrases, as_="phrase"))
+
+
+@workflow(name="cli_put_all", owner_email=OWNER, description="writers beside each other, as many as there are words")
+def put_all(flow: Flow, params: Words) -> Names:
+    flow.map(put, over=params.words, as_="name")
+    return flow.run(collect)

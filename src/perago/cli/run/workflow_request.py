@@ -23,11 +23,15 @@ from perago.cli.run.request import (
 from perago.engines.local import LocalEngine, WorkflowRun
 from perago.errors import EngineError
 from perago.settings import RuntimeConfig
+from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
+from perago.values.redaction import learn_of
 from perago.workflows.decide import with_template
 from perago.workflows.declare import workflow_params
 from perago.workflows.definition_json import to_json
 from perago.workflows.load import LoadedWorkflow, is_file, workflow_of_record
+
+_OWNER = "perago run, the workflow"
 
 MODULES = "modules"
 """Option of a recorded run: the modules that `--tasks` named."""
@@ -198,8 +202,11 @@ def _given_params(params: str | None, pairs: tuple[str, ...], workflow: LoadedWo
 
 def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject:
     declared = workflow.declared
-    model = None if declared is None else declared.params_model
-    return recordable_params(None if model is None else model.model_validate(params), params)
+    if declared is None or declared.params_model is None:
+        return recordable_params(None, params)
+    validated = declared.params_model.model_validate(params)
+    learn_of(_OWNER, secrets_of(validated))  # of what tasks take of them, not every type tells that it is a secret
+    return recordable_params(validated, params)
 
 
 def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
