@@ -6,12 +6,15 @@ import time
 from typing import Any
 
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
-from perago.cli.output import note, print_json, reason_within, result_on_stdout
-from perago.cli.run.workflow_view import WorkflowView, open_view
+from perago.cli.output import note, print_json, result_on_stdout
+from perago.cli.run.workflow_view import open_view
 from perago.engines.conductor import ConductorEngine, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
+from perago.running.text import reason_within
+from perago.running.view import WorkflowView
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
+from perago.workflows.forks import known_forks
 from perago.workflows.graph import WorkflowGraph
 
 LOOK_SECONDS = 0.5
@@ -69,6 +72,7 @@ class _Shown:
 
     def take(self, workflow: ConductorWorkflow) -> None:
         """Show what is new."""
+        self._view.schedule(task.reference_task_name for task in workflow.tasks if task.status == TryStatus.SCHEDULED)
         for task in workflow.tasks:
             if task.status == TryStatus.SCHEDULED:
                 continue
@@ -88,9 +92,11 @@ class _Shown:
 def _graph_of(workflow: ConductorWorkflow) -> WorkflowGraph:
     """The workflow's graph, for its order; without nodes if it has something that Perago does not run."""
     try:
-        return from_json(workflow.definition)
+        graph = from_json(workflow.definition)
+        list(known_forks(graph.nodes))
     except WorkflowDefinitionError:
         return WorkflowGraph(name=workflow.name, nodes=())
+    return graph
 
 
 def _told(workflow: ConductorWorkflow, *, as_json: bool) -> int:
