@@ -11,7 +11,7 @@ import random
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -37,12 +37,12 @@ HOWS = [["COMPLETED"], ["FAILED", "COMPLETED"], ["FAILED", "FAILED"], ["FAILED_W
 
 
 class Drawn:
-    """A definition, drawn at random: nested sequences, forks and switches of one kind of task."""
+    """A definition, drawn at random: nested sequences, forks, switches and sub-workflows of one kind of task."""
 
-    def __init__(self, seed: int, task_name: str) -> None:
+    def __init__(self, seed: int, task_name: str, count: int = 0) -> None:
         self.task_name = task_name
         self._random = random.Random(seed)
-        self._count = 0
+        self._count = count
         self.known: list[str] = []
         self.gathered: list[str] = []
         self.tasks = self._sequence(depth=0)
@@ -61,7 +61,7 @@ class Drawn:
         found: list[dict[str, Any]] = []
         for _ in range(self._random.randint(1, 3)):
             kinds = ["task"] * 4 + (
-                ["fork", "switch", "dynamic", "map", "map", "variable"] if depth < 2 else ["variable"]
+                ["fork", "switch", "dynamic", "map", "map", "variable", "sub"] if depth < 2 else ["variable"]
             )
             if self._count > MOST_TASKS:
                 kinds = ["task"]
@@ -180,6 +180,35 @@ class Drawn:
     def _how(self) -> list[str]:
         return self._random.choices(HOWS, [30, 5, 1, 1])[0]
 
+    def _sub(self, depth: int) -> list[dict[str, Any]]:
+        name = self._name("s")
+        inner = Drawn(self._random.getrandbits(32), self.task_name, self._count + 4)
+        definition = {
+            "name": f"inner_{inner.tasks[0]['taskReferenceName']}",
+            "version": 1,
+            "schemaVersion": 2,
+            "ownerEmail": "tests@example.com",
+            "tasks": inner.tasks,
+            "outputParameters": {"result": {"value": self._random.choice(list(inner.output.values()))}},
+            "inputTemplate": {"x": "b", "items": INPUT["items"]},
+        }
+        self.known.append(name)
+        task = {
+            "name": name,
+            "taskReferenceName": name,
+            "type": "SUB_WORKFLOW",
+            "subWorkflowParam": {"name": definition["name"], "version": 1, "workflowDefinition": definition},
+            "inputParameters": {
+                "y": {"deep": [1, self._random.choice(["c", "${workflow.input.x}"])]},
+                **(
+                    {"x": self._random.choice(["a", True, 3, "${workflow.input.x}"])}
+                    if self._random.random() < 0.7
+                    else {}
+                ),
+            },
+        }
+        return [{**task, "optional": True} if self._random.random() < 0.3 else task]
+
     def _variable(self, depth: int) -> list[dict[str, Any]]:
         name = self._name("set")
         inputs = {} if depth else {"v": self._value()}  # of two that set one side by side, either may be last
@@ -262,7 +291,7 @@ def answer(
     """How a try ends, by its input."""
     for kind in (MAP_TASK, GATHER_TASK):
         if task_name.endswith(kind.removeprefix("perago.")):
-            if retry_count == 0 and zlib.crc32(reference_name.encode()) % 8 == 0:
+            if retry_count == 0 and zlib.crc32(reference_name.rpartition("/")[2].encode()) % 8 == 0:
                 return "FAILED", {}
             return answer_of_perago(kind, inputs)
     item = inputs["params"]["item"] if "params" in inputs else inputs
@@ -286,6 +315,13 @@ def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any,
     policies = {name: RetryPolicy(count=RETRIES, delay_seconds=0) for name in names_of(task_name)}
     while True:
         decision = decide(graph, Instance(workflow_id="i", input_data=INPUT), entries, policies)
+        for end in decision.ended:
+            entries = [
+                replace(entry, status=end.status, output=end.output) if entry.task_id == end.task_id else entry
+                for entry in entries
+            ]
+        if decision.ended:
+            continue
         if decision.status is not WorkflowStatus.RUNNING:
             return (
                 decision.status.value,
@@ -293,11 +329,13 @@ def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any,
                 tries_of(
                     (entry.reference_task_name, entry.retry_count, entry.status.value, entry.input_data, entry.output)
                     for entry in entries
+                    if "subWorkflowName" not in entry.input_data
                 ),
             )
         assert decision.due, "a workflow that runs has something to do"
         for due in decision.due:
-            status, output = answer(due.task_name, due.reference_task_name, due.input_data, due.retry_count)
+            given = (due.task_name, due.reference_task_name, due.input_data, due.retry_count)
+            status, output = ("IN_PROGRESS", None) if due.sub_workflow else answer(*given)
             entries.append(
                 Entry(
                     f"{due.reference_task_name}-{due.retry_count}",
@@ -348,7 +386,19 @@ def test_random_workflows_end_as_on_a_server(conductor, counted):
         started[conductor.start_workflow(name, INPUT)] = (seed, document)
     work_until_all_have_ended(conductor, task_name, list(started))
     for workflow_id, (seed, document) in started.items():
-        compare(seed, document, task_name, conductor.workflow(workflow_id), counted("workflows"))
+        compare(seed, document, task_name, whole(conductor, workflow_id), counted("workflows"))
+
+
+def whole(conductor, workflow_id: str) -> dict[str, Any]:
+    """A workflow with the tasks of its sub-workflows, named as here."""
+    found = conductor.workflow(workflow_id)
+    inner = [
+        {**task, "referenceTaskName": f"{around['referenceTaskName']}/{task['referenceTaskName']}"}
+        for around in found["tasks"]
+        if around.get("subWorkflowId")
+        for task in whole(conductor, around["subWorkflowId"])["tasks"]
+    ]
+    return {**found, "tasks": [*found["tasks"], *inner]}
 
 
 def work_until_all_have_ended(conductor, task_name: str, running: list[str]) -> None:
@@ -377,13 +427,17 @@ def compare(seed: int, document: Mapping[str, Any], task_name: str, found: Mappi
     counters.update({f"{len(here)} tasks": 1})
     if status == "COMPLETED":
         assert found.get("output", {}) == output, told
-    if status == "COMPLETED" and "ended" not in output:  # by a TERMINATE in a branch
-        assert as_told(there) == as_told(here), told
-        return
-    # Neighbours of what ended the workflow came as far as they happened to.
-    both = [
-        name for name in here if name in there and all(row[1] not in ("CANCELED", "SCHEDULED") for row in there[name])
-    ]
-    for name in both:
-        shared = min(len(here[name]), len(there[name]))
-        assert as_told(there)[name][:shared] == as_told(here)[name][:shared], told
+    counters["sub-workflows"] += sum(task["taskType"] == "SUB_WORKFLOW" for task in found["tasks"])
+    # Neighbours of what ended a workflow came as far as they happened to.
+    early = tuple(
+        f"{task['referenceTaskName']}/"
+        for task in found["tasks"]
+        if task["taskType"] == "SUB_WORKFLOW" and (task["status"] != "COMPLETED" or "ended" in task["outputData"])
+    )
+    is_early = status != "COMPLETED" or "ended" in output  # by a TERMINATE in a branch
+    for name in here.keys() | there.keys():
+        if not is_early and not name.startswith(early):
+            assert as_told(there).get(name) == as_told(here).get(name), told
+        elif name in here and name in there and not {row[1] for row in there[name]} & {"CANCELED", "SCHEDULED"}:
+            shared = min(len(here[name]), len(there[name]))
+            assert as_told(there)[name][:shared] == as_told(here)[name][:shared], told

@@ -248,10 +248,11 @@ def run_attempt(
 
 @dataclass(frozen=True)
 class Work:
-    """The body's result as JSON, and its changes."""
+    """The body's result as JSON, its changes, and the bytes that they write."""
 
     result: JsonObject
     changes: Changes
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,8 @@ class AttemptRun:
                 spec=self.spec,
                 applicant=self._applicant(draft, refs),
                 phases=self.phases,
+                queue=self.context.queue,
+                is_cancelled=self.context.is_cancelled,
             )
             execution = self._execution(draft, {})
             outcome = target.begin(execution, directory.workspace)
@@ -293,7 +296,8 @@ class AttemptRun:
             if outcome is None:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 execution = replace(self._execution(draft, work.result), changes=work.changes)
-                outcome, result = target.finish(execution, directory.workspace), work.result
+                outcome = target.finish(execution, directory.workspace, work.written_bytes)
+                result = work.result
             return self._completed(workspace_input, outcome, result)
 
     def rehearse(
@@ -389,9 +393,9 @@ class AttemptRun:
             self._warn(Phase.MATERIALIZE, unmatched.caution)
             self._warn(Phase.POST_GUARDS, of_read_only_writes(before, scan_files(directory.workspace, everything)))
             return Work(result, Changes())
-        changes = self._diff(directory.workspace, manifest, selection)
+        changes, written_bytes = self._diff(directory.workspace, manifest, selection)
         self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
-        return Work(result, changes)
+        return Work(result, changes, written_bytes)
 
     def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
         call = replace(call, workspace=workspace)
@@ -415,7 +419,8 @@ class AttemptRun:
         if caution:
             self.phases.emit(phase, "progress", self.context.clock.monotonic(), dict(caution))
 
-    def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> Changes:
+    def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> tuple[Changes, int]:
+        """The changes, and the bytes of the files that they write."""
         with self.phases(Phase.DIFF) as span:
             now = scan(workspace_dir, selection)
             if now.left_out:
@@ -424,7 +429,7 @@ class AttemptRun:
             with open_workspace(workspace_dir) as files:
                 changes = diff(manifest, now, partial(digest_file, files))
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
-        return changes
+        return changes, sum(now.files[path].size for path in changes.written)
 
     def _applicant(self, draft: StampDraft, refs: tuple[str, ...]) -> Applicant:
         return Applicant(

@@ -15,9 +15,9 @@ from perago.running.progress import Lines, describe_counts, describe_progress
 from perago.running.text import printable
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.telemetry.logs import warning_for
-from perago.values.record import TryStatus
+from perago.values.record import WITHIN, TryStatus
 from perago.workflows.forks import known_fork
-from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SwitchNode, TaskNode, parts_of
+from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
 
 _SHORT_COMMIT = 12
 
@@ -37,12 +37,15 @@ _UNSEEN = (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED)
 """Of a task of Perago."""
 
 
+Kind = Literal["task", "map", "builtin"]
+
+
 @dataclass
 class TaskState:
     """What is shown of a task.
 
     Attributes:
-        depth: number of forks and switches around it.
+        depth: number of forks, switches and sub-workflows around it.
         status: of its newest try; None before the first.
         text: its phase or progress; what it did, once it has ended.
         since: start of that try, monotonic seconds.
@@ -53,7 +56,7 @@ class TaskState:
 
     reference_name: str
     depth: int = 0
-    kind: Literal["task", "map", "builtin"] = "task"
+    kind: Kind = "task"
     within: str | None = None
     status: TryStatus | None = None
     tries: int = 0
@@ -217,23 +220,28 @@ class TaskDisplay:
         self._view.line(f"{self._reference_name}: {text}")
 
 
-def states_of(nodes: Nodes, depth: int) -> Iterator[TaskState]:
+def states_of(nodes: Nodes, depth: int, within: str = "") -> Iterator[TaskState]:
     """The tasks and maps of a graph in order."""
     for index, node in enumerate(nodes):
         fork = known_fork(nodes, index)
         if fork is not None and fork.mapped is not None:
-            yield TaskState(fork.mapped, depth, kind="map")
+            yield TaskState(within + fork.mapped, depth, "map")
         if isinstance(node, TaskNode):
-            yield TaskState(node.reference_name, depth, "builtin" if node.task_name in BUILTIN_TASKS else "task")
+            kind: Kind = "builtin" if node.task_name in BUILTIN_TASKS else "task"
+            yield TaskState(within + node.reference_name, depth, kind)
+        if isinstance(node, SubWorkflowNode):
+            yield TaskState(within + node.reference_name, depth)
+        if isinstance(node, SubWorkflowNode) and node.graph is not None:
+            yield from states_of(node.graph.nodes, depth + 1, within + node.reference_name + WITHIN)
         for part in parts_of(node):
-            yield from states_of(part, depth + isinstance(node, ForkNode | SwitchNode | DynamicForkNode))
+            yield from states_of(part, depth + isinstance(node, ForkNode | SwitchNode | DynamicForkNode), within)
 
 
 def _state_of(states: dict[str, TaskState], name: str) -> TaskState:
     """The state of a task, which a dynamic fork may have added."""
     of, _, number = name.rpartition("_")
     of_map = number.isdecimal() and of in states and states[of].kind == "map"
-    return states.setdefault(name, TaskState(name, depth=1, within=of if of_map else None))
+    return states.setdefault(name, TaskState(name, depth=1 + name.count(WITHIN), within=of if of_map else None))
 
 
 def _begun(states: dict[str, TaskState], name: str, number: int) -> TaskState:
@@ -268,14 +276,16 @@ def _row(state: TaskState, now: float) -> tuple[str, str, str, str]:
     seconds = now - state.since if state.seconds is None else state.seconds
     took = "" if state.status is None else f"{seconds:.1f} s"
     tries = f"try {state.tries} " if state.tries > 1 else ""
-    return sign, f"{'  ' * state.depth}{printable(state.reference_name)}", took, f"{tries}{state.text}"
+    name = state.reference_name.rpartition(WITHIN)[2]
+    return sign, f"{'  ' * state.depth}{printable(name)}", took, f"{tries}{state.text}"
 
 
 def _row_of_map(state: TaskState, tasks: list[TaskState], now: float) -> tuple[str, str, str, str]:
     begun = [task for task in tasks if task.status is not None]
     counts = Counter(_WORDS.get(task.status, "failed") for task in begun if task.status is not None)
     text = ", ".join(f"{counts[word]} {word}" for word in dict.fromkeys([*_WORDS.values(), "failed"]) if counts[word])
-    name = f"{'  ' * state.depth}{printable(state.reference_name)} ×{len(tasks) or '…'}"
+    shown = printable(state.reference_name.rpartition(WITHIN)[2])
+    name = f"{'  ' * state.depth}{shown} ×{len(tasks) or '…'}"
     if not begun:
         return " ", name, "", text
     is_over = len(begun) == len(tasks) and not counts["running"]

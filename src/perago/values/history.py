@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from perago.values.json_text import JsonObject
 
@@ -78,7 +80,7 @@ class CommitFacts:
         parent: id of the first parent.
         stamp: None if the commit has no readable stamp.
         empty: the content equals that of the first parent.
-        author, subject: for messages.
+        author, subject, time: for messages. The time is aware, in UTC; None if it is unknown.
     """
 
     id: str
@@ -87,6 +89,7 @@ class CommitFacts:
     empty: bool = False
     author: str = ""
     subject: str = ""
+    time: datetime | None = None
 
     @property
     def counting_stamp(self) -> Stamp | None:
@@ -189,16 +192,35 @@ class Complete:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """What others have changed and this attempt cannot be merged with.
+
+    Attributes:
+        paths: each such path of the repository, sorted, with the ids of the foreign commits that changed it, oldest
+            first. Empty for a path that only commits changed which were too many to look at.
+    """
+
+    paths: Mapping[str, tuple[str, ...]]
+
+    @property
+    def commits(self) -> frozenset[str]:
+        """Ids of all commits that changed one of the paths."""
+        return frozenset(commit_id for changed_by in self.paths.values() for commit_id in changed_by)
+
+
+@dataclass(frozen=True)
 class Refuse:
     """Do not move the target: `foreign` commits (oldest first) lie between the input and the head.
 
     Attributes:
         unsettled: all of them may be abandoned later, so the refusal is not final.
+        conflict: what refuses, and `foreign` are its commits. None if any foreign commit refuses.
     """
 
     head: str
     foreign: tuple[CommitFacts, ...]
     unsettled: bool = False
+    conflict: Conflict | None = None
 
 
 Plan = Publish | Merge | Seal | Complete | Refuse

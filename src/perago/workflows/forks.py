@@ -14,7 +14,7 @@ from perago.values.json_text import JsonObject
 from perago.workflows.builtin import MapParams, forked
 from perago.workflows.decide import forked_tasks
 from perago.workflows.expressions import unescaped
-from perago.workflows.graph import MAP_TASK, DynamicForkNode, Node, Nodes, TaskNode, all_of, parts_of
+from perago.workflows.graph import MAP_TASK, DynamicForkNode, Node, Nodes, TaskNode, WorkflowGraph, all_of, parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,12 @@ class KnownFork:
         like_the_first = [(first.task_name, f"{name}_{number}") for number in range(1, len(self.tasks) + 1)]
         is_map = [(task.task_name, task.reference_name) for task in self.tasks] == like_the_first
         return name if is_map else None
+
+
+def task_names(graph: WorkflowGraph) -> list[str]:
+    """The tasks that workers run, those of sub-workflows and of known forks too."""
+    nodes = [node for one in graph.with_sub_workflows() for node in all_tasks(one.nodes)]
+    return list(dict.fromkeys(node.task_name for node in nodes))
 
 
 def all_tasks(nodes: Nodes) -> Iterator[TaskNode]:

@@ -6,9 +6,11 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from pydantic import BaseModel
 
 from perago.values.json_text import JsonObject
 
@@ -40,6 +42,35 @@ class TaskNode:
     task_name: str
     inputs: JsonObject
     optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubWorkflowNode:
+    """A workflow that runs as one task of another.
+
+    Attributes:
+        task_name: of a TaskDef whose retries a server applies, if there is one; else only a label.
+        workflow_name, version: what names it on a server; None for the newest version.
+        inputs: of the workflow.
+        optional: as for a task.
+        graph: the workflow; None until it is found by its name.
+        is_inline: the definition around it has the workflow, rather than only its name.
+    """
+
+    reference_name: str
+    task_name: str
+    workflow_name: str
+    inputs: JsonObject
+    version: int | None = None
+    optional: bool = False
+    graph: WorkflowGraph | None = None
+    is_inline: bool = False
+
+    @property
+    def found(self) -> WorkflowGraph:
+        """The workflow."""
+        assert self.graph is not None, f"workflow {self.workflow_name!r} was found before anything ran"
+        return self.graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +143,7 @@ class TerminateNode:
     inputs: JsonObject
 
 
-Node = TaskNode | ForkNode | DynamicForkNode | JoinNode | SwitchNode | SetVariableNode | TerminateNode
+Node = TaskNode | SubWorkflowNode | ForkNode | DynamicForkNode | JoinNode | SwitchNode | SetVariableNode | TerminateNode
 Nodes = tuple[Node, ...]
 
 
@@ -125,6 +156,7 @@ class WorkflowGraph:
         output: may hold expressions; empty for the output of its last task.
         input_template: for inputs that were not given.
         timeout_seconds: of the whole; 0 for none. What happens then is `timeout_policy`.
+        params_model, output_model: of `input.params` and `output.result`; None if it has none, or was read from JSON.
     """
 
     name: str
@@ -137,10 +169,43 @@ class WorkflowGraph:
     input_template: JsonObject = field(default_factory=dict)
     timeout_seconds: int = 0
     timeout_policy: Literal["TIME_OUT_WF", "ALERT_ONLY"] = "ALERT_ONLY"
+    params_model: type[BaseModel] | None = field(default=None, compare=False)
+    output_model: type[BaseModel] | None = field(default=None, compare=False)
 
     def all_nodes(self) -> Iterator[Node]:
-        """All nodes, those of branches and cases too, in order."""
+        """All nodes, those of branches and cases too, in order; not those of sub-workflows."""
         return all_of(self.nodes)
+
+    def with_sub_workflows(self) -> Iterator[WorkflowGraph]:
+        """This workflow, then those within it, at any depth."""
+        yield self
+        for node in self.all_nodes():
+            if isinstance(node, SubWorkflowNode):
+                yield from node.found.with_sub_workflows()
+
+    def named_sub_workflows(self) -> list[WorkflowGraph]:
+        """The sub-workflows that a server has to know by their names, each before those that name it."""
+        found: list[WorkflowGraph] = []
+        for node in self.all_nodes():
+            if isinstance(node, SubWorkflowNode):
+                found += node.found.named_sub_workflows()
+                found += [] if node.is_inline else [node.found]
+        return list({(graph.name, graph.version): graph for graph in found}.values())
+
+    def naming(self, versions: Mapping[tuple[str, int], int]) -> WorkflowGraph:
+        """This workflow with other versions of the sub-workflows that it names.
+
+        Args:
+            versions: by the name and the declared version.
+        """
+
+        def named(node: SubWorkflowNode) -> SubWorkflowNode:
+            graph = node.found.naming(versions)
+            if node.is_inline or node.version is None:
+                return replace(node, graph=graph)
+            return replace(node, graph=graph, version=versions.get((graph.name, node.version), node.version))
+
+        return replace(self, nodes=each_replaced(self.nodes, named))
 
 
 def all_of(nodes: Nodes) -> Iterator[Node]:
@@ -173,13 +238,28 @@ def without(nodes: Nodes, left_out: Mapping[str, str]) -> Nodes:
 
 def _without(node: Node, left_out: Mapping[str, str]) -> Node:
     match node:
-        case ForkNode():
-            return replace(node, branches=tuple(without(branch, left_out) for branch in node.branches))
-        case SwitchNode():
-            cases = {case: without(nodes, left_out) for case, nodes in node.cases.items()}
-            return replace(node, cases=cases, default=without(node.default, left_out))
         case JoinNode():
             return replace(node, join_on=tuple(left_out.get(name, name) for name in node.join_on))
+        case _:
+            return _with_parts(node, lambda nodes: without(nodes, left_out))
+
+
+def each_replaced(nodes: Nodes, by: Callable[[SubWorkflowNode], SubWorkflowNode]) -> Nodes:
+    """Nodes with each sub-workflow among them, or within them, replaced."""
+    return tuple(
+        by(node) if isinstance(node, SubWorkflowNode) else _with_parts(node, lambda inner: each_replaced(inner, by))
+        for node in nodes
+    )
+
+
+def _with_parts(node: Node, change: Callable[[Nodes], Nodes]) -> Node:
+    """A node with each sequence within it changed."""
+    match node:
+        case ForkNode():
+            return replace(node, branches=tuple(map(change, node.branches)))
+        case SwitchNode():
+            cases = {case: change(nodes) for case, nodes in node.cases.items()}
+            return replace(node, cases=cases, default=change(node.default))
         case _:
             return node
 

@@ -12,6 +12,7 @@ from perago.workflows.graph import (
     JoinNode,
     Nodes,
     SetVariableNode,
+    SubWorkflowNode,
     SwitchNode,
     TaskNode,
     TerminateNode,
@@ -25,6 +26,11 @@ def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
             case TaskNode():
                 if node.task_name not in BUILTIN_TASKS:
                     yield depth, f"{_named(node.reference_name, node)}{', optional' if node.optional else ''}"
+            case SubWorkflowNode():
+                version = "" if node.version is None else f", version {node.version}"
+                named = f"workflow {node.workflow_name}{version}{', optional' if node.optional else ''}"
+                yield depth, f"{node.reference_name} ({named}):"
+                yield from outline(node.found.nodes, depth + 1)
             case ForkNode():
                 yield depth, "side by side:"
                 for branch in node.branches:

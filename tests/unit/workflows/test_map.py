@@ -21,7 +21,7 @@ from perago.values.record import TryStatus, WorkflowStatus
 from perago.workflows.builtin import GatherParams, MapParams, builtin_task, gather, list_tasks
 from perago.workflows.check import check_wiring, neighbours_that_refuse
 from perago.workflows.decide import Instance, decide
-from perago.workflows.declare import workflow_of
+from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json, to_json
 from perago.workflows.graph import MAX_FORKED
 from perago.workflows.load import load_workflow

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from perago import Flow, workflow
 from perago.running.view import LineView, states_of
 from perago.values.record import TryStatus
-from perago.workflows.declare import workflow_of
+from perago.workflows.definition import workflow_of
 from workflow_pipeline import OWNER, Counted, count
 
 

@@ -8,7 +8,7 @@ import click
 
 from perago.cli.arguments import RunArguments, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
-from perago.cli.loading import load_workflow_of, tasks_option
+from perago.cli.loading import load_workflow_of, tasks_option, workflows_option
 
 if TYPE_CHECKING:
     from perago.running.workflow_request import WorkflowRequest
@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Run the body and show its changes, but publish nothing.")
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
+@click.option(
+    "--onto-head",
+    is_flag=True,
+    help="With --resume: run the same task with the same params from the branch's present head, as a new run.",
+)
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
 @click.option(
     "-j",
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
 @tasks_option
+@workflows_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
     """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
@@ -70,6 +76,7 @@ def command(**given: Any) -> int:
       perago run app.pipeline:nightly --params @p.json --repo data.git --branch main -j 4
       perago run nightly.json --tasks app.features --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
+      perago run --resume RUN_ID --onto-head --repo data.git
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
@@ -111,7 +118,7 @@ def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
         if resumes_workflow(arguments):
             arguments.check_for_workflow()
             return prepare_workflow_resume(arguments)
-    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks)) is not None:
+    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks, arguments.workflows)) is not None:
         arguments.check_for_workflow()
         return prepare_workflow(arguments, workflow)
     if arguments.fast_retries:

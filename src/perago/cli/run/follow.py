@@ -15,7 +15,8 @@ from perago.running.view import WorkflowView
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
 from perago.workflows.forks import known_forks
-from perago.workflows.graph import WorkflowGraph
+from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
+from perago.workflows.load import with_sub_workflows
 
 LOOK_SECONDS = 0.5
 """Between two looks at the server, each of which reads the whole workflow."""
@@ -35,7 +36,7 @@ def follow(engine: ConductorEngine, workflow_id: str, *, as_json: bool) -> int:
     """
     workflow = engine.get_workflow(workflow_id)
     try:
-        with open_view(_graph_of(workflow)) as view:
+        with open_view(_graph_of(engine, workflow)) as view:
             shown = _Shown(view)
             shown.take(workflow)
             while not workflow.has_ended:
@@ -89,11 +90,16 @@ class _Shown:
                 )
 
 
-def _graph_of(workflow: ConductorWorkflow) -> WorkflowGraph:
+def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowGraph:
     """The workflow's graph, for its order; without nodes if it has something that Perago does not run."""
+
+    def registered(node: SubWorkflowNode) -> WorkflowGraph:
+        return from_json(engine.get_workflow_definition(node.workflow_name, node.version))
+
     try:
-        graph = from_json(workflow.definition)
-        list(known_forks(graph.nodes))
+        graph = with_sub_workflows(from_json(workflow.definition), registered)
+        for one in graph.with_sub_workflows():
+            list(known_forks(one.nodes))
     except WorkflowDefinitionError:
         return WorkflowGraph(name=workflow.name, nodes=())
     return graph
