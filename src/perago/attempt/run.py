@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -56,7 +56,7 @@ from perago.ports import (
     WorkspaceStore,
 )
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.guards import check_guardrails
+from perago.tasks.guards import GuardPhase, check_files
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
@@ -73,7 +73,7 @@ from perago.values.models import (
     WorkspaceInput,
 )
 from perago.values.names import show_name
-from perago.values.spec import WorkspaceSpec
+from perago.values.spec import Guard, Guardrail, WorkspaceSpec
 from perago.values.trace_context import TraceContext
 from perago.workspace.digest import algorithm_of, digest_file
 from perago.workspace.directory import AttemptDirectory
@@ -394,14 +394,22 @@ class AttemptRun:
         return Work(result, changes)
 
     def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
+        call = replace(call, workspace=workspace)
         with self.phases(Phase.PRE_GUARDS):
-            check_guardrails(workspace, self.spec.pre, "pre")
+            self._check_guards(call, workspace, self.spec.pre, "pre")
         with self.phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
-            result = self.context.invoke_body(replace(call, workspace=workspace, context=context))
+            result = self.context.invoke_body(replace(call, context=context))
         with self.phases(Phase.POST_GUARDS):
-            check_guardrails(workspace, self.spec.post, "post")
+            self._check_guards(call, workspace, self.spec.post, "post")
         return result
+
+    def _check_guards(
+        self, call: BodyCall, workspace: Path, guards: Sequence[Guardrail | Guard], phase: GuardPhase
+    ) -> None:
+        check_files(workspace, guards, phase)
+        if not all(isinstance(guard, Guardrail) for guard in guards):
+            self.context.invoke_guards(replace(call, guards=phase))
 
     def _warn(self, phase: Phase, caution: Caution) -> None:
         if caution:
