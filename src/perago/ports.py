@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from perago.values.findings import Finding
-from perago.values.history import History, Stamp
+from perago.values.history import Conflict, History, Merge, Stamp
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, Changes, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.record import InstanceRecord
@@ -116,6 +117,20 @@ class ReadHistory(Protocol):
     def __call__(self, workspace_input: WorkspaceInput, /) -> History: ...
 
 
+class ValidateReads(Protocol):
+    """Compare the input with what a merge builds on, where the task could see it: below its prefix, as selected.
+
+    What it builds on is the input's content with the changes of the foreign commits on it. Without abandoned commits
+    that is the head's. Reads the differences below the prefix only.
+
+    Returns the paths that differ, with the foreign commits that changed them; None if there are none.
+    """
+
+    def __call__(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge, /
+    ) -> Conflict | None: ...
+
+
 class WorkspaceStore(Protocol):
     """A versioned store: the callables that an attempt uses, as methods of one object."""
 
@@ -131,6 +146,44 @@ class WorkspaceStore(Protocol):
     def complete_noop_workspace(self) -> CompleteNoopWorkspace: ...
     @property
     def read_history(self) -> ReadHistory: ...
+    @property
+    def validate_reads(self) -> ValidateReads: ...
+
+
+# ---------------------------------------------------------------- queue for a branch
+
+
+class Turn(Protocol):
+    """The turn of one attempt to publish to its branch."""
+
+    def lost(self, times: int) -> None:
+        """Wait before the next try: a writer elsewhere has moved the branch.
+
+        Args:
+            times: lost swaps of this attempt so far, from 1.
+        """
+        ...
+
+
+class BranchQueue(Protocol):
+    """Attempts that write one branch wait here for each other instead of racing for its head.
+
+    Only an optimization: the swap decides. The context begins when it is the attempt's turn, when the wait takes too
+    long, or when the attempt is cancelled, and it never raises.
+    """
+
+    def __call__(self, target: WorkspaceInput, is_cancelled: Callable[[], bool], /) -> AbstractContextManager[Turn]: ...
+
+
+class _Race:
+    def lost(self, times: int) -> None:
+        """Try again at once."""
+
+
+@contextmanager
+def no_queue(target: WorkspaceInput, is_cancelled: Callable[[], bool], /) -> Iterator[Turn]:  # noqa: ARG001 - a port
+    """`BranchQueue` in which nobody waits."""
+    yield _Race()
 
 
 # ---------------------------------------------------------------- engine

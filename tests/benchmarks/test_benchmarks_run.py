@@ -69,6 +69,28 @@ def test_what_a_process_costs_a_body_is_measured(tmp_path):
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_validation_and_prefixes_are_measured_on_both_stores(tmp_path, start_lakefs):
+    output = tmp_path / "output"
+    output.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "scoped", "--tiny", "--directory", tmp_path / "work", "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(
+        r"^- lakeFS: validating the reads .* calls: 1, required at most 100 ms and 4 calls: ", text, re.MULTILINE
+    )
+    for store in ("git", "lakeFS"):
+        assert re.search(
+            rf"^- {store}: 8 workflows under 8 prefixes of one branch, serializable: 0 refused, ", text, re.MULTILINE
+        )
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_http_clients_are_measured_beside_each_other(tmp_path, start_lakefs):
     output = tmp_path / "output"
     output.mkdir()
@@ -183,3 +205,18 @@ def test_transfers_are_measured_beside_lakectl(tmp_path, start_lakefs, s3_server
     for title in ("20 x 1,024 bytes up", "20 x 1,024 bytes down", "1 x 33 MiB up", "1 x 33 MiB down"):
         assert re.search(rf"^- {title}: \d+\.\d+ \(.*of lakectl's; required at most 1.0: ", text, re.MULTILINE)
         assert re.search(rf"^\| {title} \| (\d+\.\d+ \([^|]*\) s \| ){{3}}", text, re.MULTILINE)
+
+
+def test_workflows_are_measured_here_and_on_a_server(tmp_path, start_conductor):
+    output = tmp_path / "output"
+    output.mkdir()
+    command = [sys.executable, "-m", "benchmarks", "workflows", "--tiny", "--directory", tmp_path / "work"]
+    done = subprocess.run([*command, "--output", output], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(r"^- 4 tasks beside each other, `-j 2`: \d+\.\d+ \(", text, re.MULTILINE)
+    assert re.search(r"^- a run, for each task beyond the task: \d+\.\d+ \(", text, re.MULTILINE)
+    assert re.search(
+        r"^- from the start of a workflow to its first task on an idle worker: \d+\.\d+ \(", text, re.MULTILINE
+    )
+    assert list((tmp_path / "work").iterdir()) == []

@@ -49,6 +49,7 @@ class RunArguments:
     dry_run: bool
     debug: bool
     resume: str | None
+    onto_head: bool
     task_id: str | None
     jobs: int
     fast_retries: bool
@@ -68,6 +69,10 @@ class RunArguments:
         """
         if self.module is None and self.resume is None:
             raise click.UsageError("Missing argument 'MODULE[:FUNCTION]'.")
+        if self.onto_head and self.resume is None:
+            raise click.UsageError(
+                "--onto-head repeats the run that --resume names. Leave it out: a new run starts from the branch's head"
+            )
         if self.resume is not None:
             self._refuse_beside("--resume", {"--branch": self.branch, "--ref": self.ref})
         if self.task_id is not None:
@@ -102,6 +107,7 @@ class RunArguments:
                 "--dry-run": self.dry_run or None,
                 "--debug": self.debug or None,
                 "--task-id": self.task_id,
+                "--onto-head": self.onto_head or None,
             },
         )
 

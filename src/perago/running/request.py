@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
@@ -79,10 +79,29 @@ class RunRequest:
         return run, self.input_data
 
     def _resume(self, run_id: str) -> LocalRun:
+        with resuming():
+            return self.engine.resume_run(run_id, **self._params())
+
+    def _params(self) -> dict[str, JsonObject | None]:
+        """The params for the resumed run, and the same with secrets masked."""
         given = self.new_params
         masked = None if given is None else _masked(validate_params(self.task, given))
+        return {"input_params": given, "masked_params": masked}
+
+    def onto_head(self, run_id: str) -> RunRequest:
+        """A new run with the task and params of a run, from the present head of its branch.
+
+        Raises:
+            RunArgumentError: the run has no branch, or cannot be resumed with these arguments.
+            BranchNotFoundError, RunNotFoundError, RunBusyError, EngineError: see `begin`.
+        """
         with resuming():
-            return self.engine.resume_run(run_id, input_params=given, masked_params=masked)
+            input_data = self.engine.input_of(run_id, **self._params())
+        if not self.task.has_workspace:
+            raise RunArgumentError(f"task {self.task.name!r} has no workspace and no head", superfluous=("onto-head",))
+        place = Place(self.repository, input_data["workspace"]["branch"], None)
+        workspace = place.input_of(f"task {self.task.name!r}", "the task", has_workspace=True)
+        return replace(self, input_data={**input_data, **workspace}, new_params=None, resumed=None)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from perago.engines.local import LocalRun
 from perago.errors import PeragoError, TaskExecutionError
 from perago.ports import Event, Observer, Repository, SystemClock
 from perago.running.progress import Lines
+from perago.running.repos.address import queue_for
 from perago.running.request import RunRequest, learn_secrets
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
@@ -115,6 +116,7 @@ class TaskRun:
             keep_failed_workspace=keep,
             observer=observer,
             trace=observer.trace,
+            queue=queue_for(self.job.repository),
         )
         return run_attempt(
             self.job.task,

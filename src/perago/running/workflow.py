@@ -25,6 +25,7 @@ from perago.attempt.run import run_attempt
 from perago.engines.local import LocalAttempt, WorkflowRun
 from perago.errors import TaskCancelledError
 from perago.ports import Event, Repository, SystemClock
+from perago.running.repos.address import queue_for
 from perago.running.request import learn_secrets
 from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
@@ -147,6 +148,7 @@ class _Slot:
                 is_cancelled=is_cancelled,
                 observer=observer,
                 trace=observer.trace,
+                queue=queue_for(request.repository),
             )
             result = run_attempt(
                 task,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from perago.values.json_text import JsonObject
 
@@ -78,7 +80,7 @@ class CommitFacts:
         parent: id of the first parent.
         stamp: None if the commit has no readable stamp.
         empty: the content equals that of the first parent.
-        author, subject: for messages.
+        author, subject, time: for messages. The time is aware, in UTC; None if it is unknown.
     """
 
     id: str
@@ -87,6 +89,7 @@ class CommitFacts:
     empty: bool = False
     author: str = ""
     subject: str = ""
+    time: datetime | None = None
 
     @property
     def counting_stamp(self) -> Stamp | None:
@@ -143,8 +146,8 @@ class Publish:
 
 @dataclass(frozen=True)
 class Merge:
-    """`snapshot` isolation: stage the input's content, the changes of the `foreign` commits (oldest first, see
-    `plans.foreign_changes`), and the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
+    """Stage the input's content, the changes of the `foreign` commits (oldest first, see `plans.foreign_changes`), and
+    the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
 
     Attributes:
         replaced: each commit that claims to replace some of `abandoned`, with those. It may have written a path exactly
@@ -189,17 +192,51 @@ class Complete:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """What others have changed and this attempt cannot be merged with.
+
+    Attributes:
+        paths: each such path of the repository, sorted, with the ids of the foreign commits that changed it, oldest
+            first. Empty for a path that only commits changed which were too many to look at.
+    """
+
+    paths: Mapping[str, tuple[str, ...]]
+
+    @property
+    def commits(self) -> frozenset[str]:
+        """Ids of all commits that changed one of the paths."""
+        return frozenset(commit_id for changed_by in self.paths.values() for commit_id in changed_by)
+
+
+@dataclass(frozen=True)
 class Refuse:
     """Do not move the target: `foreign` commits (oldest first) lie between the input and the head.
 
     Attributes:
         unsettled: all of them may be abandoned later, so the refusal is not final.
+        conflict: what refuses, and `foreign` are its commits. None if any foreign commit refuses.
     """
 
     head: str
     foreign: tuple[CommitFacts, ...]
     unsettled: bool = False
+    conflict: Conflict | None = None
 
 
 Plan = Publish | Merge | Seal | Complete | Refuse
+
+
+@dataclass(frozen=True)
+class Validate:
+    """`serializable` isolation beside foreign commits: follow `then` if nothing that the task could see has changed.
+
+    Attributes:
+        merge: the input's content with the foreign changes on it is compared with the input.
+        then: None before the body, which then runs.
+    """
+
+    merge: Merge
+    then: Plan | None = None
+
+
 WritePlan = Publish | Merge | Seal

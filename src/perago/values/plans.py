@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar, assert_never
 
 from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
@@ -16,8 +17,9 @@ MAX_HISTORY = 10_000
 
 T = TypeVar("T")
 
-_NAMED_IN_A_REFUSAL = 3
+_NAMED_IN_A_REFUSAL = 2
 _LISTED_CONFLICTS = 10
+_MAX_SUSPECTS = 100
 
 
 def plan_without_engine(history: History) -> Publish | Refuse:
@@ -128,30 +130,48 @@ def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) 
     return brought
 
 
+def suspects(plan: Merge) -> tuple[str, ...]:
+    """The foreign commits that are searched for those that changed a path, oldest first: the newest 100."""
+    return plan.foreign[-_MAX_SUSPECTS:]
+
+
 def conflict(paths: Iterable[str], plan: Merge) -> PublishFenceError:
     """The error for paths changed both by this attempt and by others, in `snapshot` isolation."""
     found = sorted(paths)
-    listed = ", ".join(repr(path) for path in found[:_LISTED_CONFLICTS])
-    more = len(found) - _LISTED_CONFLICTS
     return _refused(plan)(
-        f"Not published: others have changed {len(found)} of the paths that this attempt changed: {listed}"
-        + (f", and {more} more" if more > 0 else "")
-        + ". Nothing is lost. Run the task again from the current head"
+        f"Not published: others have changed {len(found)} of the paths that this attempt changed: {_listed(found)}. "
+        f"Nothing is lost. Run the task again from the current head"
     )
+
+
+def _listed(paths: Collection[str]) -> str:
+    """The first of some paths, quoted, and the number of the others."""
+    listed = ", ".join(repr(path) for path in islice(paths, _LISTED_CONFLICTS))
+    more = len(paths) - _LISTED_CONFLICTS
+    return listed + (f", and {more} more" if more > 0 else "")
 
 
 def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None = None) -> PublishFenceError:
     """The error for a `Refuse`. It names the newest foreign commits and what to do.
 
     Args:
-        spec: the task's; None if the store decided, which cannot merge.
+        spec: the task's; None if nothing could tell what the task could see.
     """
     newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
     more = len(refuse.foreign) - len(newest)
     listed = "; ".join(newest) + (f"; and {more} more" if more else "")
+    where = f"(input {base[:12]}, head {refuse.head[:12]})"
+    if refuse.conflict is not None:
+        paths = refuse.conflict.paths
+        return _refused(refuse)(
+            f"Not published: on branch {branch!r} others have changed what this task could see, {_listed(paths)}: "
+            f"{listed} {where}. Nothing is lost. Run the task again from the current head. If it does not depend on "
+            f"{'that path' if len(paths) == 1 else 'those paths'}, narrow its prefix or patterns, or declare "
+            f"isolation='snapshot'"
+        )
     return _refused(refuse)(
-        f"Not published: branch {branch!r} has commits that this attempt has not seen: {listed} (input {base[:12]}, "
-        f"head {refuse.head[:12]}). Nothing is lost. Run the task again from the current head{_merging(spec)}"
+        f"Not published: branch {branch!r} has commits that this attempt has not seen: {listed} {where}. Nothing is "
+        f"lost. Run the task again from the current head{_merging(spec)}"
     )
 
 
@@ -161,13 +181,10 @@ def _refused(plan: Refuse | Merge) -> type[PublishFenceError]:
 
 def _merging(spec: WorkspaceSpec | None) -> str:
     if spec is None:
-        return (
-            ". To merge with changes to other paths, pass read_history= to the attempt, and declare "
-            "isolation='snapshot' on the task"
-        )
-    if spec.isolation == "snapshot":
-        return ""
-    return ", or declare isolation='snapshot' to merge with changes to other paths"
+        return ". To merge with changes to other paths, pass read_history= and validate_reads= to the attempt"
+    if spec.isolation == "exclusive":
+        return ", or declare isolation='serializable' to merge with changes to what the task cannot see"
+    return ""
 
 
 def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:
@@ -180,8 +197,10 @@ def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:
 
 
 def _describe(commit: CommitFacts) -> str:
+    """Whose commit it is, and when it was made."""
     stamp = commit.counting_stamp
+    at = "" if commit.time is None else f" at {commit.time:%Y-%m-%d %H:%M:%S %z}"
     if stamp is not None:
-        return f"{commit.id[:12]} published by task {stamp.task!r} (workflow {stamp.workflow_instance_id})"
+        return f"{commit.id[:12]} published by task {stamp.task!r} (workflow {stamp.workflow_instance_id}){at}"
     made_by = f" by {commit.author}" if commit.author else ""
-    return f"{commit.id[:12]}{made_by}" + (f" ({commit.subject})" if commit.subject else "")
+    return f"{commit.id[:12]}{made_by}{at}" + (f" ({commit.subject})" if commit.subject else "")

@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Run the body and show its changes, but publish nothing.")
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
+@click.option(
+    "--onto-head",
+    is_flag=True,
+    help="With --resume: run the same task with the same params from the branch's present head, as a new run.",
+)
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
 @click.option(
     "-j",
@@ -71,6 +76,7 @@ def command(**given: Any) -> int:
       perago run app.pipeline:nightly --params @p.json --repo data.git --branch main -j 4
       perago run nightly.json --tasks app.features --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
+      perago run --resume RUN_ID --onto-head --repo data.git
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.

@@ -88,7 +88,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
     if arguments.has_params:
         params = read_params(arguments.params, arguments.pairs, task.params_model)
         validate_params(task, params)
-    return RunRequest(
+    request = RunRequest(
         task=task,
         target=summary.target,
         config=run_config(arguments, summary.target),
@@ -97,6 +97,8 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         new_params=params,
         resumed=summary.run_id,
     )
+    with usage_errors():
+        return request.onto_head(summary.run_id) if arguments.onto_head else request
 
 
 def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
@@ -167,6 +169,11 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
     repository = given_repository(arguments.repo)
     engine = local_engine(repository)
     summary = find_run(engine, arguments.resume, repository)
+    if arguments.onto_head:
+        raise click.UsageError(
+            f"run {summary.run_id} is of a workflow, which goes on from its own commits; for the branch's head start "
+            f"a new run"
+        )
     if arguments.module is not None and arguments.module != summary.target:
         raise click.UsageError(
             f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave it out to resume the run"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from perago.errors import RuntimeConfigError
-from perago.ports import Observer, ignore
+from perago.ports import BranchQueue, Observer, ignore, no_queue
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine
@@ -52,6 +52,11 @@ def local_engine(address: RepositoryAddress | None) -> LocalEngine:
     return LocalEngine(runs_directory(address))
 
 
+def queue_for(address: RepositoryAddress | None) -> BranchQueue:
+    """The host's queue for a repository; none without one."""
+    return no_queue if address is None else address.queue
+
+
 class RepositoryAddress(Protocol):
     """A parsed `--repo` argument. The repository need not exist."""
 
@@ -72,6 +77,11 @@ class RepositoryAddress(Protocol):
         Raises:
             RuntimeConfigError: no server is configured.
         """
+        ...
+
+    @property
+    def queue(self) -> BranchQueue:
+        """Where attempts of this host wait for others that write the same branch."""
         ...
 
     def open(

@@ -17,21 +17,26 @@ from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.clean import cleanup_staging
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
+from perago.stores.lakefs.content.upload import Sent
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
 from perago.stores.lakefs.publication.history import read_history
 from perago.stores.lakefs.publication.publish import MERGE_SECONDS, NOT_GUARANTEED, Mover, complete_noop, publish
-from perago.stores.lakefs.publication.stage import Staging, StagingJob
+from perago.stores.lakefs.publication.stage import Merging, Staging, StagingJob
 from perago.stores.lakefs.repository import LakeFSRepository
 from perago.values.credentials import LAKEFS_TOKEN
-from perago.values.history import History
+from perago.values.history import Conflict, History, Merge
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 
 _FORESEEN = 4
 """Listings under way for downloads to come."""
+
+
+_REMEMBERED = 8
+"""Executions whose uploads are remembered, besides the present one."""
 
 
 class LakeFSStore:
@@ -116,6 +121,7 @@ class LakeFSStore:
         )
         self._staged: dict[str, StagedWorkspace] = {}
         self._removed: set[str] = set()
+        self._sent: dict[str, Sent] = {}
         self._foreseen: dict[str, asyncio.Task[tuple[Transfer, Layout]]] = {}
 
     # ---- lifetime
@@ -163,6 +169,16 @@ class LakeFSStore:
         connection = self._connection
         return connection.run(read_history(connection.client, connection.commits, workspace_input))
 
+    def validate_reads(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge
+    ) -> Conflict | None:
+        """What the task could see and the merge's foreign commits have changed. One call per 1,000 differences below
+        the prefix, and more only if there is a conflict, or something to undo.
+        """
+        connection, base = self._connection, full_id(workspace_input)
+        merging = Merging(connection.client, connection.commits, workspace_input.repository, base)
+        return connection.run(merging.conflict_with_reads(merge, workspace_spec))
+
     def stage_workspace(
         self,
         workspace_dir: Path,
@@ -196,6 +212,7 @@ class LakeFSStore:
         published = self._connection.run(
             publish(mover, staged, workspace_input, execution, lambda: self._remove_early(staged))
         )
+        self._sent.pop(execution.execution_id, None)
         if mover.mode == "cooperative":
             self._connection.observer(_warning_of(execution, published.id))
         return published.id
@@ -263,6 +280,7 @@ class LakeFSStore:
             spec=spec,
             execution=execution,
             done=connection.progress(Phase.STAGE, total, execution).add,
+            sent=self._sent_before(execution),
         )
         mover = connection.mover
         staging = Staging(connection.client, connection.commits, mover.mode, mover.merge_seconds)
@@ -274,6 +292,12 @@ class LakeFSStore:
             await self._clean(staged)
             raise
         return staged
+
+    def _sent_before(self, execution: TaskExecution) -> Sent:
+        """What this execution has staged, in case that its swap was lost. That of older executions is forgotten."""
+        for key in list(self._sent)[:-_REMEMBERED]:
+            self._sent.pop(key, None)
+        return self._sent.setdefault(execution.execution_id, Sent())
 
     async def _remove_early(self, staged: StagedWorkspace) -> None:
         """Remove the branch of a published commit, whose merge keeps it, so that cleaning up takes no time."""
