@@ -16,7 +16,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from perago.running.repos.address import parse_address
 from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
@@ -25,6 +24,7 @@ from perago.attempt.run import run_attempt
 from perago.engines.local import LocalEngine
 from perago.errors import HeadMovedError
 from perago.ports import Event, no_queue
+from perago.running.repos.address import parse_address
 from perago.tasks.declare import task_of
 
 

@@ -215,6 +215,19 @@ def test_a_task_on_lakefs_is_replayed_from_the_repository_that_its_input_names(p
     assert (songs.head(), songs.staging_branches()) == (head, [])
 
 
+def test_a_task_behind_a_fork_is_replayed_on_what_its_input_joins(perago, songs, recorded):
+    older, newer = songs.head(), songs.repository.commit_files("main", {"rows.txt": b"before"})
+    joined = [
+        {"repository": songs.repository.name, "branch": "main", "refType": "commit", "ref": ref}
+        for ref in (older, newer)
+    ]
+    task_id = recorded("build", {"workspace": {"join": joined}, "params": {"rows": 5}})
+    said = perago("run", "tasks:build", "--task-id", task_id, "--json")
+    assert said.code == 0, said.err
+    assert [(change["change"], change["before"]) for change in said.json["changes"]] == [("modified", 6)]
+    assert songs.head() == newer
+
+
 def test_a_replay_leaves_the_record_as_it_is(perago, recorded, server):
     task_id = recorded("free", {"params": {"rows": 3}})
     before = server.task(task_id)

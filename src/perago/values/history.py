@@ -146,8 +146,8 @@ class Publish:
 
 @dataclass(frozen=True)
 class Merge:
-    """`snapshot` isolation: stage the input's content, the changes of the `foreign` commits (oldest first, see
-    `plans.foreign_changes`), and the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
+    """Stage the input's content, the changes of the `foreign` commits (oldest first, see `plans.foreign_changes`), and
+    the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
 
     Attributes:
         replaced: each commit that claims to replace some of `abandoned`, with those. It may have written a path exactly
@@ -224,4 +224,19 @@ class Refuse:
 
 
 Plan = Publish | Merge | Seal | Complete | Refuse
+
+
+@dataclass(frozen=True)
+class Validate:
+    """`serializable` isolation beside foreign commits: follow `then` if nothing that the task could see has changed.
+
+    Attributes:
+        merge: the input's content with the foreign changes on it is compared with the input.
+        then: None before the body, which then runs.
+    """
+
+    merge: Merge
+    then: Plan | None = None
+
+
 WritePlan = Publish | Merge | Seal

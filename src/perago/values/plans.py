@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _NAMED_IN_A_REFUSAL = 2
 _LISTED_CONFLICTS = 10
+_MAX_SUSPECTS = 100
 
 
 def plan_without_engine(history: History) -> Publish | Refuse:
@@ -129,6 +130,11 @@ def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) 
     return brought
 
 
+def suspects(plan: Merge) -> tuple[str, ...]:
+    """The foreign commits that are searched for those that changed a path, oldest first: the newest 100."""
+    return plan.foreign[-_MAX_SUSPECTS:]
+
+
 def conflict(paths: Iterable[str], plan: Merge) -> PublishFenceError:
     """The error for paths changed both by this attempt and by others, in `snapshot` isolation."""
     found = sorted(paths)
@@ -149,7 +155,7 @@ def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None =
     """The error for a `Refuse`. It names the newest foreign commits and what to do.
 
     Args:
-        spec: the task's; None if the store decided, which cannot merge.
+        spec: the task's; None if nothing could tell what the task could see.
     """
     newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
     more = len(refuse.foreign) - len(newest)
@@ -175,13 +181,10 @@ def _refused(plan: Refuse | Merge) -> type[PublishFenceError]:
 
 def _merging(spec: WorkspaceSpec | None) -> str:
     if spec is None:
-        return (
-            ". To merge with changes to other paths, pass read_history= to the attempt, and declare "
-            "isolation='snapshot' on the task"
-        )
-    if spec.isolation == "snapshot":
-        return ""
-    return ", or declare isolation='snapshot' to merge with changes to other paths"
+        return ". To merge with changes to other paths, pass read_history= and validate_reads= to the attempt"
+    if spec.isolation == "exclusive":
+        return ", or declare isolation='serializable' to merge with changes to what the task cannot see"
+    return ""
 
 
 def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:

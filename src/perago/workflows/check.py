@@ -14,6 +14,7 @@ from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
+from perago.values.spec import WorkspaceSpec
 from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, value_at, whole_expression
 from perago.workflows.forks import all_tasks, known_forks
 from perago.workflows.graph import (
@@ -33,6 +34,7 @@ from perago.workflows.graph import (
 from perago.workflows.wiring import did_you_mean, field_type, misfit, no_such, type_name, type_within
 
 Tasks = Mapping[str, TaskDefinition]
+Writer = tuple[str, WorkspaceSpec]
 
 Outputs = Mapping[str, Mapping[str, Any]]
 """The names in the output of each node, with their types; nodes whose output is not known are left out."""
@@ -130,29 +132,34 @@ def _outputs_of(node: Node, tasks: Tasks) -> Mapping[str, Any] | None:
 
 
 def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
-    """A warning for each fork in which tasks publish beside each other, and one takes no commit beside its own."""
+    """A warning for each fork in which tasks publish beside each other, and one may be refused for it."""
     found = []
     for node in [node for one in graph.with_sub_workflows() for node in one.all_nodes()]:
         if not isinstance(node, ForkNode):
             continue
         writers = [list(_writers(branch, tasks)) for branch in node.branches]
-        beside = [name for names in writers for name, _ in names]
-        if sum(map(bool, writers)) < 2:
-            continue
-        strict = [name for names in writers for name, isolation in names if isolation == "serializable"]
-        if strict:
+        refused = {
+            name: [other for other, beside in _beside(writers, branch) if _may_refuse(spec, beside)]
+            for branch in writers
+            for name, spec in branch
+        }
+        if strict := [name for name, others in refused.items() if others]:
+            beside = dict.fromkeys(name for names in refused.items() for name in (names[0], *names[1]) if names[1])
             found.append(
                 f"tasks {', '.join(map(repr, beside))} publish beside each other in fork {node.reference_name!r}, and "
-                f"{', '.join(map(repr, strict))} will be refused when another has published first; run them one after "
-                f'the other, or give them WorkspaceSpec(isolation="snapshot")'
+                f"{', '.join(map(repr, strict))} will be refused when another has published first what it could see; "
+                f"run them one after the other, or give them prefixes beside each other or "
+                f'WorkspaceSpec(isolation="snapshot")'
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
-        strict = [name for name, isolation in _writers(fork.tasks, tasks) if isolation == "serializable"]
-        if strict and (fork.over is not None or len(fork.tasks) > 1):
+        writers = [[writer] for writer in _writers(fork.tasks, tasks)]
+        writers += [list(one) for one in writers if fork.over is not None]  # another item
+        if any(_may_refuse(spec, beside) for one in writers for _, spec in one for _, beside in _beside(writers, one)):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
-                f"{names} publishes for each item beside itself in {fork.join!r}, and will be refused when another has "
-                f'published first; give it WorkspaceSpec(isolation="snapshot")'
+                f"tasks of {names} publish beside each other before join {fork.join!r}, and will be refused when "
+                f"another has published first what they could see; give them "
+                f'WorkspaceSpec(isolation="snapshot")'
             )
     return found
 
@@ -178,12 +185,24 @@ def _gathered(graph: WorkflowGraph, tasks: Tasks) -> Iterator[tuple[str, Mapping
             yield node.reference_name, {"result": create_model("Gathered", results=(kind, ...))}
 
 
-def _writers(nodes: Nodes, tasks: Tasks, within: str = "") -> Iterator[tuple[str, str]]:
-    """Name and isolation of each task that may publish."""
+def _beside(writers: list[list[Writer]], branch: list[Writer]) -> Iterator[Writer]:
+    """The tasks of the other branches."""
+    return (writer for other in writers if other is not branch for writer in other)
+
+
+def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
+    """Whether a publication of a task with the spec `beside` can refuse one with `spec`. Patterns are not compared."""
+    if spec.isolation != "serializable":
+        return spec.isolation == "exclusive"
+    return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
+
+
+def _writers(nodes: Nodes, tasks: Tasks, within: str = "") -> Iterator[Writer]:
+    """Name and workspace of each task that may publish."""
     for task in all_tasks(nodes):
         spec = tasks[task.task_name].workspace
         if spec is not None and not spec.read_only:
-            yield within + task.reference_name, spec.isolation
+            yield within + task.reference_name, spec
     for node in all_of(nodes):
         if isinstance(node, SubWorkflowNode):
             yield from _writers(node.found.nodes, tasks, within + node.reference_name + WITHIN)

@@ -1,4 +1,4 @@
-"""Snapshot isolation: foreign commits are merged path by path and never overwritten."""
+"""Foreign commits are merged path by path and never overwritten."""
 
 from __future__ import annotations
 
