@@ -152,16 +152,26 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
                 f'WorkspaceSpec(isolation="snapshot")'
             )
     for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
-        writers = [[writer] for writer in _writers(fork.tasks, tasks)]
-        writers += [list(one) for one in writers if fork.over is not None]  # another item
-        if any(_may_refuse(spec, beside) for one in writers for _, spec in one for _, beside in _beside(writers, one)):
+        strict = [name for name, spec in _writers(fork.tasks, tasks) if _may_refuse(spec, spec)]
+        if strict and (fork.over is not None or len(fork.tasks) > 1):
             names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
             found.append(
-                f"tasks of {names} publish beside each other before join {fork.join!r}, and will be refused when "
-                f"another has published first what they could see; give them "
-                f'WorkspaceSpec(isolation="snapshot")'
+                f"{names} publishes for each item beside itself in {fork.join!r}, and will be refused when another has "
+                f'published first; give it WorkspaceSpec(isolation="snapshot")'
             )
     return found
+
+
+def _beside(writers: list[list[Writer]], branch: list[Writer]) -> Iterator[Writer]:
+    """The tasks of the other branches."""
+    return (writer for other in writers if other is not branch for writer in other)
+
+
+def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
+    """Whether a publication of a task with the spec `beside` can refuse one with `spec`. Patterns are not compared."""
+    if spec.isolation != "serializable":
+        return spec.isolation == "exclusive"
+    return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
 
 
 def _known_nodes(graph: WorkflowGraph) -> list[Node]:
@@ -183,18 +193,6 @@ def _gathered(graph: WorkflowGraph, tasks: Tasks) -> Iterator[tuple[str, Mapping
             made = tasks[task.task_name].output_model
             kind = list[made | None] if task.optional else list[made]  # type: ignore[valid-type]
             yield node.reference_name, {"result": create_model("Gathered", results=(kind, ...))}
-
-
-def _beside(writers: list[list[Writer]], branch: list[Writer]) -> Iterator[Writer]:
-    """The tasks of the other branches."""
-    return (writer for other in writers if other is not branch for writer in other)
-
-
-def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
-    """Whether a publication of a task with the spec `beside` can refuse one with `spec`. Patterns are not compared."""
-    if spec.isolation != "serializable":
-        return spec.isolation == "exclusive"
-    return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
 
 
 def _writers(nodes: Nodes, tasks: Tasks, within: str = "") -> Iterator[Writer]:
