@@ -81,10 +81,12 @@ def test_validation_and_prefixes_are_measured_on_both_stores(tmp_path, start_lak
     )
     assert done.returncode == 0, done.stderr
     text = (output / "RESULTS.md").read_text()
-    assert re.search(r"^- lakeFS: validating the reads .* calls: 1, required at most 100 ms and 4 calls: ", text, re.M)
+    assert re.search(
+        r"^- lakeFS: validating the reads .* calls: 1, required at most 100 ms and 4 calls: ", text, re.MULTILINE
+    )
     for store in ("git", "lakeFS"):
         assert re.search(
-            rf"^- {store}: 8 workflows under 8 prefixes of one branch, serializable: 0 refused, ", text, re.M
+            rf"^- {store}: 8 workflows under 8 prefixes of one branch, serializable: 0 refused, ", text, re.MULTILINE
         )
     assert list((tmp_path / "work").iterdir()) == []
 
