@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,6 +148,42 @@ class WorkspaceStore(Protocol):
     def read_history(self) -> ReadHistory: ...
     @property
     def validate_reads(self) -> ValidateReads: ...
+
+
+# ---------------------------------------------------------------- queue for a branch
+
+
+class Turn(Protocol):
+    """The turn of one attempt to publish to its branch."""
+
+    def lost(self, times: int) -> None:
+        """Wait before the next try: a writer elsewhere has moved the branch.
+
+        Args:
+            times: lost swaps of this attempt so far, from 1.
+        """
+        ...
+
+
+class BranchQueue(Protocol):
+    """Attempts that write one branch wait here for each other instead of racing for its head.
+
+    Only an optimization: the swap decides. The context begins when it is the attempt's turn, when the wait takes too
+    long, or when the attempt is cancelled, and it never raises.
+    """
+
+    def __call__(self, target: WorkspaceInput, is_cancelled: Callable[[], bool], /) -> AbstractContextManager[Turn]: ...
+
+
+class _Race:
+    def lost(self, times: int) -> None:
+        """Try again at once."""
+
+
+@contextmanager
+def no_queue(target: WorkspaceInput, is_cancelled: Callable[[], bool], /) -> Iterator[Turn]:  # noqa: ARG001 - a port
+    """`BranchQueue` in which nobody waits."""
+    yield _Race()
 
 
 # ---------------------------------------------------------------- engine
@@ -468,6 +505,17 @@ class Repository(WorkspaceStore, Protocol):
 
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
+        ...
+
+    def changes(self, before: str, after: str) -> Changes:
+        """The names that differ from one commit to another.
+
+        Args:
+            before, after: full commit ids.
+
+        Raises:
+            RefNotFoundError: there is no such commit.
+        """
         ...
 
     def sweep(self, older_than_seconds: float) -> object:

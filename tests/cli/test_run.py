@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -136,10 +137,64 @@ def test_an_input_that_others_have_published_over_is_refused_with_3(repository, 
     assert said.code == 3
     assert "others have changed what this task could see" in said.err
     assert "body: running" not in said.err
-    assert "--resume" not in said.err
+    assert "try again from the same input" not in said.err
     assert said.out == ""
     assert repository.head() == head
     assert perago("run", "cli_bodies:write", *REPO, "--ref", first, "--json").json["exit_code"] == 3
+
+
+def test_a_refused_run_names_the_command_that_runs_it_from_the_head(repository, perago):
+    first = repository.head()
+    perago("run", "cli_bodies:write", *REPO)
+    refused = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", first)
+    head = repository.head()
+    command = shlex.split(refused.err.splitlines()[-1])
+    assert command[:3] == ["perago", "run", "--resume"]
+    said = perago(*command[1:], "--json")
+    assert said.code == 0
+    assert said.json["how"] == "published"
+    assert f"on commit {head[:12]} of branch main" in said.err
+    assert repository.show("out.txt") == "late"
+    runs = perago("runs", "--repo", "data.git", "--json").json
+    assert next(run["run_id"] for run in runs) == said.json["run_id"] != command[3]
+    assert [run["status"] for run in runs] == ["COMPLETED", "FAILED", "COMPLETED"]
+
+
+def test_a_run_whose_params_have_secrets_needs_them_again_onto_the_head(repository, perago):
+    first = repository.head()
+    perago("run", "cli_bodies:write", *REPO)
+    given = ["--param", "password=hunter2"]
+    refused = perago("run", "cli_bodies:write", *given, *REPO, "--ref", first)
+    again = shlex.split(refused.err.splitlines()[-1])[1:]
+    said = perago(*again)
+    assert said.code == 2
+    assert "contain secrets, which are not stored" in said.err
+    assert perago(*again, *given, "--param", "text=late").code == 2
+    assert perago(*again, *given).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["cli_bodies:write", *REPO, "--onto-head"], "--onto-head repeats the run that --resume names"),
+        (["--resume", "20200101-000000-abcd", "--repo", "data.git", "--onto-head"], "there is no run"),
+    ],
+)
+def test_onto_head_is_for_a_run_that_there_is(repository, perago, arguments, reason):
+    said = perago("run", *arguments)
+    assert said.code == 2
+    assert reason in said.err
+
+
+def test_onto_head_is_for_tasks_with_a_workspace_that_have_not_completed(repository, perago):
+    done = perago("run", "cli_bodies:write", *REPO, "--json").json["run_id"]
+    said = perago("run", "--resume", done, "--onto-head", "--repo", "data.git")
+    assert (said.code, "is COMPLETED already" in said.err) == (2, True)
+    endless = ("--param", "wait_for=never", "--timeout", "0.1")
+    free = perago("run", "cli_bodies:wait_free", *endless, "--json").json["run_id"]
+    said = perago("run", "--resume", free, "--onto-head")
+    assert "has no workspace and no head" in said.err
+    assert said.code == 2
 
 
 def test_an_old_ref_is_told_what_to_do_with_it(repository, perago):
@@ -277,7 +332,7 @@ def test_output_that_goes_to_a_file_of_the_current_directory_is_no_write_of_the_
 
 
 def test_many_files_in_the_current_directory_are_not_looked_at(repository, perago, monkeypatch):
-    monkeypatch.setattr("perago.cli.run.watch.MAX_ENTRIES", 10)
+    monkeypatch.setattr("perago.running.watch.MAX_ENTRIES", 10)
     for number in range(20):
         (repository.path / f"{number}.txt").write_text("")
     assert beside(perago("run", "cli_bodies:write_beside", "--param", "kind=out.csv", *REPO)) is None

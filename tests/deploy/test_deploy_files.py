@@ -121,11 +121,11 @@ def _unit_environment(directory):
 
 def test_a_service_writes_where_systemd_makes_it_directories(tmp_path):
     environment = _unit_environment(tmp_path)
-    made = {"WORKSPACE_ROOT": "StateDirectory", "LOG_ROOT": "LogsDirectory", "CACHE_DIR": "CacheDirectory"}
-    for setting, directory in made.items():
-        (name,) = _unit(directory)
-        below = tmp_path / name.replace("%i", "app")
-        assert Path(environment[f"PERAGO_{setting}"]).is_relative_to(below)
+    made = {"PERAGO_WORKSPACE_ROOT": "State", "PERAGO_LOG_ROOT": "Logs", "PERAGO_CACHE_DIR": "Cache"}
+    for setting, kind in {**made, "XDG_STATE_HOME": "State"}.items():
+        (names,) = _unit(f"{kind}Directory")
+        below = [tmp_path / name.replace("%i", "app") for name in names.split()]
+        assert any(map(Path(environment[setting]).is_relative_to, below)), setting
 
 
 def test_probes_ask_for_pages_that_the_worker_has_at_the_port_where_they_are(tmp_path):

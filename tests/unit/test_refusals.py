@@ -1,10 +1,15 @@
 """What a refusal says: commits, or the paths that a task could see and others have changed."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from perago.errors import PublishFenceError, UnsettledFenceError
+from perago.testing.contract.bench import make_stamp
 from perago.values.history import CommitFacts, Conflict, Refuse
 from perago.values.plans import refusal
 
 ADA = CommitFacts("a" * 40, "0" * 40, author="ada", subject="new prices")
+AT = datetime(2026, 11, 27, 18, 40, tzinfo=UTC)
 
 
 def test_a_refusal_for_a_conflict_names_the_paths_and_whose_commits_they_are():
@@ -13,6 +18,14 @@ def test_a_refusal_for_a_conflict_names_the_paths_and_whose_commits_they_are():
     assert type(error) is PublishFenceError
     assert "could see, 'data/prices.csv': aaaaaaaaaaaa by ada (new prices)" in str(error)
     assert "If it does not depend on that path, narrow its prefix" in str(error)
+
+
+def test_a_refusal_says_whose_commits_there_are_and_when_they_were_made():
+    stamp = replace(make_stamp("0" * 40, 7), expected_head="0" * 40)
+    task = CommitFacts("b" * 40, "0" * 40, stamp, time=AT)
+    said = str(refusal(Refuse("f" * 40, (replace(ADA, time=AT), task)), "main", "0" * 40))
+    assert "aaaaaaaaaaaa by ada at 2026-11-27 18:40:00 +0000 (new prices); " in said
+    assert "bbbbbbbbbbbb published by task 'build' (workflow wf-7) at 2026-11-27 18:40:00 +0000 (input" in said
 
 
 def test_a_long_conflict_is_listed_in_part():

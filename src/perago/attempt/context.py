@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from perago.attempt.body import InvokeBody, invoke_in_process
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, result_for_exception, status_for_exception
 from perago.attempt.phases import Phases
-from perago.ports import Clock, Observer, SystemClock
+from perago.ports import BranchQueue, Clock, Observer, SystemClock, no_queue
 from perago.tasks.context import TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricRecorder
@@ -31,10 +31,11 @@ class RunContext:
         metrics: receives what the body records; None if the task declares no metrics or they are discarded.
         failure_reason_max_length: in characters.
         status_of: returns the status of a failure.
-        invoke_body: runs the body.
+        invoke_body: runs the body; invoke_guards: the task's own guards. Default: in this process.
         is_cancelled: tells the body whether the attempt is cancelled.
         keep_failed_workspace: whether the directory of a failed attempt is kept.
         trace: the attempt's trace context, or None.
+        queue: where the attempt waits for others that write its branch.
     """
 
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -43,11 +44,13 @@ class RunContext:
     failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH
     status_of: Callable[[BaseException], ResultStatus] = status_for_exception
     invoke_body: InvokeBody = invoke_in_process
+    invoke_guards: InvokeBody = invoke_in_process
     is_cancelled: Callable[[], bool] = bool
     keep_failed_workspace: bool = False
     observer: Observer = log_event
     clock: Clock = field(default_factory=SystemClock)
     trace: TraceContext | None = None
+    queue: BranchQueue = no_queue
 
     def phases(self, identity: AttemptIdentity) -> Phases:
         return Phases(self.observer, self.clock, execution_id=self.execution_id, task_id=identity.task_id)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,7 +57,7 @@ from perago.ports import (
     WorkspaceStore,
 )
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.guards import check_guardrails
+from perago.tasks.guards import GuardPhase, check_files
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
@@ -74,7 +74,7 @@ from perago.values.models import (
     WorkspaceInput,
 )
 from perago.values.names import show_name
-from perago.values.spec import WorkspaceSpec
+from perago.values.spec import Guard, Guardrail, WorkspaceSpec
 from perago.values.trace_context import TraceContext
 from perago.workspace.digest import algorithm_of, digest_file
 from perago.workspace.directory import AttemptDirectory
@@ -253,10 +253,11 @@ def run_attempt(
 
 @dataclass(frozen=True)
 class Work:
-    """The body's result as JSON, and its changes."""
+    """The body's result as JSON, its changes, and the bytes that they write."""
 
     result: JsonObject
     changes: Changes
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -291,6 +292,8 @@ class AttemptRun:
                 spec=self.spec,
                 applicant=self._applicant(draft, refs, can_validate=ports.validate_reads is not None),
                 phases=self.phases,
+                queue=self.context.queue,
+                is_cancelled=self.context.is_cancelled,
             )
             execution = self._execution(draft, {})
             outcome = target.begin(execution, directory.workspace)
@@ -298,7 +301,8 @@ class AttemptRun:
             if outcome is None:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
                 execution = replace(self._execution(draft, work.result), changes=work.changes)
-                outcome, result = target.finish(execution, directory.workspace), work.result
+                outcome = target.finish(execution, directory.workspace, work.written_bytes)
+                result = work.result
             return self._completed(workspace_input, outcome, result)
 
     def rehearse(
@@ -394,25 +398,34 @@ class AttemptRun:
             self._warn(Phase.MATERIALIZE, unmatched.caution)
             self._warn(Phase.POST_GUARDS, of_read_only_writes(before, scan_files(directory.workspace, everything)))
             return Work(result, Changes())
-        changes = self._diff(directory.workspace, manifest, selection)
+        changes, written_bytes = self._diff(directory.workspace, manifest, selection)
         self._warn(Phase.MATERIALIZE, unmatched.without(changes.added).caution)
-        return Work(result, changes)
+        return Work(result, changes, written_bytes)
 
     def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
+        call = replace(call, workspace=workspace)
         with self.phases(Phase.PRE_GUARDS):
-            check_guardrails(workspace, self.spec.pre, "pre")
+            self._check_guards(call, workspace, self.spec.pre, "pre")
         with self.phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
-            result = self.context.invoke_body(replace(call, workspace=workspace, context=context))
+            result = self.context.invoke_body(replace(call, context=context))
         with self.phases(Phase.POST_GUARDS):
-            check_guardrails(workspace, self.spec.post, "post")
+            self._check_guards(call, workspace, self.spec.post, "post")
         return result
+
+    def _check_guards(
+        self, call: BodyCall, workspace: Path, guards: Sequence[Guardrail | Guard], phase: GuardPhase
+    ) -> None:
+        check_files(workspace, guards, phase)
+        if not all(isinstance(guard, Guardrail) for guard in guards):
+            self.context.invoke_guards(replace(call, guards=phase))
 
     def _warn(self, phase: Phase, caution: Caution) -> None:
         if caution:
             self.phases.emit(phase, "progress", self.context.clock.monotonic(), dict(caution))
 
-    def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> Changes:
+    def _diff(self, workspace_dir: Path, manifest: Manifest, selection: Selection) -> tuple[Changes, int]:
+        """The changes, and the bytes of the files that they write."""
         with self.phases(Phase.DIFF) as span:
             now = scan(workspace_dir, selection)
             if now.left_out:
@@ -421,7 +434,7 @@ class AttemptRun:
             with open_workspace(workspace_dir) as files:
                 changes = diff(manifest, now, partial(digest_file, files))
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
-        return changes
+        return changes, sum(now.files[path].size for path in changes.written)
 
     def _applicant(self, draft: StampDraft, refs: tuple[str, ...], *, can_validate: bool) -> Applicant:
         isolation = self.spec.isolation

@@ -20,6 +20,17 @@ pairs_option = click.option(
     help="One param, as JSON or text; overrides --params. Repeatable.",
 )
 
+DEFAULT_BRANCH = "main"
+
+repo_option = click.option(
+    "--repo",
+    metavar="REPO",
+    required=True,
+    help="The repository: lakefs://NAME, or the path of a bare git repository.",
+)
+
+branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments:
@@ -38,10 +49,12 @@ class RunArguments:
     dry_run: bool
     debug: bool
     resume: str | None
+    onto_head: bool
     task_id: str | None
     jobs: int
     fast_retries: bool
     tasks: tuple[str, ...]
+    workflows: tuple[str, ...]
     as_json: bool
 
     @property
@@ -56,6 +69,10 @@ class RunArguments:
         """
         if self.module is None and self.resume is None:
             raise click.UsageError("Missing argument 'MODULE[:FUNCTION]'.")
+        if self.onto_head and self.resume is None:
+            raise click.UsageError(
+                "--onto-head repeats the run that --resume names. Leave it out: a new run starts from the branch's head"
+            )
         if self.resume is not None:
             self._refuse_beside("--resume", {"--branch": self.branch, "--ref": self.ref})
         if self.task_id is not None:
@@ -90,6 +107,7 @@ class RunArguments:
                 "--dry-run": self.dry_run or None,
                 "--debug": self.debug or None,
                 "--task-id": self.task_id,
+                "--onto-head": self.onto_head or None,
             },
         )
 

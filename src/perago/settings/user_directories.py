@@ -16,6 +16,14 @@ def user_state_directory(environment: Mapping[str, str] = os.environ) -> Path:
     return _base(environment, "XDG_STATE_HOME", ".local/state") / "perago"
 
 
+def find_state_directory(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """As `user_state_directory`; None if the user has no home directory."""
+    try:
+        return user_state_directory(environment)
+    except ValueError:
+        return None
+
+
 def user_cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
     """`$XDG_CACHE_HOME/perago`, by default `~/.cache/perago`: files that can be fetched again.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from perago.values.json_text import JsonObject
 
@@ -79,7 +80,7 @@ class CommitFacts:
         parent: id of the first parent.
         stamp: None if the commit has no readable stamp.
         empty: the content equals that of the first parent.
-        author, subject: for messages.
+        author, subject, time: for messages. The time is aware, in UTC; None if it is unknown.
     """
 
     id: str
@@ -88,6 +89,7 @@ class CommitFacts:
     empty: bool = False
     author: str = ""
     subject: str = ""
+    time: datetime | None = None
 
     @property
     def counting_stamp(self) -> Stamp | None:

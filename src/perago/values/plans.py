@@ -17,7 +17,7 @@ MAX_HISTORY = 10_000
 
 T = TypeVar("T")
 
-_NAMED_IN_A_REFUSAL = 3
+_NAMED_IN_A_REFUSAL = 2
 _LISTED_CONFLICTS = 10
 _MAX_SUSPECTS = 100
 
@@ -197,8 +197,10 @@ def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:
 
 
 def _describe(commit: CommitFacts) -> str:
+    """Whose commit it is, and when it was made."""
     stamp = commit.counting_stamp
+    at = "" if commit.time is None else f" at {commit.time:%Y-%m-%d %H:%M:%S %z}"
     if stamp is not None:
-        return f"{commit.id[:12]} published by task {stamp.task!r} (workflow {stamp.workflow_instance_id})"
+        return f"{commit.id[:12]} published by task {stamp.task!r} (workflow {stamp.workflow_instance_id}){at}"
     made_by = f" by {commit.author}" if commit.author else ""
-    return f"{commit.id[:12]}{made_by}" + (f" ({commit.subject})" if commit.subject else "")
+    return f"{commit.id[:12]}{made_by}{at}" + (f" ({commit.subject})" if commit.subject else "")

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from perago.http.loop import LoopThread
 from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
+from perago.settings.user_directories import find_state_directory
 from perago.tasks.declare import TaskDefinition
 from perago.worker.attempts.in_process import ExecutorProcess
 from perago.worker.attempts.in_thread import ExecutorThread
@@ -21,7 +22,7 @@ from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Executor
 from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
-from perago.worker.executor.runner import AttemptRunner, ExecutorStore
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore, queue_of
 from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
 from perago.worker.supervisor.dispatcher import WorkerSettings
 from perago.worker.supervisor.polling import Pace
@@ -87,6 +88,7 @@ def executor_configuration(
     config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: GitSettings | LakeFSSettings | None
 ) -> Configure:
     """The first message to an executor process."""
+    state = find_state_directory()
     return Configure(
         load=load_order(list(targets), config.body_start, LOG_LEVELS),
         store=store,
@@ -94,6 +96,7 @@ def executor_configuration(
         worker_id=worker_id,
         failure_reason_max_length=config.failure_reason_max_length,
         free_tasks=config.free_tasks,
+        state_directory=None if state is None else str(state),
     )
 
 
@@ -120,6 +123,7 @@ def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopT
             workspace_root=Path(configuration.workspace_root),
             worker_id=configuration.worker_id,
             failure_reason_max_length=configuration.failure_reason_max_length,
+            queue=queue_of(configuration),
         )
         return ExecutorThread(runner, engine, journal, loop)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from perago.cli.repos.address import parse_address
 
 from perago import load_runtime_config
-from perago.worker.configuration import store_settings, worker_settings
-from perago.worker.executor.runner import ExecutorStore
+from perago.ports import no_queue
+from perago.worker.configuration import executor_configuration, store_settings, worker_settings
+from perago.worker.executor.runner import ExecutorStore, queue_of
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
 
@@ -39,3 +41,25 @@ def test_an_executors_store_takes_checksums_as_the_settings_say(tmp_path, monkey
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=environment, probe_roots=False)
     ExecutorStore(store_settings(config, None)).open(lambda _event: None)
     assert made[0]["checksums"] == expected
+
+
+def test_a_worker_and_a_run_of_one_repository_wait_in_one_queue(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name, value in LAKEFS.items():
+        monkeypatch.setenv(name, value)
+    config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
+
+    def queue(repository):
+        return queue_of(executor_configuration(config, "w", ["app.features"], store_settings(config, repository)))
+
+    assert queue(None) == parse_address("lakefs://data").queue
+    assert queue(tmp_path / "data.git") == parse_address(str(tmp_path / "data.git")).queue
+    assert queue(None) != queue(tmp_path / "data.git")
+    assert queue(None).directory == tmp_path / "state" / "perago" / "queue"
+
+
+def test_executors_of_a_user_without_a_home_directory_wait_for_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr("perago.worker.configuration.find_state_directory", lambda: None)
+    config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
+    configuration = executor_configuration(config, "w", ["app.features"], store_settings(config, None))
+    assert queue_of(configuration) is no_queue

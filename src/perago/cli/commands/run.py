@@ -8,10 +8,10 @@ import click
 
 from perago.cli.arguments import RunArguments, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
-from perago.cli.loading import load_workflow_of, tasks_option
+from perago.cli.loading import load_workflow_of, tasks_option, workflows_option
 
 if TYPE_CHECKING:
-    from perago.cli.run.workflow_request import WorkflowRequest
+    from perago.running.workflow_request import WorkflowRequest
 
 
 @click.command()
@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Run the body and show its changes, but publish nothing.")
 @click.option("--debug", is_flag=True, help="Run the body in this process, so that breakpoint() works.")
 @click.option("--resume", metavar="RUN_ID", help="Try a failed or killed run again, from the same input.")
+@click.option(
+    "--onto-head",
+    is_flag=True,
+    help="With --resume: run the same task with the same params from the branch's present head, as a new run.",
+)
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
 @click.option(
     "-j",
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
 @tasks_option
+@workflows_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
     """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
@@ -70,6 +76,7 @@ def command(**given: Any) -> int:
       perago run app.pipeline:nightly --params @p.json --repo data.git --branch main -j 4
       perago run nightly.json --tasks app.features --params @p.json --repo data.git --branch main
       perago run --resume RUN_ID --repo data.git
+      perago run --resume RUN_ID --onto-head --repo data.git
       perago run app.features:build --task-id ID
 
     The result goes to stdout as JSON, everything else to stderr. A task without a workspace needs no repository.
@@ -78,7 +85,7 @@ def command(**given: Any) -> int:
     arguments = RunArguments(**given)
     arguments.check()
     from perago.attempt.breakpoints import let_breakpoints_stop
-    from perago.cli.run.request import prepare, prepare_resume
+    from perago.cli.run.prepare import prepare, prepare_resume
 
     let_breakpoints_stop(stop=arguments.debug)
 
@@ -89,7 +96,7 @@ def command(**given: Any) -> int:
     with before_start():
         workflow = _workflow_of(arguments)
     if workflow is not None:
-        from perago.cli.run.workflow import run_workflow
+        from perago.cli.run.workflow_result import run_workflow
 
         return run_workflow(workflow, arguments)
     with before_start():
@@ -98,20 +105,20 @@ def command(**given: Any) -> int:
         from perago.cli.run.rehearsal import rehearse
 
         return rehearse(job, arguments)
-    from perago.cli.run.runner import run_job
+    from perago.cli.run.task import run_job
 
     return run_job(job, arguments)
 
 
 def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
     """The request for a workflow, checked; None if a task is to run."""
-    from perago.cli.run.workflow_request import prepare_workflow, prepare_workflow_resume, resumes_workflow
+    from perago.cli.run.prepare import prepare_workflow, prepare_workflow_resume, resumes_workflow
 
     if arguments.resume is not None:
         if resumes_workflow(arguments):
             arguments.check_for_workflow()
             return prepare_workflow_resume(arguments)
-    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks)) is not None:
+    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks, arguments.workflows)) is not None:
         arguments.check_for_workflow()
         return prepare_workflow(arguments, workflow)
     if arguments.fast_retries:

@@ -15,12 +15,13 @@ from perago.cli.failure import (
     TASK_FAILED,
     exit_code_of,
 )
-from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
-from perago.cli.repos.address import RepositoryAddress
-from perago.cli.run.request import RunRequest
-from perago.cli.run.watch import RunObserver, beside_note
+from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun
-from perago.errors import StoreError
+from perago.errors import PublishFenceError, StoreError
+from perago.running.repos.address import RepositoryAddress
+from perago.running.request import RunRequest
+from perago.running.text import reason_within
+from perago.running.watch import RunObserver, beside_note
 from perago.values.models import RuntimeTaskResult
 
 
@@ -33,6 +34,7 @@ class RunResult:
         repository: the run's repository; None for a free task without one.
         replaced: ids of the commits whose content the publication replaces.
         beside: as in `RunObserver`.
+        is_behind: refused because the branch has moved.
     """
 
     result: RuntimeTaskResult
@@ -48,6 +50,7 @@ class RunResult:
     kept: str | None = None
     beside: tuple[str, ...] = ()
     repository: RepositoryAddress | None = None
+    is_behind: bool = False
 
     @classmethod
     def of(
@@ -71,6 +74,7 @@ class RunResult:
             kept=watch.kept,
             beside=watch.beside,
             repository=job.repository,
+            is_behind=isinstance(watch.error, PublishFenceError),
         )
 
     def print(self, arguments: RunArguments) -> None:
@@ -146,6 +150,9 @@ class RunResult:
         tries = f" after {self.tries} tries" if self.tries > 1 else ""
         if self.exit_code == FENCE_REFUSED or self.result.status == "FAILED_WITH_TERMINAL_ERROR":  # for good
             note(f"Run {self.run_id} ended{tries}.")
+            if self.is_behind:
+                note(f"To run the same task from the present head of branch {self.branch}:")
+                _next_step(_resuming(self.run_id, arguments, "--onto-head"))
             return
         tell_next_try(f"Run {self.run_id} ended{tries}.", self.run_id, arguments)
 
@@ -153,8 +160,12 @@ class RunResult:
 def tell_next_try(how: str, run_id: str, arguments: RunArguments) -> None:
     """Say how a run ended, and which command resumes it."""
     note(f"{how} To try again from the same input:")
-    repo = f" --repo {_quoted(arguments.repo)}" if arguments.repo is not None else ""
-    _next_step(f"perago run --resume {run_id}{repo}")
+    _next_step(_resuming(run_id, arguments))
+
+
+def _resuming(run_id: str, arguments: RunArguments, *options: str) -> str:
+    repo = [] if arguments.repo is None else ["--repo", arguments.repo]
+    return shlex.join(["perago", "run", "--resume", run_id, *options, *repo])
 
 
 def _exit_code(result: RuntimeTaskResult, watch: RunObserver, *, cancelled: bool) -> int:

@@ -158,8 +158,7 @@ class LocalEngine:
         """
         lock = self._directory.acquire(run_id)
         try:
-            record = _expect_resumable(self._directory.read(run_id))
-            input_data = _resumed_input(record, input_params, masked_params or input_params)
+            record, input_data = self._resumable(run_id, input_params, masked_params)
             self._directory.sweep_run(run_id)
             record = self._begin_try(died(record, self._clock))
             self._directory.write(record)
@@ -167,6 +166,20 @@ class LocalEngine:
         except BaseException:
             lock.release()
             raise
+
+    def input_of(
+        self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
+    ) -> JsonObject:
+        """The input of a run that could be resumed, for another run.
+
+        Args:
+            input_params, masked_params: as in `resume_run`.
+
+        Raises:
+            As `resume_run`.
+        """
+        with self._directory.acquire(run_id):
+            return self._resumable(run_id, input_params, masked_params)[1]
 
     def resume_workflow(
         self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None
@@ -306,6 +319,13 @@ class LocalEngine:
     def _held(self, run_id: str) -> LocalRun | WorkflowRun | None:
         with self._mutex:
             return self._open.get(run_id)
+
+    def _resumable(
+        self, run_id: str, input_params: JsonObject | None, masked_params: JsonObject | None
+    ) -> tuple[RunRecord, JsonObject]:
+        """The record of a run that can be resumed, and its complete input."""
+        record = _expect_resumable(self._directory.read(run_id))
+        return record, _resumed_input(record, input_params, masked_params or input_params)
 
     def _begin_try(self, record: RunRecord) -> RunRecord:
         return record.begun(now=self._now(), host=platform.node(), pid=os.getpid())

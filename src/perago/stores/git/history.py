@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pygit2
 
+from perago.ports import commit_time
 from perago.stores.git.repository import BareRepository
 from perago.values.history import CommitFacts, History, Stamp
 from perago.values.models import Changes, WorkspaceInput
@@ -148,4 +149,5 @@ def _facts(repository: BareRepository, commit: pygit2.Commit) -> CommitFacts:
         empty=parent is not None and repository.commit(parent).tree_id == commit.tree_id,
         author=author_of(commit),
         subject=subject_of(commit),
+        time=commit_time(commit.commit_time),
     )

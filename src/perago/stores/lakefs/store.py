@@ -17,6 +17,7 @@ from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.clean import cleanup_staging
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
+from perago.stores.lakefs.content.upload import Sent
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
@@ -32,6 +33,10 @@ from perago.workspace.cache import ObjectCache
 
 _FORESEEN = 4
 """Listings under way for downloads to come."""
+
+
+_REMEMBERED = 8
+"""Executions whose uploads are remembered, besides the present one."""
 
 
 class LakeFSStore:
@@ -116,6 +121,7 @@ class LakeFSStore:
         )
         self._staged: dict[str, StagedWorkspace] = {}
         self._removed: set[str] = set()
+        self._sent: dict[str, Sent] = {}
         self._foreseen: dict[str, asyncio.Task[tuple[Transfer, Layout]]] = {}
 
     # ---- lifetime
@@ -206,6 +212,7 @@ class LakeFSStore:
         published = self._connection.run(
             publish(mover, staged, workspace_input, execution, lambda: self._remove_early(staged))
         )
+        self._sent.pop(execution.execution_id, None)
         if mover.mode == "cooperative":
             self._connection.observer(_warning_of(execution, published.id))
         return published.id
@@ -273,6 +280,7 @@ class LakeFSStore:
             spec=spec,
             execution=execution,
             done=connection.progress(Phase.STAGE, total, execution).add,
+            sent=self._sent_before(execution),
         )
         mover = connection.mover
         staging = Staging(connection.client, connection.commits, mover.mode, mover.merge_seconds)
@@ -284,6 +292,12 @@ class LakeFSStore:
             await self._clean(staged)
             raise
         return staged
+
+    def _sent_before(self, execution: TaskExecution) -> Sent:
+        """What this execution has staged, in case that its swap was lost. That of older executions is forgotten."""
+        for key in list(self._sent)[:-_REMEMBERED]:
+            self._sent.pop(key, None)
+        return self._sent.setdefault(execution.execution_id, Sent())
 
     async def _remove_early(self, staged: StagedWorkspace) -> None:
         """Remove the branch of a published commit, whose merge keeps it, so that cleaning up takes no time."""
@@ -301,7 +315,7 @@ class LakeFSStore:
 
 
 def _key(workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> str:
-    return f"{workspace_input.model_dump_json()} {spec.model_dump_json()}"
+    return f"{workspace_input.model_dump_json()} {spec.model_dump_json(exclude={'pre', 'post'})}"
 
 
 def _warning_of(execution: TaskExecution, ref: str) -> Event:

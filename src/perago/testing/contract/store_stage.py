@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.errors import ObjectNameError, PeragoError, PublishFenceError, StoreError, WorkspaceError
+from perago.errors import HeadMovedError, ObjectNameError, PeragoError, PublishFenceError, StoreError, WorkspaceError
 from perago.testing.contract.bench import EVERYTHING, Bench, StoreHooks, read_files
-from perago.values.history import Complete, Publish, Refuse, Seal
+from perago.values.history import Complete, Merge, Publish, Refuse, Seal
 from perago.values.models import Changes
 from perago.values.spec import WorkspaceSpec
 
@@ -100,6 +100,20 @@ class StageContract(StoreHooks):
         again = bench.stage_as(work, execution)
         assert bench.staged() == [again.workspace.branch]
         assert bench.files(again.finish()) == {"a": b"1", "b": b"2"}
+        assert bench.staged() == []
+
+    def test_an_execution_that_lost_its_swap_stages_the_same_on_the_new_head(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1"})
+        work = bench.lay_out(base)
+        mine = {"large": bytes(range(256)) * 6000, "same": bytes(range(256)) * 6000, "small": b"2"}
+        work.edit({**mine, "a": None})
+        execution = bench.execution(base, changes=work.changes(), plan=Publish(base))
+        lost = bench.stage_as(work, execution)
+        theirs = bench.commit({"theirs": b"3"})
+        with pytest.raises(HeadMovedError):
+            lost.finish()
+        again = bench.stage_as(work, replace(execution, plan=Merge(theirs, (theirs,))))
+        assert bench.files(again.finish()) == {**mine, "theirs": b"3"}
         assert bench.staged() == []
 
     @pytest.mark.parametrize("kind", SPOILED)

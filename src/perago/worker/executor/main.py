@@ -30,7 +30,7 @@ from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
 from perago.worker.executor.link import PhaseSender, SupervisorLink
 from perago.worker.executor.process_state import ProcessState
-from perago.worker.executor.runner import AttemptRunner, ExecutorStore
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore, queue_of
 from perago.worker.executor.wire import (
     CANCEL_GRACE_SECONDS,
     Configure,
@@ -100,6 +100,7 @@ def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinitio
         workspace_root=Path(order.workspace_root),
         worker_id=order.worker_id,
         failure_reason_max_length=order.failure_reason_max_length,
+        queue=queue_of(order),
     )
     outbox.send(Ready(tasks=runner.declared()))
     return runner
@@ -165,6 +166,7 @@ class _Executor:
             observer=self._observer,
             is_cancelled=self._link.is_cancelled,
             invoke_body=self._invoke_body,
+            invoke_guards=self._invoke_body,
             metrics=self._metrics,
             trace=trace_context_of(order.trace),
         )

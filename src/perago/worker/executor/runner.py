@@ -19,6 +19,7 @@ from perago.engines.limits import MAX_OUTPUT_BYTES, json_size, too_large
 from perago.errors import EngineError, PeragoError, TaskInputError, TaskTerminalError
 from perago.ports import (
     AttemptEngine,
+    BranchQueue,
     Event,
     HandedOut,
     LoadRecord,
@@ -26,6 +27,7 @@ from perago.ports import (
     Phase,
     WorkspaceStore,
     ignore,
+    no_queue,
 )
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import MetricSpec
@@ -45,8 +47,9 @@ from perago.values.models import (
 )
 from perago.values.record import InstanceRecord
 from perago.values.trace_context import without_trace
-from perago.worker.executor.wire import DeclaredTask, GitSettings, LakeFSSettings
+from perago.worker.executor.wire import Configure, DeclaredTask, GitSettings, LakeFSSettings
 from perago.workspace.owner import Liveness
+from perago.workspace.queue import host_queue
 
 if TYPE_CHECKING:
     from perago.stores.git import GitStore
@@ -193,6 +196,7 @@ class AttemptRunner:
 
     Attributes:
         tasks: tasks by name.
+        queue: where attempts wait for others that write their branch.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -200,6 +204,7 @@ class AttemptRunner:
     workspace_root: Path
     worker_id: str
     failure_reason_max_length: int
+    queue: BranchQueue = no_queue
 
     def run(self, attempt: HandedOut, context: RunContext, engine: AttemptEngine) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after cleanup.
@@ -222,6 +227,7 @@ class AttemptRunner:
                 status_of=lambda exc: status_to_report(exc, attempt, engine.load_record),
                 invoke_body=within_limit(context.invoke_body),
                 observer=body_error,
+                queue=self.queue,
             ),
             workspace_root=self.workspace_root,
             open_store=lambda: self.store.open(body_error, merge_seconds(task)),
@@ -249,6 +255,18 @@ class AttemptRunner:
             )
             for task in self.tasks.values()
         ]
+
+
+def queue_of(configuration: Configure) -> BranchQueue:
+    """The host's queue for an executor."""
+    directory = None if configuration.state_directory is None else Path(configuration.state_directory)
+    match configuration.store:
+        case GitSettings(path=path):
+            return host_queue(directory, path, is_server=False)
+        case LakeFSSettings(endpoint_url=url):
+            return host_queue(directory, url, is_server=True)
+        case None:
+            return no_queue
 
 
 def merge_seconds(task: TaskDefinition) -> float | None:

@@ -78,6 +78,7 @@ class Configure(Message):
         load: the modules that its zygote has loaded, or that each of its bodies loads.
         store: None without a store; then only free tasks can run.
         free_tasks: how bodies of tasks without a workspace run: forked like all others, or warm, in the executor.
+        state_directory: the user's, for the host's queue; None if there is none.
     """
 
     kind: Literal["configure"] = "configure"
@@ -87,6 +88,7 @@ class Configure(Message):
     worker_id: str
     failure_reason_max_length: int
     free_tasks: Literal["warm", "forked"] = "warm"
+    state_directory: str | None = None
 
 
 class Run(Message):

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,19 @@ Send = Callable[[Transfer, str, str, OpenFile], Awaitable[ObjectStats]]
 """Uploads a file to a branch under a name: (transfer, branch, name, file)."""
 
 
+@dataclass
+class Sent:
+    """The objects of an execution's last staged commit. Staging again takes large ones from there.
+
+    Attributes:
+        commit_id: full id; "" before the first one.
+        objects: by name.
+    """
+
+    commit_id: str = ""
+    objects: Mapping[str, ObjectStats] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Upload:
     """Uploads files of one directory to one branch.
@@ -51,6 +65,7 @@ class Upload:
         source: the directory.
         root: the part of the names before the path below the directory.
         done: called with the size of each uploaded file.
+        before: what was uploaded of the same files before.
     """
 
     transfer: Transfer
@@ -58,6 +73,7 @@ class Upload:
     source: Path
     root: str
     done: Callable[[int], None]
+    before: Sent = field(default_factory=Sent)
     _sent: dict[tuple[str, bool], asyncio.Future[ObjectStats]] = field(default_factory=dict)
     _sizes: Counter[int] = field(default_factory=Counter)
     _files: Batches = field(default_factory=Batches)
@@ -163,6 +179,10 @@ class Upload:
     # ---- large files: streamed
 
     async def _send_large(self, files: Beneath, path: str, size: int) -> ObjectStats:
+        known = self.before.objects.get(self.root + path)
+        if known is not None and known.size == size:
+            with suppress(LakeFSError):  # it is gone: send it again
+                return await self._link(path, known, self.before.commit_id)
         if self._sizes[size] == 1:
             return await self._send_file(files, path)
         digest, executable = await in_thread(self._identity, files, path)
@@ -206,7 +226,7 @@ class Upload:
         """Send content that several files may have. Only the first is sent; the server adds the others from it."""
         first = self._sent.get(identity)
         if first is not None:
-            return await self._link(path, await first)
+            return await self._link(path, await first, self.branch)
         sending = self._sent[identity] = asyncio.get_running_loop().create_future()
         try:
             stats = await send()
@@ -216,12 +236,13 @@ class Upload:
         sending.set_result(stats)
         return stats
 
-    async def _link(self, path: str, first: ObjectStats) -> ObjectStats:
+    async def _link(self, path: str, first: ObjectStats, ref: str) -> ObjectStats:
+        """Have the server add an object of `ref` to the branch."""
         transfer, name = self.transfer, self.root + path
         if transfer.server.blockstore != LOCAL:
             return await transfer.client.stage_object(transfer.repository, self.branch, name, first)
         copied = await transfer.client.copy_object(
-            transfer.repository, self.branch, name, source_ref=self.branch, source=first.path, size=first.size
+            transfer.repository, self.branch, name, source_ref=ref, source=first.path, size=first.size
         )
         return copied._replace(executable=first.executable)
 

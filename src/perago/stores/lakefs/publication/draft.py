@@ -17,7 +17,7 @@ from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.content.transfer import Transfer
-from perago.stores.lakefs.content.upload import Upload
+from perago.stores.lakefs.content.upload import Sent, Upload
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, content_name
 from perago.stores.lakefs.publication.fence import (
     ACTIONS_PREFIX,
@@ -99,6 +99,8 @@ class CommitDraft:
         changes: to put on the branch.
         done: called with the size of each uploaded file.
         is_ready: awaited beside the creation of the branch, before the first upload.
+        before: what was uploaded of the same changes before.
+        uploaded: the objects of the changes, by name.
     """
 
     transfer: Transfer
@@ -111,6 +113,8 @@ class CommitDraft:
     changes: Changes
     done: Callable[[int], None]
     is_ready: Callable[[], Awaitable[object]] = nothing
+    before: Sent = field(default_factory=Sent)
+    uploaded: dict[str, ObjectStats] = field(default_factory=dict, init=False)
     _creating: list[asyncio.Future[None]] = field(default_factory=list, init=False)
 
     @property
@@ -138,12 +142,13 @@ class CommitDraft:
         """Create a branch at a commit, and put the changes and the fence on it. Returns the changes."""
         preparing = both(self.create(branch, source), self.is_ready())
         actions, _ = await both(self.commits.objects_below(self.repository, source, ACTIONS_PREFIX), preparing)
-        upload = Upload(self.transfer, branch, self.directory, self.root, self.done)
+        upload = Upload(self.transfer, branch, self.directory, self.root, self.done, self.before)
         uploaded, _ = await both(
             upload.run(self.changes.written, self.changes.deleted), self._put_fence(branch, actions)
         )
         own: dict[str, Entry | None] = {self.root + path: None for path in self.changes.deleted}
-        own.update((self.root + path, Entry.of(stats)) for path, stats in uploaded.items())
+        self.uploaded.update((self.root + path, stats) for path, stats in uploaded.items())
+        own.update((name, Entry.of(stats)) for name, stats in self.uploaded.items())
         return own
 
     async def put_back(self, restoration: Restoration) -> None:

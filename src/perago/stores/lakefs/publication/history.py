@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from perago.ports import commit_time
 from perago.stores.lakefs.api.answers import Commit, LakeFSError
 from perago.stores.lakefs.api.calls import PAGE
 from perago.stores.lakefs.api.client import LakeFSClient, both
@@ -190,4 +191,5 @@ def _facts(commit: Commit, parent: Commit) -> CommitFacts:
         empty=is_empty(commit, parent),
         author=commit.committer,
         subject=subject_of(commit),
+        time=commit_time(commit.creation_date),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
@@ -17,6 +17,7 @@ from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
 from perago.stores.lakefs.content.transfer import Transfer
+from perago.stores.lakefs.content.upload import Sent
 from perago.stores.lakefs.publication.draft import CommitDraft, Entry, Overlay, Restoration, RestoreSource
 from perago.stores.lakefs.publication.fence import (
     ACTIONS_PREFIX,
@@ -53,6 +54,7 @@ class StagingJob:
         transfer: moves the content.
         branch: the staging branch's name, which is unused.
         done: called with the size of each uploaded file.
+        sent: what the execution has staged before; replaced by what it stages now.
     """
 
     transfer: Transfer
@@ -62,6 +64,7 @@ class StagingJob:
     spec: WorkspaceSpec
     execution: TaskExecution
     done: Callable[[int], None]
+    sent: Sent = field(default_factory=Sent)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Staging:
         draft = await self._draft(job, plan)
         async with draft:
             staged = await self._carry_out(plan, stamp, draft, job.workspace_input.ref)
+        job.sent.commit_id, job.sent.objects = staged.id, draft.uploaded
         self.commits.remember(draft.repository, staged)
         self.commits.begin_listing(draft.repository, staged.id, ACTIONS_PREFIX)  # for the check before the merge
         return StagedWorkspace(draft.repository, job.branch, staged.id)
@@ -116,6 +120,7 @@ class Staging:
             changes=changes,
             done=job.done,
             is_ready=is_ready,
+            before=job.sent,
         )
 
     async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: CommitDraft, base: str) -> Commit:

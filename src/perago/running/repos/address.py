@@ -9,10 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import click
-
 from perago.errors import RuntimeConfigError
-from perago.ports import Observer, ignore
+from perago.ports import BranchQueue, Observer, ignore, no_queue
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine
@@ -54,6 +52,11 @@ def local_engine(address: RepositoryAddress | None) -> LocalEngine:
     return LocalEngine(runs_directory(address))
 
 
+def queue_for(address: RepositoryAddress | None) -> BranchQueue:
+    """The host's queue for a repository; none without one."""
+    return no_queue if address is None else address.queue
+
+
 class RepositoryAddress(Protocol):
     """A parsed `--repo` argument. The repository need not exist."""
 
@@ -74,6 +77,11 @@ class RepositoryAddress(Protocol):
         Raises:
             RuntimeConfigError: no server is configured.
         """
+        ...
+
+    @property
+    def queue(self) -> BranchQueue:
+        """Where attempts of this host wait for others that write the same branch."""
         ...
 
     def open(
@@ -129,17 +137,7 @@ class RepositoryAddress(Protocol):
         ...
 
 
-DEFAULT_BRANCH = "main"
-
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
-
-repo_option = click.option(
-    "--repo",
-    metavar="REPO",
-    required=True,
-    help="The repository: lakefs://NAME, or the path of a bare git repository.",
-)
-branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
 
 
 def parse_address(argument: str) -> RepositoryAddress:
@@ -150,11 +148,11 @@ def parse_address(argument: str) -> RepositoryAddress:
     """
     match = _SCHEME.match(argument)
     if match is None:
-        from perago.cli.repos.git import GitAddress
+        from perago.running.repos.git import GitAddress
 
         return GitAddress(Path(argument).expanduser().absolute())
     if match["scheme"].lower() == "lakefs":
-        from perago.cli.repos.lakefs import LakeFSAddress
+        from perago.running.repos.lakefs import LakeFSAddress
 
         return LakeFSAddress.parse(argument[match.end() :])
     raise RuntimeConfigError(

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import click
 
-from perago.cli.repos.address import git_runs_directory
-from perago.ports import Observer, Repository, ignore
+from perago.ports import BranchQueue, Observer, Repository, ignore
+from perago.running.repos.address import git_runs_directory
+from perago.settings.user_directories import find_state_directory
+from perago.workspace.queue import host_queue
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class GitAddress:
     @property
     def runs_directory(self) -> Path:
         return git_runs_directory(self.path)
+
+    @property
+    def queue(self) -> BranchQueue:
+        return host_queue(find_state_directory(), str(self.path), is_server=False)
 
     @contextmanager
     def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:  # noqa: ARG002 - moving a reference takes no time

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from perago.cli.repos.address import state_directory
 from perago.errors import RepositoryNotFoundError, RuntimeConfigError
-from perago.ports import Observer, Repository, ignore
+from perago.ports import BranchQueue, Observer, Repository, ignore
+from perago.running.repos.address import state_directory
 from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_run_config
+from perago.settings.user_directories import find_state_directory
+from perago.workspace.queue import host_queue
 
 if TYPE_CHECKING:
     from perago.stores.lakefs.publication.fence import FenceMode
@@ -62,6 +64,10 @@ class LakeFSAddress:
     def runs_directory(self) -> Path:
         server = _server(_config(), self.argument)
         return state_directory() / "lakefs" / directory_name(server.endpoint_url, self.name) / "runs"
+
+    @property
+    def queue(self) -> BranchQueue:
+        return host_queue(find_state_directory(), _server(_config(), self.argument).endpoint_url, is_server=True)
 
     @contextmanager
     def open(self, observer: Observer = ignore, *, merge_seconds: float | None = None) -> Iterator[Repository]:
