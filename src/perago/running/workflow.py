@@ -284,6 +284,7 @@ class WorkflowExecution:
         """Start what is due, as far as slots are free. Returns the seconds until more is due."""
         wait = WAIT_SECONDS
         now = time.monotonic()
+        self.view.schedule(due.reference_task_name for due in decision.due)
         for due in decision.due:
             left = self._due_at(due, now) - now
             if left > 0:
