@@ -64,6 +64,7 @@ def violations(seen: Observation) -> list[str]:
         _replaced_outcomes,
         _unfenced_publications,
         _overwritten_commits,
+        _misjoined,
         _false_seals,
     )
     return [broken for check in checks for broken in check(seen)] + [f"left behind: {name}" for name in seen.left]
@@ -112,6 +113,18 @@ def _unmerged(
             yield f"{_name(publication)} overwrites {path!r}, which foreign commits changed"
 
 
+def _misjoined(seen: Observation) -> Iterator[str]:
+    """A task starts from the newest of the commits that its input joins: the others would be lost to it."""
+    place = {commit.id: number for number, commit in enumerate(seen.line)}
+    tries = {entry.task_id: entry for record in seen.records for entry in record.tries}
+    for publication, stamp in _publications(seen):
+        entry = tries.get(stamp.task_id)
+        refs = () if entry is None or stamp.input_ref not in entry.input_refs else entry.input_refs
+        newest = min(refs, key=lambda ref: place.get(ref, len(place)), default=stamp.input_ref)
+        if newest != stamp.input_ref:
+            yield f"{_name(publication)} was made from {stamp.input_ref[:12]}, but {newest[:12]} joins its inputs"
+
+
 # ---------------------------------------------------------------- nothing is done twice
 
 
@@ -135,7 +148,7 @@ def _false_outcomes(seen: Observation) -> Iterator[str]:
                 continue
             if outcomes.setdefault(name, ref) != ref:
                 yield f"task {name!r} completed twice: with {outcomes[name][:12]} and with {ref[:12]}"
-            if ref != entry.input_ref:
+            if ref not in entry.input_refs:
                 yield from _false_outcome(record, entry, ref, by_id.get(ref))
 
 
@@ -147,7 +160,7 @@ def _false_outcome(record: InstanceRecord, entry: TryRecord, ref: str, commit: C
     stamp = commit.counting_stamp
     if stamp is None or stamp.logical_task != (record.workflow_instance_id, entry.reference_task_name):
         yield f"{said}, which is not of its logical task"
-    elif stamp.input_ref != entry.input_ref:
+    elif stamp.input_ref not in entry.input_refs:
         yield f"{said}, which was made from another input"
     elif stamp.result_exact and stamp.result != (entry.output or {}).get("result"):
         yield f"{said} and another result than its stamp has"

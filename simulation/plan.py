@@ -86,7 +86,7 @@ SCARCE = {
 }
 """Rare calls -> factor by which they are chosen more often."""
 
-Shape = Literal["single", "sequence", "fork", "read-only"]
+Shape = Literal["single", "sequence", "fork", "join", "read-only"]
 Noop = Literal["never", "sometimes", "always"]
 
 NOOPS: list[Noop] = ["never", "never", "sometimes", "always"]
@@ -174,7 +174,9 @@ def make_plan(seed: int) -> Plan:
     slots = tuple(rng.choice([1, 1, 2]) for _ in range(rng.choice([1, 2, 2, 3, 3, 4, 5])))
     if has_one_type:
         workflows, slots = _backlog(rng, workflows), slots[:2]
-    likewise = random.Random(f"same content {seed}")  # a separate generator: it changes no other choice
+    # separate generators, which change no other choice
+    likewise, joining = random.Random(f"same content {seed}"), random.Random(f"join {seed}")
+    workflows = tuple(replace(each, shape=_joined(each.shape, joining)) for each in workflows)
     return Plan(
         seed=seed,
         slots=slots,
@@ -183,6 +185,11 @@ def make_plan(seed: int) -> Plan:
         hostile=(branches[-1],) if rng.random() < 0.03 else (),
         has_one_type=has_one_type,
     )
+
+
+def _joined(shape: Shape, rng: random.Random) -> Shape:
+    """Some forks have a task behind them that takes the workspaces of both branches."""
+    return "join" if shape == "fork" and rng.random() < 0.4 else shape
 
 
 def _workflow(rng: random.Random, branches: list[str], points: set[str]) -> WorkflowPlan:

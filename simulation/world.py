@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perago.errors import EngineError
 from perago.ports import Event, Phase
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, WorkflowStatus
@@ -187,19 +188,20 @@ class World:
         ref = self.store.memory.head(plan.branch)
         prefix = f"w{number}-"
 
-        def schedule(who: str, after: str | None = None) -> None:
+        def schedule(who: str, *after: str) -> None:
             paths = [prefix + who, *([SHARED] if plan.shared_path else [])]
             params = {"who": prefix + who, "paths": paths, "noop": plan.noop, "big": plan.big, "password": SECRET}
 
             def make_input(record: InstanceRecord) -> JsonObject:
-                before = ref if after is None else _outcome(record, prefix + after, prefix + who)
-                return {"workspace": self.store.memory.input(plan.branch, before).model_dump(), "params": params}
+                refs = [_outcome(record, prefix + name, prefix + who) for name in after] or [ref]
+                inputs = [self.store.memory.input(plan.branch, one).model_dump() for one in refs]
+                return {"workspace": inputs[0] if len(inputs) == 1 else {"join": inputs}, "params": params}
 
             self.engine.tasks.schedule(
                 name,
                 make_input,
                 reference_task_name=prefix + who,
-                after=() if after is None else (prefix + after,),
+                after=tuple(prefix + name for name in after),
                 workflow=workflow,
             )
 
@@ -208,10 +210,12 @@ class World:
                 schedule("a")
             case "sequence":
                 schedule("a")
-                schedule("b", after="a")
-            case "fork":
+                schedule("b", "a")
+            case "fork" | "join":
                 schedule("l")
                 schedule("r")
+                if plan.shape == "join":
+                    schedule("b", "l", "r")
         self.workflows[workflow] = plan
 
     # ---- callbacks
@@ -226,7 +230,9 @@ class World:
         return f"e{self._executions}"
 
     def _make_body_run(self, job: Job) -> BodyRun:
-        files = self.store.memory.files(job.attempt.input_data["workspace"]["ref"])
+        refs = input_refs(job.attempt.input_data)
+        branch = self.workflows[job.identity.workflow_instance_id].branch
+        files = self.store.memory.files(next(ref for ref in self.store.memory.history(branch) if ref in refs))
 
         def saw(found: Mapping[str, bytes]) -> None:
             if found != files:
@@ -283,4 +289,4 @@ def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
     for entry in record.of(name):
         if entry.output_ref is not None:
             return entry.output_ref
-    return next((entry.input_ref for entry in reversed(record.of(asking)) if entry.input_ref is not None), "")
+    return next((entry.input_refs[0] for entry in reversed(record.of(asking)) if entry.input_refs), "")

@@ -21,10 +21,10 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.attempt.context import RunContext
 from perago.attempt.run import run_attempt
-from perago.cli.repos.address import parse_address
 from perago.engines.local import LocalEngine
 from perago.errors import HeadMovedError
 from perago.ports import Event, no_queue
+from perago.running.repos.address import parse_address
 from perago.tasks.declare import task_of
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         TaskTerminalError,
         WorkflowDefinitionError,
     )
+    from perago.running.python import CompletedRun, run
     from perago.settings import ConductorConfig, LakeFSConfig, RuntimeConfig, load_runtime_config
     from perago.tasks.context import TaskContext
     from perago.tasks.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
@@ -81,6 +82,7 @@ _HOMES = {
         "TaskTerminalError",
         "WorkflowDefinitionError",
     ),
+    "running.python": ("CompletedRun", "run"),
     "settings": ("ConductorConfig", "LakeFSConfig", "RuntimeConfig", "load_runtime_config"),
     "tasks.context": ("TaskContext",),
     "tasks.controls": ("ExecutionLimits", "PublishBudget", "RetryPolicy", "TaskControls", "TimeoutPolicy"),
@@ -103,6 +105,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CompletedRun",
     "ConductorConfig",
     "ExecutionLimits",
     "Flow",
@@ -152,6 +155,7 @@ __all__ = [
     "require_file",
     "require_glob",
     "result_for_exception",
+    "run",
     "run_workspace_free_task_attempt",
     "run_workspace_task_attempt",
     "staging_branch_name",

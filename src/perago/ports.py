@@ -491,6 +491,17 @@ class Repository(WorkspaceStore, Protocol):
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
         ...
 
+    def changes(self, before: str, after: str) -> Changes:
+        """The names that differ from one commit to another.
+
+        Args:
+            before, after: full commit ids.
+
+        Raises:
+            RefNotFoundError: there is no such commit.
+        """
+        ...
+
     def sweep(self, older_than_seconds: float) -> object:
         """Remove staged work that killed attempts left and that is older than this."""
         ...

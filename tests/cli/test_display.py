@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from perago.cli.output import printable, shorten, size_text
-from perago.cli.progress import LineDisplay, describe, describe_progress
+from perago.cli.progress import LineDisplay
 from perago.ports import Event, Phase
+from perago.running.progress import describe, describe_progress
+from perago.running.text import printable, shorten, size_text
 
 
 def event(phase, kind="completed", seconds=2.0, error=None, **attributes):

@@ -12,6 +12,7 @@ import pytest
 from lakefs_project import LakeFSProject
 from servers.faults import Delay, Rule, Swallow
 from servers.fixtures import repository_on
+from servers.machine import slowness
 from servers.proxy import FaultProxy
 from waiting import wait_for
 
@@ -32,7 +33,7 @@ def through(proxy: FaultProxy) -> dict[str, str]:
 
 
 def wait_until_taken(rule: Rule, process: subprocess.Popen[str], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * slowness()
     while rule.fired == 0:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"{rule} took nothing in {seconds} s"

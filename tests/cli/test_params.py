@@ -8,7 +8,7 @@ import click
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 
-from perago.cli.run.request import read_params
+from perago.cli.run.params import read_params
 
 
 class Model(BaseModel):

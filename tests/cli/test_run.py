@@ -332,7 +332,7 @@ def test_output_that_goes_to_a_file_of_the_current_directory_is_no_write_of_the_
 
 
 def test_many_files_in_the_current_directory_are_not_looked_at(repository, perago, monkeypatch):
-    monkeypatch.setattr("perago.cli.run.watch.MAX_ENTRIES", 10)
+    monkeypatch.setattr("perago.running.watch.MAX_ENTRIES", 10)
     for number in range(20):
         (repository.path / f"{number}.txt").write_text("")
     assert beside(perago("run", "cli_bodies:write_beside", "--param", "kind=out.csv", *REPO)) is None

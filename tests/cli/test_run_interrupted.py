@@ -137,7 +137,7 @@ def test_a_killed_run_leaves_no_process_is_listed_as_killed_and_can_be_resumed(r
 
 KILLED_AFTER_PUBLISHING = """
 import os, signal, sys
-from perago.cli.run import watch
+from perago.running import watch
 from perago.cli.app import invoke
 from perago.ports import Phase
 
@@ -147,8 +147,8 @@ class Killed(watch.RunObserver):
             os.kill(os.getpid(), signal.SIGKILL)
         super().__call__(event)
 
-import perago.cli.run.runner
-perago.cli.run.runner.RunObserver = Killed
+import perago.cli.run.task
+perago.cli.run.task.RunObserver = Killed
 sys.exit(invoke(sys.argv[1:]))
 """
 

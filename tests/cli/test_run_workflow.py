@@ -67,6 +67,21 @@ def test_a_workflow_that_failed_goes_on_after_what_has_completed(perago, on, tmp
     assert perago("run", "--resume", run_id, *on[:2]).code == 2
 
 
+def test_what_follows_writers_beside_each_other_has_what_all_have_written(perago, project, on, tmp_path):
+    said = perago("run", "cli_workflow:joined", *on, "--fast-retries")
+    assert said.code == 1, said.out
+    listed = perago("runs", *on[:2], "--json").json[0]
+    (tmp_path / "gate").touch()
+    again = perago("run", "--resume", listed["run_id"], *on[:2])
+    assert again.code == 0, again.err
+    assert again.json == {"names": ["a.txt", "b.txt", "c.txt", "d.txt", "first.txt"]}
+    assert project.git("show", "main:names.txt") == "a.txt b.txt c.txt d.txt first.txt"
+    newest, *_ = perago("log", *on, "--json").json
+    tries = perago("runs", *on[:2], "--json").json[0]["tasks"]
+    published = {task["output_ref"] for task in tries if task["task_name"] == "cli.put"}
+    assert newest["stamp"]["input_ref"] in published
+
+
 def test_an_interrupt_cancels_the_workflow_and_says_how_to_go_on(perago, project, on, tmp_path):
     environment = {"CLI_GATE": str(tmp_path / "gate")}
     process = project.start("run", "cli_workflow:waiting", *WORDS, *on, env=environment)

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from perago.attempt.output import place_in_body
-from perago.cli.run.watch import Interrupts, RunObserver
 from perago.errors import TaskCancelledError, TaskExecutionError, TaskFailed
 from perago.ports import Event, Phase
+from perago.running.watch import Interrupts, RunObserver
 
 
 class Display:

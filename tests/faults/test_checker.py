@@ -54,7 +54,7 @@ def completed(ref: str, *, task: str = "say", number: int = 1, result: object = 
         scheduled_time=number,
         poll_count=1,
         status=TryStatus.COMPLETED,
-        input_ref=ROOT,
+        input_refs=(ROOT,),
         output={"workspace": {"ref": ref}, "result": result},
     )
 
@@ -78,7 +78,7 @@ def test_a_sound_history_breaks_nothing():
 
 def test_a_person_may_commit_before_the_input_and_after_the_outcome():
     line = by_hand(1), published(2, base=commit_id(1)), by_hand(3)
-    tries = (replace(completed(commit_id(2)), input_ref=commit_id(1)),)
+    tries = (replace(completed(commit_id(2)), input_refs=(commit_id(1),)),)
     assert violations(seen(*line, tries=tries)) == []
 
 

@@ -78,7 +78,7 @@ def record(status: TryStatus) -> InstanceRecord:
         scheduled_time=1_000,
         poll_count=1,
         status=status,
-        input_ref=INPUT,
+        input_refs=(INPUT,),
     )
     second = replace(first, task_id="t1", retry_count=1, scheduled_time=2_000, status=TryStatus.IN_PROGRESS)
     return InstanceRecord("w1", (first, replace(second, retried_task_id="t0")))

@@ -11,8 +11,8 @@ import signal
 import sys
 
 from perago.cli.app import invoke
-from perago.cli.run import watch
 from perago.ports import Event
+from perago.running import watch
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def _try(row: model.Row) -> TryRecord:
         scheduled_time=row.sched,
         poll_count=row.poll,
         status=_STATUS.get(row.status) or TryStatus(row.status),
-        input_ref=str(row.inp),
+        input_refs=(str(row.inp),),
         output=output,
         ended_time=row.ended if row.status == "COMPLETED" else None,
         retried_task_id=None if row.prev is None else str(row.prev),
@@ -145,8 +145,6 @@ class Ours(model.Protocol):
             return ("refuse", tuple(int(name) for name in plan.foreign))
         tree = {path: entry for path, entry in (base | merged.overlay).items() if entry is not None}
         content = tuple(sorted(tree.items()))
-        if content == s.chain[head].tree and not w.writes:
-            return self.complete(s, w, head, w.inp, w.code, False)
         return self.make(w, head, content, [int(name) for name in plan.abandoned])
 
 

@@ -66,6 +66,10 @@ class Rules:
     report_fence: bool = True          # attempt fence before any report; an attempt that is not current reports nothing
     last_look: bool = True             # that fence also looks whether another try is recorded COMPLETED
     repost_only_own: bool = True       # read back: post again only through that fence
+    # a workspace that is a join
+    join_newest: bool = True           # the input is the newest of the joined commits, not that of the last branch
+    undo_is_published: bool = True     # a no-op over abandoned changes has its own commit, also where an earlier try undid
+    #                                    them: a join of its input and a sibling's commit would lie below what undid them
 
 
 FIXED = Rules()
@@ -76,7 +80,7 @@ TEXT = Rules(**{f.name: False for f in fields(Rules) if f.type == "bool"} | dict
 
 @dataclass(frozen=True)
 class Config:
-    shape: str = "seq"             # seq: a then b;  fork: l beside r, both from A
+    shape: str = "seq"             # seq: a then b;  fork: l beside r, both from A;  join: a fork, then b from both
     snapshot: bool = False
     total: int = 3                 # faults and operations in all
     timeouts: int = 1
@@ -104,6 +108,10 @@ class Config:
     doubled: bool = False          # fork: it begins after a rerun that handed out two tries of l at once
     revives: bool = True           # a rerun hands out again what came to nothing
     solo: bool = True              # check that one more undisturbed try completes, from every state
+
+    @property
+    def first(self) -> tuple:
+        return ("a",) if self.shape == "seq" else ("l", "r")
 
 
 KINDS = ("timeouts", "requeues", "persons", "admins", "unclear", "slow", "reverts")
@@ -312,6 +320,10 @@ class Protocol:
         return ("pub", Commit(w.name, w.exe, w.inp, head, s.chain[head].tree, (), (), self.cfg.stored, self.digest(w),
                               code, False, ref))
 
+    def join(self, refs: tuple) -> int:
+        """The commit that a joined workspace is: the newest on the line, which has all others below it."""
+        return max(refs) if self.R.join_newest else refs[-1]
+
     def start(self, s: State, w: Worker, head: int) -> tuple | None:
         return (self.R.engine_first and self.adopt_engine(s, w)) or self.adopt(s, w, head)
 
@@ -371,7 +383,7 @@ class Protocol:
             return ("refuse", tuple(stop))
         left.update(writes)
         tree = tuple(sorted((p, v) for p, v in left.items() if v is not None))
-        if tree == chain[head].tree and not writes:
+        if tree == chain[head].tree and not writes and not (gone and self.R.undo_is_published):
             return self.complete(s, w, head, w.inp, w.code, False)
         return self.make(w, head, tree, gone)
 
@@ -392,7 +404,7 @@ class World:
         return s._replace(rows=(one, two, Row("r", 3, 3, 0, "SCHEDULED", 0, None, 0, None, 0)), ids=4)
 
     def begin(self, s: State) -> State:
-        for name in ("a",) if self.cfg.shape == "seq" else ("l", "r"):
+        for name in self.cfg.first:
             s = new_row(s, name, 0, None, s.gen)
         return s
 
@@ -405,8 +417,12 @@ class World:
             done = [r for r in s.rows if r.name == "a" and r.status == "COMPLETED"]
             if done:
                 return new_row(s, "b", done[-1].out, None, s.gen)
+        if self.cfg.shape == "join" and "b" not in names:
+            outs = {r.name: r.out for r in s.rows if r.status == "COMPLETED"}
+            if outs.keys() == {"l", "r"}:
+                return new_row(s, "b", self.P.join((outs["l"], outs["r"])), None, s.gen)
         last = {r.name: r.status for r in s.rows}
-        want = ("a", "b") if self.cfg.shape == "seq" else ("l", "r")
+        want = {"seq": ("a", "b"), "fork": ("l", "r"), "join": ("l", "r", "b")}[self.cfg.shape]
         if all(last.get(n) in ("COMPLETED", "ENDED") for n in want) and not any(r.status in LIVE for r in s.rows):
             return s._replace(wf="DONE")
         return s
@@ -440,9 +456,9 @@ class World:
                     t = new_row(t, r.name, r.inp, r.tid, r.need)
             yield "person retries the workflow", self.advance(t)
         for r in s.rows:
-            if self.cfg.shape == "fork" and r.name == "l" and any(x.name == "r" for x in s.rows):
+            if r.name == "l" and any(x.name == "r" for x in s.rows):
                 continue  # the server would remove r for good; not a use of it we model
-            if r.name == "a" and any(x.name == "b" for x in s.rows[: s.rows.index(r)]):
+            if r.name != "b" and any(x.name == "b" for x in s.rows[: s.rows.index(r)]):
                 continue  # a try scheduled after b: the server keeps b's result as it is
             if self.cfg.rerun_first and r.prev is not None:
                 continue
@@ -691,7 +707,10 @@ class World:
                 rest = [p for p, v in c.tree if p[0] == r.name and old.get(p) != v and (p, v) not in c.writes and v[0] != "P"]
                 if rest:
                     return f"g: {r.name}'s effective c{r.out} still holds {rest} of an abandoned publication of its own"
-            if r.name == "b":
+            if r.name == "b" and self.cfg.shape == "join":
+                if lost := self.joined(chain, r.inp, outs):
+                    return lost
+            elif r.name == "b":
                 given = {x.out for x in done if x.name == "a"}
                 if given and r.inp not in given:
                     return f"b: b was given c{r.inp}, but a's outcome is {sorted(given)}"
@@ -718,6 +737,19 @@ class World:
                         return f"4: c{len(chain) - 1} lost what a person committed in c{i}"
         return None
 
+    @staticmethod
+    def joined(chain: tuple, inp: int, outs: dict) -> str | None:
+        """What b was given is not exactly what its branches completed with."""
+        tree, root = dict(chain[inp].tree), dict(ROOT.tree)
+        by_people = {p for k in range(inp + 1) if chain[k].person for p, _ in chain[k].writes}
+        for n in ("l", "r"):
+            for i in outs.get(n, ()):
+                own = dict(chain[i].writes) if chain[i].who == n else {}
+                for p in {p for p in tree.keys() | own.keys() if p[0] == n} - by_people:
+                    if tree.get(p) != own.get(p, root.get(p)):
+                        return f"i: b was given c{inp}, which has not {n}'s outcome c{i} in {p}"
+        return None
+
     def soft(self, s: State) -> str | None:
         """At the end the head should show the outcome.  What a zombie merges last is never repaired by anybody."""
         if s.wf != "DONE" or any(c.person for c in s.chain):
@@ -726,7 +758,7 @@ class World:
         last = {r.name: r.out for r in s.rows if r.status == "COMPLETED"}
         if self.cfg.shape == "seq" and head != s.chain[last["b"]].tree:
             return "head: the workflow is done and the head is not its outcome"
-        if self.cfg.shape == "fork" and any(
+        if self.cfg.shape != "seq" and any(
                 dict(head).get(p) != v for n, i in last.items() if s.chain[i].who == n for p, v in s.chain[i].writes):
             return "head: the workflow is done and the head lacks an effective change"
         return None
@@ -749,7 +781,7 @@ class World:
         return None
 
     def finish(self, s: State, body: int, backwards: bool) -> str | None:
-        for _ in range(4):
+        for _ in range(6):
             live = [r for r in s.rows if r.status in LIVE and not (r.retried and r.status == "IN_PROGRESS")]
             if s.wf != "RUN" or not live:
                 return None
@@ -787,7 +819,7 @@ class World:
                 return True
             if i == self.P.beside(s, w, len(s.chain) - 1):
                 return True
-            if self.cfg.shape == "fork" and c.who != w.name:
+            if self.cfg.shape != "seq" and c.who != w.name:
                 mine = [r for r in s.rows if r.name == c.who]
                 eff = any(r.status == "COMPLETED" and r.out == i for r in mine)
                 row = row_of(s.rows, c.exe[0])
@@ -861,6 +893,7 @@ def show(name: str, rules: Rules, cfg: Config, traces: bool = True, soft: bool =
 # ---------------------------------------------------------------- scenarios
 SEQ, FORK = Config(), Config(shape="fork")
 SNAP = replace(FORK, snapshot=True)
+JOIN = Config(shape="join", snapshot=True)
 SCENARIOS = {
     "seq-same-content": replace(SEQ, total=2, timeouts=1, requeues=1, admins=2, stored=False, same_body=True, noop="never"),
     "seq-copies": replace(SEQ, total=2, persons=2, timeouts=1, copies=True, person_paths=("x", "a1")),
@@ -895,6 +928,13 @@ SCENARIOS = {
     "fork-doubled-unstored": replace(FORK, total=1, requeues=1, unclear=1, doubled=True, stored=False),
     "snap-doubled": replace(SNAP, total=1, requeues=1, unclear=1, doubled=True, noop="never"),
     "snap-doubled-unstored": replace(SNAP, total=1, requeues=1, unclear=1, doubled=True, stored=False, noop="never"),
+    "join-people": replace(JOIN, total=2, timeouts=1, persons=1, person_paths=("x", "l1")),
+    "join-unstored": replace(JOIN, total=1, timeouts=1, requeues=1, stored=False, noop="never"),
+    "join-redelivery": replace(JOIN, total=2, timeouts=1, requeues=1, unclear=1),
+    "join-admin": replace(JOIN, total=1, timeouts=1, admins=1, unclear=1),
+    "join-admins": replace(JOIN, total=2, timeouts=1, admins=2, noop="never"),
+    "join-mixed": replace(JOIN, total=1, timeouts=1, requeues=1, mixed=True),
+    "join-serializable": replace(JOIN, snapshot=False, total=1, timeouts=1, requeues=1),
 }
 RESIDUAL = {   # broken with every rule on: only the server could close these
     "a rerun between the fence and the report": replace(SEQ, total=2, admins=2, fused=False, noop="never"),

@@ -3,6 +3,8 @@
 The scenarios here take seconds each. `python tests/protocol/conformance.py` explores all of them, in about 20 minutes.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from perago.attempt import fence
@@ -12,6 +14,7 @@ from tests.protocol import conformance
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
 QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin", "snap-same-content"]
+QUICK += ["join-unstored", "join-admin"]
 
 
 @pytest.mark.parametrize("scenario", QUICK)
@@ -82,3 +85,23 @@ def test_not_knowing_one_s_own_retries_is_noticed(monkeypatch):
     monkeypatch.setattr(fence, "_retries_of", lambda *_: [])
     monkeypatch.setattr(fence, "_ended_since", lambda *_: False)
     assert explore_anew("snap-doubled")
+
+
+def test_joining_by_the_order_of_the_branches_is_noticed(monkeypatch):
+    rules = replace(conformance.model.LEAN, join_newest=False)
+    monkeypatch.setattr(conformance.model, "LEAN", rules)
+    _, _, broken = conformance.explore("join-unstored", limit_s=100, stop_first=True)
+    assert ["b was given" in trace for trace in broken.values()] == [True]
+
+
+def test_a_no_op_that_is_not_published_over_abandoned_changes_is_noticed(monkeypatch):
+    honest = conformance.Ours.put_on
+
+    def put_on(self, plan, s, w, head):
+        made = honest(self, plan, s, w, head)
+        empty = made[0] == "pub" and made[1].tree == s.chain[head].tree and not w.writes
+        return self.complete(s, w, head, w.inp, w.code, False) if empty else made
+
+    monkeypatch.setattr(conformance.Ours, "put_on", put_on)
+    (broken,) = explore_anew("join-admin").values()
+    assert "b was given" in broken

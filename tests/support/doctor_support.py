@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perago.cli.repos.address import git_runs_directory
+from perago.running.repos.address import git_runs_directory
 from perago.stores.git import GitStore
 
 HERE = Path(__file__).parents[1] / "doctor"

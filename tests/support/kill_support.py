@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 
 from leaks import secrets_in_files, secrets_on_command_lines
-from perago.cli.repos.address import git_runs_directory
 from perago.engines.local import LocalEngine, RunSummary
+from perago.running.repos.address import git_runs_directory
 from perago.stores.git import GitStore
 from perago.workspace import janitor
 

@@ -14,12 +14,14 @@ from unittest.mock import patch
 
 from perago.attempt import fence
 from perago.attempt import report as reporting
+from perago.attempt import run as attempt_run
 from perago.attempt import stamp as stamping
 from perago.attempt.fence import Verdict
 from perago.errors import EngineError
 from perago.testing import store as memory_store
 from perago.values import stamps
 from perago.values.history import CommitFacts
+from perago.values.joins import WorkspaceJoin
 from perago.worker.attempts.job import Job
 from perago.worker.supervisor import dispatcher
 from perago.worker.supervisor.completion import TakesNext
@@ -158,6 +160,10 @@ def _claims_what_is_claimed(job, result=None):
     return True
 
 
+def _first_of(given, _read_history):
+    return given.inputs[0] if isinstance(given, WorkspaceJoin) else given
+
+
 @dataclass(frozen=True)
 class Bug:
     """How it is put in: an outfit for workers, or a decision that is replaced meanwhile."""
@@ -196,6 +202,7 @@ BUGS = {
         patched=lambda: patch.object(Dispatcher, "_begin_rounds", lambda _: None)
     ),
     "a result on its way is dropped at the end": Bug(patched=lambda: patch.object(Delivery, "keep", lambda *_: None)),
+    "a join is the first of its commits": Bug(patched=lambda: patch.object(attempt_run, "resolve_join", _first_of)),
     "two threads settle one job": Bug(patched=lambda: patch.object(Job, "claim", _claims_what_is_claimed)),
 }
 
@@ -219,6 +226,7 @@ CAUGHT = {
     "an older execution of a task goes on": (127, "which has its task now"),
     "a result that was kept is not tried again": (5, "not ended"),
     "a result on its way is dropped at the end": (568, "kept it nowhere"),
+    "a join is the first of its commits": (48, "saw content"),
     "two threads settle one job": (100, "was settled twice"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew, with

@@ -124,7 +124,7 @@ def test_a_sink_that_fails_is_told_once_and_fails_nothing(caplog):
 
 def test_what_is_off_loads_nothing_and_costs_next_to_nothing():
     code = (
-        "import sys, perago.cli.start, perago.cli.run.runner; from perago.cli.telemetry import open_telemetry;"
+        "import sys, perago.cli.start, perago.running.task; from perago.running.telemetry import open_telemetry;"
         "from perago.settings import load_runtime_config as load;"
         "config = load('m', process_env={}, probe_roots=False);"
         "open_telemetry(config, 'x', scraped=True).__enter__();"

@@ -137,3 +137,23 @@ def _of_another_worker(worker):
     taken = worker.engine.tasks.poll("elsewhere")
     assert taken is not None
     return taken.task_id
+
+
+def test_guards_that_are_functions_fail_like_the_others(supervise, place, mode):
+    """A pre guard for good, a post guard each try; both are found by importing the task's module."""
+    with supervise(store=place.settings, mode=mode, targets=["guarded_bodies"]) as worker:
+
+        def run(ref, text):
+            input_data = {"workspace": place.workspace(ref=ref), "params": {"text": text}}
+            return worker.schedule("space.guarded", input_data=input_data)
+
+        long = run(place.base, "too long")
+        assert statuses(worker, long) == TRIED_AGAIN
+        assert "the post guard did not hold: is_short raised ValueError: out.txt has 8 bytes" in worker.reason(long)
+        fits = run(place.base, "short")
+        assert statuses(worker, fits) == [TryStatus.COMPLETED]
+        stopped = run(place.commit("stop.txt"), "short")
+        assert statuses(worker, stopped) == TERMINAL
+        assert "the pre guard did not hold: has_no_stop raised ValueError: there is a stop.txt" in worker.reason(
+            stopped
+        )

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from perago.errors import TaskExecutionError
 from perago.tasks.context import LOGGER_ROOT, TaskContext
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.guards import GuardPhase, call_guards
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.params import validate_result
 from perago.values.json_text import JsonObject
@@ -117,6 +118,7 @@ class BodyCall:
         workspace: the body's directory; None for a free task.
         metrics: receives the body's metrics; None discards them.
         context: the attempt as the body sees it.
+        guards: call the task's own guards of this phase in place of its function.
     """
 
     task: TaskDefinition
@@ -125,13 +127,15 @@ class BodyCall:
     context: TaskContext
     workspace: Path | None = None
     metrics: MetricRecorder | None = None
+    guards: GuardPhase | None = None
 
 
 class InvokeBody(Protocol):
-    """Run the body and return its validated result as JSON.
+    """Run the body and return its validated result as JSON; or the guards, which have none.
 
     Raises:
         TaskExecutionError: the body failed or its result does not validate.
+        PreGuardrailViolation, PostGuardrailViolation: a guard raised.
     """
 
     def __call__(self, call: BodyCall, /) -> JsonObject: ...
@@ -143,7 +147,18 @@ def invoke_in_process(call: BodyCall) -> JsonObject:
     Raises:
         TaskExecutionError: as `InvokeBody`; also if the body left a workspace file open for writing.
     """
+    if call.guards is not None:
+        return _call_guards(call)
     return validate_result(call.task, call_body(call))
+
+
+def _call_guards(call: BodyCall) -> JsonObject:
+    spec = call.task.workspace
+    assert spec is not None, "only a task with a workspace has guards"
+    assert call.workspace is not None, "guards look at a workspace"
+    assert call.guards is not None, "asked for"
+    call_guards(call.workspace, spec.pre if call.guards == "pre" else spec.post, call.guards)
+    return {}
 
 
 def call_body(call: BodyCall) -> object:
@@ -167,6 +182,8 @@ def call_body(call: BodyCall) -> object:
 
 def invoke_in_own_process(call: BodyCall) -> JsonObject:
     """Run the body in a process that ends after it. If the body forks, the child returns from here, too."""
+    if call.guards is not None:
+        return _call_guards(call)
     return validate_result(call.task, _call(call))
 
 
@@ -236,16 +253,25 @@ def _finish(coroutine: Coroutine[Any, Any, object]) -> object:
         return asyncio.run(coroutine)
     outcome: list[object] = []
     failure: list[BaseException] = []
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
 
     def run() -> None:
         try:
-            outcome.append(asyncio.run(coroutine))
+            with runner:
+                outcome.append(runner.run(coroutine))
         except BaseException as exc:  # noqa: BLE001 - the calling thread raises it
             failure.append(exc)
 
     thread = threading.Thread(target=run, name=f"perago-body-{threading.get_ident()}")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join()
+        raise
     if failure:
         raise failure[0]
     return outcome[0]

@@ -31,7 +31,7 @@ class RunContext:
         metrics: receives what the body records; None if the task declares no metrics or they are discarded.
         failure_reason_max_length: in characters.
         status_of: returns the status of a failure.
-        invoke_body: runs the body.
+        invoke_body: runs the body; invoke_guards: the task's own guards. Default: in this process.
         is_cancelled: tells the body whether the attempt is cancelled.
         keep_failed_workspace: whether the directory of a failed attempt is kept.
         trace: the attempt's trace context, or None.
@@ -44,6 +44,7 @@ class RunContext:
     failure_reason_max_length: int = FAILURE_REASON_MAX_LENGTH
     status_of: Callable[[BaseException], ResultStatus] = status_for_exception
     invoke_body: InvokeBody = invoke_in_process
+    invoke_guards: InvokeBody = invoke_in_process
     is_cancelled: Callable[[], bool] = bool
     keep_failed_workspace: bool = False
     observer: Observer = log_event

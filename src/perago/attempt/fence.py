@@ -64,6 +64,7 @@ class Applicant:
         identity: needs a scheduled time for adoption: without one a rerun cannot be recognised.
         reference_task_name: identifies the logical task, together with the workflow instance.
         input_ref: full id of the input commit.
+        input_refs: the commits that the input names; several for a join. Empty for `input_ref` alone.
         snapshot: whether its isolation merges with foreign commits instead of refusing.
     """
 
@@ -73,6 +74,11 @@ class Applicant:
     params_digest: str
     code_digest: str
     snapshot: bool = False
+    input_refs: tuple[str, ...] = ()
+
+    def has_input_of(self, entry: TryRecord) -> bool:
+        """Whether a try was given the same commits, which are resolved alike for all tries."""
+        return entry.input_refs == (self.input_refs or (self.input_ref,))
 
     @property
     def logical_task(self) -> tuple[str, str]:
@@ -207,7 +213,7 @@ def plan_completed_elsewhere(history: History, record: InstanceRecord | None, as
             continue
         if entry.task_id in retries or _ended_since(entry, asking.identity.scheduled_time):
             return Complete(ref, _result_of(entry))
-        if entry.input_ref != asking.input_ref:
+        if not asking.has_input_of(entry):
             continue
         noop = ref == asking.input_ref and not _rerun_since(entry, record)
         if noop or _code_of(history, entry, asking) == asking.code_digest:
@@ -215,11 +221,10 @@ def plan_completed_elsewhere(history: History, record: InstanceRecord | None, as
     return None
 
 
-def may_be_completed_elsewhere(record: InstanceRecord, asking: Applicant) -> bool:
+def may_be_completed_elsewhere(record: InstanceRecord, task_id: str, reference_task_name: str) -> bool:
     """Whether the record has what `plan_completed_elsewhere` needs, whatever the history is."""
     return any(
-        entry.task_id != asking.identity.task_id and entry.status is TryStatus.COMPLETED
-        for entry in record.of(asking.reference_task_name)
+        entry.task_id != task_id and entry.status is TryStatus.COMPLETED for entry in record.of(reference_task_name)
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from perago.errors import TaskInputError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults, unknown_params, validate_params
+from perago.values.joins import WorkspaceJoin, is_join, joined
 from perago.values.json_text import JsonObject
 from perago.values.models import WorkspaceInput
 from perago.values.names import MAX_SHOWN_CHARACTERS, show_name
@@ -121,6 +122,32 @@ def parse_workspace_input(task: TaskDefinition, raw: object) -> WorkspaceInput:
         return WorkspaceInput.model_validate(raw)
     except ValidationError as exc:
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'workspace')}") from None
+
+
+def parse_workspace(task: TaskDefinition, raw: object) -> WorkspaceInput | WorkspaceJoin:
+    """Read the `workspace` field, which may be a join.
+
+    Raises:
+        TaskInputError: lists all faults with their paths; or what is joined is nothing, or not of one branch.
+    """
+    if not is_join(raw):
+        return parse_workspace_input(task, raw)
+    inputs, faults = [], []
+    for place, one in joined(raw):
+        try:
+            inputs.append(WorkspaceInput.model_validate(one))
+        except ValidationError as exc:
+            faults.append(describe_faults(exc, place))
+    if faults:
+        raise TaskInputError(f"task {task.name!r}: {'; '.join(faults)}")
+    if not inputs:
+        raise TaskInputError(f"task {task.name!r}: workspace.join names no workspace; list those of the tasks before")
+    branches = sorted({f"{one.repository}/{one.branch}" for one in inputs})
+    if len(branches) > 1:
+        raise TaskInputError(
+            f"task {task.name!r}: workspace.join names commits of {', '.join(branches)}; join commits of one branch"
+        )
+    return WorkspaceJoin(tuple({one.ref: one for one in inputs}.values()))
 
 
 def parse_params(task: TaskDefinition, input_data: Mapping[str, Any]) -> tuple[BaseModel, JsonObject]:

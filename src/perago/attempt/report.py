@@ -18,14 +18,16 @@ from perago.attempt.fence import (
     may_be_completed_elsewhere,
     plan_completed_elsewhere,
 )
+from perago.attempt.join import resolve_join
 from perago.attempt.output import completed, workspace_output
-from perago.attempt.parse import parse_params, parse_workspace_input
+from perago.attempt.parse import parse_params, parse_workspace
 from perago.attempt.phases import Phases
 from perago.attempt.stamp import describe_params
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
 from perago.ports import Engine, LoadRecord, Phase, ReadHistory
 from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
+from perago.values.joins import input_refs
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.values.stamps import json_digest
@@ -98,17 +100,19 @@ def last_look(
     """
 
     def look() -> RuntimeTaskResult | None:
-        workspace_input = parse_workspace_input(task, input_data["workspace"])
         identity = AttemptIdentity.of(attempt)
+        reference_task_name = identity.reference_task_name or task.name
+        if not may_be_completed_elsewhere(load_record(attempt), identity.task_id, reference_task_name):
+            return None
+        workspace_input = resolve_join(parse_workspace(task, input_data["workspace"]), read_history)
         asking = Applicant(
             identity=identity,
-            reference_task_name=identity.reference_task_name or task.name,
+            reference_task_name=reference_task_name,
             input_ref=workspace_input.ref,
+            input_refs=input_refs(input_data),
             params_digest=json_digest(describe_params(parse_params(task, input_data)[0])),
             code_digest=code_digest(task),
         )
-        if not may_be_completed_elsewhere(load_record(attempt), asking):
-            return None
         history = read_history(workspace_input).on_branch(workspace_input.branch)
         plan = plan_completed_elsewhere(history, load_record(attempt), asking)
         return None if plan is None else completed(workspace_output(workspace_input, plan.ref, plan.result or {}))

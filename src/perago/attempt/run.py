@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
 from perago.attempt.context import RunContext
 from perago.attempt.fence import Applicant
 from perago.attempt.free import run_free_attempt
+from perago.attempt.join import resolve_join
 from perago.attempt.output import FAILURE_REASON_MAX_LENGTH, completed, status_for_exception, workspace_output
 from perago.attempt.parse import (
     WORKSPACE_FIELDS,
@@ -31,7 +32,7 @@ from perago.attempt.parse import (
     of_read_only_writes,
     of_unknown_params,
     parse_params,
-    parse_workspace_input,
+    parse_workspace,
     such_as,
 )
 from perago.attempt.phases import Phases
@@ -55,11 +56,12 @@ from perago.ports import (
     WorkspaceStore,
 )
 from perago.tasks.declare import TaskDefinition
-from perago.tasks.guards import check_guardrails
+from perago.tasks.guards import GuardPhase, check_files
 from perago.tasks.metrics import MetricRecorder
 from perago.tasks.secrets import secrets_of
 from perago.telemetry.logs import log_event
 from perago.values import redaction
+from perago.values.joins import WorkspaceJoin, input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import (
     Attempt,
@@ -71,7 +73,7 @@ from perago.values.models import (
     WorkspaceInput,
 )
 from perago.values.names import show_name
-from perago.values.spec import WorkspaceSpec
+from perago.values.spec import Guard, Guardrail, WorkspaceSpec
 from perago.values.trace_context import TraceContext
 from perago.workspace.digest import algorithm_of, digest_file
 from perago.workspace.directory import AttemptDirectory
@@ -269,7 +271,7 @@ class AttemptRun:
 
     def complete(self, input_data: Mapping[str, Any], ports: AttemptPorts) -> RuntimeTaskResult:
         """Run it completely; an error ends it early."""
-        workspace_input, call = self._parse(input_data)
+        workspace_input, call = self._parse(input_data, ports.read_history)
         with self._directory() as directory:
             if self.spec.read_only:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
@@ -277,12 +279,13 @@ class AttemptRun:
             if ports.foresee_download is not None:
                 ports.foresee_download(workspace_input, self.spec)
             draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
+            refs = input_refs(input_data)
             target = PublicationTarget(
                 ports=ports,
                 attempt=self.attempt,
                 workspace_input=workspace_input,
                 spec=self.spec,
-                applicant=self._applicant(draft),
+                applicant=self._applicant(draft, refs),
                 phases=self.phases,
                 queue=self.context.queue,
                 is_cancelled=self.context.is_cancelled,
@@ -297,9 +300,14 @@ class AttemptRun:
                 result = work.result
             return self._completed(workspace_input, outcome, result)
 
-    def rehearse(self, input_data: Mapping[str, Any], download_workspace: DownloadWorkspace) -> Work:
-        """Run it up to the diff and publish nothing."""
-        workspace_input, call = self._parse(input_data)
+    def rehearse(
+        self,
+        input_data: Mapping[str, Any],
+        download_workspace: DownloadWorkspace,
+        read_history: ReadHistory | None = None,
+    ) -> Work:
+        """Run it up to the diff and publish nothing. Only a join needs the history."""
+        workspace_input, call = self._parse(input_data, read_history)
         with self._directory() as directory:
             return self._work(workspace_input, call, directory, download_workspace)
 
@@ -311,13 +319,18 @@ class AttemptRun:
     def phases(self) -> Phases:
         return self.context.phases(self.identity)
 
-    def _parse(self, input_data: Mapping[str, Any]) -> tuple[WorkspaceInput, BodyCall]:
+    def _parse(
+        self, input_data: Mapping[str, Any], read_history: ReadHistory | None
+    ) -> tuple[WorkspaceInput, BodyCall]:
         with self.phases(Phase.PARSE) as span:
             expect_fields(self.task, input_data, WORKSPACE_FIELDS, only=True)
-            workspace_input = parse_workspace_input(self.task, input_data["workspace"])
+            given = parse_workspace(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
             redaction.learn_of(self.context.execution_id, secrets_of(params))
             span.caution(of_unknown_params(self.task, raw_params))
+            workspace_input = resolve_join(given, read_history)
+            if isinstance(given, WorkspaceJoin):
+                span.note(joined=len(given.inputs), ref=workspace_input.ref)
         call = BodyCall(
             task=self.task,
             params=params,
@@ -385,14 +398,22 @@ class AttemptRun:
         return Work(result, changes, written_bytes)
 
     def _body(self, call: BodyCall, workspace: Path) -> JsonObject:
+        call = replace(call, workspace=workspace)
         with self.phases(Phase.PRE_GUARDS):
-            check_guardrails(workspace, self.spec.pre, "pre")
+            self._check_guards(call, workspace, self.spec.pre, "pre")
         with self.phases(Phase.BODY) as span:
             context = call.context.reporting_to(span.report_progress)
-            result = self.context.invoke_body(replace(call, workspace=workspace, context=context))
+            result = self.context.invoke_body(replace(call, context=context))
         with self.phases(Phase.POST_GUARDS):
-            check_guardrails(workspace, self.spec.post, "post")
+            self._check_guards(call, workspace, self.spec.post, "post")
         return result
+
+    def _check_guards(
+        self, call: BodyCall, workspace: Path, guards: Sequence[Guardrail | Guard], phase: GuardPhase
+    ) -> None:
+        check_files(workspace, guards, phase)
+        if not all(isinstance(guard, Guardrail) for guard in guards):
+            self.context.invoke_guards(replace(call, guards=phase))
 
     def _warn(self, phase: Phase, caution: Caution) -> None:
         if caution:
@@ -410,11 +431,12 @@ class AttemptRun:
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes, sum(now.files[path].size for path in changes.written)
 
-    def _applicant(self, draft: StampDraft) -> Applicant:
+    def _applicant(self, draft: StampDraft, refs: tuple[str, ...]) -> Applicant:
         return Applicant(
             identity=self.identity,
             reference_task_name=draft.reference_task_name,
             input_ref=draft.input_ref,
+            input_refs=refs,
             params_digest=draft.params_digest,
             code_digest=draft.code_digest,
             snapshot=self.spec.isolation == "snapshot",

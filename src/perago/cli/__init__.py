@@ -1,4 +1,4 @@
-"""The command line: its entry point, the code that commands share, and folders for commands, `run` and repositories.
+"""The command line: its entry point, the code that commands share, and folders for commands and `run`.
 
 Startup imports only click; each command imports what it needs when it runs. May import everything below.
 """

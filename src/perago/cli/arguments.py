@@ -20,6 +20,17 @@ pairs_option = click.option(
     help="One param, as JSON or text; overrides --params. Repeatable.",
 )
 
+DEFAULT_BRANCH = "main"
+
+repo_option = click.option(
+    "--repo",
+    metavar="REPO",
+    required=True,
+    help="The repository: lakefs://NAME, or the path of a bare git repository.",
+)
+
+branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunArguments:

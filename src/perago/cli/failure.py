@@ -10,7 +10,8 @@ from typing import Final
 import click
 
 from perago import errors
-from perago.cli.output import note, print_json, printable_lines, result_on_stdout, say
+from perago.cli.output import note, print_json, result_on_stdout, say
+from perago.running.text import printable_lines
 from perago.values.redaction import mask_text, traceback_of
 
 DONE: Final = 0

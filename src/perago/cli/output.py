@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 import click
 
+from perago.running.text import printable_lines
+
 MIN_WRAP_COLUMNS = 20
 
 MAX_LISTED = 200
@@ -97,23 +99,6 @@ def say(text: str) -> None:
         click.echo(printable_lines(text), err=True)
 
 
-def printable(text: str) -> str:
-    """Text of unknown origin, with characters escaped that control a terminal or the text direction."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def printable_lines(text: str) -> str:
-    """As `printable`, but line breaks stay and tabs become spaces."""
-    return "\n".join(printable(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
-
-
-def reason_within(task_name: str, reason: str | None) -> str:
-    """Reason of a failure, for a line that already names the task."""
-    return (reason or "").removeprefix(f"task {task_name!r}: ")
-
-
 def wrap(text: str, stream: TextIO, indent: str = "") -> str:
     """Wrap lines at the terminal's width. Unchanged if the stream is not a terminal."""
     columns = terminal_columns(stream)
@@ -126,11 +111,6 @@ def wrap(text: str, stream: TextIO, indent: str = "") -> str:
     )
 
 
-def shorten(text: str, columns: int | None) -> str:
-    """Cut text to a number of columns; unchanged if `columns` is None."""
-    return text if columns is None or len(text) <= columns else text[: max(columns - 1, 1)] + "…"
-
-
 def terminal_columns(stream: TextIO) -> int | None:
     """Width of the stream's terminal; None if it is not a terminal."""
     if not stream.isatty():
@@ -141,21 +121,6 @@ def terminal_columns(stream: TextIO) -> int | None:
 def is_plain(stream: TextIO) -> bool:
     """Whether to avoid colours and moving lines."""
     return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-
-
-def size_text(count: int) -> str:
-    """Readable size: "512 B", "1.5 MB". 1 KB is 1024 B."""
-    size = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TB"
-
-
-def count_text(count: int, noun: str) -> str:
-    """ "1 file", "3 files"."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from perago.cli.output import count_text, is_plain, note, printable, printable_lines, size_text, terminal_columns
+from perago.cli.output import is_plain, note, terminal_columns
 from perago.ports import Event, Phase
-from perago.telemetry.logs import warning_for
+from perago.running.progress import Display, Lines, describe, describe_progress, how_far, warning_of
+from perago.running.text import printable_lines
 from perago.values.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -24,21 +25,6 @@ PLAIN_SECONDS = 10.0
 """Minimum time between two progress lines of a phase if there is no moving line."""
 
 _TRANSFERS = (Phase.MATERIALIZE, Phase.STAGE)
-_SHORT_COMMIT = 12
-
-
-class Lines(Protocol):
-    """Shows lines."""
-
-    def line(self, text: str) -> None:
-        """Print a line that stays."""
-        ...
-
-
-class Display(Lines, Protocol):
-    """Observer that shows events."""
-
-    def __call__(self, event: Event, /) -> None: ...
 
 
 @contextmanager
@@ -70,7 +56,7 @@ class LineDisplay:
         if event.kind == "started":
             self._latest, self._told_seconds = {}, 0.0
         if event.kind == "progress":
-            if (caution := _warning_of(event)) is not None:
+            if (caution := warning_of(event)) is not None:
                 self.line(caution)
                 return
             self._latest = event.attributes
@@ -112,7 +98,7 @@ class MovingDisplay:
                 self._latest = {}
                 if event.phase in _TRANSFERS:
                     self._move(event)
-            case "progress" if (caution := _warning_of(event)) is not None:
+            case "progress" if (caution := warning_of(event)) is not None:
                 self.line(caution)
             case "progress":
                 self._latest = event.attributes
@@ -142,80 +128,6 @@ class MovingDisplay:
         self._progress.stop()
         self._progress.remove_task(self._moving)
         self._moving = None
-
-
-def _warning_of(event: Event) -> str | None:
-    caution = warning_for(event.phase, event.attributes)
-    return None if caution is None else f"warning: {caution}"
-
-
-def how_far(attributes: Mapping[str, Any]) -> tuple[float, float | None]:
-    """(done, total) of a progress event, in the body's own units or in files; total is None if unknown."""
-    if "done" in attributes:
-        return attributes["done"], attributes.get("total")
-    return attributes.get("files", 0), attributes.get("total_files") or None
-
-
-def describe_progress(event: Event) -> str:
-    """Progress of a phase in words: files, bytes and rate, or the body's message."""
-    attributes = event.attributes
-    done, total = how_far(attributes)
-    if "done" in attributes:
-        text = f"{done:g}" if total is None else f"{done:g} of {total:g}"
-        message = attributes.get("message")
-        return f"{text}, {printable(message)}" if message else text
-    if "files" not in attributes:
-        return ""
-    files = count_text(int(done), "file") if total is None else f"{done} of {count_text(int(total), 'file')}"
-    return f"{files}, {size_text(attributes.get('bytes', 0))}{_rate(attributes, event.seconds)}"
-
-
-def describe(event: Event, latest: Mapping[str, Any]) -> str | None:
-    """The line for a phase's start or end; None if it gets no line.
-
-    Args:
-        latest: attributes of the phase's last progress event.
-    """
-    if event.kind == "started":
-        return "body: running" if event.phase is Phase.BODY else None
-    if event.kind == "failed":
-        return _describe_failure(event)
-    match event.phase:
-        case Phase.MATERIALIZE | Phase.STAGE:
-            known = {**latest, **event.attributes}
-            if "files" not in known:
-                return None
-            files, size = count_text(known["files"], "file"), size_text(known.get("bytes", 0))
-            return f"{event.phase}: {files}, {size} in {event.seconds:.1f} s{_rate(known, event.seconds)}"
-        case Phase.BODY:
-            return f"body: done in {event.seconds:.1f} s"
-        case Phase.DIFF:
-            return f"diff: {describe_counts(event.attributes)}"
-        case Phase.PUBLISH:
-            return f"publish: commit {str(event.attributes.get('ref', ''))[:_SHORT_COMMIT]}"
-        case _:
-            return None
-
-
-def describe_counts(counts: Mapping[str, Any]) -> str:
-    """ "2 added, 1 deleted"; "nothing changed"."""
-    parts = [f"{counts[name]} {name}" for name in ("added", "modified", "deleted") if counts.get(name)]
-    return ", ".join(parts) or "nothing changed"
-
-
-def _describe_failure(event: Event) -> str | None:
-    if event.phase is not Phase.CLEAN:
-        return f"{event.phase.replace('_', ' ')}: failed after {event.seconds:.1f} s"
-    what = event.attributes.get("what", "")
-    return (
-        f"warning: the {what} could not be removed: {mask_text(str(event.error))}. Nothing depends on it; the next "
-        f"cleanup removes it"
-    )
-
-
-def _rate(attributes: Mapping[str, Any], seconds: float) -> str:
-    size = attributes.get("bytes", 0)
-    return f", {size_text(round(size / seconds))}/s" if size and seconds >= 0.1 else ""
 
 
 _LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}

@@ -15,20 +15,16 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from perago.cli.conductor import open_conductor, register_command
 from perago.cli.failure import DONE, INTERRUPTED, before_start
+from perago.cli.health import serve_health
 from perago.cli.loading import find_modules_here
-from perago.cli.output import (
-    drop_unwritten_stderr,
-    note_warning,
-    printable_lines,
-    settings_warnings_to,
-    stdout_to_stderr,
-)
-from perago.cli.repos.address import parse_address
-from perago.cli.repos.git import GitAddress
-from perago.cli.telemetry import open_telemetry, serve_health
+from perago.cli.output import drop_unwritten_stderr, note_warning, settings_warnings_to, stdout_to_stderr
 from perago.errors import EngineError, RuntimeConfigError
 from perago.files.credentials import Credentials
 from perago.http.loop import LoopThread
+from perago.running.repos.address import parse_address
+from perago.running.repos.git import GitAddress
+from perago.running.telemetry import open_telemetry
+from perago.running.text import printable_lines
 from perago.settings import RuntimeConfig, check_cache, load_runtime_config
 from perago.telemetry.json_lines import FIELDS_ATTRIBUTE, JsonLinesFile, JsonLinesFormatter
 from perago.values.redaction import mask_text

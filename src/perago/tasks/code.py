@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
 from perago.tasks.declare import TaskDefinition
+from perago.values.spec import function_of
 
 MAX_FILES = 2_000
 """Maximum source files of a package in a digest."""
@@ -29,9 +30,13 @@ def code_digest(task: TaskDefinition) -> str:
     the package, so it does not depend on the package's location. For a package above `MAX_FILES`, `MAX_BYTES` or
     `MAX_ENTRIES` it covers only the function's file. For a function without a source file, such as one typed at a
     prompt, it covers bytecode and constants, which differ between versions of Python. Imports from other packages do
-    not count.
+    not count, except guards, which are covered like the task.
     """
-    return _digest_of(task.fn)
+    own = _digest_of(task.fn)
+    guards = [] if task.workspace is None else [*task.workspace.pre, *task.workspace.post]
+    functions = [function for guard in guards if (function := function_of(guard)) is not None]
+    further = {_digest_of(function) for function in functions} - {own}
+    return _hex([("", digest.encode()) for digest in (own, *sorted(further))]) if further else own
 
 
 @lru_cache(maxsize=1024)

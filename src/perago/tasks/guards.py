@@ -1,10 +1,12 @@
-"""Guards: declares and checks which files a workspace must have, or must not have, before and after a body."""
+"""Guards: declares and checks what a workspace must have, or must not have, before and after a body."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import os
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path, PurePath
@@ -15,7 +17,8 @@ from pydantic_core import ErrorDetails
 
 from perago.errors import GuardrailViolation, PostGuardrailViolation, PreGuardrailViolation, TaskDefinitionError
 from perago.values.names import show_name
-from perago.values.spec import GuardKind, Guardrail
+from perago.values.redaction import text_of
+from perago.values.spec import Guard, GuardKind, Guardrail, function_of
 
 GuardPhase = Literal["pre", "post"]
 
@@ -84,8 +87,8 @@ def _describe_fault(fault: ErrorDetails) -> str:
 # ---------------------------------------------------------------- checking
 
 
-def check_guardrails(root: str | PathLike[str], guardrails: Iterable[Guardrail], phase: GuardPhase) -> None:
-    """Check a workspace against its guards.
+def check_guardrails(root: str | PathLike[str], guardrails: Iterable[Guardrail | Guard], phase: GuardPhase) -> None:
+    """Check a workspace against its guards. Callables are called, in this process, if all others hold.
 
     A symbolic link within the workspace counts as its target. A link out of the workspace is not followed; it counts
     only for `forbid_glob`.
@@ -97,23 +100,77 @@ def check_guardrails(root: str | PathLike[str], guardrails: Iterable[Guardrail],
         PreGuardrailViolation, PostGuardrailViolation: guards are violated. The message says what each one found.
         ValueError: `phase` is neither "pre" nor "post".
     """
-    error = _error_of(phase)
     guards = list(guardrails)
+    check_files(root, guards, phase)
+    call_guards(root, guards, phase)
+
+
+def check_files(root: str | PathLike[str], guards: Sequence[Guardrail | Guard], phase: GuardPhase) -> None:
+    """As `check_guardrails`, without the callables."""
     workspace = _Workspace(Path(root))
-    faults = [f"{describe_guard(guard)} {fault}" for guard in guards if (fault := _fault(workspace, guard)) is not None]
+    named = [guard for guard in guards if isinstance(guard, Guardrail)]
+    _expect_none(((guard, _fault(workspace, guard)) for guard in named), guards, phase)
+
+
+def call_guards(root: str | PathLike[str], guards: Sequence[Guardrail | Guard], phase: GuardPhase) -> None:
+    """As `check_guardrails`, only the callables."""
+    called = [guard for guard in guards if not isinstance(guard, Guardrail)]
+    _expect_none(((guard, _raised_by(guard, Path(root))) for guard in called), guards, phase)
+
+
+def _expect_none(
+    found: Iterable[tuple[Guardrail | Guard, str | None]], guards: Sequence[Guardrail | Guard], phase: GuardPhase
+) -> None:
+    """Raise the faults of guards, if there are any."""
+    error = _error_of(phase)
+    faults = [f"{describe_guard(guard)} {fault}" for guard, fault in found if fault is not None]
     if faults:
         count = f"{len(faults)} of {len(guards)} {phase} guards" if len(guards) > 1 else f"the {phase} guard"
         raise error(f"{count} did not hold: {'; '.join(faults)}")
 
 
-def describe_guard(guard: Guardrail) -> str:
-    """A guard as written in a task module."""
+def describe_guard(guard: Guardrail | Guard) -> str:
+    """A guard as written in a task module; a callable by its name."""
+    if not isinstance(guard, Guardrail):
+        return _name_of(guard)
     counts = ""
     if guard.kind == "require_glob":
         least = 1 if guard.min_count is None else guard.min_count
         counts = "" if least == 1 else f", min_count={least}"
         counts += "" if guard.max_count is None else f", max_count={guard.max_count}"
     return f"{guard.kind}({guard.path!r}{counts})"
+
+
+def _name_of(guard: object) -> str:
+    if isinstance(guard, functools.partial):
+        given = [*map(repr, guard.args), *(f"{name}={value!r}" for name, value in guard.keywords.items())]
+        return f"{_name_of(guard.func)}({', '.join(given)})"
+    name = getattr(guard, "__qualname__", None)
+    if isinstance(name, str):
+        return name.replace(".<locals>", "")  # a factory's
+    shown = repr(guard)
+    return type(guard).__qualname__ if " at 0x" in shown else shown
+
+
+def _raised_by(guard: Guard, root: Path) -> str | None:
+    try:
+        returned: object = guard(root)  # type: ignore[func-returns-value] # a guard may be written wrong
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - a guard raises what is wrong, also SystemExit
+        at = _place_of(exc, guard)
+        return f"raised {': '.join(filter(None, [type(exc).__name__, text_of(exc)]))}{at}"
+    return None if returned is None else f"returned {returned!r}; a guard returns nothing, and raises what is wrong"
+
+
+def _place_of(exc: BaseException, guard: Guard) -> str:
+    """The line of the guard's file that raised, or called what did."""
+    function = function_of(guard)
+    assert function is not None, "the declaration was checked"
+    frames = [
+        frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == function.__code__.co_filename
+    ]
+    return f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def _error_of(phase: GuardPhase) -> type[GuardrailViolation]:

@@ -16,6 +16,7 @@ from perago.errors import TaskDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import describe_guard
 from perago.tasks.schema import model_schema
+from perago.values.spec import Guardrail
 from perago.workspace.patterns import Selection
 
 _WILDCARDS = frozenset("*?[")
@@ -172,6 +173,8 @@ def _warn_of_guards_left_out(task: TaskDefinition) -> None:
     selection = Selection(spec.include, spec.exclude)
     for phase, guards in (("pre", spec.pre), ("post", [] if spec.read_only else spec.post)):
         for guard in guards:
+            if not isinstance(guard, Guardrail):
+                continue
             if guard.kind == "forbid_glob" or _WILDCARDS & set(guard.path):
                 continue
             if selection.selects(guard.path) or (guard.kind != "require_file" and selection.enters(guard.path)):

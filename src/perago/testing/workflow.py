@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.errors import EngineError
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
 from perago.values.record import CAME_TO_NOTHING, InstanceRecord, TryRecord, TryStatus, WorkflowStatus
@@ -204,7 +205,7 @@ class Instance:
             scheduled_time=self._tick(),
             poll_count=0,
             status=TryStatus.SCHEDULED,
-            input_ref=_input_ref(input_data),
+            input_refs=input_refs(input_data),
             retried_task_id=None if retried is None else retried.task_id,
         )
         seq = max((row.seq for row in self._rows), default=0) + 1
@@ -282,9 +283,3 @@ def _revived(row: Row) -> Row:
     if row.status not in CAME_TO_NOTHING:
         return row
     return replace(row.with_record(status=TryStatus.SCHEDULED, ended_time=None), reason=None)
-
-
-def _input_ref(input_data: JsonObject) -> str | None:
-    workspace = input_data.get("workspace")
-    ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
-    return ref if isinstance(ref, str) else None

@@ -55,7 +55,7 @@ class TryRecord:
     """One try of a logical task, in the engine's current record.
 
     Attributes:
-        input_ref: the input commit; None for a task without a workspace.
+        input_refs: the commits that its input names, sorted: one, those of a join, or none without a workspace.
         output: of a COMPLETED try, else None.
         ended_time: milliseconds since the epoch by the engine's clock; None if live or unknown.
         retried_task_id: the try that this one retries; None for a first try.
@@ -67,7 +67,7 @@ class TryRecord:
     scheduled_time: int
     poll_count: int
     status: TryStatus
-    input_ref: str | None = None
+    input_refs: tuple[str, ...] = ()
     output: JsonObject | None = None
     ended_time: int | None = None
     retried_task_id: str | None = None

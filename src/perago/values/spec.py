@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FunctionType, MethodType
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 WHOLE_REPOSITORY = "/"
 
@@ -72,13 +77,53 @@ class Guardrail(BaseModel):
         return self
 
 
+Guard = Callable[[Path], None]
+"""A guard of the task's author: it is called with the workspace, and raises what is wrong with it."""
+
+
+def function_of(guard: object) -> FunctionType | None:
+    """The Python function that a guard calls; None if it is none."""
+    match guard:
+        case functools.partial():
+            return function_of(guard.func)
+        case MethodType():
+            return function_of(guard.__func__)
+        case FunctionType():
+            return guard
+    called = inspect.getattr_static(type(guard), "__call__", None)
+    return called if isinstance(called, FunctionType) else None
+
+
+def _check_guard(value: object) -> object:
+    if isinstance(value, Guardrail | Mapping):
+        return value
+    wanted = "a guard is require_file(...) or one of its siblings, or a function (workspace: Path) -> None"
+    if isinstance(value, type):
+        raise ValueError(f"{wanted}; {value.__qualname__} is a class, so give an instance of it")  # noqa: TRY004
+    if not callable(value):
+        raise ValueError(f"{wanted}, not {value!r}")  # noqa: TRY004 - pydantic words a ValueError
+    function = function_of(value)
+    name = getattr(value, "__qualname__", None) or type(value).__qualname__
+    if function is None:
+        raise ValueError(f"{wanted}; {name} is not written in Python, so wrap it in a function")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise ValueError(f"{wanted}; {name} is async or a generator, so that calling it checks nothing")
+    try:
+        inspect.signature(value).bind(Path())
+    except TypeError as exc:
+        raise ValueError(f"{wanted}; {name} cannot be called with the workspace alone: {exc}") from None
+    return value
+
+
 class WorkspaceSpec(BaseModel):
     """The part of a repository that a task works on, and its rules.
 
     Attributes:
         prefix: directory of the repository that becomes the workspace's root; "/" is the whole repository. Surrounding
             blanks and leading slashes are dropped.
-        pre, post: guards checked before and after the body.
+        pre, post: guards checked before and after the body: those that `require_file` and its siblings make, and any
+            callable `(workspace: Path) -> None`, which raises what is wrong. It only reads; and its process is that of
+            a body.
         read_only: ignore the task's changes and complete with the input.
         isolation: "serializable" refuses to publish over any commit that the attempt has not seen; "snapshot" merges
             with commits that changed other paths.
@@ -89,8 +134,8 @@ class WorkspaceSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prefix: str = WHOLE_REPOSITORY
-    pre: list[Guardrail] = Field(default_factory=list)
-    post: list[Guardrail] = Field(default_factory=list)
+    pre: list[Annotated[Guardrail | Guard, BeforeValidator(_check_guard)]] = Field(default_factory=list)
+    post: list[Annotated[Guardrail | Guard, BeforeValidator(_check_guard)]] = Field(default_factory=list)
     read_only: bool = False
     isolation: Literal["serializable", "snapshot"] = "serializable"
     include: list[str] = Field(default_factory=list)

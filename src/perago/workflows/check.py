@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -31,11 +31,16 @@ def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
         for node in graph.all_nodes()
         if isinstance(node, TaskNode)
     }
+    without = {
+        node.reference_name
+        for node in graph.all_nodes()
+        if isinstance(node, TaskNode) and not tasks[node.task_name].has_workspace
+    }
     faults = [
         f"task {node.reference_name!r}: {fault}"
         for node in graph.all_nodes()
         if isinstance(node, TaskNode)
-        for fault in _faults_of(node, tasks[node.task_name], kinds)
+        for fault in _faults_of(node, tasks[node.task_name], kinds, without)
     ]
     faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, kinds)]
     if faults:
@@ -71,7 +76,9 @@ def _writers(nodes: Nodes, tasks: Tasks) -> Iterator[tuple[str, str]]:
                 yield node.reference_name, spec.isolation
 
 
-def _faults_of(node: TaskNode, task: TaskDefinition, kinds: Mapping[str, type[BaseModel]]) -> Iterator[str]:
+def _faults_of(
+    node: TaskNode, task: TaskDefinition, kinds: Mapping[str, type[BaseModel]], without: Set[str]
+) -> Iterator[str]:
     taken = {"params", "workspace"} if task.has_workspace else {"params"}
     for name in node.inputs:
         if task.has_workspace and name not in taken:
@@ -81,6 +88,14 @@ def _faults_of(node: TaskNode, task: TaskDefinition, kinds: Mapping[str, type[Ba
             yield f"its input has no {name!r}"
     yield from _unknown_outputs({name: node.inputs[name] for name in node.inputs}, kinds)
     yield from _param_faults(node.inputs.get("params"), task, kinds)
+    yield from _without_workspace(node.inputs.get("workspace"), without)
+
+
+def _without_workspace(given: Any, without: Set[str]) -> Iterator[str]:
+    """Expressions that name the workspace of a task that has none."""
+    for place, expression in expressions_in({"workspace": given}):
+        if expression.begins_with in without and expression.path[1:3] == ("output", "workspace"):
+            yield f"{place}: {expression}: task {expression.begins_with!r} has no workspace"
 
 
 def _unknown_outputs(values: object, kinds: Mapping[str, type[BaseModel]]) -> Iterator[str]:

@@ -14,6 +14,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.params import describe_faults
+from perago.values.joins import JOIN
+from perago.values.json_text import JsonObject
 from perago.workflows.decide import case_of
 from perago.workflows.expressions import expression
 from perago.workflows.graph import (
@@ -40,15 +42,13 @@ class _Sequence:
     """Nodes one after the other, being built.
 
     Attributes:
-        workspace: expression for the workspace that the next task takes.
-        writers: tasks that publish beside each other, whose commits nothing has joined.
+        workspace: what the next task takes: an expression, or a join of several.
         scopes: the branches and cases that it is in, from the outside in.
     """
 
-    workspace: str
+    workspace: str | JsonObject
     scopes: tuple[Scope, ...] = ()
     nodes: list[Node] = field(default_factory=list)
-    writers: tuple[str, ...] = ()
 
 
 @dataclass
@@ -62,7 +62,7 @@ class _Fork:
 
     def new_branch(self) -> _Sequence:
         scope = Scope(self.block, len(self.branches), is_case=False)
-        branch = _Sequence(self.around.workspace, scopes=(*self.around.scopes, scope), writers=self.around.writers)
+        branch = _Sequence(self.around.workspace, scopes=(*self.around.scopes, scope))
         self.branches.append(branch)
         return branch
 
@@ -119,9 +119,7 @@ class Cases:
         number = len(self.built) + (self.default is not None)
         scope = Scope(self._block, number, is_case=True)
         around = self._around
-        with self._flow.building(
-            _Sequence(around.workspace, scopes=(*around.scopes, scope), writers=around.writers)
-        ) as sequence:
+        with self._flow.building(_Sequence(around.workspace, scopes=(*around.scopes, scope))) as sequence:
             yield sequence
 
 
@@ -202,7 +200,6 @@ class Flow:
                         f"fails, what follows would not know which commit to take"
                     )
                 sequence.workspace = expression(name, "output", "workspace")
-                sequence.writers = (name,)
             return StandIn(
                 Facts(
                     path=(name, "output", "result"),
@@ -309,11 +306,10 @@ class Flow:
         finally:
             self._sequence = around
 
-    def finish(self) -> tuple[Nodes, str | None]:
-        """The nodes, and the workspace that they leave; None if no task has one, or several may."""
+    def finish(self) -> tuple[Nodes, str | JsonObject | None]:
+        """The nodes, and the workspace that they leave; None if no task has one."""
         sequence = self._sequence
-        is_one = self.uses_workspace and len(sequence.writers) <= 1
-        return tuple(sequence.nodes), sequence.workspace if is_one else None
+        return tuple(sequence.nodes), sequence.workspace if self.uses_workspace else None
 
     def value(self, value: object, sequence: _Sequence | None = None) -> Any:
         """A value as JSON, with an expression for each stand-in in it."""
@@ -339,11 +335,9 @@ class Flow:
                 join_on=tuple(branch.nodes[-1].reference_name for branch in branches),
             ),
         ]
-        writing = [branch for branch in branches if branch.writers != around.writers]
-        if len(writing) == 1:
-            around.workspace, around.writers = writing[0].workspace, writing[0].writers
-        elif writing:
-            around.writers = tuple(name for branch in writing for name in branch.writers)
+        written = [branch.workspace for branch in branches if branch.workspace != around.workspace]
+        if written:
+            around.workspace = written[0] if len(written) == 1 else {JOIN: [around.workspace, *written]}
 
     def _end_with_a_name(self, branch: _Sequence) -> None:
         """A join cannot wait for what follows a switch, so a branch does not end with one."""
@@ -353,10 +347,8 @@ class Flow:
 
     def _add_switch(self, around: _Sequence, facts: Facts, cases: Cases) -> None:
         name = self._free_name(None, f"when_{facts.path[-1]}")
-        default = cases.default or _Sequence(around.workspace, writers=around.writers)
+        default = cases.default or _Sequence(around.workspace)
         sequences = [*cases.built.values(), default]
-        if any(len(sequence.writers) > 1 for sequence in sequences):
-            raise self._unjoined(next(s.writers for s in sequences if len(s.writers) > 1), "what follows the switch")
         if any(sequence.workspace != around.workspace for sequence in sequences):
             variable = f"{name}_workspace"
             for sequence in sequences:
@@ -365,7 +357,7 @@ class Flow:
                         reference_name=self._free_name(None, variable), inputs={variable: sequence.workspace}
                     )
                 )
-            around.workspace, around.writers = expression("workflow", "variables", variable), (name,)
+            around.workspace = expression("workflow", "variables", variable)
         around.nodes.append(
             SwitchNode(
                 reference_name=name,
@@ -374,12 +366,6 @@ class Flow:
                 cases={case: tuple(sequence.nodes) for case, sequence in cases.built.items()},
                 default=tuple(default.nodes),
             )
-        )
-
-    def _unjoined(self, writers: tuple[str, ...], who: str) -> WorkflowDefinitionError:
-        return WorkflowDefinitionError(
-            f"{here()}: tasks {' and '.join(map(repr, writers))} publish beside each other, so {who} cannot know which "
-            f"commit to take; run them one after the other"
         )
 
     # ---- inputs
@@ -403,8 +389,6 @@ class Flow:
     ) -> dict[str, Any]:
         inputs: dict[str, Any] = {"params": self._params(definition, sequence, given, params)}
         if definition.has_workspace:
-            if len(sequence.writers) > 1:
-                raise self._unjoined(sequence.writers, f"task {definition.name!r}")
             self.uses_workspace = True
             inputs["workspace"] = sequence.workspace
         return inputs

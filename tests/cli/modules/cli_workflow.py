@@ -115,3 +115,36 @@ def rivals(flow: Flow) -> None:
     with flow.parallel():
         flow.run(write, words=["a"])
         flow.run(write, words=["b"])
+
+
+class Put(BaseModel):
+    name: str
+
+
+class Names(BaseModel):
+    names: list[str]
+
+
+@task(name="cli.put", owner_email=OWNER, workspace=WorkspaceSpec(isolation="snapshot"))
+def put(workspace: Path, params: Put) -> Counted:
+    (workspace / params.name).write_text(params.name)
+    return Counted(count=1)
+
+
+@task(name="cli.list", owner_email=OWNER, workspace=WorkspaceSpec(isolation="snapshot"))
+def collect(workspace: Path, params: Given) -> Names:
+    names = sorted(path.name for path in workspace.iterdir())
+    (workspace / "names.txt").write_text(" ".join(names))
+    return Names(names=names)
+
+
+@workflow(name="cli_joined", owner_email=OWNER, description="writers beside each other, and what they have made")
+def joined(flow: Flow) -> Names:
+    with flow.parallel():
+        flow.run(put, name="a.txt")
+        flow.run(put, name="b.txt")
+        with flow.branch():
+            flow.run(put, name="c.txt")
+            flow.run(put, name="d.txt")
+    flow.run(gate)
+    return flow.run(collect)

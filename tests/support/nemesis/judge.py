@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from perago.values.joins import input_refs
+
 NOTES = {f"note_{number}": f"note-{number}.txt" for number in range(1, 6)}
 """Tasks in snapshot isolation, several of one workflow at once."""
 
@@ -52,7 +54,7 @@ class Branch:
     def faults(self) -> list[str]:
         """All that is wrong; the branch is named in each."""
         looks = (self._lost, self._twice, self._reads, self._over_others, self._content, self._lines, self._failures)
-        looks += (self._calm_tries,)
+        looks += (self._joined, self._calm_tries)
         return [f"{self.name}: {fault}" for look in looks for fault in look()]
 
     def _lost(self) -> Iterator[str]:
@@ -95,8 +97,22 @@ class Branch:
         for workflow in self.workflows:
             for task in tasks_of(workflow):
                 ref = None if task["referenceTaskName"] in WRITERS else output_ref(task)
-                if ref is not None and ref != task["inputData"]["workspace"]["ref"]:
+                if ref is not None and ref != self._input_of(task):
                     yield f"{_of(workflow, task)} completed with {ref}, which is not its input"
+
+    def _input_of(self, task: Any) -> str | None:
+        """The commit that a task starts from: the newest of those that its input names."""
+        refs = input_refs(task["inputData"])
+        return next((commit["id"] for commit in self.log if commit["id"] in refs), None)
+
+    def _joined(self) -> Iterator[str]:
+        """Invariant 2: a task behind a fork starts from what all of its branches have made."""
+        bases = {commit["id"]: commit["metadata"]["perago.input-ref"] for commit in self._publications()}
+        for workflow in self.workflows:
+            for task in tasks_of(workflow):
+                base = bases.get(output_ref(task) or "")
+                if len(input_refs(task["inputData"])) > 1 and base not in (None, self._input_of(task)):
+                    yield f"{_of(workflow, task)} was computed from {base}, which is not the newest that it joins"
 
     def _over_others(self) -> Iterator[str]:
         """Invariant 4: between a publication and its input lie seals, and what its own workflow gave up.
@@ -252,7 +268,7 @@ class Branch:
     def _is_refused_rightly(self, task: Any, workflow: str) -> bool:
         reason = task["reasonForIncompletion"]
         ids = [commit["id"] for commit in self.log]
-        base = task["inputData"]["workspace"]["ref"]
+        base = self._input_of(task)
         since = self.log[: ids.index(base)] if base in ids else []
         others = [commit for commit in since if self._counts_for_no_task(commit)]
         conflict = _CONFLICT.search(reason)

@@ -266,9 +266,10 @@ def steps(definitions: Definitions) -> list[Json]:
 
 
 def notes(definitions: Definitions) -> list[Json]:
-    """All but one of the notes at once, on one commit; then the last, on the commit of the first."""
+    """All but one of the notes at once, on one commit; then the last, on what they all have made."""
     *forked, last = NOTES
-    inputs = dict.fromkeys(forked, "${workflow.input.workspace}") | {last: f"${{{forked[0]}.output.workspace}}"}
+    inputs: dict[str, str | Json] = dict.fromkeys(forked, "${workflow.input.workspace}")
+    inputs[last] = {"join": [f"${{{name}.output.workspace}}" for name in forked]}
     tasks = {name: _task("nemesis.note", name, definitions, inputs[name], path=NOTES[name]) for name in NOTES}
     branches = [[tasks[name]] for name in forked]
     return [
@@ -283,7 +284,7 @@ def path_of_note(chance: random.Random) -> str:
     return chance.choice(list(NOTES.values()))
 
 
-def _task(name: str, reference: str, definitions: Definitions, workspace: str, **more: str) -> Json:
+def _task(name: str, reference: str, definitions: Definitions, workspace: str | Json, **more: str) -> Json:
     params = {name: f"${{workflow.input.{name}}}" for name in ("password", "seconds")}
     inputs = {"workspace": workspace, "params": {"text": "${workflow.workflowId}", **params, **more}}
     return simple(name, reference, inputs, **({"taskDefinition": definitions[name]} if name in definitions else {}))

@@ -204,13 +204,6 @@ def of_a_case_that_may_not_run(flow: Flow, params: PipeParams) -> None:
     flow.run(count, share=one.mean)
 
 
-def after_two_writers(flow: Flow, params: PipeParams) -> None:
-    with flow.parallel():
-        flow.run(clean, islands=params.islands)
-        flow.run(clean, islands=[])
-    flow.run(look)
-
-
 def two_of_one_name(flow: Flow) -> None:
     flow.run(count, ref_="x")
     flow.run(count, ref_="x")
@@ -271,7 +264,6 @@ def result_field_that_does_not_fit(flow: Flow, params: PipeParams) -> Report:
         (of_a_neighbour, "is made beside it, and is not known here"),
         (of_another_case, "is made in another case of the switch"),
         (of_a_case_that_may_not_run, "param 'share' takes float, but mean of .*: it is nothing, not a number"),
-        (after_two_writers, "tasks 'pipe_clean' and 'pipe_clean_2' publish beside each other"),
         (two_of_one_name, "two tasks have the reference name 'x'"),
         (no_task, "len is no task"),
         (no_tasks, "it runs no task"),
@@ -295,3 +287,33 @@ def test_a_wrong_signature_is_refused():
     assert "not annotated Flow" in refused(no_flow)
     assert "no return annotation" in refused(no_return)
     assert "its params is annotated" in refused(no_model)
+
+
+def test_what_follows_writers_beside_each_other_takes_a_join_of_them():
+    def after_two_writers(flow: Flow, params: PipeParams) -> None:
+        flow.run(clean, islands=params.islands, ref_="before")
+        with flow.parallel():
+            flow.run(clean, islands=params.islands, ref_="left")
+            flow.run(look, ref_="reading")
+            flow.run(clean, islands=[], ref_="right")
+        flow.run(look, ref_="after")
+
+    *_, after = tasks_of(after_two_writers)
+    joined = {"join": [f"${{{name}.output.workspace}}" for name in ("before", "left", "right")]}
+    assert after["inputParameters"]["workspace"] == joined
+    assert to_json(declared(after_two_writers).graph)["outputParameters"] == {"workspace": joined}
+
+
+def test_a_switch_hands_on_what_its_cases_join():
+    def in_a_case(flow: Flow, params: PipeParams) -> None:
+        with flow.when(params.mode) as mode, mode.case("full"), flow.parallel():
+            flow.run(clean, islands=params.islands, ref_="left")
+            flow.run(clean, islands=[], ref_="right")
+        flow.run(look)
+
+    switch, after = tasks_of(in_a_case)
+    variable = "when_mode_workspace"
+    assert after["inputParameters"]["workspace"] == f"${{workflow.variables.{variable}}}"
+    joined = ["${workflow.input.workspace}", "${left.output.workspace}", "${right.output.workspace}"]
+    assert switch["decisionCases"]["full"][-1]["inputParameters"] == {variable: {"join": joined}}
+    assert switch["defaultCase"][-1]["inputParameters"] == {variable: "${workflow.input.workspace}"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from perago.cli.output import count_text, json_option, print_json, size_text, tell
+from perago.cli.output import json_option, print_json, tell
+from perago.running.text import count_text, size_text
 
 
 @click.command()

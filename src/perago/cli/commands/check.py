@@ -16,7 +16,8 @@ import click
 
 from perago.cli.failure import DONE, USAGE, before_start
 from perago.cli.loading import expect_names_of_their_own, load_named_tasks, load_workflow_of, tasks_option
-from perago.cli.output import json_option, note, print_json, size_text, tell
+from perago.cli.output import json_option, note, print_json, tell
+from perago.running.text import size_text
 from perago.values.redaction import MASK, mask_json, mask_urls
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from perago.settings import RuntimeConfig
     from perago.tasks.controls import TaskControls
     from perago.tasks.declare import TaskDefinition
-    from perago.values.spec import Guardrail, WorkspaceSpec
+    from perago.values.spec import Guard, Guardrail, WorkspaceSpec
     from perago.workflows.load import LoadedWorkflow
 
 _LABEL_WIDTH = 13
@@ -294,8 +295,14 @@ def _describe_workspace(spec: WorkspaceSpec) -> dict[str, Any]:
     return rows
 
 
-def _guards(when: str, guards: list[Guardrail]) -> Iterator[str]:
+def _guards(when: str, guards: list[Guardrail | Guard]) -> Iterator[str]:
+    from perago.tasks.guards import describe_guard
+    from perago.values.spec import Guardrail
+
     for guard in guards:
+        if not isinstance(guard, Guardrail):
+            yield f"{when}: {describe_guard(guard)}"
+            continue
         least = "" if guard.min_count is None else f", at least {guard.min_count}"
         most = "" if guard.max_count is None else f", at most {guard.max_count}"
         yield f"{when}: {guard.kind} {guard.path}{least}{most}"

@@ -13,8 +13,9 @@ import click
 
 from perago.cli.arguments import workspace_root_to_look_at
 from perago.cli.failure import before_start
-from perago.cli.output import count_text, json_option, note, print_json, printable, size_text, tell, wrap
-from perago.cli.repos.address import local_engine, parse_address
+from perago.cli.output import json_option, note, print_json, tell, wrap
+from perago.running.repos.address import local_engine, parse_address
+from perago.running.text import count_text, printable, size_text
 
 if TYPE_CHECKING:
     from perago.engines.local import LocalEngine

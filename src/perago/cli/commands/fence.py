@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perago.cli.arguments import branch_option, repo_option
 from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell
-from perago.cli.repos.address import branch_option, parse_address, repo_option
+from perago.running.repos.address import parse_address
 
 if TYPE_CHECKING:
-    from perago.cli.repos.lakefs import LakeFSAddress
+    from perago.running.repos.lakefs import LakeFSAddress
 
 FOUND = 1
 
@@ -81,7 +82,7 @@ def _install(address: LakeFSAddress, branch: str, *, as_json: bool) -> int:
 
 
 def _lakefs_address(repo: str) -> LakeFSAddress:
-    from perago.cli.repos.lakefs import LakeFSAddress
+    from perago.running.repos.lakefs import LakeFSAddress
 
     address = parse_address(repo)
     if not isinstance(address, LakeFSAddress):

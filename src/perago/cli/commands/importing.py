@@ -11,19 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from perago.cli.arguments import branch_option, repo_option
 from perago.cli.failure import before_start
-from perago.cli.output import (
-    MAX_LISTED,
-    count_text,
-    json_option,
-    note,
-    print_json,
-    printable,
-    result_on_stdout,
-    size_text,
-    tell,
-)
-from perago.cli.repos.address import RepositoryAddress, branch_option, parse_address, repo_option
+from perago.cli.output import MAX_LISTED, json_option, note, print_json, result_on_stdout, tell
+from perago.running.repos.address import RepositoryAddress, parse_address
+from perago.running.text import count_text, printable, size_text
 from perago.workspace.patterns import Selection
 
 if TYPE_CHECKING:
@@ -198,7 +190,7 @@ class _DryRun:
 
     @property
     def summary(self) -> str:
-        from perago.cli.progress import describe_counts
+        from perago.running.progress import describe_counts
 
         return f"Dry run: {describe_counts(Counter(kind for kind, _ in self.changes))}. Nothing was imported."
 
@@ -219,7 +211,7 @@ def _tell_dry_run(dry: _DryRun, branch: str, directory: Path, *, as_json: bool) 
 
 def _line(said: Mapping[str, Any]) -> str:
     """The result of `--json` as a sentence."""
-    from perago.cli.progress import describe_counts
+    from perago.running.progress import describe_counts
 
     files = count_text(said["files"], "file")
     if not said["changed"]:

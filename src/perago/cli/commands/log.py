@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perago.cli.arguments import branch_option, repo_option
 from perago.cli.failure import before_start
-from perago.cli.output import json_option, note, print_json, printable, shorten, tell, terminal_columns
-from perago.cli.progress import describe_counts
-from perago.cli.repos.address import branch_option, head_of, parse_address, repo_option
+from perago.cli.output import json_option, note, print_json, tell, terminal_columns
+from perago.running.progress import describe_counts
+from perago.running.repos.address import head_of, parse_address
+from perago.running.text import printable, shorten
 
 if TYPE_CHECKING:
     from perago.ports import LogEntry

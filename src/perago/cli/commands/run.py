@@ -11,7 +11,7 @@ from perago.cli.failure import before_start
 from perago.cli.loading import load_workflow_of, tasks_option
 
 if TYPE_CHECKING:
-    from perago.cli.run.workflow_request import WorkflowRequest
+    from perago.running.workflow_request import WorkflowRequest
 
 
 @click.command()
@@ -84,7 +84,7 @@ def command(**given: Any) -> int:
     arguments = RunArguments(**given)
     arguments.check()
     from perago.attempt.breakpoints import let_breakpoints_stop
-    from perago.cli.run.request import prepare, prepare_resume
+    from perago.cli.run.prepare import prepare, prepare_resume
 
     let_breakpoints_stop(stop=arguments.debug)
 
@@ -95,7 +95,7 @@ def command(**given: Any) -> int:
     with before_start():
         workflow = _workflow_of(arguments)
     if workflow is not None:
-        from perago.cli.run.workflow import run_workflow
+        from perago.cli.run.workflow_result import run_workflow
 
         return run_workflow(workflow, arguments)
     with before_start():
@@ -104,14 +104,14 @@ def command(**given: Any) -> int:
         from perago.cli.run.rehearsal import rehearse
 
         return rehearse(job, arguments)
-    from perago.cli.run.runner import run_job
+    from perago.cli.run.task import run_job
 
     return run_job(job, arguments)
 
 
 def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
     """The request for a workflow, checked; None if a task is to run."""
-    from perago.cli.run.workflow_request import prepare_workflow, prepare_workflow_resume, resumes_workflow
+    from perago.cli.run.prepare import prepare_workflow, prepare_workflow_resume, resumes_workflow
 
     if arguments.resume is not None:
         if resumes_workflow(arguments):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.output import json_option, note, print_json, printable, reason_within, shorten, tell, terminal_columns
-from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.cli.output import json_option, note, print_json, tell, terminal_columns
+from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.running.text import printable, reason_within, shorten
 
 if TYPE_CHECKING:
     from perago.engines.local import RunSummary, TaskSummary

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.arguments import workspace_root_to_look_at
-from perago.cli.output import json_option, note, print_json, printable, size_text, tell
+from perago.cli.output import json_option, note, print_json, tell
+from perago.running.text import printable, size_text
 
 if TYPE_CHECKING:
     from perago.worker.supervisor.status import SlotStatus, WorkerStatus

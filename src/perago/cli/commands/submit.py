@@ -31,7 +31,7 @@ def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
     `perago register` registers it, and workers run its tasks (`perago start`). CONDUCTOR_SERVER_URL names the server.
     """
     from perago.cli.conductor import compare_workflow, open_conductor
-    from perago.cli.run.workflow_request import prepare_submission
+    from perago.cli.run.prepare import prepare_submission
     from perago.settings import load_run_config
 
     workflow = load_workflow_of(target, given["tasks"])

@@ -1,4 +1,4 @@
-"""`perago run`: request, tries, dry run and replay.
+"""`perago run`: its arguments, the display, the result, dry run and replay.
 
-Imports the attempt core, the local engine, `worker.body` and the shared files of the cli; no command.
+Imports `running`, which runs tasks and workflows, and the shared files of the cli; no command.
 """

@@ -6,10 +6,12 @@ import time
 from typing import Any
 
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED
-from perago.cli.output import note, print_json, reason_within, result_on_stdout
-from perago.cli.run.workflow_view import WorkflowView, open_view
+from perago.cli.output import note, print_json, result_on_stdout
+from perago.cli.run.workflow_view import open_view
 from perago.engines.conductor import ConductorEngine, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError, WorkflowDefinitionError
+from perago.running.text import reason_within
+from perago.running.view import WorkflowView
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
 from perago.workflows.graph import WorkflowGraph

@@ -17,13 +17,16 @@ from perago.attempt.output import result_for_exception, with_place
 from perago.attempt.run import AttemptRun, Work
 from perago.cli.arguments import RunArguments
 from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
-from perago.cli.output import MAX_LISTED, note, print_json, printable, reason_within, say, size_text
-from perago.cli.progress import describe_counts, log_lines_on, open_display
-from perago.cli.run.request import RunRequest
-from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.run.watch import Interrupts, RunObserver, beside_note
+from perago.cli.output import MAX_LISTED, note, print_json, say
+from perago.cli.progress import log_lines_on, open_display
+from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
+from perago.running.progress import describe_counts
+from perago.running.request import RunRequest
+from perago.running.text import printable, reason_within, size_text
+from perago.running.watch import Interrupts, RunObserver, beside_note
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
+from perago.worker.executor.runner import within_limit
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,21 @@ def rehearse(job: RunRequest, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         stack.enter_context(stdout_for_the_result(arguments))
         watch = RunObserver(display, cancelled)
-        body = _Measuring(choose_body(job, arguments, cancelled, stack, watch))
+        invoke_body = choose_body(job, arguments, cancelled, stack, watch)
+        body = _Measuring(within_limit(invoke_body))
         with before_start():
             repository = stack.enter_context(job.repository.open(watch))
         context = RunContext(
-            invoke_body=body, is_cancelled=cancelled.is_set, keep_failed_workspace=arguments.keep, observer=watch
+            invoke_body=body,
+            invoke_guards=invoke_body,
+            is_cancelled=cancelled.is_set,
+            keep_failed_workspace=arguments.keep,
+            observer=watch,
         )
         attempt = AttemptRun(job.task, spec, _Rehearsed(), job.config.workspace_root, context)
         outcome: Work | BaseException
         try:
-            outcome = attempt.rehearse(job.input_data, repository.download_workspace)
+            outcome = attempt.rehearse(job.input_data, repository.download_workspace, repository.read_history)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - whatever ends a body is its failure

@@ -16,15 +16,18 @@ from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
 from perago.cli.loading import load_task
 from perago.cli.output import note, print_json
 from perago.cli.progress import log_lines_on, open_display
-from perago.cli.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.cli.run.prepare import run_config
 from perago.cli.run.rehearsal import rehearse
-from perago.cli.run.request import RunRequest, learn_secrets, run_config
-from perago.cli.run.runner import choose_body, show_traceback, stdout_for_the_result
-from perago.cli.run.watch import Interrupts, RunObserver
+from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
 from perago.engines.conductor import ConductorAttempt
+from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
+from perago.running.request import RunRequest, learn_secrets
+from perago.running.watch import Interrupts, RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
+from perago.values.joins import input_repository
 from perago.values.trace_context import without_trace
+from perago.worker.executor.runner import within_limit
 
 
 def replay(arguments: RunArguments) -> int:
@@ -70,9 +73,8 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
         return None
     if arguments.repo is not None:
         return parse_address(arguments.repo)
-    workspace = recorded.input_data.get("workspace")
-    name = workspace.get("repository") if isinstance(workspace, dict) else None
-    if not isinstance(name, str):
+    name = input_repository(recorded.input_data)
+    if name is None:
         raise click.UsageError(f"the input of task {recorded.task_id} names no repository; give one with --repo")
     return parse_address(f"lakefs://{name}")
 
@@ -89,7 +91,7 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
             learn_secrets(job.task, job.input_data.get("params"))
             context = RunContext(
                 failure_reason_max_length=job.config.failure_reason_max_length,
-                invoke_body=choose_body(job, arguments, cancelled, stack, watch),
+                invoke_body=within_limit(choose_body(job, arguments, cancelled, stack, watch)),
                 is_cancelled=cancelled.is_set,
                 observer=watch,
             )

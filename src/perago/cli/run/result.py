@@ -15,12 +15,13 @@ from perago.cli.failure import (
     TASK_FAILED,
     exit_code_of,
 )
-from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
-from perago.cli.repos.address import RepositoryAddress
-from perago.cli.run.request import RunRequest
-from perago.cli.run.watch import RunObserver, beside_note
+from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun
 from perago.errors import PublishFenceError, StoreError
+from perago.running.repos.address import RepositoryAddress
+from perago.running.request import RunRequest
+from perago.running.text import reason_within
+from perago.running.watch import RunObserver, beside_note
 from perago.values.models import RuntimeTaskResult
 
 

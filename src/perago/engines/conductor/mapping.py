@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perago.engines.conductor.attempt import ConductorAttempt
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -85,7 +86,7 @@ def try_of(task: Document) -> TryRecord:
         scheduled_time=_number(task, "scheduledTime"),
         poll_count=_number_or(task, "pollCount", 0),
         status=status,
-        input_ref=_input_ref(_object(task, "inputData")),
+        input_refs=input_refs(_object(task, "inputData")),
         output=_object(task, "outputData") if status is TryStatus.COMPLETED else None,
         ended_time=None if status.is_live else _number_or(task, "endTime", 0) or None,
         retried_task_id=_text_or(task, "retriedTaskId", "") or None,
@@ -135,12 +136,6 @@ def _update(attempt: Attempt, status: str) -> dict[str, Any]:
     if worker_id:
         document["workerId"] = worker_id
     return document
-
-
-def _input_ref(input_data: JsonObject) -> str | None:
-    workspace = input_data.get("workspace")
-    ref = workspace.get("ref") if isinstance(workspace, Mapping) else None
-    return ref if isinstance(ref, str) else None
 
 
 def _text(document: Document, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 
@@ -120,7 +121,7 @@ class RunRecord:
             scheduled_time=entry.scheduled_time,
             poll_count=POLL_COUNT,
             status=entry.status,
-            input_ref=workspace_field(self.input_data, "ref"),
+            input_refs=input_refs(self.input_data),
             output=entry.output,
             ended_time=entry.ended_time,
             retried_task_id=entry.retried_task_id,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry, workspace_field
+from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry
+from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus, WorkflowStatus
 
@@ -157,7 +158,7 @@ def _as_try(entry: WorkflowTry) -> TryRecord:
         scheduled_time=entry.scheduled_time,
         poll_count=POLL_COUNT,
         status=entry.status,
-        input_ref=workspace_field(entry.input_data, "ref"),
+        input_refs=input_refs(entry.input_data),
         output=entry.output,
         ended_time=entry.ended_time,
         retried_task_id=entry.retried_task_id,

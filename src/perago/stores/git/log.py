@@ -11,6 +11,7 @@ from perago.stores.git.history import author_of, first_parents, parent_of, stamp
 from perago.stores.git.objects import ObjectReader
 from perago.stores.git.repository import BareRepository
 from perago.stores.git.trees import compare
+from perago.values.models import Changes
 
 
 def log(repository: BareRepository, ref: str, limit: int) -> Iterator[LogEntry]:
@@ -23,6 +24,21 @@ def log(repository: BareRepository, ref: str, limit: int) -> Iterator[LogEntry]:
     reader = ObjectReader(repository)
     for commit in first_parents(repository, head, limit):
         yield _entry(repository, reader, commit)
+
+
+def changes(repository: BareRepository, before: str, after: str) -> Changes:
+    """The names that differ from one commit to another.
+
+    Raises:
+        RefNotFoundError: there is no such commit.
+    """
+    old, new = (str(repository.input_commit(ref).tree_id) for ref in (before, after))
+    found = compare(ObjectReader(repository), old, new)
+    return Changes(
+        added=tuple(sorted(name for name, change in found.items() if change.before is None)),
+        modified=tuple(sorted(name for name, change in found.items() if change.before and change.after)),
+        deleted=tuple(sorted(name for name, change in found.items() if change.after is None)),
+    )
 
 
 def _entry(repository: BareRepository, reader: ObjectReader, commit: pygit2.Commit) -> LogEntry:

@@ -11,7 +11,7 @@ from perago.stores.git.examine import Examination
 from perago.stores.git.history import read_history
 from perago.stores.git.import_export import Import, create_repository, export
 from perago.stores.git.locks import Patience
-from perago.stores.git.log import log
+from perago.stores.git.log import changes, log
 from perago.stores.git.materialize import check_layout, lay_out, plan_layout
 from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
@@ -178,6 +178,10 @@ class GitStore:
     def log(self, ref: str, limit: int) -> Iterator[LogEntry]:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
         return log(self._repository, ref, limit)
+
+    def changes(self, before: str, after: str) -> Changes:
+        """The names that differ from one commit to another."""
+        return changes(self._repository, before, after)
 
     def sweep(self, older_than_seconds: float) -> Swept:
         """Remove leftovers of killed attempts: older staging references, and temporary files without an owner."""

@@ -13,6 +13,7 @@ from perago.stores.lakefs.api.commits import NOT_THERE
 from perago.stores.lakefs.publication.fence import is_action
 from perago.stores.lakefs.publication.history import stamp_of, subject_of
 from perago.stores.lakefs.resolve import check_repository
+from perago.values.models import Changes
 
 AT_ONCE = 16
 """Commits read in parallel. Each takes one more call, for its changes."""
@@ -41,6 +42,27 @@ async def log(client: LakeFSClient, repository: str, ref: str, limit: int) -> As
             f"repository {repository!r} has no commit {ref!r}. `perago log --repo {uri(repository)} --branch "
             f"BRANCH` lists commits"
         ) from exc
+
+
+async def changes(client: LakeFSClient, repository: str, before: str, after: str) -> Changes:
+    """The names that differ from one commit to another.
+
+    Raises:
+        RepositoryNotFoundError, RefNotFoundError: there is no such repository or commit.
+    """
+    names: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+    try:
+        async for page in client.diff_refs(repository, before, after):
+            for entry in page:
+                if not is_action(entry.path):
+                    names[entry.kind].append(entry.path)
+    except LakeFSError as exc:
+        if exc.status not in NOT_THERE:
+            raise
+        await check_repository(client, repository)
+        raise RefNotFoundError(f"repository {repository!r} has no commit {before!r}, or no {after!r}") from exc
+    added, modified, deleted = (tuple(sorted(found)) for found in names.values())
+    return Changes(added=added, modified=modified, deleted=deleted)
 
 
 async def _entry(client: LakeFSClient, repository: str, commit: Commit) -> LogEntry:

@@ -14,7 +14,7 @@ from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.examine import Examination
 from perago.stores.lakefs.import_export import Import
-from perago.stores.lakefs.log import log
+from perago.stores.lakefs.log import changes, log
 from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.resolve import check_repository, resolve
@@ -183,6 +183,10 @@ class LakeFSRepository:
         """The commit `ref` and its first parents, newest first, at most `limit` of them."""
         for entries in self._connection.drained(log(self._connection.client, self.name, ref, limit)):
             yield from entries
+
+    def changes(self, before: str, after: str) -> Changes:
+        """The names that differ from one commit to another. See `log.changes`."""
+        return self._connection.run(changes(self._connection.client, self.name, before, after))
 
     def sweep(self, older_than_seconds: float, liveness_of: AttemptLiveness = lambda _: "unknown") -> tuple[str, ...]:
         """Remove staging branches that killed attempts left. Returns their names. See `clean.Janitor`."""

@@ -305,7 +305,7 @@ class LakeFSStore:
 
 
 def _key(workspace_input: WorkspaceInput, spec: WorkspaceSpec) -> str:
-    return f"{workspace_input.model_dump_json()} {spec.model_dump_json()}"
+    return f"{workspace_input.model_dump_json()} {spec.model_dump_json(exclude={'pre', 'post'})}"
 
 
 def _warning_of(execution: TaskExecution, ref: str) -> Event:

@@ -138,7 +138,7 @@ class EngineContract(ABC):
                 scheduled_time=identity.scheduled_time or 0,
                 poll_count=identity.poll_count or 0,
                 status=TryStatus.IN_PROGRESS,
-                input_ref=REF,
+                input_refs=(REF,),
             ),
         )
 
@@ -169,7 +169,7 @@ class EngineContract(ABC):
         assert [entry.retry_count for entry in tries] == [0, 1, 2]
         assert [entry.retried_task_id for entry in tries] == [None, tries[0].task_id, tries[1].task_id]
         assert [entry.status.value for entry in tries] == ["FAILED", "FAILED", "IN_PROGRESS"]
-        assert {entry.input_ref for entry in tries} == {REF}
+        assert {entry.input_refs for entry in tries} == {(REF,)}
         assert len({entry.reference_task_name for entry in tries}) == 1
 
     def test_times_tell_the_order_of_what_happened(self, engine: Engine) -> None:

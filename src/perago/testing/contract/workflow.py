@@ -79,8 +79,8 @@ class WorkflowContract(ABC):
         first = self.poll(workflow, "a")
         self.engine().report_result(first, DONE)
         second = self.poll(workflow, "b")
-        refs = [entry.input_ref for entry in self._tries(second, "a", "b")]
-        assert refs == [REF, OUTPUT_REF]
+        refs = [entry.input_refs for entry in self._tries(second, "a", "b")]
+        assert refs == [(REF,), (OUTPUT_REF,)]
 
     def test_a_workflow_ends_with_its_last_task(self) -> None:
         workflow = self.begin("sequence")

@@ -102,6 +102,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
             observer=JobObserver(self._journal, job),
             is_cancelled=lambda: job.is_cancelled,
             invoke_body=lambda call: _invoke(call, job, self._loop),
+            invoke_guards=lambda call: _invoke(call, job, self._loop),
             metrics=JobMetrics(self._journal, job),
             trace=job.trace,
         )
@@ -214,7 +215,7 @@ def _is_fork() -> bool:
 
 
 def _invoke(call: BodyCall, job: Job, loop: LoopThread) -> JsonObject:
-    if not call.task.is_async:
+    if not call.task.is_async or call.guards is not None:
         return invoke_in_process(call)
     returned = loop.run(_watched(call, job))
     refuse_open_files(call.task.name, call.workspace)

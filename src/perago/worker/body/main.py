@@ -167,6 +167,7 @@ def _invoke(start: Start, task: TaskDefinition, outbox: Outbox, cancelled: Cance
             context=context,
             workspace=None if start.workspace is None else Path(start.workspace),
             metrics=OutboxMetrics(outbox) if start.metrics else None,
+            guards=start.guards,
         )
     )
 

@@ -308,6 +308,7 @@ def _encode_start(call: BodyCall) -> bytes:
         workspace=None if call.workspace is None else str(call.workspace.absolute()),
         metrics=call.metrics is not None,
         trace={} if call.context.trace is None else asdict(call.context.trace),
+        guards=call.guards,
     )
     try:
         return encode(start)

@@ -166,6 +166,7 @@ class _Executor:
             observer=self._observer,
             is_cancelled=self._link.is_cancelled,
             invoke_body=self._invoke_body,
+            invoke_guards=self._invoke_body,
             metrics=self._metrics,
             trace=trace_context_of(order.trace),
         )

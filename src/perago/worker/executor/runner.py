@@ -34,6 +34,7 @@ from perago.tasks.metrics import MetricSpec
 from perago.tasks.taskdef import build_taskdef
 from perago.telemetry.instruments import Group
 from perago.values.history import Stamp
+from perago.values.joins import input_repository
 from perago.values.json_text import JsonObject
 from perago.values.models import (
     Attempt,
@@ -107,7 +108,7 @@ class ExecutorStore:
                     StagedWorkspace(repository="", branch=STAGING + staging_branch_name(execution), commit="")
                 )
             case LakeFSSettings():
-                repository = _repository_of(attempt)
+                repository = input_repository(getattr(attempt, "input_data", None))
                 if repository is not None:
                     store = self._open_lakefs(self._settings)
                     store.repository(repository).sweep(older_than_seconds, _Killed(execution_id))
@@ -170,14 +171,6 @@ class _Killed:
 
     def __call__(self, stamp: Stamp) -> Liveness:
         return "dead" if stamp.execution_id == self.execution_id else "unknown"
-
-
-def _repository_of(attempt: Attempt) -> str | None:
-    """Repository in the task's input, which may be malformed."""
-    input_data = getattr(attempt, "input_data", None)
-    workspace = input_data.get("workspace") if isinstance(input_data, Mapping) else None
-    repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
-    return repository if isinstance(repository, str) else None
 
 
 class _BodyError:

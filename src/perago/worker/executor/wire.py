@@ -282,5 +282,8 @@ def record_to_json(record: InstanceRecord) -> dict[str, Any]:
 
 def record_from_json(value: Mapping[str, Any]) -> InstanceRecord:
     """The inverse of `record_to_json`."""
-    tries = (TryRecord(**{**entry, "status": TryStatus(entry["status"])}) for entry in value["tries"])
-    return InstanceRecord(value["workflow_instance_id"], tuple(tries))
+    return InstanceRecord(value["workflow_instance_id"], tuple(map(_try_from_json, value["tries"])))
+
+
+def _try_from_json(entry: Mapping[str, Any]) -> TryRecord:
+    return TryRecord(**{**entry, "status": TryStatus(entry["status"]), "input_refs": tuple(entry["input_refs"])})

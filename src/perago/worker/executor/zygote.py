@@ -13,13 +13,11 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import perago
 from perago.worker.body.zygote import run_zygote
 from perago.worker.process.reaper import die_with, run_under_reaper
-from perago.worker.process.zygote import has_threads
+from perago.worker.process.zygote import SOURCES, has_threads
 
 if TYPE_CHECKING:
     from perago.tasks.declare import TaskDefinition
@@ -63,7 +61,7 @@ def _run_executor(channel: socket.socket) -> None:
 def _spawn(channel: socket.socket, orders: socket.socket) -> int:
     handles = (channel.fileno(), orders.fileno())
     process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
-        [sys.executable, "-m", FRESH, *map(str, handles)], cwd=Path(perago.__file__).parent.parent, pass_fds=handles
+        [sys.executable, "-m", FRESH, *map(str, handles)], cwd=SOURCES, pass_fds=handles
     )
     process.returncode = 0  # collected with all other children
     return process.pid

@@ -12,15 +12,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import perago
 from perago.errors import TaskExecutionError
 from perago.worker.process import reaper
 from perago.worker.process.messages import CHUNK_BYTES, Decoder
-from perago.worker.process.zygote import CANCEL
+from perago.worker.process.zygote import CANCEL, SOURCES
 
 GONE_SECONDS = 2 * reaper.STRAYS_SECONDS + reaper.TRACKER_SECONDS
 """Seconds for a killed process and its children to be collected, before its reaper is killed, too."""
@@ -316,7 +314,7 @@ def _start(module: str, handles: Sequence[socket.socket]) -> subprocess.Popen[by
     numbers = [handle.fileno() for handle in handles]
     return subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
         [sys.executable, "-m", module, *map(str, numbers)],
-        cwd=Path(perago.__file__).parent.parent,
+        cwd=SOURCES,
         pass_fds=numbers,
         stdin=subprocess.DEVNULL,
         stdout=_STDERR,  # the caller's stdout is for its result

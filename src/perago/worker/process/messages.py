@@ -62,6 +62,7 @@ class Start(Message):
         workspace: absolute path of the body's directory; None for a free task.
         metrics: whether the caller takes metrics.
         trace: the attempt's trace context, as fields of `TraceContext`; empty without one.
+        guards: see `attempt.body.BodyCall`.
     """
 
     kind: Literal["start"] = "start"
@@ -72,6 +73,7 @@ class Start(Message):
     workspace: str | None
     metrics: bool
     trace: dict[str, str] = Field(default_factory=dict)
+    guards: Literal["pre", "post"] | None = None
 
 
 class Cancel(Message):

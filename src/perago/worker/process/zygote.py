@@ -22,7 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
-import perago
 from perago.worker.process.reaper import (
     EXIT_CODE,
     SignalNumbers,
@@ -39,6 +38,9 @@ from perago.worker.process.reaper import (
 FORK = b"F"
 SPAWN = b"S"
 CANCEL = b"C"
+
+SOURCES = Path(__file__).parents[3]
+"""Directory of the package, in which a new interpreter finds it with any `sys.path`."""
 
 _STDOUT, _STDERR = 1, 2
 _THREADS = Path("/proc/self/task")
@@ -206,7 +208,7 @@ class _Zygote:
         handles = (channel.fileno(), self._cancelled.handle)
         process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of Perago
             [sys.executable, "-m", self._fresh, *map(str, handles)],
-            cwd=Path(perago.__file__).parent.parent,
+            cwd=SOURCES,
             pass_fds=handles,
             stdout=output,
             stderr=output,

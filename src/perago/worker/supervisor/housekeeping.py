@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from perago.files.durable import sweep_leftovers, write_durably
 from perago.files.private_directory import make_directory
 from perago.files.storage import opened_file
 from perago.ports import HandedOut
+from perago.values.joins import input_repository
 from perago.worker.attempts.journal import Journal
 from perago.worker.executor.wire import Sweep
 from perago.worker.supervisor.completion import TakesChores
@@ -97,9 +98,8 @@ class Housekeeping:
 
     def note(self, attempt: HandedOut) -> None:
         """Remember the repository of a task, so that it is swept for staged work of killed attempts."""
-        workspace = attempt.input_data.get("workspace")
-        repository = workspace.get("repository") if isinstance(workspace, Mapping) else None
-        if isinstance(repository, str):
+        repository = input_repository(attempt.input_data)
+        if repository is not None:
             self._repositories.note(repository)
 
     def turn(self) -> float:

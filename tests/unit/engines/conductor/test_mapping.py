@@ -98,7 +98,7 @@ def test_a_workflow_is_a_record_in_the_order_of_scheduling():
     first, second = record.tries
     assert (first.task_id, first.status, first.output, first.ended_time) == ("task-1", TryStatus.FAILED, None, 900)
     assert (second.task_id, second.retried_task_id, second.ended_time) == ("task-2", "task-1", None)
-    assert {first.input_ref, second.input_ref} == {"a" * 40}
+    assert {first.input_refs, second.input_refs} == {("a" * 40,)}
 
 
 def test_the_output_of_a_completed_try_names_its_commit():
@@ -109,7 +109,7 @@ def test_the_output_of_a_completed_try_names_its_commit():
 
 @pytest.mark.parametrize("workspace", [None, "text", {"ref": 5}, {}])
 def test_an_input_without_a_workspace_has_no_ref(workspace):
-    assert mapping.try_of({**TASK, "inputData": {"workspace": workspace}}).input_ref is None
+    assert mapping.try_of({**TASK, "inputData": {"workspace": workspace}}).input_refs == ()
 
 
 @pytest.mark.parametrize("workflow", [{}, {"workflowId": "x"}, {"workflowId": "x", "tasks": {}}, {"tasks": []}])

@@ -1,4 +1,4 @@
-"""Executes a run of a workflow here: decides, starts what is due, and waits for what ends."""
+"""Runs a workflow here: decides, starts what is due, and waits for what ends."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ import os
 import platform
 import queue
 import random
-import shlex
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
-from perago.cli.arguments import RunArguments
-from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, before_start, exit_code_of
-from perago.cli.output import note, print_json, reason_within, result_on_stdout, say
-from perago.cli.progress import log_lines_on
-from perago.cli.repos.address import queue_for
-from perago.cli.run.request import learn_secrets
-from perago.cli.run.runner import GRACE_SECONDS, body_timeout, observed_try, sweep_leftovers
-from perago.cli.run.watch import Interrupts, RunObserver
-from perago.cli.run.workflow_request import WorkflowRequest
-from perago.cli.run.workflow_view import WorkflowView, open_view
-from perago.cli.telemetry import open_telemetry
 from perago.engines.local import LocalAttempt, WorkflowRun
+from perago.errors import TaskCancelledError
 from perago.ports import Event, Repository, SystemClock
+from perago.running.repos.address import queue_for
+from perago.running.request import learn_secrets
+from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
+from perago.running.telemetry import open_telemetry
+from perago.running.text import reason_within
+from perago.running.view import TaskDisplay, WorkflowView
+from perago.running.watch import RunObserver
+from perago.running.workflow_request import WorkflowRequest
+from perago.tasks.declare import TaskDefinition
 from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
@@ -56,26 +54,67 @@ class _Ended:
     error: BaseException | None
 
 
+@dataclass(frozen=True)
+class _Called:
+    """A body to run in the thread that waits for the run, as the body of a task that no other process can load."""
+
+    call: BodyCall
+    outcome: Future[JsonObject] = field(default_factory=Future)
+
+    def run(self) -> None:
+        """Run it, unless its attempt has been cancelled meanwhile."""
+        if not self.outcome.set_running_or_notify_cancel():
+            return
+        try:
+            self.outcome.set_result(invoke_here(self.call))
+        except KeyboardInterrupt:
+            self.outcome.set_exception(self._cancelled("while"))
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the attempt's thread raises it
+            self.outcome.set_exception(exc)
+
+    def result(self, cancelled: threading.Event) -> JsonObject:
+        """Wait for its result; raises its error."""
+        while not wait([self.outcome], WAIT_SECONDS).done:
+            if cancelled.is_set() and self.outcome.cancel():
+                raise self._cancelled("before")
+        return self.outcome.result()
+
+    def _cancelled(self, when: str) -> TaskCancelledError:
+        return TaskCancelledError(f"task {self.call.task.name!r}: cancelled {when} its body ran")
+
+
 class _Slot:
     """Runs one try after the other, with a store and a zygote of its own.
 
     Args:
+        events: where the thread that waits for the run takes what it is to do.
         stack: ends the zygote, and closes the repositories.
     """
 
     def __init__(
-        self, request: WorkflowRequest, cancelled: threading.Event, view: WorkflowView, stack: ExitStack
+        self,
+        request: WorkflowRequest,
+        cancelled: threading.Event,
+        view: WorkflowView,
+        events: queue.SimpleQueue[_Ended | _Called],
+        stack: ExitStack,
     ) -> None:
         self._request = request
+        self._events = events
         self._cancelled = cancelled
         self._view = view
         self._stack = stack
-        self._load = load_order(
-            sorted({task.target for task in request.workflow.tasks.values()}), request.config.body_start
-        )
-        self._zygote = stack.enter_context(BodyZygote(self._load))
+        self._load = load_order(sorted(set(request.loaded.values())), request.config.body_start)
+        self._zygote = BodyZygote(self._load)
         self._repositories: dict[float | None, Repository] = {}
         self._observer: RunObserver | None = None
+        if self._load.targets:
+            stack.enter_context(self._zygote)
+        tasks = request.workflow.tasks
+        if tasks.keys() - request.loaded.keys():  # later, a body here may have hidden the credentials
+            for seconds in {merge_seconds(task) for task in tasks.values() if task.has_workspace}:
+                self.repository(seconds)
 
     def repository(self, seconds: float | None = None) -> Repository:
         """The open repository with a limit for publications."""
@@ -91,24 +130,17 @@ class _Slot:
         """Run a try, and report it. Returns its result, and the error that failed it."""
         request = self._request
         task = request.workflow.tasks[due.task_name]
-        watch = RunObserver(_TaskDisplay(self._view, due.reference_task_name), self._cancelled)
+        watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled)
         self._observer = watch
+        invoke_body = self._invoke_body(task, due.reference_task_name)
         with observed_try(telemetry, task, attempt, watch) as observer:
             context = RunContext(
                 execution_id=observer.execution_id,
                 metrics=observer.metrics,
                 failure_reason_max_length=request.config.failure_reason_max_length,
                 status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
-                invoke_body=within_limit(
-                    BodyProcess(
-                        self._zygote.start,
-                        self._load,
-                        timeout_seconds=body_timeout(task),
-                        grace_seconds=GRACE_SECONDS,
-                        cancelled=self._cancelled,
-                        on_print=lambda _call, line: self._view.line(f"{due.reference_task_name}: {mask_text(line)}"),
-                    )
-                ),
+                invoke_body=within_limit(invoke_body),
+                invoke_guards=invoke_body,
                 is_cancelled=self._cancelled.is_set,
                 observer=observer,
                 trace=observer.trace,
@@ -133,55 +165,58 @@ class _Slot:
                 report_attempt(request.engine, attempt, result, phases)
         return result, watch.error
 
+    def _invoke_body(self, task: TaskDefinition, reference_name: str) -> InvokeBody:
+        if task.name not in self._request.loaded:
+            return self._have_called
+        return BodyProcess(
+            self._zygote.start,
+            self._load,
+            timeout_seconds=body_timeout(task),
+            grace_seconds=GRACE_SECONDS,
+            cancelled=self._cancelled,
+            on_print=lambda _call, line: self._view.printed(reference_name, mask_text(line)),
+        )
+
+    def _have_called(self, call: BodyCall, /) -> JsonObject:
+        called = _Called(call)
+        self._events.put(called)
+        return called.result(self._cancelled)
+
     def _observe(self, event: Event) -> None:
         if self._observer is not None:
             self._observer(event)
 
 
-class _TaskDisplay:
-    """The part of the view that shows one task."""
+@contextmanager
+def begun(
+    request: WorkflowRequest, view: WorkflowView, cancelled: threading.Event, *, jobs: int, fast: bool
+) -> Iterator[WorkflowExecution]:
+    """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
 
-    def __init__(self, view: WorkflowView, reference_name: str) -> None:
-        self._view = view
-        self._reference_name = reference_name
+    Args:
+        jobs: tasks to run at the same time.
+        fast: retry without the delays of the tasks' policies.
 
-    def __call__(self, event: Event, /) -> None:
-        self._view.show(self._reference_name, event)
-
-    def line(self, text: str) -> None:
-        self._view.line(f"{self._reference_name}: {text}")
-
-
-def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
-    """Execute a run and print its result; returns the exit code."""
-    cancelled = threading.Event()
+    Raises:
+        RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
+    """
     with ExitStack() as stack:
-        view = stack.enter_context(open_view(request.workflow.graph))
-        stack.enter_context(log_lines_on(view))
-        interrupts = stack.enter_context(Interrupts(cancelled.set))
         telemetry = stack.enter_context(open_telemetry(request.config, f"{platform.node()}-{os.getpid()}"))
-        slots = [_Slot(request, cancelled, view, stack) for _ in range(arguments.jobs)]
-        with before_start():
-            repository = slots[0].repository() if request.repository is not None else None
+        events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
+        slots = [_Slot(request, cancelled, view, events, stack) for _ in range(jobs)]
+        repository = slots[0].repository() if request.repository is not None else None
         sweep_leftovers(request.config, repository, view)
-        with before_start():
-            run = stack.enter_context(request.begin())
+        run = stack.enter_context(request.begin())
         view.line(_beginning(request, run))
-        execution = _Execution(request, run, view, telemetry, cancelled, fast=arguments.fast_retries)
         try:
-            decision = execution.go(slots)
+            yield WorkflowExecution(request, run, slots, events, view, telemetry, cancelled, fast=fast)
         except KeyboardInterrupt:
             run.cancel("interrupted")
-            stack.close()  # the view first
-            _tell_resume(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
             raise
-        finished = _Finished(run, decision, execution.error, is_interrupted=interrupts.count > 0)
-    finished.print(arguments)
-    return finished.exit_code
 
 
 @dataclass
-class _Execution:
+class WorkflowExecution:
     """The tries of one run, as many at a time as there are slots.
 
     Attributes:
@@ -191,23 +226,24 @@ class _Execution:
 
     request: WorkflowRequest
     run: WorkflowRun
+    slots: list[_Slot]
+    events: queue.SimpleQueue[_Ended | _Called]
     view: WorkflowView
     telemetry: Telemetry
     cancelled: threading.Event
     fast: bool
     error: BaseException | None = None
-    _ended: queue.SimpleQueue[_Ended] = field(default_factory=queue.SimpleQueue)
     _not_before: dict[tuple[str, str | None], float] = field(default_factory=dict)
 
-    def go(self, slots: list[_Slot]) -> Decision:
+    def go(self) -> Decision:
         """Run the workflow to its end; or, when it is cancelled, until nothing runs."""
         policies = {name: task.controls.retry for name, task in self.request.workflow.tasks.items()}
         instance = Instance(workflow_id=self.run.run_id, input_data=self.run.input_data)
         last = self.run.record.last_tries.values()
         revived = frozenset(entry.task_id for entry in last if entry.status in CAME_TO_NOTHING)
-        free = list(slots)
+        free = list(self.slots)
         with (
-            ThreadPoolExecutor(len(slots), thread_name_prefix="perago-task") as threads,
+            ThreadPoolExecutor(len(self.slots), thread_name_prefix="perago-task") as threads,
             self._cancelling_at_an_error(),
         ):
             while True:
@@ -222,7 +258,7 @@ class _Execution:
             else:
                 self.run.end(decision.status, output=decision.output, reason=decision.reason)
             self.cancelled.set()  # for what still runs beside a task that failed
-            while len(free) < len(slots):
+            while len(free) < len(self.slots):
                 self._take_ended(free, WAIT_SECONDS)
         return decision
 
@@ -268,17 +304,21 @@ class _Execution:
             if status is not TryStatus.COMPLETED and self.cancelled.is_set():
                 status = TryStatus.CANCELED
             reason = reason_within(due.task_name, result.reason_for_incompletion) or None
-            self.view.end(due.reference_task_name, status, _ref_of(result.output), reason)
+            self.view.end(due.reference_task_name, status, commit_of(result.output), reason)
         except BaseException as exc:  # noqa: BLE001 - what cannot be reported ends the run, in the thread that waits
             status, error = TryStatus.FAILED, exc
             self.view.end(due.reference_task_name, status, None, mask_text(str(exc)))
-        self._ended.put(_Ended(slot, due.reference_task_name, status, error))
+        self.events.put(_Ended(slot, due.reference_task_name, status, error))
 
     def _take_ended(self, free: list[_Slot], seconds: float) -> None:
-        """Wait for a try to end."""
+        """Wait for a try to end; or for a body to run here, which delays what follows others meanwhile."""
+        self.view.refresh()
         try:
-            ended = self._ended.get(timeout=seconds)
+            ended = self.events.get(timeout=seconds)
         except queue.Empty:
+            return
+        if isinstance(ended, _Called):
+            ended.run()
             return
         free.append(ended.slot)
         if ended.status not in (TryStatus.COMPLETED, TryStatus.CANCELED):
@@ -288,65 +328,8 @@ class _Execution:
             raise ended.error or AssertionError(f"the try {entry.task_id} ended without a report")
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """The end of a run."""
-
-    run: WorkflowRun
-    decision: Decision
-    error: BaseException | None
-    is_interrupted: bool
-
-    @property
-    def exit_code(self) -> int:
-        if self.decision.status is WorkflowStatus.COMPLETED:
-            return DONE
-        if self.is_interrupted:
-            return INTERRUPTED
-        refused = self.error is not None and exit_code_of(self.error) == FENCE_REFUSED
-        return FENCE_REFUSED if refused else TASK_FAILED
-
-    def print(self, arguments: RunArguments) -> None:
-        """Print the result on stdout, and what became of the run on stderr."""
-        output = self.decision.output
-        with result_on_stdout():
-            if arguments.as_json:
-                print_json(self.as_object())
-            elif self.decision.status is WorkflowStatus.COMPLETED:
-                print_json(output.get("result", output))
-        name, ref = self.run.record.name, _ref_of(output)
-        if self.exit_code == DONE:
-            note(f"Workflow {name} is done, run {self.run.run_id}{f': commit {ref}' if ref else ''}.")
-            return
-        word = "was cancelled" if self.exit_code == INTERRUPTED else f"is {self.decision.status}"
-        note(f"error: workflow {name} {word}: {self.decision.reason}")
-        _tell_resume(f"Run {self.run.run_id} ended.", self.run.run_id, arguments)
-
-    def as_object(self) -> dict[str, Any]:
-        record = self.run.record
-        return {
-            "run_id": record.run_id,
-            "workflow": record.name,
-            "status": self.decision.status.value,
-            "exit_code": self.exit_code,
-            "output": self.decision.output or None,
-            "reason": self.decision.reason,
-            "tasks": [
-                {
-                    "reference_name": entry.reference_task_name,
-                    "task": entry.task_name,
-                    "status": entry.status.value,
-                    "tries": entry.retry_count + 1,
-                    "seconds": None if entry.duration_ms is None else entry.duration_ms / 1000,
-                    "output": entry.output,
-                    "reason": entry.reason,
-                }
-                for entry in record.last_tries.values()
-            ],
-        }
-
-
-def _ref_of(output: JsonObject | None) -> str | None:
+def commit_of(output: JsonObject | None) -> str | None:
+    """The commit in the output of a task or workflow; None if it has none."""
     workspace = (output or {}).get("workspace")
     ref = workspace.get("ref") if isinstance(workspace, dict) else None
     return ref if isinstance(ref, str) else None
@@ -357,9 +340,3 @@ def _beginning(request: WorkflowRequest, run: WorkflowRun) -> str:
     workspace = run.input_data.get("workspace")
     on = f" on commit {workspace['ref'][:12]} of branch {workspace['branch']}" if workspace else ""
     return f"{word} workflow {run.record.name}{on}"
-
-
-def _tell_resume(how: str, run_id: str, arguments: RunArguments) -> None:
-    note(f"{how} To go on after its completed tasks:")
-    repo = f" --repo {shlex.quote(arguments.repo)}" if arguments.repo is not None else ""
-    say(f"  perago run --resume {run_id}{repo}")

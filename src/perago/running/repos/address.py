@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import click
-
 from perago.errors import RuntimeConfigError
 from perago.ports import BranchQueue, Observer, ignore, no_queue
 
@@ -139,17 +137,7 @@ class RepositoryAddress(Protocol):
         ...
 
 
-DEFAULT_BRANCH = "main"
-
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
-
-repo_option = click.option(
-    "--repo",
-    metavar="REPO",
-    required=True,
-    help="The repository: lakefs://NAME, or the path of a bare git repository.",
-)
-branch_option = click.option("--branch", metavar="NAME", default=DEFAULT_BRANCH, show_default=True, help="The branch.")
 
 
 def parse_address(argument: str) -> RepositoryAddress:
@@ -160,11 +148,11 @@ def parse_address(argument: str) -> RepositoryAddress:
     """
     match = _SCHEME.match(argument)
     if match is None:
-        from perago.cli.repos.git import GitAddress
+        from perago.running.repos.git import GitAddress
 
         return GitAddress(Path(argument).expanduser().absolute())
     if match["scheme"].lower() == "lakefs":
-        from perago.cli.repos.lakefs import LakeFSAddress
+        from perago.running.repos.lakefs import LakeFSAddress
 
         return LakeFSAddress.parse(argument[match.end() :])
     raise RuntimeConfigError(

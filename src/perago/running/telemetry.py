@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from perago.errors import RuntimeConfigError
 from perago.settings import RuntimeConfig
 from perago.telemetry.sink import OFF, Telemetry
-from perago.worker.supervisor.health import checks_object
 
 if TYPE_CHECKING:
     from perago.telemetry.otel import OtelSettings, OtelTelemetry
-    from perago.worker.supervisor.supervisor import Supervisor
 
 _LOGGER = logging.getLogger("perago.telemetry")
+
+
 _INSTALL = "run `pip install 'perago[otel]'`"
 
 
@@ -41,37 +41,6 @@ def open_telemetry(config: RuntimeConfig, instance_id: str, *, scraped: bool = F
     finally:
         if not opened.close():
             _LOGGER.warning("the telemetry receiver did not accept the last data in time; it was discarded")
-
-
-@contextmanager
-def serve_health(config: RuntimeConfig, supervisor: Supervisor, telemetry: Telemetry) -> Iterator[None]:
-    """Serve `/healthz`, `/readyz` and, if there are metrics, `/metrics` at the configured address, if there is one.
-
-    Raises:
-        RuntimeConfigError: the address cannot be used.
-    """
-    if config.health_address is None:
-        yield
-        return
-    from perago.telemetry.endpoint import Endpoint, Page, json_page
-
-    def healthz() -> Page:
-        health = supervisor.health()
-        return json_page({"live": health.is_live, "checks": checks_object(health.live)}, ok=health.is_live)
-
-    def readyz() -> Page:
-        health = supervisor.health()
-        return json_page({"ready": health.is_ready, "checks": checks_object(health.all)}, ok=health.is_ready)
-
-    pages = {"/healthz": healthz, "/readyz": readyz}
-    if config.prometheus == "on" and not isinstance(telemetry, type(OFF)):
-        from perago.telemetry.otel import PROMETHEUS_CONTENT_TYPE, OtelTelemetry
-
-        assert isinstance(telemetry, OtelTelemetry), "there are only two kinds"
-        pages["/metrics"] = lambda: Page(telemetry.prometheus_text(), PROMETHEUS_CONTENT_TYPE)
-    with Endpoint(config.health_address, pages) as endpoint:
-        supervisor.journal.tell(logging.INFO, f"serves {', '.join(pages)} on {endpoint.url}")
-        yield
 
 
 def _opened(config: RuntimeConfig, instance_id: str, *, scraped: bool) -> OtelTelemetry | None:

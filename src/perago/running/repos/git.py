@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from perago.cli.repos.address import git_runs_directory
 from perago.ports import BranchQueue, Observer, Repository, ignore
+from perago.running.repos.address import git_runs_directory
 from perago.settings.user_directories import find_state_directory
 from perago.workspace.queue import host_queue
 

@@ -1,40 +1,32 @@
-"""Executes a run: its tries one after the other, each reported to the engine."""
+"""Runs a task here: its tries one after the other, each reported to the engine."""
 
 from __future__ import annotations
 
 import os
 import platform
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from perago.attempt.body import BodyCall, InvokeBody, invoke_in_process
-from perago.attempt.breakpoints import is_quit
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
 from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
-from perago.cli.arguments import RunArguments
-from perago.cli.failure import (
-    before_start,
-    wants_traceback,
-)
-from perago.cli.output import printable_lines, reason_within, say, stdout_to_stderr
-from perago.cli.progress import Lines, log_lines_on, open_display
-from perago.cli.repos.address import queue_for
-from perago.cli.run.request import RunRequest, learn_secrets
-from perago.cli.run.result import RunResult, tell_next_try
-from perago.cli.run.watch import Interrupts, RunObserver
-from perago.cli.telemetry import open_telemetry
 from perago.engines.local import LocalRun
 from perago.errors import PeragoError, TaskExecutionError
 from perago.ports import Event, Observer, Repository, SystemClock
+from perago.running.progress import Lines
+from perago.running.repos.address import queue_for
+from perago.running.request import RunRequest, learn_secrets
+from perago.running.telemetry import open_telemetry
+from perago.running.text import reason_within
+from perago.running.watch import RunObserver
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.metrics import Instrument, MetricRecorder
@@ -42,7 +34,7 @@ from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
-from perago.values.redaction import mask_text, traceback_of
+from perago.values.redaction import mask_text
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
@@ -53,64 +45,50 @@ GRACE_SECONDS = 2.0
 """Seconds that a cancelled body has before it is interrupted, and again before it is killed. Short: a user waits."""
 
 
-_DEBUG_DIFFERS = (
-    "--debug: the body runs in this process, without a timeout. Unlike in a run, atexit functions and threads end "
-    "only after its files have been published, and files that it leaves open fail it."
-)
+@contextmanager
+def begun(job: RunRequest, watch: RunObserver, cancelled: threading.Event) -> Iterator[TaskRun]:
+    """Open the repository and record the run. Afterwards, release both; an interrupted run is recorded as cancelled.
 
-
-def run_job(job: RunRequest, arguments: RunArguments) -> int:
-    """Execute a run and print its result; returns the exit code."""
-    cancelled = threading.Event()
+    Raises:
+        RunArgumentError, RunNotFoundError, RunBusyError, EngineError, StoreError: nothing was begun.
+    """
     with ExitStack() as stack:
-        display = stack.enter_context(open_display(still=arguments.debug))
-        stack.enter_context(log_lines_on(display))
-        stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
-        watch = RunObserver(display, cancelled)
         telemetry = stack.enter_context(open_telemetry(job.config, f"{platform.node()}-{os.getpid()}"))
-        with before_start():
-            repository = _open(job, stack, watch)
+        repository = _open(job, stack, watch)
         sweep_leftovers(job.config, repository, watch)
-        with before_start():
-            run, input_data = job.begin()
+        run, input_data = job.begin()
         stack.enter_context(run)
-        with stdout_for_the_result(arguments):
-            learn_secrets(job.task, input_data["params"])
+        learn_secrets(job.task, input_data["params"])
         watch.line(_beginning(job, run))
         try:
-            invoke_body = choose_body(job, arguments, cancelled, stack, watch)
-            result = _Tries(job, arguments, repository, run, input_data, watch, cancelled, telemetry, invoke_body).go()
+            yield TaskRun(job, repository, run, input_data, watch, cancelled, telemetry)
         except KeyboardInterrupt:
             run.cancel("interrupted")
-            stack.close()  # the display first
-            tell_next_try(f"Run {run.run_id} was interrupted.", run.run_id, arguments)
             raise
-        finished = RunResult.of(job, run, result, watch, cancelled=cancelled.is_set())
-    show_traceback(watch.error, arguments)
-    finished.print(arguments)
-    return finished.exit_code
 
 
 @dataclass(frozen=True)
-class _Tries:
+class TaskRun:
     """The tries of one run. `repository` is open; None for a free task."""
 
     job: RunRequest
-    arguments: RunArguments
     repository: Repository | None
     run: LocalRun
     input_data: JsonObject
     watch: RunObserver
     cancelled: threading.Event
     telemetry: Telemetry
-    invoke_body: InvokeBody
 
-    def go(self) -> RuntimeTaskResult:
-        """Try until the task completes, is cancelled, fails for good, or has no retries left."""
-        last = self.run.attempt.retry_count + self.arguments.retries
+    def go(self, invoke_body: InvokeBody, *, retries: int = 0, keep: bool = False) -> RuntimeTaskResult:
+        """Try until the task completes, is cancelled, fails for good, or has no retries left.
+
+        Args:
+            keep: keep the workspace of a try that failed.
+        """
+        last = self.run.attempt.retry_count + retries
         while True:
             with observed_try(self.telemetry, self.job.task, self.run.attempt, self.watch) as observer:
-                result = self._try_once(observer)
+                result = self._try_once(observer, invoke_body, keep=keep)
                 max_length = self.job.config.failure_reason_max_length
                 reason = with_place(result.reason_for_incompletion, self.watch.error, max_length=max_length)
                 result = replace(result, reason_for_incompletion=reason)
@@ -127,28 +105,28 @@ class _Tries:
             self.run.next_try(result.reason_for_incompletion or "it failed")
             self.watch.begin()
 
-    def _try_once(self, observer: ObservedTry) -> RuntimeTaskResult:
+    def _try_once(self, observer: ObservedTry, invoke_body: InvokeBody, *, keep: bool) -> RuntimeTaskResult:
         context = RunContext(
             execution_id=observer.execution_id,
             metrics=observer.metrics,
             failure_reason_max_length=self.job.config.failure_reason_max_length,
-            invoke_body=self.invoke_body,
+            invoke_body=within_limit(invoke_body),
+            invoke_guards=invoke_body,
             is_cancelled=self.cancelled.is_set,
-            keep_failed_workspace=self.arguments.keep,
+            keep_failed_workspace=keep,
             observer=observer,
             trace=observer.trace,
             queue=queue_for(self.job.repository),
         )
-        with stdout_for_the_result(self.arguments):
-            return run_attempt(
-                self.job.task,
-                self.input_data,
-                self.run.attempt,
-                context,
-                workspace_root=self.job.config.workspace_root,
-                open_store=self._store,
-                engine=self.job.engine,
-            )
+        return run_attempt(
+            self.job.task,
+            self.input_data,
+            self.run.attempt,
+            context,
+            workspace_root=self.job.config.workspace_root,
+            open_store=self._store,
+            engine=self.job.engine,
+        )
 
     def _store(self) -> Repository:
         assert self.repository is not None, "a workspace task has a repository"
@@ -234,31 +212,37 @@ def _trace_of_environment(environment: Mapping[str, str]) -> TraceContext | None
     return trace_context_of(found)
 
 
-def choose_body(
-    job: RunRequest, arguments: RunArguments, cancelled: threading.Event, stack: ExitStack, watch: RunObserver
+def own_process(
+    job: RunRequest,
+    cancelled: threading.Event,
+    stack: ExitStack,
+    on_print: Callable[[str], None],
+    *,
+    timeout_seconds: float | None = None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> InvokeBody:
-    """How the body runs: in a process of its own, or in this one for a debugger.
-
-    Its result must keep to Conductor's size limit on any engine, so that a task that works here works there.
+    """What runs the bodies of a job in processes of their own.
 
     Args:
         stack: ends the process that bodies are forked from.
-        watch: shows the body's output.
+        on_print: receives a line that a body prints.
+        on_wait: called every 50 ms while a body runs.
+        timeout_seconds: of a body. Default: the task's own.
     """
-    if arguments.debug:
-        say(_DEBUG_DIFFERS)
-        return within_limit(_invoke_debugged)
+
+    def is_cancelled() -> bool:
+        on_wait()
+        return cancelled.is_set()
+
     load = load_order([job.target], job.config.body_start)
     zygote = stack.enter_context(BodyZygote(load))
-    return within_limit(
-        BodyProcess(
-            zygote.start,
-            load,
-            timeout_seconds=_timeout(job, arguments),
-            grace_seconds=GRACE_SECONDS,
-            cancelled=cancelled,
-            on_print=lambda _call, line: watch.line(mask_text(line)),
-        )
+    return BodyProcess(
+        zygote.start,
+        load,
+        timeout_seconds=body_timeout(job.task) if timeout_seconds is None else timeout_seconds,
+        grace_seconds=GRACE_SECONDS,
+        cancelled=is_cancelled,
+        on_print=lambda _call, line: on_print(mask_text(line)),
     )
 
 
@@ -266,7 +250,7 @@ class _Exited(BaseException):
     """The body tried to end this process."""
 
 
-def _invoke_debugged(call: BodyCall, /) -> JsonObject:
+def invoke_here(call: BodyCall, /) -> JsonObject:
     """Run the body in this process. `os._exit` fails it, because it would end the command without a message."""
     this, leave = os.getpid(), os._exit
 
@@ -283,16 +267,6 @@ def _invoke_debugged(call: BodyCall, /) -> JsonObject:
         raise TaskExecutionError(str(exc)) from exc
     finally:
         os._exit = leave
-
-
-@contextmanager
-def stdout_for_the_result(arguments: RunArguments) -> Iterator[None]:
-    """Send the output of a body in this process to stderr, unless stdout is the terminal that a debugger needs."""
-    if not arguments.debug or sys.stdout.isatty():
-        yield
-        return
-    with stdout_to_stderr():
-        yield
 
 
 def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository | None:
@@ -314,18 +288,6 @@ def sweep_leftovers(config: RuntimeConfig, repository: Repository | None, lines:
             lines.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
         if repository is not None:
             repository.sweep(ttl_seconds)
-
-
-def show_traceback(error: BaseException | None, arguments: RunArguments) -> None:
-    """Print the traceback of a failure if it was asked for."""
-    if error is not None and not is_quit(error) and (arguments.debug or wants_traceback()):
-        say(printable_lines(traceback_of(error)))
-
-
-def _timeout(job: RunRequest, arguments: RunArguments) -> float | None:
-    if arguments.timeout is not None:
-        return arguments.timeout
-    return body_timeout(job.task)
 
 
 def body_timeout(task: TaskDefinition) -> float | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from perago.attempt.breakpoints import is_quit
-from perago.cli.progress import Display
 from perago.errors import TaskCancelledError
 from perago.ports import Event, Phase
+from perago.running.progress import Display
 
 MAX_ENTRIES = 1000
 """Number of entries at which the current directory is no longer compared."""
@@ -66,31 +66,41 @@ def beside_note(names: tuple[str, ...]) -> str:
     )
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDERR = 2
 
 
 class Interrupts:
-    """While the context is open, SIGINT, SIGTERM and SIGHUP cancel instead of ending the process.
+    """While the context is open, signals (SIGINT, SIGTERM and SIGHUP) cancel instead of ending the process.
 
     A signal that was ignored before (`nohup`) stays ignored. Enter it in the main thread.
 
     Args:
         cancel: called at the first signal, in its handler, so that it may only set a flag.
         at_once: raise KeyboardInterrupt at the first signal instead of the second.
+        signals: which ones.
+        is_silent: say nothing at the first signal.
 
     Attributes:
         count: signals received.
     """
 
-    def __init__(self, cancel: Callable[[], None], *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        cancel: Callable[[], None],
+        *,
+        at_once: bool = False,
+        signals: Iterable[signal.Signals] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+        is_silent: bool = False,
+    ) -> None:
         self.count = 0
         self._cancel = cancel
         self._at_once = at_once
+        self._signals = tuple(signals)
+        self._is_silent = is_silent
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
+        for number in self._signals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._take)
         return self
@@ -106,6 +116,8 @@ class Interrupts:
         if self._at_once or self.count > 1:
             raise KeyboardInterrupt
         self._cancel()
+        if self._is_silent:
+            return
         with suppress(OSError):  # the terminal is gone
             # Not through sys.stderr: the signal may have interrupted a write to it.
             os.write(

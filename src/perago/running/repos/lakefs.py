@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from perago.cli.repos.address import state_directory
 from perago.errors import RepositoryNotFoundError, RuntimeConfigError
 from perago.ports import BranchQueue, Observer, Repository, ignore
+from perago.running.repos.address import state_directory
 from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_run_config
 from perago.settings.user_directories import find_state_directory
 from perago.workspace.queue import host_queue

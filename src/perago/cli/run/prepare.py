@@ -1,0 +1,195 @@
+"""The request of `perago run` and `submit`, made of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+from perago.cli.arguments import RunArguments, check_workspace_root
+from perago.cli.loading import find_modules_here, load_task
+from perago.cli.output import stdout_to_stderr
+from perago.cli.run.params import read_params
+from perago.running.repos.address import local_engine
+from perago.running.request import (
+    Place,
+    RunArgumentError,
+    RunRequest,
+    find_run,
+    given_repository,
+    new_request,
+)
+from perago.running.workflow_request import (
+    MODULES,
+    WorkflowRequest,
+    complete_params,
+    new_workflow_request,
+    settings_target,
+    workflow_input,
+)
+from perago.settings import RuntimeConfig, load_run_config
+from perago.tasks.params import validate_params
+from perago.values.json_text import JsonObject
+from perago.workflows.load import LoadedWorkflow, workflow_of_record
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Name the arguments of a run as options.
+
+    Raises:
+        UsageError: an argument is wrong.
+    """
+    try:
+        yield
+    except RunArgumentError as exc:
+        text = exc.worded(lambda name: f"--{name}")
+        raise click.UsageError(text if exc.missing is None else f"Missing option '--{exc.missing}': {text}") from None
+
+
+def prepare(arguments: RunArguments) -> RunRequest:
+    """Check everything that a new run needs.
+
+    Raises:
+        UsageError, TaskDefinitionError, TaskInputError, RuntimeConfigError: an argument or a setting is wrong.
+        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
+    """
+    assert arguments.module is not None, "checked before"
+    task = load_task(arguments.module)
+    params = read_params(arguments.params, arguments.pairs, task.params_model)
+    validate_params(task, params)
+    config = run_config(arguments, arguments.module)
+    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
+    with usage_errors():
+        return new_request(task, arguments.module, params, config, place)
+
+
+def prepare_resume(arguments: RunArguments) -> RunRequest:
+    """Check everything that the next try of a run needs.
+
+    Raises:
+        RunNotFoundError: the repository has no such run, or there is no such run of a free task.
+        UsageError: the named task is not the run's.
+        Otherwise as `prepare`.
+    """
+    assert arguments.resume is not None, "checked before"
+    repository = given_repository(arguments.repo)
+    engine = local_engine(repository)
+    summary = find_run(engine, arguments.resume, repository)
+    if arguments.module is not None and arguments.module != summary.target:
+        raise click.UsageError(
+            f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
+        )
+    task = load_task(summary.target)
+    params = None
+    if arguments.has_params:
+        params = read_params(arguments.params, arguments.pairs, task.params_model)
+        validate_params(task, params)
+    request = RunRequest(
+        task=task,
+        target=summary.target,
+        config=run_config(arguments, summary.target),
+        repository=repository,
+        engine=engine,
+        new_params=params,
+        resumed=summary.run_id,
+    )
+    if not arguments.onto_head:
+        return request
+    with usage_errors():
+        return request.onto_head(summary.run_id)
+
+
+def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
+    """The settings for a run in this process, with the given workspace root."""
+    config = load_run_config(target, probe_workspace_root=arguments.workspace_root is None)
+    if arguments.workspace_root is None:
+        return config
+    root = check_workspace_root(arguments.workspace_root, parents_are_trusted=config.root_parents == "trusted")
+    return config.model_copy(update={"workspace_root": root})
+
+
+def resumes_workflow(arguments: RunArguments) -> bool:
+    """Whether the run to resume is of a workflow.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+    """
+    assert arguments.resume is not None, "checked before"
+    repository = given_repository(arguments.repo)
+    return find_run(local_engine(repository), arguments.resume, repository).kind == "workflow"
+
+
+def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> WorkflowRequest:
+    """Check everything that a new run needs.
+
+    Raises:
+        UsageError, WorkflowDefinitionError, TaskDefinitionError, RuntimeConfigError: an argument or a setting is wrong.
+        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
+    """
+    given = _read_params(arguments.params, arguments.pairs, workflow)
+    complete_params(workflow, given)
+    config = run_config(arguments, settings_target(workflow))
+    place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
+    with usage_errors():
+        return new_workflow_request(workflow, given, config, place, arguments.tasks)
+
+
+def prepare_submission(
+    workflow: LoadedWorkflow,
+    *,
+    params: str | None,
+    pairs: tuple[str, ...],
+    repo: str | None,
+    branch: str | None,
+    ref: str | None,
+    **_: Any,
+) -> JsonObject:
+    """The input of a workflow that a server is to run.
+
+    Raises:
+        UsageError, WorkflowDefinitionError, RuntimeConfigError: an argument or a setting is wrong.
+        RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
+    """
+    given = _read_params(params, pairs, workflow)
+    complete_params(workflow, given)
+    with usage_errors():
+        return workflow_input(workflow, given, Place(given_repository(repo), branch, ref))
+
+
+def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
+    """Check everything that a resumed run needs; as `prepare_workflow`.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        UsageError: the named workflow is not the run's.
+    """
+    assert arguments.resume is not None, "checked before"
+    repository = given_repository(arguments.repo)
+    engine = local_engine(repository)
+    summary = find_run(engine, arguments.resume, repository)
+    if arguments.module is not None and arguments.module != summary.target:
+        raise click.UsageError(
+            f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave it out to resume the run"
+        )
+    record = engine.workflow_record(summary.run_id)
+    find_modules_here()
+    with stdout_to_stderr():
+        workflow = workflow_of_record(summary.target, record.definition, record.options.get(MODULES, ()))
+    given = _read_params(arguments.params, arguments.pairs, workflow) if arguments.has_params else None
+    return WorkflowRequest(
+        workflow=workflow,
+        config=run_config(arguments, settings_target(workflow)),
+        repository=repository,
+        engine=engine,
+        new_params=None if given is None else complete_params(workflow, given),
+        resumed=summary.run_id,
+    )
+
+
+def _read_params(params: str | None, pairs: tuple[str, ...], workflow: LoadedWorkflow) -> dict[str, Any]:
+    declared = workflow.declared
+    return read_params(params, pairs, BaseModel if declared is None else declared.params_model or BaseModel)

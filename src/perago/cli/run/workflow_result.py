@@ -1,0 +1,110 @@
+"""`perago run` of a workflow: run it, and print its result."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from perago.cli.arguments import RunArguments
+from perago.cli.failure import DONE, FENCE_REFUSED, INTERRUPTED, TASK_FAILED, before_start, exit_code_of
+from perago.cli.output import note, print_json, result_on_stdout, say
+from perago.cli.progress import log_lines_on
+from perago.cli.run.prepare import usage_errors
+from perago.cli.run.workflow_view import open_view
+from perago.engines.local import WorkflowRun
+from perago.running.watch import Interrupts
+from perago.running.workflow import begun, commit_of
+from perago.running.workflow_request import WorkflowRequest
+from perago.values.record import WorkflowStatus
+from perago.workflows.decide import Decision
+
+
+def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
+    """Execute a run and print its result; returns the exit code."""
+    cancelled = threading.Event()
+    run_id = None
+    try:
+        with ExitStack() as stack:
+            view = stack.enter_context(open_view(request.workflow.graph))
+            stack.enter_context(log_lines_on(view))
+            interrupts = stack.enter_context(Interrupts(cancelled.set))
+            with before_start(), usage_errors():
+                execution = stack.enter_context(
+                    begun(request, view, cancelled, jobs=arguments.jobs, fast=arguments.fast_retries)
+                )
+            run = execution.run
+            run_id = run.run_id
+            finished = _Finished(run, execution.go(), execution.error, is_interrupted=interrupts.count > 0)
+    except KeyboardInterrupt:
+        if run_id is not None:
+            _tell_resume(f"Run {run_id} was interrupted.", run_id, arguments)
+        raise
+    finished.print(arguments)
+    return finished.exit_code
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """The end of a run."""
+
+    run: WorkflowRun
+    decision: Decision
+    error: BaseException | None
+    is_interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        if self.decision.status is WorkflowStatus.COMPLETED:
+            return DONE
+        if self.is_interrupted:
+            return INTERRUPTED
+        refused = self.error is not None and exit_code_of(self.error) == FENCE_REFUSED
+        return FENCE_REFUSED if refused else TASK_FAILED
+
+    def print(self, arguments: RunArguments) -> None:
+        """Print the result on stdout, and what became of the run on stderr."""
+        output = self.decision.output
+        with result_on_stdout():
+            if arguments.as_json:
+                print_json(self.as_object())
+            elif self.decision.status is WorkflowStatus.COMPLETED:
+                print_json(output.get("result", output))
+        name, ref = self.run.record.name, commit_of(output)
+        if self.exit_code == DONE:
+            note(f"Workflow {name} is done, run {self.run.run_id}{f': commit {ref}' if ref else ''}.")
+            return
+        word = "was cancelled" if self.exit_code == INTERRUPTED else f"is {self.decision.status}"
+        note(f"error: workflow {name} {word}: {self.decision.reason}")
+        _tell_resume(f"Run {self.run.run_id} ended.", self.run.run_id, arguments)
+
+    def as_object(self) -> dict[str, Any]:
+        record = self.run.record
+        return {
+            "run_id": record.run_id,
+            "workflow": record.name,
+            "status": self.decision.status.value,
+            "exit_code": self.exit_code,
+            "output": self.decision.output or None,
+            "reason": self.decision.reason,
+            "tasks": [
+                {
+                    "reference_name": entry.reference_task_name,
+                    "task": entry.task_name,
+                    "status": entry.status.value,
+                    "tries": entry.retry_count + 1,
+                    "seconds": None if entry.duration_ms is None else entry.duration_ms / 1000,
+                    "output": entry.output,
+                    "reason": entry.reason,
+                }
+                for entry in record.last_tries.values()
+            ],
+        }
+
+
+def _tell_resume(how: str, run_id: str, arguments: RunArguments) -> None:
+    note(f"{how} To go on after its completed tasks:")
+    repo = f" --repo {shlex.quote(arguments.repo)}" if arguments.repo is not None else ""
+    say(f"  perago run --resume {run_id}{repo}")

@@ -1,0 +1,259 @@
+"""The request of a run of one task: checked completely before anything is written."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
+from perago.attempt.stamp import describe_params
+from perago.engines.local import LocalEngine, LocalRun, RunSummary
+from perago.errors import EngineError, RunNotFoundError, TaskInputError
+from perago.running.repos.address import RepositoryAddress, head_of, local_engine, parse_address
+from perago.settings import RuntimeConfig
+from perago.tasks.declare import TaskDefinition
+from perago.tasks.params import validate_params
+from perago.tasks.secrets import secrets_of
+from perago.values.json_text import JsonObject
+from perago.values.redaction import MASK, learn_of, mask_json
+from perago.values.stamps import canonical_json
+
+_OWNER = "perago run"
+
+
+def learn_secrets(task: TaskDefinition, params: object) -> None:
+    """Mask the secrets among a task's params until this process ends.
+
+    An attempt forgets them at its end, but its error and traceback are shown after that. The caller redirects what
+    validators print, as for a body.
+    """
+    with suppress(Exception):  # the attempt reports what validators raise
+        learn_of(_OWNER, secrets_of(validate_params(task, params)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """One run to execute.
+
+    Attributes:
+        target: as given by the user; a body's process finds the task by it.
+        input_data: the task's input with its secrets. None: the input of the resumed run.
+        new_params: params given for the resumed run. None: the recorded ones.
+        repository: address of the repository; None for a free task without one.
+        resumed: id of the run to resume; None for a new run.
+    """
+
+    task: TaskDefinition
+    target: str
+    config: RuntimeConfig
+    repository: RepositoryAddress | None
+    engine: LocalEngine
+    input_data: JsonObject | None = None
+    new_params: JsonObject | None = None
+    resumed: str | None = None
+
+    def begin(self) -> tuple[LocalRun, JsonObject]:
+        """Record a new run, or the next try of the resumed one; returns it with its complete input.
+
+        Raises:
+            RunArgumentError: the run cannot be resumed with these arguments.
+            RunNotFoundError, RunBusyError, EngineError: see the engine.
+        """
+        if self.resumed is not None:
+            run = self._resume(self.resumed)
+            return run, run.input_data
+        assert self.input_data is not None, "a new run has input"
+        params = self.input_data["params"]
+        recorded = recordable(self.task, params)
+        run = self.engine.start_run(
+            target=self.target,
+            task_name=self.task.name,
+            input_data={**self.input_data, "params": recorded},
+            params_exact=recorded == params,
+        )
+        return run, self.input_data
+
+    def _resume(self, run_id: str) -> LocalRun:
+        with resuming():
+            return self.engine.resume_run(run_id, **self._params())
+
+    def onto_head(self, run_id: str) -> RunRequest:
+        """A new run with the task and the params of a run, from the present head of its branch.
+
+        Raises:
+            RunArgumentError: the task has no workspace, or the run cannot be resumed with these arguments.
+            BranchNotFoundError: the branch does not exist any more.
+            RunNotFoundError, RunBusyError, EngineError: see the engine.
+        """
+        with resuming():
+            input_data = self.engine.input_of(run_id, **self._params())
+        if not self.task.has_workspace:
+            raise RunArgumentError(f"task {self.task.name!r} has no workspace and no head", superfluous=("onto-head",))
+        place = Place(self.repository, input_data["workspace"]["branch"], None)
+        workspace = place.input_of(f"task {self.task.name!r}", "the task", has_workspace=True)
+        return replace(self, input_data={**input_data, **workspace}, new_params=None, resumed=None)
+
+    def _params(self) -> dict[str, JsonObject | None]:
+        """The params for the resumed run, and the same with secrets masked."""
+        given = self.new_params
+        masked = None if given is None else _masked(validate_params(self.task, given))
+        return {"input_params": given, "masked_params": masked}
+
+
+@contextmanager
+def resuming() -> Iterator[None]:
+    """Tell arguments that a run cannot be resumed with from a failure of the disk."""
+    try:
+        yield
+    except EngineError as exc:
+        if type(exc) is EngineError and exc.__cause__ is None:
+            raise RunArgumentError(str(exc)) from None
+        raise
+
+
+def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
+    """The params for the record, with given secrets masked."""
+    return recordable_params(validate_params(task, params), params)
+
+
+def recordable_params(validated: BaseModel | None, params: JsonObject) -> JsonObject:
+    """The same for params of any model.
+
+    Args:
+        validated: None for params without a model, of which only names tell what is a secret.
+    """
+    if validated is None:
+        masked: JsonObject = mask_json(params)
+        return masked
+    return _masked(validated) if _holds_secrets(validated, params) else params
+
+
+def _masked(validated: BaseModel) -> JsonObject:
+    """All params, secrets masked. A secret that was not given is left out, so that a comparison shows it."""
+    fields = type(validated).model_fields.items()
+    unset = {field.serialization_alias or name for name, field in fields if name not in validated.model_fields_set}
+    described = describe_params(validated)
+    return {name: value for name, value in described.items() if not (name in unset and MASK in canonical_json(value))}
+
+
+def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
+    """Whether a secret was given, by the model's types or by its name. Defaults do not count."""
+    try:
+        given = validated.model_dump(mode="json", exclude_unset=True, warnings=False)
+    except PydanticSerializationError:
+        return True  # unknown: assume yes
+    return MASK in canonical_json(given) or mask_json(params) != params
+
+
+def new_request(
+    task: TaskDefinition, target: str, params: JsonObject, config: RuntimeConfig, place: Place
+) -> RunRequest:
+    """The request of a new run.
+
+    Raises:
+        TaskInputError: the params do not validate, or an argument is missing or superfluous.
+        BranchNotFoundError, RefNotFoundError: it does not exist.
+    """
+    validate_params(task, params)
+    workspace = place.input_of(f"task {task.name!r}", "the task", has_workspace=task.has_workspace)
+    return RunRequest(
+        task=task,
+        target=target,
+        config=config,
+        repository=place.repository,
+        engine=local_engine(place.repository),
+        input_data={**workspace, "params": params},
+    )
+
+
+def given_repository(repo: str | None) -> RepositoryAddress | None:
+    """The repository that is named; it exists. None if none is named."""
+    if repo is None:
+        return None
+    address = parse_address(repo)
+    with address.open():  # raises if there is no repository
+        return address
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run works on, as given by the user.
+
+    Attributes:
+        branch: its head is the input, and it gets the result.
+        ref: the input in place of the head.
+    """
+
+    repository: RepositoryAddress | None
+    branch: str | None
+    ref: str | None
+
+    def input_of(self, who: str, role: str, *, has_workspace: bool) -> JsonObject:
+        """The workspace of an input: the branch's head, or the commit that the ref names. Empty without a workspace.
+
+        Args:
+            who: the task or workflow, by its name.
+            role: "the task" or "the workflow".
+        """
+        if not has_workspace:
+            if self.branch is not None or self.ref is not None:
+                raise RunArgumentError(f"{who} has no workspace", superfluous=("branch", "ref"))
+            return {}
+        if self.repository is None:
+            creates = "`perago import DIR --repo PATH` creates a repository"
+            raise RunArgumentError(f"{role} has a workspace. {creates}", missing="repo")
+        with self.repository.open() as repository:
+            if self.branch is None:
+                branches = ", ".join(map(repr, repository.branches())) or "none yet"
+                raise RunArgumentError(f"the branch that {role} updates. Existing: {branches}", missing="branch")
+            head = head_of(repository, self.branch, self.repository)
+            commit = head if self.ref is None else repository.resolve(self.ref)
+        workspace = {"repository": self.repository.name, "branch": self.branch, "refType": "commit", "ref": commit}
+        return {"workspace": workspace}
+
+
+class RunArgumentError(TaskInputError):
+    """An argument of a run is missing or does not belong there.
+
+    Args:
+        text: what is wrong; of a missing argument, what it is.
+        missing: its name.
+        superfluous: names of arguments to leave out.
+    """
+
+    def __init__(self, text: str, *, missing: str | None = None, superfluous: tuple[str, ...] = ()) -> None:
+        self._text = text
+        self._superfluous = superfluous
+        self.missing = missing
+        named = "" if missing is None else f"{missing}= is missing: "
+        super().__init__(named + self.worded(lambda name: f"{name}="))
+
+    def worded(self, argument: Callable[[str], str]) -> str:
+        """The text, with arguments named as where they are given."""
+        leave = " and ".join(map(argument, self._superfluous))
+        return f"{self._text}; leave {leave} out" if leave else self._text
+
+
+def find_run(engine: LocalEngine, run_id: str, repository: RepositoryAddress | None) -> RunSummary:
+    """A recorded run.
+
+    Raises:
+        RunNotFoundError: there is none.
+        EngineError: its record cannot be read.
+    """
+    summary = next((summary for summary in engine.runs() if summary.run_id == run_id), None)
+    if summary is None:
+        where = (
+            f"repository {repository.argument}"
+            if repository
+            else "the runs of free tasks; for a run on a repository give --repo"
+        )
+        lists = ["perago", "runs"] + (["--repo", repository.argument] if repository else [])
+        raise RunNotFoundError(f"there is no run {run_id!a} in {where}. `{shlex.join(lists)}` lists the runs")
+    if not summary.target:
+        raise EngineError(f"the record of run {run_id} cannot be read: {summary.reason}")
+    return summary

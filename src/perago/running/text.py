@@ -1,0 +1,40 @@
+"""Words and sizes for people, on a terminal and in a notebook."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Text of unknown origin, with characters escaped that control a terminal or the text direction."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, but line breaks stay and tabs become spaces."""
+    return "\n".join(printable(line.rstrip("\r").expandtabs()) for line in text.split("\n"))
+
+
+def reason_within(task_name: str, reason: str | None) -> str:
+    """Reason of a failure, for a line that already names the task."""
+    return (reason or "").removeprefix(f"task {task_name!r}: ")
+
+
+def shorten(text: str, columns: int | None) -> str:
+    """Cut text to a number of columns; unchanged if `columns` is None."""
+    return text if columns is None or len(text) <= columns else text[: max(columns - 1, 1)] + "…"
+
+
+def size_text(count: int) -> str:
+    """Readable size: "512 B", "1.5 MB". 1 KB is 1024 B."""
+    size = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """ "1 file", "3 files"."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")

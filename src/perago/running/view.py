@@ -1,0 +1,228 @@
+"""What is shown of a workflow while it runs: the state of each task."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from perago.ports import Event, Phase
+from perago.running.progress import Lines, describe_counts, describe_progress
+from perago.running.text import printable
+from perago.telemetry.logs import warning_for
+from perago.values.record import TryStatus
+from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SwitchNode, TaskNode, parts_of
+
+_SHORT_COMMIT = 12
+
+
+_SIGNS = {
+    TryStatus.IN_PROGRESS: "…",
+    TryStatus.COMPLETED: "✓",
+    TryStatus.COMPLETED_WITH_ERRORS: "!",
+    TryStatus.CANCELED: "-",
+}
+"""Of a task's state; of others that a task failed."""
+
+
+@dataclass
+class TaskState:
+    """What is shown of a task.
+
+    Attributes:
+        depth: number of forks and switches around it.
+        status: of its newest try; None before the first.
+        text: its phase or progress; what it did, once it has ended.
+        since: start of that try, monotonic seconds.
+        seconds: of a try that has ended.
+    """
+
+    reference_name: str
+    depth: int = 0
+    status: TryStatus | None = None
+    tries: int = 0
+    text: str = ""
+    since: float = 0.0
+    seconds: float | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class WorkflowView(Lines, Protocol):
+    """Shows a workflow. For any thread."""
+
+    def refresh(self) -> None:
+        """Called a few times a second by the thread that waits for the run."""
+        ...
+
+    def printed(self, reference_name: str, line: str) -> None:
+        """A body has printed a line."""
+        ...
+
+    def begin(self, reference_name: str, number: int) -> None:
+        """A try begins, the first, second, …"""
+        ...
+
+    def show(self, reference_name: str, event: Event) -> None:
+        """Something happened in a try."""
+        ...
+
+    def end(
+        self,
+        reference_name: str,
+        status: TryStatus,
+        ref: str | None,
+        reason: str | None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
+        """A try has ended.
+
+        Args:
+            ref: the commit that it completed with.
+            seconds: that it took. Default: since it began here.
+        """
+        ...
+
+
+class StateView(ABC):
+    """Keeps the states of the tasks. What shows them says how."""
+
+    def __init__(self, states: Iterable[TaskState] = ()) -> None:
+        self._lock = threading.Lock()
+        self._states = {state.reference_name: state for state in states}
+
+    def begin(self, reference_name: str, number: int) -> None:
+        with self._lock:
+            state = _begun(self._states, reference_name, number)
+        self._tell_start(state)
+
+    def show(self, reference_name: str, event: Event) -> None:
+        with self._lock:
+            _take(self._states, reference_name, event)
+        caution = warning_for(event.phase, event.attributes) if event.kind == "progress" else None
+        if caution is not None:
+            self.warn(f"{reference_name}: warning: {caution}")
+
+    def end(
+        self,
+        reference_name: str,
+        status: TryStatus,
+        ref: str | None,
+        reason: str | None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
+        with self._lock:
+            state = _ended(self._states[reference_name], status, ref, reason, seconds)
+        self._tell_end(state)
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """The sign, name with its indentation, seconds and text of each task."""
+        now = time.monotonic()
+        with self._lock:
+            return [_row(state, now) for state in self._states.values()]
+
+    def refresh(self) -> None:  # noqa: B027 - lines do not move, and a terminal has a thread of its own
+        """See `WorkflowView.refresh`."""
+
+    def printed(self, reference_name: str, line: str) -> None:
+        self.line(f"{reference_name}: {line}")
+
+    @abstractmethod
+    def line(self, text: str) -> None:
+        """See `Lines.line`."""
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self.line(text)
+
+    def _tell_start(self, state: TaskState) -> None:  # noqa: B027 - a tree shows it anyway
+        """Tell of a try that has begun."""
+
+    @abstractmethod
+    def _tell_end(self, state: TaskState) -> None:
+        """Tell of a try that has ended."""
+
+
+class LineView(StateView):
+    """Plain lines: the start and the end of each try.
+
+    Args:
+        tell: prints a line.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def line(self, text: str) -> None:
+        self._tell(text)
+
+    def _tell_start(self, state: TaskState) -> None:
+        how = "started" if state.tries == 1 else f"try {state.tries} started"
+        self._tell(f"{state.reference_name}: {how}")
+
+    def _tell_end(self, state: TaskState) -> None:
+        behind = f", {state.text}" if state.text else ""
+        self._tell(f"{state.reference_name}: {state.status} in {state.seconds or 0:.1f} s{behind}")
+
+
+class TaskDisplay:
+    """The part of a view that shows one task. See `progress.Display`."""
+
+    def __init__(self, view: WorkflowView, reference_name: str) -> None:
+        self._view = view
+        self._reference_name = reference_name
+
+    def __call__(self, event: Event, /) -> None:
+        self._view.show(self._reference_name, event)
+
+    def line(self, text: str) -> None:
+        self._view.line(f"{self._reference_name}: {text}")
+
+
+def states_of(nodes: Nodes, depth: int) -> Iterator[TaskState]:
+    """The tasks of a graph in order."""
+    for node in nodes:
+        if isinstance(node, TaskNode):
+            yield TaskState(node.reference_name, depth)
+        for part in parts_of(node):
+            yield from states_of(part, depth + isinstance(node, ForkNode | SwitchNode | DynamicForkNode))
+
+
+def _begun(states: dict[str, TaskState], name: str, number: int) -> TaskState:
+    state = states.setdefault(name, TaskState(name, depth=1))
+    state.status, state.since, state.seconds = TryStatus.IN_PROGRESS, time.monotonic(), None
+    state.tries, state.text, state.counts = number, "", {}
+    return state
+
+
+def _take(states: dict[str, TaskState], name: str, event: Event) -> None:
+    state = states[name]
+    if event.kind == "started":
+        state.text = str(event.phase)
+    elif event.kind == "progress":
+        state.text = f"{event.phase}: {describe_progress(event)}"
+    elif event.kind == "completed" and event.phase is Phase.DIFF:
+        state.counts = event.attributes
+
+
+def _ended(
+    state: TaskState, status: TryStatus, ref: str | None, reason: str | None, seconds: float | None
+) -> TaskState:
+    state.status, state.seconds = status, time.monotonic() - state.since if seconds is None else seconds
+    done = [describe_counts(state.counts)] if state.counts else []
+    done += [f"commit {ref[:_SHORT_COMMIT]}"] if ref is not None else []
+    state.text = ", ".join(done) if status is TryStatus.COMPLETED else printable(reason or "")
+    return state
+
+
+def _row(state: TaskState, now: float) -> tuple[str, str, str, str]:
+    sign = " " if state.status is None else _SIGNS.get(state.status, "✗")
+    seconds = now - state.since if state.seconds is None else state.seconds
+    took = "" if state.status is None else f"{seconds:.1f} s"
+    tries = f"try {state.tries} " if state.tries > 1 else ""
+    return sign, f"{'  ' * state.depth}{printable(state.reference_name)}", took, f"{tries}{state.text}"

@@ -1,0 +1,147 @@
+"""The request of a run of a workflow: checked completely before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from perago.engines.local import LocalEngine, WorkflowRun
+from perago.running.repos.address import RepositoryAddress, local_engine
+from perago.running.request import Place, recordable_params, resuming
+from perago.settings import RuntimeConfig
+from perago.values.json_text import JsonObject
+from perago.workflows.decide import with_template
+from perago.workflows.declare import workflow_params
+from perago.workflows.definition_json import to_json
+from perago.workflows.load import LoadedWorkflow, is_file
+
+MODULES = "modules"
+"""Option of a recorded run: the modules of the tasks that a file names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowRequest:
+    """One run of a workflow to execute.
+
+    Attributes:
+        input_data: of the workflow, with its secrets. None: that of the resumed run.
+        recorded_input: the same with secrets masked.
+        new_params: params given for the resumed run. None: the recorded ones.
+        repository: None for a workflow whose tasks have no workspace.
+        resumed: id of the run to resume; None for a new run.
+        targets: where a body's process finds a task, by the task's name. Default: where the task is declared. The body
+            of a task without one runs in this process, in the thread that waits for the run.
+    """
+
+    workflow: LoadedWorkflow
+    config: RuntimeConfig
+    repository: RepositoryAddress | None
+    engine: LocalEngine
+    input_data: JsonObject | None = None
+    recorded_input: JsonObject | None = None
+    new_params: JsonObject | None = None
+    resumed: str | None = None
+    options: JsonObject = field(default_factory=dict)
+    targets: Mapping[str, str] | None = None
+
+    @property
+    def loaded(self) -> Mapping[str, str]:
+        """Where a body's process finds a task, by the task's name."""
+        if self.targets is not None:
+            return self.targets
+        return {name: task.target for name, task in self.workflow.tasks.items()}
+
+    def begin(self) -> WorkflowRun:
+        """Record a new run, or go on with the resumed one.
+
+        Raises:
+            RunArgumentError: the run cannot be resumed with these arguments.
+            RunNotFoundError, RunBusyError, EngineError: see the engine.
+        """
+        if self.resumed is None:
+            assert self.input_data is not None, "a new run has input"
+            return self.engine.start_workflow(
+                target=self.workflow.target,
+                name=self.workflow.graph.name,
+                definition=to_json(self.workflow.graph),
+                input_data=self.input_data,
+                recorded_input=self.recorded_input,
+                options=self.options,
+            )
+        masked = None if self.new_params is None else _recorded_params(self.workflow, self.new_params)
+        with resuming():
+            return self.engine.resume_workflow(self.resumed, input_params=self.new_params, masked_params=masked)
+
+
+def new_workflow_request(
+    workflow: LoadedWorkflow,
+    given: JsonObject,
+    config: RuntimeConfig,
+    place: Place,
+    modules: Sequence[str] = (),
+    *,
+    targets: Mapping[str, str] | None = None,
+) -> WorkflowRequest:
+    """The request of a new run.
+
+    Args:
+        given: the params, without defaults.
+        modules: of the tasks that a file names.
+        targets: see `WorkflowRequest`.
+
+    Raises:
+        TaskInputError: an argument is missing or superfluous.
+        WorkflowDefinitionError: the params do not validate.
+        BranchNotFoundError, RefNotFoundError: it does not exist.
+    """
+    params = complete_params(workflow, given)
+    workspace = _workspace(workflow, place)
+    return WorkflowRequest(
+        workflow=workflow,
+        config=config,
+        repository=place.repository,
+        engine=local_engine(place.repository),
+        input_data=_input(workflow, workspace, params),
+        recorded_input=_input(workflow, workspace, _recorded_params(workflow, params)),
+        options={MODULES: list(modules)},
+        targets=targets,
+    )
+
+
+def workflow_input(workflow: LoadedWorkflow, given: JsonObject, place: Place) -> JsonObject:
+    """The input of a workflow, for an engine that records it itself; raises as `new_workflow_request`."""
+    return _input(workflow, _workspace(workflow, place), complete_params(workflow, given))
+
+
+def complete_params(workflow: LoadedWorkflow, given: JsonObject) -> JsonObject:
+    """The params with the defaults of what is not given.
+
+    Raises:
+        WorkflowDefinitionError: they do not validate.
+    """
+    return given if workflow.declared is None else workflow_params(workflow.declared, given)
+
+
+def settings_target(workflow: LoadedWorkflow) -> str:
+    """A module for the settings, which derive the worker's id prefix from it."""
+    return "perago" if is_file(workflow.target) else workflow.target
+
+
+def _workspace(workflow: LoadedWorkflow, place: Place) -> JsonObject:
+    who = f"workflow {workflow.graph.name!r}"
+    return place.input_of(who, "the workflow", has_workspace=workflow.uses_workspace)
+
+
+def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject:
+    declared = workflow.declared
+    model = None if declared is None else declared.params_model
+    return recordable_params(None if model is None else model.model_validate(params), params)
+
+
+def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
+    """The input of a workflow: what one in a file calls its fields, the params are."""
+    if workflow.declared is not None or workflow.uses_params:
+        return with_template(
+            workflow.graph, {**workspace, "params": params} if params or workflow.uses_params else workspace
+        )
+    return with_template(workflow.graph, {**params, **workspace})

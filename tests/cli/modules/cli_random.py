@@ -1,0 +1,110 @@
+"""Random workflows of tasks that write: `w0`, `w1`, … Each is the same whenever the module is loaded.
+
+A branch's second task may see what a neighbour has published, or not, so no result depends on what a workspace holds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import Flow, RetryPolicy, TaskContext, TaskControls, TaskFailed, WorkspaceSpec, task, workflow
+
+OWNER = "a@example.org"
+NAME = os.environ.get("CLI_RANDOM", "random")
+COUNT = 4
+CONTROLS = TaskControls(retry=RetryPolicy(count=2, delay_seconds=0))
+MOST_TASKS = 10
+
+
+class Params(BaseModel):
+    name: str
+    fails: int = 0
+    before: int = 0
+
+
+class Put(BaseModel):
+    size: int
+    is_even: bool
+
+
+class Nothing(BaseModel):
+    pass
+
+
+class Seen(BaseModel):
+    names: list[str]
+
+
+@task(name=f"{NAME}.put", owner_email=OWNER, workspace=WorkspaceSpec(isolation="snapshot"), controls=CONTROLS)
+def put(workspace: Path, params: Params, context: TaskContext) -> Put:
+    """Write a file, after some tries that write another one and fail."""
+    text = f"{params.name} after {params.before}"
+    (workspace / f"{params.name}.txt").write_text(text)
+    if context.identity.retry_count < params.fails:
+        (workspace / "failed.txt").write_text("of a try that failed")
+        raise TaskFailed("as it was told")
+    return Put(size=len(text), is_even=len(text) % 2 == 0)
+
+
+@task(name=f"{NAME}.look", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True), controls=CONTROLS)
+def look(workspace: Path, params: Nothing) -> Seen:
+    return Seen(names=sorted(path.name for path in workspace.iterdir()))
+
+
+class _Drawing:
+    """Draws one workflow."""
+
+    def __init__(self, flow: Flow, seed: int) -> None:
+        self.flow = flow
+        self.random = random.Random(seed)
+        self.count = 0
+
+    def sequence(self, depth: int) -> None:
+        last = self.put()
+        for _ in range(self.random.randint(1, 2)):
+            kinds = ["put", "look", *["parallel", "when"] * (depth < 2 and self.count < MOST_TASKS)]
+            match self.random.choice(kinds):
+                case "put":
+                    last = self.put(last)
+                case "look":
+                    self.flow.run(look)
+                case "parallel":
+                    self.parallel(depth)
+                case "when":
+                    self.when(last, depth)
+
+    def put(self, before: Put | None = None) -> Put:
+        self.count += 1
+        fails = self.random.choice([0, 0, 0, 1])
+        given = {} if before is None else {"before": before.size}
+        return self.flow.run(put, name=f"f{self.count}", fails=fails, **given)
+
+    def parallel(self, depth: int) -> None:
+        with self.flow.parallel():
+            for _ in range(self.random.randint(2, 3)):
+                with self.flow.branch():
+                    self.sequence(depth + 1)
+
+    def when(self, last: Put, depth: int) -> None:
+        with self.flow.when(last.is_even) as it:
+            with it.case(value=True):
+                self.sequence(depth + 1)
+            with it.otherwise():
+                self.put()
+
+
+def _declared(seed: int):
+    def flow(flow: Flow) -> Seen:
+        _Drawing(flow, seed).sequence(0)
+        return flow.run(look)
+
+    flow.__name__ = flow.__qualname__ = f"w{seed}"
+    return workflow(name=f"{NAME}_{seed}", owner_email=OWNER)(flow)
+
+
+for _seed in range(COUNT):
+    globals()[f"w{_seed}"] = _declared(_seed)
