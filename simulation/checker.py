@@ -7,7 +7,7 @@ Nothing here calls a store or an engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perago.values.history import CommitFacts, Stamp
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -41,6 +41,7 @@ class Observation:
         records: records of all workflow instances whose tasks wrote to the branch.
         files: returns the content of a commit by object name.
         snapshot: reference names of the tasks with snapshot isolation.
+        scopes: reference names of the serializable tasks -> which paths each could see. All others are exclusive.
         calls: in the order of their effects.
         left: orphans: staging references, attempt directories, temporary files, locks.
     """
@@ -51,6 +52,7 @@ class Observation:
     records: Sequence[InstanceRecord]
     files: Callable[[str], Files]
     snapshot: Collection[str] = ()
+    scopes: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
     calls: Sequence[Call] = ()
     left: Collection[str] = ()
 
@@ -82,14 +84,17 @@ def _lost_heads(seen: Observation) -> Iterator[str]:
 
 
 def _overwritten_commits(seen: Observation) -> Iterator[str]:
-    """A publication never overwrites a foreign commit; in `snapshot` isolation it merges with its content."""
+    """A publication never overwrites a foreign commit. Where its isolation permits, it merges with its content."""
     for publication, stamp in _publications(seen):
         between = _between(seen, stamp, publication)
         if between is None:
             yield f"{_name(publication)}: its input {stamp.input_ref[:12]} is not below it"
             continue
         foreign = [commit for commit in between if _is_foreign_to(seen, commit, stamp)]
-        if stamp.reference_task_name in seen.snapshot:
+        sees = seen.scopes.get(stamp.reference_task_name)
+        if sees is not None:
+            yield from _unvalidated(seen, publication, stamp, foreign, sees)
+        if sees is not None or stamp.reference_task_name in seen.snapshot:
             yield from _unmerged(seen, publication, stamp, foreign)
         else:
             yield from (f"{_name(publication)} replaces the foreign commit {_name(commit)}" for commit in foreign)
@@ -103,14 +108,34 @@ def _unmerged(
     """
     theirs: dict[str, bytes | None] = {}
     for commit in foreign:
-        before, after = seen.files(commit.parent), seen.files(commit.id)
-        for path in before.keys() | after.keys():
-            if before.get(path) != after.get(path):
-                theirs[path] = after.get(path)
+        theirs.update(changed_by(seen, commit))
     merged, base = seen.files(publication.id), seen.files(stamp.input_ref)
     for path, content in sorted(theirs.items()):
         if content != base.get(path) and merged.get(path) != content:
             yield f"{_name(publication)} overwrites {path!r}, which foreign commits changed"
+
+
+def _unvalidated(
+    seen: Observation,
+    publication: CommitFacts,
+    stamp: Stamp,
+    foreign: Sequence[CommitFacts],
+    sees: Callable[[str], bool],
+) -> Iterator[str]:
+    """Foreign commits have changed nothing that the task could see, so that it would have done the same on the head."""
+    theirs: dict[str, bytes | None] = {}
+    for commit in foreign:
+        theirs.update(changed_by(seen, commit))
+    base = seen.files(stamp.input_ref)
+    for path, content in sorted(theirs.items()):
+        if sees(path) and content != base.get(path):
+            yield f"{_name(publication)} could see {path!r}, which foreign commits changed"
+
+
+def changed_by(seen: Observation, commit: CommitFacts) -> dict[str, bytes | None]:
+    """What a commit changed of its parent: path -> new content, None if deleted."""
+    before, after = seen.files(commit.parent), seen.files(commit.id)
+    return {path: after.get(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
 
 def _misjoined(seen: Observation) -> Iterator[str]:

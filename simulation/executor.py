@@ -331,6 +331,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
             cleanup_staging=store.cleanup_staging,
             complete_noop_workspace=store.complete_noop_workspace,
             read_history=store.read_history,
+            validate_reads=store.validate_reads,
         )
 
 

@@ -27,6 +27,7 @@ from perago.ports import (
     ReadHistory,
     ReportResult,
     StageWorkspace,
+    ValidateReads,
     WorkspaceStore,
 )
 from perago.testing.clock import ManualClock
@@ -108,6 +109,7 @@ class TappedStore:
     cleanup_staging: CleanupStaging
     complete_noop_workspace: CompleteNoopWorkspace
     read_history: ReadHistory
+    validate_reads: ValidateReads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ class Tap(ABC):
             cleanup_staging=self._tap("cleanup_staging", store.cleanup_staging),
             complete_noop_workspace=self._tap("complete_noop_workspace", store.complete_noop_workspace),
             read_history=self._tap("read_history", store.read_history),
+            validate_reads=self._tap("validate_reads", store.validate_reads),
         )
 
     def engine(self, engine: Engine) -> TappedEngine:

@@ -12,6 +12,7 @@ from perago.worker.attempts.job import Cause
 from perago.worker.supervisor.shutdown import AT_ONCE_SECONDS
 from simulation.network import Caller
 from simulation.plan import Incident
+from simulation.tasks import SCOPE
 from simulation.worker import Worker
 
 if TYPE_CHECKING:
@@ -128,11 +129,20 @@ class Incidents:
             self._world.baton.pause()
 
     def _person(self, incident: Incident, caller: Caller) -> None:
-        self._commit(caller, f"person-{len(self._world.people) % 3}", incident)
+        name = f"person-{len(self._world.people) % 3}"
+        is_beside = self._is_scoped(caller) and incident.amount < 0.5  # below the tasks' prefix, and seen by none
+        self._commit(caller, f"{SCOPE}/{name}" if is_beside else name, incident)
 
     def _conflict(self, incident: Incident, caller: Caller) -> None:
-        written = PATHS[: 4 * len(self._world.plan.workflows)]
-        self._commit(caller, self._world.random.choice([SHARED, *written]), incident)
+        paths = [SHARED, *PATHS[: 4 * len(self._world.plan.workflows)]]
+        if self._is_scoped(caller):
+            paths = [f"{SCOPE}/{path}" for path in [*paths, "in.txt"]]
+        self._commit(caller, self._world.random.choice(paths), incident)
+
+    def _is_scoped(self, caller: Caller) -> bool:
+        attempt = caller.attempt
+        plan = None if attempt is None else self._world.workflows.get(attempt.workflow_instance_id)
+        return plan is not None and plan.scoped
 
     def _commit(self, caller: Caller, path: str, incident: Incident) -> None:
         workflow = self._workflow_of(caller)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from perago.values.history import CommitFacts
 from perago.values.record import TryRecord, TryStatus, WorkflowStatus
-from simulation.checker import Observation, violations
+from perago.workspace.patterns import visible_to
+from simulation.checker import Observation, changed_by, violations
 from simulation.incidents import SHARED
 from simulation.plan import WorkflowPlan
-from simulation.tasks import SECRET
+from simulation.tasks import SCOPE, SCOPED, SECRET
 from simulation.world import HOSTILE, World
 
 
@@ -38,18 +39,27 @@ def _observe(world: World, branch: str) -> Observation:
         heads=world.store.heads[branch],
         records=[world.engine.tasks.record(name) for name, plan in world.workflows.items() if plan.branch == branch],
         files=lru_cache(memory.files),
-        snapshot=[
-            f"w{number}-{who}"
-            for number, plan in enumerate(world.plan.workflows, 1)
-            if plan.snapshot
-            for who in ("a", "b", "l", "r")
-        ],
+        snapshot=[name for name, plan, _ in _tasks(world) if plan.snapshot and not plan.scoped],
+        scopes={name: _scope(who) for name, plan, who in _tasks(world) if plan.scoped},
         calls=world.network.calls,
     )
 
 
+def _tasks(world: World) -> Iterator[tuple[str, WorkflowPlan, str]]:
+    """Reference name, workflow and role of every task."""
+    for number, plan in enumerate(world.plan.workflows, 1):
+        for who in ("a", "b", "l", "r"):
+            yield f"w{number}-{who}", plan, who
+
+
+def _scope(who: str) -> Callable[[str], bool]:
+    spec = SCOPED[f"scoped {who}"].workspace
+    assert spec is not None, "it has a workspace"
+    return visible_to(spec)
+
+
 def _false_content(world: World, seen: Observation) -> Iterator[str]:
-    """A publication holds its body's files on top of its input (and of foreign commits, in snapshot isolation)."""
+    """A publication holds its body's files on top of its input, and of foreign commits where it merges with them."""
     for commit in seen.line:
         stamp = commit.counting_stamp
         if stamp is None or stamp.completes is not None:
@@ -60,7 +70,7 @@ def _false_content(world: World, seen: Observation) -> Iterator[str]:
             continue
         content = seen.files(commit.id)
         expected: Mapping[str, bytes] = wrote
-        if stamp.reference_task_name not in seen.snapshot:
+        if stamp.reference_task_name not in (*seen.snapshot, *seen.scopes):
             expected = {**seen.files(stamp.input_ref), **wrote}
             content = {**dict.fromkeys(expected, b""), **content}
         for path in sorted(expected):
@@ -126,7 +136,7 @@ def _not_on_head(world: World) -> Iterator[str]:
             if stamp is None or stamp.logical_task != (workflow, entry.reference_task_name):
                 continue
             for path, content in world.written[stamp.execution_id].items():
-                if head.get(path) != content and path != SHARED:
+                if head.get(path) != content and path.removeprefix(f"{SCOPE}/") != SHARED:
                     yield f"the head of {plan.branch} lacks what {entry.task_id} wrote to {path!r}"
 
 
@@ -134,8 +144,11 @@ def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str)
     """Whether a refusal is justified: it names a foreign commit, a path that both changed, or an impossible name."""
     if plan.branch in world.plan.hostile and HOSTILE in reason:
         return True
-    line = _observe(world, plan.branch).line
-    foreign = [commit for commit in line if _is_of_another(commit, entry)]
+    seen = _observe(world, plan.branch)
+    foreign = [commit for commit in seen.line if _is_of_another(commit, entry)]
+    if plan.scoped:
+        sees = seen.scopes[entry.reference_task_name]
+        foreign = [commit for commit in foreign if any(map(sees, changed_by(seen, commit)))]
     if any(commit.id[:12] in reason for commit in foreign):
         return True
     return plan.snapshot and bool(foreign) and "of the paths that this attempt changed" in reason

@@ -125,6 +125,7 @@ class WorkflowPlan:
         shared_path: whether siblings also write one common path.
         starts: virtual seconds.
         same_content: whether each run of a body writes the same content.
+        scoped: whether its tasks are serializable, and see a part of one directory. Then `snapshot` does not matter.
     """
 
     shape: Shape
@@ -136,6 +137,7 @@ class WorkflowPlan:
     shared_path: bool
     starts: float
     same_content: bool = False
+    scoped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,9 @@ def make_plan(seed: int) -> Plan:
         workflows, slots = _backlog(rng, workflows), slots[:2]
     # separate generators, which change no other choice
     likewise, joining = random.Random(f"same content {seed}"), random.Random(f"join {seed}")
+    narrow = random.Random(f"scoped {seed}")
     workflows = tuple(replace(each, shape=_joined(each.shape, joining)) for each in workflows)
+    workflows = tuple(replace(each, scoped=narrow.random() < 0.4 and not has_one_type) for each in workflows)
     return Plan(
         seed=seed,
         slots=slots,

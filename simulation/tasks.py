@@ -90,9 +90,19 @@ def _declared(name: str, spec: WorkspaceSpec) -> TaskDefinition:
     return definition
 
 
+SCOPE = "scope"
+"""Prefix of the tasks in `SCOPED`."""
+
+SCOPED = {
+    f"scoped {who}": _declared(f"scoped {who}", WorkspaceSpec(prefix=SCOPE, include=["in.txt", "shared", names]))
+    for who, names in {"a": "*-a", "b": "*-[ab]", "l": "*-l", "r": "*-r"}.items()
+}
+"""Serializable tasks by name: each sees the input, what its namesakes write, and what siblings write together."""
+
 TASKS = {
-    "write": _declared("write", WorkspaceSpec()),
+    "write": _declared("write", WorkspaceSpec(isolation="exclusive")),
     "merge": _declared("merge", WorkspaceSpec(isolation="snapshot")),
     "read": _declared("read", WorkspaceSpec(read_only=True)),
+    **SCOPED,
 }
-"""Tasks by name: serializable, snapshot, read-only."""
+"""Tasks by name: exclusive, snapshot, read-only, serializable."""

@@ -16,13 +16,14 @@ from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord, WorkflowStatus
 from perago.worker.attempts.job import Job
+from perago.workspace.patterns import visible_to
 from simulation.baton import Baton, EndlessError, Process, VirtualClock
 from simulation.executor import WorkerParts
 from simulation.incidents import SHARED, Incidents
 from simulation.network import LATE_SECONDS, Network
 from simulation.plan import Plan, WorkflowPlan
 from simulation.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from simulation.tasks import SECRET, TASKS, BodyRun
+from simulation.tasks import SCOPE, SCOPED, SECRET, TASKS, BodyRun
 from simulation.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
 
 CHAOS_SECONDS = 60.0
@@ -90,7 +91,9 @@ class World:
             outfit=outfit,
         )
         self._make_branches()
-        types = sorted({_task_type(workflow) for workflow in plan.workflows}) if plan.has_one_type else list(TASKS)
+        types = [name for name in TASKS if name not in SCOPED or any(workflow.scoped for workflow in plan.workflows)]
+        if plan.has_one_type:
+            types = sorted({_task_type(workflow) for workflow in plan.workflows})
         self.workers = [Worker(f"w{number}", slots, site, types) for number, slots in enumerate(plan.slots, 1)]
 
     # ---- run
@@ -179,12 +182,13 @@ class World:
     def _make_branches(self) -> None:
         for branch in sorted({workflow.branch for workflow in self.plan.workflows}):
             files = _FIRST | ({HOSTILE: "evil"} if branch in self.plan.hostile else {})
+            if any(workflow.scoped for workflow in self.plan.workflows):
+                files |= {f"{SCOPE}/{path}": text for path, text in _FIRST.items()}
             self.roots[branch] = self.store.memory.commit(branch, files, "Grace")
         self.store.look()
 
     def _start_workflow(self, number: int, plan: WorkflowPlan) -> None:
         workflow = "workflow-1" if number == 1 else self.engine.tasks.start_workflow()
-        name = _task_type(plan)
         ref = self.store.memory.head(plan.branch)
         prefix = f"w{number}-"
 
@@ -198,7 +202,7 @@ class World:
                 return {"workspace": inputs[0] if len(inputs) == 1 else {"join": inputs}, "params": params}
 
             self.engine.tasks.schedule(
-                name,
+                _task_type(plan, who),
                 make_input,
                 reference_task_name=prefix + who,
                 after=tuple(prefix + name for name in after),
@@ -230,23 +234,28 @@ class World:
         return f"e{self._executions}"
 
     def _make_body_run(self, job: Job) -> BodyRun:
+        plan, name = self.workflows[job.identity.workflow_instance_id], job.attempt.task_def_name
         refs = input_refs(job.attempt.input_data)
-        branch = self.workflows[job.identity.workflow_instance_id].branch
-        files = self.store.memory.files(next(ref for ref in self.store.memory.history(branch) if ref in refs))
+        files = self.store.memory.files(next(ref for ref in self.store.memory.history(plan.branch) if ref in refs))
+        root = ""
+        if plan.scoped and (spec := TASKS[name].workspace) is not None:
+            root, sees = spec.root, visible_to(spec)
+            files = {path.removeprefix(root): content for path, content in files.items() if sees(path)}
 
         def saw(found: Mapping[str, bytes]) -> None:
             if found != files:
                 names = sorted(name for name in found.keys() | files.keys() if found.get(name) != files.get(name))
                 self.broken.append(f"the body of {job.execution_id} saw content that is not its input's: {names}")
 
-        plan = self.workflows[job.identity.workflow_instance_id]
         return BodyRun(
             token="as ever" if plan.same_content else job.execution_id,
             seconds=self._body_seconds(plan),
             coin=self.random.random() < 0.5,
             pause=lambda: self.baton.pause(0.3 * self.random.random()),
             saw=saw,
-            wrote=lambda files: self.written.update({job.execution_id: files}),
+            wrote=lambda found: self.written.update(
+                {job.execution_id: {root + path: content for path, content in found.items()}}
+            ),
         )
 
     def _body_seconds(self, plan: WorkflowPlan) -> float:
@@ -254,13 +263,18 @@ class World:
         return 4.0 + 12.0 * chance if plan.long else 0.4 + 2.0 * chance**2
 
     def _note_phase(self, job: Job, event: Event) -> None:
+        is_scoped = job.attempt.task_def_name in SCOPED
         if event.kind == "started":
             job.phase = event.phase.value
         elif event.kind == "failed":
             self.baton.tell(f"{event.phase} failed: {type(event.error).__name__}: {str(event.error)[:200]}")
             self.counts[f"{event.phase} failed: {type(event.error).__name__}"] += 1
+            if is_scoped and "could see" in str(event.error):
+                self.counts["scoped: refused"] += 1
         elif event.phase is Phase.DECIDE:
             self.counts[f"plan {event.attributes.get('plan')}"] += 1
+            if is_scoped:
+                self.counts[f"scoped: {event.attributes.get('plan')}"] += 1
             self.baton.tell(f"decides: {event.attributes.get('plan')} on {str(event.attributes.get('head'))[:12]}")
 
     def _check_report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
@@ -280,8 +294,10 @@ class World:
             self.broken.append(f"2: task {entry.reference_task_name!r} has two outcomes: {sorted(refs)}")
 
 
-def _task_type(plan: WorkflowPlan) -> str:
-    return "read" if plan.shape == "read-only" else "merge" if plan.snapshot else "write"
+def _task_type(plan: WorkflowPlan, who: str = "a") -> str:
+    if plan.shape == "read-only":
+        return "read"
+    return f"scoped {who}" if plan.scoped else "merge" if plan.snapshot else "write"
 
 
 def _outcome(record: InstanceRecord, name: str, asking: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from perago.values.findings import Finding
-from perago.values.history import History, Stamp
+from perago.values.history import Conflict, History, Merge, Stamp
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, Changes, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.record import InstanceRecord
@@ -117,6 +117,20 @@ class ReadHistory(Protocol):
     def __call__(self, workspace_input: WorkspaceInput, /) -> History: ...
 
 
+class ValidateReads(Protocol):
+    """Compare the input with what a merge builds on, where the task could see it: below its prefix, as selected.
+
+    What it builds on is the input's content with the changes of the foreign commits on it. Without abandoned commits
+    that is the head's. Reads the differences below the prefix only.
+
+    Returns the paths that differ, with the foreign commits that changed them; None if there are none.
+    """
+
+    def __call__(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge, /
+    ) -> Conflict | None: ...
+
+
 class WorkspaceStore(Protocol):
     """A versioned store: the callables that an attempt uses, as methods of one object."""
 
@@ -132,6 +146,8 @@ class WorkspaceStore(Protocol):
     def complete_noop_workspace(self) -> CompleteNoopWorkspace: ...
     @property
     def read_history(self) -> ReadHistory: ...
+    @property
+    def validate_reads(self) -> ValidateReads: ...
 
 
 # ---------------------------------------------------------------- queue for a branch

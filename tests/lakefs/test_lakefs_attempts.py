@@ -58,6 +58,7 @@ class Scene:
             publish_workspace=store.publish_workspace,
             cleanup_staging=store.cleanup_staging,
             complete_noop_workspace=store.complete_noop_workspace,
+            validate_reads=store.validate_reads,
             read_history=store.read_history,
             load_record=engine.load_record,
             observer=self._observe,

@@ -13,11 +13,12 @@ import sys
 from functools import lru_cache
 
 from perago.attempt import fence
-from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, Validate
 from perago.values.models import AttemptIdentity
 from perago.values.plans import compared, foreign_changes
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
-from perago.workspace.merge import merge_paths
+from perago.values.spec import Isolation
+from perago.workspace.merge import changed_reads, merge_paths
 from tests.protocol import model
 
 INSTANCE = "workflow"
@@ -98,21 +99,36 @@ class Ours(model.Protocol):
             input_ref=str(w.inp),
             params_digest=str(self.digest(w)),
             code_digest="" if self.cfg.blind else str(w.code),
-            snapshot=self.cfg.snapshot,
+            isolation=self.isolation,
         )
+
+    @property
+    def isolation(self) -> Isolation:
+        return "serializable" if self.cfg.scoped else "snapshot" if self.cfg.snapshot else "exclusive"
 
     def seen(self, s: model.State, w: model.Worker, head: int) -> tuple[History, InstanceRecord, fence.Applicant]:
         return history(s.chain, w.inp, head, self.cfg.blind), record(s.rows), self.asking(w)
 
     def start_plan(self, s: model.State, w: model.Worker, head: int) -> Plan | None:
-        return fence.plan_start(*self.seen(s, w, head))
+        return self.validated(fence.plan_start(*self.seen(s, w, head)), s, w, head)
+
+    def validated(self, plan: Plan | Validate | None, s: model.State, w: model.Worker, head: int) -> Plan | None:
+        """The plan after its validation, as an attempt makes it with a store."""
+        if not isinstance(plan, Validate):
+            return plan
+        foreign = dict(zip(plan.merge.foreign, self.foreign(plan.merge, s), strict=True))
+        base = dict(s.chain[w.inp].tree)
+        conflict = changed_reads(foreign, base.get, lambda path: model.in_scope(w.name, path, self.cfg.overlap))
+        return plan.then if conflict is None else fence.refuse_conflict(conflict, *self.seen(s, w, head))
 
     def start(self, s: model.State, w: model.Worker, head: int) -> tuple | None:
         plan = self.start_plan(s, w, head)
         return None if plan is None or isinstance(plan, Refuse) else self.carry_out(plan, s, w, head)
 
     def decide(self, s: model.State, w: model.Worker, head: int) -> tuple:
-        plan = fence.plan_publication(*self.seen(s, w, head), changed=bool(w.writes))
+        decided = fence.plan_publication(*self.seen(s, w, head), changed=bool(w.writes))
+        plan = self.validated(decided, s, w, head)
+        assert plan is not None, "a publication is always decided"
         return self.carry_out(plan, s, w, head)
 
     def adopt_engine(self, s: model.State, w: model.Worker) -> tuple | None:
@@ -138,14 +154,17 @@ class Ours(model.Protocol):
 
     def put_on(self, plan: Merge, s: model.State, w: model.Worker, head: int) -> tuple:
         """A merge of trees, as a store makes it of a plan."""
-        changes = {name: _changed(s.chain, int(name)) for name in compared(plan)}
         base = dict(s.chain[w.inp].tree)
-        merged = merge_paths(foreign_changes(plan, changes), dict(w.writes), base.get)
+        merged = merge_paths(self.foreign(plan, s), dict(w.writes), base.get)
         if merged.conflicts:
             return ("refuse", tuple(int(name) for name in plan.foreign))
         tree = {path: entry for path, entry in (base | merged.overlay).items() if entry is not None}
         content = tuple(sorted(tree.items()))
         return self.make(w, head, content, [int(name) for name in plan.abandoned])
+
+    @staticmethod
+    def foreign(plan: Merge, s: model.State) -> list[dict]:
+        return foreign_changes(plan, {name: _changed(s.chain, int(name)) for name in compared(plan)})
 
 
 def _changed(chain: tuple, index: int) -> dict:

@@ -108,6 +108,9 @@ class Config:
     doubled: bool = False          # fork: it begins after a rerun that handed out two tries of l at once
     revives: bool = True           # a rerun hands out again what came to nothing
     solo: bool = True              # check that one more undisturbed try completes, from every state
+    scoped: bool = False           # snapshot, with a conflict wherever something that the task could see has changed
+    overlap: bool = False          # fork: the scope of l holds a path that r writes, that of r none of l's
+    scope_rule: bool = True        # (mutation: the conflict looks at the written paths alone)
 
     @property
     def first(self) -> tuple:
@@ -176,6 +179,14 @@ ROOT = Commit("root", (), -1, -1, (("a", "0"),), (), (), False, (), 0, False)
 
 def row_of(rows: tuple, tid: int) -> Row | None:
     return next((r for r in rows if r.tid == tid), None)
+
+
+def in_scope(name: str, path: str, overlap: bool = False) -> bool:
+    """What a task's workspace holds: the shared input `a`, its own paths, and for b those before it. Person's x: nobody's.
+
+    What both siblings write (s) both see; with `overlap`, l sees r's first path as well.
+    """
+    return path[0] in {"a": "a", "b": "ablr", "l": "als", "r": "ars"}[name] or (overlap and name == "l" and path == "r1")
 
 
 def put(tree: tuple, writes: tuple) -> tuple:
@@ -381,6 +392,9 @@ class Protocol:
             last.update(dict.fromkeys(changed, i))
         if any(left.get(p) != base.get(p) and left.get(p) != v for p, v in writes.items()):
             return ("refuse", tuple(stop))
+        if self.cfg.scoped and self.cfg.scope_rule:
+            if any(left.get(p) != base.get(p) for p in left.keys() | base.keys() if in_scope(w.name, p, self.cfg.overlap)):
+                return ("refuse", tuple(stop))
         left.update(writes)
         tree = tuple(sorted((p, v) for p, v in left.items() if v is not None))
         if tree == chain[head].tree and not writes and not (gone and self.R.undo_is_published):
@@ -716,6 +730,13 @@ class World:
                     return f"b: b was given c{r.inp}, but a's outcome is {sorted(given)}"
                 if not self.cfg.snapshot and r.out != r.inp and c.tree != put(chain[r.inp].tree, c.writes):
                     return "b: b's tree is not a's publication plus b's changes"
+            if self.cfg.scoped and r.out != r.inp and c.completes is None:
+                start, own = dict(chain[c.base].tree), dict(c.writes)
+                now = dict(c.tree)
+                wrong = [p for p in now.keys() | start.keys()
+                         if in_scope(r.name, p, self.cfg.overlap) and now.get(p) != own.get(p, start.get(p))]
+                if wrong:
+                    return f"h: within what {r.name} could see, its effective c{r.out} differs in {wrong} from its input plus its changes"
         for name, refs in outs.items():
             if len(refs) > 1:
                 return f"d: {name} has two outcomes {sorted(refs)}"
@@ -825,7 +846,7 @@ class World:
                 row = row_of(s.rows, c.exe[0])
                 past = ("COMPLETED",) if row and row.status in LIVE else ("COMPLETED", "ENDED")
                 may = row and row.sched == c.exe[1] and not any(r.status in past for r in mine)
-                if (eff or may) and (not self.cfg.snapshot or self.cfg.shared_path):
+                if (eff or may) and (not self.cfg.snapshot or self.cfg.shared_path or self.cfg.overlap):
                     return True
         return False
 
@@ -936,6 +957,25 @@ SCENARIOS = {
     "join-mixed": replace(JOIN, total=1, timeouts=1, requeues=1, mixed=True),
     "join-serializable": replace(JOIN, snapshot=False, total=1, timeouts=1, requeues=1),
 }
+SC = replace(SNAP, scoped=True)
+SSQ = replace(SEQ, snapshot=True, scoped=True)
+SCENARIOS.update({
+    "scoped-people": replace(SC, total=2, timeouts=1, persons=1, person_paths=("x", "l1", "a")),
+    "scoped-people2": replace(SC, total=2, persons=2, timeouts=0, person_paths=("x", "a")),
+    "scoped-unstored-admin": replace(SC, total=2, timeouts=1, admins=2, stored=False, noop="never"),
+    "scoped-redelivery": replace(SC, total=2, timeouts=1, requeues=1, unclear=1),
+    "scoped-admin": replace(SC, total=2, timeouts=1, admins=2, unclear=1),
+    "scoped-mixed": replace(SC, total=2, timeouts=1, requeues=1, mixed=True, noop="never"),
+    "scoped-same-content": replace(SC, total=2, timeouts=1, requeues=1, admins=1, same_body=True, stored=False, noop="never"),
+    "scoped-doubled": replace(SC, total=1, requeues=1, unclear=1, doubled=True, noop="never"),
+    "scoped-seq-people": replace(SSQ, total=2, persons=2, timeouts=1, unclear=1, person_paths=("x", "a")),
+    "scoped-seq-admin": replace(SSQ, total=2, timeouts=1, admins=2, unclear=1),
+    "scoped-shared-path": replace(SC, total=2, timeouts=1, requeues=1, shared_path=True),
+    "scoped-overlap": replace(SC, total=2, timeouts=1, requeues=1, overlap=True, noop="never"),
+    "scoped-join-people": replace(JOIN, scoped=True, total=1, persons=1, person_paths=("x", "a", "l1")),
+    "scoped-join-unstored": replace(JOIN, scoped=True, total=1, timeouts=1, requeues=1, stored=False, noop="never"),
+    "scoped-overlap-people": replace(SC, total=2, timeouts=1, persons=1, person_paths=("r1", "x"), overlap=True),
+})
 RESIDUAL = {   # broken with every rule on: only the server could close these
     "a rerun between the fence and the report": replace(SEQ, total=2, admins=2, fused=False, noop="never"),
     "a report stuck in the server across a rerun": replace(SEQ, total=3, timeouts=1, slow=1, admins=2, noop="never"),

@@ -9,10 +9,12 @@ import pytest
 
 from perago.attempt import fence
 from perago.attempt.fence import Verdict
-from perago.values.history import CommitFacts
-from tests.protocol import conformance
+from perago.values.history import CommitFacts, Complete, History, Seal, Validate
+from perago.values.models import AttemptIdentity
+from tests.protocol import conformance, model
 
 QUICK = ["seq-same-content", "seq-copies", "seq-slow-unstored", "seq-people", "snap-people", "fork-optional"]
+QUICK += ["scoped-people2", "scoped-seq-people"]
 QUICK += ["snap-doubled", "snap-doubled-unstored", "snap-unstored-admin", "snap-same-content"]
 QUICK += ["join-unstored", "join-admin"]
 
@@ -23,6 +25,46 @@ def test_the_protocol_holds_in_every_interleaving(scenario):
     assert broken == {}
     assert complete, "cut off: give it more time"
     assert states > 3_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", ["scoped-people", "scoped-overlap-people"])
+def test_validation_of_reads_holds_in_every_interleaving(scenario):
+    states, complete, broken = conformance.explore(scenario, limit_s=200)
+    assert (broken, complete) == ({}, True)
+    assert states > 50_000
+
+
+def test_the_model_needs_its_rule_on_scopes():
+    without = replace(model.SCENARIOS["scoped-people2"], scope_rule=False)
+    _, _, _, found, _ = model.explore(model.FIXED, without, stop_first=True)
+    ((what, trace),) = found.values()
+    assert "h: within what l could see, its effective c2 differs in ['a']" in what
+    assert trace == ["person commits a"]
+
+
+@pytest.mark.parametrize("scenario", ["scoped-people2", "scoped-seq-people"])
+def test_validating_the_written_paths_alone_is_noticed(monkeypatch, scenario):
+    monkeypatch.setattr(conformance, "changed_reads", lambda *_: None)
+    (broken,) = explore_anew(scenario).values()
+    assert "h: within what" in broken
+
+
+def test_a_no_op_beside_foreign_commits_is_validated():
+    history = History("2", "0", (CommitFacts("2", "1"), CommitFacts("1", "0")))
+    identity = AttemptIdentity(workflow_instance_id="w", task_id="t", retry_count=0, scheduled_time=1, poll_count=1)
+    for delivered in (1, 2):
+        asking = fence.Applicant(
+            identity=replace(identity, poll_count=delivered),
+            reference_task_name="t",
+            input_ref="0",
+            params_digest="",
+            code_digest="",
+            isolation="serializable",
+        )
+        plan = fence.plan_publication(history, None, asking, changed=False)
+        assert isinstance(plan, Validate)
+        assert isinstance(plan.then, Complete if delivered == 1 else Seal)
 
 
 def explore_anew(scenario):

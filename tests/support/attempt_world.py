@@ -76,6 +76,7 @@ class World:
             "cleanup_staging": store.cleanup_staging,
             "complete_noop_workspace": store.complete_noop_workspace,
             "read_history": store.read_history,
+            "validate_reads": store.validate_reads,
             "load_current_attempt": engine.load_current_attempt,
             "load_record": engine.load_record,
             "observer": self._observe,

@@ -12,6 +12,7 @@ from perago import WorkspaceSpec
 from simulation.faults import Fault, Faults, crash, delayed, error, late, lost, sweep, twice
 
 SNAPSHOT = WorkspaceSpec(isolation="snapshot")
+BESIDE = WorkspaceSpec(exclude=["person.*"])
 
 
 def lost_worker(world: World) -> None:
@@ -53,6 +54,7 @@ SCENARIOS = {
     "retried no-op": Scenario(body=nothing, content=UNCHANGED, before=lost_noop),
     "read-only": Scenario(body=write, spec=WorkspaceSpec(read_only=True), content=UNCHANGED),
     "foreign commit": Scenario(before=person_commits_elsewhere, content=None),
+    "elsewhere, and replaces": Scenario(spec=BESIDE, before=person_after_lost_worker),
     "snapshot": Scenario(spec=SNAPSHOT, before=person_commits_elsewhere),
     "snapshot, and replaces": Scenario(spec=SNAPSHOT, before=person_after_lost_worker),
     "snapshot, and conflicts": Scenario(spec=SNAPSHOT, before=person_commits_here, content=None, conflict="out.txt"),

@@ -21,6 +21,7 @@ from perago.ports import Engine, WorkspaceStore, ignore
 from perago.testing import ManualClock, MemoryAttempt, MemoryEngine
 from perago.workspace.directory import OWNER_FILE
 from perago.workspace.janitor import sweep as sweep_attempt_directories
+from perago.workspace.patterns import visible_to
 from simulation.checker import Call, Observation, violations
 from simulation.faults import Crash, Faults, Tap
 
@@ -152,6 +153,7 @@ class World:
             publish_workspace=store.publish_workspace,
             cleanup_staging=store.cleanup_staging,
             complete_noop_workspace=store.complete_noop_workspace,
+            validate_reads=store.validate_reads,
             read_history=store.read_history,
             load_current_attempt=engine.load_current_attempt,
             load_record=engine.load_record,
@@ -255,6 +257,7 @@ class World:
             records=(self.engine.record(),),
             files=self.repository.files,
             snapshot=("say",) if self.scenario.spec.isolation == "snapshot" else (),
+            scopes={"say": visible_to(self.scenario.spec)} if self.scenario.spec.isolation == "serializable" else {},
             calls=self.calls,
             left=[*self.repository.left(), *self._attempt_directories()],
         )

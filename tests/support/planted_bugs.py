@@ -22,12 +22,14 @@ from perago.testing import store as memory_store
 from perago.values import stamps
 from perago.values.history import CommitFacts
 from perago.values.joins import WorkspaceJoin
+from perago.values.spec import WorkspaceSpec
 from perago.worker.attempts.job import Job
 from perago.worker.supervisor import dispatcher
 from perago.worker.supervisor.completion import TakesNext
 from perago.worker.supervisor.delivery import Delivery
 from perago.worker.supervisor.dispatcher import Dispatcher
 from perago.worker.supervisor.slot import Slot, SlotState
+from perago.workspace.patterns import Selection
 from planted_stores import Trusting, resetting, retrying_blindly, tapped
 from simulation.engine_port import SimulatedLease
 from simulation.executor import WorkerParts
@@ -122,6 +124,17 @@ def only_what_differs_from_the_parent() -> AbstractContextManager[object]:
     )
 
 
+def _sees_without_its_prefix(spec: WorkspaceSpec):
+    return Selection(spec.include, spec.exclude).selects
+
+
+def _appeared_files_do_not_count(foreign, base, sees):
+    return _HONEST_READS(foreign, base, lambda path: base(path) is not None and sees(path))
+
+
+_HONEST_READS = memory_store.changed_reads
+
+
 def _lay_out_anywhere(files, target):
     for path, blob in files.items():
         (target / path).parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +195,15 @@ BUGS = {
     "no fence before a report": Bug(patched=lambda: patch.object(reporting, "_is_current", lambda *_: True)),
     "a person's commit taken for abandoned": Bug(patched=lambda: patch.object(fence, "judge", _everything_abandoned)),
     "what a try may still adopt is replaced": Bug(patched=lambda: patch.object(fence, "judge", _unsettled_abandoned)),
+    "reads are not validated, writes alone are": Bug(
+        patched=lambda: patch.object(memory_store, "changed_reads", lambda *_: None)
+    ),
+    "a file that would have appeared does not count": Bug(
+        patched=lambda: patch.object(memory_store, "changed_reads", _appeared_files_do_not_count)
+    ),
+    "a scope without its prefix": Bug(
+        patched=lambda: patch.object(memory_store, "visible_to", _sees_without_its_prefix)
+    ),
     "secrets in stamps": Bug(patched=secrets_in_stamps),
     "what comes along with a dropped report is forgotten": Bug(
         patched=lambda: patch.object(TakesNext, "report_result", _forgets_what_came_with_a_dropped_report)
@@ -216,6 +238,9 @@ CAUGHT = {
     "no fence before a report": (85, "not ended"),
     "a person's commit taken for abandoned": (0, "replaces the foreign commit"),
     "what a try may still adopt is replaced": (2, "replaces the foreign commit"),
+    "reads are not validated, writes alone are": (40, "could see"),
+    "a file that would have appeared does not count": (116, "could see"),
+    "a scope without its prefix": (17, "could see"),
     "secrets in stamps": (1, "a secret is in"),
     "what comes along with a dropped report is forgotten": (103, "neither began it nor gave it back"),
     "stamps of cherry-picks count": (26, "published twice"),

@@ -12,10 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perago.errors import StaleAttemptError
-from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp
+from perago.values.history import (
+    CommitFacts,
+    Complete,
+    Conflict,
+    History,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    Stamp,
+    Validate,
+)
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
+from perago.values.spec import Isolation
 
 # ---------------------------------------------------------------- attempt fence
 
@@ -65,7 +78,7 @@ class Applicant:
         reference_task_name: identifies the logical task, together with the workflow instance.
         input_ref: full id of the input commit.
         input_refs: the commits that the input names; several for a join. Empty for `input_ref` alone.
-        snapshot: whether its isolation merges with foreign commits instead of refusing.
+        isolation: what it does beside foreign commits; see `WorkspaceSpec`.
     """
 
     identity: AttemptIdentity
@@ -73,7 +86,7 @@ class Applicant:
     input_ref: str
     params_digest: str
     code_digest: str
-    snapshot: bool = False
+    isolation: Isolation = "exclusive"
     input_refs: tuple[str, ...] = ()
 
     def has_input_of(self, entry: TryRecord) -> bool:
@@ -120,7 +133,7 @@ def judge(commit: CommitFacts, record: InstanceRecord | None, asking: Applicant)
     return Verdict.FOREIGN  # a later try of its logical task may still adopt it
 
 
-def plan_start(history: History, record: InstanceRecord | None, asking: Applicant) -> Plan | None:
+def plan_start(history: History, record: InstanceRecord | None, asking: Applicant) -> Plan | Validate | None:
     """Before the body: complete as another try did, adopt, or refuse early.
 
     Returns:
@@ -129,11 +142,17 @@ def plan_start(history: History, record: InstanceRecord | None, asking: Applican
     settled = _settled_by_another_try(history, record, asking)
     if settled is not None:
         return settled
-    foreign, _ = _sort(history, record, asking)
-    return _refuse(history, foreign, record, asking) if foreign and not asking.snapshot else None
+    foreign, abandoned = _sort(history, record, asking)
+    if not foreign or asking.isolation == "snapshot":
+        return None
+    if asking.isolation == "exclusive":
+        return _refuse(history, foreign, record, asking)
+    return Validate(_merge(history, foreign, abandoned, record, asking))
 
 
-def plan_publication(history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool) -> Plan:
+def plan_publication(
+    history: History, record: InstanceRecord | None, asking: Applicant, *, changed: bool
+) -> Plan | Validate:
     """The publish fence, after the body. `changed`: the body changed a file.
 
     A no-op of a first delivery writes nothing. A no-op of a later delivery, or beside other tries, is sealed: an older
@@ -144,16 +163,24 @@ def plan_publication(history: History, record: InstanceRecord | None, asking: Ap
     if settled is not None:
         return settled
     foreign, abandoned = _sort(history, record, asking)
-    gone = tuple(commit.id for commit in abandoned)
-    if not changed and not gone and (asking.snapshot or not foreign):
+    if foreign and asking.isolation == "exclusive":
+        return _refuse(history, foreign, record, asking)
+    merge = _merge(history, foreign, abandoned, record, asking)
+    if not changed and not abandoned:
         again = _delivered_before(record, asking)
-        return Seal(history.head, asking.input_ref) if again else Complete(asking.input_ref)
-    if not foreign:
-        return Publish(history.head, gone)
-    if asking.snapshot:
-        unsettled = any(_is_unsettled(commit, record, asking) for commit in foreign)
-        return _merge(history, foreign, gone, unsettled=unsettled)
-    return _refuse(history, foreign, record, asking)
+        plan: Plan = Seal(history.head, asking.input_ref) if again else Complete(asking.input_ref)
+    else:
+        plan = merge if foreign else Publish(history.head, merge.abandoned)
+    return Validate(merge, plan) if foreign and asking.isolation == "serializable" else plan
+
+
+def refuse_conflict(conflict: Conflict, history: History, record: InstanceRecord | None, asking: Applicant) -> Refuse:
+    """The refusal for a conflict that a `Validate` found. Final if only settled commits changed one of the paths."""
+    foreign, _ = _sort(history, record, asking)
+    unsettled = {commit.id for commit in foreign if _is_unsettled(commit, record, asking)}
+    final = any(commits and unsettled.isdisjoint(commits) for commits in conflict.paths.values())
+    blamed = tuple(commit for commit in foreign if commit.id in conflict.commits)
+    return Refuse(history.head, blamed or foreign, unsettled=bool(unsettled) and not final, conflict=conflict)
 
 
 def _settled_by_another_try(
@@ -182,15 +209,23 @@ def _is_unsettled(commit: CommitFacts, record: InstanceRecord | None, asking: Ap
     return stamp.scheduled_time is not None and judge(commit, record, asking) is Verdict.FOREIGN
 
 
-def _merge(history: History, foreign: tuple[CommitFacts, ...], gone: tuple[str, ...], *, unsettled: bool) -> Merge:
+def _merge(
+    history: History,
+    foreign: tuple[CommitFacts, ...],
+    abandoned: tuple[CommitFacts, ...],
+    record: InstanceRecord | None,
+    asking: Applicant,
+) -> Merge:
     """A merge with foreign commits. Lists which of them claim to replace which abandoned ones."""
+    gone = tuple(commit.id for commit in abandoned)
+    unsettled = any(_is_unsettled(commit, record, asking) for commit in foreign)
     replaced, left_out = [], frozenset(gone)
     for commit in history.between:
         stamp = commit.counting_stamp
         if stamp is not None and (over := tuple(name for name in stamp.abandoned if name in left_out)):
             replaced.append((commit.id, over))
     line = tuple(commit.id for commit in history.between)
-    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line, unsettled)
+    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line, unsettled, foreign)
 
 
 def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:

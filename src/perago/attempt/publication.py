@@ -34,9 +34,10 @@ from perago.ports import (
     ReadHistory,
     StageWorkspace,
     Turn,
+    ValidateReads,
     WorkspaceStore,
 )
-from perago.values.history import Complete, History, Merge, Plan, Publish, Refuse, Seal
+from perago.values.history import Complete, History, Merge, Plan, Publish, Refuse, Seal, Validate
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.plans import refusal
@@ -49,6 +50,8 @@ many writers for one branch; a later retry by the engine has better chances."""
 
 LIGHT_FILES, LIGHT_BYTES = 100, 8 * 1024 * 1024
 """Changes up to this size are staged within the turn: it takes a lakeFS server on the same machine 0.1 s."""
+
+Decide = Callable[[History, InstanceRecord | None, fence.Applicant], Plan | Validate | None]
 
 How = Literal["published", "merged", "replaced", "adopted", "unchanged"]
 
@@ -65,6 +68,7 @@ class AttemptPorts:
     complete_noop_workspace: CompleteNoopWorkspace | None = None
     read_history: ReadHistory | None = None
     load_record: LoadRecord | None = None
+    validate_reads: ValidateReads | None = None
     foresee_download: ForeseeDownload | None = None
 
     @classmethod
@@ -78,6 +82,7 @@ class AttemptPorts:
             complete_noop_workspace=store.complete_noop_workspace,
             read_history=store.read_history,
             load_record=engine.load_record,
+            validate_reads=store.validate_reads,
             foresee_download=store.foresee_download if isinstance(store, ForeseesDownload) else None,
         )
 
@@ -130,7 +135,7 @@ class PublicationTarget:
                 f"{self.workspace_input.branch!r} still points at the input; pass the store's complete_noop_workspace"
             )
 
-        def decide(history: History, record: InstanceRecord | None, asking: fence.Applicant) -> Plan:
+        def decide(history: History, record: InstanceRecord | None, asking: fence.Applicant) -> Plan | Validate:
             return fence.plan_publication(history, record, asking, changed=changed)
 
         outcome = self._until_settled(decide, execution, workspace_dir, wait_first=changed and is_light)
@@ -139,7 +144,7 @@ class PublicationTarget:
 
     def _until_settled(
         self,
-        decide: Callable[[History, InstanceRecord | None, fence.Applicant], Plan | None],
+        decide: Decide,
         execution: TaskExecution,
         workspace_dir: Path,
         *,
@@ -167,19 +172,22 @@ class PublicationTarget:
             f"Nothing was published. Run the task again, or let fewer tasks write this branch at once"
         )
 
-    def _plan(
-        self,
-        read_history: ReadHistory,
-        decide: Callable[[History, InstanceRecord | None, fence.Applicant], Plan | None],
-    ) -> Plan | None:
+    def _plan(self, read_history: ReadHistory, decide: Decide) -> Plan | None:
         with self.phases(Phase.DECIDE) as span:
             history = read_history(self.workspace_input).on_branch(self.workspace_input.branch)
             record = self.ports.load_record(self.attempt) if self.ports.load_record is not None else None
             plan = decide(history, record, self.applicant)
+            if isinstance(plan, Validate):
+                plan = self._validated(plan, history, record)
             span.note(head=history.head, commits=len(history.commits), plan=_name(plan), how=how_of(plan))
             if isinstance(plan, Refuse):
-                raise refusal(plan, self.workspace_input.branch, history.base, self.spec)
+                raise self._refusal(plan)
         return plan
+
+    def _validated(self, plan: Validate, history: History, record: InstanceRecord | None) -> Plan | None:
+        assert self.ports.validate_reads is not None, "only an applicant that can validate gets such a plan"
+        conflict = self.ports.validate_reads(self.workspace_input, self.spec, plan.merge)
+        return plan.then if conflict is None else fence.refuse_conflict(conflict, history, record, self.applicant)
 
     def _without_plan(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> PublicationResult:
         """Let the store decide, without the engine's record."""
@@ -212,8 +220,12 @@ class PublicationTarget:
             case Merge():
                 return PublicationResult(self._write(planned, workspace_dir, place), "merged")
             case Refuse():
-                raise refusal(plan, self.workspace_input.branch, self.applicant.input_ref, self.spec)
+                raise self._refusal(plan)
         assert_never(plan)
+
+    def _refusal(self, refuse: Refuse) -> PublishFenceError:
+        spec = self.spec if self.applicant.isolation == self.spec.isolation else None
+        return refusal(refuse, self.workspace_input.branch, self.applicant.input_ref, spec)
 
     def _write(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> str:
         self._attempt_fence()

@@ -53,6 +53,7 @@ from perago.ports import (
     ReadHistory,
     StageWorkspace,
     SystemClock,
+    ValidateReads,
     WorkspaceStore,
 )
 from perago.tasks.declare import TaskDefinition
@@ -147,6 +148,7 @@ def run_workspace_task_attempt(
     status_of: Callable[[BaseException], ResultStatus] = status_for_exception,
     read_history: ReadHistory | None = None,
     load_record: LoadRecord | None = None,
+    validate_reads: ValidateReads | None = None,
     invoke_body: InvokeBody = invoke_in_process,
     is_cancelled: Callable[[], bool] = bool,
     keep_failed_workspace: bool = False,
@@ -178,6 +180,8 @@ def run_workspace_task_attempt(
             nothing is adopted, and any commit since the input is refused.
         load_record: reads every try of the workflow instance from the engine, for the verdict on stamps. Without it,
             commits of other tasks and other tries are foreign.
+        validate_reads: compares the input with the head where the task could see it, for `serializable` tasks.
+            Without it, they are `exclusive`: any commit since the input is refused.
         invoke_body: runs the body. Default: in this process.
         is_cancelled: answers `TaskContext.cancelled`.
         keep_failed_workspace: keep the files of a failed attempt in `<workspace_root>/kept/`; the event of the clean
@@ -207,6 +211,7 @@ def run_workspace_task_attempt(
         complete_noop_workspace=complete_noop_workspace,
         read_history=read_history,
         load_record=load_record,
+        validate_reads=validate_reads,
     )
     context = RunContext(
         execution_id=execution_id or uuid.uuid4().hex,
@@ -285,7 +290,7 @@ class AttemptRun:
                 attempt=self.attempt,
                 workspace_input=workspace_input,
                 spec=self.spec,
-                applicant=self._applicant(draft, refs),
+                applicant=self._applicant(draft, refs, can_validate=ports.validate_reads is not None),
                 phases=self.phases,
                 queue=self.context.queue,
                 is_cancelled=self.context.is_cancelled,
@@ -431,7 +436,10 @@ class AttemptRun:
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         return changes, sum(now.files[path].size for path in changes.written)
 
-    def _applicant(self, draft: StampDraft, refs: tuple[str, ...]) -> Applicant:
+    def _applicant(self, draft: StampDraft, refs: tuple[str, ...], *, can_validate: bool) -> Applicant:
+        isolation = self.spec.isolation
+        if isolation == "serializable" and not can_validate:
+            isolation = "exclusive"  # without the means to tell, any commit may have changed what the task has read
         return Applicant(
             identity=self.identity,
             reference_task_name=draft.reference_task_name,
@@ -439,7 +447,7 @@ class AttemptRun:
             input_refs=refs,
             params_digest=draft.params_digest,
             code_digest=draft.code_digest,
-            snapshot=self.spec.isolation == "snapshot",
+            isolation=isolation,
         )
 
     def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:

@@ -11,7 +11,7 @@ from perago.errors import PrefixNotFoundError, RefNotFoundError, RepositoryNotFo
 from perago.ports import FileDigests
 from perago.testing.commits import Blob, Commit, Commits, Overlay, Tree, changed, put
 from perago.testing.files import check_places, lay_out, read_file
-from perago.values.history import CommitFacts, History, Merge, Publish, Seal, Stamp, WritePlan
+from perago.values.history import CommitFacts, Conflict, History, Merge, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
 from perago.values.names import check_object_names, stands_for_directory
 from perago.values.plans import (
@@ -30,8 +30,8 @@ from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import from_pairs, to_pairs
 from perago.workspace.digest import SHA256, digest_bytes
 from perago.workspace.folding import probe_folding
-from perago.workspace.merge import merge_paths
-from perago.workspace.patterns import Selection
+from perago.workspace.merge import changed_reads, conflict_at, merge_paths
+from perago.workspace.patterns import Selection, visible_to
 from perago.workspace.reading import open_workspace
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
@@ -85,6 +85,14 @@ class MemoryStore:
                 break
             between.append(self._facts(commit))
         raise input_not_on_branch(workspace_input.branch, base, head)
+
+    def validate_reads(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge
+    ) -> Conflict | None:
+        """What the task could see and the merge's foreign commits have changed."""
+        base = self._input_commit(workspace_input).tree
+        foreign = dict(zip(merge.foreign, self._foreign_changes(merge), strict=True))
+        return changed_reads(foreign, base.get, visible_to(workspace_spec))
 
     def stage_workspace(
         self,
@@ -272,16 +280,20 @@ class MemoryStore:
                 return put(base.tree, self._merged(plan, own, base.tree))
         assert_never(plan)
 
-    def _merged(self, plan: Merge, own: Overlay, base: Tree) -> Overlay:
+    def _foreign_changes(self, plan: Merge) -> list[dict[str, Blob | None]]:
         commits = [self._commits.get(commit_id) for commit_id in compared(plan)]
         changes = {commit.id: changed(self._commits.parent_tree(commit), commit.tree) for commit in commits}
+        return foreign_changes(plan, changes)
 
+    def _merged(self, plan: Merge, own: Overlay, base: Tree) -> Overlay:
         def below(path: str) -> list[str]:
             return [name for name in base if name.startswith(path + "/")]
 
-        merged = merge_paths(foreign_changes(plan, changes), own, base.get, below)
-        if merged.conflicts:
-            raise conflict(merged.conflicts, plan)
+        foreign = self._foreign_changes(plan)
+        merged = merge_paths(foreign, own, base.get, below)
+        found = conflict_at(merged.conflicts, dict(zip(plan.foreign, foreign, strict=True)))
+        if found is not None:
+            raise conflict(found, plan)
         return merged.overlay
 
 

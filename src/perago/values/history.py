@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from perago.values.json_text import JsonObject
@@ -146,14 +146,15 @@ class Publish:
 
 @dataclass(frozen=True)
 class Merge:
-    """`snapshot` isolation: stage the input's content, the changes of the `foreign` commits (oldest first, see
-    `plans.foreign_changes`), and the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
+    """Stage the input's content, the changes of the `foreign` commits (oldest first, see `plans.foreign_changes`), and
+    the attempt's own changes, on top of `head`. Drops what `abandoned` commits changed.
 
     Attributes:
         replaced: each commit that claims to replace some of `abandoned`, with those. It may have written a path exactly
             as one of them had, which a comparison with its first parent does not show.
         line: all of `foreign` and `abandoned`, oldest first; may be left out if `replaced` is empty.
         unsettled: some of `foreign` may be abandoned later, so a conflict is not final.
+        commits: the foreign commits, to name in a refusal; may be left out.
 
     Raises:
         ValueError: `line` is needed but does not list all of them.
@@ -165,6 +166,7 @@ class Merge:
     replaced: tuple[tuple[str, tuple[str, ...]], ...] = ()
     line: tuple[str, ...] = ()
     unsettled: bool = False
+    commits: tuple[CommitFacts, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.replaced and {*self.line} != {*self.foreign, *self.abandoned}:
@@ -224,4 +226,19 @@ class Refuse:
 
 
 Plan = Publish | Merge | Seal | Complete | Refuse
+
+
+@dataclass(frozen=True)
+class Validate:
+    """`serializable` isolation beside foreign commits: follow `then` if nothing that the task could see has changed.
+
+    Attributes:
+        merge: the input's content with the foreign changes on it is compared with the input.
+        then: None before the body, which then runs.
+    """
+
+    merge: Merge
+    then: Plan | None = None
+
+
 WritePlan = Publish | Merge | Seal

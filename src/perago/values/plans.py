@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TypeVar, assert_never
 
 from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
-from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.history import (
+    CommitFacts,
+    Complete,
+    Conflict,
+    History,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    Stamp,
+    WritePlan,
+)
 from perago.values.models import Changes, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 
@@ -19,6 +31,7 @@ T = TypeVar("T")
 
 _NAMED_IN_A_REFUSAL = 2
 _LISTED_CONFLICTS = 10
+_MAX_SUSPECTS = 100
 
 
 def plan_without_engine(history: History) -> Publish | Refuse:
@@ -129,13 +142,26 @@ def foreign_changes(plan: Merge, changes: Mapping[str, Mapping[str, T | None]]) 
     return brought
 
 
-def conflict(paths: Iterable[str], plan: Merge) -> PublishFenceError:
+def suspects(plan: Merge) -> tuple[str, ...]:
+    """The foreign commits that are searched for those that changed a path, oldest first: the newest 100."""
+    return plan.foreign[-_MAX_SUSPECTS:]
+
+
+def conflict(found: Conflict, plan: Merge) -> PublishFenceError:
     """The error for paths changed both by this attempt and by others, in `snapshot` isolation."""
-    found = sorted(paths)
+    named = _named([commit for commit in plan.commits if commit.id in found.commits])
     return _refused(plan)(
-        f"Not published: others have changed {len(found)} of the paths that this attempt changed: {_listed(found)}. "
-        f"Nothing is lost. Run the task again from the current head"
+        f"Not published: others have changed {len(found.paths)} of the paths that this attempt changed: "
+        f"{_listed(found.paths)}. Nothing is lost{f'; theirs is in {named}' if named else ''}. Run the task again from "
+        f"the current head"
     )
+
+
+def _named(commits: Sequence[CommitFacts]) -> str:
+    """The newest of some commits, whose they are and when they were made, and the number of the others."""
+    newest = "; ".join(map(_describe, commits[-_NAMED_IN_A_REFUSAL:]))
+    more = len(commits) - _NAMED_IN_A_REFUSAL
+    return newest + (f"; and {more} more" if more > 0 else "")
 
 
 def _listed(paths: Collection[str]) -> str:
@@ -149,11 +175,9 @@ def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None =
     """The error for a `Refuse`. It names the newest foreign commits and what to do.
 
     Args:
-        spec: the task's; None if the store decided, which cannot merge.
+        spec: the task's; None if nothing could tell what the task could see.
     """
-    newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
-    more = len(refuse.foreign) - len(newest)
-    listed = "; ".join(newest) + (f"; and {more} more" if more else "")
+    listed = _named(refuse.foreign)
     where = f"(input {base[:12]}, head {refuse.head[:12]})"
     if refuse.conflict is not None:
         paths = refuse.conflict.paths
@@ -175,13 +199,10 @@ def _refused(plan: Refuse | Merge) -> type[PublishFenceError]:
 
 def _merging(spec: WorkspaceSpec | None) -> str:
     if spec is None:
-        return (
-            ". To merge with changes to other paths, pass read_history= to the attempt, and declare "
-            "isolation='snapshot' on the task"
-        )
-    if spec.isolation == "snapshot":
-        return ""
-    return ", or declare isolation='snapshot' to merge with changes to other paths"
+        return ". To merge with changes to other paths, pass read_history= and validate_reads= to the attempt"
+    if spec.isolation == "exclusive":
+        return ", or declare isolation='serializable' to merge with changes to what the task cannot see"
+    return ""
 
 
 def input_not_on_branch(branch: str, base: str, head: str) -> PublishFenceError:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 WHOLE_REPOSITORY = "/"
+
+Isolation = Literal["serializable", "snapshot", "exclusive"]
 
 GuardKind = Literal["require_file", "require_dir", "require_glob", "forbid_glob"]
 
@@ -41,6 +43,11 @@ def _inner_path(value: str, what: str) -> str:
         if segment in ("", ".", ".."):
             raise ValueError(f"{what} {value!r} must not have the segment {segment!r}; it must stay inside its root")
     return value
+
+
+def _one_of(names: Sequence[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}"
 
 
 class Guardrail(BaseModel):
@@ -125,8 +132,9 @@ class WorkspaceSpec(BaseModel):
             callable `(workspace: Path) -> None`, which raises what is wrong. It only reads; and its process is that of
             a body.
         read_only: ignore the task's changes and complete with the input.
-        isolation: "serializable" refuses to publish over any commit that the attempt has not seen; "snapshot" merges
-            with commits that changed other paths.
+        isolation: what others may have committed since the input. "serializable": nothing that changed a file which
+            the task could see (prefix, include, exclude), or would have seen; everything else is merged with.
+            "snapshot": nothing that changed a path which the attempt changed. "exclusive": nothing at all.
         include, exclude: patterns (as in `pathlib`, with `**`) for paths below the prefix. Other paths are neither
             fetched nor changed. Without an include pattern, everything is included.
     """
@@ -137,9 +145,16 @@ class WorkspaceSpec(BaseModel):
     pre: list[Annotated[Guardrail | Guard, BeforeValidator(_check_guard)]] = Field(default_factory=list)
     post: list[Annotated[Guardrail | Guard, BeforeValidator(_check_guard)]] = Field(default_factory=list)
     read_only: bool = False
-    isolation: Literal["serializable", "snapshot"] = "serializable"
+    isolation: Isolation = "serializable"
     include: list[str] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
+
+    @field_validator("isolation", mode="before")
+    @classmethod
+    def _isolation_is_one(cls, value: object) -> object:
+        if value not in get_args(Isolation):
+            raise ValueError(f"there is no isolation {value!r}; give {_one_of(get_args(Isolation))}")
+        return value
 
     @field_validator("prefix")
     @classmethod

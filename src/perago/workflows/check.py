@@ -11,11 +11,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
+from perago.values.spec import WorkspaceSpec
 from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, whole_expression
 from perago.workflows.graph import ForkNode, Nodes, TaskNode, WorkflowGraph, all_of
 from perago.workflows.wiring import did_you_mean, field_type, misfit, no_such, type_name, type_within
 
 Tasks = Mapping[str, TaskDefinition]
+Writer = tuple[str, WorkspaceSpec]
 
 _RESULT = ("output", "result")
 
@@ -48,32 +50,47 @@ def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
 
 
 def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
-    """A warning for each fork in which tasks publish beside each other, and one takes no commit beside its own."""
+    """A warning for each fork in which tasks publish beside each other, and one may be refused for it."""
     found = []
     for node in graph.all_nodes():
         if not isinstance(node, ForkNode):
             continue
         writers = [list(_writers(branch, tasks)) for branch in node.branches]
-        beside = [name for names in writers for name, _ in names]
-        if sum(map(bool, writers)) < 2:
-            continue
-        strict = [name for names in writers for name, isolation in names if isolation == "serializable"]
-        if strict:
+        refused = {
+            name: [other for other, beside in _beside(writers, branch) if _may_refuse(spec, beside)]
+            for branch in writers
+            for name, spec in branch
+        }
+        if strict := [name for name, others in refused.items() if others]:
+            beside = dict.fromkeys(name for names in refused.items() for name in (names[0], *names[1]) if names[1])
             found.append(
                 f"tasks {', '.join(map(repr, beside))} publish beside each other in fork {node.reference_name!r}, and "
-                f"{', '.join(map(repr, strict))} will be refused when another has published first; run them one after "
-                f'the other, or give them WorkspaceSpec(isolation="snapshot")'
+                f"{', '.join(map(repr, strict))} will be refused when another has published first what it could see; "
+                f"run them one after the other, or give them prefixes beside each other or "
+                f'WorkspaceSpec(isolation="snapshot")'
             )
     return found
 
 
-def _writers(nodes: Nodes, tasks: Tasks) -> Iterator[tuple[str, str]]:
-    """Reference name and isolation of each task that may publish."""
+def _beside(writers: list[list[Writer]], branch: list[Writer]) -> Iterator[Writer]:
+    """The tasks of the other branches."""
+    return (writer for other in writers if other is not branch for writer in other)
+
+
+def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
+    """Whether a publication of a task with the spec `beside` can refuse one with `spec`. Patterns are not compared."""
+    if spec.isolation != "serializable":
+        return spec.isolation == "exclusive"
+    return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
+
+
+def _writers(nodes: Nodes, tasks: Tasks) -> Iterator[Writer]:
+    """Reference name and workspace of each task that may publish."""
     for node in all_of(nodes):
         if isinstance(node, TaskNode):
             spec = tasks[node.task_name].workspace
             if spec is not None and not spec.read_only:
-                yield node.reference_name, spec.isolation
+                yield node.reference_name, spec
 
 
 def _faults_of(

@@ -1,15 +1,18 @@
-"""`snapshot` isolation, as plain data: merging the changes of foreign commits and of this attempt into one tree.
+"""Merging the changes of foreign commits and of this attempt into one tree, as plain data.
 
 The rule is the protocol's (`merge` in its executable model). E is the input's tree with the foreign changes on top, so
 that changes of abandoned commits are undone by omission. A path that the attempt changed conflicts if E differs there
-from both the input and the attempt's entry. In addition, no path may be both a file and a directory.
+from both the input and the attempt's entry. In addition, no path may be both a file and a directory. In `serializable`
+isolation, E must equal the input wherever the task could see it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from perago.values.history import Conflict
 
 T = TypeVar("T")
 
@@ -64,6 +67,28 @@ def merge_paths(
         of_own = {path for path in (above, below) if own.get(path) is not None}
         conflicts |= of_own or {path for path in (above, below) if changed.get(path) is not None}
     return MergeResult(overlay, tuple(sorted(conflicts)))
+
+
+def changed_reads(
+    foreign: Mapping[str, Mapping[str, T | None]], base: Callable[[str], T | None], sees: Callable[[str], bool]
+) -> Conflict | None:
+    """What a task could see and the foreign commits have changed: E differs there from the input.
+
+    Args:
+        foreign: by commit id; otherwise as for `merge_paths`.
+        base: as for `merge_paths`.
+        sees: whether the task could see a path; see `patterns.visible_to`.
+    """
+    effective: dict[str, T | None] = {}
+    for changes in foreign.values():
+        effective.update(changes)
+    return conflict_at((path for path, entry in effective.items() if sees(path) and entry != base(path)), foreign)
+
+
+def conflict_at(paths: Iterable[str], foreign: Mapping[str, Collection[str]]) -> Conflict | None:
+    """The conflict at some paths, given the paths that each foreign commit changed; None if there are none."""
+    found = {path: tuple(name for name, changed in foreign.items() if path in changed) for path in sorted(paths)}
+    return Conflict(found) if found else None
 
 
 def _clashes(

@@ -8,7 +8,9 @@ matches a directory matches everything below it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from perago.values.spec import WorkspaceSpec
 
 _ANY_SEGMENTS = "**"
 
@@ -44,6 +46,19 @@ class Selection:
         if self._included is None or self._on_the_way is None:
             return True
         return bool(self._included.match(directory) or self._on_the_way.match(directory))
+
+
+def visible_to(spec: WorkspaceSpec) -> Callable[[str], bool]:
+    """Whether a file of the repository, given by its whole path, belongs to a task's workspace.
+
+    A name that ends in "/" is no file there.
+    """
+    selection, root = Selection(spec.include, spec.exclude), spec.root
+
+    def sees(path: str) -> bool:
+        return path.startswith(root) and not path.endswith("/") and selection.selects(path[len(root) :])
+
+    return sees
 
 
 def _compile(alternatives: list[str]) -> re.Pattern[str] | None:

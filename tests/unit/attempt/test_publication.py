@@ -16,6 +16,19 @@ def snapshot(tmp_path):
     return World(tmp_path / "root", isolation="snapshot")
 
 
+@pytest.fixture
+def exclusive(tmp_path):
+    return World(tmp_path / "root", isolation="exclusive")
+
+
+@pytest.fixture
+def scoped(tmp_path):
+    """Its task sees what `data` has, except logs."""
+    world = World(tmp_path / "root", prefix="data", exclude=["*.log"])
+    world.input_ref = world.store.commit("main", {"data/in.txt": "input"})
+    return world
+
+
 def test_a_retry_adopts_what_its_predecessor_published_and_the_body_does_not_run_again(world):
     world.schedule()
     first = world.poll()
@@ -131,6 +144,65 @@ def test_a_person_s_commit_made_meanwhile_is_kept_and_told(world, moment):
     assert result.status == "FAILED"
     assert "Not published" in result.reason_for_incompletion
     assert world.files == {"in.txt": b"input", "their.txt": b"mine"}
+
+
+MOMENTS = [(Phase.DECIDE, "started"), (Phase.BODY, "completed"), (Phase.STAGE, "completed"), (Phase.PUBLISH, "started")]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("path", ["other/x.txt", "data2/x.txt", "data/new.log", "top.txt"])
+def test_a_commit_to_what_the_task_cannot_see_is_merged_with(scoped, moment, path):
+    scoped.schedule()
+    scoped.at[moment] = lambda: scoped.store.commit("main", {path: "theirs"}, "Grace")
+    with scoped.nothing_left():
+        result = scoped.attempt(scoped.poll())
+    assert ref_of(result) == scoped.head
+    assert scoped.runs == 1
+    assert {path: content for path, content in scoped.files.items() if path != "in.txt"} == {
+        "data/in.txt": b"input",
+        "data/out.txt": b"hello",
+        path: b"theirs",
+    }
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("edit", [{"data/in.txt": "theirs"}, {"data/in.txt": None}, {"data/new.txt": "theirs"}])
+def test_a_commit_to_what_the_task_could_see_is_refused_and_the_path_told(scoped, moment, edit):
+    scoped.schedule()
+    theirs = []
+    scoped.at[moment] = lambda: theirs.append(scoped.store.commit("main", edit, "Grace"))
+    with scoped.nothing_left():
+        result = scoped.attempt(scoped.poll())
+    assert result.status == "FAILED"
+    assert f"could see, {next(iter(edit))!r}: {theirs[0][:12]} by Grace" in result.reason_for_incompletion
+    assert scoped.head == theirs[0]
+    assert scoped.runs == (0 if moment[0] is Phase.DECIDE else 1)
+
+
+def test_what_was_taken_back_refuses_nobody(scoped):
+    scoped.schedule()
+    scoped.store.commit("main", {"data/in.txt": "theirs", "data/new.txt": "theirs"})
+    scoped.store.commit("main", {"data/in.txt": "input", "data/new.txt": None})
+    assert ref_of(scoped.attempt(scoped.poll())) == scoped.head
+
+
+def test_a_no_op_completes_beside_what_it_cannot_see_and_not_beside_what_it_could(scoped):
+    scoped.body = nothing
+    scoped.schedule("one")
+    scoped.at[(Phase.BODY, "completed")] = lambda: scoped.store.commit("main", {"top.txt": "theirs"})
+    assert ref_of(scoped.attempt(scoped.poll())) == scoped.input_ref
+    scoped.schedule("two")
+    scoped.at[(Phase.BODY, "completed")] = lambda: scoped.store.commit("main", {"data/new.txt": "theirs"})
+    assert "'data/new.txt'" in scoped.attempt(scoped.poll()).reason_for_incompletion
+
+
+@pytest.mark.parametrize("path", ["other.txt", "in.txt"])
+def test_an_exclusive_task_is_refused_by_any_commit(exclusive, path):
+    exclusive.schedule()
+    exclusive.at[(Phase.BODY, "completed")] = lambda: exclusive.store.commit("main", {path: "theirs"}, "Grace")
+    with exclusive.nothing_left():
+        result = exclusive.attempt(exclusive.poll())
+    assert "has commits that this attempt has not seen" in result.reason_for_incompletion
 
 
 @pytest.mark.parametrize("moment", [(Phase.BODY, "completed"), (Phase.STAGE, "completed"), (Phase.PUBLISH, "started")])
@@ -298,16 +370,28 @@ def refused_beside_a_person(world, **callables):
     return result.reason_for_incompletion.partition("Run the task again from the current head")[2]
 
 
-def test_a_refusal_advises_a_merge_where_the_task_could_have_one(world):
-    assert refused_beside_a_person(world) == ", or declare isolation='snapshot' to merge with changes to other paths"
+def test_a_refusal_advises_what_would_have_helped(exclusive):
+    assert refused_beside_a_person(exclusive) == (
+        ", or declare isolation='serializable' to merge with changes to what the task cannot see"
+    )
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "snapshot", "exclusive"])
+def test_a_task_that_cannot_tell_what_it_could_see_is_alone_or_refused(tmp_path, isolation):
+    world = World(tmp_path / "root", isolation=isolation)
+    world.schedule()
+    world.person(their_txt="theirs")
+    result = world.attempt(world.poll(), validate_reads=None)
+    assert result.status == ("COMPLETED" if isolation == "snapshot" else "FAILED")
+    told = "pass read_history= and validate_reads= to the attempt" in (result.reason_for_incompletion or "")
+    assert told == (isolation == "serializable")
 
 
 @pytest.mark.parametrize("body", [None, nothing], ids=["writes", "changes nothing"])
 def test_a_refusal_without_the_history_says_what_a_merge_takes(snapshot, body):
     snapshot.body = body or snapshot.body
     assert refused_beside_a_person(snapshot, **ALONE) == (
-        ". To merge with changes to other paths, pass read_history= to the attempt, and declare "
-        "isolation='snapshot' on the task"
+        ". To merge with changes to other paths, pass read_history= and validate_reads= to the attempt"
     )
 
 

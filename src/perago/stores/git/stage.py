@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -15,7 +16,7 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
-from perago.values.history import Merge, Plan, Publish, Seal, Stamp, WritePlan
+from perago.values.history import Conflict, Merge, Plan, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
 from perago.values.names import check_git_name
 from perago.values.plans import (
@@ -25,12 +26,40 @@ from perago.values.plans import (
     foreign_changes,
     plan_without_engine,
     stamp_for,
+    suspects,
     writing,
 )
 from perago.values.spec import WorkspaceSpec
-from perago.workspace.merge import merge_paths
+from perago.workspace.merge import changed_reads, conflict_at, merge_paths
+from perago.workspace.patterns import visible_to
 from perago.workspace.progress import TransferProgress
 from perago.workspace.reading import open_workspace
+
+
+def validate_reads(
+    repository: BareRepository, workspace_input: WorkspaceInput, spec: WorkspaceSpec, merge: Merge
+) -> Conflict | None:
+    """See `ports.ValidateReads`. Reads only trees that differ, below the prefix."""
+    reader, sees = ObjectReader(repository), visible_to(spec)
+    before = str(repository.input_commit(workspace_input.ref).tree_id)
+
+    def changed_by(commit_ids: Iterable[str]) -> dict[str, Overlay]:
+        return {commit_id: _changed_by(repository, reader, commit_id, spec.root) for commit_id in commit_ids}
+
+    if merge.abandoned:
+        foreign = foreign_changes(merge, changed_by(compared(merge)))
+        return changed_reads(dict(zip(merge.foreign, foreign, strict=True)), Snapshot(reader, before).leaf, sees)
+    now = str(repository.commit(merge.head).tree_id)
+    seen = [path for path in compare(reader, before, now, spec.root) if sees(path)]
+    return conflict_at(seen, changed_by(suspects(merge))) if seen else None
+
+
+def _changed_by(repository: BareRepository, reader: ObjectReader, commit_id: str, root: str = "") -> Overlay:
+    """A commit's changes to its first parent below `root`."""
+    commit = repository.commit(commit_id)
+    parent = parent_of(commit)
+    before = str(repository.commit(parent).tree_id) if parent is not None else None
+    return {path: change.after for path, change in compare(reader, before, str(commit.tree_id), root).items()}
 
 
 @dataclass(frozen=True)
@@ -104,18 +133,13 @@ class Staging:
         Raises:
             PublishFenceError: both changed a path.
         """
-        changes = {commit_id: self._changed_by(reader, commit_id) for commit_id in compared(plan)}
+        changes = {commit_id: _changed_by(self.repository, reader, commit_id) for commit_id in compared(plan)}
         before = Snapshot(reader, str(self.repository.commit(base).tree_id))
         merged = merge_paths(foreign_changes(plan, changes), own, before.leaf, before.below)
-        if merged.conflicts:
-            raise conflict(merged.conflicts, plan)
+        found = conflict_at(merged.conflicts, {name: changes[name] for name in plan.foreign})
+        if found is not None:
+            raise conflict(found, plan)
         return merged.overlay
-
-    def _changed_by(self, reader: ObjectReader, commit_id: str) -> Overlay:
-        commit = self.repository.commit(commit_id)
-        parent = parent_of(commit)
-        before = str(self.repository.commit(parent).tree_id) if parent is not None else None
-        return {path: change.after for path, change in compare(reader, before, str(commit.tree_id)).items()}
 
     def _commit(self, writer: ObjectWriter, plan: WritePlan, stamp: Stamp, changes: Changes, tree: str) -> str:
         subject = seal_subject(stamp) if isinstance(plan, Seal) else publication_subject(stamp, changes)

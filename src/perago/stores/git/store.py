@@ -17,9 +17,9 @@ from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository, translated
 from perago.stores.git.resolve import resolve
-from perago.stores.git.stage import Staging
+from perago.stores.git.stage import Staging, validate_reads
 from perago.values.findings import Finding
-from perago.values.history import History
+from perago.values.history import Conflict, History, Merge
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.progress import TransferProgress
@@ -94,6 +94,12 @@ class GitStore:
     def read_history(self, workspace_input: WorkspaceInput) -> History:
         """Read the head, then the first-parent line from it down to the input."""
         return read_history(self._repository, workspace_input)
+
+    def validate_reads(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge
+    ) -> Conflict | None:
+        """What the task could see and the merge's foreign commits have changed. Reads no file's content."""
+        return validate_reads(self._repository, workspace_input, workspace_spec, merge)
 
     def stage_workspace(
         self,

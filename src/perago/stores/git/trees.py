@@ -57,10 +57,11 @@ def walk(
                 waiting.append((path + "/", entry.id))
 
 
-def compare(reader: ObjectReader, old: str | None, new: str | None) -> dict[str, Change]:
-    """The paths in which two trees differ. None is an empty tree."""
+def compare(reader: ObjectReader, old: str | None, new: str | None, root: str = "") -> dict[str, Change]:
+    """The paths in which two trees differ. None is an empty tree. `root`: only those below "directory/"."""
     changed: dict[str, Change] = {}
-    waiting = [("", old, new)]
+    top = root.rstrip("/")
+    waiting = [(root, _subtree(reader, old, top), _subtree(reader, new, top))]
     while waiting:
         root, before_id, after_id = waiting.pop()
         before = {entry.name: entry for entry in reader.tree(before_id)} if before_id else {}
@@ -72,6 +73,11 @@ def compare(reader: ObjectReader, old: str | None, new: str | None) -> dict[str,
             if was_tree != now_tree:
                 waiting.append((f"{root}{name}/", was_tree, now_tree))
     return changed
+
+
+def _subtree(reader: ObjectReader, tree_id: str | None, path: str) -> str | None:
+    """The tree of the directory at a path."""
+    return None if tree_id is None else _split(find(reader, tree_id, path))[1]
 
 
 def _split(entry: TreeEntry | None) -> tuple[Leaf | None, str | None]:

@@ -19,7 +19,7 @@ from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, chec
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.resolve import check_repository, resolve
 from perago.values.findings import Finding
-from perago.values.history import History
+from perago.values.history import Conflict, History, Merge
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.names import FOR_EXPORT
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
@@ -52,6 +52,11 @@ class LakeFSRepository:
 
     def read_history(self, workspace_input: WorkspaceInput, /) -> History:
         return self._store.read_history(workspace_input)
+
+    def validate_reads(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge, /
+    ) -> Conflict | None:
+        return self._store.validate_reads(workspace_input, workspace_spec, merge)
 
     def stage_workspace(
         self,

@@ -23,10 +23,10 @@ from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
 from perago.stores.lakefs.publication.history import read_history
 from perago.stores.lakefs.publication.publish import MERGE_SECONDS, NOT_GUARANTEED, Mover, complete_noop, publish
-from perago.stores.lakefs.publication.stage import Staging, StagingJob
+from perago.stores.lakefs.publication.stage import Merging, Staging, StagingJob
 from perago.stores.lakefs.repository import LakeFSRepository
 from perago.values.credentials import LAKEFS_TOKEN
-from perago.values.history import History
+from perago.values.history import Conflict, History, Merge
 from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
@@ -168,6 +168,16 @@ class LakeFSStore:
         """Read the head, then the first-parent line from it down to the input. One call per 1,000 commits."""
         connection = self._connection
         return connection.run(read_history(connection.client, connection.commits, workspace_input))
+
+    def validate_reads(
+        self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, merge: Merge
+    ) -> Conflict | None:
+        """What the task could see and the merge's foreign commits have changed. One call per 1,000 differences below
+        the prefix, and more only if there is a conflict, or something to undo.
+        """
+        connection, base = self._connection, full_id(workspace_input)
+        merging = Merging(connection.client, connection.commits, workspace_input.repository, base)
+        return connection.run(merging.conflict_with_reads(merge, workspace_spec))
 
     def stage_workspace(
         self,

@@ -7,8 +7,11 @@ from perago.testing.contract.store_input import InputContract
 from perago.testing.contract.store_merge import MergeContract
 from perago.testing.contract.store_publish import PublishContract
 from perago.testing.contract.store_races import RaceContract
+from perago.testing.contract.store_reads import ReadsContract
 from perago.testing.contract.store_stage import StageContract
 
 
-class StoreContract(InputContract, HistoryContract, StageContract, PublishContract, MergeContract, RaceContract):
+class StoreContract(
+    InputContract, HistoryContract, StageContract, PublishContract, ReadsContract, MergeContract, RaceContract
+):
     """Tests of a store's ports; `bench.StoreHooks` has the hooks for a subclass."""

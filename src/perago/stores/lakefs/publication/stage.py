@@ -28,7 +28,7 @@ from perago.stores.lakefs.publication.fence import (
 )
 from perago.stores.lakefs.publication.history import publication_message, read_history, seal_message, staged_metadata
 from perago.stores.lakefs.publication.publish import check_clean
-from perago.values.history import Merge, Plan, Publish, Seal, Stamp, WritePlan
+from perago.values.history import Conflict, Merge, Plan, Publish, Seal, Stamp, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.names import FOR_TASKS, Words, check_object_name, show_name, stands_for_directory
 from perago.values.plans import (
@@ -38,10 +38,12 @@ from perago.values.plans import (
     foreign_changes,
     plan_without_engine,
     stamp_for,
+    suspects,
     writing,
 )
 from perago.values.spec import WorkspaceSpec
-from perago.workspace.merge import merge_paths, nothing_below
+from perago.workspace.merge import changed_reads, conflict_at, merge_paths, nothing_below
+from perago.workspace.patterns import visible_to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +157,12 @@ class Staging:
         return not draft.changes and not restoration
 
 
-async def changed_between(client: LakeFSClient, repository: str, left: str, right: str) -> dict[str, Entry | None]:
+async def changed_between(
+    client: LakeFSClient, repository: str, left: str, right: str, prefix: str = ""
+) -> dict[str, Entry | None]:
     """The entry in `right` of each path that differs from `left`, without the server's actions."""
     changed: dict[str, Entry | None] = {}
-    async for page in client.diff_refs(repository, left, right, stats=True):
+    async for page in client.diff_refs(repository, left, right, prefix=prefix, stats=True):
         for entry in page:
             if not is_action(entry.path):
                 removed = entry.kind == "removed"
@@ -197,12 +201,31 @@ class Merging:
             foreign = [await changed_between(self.client, self.repository, self.base, plan.head)]
             await self._merge(plan, foreign, own, {})
             return {}
-        names = compared(plan)
-        foreign = foreign_changes(plan, dict(zip(names, await each(names, self._changed_by), strict=True)))
-        before = await changed_between(self.client, self.repository, plan.head, self.base)
+        foreign = foreign_changes(plan, await self._changed_by(compared(plan)))
+        before = await self._before(plan.head)
         await self._merge(plan, foreign, own, before)
         now = await self._present(plan.head, [path for changes in foreign for path in changes])
         return self._undone(plan.foreign, foreign, before, now, own)
+
+    async def conflict_with_reads(self, plan: Merge, spec: WorkspaceSpec) -> Conflict | None:
+        """See `ports.ValidateReads`."""
+        sees, prefix = visible_to(spec), spec.root
+        if not plan.abandoned:
+            now = await changed_between(self.client, self.repository, self.base, plan.head, prefix)
+            if not any(map(sees, now)):
+                return None
+            before = await self._before(plan.head, prefix)
+            changed = [path for path, entry in now.items() if sees(path) and entry != before[path]]
+            return conflict_at(changed, await self._changed_by(suspects(plan), prefix)) if changed else None
+        foreign = foreign_changes(plan, await self._changed_by(compared(plan), prefix))
+        before = await self._before(plan.head, prefix)
+        paths = dict.fromkeys(path for changes in foreign for path in changes if sees(path) and path not in before)
+        at_base = {**before, **await self._entries(self.base, [*paths])}
+        return changed_reads(dict(zip(plan.foreign, foreign, strict=True)), at_base.get, sees)
+
+    async def _before(self, head: str, prefix: str = "") -> Overlay:
+        """The input's entries at the paths where the head differs."""
+        return await changed_between(self.client, self.repository, head, self.base, prefix)
 
     async def _present(self, head: str, paths: Iterable[str]) -> dict[str, Entry | None]:
         """The head's entries at these paths, and wherever it differs from the input."""
@@ -214,9 +237,12 @@ class Merging:
         found = await each(paths, lambda path: self.client.find_object(self.repository, ref, path))
         return {path: Entry.of(stats) if stats is not None else None for path, stats in zip(paths, found, strict=True)}
 
-    async def _changed_by(self, commit_id: str) -> dict[str, Entry | None]:
-        commit = await self.commits.get(self.repository, commit_id)
-        return await changed_between(self.client, self.repository, commit.parents[0], commit_id)
+    async def _changed_by(self, commit_ids: Sequence[str], prefix: str = "") -> dict[str, Overlay]:
+        async def changed_by(commit_id: str) -> Overlay:
+            commit = await self.commits.get(self.repository, commit_id)
+            return await changed_between(self.client, self.repository, commit.parents[0], commit_id, prefix)
+
+        return dict(zip(commit_ids, await each(commit_ids, changed_by), strict=True))
 
     async def _merge(self, plan: Merge, foreign: Sequence[Overlay], own: Overlay, before: Overlay) -> None:
         """Refuse paths that both changed. `before` has the input's entries where the head differs.
@@ -226,8 +252,9 @@ class Merging:
         asked = [path for path in own if path not in before and any(path in changes for changes in foreign)]
         at_base = {**before, **await self._entries(self.base, asked)}
         merged = merge_paths(foreign, own, at_base.get, _Below(before) if before else nothing_below)
-        if merged.conflicts:
-            raise conflict(merged.conflicts, plan)
+        found = conflict_at(merged.conflicts, await self._changed_by(suspects(plan)) if merged.conflicts else {})
+        if found is not None:
+            raise conflict(found, plan)
 
     def _undone(
         self, names: Sequence[str], foreign: Sequence[Overlay], before: Overlay, now: Overlay, own: Overlay
