@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers")
+PARTS = ("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped")
 """In the order of their sections."""
 
 

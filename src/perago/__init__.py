@@ -57,7 +57,8 @@ if TYPE_CHECKING:
         staging_branch_name,
     )
     from perago.values.spec import WorkspaceSpec
-    from perago.workflows.declare import WorkflowDefinition, workflow
+    from perago.workflows.declare import workflow
+    from perago.workflows.definition import WorkflowDefinition
     from perago.workflows.flow import Flow
 
 _HOMES = {
@@ -99,7 +100,8 @@ _HOMES = {
         "staging_branch_name",
     ),
     "values.spec": ("WorkspaceSpec",),
-    "workflows.declare": ("WorkflowDefinition", "workflow"),
+    "workflows.declare": ("workflow",),
+    "workflows.definition": ("WorkflowDefinition",),
     "workflows.flow": ("Flow",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

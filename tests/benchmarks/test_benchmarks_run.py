@@ -69,6 +69,28 @@ def test_what_a_process_costs_a_body_is_measured(tmp_path):
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_validation_and_prefixes_are_measured_on_both_stores(tmp_path, start_lakefs):
+    output = tmp_path / "output"
+    output.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "scoped", "--tiny", "--directory", tmp_path / "work", "--output", output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(
+        r"^- lakeFS: validating the reads .* calls: 1, required at most 100 ms and 4 calls: ", text, re.MULTILINE
+    )
+    for store in ("git", "lakeFS"):
+        assert re.search(
+            rf"^- {store}: 8 workflows under 8 prefixes of one branch, serializable: 0 refused, ", text, re.MULTILINE
+        )
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_http_clients_are_measured_beside_each_other(tmp_path, start_lakefs):
     output = tmp_path / "output"
     output.mkdir()

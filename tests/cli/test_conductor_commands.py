@@ -214,6 +214,19 @@ def test_a_task_on_lakefs_is_replayed_from_the_repository_that_its_input_names(p
     assert (songs.head(), songs.staging_branches()) == (head, [])
 
 
+def test_a_task_behind_a_fork_is_replayed_on_what_its_input_joins(perago, songs, recorded):
+    older, newer = songs.head(), songs.repository.commit_files("main", {"rows.txt": b"before"})
+    joined = [
+        {"repository": songs.repository.name, "branch": "main", "refType": "commit", "ref": ref}
+        for ref in (older, newer)
+    ]
+    task_id = recorded("build", {"workspace": {"join": joined}, "params": {"rows": 5}})
+    said = perago("run", "tasks:build", "--task-id", task_id, "--json")
+    assert said.code == 0, said.err
+    assert [(change["change"], change["before"]) for change in said.json["changes"]] == [("modified", 6)]
+    assert songs.head() == newer
+
+
 def test_a_replay_leaves_the_record_as_it_is(perago, recorded, server):
     task_id = recorded("free", {"params": {"rows": 3}})
     before = server.task(task_id)
@@ -265,6 +278,26 @@ def flow(flow: Flow, params: Params) -> Result:
         flow.run(free, rows=built.read, ref_="beside")
         last = flow.run(free, rows=params.rows, fail=params.fail)
     return flow.output(Result, read=last.read)
+"""
+
+
+NESTED = """
+
+@task(name="{free}.gate", owner_email="a@example.org", controls=TaskControls(retry=RetryPolicy(count=0)))
+def gate(params: Params) -> Result:
+    if not Path("{gate}").exists():
+        raise TaskFailed("the gate is closed")
+    return Result(read=params.rows)
+
+@workflow(name="{free}.inner", owner_email="a@example.org")
+def inner(flow: Flow, params: Params) -> Result:
+    flow.run(build, rows=params.rows)
+    return flow.run(gate, rows=params.rows, ref_="gate")
+
+@workflow(name="{free}.outer", owner_email="a@example.org", version={version})
+def outer(flow: Flow, params: Params) -> Result:
+    opened = flow.run(inner, rows=params.rows, ref_="inner")
+    return flow.run(free, rows=opened.read, ref_="after")
 """
 
 
@@ -325,11 +358,15 @@ def test_a_version_that_is_registered_otherwise_is_shown_and_bumped(flow, perago
     assert f"workflow {names['flow']}, version 2: unchanged" in again.out
 
 
-def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server, project):
+def test_a_workflow_that_is_not_registered_is_not_submitted(flow, perago, server, project, names):
     project.write({"first.txt": "1"})
     assert perago("import", "source", "--repo", "data.git").code == 0
     refused = perago("submit", flow("lone"), "--param", "rows=3", "--repo", "data.git", "--branch", "main")
     assert refused.code == 2
+    assert f"tasks '{names['build']}', '{names['free']}' are not registered" in refused.err
+    assert perago("register", "lone").code == 0
+    refused = perago("submit", "lone:flow", "--param", "rows=3", "--repo", "data.git", "--branch", "main")
+    assert f"version 1 of workflow '{names['flow']}' is not registered" in refused.err
     assert "perago register lone:flow" in refused.err
     assert perago("submit", "lone:build", "--param", "rows=3").code == 2
 
@@ -345,3 +382,50 @@ def test_a_running_workflow_is_cancelled(flow, perago, server, project):
     seen = perago("watch", workflow_id)
     assert (seen.code, "TERMINATED" in seen.err) == (1, True)
     assert perago("watch", "no-such-workflow").code == 2
+
+
+def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_failed(
+    perago, server, names, project, worker_of, tmp_path
+):
+    text = (TASKS + NESTED).format(retries=0, gate=tmp_path / "gate", version=1, **names)
+    (project.path / "nested.py").write_text(text)
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    on = ("--repo", "data.git", "--branch", "main")
+    refused = perago("submit", "nested:outer", "--param", "rows=3", *on)
+    assert refused.code == 2
+    assert f"workflow '{names['free']}.inner' is not registered" in " ".join(refused.err.split())
+    registered = perago("register", "nested:outer").out.splitlines()
+    assert registered[-2:] == [f"workflow {names['free']}.{name}, version 1: new" for name in ("inner", "outer")]
+    assert perago("register", "nested:outer").out.count(", version 1: unchanged\n") == 2
+    with worker_of("nested", "--repo", "data.git"):
+        failed = perago("submit", "nested:outer", "--param", "rows=3", *on, "--watch", "--json")
+        assert failed.code == 1
+        assert "inner/gate: FAILED" in failed.err
+        (tmp_path / "gate").touch()
+        assert perago("retry", failed.json["workflow_id"]).code == 0
+        seen = perago("watch", failed.json["workflow_id"], "--json").json
+    assert (seen["status"], seen["output"]["result"]) == ("COMPLETED", {"read": 3})
+    assert {task["reference_name"]: (task["status"], task["tries"]) for task in seen["tasks"]} == {
+        "inner": ("COMPLETED", 1),
+        f"inner/{names['build'].replace('-', '_')}": ("COMPLETED", 1),
+        "inner/gate": ("COMPLETED", 2),
+        "after": ("COMPLETED", 1),
+    }
+    assert seen["output"]["workspace"]["ref"] == project.git("rev-parse", "main")
+
+
+def test_a_bumped_sub_workflow_is_named_by_its_new_version(perago, names, project, server):
+    def module(name: str, **given: object) -> str:
+        text = (TASKS + NESTED).format(retries=0, version=1, **names, **given)
+        (project.path / f"{name}.py").write_text(text.replace('ref_="gate"', f'ref_="{name}_gate"'))
+        return f"{name}:outer"
+
+    assert perago("register", module("one", gate="one")).code == 0
+    refused = perago("register", module("two", gate="two"))
+    assert (refused.code, f"version 1 of workflow '{names['free']}.inner'" in refused.err) == (2, True)
+    bumped = perago("register", "two:outer", "--bump").out.splitlines()
+    for name in ("inner", "outer"):
+        assert f"workflow {names['free']}.{name}, version 2: changed" in bumped
+    outer = server.expect("GET", f"/metadata/workflow/{names['free']}.outer")
+    assert outer["tasks"][0]["subWorkflowParam"]["version"] == 2

@@ -135,7 +135,7 @@ def test_an_input_that_others_have_published_over_is_refused_with_3(repository, 
     head = repository.head()
     said = perago("run", "cli_bodies:write", "--param", "text=late", *REPO, "--ref", first)
     assert said.code == 3
-    assert "has commits that this attempt has not seen" in said.err
+    assert "others have changed what this task could see" in said.err
     assert "body: running" not in said.err
     assert "try again from the same input" not in said.err
     assert said.out == ""

@@ -67,6 +67,80 @@ def test_a_workflow_that_failed_goes_on_after_what_has_completed(perago, on, tmp
     assert perago("run", "--resume", run_id, *on[:2]).code == 2
 
 
+def test_a_sub_workflow_runs_within_another_and_goes_on_where_it_failed(perago, project, on, tmp_path):
+    said = perago("run", "cli_workflow:outer", *WORDS, *on, "--fast-retries", "--json")
+    assert said.code == 1
+    assert said.json["reason"] == "task 'inner' is FAILED: task 'cli_gate' is FAILED: the gate is closed"
+    listed = perago("runs", *on[:2])
+    lines = [line.split(",")[0] for line in listed.out.splitlines()]
+    assert lines[2:6] == [
+        "    FAILED      inner",
+        "      COMPLETED   cli_write",
+        "      FAILED      cli_gate",
+        "    COMPLETED   cli_length",
+    ]
+    (tmp_path / "gate").touch()
+    again = perago("run", "--resume", said.json["run_id"], *on[:2], "--json")
+    assert again.code == 0, again.err
+    assert again.json["output"]["result"] == {"written": 3, "read": 3}
+    assert {task["reference_name"]: (task["status"], task["tries"]) for task in again.json["tasks"]} == {
+        "inner": ("COMPLETED", 2),
+        "inner/cli_write": ("COMPLETED", 1),
+        "inner/cli_gate": ("COMPLETED", 3),
+        "cli_length": ("COMPLETED", 1),
+        "cli_read": ("COMPLETED", 1),
+    }
+    assert "inner/cli_gate: COMPLETED" in again.err
+
+
+def test_what_still_runs_in_a_sub_workflow_that_failed_is_cancelled_and_the_rest_goes_on(perago, on):
+    began = time.monotonic()
+    said = perago("run", "cli_workflow:lenient", "--json")
+    assert said.code == 0, said.err
+    assert time.monotonic() - began < 60 * slowness()
+    assert [(task["reference_name"], task["status"]) for task in said.json["tasks"]] == [
+        ("cli_hopeless", "FAILED"),
+        ("cli_hopeless/cli_wait", "CANCELED"),
+        ("cli_hopeless/cli_fail", "FAILED"),
+        ("cli_length", "COMPLETED"),
+    ]
+
+
+def test_a_definition_names_others_in_files_and_modules(perago, project, on, tmp_path):
+    (tmp_path / "gate").touch()
+    assert perago("extract", "cli_workflow:outer", "-o", "outer.json").code == 0
+    assert perago("extract", "cli_workflow:gated", "-o", "gated.json").code == 0
+    of_module = perago("run", "outer.json", "--tasks", "cli_workflow", *WORDS, *on)
+    assert of_module.json == {"written": 3, "read": 3}, of_module.err
+    document = json.loads((project.path / "gated.json").read_text())
+    (project.path / "gated.json").write_text(json.dumps({**document, "version": 2}))
+    outer = json.loads((project.path / "outer.json").read_text())
+    del outer["tasks"][0]["forkTasks"][0][0]["subWorkflowParam"]["version"]
+    (project.path / "outer.json").write_text(json.dumps(outer))
+    of_file = perago("run", "outer.json", "--tasks", "cli_workflow", "--workflows", "gated.json", *WORDS, *on, "--json")
+    assert of_file.code == 0, of_file.err
+    (inner,) = [task for task in of_file.json["tasks"] if task["reference_name"] == "inner"]
+    assert inner["output"]["result"] == {"count": 3}
+    shown = perago("check", "outer.json", "--tasks", "cli_workflow", "--workflows", "gated.json")
+    assert "inner (workflow cli_gated):" in shown.out
+
+
+def test_a_sub_workflow_that_is_not_found_or_contains_itself_is_refused_by_name(perago, project, on):
+    def refused(**param):
+        within = {"name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "subWorkflowParam": param}
+        (project.path / "own.json").write_text(json.dumps({"name": "own", "tasks": [within]}))
+        said = perago("run", "own.json", "--tasks", "cli_workflow", "--workflows", "own.json")
+        assert said.code == 2
+        return " ".join(said.err.split())
+
+    assert "workflow 'cli_gatd', which 's' runs, is not found; did you mean 'cli_gated'?" in refused(name="cli_gatd")
+    assert "version 7 of workflow 'cli_gated', which 's' runs, is not found; version 1 is" in refused(
+        name="cli_gated", version=7
+    )
+    assert "workflow 'own' contains itself (own > own)" in refused(name="own")
+    assert perago("runs", "--json").json == []
+
+
 def test_what_follows_writers_beside_each_other_has_what_all_have_written(perago, project, on, tmp_path):
     said = perago("run", "cli_workflow:joined", *on, "--fast-retries")
     assert said.code == 1, said.out
@@ -120,8 +194,14 @@ def test_a_definition_in_a_file_runs_with_the_tasks_of_a_module(perago, project,
             ),
             "has no field 'cuont'; did you mean 'count'?",
         ),
+        (
+            lambda tasks: tasks[1]["forkTasks"][0][0]["inputParameters"].update(
+                params={"count": "${cli_write.output.resutl.count}"}
+            ),
+            "the output of 'cli_write' has no 'resutl'; did you mean 'result'?",
+        ),
     ],
-    ids=["type", "task", "param", "workspace", "field"],
+    ids=["type", "task", "param", "workspace", "field", "output"],
 )
 def test_a_file_that_is_wrong_is_refused_before_anything_starts(perago, project, on, change, said):
     assert perago("extract", "cli_workflow:plain", "-o", "plain.json").code == 0
@@ -131,6 +211,26 @@ def test_a_file_that_is_wrong_is_refused_before_anything_starts(perago, project,
     refused = perago("run", "plain.json", "--tasks", "cli_workflow", *WORDS, *on)
     assert refused.code == 2
     assert said in " ".join(refused.err.split())
+    assert perago("runs", *on[:2], "--json").json == []
+
+
+def test_what_a_definition_hands_to_its_tasks_is_validated_before_anything_starts(perago, project, on):
+    assert perago("extract", "cli_workflow:plain", "-o", "plain.json").code == 0
+    document = json.loads((project.path / "plain.json").read_text())
+    document["tasks"][0]["inputParameters"]["params"] = {"words": "${workflow.input.rows}"}
+    (beside,), (again,) = document["tasks"][1]["forkTasks"]
+    beside["inputParameters"]["params"] = {"count": "${workflow.input.many}"}
+    again["inputParameters"]["params"] = {"token": "${workflow.input.token}"}
+    (project.path / "plain.json").write_text(json.dumps(document))
+    refused = perago(
+        "run", "plain.json", "--tasks", "cli_workflow", "--param", "many=hunter2", "--param", "rows=3", *on
+    )
+    told = " ".join(refused.err.split())
+    assert refused.code == 2
+    assert "${workflow.input.many} for param 'count' of task 'cli_read': value (Input should be a valid integer" in told
+    assert "${workflow.input.rows} for param 'words' of task 'cli_write': value (Input should be a valid array)" in told
+    assert "${workflow.input.token} for param 'token' of task 'again': it is not given" in told
+    assert "hunter2" not in told
     assert perago("runs", *on[:2], "--json").json == []
 
 

@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -29,12 +29,12 @@ MOST_TASKS = 12
 
 
 class Drawn:
-    """A definition, drawn at random: nested sequences, forks and switches of one kind of task."""
+    """A definition, drawn at random: nested sequences, forks, switches and sub-workflows of one kind of task."""
 
-    def __init__(self, seed: int, task_name: str) -> None:
+    def __init__(self, seed: int, task_name: str, count: int = 0) -> None:
         self.task_name = task_name
         self._random = random.Random(seed)
-        self._count = 0
+        self._count = count
         self.known: list[str] = []
         self.tasks = self._sequence(depth=0)
         names = self._random.sample(self.known, min(3, len(self.known)))
@@ -50,7 +50,7 @@ class Drawn:
     def _sequence(self, depth: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for _ in range(self._random.randint(1, 3)):
-            kinds = ["task"] * 4 + (["fork", "switch", "dynamic", "variable"] if depth < 2 else ["variable"])
+            kinds = ["task"] * 4 + (["fork", "switch", "dynamic", "variable", "sub"] if depth < 2 else ["variable"])
             if self._count > MOST_TASKS:
                 kinds = ["task"]
             found += getattr(self, f"_{self._random.choice(kinds)}")(depth)
@@ -135,6 +135,35 @@ class Drawn:
             {"name": join, "taskReferenceName": join, "type": "JOIN"},
         ]
 
+    def _sub(self, depth: int) -> list[dict[str, Any]]:
+        name = self._name("s")
+        inner = Drawn(self._random.getrandbits(32), self.task_name, self._count + 4)
+        definition = {
+            "name": f"inner_{inner.tasks[0]['taskReferenceName']}",
+            "version": 1,
+            "schemaVersion": 2,
+            "ownerEmail": "tests@example.com",
+            "tasks": inner.tasks,
+            "outputParameters": {"result": {"value": self._random.choice(list(inner.output.values()))}},
+            "inputTemplate": {"x": "b"},
+        }
+        self.known.append(name)
+        task = {
+            "name": name,
+            "taskReferenceName": name,
+            "type": "SUB_WORKFLOW",
+            "subWorkflowParam": {"name": definition["name"], "version": 1, "workflowDefinition": definition},
+            "inputParameters": {
+                "y": {"deep": [1, self._random.choice(["c", "${workflow.input.x}"])]},
+                **(
+                    {"x": self._random.choice(["a", True, 3, "${workflow.input.x}"])}
+                    if self._random.random() < 0.7
+                    else {}
+                ),
+            },
+        }
+        return [{**task, "optional": True} if self._random.random() < 0.3 else task]
+
     def _variable(self, depth: int) -> list[dict[str, Any]]:
         name = self._name("set")
         inputs = {} if depth else {"v": self._value()}  # of two that set one side by side, either may be last
@@ -200,6 +229,13 @@ def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any,
     policies = {task_name: RetryPolicy(count=RETRIES, delay_seconds=0)}
     while True:
         decision = decide(graph, Instance(workflow_id="i", input_data=INPUT), entries, policies)
+        for end in decision.ended:
+            entries = [
+                replace(entry, status=end.status, output=end.output) if entry.task_id == end.task_id else entry
+                for entry in entries
+            ]
+        if decision.ended:
+            continue
         if decision.status is not WorkflowStatus.RUNNING:
             return (
                 decision.status.value,
@@ -207,11 +243,12 @@ def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any,
                 tries_of(
                     (entry.reference_task_name, entry.retry_count, entry.status.value, entry.input_data, entry.output)
                     for entry in entries
+                    if "subWorkflowName" not in entry.input_data
                 ),
             )
         assert decision.due, "a workflow that runs has something to do"
         for due in decision.due:
-            status, output = answer(due.input_data, due.retry_count)
+            status, output = ("IN_PROGRESS", None) if due.sub_workflow else answer(due.input_data, due.retry_count)
             entries.append(
                 Entry(
                     f"{due.reference_task_name}-{due.retry_count}",
@@ -256,7 +293,19 @@ def test_random_workflows_end_as_on_a_server(conductor, counted):
         started[conductor.start_workflow(name, INPUT)] = (seed, document)
     work_until_all_have_ended(conductor, task_name, list(started))
     for workflow_id, (seed, document) in started.items():
-        compare(seed, document, task_name, conductor.workflow(workflow_id), counted("workflows"))
+        compare(seed, document, task_name, whole(conductor, workflow_id), counted("workflows"))
+
+
+def whole(conductor, workflow_id: str) -> dict[str, Any]:
+    """A workflow with the tasks of its sub-workflows, named as here."""
+    found = conductor.workflow(workflow_id)
+    inner = [
+        {**task, "referenceTaskName": f"{around['referenceTaskName']}/{task['referenceTaskName']}"}
+        for around in found["tasks"]
+        if around.get("subWorkflowId")
+        for task in whole(conductor, around["subWorkflowId"])["tasks"]
+    ]
+    return {**found, "tasks": [*found["tasks"], *inner]}
 
 
 def work_until_all_have_ended(conductor, task_name: str, running: list[str]) -> None:
@@ -284,13 +333,17 @@ def compare(seed: int, document: Mapping[str, Any], task_name: str, found: Mappi
     counters.update({f"{len(here)} tasks": 1})
     if status == "COMPLETED":
         assert found.get("output", {}) == output, told
-    if status == "COMPLETED" and "ended" not in output:  # by a TERMINATE in a branch
-        assert as_told(there) == as_told(here), told
-        return
-    # Neighbours of what ended the workflow came as far as they happened to.
-    both = [
-        name for name in here if name in there and all(row[1] not in ("CANCELED", "SCHEDULED") for row in there[name])
-    ]
-    for name in both:
-        shared = min(len(here[name]), len(there[name]))
-        assert as_told(there)[name][:shared] == as_told(here)[name][:shared], told
+    counters["sub-workflows"] += sum(task["taskType"] == "SUB_WORKFLOW" for task in found["tasks"])
+    # Neighbours of what ended a workflow came as far as they happened to.
+    early = tuple(
+        f"{task['referenceTaskName']}/"
+        for task in found["tasks"]
+        if task["taskType"] == "SUB_WORKFLOW" and (task["status"] != "COMPLETED" or "ended" in task["outputData"])
+    )
+    is_early = status != "COMPLETED" or "ended" in output  # by a TERMINATE in a branch
+    for name in here.keys() | there.keys():
+        if not is_early and not name.startswith(early):
+            assert as_told(there).get(name) == as_told(here).get(name), told
+        elif name in here and name in there and not {row[1] for row in there[name]} & {"CANCELED", "SCHEDULED"}:
+            shared = min(len(here[name]), len(there[name]))
+            assert as_told(there)[name][:shared] == as_told(here)[name][:shared], told

@@ -47,7 +47,6 @@ from perago.values.spec import WorkspaceSpec
 MAX_SWAPS = 64
 """Lost swaps after which an attempt gives up. Each loss is another attempt's success, so this many in a row mean too
 many writers for one branch; a later retry by the engine has better chances."""
-
 LIGHT_FILES, LIGHT_BYTES = 100, 8 * 1024 * 1024
 """Changes up to this size are staged within the turn: it takes a lakeFS server on the same machine 0.1 s."""
 

@@ -54,6 +54,7 @@ class RunArguments:
     jobs: int
     fast_retries: bool
     tasks: tuple[str, ...]
+    workflows: tuple[str, ...]
     as_json: bool
 
     @property

@@ -82,6 +82,21 @@ def compare_taskdefs(engine: ConductorEngine, tasks: Sequence[TaskDefinition]) -
     return compared
 
 
+def expect_registered(engine: ConductorEngine, task_names: Sequence[str], target: str) -> None:
+    """Refuse a workflow whose tasks the server does not know, and could only wait for.
+
+    Raises:
+        UsageError: names all of them.
+        EngineError: the server refused, or did not answer.
+    """
+    missing = [name for name in task_names if engine.get_taskdef(name) is None]
+    if missing:
+        raise click.UsageError(
+            f"tasks {', '.join(map(repr, missing))} are not registered at {engine.api_url}; `perago register {target}` "
+            f"registers them"
+        )
+
+
 def register_command(modules: Sequence[str]) -> str:
     """The command that registers the tasks of modules."""
     return shlex.join(["perago", "register", *modules])
@@ -107,6 +122,25 @@ class ComparedWorkflow:
     def said(self) -> dict[str, Any]:
         """As JSON."""
         return {"workflow": self.name, "version": self.version, "state": self.state, "diff": list(self.diff)}
+
+
+def compare_workflows(
+    engine: ConductorEngine, workflows: Sequence[WorkflowGraph], *, bump: bool = False
+) -> list[ComparedWorkflow]:
+    """Compare workflows with their registrations, each after the sub-workflows that it names.
+
+    Args:
+        bump: those that differ get the next version, and what names them names that.
+
+    Raises:
+        UsageError, EngineError: as `compare_workflow`.
+    """
+    compared: dict[tuple[str, int], ComparedWorkflow] = {}
+    for graph in [one for workflow in workflows for one in (*workflow.named_sub_workflows(), workflow)]:
+        if (graph.name, graph.version) not in compared:
+            versions = {declared: entry.version for declared, entry in compared.items()}
+            compared[graph.name, graph.version] = compare_workflow(engine, graph.naming(versions), bump=bump)
+    return list(compared.values())
 
 
 def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: bool = False) -> ComparedWorkflow:

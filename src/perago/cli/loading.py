@@ -20,7 +20,14 @@ tasks_option = click.option(
     "--tasks",
     metavar="MODULE",
     multiple=True,
-    help="A module with tasks that a workflow in a JSON file names. Repeatable.",
+    help="A module with tasks and workflows that a workflow in a JSON file names. Repeatable.",
+)
+
+workflows_option = click.option(
+    "--workflows",
+    metavar="FILE",
+    multiple=True,
+    help="A JSON file with a workflow that one in another file names as its sub-workflow. Repeatable.",
 )
 
 module_argument = click.argument("module", metavar="MODULE[:FUNCTION]")
@@ -99,24 +106,26 @@ def _expect_no_namesakes(target: str, tasks: Sequence[TaskDefinition]) -> None:
     expect_names_of_their_own([*(other for other in own if other.name in names), *tasks])
 
 
-def load_workflow_of(target: str, modules: Sequence[str] = ()) -> LoadedWorkflow | None:
+def load_workflow_of(target: str, modules: Sequence[str] = (), files: Sequence[str] = ()) -> LoadedWorkflow | None:
     """The workflow that a target names, `module:function` or a file; None if it names a task.
 
     Args:
-        modules: of the tasks that a file names.
+        modules: of the tasks and sub-workflows that a file names.
+        files: with definitions of such sub-workflows.
 
     Raises:
         WorkflowDefinitionError, TaskDefinitionError: it is wrong, or its module cannot be imported.
     """
     from perago.workflows.load import find_workflow, is_file, load_workflow
 
-    if modules and not is_file(target):
-        raise click.UsageError(f"--tasks is for a workflow in a file; {target} names its tasks itself")
+    if (modules or files) and not is_file(target):
+        option = "--tasks" if modules else "--workflows"
+        raise click.UsageError(f"{option} is for a workflow in a file; {target} names its tasks itself")
     find_modules_here()
     with stdout_to_stderr():
         if not is_file(target) and find_workflow(target) is None:
             return None
-        return load_workflow(target, modules)
+        return load_workflow(target, modules, files)
 
 
 def find_modules_here() -> None:

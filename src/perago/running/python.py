@@ -35,7 +35,7 @@ from perago.tasks.load import load_module_task
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.record import TryStatus, WorkflowStatus
-from perago.workflows.declare import WorkflowDefinition, workflow_of
+from perago.workflows.definition import WorkflowDefinition, workflow_of
 from perago.workflows.load import LoadedWorkflow, find_workflow
 
 R = TypeVar("R")

@@ -25,14 +25,15 @@ from perago.values.stamps import canonical_json
 _OWNER = "perago run"
 
 
-def learn_secrets(task: TaskDefinition, params: object) -> None:
-    """Mask the secrets among a task's params until this process ends.
+def learn_secrets(model: type[BaseModel] | None, params: object) -> None:
+    """Mask the secrets among params until this process ends.
 
     An attempt forgets them at its end, but its error and traceback are shown after that. The caller redirects what
     validators print, as for a body.
     """
     with suppress(Exception):  # the attempt reports what validators raise
-        learn_of(_OWNER, secrets_of(validate_params(task, params)))
+        if model is not None:
+            learn_of(_OWNER, secrets_of(model.model_validate(params, extra="ignore")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +82,18 @@ class RunRequest:
         with resuming():
             return self.engine.resume_run(run_id, **self._params())
 
+    def _params(self) -> dict[str, JsonObject | None]:
+        """The params for the resumed run, and the same with secrets masked."""
+        given = self.new_params
+        masked = None if given is None else _masked(validate_params(self.task, given))
+        return {"input_params": given, "masked_params": masked}
+
     def onto_head(self, run_id: str) -> RunRequest:
-        """A new run with the task and the params of a run, from the present head of its branch.
+        """A new run with the task and params of a run, from the present head of its branch.
 
         Raises:
-            RunArgumentError: the task has no workspace, or the run cannot be resumed with these arguments.
-            BranchNotFoundError: the branch does not exist any more.
-            RunNotFoundError, RunBusyError, EngineError: see the engine.
+            RunArgumentError: the run has no branch, or cannot be resumed with these arguments.
+            BranchNotFoundError, RunNotFoundError, RunBusyError, EngineError: see `begin`.
         """
         with resuming():
             input_data = self.engine.input_of(run_id, **self._params())
@@ -96,12 +102,6 @@ class RunRequest:
         place = Place(self.repository, input_data["workspace"]["branch"], None)
         workspace = place.input_of(f"task {self.task.name!r}", "the task", has_workspace=True)
         return replace(self, input_data={**input_data, **workspace}, new_params=None, resumed=None)
-
-    def _params(self) -> dict[str, JsonObject | None]:
-        """The params for the resumed run, and the same with secrets masked."""
-        given = self.new_params
-        masked = None if given is None else _masked(validate_params(self.task, given))
-        return {"input_params": given, "masked_params": masked}
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def begun(job: RunRequest, watch: RunObserver, cancelled: threading.Event) -> It
         sweep_leftovers(job.config, repository, watch)
         run, input_data = job.begin()
         stack.enter_context(run)
-        learn_secrets(job.task, input_data["params"])
+        learn_secrets(job.task.params_model, input_data["params"])
         watch.line(_beginning(job, run))
         try:
             yield TaskRun(job, repository, run, input_data, watch, cancelled, telemetry)

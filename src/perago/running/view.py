@@ -13,8 +13,8 @@ from perago.ports import Event, Phase
 from perago.running.progress import Lines, describe_counts, describe_progress
 from perago.running.text import printable
 from perago.telemetry.logs import warning_for
-from perago.values.record import TryStatus
-from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SwitchNode, TaskNode, parts_of
+from perago.values.record import WITHIN, TryStatus
+from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
 
 _SHORT_COMMIT = 12
 
@@ -33,7 +33,7 @@ class TaskState:
     """What is shown of a task.
 
     Attributes:
-        depth: number of forks and switches around it.
+        depth: number of forks, switches and sub-workflows around it.
         status: of its newest try; None before the first.
         text: its phase or progress; what it did, once it has ended.
         since: start of that try, monotonic seconds.
@@ -184,17 +184,19 @@ class TaskDisplay:
         self._view.line(f"{self._reference_name}: {text}")
 
 
-def states_of(nodes: Nodes, depth: int) -> Iterator[TaskState]:
+def states_of(nodes: Nodes, depth: int, within: str = "") -> Iterator[TaskState]:
     """The tasks of a graph in order."""
     for node in nodes:
-        if isinstance(node, TaskNode):
-            yield TaskState(node.reference_name, depth)
+        if isinstance(node, TaskNode | SubWorkflowNode):
+            yield TaskState(within + node.reference_name, depth)
+        if isinstance(node, SubWorkflowNode) and node.graph is not None:
+            yield from states_of(node.graph.nodes, depth + 1, within + node.reference_name + WITHIN)
         for part in parts_of(node):
-            yield from states_of(part, depth + isinstance(node, ForkNode | SwitchNode | DynamicForkNode))
+            yield from states_of(part, depth + isinstance(node, ForkNode | SwitchNode | DynamicForkNode), within)
 
 
 def _begun(states: dict[str, TaskState], name: str, number: int) -> TaskState:
-    state = states.setdefault(name, TaskState(name, depth=1))
+    state = states.setdefault(name, TaskState(name, depth=1 + name.count(WITHIN)))
     state.status, state.since, state.seconds = TryStatus.IN_PROGRESS, time.monotonic(), None
     state.tries, state.text, state.counts = number, "", {}
     return state
@@ -225,4 +227,5 @@ def _row(state: TaskState, now: float) -> tuple[str, str, str, str]:
     seconds = now - state.since if state.seconds is None else state.seconds
     took = "" if state.status is None else f"{seconds:.1f} s"
     tries = f"try {state.tries} " if state.tries > 1 else ""
-    return sign, f"{'  ' * state.depth}{printable(state.reference_name)}", took, f"{tries}{state.text}"
+    name = state.reference_name.rpartition(WITHIN)[2]
+    return sign, f"{'  ' * state.depth}{printable(name)}", took, f"{tries}{state.text}"

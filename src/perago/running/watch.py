@@ -140,6 +140,7 @@ class RunObserver:
     Args:
         display: shows the events. After an error it is not used again: a closed terminal does not fail an attempt.
         cancelled: set when the attempt should end.
+        is_cancelled: whether the attempt should end. Default: if `cancelled` is set.
 
     Attributes:
         error: the error that failed the try, or None.
@@ -149,9 +150,12 @@ class RunObserver:
         beside: entries of the current directory that are new or changed since the body started.
     """
 
-    def __init__(self, display: Display, cancelled: threading.Event) -> None:
+    def __init__(
+        self, display: Display, cancelled: threading.Event, is_cancelled: Callable[[], bool] | None = None
+    ) -> None:
         self._display: Display | None = display
         self._cancelled = cancelled
+        self._is_cancelled = is_cancelled or cancelled.is_set
         self.begin()
 
     def begin(self) -> None:
@@ -167,7 +171,7 @@ class RunObserver:
         self._remember(event)
         self._show(event)
         phases = _CANCELLED_AT_START if event.kind == "started" else _CANCELLED_UNDER_WAY
-        if event.kind in ("started", "progress") and event.phase in phases and self._cancelled.is_set():
+        if event.kind in ("started", "progress") and event.phase in phases and self._is_cancelled():
             raise TaskCancelledError(f"cancelled before or in the phase {event.phase}; nothing was published")
 
     def line(self, text: str) -> None:

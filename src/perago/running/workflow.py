@@ -8,10 +8,13 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+
+from pydantic import BaseModel
 
 from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.context import RunContext
@@ -35,10 +38,10 @@ from perago.telemetry.sink import Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
 from perago.values.record import CAME_TO_NOTHING, TryStatus, WorkflowStatus
-from perago.values.redaction import mask_json, mask_text
+from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import merge_seconds, status_to_report, within_limit
-from perago.workflows.decide import Decision, Due, Instance, decide
+from perago.workflows.decide import INNER_INPUT, Decision, Due, Instance, decide
 
 WAIT_SECONDS = 0.2
 """How often a run that waits looks whether it is cancelled."""
@@ -130,9 +133,10 @@ class _Slot:
         """Run a try, and report it. Returns its result, and the error that failed it."""
         request = self._request
         task = request.workflow.tasks[due.task_name]
-        watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled)
+        is_cancelled = partial(self.is_cancelled, attempt)
+        watch = RunObserver(TaskDisplay(self._view, due.reference_task_name), self._cancelled, is_cancelled)
         self._observer = watch
-        invoke_body = self._invoke_body(task, due.reference_task_name)
+        invoke_body = self._invoke_body(task, due.reference_task_name, is_cancelled)
         with observed_try(telemetry, task, attempt, watch) as observer:
             context = RunContext(
                 execution_id=observer.execution_id,
@@ -141,7 +145,7 @@ class _Slot:
                 status_of=lambda exc: status_to_report(exc, attempt, request.engine.load_record),
                 invoke_body=within_limit(invoke_body),
                 invoke_guards=invoke_body,
-                is_cancelled=self._cancelled.is_set,
+                is_cancelled=is_cancelled,
                 observer=observer,
                 trace=observer.trace,
                 queue=queue_for(request.repository),
@@ -158,14 +162,14 @@ class _Slot:
             max_length = request.config.failure_reason_max_length
             reason = with_place(result.reason_for_incompletion, watch.error, max_length=max_length)
             result = replace(result, reason_for_incompletion=reason)
-            is_cancelled = self._cancelled.is_set() and result.status != "COMPLETED"
-            observer.settle(result, cancelled=is_cancelled)
-            if not is_cancelled:
+            was_cancelled = result.status != "COMPLETED" and is_cancelled()
+            observer.settle(result, cancelled=was_cancelled)
+            if not was_cancelled:
                 phases = Phases(observer, SystemClock(), execution_id="", task_id=attempt.task_id)
                 report_attempt(request.engine, attempt, result, phases)
         return result, watch.error
 
-    def _invoke_body(self, task: TaskDefinition, reference_name: str) -> InvokeBody:
+    def _invoke_body(self, task: TaskDefinition, reference_name: str, is_cancelled: Callable[[], bool]) -> InvokeBody:
         if task.name not in self._request.loaded:
             return self._have_called
         return BodyProcess(
@@ -173,7 +177,7 @@ class _Slot:
             self._load,
             timeout_seconds=body_timeout(task),
             grace_seconds=GRACE_SECONDS,
-            cancelled=self._cancelled,
+            cancelled=is_cancelled,
             on_print=lambda _call, line: self._view.printed(reference_name, mask_text(line)),
         )
 
@@ -181,6 +185,11 @@ class _Slot:
         called = _Called(call)
         self._events.put(called)
         return called.result(self._cancelled)
+
+    def is_cancelled(self, attempt: LocalAttempt) -> bool:
+        """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
+        current = self._request.engine.load_current_attempt(attempt)
+        return self._cancelled.is_set() or current.status == TryStatus.CANCELED
 
     def _observe(self, event: Event) -> None:
         if self._observer is not None:
@@ -250,8 +259,8 @@ class WorkflowExecution:
                 decision = decide(self.request.workflow.graph, instance, self.run.tries, policies, revived)
                 if decision.status is not WorkflowStatus.RUNNING or self.cancelled.is_set():
                     break
-                wait = self._start(decision, free, threads)
-                self._take_ended(free, wait)
+                if not self._step_sub_workflows(decision):
+                    self._take_ended(free, self._start(decision, free, threads))
             if decision.status is WorkflowStatus.RUNNING:
                 self.run.cancel("cancelled")
                 decision = Decision(status=WorkflowStatus.TERMINATED, reason="it was cancelled")
@@ -281,13 +290,32 @@ class WorkflowExecution:
                 wait = min(wait, left)
             elif free:
                 slot = free.pop()
-                # Before the record: of a param named otherwise, only its type tells that it is a secret.
-                learn_secrets(self.request.workflow.tasks[due.task_name], due.input_data.get("params"))
-                recorded = mask_json(due.input_data)
-                attempt = self.run.begin(due.reference_task_name, due.task_name, recorded)
-                self.view.begin(due.reference_task_name, attempt.retry_count + 1)
-                threads.submit(self._try, slot, due, attempt)
+                model = self.request.workflow.tasks[due.task_name].params_model
+                threads.submit(self._try, slot, due, self._begin(due, model, due.input_data))
         return wait
+
+    def _begin(self, due: Due, model: type[BaseModel] | None, input_data: JsonObject) -> LocalAttempt:
+        """Record and show the beginning of a try.
+
+        Args:
+            model: of the params in its input.
+        """
+        # Before the record: of a param named otherwise, only its type tells that it is a secret.
+        learn_secrets(model, input_data.get("params"))
+        attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data)
+        self.view.begin(due.reference_task_name, attempt.retry_count + 1)
+        return attempt
+
+    def _step_sub_workflows(self, decision: Decision) -> bool:
+        """Record what begins and ends without a process of its own. Returns whether anything did."""
+        for ended in decision.ended:
+            self.run.end_sub_workflow(ended.task_id, ended.status, ended.output, ended.reason)
+            reason = reason_within(ended.reference_task_name, ended.reason) or None
+            self.view.end(ended.reference_task_name, ended.status, commit_of(ended.output), reason)
+        begun = [(due, due.sub_workflow) for due in decision.due if due.sub_workflow is not None]
+        for due, graph in begun:
+            self._begin(due, graph.params_model, due.input_data[INNER_INPUT])
+        return bool(decision.ended or begun)
 
     def _due_at(self, due: Due, now: float) -> float:
         """When a try may start, monotonic seconds."""
@@ -301,7 +329,7 @@ class WorkflowExecution:
         try:
             result, error = slot.run(due, attempt, self.telemetry)
             status = TryStatus(result.status)
-            if status is not TryStatus.COMPLETED and self.cancelled.is_set():
+            if status is not TryStatus.COMPLETED and slot.is_cancelled(attempt):
                 status = TryStatus.CANCELED
             reason = reason_within(due.task_name, result.reason_for_incompletion) or None
             self.view.end(due.reference_task_name, status, commit_of(result.output), reason)

@@ -10,10 +10,11 @@ from perago.running.repos.address import RepositoryAddress, local_engine
 from perago.running.request import Place, recordable_params, resuming
 from perago.settings import RuntimeConfig
 from perago.values.json_text import JsonObject
+from perago.workflows.check import check_input
 from perago.workflows.decide import with_template
-from perago.workflows.declare import workflow_params
 from perago.workflows.definition_json import to_json
 from perago.workflows.load import LoadedWorkflow, is_file
+from perago.workflows.params import workflow_params
 
 MODULES = "modules"
 """Option of a recorded run: the modules of the tasks that a file names."""
@@ -63,7 +64,7 @@ class WorkflowRequest:
             return self.engine.start_workflow(
                 target=self.workflow.target,
                 name=self.workflow.graph.name,
-                definition=to_json(self.workflow.graph),
+                definition=to_json(self.workflow.graph, whole=True),
                 input_data=self.input_data,
                 recorded_input=self.recorded_input,
                 options=self.options,
@@ -101,7 +102,7 @@ def new_workflow_request(
         config=config,
         repository=place.repository,
         engine=local_engine(place.repository),
-        input_data=_input(workflow, workspace, params),
+        input_data=_checked_input(workflow, workspace, params),
         recorded_input=_input(workflow, workspace, _recorded_params(workflow, params)),
         options={MODULES: list(modules)},
         targets=targets,
@@ -110,7 +111,7 @@ def new_workflow_request(
 
 def workflow_input(workflow: LoadedWorkflow, given: JsonObject, place: Place) -> JsonObject:
     """The input of a workflow, for an engine that records it itself; raises as `new_workflow_request`."""
-    return _input(workflow, _workspace(workflow, place), complete_params(workflow, given))
+    return _checked_input(workflow, _workspace(workflow, place), complete_params(workflow, given))
 
 
 def complete_params(workflow: LoadedWorkflow, given: JsonObject) -> JsonObject:
@@ -138,8 +139,20 @@ def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject
     return recordable_params(None if model is None else model.model_validate(params), params)
 
 
+def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
+    """The input of a workflow.
+
+    Raises:
+        WorkflowDefinitionError: its tasks do not take it; lists all faults, without values.
+    """
+    input_data = _input(workflow, workspace, params)
+    if workflow.declared is None:  # else its params are validated
+        check_input(workflow.graph, workflow.tasks, input_data)
+    return input_data
+
+
 def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
-    """The input of a workflow: what one in a file calls its fields, the params are."""
+    """The same, unchecked: what one in a file calls its fields, the params are."""
     if workflow.declared is not None or workflow.uses_params:
         return with_template(
             workflow.graph, {**workspace, "params": params} if params or workflow.uses_params else workspace

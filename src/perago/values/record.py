@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from perago.values.json_text import JsonObject
 
+WITHIN = "/"
+"""Between the reference name of a sub-workflow and that of a task in it, where a run names its tasks."""
+
 
 class WorkflowStatus(enum.StrEnum):
     """Status of a workflow instance; the names are Conductor's."""

@@ -3,56 +3,140 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
+from perago.values.json_text import JsonObject
+from perago.values.record import WITHIN
 from perago.values.spec import WorkspaceSpec
-from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, whole_expression
-from perago.workflows.graph import ForkNode, Nodes, TaskNode, WorkflowGraph, all_of
+from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, value_at, whole_expression
+from perago.workflows.graph import (
+    ForkNode,
+    JoinNode,
+    Node,
+    Nodes,
+    SubWorkflowNode,
+    SwitchNode,
+    TaskNode,
+    TerminateNode,
+    WorkflowGraph,
+    all_of,
+    inputs_of,
+)
 from perago.workflows.wiring import did_you_mean, field_type, misfit, no_such, type_name, type_within
 
 Tasks = Mapping[str, TaskDefinition]
 Writer = tuple[str, WorkspaceSpec]
 
-_RESULT = ("output", "result")
+Outputs = Mapping[str, Mapping[str, Any]]
+"""The names in the output of each node, with their types; nodes whose output is not known are left out."""
+
+_OF_UNKNOWN_TYPE: Any = None
 
 
 def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
-    """Check every input of a task against what it takes, and what others make.
+    """Check every input of a task or sub-workflow against what it takes, and what others make.
 
     Raises:
         WorkflowDefinitionError: all faults, each with both ends.
     """
-    kinds = {
-        node.reference_name: tasks[node.task_name].output_model
-        for node in graph.all_nodes()
-        if isinstance(node, TaskNode)
-    }
-    without = {
-        node.reference_name
-        for node in graph.all_nodes()
-        if isinstance(node, TaskNode) and not tasks[node.task_name].has_workspace
+    outputs = {
+        node.reference_name: found for node in graph.all_nodes() if (found := _outputs_of(node, tasks)) is not None
     }
     faults = [
         f"task {node.reference_name!r}: {fault}"
         for node in graph.all_nodes()
-        if isinstance(node, TaskNode)
-        for fault in _faults_of(node, tasks[node.task_name], kinds, without)
+        for fault in _faults_of(node, tasks, outputs)
     ]
-    faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, kinds)]
+    faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, outputs)]
     if faults:
         raise WorkflowDefinitionError("; ".join(faults))
+
+
+def check_input(graph: WorkflowGraph, tasks: Tasks, input_data: JsonObject) -> None:
+    """Check the input of a workflow against the tasks that take it as it is and are certain to run.
+
+    Raises:
+        WorkflowDefinitionError: all faults, without values.
+    """
+    document = {WORKFLOW: {"input": input_data}}
+    faults = {
+        f"{whole} for param {name!r} of task {node.reference_name!r}: {'it is not given' if value is None else fault}"
+        for node in _certain(graph.nodes)
+        for name, field, whole in _taken_from_input(node, tasks[node.task_name].params_model)
+        if (fault := _json_fault(value := value_at(document, whole.path), field_type(field))) is not None
+    }
+    if faults:
+        raise WorkflowDefinitionError("; ".join(sorted(faults)))
+
+
+def _certain(nodes: Nodes) -> Iterator[TaskNode]:
+    """The tasks that run unless one before them fails: none of a switch, nor what follows one that may end it all."""
+    for node in nodes:
+        if any(isinstance(inner, TerminateNode) for inner in all_of((node,))):
+            return
+        if isinstance(node, TaskNode) and not node.optional:
+            yield node
+        if isinstance(node, ForkNode):
+            for branch in node.branches:
+                yield from _certain(branch)
+
+
+def _taken_from_input(node: TaskNode, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Expression]]:
+    """The params of a task that are values of the workflow's input, each with its field."""
+    given = node.inputs.get("params")
+    if not isinstance(given, Mapping):
+        return
+    for name, field in model.model_fields.items():
+        whole = whole_expression(given.get(field.alias or name))
+        if whole is not None and whole.path[:2] == (WORKFLOW, "input"):
+            yield name, field, whole
+
+
+def check_sub_workflow_names(graph: WorkflowGraph, tasks: Tasks) -> None:
+    """Check that no sub-workflow is named like a task with retries: a server would run the whole of it again.
+
+    Raises:
+        WorkflowDefinitionError
+    """
+    for one in graph.with_sub_workflows():
+        for node in one.all_nodes():
+            if isinstance(node, SubWorkflowNode) and node.task_name in tasks:
+                raise WorkflowDefinitionError(
+                    f"sub-workflow {node.reference_name!r} has the name of task {node.task_name!r}, whose retries a "
+                    f"server would apply to the whole of it; give it another name"
+                )
+
+
+def _outputs_of(node: Node, tasks: Tasks) -> Mapping[str, Any] | None:
+    match node:
+        case TaskNode():
+            task = tasks[node.task_name]
+            place = {"workspace": _OF_UNKNOWN_TYPE} if task.has_workspace else {}
+            return {"result": task.output_model, **place}
+        case SubWorkflowNode():
+            graph = node.found
+            names = dict.fromkeys(graph.output, _OF_UNKNOWN_TYPE)
+            result = {} if graph.output_model is None else {"result": graph.output_model}
+            return {"subWorkflowId": str, **names, **result} if graph.output else None
+        case JoinNode() if node.join_on:
+            return dict.fromkeys(node.join_on, _OF_UNKNOWN_TYPE)
+        case SwitchNode():
+            return {"evaluationResult": list[str], "selectedCase": str}
+        case _:
+            return None
 
 
 def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
     """A warning for each fork in which tasks publish beside each other, and one may be refused for it."""
     found = []
-    for node in graph.all_nodes():
+    for node in [node for one in graph.with_sub_workflows() for node in one.all_nodes()]:
         if not isinstance(node, ForkNode):
             continue
         writers = [list(_writers(branch, tasks)) for branch in node.branches]
@@ -84,50 +168,66 @@ def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
     return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
 
 
-def _writers(nodes: Nodes, tasks: Tasks) -> Iterator[Writer]:
-    """Reference name and workspace of each task that may publish."""
+def _writers(nodes: Nodes, tasks: Tasks, within: str = "") -> Iterator[Writer]:
+    """Name and workspace of each task that may publish."""
     for node in all_of(nodes):
-        if isinstance(node, TaskNode):
+        if isinstance(node, SubWorkflowNode):
+            yield from _writers(node.found.nodes, tasks, within + node.reference_name + WITHIN)
+        elif isinstance(node, TaskNode):
             spec = tasks[node.task_name].workspace
             if spec is not None and not spec.read_only:
-                yield node.reference_name, spec
+                yield within + node.reference_name, spec
 
 
-def _faults_of(
-    node: TaskNode, task: TaskDefinition, kinds: Mapping[str, type[BaseModel]], without: Set[str]
-) -> Iterator[str]:
+def _faults_of(node: Node, tasks: Tasks, outputs: Outputs) -> Iterator[str]:
+    inputs = inputs_of(node)
+    yield from _unknown_outputs(inputs, outputs)
+    if isinstance(node, SubWorkflowNode):
+        yield from _params_of_sub_workflow(node, outputs)
+    if not isinstance(node, TaskNode):
+        return
+    task = tasks[node.task_name]
     taken = {"params", "workspace"} if task.has_workspace else {"params"}
-    for name in node.inputs:
+    for name in inputs:
         if task.has_workspace and name not in taken:
             yield f"its input has {name!r}, which it does not take{did_you_mean(name, sorted(taken))}"
-    for name in sorted(taken - set(node.inputs)):
+    for name in sorted(taken - set(inputs)):
         if name == "workspace" or task.params_model.model_fields:
             yield f"its input has no {name!r}"
-    yield from _unknown_outputs({name: node.inputs[name] for name in node.inputs}, kinds)
-    yield from _param_faults(node.inputs.get("params"), task, kinds)
-    yield from _without_workspace(node.inputs.get("workspace"), without)
+    yield from _param_faults(inputs.get("params"), task.params_model, outputs)
 
 
-def _without_workspace(given: Any, without: Set[str]) -> Iterator[str]:
-    """Expressions that name the workspace of a task that has none."""
-    for place, expression in expressions_in({"workspace": given}):
-        if expression.begins_with in without and expression.path[1:3] == ("output", "workspace"):
-            yield f"{place}: {expression}: task {expression.begins_with!r} has no workspace"
+def _params_of_sub_workflow(node: SubWorkflowNode, outputs: Outputs) -> Iterator[str]:
+    model, given = node.found.params_model, node.inputs.get("params")
+    if model is None:
+        return
+    if given is None and not node.found.input_template:
+        yield "its input has no 'params'"
+    yield from _param_faults(given, model, outputs)
+    if isinstance(given, Mapping):
+        for name, about in model.model_fields.items():
+            if name not in given and not about.is_required():
+                yield f"param {name!r} is missing; give it, or leave all params out for the defaults"
 
 
-def _unknown_outputs(values: object, kinds: Mapping[str, type[BaseModel]]) -> Iterator[str]:
-    """Expressions that name no field of a result."""
+def _unknown_outputs(values: object, outputs: Outputs) -> Iterator[str]:
+    """Expressions that name no output, or no field of one."""
     for place, expression in expressions_in(values):
-        kind = kinds.get(expression.begins_with)
-        if kind is not None and expression.path[1:3] == _RESULT:
-            fault = _fault_on_the_way(kind, expression)
+        known = outputs.get(expression.begins_with)
+        if known is not None and len(expression.path) > 2 and expression.path[1] == "output":
+            fault = _fault_on_the_way(known, expression)
             if fault is not None:
                 yield f"{place}: {expression}: {fault}"
 
 
-def _fault_on_the_way(kind: Any, expression: Expression) -> str | None:
-    name = f"the result of task {expression.begins_with!r}"
+def _fault_on_the_way(known: Mapping[str, Any], expression: Expression) -> str | None:
+    first = str(expression.path[2])
+    if first not in known:
+        return f"the output of {expression.begins_with!r} has no {first!r}{did_you_mean(first, [*known])}"
+    kind, name = known[first], f"the {first} of task {expression.begins_with!r}"
     for step in expression.path[3:]:
+        if kind is _OF_UNKNOWN_TYPE:
+            return None
         within = type_within(kind, step)
         if within is None:
             return f"{name} {no_such(kind, str(step))}"
@@ -135,23 +235,22 @@ def _fault_on_the_way(kind: Any, expression: Expression) -> str | None:
     return None
 
 
-def _kind_of(expression: Expression, kinds: Mapping[str, type[BaseModel]]) -> tuple[Any] | None:
+def _kind_of(expression: Expression, outputs: Outputs) -> tuple[Any] | None:
     """The type of an expression, in a tuple; None if it is not known."""
-    kind: Any = kinds.get(expression.begins_with)
-    if kind is None or expression.begins_with == WORKFLOW or expression.path[1:3] != _RESULT:
+    if len(expression.path) < 3 or expression.path[1] != "output":
         return None
+    kind: Any = outputs.get(expression.begins_with, {}).get(str(expression.path[2]))
     for step in expression.path[3:]:
-        within = type_within(kind, step)
+        within = None if kind is _OF_UNKNOWN_TYPE else type_within(kind, step)
         if within is None:
             return None
         kind = within[0]
-    return (kind,)
+    return None if kind is _OF_UNKNOWN_TYPE else (kind,)
 
 
-def _param_faults(given: Any, task: TaskDefinition, kinds: Mapping[str, type[BaseModel]]) -> Iterator[str]:
-    model = task.params_model
+def _param_faults(given: Any, model: type[BaseModel], outputs: Outputs) -> Iterator[str]:
     if isinstance(given, str) and (whole := whole_expression(given)) is not None:
-        made = _kind_of(whole, kinds)
+        made = _kind_of(whole, outputs)
         fault = None if made is None else misfit(made[0], model)
         if fault is not None:
             yield f"params: {whole} does not fit: {fault}"
@@ -167,21 +266,27 @@ def _param_faults(given: Any, task: TaskDefinition, kinds: Mapping[str, type[Bas
         if field_of_it is None:
             yield f"it has no param {name!r}{did_you_mean(name, [*keys])}"
             continue
-        fault = _value_fault(value, field_type(field_of_it), kinds)
+        fault = _value_fault(value, field_type(field_of_it), outputs)
         if fault is not None:
             yield f"param {name!r}{fault}"
 
 
-def _value_fault(value: object, kind: Any, kinds: Mapping[str, type[BaseModel]]) -> str | None:
+def _value_fault(value: object, kind: Any, outputs: Outputs) -> str | None:
     whole = whole_expression(value)
     if whole is not None:
-        made = _kind_of(whole, kinds)
+        made = _kind_of(whole, outputs)
         fault = None if made is None else misfit(made[0], kind)
         return None if fault is None else f" takes {type_name(kind)}, but {whole}: {fault}"
     if any(True for _ in expressions_in(value)):
         return None
+    fault = _json_fault(value, kind)
+    return None if fault is None else f": {fault}"
+
+
+def _json_fault(value: object, kind: Any) -> str | None:
+    """Why a JSON value is none of a type."""
     try:
         TypeAdapter(kind).validate_json(json.dumps(value))
     except ValidationError as exc:
-        return f": {describe_faults(exc, 'value')}"
+        return describe_faults(exc, "value")
     return None

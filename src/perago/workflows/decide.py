@@ -7,13 +7,13 @@ run that is resumed goes on as if it had never stopped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.controls import RetryPolicy
 from perago.values.json_text import JsonObject
-from perago.values.record import TryStatus, WorkflowStatus
+from perago.values.record import WITHIN, TryStatus, WorkflowStatus
 from perago.workflows.expressions import WORKFLOW, Expression, replaced, value_at
 from perago.workflows.graph import (
     MAX_FORKED,
@@ -23,11 +23,24 @@ from perago.workflows.graph import (
     Node,
     Nodes,
     SetVariableNode,
+    SubWorkflowNode,
     SwitchNode,
     TaskNode,
     TerminateNode,
     WorkflowGraph,
 )
+
+INNER_INPUT = "workflowInput"
+"""Within the input of a sub-workflow's try, as on a server: what its expressions read."""
+
+_TRY_STATUS = {
+    WorkflowStatus.COMPLETED: TryStatus.COMPLETED,
+    WorkflowStatus.FAILED: TryStatus.FAILED,
+    WorkflowStatus.TERMINATED: TryStatus.CANCELED,
+}
+"""Of a sub-workflow's try."""
+
+_NO_RETRIES = RetryPolicy(count=0)
 
 
 class Try(Protocol):
@@ -54,6 +67,8 @@ class Due:
     """A try to schedule.
 
     Attributes:
+        reference_task_name: of a task in a sub-workflow with that of the sub-workflow before it, `features/clean`.
+        sub_workflow: if it is one: no worker runs anything for it but its tasks, which are due next.
         delay_seconds: to wait before it, from the end of the try that it retries.
         retried_task_id: that try; None for the first of its task.
     """
@@ -64,6 +79,22 @@ class Due:
     retry_count: int = 0
     delay_seconds: float = 0.0
     retried_task_id: str | None = None
+    sub_workflow: WorkflowGraph | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubWorkflowEnd:
+    """A sub-workflow that has ended. What is still live within it is to be cancelled.
+
+    Attributes:
+        task_id: of its try.
+    """
+
+    reference_task_name: str
+    task_id: str
+    status: TryStatus
+    output: JsonObject
+    reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +103,14 @@ class Decision:
 
     Attributes:
         due: tries to schedule; empty unless the workflow is RUNNING.
+        ended: tries of sub-workflows to end, before anything else is decided.
         output: of a workflow that has ended.
         reason: why it did not complete.
     """
 
     status: WorkflowStatus
     due: tuple[Due, ...] = ()
+    ended: tuple[SubWorkflowEnd, ...] = ()
     output: JsonObject = field(default_factory=dict)
     reason: str | None = None
 
@@ -113,14 +146,21 @@ def decide(
         policies: by the task's name.
         revived: ids of tries that get a further one, whatever their policy, because the workflow is resumed.
     """
-    walk = _Walk(graph, instance, tries, policies, revived)
-    try:
-        is_through = walk.through(graph.nodes)
-    except _EndedError as end:
-        return Decision(status=end.status, output=end.output or walk.output(), reason=end.reason)
-    if is_through:
-        return Decision(status=WorkflowStatus.COMPLETED, output=walk.output())
-    return Decision(status=WorkflowStatus.RUNNING, due=tuple(walk.due))
+    last = {entry.reference_task_name: entry for entry in tries}
+    return _Walk(graph, instance, _Given(last, policies, revived)).decision()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a workflow and its sub-workflows are decided by.
+
+    Attributes:
+        last: the newest try of each task.
+    """
+
+    last: Mapping[str, Try]
+    policies: Mapping[str, RetryPolicy]
+    revived: frozenset[str]
 
 
 class _EndedError(Exception):
@@ -134,21 +174,18 @@ class _EndedError(Exception):
 
 
 class _Walk:
-    """One walk through the graph, as far as the tries so far allow."""
+    """One walk through the graph, as far as the tries so far allow.
 
-    def __init__(
-        self,
-        graph: WorkflowGraph,
-        instance: Instance,
-        tries: Iterable[Try],
-        policies: Mapping[str, RetryPolicy],
-        revived: frozenset[str],
-    ) -> None:
-        self.due: list[Due] = []
+    Args:
+        within: what the names of its tries begin with, of a sub-workflow.
+    """
+
+    def __init__(self, graph: WorkflowGraph, instance: Instance, given: _Given, within: str = "") -> None:
+        self._due: list[Due] = []
+        self._ended: list[SubWorkflowEnd] = []
         self._graph = graph
-        self._policies = policies
-        self._revived = revived
-        self._last = {entry.reference_task_name: entry for entry in tries}
+        self._given = given
+        self._within = within
         self._through: set[str] = set()
         self._last_output: JsonObject = {}
         self._variables: dict[str, Any] = {}
@@ -162,13 +199,23 @@ class _Walk:
             }
         }
 
-    def output(self) -> JsonObject:
+    def decision(self) -> Decision:
+        """What follows."""
+        try:
+            is_through = self._is_all_through(self._graph.nodes)
+        except _EndedError as end:
+            return Decision(status=end.status, output=end.output or self._output(), reason=end.reason)
+        if is_through:
+            return Decision(status=WorkflowStatus.COMPLETED, output=self._output())
+        return Decision(status=WorkflowStatus.RUNNING, due=tuple(self._due), ended=tuple(self._ended))
+
+    def _output(self) -> JsonObject:
         """The workflow's output, as far as its tasks have come."""
         if self._graph.output:
             return self._resolved(self._graph.output)
         return self._last_output
 
-    def through(self, nodes: Nodes) -> bool:
+    def _is_all_through(self, nodes: Nodes) -> bool:
         """Walk a sequence. Returns whether all of it is done."""
         forked: tuple[str, ...] = ()
         for node in nodes:
@@ -184,11 +231,11 @@ class _Walk:
 
     def _is_through(self, node: Node) -> bool:
         match node:
-            case TaskNode():
+            case TaskNode() | SubWorkflowNode():
                 return self._task(node)
             case ForkNode():
                 for branch in node.branches:
-                    self.through(branch)
+                    self._is_all_through(branch)
                 self._finish(node.reference_name, {}, {})
             case SwitchNode():
                 return self._switch(node)
@@ -204,28 +251,25 @@ class _Walk:
 
     # ---- tasks
 
-    def _task(self, node: TaskNode) -> bool:
-        last = self._last.get(node.reference_name)
+    def _task(self, node: TaskNode | SubWorkflowNode) -> bool:
+        last = self._given.last.get(self._within + node.reference_name)
         if last is None:
-            self.due.append(
-                Due(
-                    reference_task_name=node.reference_name,
-                    task_name=node.task_name,
-                    input_data=self._resolved(node.inputs),
-                )
-            )
+            self._due.append(self._first(node))
             return False
         output = dict(last.output or {})
         self._tell(node.reference_name, last.input_data, output, last.status)
         if last.status.is_live:
+            if isinstance(node, SubWorkflowNode):
+                self._walk_within(node, last)
             return False
         if last.status in (TryStatus.COMPLETED, TryStatus.COMPLETED_WITH_ERRORS, TryStatus.SKIPPED):
             self._finish(node.reference_name, last.input_data, output, last.status)
             return True
         if self._may_retry(node, last):
-            self.due.append(self._retry(node, last))
+            self._due.append(self._retry(node, last))
             return False
-        if node.optional and last.status is not TryStatus.CANCELED:
+        # A sub-workflow is CANCELED when it has TERMINATED itself; a task, when a person or the workflow ended it.
+        if node.optional and (last.status is not TryStatus.CANCELED or isinstance(node, SubWorkflowNode)):
             self._finish(node.reference_name, last.input_data, output, TryStatus.COMPLETED_WITH_ERRORS)
             return True
         status = WorkflowStatus.TERMINATED if last.status is TryStatus.CANCELED else WorkflowStatus.FAILED
@@ -233,21 +277,60 @@ class _Walk:
             status, f"task {node.reference_name!r} is {last.status}: {last.reason or 'no reason was given'}"
         )
 
-    def _may_retry(self, node: TaskNode, last: Try) -> bool:
-        if last.task_id in self._revived:
+    def _first(self, node: TaskNode | SubWorkflowNode) -> Due:
+        return Due(
+            reference_task_name=self._within + node.reference_name,
+            task_name=node.task_name if isinstance(node, TaskNode) else node.workflow_name,
+            input_data=self._input(node),
+            sub_workflow=node.graph if isinstance(node, SubWorkflowNode) else None,
+        )
+
+    def _input(self, node: TaskNode | SubWorkflowNode) -> dict[str, Any]:
+        """The input of a try, as a server gives it."""
+        inputs = self._resolved(node.inputs)
+        if isinstance(node, TaskNode):
+            return inputs
+        graph = node.found
+        return {
+            "subWorkflowName": graph.name,
+            "subWorkflowVersion": graph.version,
+            INNER_INPUT: with_template(graph, inputs),
+        }
+
+    def _walk_within(self, node: SubWorkflowNode, last: Try) -> None:
+        """Take over what follows in a sub-workflow that runs."""
+        instance = Instance(workflow_id=last.task_id, input_data=last.input_data[INNER_INPUT])
+        name = self._within + node.reference_name
+        inner = _Walk(node.found, instance, self._given, name + WITHIN).decision()
+        self._due += inner.due
+        self._ended += inner.ended
+        if inner.status is not WorkflowStatus.RUNNING:
+            self._ended.append(
+                SubWorkflowEnd(
+                    reference_task_name=name,
+                    task_id=last.task_id,
+                    status=_TRY_STATUS[inner.status],
+                    output={"subWorkflowId": last.task_id, **inner.output},
+                    reason=inner.reason,
+                )
+            )
+
+    def _may_retry(self, node: TaskNode | SubWorkflowNode, last: Try) -> bool:
+        if last.task_id in self._given.revived:
             return True
         may_help = last.status in (TryStatus.FAILED, TryStatus.TIMED_OUT)
-        return may_help and last.retry_count < self._policies[node.task_name].count
+        return may_help and last.retry_count < self._policy(node).count
 
-    def _retry(self, node: TaskNode, last: Try) -> Due:
-        return Due(
-            reference_task_name=node.reference_name,
-            task_name=node.task_name,
-            input_data={**last.input_data, **self._resolved(node.inputs)},
+    def _policy(self, node: TaskNode | SubWorkflowNode) -> RetryPolicy:
+        return self._given.policies[node.task_name] if isinstance(node, TaskNode) else _NO_RETRIES
+
+    def _retry(self, node: TaskNode | SubWorkflowNode, last: Try) -> Due:
+        is_revived = last.task_id in self._given.revived
+        return replace(
+            self._first(node),
+            input_data={**last.input_data, **self._input(node)},
             retry_count=last.retry_count + 1,
-            delay_seconds=0.0
-            if last.task_id in self._revived
-            else retry_delay(self._policies[node.task_name], last.retry_count),
+            delay_seconds=0.0 if is_revived else retry_delay(self._policy(node), last.retry_count),
             retried_task_id=last.task_id,
         )
 
@@ -276,7 +359,7 @@ class _Walk:
         inputs = self._resolved(node.inputs)
         case = case_of(inputs.get(node.value_input))
         self._finish(node.reference_name, inputs, {"evaluationResult": [case], "selectedCase": case})
-        return self.through(node.cases.get(case, node.default))
+        return self._is_all_through(node.cases.get(case, node.default))
 
     def _terminate(self, node: TerminateNode) -> None:
         inputs = self._resolved(node.inputs)

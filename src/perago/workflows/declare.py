@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import BaseModel, PydanticUserError, SecretStr, ValidationError
+from pydantic import BaseModel, PydanticUserError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from perago.errors import WorkflowDefinitionError
-from perago.tasks.declare import TaskDefinition
-from perago.tasks.params import describe_faults
 from perago.values.json_text import JsonObject
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
+from perago.workflows.check import check_sub_workflow_names
+from perago.workflows.definition import WORKFLOW_ATTRIBUTE, WorkflowDefinition
 from perago.workflows.definition_json import check_graph
 from perago.workflows.expressions import expression
 from perago.workflows.flow import Flow, Output
@@ -23,39 +22,7 @@ from perago.workflows.graph import WorkflowGraph
 from perago.workflows.standin import Facts, StandIn, facts_of
 from perago.workflows.wiring import misfit
 
-WORKFLOW_ATTRIBUTE = "__perago_workflow__"
-"""Attribute of a decorated function that holds its definition."""
-
 _Function = TypeVar("_Function", bound=Callable[..., object])
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkflowDefinition:
-    """One declared workflow.
-
-    Attributes:
-        fn: the function that declares it.
-        graph: what it gave, with names and expressions of Conductor.
-        tasks: the definitions of its tasks, by their names.
-        params_model: None if it takes no params; output_model: None if it has no result.
-        uses_workspace: at least one task has a workspace.
-    """
-
-    fn: Callable[..., object]
-    graph: WorkflowGraph
-    tasks: dict[str, TaskDefinition]
-    params_model: type[BaseModel] | None
-    output_model: type[BaseModel] | None
-    uses_workspace: bool
-
-    @property
-    def name(self) -> str:
-        return self.graph.name
-
-    @property
-    def target(self) -> str:
-        """`module:function`."""
-        return f"{self.fn.__module__}:{self.fn.__qualname__}"
 
 
 def workflow(
@@ -104,26 +71,16 @@ def workflow(
             input_template=_template(params_model),
             timeout_seconds=timeout_seconds,
             timeout_policy="TIME_OUT_WF" if timeout_seconds else "ALERT_ONLY",
-        )
-        check_graph(graph)
-        definition = WorkflowDefinition(
-            fn=fn,
-            graph=graph,
-            tasks=flow.tasks,
             params_model=params_model,
             output_model=output_model,
-            uses_workspace=flow.uses_workspace,
         )
+        check_graph(graph)
+        check_sub_workflow_names(graph, flow.tasks)
+        definition = WorkflowDefinition(fn=fn, graph=graph, tasks=flow.tasks, uses_workspace=flow.uses_workspace)
         setattr(fn, WORKFLOW_ATTRIBUTE, definition)
         return fn
 
     return declare
-
-
-def workflow_of(value: object) -> WorkflowDefinition | None:
-    """The definition attached to a function; None if it is no workflow. Runs no code of the value."""
-    found = inspect.getattr_static(value, WORKFLOW_ATTRIBUTE, None)
-    return found if isinstance(found, WorkflowDefinition) else None
 
 
 def _fault(fn: Callable[..., object], fault: str, remedy: str) -> WorkflowDefinitionError:
@@ -220,37 +177,3 @@ def _template(model: type[BaseModel] | None) -> JsonObject:
     except (ValueError, PydanticUserError):
         return {}
     return {} if MASK in canonical_json(params) else {"params": params}
-
-
-def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[str, Any]:
-    """The params of a workflow as its input has them: what was given, and the defaults of what was not.
-
-    Raises:
-        WorkflowDefinitionError: they do not validate; lists all faults, without values.
-    """
-    if definition.params_model is None:
-        if given:
-            raise WorkflowDefinitionError(
-                f"workflow {definition.name!r} takes no params, but {', '.join(given)} are given"
-            )
-        return {}
-    try:
-        validated = definition.params_model.model_validate(given, extra="forbid")
-    except ValidationError as exc:
-        raise WorkflowDefinitionError(f"workflow {definition.name!r}: {describe_faults(exc, 'params')}") from None
-    return {name: given[name] if name in given else _default(validated, name) for name in type(validated).model_fields}
-
-
-def _default(validated: BaseModel, name: str) -> Any:
-    """The JSON of a param that was not given.
-
-    Raises:
-        WorkflowDefinitionError: a secret is somewhere within it.
-    """
-    value = getattr(validated, name)
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    dumped = validated.model_dump(mode="json", include={name}, warnings=False)[name]
-    if MASK in canonical_json(dumped):
-        raise WorkflowDefinitionError(f"params.{name} has a default with a secret in it; give the param")
-    return dumped

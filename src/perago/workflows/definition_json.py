@@ -15,7 +15,8 @@ from typing import Any, Literal, cast
 
 from perago.errors import WorkflowDefinitionError
 from perago.values.json_text import JsonObject
-from perago.workflows.expressions import WORKFLOW, expressions_in
+from perago.values.record import WITHIN
+from perago.workflows.expressions import TASK_FIELDS, WORKFLOW, WORKFLOW_FIELDS, Expression, expressions_in
 from perago.workflows.graph import (
     DynamicForkNode,
     ForkNode,
@@ -23,6 +24,7 @@ from perago.workflows.graph import (
     Node,
     Nodes,
     SetVariableNode,
+    SubWorkflowNode,
     SwitchNode,
     TaskNode,
     TerminateNode,
@@ -41,6 +43,7 @@ _KINDS = (
     "FORK_JOIN_DYNAMIC",
     "JOIN",
     "SWITCH",
+    "SUB_WORKFLOW",
     "SET_VARIABLE",
     "TERMINATE",
 )
@@ -77,14 +80,18 @@ _OF_NO_EFFECT = frozenset(
 # ---------------------------------------------------------------- writing
 
 
-def to_json(graph: WorkflowGraph) -> dict[str, Any]:
-    """The definition as `POST /api/metadata/workflow` takes it."""
+def to_json(graph: WorkflowGraph, *, whole: bool = False) -> dict[str, Any]:
+    """The definition as `POST /api/metadata/workflow` takes it.
+
+    Args:
+        whole: with the definitions of all its sub-workflows in it, rather than their names.
+    """
     document: dict[str, Any] = {
         "name": graph.name,
         "version": graph.version,
         "schemaVersion": SCHEMA_VERSION,
         "ownerEmail": graph.owner_email,
-        "tasks": _tasks(graph.nodes),
+        "tasks": _tasks(graph.nodes, whole=whole),
         "inputParameters": list(graph.input_names),
         "outputParameters": dict(graph.output),
         "timeoutPolicy": graph.timeout_policy,
@@ -97,11 +104,11 @@ def to_json(graph: WorkflowGraph) -> dict[str, Any]:
     return document
 
 
-def _tasks(nodes: Nodes) -> list[dict[str, Any]]:
-    return [_task(node) for node in nodes]
+def _tasks(nodes: Nodes, *, whole: bool) -> list[dict[str, Any]]:
+    return [_task(node, whole=whole) for node in nodes]
 
 
-def _task(node: Node) -> dict[str, Any]:
+def _task(node: Node, *, whole: bool) -> dict[str, Any]:
     document: dict[str, Any] = {"name": node.reference_name, "taskReferenceName": node.reference_name}
     inputs = dict(inputs_of(node))
     match node:
@@ -109,8 +116,21 @@ def _task(node: Node) -> dict[str, Any]:
             document |= {"name": node.task_name, "type": "SIMPLE", "inputParameters": inputs}
             if node.optional:
                 document["optional"] = True
+        case SubWorkflowNode():
+            param: dict[str, Any] = {"name": node.workflow_name}
+            if node.version is not None:
+                param["version"] = node.version
+            if node.is_inline or whole:
+                param["workflowDefinition"] = to_json(node.found, whole=whole)
+            document |= {"name": node.task_name, "type": "SUB_WORKFLOW", "subWorkflowParam": param}
+            document["inputParameters"] = inputs
+            if node.optional:
+                document["optional"] = True
         case ForkNode():
-            document |= {"type": "FORK_JOIN", "forkTasks": [_tasks(branch) for branch in node.branches]}
+            document |= {
+                "type": "FORK_JOIN",
+                "forkTasks": [_tasks(branch, whole=whole) for branch in node.branches],
+            }
         case DynamicForkNode():
             document |= {
                 "type": "FORK_JOIN_DYNAMIC",
@@ -126,8 +146,8 @@ def _task(node: Node) -> dict[str, Any]:
                 "inputParameters": inputs,
                 "evaluatorType": SWITCH_EVALUATOR,
                 "expression": node.value_input,
-                "decisionCases": {case: _tasks(nodes) for case, nodes in node.cases.items()},
-                "defaultCase": _tasks(node.default),
+                "decisionCases": {case: _tasks(nodes, whole=whole) for case, nodes in node.cases.items()},
+                "defaultCase": _tasks(node.default, whole=whole),
             }
         case SetVariableNode():
             document |= {"type": "SET_VARIABLE", "inputParameters": inputs}
@@ -162,40 +182,60 @@ def from_json(document: object) -> WorkflowGraph:
     Raises:
         WorkflowDefinitionError: it is none, or has something that Perago does not run.
     """
-    fields = _Fields.of(document, "the definition")
+    return _graph(document, "", 0)
+
+
+def _graph(document: object, within: str, depth: int) -> WorkflowGraph:
+    fields = _Fields.of(document, within.rstrip(".") or "the definition")
     schema_version = fields.take("schemaVersion", int, SCHEMA_VERSION)
     if schema_version != SCHEMA_VERSION:
-        raise WorkflowDefinitionError(f"schemaVersion is {schema_version}; only {SCHEMA_VERSION} is known")
+        raise WorkflowDefinitionError(f"{within}schemaVersion is {schema_version}; only {SCHEMA_VERSION} is known")
     graph = WorkflowGraph(
         name=fields.text("name"),
         version=fields.take("version", int, 1),
         owner_email=fields.take("ownerEmail", str, ""),
         description=fields.given.get("description"),
-        nodes=_nodes(fields.take("tasks", list, []), "tasks", 0),
+        nodes=_nodes(fields.take("tasks", list, []), f"{within}tasks", depth),
         output=fields.take("outputParameters", Mapping, {}),
         input_names=tuple(fields.take("inputParameters", list, [])),
         input_template=fields.take("inputTemplate", Mapping, {}),
         timeout_seconds=fields.take("timeoutSeconds", int, 0),
         timeout_policy=_timeout_policy(fields.take("timeoutPolicy", str, "ALERT_ONLY")),
     )
-    fields.expect_no_more()
     if not graph.nodes:
-        raise WorkflowDefinitionError(f"workflow {graph.name!r} has no tasks; add one")
-    check_graph(graph)
+        raise WorkflowDefinitionError(
+            f"{within}{graph.name!r} has no tasks; the definition of a workflow has a list of them"
+        )
+    fields.expect_no_more()
+    check_graph(graph, within)
     return graph
 
 
-def check_graph(graph: WorkflowGraph) -> None:
+def check_graph(graph: WorkflowGraph, within: str = "") -> None:
     """Check what a server would refuse, or run into only in the middle.
+
+    Args:
+        within: the place of the workflow in another, for messages.
 
     Raises:
         WorkflowDefinitionError: two nodes have one reference name, a fork has no join, a join waits for what is not
             there, or an expression names no task before it.
     """
+    try:
+        _check_graph(graph)
+    except WorkflowDefinitionError as exc:
+        raise WorkflowDefinitionError(f"{within.rstrip('.')}: {exc}" if within else str(exc)) from None
+
+
+def _check_graph(graph: WorkflowGraph) -> None:
     names = Counter(node.reference_name for node in graph.all_nodes())
     for name, count in names.items():
         if count > 1:
             raise WorkflowDefinitionError(f"{count} tasks have the reference name {name!r}; rename all but one")
+        if WITHIN in name:
+            raise WorkflowDefinitionError(
+                f"reference name {name!r} has a {WITHIN!r}, which stands before the tasks of sub-workflows; rename it"
+            )
     dynamic = any(isinstance(node, DynamicForkNode) for node in graph.all_nodes())
     _check_sequence(graph.nodes, set(names))
     known = {WORKFLOW, *names}
@@ -205,10 +245,22 @@ def check_graph(graph: WorkflowGraph) -> None:
     ):
         for place, found in expressions_in(values):
             if found.begins_with in known or (dynamic and found.begins_with.startswith("_")):
+                _check_field(f"{where}, {place}", found)
                 continue
             near = difflib.get_close_matches(found.begins_with, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise WorkflowDefinitionError(f"{where}, {place}: {found} names no task of the workflow{hint}")
+
+
+def _check_field(where: str, found: Expression) -> None:
+    """Check what an expression takes of a task or of the workflow: a server knows more, which is null here."""
+    fields = WORKFLOW_FIELDS if found.begins_with == WORKFLOW else TASK_FIELDS
+    name = str(found.path[1]) if len(found.path) > 1 else ""
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(fields)}"
+        what = f"{name!r} of {found.begins_with!r}" if name else f"{found.begins_with!r} as a whole"
+        raise WorkflowDefinitionError(f"{where}: {found}: Perago does not know {what}{hint}")
 
 
 def _check_sequence(nodes: Nodes, names: set[str]) -> None:
@@ -217,7 +269,9 @@ def _check_sequence(nodes: Nodes, names: set[str]) -> None:
         if isinstance(node, ForkNode | DynamicForkNode) and not isinstance(following, JoinNode):
             raise WorkflowDefinitionError(f"fork {node.reference_name!r} has no JOIN right after it; add one")
         if isinstance(node, ForkNode) and not (node.branches and all(node.branches)):
-            raise WorkflowDefinitionError(f"fork {node.reference_name!r} has an empty branch; give each a task")
+            raise WorkflowDefinitionError(
+                f"fork {node.reference_name!r} has no branches, or an empty one; give each a task"
+            )
         if isinstance(node, JoinNode):
             unknown = [name for name in node.join_on if name not in names]
             if unknown:
@@ -255,6 +309,8 @@ def _node_of_kind(kind: str, name: str, reference: str, fields: _Fields, depth: 
                 inputs=fields.inputs(),
                 optional=fields.take("optional", bool, default=False),
             )
+        case "SUB_WORKFLOW":
+            return _sub_workflow(name, reference, fields, depth)
         case "FORK_JOIN":
             branches = fields.take("forkTasks", list, [])
             return ForkNode(
@@ -309,6 +365,32 @@ def _node_of_kind(kind: str, name: str, reference: str, fields: _Fields, depth: 
             )
 
 
+def _sub_workflow(name: str, reference: str, fields: _Fields, depth: int) -> SubWorkflowNode:
+    param = _Fields.of(fields.take("subWorkflowParam", Mapping, {}), f"{fields.where}.subWorkflowParam")
+    inner = param.take("workflowDefinition", Mapping, None)
+    graph = None if inner is None else _graph(inner, f"{param.where}.workflowDefinition.", depth + 1)
+    version = param.take("version", int, None)
+    workflow = param.take("name", str, "") if graph is None else graph.name
+    param.taken.add("name")  # a server takes that of the definition
+    param.expect_no_more()
+    if not workflow.strip():
+        raise WorkflowDefinitionError(f"{param.where} has no name and no workflowDefinition; give one of them")
+    if "${" in workflow:
+        raise WorkflowDefinitionError(
+            f"{param.where}: name {workflow!r} is known only when the workflow runs; write the name of a workflow"
+        )
+    return SubWorkflowNode(
+        reference_name=reference,
+        task_name=name,
+        workflow_name=workflow,
+        version=version,
+        inputs=fields.inputs(),
+        optional=fields.take("optional", bool, default=False),
+        graph=graph,
+        is_inline=graph is not None,
+    )
+
+
 def _timeout_policy(given: str) -> Literal["TIME_OUT_WF", "ALERT_ONLY"]:
     if given == "TIME_OUT_WF":
         return "TIME_OUT_WF"
@@ -334,7 +416,8 @@ class _Fields:
     @classmethod
     def of(cls, value: object, where: str) -> _Fields:
         if not isinstance(value, Mapping):
-            raise WorkflowDefinitionError(f"{where} is no JSON object")
+            kind = "a list" if isinstance(value, list) else "no JSON object"
+            raise WorkflowDefinitionError(f"{where} is {kind}; give one object")
         return cls(value, where)
 
     def take(self, name: str, kind: type, default: Any) -> Any:

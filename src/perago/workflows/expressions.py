@@ -22,6 +22,10 @@ _STEP = re.compile(r"\.?(?P<name>[\w\-]+)|\[(?P<position>\d+)\]|\['(?P<quoted>[^
 WORKFLOW = "workflow"
 """What an expression begins with that takes a value of the workflow itself."""
 
+WORKFLOW_FIELDS = ("input", "variables", "workflowId", "workflowType", "version")
+TASK_FIELDS = ("input", "output", "status", "referenceTaskName")
+"""What an expression may take of the workflow and of a task."""
+
 Step = str | int
 
 

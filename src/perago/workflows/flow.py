@@ -17,6 +17,7 @@ from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN
 from perago.values.json_text import JsonObject
 from perago.workflows.decide import case_of
+from perago.workflows.definition import WorkflowDefinition, workflow_of
 from perago.workflows.expressions import expression
 from perago.workflows.graph import (
     CASE_INPUT,
@@ -25,11 +26,13 @@ from perago.workflows.graph import (
     Node,
     Nodes,
     SetVariableNode,
+    SubWorkflowNode,
     SwitchNode,
     TaskNode,
 )
+from perago.workflows.params import with_defaults
 from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
-from perago.workflows.wiring import did_you_mean, field_type, misfit, type_name
+from perago.workflows.wiring import did_you_mean, field_type, misfit, model_of, type_name
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
@@ -161,6 +164,17 @@ class Flow:
         optional_: bool = False,
         **params: object,
     ) -> R: ...
+    @overload
+    def run(
+        self,
+        task: Callable[..., None],
+        given: object = None,
+        /,
+        *,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> None: ...
     def run(
         self,
         task: Callable[..., Any],
@@ -171,35 +185,35 @@ class Flow:
         optional_: bool = False,
         **params: object,
     ) -> Any:
-        """Add a task, after those before it. It takes the workspace as they leave it.
+        """Add a task or another workflow, after those before it. It takes the workspace as they leave it.
 
         Args:
-            task: a function decorated with `@task`.
+            task: a function decorated with `@task` or `@workflow`.
             given: all params at once, as a model or a stand-in of one; or write them one by one.
-            ref_: its reference name. Default: the task's name, with a number if that is taken.
-            optional_: the workflow goes on if its last try fails.
+            ref_: its reference name. Default: its name, with a number if that is taken.
+            optional_: the workflow goes on if it fails; a task, if its last try does.
             params: values and stand-ins by the names of the params.
 
         Returns:
-            a stand-in for its result.
+            a stand-in for its result; None for a workflow without one.
 
         Raises:
-            WorkflowDefinitionError: it is no task, or its params cannot be made of these. Names both ends and the line.
+            WorkflowDefinitionError: it is neither, or its params cannot be made of these. Names both ends and the line.
         """
         definition = self._definition(task)
         with self._branch() as sequence:
             inputs = self._inputs(definition, sequence, given, params)
             name = self._free_name(ref_, definition.name)
-            sequence.nodes.append(
-                TaskNode(reference_name=name, task_name=definition.name, inputs=inputs, optional=optional_)
-            )
-            if definition.workspace is not None and not definition.workspace.read_only:
+            sequence.nodes.append(_node(definition, name, inputs, is_optional=optional_))
+            if _leaves_commit(definition):
                 if optional_:
                     raise WorkflowDefinitionError(
-                        f"{here()}: task {definition.name!r} writes in its workspace and cannot be optional: if it "
+                        f"{here()}: {_word(definition)} writes in its workspace and cannot be optional: if it "
                         f"fails, what follows would not know which commit to take"
                     )
                 sequence.workspace = expression(name, "output", "workspace")
+            if definition.output_model is None:
+                return None
             return StandIn(
                 Facts(
                     path=(name, "output", "result"),
@@ -370,33 +384,61 @@ class Flow:
 
     # ---- inputs
 
-    def _definition(self, task: object) -> TaskDefinition:
-        definition = task_of(task)
+    def _definition(self, task: object) -> _Runnable:
+        definition = task_of(task) or workflow_of(task)
         if definition is None:
             raise WorkflowDefinitionError(
-                f"{here()}: {getattr(task, '__qualname__', repr(task))} is no task; decorate it with @task(...)"
+                f"{here()}: {getattr(task, '__qualname__', repr(task))} is no task or workflow; decorate it with "
+                f"@task(...)"
             )
-        other = self.tasks.setdefault(definition.name, definition)
-        if other is not definition:
-            raise WorkflowDefinitionError(
-                f"{here()}: {other.target} and {definition.target} are both named {definition.name!r}, but a server "
-                f"keeps one TaskDef per name. Rename one of them"
-            )
+        for own in [definition] if isinstance(definition, TaskDefinition) else definition.tasks.values():
+            other = self.tasks.setdefault(own.name, own)
+            if other is not own:
+                raise WorkflowDefinitionError(
+                    f"{here()}: {other.target} and {own.target} are both named {own.name!r}, but a server "
+                    f"keeps one TaskDef per name. Rename one of them"
+                )
         return definition
 
     def _inputs(
-        self, definition: TaskDefinition, sequence: _Sequence, given: object, params: Mapping[str, object]
+        self, definition: _Runnable, sequence: _Sequence, given: object, params: Mapping[str, object]
     ) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"params": self._params(definition, sequence, given, params)}
-        if definition.has_workspace:
+        inputs = self._params_input(definition, sequence, given, params)
+        if _has_workspace(definition):
             self.uses_workspace = True
             inputs["workspace"] = sequence.workspace
         return inputs
 
+    def _params_input(
+        self, definition: _Runnable, sequence: _Sequence, given: object, params: Mapping[str, object]
+    ) -> dict[str, Any]:
+        model, of = definition.params_model, _word(definition)
+        if model is None:
+            if given is not None or params:
+                raise WorkflowDefinitionError(f"{here()}: {of} takes no params; leave them out")
+            return {}
+        made = self._params(model, of, sequence, given, params)
+        if isinstance(definition, WorkflowDefinition):
+            # Nothing validates the input of a sub-workflow when it runs, so that nothing would fill these in.
+            made = self._with_defaults(model, of, made, given)
+        return {"params": made}
+
+    def _with_defaults(self, model: type[BaseModel], of: str, made: Any, given: object) -> Any:
+        facts = facts_of(given)
+        if facts is None:
+            return with_defaults(model, made)
+        source = model_of(facts.kind)
+        missing = [name for name in model.model_fields if source is not None and name not in source.model_fields]
+        if missing:
+            raise WorkflowDefinitionError(
+                f"{here()}: {facts.name} ({facts.place}) has no field {missing[0]!r}, which {of} reads; "
+                f"give its params one by one"
+            )
+        return made
+
     def _params(
-        self, definition: TaskDefinition, sequence: _Sequence, given: object, params: Mapping[str, object]
+        self, model: type[BaseModel], of: str, sequence: _Sequence, given: object, params: Mapping[str, object]
     ) -> Any:
-        model, of = definition.params_model, f"task {definition.name!r}"
         if given is None:
             return self._values(model, params, sequence, of, "param")
         if params:
@@ -506,6 +548,38 @@ class Flow:
     def _new_block(self) -> int:
         self._blocks += 1
         return self._blocks
+
+
+_Runnable = TaskDefinition | WorkflowDefinition
+
+
+def _word(definition: _Runnable) -> str:
+    """A task or workflow in a sentence."""
+    return f"{'task' if isinstance(definition, TaskDefinition) else 'workflow'} {definition.name!r}"
+
+
+def _node(definition: _Runnable, name: str, inputs: JsonObject, *, is_optional: bool) -> TaskNode | SubWorkflowNode:
+    if isinstance(definition, TaskDefinition):
+        return TaskNode(reference_name=name, task_name=definition.name, inputs=inputs, optional=is_optional)
+    return SubWorkflowNode(
+        reference_name=name,
+        task_name=name,
+        workflow_name=definition.name,
+        version=definition.graph.version,
+        inputs=inputs,
+        optional=is_optional,
+        graph=definition.graph,
+    )
+
+
+def _has_workspace(definition: _Runnable) -> bool:
+    return definition.has_workspace if isinstance(definition, TaskDefinition) else definition.uses_workspace
+
+
+def _leaves_commit(definition: _Runnable) -> bool:
+    """Whether a workspace follows it that is not the one that it took."""
+    tasks = [definition] if isinstance(definition, TaskDefinition) else definition.tasks.values()
+    return any(task.workspace is not None and not task.workspace.read_only for task in tasks)
 
 
 @dataclass(frozen=True)

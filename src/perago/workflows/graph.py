@@ -6,9 +6,11 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from pydantic import BaseModel
 
 from perago.values.json_text import JsonObject
 
@@ -34,6 +36,35 @@ class TaskNode:
     task_name: str
     inputs: JsonObject
     optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubWorkflowNode:
+    """A workflow that runs as one task of another.
+
+    Attributes:
+        task_name: of a TaskDef whose retries a server applies, if there is one; else only a label.
+        workflow_name, version: what names it on a server; None for the newest version.
+        inputs: of the workflow.
+        optional: as for a task.
+        graph: the workflow; None until it is found by its name.
+        is_inline: the definition around it has the workflow, rather than only its name.
+    """
+
+    reference_name: str
+    task_name: str
+    workflow_name: str
+    inputs: JsonObject
+    version: int | None = None
+    optional: bool = False
+    graph: WorkflowGraph | None = None
+    is_inline: bool = False
+
+    @property
+    def found(self) -> WorkflowGraph:
+        """The workflow."""
+        assert self.graph is not None, f"workflow {self.workflow_name!r} was found before anything ran"
+        return self.graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +137,7 @@ class TerminateNode:
     inputs: JsonObject
 
 
-Node = TaskNode | ForkNode | DynamicForkNode | JoinNode | SwitchNode | SetVariableNode | TerminateNode
+Node = TaskNode | SubWorkflowNode | ForkNode | DynamicForkNode | JoinNode | SwitchNode | SetVariableNode | TerminateNode
 Nodes = tuple[Node, ...]
 
 
@@ -119,6 +150,7 @@ class WorkflowGraph:
         output: may hold expressions; empty for the output of its last task.
         input_template: for inputs that were not given.
         timeout_seconds: of the whole; 0 for none. What happens then is `timeout_policy`.
+        params_model, output_model: of `input.params` and `output.result`; None if it has none, or was read from JSON.
     """
 
     name: str
@@ -131,10 +163,49 @@ class WorkflowGraph:
     input_template: JsonObject = field(default_factory=dict)
     timeout_seconds: int = 0
     timeout_policy: Literal["TIME_OUT_WF", "ALERT_ONLY"] = "ALERT_ONLY"
+    params_model: type[BaseModel] | None = field(default=None, compare=False)
+    output_model: type[BaseModel] | None = field(default=None, compare=False)
 
     def all_nodes(self) -> Iterator[Node]:
-        """All nodes, those of branches and cases too, in order."""
+        """All nodes, those of branches and cases too, in order; not those of sub-workflows."""
         return all_of(self.nodes)
+
+    def with_sub_workflows(self) -> Iterator[WorkflowGraph]:
+        """This workflow, then those within it, at any depth."""
+        yield self
+        for node in self.all_nodes():
+            if isinstance(node, SubWorkflowNode):
+                yield from node.found.with_sub_workflows()
+
+    def named_sub_workflows(self) -> list[WorkflowGraph]:
+        """The sub-workflows that a server has to know by their names, each before those that name it."""
+        found: list[WorkflowGraph] = []
+        for node in self.all_nodes():
+            if isinstance(node, SubWorkflowNode):
+                found += node.found.named_sub_workflows()
+                found += [] if node.is_inline else [node.found]
+        return list({(graph.name, graph.version): graph for graph in found}.values())
+
+    def naming(self, versions: Mapping[tuple[str, int], int]) -> WorkflowGraph:
+        """This workflow with other versions of the sub-workflows that it names.
+
+        Args:
+            versions: by the name and the declared version.
+        """
+
+        def named(node: SubWorkflowNode) -> SubWorkflowNode:
+            graph = node.found.naming(versions)
+            if node.is_inline or node.version is None:
+                return replace(node, graph=graph)
+            return replace(node, graph=graph, version=versions.get((graph.name, node.version), node.version))
+
+        return replace(self, nodes=each_replaced(self.nodes, named))
+
+    @property
+    def task_names(self) -> list[str]:
+        """The tasks that workers run, those of sub-workflows too."""
+        nodes = [node for graph in self.with_sub_workflows() for node in graph.all_nodes()]
+        return list(dict.fromkeys(node.task_name for node in nodes if isinstance(node, TaskNode)))
 
 
 def all_of(nodes: Nodes) -> Iterator[Node]:
@@ -156,6 +227,24 @@ def parts_of(node: Node) -> tuple[Nodes, ...]:
             return ()
 
 
+def each_replaced(nodes: Nodes, by: Callable[[SubWorkflowNode], SubWorkflowNode]) -> Nodes:
+    """Nodes with each sub-workflow among them, or within them, replaced."""
+    return tuple(_replaced(node, by) for node in nodes)
+
+
+def _replaced(node: Node, by: Callable[[SubWorkflowNode], SubWorkflowNode]) -> Node:
+    match node:
+        case SubWorkflowNode():
+            return by(node)
+        case ForkNode():
+            return replace(node, branches=tuple(each_replaced(branch, by) for branch in node.branches))
+        case SwitchNode():
+            cases = {case: each_replaced(nodes, by) for case, nodes in node.cases.items()}
+            return replace(node, cases=cases, default=each_replaced(node.default, by))
+        case _:
+            return node
+
+
 def inputs_of(node: Node) -> JsonObject:
     """The inputs of a node; empty for a fork and a join."""
     return {} if isinstance(node, ForkNode | JoinNode) else node.inputs
@@ -168,6 +257,11 @@ def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
             case TaskNode():
                 name = "" if node.reference_name == node.task_name else f" ({node.task_name})"
                 yield depth, f"{node.reference_name}{name}{', optional' if node.optional else ''}"
+            case SubWorkflowNode():
+                version = "" if node.version is None else f", version {node.version}"
+                named = f"workflow {node.workflow_name}{version}{', optional' if node.optional else ''}"
+                yield depth, f"{node.reference_name} ({named}):"
+                yield from outline(node.found.nodes, depth + 1)
             case ForkNode():
                 yield depth, "side by side:"
                 for branch in node.branches:

@@ -1,11 +1,11 @@
-"""Finds a workflow: by its function, or in a file with Conductor's JSON and the modules of its tasks."""
+"""Finds a workflow: by its function, or in a file with Conductor's JSON, and what that names."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,11 +13,12 @@ from perago.errors import TaskDefinitionError, WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.load import load_module_task, load_module_tasks
 from perago.values.json_text import JsonObject, parse_json
-from perago.workflows.check import check_wiring
-from perago.workflows.declare import WorkflowDefinition, workflow_of
+from perago.workflows.check import check_sub_workflow_names, check_wiring
+from perago.workflows.definition import WorkflowDefinition, workflow_of
 from perago.workflows.definition_json import from_json
 from perago.workflows.expressions import Expression, expressions_in
-from perago.workflows.graph import TaskNode, WorkflowGraph, inputs_of
+from perago.workflows.graph import SubWorkflowNode, WorkflowGraph, each_replaced, inputs_of
+from perago.workflows.wiring import did_you_mean
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Maximum size of a definition's file."""
@@ -72,27 +73,30 @@ def find_workflow(target: str) -> WorkflowDefinition | None:
         for part in function.split("."):
             found = getattr(found, part, None)
         return None if found is None else workflow_of(found)
-    own = [
-        definition
-        for value in vars(module).values()
-        if (definition := workflow_of(value)) is not None and definition.fn.__module__ == module.__name__
-    ]
+    own = _own_workflows(module)
     return own[0] if len(own) == 1 and not _declares_tasks(module) else None
 
 
-def load_workflow(target: str, modules: Sequence[str] = ()) -> LoadedWorkflow:
+def _own_workflows(module: ModuleType) -> list[WorkflowDefinition]:
+    """The workflows that a module declares under a name."""
+    found = [workflow_of(value) for value in vars(module).values()]
+    return [one for one in found if one is not None and one.fn.__module__ == module.__name__]
+
+
+def load_workflow(target: str, modules: Sequence[str] = (), files: Sequence[str] = ()) -> LoadedWorkflow:
     """The workflow of a target.
 
     Args:
         target: `module:function`, or a path that ends in `.json`.
-        modules: of the tasks that a file names.
+        modules: of the tasks and sub-workflows that a file names.
+        files: with the definitions of such sub-workflows.
 
     Raises:
         WorkflowDefinitionError: there is none, or it has something that Perago does not run.
         TaskDefinitionError: a module cannot be imported.
     """
     if is_file(target):
-        return _from_file(Path(target), modules)
+        return _from_file(Path(target), modules, files)
     definition = find_workflow(target)
     if definition is None:
         raise WorkflowDefinitionError(f"{target!r} names no workflow; give module:function of one with @workflow")
@@ -111,9 +115,9 @@ def workflow_of_record(target: str, document: JsonObject, modules: Sequence[str]
     """
     graph = from_json(document)
     if is_file(target):
-        return LoadedWorkflow(target=target, graph=graph, tasks=_tasks_of(graph, modules))
+        return LoadedWorkflow(target=target, graph=graph, tasks=_tasks_of(graph, _Known(modules, ())))
     now = load_workflow(target)
-    missing = [name for name in _task_names(graph) if name not in now.tasks]
+    missing = [name for name in graph.task_names if name not in now.tasks]
     if missing:
         raise WorkflowDefinitionError(
             f"{target} no longer has task {missing[0]!r}, which the run needs; put it back, or start another run"
@@ -121,7 +125,22 @@ def workflow_of_record(target: str, document: JsonObject, modules: Sequence[str]
     return LoadedWorkflow(target=target, graph=graph, tasks=now.tasks, declared=now.declared)
 
 
-def _from_file(path: Path, modules: Sequence[str]) -> LoadedWorkflow:
+def _from_file(path: Path, modules: Sequence[str], files: Sequence[str]) -> LoadedWorkflow:
+    graph = _read(path)
+    known = _Known(modules, files)
+    try:
+        graph = with_sub_workflows(graph, known.workflow)
+        tasks = _tasks_of(graph, known)
+        for one in graph.with_sub_workflows():
+            check_wiring(one, tasks)
+        check_sub_workflow_names(graph, tasks)
+        return LoadedWorkflow(target=str(path), graph=graph, tasks=tasks)
+    except WorkflowDefinitionError as exc:
+        raise WorkflowDefinitionError(f"{path}: {exc}") from None
+
+
+def _read(path: Path) -> WorkflowGraph:
+    """The definition in a file. Those that it names are not found yet."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise WorkflowDefinitionError(f"{path} is larger than {MAX_FILE_BYTES} bytes and is no definition")
@@ -131,27 +150,99 @@ def _from_file(path: Path, modules: Sequence[str]) -> LoadedWorkflow:
     except (ValueError, RecursionError) as exc:
         raise WorkflowDefinitionError(f"{path} is not JSON: {exc}") from None
     try:
-        graph = from_json(document)
-        tasks = _tasks_of(graph, modules)
-        check_wiring(graph, tasks)
-        return LoadedWorkflow(target=str(path), graph=graph, tasks=tasks)
+        return from_json(document)
     except WorkflowDefinitionError as exc:
         raise WorkflowDefinitionError(f"{path}: {exc}") from None
 
 
-def _tasks_of(graph: WorkflowGraph, modules: Sequence[str]) -> dict[str, TaskDefinition]:
-    found = {task.name: task for module in modules for task in load_module_tasks(module)}
-    missing = sorted(set(_task_names(graph)) - set(found))
+class _Known:
+    """What the definition in a file may name.
+
+    Attributes:
+        tasks: by their names.
+        workflows: by name, then by version.
+    """
+
+    def __init__(self, modules: Sequence[str], files: Sequence[str]) -> None:
+        self.modules = modules
+        self.tasks: dict[str, TaskDefinition] = {}
+        self.workflows: dict[str, dict[int, WorkflowGraph]] = {}
+        for module in modules:
+            declared = _declared_workflows(module)
+            for workflow in declared:
+                self._add(workflow.graph)
+                self.tasks |= workflow.tasks
+            if not declared or _declares_tasks(sys.modules[module]):
+                self.tasks |= {task.name: task for task in load_module_tasks(module)}
+        for file in files:
+            self._add(_read(Path(file)))
+
+    def workflow(self, node: SubWorkflowNode) -> WorkflowGraph:
+        """The workflow that a definition names.
+
+        Raises:
+            WorkflowDefinitionError: it is not known.
+        """
+        versions = self.workflows.get(node.workflow_name, {})
+        if not versions:
+            near = did_you_mean(node.workflow_name, sorted(self.workflows)) if self.workflows else ""
+            raise WorkflowDefinitionError(
+                f"workflow {node.workflow_name!r}, which {node.reference_name!r} runs, is not found{near}; give the "
+                f"file of its definition with --workflows, or the module that declares it with --tasks"
+            )
+        found = versions.get(max(versions) if node.version is None else node.version)
+        if found is None:
+            raise WorkflowDefinitionError(
+                f"version {node.version} of workflow {node.workflow_name!r}, which {node.reference_name!r} runs, is "
+                f"not found; version {', '.join(map(str, sorted(versions)))} is"
+            )
+        return found
+
+    def _add(self, graph: WorkflowGraph) -> None:
+        self.workflows.setdefault(graph.name, {})[graph.version] = graph
+
+
+def _declared_workflows(module: str) -> list[WorkflowDefinition]:
+    """The workflows of a module; of `module:function`, none."""
+    imported = None if ":" in module else _imported(module, module)
+    return [] if imported is None else _own_workflows(imported)
+
+
+def with_sub_workflows(
+    graph: WorkflowGraph, find: Callable[[SubWorkflowNode], WorkflowGraph], around: tuple[WorkflowGraph, ...] = ()
+) -> WorkflowGraph:
+    """A workflow whose sub-workflows are found, at any depth.
+
+    Args:
+        find: gives the workflow that a node names.
+        around: the workflows that it is within, from the outside in.
+
+    Raises:
+        WorkflowDefinitionError: one is not found, or contains itself.
+    """
+    within = (*around, graph)
+
+    def found(node: SubWorkflowNode) -> SubWorkflowNode:
+        inner = node.graph or find(node)
+        if any((one.name, one.version) == (inner.name, inner.version) for one in within):
+            path = " > ".join(one.name for one in (*within, inner))
+            raise WorkflowDefinitionError(f"workflow {inner.name!r} contains itself ({path}), and would never end")
+        return replace(node, graph=with_sub_workflows(inner, find, within))
+
+    return replace(graph, nodes=each_replaced(graph.nodes, found))
+
+
+def _tasks_of(graph: WorkflowGraph, known: _Known) -> dict[str, TaskDefinition]:
+    missing = sorted(set(graph.task_names) - set(known.tasks))
     if missing:
+        near = did_you_mean(missing[0], sorted(known.tasks))
         where = (
-            f"the modules {', '.join(modules)} declare no such task" if modules else "give their modules with --tasks"
+            f"the modules {', '.join(known.modules)} declare no such task{near}"
+            if known.modules
+            else "give their modules with --tasks"
         )
         raise WorkflowDefinitionError(f"tasks {', '.join(map(repr, missing))} are not found: {where}")
-    return found
-
-
-def _task_names(graph: WorkflowGraph) -> Iterable[str]:
-    return [node.task_name for node in graph.all_nodes() if isinstance(node, TaskNode)]
+    return known.tasks
 
 
 def _paths(graph: WorkflowGraph) -> Iterable[tuple[str | int, ...]]:

@@ -99,6 +99,37 @@ def gated(flow: Flow, params: Words) -> Counted:
     return flow.run(gate, count=written.count)
 
 
+@workflow(name="cli_outer", owner_email=OWNER)
+def outer(flow: Flow, params: Words) -> Report:
+    with flow.parallel():
+        with flow.branch():
+            inner = flow.run(gated, words=params.words, ref_="inner")
+        flow.run(length)
+    seen = flow.run(read)
+    return flow.output(Report, written=inner.count, read=seen.count)
+
+
+@task(name="cli.fail", owner_email=OWNER, controls=TaskControls(retry=RetryPolicy(count=0)))
+def fail(params: Given) -> Counted:
+    gate = Path(os.environ["CLI_GATE"])
+    while not gate.exists():
+        time.sleep(0.01)
+    raise TaskFailed("broken")
+
+
+@workflow(name="cli_hopeless", owner_email=OWNER)
+def hopeless(flow: Flow) -> Counted:
+    with flow.parallel():
+        flow.run(wait)
+        return flow.run(fail)
+
+
+@workflow(name="cli_lenient", owner_email=OWNER)
+def lenient(flow: Flow) -> Counted:
+    flow.run(hopeless, optional_=True)
+    return flow.run(length)
+
+
 @workflow(name="cli_waiting", owner_email=OWNER)
 def waiting(flow: Flow, params: Words) -> Counted:
     flow.run(write, words=params.words)

@@ -192,6 +192,88 @@ def test_a_dynamic_fork_of_what_is_no_list_of_tasks_fails_the_workflow(output):
     assert "fork 'd'" in str(end.reason)
 
 
+def within(name, *tasks, output=None, optional=False, **inputs):
+    """A sub-workflow."""
+    inner = {"name": f"{name}_flow", "tasks": list(tasks), "outputParameters": output or {}, "inputTemplate": {"d": 5}}
+    return {
+        "name": name,
+        "taskReferenceName": name,
+        "type": "SUB_WORKFLOW",
+        "subWorkflowParam": {"workflowDefinition": inner},
+        "inputParameters": inputs,
+        "optional": optional,
+    }
+
+
+SUB = [
+    within("s", simple("a", x="${workflow.input.x}", d="${workflow.input.d}"), output={"r": "${a.output.r}"}, x=1),
+    simple("b", all="${s.output}", x="${s.input.workflowInput.x}"),
+]
+
+
+def running(name, **given):
+    return Entry(name, TryStatus.IN_PROGRESS, input_data={"workflowInput": given})
+
+
+def test_a_sub_workflow_begins_then_its_tasks_then_it_ends_with_its_output():
+    [begun] = decided(SUB).due
+    assert (begun.reference_task_name, begun.task_name, begun.sub_workflow.name) == ("s", "s_flow", "s_flow")
+    assert begun.input_data["workflowInput"] == {"x": 1, "d": 5}
+    assert due(decided(SUB, running("s", x=7, d=8))) == {"s/a": {"x": 7, "d": 8}}  # as it was given when it began
+    inner = Entry("s/a", output={"r": 3})
+    decision = decided(SUB, running("s"), inner)
+    [end] = decision.ended
+    assert (end.reference_task_name, end.task_id, end.status) == ("s", "s-0", TryStatus.COMPLETED)
+    assert (end.output, decision.due) == ({"subWorkflowId": "s-0", "r": 3}, ())
+    done = Entry("s", output=end.output, input_data=begun.input_data)
+    assert due(decided(SUB, done, inner)) == {"b": {"all": {"subWorkflowId": "s-0", "r": 3}, "x": 1}}
+
+
+def test_a_task_that_failed_in_a_sub_workflow_ends_that_and_what_runs_beside_is_not_waited_for():
+    tasks = [within("s", *FORK), simple("z")]
+    failed = Entry("s/c", TryStatus.FAILED_WITH_TERMINAL_ERROR, reason="broken")
+    decision = decided(tasks, running("s"), Entry("s/a", TryStatus.IN_PROGRESS), failed)
+    assert (decision.status, decision.due) == (WorkflowStatus.RUNNING, ())
+    [end] = decision.ended
+    assert (end.status, end.reason) == (TryStatus.FAILED, "task 'c' is FAILED_WITH_TERMINAL_ERROR: broken")
+    over = decided(tasks, Entry("s", end.status, reason=end.reason), Entry("s/a", TryStatus.CANCELED), failed)
+    assert over.status is WorkflowStatus.FAILED
+    assert "task 's' is FAILED: task 'c' is FAILED_WITH_TERMINAL_ERROR: broken" in str(over.reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "ended_as"),
+    [("COMPLETED", "COMPLETED"), ("FAILED", "FAILED"), ("TERMINATED", "CANCELED")],
+)
+def test_terminate_in_a_sub_workflow_ends_only_that(status, ended_as):
+    inputs = {"terminationStatus": status, "workflowOutput": {"x": 1}}
+    end = {"name": "e", "taskReferenceName": "e", "type": "TERMINATE", "inputParameters": inputs}
+    [ended] = decided([within("s", end), simple("z")], running("s")).ended
+    assert (ended.status, ended.output) == (TryStatus(ended_as), {"subWorkflowId": "s-0", "x": 1})
+    after = [within("s", end, optional=True), simple("z", s="${s.status}")]
+    passed = due(decided(after, Entry("s", ended.status)))
+    assert passed == {"z": {"s": "COMPLETED" if status == "COMPLETED" else "COMPLETED_WITH_ERRORS"}}
+
+
+def test_a_revived_sub_workflow_begins_again_and_keeps_the_tasks_that_have_completed():
+    tasks = [within("s", simple("a"), simple("b"), x="${workflow.input.x}")]
+    tries = [Entry("s", TryStatus.FAILED), Entry("s/a"), Entry("s/b", TryStatus.FAILED, retry_count=1)]
+    assert decided(tasks, *tries).status is WorkflowStatus.FAILED
+    revived = ["s-0", "s/b-1"]
+    [again] = decided(tasks, *tries, given={"x": 1}, revived=revived).due
+    assert (again.reference_task_name, again.retry_count, again.retried_task_id) == ("s", 1, "s-0")
+    assert again.input_data["workflowInput"] == {"x": 1, "d": 5}
+    tries.append(Entry("s", TryStatus.IN_PROGRESS, retry_count=1, input_data=again.input_data))
+    [inner] = decided(tasks, *tries, given={"x": 1}, revived=revived).due
+    assert (inner.reference_task_name, inner.retry_count) == ("s/b", 2)
+
+
+def test_sub_workflows_within_sub_workflows_have_variables_and_names_of_their_own():
+    variable = {"name": "v", "taskReferenceName": "v", "type": "SET_VARIABLE", "inputParameters": {"k": 1}}
+    tasks = [variable, within("s", simple("a"), within("s", simple("a", k="${workflow.variables.k}")))]
+    assert due(decided(tasks, running("s"), Entry("s/a"), running("s/s"))) == {"s/s/a": {"k": None}}
+
+
 @pytest.mark.parametrize(
     ("policy", "delays"),
     [

@@ -55,12 +55,21 @@ OF_A_SERVER = {
 }
 """Fields as a server adds them."""
 
+SUB = {
+    "name": "s",
+    "taskReferenceName": "s",
+    "type": "SUB_WORKFLOW",
+    "subWorkflowParam": {"name": "inner", "version": 2},
+    "inputParameters": {"x": 1},
+}
 WHOLE = [
     workflow(simple("a", **OF_A_SERVER), simple("b", inputParameters={"x": "${a.output}"})),
     workflow(FORK, JOIN),
     workflow(switch()),
     workflow(simple("a"), DYNAMIC, {**JOIN, "joinOn": []}),
     workflow({"name": "v", "taskReferenceName": "v", "type": "SET_VARIABLE", "inputParameters": {"x": 1}}, END),
+    workflow(SUB, {**SUB, "taskReferenceName": "t", "subWorkflowParam": {"name": "x"}, "optional": True}),
+    workflow({**SUB, "subWorkflowParam": {"workflowDefinition": workflow(simple("a"), outputParameters={"y": 1})}}),
     workflow(simple("a"), inputParameters=["x"], outputParameters={"y": "${a.output.z}"}, timeoutSeconds=3),
 ]
 
@@ -75,7 +84,9 @@ def test_what_is_understood_is_written_again_as_the_same(document):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([], "the definition is no JSON object"),
+        ([], "the definition is a list; give one object"),
+        ("x", "the definition is no JSON object"),
+        ({"name": "a", "retryCount": 3, "ownerEmail": "a@example.org"}, "'a' has no tasks"),
         (workflow(), "has no tasks"),
         (
             workflow(simple("a", type="HTTP")),
@@ -89,10 +100,35 @@ def test_what_is_understood_is_written_again_as_the_same(document):
         (workflow(switch(evaluatorType="graaljs")), "evaluatorType 'graaljs' runs a script"),
         (workflow(FORK), "fork 'f' has no JOIN right after it"),
         (workflow(FORK, {**JOIN, "joinOn": ["c"]}), "join 'j' waits for 'c', which is no task"),
-        (workflow({**FORK, "forkTasks": [[]]}, JOIN), "empty branch"),
+        (workflow({**FORK, "forkTasks": [[]]}, JOIN), "has no branches, or an empty one"),
         (workflow(simple("clean"), simple("b", inputParameters={"p": ["${claen.output}"]})), r"'b', p\[0\]: .*'clean'"),
         (workflow(simple("a"), outputParameters={"x": "${b.output}"}), "outputParameters, x: .* names no task"),
+        (
+            workflow(simple("a"), simple("b", inputParameters={"p": "${a.outptu.x}"})),
+            r"'b', p: \$\{a.outptu.x\}: Perago does not know 'outptu' of 'a'; did you mean 'output'\?",
+        ),
+        (
+            workflow(simple("a"), outputParameters={"x": "${workflow.correlationId}"}),
+            "does not know 'correlationId' of 'workflow'; it knows input, variables, workflowId, workflowType, version",
+        ),
+        (workflow(simple("a"), outputParameters={"x": "${a}"}), "does not know 'a' as a whole"),
         (workflow({**END, "inputParameters": {}}), "terminationStatus is None"),
+        (workflow({**SUB, "subWorkflowParam": {}}), "subWorkflowParam has no name and no workflowDefinition"),
+        (workflow({**SUB, "subWorkflowParam": {"name": "${a.output.x}"}}), "known only when the workflow runs"),
+        (workflow({**SUB, "subWorkflowParam": {"name": "x", "version": "2"}}), "version is str, not a whole number"),
+        (
+            workflow({**SUB, "subWorkflowParam": {"name": "x", "taskToDomain": {"a": "b"}}}),
+            r"tasks\[0\] \(s\).subWorkflowParam: Perago does not know what taskToDomain does",
+        ),
+        (
+            workflow({**SUB, "subWorkflowParam": {"workflowDefinition": workflow(simple("a", type="HTTP"))}}),
+            r"tasks\[0\] \(s\).subWorkflowParam.workflowDefinition.tasks\[0\] \(a\): .* type HTTP",
+        ),
+        (
+            workflow({**SUB, "subWorkflowParam": {"workflowDefinition": workflow(simple("a"), simple("a"))}}),
+            r"workflowDefinition: 2 tasks have the reference name 'a'",
+        ),
+        (workflow(SUB, simple("s/a")), "reference name 's/a' has a '/'"),
         (workflow(simple("", name="x")), "has no taskReferenceName"),
         (workflow(simple("a"), version="2"), "version is str, not a whole number"),
         (workflow(simple("a"), schemaVersion=1), "schemaVersion is 1"),

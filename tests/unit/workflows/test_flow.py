@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from perago import Flow, WorkflowDefinitionError, workflow
-from perago.workflows.declare import workflow_of
+from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json, to_json
-from workflow_pipeline import OWNER, CleanParams, Counted, PipeParams, Report, clean, count, look
+from workflow_pipeline import OWNER, Cleaned, CleanParams, Counted, PipeParams, Report, clean, count, look
 
 
 def declared(fn):
@@ -116,7 +116,69 @@ def test_a_branch_that_ends_with_a_switch_is_waited_for():
     assert join["joinOn"] == ["pipe_count", "when_mode_done"]
 
 
+class InnerParams(BaseModel):
+    islands: list[str]
+    limit: int = 7
+
+
+@workflow(name="inner", owner_email="team@example.org", version=3)
+def inner(flow: Flow, params: InnerParams) -> Cleaned:
+    return flow.run(clean, islands=params.islands, limit=params.limit)
+
+
+@workflow(name="counting", owner_email="team@example.org")
+def counting(flow: Flow) -> None:
+    flow.run(count)
+
+
+def test_a_workflow_runs_within_another_as_a_task_does():
+    def one(flow: Flow, params: PipeParams) -> Report:
+        cleaned = flow.run(inner, islands=params.islands)
+        flow.run(counting, ref_="counted")
+        looked = flow.run(look)
+        return flow.output(Report, rows=cleaned.kept, mean=looked.mean)
+
+    definition = declared(one)
+    first, second, third = to_json(definition.graph)["tasks"]
+    assert first == {
+        "name": "inner",
+        "taskReferenceName": "inner",
+        "type": "SUB_WORKFLOW",
+        "subWorkflowParam": {"name": "inner", "version": 3},
+        "inputParameters": {
+            "params": {"islands": "${workflow.input.params.islands}", "limit": 7},
+            "workspace": "${workflow.input.workspace}",
+        },
+    }
+    assert (second["taskReferenceName"], second["inputParameters"]) == ("counted", {})
+    assert third["inputParameters"]["workspace"] == "${inner.output.workspace}"
+    assert definition.graph.output["result"]["rows"] == "${inner.output.result.kept}"
+    assert set(definition.tasks) == {"pipe.clean", "pipe.count", "pipe.look"}
+    whole = from_json(to_json(definition.graph, whole=True))
+    assert [graph.name for graph in whole.with_sub_workflows()] == ["pipe", "inner", "counting"]
+
+
 # ---------------------------------------------------------------- refused
+
+
+def inner_without_a_param(flow: Flow) -> None:
+    flow.run(inner, limt=3)
+
+
+def params_for_none(flow: Flow) -> None:
+    flow.run(counting, kept=3)
+
+
+def inner_with_a_field_too_few(flow: Flow, params: PipeParams) -> None:
+    flow.run(inner, params)
+
+
+def inner_field(flow: Flow, params: PipeParams) -> None:
+    flow.run(count, kept=flow.run(inner, islands=params.islands).kep)
+
+
+def an_optional_inner_writer(flow: Flow, params: PipeParams) -> None:
+    flow.run(inner, islands=params.islands, optional_=True)
 
 
 def unknown_param(flow: Flow, params: PipeParams) -> None:
@@ -269,6 +331,14 @@ def result_field_that_does_not_fit(flow: Flow, params: PipeParams) -> Report:
         (no_tasks, "it runs no task"),
         (a_secret, "is a secret, which a workflow's definition would show"),
         (an_optional_writer, "cannot be optional"),
+        (
+            inner_without_a_param,
+            r"workflow 'inner': it has no param 'limt'; did you mean 'limit'\?; param 'islands' is missing",
+        ),
+        (params_for_none, "workflow 'counting' takes no params"),
+        (inner_with_a_field_too_few, "has no field 'limit', which workflow 'inner' reads; give its params one by one"),
+        (inner_field, "the result of task 'inner' .* has no field 'kep'"),
+        (an_optional_inner_writer, "workflow 'inner' writes in its workspace and cannot be optional"),
         (wrong_result, "is not its result Report: it has no field rows"),
         (result_field_that_does_not_fit, "result Report: field 'rows' takes int, but mean of .*: it is a number"),
     ],

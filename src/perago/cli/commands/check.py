@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perago.cli.failure import DONE, USAGE, before_start
-from perago.cli.loading import expect_names_of_their_own, load_named_tasks, load_workflow_of, tasks_option
+from perago.cli.loading import (
+    expect_names_of_their_own,
+    load_named_tasks,
+    load_workflow_of,
+    tasks_option,
+    workflows_option,
+)
 from perago.cli.output import json_option, note, print_json, tell
 from perago.running.text import size_text
 from perago.values.redaction import MASK, mask_json, mask_urls
@@ -43,8 +49,9 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option("--server", is_flag=True, help="Compare with the Conductor server; exit code 2 if a task differs.")
 @tasks_option
+@workflows_option
 @json_option
-def command(modules: tuple[str, ...], server: bool, tasks: tuple[str, ...], as_json: bool) -> int:
+def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tuple[str, ...]) -> int:
     """Check the tasks of modules, workflows, and the settings, without running anything.
 
     Shows each task's name, signature, params with defaults, workspace, guards and controls, and each workflow's tasks
@@ -52,7 +59,7 @@ def command(modules: tuple[str, ...], server: bool, tasks: tuple[str, ...], as_j
     """
     from perago.settings import load_runtime_config
 
-    workflows = {module: load_workflow_of(module, tasks) for module in modules}
+    workflows = {module: load_workflow_of(module, sources["tasks"], sources["workflows"]) for module in modules}
     declared = list({id(task): task for module in modules for task in _tasks_of(module, workflows[module])}.values())
     expect_names_of_their_own(declared)
     config = load_runtime_config(_settings_module(modules), probe_roots=False)

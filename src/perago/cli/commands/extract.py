@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.loading import load_named_task, load_workflow_of, module_argument
-from perago.cli.output import json_option, plain_warnings, print_json, tell
+from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
 if TYPE_CHECKING:
     from perago.workflows.load import LoadedWorkflow
@@ -37,6 +37,8 @@ def command(module: str, output: Path, as_json: bool) -> None:
     else:
         kind = "TaskDef" if what == "task" else "definition"
         tell(f"Wrote the {kind} of {what} {name} to {path}")
+    for graph in () if workflow is None else workflow.graph.named_sub_workflows():
+        note(f"It names workflow {graph.name}, version {graph.version}, which has a definition of its own")
 
 
 def _write_taskdef(module: str, output: Path) -> tuple[str, str, Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perago.cli.failure import before_start
-from perago.cli.loading import load_tasks, load_workflow_of, tasks_option
+from perago.cli.loading import load_tasks, load_workflow_of, tasks_option, workflows_option
 from perago.cli.output import json_option, note, plain_warnings, print_json, tell
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ _DONE = {"missing": "new", "differs": "changed", "registered": "unchanged"}
 @click.argument("modules", metavar="MODULE[:FUNCTION]...", nargs=-1, required=True)
 @click.option("--bump", is_flag=True, help="Register a workflow that differs as its next version.")
 @tasks_option
+@workflows_option
 @json_option
-def command(modules: tuple[str, ...], bump: bool, tasks: tuple[str, ...], as_json: bool) -> None:
-    """Register tasks of modules, and workflows with theirs, at the Conductor server.
+def command(modules: tuple[str, ...], bump: bool, as_json: bool, **sources: tuple[str, ...]) -> None:
+    """Register tasks of modules, and workflows with theirs and their sub-workflows, at the Conductor server.
 
     \b
       perago register app.features app.audio:mix
@@ -33,10 +34,10 @@ def command(modules: tuple[str, ...], bump: bool, tasks: tuple[str, ...], as_jso
     --bump registers the next. Running workflows keep the definitions they started with. CONDUCTOR_SERVER_URL names the
     server.
     """
-    from perago.cli.conductor import compare_taskdefs, compare_workflow, open_conductor
+    from perago.cli.conductor import compare_taskdefs, compare_workflows, open_conductor
     from perago.settings import load_run_config
 
-    found = {module: load_workflow_of(module, tasks) for module in modules}
+    found = {module: load_workflow_of(module, sources["tasks"], sources["workflows"]) for module in modules}
     workflows = [workflow for workflow in found.values() if workflow is not None]
     declared = {
         id(task): task
@@ -47,7 +48,7 @@ def command(modules: tuple[str, ...], bump: bool, tasks: tuple[str, ...], as_jso
     with open_conductor(load_run_config(module, probe_workspace_root=False)) as engine:
         with plain_warnings(), before_start():
             compared = compare_taskdefs(engine, list(declared.values()))
-            versions = [compare_workflow(engine, workflow.graph, bump=bump) for workflow in workflows]
+            versions = compare_workflows(engine, [workflow.graph for workflow in workflows], bump=bump)
         for entry in compared:
             _register(engine, entry)
         for version in versions:

@@ -8,7 +8,7 @@ import click
 
 from perago.cli.arguments import RunArguments, pairs_option, params_option, seconds
 from perago.cli.failure import before_start
-from perago.cli.loading import load_workflow_of, tasks_option
+from perago.cli.loading import load_workflow_of, tasks_option, workflows_option
 
 if TYPE_CHECKING:
     from perago.running.workflow_request import WorkflowRequest
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--fast-retries", is_flag=True, help="Retry tasks of a workflow without their delays.")
 @tasks_option
+@workflows_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole run as JSON on stdout, not just its result.")
 def command(**given: Any) -> int:
     """Run a task once on a commit of a branch, and publish its changes on that branch; or a workflow of tasks.
@@ -117,7 +118,7 @@ def _workflow_of(arguments: RunArguments) -> WorkflowRequest | None:
         if resumes_workflow(arguments):
             arguments.check_for_workflow()
             return prepare_workflow_resume(arguments)
-    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks)) is not None:
+    elif (workflow := load_workflow_of(arguments.module or "", arguments.tasks, arguments.workflows)) is not None:
         arguments.check_for_workflow()
         return prepare_workflow(arguments, workflow)
     if arguments.fast_retries:

@@ -14,6 +14,7 @@ from perago.cli.failure import before_start
 from perago.cli.output import json_option, note, print_json, tell, terminal_columns
 from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
 from perago.running.text import printable, reason_within, shorten
+from perago.values.record import WITHIN
 
 if TYPE_CHECKING:
     from perago.engines.local import RunSummary, TaskSummary
@@ -88,7 +89,8 @@ def _describe_task(task: TaskSummary) -> str:
     tries = f", {task.tries} tries" if task.tries > 1 else ""
     took = "" if task.duration is None else f", {task.duration:.1f} s"
     ref = "" if task.output_ref is None else f", {task.output_ref[:_SHORT]}"
-    return f"    {task.status:<10}  {printable(task.reference_task_name)}{tries}{took}{ref}"
+    *around, name = task.reference_task_name.split(WITHIN)
+    return f"    {'  ' * len(around)}{task.status:<10}  {printable(name)}{tries}{took}{ref}"
 
 
 def as_object(summary: RunSummary) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from perago.cli.arguments import pairs_option, params_option
 from perago.cli.failure import DONE, before_start
-from perago.cli.loading import load_workflow_of, tasks_option
+from perago.cli.loading import load_workflow_of, tasks_option, workflows_option
 from perago.cli.output import json_option, note, print_json, tell
 
 
@@ -21,6 +21,7 @@ from perago.cli.output import json_option, note, print_json, tell
 @click.option("--ref", metavar="COMMIT", help="Use this commit of the branch as input.")
 @click.option("--watch", is_flag=True, help="Follow the workflow until it ends; the exit code is that of `perago run`.")
 @tasks_option
+@workflows_option
 @json_option
 def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
     """Start a registered workflow on the Conductor server, on the head of a branch, and print its id.
@@ -30,26 +31,28 @@ def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
 
     `perago register` registers it, and workers run its tasks (`perago start`). CONDUCTOR_SERVER_URL names the server.
     """
-    from perago.cli.conductor import compare_workflow, open_conductor
+    from perago.cli.conductor import compare_workflows, expect_registered, open_conductor
     from perago.cli.run.prepare import prepare_submission
     from perago.settings import load_run_config
 
-    workflow = load_workflow_of(target, given["tasks"])
+    workflow = load_workflow_of(target, given["tasks"], given["workflows"])
     if workflow is None:
         raise click.UsageError(
-            f"{target} is no workflow; `perago run` runs a task, and Conductor starts workflows only"
+            f"{target} names no workflow; give MODULE:FUNCTION of one. `perago run` runs a task; Conductor starts "
+            f"workflows only"
         )
     with before_start():
         input_data = prepare_submission(workflow, **given)
         config = load_run_config("perago" if target.endswith(".json") else target, probe_workspace_root=False)
     with open_conductor(config) as engine:
         with before_start():
-            compared = compare_workflow(engine, workflow.graph)
-            if compared.state == "missing":
-                raise click.UsageError(
-                    f"version {workflow.graph.version} of workflow {workflow.graph.name!r} is not registered at "
-                    f"{engine.api_url}; `perago register {target}` registers it"
-                )
+            expect_registered(engine, workflow.graph.task_names, target)
+            for compared in compare_workflows(engine, [workflow.graph]):
+                if compared.state == "missing":
+                    raise click.UsageError(
+                        f"version {compared.version} of workflow {compared.name!r} is not registered at "
+                        f"{engine.api_url}; `perago register {target}` registers it"
+                    )
             workflow_id = engine.start_workflow(workflow.graph.name, workflow.graph.version, input_data)
         if not watch:
             if as_json:

@@ -14,7 +14,8 @@ from perago.running.text import reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
-from perago.workflows.graph import WorkflowGraph
+from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
+from perago.workflows.load import with_sub_workflows
 
 LOOK_SECONDS = 0.5
 """Between two looks at the server, each of which reads the whole workflow."""
@@ -34,7 +35,7 @@ def follow(engine: ConductorEngine, workflow_id: str, *, as_json: bool) -> int:
     """
     workflow = engine.get_workflow(workflow_id)
     try:
-        with open_view(_graph_of(workflow)) as view:
+        with open_view(_graph_of(engine, workflow)) as view:
             shown = _Shown(view)
             shown.take(workflow)
             while not workflow.has_ended:
@@ -87,10 +88,14 @@ class _Shown:
                 )
 
 
-def _graph_of(workflow: ConductorWorkflow) -> WorkflowGraph:
+def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowGraph:
     """The workflow's graph, for its order; without nodes if it has something that Perago does not run."""
+
+    def registered(node: SubWorkflowNode) -> WorkflowGraph:
+        return from_json(engine.get_workflow_definition(node.workflow_name, node.version))
+
     try:
-        return from_json(workflow.definition)
+        return with_sub_workflows(from_json(workflow.definition), registered)
     except WorkflowDefinitionError:
         return WorkflowGraph(name=workflow.name, nodes=())
 

@@ -97,10 +97,8 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         new_params=params,
         resumed=summary.run_id,
     )
-    if not arguments.onto_head:
-        return request
     with usage_errors():
-        return request.onto_head(summary.run_id)
+        return request.onto_head(summary.run_id) if arguments.onto_head else request
 
 
 def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
@@ -171,6 +169,11 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
     repository = given_repository(arguments.repo)
     engine = local_engine(repository)
     summary = find_run(engine, arguments.resume, repository)
+    if arguments.onto_head:
+        raise click.UsageError(
+            f"run {summary.run_id} is of a workflow, which goes on from its own commits; for the branch's head start "
+            f"a new run"
+        )
     if arguments.module is not None and arguments.module != summary.target:
         raise click.UsageError(
             f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave it out to resume the run"

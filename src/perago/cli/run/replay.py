@@ -88,7 +88,7 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = RunObserver(display, cancelled)
         with stdout_for_the_result(arguments):
-            learn_secrets(job.task, job.input_data.get("params"))
+            learn_secrets(job.task.params_model, job.input_data.get("params"))
             context = RunContext(
                 failure_reason_max_length=job.config.failure_reason_max_length,
                 invoke_body=within_limit(choose_body(job, arguments, cancelled, stack, watch)),

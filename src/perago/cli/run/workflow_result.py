@@ -99,7 +99,7 @@ class _Finished:
                     "output": entry.output,
                     "reason": entry.reason,
                 }
-                for entry in record.last_tries.values()
+                for entry in record.tasks
             ],
         }
 

@@ -244,9 +244,10 @@ class ConductorClient(Api):
         """End a running workflow; its live tasks are CANCELED."""
         self.delete(f"/workflow/{segment(workflow_id)}", {"reason": reason})
 
-    def retry_workflow(self, workflow_id: str) -> None:
+    def retry_workflow(self, workflow_id: str, *, resume_sub_workflows: bool) -> None:
         """Retry the last failed tasks of a workflow that has failed or was terminated."""
-        self.post(f"/workflow/{segment(workflow_id)}/retry", {}, idempotent=False)
+        query = f"resumeSubworkflowTasks={str(resume_sub_workflows).lower()}"
+        self.post(f"/workflow/{segment(workflow_id)}/retry?{query}", {}, idempotent=False)
 
     def rerun_workflow(self, workflow_id: str, task_id: str) -> None:
         """Run a workflow that has ended again from a task on."""

@@ -7,6 +7,8 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,12 +17,12 @@ from perago.engines.conductor.client import ConductorClient
 from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, heartbeat_interval
 from perago.engines.conductor.poll import Turns
 from perago.engines.conductor.report import fitting
-from perago.engines.conductor.workflow import ConductorWorkflow
+from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError
 from perago.files.credentials import Credentials
 from perago.ports import HandedOut
 from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord, TryStatus
+from perago.values.record import WITHIN, InstanceRecord, TryStatus
 
 GIVES_NEXT_AGAIN_SECONDS = 600.0
 """After this time, a server that did not know the call for the next task is asked again: the answer may have come from
@@ -218,21 +220,38 @@ class ConductorEngine:
         return self._client.start_workflow(name, version, input_data)
 
     def get_workflow(self, workflow_id: str) -> ConductorWorkflow:
-        """A workflow instance with its tasks.
+        """A workflow instance with its tasks, those of each sub-workflow right after it, as `features/clean`.
 
         Raises:
             TaskNotFoundError: there is no such workflow.
             EngineError: the server refused, or did not answer.
         """
-        return ConductorWorkflow.of(self._client.get_workflow(workflow_id))
+        workflow = ConductorWorkflow.of(self._client.get_workflow(workflow_id))
+        tasks: list[ConductorTask] = []
+        for task in workflow.tasks:
+            tasks.append(task)
+            if task.sub_workflow_id is not None:
+                with suppress(TaskNotFoundError):  # its id is known before it is there
+                    within = task.reference_task_name + WITHIN
+                    tasks += [
+                        replace(inner, reference_task_name=within + inner.reference_task_name)
+                        for inner in self.get_workflow(task.sub_workflow_id).tasks
+                    ]
+        return replace(workflow, tasks=tuple(tasks))
 
     def terminate_workflow(self, workflow_id: str, reason: str) -> None:
         """End a running workflow; its live tasks are CANCELED."""
         self._client.terminate_workflow(workflow_id, reason)
 
     def retry_workflow(self, workflow_id: str) -> None:
-        """Retry the last failed tasks of a workflow that has failed or was terminated."""
-        self._client.retry_workflow(workflow_id)
+        """Retry the last failed tasks of a workflow that has failed or was terminated.
+
+        A sub-workflow that has failed goes on where it failed. One that was cancelled begins anew: so does the server.
+        """
+        tasks = ConductorWorkflow.of(self._client.get_workflow(workflow_id)).tasks
+        last = {task.reference_task_name: task for task in tasks}
+        within = any(task.sub_workflow_id is not None and task.has_failed for task in last.values())
+        self._client.retry_workflow(workflow_id, resume_sub_workflows=within)
 
     def rerun_workflow(self, workflow_id: str, task_id: str) -> None:
         """Run a workflow that has ended again from a task on."""

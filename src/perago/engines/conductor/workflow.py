@@ -8,16 +8,17 @@ from typing import Any, Self
 
 from perago.values.json_text import JsonObject
 
-_SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE", "SUB_WORKFLOW"})
+_SYSTEM = frozenset({"FORK", "JOIN", "SWITCH", "SET_VARIABLE", "TERMINATE", "INLINE", "DO_WHILE"})
 ENDED = frozenset({"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"})
 """Statuses of a workflow that has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConductorTask:
-    """A try of a task that workers run.
+    """A try of a task that workers run, or of a sub-workflow.
 
     Attributes:
+        sub_workflow_id: the instance that runs for it, if it is one and that has been started.
         seconds: from its hand-out to its end, or until now by the server's last update; 0.0 before its hand-out.
     """
 
@@ -29,10 +30,16 @@ class ConductorTask:
     output: JsonObject
     reason: str | None
     seconds: float
+    sub_workflow_id: str | None = None
 
     @property
     def has_ended(self) -> bool:
         return self.status not in ("SCHEDULED", "IN_PROGRESS")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has failed, rather than having been cancelled."""
+        return self.status in ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
 
     @property
     def output_ref(self) -> str | None:
@@ -47,7 +54,7 @@ class ConductorWorkflow:
     """A workflow instance.
 
     Attributes:
-        tasks: tries of tasks that workers run, in the order of scheduling.
+        tasks: tries of tasks that workers run and of sub-workflows, in the order of scheduling.
         definition: as the server keeps it for this instance.
     """
 
@@ -95,6 +102,7 @@ def _task(document: Mapping[str, Any]) -> ConductorTask:
         output=_object(document.get("outputData")),
         reason=_text(document.get("reasonForIncompletion")),
         seconds=max(ended - started, 0) / 1000 if started else 0.0,
+        sub_workflow_id=_text(document.get("subWorkflowId")),
     )
 
 

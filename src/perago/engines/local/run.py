@@ -21,7 +21,7 @@ from perago.files.lock import FileLock
 from perago.ports import Clock
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
-from perago.values.record import TryStatus, WorkflowStatus
+from perago.values.record import WITHIN, TryStatus, WorkflowStatus
 from perago.values.redaction import mask_json
 
 
@@ -286,22 +286,24 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
     ) -> None:
         super().__init__(directory, lock, record, input_data, on_close)
         self._began: dict[str, float] = {}
+        self._inputs: dict[str, JsonObject] = {}
         self._outputs: dict[str, JsonObject | None] = {}
 
     @property
     def tries(self) -> list[WorkflowTry]:
-        """All tries, their outputs unmasked if they ended in this process."""
-        outputs = self._outputs
+        """All tries, their inputs unmasked if they began in this process, their outputs if they ended in it."""
+        inputs, outputs = self._inputs, self._outputs
         return [
-            replace(entry, output=outputs[entry.task_id]) if entry.task_id in outputs else entry
+            replace(
+                entry,
+                input_data=inputs.get(entry.task_id, entry.input_data),
+                output=outputs.get(entry.task_id, entry.output),
+            )
             for entry in self._record.tries
         ]
 
     def begin(self, reference_task_name: str, task_name: str, input_data: JsonObject) -> LocalAttempt:
-        """Record a further try of a task.
-
-        Args:
-            input_data: secrets masked.
+        """Record a further try of a task or sub-workflow, secrets masked.
 
         Raises:
             EngineError: the run is cancelled or closed, or the try could not be recorded.
@@ -314,7 +316,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             record = self._record.begun(
                 reference_task_name=reference_task_name,
                 task_name=task_name,
-                input_data=input_data,
+                input_data=mask_json(input_data),
                 now=self._now(),
                 host=platform.node(),
                 pid=os.getpid(),
@@ -322,6 +324,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             self._write(record)
             begun = record.tries[-1]
             self._began[begun.task_id] = self._clock.monotonic()
+            self._inputs[begun.task_id] = input_data
             return self._as_attempt(record, begun)
 
     def report(self, task_id: str, result: RuntimeTaskResult) -> None:
@@ -331,19 +334,28 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             if entry is None or not entry.status.is_live or self._cancelled:
                 return
             self._expect_held()
-            masked = None if result.output is None else mask_json(result.output)
-            self._write(
-                self._record.try_ended(
-                    task_id,
-                    TryStatus(result.status),
-                    now=self._now(),
-                    output=masked,
-                    output_exact=masked == result.output,
-                    reason=result.reason_for_incompletion,
-                    duration_ms=self._duration(task_id),
-                )
+            self._end_try(
+                self._record, task_id, TryStatus(result.status), result.output, result.reason_for_incompletion
             )
-            self._outputs[task_id] = result.output
+
+    def end_sub_workflow(self, task_id: str, status: TryStatus, output: JsonObject, reason: str | None) -> None:
+        """Record the end of a sub-workflow. What is still live within it is CANCELED, and no fence lets it pass.
+
+        Raises:
+            EngineError: it could not be recorded.
+        """
+        with self._mutex:
+            self._expect_held()
+            self._settle()
+            entry = self._record.find(task_id)
+            assert entry is not None, task_id
+            record = self._record.live_ended(
+                TryStatus.CANCELED,
+                now=self._now(),
+                reason="its workflow has ended",
+                within=entry.reference_task_name + WITHIN,
+            )
+            self._end_try(record, task_id, status, output, reason)
 
     def end(self, status: WorkflowStatus, *, output: JsonObject | None = None, reason: str | None = None) -> None:
         """Record the end of the workflow. What is still live is CANCELED.
@@ -359,6 +371,23 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             self._write(record.ended(status, now=self._now(), output=masked, reason=reason))
 
     # ---- internals
+
+    def _end_try(
+        self, record: WorkflowRecord, task_id: str, status: TryStatus, output: JsonObject | None, reason: str | None
+    ) -> None:
+        masked = None if output is None else mask_json(output)
+        self._write(
+            record.try_ended(
+                task_id,
+                status,
+                now=self._now(),
+                output=masked,
+                output_exact=masked == output,
+                reason=reason,
+                duration_ms=self._duration(task_id),
+            )
+        )
+        self._outputs[task_id] = output
 
     def _end_live(self, status: TryStatus, reason: str) -> None:
         record = self._record

@@ -51,7 +51,7 @@ class RunSummary:
         status: `TryStatus` of the newest try if it has ended, or `WorkflowStatus`; otherwise "running" if a process
             holds the run, or "killed" if that process is gone; "unreadable" if the record is damaged.
         task_name: name of the task, or of the workflow.
-        tasks: of a workflow, in the order of their beginning; empty for a run of one task.
+        tasks: of a workflow, in the order of their beginning, those of a sub-workflow right after it; else empty.
         tries: number of tries, of all tasks together.
         output_ref: the commit that a COMPLETED run of a workspace task ended with.
         reason: why the newest try ended without a result, or what is wrong with the record.
@@ -101,7 +101,7 @@ class RunSummary:
             started=datetime.fromtimestamp(record.started_time / 1000, UTC),
             duration=None if ended is None else max(ended - record.started_time, 0) / 1000,
             kind="workflow",
-            tasks=tuple(map(TaskSummary.of, record.last_tries.values())),
+            tasks=tuple(map(TaskSummary.of, record.tasks)),
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
-from perago.values.record import InstanceRecord, TryRecord, TryStatus, WorkflowStatus
+from perago.values.record import WITHIN, InstanceRecord, TryRecord, TryStatus, WorkflowStatus
 
 WORKFLOW_RECORD_VERSION: Final = 2
 """Versions of Perago that know no workflows call such a record one of a later version."""
@@ -17,9 +17,10 @@ WORKFLOW_RECORD_VERSION: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class WorkflowTry(TryEntry):
-    """One try of a task of a workflow.
+    """One try of a task of a workflow, or of a sub-workflow.
 
     Attributes:
+        reference_task_name: of a task in a sub-workflow with that of the sub-workflow before it, `features/clean`.
         input_data: of the task, secrets masked.
         output_exact: nothing in the output was masked.
     """
@@ -69,6 +70,18 @@ class WorkflowRecord:
     def last_tries(self) -> dict[str, WorkflowTry]:
         """The newest try of each task, by its reference name."""
         return {entry.reference_task_name: entry for entry in self.tries}
+
+    @property
+    def tasks(self) -> list[WorkflowTry]:
+        """The newest try of each task, in the order of their beginning, those of a sub-workflow right after it."""
+        last = self.last_tries
+        begun = {name: index for index, name in enumerate(last)}
+
+        def place(name: str) -> list[int]:
+            around = name.rpartition(WITHIN)[0]
+            return [*(place(around) if around in begun else ()), begun[name]]
+
+        return [last[name] for name in sorted(last, key=place)]
 
     def find(self, task_id: str) -> WorkflowTry | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
@@ -127,11 +140,11 @@ class WorkflowRecord:
 
         return replace(self, tries=tuple(map(ended, self.tries)))
 
-    def live_ended(self, status: TryStatus, *, now: int, reason: str) -> WorkflowRecord:
-        """This record with all live tries ended."""
+    def live_ended(self, status: TryStatus, *, now: int, reason: str, within: str = "") -> WorkflowRecord:
+        """This record with all live tries ended whose names begin so."""
         record = self
         for entry in self.tries:
-            if entry.status.is_live:
+            if entry.status.is_live and entry.reference_task_name.startswith(within):
                 record = record.try_ended(entry.task_id, status, now=now, reason=reason)
         return record
 

@@ -1,0 +1,64 @@
+"""The params of a workflow as its input has them: complete, because nothing fills in defaults when it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from perago.errors import WorkflowDefinitionError
+from perago.tasks.params import describe_faults
+from perago.values.json_text import JsonObject
+from perago.values.redaction import MASK
+from perago.values.stamps import canonical_json
+from perago.workflows.definition import WorkflowDefinition
+
+
+def workflow_params(definition: WorkflowDefinition, given: JsonObject) -> dict[str, Any]:
+    """What was given for a run, and the defaults of what was not.
+
+    Raises:
+        WorkflowDefinitionError: they do not validate; lists all faults, without values.
+    """
+    if definition.params_model is None:
+        if given:
+            raise WorkflowDefinitionError(
+                f"workflow {definition.name!r} takes no params, but {', '.join(given)} are given"
+            )
+        return {}
+    try:
+        validated = definition.params_model.model_validate(given, extra="forbid")
+    except ValidationError as exc:
+        raise WorkflowDefinitionError(f"workflow {definition.name!r}: {describe_faults(exc, 'params')}") from None
+    return {
+        name: given[name] if name in given else _default(validated, name, of_secret=True)
+        for name in type(validated).model_fields
+    }
+
+
+def with_defaults(model: type[BaseModel], given: JsonObject) -> dict[str, Any]:
+    """What a workflow's definition gives to a sub-workflow, and the defaults of what it does not.
+
+    Raises:
+        WorkflowDefinitionError: a secret is a default, which the definition would show.
+    """
+    defaults = model.model_construct()
+    return {name: given[name] if name in given else _default(defaults, name) for name in model.model_fields}
+
+
+def _default(params: BaseModel, name: str, *, of_secret: bool = False) -> Any:
+    """The JSON of a param that was not given.
+
+    Args:
+        of_secret: also of one that is a secret.
+
+    Raises:
+        WorkflowDefinitionError: a secret is within it.
+    """
+    value = getattr(params, name)
+    if of_secret and isinstance(value, SecretStr):
+        return value.get_secret_value()
+    dumped = params.model_dump(mode="json", include={name}, warnings=False)[name]
+    if MASK in canonical_json(dumped):
+        raise WorkflowDefinitionError(f"params.{name} has a default with a secret in it; give the param")
+    return dumped
