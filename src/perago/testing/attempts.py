@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -124,6 +124,13 @@ class Watch:
             self._went_wrong = exc
 
 
+class Delivered(Attempt, Protocol):
+    """A task as an engine delivers it."""
+
+    @property
+    def input_data(self) -> JsonObject: ...
+
+
 @dataclass(frozen=True)
 class RunningAttempt:
     """One running attempt."""
@@ -131,10 +138,8 @@ class RunningAttempt:
     store: MemoryStore
     engine: Engine
     task: TaskDefinition
-    attempt: Attempt
-    input_data: JsonObject
+    attempt: Delivered
     watch: Watch
-    branch: str
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, directory: Path, *, keep: bool) -> RuntimeTaskResult:
@@ -146,7 +151,7 @@ class RunningAttempt:
         )
         return run_attempt(
             self.task,
-            self.input_data,
+            self.attempt.input_data,
             self.attempt,
             context,
             workspace_root=directory,
@@ -154,11 +159,12 @@ class RunningAttempt:
             engine=self.engine,
         )
 
-    def finish(self, root: Path | None, *, lose_report: bool = False) -> FinishedAttempt[Any]:
+    def finish(self, root: Path | None, branch: str, *, lose_report: bool = False) -> FinishedAttempt[Any]:
         """Run it, and report as a worker does.
 
         Args:
             root: see `MemoryWorkflow`.
+            branch: whose files are told.
         """
         with directory_for(root) as directory:
             result = self.run(directory, keep=root is not None)
@@ -166,13 +172,13 @@ class RunningAttempt:
         self.watch.check()
         return FinishedAttempt(
             task_id=self.attempt.task_id,
-            input_ref=self.input_data.get("workspace", {}).get("ref", ""),
+            input_ref=self.attempt.input_data.get("workspace", {}).get("ref", ""),
             status=result.status,
             reason=result.reason_for_incompletion or "",
             error=None if result.status == "COMPLETED" else self.watch.error,
             reported=reported,
             body_ran=self.watch.body_ran,
-            files=self.store.files(self.branch),
+            files=self.store.files(branch),
             output=result.output,
             output_model=self.task.output_model,
         )
@@ -191,7 +197,7 @@ class RunningAttempt:
             return lambda: None
         return last_look(
             self.task,
-            self.input_data,
+            self.attempt.input_data,
             self.attempt,
             read_history=self.store.read_history,
             load_record=self.engine.load_record,

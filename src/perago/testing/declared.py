@@ -96,9 +96,9 @@ def run_declared(
             rounds = _Rounds(workflow, run)
             while (following := rounds.next()) is not None:
                 due, attempt = following
-                task = workflow.tasks[due.task_name]
-                running = RunningAttempt(store, engine, task, attempt, due.input_data, Watch(None), branch)
-                finished = running.finish(root)
+                given = _Given(**vars(attempt), input_data=due.input_data)
+                running = RunningAttempt(store, engine, workflow.tasks[due.task_name], given, Watch(None))
+                finished = running.finish(root, branch)
                 if due.task_name not in BUILTIN_TASKS:
                     attempts[due.reference_task_name] = finished
             decision = rounds.decide()
@@ -115,6 +115,13 @@ def run_declared(
         _workflow=workflow,
         _ref=output_commit(decision.output, store.read_history) if is_completed else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given(LocalAttempt):
+    """A try with its input, secrets included."""
+
+    input_data: JsonObject
 
 
 class _Rounds:

@@ -245,7 +245,5 @@ class MemoryWorkflow:
                 f"IN_PROGRESS"
             )
         self._last = name
-        running = RunningAttempt(
-            self.store, self.engine, self._tasks[name], attempt, attempt.input_data, watch, self.branch
-        )
-        return running.finish(self._root, lose_report=lose_report)
+        running = RunningAttempt(self.store, self.engine, self._tasks[name], attempt, watch)
+        return running.finish(self._root, self.branch, lose_report=lose_report)
