@@ -225,7 +225,7 @@ def _merge(
         if stamp is not None and (over := tuple(name for name in stamp.abandoned if name in left_out)):
             replaced.append((commit.id, over))
     line = tuple(commit.id for commit in history.between)
-    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line, unsettled)
+    return Merge(history.head, tuple(commit.id for commit in foreign), gone, tuple(replaced), line, unsettled, foreign)
 
 
 def plan_completed_elsewhere(history: History, record: InstanceRecord | None, asking: Applicant) -> Complete | None:

@@ -161,7 +161,5 @@ def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: Json
 def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
     """The same, unchecked: what one in a file calls its fields, the params are."""
     if workflow.declared is not None or workflow.uses_params:
-        return with_template(
-            workflow.graph, {**workspace, "params": params} if params or workflow.uses_params else workspace
-        )
+        return with_template(workflow.graph, {**workspace, "params": params} if params else workspace)
     return with_template(workflow.graph, {**params, **workspace})

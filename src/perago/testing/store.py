@@ -30,7 +30,7 @@ from perago.values.spec import WorkspaceSpec
 from perago.values.stamps import from_pairs, to_pairs
 from perago.workspace.digest import SHA256, digest_bytes
 from perago.workspace.folding import probe_folding
-from perago.workspace.merge import changed_reads, merge_paths
+from perago.workspace.merge import changed_reads, conflict_at, merge_paths
 from perago.workspace.patterns import Selection, visible_to
 from perago.workspace.reading import open_workspace
 
@@ -289,9 +289,11 @@ class MemoryStore:
         def below(path: str) -> list[str]:
             return [name for name in base if name.startswith(path + "/")]
 
-        merged = merge_paths(self._foreign_changes(plan), own, base.get, below)
-        if merged.conflicts:
-            raise conflict(merged.conflicts, plan)
+        foreign = self._foreign_changes(plan)
+        merged = merge_paths(foreign, own, base.get, below)
+        found = conflict_at(merged.conflicts, dict(zip(plan.foreign, foreign, strict=True)))
+        if found is not None:
+            raise conflict(found, plan)
         return merged.overlay
 
 

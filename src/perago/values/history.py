@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from perago.values.json_text import JsonObject
@@ -154,6 +154,7 @@ class Merge:
             as one of them had, which a comparison with its first parent does not show.
         line: all of `foreign` and `abandoned`, oldest first; may be left out if `replaced` is empty.
         unsettled: some of `foreign` may be abandoned later, so a conflict is not final.
+        commits: the foreign commits, to name in a refusal; may be left out.
 
     Raises:
         ValueError: `line` is needed but does not list all of them.
@@ -165,6 +166,7 @@ class Merge:
     replaced: tuple[tuple[str, tuple[str, ...]], ...] = ()
     line: tuple[str, ...] = ()
     unsettled: bool = False
+    commits: tuple[CommitFacts, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.replaced and {*self.line} != {*self.foreign, *self.abandoned}:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TypeVar, assert_never
 
 from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
-from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, WritePlan
+from perago.values.history import (
+    CommitFacts,
+    Complete,
+    Conflict,
+    History,
+    Merge,
+    Plan,
+    Publish,
+    Refuse,
+    Seal,
+    Stamp,
+    WritePlan,
+)
 from perago.values.models import Changes, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 
@@ -135,13 +147,21 @@ def suspects(plan: Merge) -> tuple[str, ...]:
     return plan.foreign[-_MAX_SUSPECTS:]
 
 
-def conflict(paths: Iterable[str], plan: Merge) -> PublishFenceError:
+def conflict(found: Conflict, plan: Merge) -> PublishFenceError:
     """The error for paths changed both by this attempt and by others, in `snapshot` isolation."""
-    found = sorted(paths)
+    named = _named([commit for commit in plan.commits if commit.id in found.commits])
     return _refused(plan)(
-        f"Not published: others have changed {len(found)} of the paths that this attempt changed: {_listed(found)}. "
-        f"Nothing is lost. Run the task again from the current head"
+        f"Not published: others have changed {len(found.paths)} of the paths that this attempt changed: "
+        f"{_listed(found.paths)}. Nothing is lost{f'; theirs is in {named}' if named else ''}. Run the task again from "
+        f"the current head"
     )
+
+
+def _named(commits: Sequence[CommitFacts]) -> str:
+    """The newest of some commits, whose they are and when they were made, and the number of the others."""
+    newest = "; ".join(map(_describe, commits[-_NAMED_IN_A_REFUSAL:]))
+    more = len(commits) - _NAMED_IN_A_REFUSAL
+    return newest + (f"; and {more} more" if more > 0 else "")
 
 
 def _listed(paths: Collection[str]) -> str:
@@ -157,9 +177,7 @@ def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None =
     Args:
         spec: the task's; None if nothing could tell what the task could see.
     """
-    newest = [_describe(commit) for commit in refuse.foreign[-_NAMED_IN_A_REFUSAL:]]
-    more = len(refuse.foreign) - len(newest)
-    listed = "; ".join(newest) + (f"; and {more} more" if more else "")
+    listed = _named(refuse.foreign)
     where = f"(input {base[:12]}, head {refuse.head[:12]})"
     if refuse.conflict is not None:
         return _refused(refuse)(

@@ -67,29 +67,30 @@ def check_input(graph: WorkflowGraph, tasks: Tasks, input_data: JsonObject) -> N
     faults = {
         f"{whole} for param {name!r} of task {node.reference_name!r}: {'it is not given' if value is None else fault}"
         for node in _certain(graph.nodes)
-        for name, field, whole in _taken_from_input(node, tasks[node.task_name].params_model)
+        for name, field, whole in _taken_from_input(node, tasks)
         if (fault := _json_fault(value := value_at(document, whole.path), field_type(field))) is not None
     }
     if faults:
         raise WorkflowDefinitionError("; ".join(sorted(faults)))
 
 
-def _certain(nodes: Nodes) -> Iterator[TaskNode]:
+def _certain(nodes: Nodes) -> Iterator[TaskNode | SubWorkflowNode]:
     """The tasks that run unless one before them fails: none of a switch, nor what follows one that may end it all."""
     for node in nodes:
         if any(isinstance(inner, TerminateNode) for inner in all_of((node,))):
             return
-        if isinstance(node, TaskNode) and not node.optional:
+        if isinstance(node, TaskNode | SubWorkflowNode) and not node.optional:
             yield node
         if isinstance(node, ForkNode):
             for branch in node.branches:
                 yield from _certain(branch)
 
 
-def _taken_from_input(node: TaskNode, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Expression]]:
-    """The params of a task that are values of the workflow's input, each with its field."""
+def _taken_from_input(node: TaskNode | SubWorkflowNode, tasks: Tasks) -> Iterator[tuple[str, FieldInfo, Expression]]:
+    """The params of a task or sub-workflow that are values of the workflow's input, each with its field."""
+    model = tasks[node.task_name].params_model if isinstance(node, TaskNode) else node.found.params_model
     given = node.inputs.get("params")
-    if not isinstance(given, Mapping):
+    if model is None or not isinstance(given, Mapping):
         return
     for name, field in model.model_fields.items():
         whole = whole_expression(given.get(field.alias or name))

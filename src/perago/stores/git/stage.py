@@ -136,8 +136,9 @@ class Staging:
         changes = {commit_id: _changed_by(self.repository, reader, commit_id) for commit_id in compared(plan)}
         before = Snapshot(reader, str(self.repository.commit(base).tree_id))
         merged = merge_paths(foreign_changes(plan, changes), own, before.leaf, before.below)
-        if merged.conflicts:
-            raise conflict(merged.conflicts, plan)
+        found = conflict_at(merged.conflicts, {name: changes[name] for name in plan.foreign})
+        if found is not None:
+            raise conflict(found, plan)
         return merged.overlay
 
     def _commit(self, writer: ObjectWriter, plan: WritePlan, stamp: Stamp, changes: Changes, tree: str) -> str:

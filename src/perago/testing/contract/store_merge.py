@@ -72,6 +72,19 @@ class MergeContract(StoreHooks):
             bench.publish(base, mine, Merge(foreign, (foreign,)))
         assert (bench.line(), bench.staged()) == ([foreign, base], [])
 
+    def test_a_refusal_says_whose_commits_changed_the_paths(self, bench: Bench) -> None:
+        base = bench.commit({"a": b"1", "b": b"1"})
+        first, beside, last = (bench.commit(files) for files in ({"a": b"2"}, {"c": b"2"}, {"a": b"3"}))
+        between = bench.history(base).between
+        plan = Merge(last, (first, beside, last), commits=between)
+        with pytest.raises(PublishFenceError) as refused:
+            bench.publish(base, {"a": b"mine", "b": b"mine"}, plan)
+        said = str(refused.value)
+        assert "have changed 1 of the paths that this attempt changed: 'a'. Nothing is lost; theirs is in " in said
+        for commit in between:
+            named = f"{commit.id[:12]} by {commit.author}"
+            assert (named in said) == (commit.id in (first, last)), commit
+
     def test_conflicts_are_no_lost_swaps(self, bench: Bench) -> None:
         """`HeadMovedError` would make the attempt try again in vain."""
         base = bench.commit({"a": b"1"})

@@ -252,8 +252,9 @@ class Merging:
         asked = [path for path in own if path not in before and any(path in changes for changes in foreign)]
         at_base = {**before, **await self._entries(self.base, asked)}
         merged = merge_paths(foreign, own, at_base.get, _Below(before) if before else nothing_below)
-        if merged.conflicts:
-            raise conflict(merged.conflicts, plan)
+        found = conflict_at(merged.conflicts, await self._changed_by(suspects(plan)) if merged.conflicts else {})
+        if found is not None:
+            raise conflict(found, plan)
 
     def _undone(
         self, names: Sequence[str], foreign: Sequence[Overlay], before: Overlay, now: Overlay, own: Overlay
