@@ -31,7 +31,8 @@ WAIT_SECONDS = 60.0
 TURN_SECONDS = 10.0
 """Longest turn that others wait for. A stopped process, or one that waits for its store, holds up nobody for longer."""
 
-_POLL_SECONDS = 0.01
+_POLL_SECONDS, _MOST_POLLS = 0.005, 10
+"""Pause between two looks, times the number of tickets ahead. A turn takes longer."""
 _TOUCH_SECONDS = 1.0
 """How often a waiting attempt shows that it is not stopped."""
 
@@ -106,15 +107,14 @@ class HostQueue:
     def _wait(self, ticket: _Ticket, deadline: float, is_cancelled: Callable[[], bool]) -> bool:
         """Wait for the turn; returns whether it has come."""
         touch_at = self.clock.monotonic()
-        while (nearest := ticket.nearest()) is not None:
-            while ticket.is_ahead(nearest):
-                now = self.clock.monotonic()
-                if now > deadline or is_cancelled():
-                    return False
-                if now >= touch_at:
-                    ticket.touch()
-                    touch_at = now + _TOUCH_SECONDS
-                self.clock.sleep(_POLL_SECONDS)
+        while any(map(ticket.is_ahead, ahead := ticket.ahead())):
+            now = self.clock.monotonic()
+            if now > deadline or is_cancelled():
+                return False
+            if now >= touch_at:
+                ticket.touch()
+                touch_at = now + _TOUCH_SECONDS
+            self.clock.sleep(_POLL_SECONDS * min(len(ahead), _MOST_POLLS))
         ticket.touch()
         return True
 
@@ -152,9 +152,6 @@ class _Ticket:
                 (number for number in _numbers(self.directory, self.key) if number < self.number), reverse=True
             )
         return []
-
-    def nearest(self) -> int | None:
-        return next((number for number in self.ahead() if self.is_ahead(number)), None)
 
     def is_ahead(self, number: int) -> bool:
         """Whether a lower ticket's turn comes first. Removes it if its owner is dead."""
