@@ -89,7 +89,7 @@ fuzz: $(DEV) ## Search for inputs that break a parser, guided by coverage (TARGE
 	@$(PIP) install 'atheris>=3,<4'
 	PYTHONPATH=tests/support $(BIN)/python -m tests.fuzz.fuzz '$(TARGET)' --seconds $(SECONDS)
 
-simulate: $(DEV) ## Simulate schedules and check each (SEEDS=10000, or SEEDS=100:200, CORES=all)
+simulate: $(DEV) ## Simulate schedules and check each (SEEDS=10000, or SEEDS=100:200, CORES=1 for one core)
 	@$(BIN)/python -m simulation $(SEEDS) $(if $(CORES),--jobs $(CORES))
 
 check: lint types layers ## Check lint, types and layering

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped")
+PARTS = ("git", "lakefs", "transfers", "distance", "pool", "conductor", "bodies", "writers", "scoped", "workflows")
 """In the order of their sections."""
 
 

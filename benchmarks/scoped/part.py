@@ -20,12 +20,12 @@ from benchmarks.inputs import Content
 from benchmarks.parts import CannotMeasureError, Measured
 from perago.attempt.context import RunContext
 from perago.attempt.run import run_attempt
+from perago.engines.local import LocalEngine
 from perago.http.session import HttpSession
 from perago.ports import WorkspaceStore, ignore
 from perago.stores.git import GitStore
 from perago.stores.lakefs import LakeFSStore
 from perago.tasks.declare import task, task_of
-from perago.testing import MemoryEngine
 from perago.values.history import Merge
 from perago.values.models import WorkspaceInput
 from perago.values.spec import Isolation, WorkspaceSpec
@@ -59,7 +59,7 @@ class Case:
     files: int = 100_000
     validations: int = 30
     publications: int = 3
-    body_seconds: float = 2.0
+    body_seconds: float = 3.0
 
 
 TINY = Case(files=200, validations=2, publications=1, body_seconds=0.05)
@@ -217,23 +217,22 @@ def _workflow(place: Place, isolation: Isolation, number: int, case: Case) -> tu
 
     definition = task_of(write)
     assert definition is not None, "it is decorated"
+    engine = LocalEngine(place.directory / f"runs-{number}")
     for publication in range(case.publications):
         for _ in range(TRIES):
             params = {"seconds": case.body_seconds, "word": f"{publication}"}
             workspace = place.input(place.repository.resolve("main")).model_dump()
-            engine = MemoryEngine()
-            engine.schedule("write", {"workspace": workspace, "params": params})
-            attempt = engine.poll()
-            assert attempt is not None, "it is scheduled"
-            result = run_attempt(
-                definition,
-                attempt.input_data,
-                attempt,
-                RunContext(execution_id=uuid.uuid4().hex, observer=ignore),
-                workspace_root=place.directory / f"root-{number}",
-                open_store=lambda: place.repository,
-                engine=engine,
-            )
+            input_data = {"workspace": workspace, "params": params}
+            with engine.start_run(target="write", task_name="write", input_data=input_data) as run:
+                result = run_attempt(
+                    definition,
+                    input_data,
+                    run.attempt,
+                    RunContext(execution_id=uuid.uuid4().hex, observer=ignore),
+                    workspace_root=place.directory / f"root-{number}",
+                    open_store=lambda: place.repository,
+                    engine=engine,
+                )
             if result.status == "COMPLETED":
                 break
             assert "Not published" in (result.reason_for_incompletion or ""), result

@@ -205,3 +205,18 @@ def test_transfers_are_measured_beside_lakectl(tmp_path, start_lakefs, s3_server
     for title in ("20 x 1,024 bytes up", "20 x 1,024 bytes down", "1 x 33 MiB up", "1 x 33 MiB down"):
         assert re.search(rf"^- {title}: \d+\.\d+ \(.*of lakectl's; required at most 1.0: ", text, re.MULTILINE)
         assert re.search(rf"^\| {title} \| (\d+\.\d+ \([^|]*\) s \| ){{3}}", text, re.MULTILINE)
+
+
+def test_workflows_are_measured_here_and_on_a_server(tmp_path, start_conductor):
+    output = tmp_path / "output"
+    output.mkdir()
+    command = [sys.executable, "-m", "benchmarks", "workflows", "--tiny", "--directory", tmp_path / "work"]
+    done = subprocess.run([*command, "--output", output], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    text = (output / "RESULTS.md").read_text()
+    assert re.search(r"^- 4 tasks beside each other, `-j 2`: \d+\.\d+ \(", text, re.MULTILINE)
+    assert re.search(r"^- a run, for each task beyond the task: \d+\.\d+ \(", text, re.MULTILINE)
+    assert re.search(
+        r"^- from the start of a workflow to its first task on an idle worker: \d+\.\d+ \(", text, re.MULTILINE
+    )
+    assert list((tmp_path / "work").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -382,6 +383,94 @@ def test_a_running_workflow_is_cancelled(flow, perago, server, project):
     seen = perago("watch", workflow_id)
     assert (seen.code, "TERMINATED" in seen.err) == (1, True)
     assert perago("watch", "no-such-workflow").code == 2
+
+
+MAPPED = """
+
+from typing import Any
+from pydantic import SecretStr
+
+class Given(BaseModel):
+    over: Any = None
+    texts: list[str] = []
+    token: SecretStr = SecretStr("")
+
+class Lengths(BaseModel):
+    lengths: list[int]
+
+class Text(BaseModel):
+    text: str
+    token: SecretStr
+
+class Length(BaseModel):
+    length: int
+
+class Listed(BaseModel):
+    found: list[Length]
+
+@task(name="{length}", owner_email="a@example.org", workspace=WorkspaceSpec(read_only=True),
+      controls=TaskControls(retry=RetryPolicy(count=1, delay_seconds=0)))
+def length(workspace: Path, params: Text) -> Length:
+    if params.text == "fail":
+        raise TaskFailed("as it was told")
+    return Length(length=len(params.text) + len(params.token.get_secret_value()))
+
+@task(name="{lengths}", owner_email="a@example.org")
+def lengths(params: Listed) -> Lengths:
+    return Lengths(lengths=[one.length for one in params.found])
+
+@workflow(name="{mapped}", owner_email="a@example.org")
+def mapped(flow: Flow, params: Given) -> Lengths:
+    found = flow.map(length, over=params.texts, as_="text", token=params.token)
+    with flow.parallel():
+        made = flow.run(lengths, found=found)
+        flow.map(length, over=["a", "${{b}}"], as_="text", token=params.token, ref_="literal")
+    return made
+
+@workflow(name="{other}", owner_email="a@example.org")
+def other(flow: Flow, params: Given) -> Lengths:
+    return flow.run(lengths, found=flow.map(length, over=params.over, as_="text", token="x"))
+"""
+
+
+def test_a_map_runs_on_a_worker_that_names_only_its_module(perago, server, project, worker_of):
+    names = {name: fresh(name) for name in ("build", "free", "length", "lengths", "mapped", "other")}
+    (project.path / "maps.py").write_text((TASKS + MAPPED).format(retries=0, **names))
+    registered = perago("register", "maps:mapped", "maps:other").out
+    for name in ("perago.map", "perago.gather"):
+        assert re.search(rf"^{name}: (new|unchanged)$", registered, re.MULTILINE), registered
+    assert perago("register", "maps").code == 0
+    project.write({"first.txt": "1"})
+    assert perago("import", "source", "--repo", "data.git").code == 0
+    on = ("--repo", "data.git", "--branch", "main", "--watch")
+    secret = "open-sesame-says-ali-baba"
+    with worker_of("maps", "--repo", "data.git"):
+        texts = ["a", "${workflow.input.params.token}", "", *("x" * number for number in range(9))]
+        given = json.dumps({"texts": texts, "token": secret})
+        said = perago("submit", "maps:mapped", "--params", given, *on)
+        assert said.code == 0, said.err
+        assert said.json == {"lengths": [len(text) + len(secret) for text in texts]}
+        workflow_id = re.search(r"Started workflow .*: (\S+)", said.err)[1]
+        for task in server.tasks(workflow_id):
+            holds = secret in json.dumps([task["inputData"], task.get("outputData")])
+            assert holds == (task["taskType"] == names["length"]), task["referenceTaskName"]
+        literal = [task for task in server.tasks(workflow_id) if task["referenceTaskName"].startswith("literal_")]
+        assert [one["inputData"]["params"]["text"] for one in literal if one["taskType"] == names["length"]] == [
+            "a",
+            "${b}",
+        ]
+
+        empty = perago("submit", "maps:mapped", "--params", '{"texts": []}', *on)
+        assert (empty.code, empty.json) == (0, {"lengths": []}), empty.err
+
+        wrong = perago("submit", "maps:other", "--params", '{"over": "abc"}', *on)
+        assert wrong.code == 1
+        assert "takes a list, but ${workflow.input.params.over} is text" in wrong.err
+        long = perago("submit", "maps:other", "--params", json.dumps({"over": ["x"] * 1001}), *on)
+        assert long.code == 1
+        assert "takes at most 1000 items" in long.err
+        failed = perago("submit", "maps:other", "--params", '{"over": ["a", "fail"]}', *on)
+        assert (failed.code, "as it was told" in failed.err) == (1, True)
 
 
 def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_failed(

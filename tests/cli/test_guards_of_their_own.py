@@ -54,7 +54,7 @@ def test_a_violated_pre_guard_fails_the_task_for_good(repository, perago, gate):
 def test_a_guard_that_ends_its_process_fails_the_try(repository, gate):
     import cli_guards
 
-    with pytest.raises(TaskExecutionError, match="exited with code 7"):
+    with pytest.raises(TaskExecutionError, match="a post guard's process exited with code 7 before"):
         package.run(cli_guards.dying, repo="data.git", branch="main")
 
 

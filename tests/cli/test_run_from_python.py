@@ -72,6 +72,12 @@ def test_a_workflow_gives_the_changes_of_the_whole_run(perago, repository, workf
     assert (listed["run_id"], listed["kind"]) == (done.run_id, "workflow")
 
 
+def test_a_workflow_that_ends_with_writers_beside_each_other_has_the_newest_commit(repository, workflows):
+    done = package.run(workflows.writers, **PLACE)
+    assert done.commit == repository.head()
+    assert done.changes.added == ("one.txt", "two.txt")
+
+
 def test_it_is_silent_unless_asked_but_for_what_bodies_print(repository):
     def run(more):
         params = "{'words': ['a']}, repo='data.git', branch='main'"
@@ -100,7 +106,9 @@ def test_a_failed_body_is_raised_with_its_text_its_frames_and_how_to_go_on(bodie
 def test_the_error_of_a_failed_workflow_is_that_of_its_task(workflows):
     with pytest.raises(TaskExecutionError, match="the gate is closed") as caught:
         package.run(workflows.gated, {"words": ["a"]}, **PLACE, fast_retries=True)
-    assert "perago run --resume" in "\n".join(caught.value.__notes__)
+    notes = "\n".join(caught.value.__notes__)
+    assert "task 'cli_gate' is FAILED: the gate is closed" in notes
+    assert "perago run --resume" in notes
 
 
 def test_a_violated_guard_and_a_refused_publication_are_raised_as_what_they_are(repository, bodies):

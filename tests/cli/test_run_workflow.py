@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -311,3 +312,51 @@ def test_check_shows_a_workflow_and_warns_of_tasks_that_will_refuse_each_other(p
     warned = perago("check", "cli_workflow:rivals")
     assert "publish beside each other" in warned.err
     assert perago("check", "cli_workflow:plain", "--json").json["workflows"][0]["name"] == "cli_plain, version 1"
+
+
+def test_a_map_runs_its_task_for_each_item_and_gathers_the_results_in_order(perago):
+    words = ["a", "${b}", "", *("x" * number for number in range(9))]
+    said = perago("run", "cli_workflow:mapped", "--params", json.dumps({"words": words}), "-j", "2")
+    assert said.code == 0, said.err
+    assert said.json == {"counts": [{"count": len(word) + 1} for word in words]}
+    empty = perago("run", "cli_workflow:mapped", "--params", '{"words": []}')
+    assert (empty.code, empty.json) == (0, {"counts": []})
+
+
+def record_of(project, said):
+    (record,) = Path(project.environment["XDG_STATE_HOME"]).rglob(f"{said.json['run_id']}/run.json")
+    assert "perago.map" in record.read_text()
+    return record.read_text()
+
+
+def test_a_secret_of_a_map_is_in_no_record(perago, project):
+    secret = "open-sesame-says-ali-baba"
+    said = perago("run", "cli_workflow:mapped", "--params", json.dumps({"words": ["a"], "phrase": secret}), "--json")
+    assert said.json["output"] == {"result": {"counts": [{"count": 2 + len(secret)}]}}
+    assert secret not in said.out + said.err + record_of(project, said) + perago("runs", "--json").out
+
+
+def test_a_map_over_secrets_leaves_them_in_no_record(perago, project):
+    secrets = [f"open-sesame-says-thief-{number}" for number in range(3)]
+    said = perago("run", "cli_workflow:phrases", "--params", json.dumps({"phrases": secrets}), "--json")
+    assert said.json["output"]["result"] == {"counts": [{"count": len(secrets[0])}] * 3}
+    assert "says-thief" not in said.out + said.err + record_of(project, said)
+
+
+def test_a_map_that_failed_goes_on_with_what_has_not_completed(perago, on):
+    said = perago("run", "cli_workflow:mapped", "--params", '{"words": ["a", "bad", "c"]}', "-j", "1", "--fast-retries")
+    assert (said.code, "task 'cli_size_2' is FAILED: a bad word" in said.err) == (1, True)
+    run_id = perago("runs", "--json").json[0]["run_id"]
+    again = perago("run", "--resume", run_id, "--fast-retries")
+    assert again.code == 1
+    assert "cli_size_2: try 5 started" in again.err
+    assert "cli_size_1:" not in again.err
+
+
+def test_what_follows_a_map_of_writers_takes_the_commit_that_holds_all_of_theirs(perago, project, on):
+    said = perago("run", "cli_workflow:put_all", "--param", 'words=["a.txt", "b.txt", "c.txt"]', *on, "-j", "2")
+    assert said.code == 0, said.err
+    assert said.json == {"names": ["a.txt", "b.txt", "c.txt", "first.txt"]}
+    assert project.git("show", "main:names.txt") == "a.txt b.txt c.txt first.txt"
+    empty = perago("run", "cli_workflow:put_all", "--param", "words=[]", *on)
+    assert empty.json["names"] == ["a.txt", "b.txt", "c.txt", "first.txt", "names.txt"], empty.err

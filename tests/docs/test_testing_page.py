@@ -48,8 +48,8 @@ def test_the_examples_pass(files: dict[str, str], tmp_path: Path) -> None:
     assert count >= 15
 
 
-@pytest.mark.parametrize(("name", "lines"), [("test_body.py", 3), ("test_attempts.py", 5)])
-def test_a_body_takes_three_lines_and_an_attempt_five(files: dict[str, str], name: str, lines: int) -> None:
+@pytest.mark.parametrize(("name", "lines"), [("test_body.py", 3), ("test_attempts.py", 5), ("test_counting.py", 3)])
+def test_bodies_and_workflows_take_three_lines_and_attempts_five(files: dict[str, str], name: str, lines: int) -> None:
     first = examples_in(files[name])[0]
     assert first.end_lineno is not None
     assert first.end_lineno - first.lineno == lines

@@ -22,5 +22,6 @@ def test_the_tutorial_shows_what_happens(tmp_path):
                 continue
             for command in commands(block):
                 line = MEANWHILE.get(command.line, shown.as_of_now(command.line))
+                line = line.replace("/path/to/perago", str(PROJECT))
                 shown.compare(command.line, command.shown, terminal.run(line))
     assert len(shown.now) > 10

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 
 import pytest
 
-from pages import PROJECT, blocks, environment, run_script
-from servers.conductor_api import fresh
+from pages import PROJECT, blocks, run_script
 
 PAGE = PROJECT / "docs" / "worker.md"
 SHELL = {block.name: block.text for block in blocks(PAGE, "sh")}
@@ -17,66 +14,16 @@ SHELL = {block.name: block.text for block in blocks(PAGE, "sh")}
 
 @pytest.fixture
 def here(lakefs_repository):
-    """The page's texts with names of the test's own, as the servers are shared."""
-    workflow = fresh("penguins")
-
-    def replaced(text: str) -> str:
-        for there, now in {
-            "lakefs://penguins": f"lakefs://{lakefs_repository.name}",
-            '"repository": "penguins"': f'"repository": "{lakefs_repository.name}"',
-            '"name": "penguins"': f'"name": "{workflow}"',
-            "/workflow/penguins": f"/workflow/{workflow}",
-        }.items():
-            text = text.replace(there, now)
-        return text
-
-    return replaced
+    """The page's texts with a repository of the test's own, as the server is shared."""
+    return lambda text: text.replace("lakefs://penguins", f"lakefs://{lakefs_repository.name}")
 
 
-@pytest.fixture
-def given(tmp_path, conductor_server, lakefs_server):
-    """The environment of somebody in the clone, with the settings that the page begins with."""
-    (tmp_path / "examples").symlink_to(PROJECT / "examples")
-    return environment(
-        tmp_path,
-        CONDUCTOR_SERVER_URL=conductor_server.api_url,
-        LAKECTL_SERVER_ENDPOINT_URL=lakefs_server.url,
-        LAKECTL_CREDENTIALS_ACCESS_KEY_ID=lakefs_server.access_key_id,
-        LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=lakefs_server.secret_access_key,
-        PERAGO_LOG_ROOT=str(tmp_path / "logs"),
-        PYTHONPATH="examples",
-    )
-
-
-@pytest.fixture
-def worker(given, tmp_path):
-    """Starts the page's worker, which ends with the test."""
-    started = []
-
-    def start() -> None:
-        command = ["bash", "-c", SHELL["worker"].replace("perago start", "exec perago start")]
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=given))
-
-    yield start
-    for process in started:
-        process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-
-
-def test_a_workflow_from_nothing_to_its_result(here, given, worker, conductor, tmp_path):
+def test_a_workflow_from_nothing_to_its_result(here, server_settings, worker_of_page, tmp_path):
     assert list(SHELL) == ["settings", "prepare", "worker", "run", "look"]
-    (definition,) = blocks(PAGE, "json")
-    (tmp_path / "penguins.json").write_text(here(definition.text), encoding="utf-8")
-    run_script(here(SHELL["prepare"]), tmp_path, given)
-    worker()
-    workflow = run_script(here(SHELL["run"]) + "echo -n $id", tmp_path, given).rpartition("}")[2]
-    assert conductor.wait_for_end(workflow, 120)["status"] == "COMPLETED"
-    told = run_script(here(SHELL["look"]), tmp_path, given | {"id": workflow})
-    found, end = json.JSONDecoder().raw_decode(told)
-    (shown,) = [block.text for block in blocks(PAGE, "text") if "workflowId" in block.text]
-    assert found["output"]["result"] == json.loads(shown)["output"]["result"]
-    assert f"run {workflow}" in told[end:]
+    (tmp_path / "examples").symlink_to(PROJECT / "examples")
+    run_script(here(SHELL["prepare"]), tmp_path, server_settings)
+    worker_of_page(SHELL["worker"], tmp_path)
+    (shown,) = blocks(PAGE, "json")
+    assert json.loads(run_script(here(SHELL["run"]), tmp_path, server_settings)) == json.loads(shown.text)
+    assert "clean_penguins" in run_script(here(SHELL["look"]), tmp_path, server_settings)
     assert (tmp_path / "tables" / "reports" / "summary.csv").is_file()

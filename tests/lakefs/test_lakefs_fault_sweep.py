@@ -16,7 +16,7 @@ BRANCH = "main"
 # Each takes some seconds for each scenario; the stores in memory and in git go through all of them.
 WRITING = ["first try", "retry that adopts", "retry that replaces", "snapshot, and replaces"]
 SWEPT = {
-    "error": [*WRITING, "no-op", "foreign commit"],
+    "error": [*WRITING, "no-op", "foreign commit", "elsewhere, and replaces"],
     "lost": [*WRITING, "retried no-op"],
     "crash": ["first try", "snapshot, and replaces"],
     "twice": ["first try", "retry that adopts"],

@@ -92,6 +92,44 @@ def test_a_refusal_for_a_commit_that_is_not_on_the_branch_is_found(branch):
     assert any("finish of w2 ended FAILED" in fault for fault in branch.faults())
 
 
+SEEN = (
+    "PublishFenceError: Not published: on branch 'b' others have changed what this task could see, 'by-hand.txt': "
+    "{named} by perago (by hand) (input {base}, head {head}). Nothing is lost."
+)
+
+
+def refused_for(branch, path):
+    """The refused workflow's last task was refused for what the person did to a path."""
+    named = commit_id("a")[:12]
+    branch.workflows[1]["tasks"][-1]["reasonForIncompletion"] = SEEN.format(
+        base=commit_id("3")[:12], head=named, named=named
+    )
+    branch.contents[commit_id("a")] = {**DONE, "prepared.txt": b"w1\nw2\n", path: b"by hand 1\n"}
+    branch.by_hand = {commit_id("a"): path}
+
+
+def test_a_refusal_for_what_the_task_could_see_is_due(branch):
+    refused_for(branch, "by-hand.txt")
+    assert branch.faults() == []
+
+
+def test_a_refusal_for_what_the_task_could_not_see_is_found(branch):
+    refused_for(branch, "by-hand-1.txt")
+    assert any("finish of w2 ended FAILED" in fault for fault in branch.faults())
+
+
+def test_a_publication_over_what_the_task_could_not_see_is_one_of_merged_content(branch):
+    refused_for(branch, "by-hand-1.txt")
+    tree = {**branch.contents[commit_id("a")], "finished.txt": b"w1\nw2\n"}
+    branch.log.insert(0, commit("9", "w2", "finish", "3"))
+    branch.contents[commit_id("9")] = tree
+    branch.workflows[1].update(status="COMPLETED")
+    branch.workflows[1]["tasks"][-1] = task("finish", "COMPLETED", "3", "9")
+    assert branch.faults() == []
+    del tree["by-hand-1.txt"]
+    assert branch.faults() != []
+
+
 def lose_a_head(branch):
     branch.seen.add(commit_id("9"))
 

@@ -178,7 +178,8 @@ class OneWorkflow(RuleBasedStateMachine):
 
     def _run(self, attempt, at, *, is_lost):
         watch = Watch(at)
-        running = RunningAttempt(self.store, self.engine, DEFINITIONS[attempt.task_def_name], attempt, watch)
+        task = DEFINITIONS[attempt.task_def_name]
+        running = RunningAttempt(self.store, self.engine, task, attempt, attempt.input_data, watch, BRANCH)
         result = running.run(Path(self.directory.name), keep=False)
         self.heads.add(self.store.head(BRANCH))
         if not is_lost:

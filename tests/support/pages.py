@@ -174,7 +174,12 @@ class Shown:
         return _VARIES.sub(lambda match: self.now.get(match[0], match[0]), line)
 
     def compare(self, line: str, shown: str, told: str) -> None:
-        """Fail where a command told something else than the page shows."""
+        """Fail where a command told something else than the page shows. A line `...` stands for any lines."""
+        before, *behind = shown.split("...\n", 1)
+        if behind:
+            lines, last = told.splitlines(keepends=True), len(behind[0].splitlines())
+            told = "".join([*lines[: len(before.splitlines())], *(lines[-last:] if last else [])])
+            shown = before + behind[0]
         assert _fixed(shown) == _fixed(told), f"$ {line}\n{told}"
         for there, here in zip(_VARIES.finditer(shown), _VARIES.finditer(told), strict=True):
             if there.lastgroup in _BOUND:

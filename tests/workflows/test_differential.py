@@ -1,6 +1,7 @@
 """Random workflows on a real Conductor server and decided here: the same statuses, tries and outputs.
 
 Nothing runs a body: a try ends as its input says, on both sides. So what is compared is what an engine itself does.
+Only the tasks of Perago that maps are made of do what they do, under names that no worker has.
 """
 
 from __future__ import annotations
@@ -8,16 +9,22 @@ from __future__ import annotations
 import os
 import random
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from perago import RetryPolicy
+from perago import Flow, RetryPolicy, task
+from perago.errors import TaskTerminalError
 from perago.values.record import TryStatus, WorkflowStatus
+from perago.workflows.builtin import builtin_task
 from perago.workflows.decide import Instance, decide
-from perago.workflows.definition_json import from_json
+from perago.workflows.definition_json import from_json, to_json
+from perago.workflows.graph import GATHER_TASK, MAP_TASK, WorkflowGraph
+from perago.workflows.standin import Facts, StandIn
 from servers.conductor_api import fresh
 from servers.machine import slowness
 
@@ -26,6 +33,7 @@ RETRIES = 1
 SECONDS = 240
 VALUES = ["a", "b", "c", True, False, 0, 3, 2.5, None, ["x"], {"k": "v"}]
 MOST_TASKS = 12
+HOWS = [["COMPLETED"], ["FAILED", "COMPLETED"], ["FAILED", "FAILED"], ["FAILED_WITH_TERMINAL_ERROR"]]
 
 
 class Drawn:
@@ -36,11 +44,13 @@ class Drawn:
         self._random = random.Random(seed)
         self._count = count
         self.known: list[str] = []
+        self.gathered: list[str] = []
         self.tasks = self._sequence(depth=0)
         names = self._random.sample(self.known, min(3, len(self.known)))
         self.output = {name: f"${{{name}.output.result.value}}" for name in names} | {
             "variable": "${workflow.variables.v}",
             "text": "<${workflow.input.x}>",
+            **{name: f"${{{name}.output.result.results}}" for name in self.gathered},
         }
 
     def _name(self, kind: str) -> str:
@@ -50,7 +60,9 @@ class Drawn:
     def _sequence(self, depth: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for _ in range(self._random.randint(1, 3)):
-            kinds = ["task"] * 4 + (["fork", "switch", "dynamic", "variable", "sub"] if depth < 2 else ["variable"])
+            kinds = ["task"] * 4 + (
+                ["fork", "switch", "dynamic", "map", "map", "variable", "sub"] if depth < 2 else ["variable"]
+            )
             if self._count > MOST_TASKS:
                 kinds = ["task"]
             found += getattr(self, f"_{self._random.choice(kinds)}")(depth)
@@ -60,10 +72,7 @@ class Drawn:
 
     def _task(self, depth: int) -> list[dict[str, Any]]:
         name = self._name("t")
-        how = self._random.choices(
-            [["COMPLETED"], ["FAILED", "COMPLETED"], ["FAILED", "FAILED"], ["FAILED_WITH_TERMINAL_ERROR"]],
-            [30, 5, 1, 1],
-        )[0]
+        how = self._how()
         inputs = {"how": how, "value": self._value(), "text": f"of {self._scalar()} and $${{literal}}"}
         self.known.append(name)
         task = {"name": self.task_name, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": inputs}
@@ -135,6 +144,42 @@ class Drawn:
             {"name": join, "taskReferenceName": join, "type": "JOIN"},
         ]
 
+    def _map(self, depth: int) -> list[dict[str, Any]]:
+        """What `flow.map` makes, over a list that is written, given, made by a task, or is none."""
+        name, flow = self._name("map"), Flow("")
+        made: list[dict[str, Any]] = []
+        items = [{"how": self._how(), "value": self._random.choice(VALUES)} for _ in range(self._random.randint(0, 3))]
+        choices = [items, "${workflow.input.items}", "${workflow.input.none}", "${workflow.input.x}"]
+        over: Any = self._random.choices(choices, [20, 8, 1, 1])[0]
+        if over is items and self._random.random() < 0.7:
+            plan = self._name("t")
+            planning = {"how": ["COMPLETED"], "value": items}
+            made.append(
+                {"name": self.task_name, "taskReferenceName": plan, "type": "SIMPLE", "inputParameters": planning}
+            )
+            over = f"${{{plan}.output.result.value}}"
+        if isinstance(over, str):
+            path = tuple(over.removeprefix("${").removesuffix("}").split("."))
+            over = StandIn(Facts(path=path, kind=Any, of="a list", place="here"))
+        results = flow.map(
+            mapped_task(self.task_name),
+            over=over,
+            as_="item",
+            ref_=name,
+            optional_=self._random.random() < 0.2,
+            text=self._random.choice(["plain", "$${literal}", "${literal}"]),
+            given=StandIn(Facts(path=("workflow", "input", "y"), kind=Any, of="a param", place="here")),
+        )
+        if self._random.random() < 0.6:
+            flow.value(results)
+            self.gathered.append(f"{name}_results")
+        graph = WorkflowGraph(name="of_a_map", nodes=flow.finish()[0])
+        names = {MAP_TASK: f"{self.task_name}_map", GATHER_TASK: f"{self.task_name}_gather"}
+        return made + [{**one, "name": names.get(one["name"], one["name"])} for one in to_json(graph)["tasks"]]
+
+    def _how(self) -> list[str]:
+        return self._random.choices(HOWS, [30, 5, 1, 1])[0]
+
     def _sub(self, depth: int) -> list[dict[str, Any]]:
         name = self._name("s")
         inner = Drawn(self._random.getrandbits(32), self.task_name, self._count + 4)
@@ -145,7 +190,7 @@ class Drawn:
             "ownerEmail": "tests@example.com",
             "tasks": inner.tasks,
             "outputParameters": {"result": {"value": self._random.choice(list(inner.output.values()))}},
-            "inputTemplate": {"x": "b"},
+            "inputTemplate": {"x": "b", "items": INPUT["items"]},
         }
         self.known.append(name)
         task = {
@@ -201,7 +246,30 @@ class Drawn:
         return self._random.choice(choices)
 
 
-INPUT = {"x": "a", "y": {"deep": [1, True]}}
+class Item(BaseModel):
+    item: Any
+    text: str
+    given: Any
+
+
+class Made(BaseModel):
+    value: Any
+    text: Any
+
+
+def mapped_task(name: str) -> Any:
+    @task(name=name, owner_email="tests@example.com")
+    def mapped(params: Item) -> Made:
+        raise AssertionError("no body runs")
+
+    return mapped
+
+
+INPUT = {
+    "x": "a",
+    "y": {"deep": [1, True], "${z}": "${workflow.input.x}"},
+    "items": [{"how": how, "value": number} for number, how in enumerate(HOWS[:2] * 2)],
+}
 
 
 @dataclass(frozen=True)
@@ -217,16 +285,34 @@ class Entry:
     reason: str | None = None
 
 
-def answer(inputs: Mapping[str, Any], retry_count: int) -> tuple[str, dict[str, Any]]:
+def answer(
+    task_name: str, reference_name: str, inputs: Mapping[str, Any], retry_count: int
+) -> tuple[str, dict[str, Any]]:
     """How a try ends, by its input."""
-    status = inputs["how"][min(retry_count, len(inputs["how"]) - 1)]
-    return status, {"result": {"value": inputs.get("value"), "text": inputs.get("text")}}
+    for kind in (MAP_TASK, GATHER_TASK):
+        if task_name.endswith(kind.removeprefix("perago.")):
+            if retry_count == 0 and zlib.crc32(reference_name.rpartition("/")[2].encode()) % 8 == 0:
+                return "FAILED", {}
+            return answer_of_perago(kind, inputs)
+    item = inputs["params"]["item"] if "params" in inputs else inputs
+    status = item["how"][min(retry_count, len(item["how"]) - 1)]
+    return status, {"result": {"value": item.get("value"), "text": inputs.get("params", inputs).get("text")}}
+
+
+def answer_of_perago(name: str, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    definition = builtin_task(name)
+    try:
+        made = definition.fn(definition.params_model.model_validate(inputs["params"]))
+    except TaskTerminalError:
+        return "FAILED_WITH_TERMINAL_ERROR", {}
+    assert isinstance(made, BaseModel)
+    return "COMPLETED", {"result": made.model_dump(mode="json")}
 
 
 def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any, dict[str, list[Any]]]:
     """Status, output and tries of a workflow that is decided here."""
     graph, entries = from_json(document), list[Entry]()
-    policies = {task_name: RetryPolicy(count=RETRIES, delay_seconds=0)}
+    policies = {name: RetryPolicy(count=RETRIES, delay_seconds=0) for name in names_of(task_name)}
     while True:
         decision = decide(graph, Instance(workflow_id="i", input_data=INPUT), entries, policies)
         for end in decision.ended:
@@ -248,7 +334,8 @@ def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any,
             )
         assert decision.due, "a workflow that runs has something to do"
         for due in decision.due:
-            status, output = ("IN_PROGRESS", None) if due.sub_workflow else answer(due.input_data, due.retry_count)
+            given = (due.task_name, due.reference_task_name, due.input_data, due.retry_count)
+            status, output = ("IN_PROGRESS", None) if due.sub_workflow else answer(*given)
             entries.append(
                 Entry(
                     f"{due.reference_task_name}-{due.retry_count}",
@@ -259,6 +346,11 @@ def decided_here(document: Mapping[str, Any], task_name: str) -> tuple[str, Any,
                     output,
                 )
             )
+
+
+def names_of(task_name: str) -> list[str]:
+    """The task, and those of Perago."""
+    return [task_name, f"{task_name}_map", f"{task_name}_gather"]
 
 
 def tries_of(rows: Iterator[tuple[str, int, str, Any, Any]]) -> dict[str, list[Any]]:
@@ -282,7 +374,8 @@ def as_told(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
 @pytest.mark.property
 def test_random_workflows_end_as_on_a_server(conductor, counted):
     task_name = fresh("diff")
-    conductor.define_task(task_name, retryCount=RETRIES, retryDelaySeconds=0, responseTimeoutSeconds=600)
+    for name in names_of(task_name):
+        conductor.define_task(name, retryCount=RETRIES, retryDelaySeconds=0, responseTimeoutSeconds=600)
     started = {}
     for number in range(ROUNDS):
         seed = random.SystemRandom().getrandbits(32)
@@ -311,10 +404,11 @@ def whole(conductor, workflow_id: str) -> dict[str, Any]:
 def work_until_all_have_ended(conductor, task_name: str, running: list[str]) -> None:
     deadline = time.monotonic() + SECONDS * slowness()
     while running and time.monotonic() < deadline:
-        tasks = conductor.poll_many(task_name, 50)
-        for task in tasks:
-            status, output = answer(task["inputData"], task["retryCount"])
-            conductor.update(task, status, outputData=output)
+        tasks = [found for name in names_of(task_name) for found in conductor.poll_many(name, 50)]
+        for found in tasks:
+            given = (found[name] for name in ("taskType", "referenceTaskName", "inputData", "retryCount"))
+            status, output = answer(*given)
+            conductor.update(found, status, outputData=output)
         if not tasks:
             running = [name for name in running if conductor.workflow(name)["status"] == "RUNNING"]
     assert not running, f"{len(running)} workflows have not ended, such as {running[0]}"
@@ -328,7 +422,7 @@ def compare(seed: int, document: Mapping[str, Any], task_name: str, found: Mappi
     there = tries_of(
         (task["referenceTaskName"], task["retryCount"], task["status"], task["inputData"], task.get("outputData"))
         for task in found["tasks"]
-        if task["taskType"] == task_name
+        if task["taskType"] in names_of(task_name)
     )
     counters.update({f"{len(here)} tasks": 1})
     if status == "COMPLETED":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from perago.errors import TaskInputError
 from perago.ports import ReadHistory
-from perago.values.joins import WorkspaceJoin
+from perago.values.joins import WorkspaceJoin, joined
+from perago.values.json_text import JsonObject
 from perago.values.models import WorkspaceInput
 
 
@@ -31,3 +34,14 @@ def resolve_join(given: WorkspaceInput | WorkspaceJoin, read_history: ReadHistor
             history = read_history(one)
             line = (*(commit.id for commit in history.commits), history.base)
     return inputs[next(ref for ref in line if ref in inputs)]
+
+
+def output_commit(output: JsonObject, read_history: ReadHistory) -> str | None:
+    """The commit that a task or workflow has completed with, of a join the newest; None without a workspace.
+
+    Raises:
+        StoreError, PublishFenceError: a join's history could not be read.
+    """
+    found = [one for _, one in joined(output.get("workspace")) if isinstance(one, Mapping)]
+    inputs = {str(one["ref"]): WorkspaceInput.model_validate(one) for one in found}
+    return resolve_join(WorkspaceJoin(tuple(inputs.values())), read_history).ref if inputs else None

@@ -34,7 +34,7 @@ def open_view(states: Iterable[TaskState], *, progress: bool | None) -> Iterator
     """
     shown = is_notebook() if progress is None else progress
     if shown and not is_notebook():
-        yield LineView(lambda text: print(printable_lines(text), file=sys.stderr))
+        yield LineView(lambda text: print(printable_lines(text), file=sys.stderr), states)
         return
     view = CellView(states) if shown else QuietView(states)
     try:

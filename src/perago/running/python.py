@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import BaseModel, ValidationError
 
+from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
 from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
 from perago.ports import Repository
@@ -32,6 +32,7 @@ from perago.running.workflow_request import new_workflow_request
 from perago.settings import load_run_config
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.load import load_module_task
+from perago.tasks.params import params_as_json
 from perago.values.json_text import JsonObject
 from perago.values.models import Changes
 from perago.values.record import TryStatus, WorkflowStatus
@@ -51,8 +52,7 @@ class CompletedRun(Generic[R]):
     Attributes:
         run_id: `perago runs` lists it by this id.
         result: an instance of the task's or workflow's result model; None for a workflow without a result.
-        commit: full id of the commit that it completed with; None without a workspace, and for a workflow whose tasks
-            left several.
+        commit: full id of the commit that it completed with; None without a workspace.
         changes: the names in the repository that differ between the input and `commit`. With `isolation="snapshot"`
             that includes what others have changed meanwhile.
     """
@@ -139,12 +139,14 @@ def run(
     _refuse_while_imported()
     found = _found(target)
     call = _Call(
-        params=_as_json(params),
+        params=params_as_json(params),
         place=Place(given_repository(None if repo is None else os.fspath(repo)), branch, ref),
         progress=progress,
     )
     if isinstance(found, TaskDefinition):
         return _run_task(found, call)
+    if jobs < 1:
+        raise TaskInputError(f"jobs={jobs} runs no task; give 1 or more")
     return _run_workflow(found, call, jobs, fast=fast_retries)
 
 
@@ -182,7 +184,8 @@ def _run_task(task: TaskDefinition, call: _Call) -> CompletedRun[Any]:
         if result.output is None:
             next_step = _resume(run_id, call) if target is not None else ""
             raise _failure(watch.error, result.reason_for_incompletion, run_id, next_step, interrupts)
-        changes = _changes(tries.repository, tries.input_data, commit)
+        with _completed(run_id):
+            changes = _changes(tries.repository, tries.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     return CompletedRun(
         run_id=run_id, result=_result(task.output_model, result.output["result"]), commit=commit, changes=changes
@@ -205,11 +208,12 @@ def _run_workflow(workflow: LoadedWorkflow, call: _Call, jobs: int, *, fast: boo
         with _telling_interrupts(cancelled, run_id):
             decision = execution.go()
         if decision.status is not WorkflowStatus.COMPLETED:
-            next_step = "" if here else _resume(run_id, call)
+            next_step = f" {decision.reason}." + ("" if here else _resume(run_id, call))
             raise _failure(execution.error, decision.reason, run_id, next_step, interrupts)
-        commit = commit_of(decision.output)
         repository = execution.slots[0].repository() if request.repository is not None else None
-        changes = _changes(repository, execution.run.input_data, commit)
+        with _completed(run_id):
+            commit = None if repository is None else output_commit(decision.output, repository.read_history)
+            changes = _changes(repository, execution.run.input_data, commit)
     _raise_interrupt(interrupts, run_id)
     model = None if workflow.declared is None else workflow.declared.output_model
     result = None if model is None else _result(model, decision.output["result"])
@@ -311,36 +315,6 @@ def _warn_of_bodies_here(tasks: list[TaskDefinition]) -> None:
     )
 
 
-def _as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
-    """The params as a task's input has them, with their secrets.
-
-    Raises:
-        TaskInputError: they cannot be written as JSON.
-    """
-    given: object = {} if params is None else params
-    if isinstance(given, BaseModel):
-        given = given.model_dump(by_alias=True, exclude_unset=True, warnings=False)
-    if not isinstance(given, Mapping):
-        raise TaskInputError(f"params is a {type(given).__name__}; give an instance of the params' model, or a dict")
-    try:
-        found: JsonObject = to_jsonable_python(_revealed(given))
-    except PydanticSerializationError as exc:
-        raise TaskInputError(f"params cannot be written as JSON: {exc}") from None
-    return found
-
-
-def _revealed(value: object) -> object:
-    match value:
-        case SecretStr() | SecretBytes():
-            return value.get_secret_value()
-        case Mapping():
-            return {key: _revealed(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_revealed(item) for item in value]
-        case _:
-            return value
-
-
 # ---------------------------------------------------------------- while it runs
 
 
@@ -424,6 +398,16 @@ def _result(model: type[BaseModel], output: object) -> BaseModel:
     except ValidationError:
         assert isinstance(output, Mapping), "results are objects"
         return model.model_construct(**output)
+
+
+@contextmanager
+def _completed(run_id: str) -> Iterator[None]:
+    """Say of an error that the run has completed."""
+    try:
+        yield
+    except PeragoError as exc:
+        exc.add_note(f"Run {run_id} has completed; only what it changed could not be read.")
+        raise
 
 
 def _changes(repository: Repository | None, input_data: JsonObject, commit: str | None) -> Changes:

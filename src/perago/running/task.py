@@ -252,6 +252,15 @@ class _Exited(BaseException):
 
 def invoke_here(call: BodyCall, /) -> JsonObject:
     """Run the body in this process. `os._exit` fails it, because it would end the command without a message."""
+    with _ONE_AT_A_TIME:
+        return _invoke_here(call)
+
+
+_ONE_AT_A_TIME = threading.RLock()
+"""A body here changes what belongs to the whole process: its environment, and how it ends."""
+
+
+def _invoke_here(call: BodyCall) -> JsonObject:
     this, leave = os.getpid(), os._exit
 
     def refuse(status: int) -> NoReturn:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from perago.ports import Event, Phase
 from perago.running.progress import Lines, describe_counts, describe_progress
 from perago.running.text import printable
+from perago.tasks.declare import BUILTIN_TASKS
 from perago.telemetry.logs import warning_for
 from perago.values.record import WITHIN, TryStatus
+from perago.workflows.forks import known_fork
 from perago.workflows.graph import DynamicForkNode, ForkNode, Nodes, SubWorkflowNode, SwitchNode, TaskNode, parts_of
 
 _SHORT_COMMIT = 12
@@ -27,6 +30,15 @@ _SIGNS = {
 }
 """Of a task's state; of others that a task failed."""
 
+_WORDS = {TryStatus.COMPLETED: "done", TryStatus.IN_PROGRESS: "running", TryStatus.CANCELED: "cancelled"}
+"""For the tasks of a map; others have failed."""
+
+_UNSEEN = (None, TryStatus.IN_PROGRESS, TryStatus.COMPLETED)
+"""Of a task of Perago."""
+
+
+Kind = Literal["task", "map", "builtin"]
+
 
 @dataclass
 class TaskState:
@@ -38,10 +50,14 @@ class TaskState:
         text: its phase or progress; what it did, once it has ended.
         since: start of that try, monotonic seconds.
         seconds: of a try that has ended.
+        kind: a map is one row for all its tasks; a task of Perago is only shown if it fails.
+        within: reference name of the map that it belongs to.
     """
 
     reference_name: str
     depth: int = 0
+    kind: Kind = "task"
+    within: str | None = None
     status: TryStatus | None = None
     tries: int = 0
     text: str = ""
@@ -59,6 +75,10 @@ class WorkflowView(Lines, Protocol):
 
     def printed(self, reference_name: str, line: str) -> None:
         """A body has printed a line."""
+        ...
+
+    def schedule(self, reference_names: Iterable[str]) -> None:
+        """Tasks are due, and may have been told so before."""
         ...
 
     def begin(self, reference_name: str, number: int) -> None:
@@ -94,10 +114,16 @@ class StateView(ABC):
         self._lock = threading.Lock()
         self._states = {state.reference_name: state for state in states}
 
+    def schedule(self, reference_names: Iterable[str]) -> None:
+        with self._lock:
+            for name in reference_names:
+                _state_of(self._states, name)
+
     def begin(self, reference_name: str, number: int) -> None:
         with self._lock:
             state = _begun(self._states, reference_name, number)
-        self._tell_start(state)
+        if state.kind != "builtin":
+            self._tell_start(state)
 
     def show(self, reference_name: str, event: Event) -> None:
         with self._lock:
@@ -117,13 +143,23 @@ class StateView(ABC):
     ) -> None:
         with self._lock:
             state = _ended(self._states[reference_name], status, ref, reason, seconds)
-        self._tell_end(state)
+        if state.kind != "builtin" or status is not TryStatus.COMPLETED:
+            self._tell_end(state)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """The sign, name with its indentation, seconds and text of each task."""
+        """The sign, name with its indentation, seconds and text of each task, and of each map."""
         now = time.monotonic()
         with self._lock:
-            return [_row(state, now) for state in self._states.values()]
+            of_maps: dict[str, list[TaskState]] = {}
+            for state in self._states.values():
+                of_maps.setdefault(state.within or "", []).append(state)
+            return [
+                _row_of_map(state, of_maps.get(state.reference_name, []), now)
+                if state.kind == "map"
+                else _row(state, now)
+                for state in of_maps.get("", [])
+                if state.kind != "builtin" or state.status not in _UNSEEN
+            ]
 
     def refresh(self) -> None:  # noqa: B027 - lines do not move, and a terminal has a thread of its own
         """See `WorkflowView.refresh`."""
@@ -154,8 +190,8 @@ class LineView(StateView):
         tell: prints a line.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__()
+    def __init__(self, tell: Callable[[str], None], states: Iterable[TaskState] = ()) -> None:
+        super().__init__(states)
         self._tell = tell
 
     def line(self, text: str) -> None:
@@ -185,9 +221,15 @@ class TaskDisplay:
 
 
 def states_of(nodes: Nodes, depth: int, within: str = "") -> Iterator[TaskState]:
-    """The tasks of a graph in order."""
-    for node in nodes:
-        if isinstance(node, TaskNode | SubWorkflowNode):
+    """The tasks and maps of a graph in order."""
+    for index, node in enumerate(nodes):
+        fork = known_fork(nodes, index)
+        if fork is not None and fork.mapped is not None:
+            yield TaskState(within + fork.mapped, depth, "map")
+        if isinstance(node, TaskNode):
+            kind: Kind = "builtin" if node.task_name in BUILTIN_TASKS else "task"
+            yield TaskState(within + node.reference_name, depth, kind)
+        if isinstance(node, SubWorkflowNode):
             yield TaskState(within + node.reference_name, depth)
         if isinstance(node, SubWorkflowNode) and node.graph is not None:
             yield from states_of(node.graph.nodes, depth + 1, within + node.reference_name + WITHIN)
@@ -195,8 +237,15 @@ def states_of(nodes: Nodes, depth: int, within: str = "") -> Iterator[TaskState]
             yield from states_of(part, depth + isinstance(node, ForkNode | SwitchNode | DynamicForkNode), within)
 
 
+def _state_of(states: dict[str, TaskState], name: str) -> TaskState:
+    """The state of a task, which a dynamic fork may have added."""
+    of, _, number = name.rpartition("_")
+    of_map = number.isdecimal() and of in states and states[of].kind == "map"
+    return states.setdefault(name, TaskState(name, depth=1 + name.count(WITHIN), within=of if of_map else None))
+
+
 def _begun(states: dict[str, TaskState], name: str, number: int) -> TaskState:
-    state = states.setdefault(name, TaskState(name, depth=1 + name.count(WITHIN)))
+    state = _state_of(states, name)
     state.status, state.since, state.seconds = TryStatus.IN_PROGRESS, time.monotonic(), None
     state.tries, state.text, state.counts = number, "", {}
     return state
@@ -229,3 +278,17 @@ def _row(state: TaskState, now: float) -> tuple[str, str, str, str]:
     tries = f"try {state.tries} " if state.tries > 1 else ""
     name = state.reference_name.rpartition(WITHIN)[2]
     return sign, f"{'  ' * state.depth}{printable(name)}", took, f"{tries}{state.text}"
+
+
+def _row_of_map(state: TaskState, tasks: list[TaskState], now: float) -> tuple[str, str, str, str]:
+    begun = [task for task in tasks if task.status is not None]
+    counts = Counter(_WORDS.get(task.status, "failed") for task in begun if task.status is not None)
+    text = ", ".join(f"{counts[word]} {word}" for word in dict.fromkeys([*_WORDS.values(), "failed"]) if counts[word])
+    shown = printable(state.reference_name.rpartition(WITHIN)[2])
+    name = f"{'  ' * state.depth}{shown} ×{len(tasks) or '…'}"
+    if not begun:
+        return " ", name, "", text
+    is_over = len(begun) == len(tasks) and not counts["running"]
+    sign = "✗" if counts["failed"] else "✓" if is_over else "…"
+    until = max(task.since + (now - task.since if task.seconds is None else task.seconds) for task in begun)
+    return sign, name, f"{(until if is_over else now) - min(task.since for task in begun):.1f} s", text

@@ -76,10 +76,10 @@ class _Called:
         except BaseException as exc:  # noqa: BLE001 - the attempt's thread raises it
             self.outcome.set_exception(exc)
 
-    def result(self, cancelled: threading.Event) -> JsonObject:
+    def result(self, is_cancelled: Callable[[], bool]) -> JsonObject:
         """Wait for its result; raises its error."""
         while not wait([self.outcome], WAIT_SECONDS).done:
-            if cancelled.is_set() and self.outcome.cancel():
+            if is_cancelled() and self.outcome.cancel():
                 raise self._cancelled("before")
         return self.outcome.result()
 
@@ -169,9 +169,14 @@ class _Slot:
                 report_attempt(request.engine, attempt, result, phases)
         return result, watch.error
 
+    def is_cancelled(self, attempt: LocalAttempt) -> bool:
+        """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
+        current = self._request.engine.load_current_attempt(attempt)
+        return self._cancelled.is_set() or current.status == TryStatus.CANCELED
+
     def _invoke_body(self, task: TaskDefinition, reference_name: str, is_cancelled: Callable[[], bool]) -> InvokeBody:
         if task.name not in self._request.loaded:
-            return self._have_called
+            return partial(self._have_called, is_cancelled=is_cancelled)
         return BodyProcess(
             self._zygote.start,
             self._load,
@@ -181,15 +186,10 @@ class _Slot:
             on_print=lambda _call, line: self._view.printed(reference_name, mask_text(line)),
         )
 
-    def _have_called(self, call: BodyCall, /) -> JsonObject:
+    def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:
         called = _Called(call)
         self._events.put(called)
-        return called.result(self._cancelled)
-
-    def is_cancelled(self, attempt: LocalAttempt) -> bool:
-        """Whether the run is cancelled, or the sub-workflow of a try has ended without it."""
-        current = self._request.engine.load_current_attempt(attempt)
-        return self._cancelled.is_set() or current.status == TryStatus.CANCELED
+        return called.result(is_cancelled)
 
     def _observe(self, event: Event) -> None:
         if self._observer is not None:
@@ -284,6 +284,7 @@ class WorkflowExecution:
         """Start what is due, as far as slots are free. Returns the seconds until more is due."""
         wait = WAIT_SECONDS
         now = time.monotonic()
+        self.view.schedule(due.reference_task_name for due in decision.due)
         for due in decision.due:
             left = self._due_at(due, now) - now
             if left > 0:

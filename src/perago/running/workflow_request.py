@@ -9,12 +9,16 @@ from perago.engines.local import LocalEngine, WorkflowRun
 from perago.running.repos.address import RepositoryAddress, local_engine
 from perago.running.request import Place, recordable_params, resuming
 from perago.settings import RuntimeConfig
+from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
+from perago.values.redaction import learn_of
 from perago.workflows.check import check_input
 from perago.workflows.decide import with_template
 from perago.workflows.definition_json import to_json
 from perago.workflows.load import LoadedWorkflow, is_file
 from perago.workflows.params import workflow_params
+
+_OWNER = "the workflow of perago run"
 
 MODULES = "modules"
 """Option of a recorded run: the modules of the tasks that a file names."""
@@ -135,8 +139,11 @@ def _workspace(workflow: LoadedWorkflow, place: Place) -> JsonObject:
 
 def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject:
     declared = workflow.declared
-    model = None if declared is None else declared.params_model
-    return recordable_params(None if model is None else model.model_validate(params), params)
+    if declared is None or declared.params_model is None:
+        return recordable_params(None, params)
+    validated = declared.params_model.model_validate(params)
+    learn_of(_OWNER, secrets_of(validated))  # of what tasks take of them, not every type tells that it is a secret
+    return recordable_params(validated, params)
 
 
 def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
@@ -154,7 +161,5 @@ def _checked_input(workflow: LoadedWorkflow, workspace: JsonObject, params: Json
 def _input(workflow: LoadedWorkflow, workspace: JsonObject, params: JsonObject) -> JsonObject:
     """The same, unchecked: what one in a file calls its fields, the params are."""
     if workflow.declared is not None or workflow.uses_params:
-        return with_template(
-            workflow.graph, {**workspace, "params": params} if params or workflow.uses_params else workspace
-        )
+        return with_template(workflow.graph, {**workspace, "params": params} if params else workspace)
     return with_template(workflow.graph, {**params, **workspace})

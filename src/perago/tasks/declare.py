@@ -26,6 +26,9 @@ from perago.values.spec import WorkspaceSpec
 TASK_ATTRIBUTE = "__perago_task__"
 """Attribute of a decorated function that holds its definition."""
 
+BUILTIN_TASKS = frozenset({"perago.map", "perago.gather"})
+"""Names of the tasks that Perago itself declares, in `perago.workflows.builtin`."""
+
 MAX_DECLARED = 10_000
 """Newest definitions of one module that are remembered: a program may create tasks without end."""
 
@@ -75,6 +78,11 @@ class TaskDefinition:
     @property
     def has_workspace(self) -> bool:
         return self.workspace is not None
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether Perago itself declares it."""
+        return self.name in BUILTIN_TASKS
 
     @property
     def is_async(self) -> bool:
@@ -284,6 +292,8 @@ def _check_texts(fn: FunctionType, name: object, owner_email: object, descriptio
         raise definition_fault(fn, f"name={name!r} has a path separator", "use '.', '-' or '_' instead of '/' and '\\'")
     if any(unicodedata.category(character) == "Cc" for character in name):
         raise definition_fault(fn, f"name={name!r} has a control character", "remove it")
+    if name in BUILTIN_TASKS and not fn.__module__.startswith("perago."):
+        raise definition_fault(fn, f"name={name!r} is that of a task of Perago", "give it another name")
     if not isinstance(owner_email, str) or not owner_email.strip():
         raise definition_fault(
             fn, f"owner_email={owner_email!r} is not an address", 'give one, such as owner_email="team@example.org"'

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, SecretBytes, SecretStr, ValidationError
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
 
 from perago.errors import TaskExecutionError, TaskInputError
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
+from perago.values.json_text import JsonObject
 from perago.values.redaction import is_secret_key
 
 _ENCODER = json.JSONEncoder(allow_nan=False)
@@ -44,6 +45,36 @@ def validate_params(task: TaskDefinition, raw: object) -> BaseModel:
         return task.params_model.model_validate(raw, extra="forbid" if task.strict_params else "ignore")
     except ValidationError as exc:
         raise TaskInputError(f"task {task.name!r}: {describe_faults(exc, 'params')}") from None
+
+
+def params_as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
+    """The params as a task's input has them, with their secrets.
+
+    Raises:
+        TaskInputError: they cannot be written as JSON.
+    """
+    given: object = {} if params is None else params
+    if isinstance(given, BaseModel):
+        given = given.model_dump(by_alias=True, exclude_unset=True, warnings=False)
+    if not isinstance(given, Mapping):
+        raise TaskInputError(f"params is a {type(given).__name__}; give an instance of the params' model, or a dict")
+    try:
+        found: JsonObject = to_jsonable_python(_revealed(given))
+    except PydanticSerializationError as exc:
+        raise TaskInputError(f"params cannot be written as JSON: {exc}") from None
+    return found
+
+
+def _revealed(value: object) -> object:
+    match value:
+        case SecretStr() | SecretBytes():
+            return value.get_secret_value()
+        case Mapping():
+            return {key: _revealed(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_revealed(item) for item in value]
+        case _:
+            return value
 
 
 def unknown_params(task: TaskDefinition, given: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from perago.testing.attempts import FinishedAttempt
     from perago.testing.body import BodyRun, Metric, Progress, run_body
     from perago.testing.clock import ManualClock
+    from perago.testing.declared import FinishedWorkflow
     from perago.testing.engine import MemoryAttempt, MemoryEngine
     from perago.testing.kit import MemoryWorkflow
     from perago.testing.store import MemoryStore
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BodyRun": "body",
     "FinishedAttempt": "attempts",
+    "FinishedWorkflow": "declared",
     "ManualClock": "clock",
     "MemoryAttempt": "engine",
     "MemoryEngine": "engine",
@@ -33,6 +35,7 @@ _HOMES = {
 __all__ = [
     "BodyRun",
     "FinishedAttempt",
+    "FinishedWorkflow",
     "ManualClock",
     "MemoryAttempt",
     "MemoryEngine",

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,12 +16,12 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import LastLook, Reported, last_look, report_attempt
 from perago.attempt.run import run_attempt
 from perago.errors import EngineError, StaleAttemptError
-from perago.ports import Event, Phase, SystemClock
+from perago.ports import Engine, Event, Phase, SystemClock
 from perago.tasks.declare import TaskDefinition
-from perago.testing.engine import MemoryAttempt, MemoryEngine
+from perago.testing.given import directory_for
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
-from perago.values.models import ResultStatus, RuntimeTaskResult
+from perago.values.models import Attempt, ResultStatus, RuntimeTaskResult
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -129,10 +129,12 @@ class RunningAttempt:
     """One running attempt."""
 
     store: MemoryStore
-    engine: MemoryEngine
+    engine: Engine
     task: TaskDefinition
-    attempt: MemoryAttempt
+    attempt: Attempt
+    input_data: JsonObject
     watch: Watch
+    branch: str
     execution_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, directory: Path, *, keep: bool) -> RuntimeTaskResult:
@@ -144,12 +146,35 @@ class RunningAttempt:
         )
         return run_attempt(
             self.task,
-            self.attempt.input_data,
+            self.input_data,
             self.attempt,
             context,
             workspace_root=directory,
             open_store=lambda: self.store,
             engine=self.engine,
+        )
+
+    def finish(self, root: Path | None, *, lose_report: bool = False) -> FinishedAttempt[Any]:
+        """Run it, and report as a worker does.
+
+        Args:
+            root: see `MemoryWorkflow`.
+        """
+        with directory_for(root) as directory:
+            result = self.run(directory, keep=root is not None)
+        reported = not lose_report and self.report(result)
+        self.watch.check()
+        return FinishedAttempt(
+            task_id=self.attempt.task_id,
+            input_ref=self.input_data.get("workspace", {}).get("ref", ""),
+            status=result.status,
+            reason=result.reason_for_incompletion or "",
+            error=None if result.status == "COMPLETED" else self.watch.error,
+            reported=reported,
+            body_ran=self.watch.body_ran,
+            files=self.store.files(self.branch),
+            output=result.output,
+            output_model=self.task.output_model,
         )
 
     def report(self, result: RuntimeTaskResult) -> bool:
@@ -166,7 +191,7 @@ class RunningAttempt:
             return lambda: None
         return last_look(
             self.task,
-            self.attempt.input_data,
+            self.input_data,
             self.attempt,
             read_history=self.store.read_history,
             load_record=self.engine.load_record,

@@ -11,22 +11,29 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
-from perago.errors import EngineError
+from perago.errors import EngineError, TaskInputError
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.params import params_as_json
 from perago.testing.attempts import At, FinishedAttempt, RunningAttempt, Watch
+from perago.testing.declared import FinishedWorkflow, run_declared
 from perago.testing.engine import MemoryEngine
-from perago.testing.given import Files, Params, commit_given, definition_of, directory_for
+from perago.testing.given import Files, Params, commit_given, definition_of
 from perago.testing.store import MemoryStore
 from perago.values.history import CommitFacts
 from perago.values.record import TryStatus, WorkflowStatus
+from perago.workflows.definition import WorkflowDefinition, workflow_of
+from perago.workflows.flow import Flow
+from perago.workflows.params import workflow_params
 
 R = TypeVar("R", bound=BaseModel)
+W = TypeVar("W")
 
 
 class MemoryWorkflow:
     """One workflow on one branch, in memory.
 
-    `run` adds a task to the workflow and runs its first try to its end. `retry` runs the next one.
+    `run` adds a task to the workflow and runs its first try to its end. `retry` runs the next one. Given a workflow, a
+    function with `@workflow`, `run` runs all of it.
 
     Args:
         files: initial content of the branch: contents by object name, or a directory. Default: none.
@@ -74,6 +81,14 @@ class MemoryWorkflow:
     @overload
     def run(
         self,
+        task: Callable[[Flow], W] | Callable[[Flow, Any], W],
+        params: Params | None = None,
+        *,
+        ref: str | None = None,
+    ) -> FinishedWorkflow[W]: ...
+    @overload
+    def run(
+        self,
         task: Callable[..., Coroutine[Any, Any, R]],
         params: Params | None = None,
         *,
@@ -104,20 +119,31 @@ class MemoryWorkflow:
         at: At | None = None,
         lose_report: bool = False,
     ) -> FinishedAttempt[BaseModel]: ...
+    @overload
     def run(
         self,
-        task: TaskDefinition | Callable[..., object],
+        task: WorkflowDefinition,
+        params: Params | None = None,
+        *,
+        ref: str | None = None,
+    ) -> FinishedWorkflow[Any]: ...
+    def run(
+        self,
+        task: TaskDefinition | WorkflowDefinition | Callable[..., object],
         params: Params | None = None,
         *,
         name: str | None = None,
         ref: str | None = None,
         at: At | None = None,
         lose_report: bool = False,
-    ) -> FinishedAttempt[Any]:
-        """Add a task to the workflow and run its first try.
+    ) -> FinishedAttempt[Any] | FinishedWorkflow[Any]:
+        """Add a task to the workflow and run its first try; or run another workflow, given one, to its end.
+
+        Tasks of a workflow run one after the other, those beside each other from the same input. They are retried at
+        once, as often as their `RetryPolicy` says.
 
         Args:
-            task: a function decorated with `@task`, or its definition.
+            task: a function decorated with `@task` or `@workflow`, or its definition.
             params: Default: `{}`.
             name: its reference name in the workflow. Default: the task's name, with a number if that is taken.
             ref: full id of the input commit, also for retries. Default: the present head.
@@ -127,10 +153,17 @@ class MemoryWorkflow:
 
         Raises:
             EngineError: the workflow has failed or was cancelled, and takes no further tasks.
-            TaskInputError: `task` is not a task.
+            TaskInputError: `task` is neither a task nor a workflow, or an argument is not for a workflow.
+            WorkflowDefinitionError: the params of a workflow do not validate.
             ValueError: `at` names an unknown phase.
             AssertionError: the attempt did not reach a phase of `at`.
         """
+        declared = task if isinstance(task, WorkflowDefinition) else workflow_of(task)
+        if declared is not None:
+            if name is not None or at is not None or lose_report:
+                raise TaskInputError(f"name=, at= and lose_report= are for a task, but {declared.name!r} is a workflow")
+            return self._run_declared(declared, params, ref)
+        assert not isinstance(task, WorkflowDefinition), "it is declared"
         definition = definition_of(task)
         watch = Watch(at)
         name = name or self._free_name(definition.name)
@@ -192,6 +225,17 @@ class MemoryWorkflow:
             number += 1
         return free
 
+    def _run_declared(
+        self, workflow: WorkflowDefinition, params: Params | None, ref: str | None
+    ) -> FinishedWorkflow[Any]:
+        inputs: dict[str, Any] = {}
+        if workflow.uses_workspace:
+            inputs["workspace"] = self.store.input(self.branch, ref).model_dump()
+        given = workflow_params(workflow, params_as_json(params))
+        if workflow.params_model is not None:
+            inputs["params"] = given
+        return run_declared(workflow, inputs, self.store, self.branch, self._root)
+
     def _next(self, name: str, watch: Watch, *, lose_report: bool) -> FinishedAttempt[Any]:
         attempt = self.engine.poll(reference_task_name=name)
         if attempt is None:
@@ -201,20 +245,7 @@ class MemoryWorkflow:
                 f"IN_PROGRESS"
             )
         self._last = name
-        running = RunningAttempt(self.store, self.engine, self._tasks[name], attempt, watch)
-        with directory_for(self._root) as directory:
-            result = running.run(directory, keep=self._root is not None)
-        reported = not lose_report and running.report(result)
-        watch.check()
-        return FinishedAttempt(
-            task_id=attempt.task_id,
-            input_ref=attempt.input_data.get("workspace", {}).get("ref", ""),
-            status=result.status,
-            reason=result.reason_for_incompletion or "",
-            error=None if result.status == "COMPLETED" else watch.error,
-            reported=reported,
-            body_ran=watch.body_ran,
-            files=self.files,
-            output=result.output,
-            output_model=self._tasks[name].output_model,
+        running = RunningAttempt(
+            self.store, self.engine, self._tasks[name], attempt, attempt.input_data, watch, self.branch
         )
+        return running.finish(self._root, lose_report=lose_report)

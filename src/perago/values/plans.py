@@ -180,12 +180,10 @@ def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None =
     listed = _named(refuse.foreign)
     where = f"(input {base[:12]}, head {refuse.head[:12]})"
     if refuse.conflict is not None:
-        paths = refuse.conflict.paths
         return _refused(refuse)(
-            f"Not published: on branch {branch!r} others have changed what this task could see, {_listed(paths)}: "
-            f"{listed} {where}. Nothing is lost. Run the task again from the current head. If it does not depend on "
-            f"{'that path' if len(paths) == 1 else 'those paths'}, narrow its prefix or patterns, or declare "
-            f"isolation='snapshot'"
+            f"Not published: on branch {branch!r} others have changed what this task could see, "
+            f"{_listed(refuse.conflict.paths)}: {listed} {where}. Nothing is lost. Run the task again from the current "
+            f"head, or narrow its prefix or patterns"
         )
     return _refused(refuse)(
         f"Not published: branch {branch!r} has commits that this attempt has not seen: {listed} {where}. Nothing is "

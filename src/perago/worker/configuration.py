@@ -27,6 +27,7 @@ from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
 from perago.worker.supervisor.dispatcher import WorkerSettings
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
+from perago.workflows import builtin
 
 LOG_LEVELS = {"": logging.INFO, "perago": logging.WARNING, "perago.task": logging.INFO}
 """Log levels of executors: bodies' logs are wanted; Perago's work is reported by phase."""
@@ -87,10 +88,10 @@ def store_settings(config: RuntimeConfig, repository: Path | None) -> GitSetting
 def executor_configuration(
     config: RuntimeConfig, worker_id: str, targets: Sequence[str], store: GitSettings | LakeFSSettings | None
 ) -> Configure:
-    """The first message to an executor process."""
+    """The first message to an executor process, which also serves the tasks of Perago itself."""
     state = find_state_directory()
     return Configure(
-        load=load_order(list(targets), config.body_start, LOG_LEVELS),
+        load=load_order([*targets, builtin.MODULE], config.body_start, LOG_LEVELS),
         store=store,
         workspace_root=str(config.workspace_root),
         worker_id=worker_id,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from perago.errors import WorkflowDefinitionError
@@ -16,7 +16,9 @@ from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
 from perago.values.spec import WorkspaceSpec
 from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, value_at, whole_expression
+from perago.workflows.forks import all_tasks, known_forks
 from perago.workflows.graph import (
+    GATHER_TASK,
     ForkNode,
     JoinNode,
     Node,
@@ -46,14 +48,10 @@ def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
     Raises:
         WorkflowDefinitionError: all faults, each with both ends.
     """
-    outputs = {
-        node.reference_name: found for node in graph.all_nodes() if (found := _outputs_of(node, tasks)) is not None
-    }
-    faults = [
-        f"task {node.reference_name!r}: {fault}"
-        for node in graph.all_nodes()
-        for fault in _faults_of(node, tasks, outputs)
-    ]
+    nodes = _known_nodes(graph)
+    outputs = {node.reference_name: found for node in nodes if (found := _outputs_of(node, tasks)) is not None}
+    outputs |= _gathered(graph, tasks)
+    faults = [f"task {node.reference_name!r}: {fault}" for node in nodes for fault in _faults_of(node, tasks, outputs)]
     faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, outputs)]
     if faults:
         raise WorkflowDefinitionError("; ".join(faults))
@@ -69,29 +67,30 @@ def check_input(graph: WorkflowGraph, tasks: Tasks, input_data: JsonObject) -> N
     faults = {
         f"{whole} for param {name!r} of task {node.reference_name!r}: {'it is not given' if value is None else fault}"
         for node in _certain(graph.nodes)
-        for name, field, whole in _taken_from_input(node, tasks[node.task_name].params_model)
+        for name, field, whole in _taken_from_input(node, tasks)
         if (fault := _json_fault(value := value_at(document, whole.path), field_type(field))) is not None
     }
     if faults:
         raise WorkflowDefinitionError("; ".join(sorted(faults)))
 
 
-def _certain(nodes: Nodes) -> Iterator[TaskNode]:
+def _certain(nodes: Nodes) -> Iterator[TaskNode | SubWorkflowNode]:
     """The tasks that run unless one before them fails: none of a switch, nor what follows one that may end it all."""
     for node in nodes:
         if any(isinstance(inner, TerminateNode) for inner in all_of((node,))):
             return
-        if isinstance(node, TaskNode) and not node.optional:
+        if isinstance(node, TaskNode | SubWorkflowNode) and not node.optional:
             yield node
         if isinstance(node, ForkNode):
             for branch in node.branches:
                 yield from _certain(branch)
 
 
-def _taken_from_input(node: TaskNode, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Expression]]:
-    """The params of a task that are values of the workflow's input, each with its field."""
+def _taken_from_input(node: TaskNode | SubWorkflowNode, tasks: Tasks) -> Iterator[tuple[str, FieldInfo, Expression]]:
+    """The params of a task or sub-workflow that are values of the workflow's input, each with its field."""
+    model = tasks[node.task_name].params_model if isinstance(node, TaskNode) else node.found.params_model
     given = node.inputs.get("params")
-    if not isinstance(given, Mapping):
+    if model is None or not isinstance(given, Mapping):
         return
     for name, field in model.model_fields.items():
         whole = whole_expression(given.get(field.alias or name))
@@ -153,6 +152,14 @@ def neighbours_that_refuse(graph: WorkflowGraph, tasks: Tasks) -> list[str]:
                 f"run them one after the other, or give them prefixes beside each other or "
                 f'WorkspaceSpec(isolation="snapshot")'
             )
+    for fork in [fork for one in graph.with_sub_workflows() for fork in known_forks(one.nodes)]:
+        strict = [name for name, spec in _writers(fork.tasks, tasks) if _may_refuse(spec, spec)]
+        if strict and (fork.over is not None or len(fork.tasks) > 1):
+            names = ", ".join(map(repr, sorted({task.task_name for task in fork.tasks})))
+            found.append(
+                f"{names} publishes for each item beside itself in {fork.join!r}, and will be refused when another has "
+                f'published first; give it WorkspaceSpec(isolation="snapshot")'
+            )
     return found
 
 
@@ -168,15 +175,36 @@ def _may_refuse(spec: WorkspaceSpec, beside: WorkspaceSpec) -> bool:
     return spec.root.startswith(beside.root) or beside.root.startswith(spec.root)
 
 
+def _known_nodes(graph: WorkflowGraph) -> list[Node]:
+    """All nodes, and the tasks of known forks."""
+    return [*graph.all_nodes(), *(task for fork in known_forks(graph.nodes) for task in fork.tasks)]
+
+
+def _gathered(graph: WorkflowGraph, tasks: Tasks) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The output of each task that gathers the results of tasks that are alike, by its name."""
+    joined = {
+        f"${{{fork.join}.output}}": fork.tasks[0]
+        for fork in known_forks(graph.nodes)
+        if len({(task.task_name, task.optional) for task in fork.tasks}) == 1
+    }
+    for node in graph.all_nodes():
+        params = node.inputs.get("params") if isinstance(node, TaskNode) and node.task_name == GATHER_TASK else None
+        task = joined.get(str(params.get("outputs"))) if isinstance(params, Mapping) else None
+        if task is not None:
+            made = tasks[task.task_name].output_model
+            kind = list[made | None] if task.optional else list[made]  # type: ignore[valid-type]
+            yield node.reference_name, {"result": create_model("Gathered", results=(kind, ...))}
+
+
 def _writers(nodes: Nodes, tasks: Tasks, within: str = "") -> Iterator[Writer]:
     """Name and workspace of each task that may publish."""
+    for task in all_tasks(nodes):
+        spec = tasks[task.task_name].workspace
+        if spec is not None and not spec.read_only:
+            yield within + task.reference_name, spec
     for node in all_of(nodes):
         if isinstance(node, SubWorkflowNode):
             yield from _writers(node.found.nodes, tasks, within + node.reference_name + WITHIN)
-        elif isinstance(node, TaskNode):
-            spec = tasks[node.task_name].workspace
-            if spec is not None and not spec.read_only:
-                yield within + node.reference_name, spec
 
 
 def _faults_of(node: Node, tasks: Tasks, outputs: Outputs) -> Iterator[str]:

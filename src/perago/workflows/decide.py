@@ -341,12 +341,20 @@ class _Walk:
         inputs = self._resolved(node.inputs)
         try:
             branches = forked_tasks(node, inputs)
+            self._expect_known(node, branches)
         except WorkflowDefinitionError as exc:
             raise _EndedError(WorkflowStatus.FAILED, str(exc)) from None
         self._finish(node.reference_name, inputs, {})
         for branch in branches:
             self._task(branch)
         return tuple(branch.reference_name for branch in branches)
+
+    def _expect_known(self, node: DynamicForkNode, branches: Sequence[TaskNode]) -> None:
+        unknown = next((branch.task_name for branch in branches if branch.task_name not in self._given.policies), None)
+        if unknown is not None:
+            raise WorkflowDefinitionError(
+                f"fork {node.reference_name!r} lists task {unknown!r}, which is not found; give its module with --tasks"
+            )
 
     def _join(self, node: JoinNode, join_on: Sequence[str]) -> bool:
         if not all(name in self._through for name in join_on):

@@ -54,10 +54,10 @@ def workflow(
         params_model, output_model, takes_params = _signature(fn)
         flow = Flow(expression("workflow", "input", "workspace"))
         returned = fn(flow, _params_stand_in(fn, params_model)) if takes_params else fn(flow)
-        nodes, workspace = flow.finish()
-        if not nodes:
+        if not flow.tasks:
             raise _fault(fn, "it runs no task", "write flow.run(task, ...) in it")
         output = _output(fn, flow, returned, output_model)
+        nodes, workspace = flow.finish()
         if workspace is not None:
             output["workspace"] = workspace
         graph = WorkflowGraph(

@@ -125,6 +125,28 @@ def replaced(value: Any, look_up: Callable[[Expression], Any]) -> Any:
             return value
 
 
+def escaped(value: Any) -> Any:
+    """A JSON value in which nothing is taken for an expression."""
+    return _with_texts(value, lambda text: text.replace("${", "$${"))
+
+
+def unescaped(value: Any) -> Any:
+    """What `escaped` made something of."""
+    return _with_texts(value, lambda text: text.replace("$${", "${"))
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return change(value)
+        case Mapping():
+            return {key: _with_texts(item, change) for key, item in value.items()}
+        case list():
+            return [_with_texts(item, change) for item in value]
+        case _:
+            return value
+
+
 def value_at(document: Any, path: Sequence[Step]) -> Any:
     """The value at a path of a JSON document; None if there is none."""
     for step in path:

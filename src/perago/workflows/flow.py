@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast, overload
@@ -16,11 +16,16 @@ from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN
 from perago.values.json_text import JsonObject
+from perago.workflows.builtin import builtin_task, forked
 from perago.workflows.decide import case_of
 from perago.workflows.definition import WorkflowDefinition, workflow_of
-from perago.workflows.expressions import expression
+from perago.workflows.expressions import escaped, expression
 from perago.workflows.graph import (
     CASE_INPUT,
+    GATHER_TASK,
+    MAP_TASK,
+    MAX_FORKED,
+    DynamicForkNode,
     ForkNode,
     JoinNode,
     Node,
@@ -29,6 +34,7 @@ from perago.workflows.graph import (
     SubWorkflowNode,
     SwitchNode,
     TaskNode,
+    without,
 )
 from perago.workflows.params import with_defaults
 from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
@@ -138,6 +144,9 @@ class Flow:
         self._sequence = _Sequence(workspace)
         self._fork: _Fork | None = None
         self._names: set[str] = set()
+        self._maps: set[str] = set()
+        self._gathers: dict[str, str] = {}
+        self._used: set[str] = set()
         self._blocks = 0
 
     # ---- tasks
@@ -205,12 +214,7 @@ class Flow:
             inputs = self._inputs(definition, sequence, given, params)
             name = self._free_name(ref_, definition.name)
             sequence.nodes.append(_node(definition, name, inputs, is_optional=optional_))
-            if _leaves_commit(definition):
-                if optional_:
-                    raise WorkflowDefinitionError(
-                        f"{here()}: {_word(definition)} writes in its workspace and cannot be optional: if it "
-                        f"fails, what follows would not know which commit to take"
-                    )
+            if self._writes(definition, optional=optional_):
                 sequence.workspace = expression(name, "output", "workspace")
             if definition.output_model is None:
                 return None
@@ -219,6 +223,105 @@ class Flow:
                     path=(name, "output", "result"),
                     kind=definition.output_model | None if optional_ else definition.output_model,
                     of=f"the result of task {name!r}",
+                    place=here(),
+                    scopes=sequence.scopes,
+                )
+            )
+
+    @overload
+    def map(
+        self,
+        task: Callable[..., Coroutine[Any, Any, R]],
+        /,
+        *,
+        over: Iterable[object],
+        as_: str,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> list[R]: ...
+    @overload
+    def map(
+        self,
+        task: Callable[..., R],
+        /,
+        *,
+        over: Iterable[object],
+        as_: str,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> list[R]: ...
+    def map(
+        self,
+        task: Callable[..., Any],
+        /,
+        *,
+        over: Iterable[object],
+        as_: str,
+        ref_: str | None = None,
+        optional_: bool = False,
+        **params: object,
+    ) -> Any:
+        """Run a task for each item of a list, side by side, after the tasks before. What follows waits for all of them.
+
+            scores = flow.map(score, over=params.shards, as_="shard", limit=3)
+
+        Args:
+            task: a function decorated with `@task`.
+            over: a stand-in of a list, or a list; up to 1,000 items, or none.
+            as_: the param that takes the item.
+            ref_: the tasks are named `<ref_>_1`, `<ref_>_2`, … Default: the task's name.
+            optional_: the workflow goes on if the last try for an item fails; its result is then None.
+            params: of all the tasks: values and stand-ins by the names of the params.
+
+        Returns:
+            a stand-in for the list of the results, in the order of the items.
+
+        Raises:
+            WorkflowDefinitionError: as `run`; or `over` is no list whose items fit the param.
+        """
+        definition = self._definition(task)
+        if not isinstance(definition, TaskDefinition):
+            raise WorkflowDefinitionError(f"{here()}: {_word(definition)} cannot be mapped over a list; map a task")
+        with self._branch() as sequence:
+            about = definition.params_model.model_fields.get(as_)
+            if as_ in params:
+                raise WorkflowDefinitionError(
+                    f"{here()}: task {definition.name!r} gets param {as_!r} for each item, and once for all of them; "
+                    f"give one or the other"
+                )
+            placeholder = StandIn(Facts(path=("item",), kind=Any, of="an item", place=here()))
+            inputs = self._inputs(definition, sequence, None, {**params, as_: placeholder})
+            assert about is not None, "an unknown param is refused"
+            self._expect_list_of(field_type(about), over, definition, as_)
+            writes = self._writes(definition, optional=optional_)
+            name = self._free_map_name(ref_, definition.name)
+            param = about.alias or as_
+            del inputs["params"][param]
+            join = self._add_map(sequence, definition, name, inputs, param, over, optional=optional_)
+            if writes:
+                sequence.workspace = {JOIN: [sequence.workspace, expression(join, "output")]}
+            results = self._free_name(None, f"{name}_results")
+            self._gathers[results] = join
+            sequence.nodes.append(
+                TaskNode(
+                    reference_name=results,
+                    task_name=GATHER_TASK,
+                    inputs={
+                        "params": {
+                            "names": expression(join, "input", "joinOn"),
+                            "outputs": expression(join, "output"),
+                        }
+                    },
+                )
+            )
+            made = definition.output_model
+            return StandIn(
+                Facts(
+                    path=(results, "output", "result", "results"),
+                    kind=list[made | None] if optional_ else list[made],  # type: ignore[valid-type]
+                    of=f"map {name!r}",
                     place=here(),
                     scopes=sequence.scopes,
                 )
@@ -323,7 +426,10 @@ class Flow:
     def finish(self) -> tuple[Nodes, str | JsonObject | None]:
         """The nodes, and the workspace that they leave; None if no task has one."""
         sequence = self._sequence
-        return tuple(sequence.nodes), sequence.workspace if self.uses_workspace else None
+        unused = {gather: join for gather, join in self._gathers.items() if gather not in self._used}
+        if len(unused) < len(self._gathers):
+            self.tasks[GATHER_TASK] = builtin_task(GATHER_TASK)
+        return without(tuple(sequence.nodes), unused), sequence.workspace if self.uses_workspace else None
 
     def value(self, value: object, sequence: _Sequence | None = None) -> Any:
         """A value as JSON, with an expression for each stand-in in it."""
@@ -381,6 +487,52 @@ class Flow:
                 default=tuple(default.nodes),
             )
         )
+
+    def _add_map(
+        self,
+        sequence: _Sequence,
+        definition: TaskDefinition,
+        name: str,
+        inputs: dict[str, Any],
+        param: str,
+        over: Iterable[object],
+        *,
+        optional: bool,
+    ) -> str:
+        """Add a dynamic fork for a list that is known when the workflow runs, or now. Returns its join's name.
+
+        The fork gets its tasks as a value, in which the server leaves expressions alone; it evaluates them for each
+        task. So the literals in them are escaped once for that, and all of it once more where the definition holds it.
+        """
+        facts = facts_of(over)
+        if facts is None:
+            items = [self._json(item, sequence) for item in over]
+            tasks = escaped(forked(definition.name, name, inputs, param, items, optional=optional))
+        else:
+            listing, item = self._free_name(None, f"{name}_items"), self._json(over, sequence)
+            mapping = {
+                "over": item,
+                "item": escaped(item),
+                "task": definition.name,
+                "reference": name,
+                "param": param,
+                "inputs": escaped(inputs),
+                "optional": optional,
+            }
+            self.tasks[MAP_TASK] = builtin_task(MAP_TASK)
+            sequence.nodes.append(TaskNode(reference_name=listing, task_name=MAP_TASK, inputs={"params": mapping}))
+            tasks = expression(listing, "output", "result", "tasks")
+        join = self._free_name(None, f"{name}_join")
+        sequence.nodes += [
+            DynamicForkNode(
+                reference_name=self._free_name(None, f"{name}_fork"),
+                inputs={"tasks": tasks, "inputs": {}},
+                tasks_input="tasks",
+                inputs_input="inputs",
+            ),
+            JoinNode(reference_name=join),
+        ]
+        return join
 
     # ---- inputs
 
@@ -482,6 +634,35 @@ class Flow:
             raise WorkflowDefinitionError(f"{here()}: {of}: {'; '.join(faults)}")
         return made
 
+    def _expect_list_of(self, kind: Any, over: object, definition: TaskDefinition, param: str) -> None:
+        """Refuse what is no list, or whose items never fit a param."""
+        of = f"{here()}: map of task {definition.name!r}: over"
+        if facts_of(over) is not None:
+            fault = self._fault(over, list[kind])
+            if fault is not None:
+                raise WorkflowDefinitionError(f"{of}{fault}")
+            return
+        if isinstance(over, str | bytes) or not isinstance(over, Sequence):
+            raise WorkflowDefinitionError(f"{of} is {over!r}, which is no list; give one, or a stand-in of one")
+        if len(over) > MAX_FORKED:
+            raise WorkflowDefinitionError(
+                f"{of} has {len(over)} items, and at most {MAX_FORKED} run side by side; map over lists of several "
+                f"items each"
+            )
+        faults = [f"item {index}{fault}" for index, item in enumerate(over) if (fault := self._fault(item, kind))]
+        if faults:
+            raise WorkflowDefinitionError(f"{of} does not fit param {param!r}: {'; '.join(faults)}")
+
+    def _writes(self, definition: _Runnable, *, optional: bool) -> bool:
+        """Whether it leaves another workspace than it takes. What does is not optional."""
+        writes = _leaves_commit(definition)
+        if writes and optional:
+            raise WorkflowDefinitionError(
+                f"{here()}: {_word(definition)} writes in its workspace and cannot be optional: if it fails, what "
+                f"follows would not know which commit to take"
+            )
+        return writes
+
     def _fault(self, value: object, kind: Any) -> str | None:
         """Why a value does not fit a field; None if it does, or only the run can tell."""
         facts = facts_of(value)
@@ -517,10 +698,11 @@ class Flow:
             found = to_jsonable_python(value)
         except PydanticSerializationError as exc:
             raise WorkflowDefinitionError(f"{here()}: {value!r} cannot be written as JSON: {exc}") from None
-        return _escaped(found)
+        return escaped(found)
 
     def _expect_known(self, facts: Facts, sequence: _Sequence) -> None:
-        """Refuse a value of a neighbour that runs beside, or never with, what takes it."""
+        """Refuse a value of a neighbour that runs beside, or never with, what takes it. Notes that it is used."""
+        self._used.add(str(facts.path[0]))
         parts = {scope.block: scope.part for scope in sequence.scopes}
         for scope in facts.scopes:
             if scope.block in parts and parts[scope.block] != scope.part:
@@ -531,19 +713,41 @@ class Flow:
                 )
 
     def _free_name(self, wanted: str | None, otherwise: str) -> str:
-        name = _NOT_A_NAME.sub("_", otherwise) if wanted is None else wanted
+        name = self._not_a_map(_NOT_A_NAME.sub("_", otherwise)) if wanted is None else wanted
         if wanted is not None and (_NOT_A_NAME.search(wanted) or not wanted or wanted == "workflow"):
             raise WorkflowDefinitionError(
                 f"{here()}: ref_={wanted!r} is no reference name; use letters, digits and '_', and not 'workflow'"
             )
-        if wanted is not None and wanted in self._names:
+        if wanted is not None and self._is_taken(wanted):
             raise WorkflowDefinitionError(f"{here()}: two tasks have the reference name {wanted!r}; rename one")
         number, free = 1, name
-        while free in self._names or free == "workflow":
+        while self._is_taken(free) or free == "workflow":
             number += 1
             free = f"{name}_{number}"
         self._names.add(free)
         return free
+
+    def _free_map_name(self, wanted: str | None, otherwise: str) -> str:
+        """A name for a map, whose numbered names are free as well."""
+        name = self._free_name(wanted, otherwise)
+        numbered = next((other for other in sorted(self._names) if _is_numbered(other, name)), None)
+        if numbered is not None and wanted is not None:
+            raise WorkflowDefinitionError(
+                f"{here()}: map {name!r} and another task have the reference name {numbered!r}; rename one with ref_"
+            )
+        if numbered is not None:
+            return self._free_map_name(None, f"{name}_map")
+        self._maps.add(name)
+        return name
+
+    def _is_taken(self, name: str) -> bool:
+        return name in self._names or any(_is_numbered(name, one) for one in self._maps)
+
+    def _not_a_map(self, name: str) -> str:
+        """A name whose numbers are not those of a map's tasks."""
+        while name in self._maps:
+            name = f"{name}_more"
+        return name
 
     def _new_block(self) -> int:
         self._blocks += 1
@@ -590,14 +794,6 @@ class Output:
     fields: Mapping[str, Any]
 
 
-def _escaped(value: Any) -> Any:
-    """A literal in which nothing is taken for an expression."""
-    match value:
-        case str():
-            return value.replace("${", "$${")
-        case Mapping():
-            return {key: _escaped(item) for key, item in value.items()}
-        case list():
-            return [_escaped(item) for item in value]
-        case _:
-            return value
+def _is_numbered(name: str, of: str) -> bool:
+    """Whether a name is that of a task of a map."""
+    return name.startswith(f"{of}_") and name.removeprefix(f"{of}_").isdecimal()

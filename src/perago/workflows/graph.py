@@ -20,6 +20,12 @@ CASE_INPUT = "switchCaseValue"
 MAX_FORKED = 1_000
 """Maximum number of tasks of a dynamic fork."""
 
+MAP_TASK = "perago.map"
+"""Lists the tasks of a dynamic fork that runs one task for each item of a list; see `builtin`."""
+
+GATHER_TASK = "perago.gather"
+"""Gathers their results in order."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskNode:
@@ -201,12 +207,6 @@ class WorkflowGraph:
 
         return replace(self, nodes=each_replaced(self.nodes, named))
 
-    @property
-    def task_names(self) -> list[str]:
-        """The tasks that workers run, those of sub-workflows too."""
-        nodes = [node for graph in self.with_sub_workflows() for node in graph.all_nodes()]
-        return list(dict.fromkeys(node.task_name for node in nodes if isinstance(node, TaskNode)))
-
 
 def all_of(nodes: Nodes) -> Iterator[Node]:
     """Nodes, each followed by those within it."""
@@ -227,20 +227,39 @@ def parts_of(node: Node) -> tuple[Nodes, ...]:
             return ()
 
 
+def without(nodes: Nodes, left_out: Mapping[str, str]) -> Nodes:
+    """Nodes without some of them.
+
+    Args:
+        left_out: their reference names, each with the name of the node that a join waits for instead.
+    """
+    return tuple(_without(node, left_out) for node in nodes if node.reference_name not in left_out)
+
+
+def _without(node: Node, left_out: Mapping[str, str]) -> Node:
+    match node:
+        case JoinNode():
+            return replace(node, join_on=tuple(left_out.get(name, name) for name in node.join_on))
+        case _:
+            return _with_parts(node, lambda nodes: without(nodes, left_out))
+
+
 def each_replaced(nodes: Nodes, by: Callable[[SubWorkflowNode], SubWorkflowNode]) -> Nodes:
     """Nodes with each sub-workflow among them, or within them, replaced."""
-    return tuple(_replaced(node, by) for node in nodes)
+    return tuple(
+        by(node) if isinstance(node, SubWorkflowNode) else _with_parts(node, lambda inner: each_replaced(inner, by))
+        for node in nodes
+    )
 
 
-def _replaced(node: Node, by: Callable[[SubWorkflowNode], SubWorkflowNode]) -> Node:
+def _with_parts(node: Node, change: Callable[[Nodes], Nodes]) -> Node:
+    """A node with each sequence within it changed."""
     match node:
-        case SubWorkflowNode():
-            return by(node)
         case ForkNode():
-            return replace(node, branches=tuple(each_replaced(branch, by) for branch in node.branches))
+            return replace(node, branches=tuple(map(change, node.branches)))
         case SwitchNode():
-            cases = {case: each_replaced(nodes, by) for case, nodes in node.cases.items()}
-            return replace(node, cases=cases, default=each_replaced(node.default, by))
+            cases = {case: change(nodes) for case, nodes in node.cases.items()}
+            return replace(node, cases=cases, default=change(node.default))
         case _:
             return node
 
@@ -248,39 +267,3 @@ def _replaced(node: Node, by: Callable[[SubWorkflowNode], SubWorkflowNode]) -> N
 def inputs_of(node: Node) -> JsonObject:
     """The inputs of a node; empty for a fork and a join."""
     return {} if isinstance(node, ForkNode | JoinNode) else node.inputs
-
-
-def outline(nodes: Nodes, depth: int = 0) -> Iterator[tuple[int, str]]:
-    """Each node that people know of, in words, with the number of forks and switches around it."""
-    for node in nodes:
-        match node:
-            case TaskNode():
-                name = "" if node.reference_name == node.task_name else f" ({node.task_name})"
-                yield depth, f"{node.reference_name}{name}{', optional' if node.optional else ''}"
-            case SubWorkflowNode():
-                version = "" if node.version is None else f", version {node.version}"
-                named = f"workflow {node.workflow_name}{version}{', optional' if node.optional else ''}"
-                yield depth, f"{node.reference_name} ({named}):"
-                yield from outline(node.found.nodes, depth + 1)
-            case ForkNode():
-                yield depth, "side by side:"
-                for branch in node.branches:
-                    yield from outline(branch, depth + 1)
-            case DynamicForkNode():
-                yield depth, f"{node.reference_name}: as many side by side as its input lists"
-            case SwitchNode():
-                yield from _outline_of_switch(node, depth)
-            case TerminateNode():
-                yield depth, f"ends as {node.inputs.get('terminationStatus')}"
-            case JoinNode() | SetVariableNode():
-                pass
-
-
-def _outline_of_switch(node: SwitchNode, depth: int) -> Iterator[tuple[int, str]]:
-    value = node.inputs.get(node.value_input)
-    for case, nodes in node.cases.items():
-        yield depth, f"if {value} is {case}:"
-        yield from outline(nodes, depth + 1)
-    if any(True for _ in outline(node.default)):
-        yield depth, "otherwise:"
-        yield from outline(node.default, depth + 1)

@@ -10,13 +10,15 @@ from pathlib import Path
 from types import ModuleType
 
 from perago.errors import TaskDefinitionError, WorkflowDefinitionError
-from perago.tasks.declare import TaskDefinition
+from perago.tasks.declare import BUILTIN_TASKS, TaskDefinition
 from perago.tasks.load import load_module_task, load_module_tasks
 from perago.values.json_text import JsonObject, parse_json
+from perago.workflows.builtin import builtin_task
 from perago.workflows.check import check_sub_workflow_names, check_wiring
 from perago.workflows.definition import WorkflowDefinition, workflow_of
 from perago.workflows.definition_json import from_json
 from perago.workflows.expressions import Expression, expressions_in
+from perago.workflows.forks import all_tasks, task_names
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph, each_replaced, inputs_of
 from perago.workflows.wiring import did_you_mean
 
@@ -117,7 +119,7 @@ def workflow_of_record(target: str, document: JsonObject, modules: Sequence[str]
     if is_file(target):
         return LoadedWorkflow(target=target, graph=graph, tasks=_tasks_of(graph, _Known(modules, ())))
     now = load_workflow(target)
-    missing = [name for name in graph.task_names if name not in now.tasks]
+    missing = [name for name in task_names(graph) if name not in now.tasks]
     if missing:
         raise WorkflowDefinitionError(
             f"{target} no longer has task {missing[0]!r}, which the run needs; put it back, or start another run"
@@ -233,7 +235,9 @@ def with_sub_workflows(
 
 
 def _tasks_of(graph: WorkflowGraph, known: _Known) -> dict[str, TaskDefinition]:
-    missing = sorted(set(graph.task_names) - set(known.tasks))
+    names = task_names(graph)
+    found = known.tasks | {name: builtin_task(name) for name in names if name in BUILTIN_TASKS}
+    missing = sorted(set(names) - set(found))
     if missing:
         near = did_you_mean(missing[0], sorted(known.tasks))
         where = (
@@ -242,11 +246,12 @@ def _tasks_of(graph: WorkflowGraph, known: _Known) -> dict[str, TaskDefinition]:
             else "give their modules with --tasks"
         )
         raise WorkflowDefinitionError(f"tasks {', '.join(map(repr, missing))} are not found: {where}")
-    return known.tasks
+    return found
 
 
 def _paths(graph: WorkflowGraph) -> Iterable[tuple[str | int, ...]]:
-    values: list[JsonObject] = [*(inputs_of(node) for node in graph.all_nodes()), graph.output]
+    nodes = (*graph.all_nodes(), *all_tasks(graph.nodes))
+    values: list[JsonObject] = [*(inputs_of(node) for node in nodes), graph.output]
     found: list[Expression] = [expression for value in values for _, expression in expressions_in(value)]
     return [expression.path for expression in found]
 

@@ -100,6 +100,7 @@ class HostQueue:
                 return None
             self.clock.sleep(_POLL_SECONDS)
         with lock:
+            _sweep(self.directory)
             number = max(_numbers(self.directory, key), default=0) + 1
             held = FileLock.try_acquire(_path(self.directory, key, number))
         return None if held is None else _Ticket(self.directory, key, number, held, self.patience.turn)
@@ -186,6 +187,13 @@ class _HostTurn:
 
 def _path(directory: Path, key: str, number: int) -> Path:
     return directory / f"{key}-{number}"
+
+
+def _sweep(directory: Path) -> None:
+    """Remove tickets of dead processes, of any branch. Only for the holder of the directory's lock."""
+    for path in directory.iterdir():
+        if path.name != _LOCK_FILE and not is_held_by_anybody(path):
+            path.unlink(missing_ok=True)
 
 
 def _numbers(directory: Path, key: str) -> list[int]:

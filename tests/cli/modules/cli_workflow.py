@@ -148,6 +148,34 @@ def rivals(flow: Flow) -> None:
         flow.run(write, words=["b"])
 
 
+class Word(BaseModel):
+    word: str
+    plus: int = 0
+    phrase: SecretStr = SecretStr("")  # by its name nobody would take it for a secret
+
+
+class Each(BaseModel):
+    counts: list[Counted]
+
+
+class Phrased(BaseModel):
+    words: list[str]
+    phrase: SecretStr = SecretStr("")
+
+
+@task(name="cli.size", owner_email=OWNER)
+def size(params: Word) -> Counted:
+    if params.word == "bad":
+        raise TaskFailed("a bad word")
+    return Counted(count=len(params.word) + len(params.phrase.get_secret_value()) + params.plus)
+
+
+@workflow(name="cli_mapped", owner_email=OWNER)
+def mapped(flow: Flow, params: Phrased) -> Each:
+    sizes = flow.map(size, over=params.words, as_="word", phrase=params.phrase, plus=1)
+    return flow.output(Each, counts=sizes)
+
+
 class Put(BaseModel):
     name: str
 
@@ -179,3 +207,36 @@ def joined(flow: Flow) -> Names:
             flow.run(put, name="d.txt")
     flow.run(gate)
     return flow.run(collect)
+
+
+class Phrases(BaseModel):
+    phrases: list[SecretStr]
+
+
+@workflow(name="cli_phrases", owner_email=OWNER)
+def phrases(flow: Flow, params: Phrases) -> Each:
+    return flow.output(Each, counts=flow.map(length, over=params.phrases, as_="phrase"))
+
+
+@workflow(name="cli_put_all", owner_email=OWNER, description="writers beside each other, as many as there are words")
+def put_all(flow: Flow, params: Words) -> Names:
+    flow.map(put, over=params.words, as_="name")
+    return flow.run(collect)
+
+
+class Name(BaseModel):
+    name: str
+
+
+@task(name="cli.add", owner_email=OWNER, workspace=WorkspaceSpec(isolation="snapshot"))
+def add(workspace: Path, params: Name) -> Counted:
+    (workspace / f"{params.name}.txt").write_text(params.name)
+    return Counted(count=1)
+
+
+@workflow(name="cli_writers", owner_email=OWNER)
+def writers(flow: Flow) -> None:
+    """Ends with tasks that publish beside each other."""
+    with flow.parallel():
+        flow.run(add, name="one")
+        flow.run(add, name="two")

@@ -1,4 +1,4 @@
-"""A workflow of three: two add a line to a file, one reads between them."""
+"""A workflow of three: two add a line to a file, one reads between them. The last sees none of what people add."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def count(workspace: Path, params: Params) -> Answer:
 @task(
     name="nemesis.finish",
     owner_email=OWNER,
-    workspace=WorkspaceSpec(pre=[require_file("prepared.txt")], post=[require_file("finished.txt")]),
+    workspace=WorkspaceSpec(
+        pre=[require_file("prepared.txt")], post=[require_file("finished.txt")], exclude=["by-hand-*.txt"]
+    ),
     controls=CONTROLS,
 )
 def finish(workspace: Path, params: Params) -> Answer:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +19,15 @@ NOTES = {f"note_{number}": f"note-{number}.txt" for number in range(1, 6)}
 WRITERS = {"prepare": "prepared.txt", "finish": "finished.txt", **NOTES}
 """The tasks that publish, and the file to which each adds its workflow's id."""
 
-_REFUSAL = re.compile(r"branch '(?P<branch>[^']+)' has commits that this attempt has not seen: ")
+HIDDEN = {"finish": "by-hand-*.txt"}
+"""Tasks that are serializable and cannot see everything, with the pattern of what they cannot see."""
+
+_REFUSAL = re.compile(
+    r"branch '(?P<branch>[^']+)' (?:has commits that this attempt has not seen"
+    r"|others have changed what this task could see, .*?): (?=[0-9a-f]{12}\b)"
+)
 _CONFLICT = re.compile(r"others have changed \d+ of the paths that this attempt changed: (?P<paths>.+?)\. Noth")
-_NAMED = re.compile(r"(?:seen: |; )(?:and )?([0-9a-f]{12})\b")
+_NAMED = re.compile(r"(?:: |; )(?:and )?([0-9a-f]{12})\b")
 
 Contents = Mapping[str, Mapping[str, bytes]]
 
@@ -117,7 +124,7 @@ class Branch:
     def _over_others(self) -> Iterator[str]:
         """Invariant 4: between a publication and its input lie seals, and what its own workflow gave up.
 
-        In snapshot isolation, others' commits too, that leave its file as it was.
+        In snapshot isolation, others' commits too, that leave its file as it was; and those whose files it cannot see.
         """
         ids = [commit["id"] for commit in self.log]
         for commit in self._publications():
@@ -128,8 +135,14 @@ class Branch:
             workflow, name = _logical_task(commit)
             for other in self.log[ids.index(commit["id"]) + 1 : ids.index(base)]:
                 is_beside = name in NOTES and self._leaves(WRITERS[name], other, base)
+                is_beside = is_beside or self._is_hidden(other, name)
                 if not (_is_seal(other) or is_beside or self._is_given_up(other, workflow)):
                     yield f"{commit['id']} was computed from {base}, and published over {other['id']}"
+
+    def _is_hidden(self, commit: Any, name: str) -> bool:
+        """Whether a task can see nothing of what a commit changed."""
+        pattern = HIDDEN.get(name)
+        return pattern is not None and all(fnmatchcase(path, pattern) for path in self._changed_by(commit))
 
     def _leaves(self, path: str, commit: Any, base: str) -> bool:
         """Whether a commit does not write a file, or puts it back to what it was in the input."""
@@ -180,13 +193,13 @@ class Branch:
     def _due_in(self, commit: Any, parent: str) -> list[Mapping[str, bytes]]:
         """What a publication may hold.
 
-        In snapshot isolation that is the input, and what others' commits since have changed. What its own workflow gave
+        If it merges, that is the input, and what others' commits since have changed. What its own workflow gave
         up is left out; where it may be taken up again, as a retry would, it is not. Which is due is not judged.
         """
         base = self._files(commit["metadata"]["perago.input-ref"])
         workflow, name = _logical_task(commit)
         own = {WRITERS[name]: base.get(WRITERS[name], b"") + f"{workflow}\n".encode()}
-        put_on = [self._merged(commit), self._files(parent)] if name in NOTES else [base]
+        put_on = [self._merged(commit), self._files(parent)] if name in NOTES or name in HIDDEN else [base]
         return [{**files, **own} for files in put_on]
 
     def _merged(self, commit: Any) -> Mapping[str, bytes]:
@@ -280,6 +293,7 @@ class Branch:
             )
         refused = _REFUSAL.search(reason)
         named = _NAMED.findall(reason)
+        others = [commit for commit in others if not self._is_hidden(commit, task["referenceTaskName"])]
         is_here = refused is not None and refused["branch"] == self.name
         return is_here and bool(named) and {commit["id"][:12] for commit in others}.issuperset(named)
 

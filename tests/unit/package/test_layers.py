@@ -62,7 +62,7 @@ PLANTED = {
     "a process knows tasks": ("worker/process/zygote.py", "perago.tasks.declare"),
     "content knows publications": ("stores/lakefs/content/upload.py", "perago.stores.lakefs.publication.fence"),
     "the API knows the store": ("stores/lakefs/api/client.py", "perago.stores.lakefs.connection"),
-    "a run knows a command": ("cli/run/runner.py", "perago.cli.commands.log"),
+    "a run knows a command": ("cli/run/task.py", "perago.cli.commands.log"),
 }
 
 

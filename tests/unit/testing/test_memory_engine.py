@@ -47,7 +47,7 @@ def test_a_completed_report_is_recorded_and_ends_the_workflow(engine):
     attempt = scheduled(engine)
     engine.report_result(attempt, DONE)
     (entry,) = engine.load_record(attempt).tries
-    assert (entry.status, entry.output, entry.input_ref) == ("COMPLETED", DONE.output, REF)
+    assert (entry.status, entry.output, entry.input_refs) == ("COMPLETED", DONE.output, (REF,))
     assert entry.ended_time > entry.scheduled_time
     assert engine.status() == "COMPLETED"
 

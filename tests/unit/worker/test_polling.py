@@ -5,7 +5,7 @@ from __future__ import annotations
 from perago.ports import SystemClock
 from perago.testing.clock import ManualClock
 from perago.worker.attempts.journal import Journal
-from perago.worker.supervisor.polling import Pace, Polling
+from perago.worker.supervisor.polling import BUILTIN_BACKLOG_SECONDS, BUILTIN_SECONDS, Pace, Polling
 from worker_engine import MemoryWorkerEngine
 
 
@@ -109,3 +109,34 @@ def test_what_a_poll_brings_when_it_is_over_is_given_back():
     polled.polling.turn()
     assert polled.taken == []
     assert len(polled.given_back) == 2
+
+
+def asked_for(polled):
+    """The types of each poll from now on."""
+    asked, poll = [], polled.engine.poll
+    polled.engine.poll = lambda types, *rest: asked.append(list(types)) or poll(types, *rest)
+    return asked
+
+
+def test_tasks_of_perago_are_asked_for_more_seldom():
+    clock = ManualClock()
+    polled = Polled(free=1, clock=clock)
+    polled.polling.builtin_types = ["perago.map"]
+    asked = asked_for(polled)
+    for _ in range(9):
+        polled.polling.turn()
+        clock.advance(BUILTIN_SECONDS * 0.26)
+    assert asked == ([["task", "perago.map"]] + [["task"]] * 3) * 2 + [["task", "perago.map"]]
+
+
+def test_a_backlog_of_another_type_leaves_them_a_turn_each_second():
+    clock = ManualClock()
+    polled = Polled(free=1, tasks=5, clock=clock)
+    polled.polling.builtin_types = ["perago.map"]
+    polled.polling.turn()
+    assert polled.polling.is_backlogged
+    clock.advance(BUILTIN_BACKLOG_SECONDS)
+    assert not polled.polling.is_backlogged  # the slot reports, and a poll comes before its next task
+    asked = asked_for(polled)
+    polled.polling.turn()
+    assert (asked, polled.polling.is_backlogged) == ([["task", "perago.map"]], True)

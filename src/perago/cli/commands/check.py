@@ -66,6 +66,7 @@ def command(modules: tuple[str, ...], server: bool, as_json: bool, **sources: tu
     _expect_writable(config)
     compared = _compare(config, declared) if server else []
     code = DONE if all(entry.state == "registered" for entry in compared) else USAGE
+    declared = [task for task in declared if not task.is_builtin]  # which are as they are
     warned = [_warnings_of(task) for task in declared]
     checked = [workflow for workflow in workflows.values() if workflow is not None]
     refusing = [_neighbours_that_refuse(workflow) for workflow in checked]
@@ -112,7 +113,7 @@ def _neighbours_that_refuse(workflow: LoadedWorkflow) -> list[str]:
 
 def describe_workflow(workflow: LoadedWorkflow) -> dict[str, Any]:
     """A workflow as rows for people, and as JSON: its tasks in order, indented by forks and switches around them."""
-    from perago.workflows.graph import outline
+    from perago.workflows.outline import outline
 
     graph = workflow.graph
     rows: dict[str, Any] = {"name": f"{graph.name}, version {graph.version}", "owner": graph.owner_email}

@@ -34,6 +34,7 @@ def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
     from perago.cli.conductor import compare_workflows, expect_registered, open_conductor
     from perago.cli.run.prepare import prepare_submission
     from perago.settings import load_run_config
+    from perago.workflows.forks import task_names
 
     workflow = load_workflow_of(target, given["tasks"], given["workflows"])
     if workflow is None:
@@ -46,7 +47,7 @@ def command(target: str, watch: bool, as_json: bool, **given: Any) -> int:
         config = load_run_config("perago" if target.endswith(".json") else target, probe_workspace_root=False)
     with open_conductor(config) as engine:
         with before_start():
-            expect_registered(engine, workflow.graph.task_names, target)
+            expect_registered(engine, task_names(workflow.graph), target)
             for compared in compare_workflows(engine, [workflow.graph]):
                 if compared.state == "missing":
                     raise click.UsageError(

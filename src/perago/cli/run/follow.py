@@ -14,6 +14,7 @@ from perago.running.text import reason_within
 from perago.running.view import WorkflowView
 from perago.values.record import TryStatus
 from perago.workflows.definition_json import from_json
+from perago.workflows.forks import known_forks
 from perago.workflows.graph import SubWorkflowNode, WorkflowGraph
 from perago.workflows.load import with_sub_workflows
 
@@ -72,6 +73,7 @@ class _Shown:
 
     def take(self, workflow: ConductorWorkflow) -> None:
         """Show what is new."""
+        self._view.schedule(task.reference_task_name for task in workflow.tasks if task.status == TryStatus.SCHEDULED)
         for task in workflow.tasks:
             if task.status == TryStatus.SCHEDULED:
                 continue
@@ -95,9 +97,12 @@ def _graph_of(engine: ConductorEngine, workflow: ConductorWorkflow) -> WorkflowG
         return from_json(engine.get_workflow_definition(node.workflow_name, node.version))
 
     try:
-        return with_sub_workflows(from_json(workflow.definition), registered)
+        graph = with_sub_workflows(from_json(workflow.definition), registered)
+        for one in graph.with_sub_workflows():
+            list(known_forks(one.nodes))
     except WorkflowDefinitionError:
         return WorkflowGraph(name=workflow.name, nodes=())
+    return graph
 
 
 def _told(workflow: ConductorWorkflow, *, as_json: bool) -> int:

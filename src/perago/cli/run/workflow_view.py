@@ -25,7 +25,7 @@ def open_view(graph: WorkflowGraph) -> Iterator[WorkflowView]:
     """Open the view that fits stderr."""
     columns = terminal_columns(sys.stderr)
     if is_plain(sys.stderr) or columns is None or columns < MIN_MOVING_COLUMNS:
-        yield LineView(note)
+        yield LineView(note, states_of(graph.nodes, 0))
         return
     tree = TreeView(graph, sys.stderr)
     with tree.live():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import is_dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,12 +22,15 @@ def to_json(record: AnyRecord) -> str:
     Raises:
         TypeError, ValueError: the input, the options or an output is not JSON.
     """
-    return json.dumps(asdict(record), indent=1, default=_plain) + "\n"
+    # Compact, and without copies: a workflow writes it twice for each of its tasks.
+    return json.dumps(record, default=_plain) + "\n"
 
 
 def _plain(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
+    if is_dataclass(value):
+        return vars(value)
     raise TypeError(f"a {type(value).__name__} is not JSON")
 
 

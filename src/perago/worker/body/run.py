@@ -188,24 +188,26 @@ class BodyProcess:
 
     def _outcome(self, call: BodyCall, inbox: _Inbox, ending: _Ending, exit_code: int) -> JsonObject:
         outcome, task = inbox.outcome, f"task {call.task.name!r}"
+        what = "the body" if call.guards is None else f"a {call.guards} guard"
         if ending.cause == "timed out":
-            error = f"{task}: the body took longer than {self._timeout_seconds:g} s and was stopped"
+            error = f"{task}: {what} took longer than {self._timeout_seconds:g} s and was stopped"
             raise _with_traceback(TaskTimeoutError(error), outcome)
         if ending.cause == "cancelled":
-            raise _with_traceback(TaskCancelledError(f"{task}: cancelled while its body ran"), outcome)
+            ran = "its body" if call.guards is None else what
+            raise _with_traceback(TaskCancelledError(f"{task}: cancelled while {ran} ran"), outcome)
         if outcome is None:
-            raise TaskExecutionError(f"{task}: {_describe_death(exit_code)}")
+            raise TaskExecutionError(f"{task}: {_describe_death(exit_code, what)}")
         if isinstance(outcome, Failure):
             raise outcome.as_error(PeragoError, TaskExecutionError)
         if ending.is_overdue:
             waits = f": it waits for {', '.join(inbox.threads[:_SHOWN])}" if inbox.threads else ""
             raise TaskExecutionError(
-                f"{task}: the body returned, but its process was still running {self._end_seconds:g} s later{waits}. "
-                f"Join threads and close files in the body"
+                f"{task}: {what} returned, but its process was still running {self._end_seconds:g} s later{waits}. "
+                f"Join threads and close files in {what}"
             )
         if exit_code not in (0, STDOUT_NOT_WRITTEN):
             raise TaskExecutionError(
-                f"{task}: the body returned, but then its process {_describe_exit(exit_code)}, so that files may be "
+                f"{task}: {what} returned, but then its process {_describe_exit(exit_code)}, so that files may be "
                 f"incomplete"
             )
         return outcome.result
@@ -357,13 +359,12 @@ def _with_traceback(error: PeragoError, outcome: Result | Failure | None) -> Per
     return error
 
 
-def _describe_death(exit_code: int) -> str:
+def _describe_death(exit_code: int, what: str) -> str:
     if exit_code >= 0:
-        return (
-            f"the body's process exited with code {exit_code} before the body returned; a body must not end its process"
-        )
+        one = "a body" if what == "the body" else "a guard"
+        return f"{what}'s process exited with code {exit_code} before {what} returned; {one} must not end its process"
     hint = ", perhaps because the machine ran out of memory" if -exit_code == signal.SIGKILL else ""
-    return f"the body's process {_describe_exit(exit_code)}{hint}"
+    return f"{what}'s process {_describe_exit(exit_code)}{hint}"
 
 
 def _describe_exit(exit_code: int) -> str:

@@ -147,6 +147,7 @@ class DeclaredTask(Message):
         target: `module:function`.
         taskdef: the TaskDef that must be registered.
         metric_groups: groups of Perago's metrics that are recorded for it; see `MetricSpec`.
+        is_builtin: Perago declares it, for workflows; it need not be registered.
     """
 
     name: str
@@ -155,6 +156,7 @@ class DeclaredTask(Message):
     is_read_only: bool
     taskdef: dict[str, Any]
     metric_groups: list[Group] = Field(default_factory=lambda: sorted(ALL_GROUPS))
+    is_builtin: bool = False
 
 
 class Ready(Message):

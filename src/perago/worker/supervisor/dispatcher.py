@@ -233,7 +233,8 @@ class Dispatcher:
             self.polling.is_over = lambda: True
         self.polling = Polling(
             engine=self._engine,
-            task_types=list(self.tasks),
+            task_types=[name for name, task in self.tasks.items() if not task.is_builtin],
+            builtin_types=[name for name, task in self.tasks.items() if task.is_builtin],
             worker_id=self._settings.worker_id,
             domain=self._settings.domain,
             pace=self._settings.pace,

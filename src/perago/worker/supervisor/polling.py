@@ -14,6 +14,12 @@ from perago.worker.attempts.journal import Journal
 TELL_SECONDS = 60.0
 """Minimum time between two log lines about an engine that does not answer."""
 
+BUILTIN_SECONDS = 0.1
+"""Minimum time between two polls for built-in tasks: each type costs a call. They are few, and take milliseconds."""
+
+BUILTIN_BACKLOG_SECONDS = 1.0
+"""The same while a slot takes its next task with its report, and only polls for these."""
+
 STALL_SECONDS = 60.0
 """A poll that takes this long is stuck: its own deadline is 10 s, and handing tasks to slots takes no time."""
 
@@ -36,14 +42,13 @@ class Polling:
     """Polls the engine; each turn is one poll (see `supervisor.Loop`).
 
     Attributes:
+        builtin_types: types that are polled less often.
         free: number of slots that can take a task now.
         take: hands a task to a slot, or gives it back. Its second argument: when the poll was sent, monotonic seconds.
         is_over: whether tasks of the current poll are to be given back.
         give_back: gives a task back.
         answered_at: when the engine last answered, monotonic seconds; None: not yet.
         is_starved: polling waits for a free slot.
-        is_backlogged: a slot may take its next task with a report: tasks are probably waiting, and the worker has one
-            task type only. With several types, one would starve the others.
     """
 
     engine: WorkerEngine
@@ -56,11 +61,13 @@ class Polling:
     give_back: Callable[[HandedOut], None]
     is_over: Callable[[], bool]
     journal: Journal
+    builtin_types: Sequence[str] = ()
     answered_at: float | None = None
     is_starved: bool = False
-    is_backlogged: bool = False
     clock: Clock = field(default_factory=SystemClock)
     _busy_at: float = field(init=False)
+    _is_backlogged: bool = False
+    _builtin_at: float = float("-inf")
     _failures: int = 0
     _told_at: float = float("-inf")
 
@@ -72,6 +79,13 @@ class Polling:
         """Seconds since the engine last answered; None: not yet."""
         return None if self.answered_at is None else self.clock.monotonic() - self.answered_at
 
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether a slot may take its next task with a report: tasks are probably waiting, and the worker has one task
+        type only. With several types, one would starve the others; so from time to time the answer is no.
+        """
+        return self._is_backlogged and not self._polls_builtin(BUILTIN_BACKLOG_SECONDS)
+
     def turn(self) -> float | None:
         """Poll once; returns the seconds until the next poll. None: no slot is free, wait for `nudge`."""
         self.is_starved = True  # set before looking: a slot that becomes free in between nudges
@@ -81,11 +95,11 @@ class Polling:
         self.is_starved = False
         asked = self.clock.monotonic()
         try:
-            attempts = self.engine.poll(self.task_types, free, self.worker_id, self.domain)
+            attempts = self.engine.poll(self._types(), free, self.worker_id, self.domain)
         except EngineError as exc:
             return self._failed(exc)
         self._answered()
-        self.is_backlogged = len(attempts) == free and len(self.task_types) == 1
+        self._is_backlogged = len(attempts) == free and len(self.task_types) == 1
         for attempt in attempts:
             if self.is_over():
                 self.give_back(attempt)
@@ -101,9 +115,19 @@ class Polling:
     def has_taken(self, attempt: HandedOut | None) -> None:
         """Note what a slot got that asked for its next task with a report; None: no task."""
         if attempt is None:
-            self.is_backlogged = False
+            self._is_backlogged = False
         else:
             self._busy_at = self.clock.monotonic()
+
+    def _types(self) -> Sequence[str]:
+        """What to poll for now."""
+        if not self._polls_builtin(BUILTIN_SECONDS):
+            return self.task_types
+        self._builtin_at = self.clock.monotonic()
+        return [*self.task_types, *self.builtin_types]
+
+    def _polls_builtin(self, seconds: float) -> bool:
+        return bool(self.builtin_types) and self.clock.monotonic() - self._builtin_at >= seconds
 
     def _failed(self, exc: EngineError) -> float:
         self._failures += 1

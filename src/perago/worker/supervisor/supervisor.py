@@ -190,14 +190,20 @@ class Supervisor:
                 return
         if self.dispatcher.start_error is not None:
             raise self.dispatcher.start_error
-        tasks = self.dispatcher.tasks
-        self._check_tasks(list(tasks.values()))
+        tasks = [task for task in self.dispatcher.tasks.values() if not task.is_builtin]
+        self._check_tasks(tasks)
         self._poller = Loop("perago-poll", self.dispatcher.begin_polling().turn)
         for loop in (self._poller, self._canceller, self._watcher, self._prober):
             loop.start()
-        names = ", ".join(sorted(tasks))
-        text = f"worker {self._settings.worker_id} runs {names}, {self._settings.slots} at a time"
+        names = ", ".join(self._task_names())
+        builtin = sorted(name for name, task in self.dispatcher.tasks.items() if task.is_builtin)
+        also = f"; for workflows also {' and '.join(builtin)}" if builtin else ""
+        text = f"worker {self._settings.worker_id} runs {names}, {self._settings.slots} at a time{also}"
         self.journal.tell(logging.INFO, text)
+
+    def _task_names(self) -> list[str]:
+        """The tasks of the worker's modules."""
+        return sorted(name for name, task in self.dispatcher.tasks.items() if not task.is_builtin)
 
     def jobs(self) -> list[Job]:
         """The current jobs of all slots."""
@@ -340,7 +346,7 @@ class Supervisor:
             pid=os.getpid(),
             state="draining" if self.dispatcher.is_draining else "running",
             execution_mode=self._settings.execution_mode,
-            tasks=sorted(self.dispatcher.tasks),
+            tasks=self._task_names(),
             domain=self._settings.domain,
             started_at=self._started_at,
             polled_at=None if answered is None else time.time() - answered,

@@ -1,0 +1,1 @@
+"""The cost of a workflow beyond its tasks, here and on Conductor."""
