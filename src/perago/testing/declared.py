@@ -113,9 +113,7 @@ def run_declared(
         files=store.files(branch),
         output=decision.output,
         _workflow=workflow,
-        _ref=output_commit(decision.output, store.read_history)
-        if decision.status is WorkflowStatus.COMPLETED
-        else None,
+        _ref=output_commit(decision.output, store.read_history) if is_completed else None,
     )
 
 
@@ -139,7 +137,7 @@ class _Rounds:
                 self._run.end_sub_workflow(ended.task_id, ended.status, ended.output, ended.reason)
             begun = [(due, self._begin(due)) for due in decision.due]
             self._begun += [(due, attempt) for due, attempt in begun if due.sub_workflow is None]
-            if decision.ended or len(begun) > 0:
+            if decision.ended or begun:
                 continue
             due, attempt = self._begun.pop(0)
             now = self._run.find_attempt(attempt.task_id)
