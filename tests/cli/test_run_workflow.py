@@ -107,6 +107,12 @@ def test_what_still_runs_in_a_sub_workflow_that_failed_is_cancelled_and_the_rest
     ]
 
 
+def test_what_follows_a_sub_workflow_whose_writers_ran_beside_each_other_has_what_all_have_written(perago, on):
+    said = perago("run", "cli_workflow:around_joined", *on)
+    assert said.code == 0, said.err
+    assert said.json == {"names": ["a.txt", "b.txt", "c.txt", "first.txt"]}
+
+
 def test_a_definition_names_others_in_files_and_modules(perago, project, on, tmp_path):
     (tmp_path / "gate").touch()
     assert perago("extract", "cli_workflow:outer", "-o", "outer.json").code == 0

@@ -209,6 +209,23 @@ def joined(flow: Flow) -> Names:
     return flow.run(collect)
 
 
+@workflow(name="cli_side_by_side", owner_email=OWNER)
+def side_by_side(flow: Flow, params: Put) -> None:
+    with flow.parallel():
+        flow.run(put, name=params.name)
+        flow.run(put, name="a.txt")
+
+
+@workflow(
+    name="cli_around_joined", owner_email=OWNER, description="writers beside each other within one that joins them"
+)
+def around_joined(flow: Flow) -> Names:
+    with flow.parallel():
+        flow.run(side_by_side, name="b.txt")
+        flow.run(put, name="c.txt")
+    return flow.run(collect)
+
+
 class Phrases(BaseModel):
     phrases: list[SecretStr]
 
