@@ -366,3 +366,12 @@ def test_what_follows_a_map_of_writers_takes_the_commit_that_holds_all_of_theirs
     assert project.git("show", "main:names.txt") == "a.txt b.txt c.txt first.txt"
     empty = perago("run", "cli_workflow:put_all", "--param", "words=[]", *on)
     assert empty.json["names"] == ["a.txt", "b.txt", "c.txt", "first.txt", "names.txt"], empty.err
+
+
+def test_a_file_with_a_map_names_no_module_of_perago(perago):
+    assert perago("extract", "cli_workflow:mapped", "-o", "mapped.json").code == 0
+    said = perago("run", "mapped.json", "--tasks", "cli_workflow", "--params", '{"words": ["a", "${b}"], "phrase": ""}')
+    assert said.json == {"counts": [{"count": 2}, {"count": 5}]}, said.err
+    checked = perago("check", "mapped.json", "--tasks", "cli_workflow")
+    assert (checked.code, "perago.map" in checked.out) == (0, False), checked.err
+    assert "cli_size (cli.size), for each item of ${workflow.input.params.words}" in checked.out

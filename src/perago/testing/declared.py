@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from perago.attempt.join import output_commit
 from perago.engines.local import LocalAttempt, LocalEngine, WorkflowRun
+from perago.tasks.declare import BUILTIN_TASKS
 from perago.testing.attempts import FinishedAttempt, RunningAttempt, Watch
 from perago.testing.store import MemoryStore
 from perago.values.json_text import JsonObject
@@ -97,7 +98,9 @@ def run_declared(
                 due, attempt = following
                 task = workflow.tasks[due.task_name]
                 running = RunningAttempt(store, engine, task, attempt, due.input_data, Watch(None), branch)
-                attempts[due.reference_task_name] = running.finish(root)
+                finished = running.finish(root)
+                if due.task_name not in BUILTIN_TASKS:
+                    attempts[due.reference_task_name] = finished
             decision = rounds.decide()
             run.end(decision.status, output=decision.output, reason=decision.reason)
     is_completed = decision.status is WorkflowStatus.COMPLETED

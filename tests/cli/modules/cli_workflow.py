@@ -241,19 +241,9 @@ def put_all(flow: Flow, params: Words) -> Names:
     return flow.run(collect)
 
 
-class Name(BaseModel):
-    name: str
-
-
-@task(name="cli.add", owner_email=OWNER, workspace=WorkspaceSpec(isolation="snapshot"))
-def add(workspace: Path, params: Name) -> Counted:
-    (workspace / f"{params.name}.txt").write_text(params.name)
-    return Counted(count=1)
-
-
 @workflow(name="cli_writers", owner_email=OWNER)
 def writers(flow: Flow) -> None:
     """Ends with tasks that publish beside each other."""
     with flow.parallel():
-        flow.run(add, name="one")
-        flow.run(add, name="two")
+        flow.run(put, name="one.txt")
+        flow.run(put, name="two.txt")

@@ -58,6 +58,9 @@ def flows(flow: Flow, params: P) -> R:
         second = flow.run(asynchronous, P())
     assert_type(first, R)
     assert_type(second.y, int)
+    assert_type(flow.map(plain, over=[1, 2], as_="x"), list[R])
+    assert_type(flow.map(asynchronous, over=[1, 2], as_="x")[0].y, int)
+    flow.map(plain, over=params.x, as_="x")  # call-overload reportArgumentType
     flow.run(plain, x=first.z)  # attr-defined reportAttributeAccessIssue
     flow.run(plain, x=params.z)  # attr-defined reportAttributeAccessIssue
     with flow.when(params.x) as case, case.case(1):

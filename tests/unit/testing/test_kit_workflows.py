@@ -149,3 +149,25 @@ def test_a_workflow_within_another_that_fails_fails_that():
     run = MemoryWorkflow().run(outer_of_a_failure)
     assert run.status == "FAILED"
     assert "'choice' is FAILED: task 'flaky' is FAILED: not never" in run.reason
+
+
+class Names(BaseModel):
+    names: list[str]
+
+
+class Sizes(BaseModel):
+    sizes: list[Size]
+
+
+@workflow(name="each", owner_email=OWNER)
+def each(flow: Flow, params: Names) -> Sizes:
+    made = flow.map(merge, over=params.names, as_="name")
+    flow.run(write, name="last")
+    return flow.output(Sizes, sizes=made)
+
+
+def test_a_map_runs_its_task_for_each_item_and_what_follows_has_the_files_of_all():
+    run = MemoryWorkflow().run(each, {"names": ["one", "two"]})
+    assert [size.files for size in run.result.sizes] == [1, 1]
+    assert list(run.attempts) == ["merge_1", "merge_2", "write"]
+    assert run.attempts["write"].result.files == 3
