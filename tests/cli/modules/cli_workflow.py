@@ -102,9 +102,9 @@ def gated(flow: Flow, params: Words) -> Counted:
 @workflow(name="cli_outer", owner_email=OWNER)
 def outer(flow: Flow, params: Words) -> Report:
     with flow.parallel():
+        flow.run(length)
         with flow.branch():
             inner = flow.run(gated, words=params.words, ref_="inner")
-        flow.run(length)
     seen = flow.run(read)
     return flow.output(Report, written=inner.count, read=seen.count)
 
