@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.compare import Spread
 from benchmarks.inputs import environment
 from benchmarks.parts import CannotMeasureError, Measured
 from benchmarks.tables import verdict
+from benchmarks.writers.program_writer import Done, Order
 from perago.ports import ignore
 from perago.stores.git import GitStore
 from servers.fixtures import LakeFS
@@ -30,7 +29,6 @@ LOST_ON_ONE_HOST, LOST_ON_TWO_HOSTS = 1.0, 2.0
 """Required at most: lost swaps for each publication."""
 TIMES_THE_RATE = 3.0
 """Required at least: publications a second on one host in lakeFS, compared with a race."""
-END_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ TINY = (Case("2 writers", 2, 1, 2048),)
 class Race:
     """One measurement: publications a second of all writers, lost swaps for each, seconds of each attempt."""
 
+    branch: str
     rate: float
     lost: float
     seconds: tuple[float, ...]
@@ -76,32 +75,34 @@ class Race:
 
 @dataclass(frozen=True)
 class Place:
-    """A new repository: its `--repo`, the head of `main`, and what the writers need in their environment."""
+    """A new repository.
+
+    Attributes:
+        argument: its `--repo`.
+        head: a commit, from which all branches begin.
+        known: what the writers need in their environment.
+        branch: makes a branch.
+    """
 
     argument: str
     head: str
     known: Mapping[str, str]
+    branch: Callable[[str], None]
 
 
 def measure(directory: Path, tiny: bool) -> Measured:
     """See `benchmarks.parts.Measure`."""
     if LAKEFS.is_missing:
         raise CannotMeasureError(LAKEFS.missing)
-    cases, rounds = (TINY, 1) if tiny else (CASES, 3)
+    cases, rounds = (TINY, 1) if tiny else (CASES, 5)
     found: dict[tuple[str, Case, Side], list[Race]] = {}
-    with ExitStack() as stack:
-        server = stack.enter_context(LakeFSServer(parent=directory))
-        stores: dict[str, Callable[[Path], Place]] = {
-            "lakeFS": lambda _: _on_server(server),
-            "git": on_disk,
-        }
+    with LakeFSServer(parent=directory) as server:
+        stores: dict[str, Callable[[Path], Place]] = {"lakeFS": lambda _: _on_server(server), "git": on_disk}
         for case in cases:
-            for _ in range(rounds):
-                for store, make in stores.items():
-                    for side in SIDES:
-                        with tempfile.TemporaryDirectory(dir=directory) as own:
-                            measured = race(make(Path(own)), case, side, Path(own))
-                        found.setdefault((store, case, side), []).append(measured)
+            for store, make in stores.items():
+                with tempfile.TemporaryDirectory(dir=directory) as own:
+                    measured = _in_turn(make(Path(own)), case, rounds, Path(own))
+                found |= {(store, case, side): races for side, races in measured.items()}
     return Measured(
         title="Many writers of one branch",
         versions={"lakeFS": LAKEFS.version},
@@ -124,7 +125,12 @@ def in_repository(server: LakeFS, repository: LakeFSRepository) -> Place:
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": server.access_key_id,
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": server.secret_access_key,
     }
-    return Place(f"lakefs://{repository.name}", head, login)
+
+    def branch(name: str) -> None:
+        with server.api() as api:
+            LakeFSRepository(api, repository.name).branch(name, head)
+
+    return Place(f"lakefs://{repository.name}", head, login, branch)
 
 
 def on_disk(directory: Path) -> Place:
@@ -132,55 +138,81 @@ def on_disk(directory: Path) -> Place:
     files = directory / "files"
     files.mkdir()
     (files / "start").write_bytes(b"start")
-    store = GitStore.create(directory / "data.git", observer=ignore)
-    head = store.import_directory(files, "main", "begin")
+    path = directory / "data.git"
+    head = GitStore.create(path, observer=ignore).import_directory(files, "main", "begin")
     assert head is not None
-    return Place(str(directory / "data.git"), head, {})
+
+    def branch(name: str) -> None:
+        subprocess.run(["git", "-C", path, "branch", name, head], check=True, env=environment())
+
+    return Place(str(path), head, {}, branch)
 
 
-def race(place: Place, case: Case, side: Side, directory: Path) -> Race:
-    """Start all writers, let them begin together, and wait for their end."""
+def _in_turn(place: Place, case: Case, rounds: int, directory: Path) -> dict[Side, list[Race]]:
+    """All sides, one after the other, in each round. The first round does not count."""
+    found: dict[Side, list[Race]] = {side: [] for side in SIDES}
+    with writers_of(place, case.writers, directory) as writers:
+        for number in range(rounds + 1):
+            for side in SIDES:
+                race = run_race(place, writers, case, side, directory)
+                if number:
+                    found[side].append(race)
+    return found
+
+
+@contextmanager
+def writers_of(place: Place, count: int, directory: Path) -> Iterator[list[Writer]]:
+    """So many writers that are ready."""
     with ExitStack() as stack:
-        writers = [stack.enter_context(Writer(place, case, side, directory, number)) for number in range(case.writers)]
+        writers = [stack.enter_context(Writer(place, directory, number)) for number in range(count)]
         for writer in writers:
             writer.wait_until_ready()
-        began = time.perf_counter()
-        for writer in writers:
-            writer.begin()
-        told = [writer.end() for writer in writers]
-        took = time.perf_counter() - began
-    published = case.writers * case.count
-    seconds = tuple(value for one in told for value in one["seconds"])
-    return Race(published / took, sum(one["lost"] for one in told) / published, seconds)
+        yield writers
+
+
+def run_race(place: Place, writers: Sequence[Writer], case: Case, side: Side, directory: Path) -> Race:
+    """Let all begin together on a new branch, and wait for their end."""
+    branch = f"race-{uuid.uuid4().hex[:8]}"
+    place.branch(branch)
+    began = time.perf_counter()
+    for writer in writers:
+        state = str(directory / f"host-{writer.number % side.hosts}") if side.queue else None
+        writer.begin(Order(state=state, branch=branch, head=place.head, count=case.count, size=case.size))
+    told = [writer.end() for writer in writers]
+    took = time.perf_counter() - began
+    published = len(writers) * case.count
+    seconds = tuple(value for one in told for value in one.seconds)
+    return Race(branch, published / took, sum(one.lost for one in told) / published, seconds)
 
 
 class Writer(AbstractContextManager["Writer"]):
     """One process that publishes; it is killed at the end of the context."""
 
-    def __init__(self, place: Place, case: Case, side: Side, directory: Path, number: int) -> None:
-        own = [place.head, str(number), str(case.count), str(case.size), str(directory)]
-        known = {"XDG_STATE_HOME": str(directory / f"host-{number % side.hosts}"), "PERAGO_CACHE_MAX_SIZE": "0"}
+    def __init__(self, place: Place, directory: Path, number: int) -> None:
+        self.number = number
         self.process = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM, "queue" if side.queue else "race", place.argument, *own],
-            env={**environment(), **place.known, **known},
+            [sys.executable, "-m", PROGRAM, place.argument, str(number), str(directory)],
+            env={**environment(), **place.known, "PERAGO_CACHE_MAX_SIZE": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
     def wait_until_ready(self) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n", "the writer could not begin"
+        assert self._line() == "ready\n", "the writer could not begin"
 
-    def begin(self) -> None:
+    def begin(self, order: Order) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(order.model_dump_json() + "\n")
         self.process.stdin.flush()
 
-    def end(self) -> dict[str, Any]:
-        """Wait until it has published. Returns its `lost` swaps, the `seconds` of its attempts, and its last `ref`."""
-        told: dict[str, Any] = json.loads(self.process.communicate(timeout=END_SECONDS)[0])
-        return told
+    def end(self) -> Done:
+        """Wait until it has published."""
+        return Done.model_validate_json(self._line())
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
@@ -209,8 +241,9 @@ def _short(found: Mapping[tuple[str, Case, Side], list[Race]], case: Case) -> It
 def _report(found: Mapping[tuple[str, Case, Side], list[Race]], rounds: int) -> Iterator[str]:
     yield (
         'Processes publish to one branch with `isolation="snapshot"`, each to a directory of its own, several times '
-        "one after the other, each time from their last commit. All begin together, on a new repository. "
-        f"{rounds} rounds of all sides in turn, medians with least and greatest. A *host* is a state directory. "
+        "one after the other, each time from their last commit. All begin together, on a new branch. "
+        f"{rounds} rounds of all sides in turn, after one that does not count, medians with least and "
+        "greatest. A *host* is a state directory. "
         "A swap is lost if the branch has moved since the attempt read its head. *An attempt* is the time from its "
         "beginning to its end, with the wait in the queue."
     )

@@ -481,6 +481,7 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
     project.write({"first.txt": "1"})
     assert perago("import", "source", "--repo", "data.git").code == 0
     on = ("--repo", "data.git", "--branch", "main")
+    assert perago("register", "nested").code == 0
     refused = perago("submit", "nested:outer", "--param", "rows=3", *on)
     assert refused.code == 2
     assert f"workflow '{names['free']}.inner' is not registered" in " ".join(refused.err.split())
@@ -494,6 +495,9 @@ def test_a_sub_workflow_is_registered_before_what_names_it_and_goes_on_where_it_
         (tmp_path / "gate").touch()
         assert perago("retry", failed.json["workflow_id"]).code == 0
         seen = perago("watch", failed.json["workflow_id"], "--json").json
+        assert perago("rerun", failed.json["workflow_id"], "--from", "inner/gate").code == 0
+        again = perago("watch", failed.json["workflow_id"], "--json")
+        assert (again.code, again.json["output"]["result"]) == (0, {"read": 3})
     assert (seen["status"], seen["output"]["result"]) == ("COMPLETED", {"read": 3})
     assert {task["reference_name"]: (task["status"], task["tries"]) for task in seen["tasks"]} == {
         "inner": ("COMPLETED", 1),

@@ -69,7 +69,7 @@ def test_a_workflow_that_failed_goes_on_after_what_has_completed(perago, on, tmp
 
 
 def test_a_sub_workflow_runs_within_another_and_goes_on_where_it_failed(perago, project, on, tmp_path):
-    said = perago("run", "cli_workflow:outer", *WORDS, *on, "--fast-retries", "--json")
+    said = perago("run", "cli_workflow:outer", *WORDS, *on, "--fast-retries", "-j", "1", "--json")
     assert said.code == 1
     assert said.json["reason"] == "task 'inner' is FAILED: task 'cli_gate' is FAILED: the gate is closed"
     listed = perago("runs", *on[:2])
@@ -107,6 +107,12 @@ def test_what_still_runs_in_a_sub_workflow_that_failed_is_cancelled_and_the_rest
     ]
 
 
+def test_what_follows_a_sub_workflow_whose_writers_ran_beside_each_other_has_what_all_have_written(perago, on):
+    said = perago("run", "cli_workflow:around_joined", *on)
+    assert said.code == 0, said.err
+    assert said.json == {"names": ["a.txt", "b.txt", "c.txt", "first.txt"]}
+
+
 def test_a_definition_names_others_in_files_and_modules(perago, project, on, tmp_path):
     (tmp_path / "gate").touch()
     assert perago("extract", "cli_workflow:outer", "-o", "outer.json").code == 0
@@ -116,7 +122,7 @@ def test_a_definition_names_others_in_files_and_modules(perago, project, on, tmp
     document = json.loads((project.path / "gated.json").read_text())
     (project.path / "gated.json").write_text(json.dumps({**document, "version": 2}))
     outer = json.loads((project.path / "outer.json").read_text())
-    del outer["tasks"][0]["forkTasks"][0][0]["subWorkflowParam"]["version"]
+    del outer["tasks"][0]["forkTasks"][1][0]["subWorkflowParam"]["version"]
     (project.path / "outer.json").write_text(json.dumps(outer))
     of_file = perago("run", "outer.json", "--tasks", "cli_workflow", "--workflows", "gated.json", *WORDS, *on, "--json")
     assert of_file.code == 0, of_file.err
@@ -360,3 +366,12 @@ def test_what_follows_a_map_of_writers_takes_the_commit_that_holds_all_of_theirs
     assert project.git("show", "main:names.txt") == "a.txt b.txt c.txt first.txt"
     empty = perago("run", "cli_workflow:put_all", "--param", "words=[]", *on)
     assert empty.json["names"] == ["a.txt", "b.txt", "c.txt", "first.txt", "names.txt"], empty.err
+
+
+def test_a_file_with_a_map_names_no_module_of_perago(perago):
+    assert perago("extract", "cli_workflow:mapped", "-o", "mapped.json").code == 0
+    said = perago("run", "mapped.json", "--tasks", "cli_workflow", "--params", '{"words": ["a", "${b}"], "phrase": ""}')
+    assert said.json == {"counts": [{"count": 2}, {"count": 5}]}, said.err
+    checked = perago("check", "mapped.json", "--tasks", "cli_workflow")
+    assert (checked.code, "perago.map" in checked.out) == (0, False), checked.err
+    assert "cli_size (cli.size), for each item of ${workflow.input.params.words}" in checked.out

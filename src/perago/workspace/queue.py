@@ -31,7 +31,8 @@ WAIT_SECONDS = 60.0
 TURN_SECONDS = 10.0
 """Longest turn that others wait for. A stopped process, or one that waits for its store, holds up nobody for longer."""
 
-_POLL_SECONDS = 0.01
+_POLL_SECONDS, _MOST_POLLS = 0.005, 10
+"""Pause between two looks, times the number of tickets ahead. A turn takes longer."""
 _TOUCH_SECONDS = 1.0
 """How often a waiting attempt shows that it is not stopped."""
 
@@ -99,6 +100,7 @@ class HostQueue:
                 return None
             self.clock.sleep(_POLL_SECONDS)
         with lock:
+            _sweep(self.directory)
             number = max(_numbers(self.directory, key), default=0) + 1
             held = FileLock.try_acquire(_path(self.directory, key, number))
         return None if held is None else _Ticket(self.directory, key, number, held, self.patience.turn)
@@ -106,15 +108,14 @@ class HostQueue:
     def _wait(self, ticket: _Ticket, deadline: float, is_cancelled: Callable[[], bool]) -> bool:
         """Wait for the turn; returns whether it has come."""
         touch_at = self.clock.monotonic()
-        while (nearest := ticket.nearest()) is not None:
-            while ticket.is_ahead(nearest):
-                now = self.clock.monotonic()
-                if now > deadline or is_cancelled():
-                    return False
-                if now >= touch_at:
-                    ticket.touch()
-                    touch_at = now + _TOUCH_SECONDS
-                self.clock.sleep(_POLL_SECONDS)
+        while any(map(ticket.is_ahead, ahead := ticket.ahead())):
+            now = self.clock.monotonic()
+            if now > deadline or is_cancelled():
+                return False
+            if now >= touch_at:
+                ticket.touch()
+                touch_at = now + _TOUCH_SECONDS
+            self.clock.sleep(_POLL_SECONDS * min(len(ahead), _MOST_POLLS))
         ticket.touch()
         return True
 
@@ -153,9 +154,6 @@ class _Ticket:
             )
         return []
 
-    def nearest(self) -> int | None:
-        return next((number for number in self.ahead() if self.is_ahead(number)), None)
-
     def is_ahead(self, number: int) -> bool:
         """Whether a lower ticket's turn comes first. Removes it if its owner is dead."""
         path = _path(self.directory, self.key, number)
@@ -189,6 +187,13 @@ class _HostTurn:
 
 def _path(directory: Path, key: str, number: int) -> Path:
     return directory / f"{key}-{number}"
+
+
+def _sweep(directory: Path) -> None:
+    """Remove tickets of dead processes, of any branch. Only for the holder of the directory's lock."""
+    for path in directory.iterdir():
+        if path.name != _LOCK_FILE and not is_held_by_anybody(path):
+            path.unlink(missing_ok=True)
 
 
 def _numbers(directory: Path, key: str) -> list[int]:

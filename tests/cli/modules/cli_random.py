@@ -29,6 +29,7 @@ class Params(BaseModel):
 class Put(BaseModel):
     size: int
     is_even: bool
+    names: list[str]
 
 
 class Nothing(BaseModel):
@@ -47,7 +48,7 @@ def put(workspace: Path, params: Params, context: TaskContext) -> Put:
     if context.identity.retry_count < params.fails:
         (workspace / "failed.txt").write_text("of a try that failed")
         raise TaskFailed("as it was told")
-    return Put(size=len(text), is_even=len(text) % 2 == 0)
+    return Put(size=len(text), is_even=len(text) % 2 == 0, names=[f"{params.name}{number}" for number in "xyz"])
 
 
 @task(name=f"{NAME}.look", owner_email=OWNER, workspace=WorkspaceSpec(read_only=True), controls=CONTROLS)
@@ -66,12 +67,14 @@ class _Drawing:
     def sequence(self, depth: int) -> None:
         last = self.put()
         for _ in range(self.random.randint(1, 2)):
-            kinds = ["put", "look", *["parallel", "when"] * (depth < 2 and self.count < MOST_TASKS)]
+            kinds = ["put", "look", "map", *["parallel", "when"] * (depth < 2 and self.count < MOST_TASKS)]
             match self.random.choice(kinds):
                 case "put":
                     last = self.put(last)
                 case "look":
                     self.flow.run(look)
+                case "map":
+                    self.map(last)
                 case "parallel":
                     self.parallel(depth)
                 case "when":
@@ -82,6 +85,11 @@ class _Drawing:
         fails = self.random.choice([0, 0, 0, 1])
         given = {} if before is None else {"before": before.size}
         return self.flow.run(put, name=f"f{self.count}", fails=fails, **given)
+
+    def map(self, before: Put) -> None:
+        self.count += 2
+        over = self.random.choice([before.names, [f"f{self.count}{number}" for number in "ab"]])
+        self.flow.map(put, over=over, as_="name", fails=self.random.choice([0, 1]), before=before.size)
 
     def parallel(self, depth: int) -> None:
         with self.flow.parallel():

@@ -102,9 +102,9 @@ def gated(flow: Flow, params: Words) -> Counted:
 @workflow(name="cli_outer", owner_email=OWNER)
 def outer(flow: Flow, params: Words) -> Report:
     with flow.parallel():
+        flow.run(length)
         with flow.branch():
             inner = flow.run(gated, words=params.words, ref_="inner")
-        flow.run(length)
     seen = flow.run(read)
     return flow.output(Report, written=inner.count, read=seen.count)
 
@@ -206,6 +206,23 @@ def joined(flow: Flow) -> Names:
             flow.run(put, name="c.txt")
             flow.run(put, name="d.txt")
     flow.run(gate)
+    return flow.run(collect)
+
+
+@workflow(name="cli_side_by_side", owner_email=OWNER)
+def side_by_side(flow: Flow, params: Put) -> None:
+    with flow.parallel():
+        flow.run(put, name=params.name)
+        flow.run(put, name="a.txt")
+
+
+@workflow(
+    name="cli_around_joined", owner_email=OWNER, description="writers beside each other within one that joins them"
+)
+def around_joined(flow: Flow) -> Names:
+    with flow.parallel():
+        flow.run(side_by_side, name="b.txt")
+        flow.run(put, name="c.txt")
     return flow.run(collect)
 
 

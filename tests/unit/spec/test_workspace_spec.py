@@ -47,5 +47,5 @@ def test_it_is_frozen_and_takes_no_unknown_field():
         spec.prefix = "other"
     with pytest.raises(ValidationError, match="colour"):
         WorkspaceSpec(colour="red")
-    with pytest.raises(ValidationError, match="isolation"):
+    with pytest.raises(ValidationError, match="no isolation 'none'; give 'serializable', 'snapshot' or 'exclusive'"):
         WorkspaceSpec(isolation="none")

@@ -112,13 +112,20 @@ def test_a_retry_that_overtakes_leaves_one_publication(phase: str) -> None:
 
 def test_a_foreign_commit_is_not_published_over() -> None:
     workflow = MemoryWorkflow(FILES)
-    refused = workflow.run(tasks.copy, at={"body": lambda: workflow.person_commits({"note": "n"}, "Grace")})
+    refused = workflow.run(tasks.copy, at={"body": lambda: workflow.person_commits({"data/note": "n"}, "Grace")})
     assert refused.status == "FAILED"
     assert "Grace" in refused.reason
     assert refused.files == workflow.files
     assert "data/out.txt" not in workflow.files
-    assert workflow.files["note"] == b"n"
+    assert workflow.files["data/note"] == b"n"
     assert not workflow.retry().body_ran, "refused at the start: its input is the old one"
+
+
+def test_a_foreign_commit_that_the_task_cannot_see_is_merged_with() -> None:
+    workflow = MemoryWorkflow(FILES)
+    merged = workflow.run(tasks.copy, at={"body": lambda: workflow.person_commits({"note": "n"}, "Grace")})
+    assert (merged.status, merged.files["note"]) == ("COMPLETED", b"n")
+    assert "data/out.txt" in merged.files
 
 
 def test_in_snapshot_isolation_parallel_tasks_are_merged() -> None:

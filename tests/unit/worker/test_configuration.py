@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from perago.cli.repos.address import parse_address
 
 from perago import load_runtime_config
 from perago.ports import no_queue
+from perago.running.repos.address import parse_address
 from perago.worker.configuration import executor_configuration, store_settings, worker_settings
 from perago.worker.executor.runner import ExecutorStore, queue_of
 from perago.worker.supervisor.polling import Pace

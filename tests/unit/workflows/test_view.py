@@ -79,3 +79,21 @@ def test_a_task_whose_name_only_looks_numbered_is_a_row_of_its_own():
     seen = Shown()
     seen.ended("other_1")
     assert seen.row("other_1")[0] == "✓"
+
+
+@workflow(name="around", owner_email=OWNER)
+def around(flow: Flow) -> Counted:
+    with flow.parallel():
+        flow.run(count)
+        inner = flow.run(shown, ref_="inner")
+    return flow.output(Counted, mean=inner.mean)
+
+
+def test_the_tasks_of_a_sub_workflow_are_below_it():
+    lines: list[str] = []
+    view = LineView(lines.append, states_of(workflow_of(around).graph.nodes, 0))
+    assert [what for _, what, _, _ in view.rows()][:3] == ["  pipe_count", "  inner", "    pipe_count"]
+    view.begin("inner/pipe_count", 1)
+    view.end("inner/pipe_count", TryStatus.COMPLETED, None, None, seconds=1.0)
+    assert lines == ["inner/pipe_count: started", "inner/pipe_count: COMPLETED in 1.0 s"]
+    assert [sign for sign, *_ in view.rows()][:3] == [" ", " ", "✓"]

@@ -128,6 +128,17 @@ def test_a_killed_holder_frees_its_turn_at_once(scene: Scene) -> None:
     assert tickets(scene.directory) == []
 
 
+def test_whoever_comes_next_removes_the_tickets_of_killed_processes_of_any_branch(scene: Scene) -> None:
+    with holder(scene.directory, "elsewhere") as process:
+        [left] = tickets(scene.directory)
+        process.kill()
+        process.wait()
+        assert tickets(scene.directory) == [left]
+        with queue(scene.directory)(target(), bool):
+            assert left not in tickets(scene.directory)
+            assert len(tickets(scene.directory)) == 1
+
+
 def test_a_killed_waiter_is_no_gap(scene: Scene) -> None:
     first = scene.arrive("first")
     command = [sys.executable, str(PROGRAM), str(scene.directory), "main"]
