@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from perago.cli import telemetry
+from perago.cli import health
 from perago.cli.commands.start import command as start
 from perago.settings import load_runtime_config
 from perago.settings.variables import Variables
@@ -129,7 +129,7 @@ def test_a_service_writes_where_systemd_makes_it_directories(tmp_path):
 
 
 def test_probes_ask_for_pages_that_the_worker_has_at_the_port_where_they_are(tmp_path):
-    pages = set(re.findall(r'"(/[a-z]+)"', inspect.getsource(telemetry)))
+    pages = set(re.findall(r'"(/[a-z]+)"', inspect.getsource(health)))
     probes = {name: CONTAINER[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     asked = {name: probe["path"] for name, probe in probes.items()}
     assert asked == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
