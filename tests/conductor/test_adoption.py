@@ -399,6 +399,6 @@ def test_a_sub_workflow_that_is_begun_anew_does_not_replace_what_the_old_one_pub
     assert again.workflow_instance_id != failing.workflow_instance_id
     refused = scene.run(one, again)
     assert (refused.status, refused.body_ran) == ("FAILED", False)
-    assert "commit" in refused.result.reason_for_incompletion
+    assert "others have changed what this task could see" in refused.result.reason_for_incompletion
     assert scene.status(workflow) == "FAILED"
     assert scene.line() == [before.ref]

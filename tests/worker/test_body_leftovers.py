@@ -42,7 +42,7 @@ def test_children_of_a_body_that_crashed_are_ended(bodies, is_alive):
 
 def test_children_of_a_body_that_was_killed_are_ended(bodies, is_alive):
     with pytest.raises(TaskTimeoutError):
-        bodies.run("leave_children", {"text": "hold_the_lock"}, timeout_seconds=1.5, grace_seconds=0.1)
+        bodies.run("leave_children", {"text": "hold_the_lock"}, timeout_seconds=1.5 * slowness(), grace_seconds=0.1)
     assert not any(map(is_alive, _started(bodies.progress[0][2])))
 
 
