@@ -181,7 +181,7 @@ def _counted() -> Iterator[list[str]]:
     counted: list[str] = []
     honest = HttpSession.call
 
-    async def call(self: HttpSession, request, *, timeout):  # type: ignore[no-untyped-def]
+    async def call(self: HttpSession, request, *, timeout):  # type: ignore[no-untyped-def] # `call` has them
         counted.append(request.method)
         return await honest(self, request, timeout=timeout)
 

@@ -34,7 +34,7 @@ def test_writers_of_two_hosts_all_publish_and_lose_few_swaps(tmp_path):
     assert race.lost <= LOST_ON_TWO_HOSTS
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/locks")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads who holds a lock from /proc/locks; Linux runs it")
 def test_writers_that_are_killed_in_their_turn_hold_up_nobody(tmp_path):
     place, state = on_disk(tmp_path), tmp_path / "state"
     with writers_of(place, 8, tmp_path) as writers:

@@ -105,10 +105,10 @@ def _check_guard(value: object) -> object:
     if isinstance(value, Guardrail | Mapping):
         return value
     wanted = "a guard is require_file(...) or one of its siblings, or a function (workspace: Path) -> None"
-    if isinstance(value, type):
-        raise ValueError(f"{wanted}; {value.__qualname__} is a class, so give an instance of it")  # noqa: TRY004
-    if not callable(value):
-        raise ValueError(f"{wanted}, not {value!r}")  # noqa: TRY004 - pydantic words a ValueError
+    if not callable(value) or isinstance(value, type):
+        name = value.__qualname__ if isinstance(value, type) else ""
+        fault = f"; {name} is a class, so give an instance of it" if name else f", not {value!r}"
+        raise ValueError(wanted + fault)  # noqa: TRY004 - pydantic words a ValueError
     function = function_of(value)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
     if function is None:

@@ -31,7 +31,7 @@ from perago.workflows.graph import (
     all_of,
     inputs_of,
 )
-from perago.workflows.wiring import did_you_mean, field_type, misfit, no_such, type_name, type_within
+from perago.workflows.wiring import did_you_mean, field_type, list_of, misfit, no_such, type_name, type_within
 
 Tasks = Mapping[str, TaskDefinition]
 Writer = tuple[str, WorkspaceSpec]
@@ -192,7 +192,7 @@ def _gathered(graph: WorkflowGraph, tasks: Tasks) -> Iterator[tuple[str, Mapping
         task = joined.get(str(params.get("outputs"))) if isinstance(params, Mapping) else None
         if task is not None:
             made = tasks[task.task_name].output_model
-            kind = list[made | None] if task.optional else list[made]  # type: ignore[valid-type]
+            kind = list_of(made, optional=task.optional)
             yield node.reference_name, {"result": create_model("Gathered", results=(kind, ...))}
 
 

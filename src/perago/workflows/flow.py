@@ -38,7 +38,7 @@ from perago.workflows.graph import (
 )
 from perago.workflows.params import with_defaults
 from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
-from perago.workflows.wiring import did_you_mean, field_type, misfit, model_of, type_name
+from perago.workflows.wiring import did_you_mean, field_type, list_of, misfit, model_of, type_name
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
@@ -320,7 +320,7 @@ class Flow:
             return StandIn(
                 Facts(
                     path=(results, "output", "result", "results"),
-                    kind=list[made | None] if optional_ else list[made],  # type: ignore[valid-type]
+                    kind=list_of(made, optional=optional_),
                     of=f"map {name!r}",
                     place=here(),
                     scopes=sequence.scopes,

@@ -33,6 +33,11 @@ def type_name(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
 
 
+def list_of(kind: Any, *, optional: bool) -> Any:
+    """The type of a list of values of a type, some of which may be missing if they are optional."""
+    return list[kind | None] if optional else list[kind]
+
+
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """The nearest known name, as the end of a sentence."""
     near = difflib.get_close_matches(name, known, n=1)
