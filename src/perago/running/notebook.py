@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from perago.running.text import printable_lines
-from perago.running.view import LineView, StateView, TaskState
+from perago.running.view import LineView, TaskState, WorkflowView
 
 UPDATE_SECONDS = 0.25
 """Between two updates of a cell."""
@@ -26,7 +26,7 @@ def is_notebook() -> bool:
 
 
 @contextmanager
-def open_view(states: Iterable[TaskState], *, progress: bool | None) -> Iterator[StateView]:
+def open_view(states: Iterable[TaskState], *, progress: bool | None) -> Iterator[WorkflowView]:
     """Open what shows a run.
 
     Args:
@@ -43,7 +43,7 @@ def open_view(states: Iterable[TaskState], *, progress: bool | None) -> Iterator
         view.close()
 
 
-class QuietView(StateView):
+class QuietView(WorkflowView):
     """Shows what bodies print, and logs warnings.
 
     It prints in the thread that waits for the run: a notebook knows the cell of no other.

@@ -24,7 +24,7 @@ from perago.ports import Repository
 from perago.running.notebook import open_view
 from perago.running.request import Place, given_repository, new_request
 from perago.running.task import begun, invoke_here, own_process
-from perago.running.view import StateView, TaskDisplay, TaskState, states_of
+from perago.running.view import TaskDisplay, TaskState, WorkflowView, states_of
 from perago.running.watch import Interrupts, RunObserver
 from perago.running.workflow import begun as workflow_begun
 from perago.running.workflow import commit_of
@@ -322,7 +322,7 @@ def _warn_of_bodies_here(tasks: list[TaskDefinition]) -> None:
 class _Printed:
     """Receives what a body prints."""
 
-    view: StateView
+    view: WorkflowView
     name: str
 
     def __call__(self, line: str) -> None:

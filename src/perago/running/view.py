@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from perago.ports import Event, Phase
-from perago.running.progress import Lines, describe_counts, describe_progress
+from perago.running.progress import describe_counts, describe_progress
 from perago.running.text import printable
 from perago.tasks.declare import BUILTIN_TASKS
 from perago.telemetry.logs import warning_for
@@ -66,28 +66,33 @@ class TaskState:
     counts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class WorkflowView(Lines, Protocol):
-    """Shows a workflow. For any thread."""
+class WorkflowView(ABC):
+    """Shows a workflow: it keeps the states of the tasks, and a subclass says how they are shown. For any thread."""
 
-    def refresh(self) -> None:
-        """Called a few times a second by the thread that waits for the run."""
-        ...
-
-    def printed(self, reference_name: str, line: str) -> None:
-        """A body has printed a line."""
-        ...
+    def __init__(self, states: Iterable[TaskState] = ()) -> None:
+        self._lock = threading.Lock()
+        self._states = {state.reference_name: state for state in states}
 
     def schedule(self, reference_names: Iterable[str]) -> None:
         """Tasks are due, and may have been told so before."""
-        ...
+        with self._lock:
+            for name in reference_names:
+                _state_of(self._states, name)
 
     def begin(self, reference_name: str, number: int) -> None:
         """A try begins, the first, second, …"""
-        ...
+        with self._lock:
+            state = _begun(self._states, reference_name, number)
+        if state.kind != "builtin":
+            self._tell_start(state)
 
     def show(self, reference_name: str, event: Event) -> None:
         """Something happened in a try."""
-        ...
+        with self._lock:
+            _take(self._states, reference_name, event)
+        caution = warning_for(event.phase, event.attributes) if event.kind == "progress" else None
+        if caution is not None:
+            self.warn(f"{reference_name}: warning: {caution}")
 
     def end(
         self,
@@ -104,43 +109,6 @@ class WorkflowView(Lines, Protocol):
             ref: the commit that it completed with.
             seconds: that it took. Default: since it began here.
         """
-        ...
-
-
-class StateView(ABC):
-    """Keeps the states of the tasks. What shows them says how."""
-
-    def __init__(self, states: Iterable[TaskState] = ()) -> None:
-        self._lock = threading.Lock()
-        self._states = {state.reference_name: state for state in states}
-
-    def schedule(self, reference_names: Iterable[str]) -> None:
-        with self._lock:
-            for name in reference_names:
-                _state_of(self._states, name)
-
-    def begin(self, reference_name: str, number: int) -> None:
-        with self._lock:
-            state = _begun(self._states, reference_name, number)
-        if state.kind != "builtin":
-            self._tell_start(state)
-
-    def show(self, reference_name: str, event: Event) -> None:
-        with self._lock:
-            _take(self._states, reference_name, event)
-        caution = warning_for(event.phase, event.attributes) if event.kind == "progress" else None
-        if caution is not None:
-            self.warn(f"{reference_name}: warning: {caution}")
-
-    def end(
-        self,
-        reference_name: str,
-        status: TryStatus,
-        ref: str | None,
-        reason: str | None,
-        *,
-        seconds: float | None = None,
-    ) -> None:
         with self._lock:
             state = _ended(self._states[reference_name], status, ref, reason, seconds)
         if state.kind != "builtin" or status is not TryStatus.COMPLETED:
@@ -162,9 +130,10 @@ class StateView(ABC):
             ]
 
     def refresh(self) -> None:  # noqa: B027 - lines do not move, and a terminal has a thread of its own
-        """See `WorkflowView.refresh`."""
+        """Called a few times a second by the thread that waits for the run."""
 
     def printed(self, reference_name: str, line: str) -> None:
+        """A body has printed a line."""
         self.line(f"{reference_name}: {line}")
 
     @abstractmethod
@@ -183,7 +152,7 @@ class StateView(ABC):
         """Tell of a try that has ended."""
 
 
-class LineView(StateView):
+class LineView(WorkflowView):
     """Plain lines: the start and the end of each try.
 
     Args:

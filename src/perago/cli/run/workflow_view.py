@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from perago.cli.output import is_plain, note, terminal_columns
 from perago.cli.progress import MIN_MOVING_COLUMNS
 from perago.running.text import printable_lines
-from perago.running.view import LineView, StateView, TaskState, WorkflowView, states_of
+from perago.running.view import LineView, TaskState, WorkflowView, states_of
 from perago.values.record import TryStatus
 from perago.workflows.graph import WorkflowGraph
 
@@ -32,7 +32,7 @@ def open_view(graph: WorkflowGraph) -> Iterator[WorkflowView]:
         yield tree
 
 
-class TreeView(StateView):
+class TreeView(WorkflowView):
     """The tasks of the workflow, each with its state, and lines above them."""
 
     def __init__(self, graph: WorkflowGraph, stream: TextIO) -> None:
