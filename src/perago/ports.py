@@ -150,6 +150,37 @@ class WorkspaceStore(Protocol):
     def validate_reads(self) -> ValidateReads: ...
 
 
+@runtime_checkable
+class TransactionalStore(Protocol):
+    """A store on which a transactional workflow runs: on a branch of its own, which is published as a whole."""
+
+    def create_run_branch(self, repository: str, branch: str, source: str, /) -> str:
+        """Create the branch of a run, unless it exists.
+
+        Args:
+            source: a branch, for its head, or a full commit id.
+
+        Returns:
+            The full id of the commit at which the branch was created. Of one that exists, that is the newest commit
+            on its first-parent line whose stamp is not for this branch.
+
+        Raises:
+            RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: something named does not exist.
+        """
+        ...
+
+    def changes_of_run(self, workspace_input: WorkspaceInput, run_ref: str, /) -> Changes:
+        """The paths of the repository that differ from the input to a commit of the run's branch."""
+        ...
+
+    def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution, /) -> StagedWorkspace:
+        """As `StageWorkspace`, with the changes that lead from the input to `run_ref`. Moves no content.
+
+        `execution.changes` are those of `changes_of_run`. `publish_workspace` then moves the branch as for any attempt.
+        """
+        ...
+
+
 # ---------------------------------------------------------------- queue for a branch
 
 

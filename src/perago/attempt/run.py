@@ -38,6 +38,7 @@ from perago.attempt.parse import (
 from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, PublicationResult, PublicationTarget
 from perago.attempt.stamp import StampDraft
+from perago.attempt.transaction import begins_or_ends, run_step
 from perago.errors import TaskInputError, WorkspaceContentError
 from perago.ports import (
     AttemptEngine,
@@ -247,6 +248,10 @@ def run_attempt(
     """
     if task.workspace is None:
         return run_free_attempt(task, input_data, attempt, context)
+    if begins_or_ends(task):
+        return context.result_of(
+            lambda: run_step(task, input_data, attempt, context, store=open_store(), engine=engine)
+        )
     run = AttemptRun(task, task.workspace, attempt, workspace_root, context)
     return context.result_of(lambda: run.complete(input_data, AttemptPorts.of(open_store(), engine)))
 

@@ -26,8 +26,8 @@ from perago.values.spec import WorkspaceSpec
 TASK_ATTRIBUTE = "__perago_task__"
 """Attribute of a decorated function that holds its definition."""
 
-BUILTIN_TASKS = frozenset({"perago.map", "perago.gather"})
-"""Names of the tasks that Perago itself declares, in `perago.workflows.builtin`."""
+BUILTIN_TASKS = frozenset({"perago.map", "perago.gather", "perago.begin", "perago.end"})
+"""Names of the tasks that Perago itself declares, in `perago.workflows`."""
 
 MAX_DECLARED = 10_000
 """Newest definitions of one module that are remembered: a program may create tasks without end."""

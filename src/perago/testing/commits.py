@@ -135,6 +135,11 @@ class Commits:
         with self._lock:
             return sorted(self._branches)
 
+    def create(self, branch: str, commit_id: str) -> str:
+        """Create a branch at a commit, unless it exists; returns its head."""
+        with self._lock:
+            return self._branches.setdefault(branch, commit_id)
+
     def commit_on(self, branch: str, overlay: Overlay, *, stamp: Stamp | None, author: str, subject: str) -> Commit:
         """Commit on a branch, whatever its head is, as people do. Creates the branch if there is none."""
         with self._lock:

@@ -103,22 +103,8 @@ class MemoryStore:
     ) -> StagedWorkspace:
         """Commit the changed files on top of the plan's head, on no branch."""
         plan = self._write_plan(workspace_input, execution)
-        stamp = stamp_for(execution, plan)
-        base = self._input_commit(workspace_input)
-        parent = self._commits.get(plan.head)
         changes = changes_for(execution, plan)
-        own = _own_overlay(workspace_dir, workspace_spec, changes)
-        tree = self._staged_tree(plan, parent, base, own)
-        staged = self._commits.add(
-            parent.id,
-            tree,
-            stamp=_as_stored(stamp),
-            author="perago",
-            subject=_subject(stamp, plan, changes),
-        )
-        name = staging_branch_name(execution)
-        self._commits.keep_staged(name, staged.id)
-        return StagedWorkspace(repository=workspace_input.repository, branch=name, commit=staged.id)
+        return self._stage(workspace_input, execution, _own_overlay(workspace_dir, workspace_spec, changes))
 
     def publish_workspace(
         self,
@@ -145,6 +131,34 @@ class MemoryStore:
     def cleanup_staging(self, staged: StagedWorkspace) -> None:
         """Remove the staging reference, if it exists."""
         self._commits.drop_staged(staged.branch)
+
+    # ---- of transactional runs
+
+    def create_run_branch(self, repository: str, branch: str, source: str) -> str:
+        """Create the branch of a run, unless it exists; returns the commit at which it was created."""
+        head = self._commits.find_head(source)
+        given = self._input_commit(
+            WorkspaceInput(repository=repository, branch=branch, refType="commit", ref=head or source)
+        )
+        for commit in self._commits.first_parents(self._commits.create(branch, given.id)):
+            if commit.stamp is None or not commit.stamp.is_for(branch):
+                return commit.id
+        raise AssertionError("the first commit is no run's")
+
+    def changes_of_run(self, workspace_input: WorkspaceInput, run_ref: str) -> Changes:
+        """The paths that differ from the input to a commit of the run's branch."""
+        before, after = self._input_commit(workspace_input).tree, self._commits.get(run_ref).tree
+        paths = sorted(changed(before, after))
+        return Changes(
+            added=tuple(path for path in paths if path not in before),
+            modified=tuple(path for path in paths if path in before and path in after),
+            deleted=tuple(path for path in paths if path not in after),
+        )
+
+    def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution) -> StagedWorkspace:
+        """Commit what leads from the input to a commit of the run's branch on top of the plan's head, on no branch."""
+        own = changed(self._input_commit(workspace_input).tree, self._commits.get(run_ref).tree)
+        return self._stage(workspace_input, execution, own)
 
     # ---- for tests: actions of people, and the repository's content
 
@@ -267,6 +281,24 @@ class MemoryStore:
     def _write_plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
         plan = execution.plan or plan_without_engine(self.read_history(workspace_input))
         return writing(plan, workspace_input)
+
+    def _stage(self, workspace_input: WorkspaceInput, execution: TaskExecution, own: Overlay) -> StagedWorkspace:
+        plan = self._write_plan(workspace_input, execution)
+        stamp = stamp_for(execution, plan)
+        base = self._input_commit(workspace_input)
+        parent = self._commits.get(plan.head)
+        changes = changes_for(execution, plan)
+        tree = self._staged_tree(plan, parent, base, own)
+        staged = self._commits.add(
+            parent.id,
+            tree,
+            stamp=_as_stored(stamp),
+            author="perago",
+            subject=_subject(stamp, plan, changes),
+        )
+        name = staging_branch_name(execution)
+        self._commits.keep_staged(name, staged.id)
+        return StagedWorkspace(repository=workspace_input.repository, branch=name, commit=staged.id)
 
     def _staged_tree(self, plan: WritePlan, parent: Commit, base: Commit, own: Overlay) -> Tree:
         match plan:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator, model_serializer, model_validator
@@ -283,6 +284,46 @@ def staging_branch_name(attempt: Attempt) -> str:
     lengths = (_PART_LENGTH, _PART_LENGTH, _PART_LENGTH, _NUMBER_LENGTH, _PART_LENGTH)
     slugs = [_slug(part or "", length) for part, length in zip(parts, lengths, strict=True)]
     return "-".join(["perago", *filter(None, slugs), digest])
+
+
+RUN_PREFIX = "perago-run-"
+"""All branches of transactional runs start with this."""
+
+_RUN_TIME = "%Y%m%dt%H%M%Sz"
+_RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
+
+
+def run_branch_name(identity: AttemptIdentity) -> str:
+    """The name of the branch on which a transactional run works.
+
+    It has the time at which the run's first task was scheduled, because a branch records none; the workflow instance;
+    and a digest of the task's execution, without its poll count. So each delivery of one task finds the same branch,
+    and a rerun of it another.
+
+    Returns:
+        at most 84 characters of `[a-z0-9-]`.
+
+    Raises:
+        EngineError: the engine gives no scheduled time.
+    """
+    if identity.scheduled_time is None:
+        raise EngineError("the engine's task has no scheduled_time, which names the branch of a transactional run")
+    parts = (identity.workflow_instance_id, identity.task_id, identity.scheduled_time)
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGEST_LENGTH]
+    begun = datetime.fromtimestamp(identity.scheduled_time / 1000, UTC).strftime(_RUN_TIME)
+    slug = _slug(identity.workflow_instance_id, _PART_LENGTH)
+    return "-".join([f"{RUN_PREFIX}{begun}", *filter(None, [slug]), digest])
+
+
+def run_branch_time(name: str) -> datetime | None:
+    """The time in the name of a run's branch, whole seconds, UTC; None for any other branch."""
+    match = _RUN_NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        return datetime.strptime(match[1], _RUN_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _slug(text: str, length: int) -> str:

@@ -15,6 +15,7 @@ from perago.errors import TaskTerminalError
 from perago.tasks.controls import RetryPolicy, TaskControls, TimeoutPolicy
 from perago.tasks.declare import TaskDefinition, task, task_of
 from perago.values.json_text import JsonObject
+from perago.workflows import transaction
 from perago.workflows.graph import GATHER_TASK, MAP_TASK, MAX_FORKED
 
 MODULE = __name__
@@ -134,4 +135,8 @@ def _kind(value: object) -> str:
     return words.get(type(value), "a number")
 
 
-_TASKS = {found.name: found for one in (list_tasks, gather) if (found := task_of(one)) is not None}
+_TASKS = {
+    found.name: found
+    for one in (list_tasks, gather, transaction.begin, transaction.end)
+    if (found := task_of(one)) is not None
+}

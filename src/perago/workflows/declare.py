@@ -20,6 +20,7 @@ from perago.workflows.expressions import expression
 from perago.workflows.flow import Flow, Output
 from perago.workflows.graph import WorkflowGraph
 from perago.workflows.standin import Facts, StandIn, facts_of
+from perago.workflows.transaction import BEGUN, enclosed
 from perago.workflows.wiring import misfit
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -32,6 +33,7 @@ def workflow(
     description: str | None = None,
     version: int = 1,
     timeout_seconds: int = 0,
+    transactional: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Declare a function as a workflow. Returns the function itself, with a `WorkflowDefinition` attached.
 
@@ -44,6 +46,8 @@ def workflow(
         description: for people.
         version: of the definition, from 1 on; a server keeps each.
         timeout_seconds: for the whole workflow, which is then TIMED_OUT. Default: 0, no limit.
+        transactional: all that it publishes, or nothing. Its tasks work on a branch of the run, and the branch that it
+            was started on moves once, at the end.
 
     Raises:
         WorkflowDefinitionError: the declaration or a wiring is wrong. Names both ends and the line.
@@ -52,12 +56,16 @@ def workflow(
     def declare(fn: _Function) -> _Function:
         _check_options(fn, name, owner_email, version, timeout_seconds)
         params_model, output_model, takes_params = _signature(fn)
-        flow = Flow(expression("workflow", "input", "workspace"))
+        flow = Flow(BEGUN if transactional else expression("workflow", "input", "workspace"))
         returned = fn(flow, _params_stand_in(fn, params_model)) if takes_params else fn(flow)
         if not flow.tasks:
             raise _fault(fn, "it runs no task", "write flow.run(task, ...) in it")
         output = _output(fn, flow, returned, output_model)
         nodes, workspace = flow.finish()
+        if transactional:
+            if workspace is None:
+                raise _fault(fn, "it is transactional, but no task has a workspace", "leave transactional=True out")
+            nodes, workspace = enclosed(nodes, workspace, flow.tasks)
         if workspace is not None:
             output["workspace"] = workspace
         graph = WorkflowGraph(

@@ -26,6 +26,12 @@ MAP_TASK = "perago.map"
 GATHER_TASK = "perago.gather"
 """Gathers their results in order."""
 
+BEGIN_TASK = "perago.begin"
+"""Begins a transactional workflow: creates the branch that its tasks work on; see `transaction`."""
+
+END_TASK = "perago.end"
+"""Ends it: publishes what they have done, all of it or nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskNode:

@@ -1,0 +1,255 @@
+"""Begins and ends a transactional run: its tasks work on a branch of their own, which is published as a whole.
+
+The end is an attempt like any other, on the branch that the run began at. Its input is the commit of the beginning, and
+its changes are those that the run has made: the publish fence decides about them as about a body's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from perago.attempt.body import BodyCall
+from perago.attempt.context import RunContext
+from perago.attempt.fence import Applicant
+from perago.attempt.join import resolve_join
+from perago.attempt.output import completed, workspace_output
+from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
+from perago.attempt.publication import AttemptPorts, PublicationTarget
+from perago.attempt.stamp import StampDraft
+from perago.errors import PublishFenceError, StoreError, TaskInputError
+from perago.ports import AttemptEngine, Phase, ReadHistory, TransactionalStore, ValidateReads, WorkspaceStore
+from perago.tasks.declare import TaskDefinition
+from perago.values.history import CommitFacts, Conflict, History, Merge
+from perago.values.joins import is_join
+from perago.values.models import (
+    RUN_PREFIX,
+    Attempt,
+    AttemptIdentity,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+    run_branch_name,
+)
+from perago.values.spec import WorkspaceSpec
+from perago.workflows.graph import BEGIN_TASK, END_TASK
+from perago.workflows.transaction import Begun, EndParams, Published, PublishedTask, Scope
+
+MAX_NAMED = 50
+"""Newest commits of a run that its result names, so that it fits into a stamp."""
+
+
+def begins_or_ends(task: TaskDefinition) -> bool:
+    """Whether an attempt of this task is for `run_step`."""
+    return task.name in (BEGIN_TASK, END_TASK)
+
+
+def run_step(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    attempt: Attempt,
+    context: RunContext,
+    *,
+    store: WorkspaceStore,
+    engine: AttemptEngine,
+) -> RuntimeTaskResult:
+    """Begin or end a run.
+
+    Raises:
+        StoreError: the store has no branches for runs; and all errors of an attempt.
+    """
+    if not isinstance(store, TransactionalStore):
+        raise StoreError(
+            f"{type(store).__name__} has no branches for transactional runs. Give it the methods of "
+            f"perago.ports.TransactionalStore, or declare the workflow without transactional=True"
+        )
+    expect_fields(task, input_data, WORKSPACE_FIELDS, only=True)
+    if task.name == BEGIN_TASK:
+        return _begin(task, input_data, attempt, context, store.read_history, store)
+    ports = AttemptPorts.of(store, engine)
+    return _RunEnd(task, attempt, context, ports, store).publish(input_data)
+
+
+# ---------------------------------------------------------------- begin
+
+
+def _begin(
+    task: TaskDefinition,
+    input_data: Mapping[str, Any],
+    attempt: Attempt,
+    context: RunContext,
+    read_history: ReadHistory,
+    store: TransactionalStore,
+) -> RuntimeTaskResult:
+    """Create the run's branch at the given commit; without one, at the head of the given branch."""
+    identity = AttemptIdentity.of(attempt)
+    phases = context.phases(identity)
+    with phases(Phase.PARSE):
+        given = _starting_point(task, input_data["workspace"], read_history)
+    with phases(Phase.STAGE) as span:
+        branch = run_branch_name(identity)
+        base = store.create_run_branch(given.repository, branch, given.ref)
+        span.note(branch=branch, ref=base)
+    target = given.model_copy(update={"ref": base})
+    begun = Begun(target=target.model_dump())
+    return completed(workspace_output(target.model_copy(update={"branch": branch}), base, begun.model_dump()))
+
+
+def _starting_point(task: TaskDefinition, raw: object, read_history: ReadHistory) -> WorkspaceInput:
+    """The commit to begin at. Without a ref, the ref is the branch, so that the store takes its head.
+
+    Raises:
+        TaskInputError: the workspace is none.
+        PublishFenceError: the commit is not on the branch, where it could never be published.
+    """
+    if isinstance(raw, Mapping) and "ref" not in raw and not is_join(raw):
+        return parse_workspace_input(task, {"refType": "commit", **raw, "ref": raw.get("branch")})
+    given = resolve_join(parse_workspace(task, raw), read_history)
+    read_history(given)
+    return given
+
+
+# ---------------------------------------------------------------- end
+
+
+@dataclass(frozen=True)
+class _RunEnd:
+    """One attempt to publish a run."""
+
+    task: TaskDefinition
+    attempt: Attempt
+    context: RunContext
+    ports: AttemptPorts
+    store: TransactionalStore
+
+    def publish(self, input_data: Mapping[str, Any]) -> RuntimeTaskResult:
+        identity = AttemptIdentity.of(self.attempt)
+        phases = self.context.phases(identity)
+        with phases(Phase.PARSE):
+            workspace_input = parse_workspace_input(self.task, input_data["workspace"])
+            params, raw_params = parse_params(self.task, input_data)
+            assert isinstance(params, EndParams), "the task declares it"
+            run, published = self._run(params, workspace_input)
+        call = BodyCall(
+            task=self.task,
+            params=params,
+            raw_params=raw_params,
+            metrics=None,
+            context=self.context.of_task(self.task, identity),
+        )
+        draft = StampDraft.begin(self.task, call, identity, workspace_input, self.context.clock)
+        result = published.model_dump()
+        with phases(Phase.DIFF) as span:
+            changes = self.store.changes_of_run(workspace_input, run.ref)
+            span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
+        execution = TaskExecution(
+            attempt=self.attempt,
+            identity=identity,
+            execution_id=self.context.execution_id,
+            stamp=draft.stamp(self.context.execution_id, self.context.worker_id, result, self.context.clock),
+            changes=changes,
+        )
+        target = PublicationTarget(
+            ports=self._ports(run, params.scopes),
+            attempt=self.attempt,
+            workspace_input=workspace_input,
+            spec=WorkspaceSpec(isolation=params.isolation),
+            applicant=Applicant(
+                identity=identity,
+                reference_task_name=draft.reference_task_name,
+                input_ref=draft.input_ref,
+                params_digest=draft.params_digest,
+                code_digest=draft.code_digest,
+                isolation=params.isolation,
+            ),
+            phases=phases,
+            queue=self.context.queue,
+            is_cancelled=self.context.is_cancelled,
+        )
+        try:
+            outcome = target.finish(execution, Path(), written_bytes=0)
+        except PublishFenceError as exc:
+            raise type(exc)(f"{exc}. The run is kept on branch {run.branch!r}") from exc
+        found = result if outcome.result is None else outcome.result
+        return completed(workspace_output(workspace_input, outcome.ref, found))
+
+    def _run(self, params: EndParams, target: WorkspaceInput) -> tuple[WorkspaceInput, Published]:
+        """The commit to publish, and what is told of it.
+
+        Raises:
+            TaskInputError: it is not of a run's branch of the target's repository.
+            PublishFenceError: somebody has moved the branch.
+        """
+        read_history = self.ports.read_history
+        assert read_history is not None, "every store has it"
+        run = resolve_join(parse_workspace(self.task, params.run), read_history)
+        if run.repository != target.repository or not run.branch.startswith(RUN_PREFIX):
+            raise TaskInputError(
+                f"task {self.task.name!r}: the run has left its branch: a task has published to branch {run.branch!r} "
+                f"of repository {run.repository!r}. Give each task the workspace of the task before it"
+            )
+        history = read_history(run.model_copy(update={"ref": target.ref})).on_branch(run.branch)
+        return run, _published(history, run)
+
+    def _ports(self, run: WorkspaceInput, scopes: Sequence[Scope]) -> AttemptPorts:
+        """The store's, to publish the run's commit in place of a directory."""
+        validate_reads = self.ports.validate_reads
+        assert validate_reads is not None, "every store has it"
+
+        def stage(_: Path, target: WorkspaceInput, __: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
+            return self.store.stage_run(target, run.ref, execution)
+
+        def validate(target: WorkspaceInput, _: WorkspaceSpec, merge: Merge) -> Conflict | None:
+            return _conflict(validate_reads, target, scopes, merge)
+
+        return replace(self.ports, stage_workspace=stage, validate_reads=validate)
+
+
+def _conflict(
+    validate_reads: ValidateReads, target: WorkspaceInput, scopes: Sequence[Scope], merge: Merge
+) -> Conflict | None:
+    """What others have changed of the scopes."""
+    paths: dict[str, tuple[str, ...]] = {}
+    for scope in scopes:
+        found = validate_reads(target, scope.as_spec(), merge)
+        paths |= {} if found is None else found.paths
+    return Conflict(dict(sorted(paths.items()))) if paths else None
+
+
+def _published(history: History, run: WorkspaceInput) -> Published:
+    """What is told of a run.
+
+    Args:
+        history: of its branch, since the commit that it began at.
+
+    Raises:
+        PublishFenceError: it has a commit that no task has made, or lacks the commit to publish.
+    """
+    strange = next((commit for commit in history.commits if commit.counting_stamp is None), None)
+    if strange is not None:
+        raise PublishFenceError(
+            f"Not published: branch {run.branch!r} belongs to a run, and {_who(strange)} has committed "
+            f"{strange.id[:12]} to it. Nothing is lost; the branch is kept. Commit to the branch that the run began "
+            f"at, and run the workflow again"
+        )
+    ids = [commit.id for commit in history.commits]
+    if run.ref not in (*ids, history.base):
+        raise PublishFenceError(
+            f"Not published: branch {run.branch!r} belongs to a run, and somebody has moved it to {history.head[:12]}, "
+            f"which does not have the run's commit {run.ref[:12]}. Nothing is lost: move it back with a reset, and "
+            f"retry, or run the workflow again"
+        )
+    start = ids.index(run.ref) if run.ref in ids else len(ids)
+    made = [
+        PublishedTask(task=commit.stamp.reference_task_name, ref=commit.id)
+        for commit in reversed(history.commits[start:])
+        if commit.stamp is not None and not commit.is_seal
+    ]
+    return Published(branch=run.branch, ref=run.ref, commits=len(made), tasks=made[-MAX_NAMED:])
+
+
+def _who(commit: CommitFacts) -> str:
+    return commit.author or "somebody"

@@ -1,0 +1,167 @@
+"""The tasks with which a transactional workflow begins and ends. Every worker serves them.
+
+Their input is made when the workflow is declared. They have no bodies: an attempt of them asks the store
+(`perago.attempt.transaction`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict
+
+from perago.tasks.controls import RetryPolicy, TaskControls, TimeoutPolicy
+from perago.tasks.declare import TaskDefinition, task, task_of
+from perago.values.json_text import JsonObject
+from perago.values.spec import Isolation, WorkspaceSpec
+from perago.workflows.expressions import escaped, expression
+from perago.workflows.graph import BEGIN_TASK, END_TASK, Nodes, TaskNode
+
+_OWNER = "tasks@perago.invalid"
+_CONTROLS = TaskControls(
+    retry=RetryPolicy(count=10, logic="EXPONENTIAL_BACKOFF", delay_seconds=1),
+    timeout=TimeoutPolicy(policy="RETRY", response_seconds=60),
+)
+
+
+class BeginParams(BaseModel):
+    """A run begins with its workspace alone."""
+
+
+class Begun(BaseModel):
+    """A run that has begun.
+
+    Attributes:
+        target: the workspace to publish to, with the commit that the run began at.
+    """
+
+    target: dict[str, Any]
+
+
+class Scope(BaseModel):
+    """What a task of the run could see; see `WorkspaceSpec`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prefix: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def as_spec(self) -> WorkspaceSpec:
+        return WorkspaceSpec(prefix=self.prefix, include=[*self.include], exclude=[*self.exclude])
+
+
+class EndParams(BaseModel):
+    """What a run publishes.
+
+    Attributes:
+        run: the workspace that its tasks have left: a commit of its branch, or a join of several.
+        scopes: what its tasks could see. Nobody may have changed that since the run began.
+        isolation: "exclusive" if one of its tasks declares that; "snapshot" if all do.
+    """
+
+    run: dict[str, Any]
+    scopes: list[Scope]
+    isolation: Isolation = "serializable"
+
+
+class PublishedTask(BaseModel):
+    """A commit of the run."""
+
+    task: str
+    ref: str
+
+
+class Published(BaseModel):
+    """What a run has published.
+
+    Attributes:
+        branch: the run's branch; ref: the commit of it that was published.
+        tasks: the run's commits, oldest first; if there are many, the newest.
+        commits: the number of all.
+    """
+
+    branch: str
+    ref: str
+    commits: int
+    tasks: list[PublishedTask]
+
+
+_WHOLE = WorkspaceSpec()
+
+
+@task(name=BEGIN_TASK, owner_email=_OWNER, description="Begins a run", workspace=_WHOLE, controls=_CONTROLS)
+def begin(workspace: Path, params: BeginParams) -> Begun:  # noqa: ARG001 - a task's signature
+    """Create the run's branch."""
+    _no_body()
+
+
+@task(name=END_TASK, owner_email=_OWNER, description="Publishes a run", workspace=_WHOLE, controls=_CONTROLS)
+def end(workspace: Path, params: EndParams) -> Published:  # noqa: ARG001 - a task's signature
+    """Publish what the run has done."""
+    _no_body()
+
+
+def _no_body() -> NoReturn:
+    raise NotImplementedError("a task that begins or ends a run has no body to call; run an attempt of it")
+
+
+BEGUN = expression("perago_begin", "output", "workspace")
+"""The workspace of the first tasks of a transactional workflow."""
+
+
+def enclosed(
+    nodes: Nodes, workspace: str | JsonObject, tasks: dict[str, TaskDefinition]
+) -> tuple[Nodes, str | JsonObject]:
+    """The nodes of a transactional workflow with those that begin and end the run, and the workspace that it leaves.
+
+    Args:
+        workspace: what the nodes leave.
+        tasks: of the workflow, by name. The two tasks are added.
+    """
+    scopes, isolation = validation(tasks.values())
+    tasks |= {BEGIN_TASK: _definition(begin), END_TASK: _definition(end)}
+    beginning = TaskNode(
+        reference_name="perago_begin",
+        task_name=BEGIN_TASK,
+        inputs={"workspace": expression("workflow", "input", "workspace"), "params": {}},
+    )
+    seen = escaped([scope.model_dump(mode="json") for scope in scopes])
+    ending = TaskNode(
+        reference_name="perago_end",
+        task_name=END_TASK,
+        inputs={
+            "workspace": expression("perago_begin", "output", "result", "target"),
+            "params": {"run": workspace, "scopes": seen, "isolation": isolation},
+        },
+    )
+    return (beginning, *nodes, ending), expression("perago_end", "output", "workspace")
+
+
+def _definition(function: Callable[..., object]) -> TaskDefinition:
+    found = task_of(function)
+    assert found is not None, "it is decorated"
+    return found
+
+
+def validation(tasks: Iterable[TaskDefinition]) -> tuple[list[Scope], Isolation]:
+    """The scopes and the isolation with which a run of these tasks is published.
+
+    What a task with `snapshot` isolation could see is not among the scopes: it declares that it may change. One task
+    with `exclusive` isolation makes the run exclusive.
+    """
+    specs = [one.workspace for one in tasks if one.workspace is not None and not one.is_builtin]
+    kinds = {spec.isolation for spec in specs}
+    isolation: Isolation = "snapshot"
+    if kinds & {"serializable", "exclusive"}:
+        isolation = "exclusive" if "exclusive" in kinds else "serializable"
+    seen = (
+        Scope(prefix=spec.prefix, include=tuple(spec.include), exclude=tuple(spec.exclude))
+        for spec in specs
+        if spec.isolation != "snapshot"
+    )
+    scopes = list(dict.fromkeys(seen))
+    whole = Scope(prefix=_WHOLE.prefix)
+    return ([whole] if whole in scopes else scopes), isolation
