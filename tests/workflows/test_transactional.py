@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from perago import Flow, TaskFailed, WorkspaceSpec, task, workflow
 from perago.errors import WorkflowDefinitionError
 from perago.testing import MemoryWorkflow
 from perago.values.models import RUN_PREFIX
+from perago.workflows.check import check_wiring
+from perago.workflows.definition import workflow_of
+from perago.workflows.definition_json import from_json, to_json
 
 
 class Params(BaseModel):
@@ -72,3 +76,42 @@ def test_a_workflow_without_workspaces_cannot_be_transactional():
         @workflow(name="none", owner_email="team@example.org", transactional=True)
         def none(flow: Flow) -> None:
             flow.run(free)
+
+
+MINE = {"repository": "memory", "branch": "main", "refType": "commit", "ref": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"first": "${workflow.input.workspace}"}, "task 'first': workspace: it is not that of the run"),
+        ({"second": MINE}, "task 'second': workspace: it is not that of the run"),
+        ({"second": {"join": ["${first.output.workspace}", MINE]}}, "'second': workspace: it is not that of the run"),
+        ({"second": {"join": ["${first.output.workspace}", "${perago_begin.output.workspace}"]}}, None),
+    ],
+)
+def test_a_task_that_leaves_the_run_is_refused_in_a_definition(changed, fault):
+    workflow = workflow_of(both)
+    assert workflow is not None
+    document = to_json(workflow.graph)
+    for node in document["tasks"]:
+        node["inputParameters"]["workspace"] = changed.get(
+            node["taskReferenceName"], node["inputParameters"]["workspace"]
+        )
+    refused = pytest.raises(WorkflowDefinitionError, match=fault) if fault else nullcontext()
+    with refused:
+        check_wiring(from_json(document), workflow.tasks)
+
+
+def test_a_task_behind_the_end_of_the_run_is_refused_in_a_definition():
+    workflow = workflow_of(both)
+    assert workflow is not None
+    document = to_json(workflow.graph)
+    beginning, one, other, ending = document["tasks"]
+    document["tasks"] = [beginning, one, ending, other]
+    ending["inputParameters"]["params"]["run"] = "${first.output.workspace}"
+    with pytest.raises(WorkflowDefinitionError, match="task 'second': it runs after the run was published"):
+        check_wiring(from_json(document), workflow.tasks)
+    document |= {"tasks": [beginning, one, other], "outputParameters": {}}
+    with pytest.raises(WorkflowDefinitionError, match=r"has one task perago\.begin and one perago\.end"):
+        check_wiring(from_json(document), workflow.tasks)
