@@ -34,6 +34,7 @@ from perago.values.models import (
     WorkspaceInput,
     run_branch_name,
 )
+from perago.values.record import InstanceRecord, TryStatus
 from perago.values.spec import WorkspaceSpec
 from perago.workflows.graph import BEGIN_TASK, END_TASK
 from perago.workflows.transaction import Begun, EndParams, Published, PublishedTask, Scope
@@ -68,12 +69,25 @@ def run_step(
         )
     expect_fields(task, input_data, WORKSPACE_FIELDS, only=True)
     if task.name == BEGIN_TASK:
-        return _begin(task, input_data, attempt, context, store.read_history, store)
+        other = begun_elsewhere(engine.load_record(attempt), attempt)
+        return other or _begin(task, input_data, attempt, context, store.read_history, store)
     ports = AttemptPorts.of(store, engine)
     return _RunEnd(task, attempt, context, ports, store).publish(input_data)
 
 
 # ---------------------------------------------------------------- begin
+
+
+def begun_elsewhere(record: InstanceRecord, attempt: Attempt) -> RuntimeTaskResult | None:
+    """The result of another try that has begun the run, so that a run has one branch; None if there is none.
+
+    Two tries can be live at once after a rerun. A rerun of the beginning itself leaves no other try.
+    """
+    identity = AttemptIdentity.of(attempt)
+    for entry in record.of(identity.reference_task_name or BEGIN_TASK):
+        if entry.task_id != identity.task_id and entry.status is TryStatus.COMPLETED and entry.output is not None:
+            return completed(entry.output)
+    return None
 
 
 def _begin(
