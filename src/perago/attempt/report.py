@@ -23,6 +23,7 @@ from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import parse_params, parse_workspace
 from perago.attempt.phases import Phases
 from perago.attempt.stamp import describe_params
+from perago.attempt.transaction import begun_elsewhere
 from perago.errors import EngineError, StaleAttemptError, TaskNotFoundError
 from perago.ports import Engine, LoadRecord, Phase, ReadHistory
 from perago.tasks.code import code_digest
@@ -31,6 +32,7 @@ from perago.values.joins import input_refs
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.record import TryStatus
 from perago.values.stamps import json_digest
+from perago.workflows.graph import BEGIN_TASK
 
 MAX_REPORTS = 5
 """Maximum posts of a result. A post that does not stick has lost a race in the engine: one in some dozens with a
@@ -104,6 +106,8 @@ def last_look(
         reference_task_name = identity.reference_task_name or task.name
         if not may_be_completed_elsewhere(load_record(attempt), identity.task_id, reference_task_name):
             return None
+        if task.name == BEGIN_TASK:
+            return begun_elsewhere(load_record(attempt), attempt)
         workspace_input = resolve_join(parse_workspace(task, input_data["workspace"]), read_history)
         asking = Applicant(
             identity=identity,

@@ -34,6 +34,7 @@ from perago.values.models import (
     WorkspaceInput,
     run_branch_name,
 )
+from perago.values.record import InstanceRecord, TryStatus
 from perago.values.spec import WorkspaceSpec
 from perago.workflows.graph import BEGIN_TASK, END_TASK
 from perago.workflows.transaction import Begun, EndParams, Published, PublishedTask, Scope
@@ -68,12 +69,25 @@ def run_step(
         )
     expect_fields(task, input_data, WORKSPACE_FIELDS, only=True)
     if task.name == BEGIN_TASK:
-        return _begin(task, input_data, attempt, context, store.read_history, store)
+        other = begun_elsewhere(engine.load_record(attempt), attempt)
+        return other or _begin(task, input_data, attempt, context, store.read_history, store)
     ports = AttemptPorts.of(store, engine)
     return _RunEnd(task, attempt, context, ports, store).publish(input_data)
 
 
 # ---------------------------------------------------------------- begin
+
+
+def begun_elsewhere(record: InstanceRecord, attempt: Attempt) -> RuntimeTaskResult | None:
+    """The result of another try that has begun the run, so that a run has one branch; None if there is none.
+
+    Two tries can be live at once after a rerun. A rerun of the beginning itself leaves no other try.
+    """
+    identity = AttemptIdentity.of(attempt)
+    for entry in record.of(identity.reference_task_name or BEGIN_TASK):
+        if entry.task_id != identity.task_id and entry.status is TryStatus.COMPLETED and entry.output is not None:
+            return completed(entry.output)
+    return None
 
 
 def _begin(
@@ -192,7 +206,7 @@ class _RunEnd:
                 f"of repository {run.repository!r}. Give each task the workspace of the task before it"
             )
         history = read_history(run.model_copy(update={"ref": target.ref})).on_branch(run.branch)
-        return run, _published(history, run)
+        return run, _published(history, run, params.workflow)
 
     def _ports(self, run: WorkspaceInput, scopes: Sequence[Scope]) -> AttemptPorts:
         """The store's, to publish the run's commit in place of a directory."""
@@ -219,7 +233,7 @@ def _conflict(
     return Conflict(dict(sorted(paths.items()))) if paths else None
 
 
-def _published(history: History, run: WorkspaceInput) -> Published:
+def _published(history: History, run: WorkspaceInput, workflow: str) -> Published:
     """What is told of a run.
 
     Args:
@@ -248,7 +262,7 @@ def _published(history: History, run: WorkspaceInput) -> Published:
         for commit in reversed(history.commits[start:])
         if commit.stamp is not None and not commit.is_seal
     ]
-    return Published(branch=run.branch, ref=run.ref, commits=len(made), tasks=made[-MAX_NAMED:])
+    return Published(workflow=workflow, branch=run.branch, ref=run.ref, commits=len(made), tasks=made[-MAX_NAMED:])
 
 
 def _who(commit: CommitFacts) -> str:

@@ -12,12 +12,15 @@ from pydantic.fields import FieldInfo
 from perago.errors import WorkflowDefinitionError
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import describe_faults
+from perago.values.joins import JOIN, is_join
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
 from perago.values.spec import WorkspaceSpec
 from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, value_at, whole_expression
 from perago.workflows.forks import all_tasks, known_forks
 from perago.workflows.graph import (
+    BEGIN_TASK,
+    END_TASK,
     GATHER_TASK,
     ForkNode,
     JoinNode,
@@ -53,8 +56,39 @@ def check_wiring(graph: WorkflowGraph, tasks: Tasks) -> None:
     outputs |= _gathered(graph, tasks)
     faults = [f"task {node.reference_name!r}: {fault}" for node in nodes for fault in _faults_of(node, tasks, outputs)]
     faults += [f"outputParameters: {fault}" for fault in _unknown_outputs(graph.output, outputs)]
+    faults += _beside_the_run(graph)
     if faults:
         raise WorkflowDefinitionError("; ".join(faults))
+
+
+def _beside_the_run(graph: WorkflowGraph) -> Iterator[str]:
+    """What a transactional workflow would publish outside of its run, or not at all."""
+    tasks = [node for node in all_of(graph.nodes) if isinstance(node, TaskNode | SubWorkflowNode)]
+    begins = [node.reference_name for node in tasks if node.task_name == BEGIN_TASK]
+    ends = [index for index, node in enumerate(tasks) if node.task_name == END_TASK]
+    if not begins and not ends:
+        return
+    at_top = [node.task_name for node in graph.nodes if isinstance(node, TaskNode)]
+    if len(begins) != 1 or len(ends) != 1 or at_top.count(BEGIN_TASK) != 1 or at_top.count(END_TASK) != 1:
+        yield f"a transactional workflow has one task {BEGIN_TASK} and one {END_TASK}, neither in a fork or switch"
+        return
+    own = f"take ${{{begins[0]}.output.workspace}}, or that of a task before it"
+    for index, node in enumerate(tasks):
+        if "workspace" not in node.inputs or node.task_name in (BEGIN_TASK, END_TASK):
+            continue
+        if index > ends[0]:
+            yield f"task {node.reference_name!r}: it runs after the run was published; move it before {END_TASK}"
+        elif not _is_of_a_run(node.inputs["workspace"]):
+            yield f"task {node.reference_name!r}: workspace: it is not that of the run; {own}"
+
+
+def _is_of_a_run(workspace: object) -> bool:
+    """Whether a workspace is what a task has left, as far as its expressions tell."""
+    if isinstance(workspace, Mapping):
+        inner = workspace.get(JOIN)
+        return is_join(workspace) and all(map(_is_of_a_run, inner if isinstance(inner, list) else [inner]))
+    whole = whole_expression(workspace)
+    return whole is not None and whole.path[:2] != (WORKFLOW, "input")
 
 
 def check_input(graph: WorkflowGraph, tasks: Tasks, input_data: JsonObject) -> None:

@@ -178,6 +178,11 @@ class WorkflowGraph:
     params_model: type[BaseModel] | None = field(default=None, compare=False)
     output_model: type[BaseModel] | None = field(default=None, compare=False)
 
+    @property
+    def is_transactional(self) -> bool:
+        """Whether it publishes all that its tasks do at its end, or nothing."""
+        return any(isinstance(node, TaskNode) and node.task_name == BEGIN_TASK for node in self.nodes)
+
     def all_nodes(self) -> Iterator[Node]:
         """All nodes, those of branches and cases too, in order; not those of sub-workflows."""
         return all_of(self.nodes)

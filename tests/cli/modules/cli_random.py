@@ -1,6 +1,7 @@
 """Random workflows of tasks that write: `w0`, `w1`, … Each is the same whenever the module is loaded.
 
-A branch's second task may see what a neighbour has published, or not, so no result depends on what a workspace holds.
+Every other one is transactional. A branch's second task may see what a neighbour has published, or not, so no result
+depends on what a workspace holds.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _declared(seed: int):
         return flow.run(look)
 
     flow.__name__ = flow.__qualname__ = f"w{seed}"
-    return workflow(name=f"{NAME}_{seed}", owner_email=OWNER)(flow)
+    return workflow(name=f"{NAME}_{seed}", owner_email=OWNER, transactional=seed % 2 == 1)(flow)
 
 
 for _seed in range(COUNT):

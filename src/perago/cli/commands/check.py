@@ -123,6 +123,8 @@ def describe_workflow(workflow: LoadedWorkflow) -> dict[str, Any]:
         rows["params"] = _fields(workflow.declared.params_model)
     if workflow.declared is not None and workflow.declared.output_model is not None:
         rows["result"] = _fields(workflow.declared.output_model)
+    if graph.is_transactional:
+        rows["publishes"] = "all at its end, or nothing"
     rows["order"] = [f"{'  ' * depth}{text}" for depth, text in outline(graph.nodes)]
     return rows
 
