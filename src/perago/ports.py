@@ -158,11 +158,11 @@ class TransactionalStore(Protocol):
         """Create the branch of a run, unless it exists.
 
         Args:
-            source: a branch, for its head, or a full commit id.
+            source: a full commit id, or a branch, for its head.
 
         Returns:
             The full id of the commit at which the branch was created. Of one that exists, that is the newest commit
-            on its first-parent line whose stamp is not for this branch.
+            on its first-parent line whose stamp does not name this branch.
 
         Raises:
             RefNotFoundError, BranchNotFoundError, RepositoryNotFoundError: something named does not exist.

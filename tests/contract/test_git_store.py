@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from perago.stores.git import GitStore
-from perago.testing.contract import StoreContract
+from perago.testing.contract import StoreContract, TransactionalStoreContract
 
 ENVIRONMENT = {
     **os.environ,
@@ -57,7 +57,7 @@ def make_commit(store, branch, entries, message):
     return head, line(store, "commit-tree", line(store, "write-tree", **index), *parents, "-F", "-", data=message)
 
 
-class TestGitStore(StoreContract):
+class TestGitStore(StoreContract, TransactionalStoreContract):
     @pytest.fixture(autouse=True)
     def consistent(self, bench):
         """`git fsck` finds nothing wrong with it afterwards."""

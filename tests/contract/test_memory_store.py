@@ -1,10 +1,10 @@
 """The in-memory store passes the suite that it stands in for."""
 
 from perago.testing import MemoryStore
-from perago.testing.contract import StoreContract
+from perago.testing.contract import StoreContract, TransactionalStoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, TransactionalStoreContract):
     holds_signs_of_directories = True
 
     def make_store(self, directory):

@@ -35,7 +35,7 @@ def commit_raw(bench, *entries: tuple[str, int, bytes | str]) -> str:
         commit = write_commit(
             writer,
             tree=write_tree(writer, *entries),
-            parent=head,
+            parents=[head] if head else [],
             identity=Identity("Eve", "eve@example.org"),
             message="raw",
             clock=SystemClock(),

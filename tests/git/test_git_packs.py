@@ -21,7 +21,7 @@ def publish_blobs(bench, blobs: list[bytes]) -> str:
         entries = [TreeEntry(f"f{n:05}", FILE, writer.write(ObjectType.BLOB, blob)) for n, blob in enumerate(blobs)]
         tree = writer.write(ObjectType.TREE, serialize_tree(entries))
         identity, clock = Identity("Ada", "ada@example.org"), SystemClock()
-        commit = write_commit(writer, tree=tree, parent=None, identity=identity, message="m\n", clock=clock)
+        commit = write_commit(writer, tree=tree, parents=(), identity=identity, message="m\n", clock=clock)
     bench.git("update-ref", "refs/heads/main", commit)
     return commit
 

@@ -136,12 +136,10 @@ class MemoryStore:
 
     def create_run_branch(self, repository: str, branch: str, source: str) -> str:
         """Create the branch of a run, unless it exists; returns the commit at which it was created."""
-        head = self._commits.find_head(source)
-        given = self._input_commit(
-            WorkspaceInput(repository=repository, branch=branch, refType="commit", ref=head or source)
-        )
+        ref = source if _FULL_ID.fullmatch(source) else self._commits.head(source)
+        given = self._input_commit(WorkspaceInput(repository=repository, branch=branch, refType="commit", ref=ref))
         for commit in self._commits.first_parents(self._commits.create(branch, given.id)):
-            if commit.stamp is None or not commit.stamp.is_for(branch):
+            if commit.stamp is None or commit.stamp.branch != branch:
                 return commit.id
         raise AssertionError("the first commit is no run's")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pygit2
@@ -45,12 +46,10 @@ def _value(config: pygit2.Config, key: str) -> str:
 
 
 def write_commit(
-    writer: ObjectWriter, *, tree: str, parent: str | None, identity: Identity, message: str, clock: Clock
+    writer: ObjectWriter, *, tree: str, parents: Sequence[str], identity: Identity, message: str, clock: Clock
 ) -> str:
     """Add a commit object. Returns its id. It is not on any branch yet."""
     who = f"{identity.name} <{identity.email}> {int(clock.now().timestamp())} +0000"
-    lines = [f"tree {tree}"]
-    if parent is not None:
-        lines.append(f"parent {parent}")
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
     lines += [f"author {who}", f"committer {who}", "", message.replace("\0", " ")]
     return writer.write(ObjectType.COMMIT, "\n".join(lines).encode("utf-8", "replace"))

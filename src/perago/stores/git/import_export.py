@@ -177,7 +177,7 @@ class Import:
             commit_id = write_commit(
                 writer,
                 tree=self._edit(writer, head, overlay),
-                parent=head,
+                parents=() if head is None else (head,),
                 identity=Identity.of(self.repository),
                 message=message.strip() + "\n",
                 clock=clock,

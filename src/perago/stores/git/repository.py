@@ -105,6 +105,14 @@ class BareRepository:
             )
         return found
 
+    def named_commit(self, source: str) -> str:
+        """Full id of the commit that `source` names: a full commit id, or a branch, for its head.
+
+        Raises:
+            RefNotFoundError, BranchNotFoundError: there is no such commit or branch.
+        """
+        return str(self.input_commit(source).id) if _FULL_ID.fullmatch(source) else self.branch_head(source)
+
     def branch_head(self, branch: str) -> str:
         """Full id of the commit that a branch points at.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -16,7 +16,7 @@ from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository
 from perago.stores.git.trees import Overlay, Snapshot, compare, edit
 from perago.stores.git.upload import Uploader
-from perago.values.history import Conflict, Merge, Plan, Publish, Seal, Stamp, WritePlan
+from perago.values.history import Conflict, Merge, Plan, Publish, Seal, WritePlan
 from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput, staging_branch_name
 from perago.values.names import check_git_name
 from perago.values.plans import (
@@ -80,14 +80,63 @@ class Staging:
     ) -> StagedWorkspace:
         """See `ports.StageWorkspace`."""
         plan = self._plan(workspace_input, execution)
+        changes = changes_for(execution, plan)
+        base = str(self.repository.input_commit(workspace_input.ref).id)
+
+        def write(writer: ObjectWriter) -> str:
+            own = self._upload(writer, workspace_dir, spec, changes, progress)
+            return self._tree(writer, plan, base, own)
+
+        return self._stage(workspace_input, execution, plan, len(changes.written), write)
+
+    def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution) -> StagedWorkspace:
+        """See `ports.TransactionalStore.stage_run`. Reads only trees that differ.
+
+        The commit's second parent is the run's. It keeps the run's commits after the run's branch is removed.
+        """
+        plan = self._plan(workspace_input, execution)
+        changes = changes_for(execution, plan)
+        base, run = (self.repository.input_commit(ref) for ref in (workspace_input.ref, run_ref))
+        before, after = str(base.tree_id), str(run.tree_id)
+
+        def write(writer: ObjectWriter) -> str:
+            if isinstance(plan, Publish):
+                return after
+            differs = compare(ObjectReader(self.repository), before, after)
+            return self._tree(writer, plan, str(base.id), {path: change.after for path, change in differs.items()})
+
+        files = len(changes.written) if isinstance(plan, Merge) else 0
+        parents = () if isinstance(plan, Seal) else (run_ref,)
+        return self._stage(workspace_input, execution, plan, files, write, parents)
+
+    def _stage(
+        self,
+        workspace_input: WorkspaceInput,
+        execution: TaskExecution,
+        plan: WritePlan,
+        files: int,
+        write: Callable[[ObjectWriter], str],
+        other_parents: tuple[str, ...] = (),
+    ) -> StagedWorkspace:
+        """Commit the tree that `write` writes on top of the plan's head, and keep the commit with a reference.
+
+        Args:
+            files: the number of files that are new in the tree.
+        """
         self.repository.commit(plan.head)  # libgit2 would accept a missing parent
         stamp = stamp_for(execution, plan)
-        base = str(self.repository.input_commit(workspace_input.ref).id)
         changes = changes_for(execution, plan)
-        with open_writer(self.repository, len(changes.written)) as writer:
-            own = self._upload(writer, workspace_dir, spec, changes, progress)
-            tree = self._tree(writer, plan, base, own)
-            commit_id = self._commit(writer, plan, stamp, changes, tree)
+        subject = seal_subject(stamp) if isinstance(plan, Seal) else publication_subject(stamp, changes)
+        with open_writer(self.repository, files) as writer:
+            tree = write(writer)
+            commit_id = write_commit(
+                writer,
+                tree=tree,
+                parents=(plan.head, *other_parents),
+                identity=Identity.of(self.repository),
+                message=compose(stamp, subject, tree),
+                clock=self.clock,
+            )
         name = self.references.keep_staged(staging_branch_name(execution), commit_id)
         return StagedWorkspace(repository=workspace_input.repository, branch=name, commit=commit_id)
 
@@ -140,14 +189,3 @@ class Staging:
         if found is not None:
             raise conflict(found, plan)
         return merged.overlay
-
-    def _commit(self, writer: ObjectWriter, plan: WritePlan, stamp: Stamp, changes: Changes, tree: str) -> str:
-        subject = seal_subject(stamp) if isinstance(plan, Seal) else publication_subject(stamp, changes)
-        return write_commit(
-            writer,
-            tree=tree,
-            parent=plan.head,
-            identity=Identity.of(self.repository),
-            message=compose(stamp, subject, tree),
-            clock=self.clock,
-        )

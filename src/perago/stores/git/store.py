@@ -17,6 +17,7 @@ from perago.stores.git.publish import complete_noop, publish
 from perago.stores.git.refs import References
 from perago.stores.git.repository import BareRepository, translated
 from perago.stores.git.resolve import resolve
+from perago.stores.git.runs import create_run_branch
 from perago.stores.git.stage import Staging, validate_reads
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
@@ -136,6 +137,21 @@ class GitStore:
     def cleanup_staging(self, staged: StagedWorkspace) -> None:
         """Remove the staging reference. A missing one is fine."""
         cleanup_staging(self._references, staged)
+
+    # ---- of transactional runs; see `perago.ports.TransactionalStore`
+
+    def create_run_branch(self, repository: str, branch: str, source: str) -> str:  # noqa: ARG002 - named by the contract
+        """Create the branch of a run, unless it exists. Returns the commit at which it was created."""
+        return create_run_branch(self._references, branch, source)
+
+    def changes_of_run(self, workspace_input: WorkspaceInput, run_ref: str) -> Changes:
+        """The paths that differ from the input to a commit of the run's branch."""
+        return self.changes(workspace_input.ref, run_ref)
+
+    def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution) -> StagedWorkspace:
+        """Commit what leads from the input to the run's commit on top of the plan's head. Reads no file's content."""
+        staging = Staging(self._repository, self._references, self._clock)
+        return staging.stage_run(workspace_input, run_ref, execution)
 
     # ---- for the commands
 

@@ -18,6 +18,8 @@ _MODULES = (
     "store_merge",
     "store_publish",
     "store_races",
+    "store_reads",
+    "store_runs",
     "store_stage",
     "workflow",
 )
@@ -26,6 +28,15 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES))
 from perago.testing.contract.bench import Bench, Staged, Work  # noqa: E402 - after the registration of assert rewriting
 from perago.testing.contract.engine import EngineContract  # noqa: E402 - as above
 from perago.testing.contract.store import StoreContract  # noqa: E402 - as above
+from perago.testing.contract.store_runs import TransactionalStoreContract  # noqa: E402 - as above
 from perago.testing.contract.workflow import WorkflowContract  # noqa: E402 - as above
 
-__all__ = ["Bench", "EngineContract", "Staged", "StoreContract", "Work", "WorkflowContract"]
+__all__ = [
+    "Bench",
+    "EngineContract",
+    "Staged",
+    "StoreContract",
+    "TransactionalStoreContract",
+    "Work",
+    "WorkflowContract",
+]

@@ -241,6 +241,7 @@ class Bench:
         )
 
     def stage(self, work: Work, plan: Plan | None = None, **stamp: Any) -> Staged:
+        stamp = {"branch": work.workspace_input.branch, **stamp}
         execution = self.execution(work.workspace_input.ref, changes=work.changes(), plan=plan, **stamp)
         return self.stage_as(work, execution)
 

@@ -26,7 +26,7 @@ class RaceContract(StoreHooks):
         seen = [head]
         for number in range(self.rounds):
             staged = [self._stage(bench, head, f"r{number}/w{writer}") for writer in range(WRITERS)]
-            refs = [ref for ref in _at_once([_swap(entry) for entry in staged]) if ref is not None]
+            refs = [ref for ref in at_once([_swap(entry) for entry in staged]) if ref is not None]
             assert len(refs) == 1
             head = refs[0]
             seen.append(head)
@@ -35,10 +35,10 @@ class RaceContract(StoreHooks):
         assert len(bench.files(head)) == 1 + self.rounds
         assert bench.staged() == []
 
-    def test_an_answer_that_is_asked_for_twice_at_once_is_one_commit(self, bench: Bench) -> None:
+    def test_an_answer_that_is_asked_for_twiceat_once_is_one_commit(self, bench: Bench) -> None:
         base = bench.commit({"base": b"0"})
         staged = self._stage(bench, base, "mine")
-        refs = _at_once([staged.publish] * WRITERS)
+        refs = at_once([staged.publish] * WRITERS)
         assert set(refs) == {bench.head()}
         assert bench.line() == [refs[0], base]
 
@@ -49,7 +49,7 @@ class RaceContract(StoreHooks):
         def write(writer: int) -> Callable[[], list[str]]:
             return lambda: [self._merge(bench, base, f"w{writer}/{number}") for number in range(each)]
 
-        published = [ref for refs in _at_once([write(writer) for writer in range(WRITERS)]) for ref in refs]
+        published = [ref for refs in at_once([write(writer) for writer in range(WRITERS)]) for ref in refs]
         line = bench.line()
         assert len(published) == len(set(published)) == WRITERS * each
         assert set(line) == {base, *published}
@@ -71,7 +71,7 @@ class RaceContract(StoreHooks):
         def write() -> list[str]:
             return [self._merge(bench, base, f"mine/{number}") for number in range(each)]
 
-        by_people, published = _at_once([commit, write])
+        by_people, published = at_once([commit, write])
         line = bench.line()
         assert sorted(line) == sorted([base, *by_people, *published])
         assert bench.staged() == []
@@ -108,7 +108,7 @@ def _swap(staged: Staged) -> Callable[[], str | None]:
     return publish
 
 
-def _at_once(calls: list[Callable[[], T]]) -> list[T]:
+def at_once(calls: list[Callable[[], T]]) -> list[T]:
     """Run the calls in threads, started together. An error of one is raised."""
     barrier = threading.Barrier(len(calls))
 
