@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator, model_serializer, model_validator
@@ -324,6 +324,18 @@ def run_branch_time(name: str) -> datetime | None:
         return datetime.strptime(match[1], _RUN_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def run_branch_age(name: str, committed: datetime, now: datetime) -> timedelta | None:
+    """How long nothing has happened on a run's branch, by which it is swept; None for any other branch.
+
+    The head commit alone does not tell: until the run's first publication it is an old commit of the run's target.
+
+    Args:
+        committed: time of the branch's head commit.
+    """
+    begun = run_branch_time(name)
+    return None if begun is None else now - max(begun, committed)
 
 
 def _slug(text: str, length: int) -> str:
