@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from perago.errors import HeadMovedError, PublishFenceError
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
+from perago.testing.contract.framework import pytest
 from perago.values.history import Merge, Publish
 from perago.values.spec import WorkspaceSpec
 
