@@ -48,7 +48,8 @@ def test_the_branch_moves_once():
     assert before == [begun]
     assert kit.store.files("main") == {"other": b"o", "first/number": b"7", "second/number": b"8"}
     stamp = kit.store.stamp_of(head)
-    assert stamp is not None and stamp.result is not None
+    assert stamp is not None
+    assert stamp.result is not None
     assert [one["task"] for one in stamp.result["tasks"]] == ["first", "second"]
 
 

@@ -192,7 +192,7 @@ class _RunEnd:
                 f"of repository {run.repository!r}. Give each task the workspace of the task before it"
             )
         history = read_history(run.model_copy(update={"ref": target.ref})).on_branch(run.branch)
-        return run, _published(history, run)
+        return run, _published(history, run, params.workflow)
 
     def _ports(self, run: WorkspaceInput, scopes: Sequence[Scope]) -> AttemptPorts:
         """The store's, to publish the run's commit in place of a directory."""
@@ -219,7 +219,7 @@ def _conflict(
     return Conflict(dict(sorted(paths.items()))) if paths else None
 
 
-def _published(history: History, run: WorkspaceInput) -> Published:
+def _published(history: History, run: WorkspaceInput, workflow: str) -> Published:
     """What is told of a run.
 
     Args:
@@ -248,7 +248,7 @@ def _published(history: History, run: WorkspaceInput) -> Published:
         for commit in reversed(history.commits[start:])
         if commit.stamp is not None and not commit.is_seal
     ]
-    return Published(branch=run.branch, ref=run.ref, commits=len(made), tasks=made[-MAX_NAMED:])
+    return Published(workflow=workflow, branch=run.branch, ref=run.ref, commits=len(made), tasks=made[-MAX_NAMED:])
 
 
 def _who(commit: CommitFacts) -> str:

@@ -107,7 +107,6 @@ class RunArguments:
                 "--dry-run": self.dry_run or None,
                 "--debug": self.debug or None,
                 "--task-id": self.task_id,
-                "--onto-head": self.onto_head or None,
             },
         )
 

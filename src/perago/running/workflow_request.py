@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perago.engines.local import LocalEngine, WorkflowRun
 from perago.running.repos.address import RepositoryAddress, local_engine
-from perago.running.request import Place, recordable_params, resuming
+from perago.running.request import Place, RunArgumentError, recordable_params, resuming
 from perago.settings import RuntimeConfig
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
@@ -73,9 +73,36 @@ class WorkflowRequest:
                 recorded_input=self.recorded_input,
                 options=self.options,
             )
-        masked = None if self.new_params is None else _recorded_params(self.workflow, self.new_params)
         with resuming():
-            return self.engine.resume_workflow(self.resumed, input_params=self.new_params, masked_params=masked)
+            return self.engine.resume_workflow(self.resumed, **self._params())
+
+    def _params(self) -> dict[str, JsonObject | None]:
+        """The params for the resumed run, and the same with secrets masked."""
+        given = self.new_params
+        masked = None if given is None else _recorded_params(self.workflow, given)
+        return {"input_params": given, "masked_params": masked}
+
+    def onto_head(self, run_id: str) -> WorkflowRequest:
+        """A new run with the workflow and params of a run, from the present head of its branch.
+
+        Raises:
+            RunArgumentError: the run has no branch, or cannot be resumed with these arguments.
+            BranchNotFoundError, RunNotFoundError, RunBusyError, EngineError: see `begin`.
+        """
+        with resuming():
+            input_data = self.engine.input_of(run_id, **self._params())
+        name, record = self.workflow.graph.name, self.engine.workflow_record(run_id)
+        if not self.workflow.uses_workspace:
+            raise RunArgumentError(f"workflow {name!r} has no workspace and no head", superfluous=("onto-head",))
+        workspace = _workspace(self.workflow, Place(self.repository, input_data["workspace"]["branch"], None))
+        return replace(
+            self,
+            input_data={**input_data, **workspace},
+            recorded_input={**record.input_data, **workspace},
+            options=record.options,
+            new_params=None,
+            resumed=None,
+        )
 
 
 def new_workflow_request(

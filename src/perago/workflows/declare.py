@@ -65,7 +65,7 @@ def workflow(
         if transactional:
             if workspace is None:
                 raise _fault(fn, "it is transactional, but no task has a workspace", "leave transactional=True out")
-            nodes, workspace = enclosed(nodes, workspace, flow.tasks)
+            nodes, workspace = enclosed(name, nodes, workspace, flow.tasks)
         if workspace is not None:
             output["workspace"] = workspace
         graph = WorkflowGraph(

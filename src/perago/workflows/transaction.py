@@ -57,11 +57,13 @@ class EndParams(BaseModel):
     """What a run publishes.
 
     Attributes:
+        workflow: its name.
         run: the workspace that its tasks have left: a commit of its branch, or a join of several.
         scopes: what its tasks could see. Nobody may have changed that since the run began.
         isolation: "exclusive" if one of its tasks declares that; "snapshot" if all do.
     """
 
+    workflow: str
     run: dict[str, Any]
     scopes: list[Scope]
     isolation: Isolation = "serializable"
@@ -78,11 +80,13 @@ class Published(BaseModel):
     """What a run has published.
 
     Attributes:
+        workflow: its name.
         branch: the run's branch; ref: the commit of it that was published.
         tasks: the run's commits, oldest first; if there are many, the newest.
         commits: the number of all.
     """
 
+    workflow: str
     branch: str
     ref: str
     commits: int
@@ -113,11 +117,12 @@ BEGUN = expression("perago_begin", "output", "workspace")
 
 
 def enclosed(
-    nodes: Nodes, workspace: str | JsonObject, tasks: dict[str, TaskDefinition]
+    name: str, nodes: Nodes, workspace: str | JsonObject, tasks: dict[str, TaskDefinition]
 ) -> tuple[Nodes, str | JsonObject]:
     """The nodes of a transactional workflow with those that begin and end the run, and the workspace that it leaves.
 
     Args:
+        name: of the workflow.
         workspace: what the nodes leave.
         tasks: of the workflow, by name. The two tasks are added.
     """
@@ -134,7 +139,7 @@ def enclosed(
         task_name=END_TASK,
         inputs={
             "workspace": expression("perago_begin", "output", "result", "target"),
-            "params": {"run": workspace, "scopes": seen, "isolation": isolation},
+            "params": {"workflow": escaped(name), "run": workspace, "scopes": seen, "isolation": isolation},
         },
     )
     return (beginning, *nodes, ending), expression("perago_end", "output", "workspace")

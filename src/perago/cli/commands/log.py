@@ -16,10 +16,12 @@ from perago.cli.output import json_option, note, print_json, tell, terminal_colu
 from perago.running.progress import describe_counts
 from perago.running.repos.address import head_of, parse_address
 from perago.running.text import printable, shorten
+from perago.workflows.graph import END_TASK
 
 if TYPE_CHECKING:
     from perago.ports import LogEntry
     from perago.values.history import Stamp
+    from perago.workflows.transaction import Published
 
 DEFAULT_ENTRIES = 20
 _SHORT = 12
@@ -68,12 +70,37 @@ def describe_entry(entry: LogEntry) -> list[str]:
     if stamp.completes is not None:
         return [f"{head}  {task} sealed: completed with {stamp.completes[:_SHORT]}"]
     nth = f", try {stamp.retry_count + 1}" if stamp.retry_count else ""
-    lines = [f"{head}  {task}, run {printable(stamp.workflow_instance_id)}{nth}"]
+    run = _run_of(stamp)
+    what = task if run is None else f"workflow {printable(run.workflow)}"
+    lines = [f"{head}  {what}, run {printable(stamp.workflow_instance_id)}{nth}"]
     lines.append(f"    from    {stamp.input_ref[:_SHORT]}{_replaced(stamp)}")
-    lines.append(f"    params  {_value(stamp.params)}")
-    lines.append(f"    result  {_value(stamp.result)}")
+    if run is None:
+        lines.append(f"    params  {_value(stamp.params)}")
+        lines.append(f"    result  {_value(stamp.result)}")
+    else:
+        lines += _tasks(run)
     lines.append(f"    files   {_counts(entry)}, in {stamp.duration_ms / 1000:.1f} s by {printable(stamp.worker)}")
     return lines
+
+
+def _run_of(stamp: Stamp) -> Published | None:
+    """The transactional run that a commit publishes; None if it is of a task, or was too large to tell."""
+    if stamp.task != END_TASK or stamp.result is None:
+        return None
+    from pydantic import ValidationError
+
+    from perago.workflows.transaction import Published
+
+    try:
+        return Published.model_validate(stamp.result)
+    except ValidationError:
+        return None
+
+
+def _tasks(run: Published) -> list[str]:
+    older = run.commits - len(run.tasks)
+    shown = [f"    task    {printable(one.ref[:_SHORT])}  {printable(one.task)}" for one in run.tasks]
+    return [*([f"    task    … {older} older ones"] if older else []), *shown]
 
 
 def as_object(entry: LogEntry) -> dict[str, Any]:

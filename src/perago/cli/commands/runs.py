@@ -79,6 +79,8 @@ def describe_run(summary: RunSummary) -> list[str]:
     if summary.input_ref is not None:
         output = f" -> {summary.output_ref[:_SHORT]}" if summary.output_ref else ""
         lines.append(f"    {printable(summary.branch or '')}  {summary.input_ref[:_SHORT]}{output}")
+    if summary.run_branch is not None:
+        lines.append(f"    on branch {summary.run_branch}")
     lines += [_describe_task(task) for task in summary.tasks]
     if summary.reason is not None:
         lines.append(f"    {printable(reason_within(summary.task_name, summary.reason))}")

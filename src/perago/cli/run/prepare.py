@@ -169,11 +169,6 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
     repository = given_repository(arguments.repo)
     engine = local_engine(repository)
     summary = find_run(engine, arguments.resume, repository)
-    if arguments.onto_head:
-        raise click.UsageError(
-            f"run {summary.run_id} is of a workflow, which goes on from its own commits; for the branch's head start "
-            f"a new run"
-        )
     if arguments.module is not None and arguments.module != summary.target:
         raise click.UsageError(
             f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave it out to resume the run"
@@ -183,7 +178,7 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
     with stdout_to_stderr():
         workflow = workflow_of_record(summary.target, record.definition, record.options.get(MODULES, ()))
     given = _read_params(arguments.params, arguments.pairs, workflow) if arguments.has_params else None
-    return WorkflowRequest(
+    request = WorkflowRequest(
         workflow=workflow,
         config=run_config(arguments, settings_target(workflow)),
         repository=repository,
@@ -191,6 +186,8 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         new_params=None if given is None else complete_params(workflow, given),
         resumed=summary.run_id,
     )
+    with usage_errors():
+        return request.onto_head(summary.run_id) if arguments.onto_head else request
 
 
 def _read_params(params: str | None, pairs: tuple[str, ...], workflow: LoadedWorkflow) -> dict[str, Any]:

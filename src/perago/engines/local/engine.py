@@ -179,7 +179,9 @@ class LocalEngine:
             As `resume_run`.
         """
         with self._directory.acquire(run_id):
-            return self._resumable(run_id, input_params, masked_params)[1]
+            record = self._directory.read(run_id)
+            expect = _expect_resumable_workflow if isinstance(record, WorkflowRecord) else _expect_resumable
+            return _resumed_input(expect(record), input_params, masked_params or input_params)
 
     def resume_workflow(
         self, run_id: str, *, input_params: JsonObject | None = None, masked_params: JsonObject | None = None

@@ -54,6 +54,7 @@ class RunSummary:
         tasks: of a workflow, in the order of their beginning, those of a sub-workflow right after it; else empty.
         tries: number of tries, of all tasks together.
         output_ref: the commit that a COMPLETED run of a workspace task ended with.
+        run_branch: the branch that the tasks of a transactional workflow work on; None if there is none.
         reason: why the newest try ended without a result, or what is wrong with the record.
         started: start of the first try.
         duration: seconds of the newest try, so far if it runs; None if its end was not observed.
@@ -68,6 +69,7 @@ class RunSummary:
     input_ref: str | None = None
     tries: int = 0
     output_ref: str | None = None
+    run_branch: str | None = None
     reason: str | None = None
     started: datetime | None = None
     duration: float | None = None
@@ -97,6 +99,7 @@ class RunSummary:
             input_ref=workspace_field(record.input_data, "ref"),
             tries=len(record.tries),
             output_ref=workspace_field(record.output, "ref"),
+            run_branch=record.run_branch,
             reason=record.reason,
             started=datetime.fromtimestamp(record.started_time / 1000, UTC),
             duration=None if ended is None else max(ended - record.started_time, 0) / 1000,

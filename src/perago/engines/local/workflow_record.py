@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry
+from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry, workspace_field
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
+from perago.values.models import RUN_PREFIX
 from perago.values.record import WITHIN, InstanceRecord, TryRecord, TryStatus, WorkflowStatus
 
 WORKFLOW_RECORD_VERSION: Final = 2
@@ -82,6 +83,12 @@ class WorkflowRecord:
             return [*(place(around) if around in begun else ()), begun[name]]
 
         return [last[name] for name in sorted(last, key=place)]
+
+    @property
+    def run_branch(self) -> str | None:
+        """The branch of a transactional run that has begun; None for others."""
+        outputs = (workspace_field(entry.output, "branch") for entry in self.tries)
+        return next((branch for branch in outputs if branch is not None and branch.startswith(RUN_PREFIX)), None)
 
     def find(self, task_id: str) -> WorkflowTry | None:
         return next((entry for entry in self.tries if entry.task_id == task_id), None)
