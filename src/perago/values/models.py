@@ -289,6 +289,10 @@ def staging_branch_name(attempt: Attempt) -> str:
 RUN_PREFIX = "perago-run-"
 """All branches of transactional runs start with this."""
 
+RUN_BRANCH_TTL_SECONDS = 7 * 86_400.0
+"""How long the branch of a run is kept after its last use: a run that failed before a holiday can still be looked at
+and resumed after it. It must exceed the longest task, because a branch is used only when a run begins or publishes."""
+
 _RUN_TIME = "%Y%m%dt%H%M%Sz"
 _RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
 
@@ -324,6 +328,16 @@ def run_branch_time(name: str) -> datetime | None:
         return datetime.strptime(match[1], _RUN_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def run_branch_age(name: str, head_time: datetime, now: datetime) -> float | None:
+    """The seconds since a run's branch was last used; None for any other branch.
+
+    That is the newer of the time in its name and that of its head commit. The latter alone would be wrong: until a
+    task of the run has published, the head is the commit that the run began at, which may be old.
+    """
+    begun = run_branch_time(name)
+    return None if begun is None else (now - max(begun, head_time)).total_seconds()
 
 
 def _slug(text: str, length: int) -> str:
