@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from perago.errors import PublishFenceError, UnsettledFenceError
 from perago.testing.contract.bench import make_stamp
-from perago.values.history import CommitFacts, Conflict, Refuse
-from perago.values.plans import refusal
+from perago.values.history import CommitFacts, Conflict, Merge, Refuse
+from perago.values.plans import conflict, refusal
 
 ADA = CommitFacts("a" * 40, "0" * 40, author="ada", subject="new prices")
 AT = datetime(2026, 11, 27, 18, 40, tzinfo=UTC)
@@ -34,3 +34,9 @@ def test_a_long_conflict_is_listed_in_part():
     assert type(error) is UnsettledFenceError
     assert "'08', '09', and 2 more:" in str(error)
     assert Conflict(many).commits == {ADA.id}
+
+
+def test_a_conflict_with_a_commit_that_was_not_looked_for_says_how_old_it_is():
+    commits = tuple(replace(ADA, id=f"{number:040x}") for number in range(101))
+    plan = Merge(commits[-1].id, tuple(commit.id for commit in commits), commits=commits)
+    assert "theirs is in a commit before the newest 100. Run" in str(conflict(Conflict({"a": ()}), plan))

@@ -37,7 +37,7 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
     assert f" INFO the complete log is in {worker.logs}/" in worker.told()
-    assert ", 2 at a time; for workflows also perago.gather and perago.map\n" in worker.told()
+    assert ", 2 at a time; for workflows also perago.gather, perago.map\n" in worker.told()
     assert worker.told().endswith(" INFO Stopped.\n")
     done = [line for line in worker.lines() if line.get("workflow") == workflow and line.get("status") == "COMPLETED"]
     assert done

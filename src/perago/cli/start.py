@@ -143,7 +143,15 @@ def run_worker(arguments: StartArguments) -> int:
             tasks.extend(task.name for task in declared)
 
         supervisor = Supervisor(
-            worker_settings(config, worker_id, directory, slots=arguments.slots, pace=_pace(), domain=arguments.domain),
+            worker_settings(
+                config,
+                worker_id,
+                directory,
+                slots=arguments.slots,
+                pace=_pace(),
+                domain=arguments.domain,
+                repository=repository,
+            ),
             engine,
             _executors(stack, arguments, config, worker_id, engine, repository),
             check,

@@ -150,6 +150,8 @@ def suspects(plan: Merge) -> tuple[str, ...]:
 def conflict(found: Conflict, plan: Merge) -> PublishFenceError:
     """The error for paths changed both by this attempt and by others, in `snapshot` isolation."""
     named = _named([commit for commit in plan.commits if commit.id in found.commits])
+    if not named and len(plan.commits) > _MAX_SUSPECTS:
+        named = f"a commit before the newest {_MAX_SUSPECTS}"
     return _refused(plan)(
         f"Not published: others have changed {len(found.paths)} of the paths that this attempt changed: "
         f"{_listed(found.paths)}. Nothing is lost{f'; theirs is in {named}' if named else ''}. Run the task again from "

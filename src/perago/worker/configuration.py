@@ -15,6 +15,7 @@ from perago.http.loop import LoopThread
 from perago.ports import WorkerEngine
 from perago.settings import RuntimeConfig
 from perago.settings.user_directories import find_state_directory
+from perago.settings.values import is_lakefs_name
 from perago.tasks.declare import TaskDefinition
 from perago.worker.attempts.in_process import ExecutorProcess
 from perago.worker.attempts.in_thread import ExecutorThread
@@ -41,12 +42,20 @@ def worker_id_of(config: RuntimeConfig) -> str:
 
 
 def worker_settings(
-    config: RuntimeConfig, worker_id: str, directory: Path, *, slots: int, pace: Pace, domain: str | None = None
+    config: RuntimeConfig,
+    worker_id: str,
+    directory: Path,
+    *,
+    slots: int,
+    pace: Pace,
+    domain: str | None = None,
+    repository: Path | None = None,
 ) -> WorkerSettings:
     """The settings of a supervisor.
 
     Args:
         directory: the supervisor's own; see `lock.only_supervisor`.
+        repository: path of a git repository. Default: those of the lakeFS server.
     """
     return WorkerSettings(
         worker_id=worker_id,
@@ -56,6 +65,7 @@ def worker_settings(
         slots=slots,
         pace=pace,
         domain=domain,
+        may_have=is_lakefs_name if repository is None else lambda name: name == repository.name,
         wear=Wear(config.executor_max_attempts, config.executor_max_memory),
         failure_reason_max_length=config.failure_reason_max_length,
         gc_ttl_seconds=config.workspace_gc_ttl.total_seconds(),
@@ -91,8 +101,9 @@ def executor_configuration(
 ) -> Configure:
     """The first message to an executor process, which also serves the tasks of Perago itself."""
     state = find_state_directory()
+    own = builtin.MODULES if store is not None else builtin.FREE_MODULES
     return Configure(
-        load=load_order([*targets, builtin.MODULE], config.body_start, LOG_LEVELS),
+        load=load_order([*targets, *own], config.body_start, LOG_LEVELS),
         store=store,
         workspace_root=str(config.workspace_root),
         worker_id=worker_id,

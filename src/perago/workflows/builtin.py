@@ -18,7 +18,11 @@ from perago.values.json_text import JsonObject
 from perago.workflows import transaction
 from perago.workflows.graph import GATHER_TASK, MAP_TASK, MAX_FORKED
 
-MODULE = __name__
+FREE_MODULES = (__name__,)
+"""Where a worker loads those from that need no store."""
+
+MODULES = (*FREE_MODULES, transaction.__name__)
+"""Where a worker with a store loads them from."""
 
 _OWNER = "tasks@perago.invalid"
 _CONTROLS = TaskControls(

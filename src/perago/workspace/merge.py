@@ -24,12 +24,13 @@ class MergeResult(Generic[T]):
     Attributes:
         overlay: path -> entry, None if deleted: the foreign changes, then the attempt's own. Not valid if there are
             conflicts.
-        conflicts: paths that cannot be merged, sorted. They are the attempt's own, unless foreign commits clash with
-            what undoing abandoned ones restores.
+        conflicts: paths that cannot be merged, sorted, each with the paths that cannot be beside it: itself, or also
+            files above or below it. They are the attempt's own, unless foreign commits clash with what undoing
+            abandoned ones restores.
     """
 
     overlay: dict[str, T | None]
-    conflicts: tuple[str, ...]
+    conflicts: dict[str, set[str]]
 
 
 def nothing_below(_path: str) -> Iterable[str]:
@@ -58,15 +59,16 @@ def merge_paths(
     for changes in foreign:
         changed.update(changes)
     conflicts = {
-        path
+        path: {path}
         for path, entry in own.items()
         if path in changed and changed[path] != base(path) and changed[path] != entry
     }
     overlay = {**changed, **own}
     for above, below in _clashes(overlay, own, base, base_below):
-        of_own = {path for path in (above, below) if own.get(path) is not None}
-        conflicts |= of_own or {path for path in (above, below) if changed.get(path) is not None}
-    return MergeResult(overlay, tuple(sorted(conflicts)))
+        of_own = [path for path in (above, below) if own.get(path) is not None]
+        for path in of_own or [path for path in (above, below) if changed.get(path) is not None]:
+            conflicts.setdefault(path, set()).update((above, below))
+    return MergeResult(overlay, dict(sorted(conflicts.items())))
 
 
 def changed_reads(
@@ -82,12 +84,23 @@ def changed_reads(
     effective: dict[str, T | None] = {}
     for changes in foreign.values():
         effective.update(changes)
-    return conflict_at((path for path, entry in effective.items() if sees(path) and entry != base(path)), foreign)
+    return conflict_at([path for path, entry in effective.items() if sees(path) and entry != base(path)], foreign)
 
 
-def conflict_at(paths: Iterable[str], foreign: Mapping[str, Collection[str]]) -> Conflict | None:
-    """The conflict at some paths, given the paths that each foreign commit changed; None if there are none."""
-    found = {path: tuple(name for name, changed in foreign.items() if path in changed) for path in sorted(paths)}
+def conflict_at(
+    paths: Collection[str] | Mapping[str, Collection[str]], foreign: Mapping[str, Collection[str]]
+) -> Conflict | None:
+    """The conflict at some paths; None if there are none.
+
+    Args:
+        paths: may have for each the paths by whose changes it came about, as `MergeResult.conflicts`; else itself.
+        foreign: the paths that each foreign commit changed.
+    """
+    causes = paths if isinstance(paths, Mapping) else {path: (path,) for path in paths}
+    found = {
+        path: tuple(name for name, changed in foreign.items() if any(cause in changed for cause in causes[path]))
+        for path in sorted(paths)
+    }
     return Conflict(found) if found else None
 
 

@@ -58,6 +58,25 @@ def test_a_worker_and_a_run_of_one_repository_wait_in_one_queue(tmp_path, monkey
     assert queue(None).directory == tmp_path / "state" / "perago" / "queue"
 
 
+def test_a_worker_begins_and_ends_runs_only_on_repositories_of_its_store(tmp_path):
+    config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
+
+    def may_have(name, repository=None):
+        return worker_settings(config, "w", tmp_path, slots=1, pace=PACE, repository=repository).may_have(name)
+
+    assert may_have("data")
+    assert not may_have("data.git")
+    assert may_have("data.git", tmp_path / "data.git")
+    assert not may_have("data", tmp_path / "data.git")
+
+    def modules(store):
+        return {target.split(":")[0] for target in executor_configuration(config, "w", ["m"], store).load.targets}
+
+    beginning = "perago.workflows.transaction"
+    assert beginning in modules(store_settings(config, None))
+    assert beginning not in modules(None)
+
+
 def test_executors_of_a_user_without_a_home_directory_wait_for_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr("perago.worker.configuration.find_state_directory", lambda: None)
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)

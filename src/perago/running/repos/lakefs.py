@@ -17,14 +17,12 @@ from perago.ports import BranchQueue, Observer, Repository, ignore
 from perago.running.repos.address import state_directory
 from perago.settings import LakeFSConfig, RuntimeConfig, check_cache, load_run_config
 from perago.settings.user_directories import find_state_directory
+from perago.settings.values import is_lakefs_name
 from perago.workspace.queue import host_queue
 
 if TYPE_CHECKING:
     from perago.stores.lakefs.publication.fence import FenceMode
     from perago.stores.lakefs.repository import LakeFSRepository
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
-"""lakeFS's rule for repository names."""
 
 _HASH_DIGITS = 10
 _READABLE_CHARACTERS = 60
@@ -49,7 +47,7 @@ class LakeFSAddress:
                 f"--repo takes the repository only: --repo lakefs://{name}. Give the branch with --branch, or the "
                 f"commit with --ref"
             )
-        if not _NAME.fullmatch(name):
+        if not is_lakefs_name(name):
             raise RuntimeConfigError(
                 f"--repo {'lakefs://' + rest!r} is not a lakeFS repository: a name has 3 to 63 lower case letters, "
                 f"digits and hyphens, and begins with a letter or digit"

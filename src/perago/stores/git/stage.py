@@ -184,8 +184,9 @@ class Staging:
         """
         changes = {commit_id: _changed_by(self.repository, reader, commit_id) for commit_id in compared(plan)}
         before = Snapshot(reader, str(self.repository.commit(base).tree_id))
-        merged = merge_paths(foreign_changes(plan, changes), own, before.leaf, before.below)
-        found = conflict_at(merged.conflicts, {name: changes[name] for name in plan.foreign})
+        foreign = foreign_changes(plan, changes)
+        merged = merge_paths(foreign, own, before.leaf, before.below)
+        found = conflict_at(merged.conflicts, dict(zip(plan.foreign, foreign, strict=True)))
         if found is not None:
             raise conflict(found, plan)
         return merged.overlay

@@ -1,6 +1,7 @@
-"""Contract suites: pytest classes that every store and every engine must pass.
+"""Contract suites: classes of tests that every store and every engine must pass.
 
-Subclass one in a test module, under a name that pytest collects. Its hooks create your store or engine and inspect it:
+pytest runs them, but nothing here needs it to be imported. Subclass one in a test module, under a name that pytest
+collects. Its hooks create your store or engine and inspect it:
 
     from perago.testing.contract import StoreContract
 
@@ -8,7 +9,7 @@ Subclass one in a test module, under a name that pytest collects. Its hooks crea
         def make_store(self, directory): ...
 """
 
-import pytest
+from perago.testing.contract.framework import pytest
 
 _MODULES = (
     "bench",

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from perago.ports import FileDigests, WorkspaceStore
+from perago.testing.contract.framework import pytest
 from perago.values.history import CommitFacts, History, Plan, Publish, Seal, Stamp
 from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec

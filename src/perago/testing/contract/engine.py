@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
 from perago.ports import Engine
+from perago.testing.contract.framework import pytest
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
 from perago.values.record import TryRecord, TryStatus

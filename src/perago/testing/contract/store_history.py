@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from perago.errors import PublishFenceError
 from perago.testing.contract.bench import Bench, StoreHooks
+from perago.testing.contract.framework import pytest
 from perago.values.history import History, Publish
 
 STAMPS: dict[str, dict[str, Any]] = {

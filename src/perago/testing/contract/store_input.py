@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from perago.errors import (
     BranchNotFoundError,
     ObjectNameError,
@@ -20,6 +18,7 @@ from perago.errors import (
 from perago.files.beneath import Beneath
 from perago.ports import WorkspaceStore
 from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, StoreHooks, read_files
+from perago.testing.contract.framework import pytest
 from perago.values.history import Merge
 from perago.values.models import Changes, WorkspaceInput
 from perago.values.spec import WorkspaceSpec

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from perago.errors import HeadMovedError, PublishFenceError
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
+from perago.testing.contract.framework import pytest
 from perago.values.history import Merge, Publish
 from perago.values.spec import WorkspaceSpec
 
@@ -68,8 +67,9 @@ class MergeContract(StoreHooks):
         before, theirs, mine, path = CONFLICTS[kind]
         base = bench.commit(before)
         foreign = bench.commit(theirs)
-        with pytest.raises(PublishFenceError, match=f"'{path}'"):
-            bench.publish(base, mine, Merge(foreign, (foreign,)))
+        plan = Merge(foreign, (foreign,), commits=bench.history(base).between)
+        with pytest.raises(PublishFenceError, match=f"'{path}'. Nothing is lost; theirs is in {foreign[:12]} by "):
+            bench.publish(base, mine, plan)
         assert (bench.line(), bench.staged()) == ([foreign, base], [])
 
     def test_a_refusal_says_whose_commits_changed_the_paths(self, bench: Bench) -> None:
@@ -119,10 +119,10 @@ class MergeContract(StoreHooks):
         plan = Merge(second, (second,), (first,), ((second, (first,)),), (first, second))
         ref = bench.publish(base, {"b": b"mine"}, plan)
         assert bench.files(ref) == {"a": b"2", "b": b"mine"}
-        with pytest.raises(PublishFenceError, match="'a'"):
-            bench.publish(
-                base, {"a": b"mine"}, replace(plan, head=ref, foreign=(second, ref), line=(first, second, ref))
-            )
+        commits = bench.history(base).between[1:]
+        plan = replace(plan, head=ref, foreign=(second, ref), line=(first, second, ref), commits=commits)
+        with pytest.raises(PublishFenceError, match=f"'a'. Nothing is lost; theirs is in {second[:12]} published by "):
+            bench.publish(base, {"a": b"mine"}, plan)
 
     def test_a_foreign_commit_keeps_nothing_of_what_it_did_not_replace(self, bench: Bench) -> None:
         base = bench.commit({"a": b"1", "b": b"1"})
@@ -155,8 +155,9 @@ class MergeContract(StoreHooks):
         base = bench.commit({"d/a": b"1", "z": b"1"})
         abandoned = bench.publish(base, {"d/a": None})
         foreign = bench.commit({"d": b"theirs"})
-        with pytest.raises(PublishFenceError, match="'d'"):
-            bench.publish(base, {"z": b"mine"}, Merge(foreign, (foreign,), (abandoned,)))
+        plan = Merge(foreign, (foreign,), (abandoned,), commits=bench.history(base).between[1:])
+        with pytest.raises(PublishFenceError, match=f"'d'. Nothing is lost; theirs is in {foreign[:12]} by "):
+            bench.publish(base, {"z": b"mine"}, plan)
         assert (bench.line(), bench.staged()) == ([foreign, abandoned, base], [])
 
     def test_a_merge_says_what_it_replaced(self, bench: Bench) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from perago.errors import HeadMovedError
 from perago.testing.contract.bench import EVERYTHING, Bench, Staged, StoreHooks, Work
+from perago.testing.contract.framework import pytest
 from perago.values.history import Publish, Seal
 from perago.values.spec import WorkspaceSpec
 

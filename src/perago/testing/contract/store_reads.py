@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 
 from perago.attempt.context import RunContext
@@ -13,6 +12,7 @@ from perago.attempt.run import run_attempt
 from perago.ports import Event, Phase
 from perago.tasks.declare import task, task_of
 from perago.testing.contract.bench import Bench, Edits, StoreHooks
+from perago.testing.contract.framework import pytest
 from perago.testing.engine import MemoryEngine
 from perago.values.history import Merge, Publish
 from perago.values.models import RuntimeTaskResult

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from perago.errors import HeadMovedError, ObjectNameError, PeragoError, PublishFenceError, StoreError, WorkspaceError
 from perago.testing.contract.bench import EVERYTHING, Bench, StoreHooks, read_files
+from perago.testing.contract.framework import pytest
 from perago.values.history import Complete, Merge, Publish, Refuse, Seal
 from perago.values.models import Changes
 from perago.values.spec import WorkspaceSpec

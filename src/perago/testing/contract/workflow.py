@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
-import pytest
-
 from perago.attempt.fence import assert_current_attempt_snapshot
 from perago.errors import EngineError, StaleAttemptError
 from perago.ports import Engine
 from perago.testing.contract.engine import DONE, FAILED, OUTPUT_REF, REF, TERMINAL
+from perago.testing.contract.framework import pytest
 from perago.values.models import Attempt, AttemptIdentity
 from perago.values.record import TryRecord, TryStatus
 

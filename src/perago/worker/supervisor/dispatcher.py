@@ -13,6 +13,7 @@ from typing import Literal
 
 from perago.errors import PeragoError
 from perago.ports import Clock, HandedOut, SystemClock, WorkerEngine
+from perago.values.joins import input_repository
 from perago.values.models import RUN_BRANCH_TTL_SECONDS
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
@@ -36,6 +37,8 @@ class WorkerSettings:
         slots: number of attempts at a time.
         pace: of polling.
         domain: Conductor task domain to poll; None: tasks without a domain.
+        may_have: whether the store may have a repository. Runs are begun and ended by workers of any module, which may
+            have another store.
         gc_ttl_seconds, gc_interval_seconds: age at which orphans are removed, and how often the worker looks for them.
         run_branch_ttl_seconds: age at which branches of transactional runs are removed.
     """
@@ -47,6 +50,7 @@ class WorkerSettings:
     slots: int
     pace: Pace
     domain: str | None = None
+    may_have: Callable[[str], bool] = lambda _: True
     wear: Wear = field(default_factory=Wear)
     failure_reason_max_length: int = 500
     gc_ttl_seconds: float = 86400.0
@@ -252,12 +256,22 @@ class Dispatcher:
         return self.polling
 
     def _take(self, attempt: HandedOut, asked: float) -> None:
+        if not self._has_its_repository(attempt):
+            self._refuse(attempt, "its repository is not one of this worker's store")
+            return
         job = self._begin(attempt, asked)
         if not any(slot.assign(job) for slot in self.slots):
             self._completion.give_back_unbegun(job, "its slot was gone")
 
-    def _refuse(self, attempt: HandedOut) -> None:
-        self._completion.give_back_unbegun(self._make_job(attempt, None), "no slot takes it any more")
+    def _has_its_repository(self, attempt: HandedOut) -> bool:
+        task = self.tasks.get(attempt.task_def_name)
+        if task is None or not (task.is_builtin and task.has_workspace):
+            return True
+        repository = input_repository(attempt.input_data)
+        return repository is None or self._settings.may_have(repository)
+
+    def _refuse(self, attempt: HandedOut, why: str = "no slot takes it any more") -> None:
+        self._completion.give_back_unbegun(self._make_job(attempt, None), why)
 
     def _begin(self, attempt: HandedOut, asked: float) -> Job:
         self._held.add(attempt)

@@ -197,7 +197,7 @@ class Supervisor:
             loop.start()
         names = ", ".join(self._task_names())
         builtin = sorted(name for name, task in self.dispatcher.tasks.items() if task.is_builtin)
-        also = f"; for workflows also {' and '.join(builtin)}" if builtin else ""
+        also = f"; for workflows also {', '.join(builtin)}" if builtin else ""
         text = f"worker {self._settings.worker_id} runs {names}, {self._settings.slots} at a time{also}"
         self.journal.tell(logging.INFO, text)
 

@@ -252,7 +252,13 @@ class Merging:
         asked = [path for path in own if path not in before and any(path in changes for changes in foreign)]
         at_base = {**before, **await self._entries(self.base, asked)}
         merged = merge_paths(foreign, own, at_base.get, _Below(before) if before else nothing_below)
-        found = conflict_at(merged.conflicts, await self._changed_by(suspects(plan)) if merged.conflicts else {})
+        if not merged.conflicts:
+            return
+        if plan.abandoned:
+            changes = dict(zip(plan.foreign, foreign, strict=True))
+        else:  # `foreign` has the changes of all of them in one
+            changes = await self._changed_by(suspects(plan))
+        found = conflict_at(merged.conflicts, changes)
         if found is not None:
             raise conflict(found, plan)
 
