@@ -296,7 +296,7 @@ def sweep_leftovers(config: RuntimeConfig, repository: Repository | None, lines:
         if removed:
             lines.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
         if repository is not None:
-            repository.sweep(ttl_seconds)
+            repository.sweep(ttl_seconds, runs_older_than_seconds=config.run_branch_ttl.total_seconds())
 
 
 def body_timeout(task: TaskDefinition) -> float | None:

@@ -70,6 +70,7 @@ def worker_settings(
         failure_reason_max_length=config.failure_reason_max_length,
         gc_ttl_seconds=config.workspace_gc_ttl.total_seconds(),
         gc_interval_seconds=config.workspace_gc_interval.total_seconds(),
+        run_branch_ttl_seconds=config.run_branch_ttl.total_seconds(),
     )
 
 

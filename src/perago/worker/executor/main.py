@@ -154,7 +154,9 @@ class _Executor:
                     self._answer(None)
                 case Sweep():
                     with suppress(PeragoError):
-                        self._runner.store.sweep(order.repository, order.older_than_seconds)
+                        self._runner.store.sweep(
+                            order.repository, order.older_than_seconds, order.runs_older_than_seconds
+                        )
                     self._answer(None)
                 case _:
                     continue

@@ -5,6 +5,7 @@ The store is opened for the first task with a workspace. `perago run` uses the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,19 +112,24 @@ class ExecutorStore:
                 repository = input_repository(getattr(attempt, "input_data", None))
                 if repository is not None:
                     store = self._open_lakefs(self._settings)
-                    store.repository(repository).sweep(older_than_seconds, _Killed(execution_id))
+                    store.repository(repository).sweep(
+                        older_than_seconds, _Killed(execution_id), runs_older_than_seconds=math.inf
+                    )
 
-    def sweep(self, repository: str, older_than_seconds: float) -> None:
-        """Remove the staged work of killed attempts of any worker, by age.
+    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:
+        """Remove the staged work of killed attempts of any worker, and branches of old runs, by age.
 
         Raises:
             StoreError: some could not be removed.
         """
         match self._settings:
             case GitSettings():
-                self._open_git(self._settings).sweep(older_than_seconds)
+                self._open_git(self._settings).sweep(
+                    older_than_seconds, runs_older_than_seconds=runs_older_than_seconds
+                )
             case LakeFSSettings():
-                self._open_lakefs(self._settings).repository(repository).sweep(older_than_seconds)
+                swept = self._open_lakefs(self._settings).repository(repository)
+                swept.sweep(older_than_seconds, runs_older_than_seconds=runs_older_than_seconds)
 
     def close(self) -> None:
         """Close connections and end threads."""
