@@ -212,6 +212,17 @@ class AttemptRunner:
     failure_reason_max_length: int
     queue: BranchQueue = no_queue
 
+    @classmethod
+    def of(cls, configuration: Configure, tasks: Mapping[str, TaskDefinition]) -> AttemptRunner:
+        return cls(
+            tasks=tasks,
+            store=ExecutorStore(configuration.store),
+            workspace_root=Path(configuration.workspace_root),
+            worker_id=configuration.worker_id,
+            failure_reason_max_length=configuration.failure_reason_max_length,
+            queue=_queue_of(configuration),
+        )
+
     def run(self, attempt: HandedOut, context: RunContext, engine: AttemptEngine) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after cleanup.
 
@@ -264,7 +275,7 @@ class AttemptRunner:
         ]
 
 
-def queue_of(configuration: Configure) -> BranchQueue:
+def _queue_of(configuration: Configure) -> BranchQueue:
     """The host's queue for an executor."""
     directory = None if configuration.state_directory is None else Path(configuration.state_directory)
     match configuration.store:
@@ -338,15 +349,15 @@ WORKSPACE_BYTES = 16 * 1024
 MAX_RESULT_BYTES = MAX_OUTPUT_BYTES - WORKSPACE_BYTES
 
 
-def within_limit(invoke_body: InvokeBody, max_bytes: int = MAX_RESULT_BYTES) -> InvokeBody:
-    """Wrap `invoke_body`: a result of more than `max_bytes` of JSON is a `TaskTerminalError`, because a retry cannot
-    help."""
+def within_limit(invoke_body: InvokeBody) -> InvokeBody:
+    """Wrap `invoke_body`: a result of more than `MAX_RESULT_BYTES` of JSON is a `TaskTerminalError`, because a retry
+    cannot help."""
 
     def invoke(call: BodyCall, /) -> JsonObject:
         result = invoke_body(call)
         size = json_size(result)
-        if size > max_bytes:
-            raise TaskTerminalError(too_large(size, max_bytes))
+        if size > MAX_RESULT_BYTES:
+            raise TaskTerminalError(too_large(size, MAX_RESULT_BYTES))
         return result
 
     return invoke
