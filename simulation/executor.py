@@ -265,7 +265,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
             attempt = ExecutorAttempt(**order.attempt)
             self._runner.store.discard(attempt, order.execution_id, order.older_than_seconds)
         else:
-            self._runner.store.sweep(order.repository, order.older_than_seconds)
+            self._runner.store.sweep(order.repository, order.older_than_seconds, order.runs_older_than_seconds)
 
     def death(self) -> str:
         return describe_death(self.process.exit_code)
@@ -351,8 +351,8 @@ class _Store(ExecutorStore):
         execution = TaskExecution(attempt=attempt, identity=AttemptIdentity.of(attempt), execution_id=execution_id)
         self.executor.parts.store.drop(staging_branch_name(execution))
 
-    def sweep(self, repository: str, older_than_seconds: float) -> None:
-        del repository
+    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:
+        del repository, runs_older_than_seconds
         parts = self.executor.parts
         parts.store.sweep(parts.clock.now().timestamp() - older_than_seconds)
 

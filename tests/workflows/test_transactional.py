@@ -268,3 +268,58 @@ def test_a_rerun_from_the_middle_replaces_what_the_run_has_published(server):
     stamp = server.store.stamp_of(server.store.head("main"))
     assert stamp.abandoned == (before,)
     assert server.store.files("main")["other/new"] == b"n"
+
+
+def test_a_rerun_of_the_beginning_begins_anew_though_an_earlier_try_has_completed(server):
+    first_try = server.poll(BEGIN_TASK)
+    server.engine.timeout(first_try.task_id)
+    second_try = server.poll(BEGIN_TASK)
+    server.engine.report_result(second_try, server.result_of(second_try))
+    middle = server.poll("first")
+    server.engine.report_result(middle, server.result_of(middle))
+    server.run(END_TASK)
+    published = server.store.head("main")
+    server.engine.rerun(middle.task_id)  # this hands out the first try again
+    begun = server.run(BEGIN_TASK)
+    server.run("first", END_TASK)
+    server.engine.rerun(second_try.task_id)
+    anew = server.run(BEGIN_TASK)
+    assert anew.output["workspace"]["branch"] != begun.output["workspace"]["branch"]
+    assert begun.output["workspace"]["ref"] == server.begun
+    assert anew.output["workspace"]["ref"] not in (server.begun, published)
+
+
+def lose(store: MemoryStore, branch: str) -> None:
+    store._commits._branches.pop(branch)  # noqa: SLF001 - the port has no way to delete a branch
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        lambda server: server.store.commit(server.branch, {"first/new": "n"}),
+        lambda server: server.store.reset(server.branch, server.begun),
+        lambda server: lose(server.store, server.branch),
+    ],
+    ids=["committed to", "reset", "deleted"],
+)
+def test_a_run_that_is_published_already_completes_whatever_became_of_its_branch(server, meddle):
+    server.run(BEGIN_TASK, "first")
+    attempt = server.poll(END_TASK)
+    lost = server.result_of(attempt)
+    published = server.store.head("main")
+    server.engine.timeout(attempt.task_id)
+    meddle(server)
+    result = server.run(END_TASK)
+    assert (result.status, result.output) == ("COMPLETED", lost.output)
+    assert server.store.files("main") == server.store.files(published)
+    assert server.engine.status() == "COMPLETED"
+
+
+def test_a_run_that_is_not_published_is_refused_without_its_branch(server):
+    server.run(BEGIN_TASK, "first")
+    branch = server.branch
+    lose(server.store, branch)
+    result = server.run(END_TASK)
+    assert result.status == "FAILED"
+    assert branch in result.reason_for_incompletion
+    assert server.store.head("main") == server.begun

@@ -241,18 +241,29 @@ def plan_completed_elsewhere(history: History, record: InstanceRecord | None, as
     """
     if record is None:
         return None
-    retries = {entry.task_id for entry in _retries_of(asking.identity.task_id, record)}
+    later = completed_since(record, asking.identity, asking.reference_task_name)
+    if later is not None and later.output_ref is not None:
+        return Complete(later.output_ref, _result_of(later))
     for entry in record.of(asking.reference_task_name):
         ref = entry.output_ref
         if entry.task_id == asking.identity.task_id or entry.status is not TryStatus.COMPLETED or ref is None:
             continue
-        if entry.task_id in retries or _ended_since(entry, asking.identity.scheduled_time):
-            return Complete(ref, _result_of(entry))
         if not asking.has_input_of(entry):
             continue
         noop = ref == asking.input_ref and not _rerun_since(entry, record)
         if noop or _code_of(history, entry, asking) == asking.code_digest:
             return Complete(ref, _result_of(entry))
+    return None
+
+
+def completed_since(record: InstanceRecord, identity: AttemptIdentity, reference_task_name: str) -> TryRecord | None:
+    """Another try of a logical task that completed after this one was scheduled: no rerun was requested since."""
+    retries = {entry.task_id for entry in _retries_of(identity.task_id, record)}
+    for entry in record.of(reference_task_name):
+        if entry.task_id == identity.task_id or entry.status is not TryStatus.COMPLETED:
+            continue
+        if entry.task_id in retries or _ended_since(entry, identity.scheduled_time):
+            return entry
     return None
 
 

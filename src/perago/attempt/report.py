@@ -107,7 +107,7 @@ def last_look(
         if not may_be_completed_elsewhere(load_record(attempt), identity.task_id, reference_task_name):
             return None
         if task.name == BEGIN_TASK:
-            return begun_elsewhere(load_record(attempt), attempt)
+            return begun_elsewhere(load_record(attempt), identity)
         workspace_input = resolve_join(parse_workspace(task, input_data["workspace"]), read_history)
         asking = Applicant(
             identity=identity,

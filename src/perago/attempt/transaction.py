@@ -13,17 +13,26 @@ from typing import Any
 
 from perago.attempt.body import BodyCall
 from perago.attempt.context import RunContext
-from perago.attempt.fence import Applicant
+from perago.attempt.fence import Applicant, completed_since
 from perago.attempt.join import resolve_join
 from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
 from perago.attempt.publication import AttemptPorts, PublicationTarget
 from perago.attempt.stamp import StampDraft
 from perago.errors import PublishFenceError, StoreError, TaskInputError
-from perago.ports import AttemptEngine, Phase, ReadHistory, TransactionalStore, ValidateReads, WorkspaceStore
+from perago.ports import (
+    AttemptEngine,
+    Phase,
+    ReadHistory,
+    StageWorkspace,
+    TransactionalStore,
+    ValidateReads,
+    WorkspaceStore,
+)
 from perago.tasks.declare import TaskDefinition
 from perago.values.history import CommitFacts, Conflict, History, Merge
 from perago.values.joins import is_join
+from perago.values.json_text import JsonObject
 from perago.values.models import (
     RUN_PREFIX,
     Attempt,
@@ -34,7 +43,7 @@ from perago.values.models import (
     WorkspaceInput,
     run_branch_name,
 )
-from perago.values.record import InstanceRecord, TryStatus
+from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
 from perago.workflows.graph import BEGIN_TASK, END_TASK
 from perago.workflows.transaction import Begun, EndParams, Published, PublishedTask, Scope
@@ -69,7 +78,7 @@ def run_step(
         )
     expect_fields(task, input_data, WORKSPACE_FIELDS, only=True)
     if task.name == BEGIN_TASK:
-        other = begun_elsewhere(engine.load_record(attempt), attempt)
+        other = begun_elsewhere(engine.load_record(attempt), AttemptIdentity.of(attempt))
         return other or _begin(task, input_data, attempt, context, store.read_history, store)
     ports = AttemptPorts.of(store, engine)
     return _RunEnd(task, attempt, context, ports, store).publish(input_data)
@@ -78,16 +87,14 @@ def run_step(
 # ---------------------------------------------------------------- begin
 
 
-def begun_elsewhere(record: InstanceRecord, attempt: Attempt) -> RuntimeTaskResult | None:
-    """The result of another try that has begun the run, so that a run has one branch; None if there is none.
+def begun_elsewhere(record: InstanceRecord, identity: AttemptIdentity) -> RuntimeTaskResult | None:
+    """The result of another try that has begun the run since this one was scheduled; None if there is none.
 
-    Two tries can be live at once after a rerun. A rerun of the beginning itself leaves no other try.
+    So a run has one branch, though a rerun of a later task hands out again a try that had failed. A rerun of the
+    beginning itself is scheduled after those tries, and begins anew.
     """
-    identity = AttemptIdentity.of(attempt)
-    for entry in record.of(identity.reference_task_name or BEGIN_TASK):
-        if entry.task_id != identity.task_id and entry.status is TryStatus.COMPLETED and entry.output is not None:
-            return completed(entry.output)
-    return None
+    entry = completed_since(record, identity, identity.reference_task_name or BEGIN_TASK)
+    return None if entry is None or entry.output is None else completed(entry.output)
 
 
 def _begin(
@@ -140,55 +147,91 @@ class _RunEnd:
     store: TransactionalStore
 
     def publish(self, input_data: Mapping[str, Any]) -> RuntimeTaskResult:
-        identity = AttemptIdentity.of(self.attempt)
-        phases = self.context.phases(identity)
+        """Publish the run.
+
+        An earlier try may have published it before somebody moved or deleted the run's branch. Then this one completes
+        as that one did: a workflow must not fail once its target shows the run.
+        """
+        phases = self.context.phases(self.identity)
         with phases(Phase.PARSE):
             workspace_input = parse_workspace_input(self.task, input_data["workspace"])
             params, raw_params = parse_params(self.task, input_data)
             assert isinstance(params, EndParams), "the task declares it"
-            run, published = self._run(params, workspace_input)
         call = BodyCall(
             task=self.task,
             params=params,
             raw_params=raw_params,
             metrics=None,
-            context=self.context.of_task(self.task, identity),
+            context=self.context.of_task(self.task, self.identity),
         )
-        draft = StampDraft.begin(self.task, call, identity, workspace_input, self.context.clock)
-        result = published.model_dump()
+        draft = StampDraft.begin(self.task, call, self.identity, workspace_input, self.context.clock)
+        target = self._target(draft, workspace_input, params)
+        try:
+            with phases(Phase.PARSE):
+                run, published = self._run(params, workspace_input)
+        except (PublishFenceError, StoreError):
+            before = target.begin(self._execution(draft, {}), Path())
+            if before is None:
+                raise
+            return completed(workspace_output(workspace_input, before.ref, before.result or {}))
         with phases(Phase.DIFF) as span:
             changes = self.store.changes_of_run(workspace_input, run.ref)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
-        execution = TaskExecution(
-            attempt=self.attempt,
-            identity=identity,
-            execution_id=self.context.execution_id,
-            stamp=draft.stamp(self.context.execution_id, self.context.worker_id, result, self.context.clock),
-            changes=changes,
-        )
-        target = PublicationTarget(
-            ports=self._ports(run, params.scopes),
-            attempt=self.attempt,
-            workspace_input=workspace_input,
-            spec=WorkspaceSpec(isolation=params.isolation),
-            applicant=Applicant(
-                identity=identity,
-                reference_task_name=draft.reference_task_name,
-                input_ref=draft.input_ref,
-                params_digest=draft.params_digest,
-                code_digest=draft.code_digest,
-                isolation=params.isolation,
-            ),
-            phases=phases,
-            queue=self.context.queue,
-            is_cancelled=self.context.is_cancelled,
-        )
+        result = published.model_dump()
+        execution = replace(self._execution(draft, result), changes=changes)
+        target = replace(target, ports=replace(target.ports, stage_workspace=self._staging(run)))
         try:
             outcome = target.finish(execution, Path(), written_bytes=0)
         except PublishFenceError as exc:
             raise type(exc)(f"{exc}. The run is kept on branch {run.branch!r}") from exc
         found = result if outcome.result is None else outcome.result
         return completed(workspace_output(workspace_input, outcome.ref, found))
+
+    @property
+    def identity(self) -> AttemptIdentity:
+        return AttemptIdentity.of(self.attempt)
+
+    def _target(self, draft: StampDraft, workspace_input: WorkspaceInput, params: EndParams) -> PublicationTarget:
+        """The branch that the run began at, where others' changes to what its tasks could see refuse the run."""
+        validate_reads = self.ports.validate_reads
+        assert validate_reads is not None, "every store has it"
+
+        def validate(target: WorkspaceInput, _: WorkspaceSpec, merge: Merge) -> Conflict | None:
+            return _conflict(validate_reads, target, params.scopes, merge)
+
+        return PublicationTarget(
+            ports=replace(self.ports, validate_reads=validate),
+            attempt=self.attempt,
+            workspace_input=workspace_input,
+            spec=WorkspaceSpec(isolation=params.isolation),
+            applicant=Applicant(
+                identity=self.identity,
+                reference_task_name=draft.reference_task_name,
+                input_ref=draft.input_ref,
+                params_digest=draft.params_digest,
+                code_digest=draft.code_digest,
+                isolation=params.isolation,
+            ),
+            phases=self.context.phases(self.identity),
+            queue=self.context.queue,
+            is_cancelled=self.context.is_cancelled,
+        )
+
+    def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:
+        return TaskExecution(
+            attempt=self.attempt,
+            identity=self.identity,
+            execution_id=self.context.execution_id,
+            stamp=draft.stamp(self.context.execution_id, self.context.worker_id, result, self.context.clock),
+        )
+
+    def _staging(self, run: WorkspaceInput) -> StageWorkspace:
+        """Stages the run's commit in place of a directory."""
+
+        def stage(_: Path, target: WorkspaceInput, __: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
+            return self.store.stage_run(target, run.ref, execution)
+
+        return stage
 
     def _run(self, params: EndParams, target: WorkspaceInput) -> tuple[WorkspaceInput, Published]:
         """The commit to publish, and what is told of it.
@@ -206,20 +249,7 @@ class _RunEnd:
                 f"of repository {run.repository!r}. Give each task the workspace of the task before it"
             )
         history = read_history(run.model_copy(update={"ref": target.ref})).on_branch(run.branch)
-        return run, _published(history, run, params.workflow)
-
-    def _ports(self, run: WorkspaceInput, scopes: Sequence[Scope]) -> AttemptPorts:
-        """The store's, to publish the run's commit in place of a directory."""
-        validate_reads = self.ports.validate_reads
-        assert validate_reads is not None, "every store has it"
-
-        def stage(_: Path, target: WorkspaceInput, __: WorkspaceSpec, execution: TaskExecution) -> StagedWorkspace:
-            return self.store.stage_run(target, run.ref, execution)
-
-        def validate(target: WorkspaceInput, _: WorkspaceSpec, merge: Merge) -> Conflict | None:
-            return _conflict(validate_reads, target, scopes, merge)
-
-        return replace(self.ports, stage_workspace=stage, validate_reads=validate)
+        return run, published_run(history, run, params.workflow)
 
 
 def _conflict(
@@ -233,7 +263,7 @@ def _conflict(
     return Conflict(dict(sorted(paths.items()))) if paths else None
 
 
-def _published(history: History, run: WorkspaceInput, workflow: str) -> Published:
+def published_run(history: History, run: WorkspaceInput, workflow: str) -> Published:
     """What is told of a run.
 
     Args:

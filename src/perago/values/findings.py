@@ -28,6 +28,7 @@ class Kind(enum.StrEnum):
     UNREADABLE_RUN = "unreadable_run"
     UNREADABLE_RESULT = "unreadable_result"
     STAGED_COMMIT = "staged_commit"
+    RUN_BRANCH = "run_branch"
     UNFINISHED_PUBLICATION = "unfinished_publication"
     LOCK = "lock"
     TEMPORARY_FILE = "temporary_file"

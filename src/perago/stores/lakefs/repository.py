@@ -29,7 +29,7 @@ from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan
 from perago.stores.lakefs.resolve import resolve
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
-from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import RUN_BRANCH_TTL_SECONDS, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.names import FOR_EXPORT
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
@@ -214,7 +214,13 @@ class LakeFSRepository:
         """The names that differ from one commit to another. See `log.changes`."""
         return self._connection.run(changes(self._connection.client, self.name, before, after))
 
-    def sweep(self, older_than_seconds: float, liveness_of: AttemptLiveness = lambda _: "unknown") -> tuple[str, ...]:
+    def sweep(
+        self,
+        older_than_seconds: float,
+        liveness_of: AttemptLiveness = lambda _: "unknown",
+        *,
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,  # noqa: ARG002 - no run has a branch here yet
+    ) -> tuple[str, ...]:
         """Remove staging branches that killed attempts left. Returns their names. See `clean.Janitor`."""
         return self._connection.run(self._janitor(older_than_seconds, liveness_of).sweep())
 
@@ -222,6 +228,7 @@ class LakeFSRepository:
         self,
         *,
         older_than_seconds: float,
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,  # noqa: ARG002 - no run has a branch here yet
         liveness_of: AttemptLiveness = lambda _: "unknown",
         living_since: float | None = None,  # noqa: ARG002 - only the age and the engine tell here
         deep: bool = False,
