@@ -3,22 +3,25 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from pydantic import BaseModel
 
+from clocks import LaterClock
 from perago import WorkspaceSpec, task
 from perago.attempt.context import RunContext
 from perago.attempt.run import run_attempt
 from perago.errors import BranchNotFoundError, StoreError
 from perago.http.session import HttpSession
-from perago.ports import Phase
+from perago.ports import Phase, SystemClock
 from perago.stores.lakefs.publication.draft import CommitDraft
 from perago.tasks.declare import task_of
 from perago.testing import MemoryEngine
 from perago.testing.contract.store_runs import RUN, Run
+from perago.values.findings import Kind
 from perago.values.history import Merge
 from perago.workflows.builtin import builtin_task
 from perago.workflows.graph import BEGIN_TASK, END_TASK
@@ -405,6 +408,35 @@ def test_a_run_begins_at_a_branch_or_a_full_commit_id_only(bench, base):
         assert repository.branches(hidden=True) == ["main"], "and the branch of a run is hidden"
         assert Run.begin(bench, base).base == base
         assert (repository.branches(), repository.branches(hidden=True)) == (["main"], ["main", RUN])
+
+
+# ---- clearing up
+
+
+def named_at(when):
+    """The name of the branch of a run that began then."""
+    return f"perago-run-{when:%Y%m%dt%H%M%Sz}-contract-0123456789abcdef"
+
+
+def test_the_branch_of_a_run_is_swept_by_the_newer_of_its_time_and_that_of_its_head(bench, base, scene):
+    """Without commits of its own it is at a commit of the target, which may be old."""
+    clock = LaterClock()
+    day = (clock.now() - SystemClock().now()).total_seconds()
+    begun, old, used = named_at(clock.now()), named_at(datetime(2020, 1, 1, tzinfo=UTC)), scene
+    for branch in (begun, old):
+        Run.begin(bench, branch=branch)
+    scene.run(BEGIN_TASK, "one")
+    now = bench.store.repository(bench.hooks.name)
+    with store_on(bench.hooks.server, clock=clock) as store:
+        later = store.repository(bench.hooks.name)
+        assert now.sweep(0, runs_older_than_seconds=day / 2) == ()
+        assert later.sweep(0, lambda _: "alive", runs_older_than_seconds=day / 2) == (old,)
+        assert later.sweep(0, lambda _: "dead", runs_older_than_seconds=2 * day) == ()
+        (finding,) = later.examine(older_than_seconds=0, runs_older_than_seconds=day / 2)
+        assert (finding.kind, finding.what, finding.age_seconds > day / 2) == (Kind.RUN_BRANCH, used.branch, True)
+        assert finding.mend()
+        with bench.raw() as repository:
+            assert repository.branches(hidden=True) == ["main", begun]
 
 
 # ---- faults
