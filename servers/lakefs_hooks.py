@@ -10,6 +10,7 @@ from typing import Any
 from perago.ports import WorkspaceStore
 from perago.stores.lakefs import LakeFSStore
 from perago.testing.contract.bench import Edits, StoreHooks
+from perago.values.models import RUN_PREFIX
 from servers.fixtures import LakeFS
 from servers.lakefs_api import LakeFSRepository
 
@@ -84,7 +85,7 @@ class LakeFSHooks(StoreHooks):
 
     def staged(self, store: Any) -> list[str]:
         with self.raw() as repository:
-            return repository.branches(STAGING, hidden=True)
+            return [name for name in repository.branches(STAGING, hidden=True) if not name.startswith(RUN_PREFIX)]
 
     def without_repository(self, store: Any, directory: Path) -> tuple[WorkspaceStore, str]:
         return self.store, "no-such-repository"

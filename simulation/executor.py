@@ -45,7 +45,7 @@ from perago.worker.executor.wire import (
 )
 from perago.worker.process.messages import Decoder
 from simulation.baton import Actor, Baton, Process, Signal, VirtualClock
-from simulation.faults import InjectedError, Tap, TappedStore
+from simulation.faults import InjectedError, Tap, ports_of
 from simulation.network import Caller, Network
 from simulation.servers import SimulatedStore
 from simulation.tasks import RUN, BodyRun
@@ -265,7 +265,7 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
             attempt = ExecutorAttempt(**order.attempt)
             self._runner.store.discard(attempt, order.execution_id, order.older_than_seconds)
         else:
-            self._runner.store.sweep(order.repository, order.older_than_seconds)
+            self._runner.store.sweep(order.repository, order.older_than_seconds, order.runs_older_than_seconds)
 
     def death(self) -> str:
         return describe_death(self.process.exit_code)
@@ -323,16 +323,8 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
     def store(self) -> WorkspaceStore:
         """The store, behind the network."""
         line = Line(self.parts.network, self.caller)
-        store = self.parts.at_client(line.store(self.parts.at_server(self.parts.store.memory)))
-        return TappedStore(
-            download_workspace=store.download_workspace,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=Settled(store.publish_workspace, self.parts.baton),
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            read_history=store.read_history,
-            validate_reads=store.validate_reads,
-        )
+        store = ports_of(self.parts.at_client(line.store(self.parts.at_server(self.parts.store.memory))))
+        return replace(store, publish_workspace=Settled(store.publish_workspace, self.parts.baton))
 
 
 class _Store(ExecutorStore):
@@ -351,10 +343,11 @@ class _Store(ExecutorStore):
         execution = TaskExecution(attempt=attempt, identity=AttemptIdentity.of(attempt), execution_id=execution_id)
         self.executor.parts.store.drop(staging_branch_name(execution))
 
-    def sweep(self, repository: str, older_than_seconds: float) -> None:
-        del repository
+    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:
+        del repository, runs_older_than_seconds
         parts = self.executor.parts
         parts.store.sweep(parts.clock.now().timestamp() - older_than_seconds)
+        parts.store.sweep_runs(parts.clock.now())
 
     def close(self) -> None:
         return None

@@ -14,7 +14,15 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge, Stamp
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, Changes, RuntimeTaskResult, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import (
+    RUN_BRANCH_TTL_SECONDS,
+    Attempt,
+    Changes,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+)
 from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
 
@@ -475,7 +483,7 @@ class Repository(WorkspaceStore, Protocol):
         ...
 
     def branches(self) -> list[str]:
-        """Names of all branches that people work on, sorted.
+        """Names of all branches that people work on, sorted. Those of transactional runs are not among them.
 
         Raises:
             RepositoryNotFoundError
@@ -549,14 +557,20 @@ class Repository(WorkspaceStore, Protocol):
         """
         ...
 
-    def sweep(self, older_than_seconds: float) -> object:
-        """Remove staged work that killed attempts left and that is older than this."""
+    def sweep(self, older_than_seconds: float, *, runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS) -> object:
+        """Remove what nobody needs any more.
+
+        Args:
+            older_than_seconds: age of staged work that killed attempts left.
+            runs_older_than_seconds: age of branches of transactional runs; see `run_branch_age`.
+        """
         ...
 
     def examine(
         self,
         *,
         older_than_seconds: float,
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
         liveness_of: AttemptLiveness = ...,
         living_since: float | None = None,
         deep: bool = False,
@@ -565,6 +579,7 @@ class Repository(WorkspaceStore, Protocol):
 
         Args:
             older_than_seconds: age from which staged work counts as a leftover if nothing else is known about it.
+            runs_older_than_seconds: age from which the branch of a transactional run counts as a leftover.
             living_since: start of the oldest attempt that may still run; seconds since the epoch.
             deep: also read content, where that helps.
         """

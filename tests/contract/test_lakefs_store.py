@@ -2,12 +2,12 @@
 
 import pytest
 
-from perago.testing.contract import StoreContract
+from perago.testing.contract import StoreContract, TransactionalStoreContract
 from servers.fixtures import repository_on
 from servers.lakefs_hooks import LakeFSHooks, store_on
 
 
-class TestLakeFSStore(LakeFSHooks, StoreContract):
+class TestLakeFSStore(LakeFSHooks, StoreContract, TransactionalStoreContract):
     @pytest.fixture(autouse=True)
     def on_a_repository(self, lakefs_server):
         """A store and a repository for each test; at the end nothing uncommitted lies on the target."""

@@ -11,6 +11,23 @@ def lock_of_main(project):
     return project.repository / "refs/heads/main.lock"
 
 
+# ---------------------------------------------------------------- branches of transactional runs
+
+
+def test_the_branch_of_a_run_is_found_by_an_age_of_its_own(project):
+    branch = "perago-run-20260101t000000z-wf-0"
+    project.git("branch", branch, "main")
+    assert project.doctor(*OF_ANY_AGE).findings == []
+    age = ("--runs-older-than", "0.001s")
+    looked = project.doctor(*age)
+    found = looked.only("run_branch")
+    assert (looked.code, found["what"], found["fixable"]) == (1, branch, True)
+    assert project.doctor(*age, "--fix").code == 0
+    assert project.git("branch", "--list", "--format=%(refname:short)") == "main"
+    refused = project.doctor("--runs-older-than", "soon")
+    assert (refused.code, "--runs-older-than must be a duration" in refused.err) == (2, True)
+
+
 # ---------------------------------------------------------------- locks
 
 

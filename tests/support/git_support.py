@@ -9,12 +9,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from perago.stores.git import GitStore
 from perago.testing.contract.bench import make_stamp
 from perago.values.history import Plan
-from perago.values.models import AttemptIdentity, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import (
+    AttemptIdentity,
+    Changes,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+    run_branch_name,
+)
 from perago.values.spec import WorkspaceSpec
 
 Files = Mapping[str, bytes]
@@ -29,6 +37,7 @@ GIT_ENVIRONMENT = {
     "GIT_COMMITTER_EMAIL": "ada@example.org",
     "LC_ALL": "C",
 }
+GIT_TESTS = Path(__file__).parents[1] / "git"
 _numbers = itertools.count(1)
 
 
@@ -89,6 +98,13 @@ def make_execution(
         changes=changes,
         plan=plan,
     )
+
+
+def run_branch(workflow: str, begun: datetime | None = None) -> str:
+    """The branch of a workflow's run that has begun then; by default, now."""
+    scheduled = round((begun or datetime.now(UTC)).timestamp() * 1000)
+    identity = AttemptIdentity(workflow_instance_id=workflow, task_id="t", retry_count=0, scheduled_time=scheduled)
+    return run_branch_name(identity)
 
 
 def write_files(root: Path, files: Files) -> None:
@@ -253,9 +269,8 @@ def publish_in_a_process(bench: Bench, files: Files, *, syscalls: Path, **settin
         "TRACE_FILE": str(trace),
     }
     environment |= {name.upper(): str(value) for name, value in setting.items()}
-    program = Path(__file__).parents[1] / "git" / "program_publish.py"
     done = subprocess.run(
-        [sys.executable, program, bench.path, "main", workspace],
+        [sys.executable, GIT_TESTS / "program_publish.py", bench.path, "main", workspace],
         env=environment,
         capture_output=True,
         text=True,

@@ -139,7 +139,7 @@ def test_what_a_module_started_when_it_was_loaded_lives_as_long_as_its_executor(
         first = worker.completed(worker.schedule("helped.echo", {"text": "one"}, retries=0))
         (slot,) = worker.supervisor.dispatcher.slots
         since = slot.since
-        slot.add_chore(Sweep(repository="none", older_than_seconds=0.0))
+        slot.add_chore(Sweep(repository="none", older_than_seconds=0.0, runs_older_than_seconds=0.0))
         wait_for(lambda: slot.is_free and slot.since != since, "the chore to be done")
         second = worker.completed(worker.schedule("helped.echo", {"text": "two"}, retries=0))
         assert (first["text"], second["text"]) == ("one", "two")

@@ -95,7 +95,7 @@ def asking(link):
 
 def test_orders_come_in_the_order_in_which_they_were_sent(ends):
     link, supervisor = ends
-    supervisor.send(RUN, Sweep(repository="r", older_than_seconds=1.0))
+    supervisor.send(RUN, Sweep(repository="r", older_than_seconds=1.0, runs_older_than_seconds=1.0))
     assert [type(link.take()), type(link.take())] == [Run, Sweep]
 
 

@@ -40,7 +40,7 @@ from perago.ports import (
 from perago.values.history import Complete, History, Merge, Plan, Publish, Refuse, Seal, Validate
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
-from perago.values.plans import refusal
+from perago.values.plans import Subject, refusal
 from perago.values.record import InstanceRecord
 from perago.values.spec import WorkspaceSpec
 
@@ -100,6 +100,7 @@ class PublicationTarget:
     """The branch that one attempt publishes to.
 
     Attributes:
+        subject: what is published, in a refusal.
         queue: where the attempt waits for its turn to publish.
         is_cancelled: ends that wait.
     """
@@ -112,6 +113,7 @@ class PublicationTarget:
     phases: Phases
     queue: BranchQueue
     is_cancelled: Callable[[], bool]
+    subject: Subject = "task"
 
     def begin(self, execution: TaskExecution, workspace_dir: Path) -> PublicationResult | None:
         """Before the body: complete as another try did, adopt, or refuse. None if the body must run."""
@@ -224,7 +226,7 @@ class PublicationTarget:
 
     def _refusal(self, refuse: Refuse) -> PublishFenceError:
         spec = self.spec if self.applicant.isolation == self.spec.isolation else None
-        return refusal(refuse, self.workspace_input.branch, self.applicant.input_ref, spec)
+        return refusal(refuse, self.workspace_input.branch, self.applicant.input_ref, spec, self.subject)
 
     def _write(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> str:
         self._attempt_fence()

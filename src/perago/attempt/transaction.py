@@ -215,6 +215,7 @@ class _RunEnd:
             phases=self.context.phases(self.identity),
             queue=self.context.queue,
             is_cancelled=self.context.is_cancelled,
+            subject="run",
         )
 
     def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:

@@ -115,7 +115,6 @@ class HttpSession:
             refused with 401 is repeated once if there is a newer value: the server has not carried it out.
         ca_file: certificates to trust, in addition to the system's.
         connections: maximum, to all servers together.
-        policy: of retries.
         user_agent: value of the User-Agent header.
 
     Attributes:
@@ -128,14 +127,13 @@ class HttpSession:
         authorization: str | Authorization | None,
         ca_file: str | os.PathLike[str] | None = None,
         connections: int = 256,
-        policy: RetryPolicy | None = None,
         user_agent: str = "perago",
     ) -> None:
         self._tls: ssl.SSLContext | bool = True if ca_file is None else trusting(ca_file)
         # Turns are taken in order. aiohttp's own limit is not fair: a waiting call can be overtaken forever.
         self.connections = connections
         self._turns = asyncio.Semaphore(connections)
-        self._policy = policy or RetryPolicy()
+        self._policy = RetryPolicy()
         common = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         ours = {**common, "Authorization": authorization} if isinstance(authorization, str) else common
         self._open_headers = CIMultiDict(common)  # aiohttp would convert a dictionary for each request

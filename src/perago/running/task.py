@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import threading
@@ -284,19 +285,23 @@ def _open(job: RunRequest, stack: ExitStack, watch: RunObserver) -> Repository |
     return stack.enter_context(job.repository.open(watch, merge_seconds=merge_seconds(job.task)))
 
 
-def sweep_leftovers(config: RuntimeConfig, repository: Repository | None, lines: Lines) -> None:
-    """Remove the directories and staged work of killed runs. Best effort.
+def sweep_leftovers(
+    config: RuntimeConfig, repository: Repository | None, lines: Lines, *, resumes: bool = False
+) -> None:
+    """Remove the directories and staged work of killed runs, and branches of old transactional runs. Best effort.
 
     Args:
         lines: shows what was removed.
+        resumes: a run goes on, which may be transactional and old. Keeps all branches of runs.
     """
     ttl_seconds = config.workspace_gc_ttl.total_seconds()
+    run_branch_ttl_seconds = math.inf if resumes else config.run_branch_ttl.total_seconds()
     with suppress(PeragoError, OSError):
         removed = len(janitor.sweep(config.workspace_root, ttl_seconds, time.time()).removed)
         if removed:
             lines.line(f"Removed {removed} {'directory' if removed == 1 else 'directories'} that killed runs left.")
         if repository is not None:
-            repository.sweep(ttl_seconds)
+            repository.sweep(ttl_seconds, runs_older_than_seconds=run_branch_ttl_seconds)
 
 
 def body_timeout(task: TaskDefinition) -> float | None:

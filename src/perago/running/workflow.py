@@ -214,7 +214,7 @@ def begun(
         events: queue.SimpleQueue[_Ended | _Called] = queue.SimpleQueue()
         slots = [_Slot(request, cancelled, view, events, stack) for _ in range(jobs)]
         repository = slots[0].repository() if request.repository is not None else None
-        sweep_leftovers(request.config, repository, view)
+        sweep_leftovers(request.config, repository, view, resumes=request.resumed is not None)
         run = stack.enter_context(request.begin())
         view.line(_beginning(request, run))
         try:

@@ -27,6 +27,7 @@ from perago.values.credentials import (
     LAKEFS_TOKEN,
     LAKEFS_URL,
 )
+from perago.values.models import RUN_BRANCH_TTL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,9 @@ class RuntimeConfig(_Config):
     """Age at which leftovers of killed attempts are removed if their owner is unknown."""
     workspace_gc_interval: Duration = timedelta(hours=1)
     """How often a worker looks for such leftovers."""
+    run_branch_ttl: Duration = timedelta(seconds=RUN_BRANCH_TTL_SECONDS)
+    """How long the branch of a transactional run is kept after the run began or last published to it, such as `7d`. It
+    must exceed the longest task. A run without its branch cannot be resumed."""
     executor_max_attempts: Count = None
     """Attempts after which an executor is replaced. Default: no limit."""
     executor_max_memory: Annotated[int | None, Setting(values.read_size)] = None

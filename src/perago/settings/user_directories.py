@@ -16,10 +16,10 @@ def user_state_directory(environment: Mapping[str, str] = os.environ) -> Path:
     return _base(environment, "XDG_STATE_HOME", ".local/state") / "perago"
 
 
-def find_state_directory(environment: Mapping[str, str] = os.environ) -> Path | None:
+def find_state_directory() -> Path | None:
     """As `user_state_directory`; None if the user has no home directory."""
     try:
-        return user_state_directory(environment)
+        return user_state_directory()
     except ValueError:
         return None
 

@@ -112,8 +112,8 @@ class OtelTelemetry:
     def end(self, execution_id: str, outcome: Outcome, reason: str | None = None) -> None:
         self._guarded(lambda: self._end(execution_id, outcome, reason))
 
-    def count(self, instrument: Instrument, amount: int = 1) -> None:
-        self._guarded(lambda: self._metrics.record([Measurement(instrument, amount)]))
+    def count(self, instrument: Instrument) -> None:
+        self._guarded(lambda: self._metrics.record([Measurement(instrument, 1)]))
 
     def watch(self, instrument: Instrument, reading: Reading) -> None:
         self._guarded(lambda: self._metrics.watch(instrument, reading))

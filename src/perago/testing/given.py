@@ -104,7 +104,7 @@ def _content(path: str, given: object) -> bytes:
     raise TaskInputError(f"the content of {path!r} is of type {type(given).__name__}; give the files as {_WANTED}")
 
 
-def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = "", subject: str = "given") -> str:
+def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = "") -> str:
     """Commit the files on a branch; returns the commit's id.
 
     Args:
@@ -113,7 +113,7 @@ def commit_given(store: MemoryStore, branch: str, files: Files, *, below: str = 
     given = {below + path: blob for path, blob in read_given(files).items()}
     contents = {name: blob.content for name, blob in given.items()}
     return store.commit(
-        branch, contents, subject=subject, executable=[name for name in given if given[name].executable]
+        branch, contents, subject="given", executable=[name for name in given if given[name].executable]
     )
 
 

@@ -28,6 +28,7 @@ class Kind(enum.StrEnum):
     UNREADABLE_RUN = "unreadable_run"
     UNREADABLE_RESULT = "unreadable_result"
     STAGED_COMMIT = "staged_commit"
+    RUN_BRANCH = "run_branch"
     UNFINISHED_PUBLICATION = "unfinished_publication"
     LOCK = "lock"
     TEMPORARY_FILE = "temporary_file"
@@ -45,6 +46,10 @@ class Kind(enum.StrEnum):
     def label(self) -> str:
         """The kind in words, such as "attempt directory"."""
         return self.value.replace("_", " ")
+
+
+OLD_RUN = "its transactional run is over, or has published nothing to it for long. Without it the run cannot be resumed"
+"""Why the branch of an old run is found."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator, model_serializer, model_validator
@@ -289,6 +289,10 @@ def staging_branch_name(attempt: Attempt) -> str:
 RUN_PREFIX = "perago-run-"
 """All branches of transactional runs start with this."""
 
+RUN_BRANCH_TTL_SECONDS = 7 * 86_400.0
+"""How long the branch of a run is kept after its last use: a run that failed before a holiday can still be looked at
+and resumed after it. It must exceed the longest task, because a branch is used only when a run begins or publishes."""
+
 _RUN_TIME = "%Y%m%dt%H%M%Sz"
 _RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
 
@@ -326,16 +330,14 @@ def run_branch_time(name: str) -> datetime | None:
         return None
 
 
-def run_branch_age(name: str, committed: datetime, now: datetime) -> timedelta | None:
-    """How long nothing has happened on a run's branch, by which it is swept; None for any other branch.
+def run_branch_age(name: str, head_time: datetime, now: datetime) -> float | None:
+    """The seconds since a run's branch was last used; None for any other branch.
 
-    The head commit alone does not tell: until the run's first publication it is an old commit of the run's target.
-
-    Args:
-        committed: time of the branch's head commit.
+    That is the newer of the time in its name and that of its head commit. The latter alone would be wrong: until a
+    task of the run has published, the head is the commit that the run began at, which may be old.
     """
     begun = run_branch_time(name)
-    return None if begun is None else now - max(begun, committed)
+    return None if begun is None else (now - max(begun, head_time)).total_seconds()
 
 
 def _slug(text: str, length: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from perago.errors import PublishFenceError, StoreError, UnsettledFenceError
 from perago.values.history import (
@@ -28,6 +28,8 @@ MAX_HISTORY = 10_000
 """Commits that are read between a head and an input ref. A task with an older input is refused (design, step 1)."""
 
 T = TypeVar("T")
+
+Subject = Literal["task", "run"]
 
 _NAMED_IN_A_REFUSAL = 2
 _LISTED_CONFLICTS = 10
@@ -173,23 +175,26 @@ def _listed(paths: Collection[str]) -> str:
     return listed + (f", and {more} more" if more > 0 else "")
 
 
-def refusal(refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None = None) -> PublishFenceError:
+def refusal(
+    refuse: Refuse, branch: str, base: str, spec: WorkspaceSpec | None = None, subject: Subject = "task"
+) -> PublishFenceError:
     """The error for a `Refuse`. It names the newest foreign commits and what to do.
 
     Args:
         spec: the task's; None if nothing could tell what the task could see.
+        subject: what is refused.
     """
     listed = _named(refuse.foreign)
     where = f"(input {base[:12]}, head {refuse.head[:12]})"
     if refuse.conflict is not None:
         return _refused(refuse)(
-            f"Not published: on branch {branch!r} others have changed what this task could see, "
-            f"{_listed(refuse.conflict.paths)}: {listed} {where}. Nothing is lost. Run the task again from the current "
-            f"head, or narrow its prefix or patterns"
+            f"Not published: on branch {branch!r} others have changed what this {subject} could see, "
+            f"{_listed(refuse.conflict.paths)}: {listed} {where}. Nothing is lost. Run the {subject} again from the "
+            f"current head, or narrow its prefix or patterns"
         )
     return _refused(refuse)(
         f"Not published: branch {branch!r} has commits that this attempt has not seen: {listed} {where}. Nothing is "
-        f"lost. Run the task again from the current head{_merging(spec)}"
+        f"lost. Run the {subject} again from the current head{_merging(spec)}"
     )
 
 

@@ -23,7 +23,7 @@ from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import Executor
 from perago.worker.body.main import load_tasks
 from perago.worker.body.run import load_order
-from perago.worker.executor.runner import AttemptRunner, ExecutorStore, queue_of
+from perago.worker.executor.runner import AttemptRunner
 from perago.worker.executor.wire import Configure, GitSettings, LakeFSSettings
 from perago.worker.supervisor.dispatcher import WorkerSettings
 from perago.worker.supervisor.polling import Pace
@@ -70,6 +70,7 @@ def worker_settings(
         failure_reason_max_length=config.failure_reason_max_length,
         gc_ttl_seconds=config.workspace_gc_ttl.total_seconds(),
         gc_interval_seconds=config.workspace_gc_interval.total_seconds(),
+        run_branch_ttl_seconds=config.run_branch_ttl.total_seconds(),
     )
 
 
@@ -129,14 +130,6 @@ def thread_executors(configuration: Configure, engine: WorkerEngine, loop: LoopT
     tasks: dict[str, TaskDefinition] = load_tasks(configuration.load.targets)
 
     def make(journal: Journal) -> AbstractContextManager[Executor]:
-        runner = AttemptRunner(
-            tasks=tasks,
-            store=ExecutorStore(configuration.store),
-            workspace_root=Path(configuration.workspace_root),
-            worker_id=configuration.worker_id,
-            failure_reason_max_length=configuration.failure_reason_max_length,
-            queue=queue_of(configuration),
-        )
-        return ExecutorThread(runner, engine, journal, loop)
+        return ExecutorThread(AttemptRunner.of(configuration, tasks), engine, journal, loop)
 
     return make

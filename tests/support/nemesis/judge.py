@@ -24,7 +24,7 @@ HIDDEN = {"finish": "by-hand-*.txt"}
 
 _REFUSAL = re.compile(
     r"branch '(?P<branch>[^']+)' (?:has commits that this attempt has not seen"
-    r"|others have changed what this task could see, .*?): (?=[0-9a-f]{12}\b)"
+    r"|others have changed what this (?:task|run) could see, .*?): (?=[0-9a-f]{12}\b)"
 )
 _CONFLICT = re.compile(r"others have changed \d+ of the paths that this attempt changed: (?P<paths>.+?)\. Noth")
 _NAMED = re.compile(r"(?:: |; )(?:and )?([0-9a-f]{12})\b")

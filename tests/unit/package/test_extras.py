@@ -46,17 +46,3 @@ def test_a_command_says_it_as_a_matter_of_configuration(monkeypatch, tmp_path):
 
 def test_the_embedded_store_and_engine_do_without():
     assert run("import perago.stores.git, perago.engines.local, perago.cli\nfrom perago import task") == (0, "")
-
-
-def test_the_testing_tools_are_imported_without_pytest():
-    program = """
-import importlib, pkgutil, perago.testing
-modules = [module.name for module in pkgutil.walk_packages(perago.testing.__path__, "perago.testing.")]
-modules.remove("perago.testing.plugin")  # pytest itself loads its plugin
-assert "perago.testing.contract.store_races" in modules
-for name in modules:
-    importlib.import_module(name)
-for name in perago.testing.__all__:
-    getattr(perago.testing, name)
-"""
-    assert run(program, ("pytest", "_pytest")) == (0, "")

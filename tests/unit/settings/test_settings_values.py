@@ -34,6 +34,7 @@ def test_the_defaults_are_those_of_the_contract(settings):
     assert config.fence == "exact"
     assert config.workspace_gc_ttl == timedelta(hours=24)
     assert config.workspace_gc_interval == timedelta(hours=1)
+    assert config.run_branch_ttl == timedelta(days=7)
     assert config.shutdown_force_kill_after is None
     assert (config.conductor, config.lakefs, config.metrics) == (None, None, None)
 

@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 def test_it_counts_from_the_beginning_or_from_the_newest_commit(begun, committed, age):
     scheduled = round((NOW - begun).timestamp() * 1000)
     identity = AttemptIdentity(workflow_instance_id="w", task_id="t", retry_count=0, scheduled_time=scheduled)
-    assert run_branch_age(run_branch_name(identity), NOW - committed, NOW) == age
+    assert run_branch_age(run_branch_name(identity), NOW - committed, NOW) == age.total_seconds()
 
 
 @pytest.mark.parametrize("name", ["main", "perago-run-w", "perago-run-20261399t000000z-w-0", "perago-w-t-0-e"])

@@ -107,13 +107,18 @@ def test_a_run_that_does_not_use_it_imports_nothing_heavy(pytester: pytest.Pytes
     run(pytester, "-W", "error", *arguments).assert_outcomes(passed=1)
 
 
-def test_the_testing_kit_is_there_without_pytest() -> None:
-    script = (
-        "import sys; sys.modules['pytest'] = None\n"
-        "import perago.testing\n"
-        "for name in perago.testing.__all__: getattr(perago.testing, name)\n"
-        "print(sorted(perago.testing.__all__) == dir(perago.testing))"
-    )
+def test_the_testing_kit_and_the_contract_suites_are_there_without_pytest() -> None:
+    script = """
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys(["pytest", "_pytest"])
+import perago.testing
+for name in perago.testing.__all__: getattr(perago.testing, name)
+modules = [module.name for module in pkgutil.walk_packages(perago.testing.__path__, "perago.testing.")]
+modules.remove("perago.testing.plugin")  # pytest itself loads it
+for name in modules: importlib.import_module(name)
+assert sorted(perago.testing.__all__) == dir(perago.testing)
+print("perago.testing.contract.store_stage" in modules)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("True\n", "")
 

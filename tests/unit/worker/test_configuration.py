@@ -8,7 +8,7 @@ from perago import load_runtime_config
 from perago.ports import no_queue
 from perago.running.repos.address import parse_address
 from perago.worker.configuration import executor_configuration, store_settings, worker_settings
-from perago.worker.executor.runner import ExecutorStore, queue_of
+from perago.worker.executor.runner import AttemptRunner, ExecutorStore
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
 
@@ -50,7 +50,9 @@ def test_a_worker_and_a_run_of_one_repository_wait_in_one_queue(tmp_path, monkey
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
 
     def queue(repository):
-        return queue_of(executor_configuration(config, "w", ["app.features"], store_settings(config, repository)))
+        return AttemptRunner.of(
+            executor_configuration(config, "w", ["app.features"], store_settings(config, repository)), {}
+        ).queue
 
     assert queue(None) == parse_address("lakefs://data").queue
     assert queue(tmp_path / "data.git") == parse_address(str(tmp_path / "data.git")).queue
@@ -81,4 +83,4 @@ def test_executors_of_a_user_without_a_home_directory_wait_for_nobody(tmp_path, 
     monkeypatch.setattr("perago.worker.configuration.find_state_directory", lambda: None)
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
     configuration = executor_configuration(config, "w", ["app.features"], store_settings(config, None))
-    assert queue_of(configuration) is no_queue
+    assert AttemptRunner.of(configuration, {}).queue is no_queue

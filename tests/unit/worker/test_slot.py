@@ -188,7 +188,7 @@ def test_a_slot_closes_also_when_a_job_cannot_be_given_back():
 
 
 def sweeps(*names):
-    return [Sweep(repository=name, older_than_seconds=60.0) for name in names]
+    return [Sweep(repository=name, older_than_seconds=60.0, runs_older_than_seconds=60.0) for name in names]
 
 
 def test_a_slot_at_a_chore_takes_no_job_and_says_when_it_is_free_again():

@@ -45,24 +45,42 @@ FOUND = 1
     show_default=True,
     help="Age at which leftovers of unknown owner are removed; must exceed the longest attempt.",
 )
+@click.option(
+    "--runs-older-than",
+    metavar="AGE",
+    help="Age at which branches of transactional runs are removed.  [default: PERAGO_RUN_BRANCH_TTL]",
+)
 @json_option
-def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool, older_than: str, as_json: bool) -> int:
+def command(
+    repo: str | None,
+    workspace_root: str | None,
+    fix: bool,
+    deep: bool,
+    older_than: str,
+    runs_older_than: str | None,
+    as_json: bool,
+) -> int:
     """Find what killed runs left over, and what is missing or damaged.
 
     \b
       perago doctor --repo data.git
       perago doctor --repo data.git --fix
 
-    Leftovers are attempt directories, runs without an end, staged commits, locks, temporary files (also of the object
-    cache) and unreferenced large files. Damage is in large files, git objects and references, stamps and spooled
-    results, which need manual repair, and with --deep in cached objects. Files of a living process are never touched.
+    Leftovers are attempt directories, runs without an end, staged commits, branches of old transactional runs, locks,
+    temporary files (also of the object cache) and unreferenced large files. Damage is in large files, git objects and
+    references, stamps and spooled results, which need manual repair, and with --deep in cached objects. Files of a
+    living process are never touched.
 
     Exit codes: 0 nothing is wrong, or everything is fixed; 1 something is left; 2 it could not look, and has fixed
     nothing.
     """
     results: list[_FixResult] = []
     try:
-        with closing(_examine(repo, workspace_root, _seconds(older_than), deep=deep)) as findings:
+        ages = _Ages(
+            _seconds(older_than, "--older-than"),
+            None if runs_older_than is None else _seconds(runs_older_than, "--runs-older-than"),
+        )
+        with closing(_examine(repo, workspace_root, ages, deep=deep)) as findings:
             _go_through(findings, results, fix=fix)
     except BaseException:
         for line in [line for result in results if result.is_fixed is not None for line in result.lines()]:
@@ -74,6 +92,18 @@ def command(repo: str | None, workspace_root: str | None, fix: bool, deep: bool,
     else:
         _tell(results, fix=fix)
     return FOUND if left else CLEAN
+
+
+@dataclass(frozen=True)
+class _Ages:
+    """Ages in seconds from which something counts as a leftover: anything of unknown owner, and branches of runs.
+
+    Attributes:
+        runs: None for the setting's.
+    """
+
+    unknown: float
+    runs: float | None
 
 
 @dataclass(frozen=True)
@@ -155,7 +185,7 @@ def _go_through(findings: Iterator[Finding], results: list[_FixResult], *, fix: 
 
 
 def _examine(
-    repo: str | None, workspace_root: str | None, older_than: float, *, deep: bool
+    repo: str | None, workspace_root: str | None, ages: _Ages, *, deep: bool
 ) -> Generator[Finding, None, None]:
     """All findings, cheap checks first."""
     from perago.ports import SystemClock
@@ -166,19 +196,20 @@ def _examine(
 
     looked_at = workspace_root_to_look_at(workspace_root)
     root = looked_at if looked_at.is_dir() else None
-    cache = load_run_config("perago", probe_workspace_root=False).cache_dir
+    config = load_run_config("perago", probe_workspace_root=False)
     address = None if repo is None else parse_address(repo)
     with ExitStack() as stack:
         repository = None if address is None else stack.enter_context(address.open())
         engine = local_engine(address)
         yield from engine.examine()
         if root is not None:
-            yield from examine.examine(root, older_than, SystemClock())
+            yield from examine.examine(root, ages.unknown, SystemClock())
             yield from worker_examine.examine(root, SystemClock())
-        yield from cache_examine.examine(cache, SystemClock(), deep=deep)
+        yield from cache_examine.examine(config.cache_dir, SystemClock(), deep=deep)
         if repository is not None:
             yield from repository.examine(
-                older_than_seconds=older_than,
+                older_than_seconds=ages.unknown,
+                runs_older_than_seconds=config.run_branch_ttl.total_seconds() if ages.runs is None else ages.runs,
                 liveness_of=_LivenessOf(engine),
                 living_since=_living_since(engine, root),
                 deep=deep,
@@ -205,13 +236,13 @@ def _living_since(engine: LocalEngine, root: Path | None) -> float | None:
     return min(begun, default=None)
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str) -> float:
     from perago.settings.values import read_duration
 
     try:
         return read_duration(text).total_seconds()
     except ValueError as exc:
-        raise click.UsageError(f"--older-than {exc}") from None
+        raise click.UsageError(f"{option} {exc}") from None
 
 
 def _tell(results: list[_FixResult], *, fix: bool) -> None:

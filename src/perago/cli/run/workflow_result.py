@@ -21,6 +21,8 @@ from perago.running.workflow_request import WorkflowRequest
 from perago.values.record import WorkflowStatus
 from perago.workflows.decide import Decision
 
+_GO_ON = "To go on after its completed tasks:"
+
 
 def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
     """Execute a run and print its result; returns the exit code."""
@@ -40,7 +42,7 @@ def run_workflow(request: WorkflowRequest, arguments: RunArguments) -> int:
             finished = _Finished(run, execution.go(), execution.error, is_interrupted=interrupts.count > 0)
     except KeyboardInterrupt:
         if run_id is not None:
-            _tell_resume(f"Run {run_id} was interrupted.", run_id, arguments)
+            _tell_resume(f"Run {run_id} was interrupted. {_GO_ON}", run_id, arguments)
         raise
     finished.print(arguments)
     return finished.exit_code
@@ -78,7 +80,13 @@ class _Finished:
             return
         word = "was cancelled" if self.exit_code == INTERRUPTED else f"is {self.decision.status}"
         note(f"error: workflow {name} {word}: {self.decision.reason}")
-        _tell_resume(f"Run {self.run.run_id} ended.", self.run.run_id, arguments)
+        if (branch := self.run.record.run_branch) is not None:
+            note(f"What its tasks have published is on branch {branch} alone.")
+            if self.exit_code == FENCE_REFUSED:
+                again = f"Run {self.run.run_id} ended. To run it again from the present head:"
+                _tell_resume(again, self.run.run_id, arguments, "--onto-head")
+                return
+        _tell_resume(f"Run {self.run.run_id} ended. {_GO_ON}", self.run.run_id, arguments)
 
     def as_object(self) -> dict[str, Any]:
         record = self.run.record
@@ -104,7 +112,7 @@ class _Finished:
         }
 
 
-def _tell_resume(how: str, run_id: str, arguments: RunArguments) -> None:
-    note(f"{how} To go on after its completed tasks:")
-    repo = f" --repo {shlex.quote(arguments.repo)}" if arguments.repo is not None else ""
-    say(f"  perago run --resume {run_id}{repo}")
+def _tell_resume(how: str, run_id: str, arguments: RunArguments, *options: str) -> None:
+    note(how)
+    repo = [] if arguments.repo is None else ["--repo", arguments.repo]
+    say(f"  {shlex.join(['perago', 'run', '--resume', run_id, *options, *repo])}")

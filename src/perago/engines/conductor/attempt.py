@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from perago.values.json_text import JsonObject
@@ -44,4 +43,3 @@ class ConductorAttempt:
     domain: str | None = None
     workflow_type: str | None = None
     reason_for_incompletion: str | None = None
-    output_data: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)

@@ -42,7 +42,6 @@ def attempt_of(task: Document) -> ConductorAttempt:
         domain=_text_or(task, "domain", "") or None,
         workflow_type=_text_or(task, "workflowType", "") or None,
         reason_for_incompletion=_text_or(task, "reasonForIncompletion", "") or None,
-        output_data=_object(task, "outputData"),
     )
 
 

@@ -27,7 +27,7 @@ from perago.values.redaction import mask_json
 
 @dataclass(frozen=True, kw_only=True)
 class LocalAttempt:
-    """A try of a run, with all attributes of `models.AttemptIdentity`, its status, and its process."""
+    """A try of a run, with all attributes of `models.AttemptIdentity`, and its status."""
 
     status: str
     workflow_instance_id: str
@@ -39,8 +39,6 @@ class LocalAttempt:
     poll_count: int
     seq: int
     iteration: int
-    worker_host: str
-    worker_pid: int
 
     @classmethod
     def of(cls, record: AnyRecord, entry: TryEntry, status: TryStatus) -> Self:
@@ -60,8 +58,6 @@ class LocalAttempt:
             poll_count=POLL_COUNT,
             seq=entry.retry_count + 1,
             iteration=0,
-            worker_host=entry.host,
-            worker_pid=entry.pid,
         )
 
 

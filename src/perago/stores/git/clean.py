@@ -1,4 +1,4 @@
-"""Removing staging references of ended and killed attempts, and temporary files of killed ones."""
+"""Removing staging references of ended and killed attempts, temporary files, and branches of old runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pathlib import Path
 from perago.errors import StoreError
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.refs import STAGING, References
+from perago.stores.git.runs import old_runs
 from perago.values.models import StagedWorkspace
 
 
 @dataclass(frozen=True)
 class Swept:
-    """The result of a sweep: names of removed staging references, and the number of removed temporary files."""
+    """The result of a sweep: removed staging references, temporary files (their number), and branches of runs."""
 
     staging: tuple[str, ...]
     temporaries: int
+    runs: tuple[str, ...]
 
 
 def cleanup_staging(references: References, staged: StagedWorkspace) -> None:
@@ -26,12 +28,14 @@ def cleanup_staging(references: References, staged: StagedWorkspace) -> None:
     references.drop_staged(staged.branch)
 
 
-def sweep(references: References, older_than_seconds: float) -> Swept:
-    """Remove staging references with older commits, and temporary files without an owner.
+def sweep(references: References, older_than_seconds: float, runs_older_than_seconds: float) -> Swept:
+    """Remove staging references with older commits, temporary files without an owner, and branches of old runs.
 
     Args:
         older_than_seconds: longer than any attempt may take from staging to publishing. An attempt whose reference is
             removed fails and publishes nothing.
+        runs_older_than_seconds: longer than any task may take. A run whose branch is removed fails and publishes
+            nothing.
     """
     before = references.clock.now().timestamp() - older_than_seconds
     old = [name for name, commit_id in references.staged() if _staged_at(references, commit_id) < before]
@@ -39,7 +43,9 @@ def sweep(references: References, older_than_seconds: float) -> Swept:
         references.drop_staged(name)
     repository_path = references.repository.path
     locks = _remove_old_locks(repository_path / STAGING, older_than_seconds)
-    return Swept(tuple(old), LfsStore(repository_path).sweep() + locks)
+    old_branches = list(old_runs(references, runs_older_than_seconds))
+    runs = [run.branch for run in old_branches if references.drop_branch(run.branch, run.head)]
+    return Swept(tuple(old), LfsStore(repository_path).sweep() + locks, tuple(runs))
 
 
 def _staged_at(references: References, commit_id: str) -> int:

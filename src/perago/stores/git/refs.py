@@ -23,6 +23,7 @@ from perago.stores.git.repository import (
     translated,
     while_directories_vanish,
 )
+from perago.values.models import RUN_PREFIX
 
 STAGING = "refs/perago/staging/"
 """References that protect staged commits from `git gc`."""
@@ -106,21 +107,32 @@ class References:
         return name
 
     def drop_staged(self, name: str) -> None:
-        """Remove a staging reference. A missing one is fine.
+        """Remove a staging reference. A missing one is fine."""
+        assert name.startswith(STAGING), name
+        self._remove(name)
+
+    def drop_branch(self, branch: str, head: str) -> bool:
+        """Remove a branch, unless it has moved from `head`. Returns whether it is gone."""
+        return self._remove(branch_ref(branch), head)
+
+    def _remove(self, name: str, only_at: str | None = None) -> bool:
+        """Remove a reference. Returns False if it is kept because its target is not `only_at`.
 
         A concurrent `git pack-refs` may have read the reference before its removal and write it again, which libgit2
         does not prevent. So this checks again when no process packs references.
         """
-        assert name.startswith(STAGING), name
         with translated(f"removing {name}", self.repository.path):
-            if not self._exists(name):
-                return
+            if self._target(name) is None:
+                return True
             with hold(self.repository.path, self.patience, self.clock) as lock:
                 for _ in range(_TRIES):
-                    self._write(lock, name, "", lambda: self._delete(name))
+                    self._write(lock, name, "", lambda: self._delete(name, only_at))
                     lock.wait_for_git(_PACKED)
-                    if not self._exists(name):
-                        return
+                    target = self._target(name)
+                    if target is None:
+                        return True
+                    if only_at not in (None, target):
+                        return False
         raise StoreError(
             f"{name} came back after each of {_TRIES} removals; remove it with "
             f"{git_command(self.repository.path, 'update-ref', '-d', name)}"
@@ -128,12 +140,19 @@ class References:
 
     def staged(self) -> Iterator[tuple[str, str]]:
         """Name and commit id of every staging reference."""
-        with translated("listing staged commits", self.repository.path):
+        return self._below(STAGING)
+
+    def run_branches(self) -> Iterator[tuple[str, str]]:
+        """Name and head of every branch whose name begins like that of a transactional run's."""
+        heads = branch_ref("")
+        return ((name.removeprefix(heads), head) for name, head in self._below(heads + RUN_PREFIX))
+
+    def _below(self, prefix: str) -> Iterator[tuple[str, str]]:
+        with translated("listing the references", self.repository.path):
             for name in self.repository.handle.references:
-                if name.startswith(STAGING):
-                    reference = self.repository.handle.references.get(name)
-                    if reference is not None:
-                        yield name, str(reference.target)
+                target = self._target(name) if name.startswith(prefix) else None
+                if target is not None:
+                    yield name, target
 
     def _write_alone(self, name: str, target: str, write: Callable[[], object]) -> None:
         with hold(self.repository.path, self.patience, self.clock) as lock:
@@ -153,12 +172,14 @@ class References:
                     return
         raise StoreError(f"git locked {name} during each of {_TRIES} tries, and it was not written. Try again")
 
-    def _exists(self, name: str) -> bool:
-        return self.repository.handle.references.get(name) is not None
-
-    def _delete(self, name: str) -> None:
+    def _target(self, name: str) -> str | None:
         reference = self.repository.handle.references.get(name)
-        if reference is not None:
+        return None if reference is None else str(reference.target)
+
+    def _delete(self, name: str, only_at: str | None) -> None:
+        reference = self.repository.handle.references.get(name)
+        # libgit2 compares with the value of this object, under git's lock.
+        if reference is not None and only_at in (None, str(reference.target)):
             reference.delete()
 
     def _compare_and_swap(self, name: str, expected: str, new: str, message: str) -> None:

@@ -21,7 +21,14 @@ from perago.stores.git.runs import create_run_branch
 from perago.stores.git.stage import Staging, validate_reads
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
-from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import (
+    RUN_BRANCH_TTL_SECONDS,
+    Changes,
+    StagedWorkspace,
+    TaskExecution,
+    WorkspaceInput,
+    run_branch_time,
+)
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.progress import TransferProgress
 
@@ -164,9 +171,9 @@ class GitStore:
         return resolve(self._repository, ref)
 
     def branches(self) -> list[str]:
-        """Names of all branches, sorted."""
+        """Names of all branches but those of transactional runs, sorted."""
         with translated("listing the branches", self.path):
-            return sorted(self._repository.handle.branches.local)
+            return sorted(name for name in self._repository.handle.branches.local if run_branch_time(name) is None)
 
     def import_directory(
         self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
@@ -205,14 +212,15 @@ class GitStore:
         """The names that differ from one commit to another."""
         return changes(self._repository, before, after)
 
-    def sweep(self, older_than_seconds: float) -> Swept:
-        """Remove leftovers of killed attempts: older staging references, and temporary files without an owner."""
-        return sweep(self._references, older_than_seconds)
+    def sweep(self, older_than_seconds: float, *, runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS) -> Swept:
+        """Remove leftovers of killed attempts, and branches of old runs. See `clean.sweep`."""
+        return sweep(self._references, older_than_seconds, runs_older_than_seconds)
 
     def examine(
         self,
         *,
         older_than_seconds: float,
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
         liveness_of: AttemptLiveness = lambda _: "unknown",
         living_since: float | None = None,
         deep: bool = False,
@@ -225,6 +233,7 @@ class GitStore:
         return Examination(
             references=self._references,
             older_than_seconds=older_than_seconds,
+            runs_older_than_seconds=runs_older_than_seconds,
             liveness_of=liveness_of,
             living_since=living_since,
             deep=deep,

@@ -9,10 +9,9 @@ from perago.errors import RefNotFoundError
 from perago.ports import LogEntry, commit_time
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, uri
 from perago.stores.lakefs.api.client import LakeFSClient, each
-from perago.stores.lakefs.api.commits import NOT_THERE
+from perago.stores.lakefs.api.commits import NOT_THERE, check_repository
 from perago.stores.lakefs.publication.fence import is_action
 from perago.stores.lakefs.publication.history import stamp_of, subject_of
-from perago.stores.lakefs.resolve import check_repository
 from perago.values.models import Changes
 
 AT_ONCE = 16

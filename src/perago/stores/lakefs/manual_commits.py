@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from perago.errors import BranchNotFoundError, FenceUnavailableError, HeadMovedError, StoreError
+from perago.errors import FenceUnavailableError, HeadMovedError, StoreError
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.publication.branches import import_name
 from perago.stores.lakefs.publication.draft import CommitDraft
 from perago.stores.lakefs.publication.fence import EXACT_FENCE, EXPECTED_PARENT, FENCE_PATH, fence_content, holds_fence
-from perago.stores.lakefs.resolve import check_repository
 from perago.values.models import Changes, WorkspaceInput
 
 
@@ -114,7 +113,7 @@ async def check_fence(manual: ManualCommits, branch: str) -> FenceReport:
     Raises:
         RepositoryNotFoundError, BranchNotFoundError: there is no such repository or branch.
     """
-    head = await _head(manual, branch)
+    head = await manual.connection.commits.head_of(manual.repository, branch)
     file = await _file(manual, head)
     async with manual.staged(head, "Perago's look at the fence", FENCE_ALONE) as staged:
         try:
@@ -132,7 +131,7 @@ async def install_fence(manual: ManualCommits, branch: str) -> str | None:
         Otherwise as `check_fence` and `ManualCommits.swap`.
     """
     for _ in range(_SWAPS):
-        head = await _head(manual, branch)
+        head = await manual.connection.commits.head_of(manual.repository, branch)
         if await _file(manual, head) == "present":
             return None
         async with manual.staged(head, "Put the publish fence here", FENCE_ALONE) as staged:
@@ -141,14 +140,6 @@ async def install_fence(manual: ManualCommits, branch: str) -> str | None:
             except HeadMovedError:
                 continue
     raise HeadMovedError(f"branch {branch!r} moved during each of {_SWAPS} tries; the fence is not there. Try again")
-
-
-async def _head(manual: ManualCommits, branch: str) -> str:
-    found = await manual.connection.client.find_branch(manual.repository, branch)
-    if found is None:
-        await check_repository(manual.connection.client, manual.repository)
-        raise BranchNotFoundError(f"repository {manual.repository!r} has no branch {branch!r}. Check the name")
-    return found.commit_id
 
 
 async def _file(manual: ManualCommits, commit: str) -> FenceFile:

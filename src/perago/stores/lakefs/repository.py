@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from perago.errors import RepositoryNotFoundError
-from perago.ports import AttemptLiveness, FileDigests, ForeseesDownload, LogEntry, Phase, WorkspaceStore
+from perago.ports import (
+    AttemptLiveness,
+    FileDigests,
+    ForeseesDownload,
+    LogEntry,
+    Phase,
+    TransactionalStore,
+    WorkspaceStore,
+)
 from perago.stores.lakefs.api.answers import LakeFSError
-from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, no_commit
+from perago.stores.lakefs.api.commits import NOT_THERE, check_full_id, check_repository, no_commit
 from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import Transfer
@@ -17,13 +26,17 @@ from perago.stores.lakefs.import_export import Import
 from perago.stores.lakefs.log import changes, log
 from perago.stores.lakefs.manual_commits import FenceReport, ManualCommits, check_fence, install_fence
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
-from perago.stores.lakefs.resolve import check_repository, resolve
+from perago.stores.lakefs.resolve import resolve
 from perago.values.findings import Finding
 from perago.values.history import Conflict, History, Merge
-from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import RUN_BRANCH_TTL_SECONDS, Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.names import FOR_EXPORT
 from perago.values.spec import WHOLE_REPOSITORY, WorkspaceSpec
 from perago.workspace.empty_directory import empty_directory
+
+
+class _Store(WorkspaceStore, ForeseesDownload, TransactionalStore, Protocol):
+    """The ports of `LakeFSStore`."""
 
 
 class LakeFSRepository:
@@ -34,7 +47,7 @@ class LakeFSRepository:
         name: of the repository.
     """
 
-    def __init__(self, store: WorkspaceStore, connection: StoreConnection, name: str) -> None:
+    def __init__(self, store: _Store, connection: StoreConnection, name: str) -> None:
         self._store = store
         self._connection = connection
         self.name = name
@@ -47,8 +60,7 @@ class LakeFSRepository:
         return self._store.download_workspace(workspace_input, workspace_spec, workspace_dir)
 
     def foresee_download(self, workspace_input: WorkspaceInput, workspace_spec: WorkspaceSpec, /) -> None:
-        if isinstance(self._store, ForeseesDownload):
-            self._store.foresee_download(workspace_input, workspace_spec)
+        self._store.foresee_download(workspace_input, workspace_spec)
 
     def read_history(self, workspace_input: WorkspaceInput, /) -> History:
         return self._store.read_history(workspace_input)
@@ -86,6 +98,15 @@ class LakeFSRepository:
     def cleanup_staging(self, staged: StagedWorkspace, /) -> None:
         self._store.cleanup_staging(staged)
 
+    def create_run_branch(self, repository: str, branch: str, source: str, /) -> str:
+        return self._store.create_run_branch(repository, branch, source)
+
+    def changes_of_run(self, workspace_input: WorkspaceInput, run_ref: str, /) -> Changes:
+        return self._store.changes_of_run(workspace_input, run_ref)
+
+    def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution, /) -> StagedWorkspace:
+        return self._store.stage_run(workspace_input, run_ref, execution)
+
     # ---- what the commands need
 
     def check(self) -> None:
@@ -115,7 +136,7 @@ class LakeFSRepository:
         return found.commit_id if found is not None else None
 
     def branches(self) -> list[str]:
-        """Names of all branches that people work on, sorted. Excludes staging branches, which are hidden.
+        """Names of all branches that people work on, sorted. Excludes those of attempts and runs, which are hidden.
 
         Raises:
             RepositoryNotFoundError
@@ -193,21 +214,31 @@ class LakeFSRepository:
         """The names that differ from one commit to another. See `log.changes`."""
         return self._connection.run(changes(self._connection.client, self.name, before, after))
 
-    def sweep(self, older_than_seconds: float, liveness_of: AttemptLiveness = lambda _: "unknown") -> tuple[str, ...]:
-        """Remove staging branches that killed attempts left. Returns their names. See `clean.Janitor`."""
-        return self._connection.run(self._janitor(older_than_seconds, liveness_of).sweep())
+    def sweep(
+        self,
+        older_than_seconds: float,
+        liveness_of: AttemptLiveness = lambda _: "unknown",
+        *,
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
+    ) -> tuple[str, ...]:
+        """Remove staging branches that killed attempts left, and branches of old runs. Returns their names.
+
+        See `clean.Janitor`.
+        """
+        return self._connection.run(self._janitor(older_than_seconds, runs_older_than_seconds, liveness_of).sweep())
 
     def examine(
         self,
         *,
         older_than_seconds: float,
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
         liveness_of: AttemptLiveness = lambda _: "unknown",
         living_since: float | None = None,  # noqa: ARG002 - only the age and the engine tell here
         deep: bool = False,
     ) -> Iterator[Finding]:
         """Find leftovers of killed attempts and damaged data. Changes nothing. See `examine.Examination`."""
         self.check()
-        janitor = self._janitor(older_than_seconds, liveness_of)
+        janitor = self._janitor(older_than_seconds, runs_older_than_seconds, liveness_of)
         looking = Examination(
             janitor,
             lambda branch: self._connection.run(janitor.remove(branch)),
@@ -220,8 +251,9 @@ class LakeFSRepository:
     def _manual_commits(self) -> ManualCommits:
         return ManualCommits(self._connection, self.name)
 
-    def _janitor(self, older_than_seconds: float, liveness_of: AttemptLiveness) -> Janitor:
-        return Janitor(self._connection.client, self._connection.clock, self.name, older_than_seconds, liveness_of)
+    def _janitor(self, older_than: float, runs_older_than: float, liveness_of: AttemptLiveness) -> Janitor:
+        connection = self._connection
+        return Janitor(connection.client, connection.clock, self.name, older_than, runs_older_than, liveness_of)
 
     async def _plan_export(self, ref: str, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
         check_full_id(ref, self.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perago.errors import RefNotFoundError
 from perago.stores.lakefs.api.answers import LakeFSError, uri
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.commits import NOT_THERE, no_repository
+from perago.stores.lakefs.api.commits import NOT_THERE, check_repository
 
 
 async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
@@ -26,17 +26,3 @@ async def resolve(client: LakeFSClient, repository: str, ref: str) -> str:
         f"repository {repository!r} has no commit {ref!r}, or more than one. Give a commit id, a branch or a tag; "
         f"`perago log --repo {uri(repository)} --branch BRANCH` lists commits"
     )
-
-
-async def check_repository(client: LakeFSClient, repository: str) -> None:
-    """Check that a repository exists.
-
-    Raises:
-        RepositoryNotFoundError: it does not.
-    """
-    try:
-        await client.get_repository(repository)
-    except LakeFSError as exc:
-        if exc.status not in NOT_THERE:
-            raise
-        raise no_repository(repository) from exc

@@ -13,21 +13,23 @@ from perago.errors import RuntimeConfigError, StoreError
 from perago.files.credentials import Credentials
 from perago.ports import Clock, Event, FileDigests, Observer, Phase, SystemClock, ignore
 from perago.stores.lakefs.api.client import LakeFSClient
-from perago.stores.lakefs.api.commits import Commits, full_id
+from perago.stores.lakefs.api.commits import Commits, check_full_id, full_id
 from perago.stores.lakefs.clean import cleanup_staging
 from perago.stores.lakefs.connection import StoreConnection
 from perago.stores.lakefs.content.transfer import ChecksumRule, Transfer
 from perago.stores.lakefs.content.upload import Sent
+from perago.stores.lakefs.log import changes
 from perago.stores.lakefs.materialize import Layout, check_layout, lay_out, plan_layout
 from perago.stores.lakefs.publication.branches import staging_name
 from perago.stores.lakefs.publication.fence import FenceMode
 from perago.stores.lakefs.publication.history import read_history
 from perago.stores.lakefs.publication.publish import MERGE_SECONDS, NOT_GUARANTEED, Mover, complete_noop, publish
+from perago.stores.lakefs.publication.runs import create_run_branch
 from perago.stores.lakefs.publication.stage import Merging, Staging, StagingJob
 from perago.stores.lakefs.repository import LakeFSRepository
 from perago.values.credentials import LAKEFS_TOKEN
 from perago.values.history import Conflict, History, Merge
-from perago.values.models import StagedWorkspace, TaskExecution, WorkspaceInput
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 from perago.values.spec import WorkspaceSpec
 from perago.workspace.cache import ObjectCache
 
@@ -231,6 +233,29 @@ class LakeFSStore:
         """Remove the staging branch. A missing one is fine."""
         self._connection.run(self._clean(staged))
 
+    # ---- of transactional runs; see `perago.ports.TransactionalStore`
+
+    def create_run_branch(self, repository: str, branch: str, source: str) -> str:
+        """Create the hidden branch of a run, unless it exists. See `runs.create_run_branch`."""
+        connection = self._connection
+        return connection.run(create_run_branch(connection.client, connection.commits, repository, branch, source))
+
+    def changes_of_run(self, workspace_input: WorkspaceInput, run_ref: str) -> Changes:
+        """The paths that differ from the input to a commit of the run's branch. One call per 1,000 of them."""
+        base, repository = full_id(workspace_input), workspace_input.repository
+        return self._connection.run(changes(self._connection.client, repository, base, run_ref))
+
+    def stage_run(self, workspace_input: WorkspaceInput, run_ref: str, execution: TaskExecution) -> StagedWorkspace:
+        """Commit what a run has changed on top of the plan's head, on a hidden branch. Moves no content.
+
+        Only if earlier publications of the run must be undone beside others' commits, the server copies what differs.
+
+        Raises, in addition to the port's errors:
+            FenceUnavailableError: `fence` is "exact", and the server would not guard the publication.
+        """
+        check_full_id(run_ref, workspace_input.repository)
+        return self._connection.run(self._stage(Path(), workspace_input, WorkspaceSpec(), execution, run_ref))
+
     # ---- for the commands
 
     def repository(self, name: str) -> LakeFSRepository:
@@ -265,7 +290,12 @@ class LakeFSStore:
             await asyncio.gather(checking, listing, return_exceptions=True)
 
     async def _stage(
-        self, workspace_dir: Path, workspace_input: WorkspaceInput, spec: WorkspaceSpec, execution: TaskExecution
+        self,
+        workspace_dir: Path,
+        workspace_input: WorkspaceInput,
+        spec: WorkspaceSpec,
+        execution: TaskExecution,
+        run_ref: str | None = None,
     ) -> StagedWorkspace:
         connection = self._connection
         before = self._staged.pop(execution.execution_id, None)
@@ -281,6 +311,7 @@ class LakeFSStore:
             execution=execution,
             done=connection.progress(Phase.STAGE, total, execution).add,
             sent=self._sent_before(execution),
+            run_ref=run_ref,
         )
         mover = connection.mover
         staging = Staging(connection.client, connection.commits, mover.mode, mover.merge_seconds)

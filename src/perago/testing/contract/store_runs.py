@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-import pytest
-
 from perago.errors import (
     BranchNotFoundError,
     HeadMovedError,
@@ -17,6 +15,7 @@ from perago.errors import (
 )
 from perago.ports import TransactionalStore
 from perago.testing.contract.bench import EVERYTHING, MAIN, Bench, Edits, Staged, StoreHooks, Work
+from perago.testing.contract.framework import pytest
 from perago.testing.contract.store_merge import CONFLICTS, MERGED
 from perago.testing.contract.store_races import WRITERS, at_once
 from perago.values.history import Complete, Merge, Plan, Publish, Seal

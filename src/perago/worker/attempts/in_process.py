@@ -151,9 +151,9 @@ class ExecutorProcess(AbstractContextManager["ExecutorProcess"]):
         self.memory_bytes = done.memory_bytes
         self.is_spent = done.is_spent
 
-    def death(self, phase: str = "") -> str:
+    def death(self) -> str:
         """What ended the process, in words."""
-        return describe_death(self._process.exit_code, phase)
+        return describe_death(self._process.exit_code)
 
     def _end(self) -> None:
         """Kill the process and wait for its end; ignore what it still sends."""

@@ -127,7 +127,7 @@ class ExecutorThread(AbstractContextManager["ExecutorThread"]):
     def chore(self, order: Discard | Sweep) -> None:
         try:
             if isinstance(order, Sweep):
-                self._runner.store.sweep(order.repository, order.older_than_seconds)
+                self._runner.store.sweep(order.repository, order.older_than_seconds, order.runs_older_than_seconds)
         except PeragoError as exc:
             self._journal.tell(logging.WARNING, f"staged work of killed attempts could not be removed: {exc}")
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from perago.attempt.body import BodyCall, invoke_in_process
@@ -30,7 +29,7 @@ from perago.worker.body.printed import MAX_LINES, Printed, PrintedHere
 from perago.worker.body.run import ORDERS, BodyProcess
 from perago.worker.executor.link import PhaseSender, SupervisorLink
 from perago.worker.executor.process_state import ProcessState
-from perago.worker.executor.runner import AttemptRunner, ExecutorStore, queue_of
+from perago.worker.executor.runner import AttemptRunner
 from perago.worker.executor.wire import (
     CANCEL_GRACE_SECONDS,
     Configure,
@@ -94,14 +93,7 @@ def _prepare(order: Configure, outbox: Outbox, tasks: Mapping[str, TaskDefinitio
     except BaseException as exc:  # noqa: BLE001 - a module may raise anything; the supervisor reports it
         outbox.send(failure_of(exc, _TERMINATED))
         return None
-    runner = AttemptRunner(
-        tasks=tasks,
-        store=ExecutorStore(order.store),
-        workspace_root=Path(order.workspace_root),
-        worker_id=order.worker_id,
-        failure_reason_max_length=order.failure_reason_max_length,
-        queue=queue_of(order),
-    )
+    runner = AttemptRunner.of(order, tasks)
     outbox.send(Ready(tasks=runner.declared()))
     return runner
 
@@ -154,7 +146,9 @@ class _Executor:
                     self._answer(None)
                 case Sweep():
                     with suppress(PeragoError):
-                        self._runner.store.sweep(order.repository, order.older_than_seconds)
+                        self._runner.store.sweep(
+                            order.repository, order.older_than_seconds, order.runs_older_than_seconds
+                        )
                     self._answer(None)
                 case _:
                     continue

@@ -5,6 +5,7 @@ The store is opened for the first task with a workspace. `perago run` uses the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,19 +112,24 @@ class ExecutorStore:
                 repository = input_repository(getattr(attempt, "input_data", None))
                 if repository is not None:
                     store = self._open_lakefs(self._settings)
-                    store.repository(repository).sweep(older_than_seconds, _Killed(execution_id))
+                    store.repository(repository).sweep(
+                        older_than_seconds, _Killed(execution_id), runs_older_than_seconds=math.inf
+                    )
 
-    def sweep(self, repository: str, older_than_seconds: float) -> None:
-        """Remove the staged work of killed attempts of any worker, by age.
+    def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:
+        """Remove the staged work of killed attempts of any worker, and branches of old runs, by age.
 
         Raises:
             StoreError: some could not be removed.
         """
         match self._settings:
             case GitSettings():
-                self._open_git(self._settings).sweep(older_than_seconds)
+                self._open_git(self._settings).sweep(
+                    older_than_seconds, runs_older_than_seconds=runs_older_than_seconds
+                )
             case LakeFSSettings():
-                self._open_lakefs(self._settings).repository(repository).sweep(older_than_seconds)
+                swept = self._open_lakefs(self._settings).repository(repository)
+                swept.sweep(older_than_seconds, runs_older_than_seconds=runs_older_than_seconds)
 
     def close(self) -> None:
         """Close connections and end threads."""
@@ -206,6 +212,17 @@ class AttemptRunner:
     failure_reason_max_length: int
     queue: BranchQueue = no_queue
 
+    @classmethod
+    def of(cls, configuration: Configure, tasks: Mapping[str, TaskDefinition]) -> AttemptRunner:
+        return cls(
+            tasks=tasks,
+            store=ExecutorStore(configuration.store),
+            workspace_root=Path(configuration.workspace_root),
+            worker_id=configuration.worker_id,
+            failure_reason_max_length=configuration.failure_reason_max_length,
+            queue=_queue_of(configuration),
+        )
+
     def run(self, attempt: HandedOut, context: RunContext, engine: AttemptEngine) -> RuntimeTaskResult:
         """Run one attempt; raises only KeyboardInterrupt, after cleanup.
 
@@ -258,7 +275,7 @@ class AttemptRunner:
         ]
 
 
-def queue_of(configuration: Configure) -> BranchQueue:
+def _queue_of(configuration: Configure) -> BranchQueue:
     """The host's queue for an executor."""
     directory = None if configuration.state_directory is None else Path(configuration.state_directory)
     match configuration.store:
@@ -332,15 +349,15 @@ WORKSPACE_BYTES = 16 * 1024
 MAX_RESULT_BYTES = MAX_OUTPUT_BYTES - WORKSPACE_BYTES
 
 
-def within_limit(invoke_body: InvokeBody, max_bytes: int = MAX_RESULT_BYTES) -> InvokeBody:
-    """Wrap `invoke_body`: a result of more than `max_bytes` of JSON is a `TaskTerminalError`, because a retry cannot
-    help."""
+def within_limit(invoke_body: InvokeBody) -> InvokeBody:
+    """Wrap `invoke_body`: a result of more than `MAX_RESULT_BYTES` of JSON is a `TaskTerminalError`, because a retry
+    cannot help."""
 
     def invoke(call: BodyCall, /) -> JsonObject:
         result = invoke_body(call)
         size = json_size(result)
-        if size > max_bytes:
-            raise TaskTerminalError(too_large(size, max_bytes))
+        if size > MAX_RESULT_BYTES:
+            raise TaskTerminalError(too_large(size, MAX_RESULT_BYTES))
         return result
 
     return invoke

@@ -121,11 +121,12 @@ class Discard(Message):
 
 
 class Sweep(Message):
-    """Remove the staged work of killed attempts of any worker in a repository, by age."""
+    """Remove the staged work of killed attempts of any worker in a repository, and branches of old runs, by age."""
 
     kind: Literal["sweep"] = "sweep"
     repository: str
     older_than_seconds: float
+    runs_older_than_seconds: float
 
 
 class Answer(Message):

@@ -14,6 +14,7 @@ from typing import Literal
 from perago.errors import PeragoError
 from perago.ports import Clock, HandedOut, SystemClock, WorkerEngine
 from perago.values.joins import input_repository
+from perago.values.models import RUN_BRANCH_TTL_SECONDS
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Executor
@@ -39,6 +40,7 @@ class WorkerSettings:
         may_have: whether the store may have a repository. Runs are begun and ended by workers of any module, which may
             have another store.
         gc_ttl_seconds, gc_interval_seconds: age at which orphans are removed, and how often the worker looks for them.
+        run_branch_ttl_seconds: age at which branches of transactional runs are removed.
     """
 
     worker_id: str
@@ -53,6 +55,7 @@ class WorkerSettings:
     failure_reason_max_length: int = 500
     gc_ttl_seconds: float = 86400.0
     gc_interval_seconds: float = 3600.0
+    run_branch_ttl_seconds: float = RUN_BRANCH_TTL_SECONDS
 
 
 def _nothing() -> None:
@@ -144,6 +147,7 @@ class Dispatcher:
             self.slots,
             KnownRepositories(settings.directory),
             ttl_seconds=settings.gc_ttl_seconds,
+            run_branch_ttl_seconds=settings.run_branch_ttl_seconds,
             interval_seconds=settings.gc_interval_seconds,
         )
         self._completion = Completion(

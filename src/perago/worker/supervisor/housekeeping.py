@@ -87,12 +87,14 @@ class Housekeeping:
         repositories: KnownRepositories,
         *,
         ttl_seconds: float,
+        run_branch_ttl_seconds: float,
         interval_seconds: float,
     ) -> None:
         self._root = root
         self._journal = journal
         self._slots = slots
         self._ttl_seconds = ttl_seconds
+        self._run_branch_ttl_seconds = run_branch_ttl_seconds
         self._interval_seconds = interval_seconds
         self._repositories = repositories
 
@@ -106,7 +108,11 @@ class Housekeeping:
         """Sweep once; returns the seconds until the next turn."""
         if self.sweep_directories():
             for number, repository in enumerate(self._repositories.names()):
-                order = Sweep(repository=repository, older_than_seconds=self._ttl_seconds)
+                order = Sweep(
+                    repository=repository,
+                    older_than_seconds=self._ttl_seconds,
+                    runs_older_than_seconds=self._run_branch_ttl_seconds,
+                )
                 self._slots[number % len(self._slots)].add_chore(order)
         return self._interval_seconds
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from perago.ports import AttemptLiveness
 from perago.stores.git.examine.large_files import large_file_findings
-from perago.stores.git.examine.leftovers import staged_commits, temporary_files, unfinished_publication
+from perago.stores.git.examine.leftovers import run_branches, staged_commits, temporary_files, unfinished_publication
 from perago.stores.git.examine.reachable import Reachable, mark
 from perago.stores.git.examine.stale_locks import stale_locks
 from perago.stores.git.refs import References
@@ -22,6 +22,7 @@ class Examination:
     Attributes:
         older_than_seconds: age from which something may be removed if nothing else shows that its owner is dead. Longer
             than any attempt takes from staging to publishing.
+        runs_older_than_seconds: age from which the branch of a run may be removed. Longer than any task takes.
         liveness_of: distinguishes staged commits of live and dead attempts.
         living_since: start of the oldest attempt that may run here, seconds since the epoch; None if none runs.
         deep: read all large files, and compare their content with their names.
@@ -29,6 +30,7 @@ class Examination:
 
     references: References
     older_than_seconds: float
+    runs_older_than_seconds: float
     liveness_of: AttemptLiveness
     living_since: float | None = None
     deep: bool = False
@@ -42,6 +44,7 @@ class Examination:
         references, older_than = self.references, self.older_than_seconds
         path = references.repository.path
         yield from staged_commits(references, self.liveness_of, older_than)
+        yield from run_branches(references, self.runs_older_than_seconds)
         yield from unfinished_publication(references)
         yield from stale_locks(references, older_than)
         yield from temporary_files(path, older_than)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient, both
-from perago.values.models import WorkspaceInput
+from perago.values.models import WorkspaceInput, run_branch_time
 
 _REMEMBERED = 512
 """Commits, of a few kilobytes each, and branch names that one store caches."""
@@ -57,19 +57,19 @@ class Commits:
             ) from exc
         return self.remember(repository, commit)
 
-    async def objects_below(self, repository: str, commit_id: str, prefix: str) -> Mapping[str, ObjectStats]:
-        """The objects of a commit below a prefix, by name: few. Listed once."""
-        key = (repository, commit_id, prefix)
+    async def objects_below(self, repository: str, commit: Commit, prefix: str) -> Mapping[str, ObjectStats]:
+        """The objects of a commit below a prefix, by name: few. Listed once for all commits with the same content."""
+        key = (repository, commit.meta_range_id, prefix)
         if key not in self._listed:
-            self.begin_listing(*key)
+            self.begin_listing(repository, commit, prefix)
             return await asyncio.shield(self._listing[key])
         return self._listed[key]
 
-    def begin_listing(self, repository: str, commit_id: str, prefix: str) -> None:
+    def begin_listing(self, repository: str, commit: Commit, prefix: str) -> None:
         """Begin what `objects_below` will be asked for. It ends with the loop's thread at the latest."""
-        key = (repository, commit_id, prefix)
-        if key not in self._listing:
-            listing = asyncio.ensure_future(self._list_below(*key))
+        key = (repository, commit.meta_range_id, prefix)
+        if key not in self._listing and key not in self._listed:
+            listing = asyncio.ensure_future(self._list_below(repository, commit.id, prefix))
             listing.add_done_callback(lambda done: self._end_listing(key, done))
             self._listing[key] = listing
 
@@ -113,15 +113,37 @@ class Commits:
     async def check_branch(self, workspace_input: WorkspaceInput) -> None:
         """Check once that the input's branch is a branch, and not a tag or commit.
 
+        That of a run is not checked: no tag has such a name.
+
         Raises:
             LakeFSError: it is not.
         """
         key = (workspace_input.repository, workspace_input.branch)
-        if key not in self._branches:
+        if key not in self._branches and run_branch_time(workspace_input.branch) is None:
             await self._client.get_branch(*key)
-            if len(self._branches) >= _REMEMBERED:
-                self._branches.clear()
-            self._branches.add(key)
+            self.remember_branch(*key)
+
+    def remember_branch(self, repository: str, branch: str) -> None:
+        """Cache that this is the name of a branch."""
+        if len(self._branches) >= _REMEMBERED:
+            self._branches.clear()
+        self._branches.add((repository, branch))
+
+    async def head_of(self, repository: str, branch: str) -> str:
+        """Full id of the commit that a branch points at.
+
+        Raises:
+            RepositoryNotFoundError, BranchNotFoundError: there is no such repository or branch.
+        """
+        try:
+            found = await self._client.get_branch(repository, branch)
+        except LakeFSError as exc:
+            if exc.status not in NOT_THERE:
+                raise
+            await check_repository(self._client, repository)
+            raise BranchNotFoundError(f"repository {repository!r} has no branch {branch!r}. Check the name") from exc
+        self.remember_branch(repository, branch)
+        return found.commit_id
 
     async def explained(self, fault: LakeFSError, workspace_input: WorkspaceInput) -> StoreError:
         """The error for a failed call: for the part of the input that is missing, or the fault itself."""
@@ -153,17 +175,36 @@ def full_id(workspace_input: WorkspaceInput) -> str:
     return workspace_input.ref
 
 
+def is_full_id(ref: str) -> bool:
+    """Whether a ref can be a full commit id."""
+    return _FULL_ID.fullmatch(ref) is not None
+
+
 def check_full_id(ref: str, repository: str) -> None:
     """Check that a ref can be a full commit id.
 
     Raises:
         RefNotFoundError: it cannot.
     """
-    if not _FULL_ID.fullmatch(ref):
+    if not is_full_id(ref):
         raise RefNotFoundError(
             f"ref {ref!r} is not a full commit id (64 hexadecimal digits). A branch or a tag can move. Give the id of "
             f"its commit, which `perago log --repo {uri(repository)}` shows"
         )
+
+
+async def check_repository(client: LakeFSClient, repository: str) -> None:
+    """Check that a repository exists.
+
+    Raises:
+        RepositoryNotFoundError: it does not.
+    """
+    try:
+        await client.get_repository(repository)
+    except LakeFSError as exc:
+        if exc.status not in NOT_THERE:
+            raise
+        raise no_repository(repository) from exc
 
 
 def no_repository(repository: str) -> RepositoryNotFoundError:

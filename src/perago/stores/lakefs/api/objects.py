@@ -59,7 +59,7 @@ class ObjectCalls(Api):
     # ---- listing
 
     async def list_objects(
-        self, repository: str, ref: str, *, prefix: str = "", after: str = "", presign: bool = False
+        self, repository: str, ref: str, *, prefix: str = "", after: str = ""
     ) -> AsyncIterator[list[ObjectStats]]:
         """All objects below a prefix, in pages, in byte order of their names.
 
@@ -70,7 +70,7 @@ class ObjectCalls(Api):
         """
         offset: str | None = after
         while offset is not None:
-            page, following = await self.list_page(repository, ref, prefix=prefix, after=offset, presign=presign)
+            page, following = await self.list_page(repository, ref, prefix=prefix, after=offset)
             _check_rising(offset, page, following)
             yield page
             offset = following

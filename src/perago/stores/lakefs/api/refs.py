@@ -106,17 +106,11 @@ class RefCalls(Api):
         return await self.get("getCommit", url, Commit.of)
 
     async def log_commits(
-        self,
-        repository: str,
-        ref: str,
-        *,
-        first_parent: bool = True,
-        stop_at: str | None = None,
-        amount: int = PAGE,
+        self, repository: str, ref: str, *, stop_at: str | None = None, amount: int = PAGE
     ) -> AsyncIterator[list[Commit]]:
-        """The log of a ref, newest first, in pages of `amount`, down to and including `stop_at`."""
+        """The log of a ref along first parents, newest first, in pages of `amount`, down to and including `stop_at`."""
         path = f"{_ref(repository, ref)}/commits"
-        query = {"first_parent": first_parent, "stop_at": stop_at, "amount": amount}
+        query = {"first_parent": True, "stop_at": stop_at, "amount": amount}
         async for page in self.pages("logCommits", path, query, Commit.of):
             yield page
 
@@ -167,20 +161,15 @@ class RefCalls(Api):
     # ---- differences
 
     async def diff_refs(
-        self, repository: str, left: str, right: str, *, two_dot: bool = True, prefix: str = "", stats: bool = False
+        self, repository: str, left: str, right: str, *, prefix: str = "", stats: bool = False
     ) -> AsyncIterator[list[DiffEntry]]:
         """The differences from `left` to `right`, in pages, by path.
 
         Args:
-            two_dot: compare the two refs; False compares `right` with their merge base.
             stats: include the right side's checksum and executable bit.
         """
         path = f"{_ref(repository, left)}/diff/{segment(right)}"
-        query = {
-            "type": "two_dot" if two_dot else "three_dot",
-            "prefix": prefix or None,
-            "include_right_stats": True if stats else None,
-        }
+        query = {"type": "two_dot", "prefix": prefix or None, "include_right_stats": True if stats else None}
         async for page in self.pages("diffRefs", path, query, DiffEntry.of):
             yield page
 

@@ -19,12 +19,7 @@ from perago.stores.lakefs.api.commits import Commits
 from perago.stores.lakefs.content.transfer import Transfer
 from perago.stores.lakefs.content.upload import Sent, Upload
 from perago.stores.lakefs.publication.branches import STAGING_PREFIX, content_name
-from perago.stores.lakefs.publication.fence import (
-    ACTIONS_PREFIX,
-    FENCE_PATH,
-    check_staged,
-    holds_fence,
-)
+from perago.stores.lakefs.publication.fence import ACTIONS_PREFIX, FENCE_PATH, check_staged, holds_fence
 from perago.values.models import Changes
 
 
@@ -83,7 +78,7 @@ async def explained(client: LakeFSClient, repository: str, branch: str, fault: L
 
 
 _COMMIT_TRIES = 3
-"""Tries of a commit on a staging branch after unclear answers. Each time the branch shows whether it was made."""
+"""Tries of a commit or merge on a staging branch after unclear answers. Each time the branch shows the outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +136,10 @@ class CommitDraft:
     async def fill(self, branch: str, source: str) -> Overlay:
         """Create a branch at a commit, and put the changes and the fence on it. Returns the changes."""
         preparing = both(self.create(branch, source), self.is_ready())
-        actions, _ = await both(self.commits.objects_below(self.repository, source, ACTIONS_PREFIX), preparing)
+        has_fence, _ = await both(self.has_fence(await self.commits.get(self.repository, source)), preparing)
         upload = Upload(self.transfer, branch, self.directory, self.root, self.done, self.before)
         uploaded, _ = await both(
-            upload.run(self.changes.written, self.changes.deleted), self._put_fence(branch, actions)
+            upload.run(self.changes.written, self.changes.deleted), nothing() if has_fence else self.put_fence(branch)
         )
         own: dict[str, Entry | None] = {self.root + path: None for path in self.changes.deleted}
         self.uploaded.update((self.root + path, stats) for path, stats in uploaded.items())
@@ -163,39 +158,68 @@ class CommitDraft:
             self.repository, self.branch, path, source_ref=source.commit_id, source=path, size=source.size
         )
 
-    async def _put_fence(self, branch: str, actions: Mapping[str, ObjectStats]) -> None:
-        if not holds_fence(actions, self.fence):
-            await self.client.upload_object(self.repository, branch, FENCE_PATH, self.fence, size=len(self.fence))
+    async def has_fence(self, commit: Commit) -> bool:
+        """Whether a commit's action file is that of this publication."""
+        return holds_fence(await self.commits.objects_below(self.repository, commit, ACTIONS_PREFIX), self.fence)
+
+    async def put_fence(self, branch: str) -> None:
+        await self.client.upload_object(self.repository, branch, FENCE_PATH, self.fence, size=len(self.fence))
 
     # ---- the commit
 
     async def commit(
         self, branch: str, parent: str, message: str, metadata: Mapping[str, str], source_metarange: str | None = None
     ) -> Commit:
-        """Commit the changes on a staging branch, or the content of a meta range.
+        """Commit the changes on a staging branch, or the content of a meta range."""
+
+        async def commit() -> Commit:
+            return await self.client.commit(
+                self.repository,
+                branch,
+                message,
+                metadata,
+                source_metarange=source_metarange,
+                allow_empty=source_metarange is None,
+            )
+
+        return await self._first_on(parent, await self._settled(branch, parent, commit), metadata)
+
+    async def add_fence(self, branch: str, tip: Commit, message: str) -> Commit:
+        """Commit the fence on the tip of a staging branch."""
+        await self.put_fence(branch)
+        return await self.commit(branch, tip.id, message, {})
+
+    async def merge(self, branch: str, parent: str, source: str) -> Commit:
+        """Merge a commit into a staging branch. Where both changed a path, the branch keeps its own.
+
+        Repeated, it makes another commit with the same content.
+        """
+
+        async def merge() -> Commit:
+            options: dict[str, str | bool] = {"strategy": "dest-wins", "allow_empty": True}
+            merged = await self.client.merge(
+                self.repository, source, branch, message=f"Merge {source[:12]}", metadata={}, options=options
+            )
+            return await self.client.get_commit(self.repository, merged)
+
+        return await self._settled(branch, parent, merge)
+
+    async def _settled(self, branch: str, parent: str, make: Callable[[], Awaitable[Commit]]) -> Commit:
+        """What `make` has made of a staging branch at `parent`.
 
         After an unclear answer, the branch shows the outcome, because nobody else writes there.
         """
         for tries in range(1, _COMMIT_TRIES + 1):
             try:
-                made = await self.client.commit(
-                    self.repository,
-                    branch,
-                    message,
-                    metadata,
-                    source_metarange=source_metarange,
-                    allow_empty=source_metarange is None,
-                )
+                return await make()
             except LakeFSError as exc:
                 if not exc.is_unclear:
                     raise
                 tip = await self.client.get_branch(self.repository, branch)
-                if tip.commit_id == parent:
-                    if tries == _COMMIT_TRIES:
-                        raise
-                    continue
-                made = await self.client.get_commit(self.repository, tip.commit_id)
-            return await self._first_on(parent, made, metadata)
+                if tip.commit_id != parent:
+                    return await self.client.get_commit(self.repository, tip.commit_id)
+                if tries == _COMMIT_TRIES:
+                    raise
         raise AssertionError("the last try returns or raises")
 
     async def _first_on(self, parent: str, made: Commit, metadata: Mapping[str, str]) -> Commit:

@@ -115,9 +115,10 @@ async def check_staged(commits: Commits, repository: str, staged: Commit, conten
     Raises:
         PublishFenceError
     """
+    head = await commits.get(repository, staged.parents[0])
     at_head, at_staged = await both(
-        commits.objects_below(repository, staged.parents[0], ACTIONS_PREFIX),
-        commits.objects_below(repository, staged.id, ACTIONS_PREFIX),
+        commits.objects_below(repository, head, ACTIONS_PREFIX),
+        commits.objects_below(repository, staged, ACTIONS_PREFIX),
     )
     check_actions(at_head, at_staged, content)
 

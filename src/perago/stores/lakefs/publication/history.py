@@ -135,12 +135,12 @@ async def _line(client: LakeFSClient, workspace_input: WorkspaceInput, base: str
 
 
 async def first_parents(
-    client: LakeFSClient, workspace_input: WorkspaceInput, stop_at: str, limit: int, amount: int = PAGE
+    client: LakeFSClient, workspace_input: WorkspaceInput, stop_at: str, limit: int
 ) -> AsyncIterator[Commit]:
     """Commits from the branch's head along first parents, down to and including `stop_at`, at most `limit`."""
     count = 0
     pages = client.log_commits(
-        workspace_input.repository, workspace_input.branch, stop_at=stop_at, amount=min(amount, limit)
+        workspace_input.repository, workspace_input.branch, stop_at=stop_at, amount=min(PAGE, limit)
     )
     async for page in pages:
         for commit in page:
@@ -163,9 +163,7 @@ class Publication:
     commit: Commit | None
 
 
-async def find_publication(
-    client: LakeFSClient, workspace_input: WorkspaceInput, staged: Commit, amount: int = PAGE
-) -> Publication:
+async def find_publication(client: LakeFSClient, workspace_input: WorkspaceInput, staged: Commit) -> Publication:
     """Search the target for the merge of a staged commit, from its head down to the staged commit's parent.
 
     Each execution has its own staged commit, which is the second parent of its merge. The search therefore finds this
@@ -176,7 +174,7 @@ async def find_publication(
     """
     head = ""
     stop_at = staged.parents[0]
-    async for commit in first_parents(client, workspace_input, stop_at, MAX_HISTORY, amount):
+    async for commit in first_parents(client, workspace_input, stop_at, MAX_HISTORY):
         head = head or commit.id
         if staged.id in commit.parents[1:]:
             return Publication(head, commit)

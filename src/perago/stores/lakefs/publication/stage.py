@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
-from perago.errors import ObjectNameError
+from perago.errors import ObjectNameError, StoreError
 from perago.stores.lakefs.api.answers import Commit
 from perago.stores.lakefs.api.client import LakeFSClient, both, each
 from perago.stores.lakefs.api.commits import Commits, full_id
@@ -55,6 +55,7 @@ class StagingJob:
         branch: the staging branch's name, which is unused.
         done: called with the size of each uploaded file.
         sent: what the execution has staged before; replaced by what it stages now.
+        run_ref: full id of a run's commit, whose content is staged in place of a directory's.
     """
 
     transfer: Transfer
@@ -65,6 +66,11 @@ class StagingJob:
     execution: TaskExecution
     done: Callable[[int], None]
     sent: Sent = field(default_factory=Sent)
+    run_ref: str | None = None
+
+    def changes(self, plan: WritePlan) -> Changes:
+        """The changes that the plan's commit makes."""
+        return changes_for(self.execution, plan)
 
 
 @dataclass(frozen=True)
@@ -77,15 +83,15 @@ class Staging:
     wait_seconds: float
 
     async def stage(self, job: StagingJob) -> StagedWorkspace:
-        """See `ports.StageWorkspace`."""
+        """See `ports.StageWorkspace` and `ports.TransactionalStore.stage_run`."""
         plan = await self._plan(job.workspace_input, job.execution)
         stamp = stamp_for(job.execution, plan)
         draft = await self._draft(job, plan)
         async with draft:
-            staged = await self._carry_out(plan, stamp, draft, job.workspace_input.ref)
+            staged = await self._carry_out(plan, stamp, draft, job)
         job.sent.commit_id, job.sent.objects = staged.id, draft.uploaded
         self.commits.remember(draft.repository, staged)
-        self.commits.begin_listing(draft.repository, staged.id, ACTIONS_PREFIX)  # for the check before the merge
+        self.commits.begin_listing(draft.repository, staged, ACTIONS_PREFIX)  # for the check before the merge
         return StagedWorkspace(draft.repository, job.branch, staged.id)
 
     async def _plan(self, workspace_input: WorkspaceInput, execution: TaskExecution) -> WritePlan:
@@ -96,7 +102,8 @@ class Staging:
 
     async def _draft(self, job: StagingJob, plan: WritePlan) -> CommitDraft:
         """A draft on the plan's head. Checks every name that it writes."""
-        changes, repository, root = changes_for(job.execution, plan), job.workspace_input.repository, job.spec.root
+        repository, root = job.workspace_input.repository, job.spec.root
+        changes = job.changes(plan) if job.run_ref is None else Changes()
         written = [root + path for path in changes.written]
         refuse_actions([*written, *(root + path for path in changes.deleted)])
         for name in written:
@@ -123,36 +130,96 @@ class Staging:
             before=job.sent,
         )
 
-    async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: CommitDraft, base: str) -> Commit:
-        message = seal_message(stamp) if isinstance(plan, Seal) else publication_message(stamp, draft.changes)
+    async def _carry_out(self, plan: WritePlan, stamp: Stamp, draft: CommitDraft, job: StagingJob) -> Commit:
+        base, run_ref, head = job.workspace_input.ref, job.run_ref, draft.head.id
+        message = seal_message(stamp) if isinstance(plan, Seal) else publication_message(stamp, job.changes(plan))
+        content: str | None = None  # meta range; None for what is uncommitted on the staging branch
         match plan:
-            case Publish() if draft.head.id != base:
-                return await self._replace(stamp, draft, base, message)
+            case Publish() if run_ref is not None:
+                content, empty = await self._replace_by_run(draft, base, run_ref, message)
+            case Publish() if head != base:
+                content, empty = await self._replace(draft, base, message)
             case Publish() | Seal():
-                await draft.fill(draft.branch, draft.head.id)
+                await draft.fill(draft.branch, head)
                 empty = not draft.changes
+            case Merge() if run_ref is not None and not plan.abandoned:
+                content, empty = await self._merge_run(plan, draft, base, run_ref, message)
             case Merge():
-                empty = await self._merge(plan, draft, base)
+                empty = await self._merge(plan, draft, base, run_ref)
             case _:
                 assert_never(plan)
-        return await draft.commit(draft.branch, draft.head.id, message, staged_metadata(stamp, empty=empty))
+        return await draft.commit(draft.branch, head, message, staged_metadata(stamp, empty=empty), content)
 
-    async def _replace(self, stamp: Stamp, draft: CommitDraft, base: str, message: str) -> Commit:
-        """Commit the input's content with the changes on the head, by its meta range. Copies nothing."""
+    async def _replace(self, draft: CommitDraft, base: str, message: str) -> tuple[str, bool]:
+        """The input's content with the changes, to commit on the head by its meta range. Copies nothing.
+
+        Returns:
+            the meta range, and whether it has the same files as the head.
+        """
         await both(draft.fill(draft.beside, base), draft.create(draft.branch, draft.head.id))
         content = await draft.commit(draft.beside, base, message, {})
         empty, _ = await both(
             is_same_content(self.client, draft.repository, draft.head.id, content.id),
             self.client.delete_branch(draft.repository, draft.beside),
         )
-        metadata = staged_metadata(stamp, empty=empty)
-        return await draft.commit(draft.branch, draft.head.id, message, metadata, content.meta_range_id)
+        return content.meta_range_id, empty
 
-    async def _merge(self, plan: Merge, draft: CommitDraft, base: str) -> bool:
+    async def _replace_by_run(self, draft: CommitDraft, base: str, run_ref: str, message: str) -> tuple[str, bool]:
+        """As `_replace`, with the content of a run. Its last task has left the fence there, unless each publication
+        has a fence of its own.
+        """
+        run = await self.commits.get(draft.repository, run_ref)
+        creating = both(draft.create(draft.branch, draft.head.id), draft.is_ready())
+        has_fence, _ = await both(draft.has_fence(run), creating)
+        if not has_fence:
+            await draft.create(draft.beside, run_ref)
+            run = await draft.add_fence(draft.beside, run, message)
+            await self.client.delete_branch(draft.repository, draft.beside)
+        if draft.head.id == base:
+            return run.meta_range_id, False
+        return run.meta_range_id, await is_same_content(self.client, draft.repository, draft.head.id, run.id)
+
+    async def _merge_run(
+        self, plan: Merge, draft: CommitDraft, base: str, run_ref: str, message: str
+    ) -> tuple[str, bool]:
+        """As `_replace`, with what the server merges from the run's content and the head, on their common input.
+
+        The merge takes the run's side in a conflict. There is none except in the fence, and at paths where both sides
+        have the same bytes.
+        """
+        repository = draft.repository
+        merging = Merging(self.client, self.commits, repository, base)
+        own = await changed_between(self.client, repository, base, run_ref)
+        await merging.restoration(plan, own)
+        lacking = await merging.lacking(plan.head, own)
+        run = await self.commits.get(repository, run_ref)
+        creating = both(draft.create(draft.branch, draft.head.id), draft.create(draft.beside, base))
+        await both(creating, draft.is_ready())
+        run = await draft.commit(draft.beside, base, message, {}, run.meta_range_id)  # now nothing but `base` is common
+        merged = await draft.merge(draft.beside, run.id, plan.head)
+        if not await draft.has_fence(merged):
+            merged = await draft.add_fence(draft.beside, merged, message)
+        found, _ = await both(
+            changed_between(self.client, repository, plan.head, merged.id),
+            self.client.delete_branch(repository, draft.beside),
+        )
+        if {path: entry for path, entry in found.items() if path in lacking or path not in own} != lacking:
+            raise StoreError(
+                f"the server's merge of the run's commit {run_ref[:12]} with {plan.head[:12]} is not the sum of their "
+                f"changes. Nothing was published. Run the task again. If it happens again, the server works differently"
+            )
+        return merged.meta_range_id, not lacking
+
+    async def _merge(self, plan: Merge, draft: CommitDraft, base: str, run_ref: str | None) -> bool:
         """Put the changes on the head, and undo what abandoned commits did. Returns whether nothing changed."""
         own = await draft.fill(draft.branch, draft.head.id)
         merging = Merging(self.client, self.commits, draft.repository, base)
+        if run_ref is not None:
+            own = await changed_between(self.client, draft.repository, base, run_ref)
         restoration = await merging.restoration(plan, own)
+        if run_ref is not None:
+            for path, entry in (await merging.lacking(plan.head, own)).items():
+                restoration[path] = None if entry is None else RestoreSource(run_ref, entry.size)
         await draft.put_back(restoration)
         return not draft.changes and not restoration
 
@@ -206,6 +273,11 @@ class Merging:
         await self._merge(plan, foreign, own, before)
         now = await self._present(plan.head, [path for changes in foreign for path in changes])
         return self._undone(plan.foreign, foreign, before, now, own)
+
+    async def lacking(self, head: str, own: Overlay) -> Overlay:
+        """The attempt's changes that the head does not have."""
+        now = await changed_between(self.client, self.repository, self.base, head)
+        return {path: entry for path, entry in own.items() if path not in now or now[path] != entry}
 
     async def conflict_with_reads(self, plan: Merge, spec: WorkspaceSpec) -> Conflict | None:
         """See `ports.ValidateReads`."""

@@ -1,0 +1,84 @@
+"""`perago run` on a transactional workflow: main moves once, by all of a run, whatever happened before."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from perago.values.models import RUN_PREFIX
+
+WHOLE = ("run", "cli_transactional:whole", "--param")
+
+
+@pytest.fixture
+def gate(project, perago, monkeypatch, tmp_path):
+    """What the task between the two others does; see cli_transactional.py."""
+    project.write({"other.txt": "1"})
+    assert perago("import", "source", "--repo", str(project.repo)).code == 0
+    path = tmp_path / "gate"
+    monkeypatch.setenv("CLI_GATE", str(path))
+    return path
+
+
+def listed(project, ref="main"):
+    return project.git("ls-tree", "-r", "--name-only", ref).split()
+
+
+def run_branches(project):
+    return project.git("for-each-ref", "--format=%(refname:short)", f"refs/heads/{RUN_PREFIX}*").split()
+
+
+def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(project, perago, gate):
+    base, on = project.head(), ("--repo", str(project.repo), "--branch", "main")
+    gate.write_text("fail")
+    failed = perago(*WHOLE, "number=1", *on, "--json")
+    assert (failed.code, project.head()) == (1, base)
+    (branch,) = run_branches(project)
+    assert listed(project, branch) == ["first/number", "other.txt"]
+    gate.write_text("go on")
+    said = perago(*WHOLE, "number=4", *on)
+    assert (said.code, said.json) == (0, {"number": 6}), said.err
+    head = project.head()
+    assert listed(project) == ["first/number", "other.txt", "second/number"]
+    assert project.git("rev-list", "--first-parent", "main").split() == [head, base]
+    assert project.git("rev-list", "--count", f"{base}..main") == "3"
+    refused = perago("run", "--resume", failed.json["run_id"], *on[:2])
+    assert (refused.code, project.head()) == (3, head), refused.err
+    assert set(run_branches(project)) >= {branch}
+    assert f"is on branch {branch} alone" in refused.err
+    assert f"--resume {failed.json['run_id']} --onto-head" in refused.err
+    again = perago("run", "--resume", failed.json["run_id"], "--onto-head", *on[:2])
+    assert (again.code, again.json) == (0, {"number": 3}), again.err
+    assert project.git("rev-parse", "main^1") == head
+    entry = perago("log", *on, "-n", "1").out
+    assert re.search(
+        r"workflow cli_whole, run .*\n    from .*\n    task .* cli_first\n    task .* cli_second\n", entry
+    ), entry
+    newest, _, first = perago("runs", *on[:2], "--json").json
+    assert (first["run_branch"], newest["run_branch"] in run_branches(project)) == (branch, True)
+
+
+def test_a_run_that_was_killed_or_failed_goes_on_where_it_was_and_is_published(project, perago, gate, monkeypatch):
+    base, on = project.head(), ("--repo", str(project.repo), "--branch", "main")
+    gate.write_text("wait")
+    process = project.start(*WHOLE, "number=1", *on, env={"CLI_GATE": str(gate)})
+    project.wait_for(gate.with_suffix(".waiting"))
+    process.kill()
+    process.communicate(timeout=60)
+    assert (project.head(), listed(project)) == (base, ["other.txt"])
+    (run,) = perago("runs", *on[:2], "--json").json
+    gate.write_text("fail")
+    assert perago("run", "--resume", run["run_id"], *on[:2]).code == 1
+    assert project.head() == base
+    gate.write_text("go on")
+    monkeypatch.setenv("PERAGO_RUN_BRANCH_TTL", "0.001s")
+    said = perago("run", "--resume", run["run_id"], *on[:2])
+    assert (said.code, said.json) == (0, {"number": 3}), said.err
+    assert "cli_first" not in said.err
+    assert listed(project) == ["first/number", "other.txt", "second/number"]
+    assert project.git("rev-list", "--first-parent", "main").split() == [project.head(), base]
+    (branch,) = run_branches(project)
+    assert project.git("rev-parse", "main^2") == project.head(branch)
+    looked = perago("doctor", *on[:2], "--fix", "--json")
+    assert [(finding["kind"], finding["fixed"]) for finding in looked.json["findings"]] == [("run_branch", True)]
