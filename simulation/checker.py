@@ -42,6 +42,9 @@ class Observation:
         files: returns the content of a commit by object name.
         snapshot: reference names of the tasks with snapshot isolation.
         scopes: reference names of the serializable tasks -> which paths each could see. All others are exclusive.
+        ends: workflow instances that publish all that they do at once -> reference name of the task that does so. Its
+            result names, as `ref`, the commit of a branch of their own that it publishes. Of an instance that publishes
+            to this branch otherwise, there is none.
         calls: in the order of their effects.
         left: orphans: staging references, attempt directories, temporary files, locks.
     """
@@ -53,6 +56,7 @@ class Observation:
     files: Callable[[str], Files]
     snapshot: Collection[str] = ()
     scopes: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
+    ends: Mapping[str, str] = field(default_factory=dict)
     calls: Sequence[Call] = ()
     left: Collection[str] = ()
 
@@ -68,6 +72,8 @@ def violations(seen: Observation) -> list[str]:
         _overwritten_commits,
         _misjoined,
         _false_seals,
+        _halves,
+        _false_runs,
     )
     return [broken for check in checks for broken in check(seen)] + [f"left behind: {name}" for name in seen.left]
 
@@ -134,8 +140,7 @@ def _unvalidated(
 
 def changed_by(seen: Observation, commit: CommitFacts) -> dict[str, bytes | None]:
     """What a commit changed of its parent: path -> new content, None if deleted."""
-    before, after = seen.files(commit.parent), seen.files(commit.id)
-    return {path: after.get(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    return changes(seen.files(commit.parent), seen.files(commit.id))
 
 
 def _misjoined(seen: Observation) -> Iterator[str]:
@@ -208,7 +213,7 @@ def _unfenced_publications(seen: Observation) -> Iterator[str]:
     for call in seen.calls:
         if call.port == "load_current_attempt":
             is_fenced[call.execution] = call.is_current
-        elif call.port == "stage_workspace":
+        elif call.port in ("stage_workspace", "stage_run"):
             is_fenced[call.execution] = False
         elif call.port == "publish_workspace" and not is_fenced.get(call.execution, False):
             yield f"execution {call.execution} published without having seen after staging that it was current"
@@ -220,6 +225,54 @@ def _false_seals(seen: Observation) -> Iterator[str]:
         stamp = commit.counting_stamp
         if stamp is not None and stamp.completes is not None and not commit.empty:
             yield f"the seal {_name(commit)} has content of its own"
+
+
+# ---------------------------------------------------------------- all or nothing
+
+
+def _halves(seen: Observation) -> Iterator[str]:
+    """The tasks of a run publish to its own branch alone."""
+    for commit in seen.line:
+        stamp = commit.counting_stamp
+        if stamp is not None and stamp.reference_task_name != seen.ends.get(
+            stamp.workflow_instance_id, stamp.reference_task_name
+        ):
+            yield f"10: {_name(commit)} is a part of a run, on the branch that the run is published to"
+
+
+def _false_runs(seen: Observation) -> Iterator[str]:
+    """The publication of a run has the content of its input, the foreign changes since, what the run changed: no more,
+    no less.
+    """
+    for publication, stamp in _publications(seen):
+        if stamp.reference_task_name != seen.ends.get(stamp.workflow_instance_id):
+            continue
+        expected = dict(seen.files(stamp.input_ref))
+        for commit in _between(seen, stamp, publication) or []:
+            if _is_foreign_to(seen, commit, stamp):
+                _put(expected, changed_by(seen, commit))
+        _put(expected, changes(seen.files(stamp.input_ref), seen.files(published_by(stamp))))
+        wrong = changes(seen.files(publication.id), expected)
+        if wrong:
+            yield f"10: {_name(publication)} has something else than its run: {sorted(wrong)}"
+
+
+def published_by(stamp: Stamp) -> str:
+    """The commit of a run's branch that the publication of the run was made of."""
+    return "" if stamp.result is None else str(stamp.result["ref"])
+
+
+def changes(before: Files, after: Files) -> dict[str, bytes | None]:
+    """Path -> new content, None if deleted."""
+    return {path: after.get(path) for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def _put(files: dict[str, bytes], changed: Mapping[str, bytes | None]) -> None:
+    for path, content in changed.items():
+        if content is None:
+            files.pop(path, None)
+        else:
+            files[path] = content
 
 
 # ---------------------------------------------------------------- helpers

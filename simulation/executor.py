@@ -45,7 +45,7 @@ from perago.worker.executor.wire import (
 )
 from perago.worker.process.messages import Decoder
 from simulation.baton import Actor, Baton, Process, Signal, VirtualClock
-from simulation.faults import InjectedError, Tap, TappedStore
+from simulation.faults import InjectedError, Tap, ports_of
 from simulation.network import Caller, Network
 from simulation.servers import SimulatedStore
 from simulation.tasks import RUN, BodyRun
@@ -323,16 +323,8 @@ class SimulatedExecutor(AbstractContextManager["SimulatedExecutor"]):
     def store(self) -> WorkspaceStore:
         """The store, behind the network."""
         line = Line(self.parts.network, self.caller)
-        store = self.parts.at_client(line.store(self.parts.at_server(self.parts.store.memory)))
-        return TappedStore(
-            download_workspace=store.download_workspace,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=Settled(store.publish_workspace, self.parts.baton),
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            read_history=store.read_history,
-            validate_reads=store.validate_reads,
-        )
+        store = ports_of(self.parts.at_client(line.store(self.parts.at_server(self.parts.store.memory))))
+        return replace(store, publish_workspace=Settled(store.publish_workspace, self.parts.baton))
 
 
 class _Store(ExecutorStore):
@@ -355,6 +347,7 @@ class _Store(ExecutorStore):
         del repository, runs_older_than_seconds
         parts = self.executor.parts
         parts.store.sweep(parts.clock.now().timestamp() - older_than_seconds)
+        parts.store.sweep_runs(parts.clock.now())
 
     def close(self) -> None:
         return None

@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ParamSpec, Protocol, TypeVar
 
 from perago.errors import EngineError, StoreError
@@ -27,10 +27,12 @@ from perago.ports import (
     ReadHistory,
     ReportResult,
     StageWorkspace,
+    TransactionalStore,
     ValidateReads,
     WorkspaceStore,
 )
 from perago.testing.clock import ManualClock
+from perago.values.models import Changes, StagedWorkspace, TaskExecution, WorkspaceInput
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,6 +115,36 @@ class TappedStore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TappedTransactionalStore(TappedStore):
+    """The same of a `ports.TransactionalStore`."""
+
+    create_run_branch: Callable[[str, str, str], str]
+    changes_of_run: Callable[[WorkspaceInput, str], Changes]
+    stage_run: Callable[[WorkspaceInput, str, TaskExecution], StagedWorkspace]
+
+
+def ports_of(store: WorkspaceStore) -> TappedStore:
+    """The callables of a store, to be replaced."""
+    tapped = TappedStore(
+        download_workspace=store.download_workspace,
+        stage_workspace=store.stage_workspace,
+        publish_workspace=store.publish_workspace,
+        cleanup_staging=store.cleanup_staging,
+        complete_noop_workspace=store.complete_noop_workspace,
+        read_history=store.read_history,
+        validate_reads=store.validate_reads,
+    )
+    if not isinstance(store, TransactionalStore):
+        return tapped
+    return TappedTransactionalStore(
+        **vars(tapped),
+        create_run_branch=store.create_run_branch,
+        changes_of_run=store.changes_of_run,
+        stage_run=store.stage_run,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TappedEngine:
     """A `ports.Engine` whose calls go through a tap."""
 
@@ -129,15 +161,8 @@ class Tap(ABC):
         """Answer a call. `point` is the name of a port, or for an observer `<phase>.<kind of event>`."""
 
     def store(self, store: WorkspaceStore) -> TappedStore:
-        return TappedStore(
-            download_workspace=self._tap("download_workspace", store.download_workspace),
-            stage_workspace=self._tap("stage_workspace", store.stage_workspace),
-            publish_workspace=self._tap("publish_workspace", store.publish_workspace),
-            cleanup_staging=self._tap("cleanup_staging", store.cleanup_staging),
-            complete_noop_workspace=self._tap("complete_noop_workspace", store.complete_noop_workspace),
-            read_history=self._tap("read_history", store.read_history),
-            validate_reads=self._tap("validate_reads", store.validate_reads),
-        )
+        ports = ports_of(store)
+        return replace(ports, **{name: self._tap(name, port) for name, port in vars(ports).items()})
 
     def engine(self, engine: Engine) -> TappedEngine:
         return TappedEngine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perago.errors import EngineError, PeragoError
@@ -14,12 +15,10 @@ from simulation.network import Caller
 from simulation.plan import Incident
 from simulation.tasks import SCOPE
 from simulation.worker import Worker
+from simulation.workflows import SHARED
 
 if TYPE_CHECKING:
     from simulation.world import World
-
-SHARED = "shared"
-"""A path that siblings and other workflows write, too."""
 
 PATHS = tuple(f"w{number}-{who}" for number in (1, 2, 3) for who in "ablr")
 """The path that a task writes, by number of its workflow and its name."""
@@ -29,6 +28,9 @@ LATER_SECONDS = 40.0
 
 DRAIN_SECONDS = 60.0
 """That a worker which was told to stop gets after its jobs were ended; one that was told twice gets three."""
+
+STRAYING, MOVING = 0.8, 0.95
+"""From these amounts on a person commits to the branch of a run, or moves it."""
 
 _DAY = 86_400.0
 
@@ -129,9 +131,29 @@ class Incidents:
             self._world.baton.pause()
 
     def _person(self, incident: Incident, caller: Caller) -> None:
+        run = None if incident.amount < STRAYING else self._run_of(caller)
+        if run is not None:
+            self._stray(run, incident)
+            return
         name = f"person-{len(self._world.people) % 3}"
         is_beside = self._is_scoped(caller) and incident.amount < 0.5  # below the tasks' prefix, and seen by none
         self._commit(caller, f"{SCOPE}/{name}" if is_beside else name, incident)
+
+    def _run_of(self, caller: Caller) -> str | None:
+        """The newest branch of the workflow's runs."""
+        workflow = self._workflow_of(caller)
+        return next((name for name in reversed(self._world.store.begun) if self._world.is_run_of(name, workflow)), None)
+
+    def _stray(self, run: str, incident: Incident) -> None:
+        """Commit to the branch of a run, or move it back to where it was begun."""
+        store = self._world.store
+        if incident.amount < MOVING:
+            made = store.memory.commit(run, {"stray": f"theirs {incident.number} {incident.amount}"}, "Grace")
+        else:
+            store.memory.reset(run, made := store.begun[run])
+            self._world.moved.add(run)
+        self._world.counts["runs that a person strayed into"] += 1
+        self._note(made, f"strays into {run}")
 
     def _conflict(self, incident: Incident, caller: Caller) -> None:
         paths = [SHARED, *PATHS[: 4 * len(self._world.plan.workflows)]]
@@ -156,8 +178,9 @@ class Incidents:
         branch = None if workflow is None else self._world.workflows[workflow].branch
         if branch is None:
             return
-        memory = self._world.store.memory
-        stamped = [ref for ref in memory.history(branch) if memory.stamp_of(ref) is not None]
+        memory, run = self._world.store.memory, self._run_of(caller)
+        line = [ref for name in (branch, run) if name is not None for ref in memory.history(name)]
+        stamped = [ref for ref in dict.fromkeys(line) if memory.stamp_of(ref) is not None]
         if stamped:
             chosen = self._world.random.choice(stamped)
             self._note(memory.cherry_pick(chosen, branch, "Grace"), f"cherry-picks {chosen[:12]}")
@@ -173,6 +196,8 @@ class Incidents:
             return
         tries = self._world.engine.tasks.record(workflow).tries
         live = [entry.task_id for entry in tries if entry.status is TryStatus.IN_PROGRESS]
+        if self._world.workflows[workflow].big:  # the next execution cannot adopt what this report tells of
+            live = [task_id for task_id in live if task_id not in self._world.network.reported(workflow)]
         if live:
             self._attempt_admin(lambda: self._world.engine.tasks.requeue(self._world.random.choice(live)), "requeued")
 
@@ -202,7 +227,7 @@ class Incidents:
         self._rerun_from(workflow, chosen, share)
 
     def _rerun_from(self, workflow: str, tries: Sequence[TryRecord], share: float) -> None:
-        if not tries or self._world.network.is_report_under_way(workflow):
+        if not tries or self._world.network.reported(workflow):
             return  # a rerun between a fence and its report: no worker can handle that
         chosen = tries[int(share * len(tries))]
         with suppress(EngineError):
@@ -236,6 +261,7 @@ class Incidents:
     def _janitor(self, _: Incident, __: Caller) -> None:
         removed = self._world.store.sweep(float("inf"))
         self._world.counts["staged work taken from its attempt"] += removed
+        self._world.store.sweep_runs(self._world.clock.now() + timedelta(seconds=_DAY))
 
 
 def _failed_before(entry: TryRecord, before: TryRecord) -> bool:

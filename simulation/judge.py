@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache, partial
+from itertools import pairwise
 
 from perago.values.history import CommitFacts
-from perago.values.record import TryRecord, TryStatus, WorkflowStatus
+from perago.values.joins import joined
+from perago.values.record import InstanceRecord, TryRecord, TryStatus, WorkflowStatus
+from perago.values.spec import Isolation
+from perago.workflows.transaction import validation
 from perago.workspace.patterns import visible_to
-from simulation.checker import Observation, changed_by, violations
-from simulation.incidents import SHARED
+from simulation.checker import Observation, changed_by, changes, published_by, violations
 from simulation.plan import WorkflowPlan
-from simulation.tasks import SCOPE, SCOPED, SECRET
-from simulation.world import HOSTILE, World
+from simulation.tasks import SCOPE, SECRET, TASKS
+from simulation.workflows import BEGIN, SHARED, WHO, definitions, name_of, task_type
+from simulation.world import HOSTILE, World, branch_of, input_branch
 
 
 def judge(world: World) -> list[str]:
     """The broken promises, one sentence each."""
     found = [*world.broken, *world.network.broken, *world.baton.failures]
-    for branch in world.roots:
+    swept = [branch for branch in _runs(world) if branch not in world.store.memory.branches()]
+    if swept:  # and can be looked at no more
+        return [*found, *(f"10: branch {branch} was swept under its run" for branch in swept)]
+    for branch in (*world.roots, *_runs(world)):
         seen = _observe(world, branch)
-        found += violations(seen)
-        found += _false_content(world, seen)
+        if branch not in world.moved:
+            found += violations(seen)
+            found += _false_content(world, seen)
         found += _secrets_told(world, seen)
+    for workflow, plan in world.workflows.items():
+        if plan.transactional:
+            found += _half_shown(world, workflow, plan)
+            found += _half_done(world, workflow, plan)
+            found += _not_of_run(world, _observe(world, plan.branch), workflow)
     found += _left(world)
     found += _forgotten(world)
     found += _not_completed(world)
@@ -30,32 +44,60 @@ def judge(world: World) -> list[str]:
     return found
 
 
+def _runs(world: World, workflow: str | None = None) -> list[str]:
+    """The branches of runs, of one workflow or of all."""
+    wanted = world.workflows if workflow is None else [workflow]
+    return [name for name in world.store.begun if any(world.is_run_of(name, each) for each in wanted)]
+
+
 def _observe(world: World, branch: str) -> Observation:
+    """What was seen of a branch, be it one of a run."""
     memory = world.store.memory
-    root = world.roots[branch]
+    root = world.roots.get(branch) or world.store.begun[branch]
+    workflows = {name: plan for name, plan in world.workflows.items() if plan.branch == branch}
+    workflows |= {name: plan for name, plan in world.workflows.items() if world.is_run_of(branch, name)}
     return Observation(
         root=root,
-        line=memory.read_history(memory.input(branch, root)).commits,
+        line=memory.read_history(memory.input(branch, root)).on_branch(branch).commits,
         heads=world.store.heads[branch],
-        records=[world.engine.tasks.record(name) for name, plan in world.workflows.items() if plan.branch == branch],
+        records=[_on_branch(world.engine.tasks.record(name), branch) for name in workflows],
         files=lru_cache(memory.files),
-        snapshot=[name for name, plan, _ in _tasks(world) if plan.snapshot and not plan.scoped],
-        scopes={name: _scope(who) for name, plan, who in _tasks(world) if plan.scoped},
+        snapshot=[name for name, isolation, _ in _tasks(world) if isolation == "snapshot"],
+        scopes={name: sees for name, isolation, sees in _tasks(world) if isolation == "serializable"},
+        ends={
+            name: _end(world, name) for name, plan in workflows.items() if plan.transactional and branch in world.roots
+        },
         calls=world.network.calls,
     )
 
 
-def _tasks(world: World) -> Iterator[tuple[str, WorkflowPlan, str]]:
-    """Reference name, workflow and role of every task."""
+def _on_branch(record: InstanceRecord, branch: str) -> InstanceRecord:
+    """The record without what has completed on another branch, and without the task that has only created this one."""
+    tries = (entry for entry in record.tries if entry.output is None or branch_of(entry) == branch)
+    return InstanceRecord(
+        record.workflow_instance_id, tuple(entry for entry in tries if entry.reference_task_name != BEGIN)
+    )
+
+
+def _end(world: World, workflow: str) -> str:
+    """Reference name of the task that publishes a run."""
+    return name_of(world.numbers[workflow], "end")
+
+
+def _tasks(world: World) -> Iterator[tuple[str, Isolation, Callable[[str], bool]]]:
+    """Reference name of every task, its isolation, and what it sees."""
     for number, plan in enumerate(world.plan.workflows, 1):
-        for who in ("a", "b", "l", "r"):
-            yield f"w{number}-{who}", plan, who
+        for who in WHO[plan.shape]:
+            spec = TASKS[task_type(plan, who)].workspace
+            assert spec is not None, "every simulated task has a workspace"
+            yield name_of(number, who), spec.isolation, visible_to(spec)
+        scopes, isolation = validation(definitions(plan).values())
+        sees = [visible_to(scope.as_spec()) for scope in scopes]
+        yield name_of(number, "end"), isolation, partial(_is_seen, sees)
 
 
-def _scope(who: str) -> Callable[[str], bool]:
-    spec = SCOPED[f"scoped {who}"].workspace
-    assert spec is not None, "it has a workspace"
-    return visible_to(spec)
+def _is_seen(sees: Sequence[Callable[[str], bool]], path: str) -> bool:
+    return any(see(path) for see in sees)
 
 
 def _false_content(world: World, seen: Observation) -> Iterator[str]:
@@ -65,6 +107,8 @@ def _false_content(world: World, seen: Observation) -> Iterator[str]:
         if stamp is None or stamp.completes is not None:
             continue
         wrote = world.written.get(stamp.execution_id)
+        if stamp.reference_task_name == seen.ends.get(stamp.workflow_instance_id):
+            continue
         if wrote is None:
             yield f"{commit.id[:12]} was published by {stamp.execution_id}, whose body did not end"
             continue
@@ -93,6 +137,9 @@ def _left(world: World) -> Iterator[str]:
     """No orphans: staging references, attempt directories, spooled results, files elsewhere."""
     for name in world.store.memory.staged():
         yield f"6: left behind: staging reference {name}"
+    for name in world.store.memory.branches():
+        if world.store.is_old_run(name, world.clock.now() - timedelta(days=2)):  # by clocks that were a day behind
+            yield f"6: left behind: branch {name}"
     for worker in world.workers:
         for directory in (worker.workspaces, worker.spool):
             for path in sorted(directory.iterdir()) if directory.exists() else []:
@@ -135,25 +182,130 @@ def _not_on_head(world: World) -> Iterator[str]:
             stamp = None if entry.output_ref is None else memory.stamp_of(entry.output_ref)
             if stamp is None or stamp.logical_task != (workflow, entry.reference_task_name):
                 continue
-            for path, content in world.written[stamp.execution_id].items():
+            for path, content in world.written.get(stamp.execution_id, {}).items():
                 if head.get(path) != content and path.removeprefix(f"{SCOPE}/") != SHARED:
                     yield f"the head of {plan.branch} lacks what {entry.task_id} wrote to {path!r}"
 
 
 def _is_excused(world: World, plan: WorkflowPlan, entry: TryRecord, reason: str) -> bool:
-    """Whether a refusal is justified: it names a foreign commit, a path that both changed, or an impossible name."""
+    """Whether a refusal is justified: it names a foreign commit, a path that both changed, an impossible name, or a
+    run's branch that a person has moved or committed to.
+    """
     if plan.branch in world.plan.hostile and HOSTILE in reason:
         return True
-    seen = _observe(world, plan.branch)
+    branch = input_branch(world.engine.tasks.attempt(entry.task_id).input_data)
+    if branch in world.moved or any(name in reason for name in _strayed(world)):
+        return True
+    seen = _observe(world, branch)
     foreign = [commit for commit in seen.line if _is_of_another(commit, entry)]
-    if plan.scoped:
-        sees = seen.scopes[entry.reference_task_name]
-        foreign = [commit for commit in foreign if any(map(sees, changed_by(seen, commit)))]
+    sees = seen.scopes.get(entry.reference_task_name)
+    if sees is not None:
+        foreign = [commit for commit in foreign if any(map(sees, _touched(world, seen, commit)))]
     if any(commit.id[:12] in reason for commit in foreign):
         return True
-    return plan.snapshot and bool(foreign) and "of the paths that this attempt changed" in reason
+    is_snapshot = entry.reference_task_name in seen.snapshot
+    return is_snapshot and bool(foreign) and "of the paths that this attempt changed" in reason
+
+
+def _touched(world: World, seen: Observation, commit: CommitFacts) -> Collection[str]:
+    """What it changed, and what its attempt wrote: that may have been there as another try had left it."""
+    stamp = commit.counting_stamp
+    if stamp is None:
+        return changed_by(seen, commit).keys()
+    wrote: Collection[str] = world.written.get(stamp.execution_id, {}).keys()
+    if stamp.completes is None and stamp.reference_task_name == seen.ends.get(stamp.workflow_instance_id):
+        wrote = changes(seen.files(stamp.input_ref), seen.files(published_by(stamp))).keys()
+    return {*changed_by(seen, commit), *wrote}
+
+
+def _strayed(world: World) -> Iterator[str]:
+    """The branches of runs on which a person has committed, or that a person has moved."""
+    for branch, heads in world.store.heads.items():
+        if branch in world.store.begun and (branch in world.moved or not heads.isdisjoint(world.people)):
+            yield branch
 
 
 def _is_of_another(commit: CommitFacts, entry: TryRecord) -> bool:
     stamp = commit.counting_stamp
     return stamp is None or stamp.reference_task_name != entry.reference_task_name
+
+
+# ---------------------------------------------------------------- all or nothing
+
+
+def _half_shown(world: World, workflow: str, plan: WorkflowPlan) -> Iterator[str]:
+    """Each commit of a run's target shows what all tasks of one run have written, or nothing of it.
+
+    By content alone: what the tasks' own paths have. A path that a person has changed tells nothing any more.
+    """
+    seen, number = _observe(world, plan.branch), world.numbers[workflow]
+    paths = {f"{SCOPE}/{name}" if plan.scoped else name for name in (name_of(number, who) for who in WHO[plan.shape])}
+    wholes = list(_wholes(world, workflow, plan, paths))
+    has_published = False
+    for commit in reversed(seen.line):
+        stamp = commit.counting_stamp
+        if stamp is None:
+            paths -= changed_by(seen, commit).keys()
+        elif stamp.logical_task == (workflow, _end(world, workflow)):
+            has_published = True
+        shown = _written(seen.files(commit.id), paths, number)
+        if shown and not has_published:
+            yield f"10: {commit.id[:12]} shows {sorted(shown)} of {workflow}, which has published nothing yet"
+        elif shown and not any(_written(whole, paths, number) == shown for whole in wholes):
+            yield f"10: {commit.id[:12]} shows a part of a run of {workflow}: {sorted(shown)}"
+
+
+def _wholes(world: World, workflow: str, plan: WorkflowPlan, paths: Collection[str]) -> Iterator[Mapping[str, bytes]]:
+    """The content of the commits of the workflow's runs in which all of its tasks have written."""
+    memory = world.store.memory
+    for branch in _runs(world, workflow):
+        base = memory.files(world.store.begun[branch])
+        for ref in {ref for head in world.store.heads[branch] for ref in memory.history(head)}:
+            files = memory.files(ref)
+            is_new = plan.same_content or all(files.get(path) != base.get(path) for path in paths)
+            is_full = _written(files, paths, world.numbers[workflow]).keys() == set(paths)
+            if plan.noop != "never" or plan.shape == "read-only" or (is_new and is_full):
+                yield files
+
+
+def _written(files: Mapping[str, bytes], paths: Collection[str], number: int) -> dict[str, bytes]:
+    """What tasks of a workflow have written to these paths."""
+    made_by = f"w{number}-".encode()
+    return {path: files[path] for path in paths if files.get(path, b"").startswith(made_by)}
+
+
+def _half_done(world: World, workflow: str, plan: WorkflowPlan) -> Iterator[str]:
+    """An end that has completed has published the commit that it was given, which has what all tasks completed with."""
+    memory, record = world.store.memory, world.engine.tasks.record(workflow)
+    entry = next((one for one in record.of(_end(world, workflow)) if one.output_ref is not None), None)
+    if entry is None or entry.output_ref is None:
+        return
+    given = world.engine.tasks.attempt(entry.task_id).input_data
+    refs = {str(one["ref"]) for _, one in joined(given["params"]["run"]) if isinstance(one, Mapping)}
+    ref = next(ref for ref in refs if refs.issubset(memory.history(ref)))
+    names = {name_of(world.numbers[workflow], who) for who in WHO[plan.shape]}
+    for other in record.tries:
+        if other.reference_task_name in names and other.output_ref not in (None, *memory.history(ref)):
+            yield f"10: {entry.task_id} has published {ref[:12]}, which is without {other.task_id}"
+    names -= {other.reference_task_name for other in record.tries if other.output_ref is not None}
+    if names:
+        yield f"10: {entry.task_id} has published {ref[:12]} before {sorted(names)}"
+    stamp = memory.stamp_of(entry.output_ref)
+    if stamp is None or entry.output_ref in entry.input_refs:
+        if changes(memory.files(entry.output_ref), memory.files(ref)):
+            yield f"10: {entry.task_id} has completed without the changes of {ref[:12]}"
+    elif published_by(stamp) != ref:
+        yield f"10: {entry.task_id} was to publish {ref[:12]}, and has published {published_by(stamp)[:12]}"
+
+
+def _not_of_run(world: World, seen: Observation, workflow: str) -> Iterator[str]:
+    """What is published of a run's branch has been made by the tasks of the run alone."""
+    for publication in seen.line:
+        stamp = publication.counting_stamp
+        if stamp is None or stamp.completes is not None or stamp.logical_task != (workflow, _end(world, workflow)):
+            continue
+        line = world.store.memory.history(published_by(stamp))
+        for ref, parent in pairwise(line[: line.index(stamp.input_ref) + 1]):
+            made = world.store.memory.stamp_of(ref)
+            if made is None or made.expected_head != parent or made.workflow_instance_id != workflow:
+                yield f"10: {publication.id[:12]} has published {ref[:12]} of {workflow}, which no task has made"

@@ -19,7 +19,10 @@ T = TypeVar("T")
 LATE_SECONDS = 20.0
 """Maximum duration of a call in seconds: twice the response timeout."""
 
-ABANDONED_SECONDS = {"publish_workspace": 20.0, "stage_workspace": 20.0, "give_back": 5.0}
+ABANDONED_SECONDS = {
+    **dict.fromkeys(("create_run_branch", "publish_workspace", "stage_run", "stage_workspace"), 20.0),
+    "give_back": 5.0,
+}
 """Maximum delay in seconds of a request whose sender has given up."""
 
 REPORTS = ("report_result", "report_and_take")
@@ -64,6 +67,7 @@ class Network:
         calls: calls of attempts, in the order of their effects.
         handed: executions that a worker received but has neither started nor returned, with its process.
         broken: broken promises about calls.
+        late: number of requests under way whose senders have given up.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Network:
         self.fired: Counter[tuple[str, str]] = Counter()
         self.calls: list[Call] = []
         self.broken: list[str] = []
+        self.late = 0
         self.handed: dict[AttemptIdentity, Process] = {}
         self.away: dict[str, float] = {"engine": 0.0, "store": 0.0}
         self._in_flight = Process("network")
@@ -108,9 +113,9 @@ class Network:
         with self._reporting(caller) as arrived:
             return self._call(server, point, caller, lambda: arrived(request()))
 
-    def is_report_under_way(self, workflow: str) -> bool:
-        """Whether a report for a task of a workflow has been sent, and has not arrived."""
-        return any(attempt.workflow_instance_id == workflow for attempt in self._reports.values())
+    def reported(self, workflow: str) -> set[str]:
+        """Ids of the tasks of a workflow for which a report has been sent, and has not arrived."""
+        return {each.task_id for each in self._reports.values() if each.workflow_instance_id == workflow}
 
     def _call(self, server: str, point: str, caller: Caller, request: Callable[[], T]) -> T:
         self._counts[point] += 1
@@ -223,7 +228,9 @@ class Network:
         def arrive() -> None:
             self.baton.pause(seconds)
             self._try(point, caller, request)
+            self.late -= 1
 
+        self.late += 1
         self.baton.spawn(f"late {point}", self._in_flight, arrive)
 
     def _set_off(self, incidents: list[Incident], when: str, caller: Caller) -> None:

@@ -24,6 +24,10 @@ POINTS = {
     "body": 2,
     "stage_workspace": 2,
     "publish_workspace": 2,
+    "validate_reads": 1,
+    "create_run_branch": 2,
+    "changes_of_run": 2,
+    "stage_run": 1,
     "complete_noop_workspace": 1,
     "cleanup_staging": 2,
     "report_result": 2,
@@ -37,7 +41,16 @@ FAULTS: dict[str, Collection[str]] = {
     "lost": POINTS.keys() - {"body"},
     "twice": POINTS.keys() - {"body", "download_workspace"},
     "late": POINTS.keys() - {"body"},
-    "abandoned": {"heartbeat", "stage_workspace", "publish_workspace", "report_result", "report_and_take", "give_back"},
+    "abandoned": {
+        "heartbeat",
+        "stage_workspace",
+        "publish_workspace",
+        "create_run_branch",
+        "stage_run",
+        "report_result",
+        "report_and_take",
+        "give_back",
+    },
     "crash": POINTS.keys(),
     "kill": POINTS.keys() - {"poll", "current_of", "heartbeat", "report_result", "report_and_take", "give_back"},
     "stop": POINTS.keys(),
@@ -50,7 +63,7 @@ ENDINGS = ("crash", "kill", "stop")
 """The faults of the caller, before or after the call."""
 
 EVENTS = {
-    "person": "a person commits",
+    "person": "a person commits, or commits to a run's branch, or moves that",
     "conflict": "a person commits what a task writes",
     "copy": "a person cherry-picks a publication, its stamp included",
     "requeue": "the engine hands the task out again",
@@ -60,7 +73,7 @@ EVENTS = {
     "clock": "a machine's clock jumps",
     "engine away": "the engine does not answer for a while",
     "store away": "the store does not answer for a while",
-    "janitor": "a janitor whose clock is ahead takes everything that is staged for old",
+    "janitor": "a janitor whose clock is ahead takes everything that is staged for old, and sweeps runs' branches",
     "drain": "a worker is told to stop, and another starts",
 }
 """Events elsewhere, at the time of any call."""
@@ -75,6 +88,10 @@ SCARCE = {
     "publish_workspace": 3,
     "cleanup_staging": 3,
     "stage_workspace": 2,
+    "validate_reads": 2,
+    "create_run_branch": 2,
+    "changes_of_run": 3,
+    "stage_run": 3,
     "give_back": 2,
     "complete_noop_workspace": 2,
     "current_of": 2,
@@ -126,6 +143,9 @@ class WorkflowPlan:
         starts: virtual seconds.
         same_content: whether each run of a body writes the same content.
         scoped: whether its tasks are serializable, and see a part of one directory. Then `snapshot` does not matter.
+        transactional: whether it publishes all that its tasks do at its end, or nothing.
+        at_head: whether it begins at the head of its branch when it begins, rather than at a given commit; only if it
+            is transactional.
     """
 
     shape: Shape
@@ -138,6 +158,8 @@ class WorkflowPlan:
     starts: float
     same_content: bool = False
     scoped: bool = False
+    transactional: bool = False
+    at_head: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +203,9 @@ def make_plan(seed: int) -> Plan:
     narrow = random.Random(f"scoped {seed}")
     workflows = tuple(replace(each, shape=_joined(each.shape, joining)) for each in workflows)
     workflows = tuple(replace(each, scoped=narrow.random() < 0.4 and not has_one_type) for each in workflows)
+    if not has_one_type:
+        whole = random.Random(f"transactional {seed}")
+        workflows = tuple(_for_run(each, points, whole) for each in _beside_each_other(workflows, points))
     return Plan(
         seed=seed,
         slots=slots,
@@ -194,6 +219,26 @@ def make_plan(seed: int) -> Plan:
 def _joined(shape: Shape, rng: random.Random) -> Shape:
     """Some forks have a task behind them that takes the workspaces of both branches."""
     return "join" if shape == "fork" and rng.random() < 0.4 else shape
+
+
+def _beside_each_other(workflows: tuple[WorkflowPlan, ...], points: set[str]) -> tuple[WorkflowPlan, ...]:
+    """The workflows, the first one with siblings that see parts of a directory if reads have to be validated."""
+    if "validate_reads" not in points:
+        return workflows
+    return (replace(workflows[0], shape="fork", scoped=True, noop="never"), *workflows[1:])
+
+
+def _for_run(workflow: WorkflowPlan, points: set[str], rng: random.Random) -> WorkflowPlan:
+    """Some workflows are transactional. Those for whose calls there are incidents are, and change something."""
+    is_wanted = bool(points & {"create_run_branch", "changes_of_run", "stage_run"})
+    made = replace(workflow, transactional=rng.random() < (0.8 if is_wanted else 0.35), at_head=rng.random() < 0.5)
+    if not made.transactional:
+        return workflow
+    if made.shape in ("fork", "join") and rng.random() < 0.9:  # exclusive siblings refuse each other
+        made = replace(made, snapshot=True)
+    if is_wanted:
+        made = replace(made, noop="never", shape="single" if made.shape == "read-only" else made.shape)
+    return made
 
 
 def _workflow(rng: random.Random, branches: list[str], points: set[str]) -> WorkflowPlan:

@@ -6,12 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 
 from perago.errors import EngineError, TaskNotFoundError
 from perago.ports import HandedOut
 from perago.testing.engine import MemoryAttempt, MemoryEngine
 from perago.testing.store import MemoryStore
-from perago.values.models import Attempt, RuntimeTaskResult, StagedWorkspace
+from perago.values.models import (
+    RUN_BRANCH_TTL_SECONDS,
+    Attempt,
+    RuntimeTaskResult,
+    StagedWorkspace,
+    run_branch_age,
+    run_branch_time,
+)
 from perago.values.record import TryRecord, TryStatus
 from simulation.baton import Baton, VirtualClock
 from simulation.network import IN_SERVER_SECONDS
@@ -146,22 +154,30 @@ class SimulatedEngine:
 
 
 class SimulatedStore:
-    """A `MemoryStore` that records staging times.
+    """A `MemoryStore` that records times.
 
     Attributes:
         heads: every observed head, by branch.
+        begun: the commit that each run's branch was created at, oldest branch first.
+        made_at: when each commit was first seen.
     """
 
     def __init__(self, clock: VirtualClock) -> None:
         self.memory = MemoryStore()
         self.heads: dict[str, set[str]] = {}
+        self.begun: dict[str, str] = {}
+        self.made_at: dict[str, datetime] = {}
         self._clock = clock
         self._staged_at: dict[str, float] = {}
 
     def look(self) -> None:
         """Observe all heads and staged work."""
         for branch in self.memory.branches():
-            self.heads.setdefault(branch, set()).add(self.memory.head(branch))
+            head = self.memory.head(branch)
+            self.heads.setdefault(branch, set()).add(head)
+            self.made_at.setdefault(head, self._clock.now())
+            if run_branch_time(branch) is not None:
+                self.begun.setdefault(branch, head)
         for name in self.memory.staged():
             self._staged_at.setdefault(name, self._clock.now().timestamp())
 
@@ -171,6 +187,17 @@ class SimulatedStore:
         for name in old:
             self.drop(name)
         return len(old)
+
+    def sweep_runs(self, now: datetime) -> int:
+        """Delete the branches of runs that are too old; returns their number."""
+        old = [name for name in self.memory.branches() if self.is_old_run(name, now)]
+        for name in old:
+            self.memory.delete_branch(name)
+        return len(old)
+
+    def is_old_run(self, branch: str, now: datetime) -> bool:
+        age = run_branch_age(branch, self.made_at[self.memory.head(branch)], now)
+        return age is not None and age > RUN_BRANCH_TTL_SECONDS
 
     def drop(self, name: str) -> None:
         """Remove a staging reference, if it exists."""

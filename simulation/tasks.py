@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from perago.tasks.declare import TaskDefinition, task, task_of
 from perago.values.spec import WorkspaceSpec
+from perago.workflows.builtin import builtin_task
+from perago.workflows.graph import BEGIN_TASK, END_TASK
 
 SECRET = "planted-in-simulated-params"
 """Value of `password` in every simulated task. It must not appear anywhere."""
@@ -104,5 +106,6 @@ TASKS = {
     "merge": _declared("merge", WorkspaceSpec(isolation="snapshot")),
     "read": _declared("read", WorkspaceSpec(read_only=True)),
     **SCOPED,
+    **{name: builtin_task(name) for name in (BEGIN_TASK, END_TASK)},
 }
-"""Tasks by name: exclusive, snapshot, read-only, serializable."""
+"""Tasks by name: exclusive, snapshot, read-only, serializable, and those that begin and end a run."""

@@ -6,25 +6,28 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from perago.errors import EngineError
+from perago.errors import BranchNotFoundError, EngineError, PublishFenceError
 from perago.ports import Event, Phase
-from perago.values.joins import input_refs
+from perago.values.joins import input_refs, joined
 from perago.values.json_text import JsonObject
-from perago.values.models import Attempt, RuntimeTaskResult
-from perago.values.record import InstanceRecord, WorkflowStatus
+from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult, run_branch_name, run_branch_time
+from perago.values.record import InstanceRecord, TryRecord, WorkflowStatus
 from perago.worker.attempts.job import Job
+from perago.workflows.graph import END_TASK, TaskNode
 from perago.workspace.patterns import visible_to
 from simulation.baton import Baton, EndlessError, Process, VirtualClock
 from simulation.executor import WorkerParts
-from simulation.incidents import SHARED, Incidents
+from simulation.incidents import Incidents
 from simulation.network import LATE_SECONDS, Network
 from simulation.plan import Plan, WorkflowPlan
 from simulation.servers import SWEEP_SECONDS, SimulatedEngine, SimulatedStore
-from simulation.tasks import SCOPE, SCOPED, SECRET, TASKS, BodyRun
+from simulation.tasks import SCOPE, SCOPED, TASKS, BodyRun
 from simulation.worker import GC_INTERVAL_SECONDS, GC_TTL_SECONDS, Site, Worker
+from simulation.workflows import SHARED, input_of, nodes_of, ordered, task_type
 
 CHAOS_SECONDS = 60.0
 """Duration of faults, in virtual seconds."""
@@ -34,6 +37,9 @@ SETTLE_SECONDS = 240.0
 
 LOOK_SECONDS = 2.0
 """Seconds between two checks of a condition."""
+
+LONG_AGO = timedelta(days=30)
+"""Age of the first commits, and of the branch of a run that somebody has left."""
 
 HOSTILE = "../../escaped.txt"
 """A name that is valid in a store but not in a workspace."""
@@ -49,10 +55,12 @@ class World:
         outfit: wraps the parts that executors use.
 
     Attributes:
+        workflows: those that have started, by instance id; numbers: their places in the plan, from 1.
         broken: broken promises found during the run.
         written: files that each body wrote, by execution id.
         healed_at: end of the faults in virtual seconds.
         people: commits of people.
+        moved: branches of runs that a person has moved.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class World:
         self.broken: list[str] = []
         self.written: dict[str, Mapping[str, bytes]] = {}
         self.people: list[str] = []
+        self.moved: set[str] = set()
         self.healed_at = 0.0
         self.clock = VirtualClock(self.baton)
         self.engine = SimulatedEngine(self.baton, self.clock, self.counts)
@@ -75,6 +84,7 @@ class World:
             self.baton, plan.incidents, self.incidents.set_off, self.store.look, self.engine.is_current
         )
         self.workflows: dict[str, WorkflowPlan] = {}
+        self.numbers: dict[str, int] = {}
         self.roots: dict[str, str] = {}
         self.random = random.Random(plan.seed + 1)
         self.elsewhere = Process("elsewhere")
@@ -91,9 +101,9 @@ class World:
             outfit=outfit,
         )
         self._make_branches()
-        types = [name for name in TASKS if name not in SCOPED or any(workflow.scoped for workflow in plan.workflows)]
+        types = [name for name in TASKS if self._may_be_polled(name)]
         if plan.has_one_type:
-            types = sorted({_task_type(workflow) for workflow in plan.workflows})
+            types = sorted({task_type(workflow) for workflow in plan.workflows})
         self.workers = [Worker(f"w{number}", slots, site, types) for number, slots in enumerate(plan.slots, 1)]
 
     # ---- run
@@ -130,7 +140,7 @@ class World:
         for worker in self.workers:
             worker.process.stopped_until = 0.0
             worker.clock.ahead = 0.0
-        if not self._is_over():
+        if self.network.late or not self._is_over():
             self.until(lambda: False, LATE_SECONDS)
         self.healed_at = self.baton.now
         self.baton.tell("== tries that start from now on must complete")
@@ -177,7 +187,17 @@ class World:
         busy = [worker.process.name for worker in self.workers if not worker.is_idle]
         return f"workflows {running}, workers {busy}"
 
+    def is_run_of(self, branch: str, workflow: str | None) -> bool:
+        """Whether a branch is of a run of a workflow."""
+        return workflow is not None and run_branch_time(branch) is not None and f"z-{workflow}-" in branch
+
     # ---- set-up
+
+    def _may_be_polled(self, task: str) -> bool:
+        """Workers poll for rare tasks only where a workflow has them."""
+        if task in SCOPED:
+            return any(workflow.scoped for workflow in self.plan.workflows)
+        return not TASKS[task].is_builtin or any(workflow.transactional for workflow in self.plan.workflows)
 
     def _make_branches(self) -> None:
         for branch in sorted({workflow.branch for workflow in self.plan.workflows}):
@@ -185,42 +205,33 @@ class World:
             if any(workflow.scoped for workflow in self.plan.workflows):
                 files |= {f"{SCOPE}/{path}": text for path, text in _FIRST.items()}
             self.roots[branch] = self.store.memory.commit(branch, files, "Grace")
+            self.store.made_at[self.roots[branch]] = self.clock.now() - LONG_AGO
+        if any(workflow.transactional for workflow in self.plan.workflows):
+            scheduled = round((self.clock.now() - LONG_AGO).timestamp() * 1000)
+            left = AttemptIdentity(workflow_instance_id="gone", task_id="", retry_count=0, scheduled_time=scheduled)
+            branch, root = next(iter(self.roots.items()))
+            self.store.memory.create_run_branch(self.store.memory.repository, run_branch_name(left), root)
         self.store.look()
 
     def _start_workflow(self, number: int, plan: WorkflowPlan) -> None:
         workflow = "workflow-1" if number == 1 else self.engine.tasks.start_workflow()
-        ref = self.store.memory.head(plan.branch)
-        prefix = f"w{number}-"
-
-        def schedule(who: str, *after: str) -> None:
-            paths = [prefix + who, *([SHARED] if plan.shared_path else [])]
-            params = {"who": prefix + who, "paths": paths, "noop": plan.noop, "big": plan.big, "password": SECRET}
-
-            def make_input(record: InstanceRecord) -> JsonObject:
-                refs = [_outcome(record, prefix + name, prefix + who) for name in after] or [ref]
-                inputs = [self.store.memory.input(plan.branch, one).model_dump() for one in refs]
-                return {"workspace": inputs[0] if len(inputs) == 1 else {"join": inputs}, "params": params}
-
+        given: dict[str, object] = self.store.memory.input(plan.branch).model_dump()
+        if plan.transactional and plan.at_head:
+            given = {name: given[name] for name in ("repository", "branch")}
+        for node, after in ordered(nodes_of(number, plan)):
             self.engine.tasks.schedule(
-                _task_type(plan, who),
-                make_input,
-                reference_task_name=prefix + who,
-                after=tuple(prefix + name for name in after),
+                node.task_name,
+                partial(self._input_of, node, {"workspace": given}),
+                reference_task_name=node.reference_name,
+                after=after,
                 workflow=workflow,
             )
+        self.workflows[workflow], self.numbers[workflow] = plan, number
 
-        match plan.shape:
-            case "single" | "read-only":
-                schedule("a")
-            case "sequence":
-                schedule("a")
-                schedule("b", "a")
-            case "fork" | "join":
-                schedule("l")
-                schedule("r")
-                if plan.shape == "join":
-                    schedule("b", "l", "r")
-        self.workflows[workflow] = plan
+    def _input_of(self, node: TaskNode, workflow_input: JsonObject, record: InstanceRecord) -> JsonObject:
+        tries = record.of(node.reference_name)
+        earlier = self.engine.tasks.attempt(tries[-1].task_id).input_data if tries else None
+        return input_of(node, workflow_input, record, earlier)
 
     # ---- callbacks
 
@@ -235,8 +246,8 @@ class World:
 
     def _make_body_run(self, job: Job) -> BodyRun:
         plan, name = self.workflows[job.identity.workflow_instance_id], job.attempt.task_def_name
-        refs = input_refs(job.attempt.input_data)
-        files = self.store.memory.files(next(ref for ref in self.store.memory.history(plan.branch) if ref in refs))
+        refs, branch = input_refs(job.attempt.input_data), input_branch(job.attempt.input_data)
+        files = self.store.memory.files(next(ref for ref in self.store.memory.history(branch) if ref in refs))
         root = ""
         if plan.scoped and (spec := TASKS[name].workspace) is not None:
             root, sees = spec.root, visible_to(spec)
@@ -263,7 +274,7 @@ class World:
         return 4.0 + 12.0 * chance if plan.long else 0.4 + 2.0 * chance**2
 
     def _note_phase(self, job: Job, event: Event) -> None:
-        is_scoped = job.attempt.task_def_name in SCOPED
+        is_scoped, is_end = job.attempt.task_def_name in SCOPED, job.attempt.task_def_name == END_TASK
         if event.kind == "started":
             job.phase = event.phase.value
         elif event.kind == "failed":
@@ -271,10 +282,16 @@ class World:
             self.counts[f"{event.phase} failed: {type(event.error).__name__}"] += 1
             if is_scoped and "could see" in str(event.error):
                 self.counts["scoped: refused"] += 1
+            if is_end and isinstance(event.error, PublishFenceError):
+                self.counts["run: refused"] += 1
+            if isinstance(event.error, BranchNotFoundError):
+                self.broken.append(f"10: {job.execution_id} of {job.attempt.task_def_name}: {event.error}")
         elif event.phase is Phase.DECIDE:
             self.counts[f"plan {event.attributes.get('plan')}"] += 1
             if is_scoped:
                 self.counts[f"scoped: {event.attributes.get('plan')}"] += 1
+            if is_end:
+                self.counts[f"run: {event.attributes.get('plan')}"] += 1
             self.baton.tell(f"decides: {event.attributes.get('plan')} on {str(event.attributes.get('head'))[:12]}")
 
     def _check_report(self, attempt: Attempt, result: RuntimeTaskResult) -> None:
@@ -284,7 +301,9 @@ class World:
         if result.status != "COMPLETED" or entry is None or entry.output_ref is None:
             return
         self.counts["completions"] += 1
-        branch = self.workflows[attempt.workflow_instance_id].branch
+        branch = branch_of(entry)
+        if branch in self.moved:
+            return
         if entry.output_ref not in self.store.memory.history(branch):
             self.broken.append(
                 f"2: {attempt.task_id} completed with {entry.output_ref[:12]}, which is not on its branch"
@@ -294,15 +313,11 @@ class World:
             self.broken.append(f"2: task {entry.reference_task_name!r} has two outcomes: {sorted(refs)}")
 
 
-def _task_type(plan: WorkflowPlan, who: str = "a") -> str:
-    if plan.shape == "read-only":
-        return "read"
-    return f"scoped {who}" if plan.scoped else "merge" if plan.snapshot else "write"
+def input_branch(input_data: JsonObject) -> str:
+    """The branch that a task's input names."""
+    return next(str(one["branch"]) for _, one in joined(input_data["workspace"]) if isinstance(one, Mapping))
 
 
-def _outcome(record: InstanceRecord, name: str, asking: str) -> str:
-    """The commit that a task completed with, for an input expression."""
-    for entry in record.of(name):
-        if entry.output_ref is not None:
-            return entry.output_ref
-    return next((entry.input_refs[0] for entry in reversed(record.of(asking)) if entry.input_refs), "")
+def branch_of(entry: TryRecord) -> str:
+    """The branch that a try has completed on; empty if it has not."""
+    return "" if entry.output is None else str(entry.output["workspace"]["branch"])

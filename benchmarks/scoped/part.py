@@ -1,33 +1,24 @@
-"""The part: the validation of reads on a large branch, and workflows under prefixes of one branch."""
+"""The part: the validation of reads on a large branch, workflows under prefixes of one branch, transactional runs."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-from unittest.mock import patch
 
 from pydantic import BaseModel
 
 from benchmarks.compare import Spread
 from benchmarks.inputs import Content
 from benchmarks.parts import CannotMeasureError, Measured
-from perago.attempt.context import RunContext
-from perago.attempt.run import run_attempt
+from benchmarks.scoped.place import Place, counted, new_place
+from benchmarks.scoped.runs import RunTimes, begun_and_ended, measure_runs, report_of_runs
 from perago.engines.local import LocalEngine
-from perago.http.session import HttpSession
-from perago.ports import WorkspaceStore, ignore
-from perago.stores.git import GitStore
-from perago.stores.lakefs import LakeFSStore
 from perago.tasks.declare import task, task_of
 from perago.values.history import Merge
-from perago.values.models import WorkspaceInput
 from perago.values.spec import Isolation, WorkspaceSpec
 from servers.go_build import LAKEFS
 from servers.lakefs import LakeFSServer
@@ -42,27 +33,22 @@ WORKFLOWS = 8
 TRIES = 200
 
 
-class Repository(WorkspaceStore, Protocol):
-    """What the measurements need of a repository on either store."""
-
-    def resolve(self, ref: str) -> str: ...
-
-    def import_directory(
-        self, source: Path, branch: str, message: str, *, spec: WorkspaceSpec | None = None, mirror: bool = False
-    ) -> str | None: ...
-
-
 @dataclass(frozen=True)
 class Case:
-    """The work: files of the branch, validations, publications of each workflow, seconds of a body."""
+    """The work: files of the branch, validations, publications of each workflow, seconds of a body.
+
+    Attributes:
+        runs: of each transactional run, the files that it changes, and the times that it is measured.
+    """
 
     files: int = 100_000
     validations: int = 30
     publications: int = 3
     body_seconds: float = 3.0
+    runs: tuple[tuple[int, int], ...] = ((10, 10), (10_000, 3))
 
 
-TINY = Case(files=200, validations=2, publications=1, body_seconds=0.05)
+TINY = Case(files=200, validations=2, publications=1, body_seconds=0.05, runs=((3, 2),))
 
 
 @dataclass(frozen=True)
@@ -72,29 +58,6 @@ class Throughput:
     seconds: float
     bodies: int
     refused: int
-
-
-@dataclass(frozen=True)
-class Place:
-    """A repository with its name, and a directory for files."""
-
-    repository: Repository
-    name: str
-    directory: Path
-
-    def input(self, ref: str) -> WorkspaceInput:
-        return WorkspaceInput(repository=self.name, branch="main", refType="commit", ref=ref)
-
-    def commit(self, files: dict[str, str]) -> str:
-        """A person's commit."""
-        with tempfile.TemporaryDirectory(dir=self.directory) as source:
-            for name, text in files.items():
-                path = Path(source) / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-            made = self.repository.import_directory(Path(source), "main", "by hand")
-        assert made is not None, "it differs"
-        return made
 
 
 class Params(BaseModel):
@@ -117,39 +80,27 @@ def measure(directory: Path, tiny: bool) -> Measured:
     short: list[str] = []
     with tempfile.TemporaryDirectory(dir=directory) as directory_of_all, LakeFSServer(parent=directory) as server:
         for name in ("git", "lakeFS"):
-            with _place(name, server, Path(directory_of_all)) as place:
+            with new_place(name, server, Path(directory_of_all)) as place:
                 taken, calls = _validations(place, case)
                 short.append(_validated(name, taken, calls, case))
             sides: dict[Isolation, Throughput] = {}
             for isolation in ("exclusive", "serializable"):
-                with _place(name, server, Path(directory_of_all)) as place:
+                with new_place(name, server, Path(directory_of_all)) as place:
                     sides[isolation] = _workflows(place, isolation, case)
             short.append(_compared(name, sides))
             text += _report(name, sides, case)
+            found: dict[int, RunTimes] = {}
+            for files, rounds in case.runs:
+                with new_place(name, server, Path(directory_of_all)) as place:
+                    found[files] = measure_runs(place, files, rounds)
+            short.append(begun_and_ended(name, found))
+            text += report_of_runs(name, found)
     return Measured(
-        title="Serializable tasks under prefixes of one branch",
+        title="Serializable tasks under prefixes of one branch, and transactional runs",
         versions={"lakeFS": LAKEFS.version},
         short=tuple(short),
         text="\n".join(text),
     )
-
-
-@contextmanager
-def _place(name: str, server: LakeFSServer, directory: Path) -> Iterator[Place]:
-    """A new repository."""
-    own = f"scoped-{uuid.uuid4().hex[:8]}"
-    if name == "git":
-        yield Place(GitStore.create(directory / f"{own}.git", observer=ignore), own, directory)
-        return
-    with server.api() as api:
-        api.create_repository(own, f"{server.storage}{own}")
-    with LakeFSStore(
-        endpoint_url=server.url,
-        access_key_id=server.access_key_id,
-        secret_access_key=server.secret_access_key,
-        observer=ignore,
-    ) as store:
-        yield Place(store.repository(own), own, directory)
 
 
 def _validations(place: Place, case: Case) -> tuple[Spread, int]:
@@ -163,30 +114,16 @@ def _validations(place: Place, case: Case) -> tuple[Spread, int]:
     merge, spec = Merge(foreign[-1], foreign), WorkspaceSpec(prefix="data")
     seconds, calls = [], 0
     for _ in range(case.validations + 1):
-        with _counted() as counted:
+        with counted() as calls_made:
             began = time.perf_counter()
             found = place.repository.validate_reads(place.input(base), spec, merge)
             seconds.append(time.perf_counter() - began)
         assert found is None, found
-        calls = max(calls, len(counted))
+        calls = max(calls, len(calls_made))
     whole = place.repository.validate_reads(place.input(base), WorkspaceSpec(), merge)
     assert whole is not None, "the whole branch has changed"
     assert len(whole.paths) == len(foreign)
     return Spread.of(seconds[1:]), calls
-
-
-@contextmanager
-def _counted() -> Iterator[list[str]]:
-    """The methods of the calls to a server."""
-    counted: list[str] = []
-    honest = HttpSession.call
-
-    async def call(self: HttpSession, request, *, timeout):  # type: ignore[no-untyped-def] # `call` has them
-        counted.append(request.method)
-        return await honest(self, request, timeout=timeout)
-
-    with patch.object(HttpSession, "call", call):
-        yield counted
 
 
 def _workflows(place: Place, isolation: Isolation, case: Case) -> Throughput:
@@ -223,16 +160,7 @@ def _workflow(place: Place, isolation: Isolation, number: int, case: Case) -> tu
             params = {"seconds": case.body_seconds, "word": f"{publication}"}
             workspace = place.input(place.repository.resolve("main")).model_dump()
             input_data = {"workspace": workspace, "params": params}
-            with engine.start_run(target="write", task_name="write", input_data=input_data) as run:
-                result = run_attempt(
-                    definition,
-                    input_data,
-                    run.attempt,
-                    RunContext(execution_id=uuid.uuid4().hex, observer=ignore),
-                    workspace_root=place.directory / f"root-{number}",
-                    open_store=lambda: place.repository,
-                    engine=engine,
-                )
+            result = place.attempt(definition, input_data, engine)
             if result.status == "COMPLETED":
                 break
             assert "Not published" in (result.reason_for_incompletion or ""), result

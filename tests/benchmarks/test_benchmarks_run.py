@@ -88,6 +88,12 @@ def test_validation_and_prefixes_are_measured_on_both_stores(tmp_path, start_lak
         assert re.search(
             rf"^- {store}: 8 workflows under 8 prefixes of one branch, serializable: 0 refused, ", text, re.MULTILINE
         )
+    assert re.search(
+        r"^- lakeFS: beginning and end of a transactional run: .* 12 calls with 3 files, required at most 14: reached",
+        text,
+        re.MULTILINE,
+    )
+    assert re.search(r"^\| 3 \| 0\..* \| 0\..* \| 0\..* s \| 0 \|$", text, re.MULTILINE)
     assert list((tmp_path / "work").iterdir()) == []
 
 

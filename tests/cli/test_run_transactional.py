@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from perago.values.models import RUN_PREFIX
@@ -44,6 +46,17 @@ def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(p
     refused = perago("run", "--resume", failed.json["run_id"], *on[:2])
     assert (refused.code, project.head()) == (3, head), refused.err
     assert set(run_branches(project)) >= {branch}
+    assert f"is on branch {branch} alone" in refused.err
+    assert f"--resume {failed.json['run_id']} --onto-head" in refused.err
+    again = perago("run", "--resume", failed.json["run_id"], "--onto-head", *on[:2])
+    assert (again.code, again.json) == (0, {"number": 3}), again.err
+    assert project.git("rev-parse", "main^1") == head
+    entry = perago("log", *on, "-n", "1").out
+    assert re.search(
+        r"workflow cli_whole, run .*\n    from .*\n    task .* cli_first\n    task .* cli_second\n", entry
+    ), entry
+    newest, _, first = perago("runs", *on[:2], "--json").json
+    assert (first["run_branch"], newest["run_branch"] in run_branches(project)) == (branch, True)
 
 
 def test_a_run_that_was_killed_or_failed_goes_on_where_it_was_and_is_published(project, perago, gate, monkeypatch):

@@ -43,5 +43,6 @@ def test_no_schedule_breaks_a_promise(counted, first):
     assert told["counts"]["tasks taken along with a report"] > 0
     assert told["counts"]["tasks taken along with a report that was dropped"] > 0
     assert told["counts"]["failed tries handed out again"] > 0
+    assert all(told["counts"][f"run: {end}"] > 0 for end in ("publish", "merge", "refused"))
     happened = {pair.partition(" at ")[0] for pair, count in told["fired"].items() if count}
     assert happened == FAULTS.keys() | EVENTS.keys()

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
-from perago.attempt import fence
+from perago.attempt import fence, transaction
 from perago.attempt import report as reporting
 from perago.attempt import run as attempt_run
 from perago.attempt import stamp as stamping
@@ -22,6 +22,7 @@ from perago.testing import store as memory_store
 from perago.values import stamps
 from perago.values.history import CommitFacts
 from perago.values.joins import WorkspaceJoin
+from perago.values.models import run_branch_time
 from perago.values.spec import WorkspaceSpec
 from perago.worker.attempts.job import Job
 from perago.worker.supervisor import dispatcher
@@ -29,8 +30,10 @@ from perago.worker.supervisor.completion import TakesNext
 from perago.worker.supervisor.delivery import Delivery
 from perago.worker.supervisor.dispatcher import Dispatcher
 from perago.worker.supervisor.slot import Slot, SlotState
+from perago.workflows.graph import TaskNode
 from perago.workspace.patterns import Selection
 from planted_stores import Trusting, resetting, retrying_blindly, tapped
+from simulation import servers, workflows
 from simulation.engine_port import SimulatedLease
 from simulation.executor import WorkerParts
 from simulation.plan import make_plan
@@ -177,6 +180,41 @@ def _first_of(given, _read_history):
     return given.inputs[0] if isinstance(given, WorkspaceJoin) else given
 
 
+def _enclosed_too_early(name, nodes, workspace, tasks):
+    """The run is published before its last task, as far as it has come."""
+    (beginning, *inner, ending), left = _HONEST_ENCLOSURE(name, nodes, workspace, tasks)
+    last = inner.pop()
+    if not (inner and isinstance(last, TaskNode)):
+        return (beginning, *inner, last, ending), left
+    params = {**ending.inputs["params"], "run": last.inputs["workspace"]}
+    return (beginning, *inner, replace(ending, inputs={**ending.inputs, "params": params}), last), left
+
+
+_HONEST_ENCLOSURE = workflows.enclosed
+
+
+def _age_by_its_head_alone(name, head_time, now):
+    begun = run_branch_time(name)
+    return None if begun is None else (now - head_time).total_seconds()
+
+
+def _present_head(end, params, target):
+    run, published = _HONEST_RUN(end, params, target)
+    head = end.ports.read_history(run).head
+    return run.model_copy(update={"ref": head}), published.model_copy(update={"ref": head})
+
+
+_HONEST_RUN = transaction._RunEnd._run  # noqa: SLF001 - the bug replaces it
+
+
+def _whatever_is_there(history, run, workflow):
+    made = (commit for commit in history.commits if commit.counting_stamp is not None)
+    return _HONEST_LOOK(replace(history, commits=tuple(made)), run, workflow)
+
+
+_HONEST_LOOK = transaction.published_run
+
+
 @dataclass(frozen=True)
 class Bug:
     """How it is put in: an outfit for workers, or a decision that is replaced meanwhile."""
@@ -226,33 +264,53 @@ BUGS = {
     "a result on its way is dropped at the end": Bug(patched=lambda: patch.object(Delivery, "keep", lambda *_: None)),
     "a join is the first of its commits": Bug(patched=lambda: patch.object(attempt_run, "resolve_join", _first_of)),
     "two threads settle one job": Bug(patched=lambda: patch.object(Job, "claim", _claims_what_is_claimed)),
+    "a target moved before the last task": Bug(
+        patched=lambda: patch.object(workflows, "enclosed", _enclosed_too_early)
+    ),
+    "a run's branch swept under a live run": Bug(
+        patched=lambda: patch.object(servers, "run_branch_age", _age_by_its_head_alone)
+    ),
+    "of a run, writes alone are validated": Bug(
+        patched=lambda: patch.object(transaction, "_conflict", lambda *_: None)
+    ),
+    "a run's branch is published as it is by now": Bug(
+        patched=lambda: patch.object(transaction._RunEnd, "_run", _present_head)  # noqa: SLF001 - the bug replaces it
+    ),
+    "what a person commits to a run's branch is published": Bug(
+        patched=lambda: patch.object(transaction, "published_run", _whatever_is_there)
+    ),
 }
 
 CAUGHT = {
-    "reset instead of publish": (1, "was the head once and is not in the history"),
-    "no second attempt fence": (1, "published without having seen after staging that it was current"),
-    "blind retry after a timeout": (5, "without having seen after staging"),
-    "cache shared by hard link": (3, "has wrong content"),
-    "no name check": (131, "escaped.txt"),
-    "heartbeat not joined": (22, "reports beside a heartbeat"),
-    "no fence before a report": (85, "not ended"),
-    "a person's commit taken for abandoned": (0, "replaces the foreign commit"),
-    "what a try may still adopt is replaced": (2, "replaces the foreign commit"),
-    "reads are not validated, writes alone are": (40, "could see"),
-    "a file that would have appeared does not count": (116, "could see"),
-    "a scope without its prefix": (17, "could see"),
-    "secrets in stamps": (1, "a secret is in"),
-    "what comes along with a dropped report is forgotten": (103, "neither began it nor gave it back"),
-    "stamps of cherry-picks count": (26, "published twice"),
+    "reset instead of publish": (10, "was the head once and is not in the history"),
+    "no second attempt fence": (0, "published without having seen after staging that it was current"),
+    "blind retry after a timeout": (87, "without having seen after staging"),
+    "cache shared by hard link": (10, "has wrong content"),
+    "no name check": (54, "escaped.txt"),
+    "heartbeat not joined": (3, "reports beside a heartbeat"),
+    "no fence before a report": (31, "not ended"),
+    "a person's commit taken for abandoned": (1, "replaces the foreign commit"),
+    "what a try may still adopt is replaced": (0, "replaces the foreign commit"),
+    "reads are not validated, writes alone are": (3, "could see"),
+    "a file that would have appeared does not count": (22, "could see"),
+    "a scope without its prefix": (3, "could see"),
+    "secrets in stamps": (0, "a secret is in"),
+    "what comes along with a dropped report is forgotten": (4, "neither began it nor gave it back"),
+    "stamps of cherry-picks count": (23, "published twice"),
     "a slot takes a second task before it has begun the first": (0, "neither settled it nor gave it back"),
-    "a slot that closes drops the task that came along": (30, "neither settled it nor gave it back"),
-    "a task that comes to a worker which is told to stop is dropped": (3, "neither began it nor gave it back"),
-    "the lease goes on beside the report": (7, "reports beside a heartbeat"),
-    "an older execution of a task goes on": (127, "which has its task now"),
-    "a result that was kept is not tried again": (5, "not ended"),
-    "a result on its way is dropped at the end": (568, "kept it nowhere"),
-    "a join is the first of its commits": (48, "saw content"),
-    "two threads settle one job": (100, "was settled twice"),
+    "a slot that closes drops the task that came along": (92, "neither settled it nor gave it back"),
+    "a task that comes to a worker which is told to stop is dropped": (601, "neither began it nor gave it back"),
+    "the lease goes on beside the report": (3, "reports beside a heartbeat"),
+    "an older execution of a task goes on": (48, "which has its task now"),
+    "a result that was kept is not tried again": (4, "not ended"),
+    "a result on its way is dropped at the end": (795, "kept it nowhere"),
+    "a join is the first of its commits": (4, "saw content"),
+    "two threads settle one job": (446, "was settled twice"),
+    "a target moved before the last task": (20, "which is without"),
+    "a run's branch swept under a live run": (1, "has no branch"),
+    "of a run, writes alone are validated": (3, "could see"),
+    "a run's branch is published as it is by now": (192, "was to publish"),
+    "what a person commits to a run's branch is published": (86, "which no task has made"),
 }
 """Bug -> its seed, and part of what is broken. Whoever changes the simulator looks for them anew, with
 `python planted_bugs.py`."""

@@ -172,6 +172,12 @@ class Commits:
         with self._lock:
             self._branches[branch] = self.get(commit_id).id
 
+    def delete(self, branch: str) -> None:
+        """Delete a branch; its commits stay."""
+        with self._lock:
+            self.head(branch)
+            del self._branches[branch]
+
     # ---- staging
 
     def keep_staged(self, name: str, commit_id: str) -> None:

@@ -193,6 +193,14 @@ class MemoryStore:
         """Set a branch to a commit, wherever it stands, as a person's `git reset` and forced push do."""
         self._commits.reset(branch, commit_id)
 
+    def delete_branch(self, branch: str) -> None:
+        """Delete a branch, as people and janitors do. Its commits stay.
+
+        Raises:
+            BranchNotFoundError
+        """
+        self._commits.delete(branch)
+
     def input(self, branch: str = "main", ref: str | None = None) -> WorkspaceInput:
         """A task's workspace input. Default: the branch's head."""
         ref = self.head(branch) if ref is None else ref

@@ -48,6 +48,10 @@ class Kind(enum.StrEnum):
         return self.value.replace("_", " ")
 
 
+OLD_RUN = "its transactional run is over, or has published nothing to it for long. Without it the run cannot be resumed"
+"""Why the branch of an old run is found."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that was found.

@@ -12,7 +12,7 @@ from perago.stores.lakefs.api.answers import Branch, Commit, LakeFSError, Object
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.stores.lakefs.clean import Janitor
 from perago.stores.lakefs.content.transfer import SMALLEST_PART_BYTES, ChecksumMatch, ChecksumRule, judge_small
-from perago.stores.lakefs.publication.branches import StagingBranch, parse_staging
+from perago.stores.lakefs.publication.branches import parse_staging
 from perago.stores.lakefs.publication.history import carries_stamp, names_other_content, stamp_of, subject_of
 from perago.values.findings import Finding, Kind
 from perago.values.names import show_name
@@ -20,7 +20,7 @@ from perago.values.names import show_name
 LOOKED_AT = 1_000
 """Newest commits of each branch whose stamps are checked. Tasks in progress can still meet these."""
 
-Mender = Callable[[StagingBranch], bool]
+Mender = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Examination:
 
     Attributes:
         janitor: of the repository; decides which branches may be removed.
-        mend: removes a staging branch, if that is still allowed.
+        mend: removes a branch by its name, if that is still allowed.
         deep: read all objects of all branches' heads, and compare them with their checksums.
         checksums: how to interpret checksums; "opaque" compares only sizes.
     """
@@ -51,8 +51,8 @@ class Examination:
         """
         async for orphan in self.janitor.orphans():
             yield Finding(
-                kind=Kind.STAGED_COMMIT,
-                what=orphan.branch.name,
+                kind=orphan.kind,
+                what=orphan.branch,
                 why=orphan.why,
                 age_seconds=orphan.age_seconds,
                 mend=partial(self.mend, orphan.branch),

@@ -136,7 +136,7 @@ class LakeFSRepository:
         return found.commit_id if found is not None else None
 
     def branches(self) -> list[str]:
-        """Names of all branches that people work on, sorted. Excludes staging branches, which are hidden.
+        """Names of all branches that people work on, sorted. Excludes those of attempts and runs, which are hidden.
 
         Raises:
             RepositoryNotFoundError
@@ -219,23 +219,26 @@ class LakeFSRepository:
         older_than_seconds: float,
         liveness_of: AttemptLiveness = lambda _: "unknown",
         *,
-        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,  # noqa: ARG002 - no run has a branch here yet
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
     ) -> tuple[str, ...]:
-        """Remove staging branches that killed attempts left. Returns their names. See `clean.Janitor`."""
-        return self._connection.run(self._janitor(older_than_seconds, liveness_of).sweep())
+        """Remove staging branches that killed attempts left, and branches of old runs. Returns their names.
+
+        See `clean.Janitor`.
+        """
+        return self._connection.run(self._janitor(older_than_seconds, runs_older_than_seconds, liveness_of).sweep())
 
     def examine(
         self,
         *,
         older_than_seconds: float,
-        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,  # noqa: ARG002 - no run has a branch here yet
+        runs_older_than_seconds: float = RUN_BRANCH_TTL_SECONDS,
         liveness_of: AttemptLiveness = lambda _: "unknown",
         living_since: float | None = None,  # noqa: ARG002 - only the age and the engine tell here
         deep: bool = False,
     ) -> Iterator[Finding]:
         """Find leftovers of killed attempts and damaged data. Changes nothing. See `examine.Examination`."""
         self.check()
-        janitor = self._janitor(older_than_seconds, liveness_of)
+        janitor = self._janitor(older_than_seconds, runs_older_than_seconds, liveness_of)
         looking = Examination(
             janitor,
             lambda branch: self._connection.run(janitor.remove(branch)),
@@ -248,8 +251,9 @@ class LakeFSRepository:
     def _manual_commits(self) -> ManualCommits:
         return ManualCommits(self._connection, self.name)
 
-    def _janitor(self, older_than_seconds: float, liveness_of: AttemptLiveness) -> Janitor:
-        return Janitor(self._connection.client, self._connection.clock, self.name, older_than_seconds, liveness_of)
+    def _janitor(self, older_than: float, runs_older_than: float, liveness_of: AttemptLiveness) -> Janitor:
+        connection = self._connection
+        return Janitor(connection.client, connection.clock, self.name, older_than, runs_older_than, liveness_of)
 
     async def _plan_export(self, ref: str, spec: WorkspaceSpec) -> tuple[Transfer, Layout]:
         check_full_id(ref, self.name)

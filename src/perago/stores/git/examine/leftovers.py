@@ -14,7 +14,7 @@ from perago.stores.git.lfs import LfsStore
 from perago.stores.git.locks import hold, unfinished
 from perago.stores.git.refs import References
 from perago.stores.git.runs import old_runs
-from perago.values.findings import Finding, Kind
+from perago.values.findings import OLD_RUN, Finding, Kind
 from perago.values.history import Stamp
 from perago.workspace.owner import Liveness
 
@@ -64,8 +64,7 @@ def run_branches(references: References, older_than_seconds: float) -> Iterator[
         yield Finding(
             kind=Kind.RUN_BRANCH,
             what=run.branch,
-            why="its transactional run is over, or has published nothing to it for long. Without it the run cannot be "
-            "resumed",
+            why=OLD_RUN,
             age_seconds=run.age_seconds,
             mend=partial(mend, run.branch),
         )

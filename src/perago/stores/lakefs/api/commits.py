@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from perago.errors import BranchNotFoundError, RefNotFoundError, RepositoryNotFoundError, StoreError
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats, uri
 from perago.stores.lakefs.api.client import LakeFSClient, both
-from perago.values.models import WorkspaceInput
+from perago.values.models import WorkspaceInput, run_branch_time
 
 _REMEMBERED = 512
 """Commits, of a few kilobytes each, and branch names that one store caches."""
@@ -113,11 +113,13 @@ class Commits:
     async def check_branch(self, workspace_input: WorkspaceInput) -> None:
         """Check once that the input's branch is a branch, and not a tag or commit.
 
+        That of a run is not checked: no tag has such a name.
+
         Raises:
             LakeFSError: it is not.
         """
         key = (workspace_input.repository, workspace_input.branch)
-        if key not in self._branches:
+        if key not in self._branches and run_branch_time(workspace_input.branch) is None:
             await self._client.get_branch(*key)
             self.remember_branch(*key)
 

@@ -26,7 +26,6 @@ async def create_run_branch(client: LakeFSClient, commits: Commits, repository: 
             raise
         await check_repository(client, repository)
         raise no_commit(repository, base) from exc
-    commits.remember_branch(repository, branch)
     return base
 
 
