@@ -165,8 +165,11 @@ class Bench:
         """What a commit holds, as a task would see it."""
         return self.download(ref).before
 
-    def stage(self, work: Work, plan: Plan | None = None, **stamp: object) -> tuple[StagedWorkspace, TaskExecution]:
-        execution = make_execution(work.workspace_input.ref, changes=work.changes(), plan=plan, **stamp)
+    def stage(
+        self, work: Work, plan: Plan | None = None, *, changes: Changes | None = None, **stamp: object
+    ) -> tuple[StagedWorkspace, TaskExecution]:
+        changes = work.changes() if changes is None else changes
+        execution = make_execution(work.workspace_input.ref, changes=changes, plan=plan, **stamp)
         staged = self.store.stage_workspace(work.directory, work.workspace_input, work.spec, execution)
         return staged, execution
 
