@@ -344,10 +344,10 @@ class _Store(ExecutorStore):
         self.executor.parts.store.drop(staging_branch_name(execution))
 
     def sweep(self, repository: str, older_than_seconds: float, runs_older_than_seconds: float) -> None:
-        del repository, runs_older_than_seconds
+        del repository
         parts = self.executor.parts
         parts.store.sweep(parts.clock.now().timestamp() - older_than_seconds)
-        parts.store.sweep_runs(parts.clock.now())
+        parts.store.sweep_runs(parts.clock.now(), runs_older_than_seconds)
 
     def close(self) -> None:
         return None

@@ -188,16 +188,15 @@ class SimulatedStore:
             self.drop(name)
         return len(old)
 
-    def sweep_runs(self, now: datetime) -> int:
-        """Delete the branches of runs that are too old; returns their number."""
-        old = [name for name in self.memory.branches() if self.is_old_run(name, now)]
-        for name in old:
-            self.memory.delete_branch(name)
-        return len(old)
+    def sweep_runs(self, now: datetime, older_than_seconds: float = RUN_BRANCH_TTL_SECONDS) -> None:
+        """Delete the branches of old runs."""
+        for name in self.memory.branches():
+            if self.is_old_run(name, now, older_than_seconds):
+                self.memory.delete_branch(name)
 
-    def is_old_run(self, branch: str, now: datetime) -> bool:
+    def is_old_run(self, branch: str, now: datetime, older_than_seconds: float = RUN_BRANCH_TTL_SECONDS) -> bool:
         age = run_branch_age(branch, self.made_at[self.memory.head(branch)], now)
-        return age is not None and age > RUN_BRANCH_TTL_SECONDS
+        return age is not None and age > older_than_seconds
 
     def drop(self, name: str) -> None:
         """Remove a staging reference, if it exists."""

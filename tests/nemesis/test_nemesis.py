@@ -21,6 +21,7 @@ from nemesis.cells import CONDUCTOR_CALLS, LAKEFS_CALLS
 from nemesis.host import Host, left_in
 from nemesis.judge import journal_faults
 from nemesis.proxy import SpoiledTraffic
+from nemesis.reader import Reader
 from nemesis.recovery import percentile, recoveries
 from nemesis.run import Nemesis, Scale
 from nemesis.workflows import Workflows
@@ -37,7 +38,7 @@ HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
 one with their report, as they have a single type of tasks, of which more wait than there are slots."""
 
 HERE = Path(__file__).parent
-TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes"), "noting": ("nemesis_notes",)}
+TASKS_OF = {"host": ("nemesis_tasks", "nemesis_notes", "nemesis_runs"), "noting": ("nemesis_notes",)}
 
 BRANCHES, WORKFLOWS = 20, 60
 FEWEST_FOR_AN_HOUR = 30
@@ -74,13 +75,15 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
         nemesis = Nemesis(workflows, hosts, (lakefs, conductor), traffic, tmp_path, scale(), chance, secrets)
         for host in hosts:
             host.wait_ready()
+        reader = stack.enter_context(Reader(lakefs, repository.name, workflows.branches, tmp_path / "read.jsonl"))
         nemesis.run()
         wanting = nemesis.wanting()
-        print(nemesis.table(), flush=True)
         nemesis.let_finish(FINISH_SECONDS)
         nemesis.end_hosts()
+        nemesis.heed_reader(reader)
         faults = _faults(nemesis, tmp_path, secrets)
         orphans = _orphans(lakefs, repository, hosts, tmp_path)
+        print(nemesis.table(), flush=True)
     _count(nemesis, counted)
     counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
     if faults:
@@ -184,7 +187,7 @@ def _orphans(lakefs, repository, hosts, directory):
     keys = {"access_key_id": lakefs.access_key_id, "secret_access_key": lakefs.secret_access_key}
     store = LakeFSStore(endpoint_url=lakefs.url, **keys)
     try:
-        store.repository(repository.name).sweep(0.0)
+        store.repository(repository.name).sweep(0.0, runs_older_than_seconds=0.0)
     finally:
         store.close()
     for finding in examine(directory / "cache", LaterClock(timedelta(hours=1))):

@@ -27,6 +27,12 @@ class Params(BaseModel):
     seconds: float = 0.0
 
 
+class FileParams(Params):
+    """`path` of the file."""
+
+    path: str
+
+
 class Answer(BaseModel):
     lines: int
 

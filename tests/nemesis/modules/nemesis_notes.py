@@ -5,15 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from nemesis_common import CONTROLS, OWNER, Answer, Params, append
+from nemesis_common import CONTROLS, OWNER, Answer, FileParams, append
 
 from perago import TaskContext, WorkspaceSpec, require_file, task
-
-
-class NoteParams(Params):
-    """`path` of the file."""
-
-    path: str
 
 
 @task(
@@ -22,7 +16,7 @@ class NoteParams(Params):
     workspace=WorkspaceSpec(pre=[require_file("readme.txt")], isolation="snapshot"),
     controls=CONTROLS,
 )
-def note(workspace: Path, params: NoteParams, context: TaskContext) -> Answer:
+def note(workspace: Path, params: FileParams, context: TaskContext) -> Answer:
     context.logger.info("noting", password=params.password)
     time.sleep(params.seconds)
     return append(workspace / params.path, params.text)

@@ -5,22 +5,31 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
+from nemesis.runs import END, PARTS, SCOPE, halves
 from perago.values.joins import input_refs
 
 NOTES = {f"note_{number}": f"note-{number}.txt" for number in range(1, 6)}
 """Tasks in snapshot isolation, several of one workflow at once."""
 
-WRITERS = {"prepare": "prepared.txt", "finish": "finished.txt", **NOTES}
-"""The tasks that publish, and the file to which each adds its workflow's id."""
+WRITERS: Mapping[str, Collection[str]] = {
+    "prepare": ["prepared.txt"],
+    "finish": ["finished.txt"],
+    END: PARTS.values(),
+    **{name: [path] for name, path in NOTES.items()},
+}
+"""The tasks that publish to the branch, and the files to which each adds its workflow's id."""
 
-HIDDEN = {"finish": "by-hand-*.txt"}
-"""Tasks that are serializable and cannot see everything, with the pattern of what they cannot see."""
+SEES: Mapping[str, Callable[[str], bool]] = {
+    "finish": lambda path: not fnmatchcase(path, "by-hand-*.txt"),
+    END: lambda path: fnmatchcase(path, SCOPE),
+}
+"""Tasks that are serializable and cannot see everything, with what they can see."""
 
 _REFUSAL = re.compile(
     r"branch '(?P<branch>[^']+)' (?:has commits that this attempt has not seen"
@@ -61,7 +70,7 @@ class Branch:
     def faults(self) -> list[str]:
         """All that is wrong; the branch is named in each."""
         looks = (self._lost, self._twice, self._reads, self._over_others, self._content, self._lines, self._failures)
-        looks += (self._joined, self._calm_tries)
+        looks += (self._joined, self._calm_tries, self._halves, self._runs)
         return [f"{self.name}: {fault}" for look in looks for fault in look()]
 
     def _lost(self) -> Iterator[str]:
@@ -72,7 +81,7 @@ class Branch:
         for workflow in self.workflows:
             for task in tasks_of(workflow):
                 ref = output_ref(task)
-                if ref is not None and ref not in line:
+                if ref is not None and ref not in line and not self._is_elsewhere(task):
                     yield f"lost: {ref}, with which {_of(workflow, task)} completed"
 
     def _twice(self) -> Iterator[str]:
@@ -104,8 +113,12 @@ class Branch:
         for workflow in self.workflows:
             for task in tasks_of(workflow):
                 ref = None if task["referenceTaskName"] in WRITERS else output_ref(task)
-                if ref is not None and ref != self._input_of(task):
+                if ref is not None and not self._is_elsewhere(task) and ref != self._input_of(task):
                     yield f"{_of(workflow, task)} completed with {ref}, which is not its input"
+
+    def _is_elsewhere(self, task: Any) -> bool:
+        """Whether it has completed on the branch of its run."""
+        return bool(task["outputData"]["workspace"].get("branch", self.name) != self.name)
 
     def _input_of(self, task: Any) -> str | None:
         """The commit that a task starts from: the newest of those that its input names."""
@@ -134,15 +147,15 @@ class Branch:
                 continue
             workflow, name = _logical_task(commit)
             for other in self.log[ids.index(commit["id"]) + 1 : ids.index(base)]:
-                is_beside = name in NOTES and self._leaves(WRITERS[name], other, base)
+                is_beside = name in NOTES and self._leaves(NOTES[name], other, base)
                 is_beside = is_beside or self._is_hidden(other, name)
                 if not (_is_seal(other) or is_beside or self._is_given_up(other, workflow)):
                     yield f"{commit['id']} was computed from {base}, and published over {other['id']}"
 
     def _is_hidden(self, commit: Any, name: str) -> bool:
         """Whether a task can see nothing of what a commit changed."""
-        pattern = HIDDEN.get(name)
-        return pattern is not None and all(fnmatchcase(path, pattern) for path in self._changed_by(commit))
+        sees = SEES.get(name)
+        return sees is not None and not any(map(sees, self._changed_by(commit)))
 
     def _leaves(self, path: str, commit: Any, base: str) -> bool:
         """Whether a commit does not write a file, or puts it back to what it was in the input."""
@@ -167,9 +180,9 @@ class Branch:
         return _differences(self._files(commit["id"]), self._files(self._parents[commit["id"]]))
 
     def _written_by(self, commit: Any) -> set[str]:
-        """What it changed, and the file of its task: that may have been there as another try had left it."""
+        """What it changed, and the files of its task: they may have been there as another try had left them."""
         is_publication = "perago.task" in commit["metadata"] and not _is_seal(commit)
-        return self._changed_by(commit) | ({WRITERS.get(_logical_task(commit)[1], "")} if is_publication else set())
+        return self._changed_by(commit).union(WRITERS.get(_logical_task(commit)[1], ()) if is_publication else ())
 
     def _files(self, commit: str | None) -> Mapping[str, bytes]:
         return {} if commit is None else self.contents.get(commit, {})
@@ -198,8 +211,8 @@ class Branch:
         """
         base = self._files(commit["metadata"]["perago.input-ref"])
         workflow, name = _logical_task(commit)
-        own = {WRITERS[name]: base.get(WRITERS[name], b"") + f"{workflow}\n".encode()}
-        put_on = [self._merged(commit), self._files(parent)] if name in NOTES or name in HIDDEN else [base]
+        own = {path: base.get(path, b"") + f"{workflow}\n".encode() for path in WRITERS.get(name, ())}
+        put_on = [self._merged(commit), self._files(parent)] if name in NOTES or name in SEES else [base]
         return [{**files, **own} for files in put_on]
 
     def _merged(self, commit: Any) -> Mapping[str, bytes]:
@@ -222,7 +235,7 @@ class Branch:
         Where the person has written a file anew, those since then.
         """
         head = self._files(self.log[0]["id"])
-        for name, path in WRITERS.items():
+        for name, path in ((name, path) for name, paths in WRITERS.items() for path in paths):
             since = self._since_person(path)
             lines = Counter(
                 line for line in head.get(path, b"").decode().splitlines() if not line.startswith("by hand")
@@ -236,6 +249,21 @@ class Branch:
                 yield f"{path} has lines of strangers: {sorted(lines)}"
         for path in set(self.by_hand.values()) - head.keys():
             yield f"the person's {path} is gone"
+
+    def _halves(self) -> Iterator[str]:
+        """Invariant 10: each commit shows all parts of a run, or none."""
+        for commit in self.log:
+            for workflow in halves(self._files(commit["id"])):
+                yield f"{commit['id']} shows some parts of {workflow}, and others not"
+
+    def _runs(self) -> Iterator[str]:
+        """A run that was published names the commits that its tasks have completed with."""
+        for workflow in self.workflows:
+            for end in (task for task in tasks_of(workflow) if task["referenceTaskName"] == END and output_ref(task)):
+                named = {task["ref"] for task in end["outputData"]["result"]["tasks"]}
+                for name in PARTS:
+                    if not _refs_of(workflow, name) or not _refs_of(workflow, name) <= named:
+                        yield f"{_of(workflow, end)} has published {named}, which is without {name}"
 
     def _since_person(self, path: str) -> set[str]:
         """Commits after the last one in which the person wrote a file."""

@@ -19,6 +19,7 @@ from leaks import secrets_on_command_lines
 from nemesis.cells import BOUNDARIES
 from nemesis.host import Host, processes_of
 from nemesis.proxy import SpoiledTraffic
+from nemesis.reader import Reader
 from nemesis.recovery import Blow, percentile
 from nemesis.strikes import Strikes
 from nemesis.workflows import NO_ANSWER, Workflows, path_of_note
@@ -29,6 +30,9 @@ BRANCHES_AT_ONCE = 2
 
 COMMIT_CHANCE, TERMINATE_CHANCE, RANDOM_KILL_CHANCE = 0.02, 0.01, 0.01
 """In each look."""
+
+INSIDE_SHARE = 0.1
+"""Of the person's commits, those to what the tasks of a transactional run see."""
 
 COMMIT_BESIDE_CHANCE, SAME_PATH_SHARE = 0.03, 0.1
 """In each look, a commit to a branch that tasks in snapshot isolation work on; and those of them that change a file
@@ -205,7 +209,8 @@ class Nemesis:
         """A file of the person's own, committed by hand; or one in the place of a file that tasks write, too."""
         self.done["commits by hand"] += 1
         number = self.done["commits by hand"]
-        path = path_of_note(self._chance) if same_path else f"by-hand-{number}.txt"
+        path = f"by-hand-{number}.txt" if self._chance.random() >= INSIDE_SHARE else f"part-by-hand-{number}.txt"
+        path = path_of_note(self._chance) if same_path else path
         commit = self.workflows.repository.commit_files(name, {path: f"by hand {number}\n".encode()})
         self.workflows.branches[name].by_hand[commit] = path
         self.done["commits by hand to a file of tasks"] += same_path
@@ -264,6 +269,17 @@ class Nemesis:
             self.faults += secrets_on_command_lines(processes_of(host), self._secrets)
 
     # ---- the end
+
+    def heed_reader(self, reader: Reader) -> None:
+        """What somebody saw who has read the heads throughout."""
+        if not reader.works:
+            self.faults.append("the reader has ended")
+        for seen in reader.seen():
+            branch = self.workflows.branches[seen["branch"]]
+            branch.seen.add(seen["commit"])
+            self.done["commits that the reader held against invariant 10"] += 1
+            for workflow in seen["halves"]:
+                self.faults.append(f"{branch.name}: the reader saw a part of {workflow} in {seen['commit']}")
 
     def end_hosts(self) -> None:
         """SIGTERM to all; they end as they should."""

@@ -1,4 +1,6 @@
-"""Workflows of steps (modules/nemesis_tasks.py) or of notes (modules/nemesis_notes.py), and a person who meddles."""
+"""Workflows of steps (modules/nemesis_tasks.py), of notes (modules/nemesis_notes.py) or of parts that are published as
+a whole (modules/nemesis_runs.py), and a person who meddles.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,29 @@ from http.client import HTTPException
 from typing import Any
 
 from nemesis.judge import NOTES, Branch, is_refused, last_tries
+from nemesis.runs import PARTS
 from perago.tasks.load import load_module_tasks
 from perago.tasks.taskdef import build_taskdef
+from perago.workflows.builtin import builtin_task
+from perago.workflows.definition_json import to_json
+from perago.workflows.expressions import expression
+from perago.workflows.graph import BEGIN_TASK, END_TASK, TaskNode, WorkflowGraph
+from perago.workflows.transaction import BEGUN, enclosed
 from servers.conductor_api import fresh, simple
 from servers.json_api import ApiError, Json
 
-MODULES = ("nemesis_tasks", "nemesis_notes")
+MODULES = ("nemesis_tasks", "nemesis_notes", "nemesis_runs")
 RETRIES = 4
 """Of each task, as modules/nemesis_common.py declares it."""
 
 CALM_LEASE_SECONDS = 60
 """In the calm nothing may fail; with the lease of the others a task would, on a machine with much else to do."""
+
+LEASE_SECONDS = 6
+"""Of each task, the same."""
+
+RUN_SHARE = 0.25
+"""Of the workflows, those of parts that are published as a whole."""
 
 NOTING_SHARE, SLOW_SHARE, SLOW_SECONDS, MEDDLE_SHARE = 0.2, 0.3, 2.5, 0.15
 """Of the workflows: those of notes; those whose bodies take so long, as heartbeats need time; and those begun anew at
@@ -73,11 +87,12 @@ class Workflows:
         self._retries: Counter[str] = Counter()
         self._chance, self._password = chance, password
         self._tasks = [task for module in MODULES for task in load_module_tasks(module)]
-        taskdefs = [build_taskdef(task) for task in self._tasks]
+        self._tasks += [builtin_task(name) for name in (BEGIN_TASK, END_TASK)]
+        taskdefs = [{**build_taskdef(task), **_LIKE_THE_OTHERS} for task in self._tasks]
         for taskdef in taskdefs:
             api.expect("POST", "/metadata/taskdefs", data=[taskdef])
         calm = {taskdef["name"]: {**taskdef, "responseTimeoutSeconds": CALM_LEASE_SECONDS} for taskdef in taskdefs}
-        shapes = {"steps": steps, "notes": notes}
+        shapes = {"steps": steps, "notes": notes, "runs": runs}
         self._names = {
             (name, is_calm): api.define_workflow(fresh(name), shape(calm if is_calm else {}))
             for name, shape in shapes.items()
@@ -95,7 +110,8 @@ class Workflows:
         seconds = SLOW_SECONDS if self._chance.random() < SLOW_SHARE else 0.0
         inputs = {"workspace": workspace, "password": self._password, "seconds": seconds}
         domains = {task.name: self.domain for task in self._tasks}
-        shape = "notes" if self._chance.random() < NOTING_SHARE else "steps"
+        chosen = self._chance.random()
+        shape = "notes" if chosen < NOTING_SHARE else "runs" if chosen < NOTING_SHARE + RUN_SHARE else "steps"
         definition = self._names[shape, calm]
         self.running[name] = workflow = self.api.start_workflow(definition, inputs, taskToDomain=domains)
         self._began[workflow] = time.monotonic()
@@ -252,6 +268,14 @@ class Workflows:
         self.done[way] += 1
 
 
+_LIKE_THE_OTHERS: Json = {
+    "retryCount": RETRIES,
+    "retryDelaySeconds": 0,
+    "retryLogic": "FIXED",
+    "responseTimeoutSeconds": LEASE_SECONDS,
+}
+"""What begins and ends a run has the lease and the retries of the other tasks, so that a run ends as soon."""
+
 RETRIED = ("FAILED", "TIMED_OUT", "TERMINATED")
 """What Conductor retries."""
 
@@ -279,15 +303,35 @@ def notes(definitions: Definitions) -> list[Json]:
     ]
 
 
+def runs(definitions: Definitions) -> list[Json]:
+    """The parts one after the other, on a branch of the run, and what begins and ends it."""
+    nodes, workspace = [], BEGUN
+    for name, path in PARTS.items():
+        inputs = _inputs(workspace, path=path)
+        nodes.append(TaskNode(reference_name=name, task_name="nemesis.part", inputs=inputs))
+        workspace = expression(name, "output", "workspace")
+    tasks = {task.name: task for task in load_module_tasks("nemesis_runs")}
+    whole, _ = enclosed("nemesis", tuple(nodes), workspace, tasks)
+    made: list[Json] = to_json(WorkflowGraph(name="nemesis", nodes=whole))["tasks"]
+    return [{**task, **_definition(task["name"], definitions)} for task in made]
+
+
 def path_of_note(chance: random.Random) -> str:
     """One of the files that notes go to."""
     return chance.choice(list(NOTES.values()))
 
 
 def _task(name: str, reference: str, definitions: Definitions, workspace: str | Json, **more: str) -> Json:
+    return simple(name, reference, _inputs(workspace, **more), **_definition(name, definitions))
+
+
+def _inputs(workspace: str | Json, **more: str) -> Json:
     params = {name: f"${{workflow.input.{name}}}" for name in ("password", "seconds")}
-    inputs = {"workspace": workspace, "params": {"text": "${workflow.workflowId}", **params, **more}}
-    return simple(name, reference, inputs, **({"taskDefinition": definitions[name]} if name in definitions else {}))
+    return {"workspace": workspace, "params": {"text": "${workflow.workflowId}", **params, **more}}
+
+
+def _definition(name: str, definitions: Definitions) -> Json:
+    return {"taskDefinition": definitions[name]} if name in definitions else {}
 
 
 def _failed_for_nobody(workflow) -> bool:
