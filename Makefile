@@ -33,8 +33,8 @@ test-long nemesis prove: export PERAGO_TEST_CONDUCTOR_DATABASE ?= postgres
 # The tests start hundreds of interpreters: without cached bytecode each one compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test test-long test-all units libraries facts cov docs links bench nemesis prove races simulate fuzz check lint types layers \
-	manifests format package lock clean
+.PHONY: help setup quickstart test test-long test-all libraries units environments units-environments facts cov docs links bench nemesis prove \
+	races simulate fuzz check lint types layers manifests format package lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -54,8 +54,14 @@ test-all: test test-long ## Run all tests
 
 libraries: $(LIBRARIES)/.installed ## Run the tests with pandas, scikit-learn, joblib, DuckDB, h5py and dask, in an environment of their own (TESTS=path)
 	$(LIBRARIES)/bin/pytest -n 2 --dist loadgroup $(or $(filter-out tests,$(TESTS)),tests/libraries)
+
 units: ## Run the unit tests on each installed Python from 3.11 on (PYTHONS=names for some, EXCEPT=3.11)
-	@JOBS=$(JOBS) PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units
+	@PYTHONS='$(PYTHONS)' EXCEPT='$(EXCEPT)' .ci/units
+
+environments: $(DEV) $(LIBRARIES)/.installed units-environments # all of CI's, side by side with --jobs
+
+units-environments:
+	@.ci/units --environments
 
 facts: $(DEV) ## Run the tests that pin lakeFS's behaviour, on an old release and then on the present one
 	PERAGO_TEST_LAKEFS_VERSION=$(OLD_LAKEFS) $(BIN)/pytest -n $(JOBS) --dist worksteal $(FACTS)

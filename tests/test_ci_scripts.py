@@ -16,7 +16,7 @@ CI = HERE.parent / ".ci"
 MAKEFILE = """
 test test-long:
 \t.venv/bin/pytest -q {options} tests
-libraries check docs manifests package:
+libraries environments check docs manifests package:
 \t@echo {name} done
 """
 ONCE = """
@@ -51,8 +51,8 @@ def project(tmp_path):
 
 
 def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CI": "", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
-    command = [directory / ".ci" / script, *(["test"] if script == "test" else [])]
+    environment = {**os.environ, "CI": "", "JOBS": "0", "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
+    command = [directory / ".ci" / script, *{"test": ["test"], "units": [directory / "again"]}.get(script, [])]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=280)
 
 
@@ -74,6 +74,30 @@ def test_where_all_pass_at_once_that_is_all_it_says(project):
     done = run("run", project("def test_fine():\n    pass\n"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().splitlines()[-1] == "All passed."
+
+
+def test_units_run_on_all_pythons_at_once_and_failed_ones_again_when_all_have_ended(project, tmp_path):
+    directory = project("")
+    (directory / ".ci" / "pythons").write_text("#!/bin/sh\necho 3.88 one; echo 3.99 two\n")
+    (directory / "requirements").mkdir()
+    for older in (directory / "requirements" / "units.txt", directory / "pyproject.toml"):
+        older.touch()
+        os.utime(older, (0, 0))
+    for version in ("3.88", "3.99"):
+        environment = directory / "build" / f"units-{version}"
+        environment.mkdir(parents=True)
+        (environment / "bin").symlink_to(Path(sys.executable).parent)
+        (environment / ".installed").touch()
+    (directory / "tests" / "unit").mkdir()
+    (directory / "tests" / "unit" / "test_it.py").write_text(HEAD + f"def test_slow():{once(tmp_path)}\n")
+    done = run("units", directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("==> ") or " in a second" in line] == [
+        "==> Units on Python 3.88, one",
+        "==> Units on Python 3.99, two",
+        "==> Once more, alone:",
+    ]
+    assert (directory / "again").read_text() == "tests/unit/test_it.py::test_slow\n"
 
 
 def test_what_fails_again_fails(project):

@@ -74,8 +74,8 @@ def worker_of(project: Project):
     """Runs a worker on the tasks of a module while the context is open."""
 
     @contextmanager
-    def work(*arguments: str) -> Iterator[None]:
-        environment = {"CONDUCTOR_SERVER_URL": os.environ["CONDUCTOR_SERVER_URL"]}
+    def work(*arguments: str, **settings: str) -> Iterator[None]:
+        environment = {"CONDUCTOR_SERVER_URL": os.environ["CONDUCTOR_SERVER_URL"], **settings}
         nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with project.start("start", *arguments, env=environment, **nowhere) as process:
             try:

@@ -59,6 +59,7 @@ def test_a_run_is_published_whole_and_one_that_failed_when_it_has_been_resumed(p
     assert (first["run_branch"], newest["run_branch"] in run_branches(project)) == (branch, True)
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_or_failed_goes_on_where_it_was_and_is_published(project, perago, gate, monkeypatch):
     base, on = project.head(), ("--repo", str(project.repo), "--branch", "main")
     gate.write_text("wait")

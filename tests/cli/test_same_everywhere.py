@@ -53,10 +53,9 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
     assert perago("import", "source", "--repo", "there.git").code == 0
     assert perago("register", "cli_transactional").code == 0
     assert perago("import", "source", "--repo", "elsewhere.git").code == 0
-    beside = worker_of(
-        "cli_transactional", "--repo", "elsewhere.git"
-    )  # gives back what begins and ends runs of there.git
-    with worker_of("cli_random", "--repo", "there.git"), beside:
+    root = str(project.path / "elsewhere")
+    beside = worker_of("cli_transactional", "--repo", "elsewhere.git", PERAGO_WORKSPACE_ROOT=root)
+    with worker_of("cli_random", "--repo", "there.git"), beside:  # which gives back what begins and ends these runs
         for target in targets:
             shutil.copytree(project.path / "there.git", project.path / "here.git")
             there = submitted(target, "--repo", "there.git", "--branch", "main")

@@ -1,23 +1,13 @@
 """The git store passes the suite; what people do, and every look at the outcome, is git's own."""
 
-import os
 import subprocess
 
 import pytest
 
+from git_support import GIT_ENVIRONMENT
 from perago.stores.git import GitStore
 from perago.testing.contract import StoreContract, TransactionalStoreContract
 
-ENVIRONMENT = {
-    **os.environ,
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "Ada",
-    "GIT_AUTHOR_EMAIL": "ada@example.org",
-    "GIT_COMMITTER_NAME": "Ada",
-    "GIT_COMMITTER_EMAIL": "ada@example.org",
-    "LC_ALL": "C",
-}
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
 
@@ -25,7 +15,7 @@ def git(store, *arguments, data=b"", may_fail=False, **environment):
     """Run git in the store's repository; returns what it prints, or None where it may fail and did."""
     done = subprocess.run(
         ["git", "-C", str(store.path), *arguments],
-        env={**ENVIRONMENT, **environment},
+        env={**GIT_ENVIRONMENT, **environment},
         input=data,
         capture_output=True,
         timeout=120,

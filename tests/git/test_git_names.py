@@ -212,9 +212,8 @@ def test_what_is_no_file_any_more_is_refused(bench, make, said):
     changed = work.changes()
     (work.directory / "b").unlink()
     make(work.directory / "b")
-    work.changes = lambda: changed
     with pytest.raises(WorkspaceContentError, match=f"b .*{said}"):
-        bench.stage(work)
+        bench.stage(work, changes=changed)
     assert bench.git("for-each-ref", "refs/perago") == ""
 
 

@@ -219,6 +219,8 @@ def test_doctor_looks_again_before_it_removes_a_run(bench):
     assert (found[used].mend(), found[unused].mend(), found[unused].mend()) == (False, True, True)
     assert list(bench.store.examine(older_than_seconds=3600)) == []
     assert bench.store.branch_head(used) is not None
+    living = later(bench, 8 * DAY).examine(older_than_seconds=3600, liveness_of=lambda _: "alive")
+    assert list(living) == []
     longer = later(bench, 8 * DAY).examine(older_than_seconds=3600, runs_older_than_seconds=30 * 86_400)
     assert list(longer) == []
 

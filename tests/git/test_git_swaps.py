@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from attempt_ports import ports_of
 from perago import WorkspaceSpec, run_workspace_task_attempt, task
 from perago.ports import Phase
 from perago.testing import MemoryEngine
@@ -48,19 +49,13 @@ def test_nothing_from_outside_comes_onto_the_branch(bench, tmp_path, moment, rea
     engine = MemoryEngine()
     workspace = {"repository": "data", "branch": "main", "refType": "commit", "ref": base}
     engine.schedule("t", {"workspace": workspace, "params": {}})
-    delivered, store = engine.poll(), bench.store
+    delivered = engine.poll()
     result = run_workspace_task_attempt(
         t.__perago_task__,
         delivered.input_data,
         delivered,
         tmp_path / "workspaces",
-        download_workspace=store.download_workspace,
-        load_current_attempt=engine.load_current_attempt,
-        stage_workspace=store.stage_workspace,
-        publish_workspace=store.publish_workspace,
-        cleanup_staging=store.cleanup_staging,
-        read_history=store.read_history,
-        load_record=engine.load_record,
+        **ports_of(bench.store, engine),
         observer=swap,
     )
     assert result.status == "FAILED"

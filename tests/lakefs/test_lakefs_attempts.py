@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from attempt_ports import ports_of
 from perago import WorkspaceSpec, run_workspace_task_attempt, task
 from perago.ports import Phase
 from perago.stores.lakefs import LakeFSStore
@@ -46,27 +47,18 @@ class Scene:
         given = dict(delivered.input_data)
         if text is not None:
             given["params"] = {"text": text}
-        store, engine = store or self.bench.store, self.engine
         result = run_workspace_task_attempt(
             self.task,
             given,
             delivered,
             self.root,
-            download_workspace=store.download_workspace,
-            load_current_attempt=engine.load_current_attempt,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=store.publish_workspace,
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            validate_reads=store.validate_reads,
-            read_history=store.read_history,
-            load_record=engine.load_record,
+            **ports_of(store or self.bench.store, self.engine),
             observer=self._observe,
         )
         if report:
-            engine.report_result(delivered, result)
+            self.engine.report_result(delivered, result)
         else:
-            engine.timeout(delivered.task_id)
+            self.engine.timeout(delivered.task_id)
         return result
 
     def _observe(self, event):

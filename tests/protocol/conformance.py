@@ -9,17 +9,20 @@ usage: python -m tests.protocol.conformance [SCENARIO …]   (none: all; minutes
 
 from __future__ import annotations
 
+import ast
 import sys
+from dataclasses import replace
 from functools import lru_cache
 
-from perago.attempt import fence
+from perago.attempt import fence, transaction
+from perago.errors import PublishFenceError
 from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, Validate
-from perago.values.models import AttemptIdentity
+from perago.values.models import AttemptIdentity, WorkspaceInput
 from perago.values.plans import compared, foreign_changes
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.values.spec import Isolation
 from perago.workspace.merge import changed_reads, merge_paths
-from tests.protocol import model
+from tests.protocol import model, transactional
 
 INSTANCE = "workflow"
 _STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}
@@ -29,10 +32,10 @@ _STATUS = {"ENDED": TryStatus.COMPLETED_WITH_ERRORS}
 def _facts(commit: model.Commit, index: int, empty: bool, blind: bool) -> CommitFacts:
     stamp = None
     if commit.who not in ("root", "person"):
-        task_id, scheduled, poll = commit.exe
+        task_id, scheduled, poll = commit.exe or (0, 0, 0)
         stamp = Stamp(
             task=commit.who,
-            workflow_instance_id=INSTANCE,
+            workflow_instance_id="another" if commit.who == "other" else INSTANCE,
             reference_task_name=commit.who,
             task_id=str(task_id),
             retry_count=0,
@@ -118,7 +121,7 @@ class Ours(model.Protocol):
             return plan
         foreign = dict(zip(plan.merge.foreign, self.foreign(plan.merge, s), strict=True))
         base = dict(s.chain[w.inp].tree)
-        conflict = changed_reads(foreign, base.get, lambda path: model.in_scope(w.name, path, self.cfg.overlap))
+        conflict = changed_reads(foreign, base.get, lambda path: self.sees(w, path))
         return plan.then if conflict is None else fence.refuse_conflict(conflict, *self.seen(s, w, head))
 
     def start(self, s: model.State, w: model.Worker, head: int) -> tuple | None:
@@ -186,19 +189,44 @@ class OurWorld(model.World):
         yield from super().work(s, w, faults)
 
 
+class OurRuns(Ours, transactional.Protocol):
+    """Transactional runs, decided by `perago.attempt.transaction` as well."""
+
+    def begun(self, s: model.State, w: model.Worker) -> tuple | None:
+        asking = self.asking(w)
+        identity = replace(asking.identity, reference_task_name=w.name)
+        other = transaction.begun_elsewhere(record(s.rows), identity)
+        return None if other is None else ast.literal_eval(other.output["workspace"]["ref"])
+
+    def moved(self, run: transactional.Run, ref: int) -> str | None:
+        made = WorkspaceInput(repository="memory", branch="run", refType="commit", ref=str(ref))
+        try:
+            transaction.published_run(history(run.chain, 0, run.tip, self.cfg.blind), made, "workflow")
+        except PublishFenceError as exc:
+            return str(exc)
+        return None
+
+
+class OurRunsWorld(transactional.World):
+    """The model's world of transactional runs."""
+
+    protocol = OurRuns
+
+
 def explore(name: str, limit_s: float, *, stop_first: bool = False) -> tuple[int, bool, dict[str, str]]:
     """Explore a scenario: states, whether all were seen, and what broke (property -> shortest trace)."""
-    world, model.World = model.World, OurWorld
-    try:
-        states, _, complete, found, _ = model.explore(model.LEAN, model.SCENARIOS[name], limit_s, stop_first=stop_first)
-    finally:
-        model.World = world
+    if name in transactional.SCENARIOS:
+        rules, cfg, world_type = transactional.FIXED, transactional.SCENARIOS[name], OurRunsWorld
+    else:
+        rules, cfg, world_type = model.LEAN, model.SCENARIOS[name], OurWorld
+    explored = model.explore(rules, cfg, limit_s, stop_first=stop_first, world_type=world_type)
+    states, _, complete, found, _ = explored
     broken = {kind: "\n".join([what, *trace]) for kind, (what, trace) in found.items() if not kind.startswith("soft")}
     return states, complete, broken
 
 
 if __name__ == "__main__":
-    for scenario in sys.argv[1:] or model.SCENARIOS:
+    for scenario in sys.argv[1:] or (*model.SCENARIOS, *transactional.SCENARIOS):
         states, complete, broken = explore(scenario, limit_s=900)
         verdict = "holds" if not broken else f"BROKEN {sorted(broken)}"
         print(f"{scenario}: {states} states, {'complete' if complete else 'cut off'}: {verdict}", flush=True)

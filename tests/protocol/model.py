@@ -117,7 +117,7 @@ class Config:
         return ("a",) if self.shape == "seq" else ("l", "r")
 
 
-KINDS = ("timeouts", "requeues", "persons", "admins", "unclear", "slow", "reverts")
+KINDS = ("timeouts", "requeues", "persons", "admins", "unclear", "slow", "reverts", "touches", "ages")
 
 
 # ---------------------------------------------------------------- state
@@ -149,6 +149,7 @@ class Row(NamedTuple):
     need: int          # ground truth: the code that the user wants to see at work
     ended: int = 0     # of a COMPLETED row: the newest scheduled time when it was recorded
     retried: bool = False  # it has had its retry: no timeout, no other try
+    run: tuple = ()    # transactional.py: of a task of a run, its run; of the end, also the commit that it publishes
 
 
 class Worker(NamedTuple):
@@ -161,6 +162,7 @@ class Worker(NamedTuple):
     writes: tuple | None
     plan: tuple        # ('pub', commit) or ('out', ref, code)
     snap: Row | None   # the row that a slow report read
+    run: tuple = ()    # its row's
 
 
 class State(NamedTuple):
@@ -172,6 +174,7 @@ class State(NamedTuple):
     used: tuple
     gen: int
     ids: int
+    tx: tuple = ()     # transactional.py: the runs, and who else writes the target
 
 
 ROOT = Commit("root", (), -1, -1, (("a", "0"),), (), (), False, (), 0, False)
@@ -186,17 +189,18 @@ def in_scope(name: str, path: str, overlap: bool = False) -> bool:
 
     What both siblings write (s) both see; with `overlap`, l sees r's first path as well.
     """
-    return path[0] in {"a": "a", "b": "ablr", "l": "als", "r": "ars"}[name] or (overlap and name == "l" and path == "r1")
+    seen = {"a": "a", "b": "ablr", "l": "als", "r": "ars", "p": "ap", "q": "pq", "e": "apq"}[name]
+    return path[0] in seen or (overlap and name == "l" and path == "r1")
 
 
 def put(tree: tuple, writes: tuple) -> tuple:
     d = dict(tree)
     d.update(writes)
-    return tuple(sorted(d.items()))
+    return tuple(sorted((p, v) for p, v in d.items() if v is not None))
 
 
-def new_row(s: State, name: str, inp: int, prev: int | None, need: int) -> State:
-    r = Row(name, s.ids, s.ids, 0, "SCHEDULED", inp, None, 0, prev, need)
+def new_row(s: State, name: str, inp: int, prev: int | None, need: int, run: tuple = ()) -> State:
+    r = Row(name, s.ids, s.ids, 0, "SCHEDULED", inp, None, 0, prev, need, run=run)
     rows = tuple(x._replace(retried=True) if x.tid == prev else x for x in s.rows)
     return s._replace(rows=rows + (r,), ids=s.ids + 1)
 
@@ -216,7 +220,7 @@ class Protocol:
 
     def counts(self, chain: tuple, i: int) -> bool:
         c = chain[i]
-        if c.who in ("root", "person"):
+        if c.who in ("root", "person", "other"):
             return False
         return c.expected == i - 1 or not self.R.stamp_needs_parent
 
@@ -228,7 +232,7 @@ class Protocol:
         return self.R.code_digest and not self.cfg.blind and code != w.code
 
     def digest(self, w: Worker) -> tuple:
-        return (w.exe[0],) if self.cfg.task_id_in_params else ()
+        return (w.exe[0],) if self.cfg.task_id_in_params else w.run
 
     def effective(self, s: State, i: int) -> bool:
         c = s.chain[i]
@@ -294,6 +298,9 @@ class Protocol:
             return False
         return c.exe[:2] in kin or (c.exe[0], None) in kin
 
+    def sees(self, w: Worker, path: str) -> bool:
+        return in_scope(w.name, path, self.cfg.overlap)
+
     def adopt(self, s: State, w: Worker, head: int) -> tuple | None:
         """Adoption from the history, newest first."""
         kin = self.kin(s, w)
@@ -315,7 +322,9 @@ class Protocol:
                     return ("out", r.out, r.out_code)
         for r in s.rows:
             if r.name == w.name and r.tid != w.exe[0] and r.status == "COMPLETED" and r.inp == w.inp:
-                if not self.other_code(r.out_code, w) or r.out == w.inp and self.R.seal != "all":
+                again = any(x.prev == r.tid and r.ended < x.sched for x in s.rows)     # its retry is rerun since
+                unsealed = r.out == w.inp and self.R.seal != "all" and not again
+                if unsealed or not self.other_code(r.out_code, w):
                     return ("out", r.out, r.out_code)
         return None
 
@@ -393,7 +402,7 @@ class Protocol:
         if any(left.get(p) != base.get(p) and left.get(p) != v for p, v in writes.items()):
             return ("refuse", tuple(stop))
         if self.cfg.scoped and self.cfg.scope_rule:
-            if any(left.get(p) != base.get(p) for p in left.keys() | base.keys() if in_scope(w.name, p, self.cfg.overlap)):
+            if any(left.get(p) != base.get(p) for p in left.keys() | base.keys() if self.sees(w, p)):
                 return ("refuse", tuple(stop))
         left.update(writes)
         tree = tuple(sorted((p, v) for p, v in left.items() if v is not None))
@@ -449,7 +458,7 @@ class World:
         if any(x.prev == r.tid for x in s.rows):
             return set_row(s, r._replace(status=status, retried=True))
         if sum(x.name == r.name and x.need == r.need for x in s.rows) < self.cfg.tries:
-            return new_row(s, r.name, r.inp, r.tid, r.need)
+            return new_row(s, r.name, r.inp, r.tid, r.need, r.run)
         if self.cfg.optional and r.name == "l":
             return self.advance(set_row(s, r._replace(status="ENDED")))
         return self.stop(s)
@@ -467,7 +476,7 @@ class World:
             t = s._replace(wf="RUN")
             for r in last.values():
                 if r.status in ("FAILED", "CANCELED", "TIMED_OUT"):
-                    t = new_row(t, r.name, r.inp, r.tid, r.need)
+                    t = new_row(t, r.name, r.inp, r.tid, r.need, r.run)
             yield "person retries the workflow", self.advance(t)
         for r in s.rows:
             if r.name == "l" and any(x.name == "r" for x in s.rows):
@@ -499,7 +508,7 @@ class World:
             if r.status == "SCHEDULED" and s.wf == "RUN":
                 q = r._replace(status="IN_PROGRESS", poll=r.poll + 1)
                 for code in (s.gen, s.gen + 1) if cfg.mixed else (s.gen,):
-                    w = Worker(r.name, (r.tid, r.sched, q.poll), r.inp, code, "S", -1, None, (), None)
+                    w = Worker(r.name, (r.tid, r.sched, q.poll), r.inp, code, "S", -1, None, (), None, r.run)
                     yield f"poll {self.id(w)}" + (f" by code {code}" if cfg.mixed else ""), \
                         self.with_worker(set_row(s, q), None, w)
             if r.status == "IN_PROGRESS" and s.wf == "RUN" and room:
@@ -786,7 +795,7 @@ class World:
 
     # ---- liveness: from any state, faults stop, one more try completes
     def stuck(self, s: State) -> str | None:
-        key = (s.chain, s.rows, s.wf)
+        key = (s.chain, s.rows, s.wf, s.tx)
         if key not in self.solo_seen:
             self.solo_seen[key] = self._stuck(s._replace(workers=(), floats=(), used=(99,) * len(KINDS)))
         return self.solo_seen[key]
@@ -802,17 +811,17 @@ class World:
         return None
 
     def finish(self, s: State, body: int, backwards: bool) -> str | None:
-        for _ in range(6):
+        for _ in range(8):
             live = [r for r in s.rows if r.status in LIVE and not (r.retried and r.status == "IN_PROGRESS")]
             if s.wf != "RUN" or not live:
                 return None
             r = live[-1 if backwards else 0]
             if r.status == "IN_PROGRESS":
                 s = set_row(s, r._replace(status="TIMED_OUT"))
-                s = new_row(s, r.name, r.inp, r.tid, r.need)
+                s = new_row(s, r.name, r.inp, r.tid, r.need, r.run)
                 r = s.rows[-1]
             s = set_row(s, r._replace(status="IN_PROGRESS", poll=r.poll + 1))
-            s = self.with_worker(s, None, Worker(r.name, (r.tid, r.sched, r.poll + 1), r.inp, s.gen, "S", -1, None, (), None))
+            s = self.with_worker(s, None, Worker(r.name, (r.tid, r.sched, r.poll + 1), r.inp, s.gen, "S", -1, None, (), None, r.run))
             while s.workers:
                 w = s.workers[0]
                 options = list(self.work(s, w, faults=False))
@@ -852,9 +861,10 @@ class World:
 
 
 # ---------------------------------------------------------------- search
-def explore(rules: Rules, cfg: Config, limit_s: float = 560, max_states: int = 12_000_000, stop_first: bool = False):
+def explore(rules: Rules, cfg: Config, limit_s: float = 560, max_states: int = 12_000_000, stop_first: bool = False,
+            world_type: type[World] = World):
     """Returns (states, edges, complete, {kind: (description, trace)}, counters)."""
-    world, t0 = World(rules, cfg), time.process_time()
+    world, t0 = world_type(rules, cfg), time.process_time()
     init = world.initial()
     parent: dict = {hash(init): None}     # by 64-bit hash: 10^7 states collide with a chance of about 10^-6
     queue, found, counters, edges = deque([init]), {}, Counter(), 0
@@ -909,6 +919,21 @@ def show(name: str, rules: Rules, cfg: Config, traces: bool = True, soft: bool =
             print("      ", step)
     sys.stdout.flush()
     return found
+
+
+def mutate(rule: str, rules: Rules, scenarios: dict, **kw) -> None:
+    """Print the first scenario that breaks without a rule, and the shortest trace of it."""
+    for name, cfg in scenarios.items():
+        found = explore(replace(rules, **{rule: False}), cfg, stop_first=True, **kw)[3]
+        hard = [(w, t) for broken, (w, t) in found.items() if not broken.startswith("soft")]
+        if hard:
+            print(f"## without {rule}: {name}: {hard[0][0]}")
+            for step in hard[0][1]:
+                print("      ", step)
+            break
+    else:
+        print(f"## without {rule}: nothing breaks")
+    sys.stdout.flush()
 
 
 # ---------------------------------------------------------------- scenarios
@@ -1006,17 +1031,7 @@ def main() -> None:
             show(f"{o.rules} {k}", rules, SCENARIOS[k], traces=o.traces, soft=o.soft, limit_s=o.limit)
     else:
         for r in o.names or [f.name for f in fields(Rules) if f.type == "bool"]:
-            for k, c in SCENARIOS.items():
-                found = explore(replace(rules, **{r: False}), c, limit_s=o.limit, stop_first=True)[3]
-                hard = [(w, t) for kind, (w, t) in found.items() if not kind.startswith("soft")]
-                if hard:
-                    print(f"## without {r}: {k}: {hard[0][0]}")
-                    for step in hard[0][1]:
-                        print("      ", step)
-                    break
-            else:
-                print(f"## without {r}: nothing breaks")
-            sys.stdout.flush()
+            mutate(r, rules, SCENARIOS, limit_s=o.limit)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from attempt_ports import ports_of
 from perago import RuntimeTaskResult, WorkspaceSpec, run_workspace_task_attempt, task
 from perago.ports import Event, Phase
 from perago.testing import MemoryEngine, MemoryStore
@@ -68,22 +69,10 @@ class World:
         return attempt
 
     def attempt(self, attempt, *, report: bool = True, **replaced: object) -> RuntimeTaskResult:
-        store, engine = self.store, self.engine
-        ports = {
-            "download_workspace": store.download_workspace,
-            "stage_workspace": store.stage_workspace,
-            "publish_workspace": store.publish_workspace,
-            "cleanup_staging": store.cleanup_staging,
-            "complete_noop_workspace": store.complete_noop_workspace,
-            "read_history": store.read_history,
-            "validate_reads": store.validate_reads,
-            "load_current_attempt": engine.load_current_attempt,
-            "load_record": engine.load_record,
-            "observer": self._observe,
-        }
-        result = run_workspace_task_attempt(self.task, attempt.input_data, attempt, self.root, **ports | replaced)
+        given = ports_of(self.store, self.engine) | {"observer": self._observe} | replaced
+        result = run_workspace_task_attempt(self.task, attempt.input_data, attempt, self.root, **given)
         if report:
-            engine.report_result(attempt, result)
+            self.engine.report_result(attempt, result)
         return result
 
     def _observe(self, event: Event) -> None:

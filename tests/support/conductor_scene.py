@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from attempt_ports import ports_of
 from perago import RetryPolicy, TaskControls, TimeoutPolicy, WorkspaceSpec, build_taskdef, task
 from perago.attempt.phases import Phases
 from perago.attempt.report import Reported, last_look, report_attempt
@@ -165,22 +166,13 @@ class Scene:
                 begun.add(event.phase.value)
                 happenings.pop(event.phase.value, let_go_on)(lease)
 
-        store, engine = self.store, self.engine
         result = run_workspace_task_attempt(
             step.definition,
             attempt.input_data,
             attempt,
             self.directory,
-            download_workspace=store.download_workspace,
-            load_current_attempt=engine.load_current_attempt,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=store.publish_workspace,
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            validate_reads=store.validate_reads,
+            **ports_of(self.store, self.engine),
             execution_id=uuid.uuid4().hex,
-            read_history=store.read_history,
-            load_record=engine.load_record,
             observer=observe,
         )
         lease.stop()

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from attempt_ports import ports_of
 from fault_stores import Repository
 from perago import WorkspaceSpec, run_workspace_task_attempt, task
 from perago.attempt.phases import Phases
@@ -148,15 +149,7 @@ class World:
             attempt.input_data,
             attempt,
             self.root,
-            download_workspace=store.download_workspace,
-            stage_workspace=store.stage_workspace,
-            publish_workspace=store.publish_workspace,
-            cleanup_staging=store.cleanup_staging,
-            complete_noop_workspace=store.complete_noop_workspace,
-            validate_reads=store.validate_reads,
-            read_history=store.read_history,
-            load_current_attempt=engine.load_current_attempt,
-            load_record=engine.load_record,
+            **ports_of(store, engine),
             observer=observer,
             clock=self.clock,
             execution_id=f"{self._tries}x",

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perago.stores.git import GitStore
-from perago.testing.contract.bench import make_stamp
+from perago.testing.contract.bench import EVERYTHING, ContractAttempt, Work, executables, make_stamp, read_files
 from perago.values.history import Plan
 from perago.values.models import (
     AttemptIdentity,
@@ -26,7 +26,6 @@ from perago.values.models import (
 from perago.values.spec import WorkspaceSpec
 
 Files = Mapping[str, bytes]
-EVERYTHING = WorkspaceSpec()
 GIT_ENVIRONMENT = {
     **os.environ,
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -69,26 +68,12 @@ def fsck(repository: Path) -> str:
     return "\n".join(line for line in found if not line.startswith("notice: "))
 
 
-@dataclass
-class FakeAttempt:
-    """An engine's task object."""
-
-    workflow_instance_id: str
-    task_id: str
-    retry_count: int = 0
-    status: str = "IN_PROGRESS"
-    reference_task_name: str = "build_ref"
-    task_def_name: str = "build"
-    scheduled_time: int = 1
-    poll_count: int = 1
-
-
 def make_execution(
     base: str, *, changes: Changes | None = None, plan: Plan | None = None, number: int | None = None, **stamp: object
 ) -> TaskExecution:
     """A fresh execution of a task whose input is `base`, as the core would hand it over."""
     number = next(_numbers) if number is None else number
-    attempt = FakeAttempt(f"wf-{number}", f"task-{number}")
+    attempt = ContractAttempt(task_id=f"task-{number}", workflow_instance_id=f"wf-{number}")
     made = replace(make_stamp(base, number), execution_id=f"execution-{os.getpid()}-{number}", worker="tests")
     return TaskExecution(
         attempt=attempt,
@@ -114,40 +99,8 @@ def write_files(root: Path, files: Files) -> None:
         target.write_bytes(content)
 
 
-def read_files(root: Path) -> dict[str, bytes]:
-    """Every file below a directory."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def executables(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.stat().st_mode & 0o100}
-
-
 def make_executable(path: Path) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-
-
-@dataclass
-class Work:
-    """A workspace that was laid out, and how it was then."""
-
-    directory: Path
-    workspace_input: WorkspaceInput
-    spec: WorkspaceSpec
-    before: dict[str, bytes]
-    executables: set[str]
-
-    def changes(self) -> Changes:
-        """What is different now, found out by reading everything."""
-        after, executable = read_files(self.directory), executables(self.directory)
-        kept = self.before.keys() & after.keys()
-        modified = {path for path in kept if self.before[path] != after[path]}
-        modified |= {path for path in kept if (path in self.executables) != (path in executable)}
-        return Changes(
-            added=tuple(sorted(after.keys() - self.before.keys())),
-            modified=tuple(sorted(modified)),
-            deleted=tuple(sorted(self.before.keys() - after.keys())),
-        )
 
 
 class Bench:
@@ -206,14 +159,17 @@ class Bench:
         directory.mkdir()
         workspace_input = self.input(ref, branch)
         self.store.download_workspace(workspace_input, spec, directory)
-        return Work(directory, workspace_input, spec, read_files(directory), executables(directory))
+        return Work(directory, workspace_input, spec, None, read_files(directory), frozenset(executables(directory)))
 
     def content(self, ref: str) -> dict[str, bytes]:
         """What a commit holds, as a task would see it."""
         return self.download(ref).before
 
-    def stage(self, work: Work, plan: Plan | None = None, **stamp: object) -> tuple[StagedWorkspace, TaskExecution]:
-        execution = make_execution(work.workspace_input.ref, changes=work.changes(), plan=plan, **stamp)
+    def stage(
+        self, work: Work, plan: Plan | None = None, *, changes: Changes | None = None, **stamp: object
+    ) -> tuple[StagedWorkspace, TaskExecution]:
+        changes = work.changes() if changes is None else changes
+        execution = make_execution(work.workspace_input.ref, changes=changes, plan=plan, **stamp)
         staged = self.store.stage_workspace(work.directory, work.workspace_input, work.spec, execution)
         return staged, execution
 
@@ -237,10 +193,7 @@ class Bench:
     ) -> str:
         """A whole attempt from `ref`: these paths of the workspace get this content, None: they go."""
         work = self.download(ref, spec, branch)
-        for path, content in files.items():
-            if content is None:
-                (work.directory / path).unlink()
-        write_files(work.directory, {path: content for path, content in files.items() if content is not None})
+        work.edit(files)
         return self.finish(work, plan, **stamp)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from attempt_ports import ports_of
 from perago import TaskFailed, run_workspace_task_attempt, task
 from perago.testing import MemoryEngine, MemoryStore
 from perago.values.spec import WorkspaceSpec
@@ -41,21 +42,10 @@ class World:
         self.engine.schedule(task_definition.__perago_task__.name, {"workspace": workspace, "params": params})
 
     def run(self, task_definition, attempt, *, report=True, **replaced):
-        store, engine = self.store, self.engine
-        ports = {
-            "download_workspace": store.download_workspace,
-            "stage_workspace": store.stage_workspace,
-            "publish_workspace": store.publish_workspace,
-            "cleanup_staging": store.cleanup_staging,
-            "complete_noop_workspace": store.complete_noop_workspace,
-            "read_history": store.read_history,
-            "load_current_attempt": engine.load_current_attempt,
-            "load_record": engine.load_record,
-        }
-        definition = task_definition.__perago_task__
+        definition, ports = task_definition.__perago_task__, ports_of(self.store, self.engine)
         result = run_workspace_task_attempt(definition, attempt.input_data, attempt, self.root, **ports | replaced)
         if report:
-            engine.report_result(attempt, result)
+            self.engine.report_result(attempt, result)
         return result
 
 

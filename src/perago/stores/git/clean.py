@@ -10,7 +10,7 @@ from pathlib import Path
 from perago.errors import StoreError
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.refs import STAGING, References
-from perago.stores.git.runs import old_runs
+from perago.stores.git.runs import OldRuns
 from perago.values.models import StagedWorkspace
 
 
@@ -43,8 +43,8 @@ def sweep(references: References, older_than_seconds: float, runs_older_than_sec
         references.drop_staged(name)
     repository_path = references.repository.path
     locks = _remove_old_locks(repository_path / STAGING, older_than_seconds)
-    old_branches = list(old_runs(references, runs_older_than_seconds))
-    runs = [run.branch for run in old_branches if references.drop_branch(run.branch, run.head)]
+    old_runs = OldRuns(references, runs_older_than_seconds)
+    runs = [run.branch for run in list(old_runs) if old_runs.remove(run.branch)]
     return Swept(tuple(old), LfsStore(repository_path).sweep() + locks, tuple(runs))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from perago.errors import HeadMovedError, StoreError
-from perago.ports import commit_time
+from perago.ports import AttemptLiveness, commit_time
 from perago.stores.git.history import first_parents, stamp_of
 from perago.stores.git.refs import References
 from perago.values.models import run_branch_age
@@ -34,15 +35,41 @@ class OldRun(NamedTuple):
     """The branch of a run that has not been used for long."""
 
     branch: str
-    head: str
     age_seconds: float
 
 
-def old_runs(references: References, older_than_seconds: float) -> Iterator[OldRun]:
-    """The branches of runs that are older than this. One whose head is damaged has no age and is left to people."""
-    now = references.clock.now()
-    for branch, head in references.run_branches():
-        with suppress(StoreError):
-            age = run_branch_age(branch, commit_time(references.repository.commit(head).commit_time), now)
-            if age is not None and age > older_than_seconds:
-                yield OldRun(branch, head, age)
+@dataclass(frozen=True)
+class OldRuns:
+    """The branches of runs that may be removed.
+
+    Attributes:
+        older_than_seconds: see `run_branch_age`.
+        liveness_of: keeps the branch of a run that lives and has published to it, however old.
+    """
+
+    references: References
+    older_than_seconds: float
+    liveness_of: AttemptLiveness = lambda _: "unknown"
+
+    def __iter__(self) -> Iterator[OldRun]:
+        for branch, head in self.references.run_branches():
+            run = self.judge(branch, head)
+            if run is not None:
+                yield run
+
+    def judge(self, branch: str, head: str) -> OldRun | None:
+        """None if the branch is needed. One whose head is damaged is left to people."""
+        try:
+            commit = self.references.repository.commit(head)
+        except StoreError:
+            return None
+        age = run_branch_age(branch, commit_time(commit.commit_time), self.references.clock.now())
+        if age is None or age <= self.older_than_seconds:
+            return None
+        stamp = stamp_of(commit)
+        return None if stamp is not None and self.liveness_of(stamp) == "alive" else OldRun(branch, age)
+
+    def remove(self, branch: str) -> bool:
+        """Judge again, and remove the branch. Returns False if it is needed."""
+        head = self.references.repository.find_branch_head(branch)
+        return head is None or (self.judge(branch, head) is not None and self.references.drop_branch(branch, head))

@@ -301,7 +301,8 @@ class LakeFSStore:
         before = self._staged.pop(execution.execution_id, None)
         if before is not None:
             await cleanup_staging(connection.client, before)
-        total = len(execution.changes.written) if execution.changes is not None else 0
+        uploaded = execution.changes if run_ref is None else None
+        total = len(uploaded.written) if uploaded is not None else 0
         job = StagingJob(
             transfer=await connection.transfer(workspace_input.repository),
             branch=staging_name(execution, connection.clock.now()),

@@ -12,6 +12,7 @@ from perago.stores.git.examine.leftovers import run_branches, staged_commits, te
 from perago.stores.git.examine.reachable import Reachable, mark
 from perago.stores.git.examine.stale_locks import stale_locks
 from perago.stores.git.refs import References
+from perago.stores.git.runs import OldRuns
 from perago.values.findings import Finding
 
 
@@ -44,7 +45,7 @@ class Examination:
         references, older_than = self.references, self.older_than_seconds
         path = references.repository.path
         yield from staged_commits(references, self.liveness_of, older_than)
-        yield from run_branches(references, self.runs_older_than_seconds)
+        yield from run_branches(OldRuns(references, self.runs_older_than_seconds, self.liveness_of))
         yield from unfinished_publication(references)
         yield from stale_locks(references, older_than)
         yield from temporary_files(path, older_than)

@@ -13,7 +13,7 @@ from perago.stores.git.history import stamp_of
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.locks import hold, unfinished
 from perago.stores.git.refs import References
-from perago.stores.git.runs import old_runs
+from perago.stores.git.runs import OldRuns
 from perago.values.findings import OLD_RUN, Finding, Kind
 from perago.values.history import Stamp
 from perago.workspace.owner import Liveness
@@ -51,22 +51,15 @@ def staged_commits(
             yield Finding(kind=Kind.STAGED_COMMIT, what=name, why=why, age_seconds=age, mend=partial(mend, name))
 
 
-def run_branches(references: References, older_than_seconds: float) -> Iterator[Finding]:
+def run_branches(old_runs: OldRuns) -> Iterator[Finding]:
     """Branches of transactional runs that nobody has published to for long."""
-
-    def mend(branch: str) -> bool:
-        for run in old_runs(references, older_than_seconds):
-            if run.branch == branch:
-                return references.drop_branch(branch, run.head)
-        return references.repository.find_branch_head(branch) is None
-
-    for run in old_runs(references, older_than_seconds):
+    for run in old_runs:
         yield Finding(
             kind=Kind.RUN_BRANCH,
             what=run.branch,
             why=OLD_RUN,
             age_seconds=run.age_seconds,
-            mend=partial(mend, run.branch),
+            mend=partial(old_runs.remove, run.branch),
         )
 
 
