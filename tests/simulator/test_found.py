@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planted_bugs import only_what_differs_from_the_parent, only_what_it_retries_counts
+from simulation.network import Network
 from simulation.plan import Incident, Plan, WorkflowPlan
 from simulation.run import simulate
 
@@ -107,3 +108,30 @@ def test_these_schedules_notice_a_merge_that_loses_it(fast_path):
     with only_what_differs_from_the_parent():
         broken = [simulate(same_content_again(seed), fast_path / str(seed)).broken for seed in range(100)]
     assert any("the head of main lacks what" in promise for promises in broken for promise in promises)
+
+
+# The engine takes a report from anybody. One that passed its fence, and arrives when the task was handed out again, is
+# taken for the next execution's: the model's residual case, which nobody brings about.
+REPORTS_UNDER_WAY = {
+    "rerun": at("report_result", 1, "rerun", "before", 0.0),
+    "requeue": at("report_result", 1, "requeue", "before"),
+}
+
+
+def reported_late(seed, what):
+    one_task = replace(ONE_TASK, big=True)  # a smaller result would be adopted after a requeue
+    published_late = at("publish_workspace", 2, "late", "before", 0.5)
+    incidents = (REPORTS_UNDER_WAY[what], at("report_result", 1, "late", "before", 0.4), published_late)
+    return Plan(seed=seed, slots=(1, 1), workflows=(one_task,), incidents=incidents)
+
+
+@pytest.mark.parametrize("what", REPORTS_UNDER_WAY)
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_hands_a_task_out_again_while_a_report_of_it_is_under_way(fast_path, seed, what):
+    assert simulate(reported_late(seed, what), fast_path / str(seed)).broken == ()
+
+
+@pytest.mark.parametrize("what", REPORTS_UNDER_WAY)
+def test_these_schedules_notice_somebody_who_does(fast_path, what, monkeypatch):
+    monkeypatch.setattr(Network, "reported", lambda *_: set())
+    assert any(simulate(reported_late(seed, what), fast_path / str(seed)).broken for seed in range(20))

@@ -219,11 +219,6 @@ def test_closing_unwinds_every_actor(baton):
     assert seen == ["unwound"]
 
 
-def test_nobody_reruns_a_workflow_while_a_report_of_it_is_under_way(fast_path):
-    """The model's residual case, which this schedule had."""
-    assert simulate(make_plan(9969), fast_path / "one").broken == ()
-
-
 KEEPING = """
 import os
 from simulation.run import keep_to_core
