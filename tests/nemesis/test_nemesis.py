@@ -91,6 +91,7 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
     assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
     assert wanting == [], f"seed {seed}: the run is void"
     assert nemesis.done["tasks taken along with a report"], f"seed {seed}: no worker took its next task with its report"
+    assert nemesis.done["runs published"], f"seed {seed}: no run was published"
     assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
 
 
