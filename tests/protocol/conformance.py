@@ -12,12 +12,19 @@ from __future__ import annotations
 import ast
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from perago.attempt import fence, transaction
 from perago.errors import PublishFenceError
 from perago.values.history import CommitFacts, Complete, History, Merge, Plan, Publish, Refuse, Seal, Stamp, Validate
-from perago.values.models import AttemptIdentity, WorkspaceInput
+from perago.values.models import (
+    RUN_BRANCH_TTL_SECONDS,
+    AttemptIdentity,
+    WorkspaceInput,
+    run_branch_age,
+    run_branch_name,
+)
 from perago.values.plans import compared, foreign_changes
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
 from perago.values.spec import Isolation
@@ -205,6 +212,21 @@ class OurRuns(Ours, transactional.Protocol):
         except PublishFenceError as exc:
             return str(exc)
         return None
+
+    def outlived(self, run: transactional.Run, now: int) -> bool:
+        identity = self.asking(_NOBODY).identity
+        name = run_branch_name(replace(identity, scheduled_time=round(_time(run.born).timestamp() * 1000)))
+        age = run_branch_age(name, _time(run.head_time), _time(now))
+        assert age is not None, "it is the name of a run"
+        return age > RUN_BRANCH_TTL_SECONDS
+
+
+def _time(periods: int) -> datetime:
+    return _BEGINNING + timedelta(seconds=periods * (RUN_BRANCH_TTL_SECONDS + 1))
+
+
+_BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+_NOBODY = model.Worker("n", (1, 1, 1), 0, 0, "S", -1, None, (), None)
 
 
 class OurRunsWorld(transactional.World):

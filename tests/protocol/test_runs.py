@@ -110,3 +110,8 @@ def test_replacing_what_another_run_has_published_is_noticed(monkeypatch):
 
     monkeypatch.setattr(fence, "judge", judge)
     assert "lost what others wrote to ['y']" in broken_with("run-beside")
+
+
+def test_sweeping_by_the_age_of_the_head_commit_alone_is_noticed(monkeypatch):
+    monkeypatch.setattr(conformance, "run_branch_age", lambda _, head_time, now: (now - head_time).total_seconds())
+    assert "finds its branch gone" in broken_with("run-swept")

@@ -132,6 +132,11 @@ class Protocol(model.Protocol):
             return "its branch has a commit of somebody"
         return None
 
+    def outlived(self, run: Run, now: int) -> bool:
+        """Whether a janitor sweeps its branch."""
+        times = (run.born,) * self.R.age_of_begin + (run.head_time,) * self.R.age_of_head
+        return max(times) < now
+
 
 # ---------------------------------------------------------------- the world
 class World(model.World):
@@ -215,8 +220,7 @@ class World(model.World):
             yield "the retention passes", spend(s._replace(tx=s.tx._replace(now=s.tx.now + 1)), "ages")
         if cfg.sweeps:
             for k, run in enumerate(s.tx.runs):
-                times = (run.born,) * self.R.age_of_begin + (run.head_time,) * self.R.age_of_head
-                if not run.gone and max(times) < s.tx.now:
+                if not run.gone and self.P.outlived(run, s.tx.now):
                     old = max(run.born, run.head_time) < s.tx.now
                     yield f"the janitor sweeps run {k}", set_run(s, k, gone=1 if old else 2)
         if cfg.other:

@@ -323,3 +323,12 @@ def test_a_run_that_is_not_published_is_refused_without_its_branch(server):
     assert result.status == "FAILED"
     assert branch in result.reason_for_incompletion
     assert server.store.head("main") == server.begun
+
+
+def test_a_run_whose_target_was_deleted_is_refused_and_creates_nothing(server):
+    server.run(BEGIN_TASK, "first")
+    lose(server.store, "main")
+    result = server.run(END_TASK)
+    assert result.status == "FAILED"
+    assert "no branch 'main'" in result.reason_for_incompletion
+    assert server.store.branches() == [server.branch]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from clocks import LaterClock
 from perago import load_runtime_config
 from perago.ports import no_queue
 from perago.running.repos.address import parse_address
+from perago.stores.git import GitStore
+from perago.worker.attempts.journal import Journal
 from perago.worker.configuration import executor_configuration, store_settings, worker_settings
 from perago.worker.executor.runner import AttemptRunner, ExecutorStore
+from perago.worker.supervisor.housekeeping import Housekeeping, KnownRepositories
 from perago.worker.supervisor.polling import Pace
 from perago.worker.supervisor.slot import Wear
 
@@ -84,3 +90,32 @@ def test_executors_of_a_user_without_a_home_directory_wait_for_nobody(tmp_path, 
     config = load_runtime_config("app.features", cwd=tmp_path, process_env=LAKEFS, probe_roots=False)
     configuration = executor_configuration(config, "w", ["app.features"], store_settings(config, None))
     assert AttemptRunner.of(configuration, {}).queue is no_queue
+
+
+class Chores(list):
+    """A slot that keeps its chores."""
+
+    add_chore = list.append
+
+
+@pytest.mark.parametrize(("given", "is_kept"), [({}, True), ({"PERAGO_RUN_BRANCH_TTL": "1h"}, False)])
+def test_a_worker_sweeps_branches_of_runs_as_the_settings_say(tmp_path, given, is_kept):
+    repository, source, chores = tmp_path / "data.git", tmp_path / "source", Chores()
+    source.mkdir()
+    (source / "a").write_text("1")
+    store = GitStore.create(repository, clock=LaterClock(timedelta(days=-1)))
+    store.import_directory(source, "main", "files")
+    branch = "perago-run-20260101t000000z-wf-0"
+    head = store.create_run_branch("data", branch, "main")
+    config = load_runtime_config("app.features", cwd=tmp_path, process_env=given, probe_roots=False)
+    settings = worker_settings(config, "w", tmp_path / "worker", slots=1, pace=PACE, repository=repository)
+    known = KnownRepositories(settings.directory)
+    known.note("data")
+    ages = {"ttl_seconds": settings.gc_ttl_seconds, "run_branch_ttl_seconds": settings.run_branch_ttl_seconds}
+    housekeeping = Housekeeping(tmp_path / "root", Journal(None), [chores], known, interval_seconds=1.0, **ages)
+    assert housekeeping.turn() == 1.0
+    (order,) = chores
+    ExecutorStore(store_settings(config, repository)).sweep(
+        order.repository, order.older_than_seconds, order.runs_older_than_seconds
+    )
+    assert store.branch_head(branch) == (head if is_kept else None)
