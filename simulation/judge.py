@@ -259,8 +259,9 @@ def _wholes(world: World, workflow: str, plan: WorkflowPlan, paths: Collection[s
     """The content of the commits of the workflow's runs in which all of its tasks have written."""
     memory = world.store.memory
     for branch in _runs(world, workflow):
-        base = memory.files(world.store.begun[branch])
-        for ref in {ref for head in world.store.heads[branch] for ref in memory.history(head)}:
+        begun = world.store.begun[branch]
+        base, lines = memory.files(begun), map(memory.history, world.store.heads[branch])
+        for ref in {ref for line in lines for ref in line[: line.index(begun)]}:
             files = memory.files(ref)
             is_new = plan.same_content or all(files.get(path) != base.get(path) for path in paths)
             is_full = _written(files, paths, world.numbers[workflow]).keys() == set(paths)

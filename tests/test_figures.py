@@ -19,7 +19,15 @@ ENOUGH = {
     figures.POINTS: Counter(there=4_000, met=4_000),
     figures.BROKEN_POINTS: Counter(),
     figures.KILLS: Counter({"at random": 100}),
-    figures.NEMESIS: Counter({"kill executors": 30, "kill supervisors, at random": 2, "hosts stopped": 5}),
+    figures.NEMESIS: Counter(
+        {
+            "kill executors": 30,
+            "kill supervisors, at random": 2,
+            "hosts stopped": 5,
+            "runs published": 1,
+            "commits seen by the reader": 9,
+        }
+    ),
     figures.NEMESIS_FAULTS: Counter(),
     figures.RECOVERY: Counter(p50=8_000, p99=21_500),
     figures.RACES: RACED,

@@ -78,12 +78,12 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
         reader = stack.enter_context(Reader(lakefs, repository.name, workflows.branches, tmp_path / "read.jsonl"))
         nemesis.run()
         wanting = nemesis.wanting()
+        print(nemesis.table(), flush=True)
         nemesis.let_finish(FINISH_SECONDS)
         nemesis.end_hosts()
         nemesis.heed_reader(reader)
         faults = _faults(nemesis, tmp_path, secrets)
         orphans = _orphans(lakefs, repository, hosts, tmp_path)
-        print(nemesis.table(), flush=True)
     _count(nemesis, counted)
     counted(figures.NEMESIS_FAULTS).update(faults=len(faults), orphans=len(orphans))
     if faults:
@@ -91,6 +91,7 @@ def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
     assert [*faults, *orphans] == [], "\n".join([f"seed {seed}", *faults, *orphans])
     assert wanting == [], f"seed {seed}: the run is void"
     assert nemesis.done["tasks taken along with a report"], f"seed {seed}: no worker took its next task with its report"
+    assert nemesis.done["runs published"], f"seed {seed}: no run was published"
     assert nemesis.done["lakeFS restarted"] == nemesis.done["Conductor restarted"] == 2
 
 

@@ -127,6 +127,13 @@ FIGURES = (
         least={SHORT: 100, FULL: 500},
     ),
     Figure("real kills of workers under the nemesis", NEMESIS, _killed, "make nemesis MINUTES=4"),
+    *(
+        Figure(name, NEMESIS, _of(counter), "make nemesis MINUTES=4", least={SHORT: 1, FULL: 1})
+        for name, counter in (
+            ("transactional runs published under it", "runs published"),
+            ("commits of which a reader saw that they show all of a run or nothing", "commits seen by the reader"),
+        )
+    ),
     Figure("promises broken under the nemesis", NEMESIS_FAULTS, _all, "make nemesis MINUTES=4", most=0),
     Figure("recovery, p50", RECOVERY, lambda counter: counter["p50"] / 1000, "make nemesis MINUTES=4", unit=" s"),
     Figure("recovery, p99", RECOVERY, lambda counter: counter["p99"] / 1000, "make nemesis MINUTES=4", unit=" s"),

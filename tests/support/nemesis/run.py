@@ -18,9 +18,11 @@ import psutil
 from leaks import secrets_on_command_lines
 from nemesis.cells import BOUNDARIES
 from nemesis.host import Host, processes_of
+from nemesis.judge import last_tries, output_ref
 from nemesis.proxy import SpoiledTraffic
 from nemesis.reader import Reader
 from nemesis.recovery import Blow, percentile
+from nemesis.runs import END
 from nemesis.strikes import Strikes
 from nemesis.workflows import NO_ANSWER, Workflows, path_of_note
 
@@ -277,9 +279,11 @@ class Nemesis:
         for seen in reader.seen():
             branch = self.workflows.branches[seen["branch"]]
             branch.seen.add(seen["commit"])
-            self.done["commits that the reader held against invariant 10"] += 1
+            self.done["commits seen by the reader"] += 1
             for workflow in seen["halves"]:
                 self.faults.append(f"{branch.name}: the reader saw a part of {workflow} in {seen['commit']}")
+        ends = [task for workflow in self.workflows.all_ended for task in last_tries(workflow)]
+        self.done["runs published"] = sum(task["referenceTaskName"] == END and bool(output_ref(task)) for task in ends)
 
     def end_hosts(self) -> None:
         """SIGTERM to all; they end as they should."""
