@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -26,28 +27,29 @@ def files(project):
 
 
 @pytest.fixture
-def submitted(perago, conductor):
-    """Submits a workflow and watches it. One that a JOIN failed at a try whose retry was not scheduled yet goes on."""
+def followed(perago, conductor):
+    """Follows a workflow to its end. One that a JOIN failed at a try whose retry was not scheduled yet goes on."""
 
-    def submit(*arguments: str):
-        said = perago("submit", *arguments, "--watch", "--json")
+    def follow(workflow_id: str):
+        said = perago("watch", workflow_id, "--json")
         for _ in range(9):
-            tasks = conductor.tasks(said.json["workflow_id"]) if said.code == 1 else []
+            tasks = conductor.tasks(workflow_id) if said.code == 1 else []
             if not any((task["taskType"], task["status"]) == ("JOIN", "FAILED") for task in tasks):
                 break
-            assert perago("retry", said.json["workflow_id"]).code == 0
-            said = perago("watch", said.json["workflow_id"], "--json")
+            assert perago("retry", workflow_id).code == 0
+            said = perago("watch", workflow_id, "--json")
         return said
 
-    return submit
+    return follow
 
 
 def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
-    perago, project, files, submitted, worker_of, conductor, monkeypatch
+    perago, project, files, followed, worker_of, conductor, monkeypatch
 ):
     monkeypatch.setenv("CONDUCTOR_SERVER_URL", conductor.url)
     monkeypatch.setenv("CLI_RANDOM", fresh("random"))
     project.write({"first.txt": "1"})
+    there_on_main = ("--repo", "there.git", "--branch", "main")
     targets = [f"cli_random:w{seed}" for seed in range(WORKFLOWS)]
     assert perago("register", *targets).code == 0
     assert perago("import", "source", "--repo", "there.git").code == 0
@@ -58,10 +60,17 @@ def test_a_workflow_comes_to_the_same_files_here_and_on_a_server(
     with worker_of("cli_random", "--repo", "there.git"), beside:  # which gives back what begins and ends these runs
         for target in targets:
             shutil.copytree(project.path / "there.git", project.path / "here.git")
-            there = submitted(target, "--repo", "there.git", "--branch", "main")
+            there = followed(perago("submit", target, *there_on_main, "--json").json["workflow_id"])
             here = perago("run", target, "--repo", "here.git", "--branch", "main", "-j", "2")
             assert (there.code, here.code) == (0, 0), f"{there.err}\n{here.err}"
             assert here.json == there.json["output"]["result"]
             assert files("here.git") == files("there.git")
             assert "failed.txt" not in files("here.git")
             shutil.rmtree(project.path / "here.git")
+        # As a person, a schedule or an event starts a transactional one on the server: without a commit.
+        workspace = {"repository": "there.git", "branch": "main"}
+        given = {"workspace": workspace, "params": {}}
+        ended = followed(conductor.start_workflow(f"{os.environ['CLI_RANDOM']}_1", given))
+        assert ended.code == 0, ended.err
+        (head,) = (entry["commit"] for entry in perago("log", *there_on_main, "-n", "1", "--json").json)
+        assert ended.json["output"]["workspace"]["ref"] == head
