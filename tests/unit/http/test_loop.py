@@ -16,6 +16,7 @@ import pytest
 from perago.http.loop import LoopThread
 from perago.http.pace import Pace
 from perago.http.parallel import IN_FLIGHT_BYTES, at_pace, in_parallel, in_thread, together
+from servers.machine import slowness
 from waiting import wait_for
 
 
@@ -199,7 +200,7 @@ def test_a_call_that_takes_too_long_is_cancelled(loop):
             ended.set()
 
     with pytest.raises(TimeoutError):
-        loop.run(slow(), timeout=0.05)
+        loop.run(slow(), timeout=0.05 * slowness())  # `slow` has begun by then
     assert ended.is_set()
 
 
