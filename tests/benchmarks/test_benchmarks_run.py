@@ -6,25 +6,38 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 from benchmarks.lakefs import reference
 
 ROOT = Path(__file__).parents[2]
 PLOTS = ["git-growth-changes.svg", "git-growth-files.svg"]
 
 
-def test_the_benchmarks_write_results_and_plots_and_leave_nothing(tmp_path):
-    work, output = tmp_path / "work", tmp_path / "output"
-    output.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "git", "--tiny", "--directory", work, "--output", output],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def measured(tmp_path):
+    """Run a part of the benchmarks. It leaves nothing but its results, whose directory is returned."""
+
+    def run(part):
+        work, output = tmp_path / "work", tmp_path / "output"
+        output.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", part, "--tiny", "--directory", work, "--output", output],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert done.returncode == 0, done.stderr
+        assert list(work.iterdir()) == []
+        return output
+
+    return run
+
+
+def test_the_benchmarks_write_results_and_plots_and_leave_nothing(measured):
+    output = measured("git")
     assert sorted(path.name for path in output.iterdir()) == ["RESULTS.md", *PLOTS]
-    assert list(work.iterdir()) == []
     text = (output / "RESULTS.md").read_text()
     assert "Made by `python -m benchmarks git --tiny`" in text
     for title in (
@@ -37,49 +50,22 @@ def test_the_benchmarks_write_results_and_plots_and_leave_nothing(tmp_path):
     assert re.search(r"^\| Perago, an attempt \| \d", text, re.MULTILINE)
     assert re.search(r"^Perago, an attempt, seconds by phase: .*\bmaterialize \d.*\bstage \d", text, re.MULTILINE)
     assert re.search(r"^git, seconds by phase: checkout \d", text, re.MULTILINE)
-    assert str(tmp_path) not in text
+    assert str(output.parent) not in text
     for name in PLOTS:
         drawing = ET.parse(output / name).getroot()
         lines = drawing.findall("{http://www.w3.org/2000/svg}polyline")
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
 
 
-def test_what_a_process_costs_a_body_is_measured(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks",
-            "bodies",
-            "--tiny",
-            "--directory",
-            tmp_path / "work",
-            "--output",
-            tmp_path,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "RESULTS.md").read_text()
+def test_what_a_process_costs_a_body_is_measured(measured):
+    output = measured("bodies")
+    text = (output / "RESULTS.md").read_text()
     assert re.search(r"^- a forked body costs an attempt -?\d", text, re.MULTILINE)
     assert re.search(r"^\| spawned \| \d", text, re.MULTILINE)
-    assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_validation_and_prefixes_are_measured_on_both_stores(tmp_path, start_lakefs):
-    output = tmp_path / "output"
-    output.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "scoped", "--tiny", "--directory", tmp_path / "work", "--output", output],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+def test_validation_and_prefixes_are_measured_on_both_stores(measured, start_lakefs):
+    output = measured("scoped")
     text = (output / "RESULTS.md").read_text()
     assert re.search(
         r"^- lakeFS: validating the reads .* calls: 1, required at most 100 ms and 4 calls: ", text, re.MULTILINE
@@ -94,39 +80,18 @@ def test_validation_and_prefixes_are_measured_on_both_stores(tmp_path, start_lak
         re.MULTILINE,
     )
     assert re.search(r"^\| 3 \| 0\..* \| 0\..* \| 0\..* s \| 0 \|$", text, re.MULTILINE)
-    assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_http_clients_are_measured_beside_each_other(tmp_path, start_lakefs):
-    output = tmp_path / "output"
-    output.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "pool", "--tiny", "--directory", tmp_path / "work", "--output", output],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+def test_http_clients_are_measured_beside_each_other(measured, start_lakefs):
+    output = measured("pool")
     text = (output / "RESULTS.md").read_text()
     for client in ("one connection", "http.client in threads", "urllib3 in threads", "aiohttp", "Perago's session"):
         assert f"| {client} | 0." in text
     assert "| **Perago's session / urllib3 in threads** |" in text
-    assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_attempts_on_lakefs_are_measured_beside_others(tmp_path, start_lakefs):
-    output = tmp_path / "output"
-    output.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "lakefs", "--tiny", "--directory", tmp_path / "work", "--output", output],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "work").iterdir()) == []
+def test_attempts_on_lakefs_are_measured_beside_others(measured, start_lakefs):
+    output = measured("lakefs")
     text = (output / "RESULTS.md").read_text()
     for side in ("Perago, first attempt", "Perago, second attempt", "bare HTTP", "lakectl"):
         assert len(re.findall(rf"^\| {side} \| \d+\.\d+ \(", text, re.MULTILINE)) == 2
@@ -141,29 +106,9 @@ def test_attempts_on_lakefs_are_measured_beside_others(tmp_path, start_lakefs):
         assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
 
 
-def test_workers_on_conductor_are_measured(tmp_path, start_conductor, start_lakefs):
+def test_workers_on_conductor_are_measured(measured, start_conductor, start_lakefs):
     """Some 40 s, half of them the server's start. Others are left out: they would have to be installed."""
-    output = tmp_path / "output"
-    output.mkdir()
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks",
-            "conductor",
-            "--tiny",
-            "--directory",
-            tmp_path / "work",
-            "--output",
-            output,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "work").iterdir()) == []
+    output = measured("conductor")
     text = (output / "RESULTS.md").read_text()
     for mode in ("processes", "threads"):
         assert re.search(
@@ -182,47 +127,27 @@ def test_a_part_that_does_not_exist_is_told_and_nothing_is_measured(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_distance_is_measured_beside_lakectl(tmp_path, start_lakefs):
-    output = tmp_path / "output"
-    output.mkdir()
-    command = [sys.executable, "-m", "benchmarks", "distance", "--tiny", "--directory", tmp_path / "work"]
-    done = subprocess.run([*command, "--output", output], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+def test_distance_is_measured_beside_lakectl(measured, start_lakefs):
+    output = measured("distance")
     text = (output / "RESULTS.md").read_text()
     assert re.search(r"^- 40 objects of 1 KiB down over 5 ms: \d", text, re.MULTILINE)
     assert re.search(r"^\| 5 ms \| up \| \d", text, re.MULTILINE)
     assert re.search(r"^\| 5 ms \| \d\S* s \| ", text, re.MULTILINE)
-    assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_transfers_are_measured_beside_lakectl(tmp_path, start_lakefs, s3_server):
-    output, work = tmp_path / "output", tmp_path / "work"
-    output.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "transfers", "--tiny", "--directory", work, "--output", output],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    assert list(work.iterdir()) == []
+def test_transfers_are_measured_beside_lakectl(measured, start_lakefs, s3_server):
+    output = measured("transfers")
     text = (output / "RESULTS.md").read_text()
     for title in ("20 x 1,024 bytes up", "20 x 1,024 bytes down", "1 x 33 MiB up", "1 x 33 MiB down"):
         assert re.search(rf"^- {title}: \d+\.\d+ \(.*of lakectl's; required at most 1.0: ", text, re.MULTILINE)
         assert re.search(rf"^\| {title} \| (\d+\.\d+ \([^|]*\) s \| ){{3}}", text, re.MULTILINE)
 
 
-def test_workflows_are_measured_here_and_on_a_server(tmp_path, start_conductor):
-    output = tmp_path / "output"
-    output.mkdir()
-    command = [sys.executable, "-m", "benchmarks", "workflows", "--tiny", "--directory", tmp_path / "work"]
-    done = subprocess.run([*command, "--output", output], cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
+def test_workflows_are_measured_here_and_on_a_server(measured, start_conductor):
+    output = measured("workflows")
     text = (output / "RESULTS.md").read_text()
     assert re.search(r"^- 4 tasks beside each other, `-j 2`: \d+\.\d+ \(", text, re.MULTILINE)
     assert re.search(r"^- a run, for each task beyond the task: \d+\.\d+ \(", text, re.MULTILINE)
     assert re.search(
         r"^- from the start of a workflow to its first task on an idle worker: \d+\.\d+ \(", text, re.MULTILINE
     )
-    assert list((tmp_path / "work").iterdir()) == []

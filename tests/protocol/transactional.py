@@ -466,7 +466,9 @@ SCENARIOS = {
     "run-noop": replace(ONE, total=2, timeouts=1, requeues=1, admins=2, noop="free"),
     "run-admin": replace(BASE, total=2, timeouts=1, admins=2),
     "run-unclear": replace(ONE, total=3, timeouts=1, requeues=1, unclear=1, admins=2),
-    "run-at-head": replace(BASE, total=2, persons=1, requeues=1, admins=1, at_head=True, person_paths=("a", "x")),
+    "run-at-head": replace(
+        BASE, total=2, timeouts=0, persons=1, requeues=1, admins=1, at_head=True, person_paths=("a", "x")
+    ),
     "run-people": replace(BASE, total=2, persons=2, timeouts=1, unclear=1, person_paths=("x", "a", "p1")),
     "run-people-admin": replace(ONE, total=3, persons=2, timeouts=1, admins=2, person_paths=("x", "a")),
     "run-snapshot": replace(

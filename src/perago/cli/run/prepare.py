@@ -13,7 +13,8 @@ from perago.cli.arguments import RunArguments, check_workspace_root
 from perago.cli.loading import find_modules_here, load_task
 from perago.cli.output import stdout_to_stderr
 from perago.cli.run.params import read_params
-from perago.running.repos.address import local_engine
+from perago.engines.local import LocalEngine, RunSummary
+from perago.running.repos.address import RepositoryAddress, local_engine
 from perago.running.request import (
     Place,
     RunArgumentError,
@@ -75,14 +76,7 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
         UsageError: the named task is not the run's.
         Otherwise as `prepare`.
     """
-    assert arguments.resume is not None, "checked before"
-    repository = given_repository(arguments.repo)
-    engine = local_engine(repository)
-    summary = find_run(engine, arguments.resume, repository)
-    if arguments.module is not None and arguments.module != summary.target:
-        raise click.UsageError(
-            f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
-        )
+    repository, engine, summary = _resumed(arguments)
     task = load_task(summary.target)
     params = None
     if arguments.has_params:
@@ -99,6 +93,24 @@ def prepare_resume(arguments: RunArguments) -> RunRequest:
     )
     with usage_errors():
         return request.onto_head(summary.run_id) if arguments.onto_head else request
+
+
+def _resumed(arguments: RunArguments) -> tuple[RepositoryAddress | None, LocalEngine, RunSummary]:
+    """The run to resume, with its repository and engine.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        UsageError: the named module is not the run's.
+    """
+    assert arguments.resume is not None, "checked before"
+    repository = given_repository(arguments.repo)
+    engine = local_engine(repository)
+    summary = find_run(engine, arguments.resume, repository)
+    if arguments.module is not None and arguments.module != summary.target:
+        raise click.UsageError(
+            f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
+        )
+    return repository, engine, summary
 
 
 def run_config(arguments: RunArguments, target: str) -> RuntimeConfig:
@@ -165,14 +177,7 @@ def prepare_workflow_resume(arguments: RunArguments) -> WorkflowRequest:
         RunNotFoundError: there is no such run.
         UsageError: the named workflow is not the run's.
     """
-    assert arguments.resume is not None, "checked before"
-    repository = given_repository(arguments.repo)
-    engine = local_engine(repository)
-    summary = find_run(engine, arguments.resume, repository)
-    if arguments.module is not None and arguments.module != summary.target:
-        raise click.UsageError(
-            f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave it out to resume the run"
-        )
+    repository, engine, summary = _resumed(arguments)
     record = engine.workflow_record(summary.run_id)
     find_modules_here()
     with stdout_to_stderr():

@@ -45,6 +45,21 @@ class TryEntry:
     output: JsonObject | None = None
     reason: str | None = None
 
+    def as_try(self, reference_task_name: str, input_data: JsonObject) -> TryRecord:
+        """The try in the form of the engine's port."""
+        return TryRecord(
+            task_id=self.task_id,
+            reference_task_name=reference_task_name,
+            retry_count=self.retry_count,
+            scheduled_time=self.scheduled_time,
+            poll_count=POLL_COUNT,
+            status=self.status,
+            input_refs=input_refs(input_data),
+            output=self.output,
+            ended_time=self.ended_time,
+            retried_task_id=self.retried_task_id,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -111,21 +126,7 @@ class RunRecord:
 
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""
-        return InstanceRecord(self.run_id, tuple(self._as_try(entry) for entry in self.tries))
-
-    def _as_try(self, entry: TryEntry) -> TryRecord:
-        return TryRecord(
-            task_id=entry.task_id,
-            reference_task_name=self.task_name,
-            retry_count=entry.retry_count,
-            scheduled_time=entry.scheduled_time,
-            poll_count=POLL_COUNT,
-            status=entry.status,
-            input_refs=input_refs(self.input_data),
-            output=entry.output,
-            ended_time=entry.ended_time,
-            retried_task_id=entry.retried_task_id,
-        )
+        return InstanceRecord(self.run_id, tuple(entry.as_try(self.task_name, self.input_data) for entry in self.tries))
 
 
 def workspace_field(data: JsonObject | None, name: str) -> str | None:

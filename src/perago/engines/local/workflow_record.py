@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from perago.engines.local.record import POLL_COUNT, Milliseconds, TryEntry, workspace_field
-from perago.values.joins import input_refs
+from perago.engines.local.record import Milliseconds, TryEntry, workspace_field
 from perago.values.json_text import JsonObject
 from perago.values.models import RUN_PREFIX
-from perago.values.record import WITHIN, InstanceRecord, TryRecord, TryStatus, WorkflowStatus
+from perago.values.record import WITHIN, InstanceRecord, TryStatus, WorkflowStatus
 
 WORKFLOW_RECORD_VERSION: Final = 2
 """Versions of Perago that know no workflows call such a record one of a later version."""
@@ -167,22 +166,8 @@ class WorkflowRecord:
 
     def as_instance(self) -> InstanceRecord:
         """The record in the form of the engine's port."""
-        return InstanceRecord(self.run_id, tuple(map(_as_try, self.tries)))
-
-
-def _as_try(entry: WorkflowTry) -> TryRecord:
-    return TryRecord(
-        task_id=entry.task_id,
-        reference_task_name=entry.reference_task_name,
-        retry_count=entry.retry_count,
-        scheduled_time=entry.scheduled_time,
-        poll_count=POLL_COUNT,
-        status=entry.status,
-        input_refs=input_refs(entry.input_data),
-        output=entry.output,
-        ended_time=entry.ended_time,
-        retried_task_id=entry.retried_task_id,
-    )
+        tries = (entry.as_try(entry.reference_task_name, entry.input_data) for entry in self.tries)
+        return InstanceRecord(self.run_id, tuple(tries))
 
 
 def is_workflow(document: object) -> bool:
