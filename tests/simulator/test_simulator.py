@@ -5,15 +5,19 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from perago.values.models import RuntimeTaskResult
 from planted_bugs import BUGS, CAUGHT
 from simulation.__main__ import main
-from simulation.baton import Baton, EndlessError, Mutex, Process, Signal, end_idle_threads
+from simulation.baton import Baton, EndlessError, Mutex, Process, Signal, VirtualClock, end_idle_threads
 from simulation.plan import CELLS, EVENTS, FAULTS, POINTS, make_plan
 from simulation.run import Figures, scratch, simulate
+from simulation.servers import SimulatedEngine
 from simulation.shrink import shrink
 
 SEED = 5
@@ -217,6 +221,24 @@ def test_closing_unwinds_every_actor(baton):
     baton.pause(1.0)
     baton.close()
     assert seen == ["unwound"]
+
+
+def test_a_report_does_not_wait_in_the_server_while_its_sender_is_paused(baton):
+    """One schedule in 26,000 had it: the engine wrote a result 25 seconds after it had looked at the task."""
+    engine = SimulatedEngine(baton, VirtualClock(baton), Counter())
+    for number in range(10):
+        engine.tasks.schedule("task", {}, reference_task_name=f"task {number}")
+    statuses = set()
+    for number in range(10):
+        (attempt,), sender = engine.poll(["task"], 1), Process(f"sender {number}")
+        baton.spawn("report", sender, partial(engine.report, attempt, RuntimeTaskResult("COMPLETED", output={})))
+        baton.pause(0.001)
+        sender.stopped_until = baton.now + 30.0
+        if engine.tasks.attempt(attempt.task_id).status == "IN_PROGRESS":
+            engine.tasks.timeout(attempt.task_id)
+        baton.pause(60.0)
+        statuses.add(engine.tasks.attempt(attempt.task_id).status)
+    assert statuses == {"COMPLETED", "TIMED_OUT"}
 
 
 KEEPING = """
