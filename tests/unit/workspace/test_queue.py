@@ -158,7 +158,7 @@ def test_a_killed_waiter_is_no_gap(scene: Scene) -> None:
 def test_a_stopped_holder_is_passed_after_its_time(scene: Scene) -> None:
     with holder(scene.directory) as process:
         process.send_signal(signal.SIGSTOP)
-        patience = Patience(wait=600.0, turn=0.5)
+        patience = Patience(wait=600.0, turn=2.0)  # longer than it takes those who wait to show that they live
         first, second = (scene.arrive(name, patience) for name in ("first", "second"))
         scene.expect("first")  # and those behind wait for each other as before
         first.leave()

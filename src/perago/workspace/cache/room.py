@@ -55,6 +55,8 @@ def charge(size: int) -> int:
 class Room:
     """This process's reserved room in the cache.
 
+    The limit can be exceeded by what is being written while an eviction counts, until the next eviction.
+
     Args:
         directory: of the cache, for its files.
         entries, partial: directories of the entries and of unfinished ones.
