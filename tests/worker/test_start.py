@@ -37,7 +37,7 @@ def test_a_free_task_runs_from_start_to_completion_and_the_log_tells_of_it(flow,
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
     assert f" INFO the complete log is in {worker.logs}/" in worker.told()
-    assert ", 2 at a time; for workflows also perago.gather, perago.map\n" in worker.told()
+    assert ", 2 at a time; for workflows also perago.begin, perago.end, perago.gather, perago.map\n" in worker.told()
     assert worker.told().endswith(" INFO Stopped.\n")
     done = [line for line in worker.lines() if line.get("workflow") == workflow and line.get("status") == "COMPLETED"]
     assert done
@@ -55,7 +55,7 @@ def test_while_there_is_work_the_queue_is_looked_at_many_times_a_second(flow, st
     with FaultProxy(conductor_server.api_url) as door, start(url=f"{door.url}/api", modules=ECHO) as worker:
 
         def polls():
-            return sum("/tasks/poll/" in seen.target for seen in door.seen())
+            return sum("/tasks/poll/" in seen.target and "light.echo" in seen.target for seen in door.seen())
 
         worker.wait_ready()
         flow.completed(flow.start("light.echo"))

@@ -129,6 +129,18 @@ def test_tasks_of_perago_are_asked_for_more_seldom():
     assert asked == ([["task", "perago.map"]] + [["task"]] * 3) * 2 + [["task", "perago.map"]]
 
 
+def test_tasks_of_perago_are_asked_for_in_turn():
+    clock = ManualClock()
+    polled = Polled(free=1, clock=clock)
+    polled.polling.builtin_types = ["perago.map", "perago.gather", "perago.begin", "perago.end"]
+    asked = asked_for(polled)
+    for _ in range(3):
+        polled.polling.turn()
+        clock.advance(BUILTIN_SECONDS)
+    maps, runs = ["task", "perago.map", "perago.gather"], ["task", "perago.begin", "perago.end"]
+    assert asked == [maps, runs, maps]
+
+
 def test_a_backlog_of_another_type_leaves_them_a_turn_each_second():
     clock = ManualClock()
     polled = Polled(free=1, tasks=5, clock=clock)

@@ -17,6 +17,9 @@ TELL_SECONDS = 60.0
 BUILTIN_SECONDS = 0.1
 """Minimum time between two polls for built-in tasks: each type costs a call. They are few, and take milliseconds."""
 
+BUILTIN_AT_ONCE = 2
+"""Types of built-in tasks in one poll. The others are polled for next time."""
+
 BUILTIN_BACKLOG_SECONDS = 1.0
 """The same while a slot takes its next task with its report, and only polls for these."""
 
@@ -68,6 +71,7 @@ class Polling:
     _busy_at: float = field(init=False)
     _is_backlogged: bool = False
     _builtin_at: float = float("-inf")
+    _builtin_next: int = 0
     _failures: int = 0
     _told_at: float = float("-inf")
 
@@ -124,7 +128,10 @@ class Polling:
         if not self._polls_builtin(BUILTIN_SECONDS):
             return self.task_types
         self._builtin_at = self.clock.monotonic()
-        return [*self.task_types, *self.builtin_types]
+        first, count = self._builtin_next, len(self.builtin_types)
+        self._builtin_next = (first + BUILTIN_AT_ONCE) % count
+        some = [self.builtin_types[(first + index) % count] for index in range(min(BUILTIN_AT_ONCE, count))]
+        return [*self.task_types, *some]
 
     def _polls_builtin(self, seconds: float) -> bool:
         return bool(self.builtin_types) and self.clock.monotonic() - self._builtin_at >= seconds
