@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--onto-head",
     is_flag=True,
-    help="With --resume: run the same task with the same params from the branch's present head, as a new run.",
+    help="With --resume: run the same again, with its params, from the branch's present head, as a new run.",
 )
 @click.option("--task-id", metavar="ID", help="Replay a recorded Conductor task on its input; publish nothing.")
 @click.option(
