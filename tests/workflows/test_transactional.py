@@ -289,16 +289,12 @@ def test_a_rerun_of_the_beginning_begins_anew_though_an_earlier_try_has_complete
     assert anew.output["workspace"]["ref"] not in (server.begun, published)
 
 
-def lose(store: MemoryStore, branch: str) -> None:
-    store._commits._branches.pop(branch)  # noqa: SLF001 - the port has no way to delete a branch
-
-
 @pytest.mark.parametrize(
     "meddle",
     [
         lambda server: server.store.commit(server.branch, {"first/new": "n"}),
         lambda server: server.store.reset(server.branch, server.begun),
-        lambda server: lose(server.store, server.branch),
+        lambda server: server.store.delete_branch(server.branch),
     ],
     ids=["committed to", "reset", "deleted"],
 )
@@ -318,7 +314,7 @@ def test_a_run_that_is_published_already_completes_whatever_became_of_its_branch
 def test_a_run_that_is_not_published_is_refused_without_its_branch(server):
     server.run(BEGIN_TASK, "first")
     branch = server.branch
-    lose(server.store, branch)
+    server.store.delete_branch(branch)
     result = server.run(END_TASK)
     assert result.status == "FAILED"
     assert branch in result.reason_for_incompletion
@@ -327,7 +323,7 @@ def test_a_run_that_is_not_published_is_refused_without_its_branch(server):
 
 def test_a_run_whose_target_was_deleted_is_refused_and_creates_nothing(server):
     server.run(BEGIN_TASK, "first")
-    lose(server.store, "main")
+    server.store.delete_branch("main")
     result = server.run(END_TASK)
     assert result.status == "FAILED"
     assert "no branch 'main'" in result.reason_for_incompletion

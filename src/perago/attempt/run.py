@@ -71,7 +71,6 @@ from perago.values.models import (
     Changes,
     ResultStatus,
     RuntimeTaskResult,
-    TaskExecution,
     WorkspaceInput,
 )
 from perago.values.names import show_name
@@ -300,12 +299,12 @@ class AttemptRun:
                 queue=self.context.queue,
                 is_cancelled=self.context.is_cancelled,
             )
-            execution = self._execution(draft, {})
+            execution = draft.execution(self.attempt, self.context, {})
             outcome = target.begin(execution, directory.workspace)
             result: JsonObject = {}
             if outcome is None:
                 work = self._work(workspace_input, call, directory, ports.download_workspace)
-                execution = replace(self._execution(draft, work.result), changes=work.changes)
+                execution = replace(draft.execution(self.attempt, self.context, work.result), changes=work.changes)
                 outcome = target.finish(execution, directory.workspace, work.written_bytes)
                 result = work.result
             return self._completed(workspace_input, outcome, result)
@@ -453,14 +452,6 @@ class AttemptRun:
             params_digest=draft.params_digest,
             code_digest=draft.code_digest,
             isolation=isolation,
-        )
-
-    def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:
-        return TaskExecution(
-            attempt=self.attempt,
-            identity=self.identity,
-            execution_id=self.context.execution_id,
-            stamp=draft.stamp(self.context.execution_id, self.context.worker_id, result, self.context.clock),
         )
 
     @staticmethod

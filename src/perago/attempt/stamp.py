@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.body import BodyCall
+from perago.attempt.context import RunContext
 from perago.ports import Clock
 from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
 from perago.values.history import Stamp
 from perago.values.json_text import JsonObject
-from perago.values.models import AttemptIdentity, WorkspaceInput
+from perago.values.models import Attempt, AttemptIdentity, TaskExecution, WorkspaceInput
 from perago.values.redaction import mask_json_alike
 from perago.values.stamps import json_digest, storable
 
@@ -66,6 +67,15 @@ class StampDraft:
             started=clock.now().isoformat(timespec="milliseconds"),
             started_monotonic=clock.monotonic(),
             traceparent=None if call.context.trace is None else call.context.trace.traceparent,
+        )
+
+    def execution(self, attempt: Attempt, context: RunContext, result: JsonObject) -> TaskExecution:
+        """The execution with this result, for a store. It has no changes yet."""
+        return TaskExecution(
+            attempt=attempt,
+            identity=self.identity,
+            execution_id=context.execution_id,
+            stamp=self.stamp(context.execution_id, context.worker_id, result, context.clock),
         )
 
     def stamp(self, execution_id: str, worker_id: str, result: JsonObject, clock: Clock) -> Stamp:

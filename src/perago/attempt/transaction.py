@@ -32,7 +32,6 @@ from perago.ports import (
 from perago.tasks.declare import TaskDefinition
 from perago.values.history import CommitFacts, Conflict, History, Merge
 from perago.values.joins import is_join
-from perago.values.json_text import JsonObject
 from perago.values.models import (
     RUN_PREFIX,
     Attempt,
@@ -170,7 +169,7 @@ class _RunEnd:
             with phases(Phase.PARSE):
                 run, published = self._run(params, workspace_input)
         except (PublishFenceError, StoreError):
-            before = target.begin(self._execution(draft, {}), Path())
+            before = target.begin(draft.execution(self.attempt, self.context, {}), Path())
             if before is None:
                 raise
             return completed(workspace_output(workspace_input, before.ref, before.result or {}))
@@ -178,7 +177,7 @@ class _RunEnd:
             changes = self.store.changes_of_run(workspace_input, run.ref)
             span.note(added=len(changes.added), modified=len(changes.modified), deleted=len(changes.deleted))
         result = published.model_dump()
-        execution = replace(self._execution(draft, result), changes=changes)
+        execution = replace(draft.execution(self.attempt, self.context, result), changes=changes)
         target = replace(target, ports=replace(target.ports, stage_workspace=self._staging(run)))
         try:
             outcome = target.finish(execution, Path(), written_bytes=0)
@@ -216,14 +215,6 @@ class _RunEnd:
             queue=self.context.queue,
             is_cancelled=self.context.is_cancelled,
             subject="run",
-        )
-
-    def _execution(self, draft: StampDraft, result: JsonObject) -> TaskExecution:
-        return TaskExecution(
-            attempt=self.attempt,
-            identity=self.identity,
-            execution_id=self.context.execution_id,
-            stamp=draft.stamp(self.context.execution_id, self.context.worker_id, result, self.context.clock),
         )
 
     def _staging(self, run: WorkspaceInput) -> StageWorkspace:
