@@ -198,13 +198,13 @@ def _age_by_its_head_alone(name, head_time, now):
     return None if begun is None else (now - head_time).total_seconds()
 
 
-def _present_head(end, params, target):
-    run, published = _HONEST_RUN(end, params, target)
-    head = end.ports.read_history(run).head
-    return run.model_copy(update={"ref": head}), published.model_copy(update={"ref": head})
+def _present_head(given, read_history):
+    found = _HONEST_JOIN(given, read_history)
+    of_a_run = run_branch_time(found.branch) is not None
+    return found.model_copy(update={"ref": read_history(found).head}) if of_a_run else found
 
 
-_HONEST_RUN = transaction._RunEnd._run  # noqa: SLF001 - the bug replaces it
+_HONEST_JOIN = transaction.resolve_join
 
 
 def _whatever_is_there(history, run, workflow):
@@ -274,7 +274,7 @@ BUGS = {
         patched=lambda: patch.object(transaction, "_conflict", lambda *_: None)
     ),
     "a run's branch is published as it is by now": Bug(
-        patched=lambda: patch.object(transaction._RunEnd, "_run", _present_head)  # noqa: SLF001 - the bug replaces it
+        patched=lambda: patch.object(transaction, "resolve_join", _present_head)
     ),
     "what a person commits to a run's branch is published": Bug(
         patched=lambda: patch.object(transaction, "published_run", _whatever_is_there)
