@@ -21,15 +21,14 @@ def ignore(_size):
 @contextlib.contextmanager
 def transfer_to(url, server, repository, *, cache=None, ca_file=None, connections=48, **options):
     """A Transfer through a URL of the server: its own, or a proxy's."""
-    loop = LoopThread("transfer-test")
     client = LakeFSClient.connect(
         url, server.access_key_id, server.secret_access_key, ca_file=ca_file, connections=connections
     )
+    loop = LoopThread("transfer-test", client.close)  # calls that still run are ended first, as in a store
     try:
         facts = loop.run(client.get_config())
         yield Transfer(client, loop, repository, facts, cache, **options)
     finally:
-        loop.run(client.close())
         loop.close()
 
 

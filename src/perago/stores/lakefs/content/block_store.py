@@ -1,8 +1,9 @@
 """Sending one file straight to the block store, by presigned URLs: whole, or in parts.
 
 An upload in parts ends with a call to the server; only then does the object exist. A part that fails is sent again,
-with a new URL. If the upload fails, or is cancelled, it is aborted, so that its parts take no space. The parts of a
-process that is killed stay until the block store removes incomplete uploads by itself.
+with a new URL. If the upload fails, or is cancelled, it is aborted, so that its parts take no space. A part that
+arrives after that, and those of a process that is killed, stay until the block store removes incomplete uploads by
+itself.
 """
 
 from __future__ import annotations
