@@ -32,7 +32,7 @@ from perago.workspace.cache.objects import PARTIAL
 from servers.fixtures import repository_on
 
 IN_CI = os.environ.get("CI") == "true"
-MINUTES = float(os.environ.get("PERAGO_TEST_NEMESIS_MINUTES", "4" if IN_CI else "1"))
+MINUTES = float(os.environ.get("PERAGO_TEST_NEMESIS_MINUTES", "8" if IN_CI else "1"))
 HOSTS = {"host": (2, 1, 1, 1), "noting": (1, 1)}
 """How many slots each has, by its kind; what has one slot is soon there again. Those that only take notes take the next
 one with their report, as they have a single type of tasks, of which more wait than there are slots."""
@@ -60,12 +60,13 @@ def scale() -> Scale:
 @pytest.mark.first
 @pytest.mark.timeout(360 * MINUTES + FINISH_SECONDS + 900)
 def test_nothing_is_lost_nothing_twice_and_nothing_orphaned(
-    start_conductor, start_lakefs, tmp_path, counted, tell_at_end
+    start_conductor, start_lakefs, s3_server, tmp_path, counted, tell_at_end
 ):
     seed = int(os.environ.get("PERAGO_TEST_NEMESIS_SEED", random.randrange(2**32)))
     print(f"\nPERAGO_TEST_NEMESIS_SEED={seed}", flush=True)
     chance, password = random.Random(seed), f"planted-{random.Random(seed).randbytes(12).hex()}"
-    lakefs, conductor = start_lakefs(), start_conductor()
+    lakefs = start_lakefs(config=s3_server.lakefs_config, storage=s3_server.storage)
+    conductor = start_conductor()
     secrets = [password, lakefs.secret_access_key]
     with ExitStack() as stack:
         repository, api = stack.enter_context(repository_on(lakefs)), stack.enter_context(conductor.api())
