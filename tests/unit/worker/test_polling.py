@@ -17,7 +17,7 @@ class Nowhere:
 class Polled:
     """A polling with so many free slots; what it takes and gives back is kept."""
 
-    def __init__(self, free, tasks=0, clock=None):
+    def __init__(self, free, tasks=0, clock=None, after=lambda idle: 1.0 + idle):
         self.engine = MemoryWorkerEngine()
         for number in range(tasks):
             self.engine.tasks.schedule("task", {}, reference_task_name=f"step-{number}")
@@ -28,7 +28,7 @@ class Polled:
             task_types=["task"],
             worker_id="w",
             domain=None,
-            pace=Pace(after=lambda idle: 1.0 + idle, after_failures=lambda failures, _jitter: 100.0 * failures),
+            pace=Pace(after=after, after_failures=lambda failures, _jitter: 100.0 * failures),
             free=lambda: self.free,
             take=lambda attempt, asked: self.taken.append(attempt) or self.asked.append(asked),
             give_back=self.given_back.append,
@@ -120,7 +120,7 @@ def asked_for(polled):
 
 def test_tasks_of_perago_are_asked_for_more_seldom():
     clock = ManualClock()
-    polled = Polled(free=1, clock=clock)
+    polled = Polled(free=1, clock=clock, after=lambda _idle: 0.025)
     polled.polling.builtin_types = ["perago.map"]
     asked = asked_for(polled)
     for _ in range(9):
@@ -129,9 +129,19 @@ def test_tasks_of_perago_are_asked_for_more_seldom():
     assert asked == ([["task", "perago.map"]] + [["task"]] * 3) * 2 + [["task", "perago.map"]]
 
 
+def test_an_idle_worker_asks_for_tasks_of_perago_every_other_time():
+    clock = ManualClock()
+    polled = Polled(free=1, clock=clock, after=lambda _idle: 0.25)
+    polled.polling.builtin_types = ["perago.map"]
+    asked = asked_for(polled)
+    for _ in range(4):
+        clock.advance(polled.polling.turn())
+    assert asked == [["task", "perago.map"], ["task"]] * 2
+
+
 def test_tasks_of_perago_are_asked_for_in_turn():
     clock = ManualClock()
-    polled = Polled(free=1, clock=clock)
+    polled = Polled(free=1, clock=clock, after=lambda _idle: 0.025)
     polled.polling.builtin_types = ["perago.map", "perago.gather", "perago.begin", "perago.end"]
     asked = asked_for(polled)
     for _ in range(3):
@@ -143,7 +153,7 @@ def test_tasks_of_perago_are_asked_for_in_turn():
 
 def test_a_backlog_of_another_type_leaves_them_a_turn_each_second():
     clock = ManualClock()
-    polled = Polled(free=1, tasks=5, clock=clock)
+    polled = Polled(free=1, tasks=5, clock=clock, after=lambda _idle: 0.025)
     polled.polling.builtin_types = ["perago.map"]
     polled.polling.turn()
     assert polled.polling.is_backlogged

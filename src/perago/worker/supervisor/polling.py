@@ -17,6 +17,9 @@ TELL_SECONDS = 60.0
 BUILTIN_SECONDS = 0.1
 """Minimum time between two polls for built-in tasks: each type costs a call. They are few, and take milliseconds."""
 
+BUILTIN_PAUSES = 2
+"""The same in pauses of the pace, so that an idle worker, which pauses longest, asks for them every other time."""
+
 BUILTIN_AT_ONCE = 2
 """Types of built-in tasks in one poll. The others are polled for next time."""
 
@@ -125,9 +128,10 @@ class Polling:
 
     def _types(self) -> Sequence[str]:
         """What to poll for now."""
-        if not self._polls_builtin(BUILTIN_SECONDS):
+        now = self.clock.monotonic()
+        if not self._polls_builtin(max(BUILTIN_SECONDS, BUILTIN_PAUSES * self.pace.after(now - self._busy_at))):
             return self.task_types
-        self._builtin_at = self.clock.monotonic()
+        self._builtin_at = now
         first, count = self._builtin_next, len(self.builtin_types)
         self._builtin_next = (first + BUILTIN_AT_ONCE) % count
         some = [self.builtin_types[(first + index) % count] for index in range(min(BUILTIN_AT_ONCE, count))]
