@@ -354,11 +354,13 @@ class WorkerEngine(Engine, Protocol):
 class Phase(enum.StrEnum):
     """The phases of an attempt. `DECIDE` evaluates history and record, at the start and at the publish fence.
 
-    A new phase also needs a place among those that have staged or publish something (`worker.attempts.job`,
-    `worker.supervisor.completion`), in `telemetry.measures` if it moves bytes, and in the table of the nemesis.
+    A new phase needs a decision in `worker.attempts.job` and `worker.supervisor.completion` (what a killed or cancelled
+    attempt leaves), `running.watch` (Ctrl-C ends it unless it is excluded there), `running.progress`, `cli.progress`
+    and `telemetry.measures` (how it is shown and counted); and a line in tests/support/nemesis/cells.py,
+    docs/explanation/attempts.md and docs/testing.md.
     """
 
-    POLL = "poll"
+    POLL = "poll"  # comes before an attempt, so none emits it; the nemesis kills workers there
     PARSE = "parse"
     DECIDE = "decide"
     MATERIALIZE = "materialize"

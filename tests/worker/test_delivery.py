@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -37,10 +38,12 @@ class Line:
         self.lose_answers = False
         self.cause = "the engine is away"
         self.faulty = ""  # the id of a task with whose reports something is wrong that nobody reckons with
+        self.ends_as = None  # the status that the engine gives a reported task, if not the reported one
 
     def load_current_attempt(self, attempt):
         self._expect_up()
-        return self.engine.load_current_attempt(attempt)
+        now = self.engine.load_current_attempt(attempt)
+        return now if self.ends_as is None or now.status == "IN_PROGRESS" else replace(now, status=self.ends_as)
 
     def load_record(self, attempt):
         self._expect_up()
@@ -175,6 +178,25 @@ def test_a_report_that_arrived_though_its_answer_was_lost_is_not_made_twice(engi
     line.lose_answers = True
     assert delivery.deliver(attempt, DONE) is Delivered.KEPT
     assert outcomes(delivery) == [Delivered.RECORDED]
+    assert files(spool) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "ends_as", "outcome"),
+    [
+        (DONE, "FAILED_WITH_TERMINAL_ERROR", Delivered.RECORDED),  # the output was too large for the engine
+        (FAILED, "COMPLETED_WITH_ERRORS", Delivered.RECORDED),  # the task is optional
+        (DONE, "CANCELED", Delivered.VOID),
+        (FAILED, "TIMED_OUT", Delivered.VOID),
+    ],
+)
+def test_a_report_whose_answer_was_lost_counts_by_what_the_engine_made_of_it(
+    line, spool, attempt, result, ends_as, outcome
+):
+    delivery = Delivery(line, spool)
+    line.lose_answers, line.ends_as = True, ends_as
+    assert delivery.deliver(attempt, result) is Delivered.KEPT
+    assert outcomes(delivery) == [outcome]
     assert files(spool) == []
 
 

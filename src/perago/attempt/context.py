@@ -26,7 +26,7 @@ class RunContext:
     """Who runs an attempt, and how.
 
     Attributes:
-        execution_id: unique for this run.
+        execution_id: unique for this attempt.
         worker_id: for the owner marker and the stamp.
         metrics: receives what the body records; None if the task declares no metrics or they are discarded.
         failure_reason_max_length: in characters.

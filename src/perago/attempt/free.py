@@ -54,7 +54,7 @@ def run_workspace_free_task_attempt(
     Args:
         input_data: the engine's task input: at least `params`; other top-level fields are ignored.
         attempt: the engine's task object, for the body's `TaskContext`. Default: an empty identity.
-        execution_id: unique for this run. Default: a fresh one.
+        execution_id: unique for this attempt. Default: a fresh one.
 
     See `run_workspace_task_attempt` for the other arguments.
 

@@ -1,4 +1,4 @@
-"""The observer hook: emits the start, progress and end of each phase of an attempt."""
+"""The observer hook: emits the start, progress and end of each phase of an attempt. `ports.Phase` lists the phases."""
 
 from __future__ import annotations
 

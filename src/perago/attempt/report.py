@@ -43,7 +43,7 @@ class Reported(enum.Enum):
     """Outcome of a report."""
 
     RECORDED = "recorded"
-    STALE = "stale"  # the execution is no longer current: nothing was reported, or the engine dropped the report
+    STALE = "stale"  # not current: nothing was reported now, or the engine dropped it. An earlier post may have arrived
 
 
 LastLook = Callable[[], RuntimeTaskResult | None]
@@ -67,7 +67,8 @@ def report_attempt(
             report skips the fence. It is still read back.
 
     Raises:
-        EngineError: the result did not stick in `MAX_REPORTS` posts.
+        EngineError: the result did not stick in `MAX_REPORTS` posts, or a call failed. The result of a post whose
+            answer was lost may have been taken.
     """
     with phases(Phase.REPORT, status=result.status) as span:
         for posts in range(1, MAX_REPORTS + 1):
@@ -79,7 +80,7 @@ def report_attempt(
             engine.report_result(attempt, other or result)
             now = engine.load_current_attempt(attempt)
             if now.status != TryStatus.IN_PROGRESS:
-                reported = Reported.RECORDED if _has_taken(now, attempt, result) else Reported.STALE
+                reported = Reported.RECORDED if has_taken(now, attempt, result) else Reported.STALE
                 span.note(reported=reported.value)
                 return reported
         raise EngineError(
@@ -124,8 +125,8 @@ def last_look(
     return look
 
 
-def _has_taken(now: Attempt, attempt: Attempt, result: RuntimeTaskResult) -> bool:
-    """Whether a task that has ended did so by this execution's report."""
+def has_taken(now: Attempt, attempt: Attempt, result: RuntimeTaskResult) -> bool:
+    """Whether the engine shows (`now`) that the task ended by this execution's report."""
     # An engine turns a result that is too large into a failure, and an optional task's failure into success.
     is_done = result.status == "COMPLETED"
     made_of_it = TryStatus.FAILED_WITH_TERMINAL_ERROR if is_done else TryStatus.COMPLETED_WITH_ERRORS

@@ -38,7 +38,7 @@ from perago.attempt.parse import (
 from perago.attempt.phases import Phases
 from perago.attempt.publication import AttemptPorts, PublicationResult, PublicationTarget
 from perago.attempt.stamp import StampDraft
-from perago.attempt.transaction import begins_or_ends, run_step
+from perago.attempt.transaction import begin_or_end, begins_or_ends
 from perago.errors import TaskInputError, WorkspaceContentError
 from perago.ports import (
     AttemptEngine,
@@ -171,7 +171,7 @@ def run_workspace_task_attempt(
         complete_noop_workspace: returns the commit that a writable task without changes completes with. Without it,
             such an attempt fails.
         owner_worker_id: worker id for the owner marker and the stamp. Default: host and process id.
-        execution_id: unique for this run, at most 64 characters. Default: a fresh one.
+        execution_id: unique for this attempt, at most 64 characters. Default: a fresh one.
         metrics: receives the body's metrics. Default: discard them.
         failure_reason_max_length: characters of a failure's reason that are kept, at least 1.
         status_of: the status of an attempt that raised. Default: FAILED_WITH_TERMINAL_ERROR for a violated pre guard
@@ -249,7 +249,7 @@ def run_attempt(
         return run_free_attempt(task, input_data, attempt, context)
     if begins_or_ends(task):
         return context.result_of(
-            lambda: run_step(task, input_data, attempt, context, store=open_store(), engine=engine)
+            lambda: begin_or_end(task, input_data, attempt, context, store=open_store(), engine=engine)
         )
     run = AttemptRun(task, task.workspace, attempt, workspace_root, context)
     return context.result_of(lambda: run.complete(input_data, AttemptPorts.of(open_store(), engine)))

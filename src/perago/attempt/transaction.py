@@ -1,7 +1,7 @@
 """Begins and ends a transactional run: its tasks work on a branch of their own, which is published as a whole.
 
-The end is an attempt like any other, on the branch that the run began at. Its input is the commit of the beginning, and
-its changes are those that the run has made: the publish fence decides about them as about a body's.
+The end is an attempt like any other, on the branch that the run began at. Its input is the commit A at which the run's
+branch was created. Its changes are those that the run has made: the publish fence judges them like those of a body.
 """
 
 from __future__ import annotations
@@ -49,14 +49,16 @@ from perago.workflows.transaction import Begun, EndParams, Published, PublishedT
 
 MAX_NAMED = 50
 """Newest commits of a run that its result names, so that it fits into a stamp."""
+_NO_DIRECTORY = Path()
+"""An end lays out no files and uploads none."""
 
 
 def begins_or_ends(task: TaskDefinition) -> bool:
-    """Whether an attempt of this task is for `run_step`."""
+    """Whether an attempt of this task is for `begin_or_end`."""
     return task.name in (BEGIN_TASK, END_TASK)
 
 
-def run_step(
+def begin_or_end(
     task: TaskDefinition,
     input_data: Mapping[str, Any],
     attempt: Attempt,
@@ -89,8 +91,8 @@ def run_step(
 def begun_elsewhere(record: InstanceRecord, identity: AttemptIdentity) -> RuntimeTaskResult | None:
     """The result of another try that has begun the run since this one was scheduled; None if there is none.
 
-    So a run has one branch, though a rerun of a later task hands out again a try that had failed. A rerun of the
-    beginning itself is scheduled after those tries, and begins anew.
+    A rerun of a later task can hand out a failed try of the beginning again; it completes as the successful one did, so
+    the run keeps its branch. A rerun of the beginning itself is scheduled after those tries, and begins anew.
     """
     entry = completed_since(record, identity, identity.reference_task_name or BEGIN_TASK)
     return None if entry is None or entry.output is None else completed(entry.output)
@@ -119,16 +121,16 @@ def _begin(
 
 
 def _starting_point(task: TaskDefinition, raw: object, read_history: ReadHistory) -> WorkspaceInput:
-    """The commit to begin at. Without a ref, the ref is the branch, so that the store takes its head.
+    """The commit to begin at. Without `ref`, the branch name stands in for it, so that the store takes the head.
 
     Raises:
-        TaskInputError: the workspace is none.
+        TaskInputError: it is not a valid workspace.
         PublishFenceError: the commit is not on the branch, where it could never be published.
     """
     if isinstance(raw, Mapping) and "ref" not in raw and not is_join(raw):
         return parse_workspace_input(task, {"refType": "commit", **raw, "ref": raw.get("branch")})
     given = resolve_join(parse_workspace(task, raw), read_history)
-    read_history(given)
+    read_history(given)  # only for its errors
     return given
 
 
@@ -169,7 +171,7 @@ class _RunEnd:
             with phases(Phase.PARSE):
                 run, published = self._run(params, workspace_input)
         except (PublishFenceError, StoreError):
-            before = target.begin(draft.execution(self.attempt, self.context, {}), Path())
+            before = target.begin(draft.execution(self.attempt, self.context, {}), _NO_DIRECTORY)
             if before is None:
                 raise
             return completed(workspace_output(workspace_input, before.ref, before.result or {}))
@@ -180,7 +182,7 @@ class _RunEnd:
         execution = replace(draft.execution(self.attempt, self.context, result), changes=changes)
         target = replace(target, ports=replace(target.ports, stage_workspace=self._staging(run)))
         try:
-            outcome = target.finish(execution, Path(), written_bytes=0)
+            outcome = target.finish(execution, _NO_DIRECTORY, written_bytes=0)
         except PublishFenceError as exc:
             raise type(exc)(f"{exc}. The run is kept on branch {run.branch!r}") from exc
         found = result if outcome.result is None else outcome.result
@@ -191,7 +193,7 @@ class _RunEnd:
         return AttemptIdentity.of(self.attempt)
 
     def _target(self, draft: StampDraft, workspace_input: WorkspaceInput, params: EndParams) -> PublicationTarget:
-        """The branch that the run began at, where others' changes to what its tasks could see refuse the run."""
+        """The branch that the run began at. A publication to it is validated with the scopes of the run's tasks."""
         validate_reads = self.ports.validate_reads
         assert validate_reads is not None, "every store has it"
 
@@ -226,10 +228,10 @@ class _RunEnd:
         return stage
 
     def _run(self, params: EndParams, target: WorkspaceInput) -> tuple[WorkspaceInput, Published]:
-        """The commit to publish, and what is told of it.
+        """The commit to publish, and the run's result.
 
         Raises:
-            TaskInputError: it is not of a run's branch of the target's repository.
+            TaskInputError: it is not on a run's branch, or in another repository than the target.
             PublishFenceError: somebody has moved the branch.
         """
         read_history = self.ports.read_history
@@ -247,7 +249,7 @@ class _RunEnd:
 def _conflict(
     validate_reads: ValidateReads, target: WorkspaceInput, scopes: Sequence[Scope], merge: Merge
 ) -> Conflict | None:
-    """What others have changed of the scopes."""
+    """What others have changed within the scopes."""
     paths: dict[str, tuple[str, ...]] = {}
     for scope in scopes:
         found = validate_reads(target, scope.as_spec(), merge)
@@ -256,7 +258,7 @@ def _conflict(
 
 
 def published_run(history: History, run: WorkspaceInput, workflow: str) -> Published:
-    """What is told of a run.
+    """The result of a run.
 
     Args:
         history: of its branch, since the commit that it began at.

@@ -19,7 +19,7 @@ class Stamp:
         task: name of the task definition.
         workflow_instance_id, reference_task_name: the logical task.
         task_id, retry_count, scheduled_time, poll_count: the execution, as the engine identifies it.
-        execution_id: the execution, as Perago identifies it; unique for each run.
+        execution_id: the execution, as Perago identifies it; unique for each attempt.
         input_ref: full id of the commit that the attempt started from.
         branch: the branch that the publication moved. On another branch the stamp does not count. Empty if unknown.
         expected_head: full id of the head that the publication moved; empty until a store puts the commit on a head.

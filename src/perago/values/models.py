@@ -217,15 +217,15 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskExecution:
-    """One execution, as passed to a store: the attempt's attributes, and what the run knows.
+    """One execution, as passed to a store: the attempt's attributes, and what Perago adds.
 
     Attributes:
         attempt: the engine's object; supplies every attribute that is not defined here.
         identity: the typed identity of the attempt.
-        execution_id: Perago's own id, new for each run.
+        execution_id: Perago's own id, new for each attempt.
         stamp: for the commit; None before the body has run.
         changes: to be staged; None before the diff.
-        plan: the publish fence's decision; None if the run reads no history, and the store decides by itself
+        plan: the publish fence's decision; None if the attempt reads no history, and the store decides by itself
             (`plans.plan_without_engine`).
     """
 
@@ -300,9 +300,9 @@ _RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
 def run_branch_name(identity: AttemptIdentity) -> str:
     """The name of the branch on which a transactional run works.
 
-    It has the time at which the run's first task was scheduled, because a branch records none; the workflow instance;
-    and a digest of the task's execution, without its poll count. So each delivery of one task finds the same branch,
-    and a rerun of it another.
+    It has the time at which the beginning was scheduled, because a branch records none; the workflow instance; and a
+    digest of the try: workflow instance, task id, scheduled time. So each delivery of the try finds the same branch,
+    and a rerun of the beginning another.
 
     Returns:
         at most 84 characters of `[a-z0-9-]`.

@@ -1,5 +1,5 @@
 """`perago start`: a supervisor, executors that run its attempts, and the processes of their bodies.
 
-Each folder imports only those after it: supervisor, attempts, executor, body, process. `configuration` creates them
+Each folder imports only those before it: process, body, executor, attempts, supervisor. `configuration` creates them
 from the settings.
 """

@@ -1,7 +1,8 @@
-"""Tasks that Perago itself declares, for what an engine cannot do in a workflow. Every worker serves them.
+"""Tasks that Perago itself declares, for what an engine cannot do in a workflow.
 
-A new one is declared here, and named in `tasks.declare.BUILTIN_TASKS`. They have no workspace and see no secrets: what
-a forked task takes passes through `perago.map` as the text of an expression, which the engine evaluates for that task.
+Every worker serves those of this file. They have no workspace and see no secrets: what a forked task takes passes
+through `perago.map` as the text of an expression, which the engine evaluates for that task. `transaction` declares two
+with a workspace, which every worker with a store serves. `tasks.declare.BUILTIN_TASKS` names them all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tasks with which a transactional workflow begins and ends. Every worker serves them.
+"""The tasks with which a transactional workflow begins and ends. Every worker with a store serves them.
 
 Their input is made when the workflow is declared. They have no bodies: an attempt of them asks the store
 (`perago.attempt.transaction`).
@@ -27,7 +27,7 @@ _CONTROLS = TaskControls(
 
 
 class BeginParams(BaseModel):
-    """A run begins with its workspace alone."""
+    """No params: the workspace says where the run begins."""
 
 
 class Begun(BaseModel):
@@ -59,8 +59,9 @@ class EndParams(BaseModel):
     Attributes:
         workflow: its name.
         run: the workspace that its tasks have left: a commit of its branch, or a join of several.
-        scopes: what its tasks could see. Nobody may have changed that since the run began.
-        isolation: "exclusive" if one of its tasks declares that; "snapshot" if all do.
+        scopes: what its tasks could see, without those that declare snapshot. The end is refused if others changed any
+            of it since the run began.
+        isolation: "exclusive" if one of its tasks declares that; "snapshot" if all declare snapshot.
     """
 
     workflow: str
@@ -70,7 +71,7 @@ class EndParams(BaseModel):
 
 
 class PublishedTask(BaseModel):
-    """A commit of the run."""
+    """What one task published on the run's branch."""
 
     task: str
     ref: str
@@ -82,8 +83,8 @@ class Published(BaseModel):
     Attributes:
         workflow: its name.
         branch: the run's branch; ref: the commit of it that was published.
-        tasks: the run's commits, oldest first; if there are many, the newest.
-        commits: the number of all.
+        tasks: what its tasks published, oldest first; the newest `attempt.transaction.MAX_NAMED` of them.
+        commits: the number of all of them, listed or not.
     """
 
     workflow: str
@@ -119,12 +120,12 @@ BEGUN = expression("perago_begin", "output", "workspace")
 def enclosed(
     name: str, nodes: Nodes, workspace: str | JsonObject, tasks: dict[str, TaskDefinition]
 ) -> tuple[Nodes, str | JsonObject]:
-    """The nodes of a transactional workflow with those that begin and end the run, and the workspace that it leaves.
+    """The nodes of a transactional workflow with those that begin and end the run, and the workspace that a run leaves.
 
     Args:
         name: of the workflow.
         workspace: what the nodes leave.
-        tasks: of the workflow, by name. The two tasks are added.
+        tasks: of the workflow, by name. Changed in place: the two tasks are added.
     """
     scopes, isolation = validation(tasks.values())
     tasks |= {BEGIN_TASK: _definition(begin), END_TASK: _definition(end)}
@@ -154,8 +155,8 @@ def _definition(function: Callable[..., object]) -> TaskDefinition:
 def validation(tasks: Iterable[TaskDefinition]) -> tuple[list[Scope], Isolation]:
     """The scopes and the isolation with which a run of these tasks is published.
 
-    What a task with `snapshot` isolation could see is not among the scopes: it declares that it may change. One task
-    with `exclusive` isolation makes the run exclusive.
+    What a task with `snapshot` isolation could see is not among the scopes: the task allows others to change it. One
+    task with `exclusive` isolation makes the run exclusive.
     """
     specs = [one.workspace for one in tasks if one.workspace is not None and not one.is_builtin]
     kinds = {spec.isolation for spec in specs}

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from perago.engines.conductor.attempt import ConductorAttempt
 from perago.engines.conductor.client import ConductorClient
+from perago.engines.conductor.fit import fitting
 from perago.engines.conductor.lease import ConductorLease, FirstHeartbeats, heartbeat_interval
 from perago.engines.conductor.poll import Turns
-from perago.engines.conductor.report import fitting
 from perago.engines.conductor.workflow import ConductorTask, ConductorWorkflow
 from perago.errors import EngineError, TaskNotFoundError
 from perago.files.credentials import Credentials

@@ -215,6 +215,7 @@ SHUTDOWN_GRACE_SECONDS = 2.0
 """Time from SIGTERM to SIGKILL when the worker shuts down."""
 
 _PUBLISHING = frozenset({Phase.DIFF, Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+"""Phases after the body. `DIFF` leaves nothing to discard, but it counts: the fence after it ends the attempt."""
 
 
 def due_steps(cause: Cause, phase: str) -> tuple[tuple[float, Step], ...]:

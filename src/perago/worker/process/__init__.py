@@ -1,4 +1,5 @@
 """Child processes: messages, the zygote that forks them, the reaper that ends them.
 
-Knows no tasks: it must not import `perago.tasks` or the folders above it.
+Knows no tasks: it imports neither `perago.tasks` nor the folders above it. Only `attempt.output`, which words failures,
+knows them.
 """

@@ -25,6 +25,7 @@ from perago.workspace import janitor
 from perago.workspace.directory import directory_name
 
 _STAGING_PHASES = frozenset({Phase.STAGE, Phase.FENCE, Phase.PUBLISH, Phase.CLEAN})
+"""Phases in which a killed attempt may have left staged work."""
 
 
 class TakesChores(Protocol):

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from perago.attempt.output import reason_for_exception
 from perago.attempt.phases import Phases
-from perago.attempt.report import LastLook, Reported, report_attempt
+from perago.attempt.report import LastLook, Reported, has_taken, report_attempt
 from perago.errors import EngineError, PeragoError, TaskNotFoundError
 from perago.files.durable import record_errors, write_durably
 from perago.files.private_directory import make_directory, make_private
@@ -362,12 +362,12 @@ class Delivery:
         return look
 
     def _was_recorded(self, kept: KeptResult) -> bool:
-        """Whether an earlier report arrived although its answer was lost: the execution has the result's status."""
+        """Whether an earlier report arrived although its answer was lost."""
         try:
             now = self._engine.load_current_attempt(kept.attempt)
         except TaskNotFoundError:
             return False
-        return now.status == kept.result.status and KeptAttempt.of(now).execution == kept.attempt.execution
+        return has_taken(now, kept.attempt, kept.result)
 
     def _tell_cause(self, entry: _SpoolEntry, exc: Exception) -> None:
         """Log why a result waits if the cause is new: no other line tells of a refusal that will not pass by itself."""

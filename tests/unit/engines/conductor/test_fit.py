@@ -2,7 +2,7 @@
 
 import pytest
 
-from perago.engines.conductor.report import fitting
+from perago.engines.conductor.fit import fitting
 from perago.engines.limits import MAX_OUTPUT_BYTES, json_size
 from perago.values.models import RuntimeTaskResult
 
