@@ -16,6 +16,7 @@ TARGET ?= test
 SECONDS ?= 60
 SEEDS ?= 10000
 JOBS ?= 3
+test-long: JOBS := 4 # the nemesis waits in one of them
 PROOF := tests/simulator tests/faults tests/kills tests/nemesis tests/lakefs/test_lakefs_races.py tests/lakefs/test_lakefs_fault_sweep.py
 FACTS := $(wildcard tests/lakefs/test_facts_*.py)
 OLD_LAKEFS := 1.84.0
