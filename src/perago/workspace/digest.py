@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -19,6 +19,9 @@ MD5 = "md5"
 GIT_SHA1 = "git-sha1"
 """A git blob's id: SHA-1 of `blob <size>`, a NUL, and the content. An identifier only, not a security feature."""
 
+MD5_OF_PARTS = "md5-of-parts"
+"""The checksum in S3 of an object that was uploaded in parts. Its algorithm is `md5-of-parts/<bytes of a part>`."""
+
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a file that are in memory at a time."""
 
@@ -31,6 +34,47 @@ class Hasher(Protocol):
 
     def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
+
+
+class Md5OfParts:
+    """Hashes content in parts of so many bytes; the last one is what remains.
+
+    Attributes:
+        part: bytes of a part.
+    """
+
+    def __init__(self, part: int) -> None:
+        self.part = part
+        self._md5s: list[str] = []
+        self._start()
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        rest = memoryview(data)
+        while len(rest) >= self._missing:
+            self._hasher.update(rest[: self._missing])
+            self._md5s.append(self._hasher.hexdigest())
+            rest = rest[self._missing :]
+            self._start()
+        self._hasher.update(rest)
+        self._missing -= len(rest)
+
+    @property
+    def md5s(self) -> list[str]:
+        """The MD5 of each part, in hexadecimal."""
+        return self._md5s if self._missing == self.part else [*self._md5s, self._hasher.hexdigest()]
+
+    def hexdigest(self) -> str:
+        return md5_of_md5s(self.md5s)
+
+    def _start(self) -> None:
+        self._hasher = hashlib.md5(usedforsecurity=False)
+        self._missing = self.part
+
+
+def md5_of_md5s(md5s: Sequence[str]) -> str:
+    """The checksum of an upload in parts with these MD5s, in hexadecimal: the MD5 of their bytes, and their number."""
+    whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(md5s)}"
 
 
 def _new_sha256(_size: int) -> Hasher:
@@ -48,6 +92,13 @@ def _new_git_sha1(size: int) -> Hasher:
 _ALGORITHMS: dict[str, Callable[[int], Hasher]] = {SHA256: _new_sha256, MD5: _new_md5, GIT_SHA1: _new_git_sha1}
 
 
+def _new(algorithm: str) -> Callable[[int], Hasher] | None:
+    name, _, part = algorithm.partition("/")
+    if name == MD5_OF_PARTS and part.isascii() and part.isdigit() and int(part):
+        return lambda _size: Md5OfParts(int(part))
+    return _ALGORITHMS.get(algorithm)
+
+
 def algorithm_of(digest: str) -> str:
     """The part of a digest before the colon."""
     return digest.partition(":")[0]
@@ -56,7 +107,7 @@ def algorithm_of(digest: str) -> str:
 def is_known(digest: str) -> bool:
     """Whether this module can compute such a digest, so that a file can be compared with it."""
     algorithm, colon, value = digest.partition(":")
-    return bool(colon and value) and algorithm in _ALGORITHMS
+    return bool(colon and value) and _new(algorithm) is not None
 
 
 def new_hasher(algorithm: str, size: int) -> Hasher:
@@ -68,9 +119,10 @@ def new_hasher(algorithm: str, size: int) -> Hasher:
     Raises:
         ValueError: the algorithm is unknown.
     """
-    new = _ALGORITHMS.get(algorithm)
+    new = _new(algorithm)
     if new is None:
-        raise ValueError(f"unknown digest algorithm {algorithm!r}; use one of {', '.join(_ALGORITHMS)}")
+        known = ", ".join([*_ALGORITHMS, f"{MD5_OF_PARTS}/<bytes>"])
+        raise ValueError(f"unknown digest algorithm {algorithm!r}; use one of {known}")
     return new(size)
 
 
@@ -78,7 +130,7 @@ def digest_bytes(content: bytes, algorithm: str) -> str:
     """The digest of bytes in memory.
 
     Raises:
-        ValueError: the algorithm is not "sha256", "md5" or "git-sha1".
+        ValueError: the algorithm is unknown.
     """
     hasher = new_hasher(algorithm, len(content))
     hasher.update(content)
@@ -91,7 +143,7 @@ def digest_file(files: Beneath, path: str, algorithm: str, size: int) -> str:
     Args:
         files: the directory that contains it.
         path: relative to the directory; must not contain symbolic links.
-        algorithm: "sha256", "md5" or "git-sha1".
+        algorithm: "sha256", "md5", "git-sha1", or "md5-of-parts/<bytes>".
         size: its scanned size in bytes.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -10,11 +11,13 @@ import tracemalloc
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perago.errors import WorkspaceContentError, WorkspaceStorageError
 from perago.files.beneath import Beneath
 from perago.workspace import digest
-from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, digest_file, is_known
+from perago.workspace.digest import CHUNK_BYTES, algorithm_of, digest_bytes, digest_file, is_known, new_hasher
 
 SIZES = [0, 1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 7]
 
@@ -33,6 +36,18 @@ def test_a_file_and_its_bytes_have_one_digest(tmp_path, size):
     assert digest_of(path, "md5", size) == "md5:" + hashlib.md5(content).hexdigest()
     assert digest_of(path, "git-sha1", size) == digest_bytes(content, "git-sha1")
     assert digest_of(path, "sha256", size) == digest_bytes(content, "sha256")
+
+
+@given(st.binary(max_size=40), st.integers(1, 12), st.lists(st.integers(0, 40)))
+def test_content_in_parts_has_the_md5_of_their_md5s(content, part, cuts):
+    hasher = new_hasher(f"md5-of-parts/{part}", len(content))
+    ends = sorted({min(cut, len(content)) for cut in cuts} | {len(content)})
+    for first, end in itertools.pairwise([0, *ends]):
+        hasher.update(content[first:end])
+    md5s = [hashlib.md5(content[first : first + part]) for first in range(0, len(content), part)]
+    assert hasher.md5s == [md5.hexdigest() for md5 in md5s]
+    of_all = hashlib.md5(b"".join(md5.digest() for md5 in md5s)).hexdigest()
+    assert hasher.hexdigest() == f"{of_all}-{len(md5s)}"
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -117,5 +132,7 @@ def test_an_unknown_algorithm_is_refused(tmp_path):
 def test_known_digests_are_told_from_others():
     assert is_known(digest_bytes(b"", "sha256"))
     assert is_known(digest_bytes(b"", "git-sha1"))
-    assert not any(is_known(text) for text in ("", "sha256", "sha256:", "crc32:abc", ":abc"))
+    assert is_known(digest_bytes(b"", "md5-of-parts/5"))
+    unknown = ("", "sha256", "sha256:", "crc32:abc", ":abc", "md5-of-parts:abc", "md5-of-parts/0:abc", "md5/5:abc")
+    assert not any(is_known(text) for text in unknown)
     assert algorithm_of("git-sha1:abc") == "git-sha1"

@@ -41,12 +41,12 @@ from perago.stores.lakefs.content.transfer import (
     Transfer,
     is_md5,
     is_multipart,
-    md5_of_md5s,
     read_as_it_comes,
     read_range,
     retried,
 )
 from perago.values.names import show_name
+from perago.workspace.digest import md5_of_md5s
 
 T = TypeVar("T")
 

@@ -34,15 +34,13 @@ from perago.stores.lakefs.content.transfer import (
     judge_small,
     keeping,
     likely_parts,
-    md5_of_md5s,
-    md5s_of_parts,
     read_as_it_comes,
     retried,
     write_to_workspace,
 )
 from perago.values.names import show_name
 from perago.workspace.cache import ObjectCache
-from perago.workspace.digest import CHUNK_BYTES, MD5, SHA256
+from perago.workspace.digest import CHUNK_BYTES, MD5, MD5_OF_PARTS, SHA256, Md5OfParts, md5_of_md5s
 from perago.workspace.new_files import open_new
 
 DENSE = 0.1
@@ -248,7 +246,7 @@ class Download:
     async def _large_content(self, stats: ObjectStats, target: _TargetFile, tries: int) -> str:
         """Fetch a large object's parts in parallel, and hash the contiguous beginning at the same time.
 
-        If the object was uploaded in parts of a common size, each of these is hashed by itself when it has arrived.
+        If the object was uploaded in parts of a common size, each of these is hashed by itself while it arrives.
 
         Returns:
             the digest of the content.
@@ -256,33 +254,34 @@ class Download:
         source = await self.sources.of(stats, tries)
         uploaded = self._uploaded_parts(stats)
         step = PART_BYTES if uploaded is None else uploaded * max(1, PART_BYTES // uploaded)
-        parts = [range(first, min(first + step, stats.size)) for first in range(0, stats.size, step)]
+        ranges = [range(first, min(first + step, stats.size)) for first in range(0, stats.size, step)]
+        parts = [_Part(each, target, uploaded) for each in ranges]
         arrived = [asyncio.Event() for _ in parts]
-        md5s: dict[int, list[str]] = {}
-        whole = hashlib.md5(usedforsecurity=False) if uploaded is None else hashlib.sha256()
-        readers: list[Callable[[bytes, int], None]] = [lambda piece, _at: whole.update(piece)]
+        whole = hashlib.md5(usedforsecurity=False)
+        readers: list[Callable[[bytes, int], None]] = []
+        if uploaded is None:
+            readers.append(lambda piece, _at: whole.update(piece))
         if target.content.is_under_way:
-            readers = [*(readers if uploaded is None else []), target.content.hash]
-        hashing = (read_as_it_comes(target.descriptor, parts, arrived, reader) for reader in readers)
+            readers.append(target.content.hash)
+        hashing = (read_as_it_comes(target.descriptor, ranges, arrived, reader) for reader in readers)
 
         async def fetch(index: int) -> None:
-            await self._fetch_part(stats, source, parts[index], target)
-            if uploaded is not None:
-                md5s[index] = await in_thread(md5s_of_parts, target.descriptor, parts[index], uploaded)
+            await self._fetch_part(stats, source, parts[index])
             arrived[index].set()
 
         await together(in_parallel(range(len(parts)), fetch, min(PARTS_AT_ONCE, len(parts))), *hashing)
         if (size := os.fstat(target.descriptor).st_size) != stats.size:
             raise _wrong_size(stats, size)
-        digest = f"{MD5}:{whole.hexdigest()}"
-        if uploaded is not None:
-            digest = f"{SHA256}:{target.content.sha256 if target.content.is_under_way else whole.hexdigest()}"
+        if uploaded is None:
+            digest = f"{MD5}:{whole.hexdigest()}"
+        else:
+            of_parts = md5_of_md5s([md5 for part in parts for md5 in part.md5s])
+            digest = f"{MD5_OF_PARTS}/{uploaded}:{of_parts}"
+            if target.content.is_under_way:
+                digest = f"{SHA256}:{target.content.sha256}"
+            if of_parts == stats.checksum:
+                return digest
         if self.transfer.checksums == "opaque":
-            return digest
-        if (
-            uploaded is not None
-            and md5_of_md5s([md5 for _, some in sorted(md5s.items()) for md5 in some]) == stats.checksum
-        ):
             return digest
         if self._doubted.get(stats.path) == digest:  # damage in transit would not repeat exactly
             self._not_told.append(stats.path)
@@ -299,51 +298,47 @@ class Download:
         sizes = likely_parts(stats.checksum, stats.size) if self.transfer.checksums == "md5" else []
         return next((size for size in sizes if size <= MAX_PART_BYTES), None)
 
-    async def _fetch_part(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> None:
+    async def _fetch_part(self, stats: ObjectStats, source: ReadSource, part: _Part) -> None:
         """Fetch one part. A retry continues where the last try ended."""
-        at = part.start
 
         async def attempt(tries: int) -> None:
-            nonlocal at
             here = source if tries == 0 or source.ours else await self.sources.of(stats, tries)
-            while at < part.stop:
+            while part.at < part.stop:
                 try:
-                    at = await self._stream(stats, here, range(at, part.stop), target)
-                except _AbortedError as exc:
-                    at = exc.at
+                    await self._stream(stats, here, part)
+                except (LakeFSError, DamagedObjectError) as exc:
                     if here.ours:
-                        raise exc.error from exc.error.__cause__
-                    if isinstance(exc.error, DamagedObjectError):
-                        at = part.start
-                    self._judge_block_store(exc.error)
+                        raise
+                    if isinstance(exc, DamagedObjectError):
+                        part.restart()
+                    self._judge_block_store(exc)
                     here = await self.sources.of(stats, tries=1)
 
         await retried(attempt, (LakeFSError,))
 
-    async def _stream(self, stats: ObjectStats, source: ReadSource, part: range, target: _TargetFile) -> int:
-        """Write a part as it arrives. Returns the position after it.
+    async def _stream(self, stats: ObjectStats, source: ReadSource, part: _Part) -> None:
+        """Write the rest of a part as it arrives. After a fault, what has arrived is written.
 
         Raises:
-            _AbortedError: with the position reached.
+            LakeFSError, DamagedObjectError
         """
-        at, pieces, waiting = part.start, list[bytes](), 0
+        wanted, pieces, waiting = range(part.at, part.stop), list[bytes](), 0
         try:
-            async with self.transfer.client.open_object(source.url, stats.size, part, ours=source.ours) as stream:
+            async with self.transfer.client.open_object(source.url, stats.size, wanted, ours=source.ours) as stream:
                 async for piece in stream.chunks():
                     waiting += len(piece)
-                    if at + waiting > part.stop:  # the bytes would overlap the next part, or exceed the end
-                        raise _wrong_size(stats, stats.size + at + waiting - part.stop)
+                    if part.at + waiting > part.stop:  # the bytes would overlap the next part, or exceed the end
+                        raise _wrong_size(stats, stats.size + part.at + waiting - part.stop)
                     pieces.append(piece)
                     if waiting >= CHUNK_BYTES:
-                        at, pieces, waiting = await in_thread(target.write, pieces, at), [], 0
-        except (LakeFSError, DamagedObjectError) as exc:
-            raise _AbortedError(exc, target.write(pieces, at)) from exc
-        at = await in_thread(target.write, pieces, at)
-        if at != part.stop:
-            raise _AbortedError(_wrong_size(stats, stats.size - (part.stop - at)), at)
-        return at
-
-    # ---- judging
+                        await in_thread(part.write, pieces)
+                        pieces, waiting = [], 0
+        except (LakeFSError, DamagedObjectError):
+            part.write(pieces)
+            raise
+        await in_thread(part.write, pieces)
+        if part.at != part.stop:
+            raise _wrong_size(stats, stats.size - (part.stop - part.at))
 
     def _judge_block_store(self, error: StoreError) -> None:
         """Stop using a block store that cannot be reached."""
@@ -375,22 +370,47 @@ class _TargetFile:
     content: Keeping
     cache: ObjectCache | None
 
-    def write(self, pieces: Sequence[bytes], at: int) -> int:
-        """Write consecutive pieces. Returns the position after them."""
+    def write(self, piece: bytes, at: int) -> int:
+        """Write a piece. Returns the position after it."""
+        end = write_to_workspace(self.cache, self.descriptor, piece, at)
+        self.content.write(piece, at)
+        return end
+
+
+class _Part:
+    """A part of a large object on its way to its file.
+
+    Args:
+        where: its bytes in the file.
+        uploaded: bytes of the parts in which the object was uploaded, if known: each is hashed by itself.
+
+    Attributes:
+        at: position of the next byte.
+    """
+
+    def __init__(self, where: range, target: _TargetFile, uploaded: int | None) -> None:
+        self._start = where.start
+        self.stop = where.stop
+        self._target = target
+        self._uploaded = uploaded
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what has arrived."""
+        self.at = self._start
+        self._hasher = None if self._uploaded is None else Md5OfParts(self._uploaded)
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Write and hash the next pieces."""
         for piece in pieces:
-            end = write_to_workspace(self.cache, self.descriptor, piece, at)
-            self.content.write(piece, at)
-            at = end
-        return at
+            if self._hasher is not None:
+                self._hasher.update(piece)
+            self.at = self._target.write(piece, self.at)
 
-
-class _AbortedError(Exception):
-    """A stream ended early. What arrived is written."""
-
-    def __init__(self, error: LakeFSError | DamagedObjectError, at: int) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.at = at
+    @property
+    def md5s(self) -> list[str]:
+        """The MD5s of the uploaded parts in it, in hexadecimal, if they are hashed."""
+        return [] if self._hasher is None else self._hasher.md5s
 
 
 _EMPTY_MD5 = hashlib.md5(usedforsecurity=False).hexdigest()

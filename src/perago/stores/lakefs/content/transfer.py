@@ -17,7 +17,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -29,7 +29,7 @@ from perago.http.retry import RetryPolicy, retry_delay
 from perago.stores.lakefs.api.answers import DamagedObjectError, LakeFSError, ObjectStats, ServerFacts
 from perago.stores.lakefs.api.client import LakeFSClient
 from perago.workspace.cache import EntryCopy, ObjectCache, cache_key
-from perago.workspace.digest import CHUNK_BYTES, SHA256
+from perago.workspace.digest import CHUNK_BYTES, SHA256, Md5OfParts
 from perago.workspace.new_files import write_all_at
 
 _MIB = 1024 * 1024
@@ -109,36 +109,15 @@ def judge_parts(checksum: str, descriptor: int, size: int) -> ChecksumMatch:
     return ChecksumMatch.RIGHT if right else ChecksumMatch.DOUBTFUL
 
 
-def md5_of_md5s(md5s: Sequence[str]) -> str:
-    """The checksum of an upload in parts with these MD5s, in hexadecimal: the MD5 of their bytes, and their number."""
-    whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
-    return f"{whole.hexdigest()}-{len(md5s)}"
-
-
 def _md5_of_one_part(md5: str) -> str:
     return hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest()
 
 
 def _md5_of_parts(descriptor: int, size: int, part: int) -> str:
-    return md5_of_md5s(md5s_of_parts(descriptor, range(size), part))
-
-
-def md5s_of_parts(descriptor: int, within: range, part: int) -> list[str]:
-    """The MD5s of a file's parts of so many bytes, in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    firsts = range(within.start, within.stop, part)
-    return [md5_of_range(descriptor, first, min(first + part, within.stop)).hexdigest() for first in firsts]
-
-
-def md5_of_range(descriptor: int, first: int, end: int) -> hashlib._Hash:
-    """The MD5 of a file's bytes from `first` up to, but not including, `end`."""
-    hasher = hashlib.md5(usedforsecurity=False)
-    for piece in read_range(descriptor, first, end):
+    hasher = Md5OfParts(part)
+    for piece in read_range(descriptor, 0, size):
         hasher.update(piece)
-    return hasher
+    return hasher.hexdigest()
 
 
 def read_range(descriptor: int, first: int, end: int) -> Iterator[bytes]:
