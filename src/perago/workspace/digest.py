@@ -20,7 +20,8 @@ GIT_SHA1 = "git-sha1"
 """A git blob's id: SHA-1 of `blob <size>`, a NUL, and the content. An identifier only, not a security feature."""
 
 MD5_OF_PARTS = "md5-of-parts"
-"""The checksum in S3 of an object that was uploaded in parts. Its algorithm is `md5-of-parts/<bytes of a part>`."""
+"""The checksum in S3 of an object that was uploaded in parts. Its algorithm is `md5-of-parts/<bytes of a part>`, and a
+hyphen and the number of parts follow its hexadecimal digits."""
 
 CHUNK_BYTES = 1024 * 1024
 """Bytes of a file that are in memory at a time."""
@@ -37,14 +38,10 @@ class Hasher(Protocol):
 
 
 class Md5OfParts:
-    """Hashes content in parts of so many bytes; the last one is what remains.
-
-    Attributes:
-        part: bytes of a part.
-    """
+    """Hashes content in parts of so many bytes; the last one is what remains."""
 
     def __init__(self, part: int) -> None:
-        self.part = part
+        self._part = part
         self._md5s: list[str] = []
         self._start()
 
@@ -61,14 +58,14 @@ class Md5OfParts:
     @property
     def md5s(self) -> list[str]:
         """The MD5 of each part, in hexadecimal."""
-        return self._md5s if self._missing == self.part else [*self._md5s, self._hasher.hexdigest()]
+        return self._md5s if self._missing == self._part else [*self._md5s, self._hasher.hexdigest()]
 
     def hexdigest(self) -> str:
         return md5_of_md5s(self.md5s)
 
     def _start(self) -> None:
         self._hasher = hashlib.md5(usedforsecurity=False)
-        self._missing = self.part
+        self._missing = self._part
 
 
 def md5_of_md5s(md5s: Sequence[str]) -> str:

@@ -277,7 +277,7 @@ class Download:
         else:
             of_parts = md5_of_md5s([md5 for part in parts for md5 in part.md5s])
             digest = f"{MD5_OF_PARTS}/{uploaded}:{of_parts}"
-            if target.content.is_under_way:
+            if target.content.is_under_way:  # its SHA-256 is there, and faster to compare with
                 digest = f"{SHA256}:{target.content.sha256}"
             if of_parts == stats.checksum:
                 return digest
@@ -339,6 +339,8 @@ class Download:
         await in_thread(part.write, pieces)
         if part.at != part.stop:
             raise _wrong_size(stats, stats.size - (part.stop - part.at))
+
+    # ---- judging
 
     def _judge_block_store(self, error: StoreError) -> None:
         """Stop using a block store that cannot be reached."""
