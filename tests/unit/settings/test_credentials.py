@@ -195,8 +195,9 @@ def test_a_directory_holds_a_file_for_each_credential(settings, secrets_dir, lak
     config = settings.load(PERAGO_SECRETS_DIR=str(secrets_dir), CONDUCTOR_SERVER_URL="http://c")
     assert config.lakefs.secret_access_key.get_secret_value() == "from-the-directory"
     assert config.conductor.auth_secret.get_secret_value() == "secret"
-    assert settings.load(PERAGO_SECRETS_DIR="../secrets").lakefs is not None
-    over = settings.load(PERAGO_SECRETS_DIR="../secrets", **{LAKEFS_SECRET: "environment"})
+    given = {"PERAGO_SECRETS_DIR": "../secrets", "CONDUCTOR_SERVER_URL": "http://c"}
+    assert settings.load(**given).lakefs is not None
+    over = settings.load(**given, **{LAKEFS_SECRET: "environment"})
     assert over.lakefs.secret_access_key.get_secret_value() == "environment"
 
 
