@@ -45,8 +45,9 @@ class _Answering(BaseHTTPRequestHandler):
     server: StubConductor
 
     def parse_request(self) -> bool:
+        is_valid = super().parse_request()
         self.server.requests.append(self.requestline)
-        return super().parse_request()
+        return is_valid
 
     def do_GET(self) -> None:
         self.send_response(self.server.status)
