@@ -7,8 +7,6 @@ import fcntl
 import os
 import stat
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -96,27 +94,6 @@ def unlock_and_close(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def peek(path: Path) -> Iterator[int | None]:
-    """Open a file for reading and prevent others from locking it; yields None if it is missing.
-
-    Raises:
-        BlockingIOError: it is locked.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    if not try_lock(descriptor, shared=True):
-        os.close(descriptor)
-        raise BlockingIOError(errno.EWOULDBLOCK, "is locked", os.fspath(path))
-    try:
-        yield descriptor
-    finally:
-        unlock_and_close(descriptor)
 
 
 def _opened(path: Path, flags: int) -> int:
