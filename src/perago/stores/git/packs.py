@@ -50,23 +50,23 @@ def open_writer(repository: BareRepository, files: int, known: Set[str] = frozen
         return
     with _packing(repository):
         opened = repository.files()
-    with opened as files:
+    with opened as own:
         with _packing(repository):
-            files.make_directory(_PACKS)
+            own.make_directory(_PACKS)
             # If this process is killed, `git prune` removes files with this name.
-            pack, descriptor = files.open_temporary(_PACKS, "tmp_pack_")
+            pack, descriptor = own.open_temporary(_PACKS, "tmp_pack_")
         file = os.fdopen(descriptor, "w+b")
         try:
             writer = PackWriter(file, repository, known)
             yield writer
             with _packing(repository):
                 writer.finish()
-                writer.install(files, pack)
+                writer.install(own, pack)
         finally:
             with suppress(OSError):  # on a full disk, closing fails again
                 file.close()
             with suppress(FileNotFoundError):
-                files.unlink(pack)
+                own.unlink(pack)
 
 
 def _packing(repository: BareRepository) -> AbstractContextManager[None]:
