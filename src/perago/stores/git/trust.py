@@ -20,7 +20,8 @@ from perago.files.private_directory import fault_of
 
 _WRITTEN = (
     "objects", "objects/pack", "objects/info", "refs", "refs/heads", "refs/perago", "refs/perago/staging",
-    "packed-refs", "logs", "logs/HEAD", "logs/refs", "logs/refs/heads", "perago", "lfs", "lfs/objects", "lfs/tmp",
+    "packed-refs", "logs", "logs/HEAD", "logs/refs", "logs/refs/heads", "perago", "perago/runs", "lfs",
+    "lfs/objects", "lfs/tmp",
 )  # fmt: skip
 """What Perago and libgit2 write to. What lies deeper is checked when it is written."""
 
