@@ -245,6 +245,31 @@ class RunBusyError(EngineError):
     retry_can_help = False
 
 
+class InternalError(PeragoError, RuntimeError):
+    """Perago's own code is in a state that it rules out: a defect in Perago."""
+
+    retry_can_help = False
+
+
+T = TypeVar("T")
+
+
+def required(value: T | None, fact: str) -> T:
+    """A value that cannot be None here. Unlike an `assert`, it is also checked by `python -O`.
+
+    Args:
+        fact: why it cannot be, for the message.
+
+    Raises:
+        InternalError: it is None.
+    """
+    if value is None:
+        raise InternalError(
+            f"a defect in Perago: it is not so that {fact}. Please report this message with its traceback"
+        )
+    return value
+
+
 # ---- by name, as errors cross a process boundary
 
 E = TypeVar("E", bound=PeragoError)

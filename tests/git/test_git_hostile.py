@@ -48,7 +48,9 @@ def everything_fails_to_write(bench, base):
 
 
 @pytest.mark.parametrize("kind", ["symbolic", "hard"])
-@pytest.mark.parametrize("name", ["perago/publish.lock", "perago/large-files.lock", "logs/refs/heads/main", "logs/HEAD"])
+@pytest.mark.parametrize(
+    "name", ["perago/publish.lock", "perago/large-files.lock", "logs/refs/heads/main", "logs/HEAD"]
+)
 def test_a_link_in_place_of_a_file_leaves_its_target_alone(bench, diary, kind, name):
     base = bench.import_files({"a": b"a"})
     (bench.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,9 @@ def test_a_link_among_the_objects_is_followed_by_no_write_and_no_removal(loose_b
     assert [path.name for path in outside.rglob("*")] == ["tmp_obj_old"]
 
 
-@pytest.mark.parametrize("name", ["../home/diary.txt", "{diary}", "refs/../../home/diary.txt", "refs/heads/link/diary.txt"])
+@pytest.mark.parametrize(
+    "name", ["../home/diary.txt", "{diary}", "refs/../../home/diary.txt", "refs/heads/link/diary.txt"]
+)
 def test_a_record_of_a_publication_removes_nothing_but_locks_of_references(bench, diary, name):
     base = bench.import_files({"a": b"a"})
     (bench.path / "refs/heads/link").symlink_to(diary.parent)
@@ -185,7 +189,14 @@ def test_hooks_and_commands_of_a_repository_are_never_run(bench, tmp_path):
     (bench.path / "hooks").mkdir(exist_ok=True)
     for hook in hooks:
         shutil.copy(trap, bench.path / "hooks" / hook)
-    for key in ("core.fsmonitor", "core.sshCommand", "core.pager", "filter.lfs.clean", "filter.lfs.smudge", "gpg.program"):
+    for key in (
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "filter.lfs.clean",
+        "filter.lfs.smudge",
+        "gpg.program",
+    ):
         bench.git("config", key, str(trap))
     bench.git("config", "core.hooksPath", str(bench.path / "hooks"))
     attributes = bench.path / "info" / "attributes"

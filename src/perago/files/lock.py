@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from perago.errors import required
 from perago.files.storage import OWNER_ONLY
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -52,9 +53,9 @@ class FileLock:
 
     def write(self, content: bytes) -> None:
         """Write into the file, for processes that look up the holder."""
-        assert self._descriptor is not None, "only the holder of the lock writes"
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, content, 0)
+        descriptor = required(self._descriptor, "only the holder of a lock writes into its file")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
