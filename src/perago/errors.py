@@ -182,7 +182,10 @@ class RepositoryNotFoundError(StoreError):
 
 
 class BranchNotFoundError(StoreError):
-    """The repository has no such branch. The message says how to create it."""
+    """The repository has no such branch, or the branch cannot be used: it is an alias, or a work tree has it checked out.
+
+    The message says what to do, such as how to create it.
+    """
 
     retry_can_help = False
 

@@ -58,11 +58,12 @@ def local_engine(address: RepositoryAddress | None) -> LocalEngine:
     return LocalEngine(directory)
 
 
-def expect_irreplaceable(path: Path, what: str) -> None:
+def expect_irreplaceable(path: Path, what: str, or_else: str = "") -> None:
     """Refuse a directory that another user could replace, unless `PERAGO_ROOT_PARENTS` trusts them. It need not exist.
 
     Args:
         what: its role, for the message.
+        or_else: another way out, as the end of the message.
 
     Raises:
         RuntimeConfigError: the message says who could, and what to do.
@@ -76,7 +77,7 @@ def expect_irreplaceable(path: Path, what: str) -> None:
         raise RuntimeConfigError(f"{what} {path} cannot be checked: {exc.strerror}") from exc
     if fault is None or load_run_config("perago", probe_workspace_root=False).root_parents == "trusted":
         return
-    raise RuntimeConfigError(f"{what} {path} {fault}")
+    raise RuntimeConfigError(f"{what} {path} {fault}{or_else}")
 
 
 def queue_for(address: RepositoryAddress | None) -> BranchQueue:

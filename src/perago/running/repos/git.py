@@ -38,7 +38,8 @@ class GitAddress:
     @property
     def runs_directory(self) -> Path:
         """In the repository; with the user if others can write to it, because records are of one user."""
-        if self.path.is_dir() and fault_of(self.path) is not None:
+        places = (self.path, self.path / "perago")
+        if any(place.is_dir() and fault_of(place) is not None for place in places):
             return state_directory() / "git" / _directory_name(self.path) / "runs"
         return git_runs_directory(self.path)
 
@@ -88,10 +89,10 @@ class GitAddress:
 
     def _expect_irreplaceable(self) -> None:
         """Refuse a repository that another user could replace, unless git is told that it is safe."""
-        from perago.stores.git.trust import is_trusted
+        from perago.stores.git.trust import is_trusted, or_trust
 
         if not is_trusted(self.path):
-            expect_irreplaceable(self.path, "the repository")
+            expect_irreplaceable(self.path, "the repository", f". {or_trust(self.path)}")
 
 
 def _directory_name(repository: Path) -> str:

@@ -29,7 +29,7 @@ from perago.errors import (
 )
 from perago.files.beneath import REPLACED
 from perago.stores.git.files import RepositoryFiles, shared_mode
-from perago.stores.git.trust import check_repository, trusting
+from perago.stores.git.trust import check_repository, or_trust
 from perago.stores.git.worktrees import work_tree_on
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
@@ -259,8 +259,7 @@ def _setting(repository: pygit2.Repository, key: str) -> str | None:
 def _unopened(exc: Exception, path: Path) -> PeragoError:
     if "not owned by current user" in str(exc):
         return StoreError(
-            f"repository {path} belongs to another user, and git refuses it. If you trust that user, run "
-            f"{trusting(path)}"
+            f"repository {path} belongs to another user, who can change it, so git refuses it. {or_trust(path)}"
         )
     if "repository not found" in str(exc).lower():
         return RepositoryNotFoundError(

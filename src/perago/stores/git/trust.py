@@ -49,7 +49,7 @@ def check_repository(path: Path) -> None:
     faults = ((name, fault_of(path / name)) for name in ("", *inner))
     name, fault = next(((name, fault) for name, fault in faults if fault is not None), ("", None))
     if fault is not None and not is_trusted(path):
-        raise StoreError(f"repository {path} {f'has {name}, which ' if name else ''}{fault}. {_or_trust(path)}")
+        raise StoreError(f"repository {path} {f'has {name}, which ' if name else ''}{fault}. {or_trust(path)}")
 
 
 def check_no_link(path: Path, name: str, status: os.stat_result) -> None:
@@ -77,13 +77,10 @@ def is_trusted(path: Path) -> bool:
     return trusted
 
 
-def trusting(path: Path) -> str:
-    """The command with which a user trusts a repository, for a message."""
-    return f"`git config --global --add safe.directory {shlex.quote(os.path.realpath(path))}`"
-
-
-def _or_trust(path: Path) -> str:
-    return f"If you trust those who can, run {trusting(path)}"
+def or_trust(path: Path) -> str:
+    """How a user trusts a repository, as the last sentence of a refusal."""
+    real = shlex.quote(os.path.realpath(path))
+    return f"If you trust those who can, run `git config --global --add safe.directory {real}`"
 
 
 def _places(path: Path) -> Iterator[tuple[str, os.stat_result]]:
