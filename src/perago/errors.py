@@ -182,7 +182,7 @@ class RepositoryNotFoundError(StoreError):
 
 
 class BranchNotFoundError(StoreError):
-    """The repository has no such branch, or the branch cannot be used: it is an alias, or a work tree has it checked out.
+    """The repository has no such branch, or it cannot be used: it is an alias, or is checked out in a work tree.
 
     The message says what to do, such as how to create it.
     """
@@ -267,9 +267,7 @@ def required(value: T | None, fact: str) -> T:
         InternalError: it is None.
     """
     if value is None:
-        raise InternalError(
-            f"a defect in Perago: it is not so that {fact}. Please report this message with its traceback"
-        )
+        raise InternalError(f"a defect in Perago: it should be so that {fact}. Report this message with its traceback")
     return value
 
 
