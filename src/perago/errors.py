@@ -182,7 +182,10 @@ class RepositoryNotFoundError(StoreError):
 
 
 class BranchNotFoundError(StoreError):
-    """The repository has no such branch. The message says how to create it."""
+    """The repository has no such branch, or it cannot be used: it is an alias, or is checked out in a work tree.
+
+    The message says what to do, such as how to create it.
+    """
 
     retry_can_help = False
 
@@ -243,6 +246,29 @@ class RunBusyError(EngineError):
     """Another process is executing this run."""
 
     retry_can_help = False
+
+
+class InternalError(PeragoError, RuntimeError):
+    """Perago's own code is in a state that it rules out: a defect in Perago."""
+
+    retry_can_help = False
+
+
+T = TypeVar("T")
+
+
+def required(value: T | None, fact: str) -> T:
+    """A value that cannot be None here. Unlike an `assert`, it is also checked by `python -O`.
+
+    Args:
+        fact: why it cannot be, for the message.
+
+    Raises:
+        InternalError: it is None.
+    """
+    if value is None:
+        raise InternalError(f"a defect in Perago: it should be so that {fact}. Report this message with its traceback")
+    return value
 
 
 # ---- by name, as errors cross a process boundary

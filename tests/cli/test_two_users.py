@@ -37,11 +37,11 @@ def t(workspace: Path, params: Nothing) -> Nothing:
 """
 
 
-def as_user(uid: int, *command: str) -> list[str]:
+def as_user(uid: int, *command: str, group: int | None = None) -> list[str]:
     """A command as another user, who may read everything: the checkout of the tests may be closed to others."""
     return [
         "setpriv",
-        *(f"--reuid={uid}", f"--regid={uid}", "--clear-groups"),
+        *(f"--reuid={uid}", f"--regid={uid}", "--clear-groups" if group is None else f"--groups={group}"),
         *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
         *command,
     ]
@@ -66,7 +66,14 @@ class Host:
         return home
 
     def start(
-        self, uid: int, home: Path, *arguments: str, cwd: Path | None = None, by: str = "module", **settings: str
+        self,
+        uid: int,
+        home: Path,
+        *arguments: str,
+        cwd: Path | None = None,
+        by: str = "module",
+        group: int | None = None,
+        **settings: str,
     ) -> subprocess.Popen[str]:
         """Start the program `by` its module or its script."""
         program = [sys.executable, "-m", "perago"] if by == "module" else ["perago"]
@@ -79,8 +86,9 @@ class Host:
             **settings,
         }
         return subprocess.Popen(
-            as_user(uid, *program, *arguments),
+            as_user(uid, *program, *arguments, group=group),
             cwd=cwd or home,
+            umask=-1 if group is None else 0o077,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -265,3 +273,105 @@ def test_where_nobody_else_is_a_directory_of_another_user_serves(host, alice, sh
     assert code == 0, said
     assert "withheld     LAKECTL_CREDENTIALS_ACCESS_KEY_ID (the environment)" in said
     assert not list(host.temporary.glob("ran-*"))
+
+
+# ---- repositories
+
+
+GROUP = 20100
+
+FREE = """
+from pydantic import BaseModel
+from perago import task
+
+class Nothing(BaseModel):
+    pass
+
+@task(name="free", owner_email="alice@example.org")
+def free(params: Nothing) -> Nothing:
+    return Nothing()
+"""
+
+
+def test_a_repository_of_another_user_is_refused_until_it_is_trusted(host, alice):
+    mallory = host.home("mallory", MALLORY)
+    assert host.perago(MALLORY, mallory, "import", "src", *ON_MAIN)[0] == 0
+    theirs = ("--repo", str(mallory / "data.git"), "--branch", "main")
+    for command in (("run", "module"), ("log",), ("runs",), ("doctor",)):
+        code, said = host.perago(ALICE, alice, *command, *(theirs[:2] if command[0] in ("runs", "doctor") else theirs))
+        assert code == 2, said
+        assert f"git config --global --add safe.directory {mallory / 'data.git'}" in said
+    host.shell(ALICE, f"HOME={alice} git config --global --add safe.directory {mallory / 'data.git'}")
+    assert host.perago(ALICE, alice, "log", *theirs)[0] == 0
+
+
+def test_a_lock_that_another_user_has_planted_leaves_the_file_behind_it_alone(host, alice):
+    (alice / "diary.txt").write_text("Dear diary")
+    os.chown(alice / "diary.txt", ALICE, ALICE)
+    host.shell(ALICE, f"chmod 777 {alice}/data.git/perago")
+    host.shell(MALLORY, f"cd {alice}/data.git/perago && rm publish.lock && ln -s {alice}/diary.txt publish.lock")
+    code, said = host.perago(ALICE, alice, "run", "module", *ON_MAIN)
+    assert (code, "can be written by all users" in said) == (2, True), said
+    host.shell(ALICE, f"HOME={alice} git config --global --add safe.directory {alice}/data.git")
+    for _ in range(2):
+        code, said = host.perago(ALICE, alice, "run", "module", *ON_MAIN)
+        assert (code, "publish.lock" in said) == (1, True), said
+        host.shell(ALICE, f"chmod 755 {alice}/data.git/perago")
+    assert (alice / "diary.txt").read_text() == "Dear diary"
+    assert published(alice) == ["a.txt"]
+
+
+def test_a_repository_that_another_user_could_replace_is_refused(host, alice):
+    host.shell(ALICE, f"mkdir {alice}/open && mv {alice}/data.git {alice}/open && chmod 777 {alice}/open")
+    there = ("--repo", "open/data.git", "--branch", "main")
+    code, said = host.perago(ALICE, alice, "run", "module", *there)
+    assert (code, f"the repository {alice}/open/data.git lies below {alice}/open, where all users" in said) == (2, True)
+    code, said = host.perago(ALICE, alice, "import", "src", "--repo", "open/new.git", "--branch", "main")
+    assert (code, (alice / "open/new.git").exists()) == (2, False), said
+    assert host.perago(ALICE, alice, "run", "module", *there, PERAGO_ROOT_PARENTS="trusted")[0] == 0
+
+
+def test_a_group_shares_a_repository_once_each_of_them_trusts_it(host, alice):
+    """Both with the umask 077, so that each mode is one that `core.sharedRepository` asks for."""
+    carol, repository = host.home("carol", CAROL), host.path / "shared.git"
+    host.shell(0, f"git init --quiet --bare --shared=group --initial-branch=main {repository}")
+    host.shell(0, f"chown -R {ALICE}:{GROUP} {repository}; chmod -R o= {repository}")
+    there = ("--repo", str(repository), "--branch", "main")
+    assert host.perago(ALICE, alice, "import", "src", *there, group=GROUP)[0] == 0
+    code, said = host.perago(CAROL, carol, "run", "module", *there, group=GROUP)
+    assert (code, f"safe.directory {repository}" in said) == (2, True), said
+    for uid, home in ((ALICE, alice), (CAROL, carol)):
+        host.shell(uid, f"HOME={home} git config --global --add safe.directory {repository}")
+    for number, (uid, home) in enumerate([(CAROL, carol), (ALICE, alice), (CAROL, carol)]):
+        (home / "src/large.bin").write_bytes(bytes([number]) * (1 << 20))
+        code, said = host.perago(uid, home, "run", "module", *there, group=GROUP)
+        assert code == 0, said
+        for branch in ("main", f"team/of-{number}"):
+            code, said = host.perago(uid, home, "import", "src", *there[:3], branch, group=GROUP)
+            assert code == 0, said
+    code, said = host.perago(CAROL, carol, "runs", *there[:2], group=GROUP)
+    assert (code, said.count("COMPLETED")) == (0, 2), said
+    for path in (repository, *(path for path in repository.rglob("*") if "runs" not in path.parts)):
+        status = path.stat()
+        needed = 0o2070 if path.is_dir() else 0o040
+        assert (status.st_mode & needed, status.st_gid) == (needed, GROUP), path
+    for log in (path for path in (repository / "logs").rglob("*") if path.is_file()):
+        assert log.stat().st_mode & 0o060 == 0o060, log
+
+
+@pytest.mark.parametrize("command", [("run", "free"), ("runs",), ("run", "--resume", "20260101-000000-abcdef")])
+def test_records_of_runs_in_a_directory_of_another_user_are_refused(host, alice, command):
+    (alice / "free.py").write_text(FREE)
+    host.shell(0, f"umask 022; mkdir -p {alice}/.local/state/perago/runs && chown -R {ALICE} {alice}/.local")
+    host.shell(0, f"chown {MALLORY} {alice}/.local/state/perago/runs && chmod 777 {alice}/.local/state/perago/runs")
+    code, said = host.perago(ALICE, alice, *command)
+    assert code == 2, said
+    assert f"the directory of the run records {alice}/.local/state/perago/runs belongs to user {MALLORY}" in said
+    assert list((alice / ".local/state/perago/runs").iterdir()) == []
+
+
+def test_records_of_runs_that_another_user_could_replace_are_refused(host, alice):
+    state = host.temporary / "state"
+    host.shell(MALLORY, f"mkdir {state}")
+    code, said = host.perago(ALICE, alice, "runs", XDG_STATE_HOME=str(state))
+    assert (code, f"which belongs to user {MALLORY}, who could replace it" in said) == (2, True), said

@@ -12,6 +12,7 @@ from pathlib import Path
 from perago.engines.local import LocalEngine
 from perago.ports import SystemClock
 from perago.stores.git.locks import Patience, hold
+from perago.stores.git.repository import BareRepository
 from perago.values.models import RuntimeTaskResult
 
 HOW, WHAT, PATH = sys.argv[1], sys.argv[2], Path(sys.argv[3])
@@ -27,7 +28,7 @@ def halt(*_arguments: object) -> None:
 def move_reference() -> None:
     """PATH: of a repository."""
     lock = "refs/heads/main.lock"
-    with hold(PATH, Patience(), SystemClock()) as held, held.moving((lock,), "0" * 40):
+    with hold(BareRepository(PATH), Patience(), SystemClock()) as held, held.moving((lock,), "0" * 40):
         (PATH / lock).touch()
         halt()
         (PATH / lock).unlink()

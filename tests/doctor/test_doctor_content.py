@@ -8,13 +8,14 @@ import pytest
 
 from doctor_support import OF_ANY_AGE, make_old
 from perago.stores.git.lfs import LfsStore, Pointer
+from perago.stores.git.repository import BareRepository
 
 FIRST = b"first".ljust(2 << 20, b".")
 SECOND = b"second".ljust(2 << 20, b".")
 
 
 def object_path(project, content):
-    return LfsStore(project.repository).path_of(hashlib.sha256(content).hexdigest())
+    return LfsStore(BareRepository(project.repository)).path_of(hashlib.sha256(content).hexdigest())
 
 
 def drop_by_hand(project):
@@ -69,7 +70,7 @@ def test_a_young_large_file_may_be_a_running_attempts(project):
 def test_an_attempt_that_uses_an_old_large_file_again_keeps_it(project):
     drop_by_hand(project)
     forget(project)
-    store = LfsStore(project.repository)
+    store = LfsStore(BareRepository(project.repository))
     pointer = Pointer(hashlib.sha256(SECOND).hexdigest(), len(SECOND))
     assert store.reuse(pointer)
     assert not store.remove_unreferenced(pointer.sha256, object_path(project, SECOND).stat().st_mtime)

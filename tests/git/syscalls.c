@@ -55,15 +55,41 @@ int fsync(int fd) {
     return real(fd);
 }
 
-int rename(const char *from, const char *to) {
-    static int (*real)(const char *, const char *);
+static void before_rename(const char *from, const char *to) {
     char line[2 * PATH_MAX + 16];
-    if (real == NULL) real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
     if (ends_as(to, "KILL_BEFORE")) raise(SIGKILL);
     count();
     snprintf(line, sizeof line, "rename %s %s\n", from, to);
     note(line);
+}
+
+int rename(const char *from, const char *to) {
+    static int (*real)(const char *, const char *);
+    if (real == NULL) real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
+    before_rename(from, to);
     int result = real(from, to);
     if (ends_as(to, "KILL_AFTER")) raise(SIGKILL);
+    return result;
+}
+
+/* Absolute path of a name in an open directory. */
+static void resolve(int directory, const char *name, char *path) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
+    path[length < 0 ? 0 : length] = '\0';
+    strncat(path, "/", PATH_MAX - strlen(path) - 1);
+    strncat(path, name, PATH_MAX - strlen(path) - 1);
+}
+
+int renameat(int from_directory, const char *from, int to_directory, const char *to) {
+    static int (*real)(int, const char *, int, const char *);
+    char source[PATH_MAX], target[PATH_MAX];
+    if (real == NULL) real = (int (*)(int, const char *, int, const char *))dlsym(RTLD_NEXT, "renameat");
+    resolve(from_directory, from, source);
+    resolve(to_directory, to, target);
+    before_rename(source, target);
+    int result = real(from_directory, from, to_directory, to);
+    if (ends_as(target, "KILL_AFTER")) raise(SIGKILL);
     return result;
 }

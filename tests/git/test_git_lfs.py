@@ -16,6 +16,7 @@ from git_support import Bench, git, write_files
 from perago.errors import StoreError, WorkspaceContentError
 from perago.files.beneath import Beneath
 from perago.stores.git.lfs import LFS_THRESHOLD, LfsStore, Pointer, looks_like_pointer, parse_pointer
+from perago.stores.git.repository import BareRepository
 from perago.workspace.reading import open_workspace_file, read_whole
 
 LARGE = b"0123456789abcdef" * (LFS_THRESHOLD // 16)
@@ -213,7 +214,7 @@ def test_a_large_file_that_grows_is_read_no_further_than_that_tells(bench, how):
     """What a task left at work may write into it for ever."""
     file, moved = bench.root / "log", []
     file.write_bytes(LARGE * 3)
-    large_files = LfsStore(bench.path)
+    large_files = LfsStore(BareRepository(bench.path))
     actions = {
         "store": lambda descriptor: large_files.store(descriptor, "log", len(LARGE), moved.append),
         "digest": lambda descriptor: large_files.digest(descriptor, "log", len(LARGE)),
@@ -229,7 +230,7 @@ def test_a_large_file_that_grows_is_read_no_further_than_that_tells(bench, how):
 def test_a_large_file_of_another_size_than_it_had_is_refused_and_leaves_nothing(bench, size):
     write_files(bench.root, {"large": LARGE})
     with (bench.root / "large").open("rb") as file, pytest.raises(WorkspaceContentError, match="large changed while"):
-        LfsStore(bench.path).store(file.fileno(), "large", size, lambda _: None)
+        LfsStore(BareRepository(bench.path)).store(file.fileno(), "large", size, lambda _: None)
     assert list((bench.path / "lfs").rglob("*/*/*/*")) == []
     assert list((bench.path / "lfs/tmp").iterdir()) == []
 
@@ -245,7 +246,7 @@ def test_temporary_files_of_dead_owners_go_and_those_of_the_living_stay(bench):
         os.utime(path, (time.time() - 100, time.time() - 100))
     with living.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert LfsStore(bench.path).sweep() == 1
+        assert LfsStore(BareRepository(bench.path)).sweep() == 1
     assert {path.name for path in directory.iterdir()} == {"living", "young"}
 
 

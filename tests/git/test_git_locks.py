@@ -27,7 +27,8 @@ import sys, time
 from pathlib import Path
 from perago.ports import SystemClock
 from perago.stores.git.locks import Patience, hold
-with hold(Path(sys.argv[1]), Patience(), SystemClock()) as lock, lock.moving(tuple(sys.argv[2:]), ""):
+from perago.stores.git.repository import BareRepository
+with hold(BareRepository(Path(sys.argv[1])), Patience(), SystemClock()) as lock, lock.moving(tuple(sys.argv[2:]), ""):
     for name in sys.argv[2:]:
         (Path(sys.argv[1]) / name).parent.mkdir(parents=True, exist_ok=True)
         (Path(sys.argv[1]) / name).touch()
@@ -65,7 +66,7 @@ def test_our_lock_goes_with_its_killed_owner(bench):
 def test_our_lock_is_waited_for_and_then_given_up(bench):
     base = bench.import_files({"a": b"a"})
     with (
-        hold(bench.path, QUICK, SystemClock()),
+        hold(BareRepository(bench.path), QUICK, SystemClock()),
         pytest.raises(StoreError, match=r"publish\.lock has been locked by other"),
     ):
         impatient(bench).publish_files(base, {"b": b"b"})

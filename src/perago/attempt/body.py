@@ -21,7 +21,7 @@ from typing import Any, NoReturn, Protocol
 
 from pydantic import BaseModel
 
-from perago.errors import TaskExecutionError
+from perago.errors import TaskExecutionError, required
 from perago.tasks.context import LOGGER_ROOT, TaskContext
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.guards import GuardPhase, call_guards
@@ -148,16 +148,14 @@ def invoke_in_process(call: BodyCall) -> JsonObject:
         TaskExecutionError: as `InvokeBody`; also if the body left a workspace file open for writing.
     """
     if call.guards is not None:
-        return _call_guards(call)
+        return _call_guards(call, call.guards)
     return validate_result(call.task, call_body(call))
 
 
-def _call_guards(call: BodyCall) -> JsonObject:
-    spec = call.task.workspace
-    assert spec is not None, "only a task with a workspace has guards"
-    assert call.workspace is not None, "guards look at a workspace"
-    assert call.guards is not None, "asked for"
-    call_guards(call.workspace, spec.pre if call.guards == "pre" else spec.post, call.guards)
+def _call_guards(call: BodyCall, phase: GuardPhase) -> JsonObject:
+    spec = required(call.task.workspace, "only a task with a workspace has guards")
+    workspace = required(call.workspace, "guards look at a workspace")
+    call_guards(workspace, spec.pre if phase == "pre" else spec.post, phase)
     return {}
 
 
@@ -183,7 +181,7 @@ def call_body(call: BodyCall) -> object:
 def invoke_in_own_process(call: BodyCall) -> JsonObject:
     """Run the body in a process that ends after it. If the body forks, the child returns from here, too."""
     if call.guards is not None:
-        return _call_guards(call)
+        return _call_guards(call, call.guards)
     return validate_result(call.task, _call(call))
 
 

@@ -18,7 +18,7 @@ from typing import Literal, assert_never
 
 from perago.attempt import fence
 from perago.attempt.phases import Phases
-from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError
+from perago.errors import EngineError, HeadMovedError, PublishFenceError, StoreError, required
 from perago.ports import (
     AttemptEngine,
     BranchQueue,
@@ -140,8 +140,7 @@ class PublicationTarget:
             return fence.plan_publication(history, record, asking, changed=changed)
 
         outcome = self._until_settled(decide, execution, workspace_dir, wait_first=changed and is_light)
-        assert outcome is not None, "a publication is always decided"
-        return outcome
+        return required(outcome, "a publication is always decided")
 
     def _until_settled(
         self,
@@ -186,8 +185,8 @@ class PublicationTarget:
         return plan
 
     def _validated(self, plan: Validate, history: History, record: InstanceRecord | None) -> Plan | None:
-        assert self.ports.validate_reads is not None, "only an applicant that can validate gets such a plan"
-        conflict = self.ports.validate_reads(self.workspace_input, self.spec, plan.merge)
+        validate_reads = required(self.ports.validate_reads, "only an applicant that can validate gets such a plan")
+        conflict = validate_reads(self.workspace_input, self.spec, plan.merge)
         return plan.then if conflict is None else fence.refuse_conflict(conflict, history, record, self.applicant)
 
     def _without_plan(self, execution: TaskExecution, workspace_dir: Path, place: _PlaceInQueue) -> PublicationResult:

@@ -19,7 +19,7 @@ from perago.attempt.output import completed, workspace_output
 from perago.attempt.parse import WORKSPACE_FIELDS, expect_fields, parse_params, parse_workspace, parse_workspace_input
 from perago.attempt.publication import AttemptPorts, PublicationTarget
 from perago.attempt.stamp import StampDraft
-from perago.errors import PublishFenceError, StoreError, TaskInputError
+from perago.errors import PublishFenceError, StoreError, TaskInputError, required
 from perago.ports import (
     AttemptEngine,
     Phase,
@@ -156,8 +156,8 @@ class _RunEnd:
         phases = self.context.phases(self.identity)
         with phases(Phase.PARSE):
             workspace_input = parse_workspace_input(self.task, input_data["workspace"])
-            params, raw_params = parse_params(self.task, input_data)
-            assert isinstance(params, EndParams), "the task declares it"
+            parsed, raw_params = parse_params(self.task, input_data)
+            params = required(parsed if isinstance(parsed, EndParams) else None, "the end of a run has these params")
         call = BodyCall(
             task=self.task,
             params=params,
@@ -194,8 +194,7 @@ class _RunEnd:
 
     def _target(self, draft: StampDraft, workspace_input: WorkspaceInput, params: EndParams) -> PublicationTarget:
         """The branch that the run began at. A publication to it is validated with the scopes of the run's tasks."""
-        validate_reads = self.ports.validate_reads
-        assert validate_reads is not None, "every store has it"
+        validate_reads = required(self.ports.validate_reads, "every store can validate")
 
         def validate(target: WorkspaceInput, _: WorkspaceSpec, merge: Merge) -> Conflict | None:
             return _conflict(validate_reads, target, params.scopes, merge)
@@ -234,8 +233,7 @@ class _RunEnd:
             TaskInputError: it is not on a run's branch, or in another repository than the target.
             PublishFenceError: somebody has moved the branch.
         """
-        read_history = self.ports.read_history
-        assert read_history is not None, "every store has it"
+        read_history = required(self.ports.read_history, "every store has a history")
         run = resolve_join(parse_workspace(self.task, params.run), read_history)
         if run.repository != target.repository or not run.branch.startswith(RUN_PREFIX):
             raise TaskInputError(

@@ -163,8 +163,8 @@ def compare_workflow(engine: ConductorEngine, graph: WorkflowGraph, *, bump: boo
         )
     against = latest if bump and latest is not None else same
     diff = differences(graph, against)
-    version = against.get("version") if isinstance(against.get("version"), int) else graph.version
-    assert isinstance(version, int), version
+    found = against.get("version")
+    version = found if isinstance(found, int) else graph.version
     if not diff:
         return ComparedWorkflow(
             name=graph.name, version=version, definition=to_json(graph), state="registered", diff=()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from perago.errors import required
 from perago.settings import RuntimeConfig
 from perago.telemetry.sink import OFF, Telemetry
 from perago.worker.supervisor.health import checks_object
@@ -39,8 +40,8 @@ def serve_health(config: RuntimeConfig, supervisor: Supervisor, telemetry: Telem
     if config.prometheus == "on" and not isinstance(telemetry, type(OFF)):
         from perago.telemetry.otel import PROMETHEUS_CONTENT_TYPE, OtelTelemetry
 
-        assert isinstance(telemetry, OtelTelemetry), "there are only two kinds"
-        pages["/metrics"] = lambda: Page(telemetry.prometheus_text(), PROMETHEUS_CONTENT_TYPE)
+        otel = required(telemetry if isinstance(telemetry, OtelTelemetry) else None, "there are only two kinds")
+        pages["/metrics"] = lambda: Page(otel.prometheus_text(), PROMETHEUS_CONTENT_TYPE)
     with Endpoint(config.health_address, pages) as endpoint:
         supervisor.journal.tell(logging.INFO, f"serves {', '.join(pages)} on {endpoint.url}")
         yield

@@ -7,12 +7,11 @@ import fcntl
 import os
 import stat
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from perago.errors import required
 from perago.files.storage import OWNER_ONLY
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -54,9 +53,9 @@ class FileLock:
 
     def write(self, content: bytes) -> None:
         """Write into the file, for processes that look up the holder."""
-        assert self._descriptor is not None, "only the holder of the lock writes"
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, content, 0)
+        descriptor = required(self._descriptor, "only the holder of a lock writes into its file")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -96,27 +95,6 @@ def unlock_and_close(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def peek(path: Path) -> Iterator[int | None]:
-    """Open a file for reading and prevent others from locking it; yields None if it is missing.
-
-    Raises:
-        BlockingIOError: it is locked.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    if not try_lock(descriptor, shared=True):
-        os.close(descriptor)
-        raise BlockingIOError(errno.EWOULDBLOCK, "is locked", os.fspath(path))
-    try:
-        yield descriptor
-    finally:
-        unlock_and_close(descriptor)
 
 
 def _opened(path: Path, flags: int) -> int:

@@ -101,9 +101,15 @@ def sync_directory(directory: Path) -> None:
     """Make the names in a directory survive a crash of the machine, if its file system can."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync_opened(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_opened(directory: int) -> None:
+    """As `sync_directory`, for an open directory."""
+    try:
+        os.fsync(directory)
     except OSError as exc:
         if exc.errno not in _NO_SYNC:
             raise
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from perago.errors import required
 from perago.http.forks import keep, tell_forks
 
 T = TypeVar("T")
@@ -173,8 +174,7 @@ class _Call(Generic[T]):
             raise TimeoutError
         if self._error is not None:
             raise self._error
-        assert self._task is not None, "a call that never started has an error"
-        return self._task.result()
+        return required(self._task, "a call that never started has an error").result()
 
     def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

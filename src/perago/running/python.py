@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from perago.attempt.join import output_commit
 from perago.attempt.output import traceback_in_body
-from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError
+from perago.errors import PeragoError, TaskDefinitionError, TaskExecutionError, TaskInputError, required
 from perago.ports import Repository
 from perago.running.notebook import open_view
 from perago.running.request import Place, given_repository, new_request
@@ -396,8 +396,7 @@ def _result(model: type[BaseModel], output: object) -> BaseModel:
     try:
         return model.model_validate(output, by_alias=False, by_name=True)
     except ValidationError:
-        assert isinstance(output, Mapping), "results are objects"
-        return model.model_construct(**output)
+        return model.model_construct(**required(output if isinstance(output, Mapping) else None, "results are objects"))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 
 from perago.attempt.stamp import describe_params
 from perago.engines.local import LocalEngine, LocalRun, RunSummary
-from perago.errors import EngineError, RunNotFoundError, TaskInputError
+from perago.errors import EngineError, RunNotFoundError, TaskInputError, required
 from perago.running.repos.address import RepositoryAddress, head_of, local_engine, parse_address
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
@@ -67,16 +67,16 @@ class RunRequest:
         if self.resumed is not None:
             run = self._resume(self.resumed)
             return run, run.input_data
-        assert self.input_data is not None, "a new run has input"
-        params = self.input_data["params"]
+        input_data = required(self.input_data, "a new run has input")
+        params = input_data["params"]
         recorded = recordable(self.task, params)
         run = self.engine.start_run(
             target=self.target,
             task_name=self.task.name,
-            input_data={**self.input_data, "params": recorded},
+            input_data={**input_data, "params": recorded},
             params_exact=recorded == params,
         )
-        return run, self.input_data
+        return run, input_data
 
     def _resume(self, run_id: str) -> LocalRun:
         with resuming():

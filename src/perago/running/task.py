@@ -20,7 +20,7 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalRun
-from perago.errors import PeragoError, TaskExecutionError
+from perago.errors import PeragoError, TaskExecutionError, required
 from perago.ports import Event, Observer, Repository, SystemClock
 from perago.running.progress import Lines
 from perago.running.repos.address import queue_for
@@ -130,8 +130,7 @@ class TaskRun:
         )
 
     def _store(self) -> Repository:
-        assert self.repository is not None, "a workspace task has a repository"
-        return self.repository
+        return required(self.repository, "a task with a workspace has a repository")
 
     def _report(self, result: RuntimeTaskResult, observer: ObservedTry) -> None:
         attempt = self.run.attempt

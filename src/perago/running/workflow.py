@@ -23,7 +23,7 @@ from perago.attempt.phases import Phases
 from perago.attempt.report import report_attempt
 from perago.attempt.run import run_attempt
 from perago.engines.local import LocalAttempt, WorkflowRun
-from perago.errors import TaskCancelledError
+from perago.errors import TaskCancelledError, required
 from perago.ports import Event, Repository, SystemClock
 from perago.running.repos.address import queue_for
 from perago.running.request import learn_secrets
@@ -121,9 +121,9 @@ class _Slot:
 
     def repository(self, seconds: float | None = None) -> Repository:
         """The open repository with a limit for publications."""
-        assert self._request.repository is not None, "a workflow with a workspace has a repository"
         if seconds not in self._repositories:
-            opened = self._request.repository.open(self._observe, merge_seconds=seconds)
+            address = required(self._request.repository, "a workflow with a workspace has a repository")
+            opened = address.open(self._observe, merge_seconds=seconds)
             self._repositories[seconds] = self._stack.enter_context(opened)
         return self._repositories[seconds]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from perago.engines.local import LocalEngine, WorkflowRun
+from perago.errors import required
 from perago.running.repos.address import RepositoryAddress, local_engine
 from perago.running.request import Place, RunArgumentError, recordable_params, resuming
 from perago.settings import RuntimeConfig
@@ -64,12 +65,11 @@ class WorkflowRequest:
             RunNotFoundError, RunBusyError, EngineError: see the engine.
         """
         if self.resumed is None:
-            assert self.input_data is not None, "a new run has input"
             return self.engine.start_workflow(
                 target=self.workflow.target,
                 name=self.workflow.graph.name,
                 definition=to_json(self.workflow.graph, whole=True),
-                input_data=self.input_data,
+                input_data=required(self.input_data, "a new run has input"),
                 recorded_input=self.recorded_input,
                 options=self.options,
             )

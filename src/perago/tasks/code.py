@@ -40,8 +40,7 @@ def code_digest(task: TaskDefinition) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _digest_of(fn: object) -> str:
-    assert isinstance(fn, FunctionType)
+def _digest_of(fn: FunctionType) -> str:
     own_file = _source_file(fn)
     if own_file is None:
         return _hex([("code", _describe_code(fn.__code__).encode())])

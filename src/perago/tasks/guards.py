@@ -15,7 +15,13 @@ from typing import Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from perago.errors import GuardrailViolation, PostGuardrailViolation, PreGuardrailViolation, TaskDefinitionError
+from perago.errors import (
+    GuardrailViolation,
+    PostGuardrailViolation,
+    PreGuardrailViolation,
+    TaskDefinitionError,
+    required,
+)
 from perago.values.names import show_name
 from perago.values.redaction import text_of
 from perago.values.spec import Guard, GuardKind, Guardrail, function_of
@@ -165,8 +171,7 @@ def _raised_by(guard: Guard, root: Path) -> str | None:
 
 def _place_of(exc: BaseException, guard: Guard) -> str:
     """The line of the guard's file that raised, or called what did."""
-    function = function_of(guard)
-    assert function is not None, "the declaration was checked"
+    function = required(function_of(guard), "a declared guard is a function")
     frames = [
         frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == function.__code__.co_filename
     ]

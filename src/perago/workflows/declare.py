@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, PydanticUserError
 from pydantic.errors import PydanticUndefinedAnnotation
 
-from perago.errors import WorkflowDefinitionError
+from perago.errors import WorkflowDefinitionError, required
 from perago.values.json_text import JsonObject
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
@@ -150,7 +150,7 @@ def _check_names(fn: Callable[..., object], model: type[BaseModel]) -> None:
 
 
 def _params_stand_in(fn: Callable[..., object], model: type[BaseModel] | None) -> StandIn:
-    assert model is not None, "the function takes params"
+    model = required(model, "the function takes params")
     code = getattr(fn, "__code__", None)
     place = f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}" if code is not None else "its declaration"
     return StandIn(Facts(path=("workflow", "input", "params"), kind=model, of="the workflow's params", place=place))

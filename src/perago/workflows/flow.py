@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast, overload
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from perago.errors import WorkflowDefinitionError
+from perago.errors import WorkflowDefinitionError, required
 from perago.tasks.declare import TaskDefinition, task_of
 from perago.tasks.params import describe_faults
 from perago.values.joins import JOIN
@@ -293,7 +293,7 @@ class Flow:
                 )
             placeholder = StandIn(Facts(path=("item",), kind=Any, of="an item", place=here()))
             inputs = self._inputs(definition, sequence, None, {**params, as_: placeholder})
-            assert about is not None, "an unknown param is refused"
+            about = required(about, "an unknown param is refused")
             self._expect_list_of(field_type(about), over, definition, as_)
             writes = self._writes(definition, optional=optional_)
             name = self._free_map_name(ref_, definition.name)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from perago.errors import required
 from perago.values.json_text import JsonObject
 
 CASE_INPUT = "switchCaseValue"
@@ -75,8 +76,7 @@ class SubWorkflowNode:
     @property
     def found(self) -> WorkflowGraph:
         """The workflow."""
-        assert self.graph is not None, f"workflow {self.workflow_name!r} was found before anything ran"
-        return self.graph
+        return required(self.graph, f"workflow {self.workflow_name!r} was found before anything ran")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict
 
+from perago.errors import required
 from perago.tasks.controls import RetryPolicy, TaskControls, TimeoutPolicy
 from perago.tasks.declare import TaskDefinition, task, task_of
 from perago.values.json_text import JsonObject
@@ -147,9 +148,7 @@ def enclosed(
 
 
 def _definition(function: Callable[..., object]) -> TaskDefinition:
-    found = task_of(function)
-    assert found is not None, "it is decorated"
-    return found
+    return required(task_of(function), "the function is decorated")
 
 
 def validation(tasks: Iterable[TaskDefinition]) -> tuple[list[Scope], Isolation]:

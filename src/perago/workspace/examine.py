@@ -10,6 +10,7 @@ from pathlib import Path
 from perago.ports import Clock
 from perago.values.findings import Finding, Kind, size_below
 from perago.workspace.janitor import Judged, attempt_directories, judge, remove
+from perago.workspace.owner import OwnerMarker
 
 
 def examine(root: Path, older_than_seconds: float, clock: Clock) -> Iterator[Finding]:
@@ -58,16 +59,15 @@ def living_since(root: Path) -> float | None:
     for path in attempt_directories(root):
         judged = judge(path)
         if judged is not None and judged.marker is not None and judged.owner == "alive":
-            begun.append(_created(judged))
+            begun.append(_created(judged.marker, judged.changed))
     return min(begun, default=None)
 
 
-def _created(judged: Judged) -> float:
-    assert judged.marker is not None, "only called for directories with an owner"
+def _created(marker: OwnerMarker, changed: float) -> float:
     try:
-        return datetime.fromisoformat(judged.marker.created_at).timestamp()
+        return datetime.fromisoformat(marker.created_at).timestamp()
     except ValueError:
-        return judged.changed
+        return changed
 
 
 def _why(judged: Judged) -> str:

@@ -14,6 +14,7 @@ from perago.cli.loading import find_modules_here, load_task
 from perago.cli.output import stdout_to_stderr
 from perago.cli.run.params import read_params
 from perago.engines.local import LocalEngine, RunSummary
+from perago.errors import required
 from perago.running.repos.address import RepositoryAddress, local_engine
 from perago.running.request import (
     Place,
@@ -58,14 +59,14 @@ def prepare(arguments: RunArguments) -> RunRequest:
         UsageError, TaskDefinitionError, TaskInputError, RuntimeConfigError: an argument or a setting is wrong.
         RepositoryNotFoundError, BranchNotFoundError, RefNotFoundError: it does not exist.
     """
-    assert arguments.module is not None, "checked before"
-    task = load_task(arguments.module)
+    target = required(arguments.module, "a new run names a module")
+    task = load_task(target)
     params = read_params(arguments.params, arguments.pairs, task.params_model)
     validate_params(task, params)
-    config = run_config(arguments, arguments.module)
+    config = run_config(arguments, target)
     place = Place(given_repository(arguments.repo), arguments.branch, arguments.ref)
     with usage_errors():
-        return new_request(task, arguments.module, params, config, place)
+        return new_request(task, target, params, config, place)
 
 
 def prepare_resume(arguments: RunArguments) -> RunRequest:
@@ -102,10 +103,10 @@ def _resumed(arguments: RunArguments) -> tuple[RepositoryAddress | None, LocalEn
         RunNotFoundError: there is no such run.
         UsageError: the named module is not the run's.
     """
-    assert arguments.resume is not None, "checked before"
+    run_id = required(arguments.resume, "a resumed run has an id")
     repository = given_repository(arguments.repo)
     engine = local_engine(repository)
-    summary = find_run(engine, arguments.resume, repository)
+    summary = find_run(engine, run_id, repository)
     if arguments.module is not None and arguments.module != summary.target:
         raise click.UsageError(
             f"run {summary.run_id} is of {summary.target}, not of {arguments.module}; leave the module out to resume it"
@@ -128,9 +129,9 @@ def resumes_workflow(arguments: RunArguments) -> bool:
     Raises:
         RunNotFoundError: there is no such run.
     """
-    assert arguments.resume is not None, "checked before"
+    run_id = required(arguments.resume, "a resumed run has an id")
     repository = given_repository(arguments.repo)
-    return find_run(local_engine(repository), arguments.resume, repository).kind == "workflow"
+    return find_run(local_engine(repository), run_id, repository).kind == "workflow"
 
 
 def prepare_workflow(arguments: RunArguments, workflow: LoadedWorkflow) -> WorkflowRequest:

@@ -20,6 +20,7 @@ from perago.cli.failure import DONE, INTERRUPTED, TASK_FAILED, before_start
 from perago.cli.output import MAX_LISTED, note, print_json, say
 from perago.cli.progress import log_lines_on, open_display
 from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
+from perago.errors import required
 from perago.running.progress import describe_counts
 from perago.running.request import RunRequest
 from perago.running.text import printable, reason_within, size_text
@@ -48,10 +49,10 @@ class _Measuring:
         self._invoke_body = invoke_body
 
     def __call__(self, call: BodyCall, /) -> JsonObject:
-        assert call.workspace is not None, "only a workspace task is rehearsed"
-        self.before = _sizes(call.workspace)
+        workspace = required(call.workspace, "only a task with a workspace is rehearsed")
+        self.before = _sizes(workspace)
         result = self._invoke_body(call)
-        self.after = _sizes(call.workspace)
+        self.after = _sizes(workspace)
         return result
 
 

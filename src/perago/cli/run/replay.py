@@ -20,6 +20,7 @@ from perago.cli.run.prepare import run_config
 from perago.cli.run.rehearsal import rehearse
 from perago.cli.run.task import choose_body, show_traceback, stdout_for_the_result
 from perago.engines.conductor import ConductorAttempt
+from perago.errors import required
 from perago.running.repos.address import RepositoryAddress, local_engine, parse_address
 from perago.running.request import RunRequest, learn_secrets
 from perago.running.watch import Interrupts, RunObserver
@@ -38,15 +39,15 @@ def replay(arguments: RunArguments) -> int:
         TaskNotFoundError: the server does not have the task, or no longer.
         EngineUnavailableError, RuntimeConfigError: the server cannot be reached, or none is configured.
     """
-    assert arguments.module is not None, "checked before"
-    task = load_task(arguments.module)
-    config = run_config(arguments, arguments.module)
+    target = required(arguments.module, "a replay names a module")
+    task = load_task(target)
+    config = run_config(arguments, target)
     with before_start():
         recorded = _recorded(arguments, task, config)
     note(_beginning(recorded))
     job = RunRequest(
         task=task,
-        target=arguments.module,
+        target=target,
         config=config,
         repository=_repository(arguments, task, recorded),
         engine=local_engine(None),
@@ -56,9 +57,9 @@ def replay(arguments: RunArguments) -> int:
 
 
 def _recorded(arguments: RunArguments, task: TaskDefinition, config: RuntimeConfig) -> ConductorAttempt:
-    assert arguments.task_id is not None, "checked before"
+    task_id = required(arguments.task_id, "a replay names a task id")
     with open_conductor(config) as engine:
-        recorded = engine.load_task(arguments.task_id)
+        recorded = engine.load_task(task_id)
     if recorded.task_def_name != task.name:
         raise click.UsageError(
             f"--task-id {arguments.task_id} belongs to task {recorded.task_def_name!r}, but {arguments.module} is "
@@ -80,7 +81,7 @@ def _repository(arguments: RunArguments, task: TaskDefinition, recorded: Conduct
 
 
 def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
-    assert job.input_data is not None, "it was recorded"
+    input_data = required(job.input_data, "the input of a replayed task was recorded")
     cancelled = threading.Event()
     with ExitStack() as stack:
         display = stack.enter_context(open_display(still=arguments.debug))
@@ -88,14 +89,14 @@ def _replay_free(job: RunRequest, arguments: RunArguments) -> int:
         stack.enter_context(Interrupts(cancelled.set, at_once=arguments.debug))
         watch = RunObserver(display, cancelled)
         with stdout_for_the_result(arguments):
-            learn_secrets(job.task.params_model, job.input_data.get("params"))
+            learn_secrets(job.task.params_model, input_data.get("params"))
             context = RunContext(
                 failure_reason_max_length=job.config.failure_reason_max_length,
                 invoke_body=within_limit(choose_body(job, arguments, cancelled, stack, watch)),
                 is_cancelled=cancelled.is_set,
                 observer=watch,
             )
-            result = run_free_attempt(job.task, job.input_data, None, context)
+            result = run_free_attempt(job.task, input_data, None, context)
     show_traceback(watch.error, arguments)
     if result.output is not None:
         print_json({"dry_run": True, **result.output} if arguments.as_json else result.output["result"])

@@ -17,7 +17,7 @@ from perago.cli.failure import (
 )
 from perago.cli.output import note, print_json, result_on_stdout, say
 from perago.engines.local import LocalRun
-from perago.errors import PublishFenceError, StoreError
+from perago.errors import PublishFenceError, StoreError, required
 from perago.running.repos.address import RepositoryAddress
 from perago.running.request import RunRequest
 from perago.running.text import reason_within
@@ -192,10 +192,10 @@ def _how(job: RunRequest, run: LocalRun, ref: str | None, watch: RunObserver, re
 
 
 def _replaced(job: RunRequest, ref: str) -> tuple[str, ...]:
-    assert job.repository is not None, "a workspace task has a repository"
+    address = required(job.repository, "a task with a workspace has a repository")
     stamp = None
     # The run is completed and reported; this is only for the summary.
-    with suppress(StoreError), job.repository.open() as repository:
+    with suppress(StoreError), address.open() as repository:
         stamp = next(repository.log(ref, 1)).stamp
     return () if stamp is None else stamp.abandoned
 

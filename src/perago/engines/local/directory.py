@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.engines.local.record_json import AnyRecord, from_json, to_json
-from perago.errors import EngineError, RunBusyError, RunNotFoundError, WorkspaceStorageError
+from perago.errors import EngineError, RunBusyError, RunNotFoundError, RuntimeConfigError, WorkspaceStorageError
 from perago.files.durable import leftovers_of, record_errors, sweep_leftovers, write_durably
 from perago.files.lock import FileLock
-from perago.files.private_directory import OWNER_ONLY_DIRECTORY
+from perago.files.private_directory import OWNER_ONLY_DIRECTORY, fault_of, make_private
 from perago.files.storage import opened_file, sync_directory
 from perago.ports import Clock
 from perago.workspace.removal import TRASH_PREFIX, delete_tree, discard
@@ -35,12 +35,17 @@ _LOCK_PAUSE_SECONDS = 0.02
 """One second in total. Listing runs holds each lock for some microseconds. A sweep holds the creation lock until it has
 removed what a few killed processes left."""
 
+_WHAT = "the directory of the run records"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 @dataclass(frozen=True)
 class RunsDirectory:
-    """The location of the records."""
+    """The location of the records. Each access checks that only this user can change it.
+
+    Attributes:
+        path: absolute; need not exist.
+    """
 
     path: Path
     clock: Clock
@@ -52,9 +57,14 @@ class RunsDirectory:
         return self.path / run_id / LOCK_FILE
 
     def ids(self) -> list[str]:
-        """All run ids, newest first; those of one second sorted by name."""
+        """All run ids, newest first; those of one second sorted by name.
+
+        Raises:
+            RuntimeConfigError: another user can change the directory.
+        """
         try:
             with record_errors("cannot list the runs in", self.path):
+                self._expect_private()
                 return sorted((path.name for path in self.path.iterdir() if RUN_ID.fullmatch(path.name)), reverse=True)
         except EngineError as exc:
             if isinstance(exc.__cause__, FileNotFoundError):
@@ -66,10 +76,13 @@ class RunsDirectory:
 
         Raises:
             EngineError: it cannot be created.
+            RuntimeConfigError: another user can change the directory of all.
         """
         with record_errors("cannot create a record of the run in", self.path):
-            if not self.path.is_dir():
-                self.path.mkdir(mode=OWNER_ONLY_DIRECTORY, parents=True, exist_ok=True)
+            if self.path.is_dir():
+                self._expect_private()
+            else:
+                make_private(self.path, _WHAT)
                 sync_directory(self.path.parent)
             with self._making():
                 return self._create(record)
@@ -78,7 +91,8 @@ class RunsDirectory:
         aside = self.path / f"{NEW_PREFIX}{secrets.token_hex(8)}"
         aside.mkdir(OWNER_ONLY_DIRECTORY)
         lock = FileLock.try_acquire(aside / LOCK_FILE)
-        assert lock is not None, "no other process knows this name"
+        if lock is None:
+            raise EngineError(f"another process has locked {aside}, which this one has just created; try again")
         try:
             write_durably(aside / RECORD_FILE, _text_of(record))
             aside.rename(self.path / record.run_id)
@@ -218,8 +232,19 @@ class RunsDirectory:
 
     def _expect(self, run_id: str) -> None:
         """Validate an id, which comes from a command line and must not lead to another directory."""
-        if not RUN_ID.fullmatch(run_id):
+        with record_errors("cannot read the runs in", self.path), suppress(FileNotFoundError):
+            self._expect_private()
+        if not RUN_ID.fullmatch(run_id) or (self.path / run_id).is_symlink():
             raise self._not_found(run_id)
+
+    def _expect_private(self) -> None:
+        """Refuse a directory that another user can change, who could give this user's runs other inputs.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+        """
+        if (fault := fault_of(self.path)) is not None:
+            raise RuntimeConfigError(f"{_WHAT} {self.path} {fault}")
 
     def _not_found(self, run_id: str) -> RunNotFoundError:
         return RunNotFoundError(f"there is no run {run_id!a} in {self.path}; `perago runs` lists the existing ones")

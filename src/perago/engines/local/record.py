@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from perago.errors import EngineError
 from perago.values.joins import input_refs
 from perago.values.json_text import JsonObject
 from perago.values.record import InstanceRecord, TryRecord, TryStatus
@@ -113,7 +114,10 @@ class RunRecord:
         duration_ms: int | None = None,
     ) -> RunRecord:
         """This record with the newest try ended."""
-        assert self.current.status is TryStatus.IN_PROGRESS, self.current
+        if self.current.status is not TryStatus.IN_PROGRESS:
+            raise EngineError(
+                f"try {self.current.task_id} of run {self.run_id} has ended, as {self.current.status.value}"
+            )
         entry = replace(
             self.current,
             status=status,

@@ -16,7 +16,7 @@ from perago.engines.local.directory import RunsDirectory
 from perago.engines.local.record import POLL_COUNT, RunRecord, TryEntry
 from perago.engines.local.record_json import AnyRecord
 from perago.engines.local.workflow_record import WorkflowRecord, WorkflowTry
-from perago.errors import EngineError
+from perago.errors import EngineError, required
 from perago.files.lock import FileLock
 from perago.ports import Clock
 from perago.values.json_text import JsonObject
@@ -45,8 +45,8 @@ class LocalAttempt:
         if isinstance(entry, WorkflowTry):
             names = (entry.reference_task_name, entry.task_name)
         else:
-            assert isinstance(record, RunRecord), record
-            names = (record.task_name, record.task_name)
+            task = required(record if isinstance(record, RunRecord) else None, "a try without a name is of a task")
+            names = (task.task_name, task.task_name)
         return cls(
             status=status.value,
             workflow_instance_id=record.run_id,
@@ -184,7 +184,8 @@ class HeldRun(ABC, Generic[Record]):
         """Read the record again after a write that was interrupted, or whose last sync failed."""
         if not self._is_settled and self._lock.is_held:
             found = self._directory.read(self.run_id)
-            assert isinstance(found, type(self._record)), "a run stays what it is"
+            if not isinstance(found, type(self._record)):
+                raise EngineError(f"the record of run {self.run_id} was replaced by that of another kind of run")
             self._record = found
             self._is_settled = True
 
@@ -344,7 +345,8 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             self._expect_held()
             self._settle()
             entry = self._record.find(task_id)
-            assert entry is not None, task_id
+            if entry is None:
+                raise EngineError(f"run {self.run_id} has no sub-workflow {task_id}")
             record = self._record.live_ended(
                 TryStatus.CANCELED,
                 now=self._now(),

@@ -46,10 +46,38 @@ def runs_directory(address: RepositoryAddress | None) -> Path:
 
 
 def local_engine(address: RepositoryAddress | None) -> LocalEngine:
-    """Engine over the run records of a repository; of free tasks if the address is None."""
+    """Engine over the run records of a repository; of free tasks if the address is None.
+
+    Raises:
+        RuntimeConfigError: another user can change or replace the directory of the records; and as `runs_directory`.
+    """
     from perago.engines.local import LocalEngine
 
-    return LocalEngine(runs_directory(address))
+    directory = runs_directory(address)
+    expect_irreplaceable(directory, "the directory of the run records")
+    return LocalEngine(directory)
+
+
+def expect_irreplaceable(path: Path, what: str, or_else: str = "") -> None:
+    """Refuse a directory that another user could replace, unless `PERAGO_ROOT_PARENTS` trusts them. It need not exist.
+
+    Args:
+        what: its role, for the message.
+        or_else: another way out, as the end of the message.
+
+    Raises:
+        RuntimeConfigError: the message says who could, and what to do.
+    """
+    from perago.files.private_directory import fault_above
+    from perago.settings import load_run_config
+
+    try:
+        fault = fault_above(path)
+    except OSError as exc:
+        raise RuntimeConfigError(f"{what} {path} cannot be checked: {exc.strerror}") from exc
+    if fault is None or load_run_config("perago", probe_workspace_root=False).root_parents == "trusted":
+        return
+    raise RuntimeConfigError(f"{what} {path} {fault}{or_else}")
 
 
 def queue_for(address: RepositoryAddress | None) -> BranchQueue:

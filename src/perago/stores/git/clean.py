@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from perago.errors import StoreError
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.refs import STAGING, References
+from perago.stores.git.repository import translated
 from perago.stores.git.runs import OldRuns
 from perago.values.models import StagedWorkspace
 
@@ -41,11 +41,10 @@ def sweep(references: References, older_than_seconds: float, runs_older_than_sec
     old = [name for name, commit_id in references.staged() if _staged_at(references, commit_id) < before]
     for name in old:
         references.drop_staged(name)
-    repository_path = references.repository.path
-    locks = _remove_old_locks(repository_path / STAGING, older_than_seconds)
+    locks = _remove_old_locks(references, older_than_seconds)
     old_runs = OldRuns(references, runs_older_than_seconds)
     runs = [run.branch for run in list(old_runs) if old_runs.remove(run.branch)]
-    return Swept(tuple(old), LfsStore(repository_path).sweep() + locks, tuple(runs))
+    return Swept(tuple(old), LfsStore(references.repository).sweep() + locks, tuple(runs))
 
 
 def _staged_at(references: References, commit_id: str) -> int:
@@ -56,12 +55,14 @@ def _staged_at(references: References, commit_id: str) -> int:
         return 0
 
 
-def _remove_old_locks(directory: Path, older_than_seconds: float) -> int:
+def _remove_old_locks(references: References, older_than_seconds: float) -> int:
     """Remove old git locks on staging references. Executions share no reference, so an old lock's owner is dead."""
     removed = 0
-    for lock in directory.glob("*.lock"):
-        with suppress(FileNotFoundError):
-            if time.time() - lock.stat().st_mtime > older_than_seconds:
-                lock.unlink()
-                removed += 1
+    with translated("removing old locks", references.repository.path), references.repository.files() as files:
+        for name in files.names(STAGING.rstrip("/")):
+            lock = STAGING + name
+            with suppress(FileNotFoundError):
+                if name.endswith(".lock") and time.time() - files.lstat(lock).st_mtime > older_than_seconds:
+                    files.unlink(lock)
+                    removed += 1
     return removed

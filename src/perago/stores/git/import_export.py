@@ -148,7 +148,7 @@ class Import:
         head = self.repository.find_branch_head(branch)
         present = self._present(head)
         with open_workspace(self.source, FOR_IMPORT) as source:
-            uploader = Uploader(self.repository, IdsOnly(), source, progress, LfsDigests(self.repository.path))
+            uploader = Uploader(self.repository, IdsOnly(), source, progress, LfsDigests(self.repository))
             files = {path: uploader.upload(path) for path in paths}
         self._edit(IdsOnly(), head, self._overlay(files, present))
         return Changes(

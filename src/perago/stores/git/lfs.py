@@ -9,20 +9,20 @@ import hashlib
 import os
 import platform
 import re
-import tempfile
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from perago.errors import StoreError, WorkspaceError
+from perago.files.beneath import READ
 from perago.files.lock import try_lock, unlock_and_close
-from perago.files.storage import sync_directory
 from perago.ports import SystemClock
-from perago.stores.git.files import make_directories, write_all
-from perago.stores.git.locks import acquire
-from perago.stores.git.repository import git_command, storage_error, translated
+from perago.stores.git.files import RepositoryFiles, write_all
+from perago.stores.git.locks import acquire, open_lock
+from perago.stores.git.repository import BareRepository, git_command, storage_error, translated
 from perago.workspace.reading import read_chunks, read_sized
 
 LFS_THRESHOLD = 1 << 20
@@ -34,6 +34,8 @@ POINTER_LIMIT = 1024
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
 _POINTER = re.compile(re.escape(_VERSION) + rb"oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n?")
 _MODE = 0o444
+_LOCK = "perago/large-files.lock"
+_OBJECTS, _TEMPORARIES = "lfs/objects", "lfs/tmp"
 _LOCK_SECONDS = 60.0
 """Waiting time for the lock on large files, which is held for some microseconds."""
 
@@ -86,15 +88,15 @@ class LfsStore:
     """The large files of one repository.
 
     Attributes:
-        root: the repository's `lfs` directory.
+        root: the repository's `lfs` directory, for messages.
     """
 
-    def __init__(self, repository_path: Path) -> None:
-        self.root = repository_path / "lfs"
-        self._temporary = self.root / "tmp"
+    def __init__(self, repository: BareRepository) -> None:
+        self.repository = repository
+        self.root = repository.path / "lfs"
 
     def path_of(self, sha256: str) -> Path:
-        return self.root / "objects" / sha256[:2] / sha256[2:4] / sha256
+        return self.repository.path / _object(sha256)
 
     def store(self, descriptor: int, path: str, size: int, moved: Callable[[int], None]) -> Pointer:
         """Stream a file into the store and sync it, unless it is already there.
@@ -105,23 +107,22 @@ class LfsStore:
         Raises:
             WorkspaceContentError: the file does not have `size` bytes.
         """
-        doing = f"storing {path}"
-        with translated(doing, self.root), self._temporary_file() as (name, out):
+        with self._temporary_file(f"storing {path}") as (files, name, out):
             digest = hashlib.sha256()
             for chunk in read_sized(descriptor, path, size):
                 digest.update(chunk)
                 write_all(out, chunk)
                 moved(len(chunk))
             pointer = Pointer(digest.hexdigest(), size)
-            self._install(name, out, pointer)
+            self._install(files, name, out, pointer)
         return pointer
 
     def store_bytes(self, data: bytes, path: str) -> Pointer:
         """As `store`, from memory."""
         pointer = Pointer(hashlib.sha256(data).hexdigest(), len(data))
-        with translated(f"storing {path}", self.root), self._temporary_file() as (name, out):
+        with self._temporary_file(f"storing {path}") as (files, name, out):
             write_all(out, data)
-            self._install(name, out, pointer)
+            self._install(files, name, out, pointer)
         return pointer
 
     def lay_out(self, pointer: Pointer, path: str, out: int, moved: Callable[[int], None]) -> None:
@@ -132,7 +133,7 @@ class LfsStore:
         """
         source = self.path_of(pointer.sha256)
         try:
-            descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._open(pointer.sha256)
         except FileNotFoundError as exc:
             raise StoreError(self._missing(pointer, path)) from exc
         except OSError as exc:
@@ -163,23 +164,32 @@ class LfsStore:
             digest.update(chunk)
         return digest.hexdigest()
 
+    def digest_of(self, sha256: str) -> str:
+        """sha256 of an object's content, in hex.
+
+        Raises:
+            OSError: it is missing, cannot be read, or is not a regular file.
+        """
+        descriptor, digest = self._open(sha256), hashlib.sha256()
+        try:
+            for chunk in read_chunks(descriptor, str(self.path_of(sha256))):
+                digest.update(chunk)
+        finally:
+            os.close(descriptor)
+        return digest.hexdigest()
+
     def holds(self, pointer: Pointer) -> bool:
         """Whether an object exists with the right size."""
-        try:
-            return self.path_of(pointer.sha256).stat().st_size == pointer.size
-        except OSError:
-            return False
+        with self.repository.files() as files:
+            return _holds(files, pointer)
 
     def reuse(self, pointer: Pointer) -> bool:
         """Whether an object exists. If so, its time is updated, so that it does not count as unreferenced.
 
         Also syncs its name, because its writer may have died before that.
         """
-        with self._kept():
-            is_there = self._freshened(pointer)
-        if is_there:
-            sync_directory(self.path_of(pointer.sha256).parent)
-        return is_there
+        with self.repository.files() as files:
+            return self._reuse(files, pointer)
 
     def remove_unreferenced(self, sha256: str, before: float) -> bool:
         """Remove an unreferenced object, unless it is younger than `before`. Returns whether it is gone.
@@ -187,93 +197,90 @@ class LfsStore:
         Args:
             before: seconds since the epoch. Storing or reusing an object updates its time.
         """
-        path = self.path_of(sha256)
-        with self._kept(shared=False):
+        with self.repository.files() as files, self._kept(files, shared=False):
             try:
-                if path.stat().st_mtime >= before:
+                if files.lstat(_object(sha256)).st_mtime >= before:
                     return False
             except FileNotFoundError:
                 return True
-            path.unlink()
+            files.unlink(_object(sha256))
         return True
 
     def sweep(self) -> int:
         """Remove temporary files of dead owners. Returns the number."""
-        return sum(_remove_if_abandoned(path) for path in self._temporaries())
+        with self.repository.files() as files:
+            return sum(_remove_if_abandoned(files, path) for path in _temporaries(files))
 
     def abandoned(self) -> Iterator[Path]:
         """The files that `sweep` would remove."""
-        return (path for path in self._temporaries() if _remove_if_abandoned(path, only_look=True))
+        with self.repository.files() as files:
+            found = [path for path in _temporaries(files) if _remove_if_abandoned(files, path, only_look=True)]
+        return (self.repository.path / path for path in found)
 
-    def _temporaries(self) -> list[Path]:
-        return list(self._temporary.glob("*")) if self._temporary.is_dir() else []
+    def _open(self, sha256: str) -> int:
+        with self.repository.files() as files:
+            return files.open(_object(sha256), READ)
 
-    def _install(self, name: Path, out: int, pointer: Pointer) -> None:
+    def _install(self, files: RepositoryFiles, name: str, out: int, pointer: Pointer) -> None:
         is_damaged = False
-        if self.reuse(pointer):
+        if self._reuse(files, pointer):
             is_damaged = not self._is_whole(pointer)
             if not is_damaged:
                 return
-        os.fchmod(out, _MODE)
+        os.fchmod(out, files.shared(_MODE))
         os.fsync(out)
-        target = self.path_of(pointer.sha256)
-        with self._kept():
-            if is_damaged or not self._freshened(pointer):
-                make_directories(target.parent)
-                name.rename(target)
-        sync_directory(target.parent)
+        target = _object(pointer.sha256)
+        with self._kept(files):
+            if is_damaged or not _freshened(files, pointer):
+                files.make_directories(_parent(target))
+                files.rename(name, target)
+        files.sync(_parent(target))
+
+    def _reuse(self, files: RepositoryFiles, pointer: Pointer) -> bool:
+        with self._kept(files):
+            is_there = _freshened(files, pointer)
+        if is_there:
+            files.sync(_parent(_object(pointer.sha256)))
+        return is_there
 
     def _is_whole(self, pointer: Pointer) -> bool:
         """Whether an object is readable and intact. If not, the new copy replaces it."""
-        path = self.path_of(pointer.sha256)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+            return self.digest_of(pointer.sha256) == pointer.sha256
+        except (OSError, WorkspaceError):
             return False
-        try:
-            return self.digest(descriptor, str(path), pointer.size) == pointer.sha256
-        except WorkspaceError:
-            return False
-        finally:
-            os.close(descriptor)
-
-    def _freshened(self, pointer: Pointer) -> bool:
-        if not self.holds(pointer):
-            return False
-        try:
-            os.utime(self.path_of(pointer.sha256))
-        except PermissionError:
-            return False  # another user's: a new copy replaces it
-        return True
 
     @contextmanager
-    def _kept(self, *, shared: bool = True) -> Iterator[None]:
+    def _kept(self, files: RepositoryFiles, *, shared: bool = True) -> Iterator[None]:
         """Prevent removal of objects while some are checked and kept. Removal takes the lock exclusively."""
-        path = self.root.parent / "perago" / "large-files.lock"
-        make_directories(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_lock(files, _LOCK)
         try:
-            acquire(descriptor, path, _LOCK_SECONDS, SystemClock(), shared=shared)
+            acquire(descriptor, self.repository.path / _LOCK, _LOCK_SECONDS, SystemClock(), shared=shared)
             yield
         finally:
             unlock_and_close(descriptor)
 
     @contextmanager
-    def _temporary_file(self) -> Iterator[tuple[Path, int]]:
-        """A file beside the objects, locked while its owner lives. It is removed afterwards unless it was renamed."""
-        make_directories(self._temporary)
-        self.sweep()
-        prefix = f"{platform.node()}-{os.getpid()}-"
-        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=self._temporary)
-        try:
-            try_lock(descriptor)  # nobody else has it: the file is new
-            yield Path(name), descriptor
-        finally:
-            Path(name).unlink(missing_ok=True)
-            os.close(descriptor)
+    def _temporary_file(self, doing: str) -> Iterator[tuple[RepositoryFiles, str, int]]:
+        """A file beside the objects, locked while its owner lives. It is removed afterwards unless it was renamed.
+
+        Args:
+            doing: for the message of an error in the context.
+        """
+        with translated(doing, self.root), self.repository.files() as files:
+            files.make_directories(_TEMPORARIES)
+            self.sweep()
+            name, descriptor = files.open_temporary(_TEMPORARIES, f"{platform.node()}-{os.getpid()}-")
+            try:
+                try_lock(descriptor)  # nobody else has it: the file is new
+                yield files, name, descriptor
+            finally:
+                with suppress(FileNotFoundError):
+                    files.unlink(name)
+                os.close(descriptor)
 
     def _missing(self, pointer: Pointer, path: str) -> str:
-        repository = self.root.parent
+        repository = self.repository.path
         return (
             f"the content of {path} is not in repository {repository}: object sha256:{pointer.sha256} "
             f"({pointer.size} bytes) is missing. Fetch it with "
@@ -296,9 +303,39 @@ class LfsDigests(LfsStore):
         return Pointer(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _remove_if_abandoned(path: Path, *, only_look: bool = False) -> bool:
+def _object(sha256: str) -> str:
+    return f"{_OBJECTS}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _holds(files: RepositoryFiles, pointer: Pointer) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        status = files.lstat(_object(pointer.sha256))
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == pointer.size
+
+
+def _freshened(files: RepositoryFiles, pointer: Pointer) -> bool:
+    if not _holds(files, pointer):
+        return False
+    try:
+        files.touch(_object(pointer.sha256))
+    except PermissionError:
+        return False  # another user's: a new copy replaces it
+    return True
+
+
+def _temporaries(files: RepositoryFiles) -> list[str]:
+    return [f"{_TEMPORARIES}/{name}" for name in files.names(_TEMPORARIES)]
+
+
+def _remove_if_abandoned(files: RepositoryFiles, path: str, *, only_look: bool = False) -> bool:
+    try:
+        descriptor = files.open_regular(path, os.O_RDWR)
     except OSError:
         return False
     try:
@@ -307,7 +344,8 @@ def _remove_if_abandoned(path: Path, *, only_look: bool = False) -> bool:
         if not try_lock(descriptor):
             return False
         if not only_look:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                files.unlink(path)
     except OSError:
         return False
     else:

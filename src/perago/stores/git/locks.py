@@ -13,20 +13,29 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pygit2
+
 from perago.errors import StoreError
-from perago.files.lock import peek, try_lock, unlock_and_close
+from perago.files.beneath import READ
+from perago.files.lock import try_lock, unlock_and_close
 from perago.ports import Clock
-from perago.stores.git.files import make_directories
-from perago.stores.git.repository import translated
+from perago.stores.git.files import RepositoryFiles
+from perago.stores.git.repository import BareRepository, translated
 
 _LOGGER = logging.getLogger("perago.stores.git")
 _POLL_SECONDS = 0.01
 _RECORD_LIMIT = 4096
+_LOCK = "perago/publish.lock"
+_LOCK_MODE = 0o666
+_SUFFIX = ".lock"
+
+PACKED_REFS_LOCK = "packed-refs.lock"
+"""git's lock on the file of packed references."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +70,17 @@ class Unfinished:
 
 
 class RefLock:
-    """The lock on moving references of one repository, held by this process."""
+    """The lock on moving references of one repository, held by this process.
 
-    def __init__(self, repository_path: Path, descriptor: int, patience: Patience, clock: Clock) -> None:
+    Attributes:
+        files: the repository's.
+    """
+
+    def __init__(
+        self, repository_path: Path, files: RepositoryFiles, descriptor: int, patience: Patience, clock: Clock
+    ) -> None:
         self._repository_path = repository_path
+        self.files = files
         self._descriptor = descriptor
         self._patience = patience
         self._clock = clock
@@ -92,24 +108,24 @@ class RefLock:
         if left is None:
             return
         for lock in left.locks:
-            self._remove_left(self._repository_path / lock, left.target)
+            self._remove_left(lock, left.target)
         self._record("")
 
     def _record(self, text: str) -> None:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
 
-    def _remove_left(self, path: Path, target: str) -> None:
+    def _remove_left(self, lock: str, target: str) -> None:
         """Remove a lock that contains the dead owner's id, or that is empty and stays unchanged."""
-        seen = _state(path)
-        for _ in self._watching(path):
-            content = _content(path)
+        seen = self._state(lock)
+        for _ in self._watching(lock):
+            content = self._content(lock)
             if content and content != target:
                 return  # a live git's
             if content:
                 break
-        if seen is not None and _state(path) == seen:
-            _remove(path)
+        if seen is not None and self._state(lock) == seen:
+            self._remove(lock)
 
     def wait_for_git(self, lock: str) -> None:
         """Wait until this git lock is free. Removes it if its owner is dead.
@@ -120,66 +136,116 @@ class RefLock:
         path = self._repository_path / lock
         deadline = self._clock.monotonic() + self._patience.git
         is_told = False
-        while (seen := _state(path)) is not None:
-            for _ in self._watching(path):
+        while (seen := self._state(lock)) is not None:
+            for _ in self._watching(lock):
                 pass
-            if _state(path) == seen and not is_told:
+            if self._state(lock) == seen and not is_told:
                 is_told = True
                 _LOGGER.warning(
                     "waiting for git to release %s; it counts as left by a killed process when it is %g s old",
                     path,
                     self._patience.stale,
                 )
-            if _state(path) == seen and time.time() - seen.changed > self._patience.stale:
-                _remove(path)
+            if self._state(lock) == seen and time.time() - seen.changed > self._patience.stale:
+                self._remove(lock)
             elif self._clock.monotonic() > deadline:
                 raise StoreError(
                     f"{path} has been held for {time.time() - seen.changed:.0f} s, so nothing can be published. "
                     f"If no git process is running in the repository, remove that file"
                 )
 
-    def _watching(self, path: Path) -> Iterator[None]:
+    def _watching(self, lock: str) -> Iterator[None]:
         """Yield repeatedly until the lock changes, is gone, or has been unchanged for `watch` seconds."""
-        seen, until = _state(path), self._clock.monotonic() + self._patience.watch
-        while seen is not None and _state(path) == seen and self._clock.monotonic() < until:
+        seen, until = self._state(lock), self._clock.monotonic() + self._patience.watch
+        while seen is not None and self._state(lock) == seen and self._clock.monotonic() < until:
             yield
             self._clock.sleep(_POLL_SECONDS)
+
+    def _state(self, lock: str) -> _State | None:
+        try:
+            found = self.files.lstat(lock)
+        except OSError:
+            return None
+        return _State(found.st_ino, found.st_mtime)
+
+    def _content(self, lock: str) -> str:
+        try:
+            descriptor = self.files.open(lock)
+        except OSError:
+            return ""
+        try:
+            return os.read(descriptor, _RECORD_LIMIT).decode("ascii", "replace").strip()
+        except OSError:
+            return ""
+        finally:
+            os.close(descriptor)
+
+    def _remove(self, lock: str) -> None:
+        seen = self._state(lock)
+        if seen is None:
+            return
+        with translated("removing a lock", self._repository_path):
+            try:
+                self.files.unlink(lock)
+            except FileNotFoundError:
+                return
+        _LOGGER.warning(
+            "removed %s, left %.0f s ago by a process that was killed",
+            self._repository_path / lock,
+            time.time() - seen.changed,
+        )
 
 
 def unfinished(repository_path: Path) -> Unfinished | None:
     """What a dead owner of the lock was doing; None if nothing, or if the lock is held. `hold` cleans up after it."""
-    with suppress(BlockingIOError), peek(_lock_path(repository_path)) as descriptor:
-        return None if descriptor is None else _parse(os.pread(descriptor, _RECORD_LIMIT, 0))
-    return None
+    return _peek(repository_path)[1]
 
 
 def is_moving(repository_path: Path) -> bool:
     """Whether a process holds the lock at this moment."""
-    try:
-        with peek(_lock_path(repository_path)):
-            return False
-    except BlockingIOError:
-        return True
+    return _peek(repository_path)[0]
+
+
+def _peek(repository_path: Path) -> tuple[bool, Unfinished | None]:
+    """Whether the lock is held; and if not, what its file records."""
+    with ExitStack() as stack, translated("reading the lock", repository_path):
+        files = stack.enter_context(RepositoryFiles(repository_path))
+        try:
+            descriptor = files.open_regular(_LOCK, READ)
+        except FileNotFoundError:
+            return False, None
+        stack.callback(unlock_and_close, descriptor)
+        if not try_lock(descriptor, shared=True):
+            return True, None
+        return False, _parse(os.pread(descriptor, _RECORD_LIMIT, 0))
 
 
 @contextmanager
-def hold(repository_path: Path, patience: Patience, clock: Clock) -> Iterator[RefLock]:
+def hold(repository: BareRepository, patience: Patience, clock: Clock) -> Iterator[RefLock]:
     """Hold the lock on moving references.
 
     Raises:
         StoreError: others hold it for longer than `patience.ours`.
     """
-    path = _lock_path(repository_path)
-    with translated("locking the repository", repository_path):
-        make_directories(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        acquire(descriptor, path, patience.ours, clock)
-        lock = RefLock(repository_path, descriptor, patience, clock)
+    with ExitStack() as stack:
+        with translated("locking the repository", repository.path):
+            files = stack.enter_context(repository.files())
+            descriptor = open_lock(files, _LOCK)
+        stack.callback(unlock_and_close, descriptor)
+        acquire(descriptor, repository.path / _LOCK, patience.ours, clock)
+        lock = RefLock(repository.path, files, descriptor, patience, clock)
         lock.recover()
         yield lock
-    finally:
-        unlock_and_close(descriptor)
+
+
+def open_lock(files: RepositoryFiles, path: str) -> int:
+    """Open a lock's file below `perago`; created if missing.
+
+    Raises:
+        OSError: it cannot be opened, or is something other than a file of the repository's own.
+    """
+    files.make_directories(path.rpartition("/")[0])
+    return files.open_regular(path, os.O_RDWR | os.O_CREAT, _LOCK_MODE)
 
 
 def acquire(descriptor: int, path: Path, seconds: float, clock: Clock, *, shared: bool = False) -> None:
@@ -207,41 +273,26 @@ def acquire(descriptor: int, path: Path, seconds: float, clock: Clock, *, shared
         clock.sleep(_POLL_SECONDS)
 
 
-def _lock_path(repository_path: Path) -> Path:
-    return repository_path / "perago" / "publish.lock"
-
-
 class _State(NamedTuple):
     inode: int
     changed: float
 
 
-def _state(path: Path) -> _State | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return _State(found.st_ino, found.st_mtime)
-
-
-def _content(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_RECORD_LIMIT).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _remove(path: Path) -> None:
-    seen = _state(path)
-    if seen is not None:
-        path.unlink(missing_ok=True)
-        _LOGGER.warning("removed %s, left %.0f s ago by a process that was killed", path, time.time() - seen.changed)
-
-
 def _parse(data: bytes) -> Unfinished | None:
+    """Parse a record. One that names something other than git's locks on references is not Perago's."""
     try:
         record = json.loads(data)
-        return Unfinished(tuple(map(str, record["locks"])), str(record["target"]))
+        locks = tuple(map(str, record["locks"]))
+        return Unfinished(locks, str(record["target"])) if all(map(_is_lock, locks)) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _is_lock(name: str) -> bool:
+    if name == PACKED_REFS_LOCK:
+        return True
+    reference = name.removesuffix(_SUFFIX)
+    try:
+        return name != reference and reference.startswith("refs/") and pygit2.reference_is_valid_name(reference)
+    except ValueError:  # a name that is not text
+        return False

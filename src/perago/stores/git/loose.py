@@ -7,20 +7,18 @@ system writes all recent files with one journal commit, so the first sync does m
 from __future__ import annotations
 
 import os
-import tempfile
 import zlib
 from collections.abc import Set
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from pygit2.enums import ObjectType
 
-from perago.files.storage import sync_directory
-from perago.stores.git.files import write_all
+from perago.stores.git.files import RepositoryFiles, write_all
 from perago.stores.git.objects import object_id_of
 from perago.stores.git.repository import BareRepository, translated
 
+_OBJECTS = "objects"
 _LEVEL = 1  # of zlib: `git gc` compresses again, better
 _MODE = 0o444
 _TRIES = 20
@@ -31,12 +29,12 @@ _BATCH = 64
 class _Unnamed(NamedTuple):
     """An object that is written but not yet named. Kept open, so that a janitor sees that its owner lives."""
 
-    path: Path
+    path: str
     descriptor: int
 
 
 class LooseWriter:
-    """Writes each object to its own file. The caller must call `finish` or `discard`.
+    """Writes each object to its own file. The caller must call `discard` at the end.
 
     Args:
         known: ids of objects that are already on a branch and need not be written.
@@ -44,20 +42,22 @@ class LooseWriter:
 
     def __init__(self, repository: BareRepository, known: Set[str] = frozenset()) -> None:
         self._repository_path = repository.path
-        self._objects = repository.path / "objects"
         self._known = known
-        self._unnamed: dict[Path, _Unnamed] = {}
-        self._directories: set[Path] = set()
+        self._unnamed: dict[str, _Unnamed] = {}
+        self._directories: set[str] = set()
+        with translated("writing objects", repository.path):
+            self._files = repository.files()
 
     def write(self, kind: ObjectType, data: bytes) -> str:
         """Add an object. It is in the repository, synced, when `finish` returns."""
         object_id, header = object_id_of(kind, data)
-        path = self._objects / object_id[:2] / object_id[2:]
+        directory = f"{_OBJECTS}/{object_id[:2]}"
+        path = f"{directory}/{object_id[2:]}"
         if object_id in self._known or path in self._unnamed:
             return object_id
         with translated(f"writing a {kind.name.lower()}", self._repository_path):
-            self._directories.add(path.parent)  # even if the object exists: its writer may not have synced it yet
-            if not _freshened(path):
+            self._directories.add(directory)  # even if the object exists: its writer may not have synced it yet
+            if not _freshened(self._files, path):
                 if len(self._unnamed) == _BATCH:
                     self._name_all()
                 self._store(path, zlib.compress(header + data, _LEVEL))
@@ -69,51 +69,52 @@ class LooseWriter:
             self._name_all()
             if not self._directories:
                 return
-            sync_directory(self._objects)  # it has the names of new directories
+            self._files.sync(_OBJECTS)  # it has the names of new directories
             for directory in self._directories:
                 with suppress(FileNotFoundError):  # already moved to a pack, and the empty directory removed
-                    sync_directory(directory)
+                    self._files.sync(directory)
 
     def discard(self) -> None:
-        """Remove what is written but not named: nothing after `finish`."""
-        for unnamed in self._unnamed.values():
-            os.close(unnamed.descriptor)
-            unnamed.path.unlink(missing_ok=True)
-        self._unnamed.clear()
+        """Remove what is written but not named: nothing after `finish`. Closes the writer."""
+        with self._files:
+            for unnamed in self._unnamed.values():
+                os.close(unnamed.descriptor)
+                with suppress(FileNotFoundError):
+                    self._files.unlink(unnamed.path)
+            self._unnamed.clear()
 
-    def _store(self, path: Path, packed: bytes) -> None:
+    def _store(self, path: str, packed: bytes) -> None:
         # If this process is killed, `git prune` removes files with this name.
-        descriptor, name = tempfile.mkstemp(prefix="tmp_obj_", dir=self._objects)
-        self._unnamed[path] = _Unnamed(Path(name), descriptor)
+        name, descriptor = self._files.open_temporary(_OBJECTS, "tmp_obj_")
+        self._unnamed[path] = _Unnamed(name, descriptor)
         write_all(descriptor, packed)
-        os.fchmod(descriptor, _MODE)
+        os.fchmod(descriptor, self._files.shared(_MODE))
 
     def _name_all(self) -> None:
         """Name objects in the order of writing, so that the parts of a tree or commit exist before it."""
         for unnamed in self._unnamed.values():
             os.fsync(unnamed.descriptor)
         for path, unnamed in list(self._unnamed.items()):
-            _name(unnamed.path, path)
+            _name(self._files, unnamed.path, path)
             del self._unnamed[path]
             os.close(unnamed.descriptor)
 
 
-def _name(temporary: Path, path: Path) -> None:
+def _name(files: RepositoryFiles, temporary: str, path: str) -> None:
     """Rename a file into a directory that git's housekeeping may remove whenever it is empty."""
+    directory = path.rpartition("/")[0]
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
-            path.parent.mkdir(exist_ok=True)
-            temporary.rename(path)
+            files.make_directory(directory)
+            files.rename(temporary, path)
             return
-    raise FileNotFoundError(f"{path.parent} was removed each of {_TRIES} times")
+    raise FileNotFoundError(f"{directory} was removed each of {_TRIES} times")
 
 
-def _freshened(path: Path) -> bool:
+def _freshened(files: RepositoryFiles, path: str) -> bool:
     """Whether the object exists. If so, its time is updated, so that `git gc` keeps it."""
     try:
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True  # another user's file, in a repository that this user may write to
+        files.touch(path)
+    except (FileNotFoundError, PermissionError):
+        return False  # a new copy replaces another user's
     return True

@@ -79,7 +79,7 @@ def lay_out(
     Returns:
         digest by path, as in `ports.FileDigests`.
     """
-    reader, lfs = ObjectReader(repository), LfsStore(repository.path)
+    reader, lfs = ObjectReader(repository), LfsStore(repository)
     digests: dict[str, str] = {}
     large: list[tuple[str, Leaf, Pointer]] = []
     with storage_errors("cannot lay out the files in", target, words), Beneath(target) as opened:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator, Set
 from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
 from typing import IO
 
 from pygit2.enums import ObjectType
 
-from perago.files.storage import sync_directory
-from perago.stores.git.files import CHUNK
+from perago.stores.git.files import CHUNK, RepositoryFiles
 from perago.stores.git.loose import LooseWriter
 from perago.stores.git.objects import ObjectWriter, object_id_of
 from perago.stores.git.repository import BareRepository, translated
@@ -27,6 +24,7 @@ from perago.stores.git.repository import BareRepository, translated
 PACK_FROM = 100
 """Number of files in a commit from which they are packed. That many loose files take about 60 ms."""
 
+_PACKS = "objects/pack"
 _LEVEL = 1  # of zlib: `git gc` compresses again, better
 _LARGE_OFFSET = 1 << 31  # this bit means that the offset is in the second table
 _LARGE_FROM = 1 << 31
@@ -50,23 +48,25 @@ def open_writer(repository: BareRepository, files: int, known: Set[str] = frozen
         finally:
             loose.discard()
         return
-    directory = repository.path / "objects" / "pack"
     with _packing(repository):
-        directory.mkdir(exist_ok=True)
-        # If this process is killed, `git prune` removes files with this name.
-        descriptor, name = tempfile.mkstemp(prefix="tmp_pack_", dir=directory)
-    pack = Path(name)
-    file = os.fdopen(descriptor, "w+b")
-    try:
-        writer = PackWriter(file, repository, known)
-        yield writer
+        opened = repository.files()
+    with opened as own:
         with _packing(repository):
-            writer.finish()
-            writer.install(pack)
-    finally:
-        with suppress(OSError):  # on a full disk, closing fails again
-            file.close()
-        pack.unlink(missing_ok=True)
+            own.make_directory(_PACKS)
+            # If this process is killed, `git prune` removes files with this name.
+            pack, descriptor = own.open_temporary(_PACKS, "tmp_pack_")
+        file = os.fdopen(descriptor, "w+b")
+        try:
+            writer = PackWriter(file, repository, known)
+            yield writer
+            with _packing(repository):
+                writer.finish()
+                writer.install(own, pack)
+        finally:
+            with suppress(OSError):  # on a full disk, closing fails again
+                file.close()
+            with suppress(FileNotFoundError):
+                own.unlink(pack)
 
 
 def _packing(repository: BareRepository) -> AbstractContextManager[None]:
@@ -106,24 +106,25 @@ class PackWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def install(self, pack: Path) -> None:
+    def install(self, files: RepositoryFiles, pack: str) -> None:
         """Rename the finished pack, then write its index, which makes it visible. Everything is synced."""
         if not self._entries:
             return
-        name = pack.with_name(f"pack-{self._checksum.hex()}")
-        descriptor, temporary = tempfile.mkstemp(prefix="tmp_idx_", dir=pack.parent)
-        index = Path(temporary)
+        name = f"{_PACKS}/pack-{self._checksum.hex()}"
+        index, descriptor = files.open_temporary(_PACKS, "tmp_idx_")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(self._index())
                 file.flush()
                 os.fsync(file.fileno())
-            for path, suffix in ((pack, ".pack"), (index, ".idx")):
-                path.chmod(_MODE)
-                path.rename(name.with_suffix(suffix))
+                os.fchmod(file.fileno(), files.shared(_MODE))
+            os.fchmod(self._file.fileno(), files.shared(_MODE))
+            files.rename(pack, f"{name}.pack")
+            files.rename(index, f"{name}.idx")
         finally:
-            index.unlink(missing_ok=True)
-        sync_directory(pack.parent)
+            with suppress(FileNotFoundError):
+                files.unlink(index)
+        files.sync(_PACKS)
 
     def _index(self) -> bytes:
         """The pack's index, version 2: fan-out, ids, checksums, offsets, offsets of 31 bits and more."""

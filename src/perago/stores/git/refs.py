@@ -13,7 +13,8 @@ import pygit2
 from perago.errors import BranchNotFoundError, HeadMovedError, PeragoError, StoreError
 from perago.ports import Clock
 from perago.stores.git.history import first_parents
-from perago.stores.git.locks import Patience, RefLock, hold
+from perago.stores.git.locks import PACKED_REFS_LOCK, Patience, RefLock, hold
+from perago.stores.git.reference_files import within_repository
 from perago.stores.git.repository import (
     GIT_FAULTS,
     BareRepository,
@@ -27,8 +28,6 @@ from perago.values.models import RUN_PREFIX
 
 STAGING = "refs/perago/staging/"
 """References that protect staged commits from `git gc`."""
-
-_PACKED = "packed-refs.lock"
 
 _LOOKED_BACK = 1_000
 """First-parent commits searched for a publication after an unclear answer."""
@@ -59,7 +58,7 @@ class References:
             StoreError, WorkspaceStorageError: it was not moved because of a fault.
         """
         name = branch_ref(branch)
-        with hold(self.repository.path, self.patience, self.clock) as lock:
+        with hold(self.repository, self.patience, self.clock) as lock:
             if self._settled(branch, expected, new):
                 return
             try:
@@ -108,7 +107,8 @@ class References:
 
     def drop_staged(self, name: str) -> None:
         """Remove a staging reference. A missing one is fine."""
-        assert name.startswith(STAGING), name
+        if not name.startswith(STAGING):
+            raise StoreError(f"{name!r} is not a staging reference of Perago's, so it was not removed")
         self._remove(name)
 
     def drop_branch(self, branch: str, head: str) -> bool:
@@ -124,10 +124,10 @@ class References:
         with translated(f"removing {name}", self.repository.path):
             if self._target(name) is None:
                 return True
-            with hold(self.repository.path, self.patience, self.clock) as lock:
+            with hold(self.repository, self.patience, self.clock) as lock:
                 for _ in range(_TRIES):
                     self._write(lock, name, "", lambda: self._delete(name, only_at))
-                    lock.wait_for_git(_PACKED)
+                    lock.wait_for_git(PACKED_REFS_LOCK)
                     target = self._target(name)
                     if target is None:
                         return True
@@ -155,16 +155,17 @@ class References:
                     yield name, target
 
     def _write_alone(self, name: str, target: str, write: Callable[[], object]) -> None:
-        with hold(self.repository.path, self.patience, self.clock) as lock:
+        with hold(self.repository, self.patience, self.clock) as lock:
             self._write(lock, name, target, write)
 
     def _write(self, lock: RefLock, name: str, target: str, write: Callable[[], object]) -> None:
         """Write one reference. Retry while git's own locks are in the way. `target` is "" for a deletion."""
-        locks = (f"{name}.lock",) if target else (f"{name}.lock", _PACKED)
+        locks = (f"{name}.lock",) if target else (f"{name}.lock", PACKED_REFS_LOCK)
         for _ in range(_TRIES):
             with lock.moving(locks, target):
                 try:
-                    while_directories_vanish(write)
+                    with within_repository(lock.files, self.repository.path, name):
+                        while_directories_vanish(write)
                 except GIT_FAULTS as exc:
                     if not _LOCKED.search(str(exc)):
                         raise

@@ -27,6 +27,10 @@ from perago.errors import (
     StoreError,
     WorkspaceStorageError,
 )
+from perago.files.beneath import REPLACED
+from perago.stores.git.files import RepositoryFiles, shared_mode
+from perago.stores.git.trust import check_repository, or_trust
+from perago.stores.git.worktrees import work_tree_on
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}")
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
@@ -46,7 +50,7 @@ T = TypeVar("T")
 
 
 class BareRepository:
-    """A bare repository on disk, opened on first use."""
+    """A bare repository on disk, opened on first use, and then checked: see `trust.check_repository`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,6 +68,15 @@ class BareRepository:
             self._own.pid = os.getpid()
         repository: pygit2.Repository = self._own.repository
         return repository
+
+    def files(self) -> RepositoryFiles:
+        """Access to Perago's own files in it. The caller closes it.
+
+        Raises:
+            RepositoryNotFoundError, StoreError: as `handle`.
+            OSError: its directory cannot be opened.
+        """
+        return RepositoryFiles(self.path, shared_mode(_setting(self.handle, "core.sharedRepository")))
 
     def commit(self, commit_id: str) -> pygit2.Commit:
         """A commit by its full id.
@@ -117,7 +130,7 @@ class BareRepository:
         """Full id of the commit that a branch points at.
 
         Raises:
-            BranchNotFoundError: there is no such branch, or it is an alias of another one.
+            BranchNotFoundError: there is no such branch; or as `find_branch_head`.
         """
         head = self.find_branch_head(branch)
         if head is None:
@@ -129,8 +142,18 @@ class BareRepository:
         return head
 
     def find_branch_head(self, branch: str) -> str | None:
-        """As `branch_head`, but returns None if there is no such branch."""
+        """As `branch_head`, but returns None if there is no such branch.
+
+        Raises:
+            BranchNotFoundError: it is an alias of another one, or is checked out in a work tree.
+        """
         name = branch_ref(branch)
+        tree = work_tree_on(self.path, name)
+        if tree is not None:
+            raise BranchNotFoundError(
+                f"branch {branch!r} of {self.path} is checked out in the work tree {tree}, which would not follow when "
+                f"the branch moves. Release it with {git_command(tree, 'switch', '--detach')}, or give another branch"
+            )
         with translated(f"reading branch {branch!r}", self.path):
             reference = self.handle.references.get(name)
             if reference is None:
@@ -168,6 +191,11 @@ def storage_error(exc: BaseException, doing: str, where: Path) -> PeragoError:
         )
     if (isinstance(exc, PermissionError)) or os.strerror(errno.EACCES) in said:
         return StoreError(f"{doing}: no permission in {where}: {said}. Give this user permission to read and write it")
+    if isinstance(exc, OSError) and exc.errno in REPLACED:
+        return StoreError(
+            f"{doing}: {exc.filename!r} in {where} is a link, or a file in place of a directory. Perago follows no "
+            f"links in a repository; put the directory itself there"
+        )
     if "failed to parse config file" in said:  # libgit2 names the file and the line
         return StoreError(f"{doing}: git's settings cannot be read: {said}. Correct that file")
     return StoreError(
@@ -210,19 +238,28 @@ def _open(path: Path) -> pygit2.Repository:
         repository = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
     except GIT_FAULTS as exc:
         raise _unopened(exc, path) from exc
-    if not repository.is_bare:
+    # A file or directory `.git` would lead libgit2, but not Perago, to another place.
+    if not repository.is_bare or os.path.realpath(repository.path) != os.path.realpath(path):
         raise RepositoryNotFoundError(
             f"{path} is a repository with a work tree, which would not follow when its branch moves. Give a bare one: "
             f"`git clone --bare {shlex.quote(str(path))} NEW.git`"
         )
+    with translated("checking the repository", path):
+        check_repository(path)
     return repository
+
+
+def _setting(repository: pygit2.Repository, key: str) -> str | None:
+    try:
+        return repository.config[key]
+    except (KeyError, UnicodeDecodeError):
+        return None
 
 
 def _unopened(exc: Exception, path: Path) -> PeragoError:
     if "not owned by current user" in str(exc):
         return StoreError(
-            f"repository {path} belongs to another user, and git refuses it. If you trust that user, run "
-            f"`git config --global --add safe.directory {shlex.quote(str(path.resolve()))}`"
+            f"repository {path} belongs to another user, who can change it, so git refuses it. {or_trust(path)}"
         )
     if "repository not found" in str(exc).lower():
         return RepositoryNotFoundError(

@@ -32,7 +32,7 @@ class Uploader:
         progress: TransferProgress,
         lfs: LfsStore | None = None,
     ) -> None:
-        self._lfs = lfs or LfsStore(repository.path)
+        self._lfs = lfs or LfsStore(repository)
         self._reader = ObjectReader(repository)
         self._writer = writer
         self._files = files

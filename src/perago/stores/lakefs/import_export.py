@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError
+from perago.errors import BranchNotFoundError, HeadMovedError, ObjectNameError, required
 from perago.files.storage import storage_errors
 from perago.http.parallel import in_thread
 from perago.stores.lakefs.api.answers import Commit, LakeFSError, ObjectStats
@@ -121,8 +121,7 @@ class Import:
         facts = await self._client.get_repository(self.manual.repository)
         async for page in self._client.log_commits(self.manual.repository, facts.default_branch):
             last = page[-1]
-        assert last is not None, "every branch has a commit"
-        return last.id
+        return required(last, "every branch has a commit").id
 
     async def _compare(self, files: Mapping[str, FileStat], head: str, digests: dict[str, str]) -> Changes:
         """The differences from the head. Each file's digest is computed once."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from perago.errors import ObjectNameError, PrefixNotFoundError
+from perago.errors import ObjectNameError, PrefixNotFoundError, required
 from perago.files.beneath import Beneath
 from perago.files.storage import storage_errors
 from perago.stores.lakefs.api.answers import ObjectStats, uri
@@ -194,8 +194,7 @@ def _from_cache(
 
 def _piece(transfer: Transfer, start: int, target: Beneath, files: Sequence[ObjectStats]) -> list[str | None]:
     """Lay out the cached ones of some files. Returns the digest of each, None if it is not cached."""
-    cache, found = transfer.cache, list[str | None]()
-    assert cache is not None
+    cache, found = required(transfer.cache, "pieces are laid out from a cache"), list[str | None]()
     for stats in files:
         directory, _, name = stats.path[start:].rpartition("/")
         mode = EXECUTABLE if stats.executable else FILE

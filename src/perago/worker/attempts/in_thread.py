@@ -16,7 +16,7 @@ from typing import Self
 
 from perago.attempt.body import BodyCall, invoke_in_process, refuse_open_files
 from perago.attempt.context import RunContext
-from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError
+from perago.errors import EngineError, PeragoError, TaskCancelledError, TaskExecutionError, required
 from perago.http.loop import LoopThread
 from perago.ports import Engine, Event, WorkerEngine
 from perago.tasks.metrics import Instrument, MetricRecorder
@@ -225,8 +225,8 @@ def _invoke(call: BodyCall, job: Job, loop: LoopThread) -> JsonObject:
 async def _watched(call: BodyCall, job: Job) -> object:
     """Run an `async def` body. Cancel it if it does not end in time after a request to end."""
     body = call.task.fn(*call.task.arguments(call.workspace, call.params, call.metrics, call.context))
-    assert inspect.iscoroutine(body), "the task is async"
-    running = asyncio.ensure_future(body)
+    coroutine = required(body if inspect.iscoroutine(body) else None, "an async body is a coroutine")
+    running = asyncio.ensure_future(coroutine)
     try:
         while not running.done():
             await asyncio.wait([running], timeout=TICK_SECONDS)

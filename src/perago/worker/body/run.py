@@ -18,7 +18,14 @@ from typing import Literal, Protocol, Self
 from pydantic import ValidationError
 
 from perago.attempt.body import BodyCall
-from perago.errors import PeragoError, TaskCancelledError, TaskExecutionError, TaskInputError, TaskTimeoutError
+from perago.errors import (
+    PeragoError,
+    TaskCancelledError,
+    TaskExecutionError,
+    TaskInputError,
+    TaskTimeoutError,
+    required,
+)
 from perago.tasks.context import LOGGER_ROOT
 from perago.values.json_text import JsonObject
 from perago.worker.body.printed import Printed
@@ -85,8 +92,8 @@ class BodyZygote:
         """
         if self._process is None or self._orders is None or self._process.exit_code is not None:
             self._begin()
-        assert self._orders is not None, "it has started"
-        return Offspring(self._orders, ORDERS[how], self._process, on_output)
+        orders = required(self._orders, "the zygote was started")
+        return Offspring(orders, ORDERS[how], self._process, on_output)
 
     def _begin(self) -> None:
         self._undo.close()

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from perago.attempt.body import BodyCall, invoke_in_process
 from perago.attempt.context import RunContext
-from perago.errors import PeragoError
+from perago.errors import PeragoError, required
 from perago.tasks.context import LOGGER_ROOT
 from perago.tasks.declare import TaskDefinition
 from perago.values import redaction
@@ -231,9 +231,9 @@ class _Executor:
         )
 
     def _look(self) -> None:
-        assert self._last is not None, "an attempt was run before"
+        last = required(self._last, "an attempt was run before")
         try:
-            result = self._runner.look(self._last, self._link.load_record)
+            result = self._runner.look(last, self._link.load_record)
         except PeragoError as exc:  # store or engine cannot be reached: no reason to end
             self._outbox.send(failure_of(exc, _TERMINATED))
         else:

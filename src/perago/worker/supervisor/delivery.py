@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -171,7 +171,6 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 _KEPT = TypeAdapter(KeptResult)
-assert {field.name for field in fields(AttemptIdentity)} < {field.name for field in fields(KeptAttempt)}
 
 
 FIRST_PAUSE_SECONDS = 0.5

@@ -43,12 +43,11 @@ class Examination:
             StoreError, WorkspaceStorageError: the repository cannot be read.
         """
         references, older_than = self.references, self.older_than_seconds
-        path = references.repository.path
         yield from staged_commits(references, self.liveness_of, older_than)
         yield from run_branches(OldRuns(references, self.runs_older_than_seconds, self.liveness_of))
         yield from unfinished_publication(references)
         yield from stale_locks(references, older_than)
-        yield from temporary_files(path, older_than)
+        yield from temporary_files(references.repository, older_than)
         reachable = mark(references.repository)
         yield from reachable.findings
         yield from self._large_files(reachable)
@@ -57,5 +56,5 @@ class Examination:
         before = time.time() - self.older_than_seconds
         if self.living_since is not None:
             before = min(before, self.living_since)
-        path = self.references.repository.path
-        return large_file_findings(path, reachable, before, lambda: mark(self.references.repository), deep=self.deep)
+        repository = self.references.repository
+        return large_file_findings(repository, reachable, before, lambda: mark(repository), deep=self.deep)

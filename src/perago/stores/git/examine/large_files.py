@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,15 +10,14 @@ from pathlib import Path
 
 from perago.stores.git.examine.reachable import Place, Reachable
 from perago.stores.git.lfs import LfsStore
-from perago.stores.git.repository import git_command, translated
+from perago.stores.git.repository import BareRepository, git_command, translated
 from perago.values.findings import Finding, Kind
-from perago.workspace.reading import read_chunks
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def large_file_findings(
-    path: Path, reachable: Reachable, before: float, mark_again: Callable[[], Reachable], *, deep: bool
+    repository: BareRepository, reachable: Reachable, before: float, mark_again: Callable[[], Reachable], *, deep: bool
 ) -> Iterator[Finding]:
     """Compare references to large files with the files on disk.
 
@@ -28,7 +25,7 @@ def large_file_findings(
         before: seconds since the epoch; younger files may belong to a running attempt.
         deep: read every referenced file.
     """
-    store = LfsStore(path)
+    store = LfsStore(repository)
     for place in reachable.large.values():
         yield from _needed(store, place, deep=deep)
     if reachable.is_whole:  # otherwise, something unreadable may reference them
@@ -53,9 +50,9 @@ class _Again:
 def _needed(store: LfsStore, place: Place, *, deep: bool) -> Iterator[Finding]:
     pointer, file = place.pointer, store.path_of(place.pointer.sha256)
     what = f"{place.path!a} of commit {place.commit[:12]}"
-    repository = store.root.parent
+    repository = store.repository.path
     try:
-        size = file.stat().st_size
+        size = file.lstat().st_size
     except OSError:
         yield Finding(
             kind=Kind.MISSING_LARGE_FILE,
@@ -66,7 +63,7 @@ def _needed(store: LfsStore, place: Place, *, deep: bool) -> Iterator[Finding]:
         )
         return
     fault = f"has {size} bytes instead of {pointer.size}" if size != pointer.size else None
-    if fault is None and deep and _digest(file) != pointer.sha256:
+    if fault is None and deep and _digest(store, pointer.sha256) != pointer.sha256:
         fault = "does not match the sha256 in its name"
     if fault is not None:
         yield Finding(
@@ -77,16 +74,9 @@ def _needed(store: LfsStore, place: Place, *, deep: bool) -> Iterator[Finding]:
         )
 
 
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with translated(f"reading {file}", file):
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            for chunk in read_chunks(descriptor, str(file)):
-                digest.update(chunk)
-        finally:
-            os.close(descriptor)
-    return digest.hexdigest()
+def _digest(store: LfsStore, sha256: str) -> str:
+    with translated(f"reading {store.path_of(sha256)}", store.root):
+        return store.digest_of(sha256)
 
 
 def _unreferenced(store: LfsStore, named: set[str], before: float) -> Iterator[Path]:
@@ -97,20 +87,20 @@ def _unreferenced(store: LfsStore, named: set[str], before: float) -> Iterator[P
 
 def _changed(file: Path) -> float:
     try:
-        return file.stat().st_mtime
+        return file.lstat().st_mtime
     except OSError:
         return time.time()  # just removed
 
 
 def _unreferenced_finding(store: LfsStore, file: Path, mend: partial[bool]) -> Finding:
     try:
-        state = file.stat()
+        state = file.lstat()
         age, size = time.time() - state.st_mtime, state.st_size
     except OSError:
         age, size = None, None
     return Finding(
         kind=Kind.UNREFERENCED_LARGE_FILE,
-        what=str(file.relative_to(store.root.parent)),
+        what=str(file.relative_to(store.repository.path)),
         why="no branch, tag, staged commit or reflog refers to it",
         age_seconds=age,
         size=size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from perago.stores.git.history import stamp_of
 from perago.stores.git.lfs import LfsStore
 from perago.stores.git.locks import hold, unfinished
 from perago.stores.git.refs import References
+from perago.stores.git.repository import BareRepository, translated
 from perago.stores.git.runs import OldRuns
 from perago.values.findings import OLD_RUN, Finding, Kind
 from perago.values.history import Stamp
@@ -33,9 +35,8 @@ def staged_commits(
         age = references.clock.now().timestamp() - commit.commit_time
         stamp = stamp_of(commit)
         owner: Liveness = "unknown" if stamp is None else liveness_of(stamp)
-        if owner == "unknown":
+        if stamp is None or owner == "unknown":
             return ("its attempt is unknown, and it is old" if age > older_than_seconds else None), age
-        assert stamp is not None, "only stamps have owners"
         return (f"its attempt, run {stamp.workflow_instance_id}, has ended" if owner == "dead" else None), age
 
     def mend(name: str) -> bool:
@@ -68,7 +69,7 @@ def unfinished_publication(references: References) -> Iterator[Finding]:
     path = references.repository.path
 
     def mend() -> bool:
-        with hold(path, references.patience, references.clock):
+        with hold(references.repository, references.patience, references.clock):
             return True
 
     left = unfinished(path)
@@ -81,21 +82,23 @@ def unfinished_publication(references: References) -> Iterator[Finding]:
         )
 
 
-def temporary_files(path: Path, older_than_seconds: float) -> Iterator[Finding]:
+def temporary_files(repository: BareRepository, older_than_seconds: float) -> Iterator[Finding]:
     """Files that never became an object, a pack or a large file."""
-    for temporary in LfsStore(path).abandoned():
-        yield _temporary(temporary, "its owner no longer holds it", partial(_sweep_large, path, temporary))
-    candidates = [candidate for candidate in _half_written(path / "objects") if _is_old(candidate, older_than_seconds)]
+    large = LfsStore(repository)
+    for temporary in large.abandoned():
+        yield _temporary(temporary, "its owner no longer holds it", partial(_sweep_large, large, temporary))
+    half_written = _half_written(repository.path / "objects")
+    candidates = [candidate for candidate in half_written if _is_old(candidate, older_than_seconds)]
     opened = has_open(candidates)
     for candidate in candidates:
         if candidate not in opened:
-            mend = partial(_remove_half_written, candidate, older_than_seconds)
+            mend = partial(_remove_half_written, repository, candidate, older_than_seconds)
             yield _temporary(candidate, "its writer is gone: no process has it open", mend)
 
 
 def _temporary(path: Path, why: str, mend: partial[bool]) -> Finding:
     try:
-        state = path.stat()
+        state = path.lstat()
         age, size = time.time() - state.st_mtime, state.st_size
     except OSError:
         age, size = None, None
@@ -106,27 +109,29 @@ def _half_written(objects: Path) -> Iterator[Path]:
     """Temporary files of git and Perago, and packs without an index."""
     packs = objects / "pack"
     for directory in (objects, *objects.glob("[0-9a-f][0-9a-f]"), packs):
-        yield from (path for path in directory.glob("tmp_*") if path.is_file())
+        if not directory.is_symlink():
+            yield from (path for path in directory.glob("tmp_*") if path.is_file())
     yield from packs.glob(".tmp-*")
     yield from (path for path in packs.glob("pack-*.pack") if not path.with_suffix(".idx").exists())
 
 
 def _is_old(path: Path, seconds: float) -> bool:
     try:
-        return time.time() - path.stat().st_mtime > seconds
+        return time.time() - path.lstat().st_mtime > seconds
     except OSError:
         return False
 
 
-def _remove_half_written(path: Path, older_than_seconds: float) -> bool:
+def _remove_half_written(repository: BareRepository, path: Path, older_than_seconds: float) -> bool:
     if not path.exists():
         return True
     if not _is_old(path, older_than_seconds) or path.with_suffix(".idx").exists() or has_open([path]):
         return False
-    path.unlink(missing_ok=True)
+    with translated(f"removing {path}", repository.path), repository.files() as files, suppress(FileNotFoundError):
+        files.unlink(path.relative_to(repository.path).as_posix())
     return True
 
 
-def _sweep_large(repository_path: Path, temporary: Path) -> bool:
-    LfsStore(repository_path).sweep()
+def _sweep_large(large: LfsStore, temporary: Path) -> bool:
+    large.sweep()
     return not temporary.exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 from perago.stores.git.examine.processes import git_at_work, has_open
 from perago.stores.git.locks import hold, is_moving
 from perago.stores.git.refs import References
+from perago.stores.git.repository import translated
 from perago.values.findings import Finding, Kind
 
 
@@ -29,12 +32,14 @@ def stale_locks(references: References, older_than_seconds: float) -> Iterator[F
         return state_age is not None and state_age > min(limit, older_than_seconds)
 
     def mend(lock: Path) -> bool:
-        with hold(path, references.patience, references.clock):  # no Perago process writes a reference now
-            if not lock.exists():
+        # No Perago process writes a reference within this context.
+        with hold(references.repository, references.patience, references.clock) as held:
+            if not os.path.lexists(lock):
                 return True
             if not is_old(lock) or _is_held(path, lock):
                 return False
-            lock.unlink(missing_ok=True)
+            with translated(f"removing {lock}", path), suppress(FileNotFoundError):
+                held.files.unlink(lock.relative_to(path).as_posix())
         return True
 
     old = [lock for lock in _locks(path) if is_old(lock)]
@@ -68,6 +73,6 @@ def _is_held(path: Path, lock: Path) -> bool:
 
 def _age(path: Path) -> float | None:
     try:
-        return time.time() - path.stat().st_mtime
+        return time.time() - path.lstat().st_mtime
     except OSError:
         return None

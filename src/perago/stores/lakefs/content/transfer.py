@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from perago.errors import required
 from perago.http.faults import HttpFault
 from perago.http.loop import LoopThread
 from perago.http.parallel import in_thread
@@ -226,8 +227,8 @@ def _delay(
     elif error.status is not None:
         outcome, retry_after = error.status, error.retry_after
     else:
-        assert error.fault is not None
-        outcome, retry_after = HttpFault(error.fault, error.message), None
+        fault = required(error.fault, "an error without a status has a fault")
+        outcome, retry_after = HttpFault(fault, error.message), None
     return retry_delay(
         policy,
         tries=tries,
