@@ -22,16 +22,17 @@ small."""
 MAX_PIECES = 16
 """Pieces of one secret. What follows them is recognized only where the whole secret stands unchanged."""
 
-ESCAPE_MARKS = ("\\", "%", "+", "&", "'\"", "'\n", '"\n')
+ESCAPE_MARKS = ("\\", "%", "+", "&", "'\"", "'\n", '"\n', "\n  ")
 """One of these is in every text that has a secret in an escaped form."""
 
 _NEVER_ESCAPED = frozenset(string.ascii_letters + string.digits + "_.-~")
 _NAMED = {"\n": "n", "\t": "t", "\r": "r", "\b": "b", "\f": "f", "\a": "a", "\v": "v", "\0": "0", "\x1b": "[eE]"}
-_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt"}
+_QUOTING = "\\'\""
 _FRAME_OF_A_KEY = re.compile(r"-----.*-----")
 
-# A long text that `pprint` breaks after a space continues as a further literal on the next line.
-_CONTINUED = r"(?:['\"]\s{1,256}b?['\"])?"
+# After a space, `pprint` breaks a long text into two literals; a line can be indented, as in an exception group.
+_CONTINUED = r"(?:['\"]\s{1,256}b?['\"]|[ \t]{1,64}(?:\| ?)?)?"
 
 _IN_BASE64 = re.compile(r"(?:[A-Za-z0-9+/=_-]|\\/|%2[BbFf]|%3[Dd])+")
 _ENCODED_BYTES = 1024
@@ -68,7 +69,7 @@ def forms_of(secret: str) -> Iterator[SecretForms]:
     Args:
         secret: bytes that are no UTF-8 are lone surrogates in it, as with `surrogateescape`.
     """
-    text = secret.strip()
+    text = secret.strip(" \t\r\n")
     if len(text) < MIN_LENGTH:
         return
     yield SecretForms(text, tuple(dict.fromkeys(_runs(_encoded(text)[:_ENCODED_BYTES]))))
@@ -110,20 +111,22 @@ def _runs(secret: bytes) -> Iterator[str]:
 
 def _escaped(text: str) -> Iterator[str]:
     """The parts of an expression for a text in any escaped form."""
-    for found in re.finditer(r"\\+|[A-Za-z0-9_.~-]+|.", text, re.DOTALL):
+    for found in re.finditer(r"[\\'\"]+|[A-Za-z0-9_.~-]+|.", text, re.DOTALL):
         part = found[0]
+        if found.start() and text[found.start() - 1].isspace():
+            yield _CONTINUED
         if part[0] in _NEVER_ESCAPED:
             yield re.escape(part)
-        elif part[0] == "\\":  # as one: each could match any number of them
-            yield rf"(?:\\{{{len(part)},{16 * len(part)}}}|(?:{_coded(part[0])}){{{len(part)}}})"
+        elif part[0] in _QUOTING:
+            # Quoted again, they become more of them, in a shell of each other. Which ones they are does not matter.
+            forms = "|".join([r"[\\'\"]", *(_coded(character) for character in dict.fromkeys(part))])
+            yield f"(?:{forms}){{{len(part)},{64 * len(part)}}}"
         else:
             yield _character(part)
 
 
 def _character(character: str) -> str:
     forms = [_coded(character)]
-    if character == "'":
-        forms.append(r"'\\*\"'\\*\"'|'\\{1,16}''")  # as a shell takes it within quotes
     if character in _NAMED:
         forms.append(rf"\\{{1,16}}{_NAMED[character]}")
     if character in _ENTITIES:
@@ -133,7 +136,7 @@ def _character(character: str) -> str:
     if character == "\n":
         forms.append(r"\r\n")
     forms.append(rf"\\{{0,16}}{re.escape(character)}")
-    return f"(?:{'|'.join(forms)})" + (_CONTINUED if character.isspace() else "")
+    return f"(?:{'|'.join(forms)})"
 
 
 def _encoded(text: str) -> bytes:
@@ -151,6 +154,7 @@ def _coded(character: str) -> str:
         "".join(rf"\\{{1,16}}u{pair[at : at + 4]}" for at in range(0, len(pair), 4)),
         "".join(f"%(?:25){{0,4}}{byte:02x}" for byte in data),
         rf"&(?:amp;){{0,4}}#(?:0*{code}|x0*{code:x});",
+        *(["&(?:amp;){0,4}quot;"] if character == '"' else []),
     ]
     if code > 0xFFFF:
         forms.append(rf"\\{{1,16}}U{code:08x}")

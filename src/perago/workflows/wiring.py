@@ -20,7 +20,7 @@ from perago.tasks.secrets import secrets_of
 
 _DEFINITIONS = "#/$defs/"
 
-FAULT_OF_A_LITERAL = " is a secret, which the workflow's definition would show; take it from the params of the workflow"
+FAULT_OF_A_LITERAL = " is a secret, which a workflow's definition would show; make it a param of the workflow"
 """The fault of a literal, after its place."""
 
 Schema = Mapping[str, Any]
@@ -84,6 +84,8 @@ def has_secret(value: object, kind: Any) -> bool:
     Args:
         value: JSON, or what becomes it. Parts that do not validate, such as a value that only the run knows, have none.
     """
+    if any(secrets_of(value, by_name=False)):
+        return True
     try:
         return any(secrets_of(TypeAdapter(kind).validate_python(value), by_name=False))
     except (ValidationError, PydanticUserError):

@@ -119,9 +119,11 @@ def test_secrets_of_an_attempt_are_known_until_it_is_forgotten():
     text = "secret-of-one, secret-of-both, secret-of-both-and-more, short, lasting-secret, with%2Fslash%2Bplus"
     assert mask_text(text) == f"{MASK}, {MASK}, {MASK}, short, {MASK}, {MASK}"
     redaction.forget("one")
+    redaction.learn_of("two", ["further-secret"])
     assert mask_text("secret-of-one, secret-of-both") == f"secret-of-one, {MASK}"
     redaction.forget("two")
     redaction.forget("two")
+    redaction.learn_of("three", ["secret-of-three"])
     assert mask_text(text) == text.replace("lasting-secret", MASK)
 
 

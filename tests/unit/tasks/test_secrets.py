@@ -68,6 +68,7 @@ class Params(BaseModel):
 ALL = {
     "by its type",
     "as bytes",
+    b"as bytes".hex(),
     "generic",
     "by its alias",
     "by its name",
