@@ -32,7 +32,7 @@ class Params(BaseModel):
     phrase: SecretStr
     pin: Secret[int] | None = None
     keys: list[dict[str, Key]] = []
-    word: Annotated[Secret[str], Field(max_length=6)] = Secret("")
+    word: Annotated[Secret[str], Field(max_length=6)] | None = None
     fails: bool = False
 
 

@@ -616,7 +616,7 @@ class Flow:
             return self._json(given, sequence)
         if isinstance(given, Mapping):
             return self._values(model, given, sequence, of, "param")
-        return self._values(model, dict(given) if isinstance(given, BaseModel) else {}, sequence, of, "param")
+        return self._values(model, dict(iter(given)) if isinstance(given, BaseModel) else {}, sequence, of, "param")
 
     def _values(
         self, model: type[BaseModel], given: Mapping[str, object], sequence: _Sequence, of: str, word: str
