@@ -429,7 +429,7 @@ def mapped(flow: Flow, params: Given) -> Lengths:
 
 @workflow(name="{other}", owner_email="a@example.org")
 def other(flow: Flow, params: Given) -> Lengths:
-    return flow.run(lengths, found=flow.map(length, over=params.over, as_="text", token="x"))
+    return flow.run(lengths, found=flow.map(length, over=params.over, as_="text", token=params.token))
 """
 
 

@@ -14,6 +14,7 @@ from perago.attempt.context import RunContext
 from perago.ports import Clock
 from perago.tasks.code import code_digest
 from perago.tasks.declare import TaskDefinition
+from perago.tasks.secrets import mask_by_type
 from perago.values.history import Stamp
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, TaskExecution, WorkspaceInput
@@ -114,7 +115,7 @@ def describe_params(params: BaseModel) -> JsonObject:
         described: dict[str, Any] = params.model_dump(mode="json", by_alias=True, warnings=False)
     except PydanticSerializationError:
         described = {name: repr(value) for name, value in params}
-    masked: dict[str, Any] = mask_json_alike(_finite(described))
+    masked: dict[str, Any] = mask_json_alike(_finite(mask_by_type(params, described)))
     return masked
 
 

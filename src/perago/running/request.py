@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from perago.attempt.stamp import describe_params
@@ -17,23 +18,33 @@ from perago.running.repos.address import RepositoryAddress, head_of, local_engin
 from perago.settings import RuntimeConfig
 from perago.tasks.declare import TaskDefinition
 from perago.tasks.params import validate_params
-from perago.tasks.secrets import secrets_of
+from perago.tasks.secrets import mask_by_type, secrets_of
 from perago.values.json_text import JsonObject
 from perago.values.redaction import MASK, learn_of, mask_json
 from perago.values.stamps import canonical_json
+from perago.workflows.check import typed_places
+from perago.workflows.expressions import value_at, with_value_at
+from perago.workflows.graph import WorkflowGraph
+from perago.workflows.wiring import field_type
 
 _OWNER = "perago run"
 
 
-def learn_secrets(model: type[BaseModel] | None, params: object) -> None:
+def learn_secrets(model: type[BaseModel] | None, params: object) -> BaseModel | None:
     """Mask the secrets among params until this process ends.
 
     An attempt forgets them at its end, but its error and traceback are shown after that. The caller redirects what
     validators print, as for a body.
+
+    Returns:
+        the validated params; None if they do not validate.
     """
     with suppress(Exception):  # the attempt reports what validators raise
         if model is not None:
-            learn_of(_OWNER, secrets_of(model.model_validate(params, extra="ignore")))
+            validated = model.model_validate(params, extra="ignore")
+            learn_of(_OWNER, secrets_of(validated))
+            return validated
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +131,57 @@ def recordable(task: TaskDefinition, params: JsonObject) -> JsonObject:
     return recordable_params(validate_params(task, params), params)
 
 
+def recordable_input(model: type[BaseModel] | None, input_data: JsonObject) -> JsonObject:
+    """The input of a try for the record, with secrets masked, which this process knows from now on.
+
+    Args:
+        model: of its params. Of params that do not validate, no type tells what is a secret: all are masked.
+    """
+    if model is None or "params" not in input_data:
+        return input_data
+    params = input_data["params"]
+    validated = learn_secrets(model, params)
+    if validated is not None:
+        return {**input_data, "params": recordable_params(validated, params)}
+    return {**input_data, "params": dict.fromkeys(params, MASK) if isinstance(params, Mapping) else MASK}
+
+
+def recordable_by_tasks(
+    graph: WorkflowGraph, tasks: Mapping[str, TaskDefinition], input_data: JsonObject
+) -> JsonObject:
+    """The input of a workflow without a model for the record: what tasks take of it has the types of their params."""
+    recorded: JsonObject = input_data
+    for path, kind in typed_places(graph, tasks):
+        value = value_at(recorded, path)
+        masked = None if value is None else _recordable_value(kind, value)
+        if masked != value:
+            recorded = with_value_at(recorded, path, masked)
+    return recorded
+
+
+def recordable_map(model: type[BaseModel], input_data: JsonObject) -> JsonObject:
+    """The same for `perago.map`, whose list has an item for each of its tasks.
+
+    Args:
+        model: of these tasks' params, of which one takes the item.
+    """
+    params = input_data["params"]
+    fields = {field.alias or name: field_type(field) for name, field in model.model_fields.items()}
+    items, kind = params.get("over"), fields.get(params["param"])
+    if not isinstance(items, list) or kind is None:
+        return input_data
+    return {**input_data, "params": {**params, "over": [_recordable_value(kind, item) for item in items]}}
+
+
+def _recordable_value(kind: Any, value: object) -> object:
+    try:
+        validated: object = TypeAdapter(kind).validate_python(value)
+    except Exception:  # noqa: BLE001 - validators may raise anything, which the attempt reports
+        return MASK
+    learn_of(_OWNER, secrets_of(validated))
+    return mask_by_type(validated, value)
+
+
 def recordable_params(validated: BaseModel | None, params: JsonObject) -> JsonObject:
     """The same for params of any model.
 
@@ -146,7 +208,7 @@ def _holds_secrets(validated: BaseModel, params: JsonObject) -> bool:
         given = validated.model_dump(mode="json", exclude_unset=True, warnings=False)
     except PydanticSerializationError:
         return True  # unknown: assume yes
-    return MASK in canonical_json(given) or mask_json(params) != params
+    return MASK in canonical_json(mask_by_type(validated, given)) or mask_json(params) != params
 
 
 def new_request(

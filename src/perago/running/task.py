@@ -35,7 +35,6 @@ from perago.telemetry.facts import Execution, Outcome, PhaseFact, TaskValue
 from perago.telemetry.sink import OFF, Telemetry
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, AttemptIdentity, RuntimeTaskResult
-from perago.values.redaction import mask_text
 from perago.values.trace_context import TraceContext, trace_context_of
 from perago.worker.body.environment import without_credentials
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
@@ -242,7 +241,7 @@ def own_process(
         timeout_seconds=body_timeout(job.task) if timeout_seconds is None else timeout_seconds,
         grace_seconds=GRACE_SECONDS,
         cancelled=is_cancelled,
-        on_print=lambda _call, line: on_print(mask_text(line)),
+        on_print=lambda _call, line: on_print(line),
     )
 
 

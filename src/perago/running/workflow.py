@@ -14,8 +14,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from pydantic import BaseModel
-
 from perago.attempt.body import BodyCall, InvokeBody
 from perago.attempt.context import RunContext
 from perago.attempt.output import with_place
@@ -26,7 +24,7 @@ from perago.engines.local import LocalAttempt, WorkflowRun
 from perago.errors import TaskCancelledError, required
 from perago.ports import Event, Repository, SystemClock
 from perago.running.repos.address import queue_for
-from perago.running.request import learn_secrets
+from perago.running.request import recordable_by_tasks, recordable_input, recordable_map
 from perago.running.task import GRACE_SECONDS, body_timeout, invoke_here, observed_try, sweep_leftovers
 from perago.running.telemetry import open_telemetry
 from perago.running.text import reason_within
@@ -42,6 +40,7 @@ from perago.values.redaction import mask_text
 from perago.worker.body.run import BodyProcess, BodyZygote, load_order
 from perago.worker.executor.runner import merge_seconds, status_to_report, within_limit
 from perago.workflows.decide import INNER_INPUT, Decision, Due, Instance, decide
+from perago.workflows.graph import MAP_TASK
 
 WAIT_SECONDS = 0.2
 """How often a run that waits looks whether it is cancelled."""
@@ -183,7 +182,7 @@ class _Slot:
             timeout_seconds=body_timeout(task),
             grace_seconds=GRACE_SECONDS,
             cancelled=is_cancelled,
-            on_print=lambda _call, line: self._view.printed(reference_name, mask_text(line)),
+            on_print=lambda _call, line: self._view.printed(reference_name, line),
         )
 
     def _have_called(self, call: BodyCall, /, *, is_cancelled: Callable[[], bool]) -> JsonObject:
@@ -291,19 +290,25 @@ class WorkflowExecution:
                 wait = min(wait, left)
             elif free:
                 slot = free.pop()
-                model = self.request.workflow.tasks[due.task_name].params_model
-                threads.submit(self._try, slot, due, self._begin(due, model, due.input_data))
+                threads.submit(self._try, slot, due, self._begin(due, self._recordable(due)))
         return wait
 
-    def _begin(self, due: Due, model: type[BaseModel] | None, input_data: JsonObject) -> LocalAttempt:
-        """Record and show the beginning of a try.
+    def _recordable(self, due: Due) -> JsonObject:
+        """The input of a try with what is a secret by its type masked."""
+        tasks = self.request.workflow.tasks
+        if due.sub_workflow is not None:
+            inner, model = due.input_data[INNER_INPUT], due.sub_workflow.params_model
+            if model is None:  # a definition in a file, or in the record of a run
+                inner = recordable_by_tasks(due.sub_workflow, tasks, inner)
+            inner = recordable_input(model, inner)
+            return {**due.input_data, INNER_INPUT: inner}
+        if due.task_name == MAP_TASK and (mapped := tasks.get(due.input_data["params"]["task"])) is not None:
+            return recordable_map(mapped.params_model, due.input_data)
+        return recordable_input(tasks[due.task_name].params_model, due.input_data)
 
-        Args:
-            model: of the params in its input.
-        """
-        # Before the record: of a param named otherwise, only its type tells that it is a secret.
-        learn_secrets(model, input_data.get("params"))
-        attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data)
+    def _begin(self, due: Due, recordable: JsonObject) -> LocalAttempt:
+        """Record and show the beginning of a try."""
+        attempt = self.run.begin(due.reference_task_name, due.task_name, due.input_data, recordable)
         self.view.begin(due.reference_task_name, attempt.retry_count + 1)
         return attempt
 
@@ -313,9 +318,9 @@ class WorkflowExecution:
             self.run.end_sub_workflow(ended.task_id, ended.status, ended.output, ended.reason)
             reason = reason_within(ended.reference_task_name, ended.reason) or None
             self.view.end(ended.reference_task_name, ended.status, commit_of(ended.output), reason)
-        begun = [(due, due.sub_workflow) for due in decision.due if due.sub_workflow is not None]
-        for due, graph in begun:
-            self._begin(due, graph.params_model, due.input_data[INNER_INPUT])
+        begun = [due for due in decision.due if due.sub_workflow is not None]
+        for due in begun:
+            self._begin(due, self._recordable(due))
         return bool(decision.ended or begun)
 
     def _due_at(self, due: Due, now: float) -> float:

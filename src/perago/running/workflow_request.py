@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from perago.engines.local import LocalEngine, WorkflowRun
 from perago.errors import required
 from perago.running.repos.address import RepositoryAddress, local_engine
-from perago.running.request import Place, RunArgumentError, recordable_params, resuming
+from perago.running.request import Place, RunArgumentError, recordable_by_tasks, recordable_params, resuming
 from perago.settings import RuntimeConfig
 from perago.tasks.secrets import secrets_of
 from perago.values.json_text import JsonObject
@@ -166,7 +166,11 @@ def _workspace(workflow: LoadedWorkflow, place: Place) -> JsonObject:
 
 def _recorded_params(workflow: LoadedWorkflow, params: JsonObject) -> JsonObject:
     declared = workflow.declared
-    if declared is None or declared.params_model is None:
+    if declared is None:
+        wrapped = _input(workflow, {}, recordable_params(None, params))
+        recorded = recordable_by_tasks(workflow.graph, workflow.tasks, wrapped)
+        return recorded.get("params", {}) if workflow.uses_params else recorded
+    if declared.params_model is None:
         return recordable_params(None, params)
     validated = declared.params_model.model_validate(params)
     learn_of(_OWNER, secrets_of(validated))  # of what tasks take of them, not every type tells that it is a secret

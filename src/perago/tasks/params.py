@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, SecretBytes, SecretStr, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
 
 from perago.errors import TaskExecutionError, TaskInputError
@@ -67,8 +67,8 @@ def params_as_json(params: BaseModel | Mapping[str, Any] | None) -> JsonObject:
 
 def _revealed(value: object) -> object:
     match value:
-        case SecretStr() | SecretBytes():
-            return value.get_secret_value()
+        case Secret() | SecretStr() | SecretBytes():
+            return _revealed(value.get_secret_value())
         case Mapping():
             return {key: _revealed(item) for key, item in value.items()}
         case list() | tuple():

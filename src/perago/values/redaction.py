@@ -11,8 +11,11 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
+
+from perago.values.secret_forms import ESCAPE_MARKS, MIN_LENGTH, SecretForms, forms_of, mask_runs
 
 MASK = "**********"
 """Replaces a secret; the same text as in a dump of pydantic's `SecretStr`."""
@@ -36,77 +39,96 @@ _USERINFO = re.compile(r"://([^/\s@:]{0,512}):([^/\s@]{1,512})@")
 
 _DIRECTORIES = frozenset({"PWD", "OLDPWD"})  # variables of the shell; elsewhere `pwd` is a password
 
-MIN_LEARNT_LENGTH = 8
-"""Characters. A shorter secret is not masked by value, because it would match by chance."""
-
 _KEPT_LENGTH = 64 * 1024
-_MARGIN_LENGTH = 8 * 1024
-"""Characters kept at each end of a long text, and further characters scanned there."""
+"""Characters kept at each end of a long text."""
+
+MARGIN_LENGTH = 16 * 1024
+"""Characters read beyond a cut. A secret that is longer as it is written there can be shown in part."""
 
 MAX_OWNERS = 4096
 """Attempts whose secrets are known at the same time; a worker has at most 1,024 slots. Beyond it, the oldest are
 forgotten."""
 
-_learnt: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
-_owned: tuple[Mapping[str, frozenset[str]], tuple[str, ...]] = ({}, ())
-"""Secrets by owner, and all of them, longest first. They change too often for a regular expression, which is slow to
-compile and cached by `re`."""
+_LASTING = ""
+"""Owner of secrets that are never forgotten."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The secrets of this process, replaced as a whole when they change.
+
+    They change too often for one regular expression, which is slow to compile.
+
+    Attributes:
+        ended: owners whose secrets are forgotten when the next owner's are learnt.
+        forms: of all owners, longest first; texts, runs: what is searched for as it is.
+    """
+
+    owned: Mapping[str, frozenset[SecretForms]] = field(default_factory=dict)
+    ended: frozenset[str] = frozenset()
+    forms: tuple[SecretForms, ...] = ()
+    texts: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, owned: Mapping[str, frozenset[SecretForms]], ended: frozenset[str] = frozenset()) -> _Known:
+        every: frozenset[SecretForms] = frozenset().union(*owned.values())
+        forms = tuple(sorted(every, key=lambda one: len(one.text), reverse=True))
+        texts = tuple(dict.fromkeys(one.text for one in forms))
+        runs = tuple(dict.fromkeys(run for one in forms for run in one.runs))
+        return cls(owned, ended, forms, texts, runs)
+
+
+_known = _Known()
 _learning = threading.Lock()
 
 
 def learn(secrets: Iterable[str]) -> None:
     """Mask these values in every text from now on, in this process."""
-    global _learnt  # noqa: PLW0603 - secrets are known per process
-    found = _worth_learning(secrets)
-    known = _learnt[0] | found | {_quoted(secret) for secret in found}
-    longest_first = sorted(known, key=len, reverse=True)
-    _learnt = (frozenset(known), re.compile("|".join(map(re.escape, longest_first))) if known else None)
+    _learn(_LASTING, secrets)
 
 
 def learn_of(owner: str, secrets: Iterable[str]) -> None:
     """As `learn`, until `forget` is called for the same owner: an attempt's execution id."""
-    found = _worth_learning(secrets)
-    if not found:
-        return
+    _learn(owner, secrets)
+
+
+def _learn(owner: str, secrets: Iterable[str]) -> None:
+    global _known  # noqa: PLW0603 - secrets are known per process
+    found = frozenset(form for secret in secrets for form in forms_of(secret) if not _A_WORD.fullmatch(form.text))
     with _learning:
-        newest = dict([*_owned[0].items(), (owner, found | {_quoted(secret) for secret in found})][-MAX_OWNERS:])
-        _own(newest)
+        before = _known
+        if found <= before.owned.get(owner, frozenset()):
+            return
+        ended = before.ended - {owner}
+        lasting = before.owned.get(_LASTING, frozenset())
+        owned = {name: forms for name, forms in before.owned.items() if name not in {owner, _LASTING} | ended}
+        owned = dict([*owned.items(), (owner, before.owned.get(owner, frozenset()) | found)][-MAX_OWNERS:])
+        _known = _Known.of({_LASTING: lasting, **owned})
 
 
 def forget(owner: str) -> None:
-    """Stop masking the owner's secrets."""
-    if owner in _owned[0]:
-        with _learning:
-            _own({name: secrets for name, secrets in _owned[0].items() if name != owner})
+    """Stop masking the owner's secrets when the next owner's are learnt.
+
+    Until then, what an attempt has left running can still print them. A worker runs nothing more in a process in which
+    a body has left a thread.
+    """
+    global _known  # noqa: PLW0603 - as above
+    with _learning:
+        if owner in _known.owned:
+            _known = replace(_known, ended=_known.ended | {owner})
 
 
 @contextmanager
 def learning_for_now() -> Iterator[None]:
-    """Forget at the end what is learnt inside. For tests: a process otherwise knows its secrets until it ends."""
-    global _learnt, _owned
-    before = _learnt, _owned
+    """Know no secrets inside, and at the end those from before. For tests: a process otherwise knows its secrets until
+    it ends."""
+    global _known  # noqa: PLW0603 - as above
+    before, _known = _known, _Known()
     try:
         yield
     finally:
-        _learnt, _owned = before
-
-
-def _worth_learning(secrets: Iterable[str]) -> frozenset[str]:
-    """The secrets that are long enough, except words like "password": masking such a word hides nothing, and would hide
-    that something is assigned to it.
-    """
-    return frozenset(
-        secret for secret in secrets if len(secret) >= MIN_LEARNT_LENGTH and _A_WORD.fullmatch(secret) is None
-    )
-
-
-def _own(owned: Mapping[str, frozenset[str]]) -> None:
-    global _owned  # noqa: PLW0603 - as above
-    _owned = (owned, tuple(sorted(frozenset().union(*owned.values()), key=len, reverse=True)))
-
-
-def _quoted(secret: str) -> str:
-    return quote(secret, safe="", errors="replace")
+        _known = before
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> Iterator[str]:
@@ -144,14 +166,23 @@ def mask_json_alike(value: Any) -> Any:
 def _masked_json(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, str):  # the most frequent case comes first: every log line passes here
         return mask(value)
-    if value is None or isinstance(value, int | float):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int | float):  # a secret can be a number
+        return value if mask is _mask_patterns or _is_unknown(value) else MASK
     if isinstance(value, Mapping):
         return {
-            key: MASK if not isinstance(item, bool | None) and is_secret_key(str(key)) else _masked_json(item, mask)
+            key if mask is _mask_patterns or not isinstance(key, str) else _mask_known(key): MASK
+            if not isinstance(item, bool | None) and is_secret_key(str(key))
+            else _masked_json(item, mask)
             for key, item in value.items()
         }
     return [_masked_json(item, mask) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_unknown(number: float) -> bool:
+    text = repr(number)
+    return len(text) < MIN_LENGTH or text not in _known.texts
 
 
 def mask_urls(text: str) -> str:
@@ -177,21 +208,38 @@ def traceback_of(exc: BaseException) -> str:
 
 def mask_text(text: str) -> str:
     """Mask a foreign text: values assigned to secret-looking names, users, passwords and signatures in URLs, and the
-    secrets that this process knows."""
-    for secret in _owned[1]:
-        if secret in text:
-            text = text.replace(secret, MASK)
-    pattern = _learnt[1]
-    return _mask_patterns(text if pattern is None else pattern.sub(MASK, text))
+    secrets that this process knows, in any form (`secret_forms`)."""
+    return _mask_patterns(_mask_known(text))
+
+
+def mask_lines(text: str) -> str:
+    """As `mask_text`, for lines that belong together by chance: a name in one line does not make the next line a
+    secret."""
+    return "\n".join(map(_mask_patterns, _mask_known(text).split("\n")))
+
+
+def _mask_known(text: str) -> str:
+    known = _known
+    if any(mark in text for mark in ESCAPE_MARKS):
+        for form in known.forms:
+            if form.text in text:
+                text = text.replace(form.text, MASK)
+            if form.pattern is not None:
+                text = form.pattern.sub(MASK, text)
+    else:
+        for secret in known.texts:
+            if secret in text:
+                text = text.replace(secret, MASK)
+    return mask_runs(text, known.runs, MASK)
 
 
 def mask_bounded(text: str) -> str:
     """As `mask_text`, for texts of any length. The middle of a long text is dropped unread."""
-    if len(text) <= 2 * (_KEPT_LENGTH + _MARGIN_LENGTH):
+    if len(text) <= 2 * (_KEPT_LENGTH + MARGIN_LENGTH):
         return mask_text(text)
     # A secret that the cut splits is not recognized, so the margins at the cuts are dropped after masking.
-    head, tail = mask_text(text[: _KEPT_LENGTH + _MARGIN_LENGTH]), mask_text(text[-_KEPT_LENGTH - _MARGIN_LENGTH :])
-    return f"{head[:-_MARGIN_LENGTH]} […] {tail[_MARGIN_LENGTH:]}"
+    head, tail = mask_text(text[: _KEPT_LENGTH + MARGIN_LENGTH]), mask_text(text[-_KEPT_LENGTH - MARGIN_LENGTH :])
+    return f"{head[:-MARGIN_LENGTH]} […] {tail[MARGIN_LENGTH:]}"
 
 
 def _mask_patterns(text: str) -> str:

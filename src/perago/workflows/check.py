@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
@@ -16,7 +16,7 @@ from perago.values.joins import JOIN, is_join
 from perago.values.json_text import JsonObject
 from perago.values.record import WITHIN
 from perago.values.spec import WorkspaceSpec
-from perago.workflows.expressions import WORKFLOW, Expression, expressions_in, value_at, whole_expression
+from perago.workflows.expressions import WORKFLOW, Expression, Step, expressions_in, value_at, whole_expression
 from perago.workflows.forks import all_tasks, known_forks
 from perago.workflows.graph import (
     BEGIN_TASK,
@@ -34,7 +34,17 @@ from perago.workflows.graph import (
     all_of,
     inputs_of,
 )
-from perago.workflows.wiring import did_you_mean, field_type, list_of, misfit, no_such, type_name, type_within
+from perago.workflows.wiring import (
+    FAULT_OF_A_LITERAL,
+    did_you_mean,
+    field_type,
+    has_secret,
+    list_of,
+    misfit,
+    no_such,
+    type_name,
+    type_within,
+)
 
 Tasks = Mapping[str, TaskDefinition]
 Writer = tuple[str, WorkspaceSpec]
@@ -130,6 +140,30 @@ def _taken_from_input(node: TaskNode | SubWorkflowNode, tasks: Tasks) -> Iterato
         whole = whole_expression(given.get(field.alias or name))
         if whole is not None and whole.path[:2] == (WORKFLOW, "input"):
             yield name, field, whole
+
+
+def typed_places(graph: WorkflowGraph, tasks: Tasks) -> Iterator[tuple[tuple[Step, ...], Any]]:
+    """The places in a workflow's input that tasks take params from as they are, each with the type that it has there.
+
+    A place of a sub-workflow's input that is itself such a place is traced to its origin.
+    """
+    for node in _known_nodes(graph):
+        if isinstance(node, TaskNode):
+            places: Iterable[tuple[tuple[Step, ...], Any]] = _places_of_params(tasks[node.task_name].params_model)
+        elif isinstance(node, SubWorkflowNode):
+            places = typed_places(node.found, tasks)
+        else:
+            continue
+        for path, kind in places:
+            for end in range(1, len(path) + 1):
+                whole = whole_expression(value_at(node.inputs, path[:end]))
+                if whole is not None and whole.path[:2] == (WORKFLOW, "input"):
+                    yield (*whole.path[2:], *path[end:]), kind
+
+
+def _places_of_params(model: type[BaseModel]) -> Iterator[tuple[tuple[Step, ...], Any]]:
+    for name, field in model.model_fields.items():
+        yield ("params", field.alias or name), field_type(field)
 
 
 def check_sub_workflow_names(graph: WorkflowGraph, tasks: Tasks) -> None:
@@ -339,6 +373,8 @@ def _value_fault(value: object, kind: Any, outputs: Outputs) -> str | None:
         made = _kind_of(whole, outputs)
         fault = None if made is None else misfit(made[0], kind)
         return None if fault is None else f" takes {type_name(kind)}, but {whole}: {fault}"
+    if has_secret(value, kind):
+        return FAULT_OF_A_LITERAL
     if any(True for _ in expressions_in(value)):
         return None
     fault = _json_fault(value, kind)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, PydanticUserError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from perago.errors import WorkflowDefinitionError, required
+from perago.tasks.secrets import mask_by_type
 from perago.values.json_text import JsonObject
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
@@ -181,7 +182,8 @@ def _template(model: type[BaseModel] | None) -> JsonObject:
     if model is None:
         return {}
     try:
-        params = model().model_dump(mode="json", warnings=False)
+        defaults = model()
+        params = mask_by_type(defaults, defaults.model_dump(mode="json", warnings=False))
     except (ValueError, PydanticUserError):
         return {}
     return {} if MASK in canonical_json(params) else {"params": params}

@@ -160,6 +160,16 @@ def value_at(document: Any, path: Sequence[Step]) -> Any:
     return document
 
 
+def with_value_at(document: Any, path: Sequence[Step], value: Any) -> Any:
+    """A copy of a JSON document with another value at a path that it has."""
+    if not path:
+        return value
+    inner = with_value_at(document[path[0]], path[1:], value)
+    if isinstance(document, Mapping):
+        return {**document, path[0]: inner}
+    return [inner if index == path[0] else item for index, item in enumerate(document)]
+
+
 def _replaced_in(text: str, look_up: Callable[[Expression], Any]) -> Any:
     whole = whole_expression(text)
     if whole is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast, overload
 
-from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from perago.errors import WorkflowDefinitionError, required
@@ -38,7 +38,16 @@ from perago.workflows.graph import (
 )
 from perago.workflows.params import with_defaults
 from perago.workflows.standin import Facts, Scope, StandIn, facts_of, here, holds_stand_in
-from perago.workflows.wiring import did_you_mean, field_type, list_of, misfit, model_of, type_name
+from perago.workflows.wiring import (
+    FAULT_OF_A_LITERAL,
+    did_you_mean,
+    field_type,
+    has_secret,
+    list_of,
+    misfit,
+    model_of,
+    type_name,
+)
 
 R = TypeVar("R", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
@@ -607,7 +616,7 @@ class Flow:
             return self._json(given, sequence)
         if isinstance(given, Mapping):
             return self._values(model, given, sequence, of, "param")
-        return self._values(model, dict(given) if isinstance(given, BaseModel) else {}, sequence, of, "param")
+        return self._values(model, dict(iter(given)) if isinstance(given, BaseModel) else {}, sequence, of, "param")
 
     def _values(
         self, model: type[BaseModel], given: Mapping[str, object], sequence: _Sequence, of: str, word: str
@@ -671,10 +680,10 @@ class Flow:
             made = facts.kind
             fault = misfit(made | None if self._may_be_missing(facts) else made, kind)
             return None if fault is None else f" takes {type_name(kind)}, but {facts.name} ({facts.place}): {fault}"
+        if has_secret(value, kind):
+            return FAULT_OF_A_LITERAL
         if holds_stand_in(value):
             return None
-        if isinstance(value, SecretStr | SecretBytes):
-            return " is a secret, which a workflow's definition would show; make it a param of the workflow"
         try:
             TypeAdapter(kind).validate_python(value)
         except ValidationError as exc:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from perago.errors import WorkflowDefinitionError
-from perago.tasks.params import describe_faults
+from perago.tasks.params import describe_faults, params_as_json
+from perago.tasks.secrets import mask_by_type
 from perago.values.json_text import JsonObject
 from perago.values.redaction import MASK
 from perago.values.stamps import canonical_json
@@ -56,9 +57,10 @@ def _default(params: BaseModel, name: str, *, of_secret: bool = False) -> Any:
         WorkflowDefinitionError: a secret is within it.
     """
     value = getattr(params, name)
-    if of_secret and isinstance(value, SecretStr):
-        return value.get_secret_value()
     dumped = params.model_dump(mode="json", include={name}, warnings=False)[name]
-    if MASK in canonical_json(dumped):
+    if MASK not in canonical_json(mask_by_type(value, dumped)):
+        return dumped
+    shown = params_as_json({name: value})[name]
+    if not of_secret or MASK in canonical_json(shown):
         raise WorkflowDefinitionError(f"params.{name} has a default with a secret in it; give the param")
-    return dumped
+    return shown

@@ -12,11 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
+from perago.tasks.secrets import secrets_of
+
 _DEFINITIONS = "#/$defs/"
+
+FAULT_OF_A_LITERAL = " is a secret, which a workflow's definition would show; make it a param of the workflow"
+"""The fault of a literal, after its place."""
 
 Schema = Mapping[str, Any]
 
@@ -71,6 +76,23 @@ def _plain(kind: Any) -> Any:
         if len(others) == 1:
             return _plain(others[0])
     return kind
+
+
+def has_secret(value: object, kind: Any) -> bool:
+    """Whether a value of a type has a secret in it, by the types of its parts. An empty one is none.
+
+    Args:
+        value: JSON, or what becomes it. Parts that do not validate, such as a value that only the run knows, have none.
+    """
+    if any(secrets_of(value, by_name=False)):
+        return True
+    try:
+        return any(secrets_of(TypeAdapter(kind).validate_python(value), by_name=False))
+    except (ValidationError, PydanticUserError):
+        pass
+    steps = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    parts = ((item, type_within(kind, step)) for step, item in steps if isinstance(step, int | str))
+    return any(has_secret(item, inner[0]) for item, inner in parts if inner is not None)
 
 
 def model_of(kind: Any) -> type[BaseModel] | None:

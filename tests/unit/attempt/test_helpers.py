@@ -242,7 +242,6 @@ def test_an_attempt_of_a_free_task_ends_in_a_result(input_data, status, told):
 
 
 def test_secrets_in_what_a_body_tells_of_its_progress_are_masked_for_every_observer(monkeypatch):
-    monkeypatch.setattr(redaction, "_owned", ({}, ()))
     redaction.learn_of("attempt", ["hunter2-hunter2"])
     events = []
     with Phases(events.append, SystemClock(), execution_id="e", task_id="t")(Phase.BODY) as span:

@@ -1,9 +1,10 @@
 """What of the params goes into stamps and records: everything but secrets."""
 
 import math
+from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Secret, SecretStr, computed_field, field_serializer, model_serializer
 
 from perago.attempt.stamp import describe_params
 
@@ -42,3 +43,50 @@ class Limits(BaseModel):
 
 def test_infinities_are_described_as_text():
     assert describe_params(Limits()) == {"limit": "inf", "floor": ["-inf", 1.5]}
+
+
+class Shown(Secret[date]):
+    def _display(self) -> str:
+        return f"{self.get_secret_value().year}-**-**"
+
+
+class Whole(BaseModel):
+    token: SecretStr
+
+    @model_serializer
+    def written(self) -> str:
+        return f"Whole {self.token.get_secret_value()}"
+
+
+class Revealing(BaseModel):
+    """Writes its secrets, as programs do that hand them on."""
+
+    token: SecretStr
+    day: Shown
+    pins: list[dict[str, Secret[int] | None]]
+    whole: Whole
+    user: str = "abc"
+
+    @field_serializer("token", when_used="json")
+    def revealed(self, token: SecretStr) -> str:
+        return token.get_secret_value()
+
+    @computed_field
+    def dsn(self) -> str:
+        return f"db://{self.user}/{self.token.get_secret_value()}"
+
+
+def test_secrets_are_masked_whatever_their_serializers_write():
+    token = SecretStr("abc+12")
+    params = Revealing(
+        token=token, day=Shown(date(1984, 4, 4)), pins=[{"a": Secret(1234), "b": None}], whole=Whole(token=token)
+    )
+    assert describe_params(params) == {
+        "token": "**********",
+        "day": "**********",
+        "pins": [{"a": "**********", "b": None}],
+        "whole": "**********",
+        "user": "abc",
+        "dsn": "**********",
+    }
+    assert describe_params(Params(text="a", harmless=SecretStr("")))["harmless"] == ""

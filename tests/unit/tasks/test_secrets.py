@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -68,6 +72,7 @@ class Params(BaseModel):
 ALL = {
     "by its type",
     "as bytes",
+    b"as bytes".hex(),
     "generic",
     "by its alias",
     "by its name",
@@ -136,3 +141,37 @@ def test_depth_is_no_matter():
     for _ in range(5_000):
         deep = [deep]
     assert set(secrets_of(Params(data={"token": deep}))) == ALL | {"deep"}
+
+
+class Own(Secret[date]):
+    """A type of the project's own."""
+
+
+class Kept:
+    """A secret whose type is no other's."""
+
+    def __str__(self) -> str:
+        return "of a foreign type"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (Secret(12345678), {"12345678"}),
+        (Secret(1.5), {"1.5"}),
+        (Secret(True), set()),
+        (Secret(None), set()),
+        (Own(date(1984, 4, 4)), {"1984-04-04"}),
+        (Secret(Decimal("1.50")), {"1.50"}),
+        (Secret(timedelta(days=1)), {"1 day, 0:00:00", "P1D"}),
+        (Secret(Path("a/b")), {"a/b"}),
+        (Secret(Kept()), {"of a foreign type"}),
+        (Secret({"a": ["b", 12]}), {"b", "12"}),
+        (Secret(SecretStr("twice")), {"twice"}),
+        (deque([{SecretStr("key"): 1}]), {"key"}),
+        ({"pin_password": 1234}, {"1234"}),
+        (SecretBytes(b"\xff"), {"\udcff", "ff"}),
+    ],
+)
+def test_a_secret_can_be_of_any_type(value, found):
+    assert set(secrets_of(value)) == found

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Secret, SecretStr
 
-from perago import Flow, WorkflowDefinitionError, workflow
+from perago import Flow, WorkflowDefinitionError, task, workflow
 from perago.workflows.definition import workflow_of
 from perago.workflows.definition_json import from_json, to_json
 from workflow_pipeline import OWNER, Cleaned, CleanParams, Counted, PipeParams, Report, clean, count, look
@@ -283,6 +283,37 @@ def a_secret(flow: Flow) -> None:
     flow.run(count, text=SecretStr("hunter2"))
 
 
+class Held(BaseModel):
+    key: Secret[int]
+    name: str = ""
+
+
+class Keys(BaseModel):
+    token: SecretStr = SecretStr("")
+    keys: list[Held] = []
+
+
+@task(name="pipe.keys", owner_email="a@example.org")
+def keys(params: Keys) -> InnerParams:
+    return InnerParams(islands=[])
+
+
+def a_literal_that_becomes_a_secret(flow: Flow) -> None:
+    flow.run(keys, token="hunter2")
+
+
+def a_secret_in_a_model(flow: Flow) -> None:
+    flow.run(keys, Keys(keys=[Held(key=Secret(1234))]))
+
+
+def a_literal_secret_beside_a_stand_in(flow: Flow, params: PipeParams) -> None:
+    flow.run(keys, keys=[{"key": 1234, "name": params.mode}])
+
+
+def a_literal_secret_in_a_map(flow: Flow) -> None:
+    flow.map(keys, over=["hunter2"], as_="token")
+
+
 def an_optional_writer(flow: Flow) -> None:
     flow.run(clean, islands=[], optional_=True)
 
@@ -330,6 +361,10 @@ def result_field_that_does_not_fit(flow: Flow, params: PipeParams) -> Report:
         (no_task, "len is no task"),
         (no_tasks, "it runs no task"),
         (a_secret, "is a secret, which a workflow's definition would show"),
+        (a_literal_that_becomes_a_secret, "param 'token' is a secret, .*; make it a param of the workflow"),
+        (a_secret_in_a_model, "param 'keys' is a secret"),
+        (a_literal_secret_beside_a_stand_in, "param 'keys' is a secret"),
+        (a_literal_secret_in_a_map, "item 0 is a secret"),
         (an_optional_writer, "cannot be optional"),
         (
             inner_without_a_param,

@@ -270,19 +270,20 @@ def _about(name: str, field: FieldInfo) -> str:
 
 def _default(name: str, field: FieldInfo) -> str:
     """The default of a field as JSON, or the name of its factory, which is not called."""
-    from pydantic import SecretBytes, SecretStr
+    from pydantic import Secret, SecretBytes, SecretStr
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+    from perago.tasks.secrets import mask_by_type
     from perago.values.json_text import printable_json
 
     if field.default_factory is not None:
         return f"default {getattr(field.default_factory, '__name__', '...')}()"
     try:
-        value = to_jsonable_python(field.default)
+        value = mask_by_type(field.default, to_jsonable_python(field.default))
     except (PydanticSerializationError, ValueError):  # the default may have no JSON form
         return "optional"
     shown = mask_json({name: value})[name]
-    if shown == MASK or isinstance(field.default, SecretStr | SecretBytes):
+    if shown == MASK or isinstance(field.default, Secret | SecretStr | SecretBytes):
         return "optional"
     text = printable_json(json.dumps(shown, ensure_ascii=False))
     return "default " + (text if len(text) <= MAX_DEFAULT_LENGTH else text[: MAX_DEFAULT_LENGTH - 1] + "…")

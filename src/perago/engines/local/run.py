@@ -299,8 +299,17 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             for entry in self._record.tries
         ]
 
-    def begin(self, reference_task_name: str, task_name: str, input_data: JsonObject) -> LocalAttempt:
-        """Record a further try of a task or sub-workflow, secrets masked.
+    def begin(
+        self,
+        reference_task_name: str,
+        task_name: str,
+        input_data: JsonObject,
+        recorded_input: JsonObject | None = None,
+    ) -> LocalAttempt:
+        """Record a further try of a task or sub-workflow.
+
+        Args:
+            recorded_input: the input with secrets masked. Default: there are none but those that the process knows.
 
         Raises:
             EngineError: the run is cancelled or closed, or the try could not be recorded.
@@ -313,7 +322,7 @@ class WorkflowRun(HeldRun[WorkflowRecord]):
             record = self._record.begun(
                 reference_task_name=reference_task_name,
                 task_name=task_name,
-                input_data=mask_json(input_data),
+                input_data=mask_json(input_data if recorded_input is None else recorded_input),
                 now=self._now(),
                 host=platform.node(),
                 pid=os.getpid(),

@@ -25,7 +25,7 @@ from perago.telemetry.json_lines import FIELDS_ATTRIBUTE
 from perago.values.json_text import JsonObject
 from perago.values.models import Attempt, RuntimeTaskResult
 from perago.values.record import InstanceRecord
-from perago.values.redaction import mask_json
+from perago.values.redaction import mask_json, mask_text
 from perago.worker.attempts.job import Cause, Job
 from perago.worker.attempts.journal import Journal
 from perago.worker.attempts.port import AttemptEnd, Ended, Finished, ask_patiently
@@ -163,7 +163,7 @@ class JobHandler(logging.Handler):
             message = Log(
                 logger="" if record.name == "root" else record.name,
                 level=record.levelno,
-                text=clean_text(self.format(record)),
+                text=clean_text(mask_text(self.format(record))),
                 created=record.created,
                 fields=json_fields(record),
             )

@@ -1,4 +1,4 @@
-"""The output of a body, cut into lines."""
+"""The output of a body, cut into lines, with secrets masked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from perago.values.redaction import MARGIN_LENGTH, mask_lines, mask_text
 
 MAX_LINES = 1000
 """Lines of one body that a worker forwards; it counts the others."""
@@ -23,7 +25,9 @@ MAX_LINE_BYTES = 16 * 1024
 
 
 class Printed:
-    """Splits output into lines and forwards them.
+    """Splits output into lines and forwards them, secrets masked.
+
+    The end of a long line that goes on is kept until more of it is there, as it can be the beginning of a secret.
 
     A carriage return starts the line again, as on a terminal, so that only the last state of a progress bar is
     forwarded.
@@ -42,27 +46,53 @@ class Printed:
 
     def feed(self, data: bytes) -> None:
         """Take printed bytes."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._take(line)
-        while len(self._rest) > MAX_LINE_BYTES:
-            self._take(self._rest[:MAX_LINE_BYTES])
-            self._rest = self._rest[MAX_LINE_BYTES:]
+        lines, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:
+            self._take_lines(lines)
+        while len(self._rest) > MAX_LINE_BYTES + MARGIN_LENGTH and self._split():
+            continue
 
     def end(self) -> None:
         """End of the output: forward the last line, report the number of omitted lines, and reset."""
         if self._rest:
-            self._take(self._rest)
+            self._take_lines(self._rest)
         if self._left_out:
             self._tell(f"[{self._left_out} more lines were printed but not logged]")
         self._rest, self._lines, self._left_out = b"", 0, 0
 
-    def _take(self, line: bytes) -> None:
-        if self._max_lines is not None and self._lines >= self._max_lines:
+    @property
+    def _room(self) -> int | None:
+        """Lines that may still be forwarded; None for any number."""
+        return None if self._max_lines is None else self._max_lines - self._lines
+
+    def _take_lines(self, data: bytes) -> None:
+        if self._room is not None:
+            lines = data.split(b"\n", self._room)
+            if len(lines) > self._room:
+                self._left_out += lines.pop().count(b"\n") + 1
+            if not lines:
+                return
+            data = b"\n".join(lines)
+        for line in mask_lines(data.decode(errors="surrogateescape")).split("\n"):
+            self._take(line)
+
+    def _split(self) -> bool:
+        """Forward the beginning of a line that goes on. Returns whether it was long enough."""
+        if self._room == 0:
             self._left_out += 1
-            return
+            self._rest = self._rest[MAX_LINE_BYTES:]
+            return True
+        text = mask_text(self._rest.decode(errors="surrogateescape"))
+        at = min(MAX_LINE_BYTES, len(text) - MARGIN_LENGTH)  # its characters can have several bytes
+        if at > 0:
+            self._take(text[:at])
+            self._rest = text[at:].encode(errors="surrogateescape")
+        return at > 0
+
+    def _take(self, line: str) -> None:
         self._lines += 1
-        self._tell(line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace"))
+        shown = line.rstrip("\r").rpartition("\r")[2]
+        self._tell(shown.encode(errors="surrogateescape").decode(errors="replace"))
 
 
 class PrintedHere:

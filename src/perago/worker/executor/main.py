@@ -21,7 +21,6 @@ from perago.tasks.declare import TaskDefinition
 from perago.values import redaction
 from perago.values.json_text import JsonObject
 from perago.values.models import RuntimeTaskResult
-from perago.values.redaction import mask_text
 from perago.values.trace_context import trace_context_of
 from perago.worker.body.environment import withhold, without_credentials
 from perago.worker.body.main import OutboxMetrics, load
@@ -225,7 +224,7 @@ class _Executor:
     def _tell_line(self, call: BodyCall, line: str) -> None:
         """Forward a line that a body prints as a log line."""
         logger = f"{LOGGER_ROOT}.{call.task.name}"
-        text = clean_text(mask_text(line))
+        text = clean_text(line)
         self._outbox.send(
             Log(logger=logger, level=logging.INFO, text=text, created=time.time(), fields={"printed": True})
         )

@@ -46,7 +46,7 @@ class Outbox:
         self._owner = os.getpid()
         self._lock = threading.RLock()
         self._waiting = b""
-        self._progress: Progress | None = None
+        self._progress: tuple[float, float | None, str | None] | None = None
         self._progress_sent = float("-inf")
 
     def send(self, message: Message, *, with_next: bool = False) -> None:
@@ -75,7 +75,7 @@ class Outbox:
 
     def report_progress(self, done: float, total: float | None, message: str | None) -> None:
         """Send progress at a limited rate; the latest one is kept for later."""
-        self._progress = Progress(done=done, total=total, message=None if message is None else clean_text(message))
+        self._progress = (done, total, message)
         if time.monotonic() - self._progress_sent >= _PROGRESS_SECONDS:
             self.flush_progress()
 
@@ -83,7 +83,9 @@ class Outbox:
         progress, self._progress = self._progress, None
         if progress is not None:
             self._progress_sent = time.monotonic()
-            self.send(progress)
+            done, total, message = progress
+            masked = None if message is None else clean_text(mask_text(message))
+            self.send(Progress(done=done, total=total, message=masked))
 
 
 class OutboxHandler(logging.Handler):
