@@ -294,7 +294,7 @@ RUN_BRANCH_TTL_SECONDS = 7 * 86_400.0
 and resumed after it. It must exceed the longest task, because a branch is used only when a run begins or publishes."""
 
 _RUN_TIME = "%Y%m%dt%H%M%Sz"
-_RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-[a-z0-9-]+")
+_RUN_NAME = re.compile(rf"{RUN_PREFIX}(\d{{8}}t\d{{6}}z)-([a-z0-9-]+)")
 
 
 def run_branch_name(identity: AttemptIdentity) -> str:
@@ -328,6 +328,16 @@ def run_branch_time(name: str) -> datetime | None:
         return datetime.strptime(match[1], _RUN_TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def is_run_branch_of(name: str, workflow_instance_id: str) -> bool:
+    """Whether a branch is of a run that this workflow instance began.
+
+    The instance's id is in the name, cut and with other characters replaced. Ids of Conductor and of `perago run` fit.
+    """
+    slug = _slug(workflow_instance_id, _PART_LENGTH)
+    match = _RUN_NAME.fullmatch(name)
+    return match is not None and match[2].rpartition("-")[0] == slug
 
 
 def run_branch_age(name: str, head_time: datetime, now: datetime) -> float | None:
