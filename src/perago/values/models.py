@@ -330,14 +330,28 @@ def run_branch_time(name: str) -> datetime | None:
         return None
 
 
-def is_run_branch_of(name: str, workflow_instance_id: str) -> bool:
-    """Whether a branch is of a run that this workflow instance began.
+def outsiders_fault(branch: str) -> str | None:
+    """Why a person's command does not publish to a branch; None if it may."""
+    if run_branch_time(branch) is None:
+        return None
+    return (
+        f"branch {branch!r} belongs to a transactional run, and only that run's tasks publish to it. Give another "
+        f"branch; `perago export --branch {branch}` shows the files of this one"
+    )
 
-    The instance's id is in the name, cut and with other characters replaced. Ids of Conductor and of `perago run` fit.
+
+def run_branch_owner(name: str) -> str | None:
+    """The workflow instance that began the run of a branch, as the branch's name has it; None for any other branch.
+
+    The name has the id cut, and with other characters replaced. Ids of `perago run` and of Conductor are whole.
     """
-    slug = _slug(workflow_instance_id, _PART_LENGTH)
     match = _RUN_NAME.fullmatch(name)
-    return match is not None and match[2].rpartition("-")[0] == slug
+    return None if match is None else match[2].rpartition("-")[0]
+
+
+def is_run_branch_of(name: str, workflow_instance_id: str) -> bool:
+    """Whether a branch is of a run that this workflow instance began."""
+    return run_branch_owner(name) == _slug(workflow_instance_id, _PART_LENGTH)
 
 
 def run_branch_age(name: str, head_time: datetime, now: datetime) -> float | None:

@@ -43,7 +43,7 @@ def sweep(references: References, older_than_seconds: float, runs_older_than_sec
         references.drop_staged(name)
     repository_path = references.repository.path
     locks = _remove_old_locks(repository_path / STAGING, older_than_seconds)
-    old_runs = OldRuns(references, runs_older_than_seconds)
+    old_runs = OldRuns(references, lambda _: runs_older_than_seconds)
     runs = [run.branch for run in list(old_runs) if old_runs.remove(run.branch)]
     return Swept(tuple(old), LfsStore(repository_path).sweep() + locks, tuple(runs))
 
