@@ -252,12 +252,10 @@ class _RunEnd:
 
     def _is_of_run(self, commit: CommitFacts) -> bool:
         """Asks the engine only about commits of other workflow instances."""
-        identity = self.identity
-        if is_of_run(commit, InstanceRecord(identity.workflow_instance_id)):
+        if is_of_run(commit, InstanceRecord(self.identity.workflow_instance_id)):
             return True
         load_record = self.ports.load_record
-        assert load_record is not None, "every engine has it"
-        return is_of_run(commit, load_record(self.attempt))
+        return load_record is not None and is_of_run(commit, load_record(self.attempt))
 
 
 def _conflict(
